@@ -1,0 +1,103 @@
+"""Write the parts of the documentation that come from code: tables between markers, and the README's picture."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from scantling.atomic import replacing, write_text
+from scantling.measures.catalogue import MEASURES, Measure
+from scantling.methods.catalogue import CARDS, NEEDS, Card
+from scantling.procedural import vessel_images
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURE = Path("docs/pictures/vessels.jpg")
+
+
+def methods_table(*, pages: str) -> str:
+    """The catalogue as a table; `pages` is the way to the folder of their pages."""
+
+    def needs(card: Card) -> str:
+        each = (", ".join(NEEDS.get(word, word.replace(":", " ")) for word in words) for words in card.needs)
+        return "; ".join(each) or "nothing"
+
+    rows = [
+        f"| [`{card.name}`]({pages}{card.name}.md) | {card.title} | {card.authors}, {card.year} | {needs(card)} "
+        f"| {', '.join(card.gives)} | {', '.join(f'{number}-D' for number in card.dimensions)} |"
+        for card in CARDS.values()
+    ]
+    return "\n".join(
+        ["| Method | Title | Authors | Trains on | Can | Images |", "| --- | --- | --- | --- | --- | --- |", *rows]
+    )
+
+
+def measures_table() -> str:
+    """The measures as a table, a convention each."""
+
+    def bound(value: float) -> str:
+        return "∞" if math.isinf(value) else f"{value:g}"
+
+    def row(measure: Measure) -> str:
+        low, high = (bound(value) for value in measure.range)
+        convention = measure.convention.partition(": ")[2] or measure.convention
+        convention = (convention[0].upper() + convention[1:]).replace("|", "\\|")
+        title = measure.title.replace("|", "\\|")
+        needs = ", ".join(measure.needs)
+        return f"| `{measure.name}` | {title} | {measure.direction} | {low} to {high} | {needs} | {convention} |"
+
+    return "\n".join(
+        [
+            "| Name | Measure | Better | Range | Needs | Convention |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *map(row, MEASURES.values()),
+        ]
+    )
+
+
+def texts(root: Path = ROOT) -> dict[Path, str]:
+    """Every page that has a part written by code, as it should read."""
+    parts = {
+        "README.md": ("methods", methods_table(pages="docs/methods/")),
+        "docs/methods/README.md": ("methods", methods_table(pages="")),
+        "docs/measures.md": ("measures", measures_table()),
+    }
+    return {root / name: _between((root / name).read_text(), *part) for name, part in parts.items()}
+
+
+def picture() -> np.ndarray:
+    """Four demo images above their masks, with white between them: (H, W, 3) uint8."""
+    pairs = list(vessel_images(4, 256, seed=2))
+    gap = 8
+    columns = []
+    for image, mask in pairs:
+        rule = np.full((gap, image.shape[1], 3), 255, np.uint8)
+        columns += [np.concatenate([image, rule, np.repeat(mask[..., None], 3, axis=-1)])]
+    between = np.full((columns[0].shape[0], gap, 3), 255, np.uint8)
+    spaced = [part for column in columns for part in (column, between)]
+    return np.concatenate(spaced[:-1], axis=1)
+
+
+def main() -> None:
+    """Write everything that is not as it should be."""
+    for path, text in texts().items():
+        if path.read_text() != text:
+            write_text(path, text)
+    with replacing(ROOT / PICTURE) as aside:
+        Image.fromarray(picture()).save(aside, quality=88, optimize=True)
+
+
+def _between(text: str, name: str, content: str) -> str:
+    """`text` with `content` between the markers of `name`."""
+    pattern = re.compile(rf"(<!-- {name}:[^\n]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    found = pattern.search(text)
+    if found is None:
+        raise ValueError(f"there is no place marked for {name}")
+    return text[: found.end(1)] + "\n" + content + "\n\n" + text[found.start(2) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Medical image segmentation from few labels, weak labels or none.
+
+The verbs of the command line are functions here; each loads what it needs when it is first asked for, so that
+importing the package is cheap and imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scantling.data.dataset import open_dataset
+    from scantling.data.integrity import check
+    from scantling.evaluation import evaluate
+    from scantling.inference import predict
+    from scantling.report import report as write_report
+    from scantling.training import train
+
+__version__ = "0.1.0"
+__all__ = ["check", "evaluate", "open_dataset", "predict", "train", "write_report"]
+
+# `scantling report` is `write_report` here, because `scantling.report` is the room that it lives in.
+_HOMES = {
+    "check": ("scantling.data.integrity", "check"),
+    "evaluate": ("scantling.evaluation", "evaluate"),
+    "open_dataset": ("scantling.data.dataset", "open_dataset"),
+    "predict": ("scantling.inference", "predict"),
+    "train": ("scantling.training", "train"),
+    "write_report": ("scantling.report", "report"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a verb from its room."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room, verb = _HOMES[name]
+    return getattr(import_module(room), verb)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

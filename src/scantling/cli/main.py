@@ -1,0 +1,114 @@
+"""`scantling`: parses the command line, runs one verb, and turns errors into a sentence and an exit code.
+
+0: done. 1: some cases failed, and are listed. 2: could not start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scantling.cli.verb import Outcome
+from scantling.errors import ScantlingError, SettingsError
+
+DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge, from few masks, weak labels or none."
+
+
+def parse(argv: Sequence[str]) -> Any:
+    """The verb that a command line asks for, not yet run.
+
+    Raises:
+        SystemExit: the command line is wrong, or asks for help.
+    """
+    import tyro
+
+    from scantling.cli import verbs
+
+    words, settings = _settings(argv)
+    kinds = {kind.__name__.lower(): kind for kind in verbs.ALL}
+    try:
+        verb = tyro.extras.subcommand_cli_from_dict(
+            kinds,
+            prog="scantling",
+            description=DESCRIPTION,
+            args=words,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+    except SystemExit as stop:
+        if not stop.code and words and words[0] in kinds:
+            sys.stdout.write("\n".join(["examples:", *(f"  {line}" for line in kinds[words[0]].examples)]) + "\n")
+        raise
+    if settings:
+        if not isinstance(verb, verbs.Train):
+            raise SettingsError(f"--settings.{next(iter(settings))}: only `scantling train` takes settings")
+        verb.settings = settings
+    return verb
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        verb = parse(argv)
+        outcome: Outcome = verb.run()
+        if verb.json is not None:
+            _write(verb.json, outcome.facts)
+    except ScantlingError as error:
+        return _say(f"scantling: {error}", 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _say("scantling: interrupted; the same command goes on where it stopped", 1)
+    except MemoryError:
+        return _say("scantling: out of memory; use smaller patches, a smaller --memory or a larger machine", 2)
+    except OSError as error:
+        return _say(f"scantling: {error.filename or 'a file'}: {error.strerror or error}", 2)
+    for sentence in outcome.failed:
+        _say(f"failed: {sentence}", 1)
+    return 1 if outcome.failed else 0
+
+
+def _say(sentence: str, code: int) -> int:
+    sys.stderr.write(" ".join(sentence.split()) + "\n")
+    return code
+
+
+def _write(where: str, facts: Any) -> None:
+    from scantling.atomic import to_json, write_text
+
+    text = to_json(facts) + "\n"
+    if where == "-":
+        sys.stdout.write(text)
+    else:
+        write_text(Path(where), text)
+
+
+def _settings(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take `--settings.NAME VALUE` out of a command line: names depend on the method, which is not yet known."""
+    words: list[str] = []
+    settings: dict[str, Any] = {}
+    rest = iter(argv)
+    for word in rest:
+        if not word.startswith("--settings."):
+            words.append(word)
+            continue
+        name, equals, value = word.removeprefix("--settings.").partition("=")
+        if not equals:
+            value = next(rest, "")
+            if not value or value.startswith("--"):
+                raise SettingsError(f"--settings.{name}: found no value; expected one after it")
+        settings[name.replace("-", "_")] = _value(value)
+    return words, settings
+
+
+def _value(text: str) -> Any:
+    """A number, a list, true, false or null where the text is one, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

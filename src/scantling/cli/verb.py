@@ -1,0 +1,56 @@
+"""What all verbs share: their outcome, `--json`, and how they talk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verb has done.
+
+    Attributes:
+        facts: for `--json`.
+        failed: sentences on the cases that failed; the exit code is 1 if there are any.
+    """
+
+    facts: Any
+    failed: list[str] = field(default_factory=list)
+
+
+def talk() -> Console:
+    """Where progress and remarks go: not where results go."""
+    return Console(stderr=True, highlight=False)
+
+
+def tell(text: str = "") -> None:
+    """One line of a result, for people."""
+    sys.stdout.write(text + "\n")
+
+
+@contextmanager
+def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A progress bar with the time left for work that is told as (done, total, name)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = talk()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[name]}", style="dim"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(title, total=None, name="")
+
+        def told(done: int, total: int, name: str) -> None:
+            progress.update(task, completed=done, total=total, name=name)
+
+        yield told

@@ -1,0 +1,305 @@
+"""The verbs of `scantling`, one dataclass each; what a field says below it is its help."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from scantling.cli.verb import Outcome, counting, talk, tell
+from scantling.errors import SettingsError
+
+Positional = tyro.conf.Positional
+
+
+@dataclass(kw_only=True)
+class Verb:
+    examples: ClassVar[tuple[str, ...]] = ()
+
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the result as JSON to this file; - for standard output."""
+
+
+@dataclass(kw_only=True)
+class Opened(Verb):
+    manifest: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A manifest (TOML) that says what the files are; folders with a layout that is recognised need none."""
+    root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The folder that the manifest's paths start from."""
+
+
+@dataclass(kw_only=True)
+class Computed(Verb):
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Processor threads; numbers repeat bit for bit only with the same count."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """auto is bf16 on a GPU that has it, float32 elsewhere."""
+
+
+@dataclass(kw_only=True)
+class Check(Opened):
+    """Look at a data set before anything is trained: integrity, leakage, fingerprint, and which methods can run."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling check scans",
+        "scantling check scans --contact-sheet sheet.png --json check.json",
+    )
+
+    data: Annotated[Positional[Path], tyro.conf.arg(metavar="DATA")]
+    """A folder, a file or a manifest."""
+    contact_sheet: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Draw all cases with their masks into this PNG."""
+    store_split: bool = False
+    """Write the split into the data folder, so that it stays when cases are added."""
+    untrusted: bool = False
+    """Decode in a process of its own with limits on time and memory."""
+
+    def run(self) -> Outcome:
+        """Check, and say what was found."""
+        from scantling.data.dataset import open_dataset
+        from scantling.data.integrity import check
+        from scantling.data.splits import store_split
+        from scantling.methods.catalogue import CARDS, lacking
+
+        dataset = open_dataset(self.data, manifest=self.manifest, root=self.root)
+        with counting("checking") as progress:
+            found = check(dataset, untrusted=self.untrusted, progress=progress)
+        methods = {name: lacking(card, dataset.split("train")) for name, card in CARDS.items()}
+        tell(found.text())
+        for name, missing in methods.items():
+            tell(f"method {name}: " + (f"cannot run: {'; '.join(missing)}" if missing else "can run"))
+        if self.contact_sheet is not None:
+            from scantling.data.contact_sheet import contact_sheet
+
+            contact_sheet(dataset, self.contact_sheet)
+            tell(f"contact sheet: {self.contact_sheet}")
+        if self.store_split:
+            tell(f"split: {store_split(dataset)}")
+        errors = [finding.sentence for finding in found.findings if finding.level == "error"]
+        return Outcome({**found.facts(), "methods": methods}, errors)
+
+
+@dataclass(kw_only=True)
+class Methods(Verb):
+    """List the methods, or show one with its settings."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling methods",
+        "scantling methods unet",
+    )
+
+    name: Annotated[Positional[str | None], tyro.conf.arg(metavar="METHOD")] = None
+    """A method, to see its settings and presets."""
+
+    def run(self) -> Outcome:
+        """List cards."""
+        from scantling.methods.catalogue import CARDS, card_of, implementation_of
+
+        if self.name is None:
+            width = max(len(name) for name in CARDS)
+            for card in CARDS.values():
+                dimensions = "/".join(f"{d}-D" for d in card.dimensions)
+                tell(f"{card.name:<{width}}  {dimensions:<7}  {', '.join(card.gives):<9}  {card.title} ({card.year})")
+            return Outcome([card.summary() for card in CARDS.values()])
+        card = card_of(self.name)
+        kind = implementation_of(card).Settings
+        fields: dict[str, dict[str, Any]] = {}
+        tell(f"{card.name}: {card.title} ({card.authors}, {card.year})")
+        tell(textwrap.indent(textwrap.dedent("    " + (kind.__doc__ or "")).strip(), "  "))
+        for name in kind.model_fields:
+            values = {preset: getattr(kind.preset(preset), name) for preset in ("paper", *kind.presets)}
+            fields[name] = values
+            shown = f"{values['paper']}" + "".join(
+                f", {preset}: {value}" for preset, value in values.items() if value != values["paper"]
+            )
+            tell(f"  --settings.{name:<14} {shown}")
+        return Outcome({**card.summary(), "settings": fields})
+
+
+@dataclass(kw_only=True)
+class Train(Opened, Computed):
+    """Train a method. The same command goes on where an interrupted training stopped."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling train unet --data scans --out runs/unet --preset quick --seed 0",
+        "scantling train unet --data scans --out runs/five --labels 5 --settings.rate 0.001",
+        "torchrun --nproc-per-node 4 -m scantling train unet --data scans --out runs/unet",
+    )
+
+    method: Annotated[Positional[str], tyro.conf.arg(metavar="METHOD")]
+    """One of `scantling methods`."""
+    data: Annotated[list[Path], tyro.conf.UseAppendAction]
+    """A data set; may be given several times."""
+    out: Path
+    """The run folder."""
+    preset: Literal["paper", "quick", "tiny"] = "paper"
+    """quick takes minutes on a laptop's processor."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Optimiser steps, instead of the preset's."""
+    seed: int = 0
+    """All randomness is a function of it."""
+    labels: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Keep this many labelled training cases; the others count as unlabelled."""
+    validation: float = 0.2
+    """The share of the training subjects held out to watch the training; 0 trains on all."""
+    select: Literal["last", "best"] = "last"
+    """Which weights are kept: the last, or the best on the validation subjects."""
+    base: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
+    """A run to build on, or to take the first weights from."""
+    accumulation: int = 1
+    """Micro-batches a step, where a batch does not fit into memory."""
+    settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+
+    def run(self) -> Outcome:
+        """Train."""
+        from scantling.training import Options, train
+
+        options = Options(
+            preset=self.preset, steps=self.steps, settings=self.settings, seed=self.seed, labels=self.labels,
+            validation=self.validation, select=self.select, base=self.base, device=self.device,
+            precision=self.precision, threads=self.threads, accumulation=self.accumulation,
+            manifest=self.manifest, root=self.root,
+        )  # fmt: skip
+        return Outcome(train(self.method, self.data, self.out, options, console=talk()))
+
+
+@dataclass(kw_only=True)
+class Predict(Opened, Computed):
+    """Segment images with a trained run; broken files are listed, an interrupted command goes on."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling predict runs/unet scans --out masks --probabilities",
+        'scantling predict runs/unet "new/*.png" --out masks --views --shard 1/4',
+    )
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
+    """A run folder, or its model folder."""
+    input: Annotated[Positional[Path], tyro.conf.arg(metavar="INPUT")]
+    """A file, a folder, a quoted glob or a data set."""
+    out: Path
+    """Masks go here, as PNG for raster images and NIfTI for volumes."""
+    split: Literal["train", "validation", "test", "all"] | None = None
+    """The cases to take; by default the test cases where the data have their own test split or the run was
+    trained on them, else all."""
+    probabilities: bool = False
+    """Also write probability maps (float32)."""
+    views: bool = False
+    """Average over mirrored and turned views: slower, a little better."""
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    """i/n does every n-th case: for array jobs."""
+    memory: Annotated[float | None, tyro.conf.arg(metavar="GIB")] = None
+    """GiB that a forward pass may take; larger images go in blended tiles. By default half of what is free."""
+    untrusted: bool = False
+    """Decode in a process of its own with limits on time and memory."""
+
+    def run(self) -> Outcome:
+        """Predict."""
+        from scantling.inference import predict
+
+        part, _, parts = self.shard.partition("/")
+        if not (part.isdigit() and parts.isdigit()):
+            raise SettingsError(f"--shard {self.shard}: expected i/n, e.g. 1/4")
+        with counting("predicting") as progress:
+            done = predict(
+                self.run_folder, self.input, out=self.out, split=self.split, probabilities=self.probabilities,
+                views=self.views, shard=(int(part), int(parts)), device=self.device, threads=self.threads,
+                precision=self.precision, memory=None if self.memory is None else int(self.memory * 2**30),
+                untrusted=self.untrusted, manifest=self.manifest, root=self.root, progress=progress,
+            )  # fmt: skip
+        earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
+        tell(f"{self.out}: {len(done.cases)} masks{earlier}")
+        return Outcome(done.facts(), [f"{case['id']}: {case['error']}" for case in done.failed])
+
+
+@dataclass(kw_only=True)
+class Evaluate(Opened):
+    """Score a folder of masks, whoever made them, against a folder of masks or a data set."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling evaluate masks scans --probabilities masks/probabilities --json scores.json",
+        "scantling evaluate nnunet-output scans/test/masks",
+    )
+
+    prediction: Annotated[Positional[Path], tyro.conf.arg(metavar="PREDICTION")]
+    """A folder of masks."""
+    truth: Annotated[Positional[Path], tyro.conf.arg(metavar="TRUTH")]
+    """A folder of masks, or a data set."""
+    split: Literal["train", "validation", "test", "all"] | None = None
+    """The cases that must be there; by default those that were predicted."""
+    probabilities: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """A folder of probability maps, for AUC, average precision, calibration and Brier."""
+    region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the scores of each case as a table."""
+
+    def run(self) -> Outcome:
+        """Evaluate."""
+        from scantling.evaluation import evaluate
+
+        with counting("scoring") as progress:
+            scores = evaluate(
+                self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
+                region=self.region, manifest=self.manifest, root=self.root, progress=progress,
+            )  # fmt: skip
+        tell(scores.table())
+        if self.csv is not None:
+            scores.write_csv(self.csv)
+        kept = scores.keep()
+        if kept is not None:
+            tell(f"kept for the report of its run: {kept}")
+        return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
+
+
+@dataclass(kw_only=True)
+class Report(Verb):
+    """Make one self-contained page from runs or evaluations."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling report runs/unet",
+        "scantling report runs/unet runs/other --out both.html",
+    )
+
+    targets: Annotated[Positional[list[Path]], tyro.conf.arg(metavar="RUN|EVALUATION")]
+    """Run folders or evaluation files (JSON)."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The page; by default report.html in the run folder."""
+
+    def run(self) -> Outcome:
+        """Write the page."""
+        from scantling.report import report
+
+        if not self.targets:
+            raise SettingsError("found no run and no evaluation; name at least one")
+        page = report(self.targets, out=self.out)
+        tell(str(page))
+        return Outcome({"page": str(page)})
+
+
+@dataclass(kw_only=True)
+class Demo(Verb):
+    """The whole way on images that it makes: draw, check, train, predict, evaluate, report."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling demo --out demo",
+    )
+
+    out: Path = Path("demo")
+    """A folder for everything."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Training steps; by default about two minutes on two processor cores."""
+    seed: int = 0
+
+    def run(self) -> Outcome:
+        """Show all verbs."""
+        from scantling.cli.demo import demo
+
+        return demo(self.out, steps=self.steps, seed=self.seed)
+
+
+ALL: tuple[type[Verb], ...] = (Check, Methods, Train, Predict, Evaluate, Report, Demo)

@@ -1,0 +1,153 @@
+"""Patches and their changes: the grid sample by sample, the values a whole batch at once.
+
+What is drawn is a function of the generator alone, in a fixed order, so a sample can be drawn again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scantling.data.types import IGNORE, Augmentation
+
+STILL = Augmentation(flips=False, turns=False)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a patch lies in its image and how it is turned: the same for image, mask and linked images."""
+
+    start: tuple[int, ...]
+    patch: tuple[int, ...]
+    flipped: tuple[int, ...] = ()
+    turned: tuple[int, int, int] | None = None
+    """Axis, axis and number of quarter turns."""
+    matrix: Tensor | None = None
+    """(D, D + 1), in pixels around the centre of the patch; None keeps the exact pixels."""
+
+    @classmethod
+    def draw(
+        cls,
+        shape: tuple[int, ...],
+        patch: tuple[int, ...],
+        augment: Augmentation | None,
+        generator: np.random.Generator,
+        *,
+        centre: Sequence[int] | None = None,
+    ) -> Placement:
+        """A random placement; `centre` moves the patch onto a pixel as far as the image allows.
+
+        A patch that is longer than the image is laid around its middle.
+        """
+        augment = augment or STILL
+        room = [n - p for n, p in zip(shape, patch, strict=True)]
+        start = [int(generator.integers(0, r + 1)) if r > 0 else -((-r) // 2) for r in room]
+        if centre is not None:
+            start = [
+                min(max(c - p // 2, 0), r) if r > 0 else s
+                for c, p, r, s in zip(centre, patch, room, start, strict=True)
+            ]
+        axes = range(len(patch))
+        flipped = tuple(axis for axis in axes if generator.random() < 0.5) if augment.flips else ()
+        turned = None
+        if augment.turns:
+            planes = [(a, b) for a in axes for b in axes if a < b and patch[a] == patch[b]]
+            if planes:
+                a, b = planes[int(generator.integers(len(planes)))]
+                turned = (a, b, int(generator.integers(4)))
+        matrix = None
+        if (augment.rotation or augment.zoom) and generator.random() < augment.warped:
+            matrix = _warp(len(patch), augment, generator)
+        return cls(tuple(start), patch, flipped, turned, matrix)
+
+    def cut(self, array: Tensor, *, linear: bool, outside: float | None = None) -> Tensor:
+        """The patch (C, *patch) of an array (C, *S): `outside` beyond the border, the border's value if None."""
+        if self.matrix is not None:
+            patch = self._sampled(array, linear=linear, outside=outside)
+        else:
+            patch = _window(array, self.start, self.patch, outside)
+        if self.turned is not None and self.turned[2]:
+            a, b, quarter = self.turned
+            patch = torch.rot90(patch, quarter, (1 + a, 1 + b))
+        if self.flipped:
+            patch = patch.flip([1 + axis for axis in self.flipped])
+        return patch
+
+    def _sampled(self, array: Tensor, *, linear: bool, outside: float | None) -> Tensor:
+        dimensions = len(self.patch)
+        axes = [torch.arange(p, dtype=torch.float32) - (p - 1) / 2 for p in self.patch]
+        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)  # (*patch, D)
+        matrix = self.matrix if self.matrix is not None else torch.eye(dimensions, dimensions + 1)
+        middle = torch.tensor([s + (p - 1) / 2 for s, p in zip(self.start, self.patch, strict=True)])
+        pixels = grid @ matrix[:, :dimensions].T + matrix[:, dimensions] + middle
+        size = torch.tensor(array.shape[1:], dtype=torch.float32)
+        places = ((2 * pixels + 1) / size - 1).flip(-1)[None]  # grid_sample wants x first, in [-1, 1]
+        out = F.grid_sample(
+            array[None].float(),
+            places,
+            mode="bilinear" if linear else "nearest",
+            padding_mode="border",
+            align_corners=False,
+        )[0]
+        if outside is not None:
+            beyond = ((pixels < -0.5) | (pixels > size - 0.5)).any(-1)
+            out = out.masked_fill(beyond, outside)
+        return out if linear else out.to(array.dtype)
+
+
+def change_values(images: Tensor, augment: Augmentation | None, generators: Sequence[np.random.Generator]) -> Tensor:
+    """Contrast, brightness, gamma and noise on a batch (B, C, *S), each sample from its own generator."""
+    if augment is None or not (augment.brightness or augment.contrast or augment.gamma or augment.noise):
+        return images
+    uniform = np.stack([g.uniform(-1, 1, (4, images.shape[1])) for g in generators])  # (B, 4, C)
+    draws = torch.from_numpy(uniform.astype(np.float32)).view(*uniform.shape, *[1] * (images.ndim - 2))
+    shades = tuple(range(2, images.ndim))
+    if augment.gamma:
+        low, high = images.amin(shades, keepdim=True), images.amax(shades, keepdim=True)
+        span = (high - low).clamp(min=1e-6)
+        exponent = torch.exp(draws[:, 2, :1] * math.log1p(augment.gamma))
+        images = ((images - low) / span).clamp(0, 1).pow(exponent) * span + low
+    if augment.contrast:
+        middle = images.mean(shades, keepdim=True)
+        images = (images - middle) * torch.exp(draws[:, 1] * math.log1p(augment.contrast)) + middle
+    if augment.brightness:
+        images = images + draws[:, 0] * augment.brightness
+    if augment.noise:
+        noise = np.stack([g.standard_normal(images.shape[1:], np.float32) for g in generators])
+        images = images + torch.from_numpy(noise) * (draws[:, 3, :1].abs() * augment.noise)
+    return images
+
+
+def _window(array: Tensor, start: tuple[int, ...], patch: tuple[int, ...], outside: float | None) -> Tensor:
+    shape = array.shape[1:]
+    inside = tuple(slice(max(s, 0), min(s + p, n)) for s, p, n in zip(start, patch, shape, strict=True))
+    cut = array[(slice(None), *inside)]
+    if tuple(cut.shape[1:]) == patch:
+        return cut
+    pads = [(max(-s, 0), max(s + p - n, 0)) for s, p, n in zip(start, patch, shape, strict=True)]
+    flat = [amount for pair in reversed(pads) for amount in pair]
+    if outside is not None:
+        return F.pad(cut, flat, value=outside)
+    return F.pad(cut[None].float(), flat, mode="replicate")[0].to(array.dtype)
+
+
+def _warp(dimensions: int, augment: Augmentation, generator: np.random.Generator) -> Tensor:
+    zoom = math.exp(generator.uniform(-1, 1) * math.log1p(augment.zoom))
+    matrix = np.eye(dimensions) / zoom
+    for a in range(dimensions):
+        for b in range(a + 1, dimensions):
+            angle = math.radians(generator.uniform(-1, 1) * augment.rotation)
+            turn = np.eye(dimensions)
+            turn[[a, a, b, b], [a, b, a, b]] = math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
+            matrix = matrix @ turn
+    return torch.from_numpy(np.concatenate([matrix, np.zeros((dimensions, 1))], 1).astype(np.float32))
+
+
+OUTSIDE = {"mask": float(IGNORE), "scribbles": float(IGNORE), "region": 0.0, "instances": 0.0}
+"""What lies beyond the border of each array but the image."""

@@ -1,0 +1,97 @@
+"""What a folder was found to hold, before anything is decided about it: cases, declared labels, remarks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scantling.data.types import Case, Frozen, Labels
+from scantling.errors import DataError
+
+MANIFESTS = ("scantling.toml", "scantling.json")
+STORED_SPLIT = "scantling-split.json"
+
+_SILENT = ("readme", "source.md", "license", "licence", "copying", "citation", "changelog", "notice")
+
+
+class Finding(Frozen):
+    """Something that a check found.
+
+    Attributes:
+        level: an error makes results wrong or impossible, a warning may, a note is good to know.
+        kind: what it is about, in one or two words ("unreadable", "near duplicate").
+        cases: the ids of the cases that it is about.
+        sentence: what was found and, where it helps, what to do.
+    """
+
+    level: Literal["error", "warning", "note"]
+    kind: str
+    cases: tuple[str, ...] = ()
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """The cases of a folder, the labels that it declares (None: to be found in the masks) and what was odd in it."""
+
+    name: str
+    root: Path
+    cases: tuple[Case, ...]
+    labels: Labels | None = None
+    remarks: tuple[Finding, ...] = ()
+
+
+def some(names: Iterable[str], *, most: int = 5) -> str:
+    """A list for a sentence: "a, b, c", or "a, b, c, d, e and 12 more"."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """ "1 case" or "3 cases"."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def is_silent(path: Path) -> bool:
+    """Whether a file is hidden, documentation, a licence or Scantling's own, and so needs no remark."""
+    name = path.name.lower()
+    return name.startswith((".", *_SILENT)) or name in (*MANIFESTS, STORED_SPLIT) or path.suffix.lower() == ".md"
+
+
+def entries(folder: Path) -> Iterator[Path]:
+    """What lies directly in `folder`, in the order of the names, without hidden files and documentation."""
+    yield from (path for path in sorted(folder.iterdir(), key=lambda path: path.name) if not is_silent(path))
+
+
+def safe_id(name: str, where: Path | str) -> str:
+    """`name` if files can be named after it.
+
+    Raises:
+        DataError: it is empty, starts with a dot or holds a separator of paths.
+    """
+    if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
+        raise DataError(f"{where}: the id {name!r} cannot name a file; use letters, digits, '-', '_' and '.'")
+    return name
+
+
+def unique(cases: Iterable[Case], where: Path | str) -> tuple[Case, ...]:
+    """The cases, all with different ids.
+
+    Raises:
+        DataError: two cases share an id.
+    """
+    found: dict[str, Case] = {}
+    for case in cases:
+        if case.id in found:
+            files = [
+                next((str(address) for _, address in one.addresses()), "a case without files")
+                for one in (found[case.id], case)
+            ]
+            raise DataError(
+                f"{where}: two cases have the id {case.id!r} ({files[0]} and {files[1]}); "
+                "rename one, or give the cases ids in a manifest"
+            )
+        found[case.id] = case
+    return tuple(found.values())

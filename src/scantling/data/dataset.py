@@ -1,0 +1,221 @@
+"""A dataset: cases with their splits, and what the values of their masks mean; opened, joined, fingerprinted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from scantling.data.contents import MANIFESTS, STORED_SPLIT, Contents, Finding, count, safe_id, some, unique
+from scantling.data.described import contents_of
+from scantling.data.labels import LabelSource
+from scantling.data.layouts import loose_files, paired
+from scantling.data.loading import EVERYTHING
+from scantling.data.nnunet import nnunet
+from scantling.data.splits import StoredSplit, assign, inherited, stored_split
+from scantling.data.types import Address, Case, Labels, Split
+from scantling.errors import DataError, FileError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases that belong together.
+
+    Attributes:
+        name: for people, and for ids where datasets are joined.
+        root: the folder that holds the files.
+        cases: all of them, each with a split.
+        label_source: where `labels` come from.
+        parted: whether folders, a manifest or a stored file say who is for testing, and no hash had to.
+        remarks: what was odd when the folder was opened; `check` repeats it.
+    """
+
+    name: str
+    root: Path
+    cases: tuple[Case, ...]
+    label_source: LabelSource = field(default_factory=LabelSource)
+    parted: bool = False
+    remarks: tuple[Finding, ...] = ()
+
+    @property
+    def labels(self) -> Labels | None:
+        """What the values of the masks mean: declared, or found in the masks on first use; None without masks."""
+        return self.label_source.labels
+
+    def split(self, name: Split) -> tuple[Case, ...]:
+        """The cases of one split."""
+        return tuple(case for case in self.cases if case.split == name)
+
+
+def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: Path | str | None = None) -> Dataset:
+    """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest. No image and no mask is read.
+
+    A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
+    `dataset.json`; then paired folders (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of
+    them also below `train`, `validation`, `test`); then a plain folder of images.
+
+    Args:
+        path: what to open.
+        manifest: describes the files below `path`.
+        root: the folder that holds the files of the manifest, if it is neither `path` nor what the manifest says.
+
+    Raises:
+        DataError: nothing is there, or it does not hold together.
+        FileError: a manifest or table cannot be read.
+    """
+    path = Path(path)
+    if not manifest and path.suffix in (".toml", ".json") and path.is_file():
+        manifest = path
+    contents = _contents(path, Path(manifest) if manifest else None, Path(root) if root else None)
+    stored = stored_split(contents.root) if path.is_dir() or manifest else None
+    cases = assign(contents.cases, stored=stored)
+    remarks = (*contents.remarks, *_split_remarks(contents.cases, cases, stored))
+    parted = stored is not None or any(case.split is not None for case in contents.cases)
+    return Dataset(contents.name, contents.root, cases, _source(contents.labels, cases), parted, remarks)
+
+
+def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: StoredSplit | None) -> Iterator[Finding]:
+    """What to know of how the cases came by their splits."""
+    if stored is None and len(before) > 1 and all(case.split is None for case in before):
+        held = {case.subject for case in after if case.split == "test"}
+        sentence = f"the dataset has no split; {count(len(held), 'subject')} were taken for testing by a hash"
+        yield Finding(level="note", kind="split", sentence=sentence)
+    if stored is not None:
+        named = {*stored.train, *stored.validation, *stored.test}
+        new = sorted({case.subject for case in before if case.split is None} - named)
+        if new:
+            sentence = (
+                f"{count(len(new), 'subject')} ({some(new)}) not in {STORED_SPLIT} went with their kin or to training"
+            )
+            yield Finding(level="note", kind="split", sentence=sentence)
+    moved = [
+        new.id
+        for old, new in zip(before, after, strict=True)
+        if old.split not in (None, new.split) and new.origin.kind == "synthetic"
+    ]
+    if moved:
+        sentence = (
+            f"{count(len(moved), 'synthetic case')} ({some(moved)}) were put into a split that their parents are not "
+            "in, and were moved to that of the parents; mend the manifest"
+        )
+        yield Finding(level="error", kind="parents", cases=tuple(moved), sentence=sentence)
+
+
+def _contents(path: Path, described: Path | None, root: Path | None) -> Contents:
+    if described is not None:
+        return contents_of(described, root=root or (path if path.is_dir() else None))
+    if path.is_dir():
+        inside = [path / name for name in MANIFESTS if (path / name).is_file()]
+        if len(inside) > 1:
+            raise DataError(f"{path}: holds {' and '.join(MANIFESTS)}; keep one, or name one with --manifest")
+        if inside:
+            return contents_of(inside[0], root=root)
+        return nnunet(path) if (path / "dataset.json").is_file() else paired(path)
+    if path.is_file():
+        return loose_files([path], root=path.parent)
+    if any(mark in path.name for mark in "*?[") and (files := sorted(path.parent.glob(path.name))):
+        return loose_files(files, root=path.parent)
+    raise DataError(f"{path}: there is no such file or folder; expected a folder of images, a file or a manifest")
+
+
+def _source(declared: Labels | None, cases: Sequence[Case]) -> LabelSource:
+    """The masks that tell the labels: those for training where the folder says which they are, else all."""
+    if declared is not None:
+        return LabelSource(declared)
+    training = [case for case in cases if case.split == "train"]
+    marked = [case for case in training if case.masks] or cases
+    plain = [mask for case in marked if case.threshold is None for mask in case.masks[:1] if isinstance(mask, Address)]
+    if not plain and any(case.masks for case in cases):
+        return LabelSource(Labels(names=("foreground",), values=((255,),)))
+    return LabelSource(masks=tuple(plain))
+
+
+def join(datasets: Sequence[Dataset]) -> Dataset:
+    """One dataset from several. Ids that are used twice get the name of their dataset in front.
+
+    A subject that was only called after its case is renamed with it; a subject with a name of its own stays, and is
+    the same person in all datasets. Synthetic cases inherit the split of parents in any of the datasets. The labels
+    are compared when they are first used.
+
+    Raises:
+        DataError: there is no dataset, or two have the same name and the same ids.
+    """
+    if not datasets:
+        raise DataError("there is no dataset to join; pass at least one folder")
+    if len(datasets) == 1:
+        return datasets[0]
+    times = Counter(case.id for dataset in datasets for case in dataset.cases)
+    cases: list[Case] = []
+    for dataset in datasets:
+        name = {case.id: f"{dataset.name}_{case.id}" if times[case.id] > 1 else case.id for case in dataset.cases}
+        for case in dataset.cases:
+            parents = tuple(name.get(parent, parent) for parent in case.origin.parents)
+            cases.append(
+                replace(
+                    case,
+                    id=safe_id(name[case.id], dataset.root),
+                    subject=name[case.id] if case.subject == case.id else name.get(case.subject, case.subject),
+                    links={role: name.get(other, other) for role, other in case.links.items()},
+                    origin=case.origin.model_copy(update={"parents": parents}),
+                )
+            )
+    joined = inherited(unique(cases, "the joined datasets"))
+    return Dataset(
+        "+".join(dict.fromkeys(dataset.name for dataset in datasets)),
+        Path(os.path.commonpath([dataset.root.resolve() for dataset in datasets])),
+        joined,
+        LabelSource(parts=tuple(dataset.label_source for dataset in datasets)),
+        all(dataset.parted for dataset in datasets),
+        tuple(remark for dataset in datasets for remark in dataset.remarks),
+    )
+
+
+def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dict[str, str]:
+    """The SHA-256 of every file of every case, by its path below the root.
+
+    Args:
+        dataset: whose files.
+        reads: which files, in the words of `load`.
+
+    Raises:
+        FileError: a file cannot be read.
+    """
+    root = dataset.root.resolve()
+    addresses = [address for case in dataset.cases for role, address in case.addresses() if _is_read(role, reads)]
+    ordered = sorted({file.resolve() for address in addresses for file in _files(address.path)})
+    with ThreadPoolExecutor(2) as threads:
+        digests = list(threads.map(_sha256, ordered))
+    return {
+        path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix(): digest
+        for path, digest in zip(ordered, digests, strict=True)
+    }
+
+
+def fingerprint(hashes: Mapping[str, str]) -> str:
+    """One SHA-256 for all files: of the sorted lines "path, hash" of `file_hashes`."""
+    lines = "".join(f"{path}\0{digest}\n" for path, digest in sorted(hashes.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _is_read(role: str, reads: Collection[str]) -> bool:
+    """Whether the file of a role (`Case.addresses`) is among those that `load` reads."""
+    kind, _, name = role.partition(" ")
+    if kind == "mask":
+        return "masks" in reads or ("mask" in reads and name.split()[0] == "1")
+    return kind.removesuffix("s") in reads
+
+
+def _files(path: Path) -> Iterator[Path]:
+    yield from (sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path])
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileError(path, f"the file cannot be read ({error.strerror})", remedy="restore it") from None

@@ -1,0 +1,301 @@
+"""The cases that a manifest describes: patterns matched, addresses filled in, nothing outside the root."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from scantling.data.contents import Contents, Finding, count, is_silent, safe_id, some, unique
+from scantling.data.files import is_image_name, stem_of
+from scantling.data.labels import valid_labels
+from scantling.data.manifest import Block, CaseTable, Group, Manifest, Mask, read_manifest
+from scantling.data.types import Address, Case, Labels, Split
+from scantling.errors import DataError, FileError
+
+
+def contents_of(path: Path, *, root: Path | None = None) -> Contents:
+    """The cases that the manifest at `path` describes.
+
+    Args:
+        path: the manifest.
+        root: the folder that holds the files; the manifest's `root` unless said.
+
+    Raises:
+        FileError: the manifest cannot be read or contradicts itself.
+        DataError: it describes files that are not there or leave the root.
+    """
+    manifest = read_manifest(path)
+    root = root if root is not None else path.parent / manifest.root
+    if not root.is_dir():
+        raise FileError(path, f"the root {root} is no folder", remedy="set 'root' in the manifest or pass --root")
+    builder = _Builder(path, root)
+    cases = [builder.listed(table, number) for number, table in enumerate(manifest.case, start=1)]
+    files = tuple(_files(root)) if manifest.group else ()
+    for number, group in enumerate(manifest.group, start=1):
+        cases += builder.matched(group, number, files)
+    if not cases:
+        raise FileError(
+            path, "the manifest describes no case", remedy="add a [[group]] with a 'pattern', or a [[case]]"
+        )
+    cases = list(unique(cases, path))
+    _same_links(cases, path)
+    return Contents(
+        name=manifest.name or root.resolve().name,
+        root=root,
+        cases=tuple(_with_split(cases, manifest.split, path)),
+        labels=_labels(manifest, cases, path),
+        remarks=_unused(cases, files, root),
+    )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Makes cases; knows the manifest for its complaints and the root that no path may leave."""
+
+    path: Path
+    root: Path
+
+    def listed(self, table: CaseTable, number: int) -> Case:
+        where = f"{self.path}: case {number}"
+        id = safe_id(table.id, f"{where}, key 'id'")
+        fields = self._fields(table, {}, where, demanded=True)
+        return Case(
+            id=id,
+            subject=table.subject or _inherited(table) or id,
+            boxes=table.boxes,
+            points=table.points,
+            origin=table.origin,
+            **fields,
+        )
+
+    def matched(self, group: Group, number: int, files: tuple[str, ...]) -> list[Case]:
+        where = f"{self.path}: group {number}"
+        pattern = compiled(group.pattern, where)
+        cases: list[Case] = []
+        asked: set[str] = set()
+        met: set[str] = set()
+        for file in files:
+            if (match := pattern.fullmatch(file)) is None:
+                continue
+            fields = {name: text for name, text in match.groupdict().items() if text is not None}
+            folder, _, name = file.rpartition("/")
+            fields.setdefault(
+                "id", "_".join([*folder.split("/"), stem_of(Path(name))]) if folder else stem_of(Path(name))
+            )
+            fields["path"] = file
+            if group.id:
+                fields["id"] = filled(group.id, fields, f"{where}, key 'id'")
+            id = safe_id(fields["id"], f"{where}, key 'id'")
+            subject = (
+                filled(group.subject, fields, f"{where}, key 'subject'") if group.subject else fields.get("subject", id)
+            )
+            rendered = (
+                group
+                if "images" in group.model_fields_set
+                else group.model_copy(update={"images": {"image": "{path}"}})
+            )
+            held = self._fields(rendered, fields, where, demanded=False)
+            case = Case(id=id, subject=subject, **held)
+            cases.append(case)
+            asked |= {key for key in ("masks", "scribbles", "region", "instances") if getattr(group, key)}
+            met |= {key for key in asked if getattr(case, key)}
+        if not cases:
+            raise FileError(
+                self.path,
+                f"group {number}, key 'pattern': {group.pattern!r} matches no file below {self.root}",
+                remedy="correct the pattern, or pass --root",
+            )
+        if lacking := sorted(asked - met):
+            raise FileError(
+                self.path,
+                f"group {number}, key {lacking[0]!r}: no case of the group has such a file, not even {cases[0].id}",
+                remedy="correct the address or take the key out",
+            )
+        return cases
+
+    def _fields(self, block: Block, fields: Mapping[str, str], where: str, *, demanded: bool) -> dict[str, Any]:
+        """What cases have in common with groups; files other than images may be absent unless `demanded`."""
+
+        def at(key: str, template: str, *, needed: bool) -> Address | None:
+            return self._address(
+                filled(template, fields, f"{where}, key {key!r}"), f"{where}, key {key!r}", needed=needed
+            )
+
+        def mask(template: Mask) -> Address | dict[str, Address] | None:
+            if isinstance(template, str):
+                return at("masks", template, needed=demanded)
+            layers = {name: at("masks", text, needed=demanded) for name, text in template.items()}
+            return {name: layer for name, layer in layers.items() if layer is not None} or None
+
+        images = {name: at("images", text, needed=True) for name, text in block.images.items()}
+        masks = (mask(template) for template in block.masks)
+        split = filled(block.split, fields, f"{where}, key 'split'")
+        if split and split not in get_args(Split):
+            raise DataError(f"{where}, key 'split': found {split!r}; expected 'train', 'validation' or 'test'")
+        return {
+            "images": {name: image for name, image in images.items() if image is not None},
+            "masks": tuple(found for found in masks if found is not None),
+            **{
+                key: at(key, template, needed=demanded) if template else None
+                for key in ("scribbles", "region", "instances")
+                for template in (getattr(block, key),)
+            },
+            "image_class": filled(block.image_class, fields, f"{where}, key 'class'") or None,
+            "links": {role: filled(text, fields, f"{where}, key 'links'") for role, text in block.links.items()},
+            "pool": filled(block.pool, fields, f"{where}, key 'pool'"),
+            "split": split or None,
+            "spacing": block.spacing,
+            "threshold": block.threshold,
+        }
+
+    def _address(self, text: str, where: str, *, needed: bool) -> Address | None:
+        whole = confined(self.root, text, where)
+        if whole.exists():
+            return Address(whole)
+        file, mark, member = text.rpartition("#")
+        path = confined(self.root, file if mark else text, where)
+        if path.exists():
+            return Address(path, member)
+        if needed:
+            raise DataError(f"{where}: there is no {text!r} below {self.root}; correct the address or the root")
+        return None
+
+
+def _inherited(table: CaseTable) -> str:
+    return table.origin.parents[0] if table.origin.kind == "synthetic" and table.origin.parents else ""
+
+
+def compiled(pattern: str, where: str) -> re.Pattern[str]:
+    """The regular expression of a pattern: each `{field}` the shortest text without "/", `*` any text without "/".
+
+    Raises:
+        DataError: a field has no name, or braces do not match.
+    """
+    expression, seen = "", set[str]()
+    for part in re.split(r"(\{\w*\}|\*)", pattern):
+        if part == "*":
+            expression += "[^/]*"
+        elif part.startswith("{") and part.endswith("}"):
+            name = part[1:-1]
+            if not name.isidentifier() or name == "path":
+                raise DataError(f"{where}, key 'pattern': {part!r} is no field; expected a name such as {{subject}}")
+            expression += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)"
+            seen.add(name)
+        elif "{" in part or "}" in part:
+            raise DataError(f"{where}, key 'pattern': the braces in {pattern!r} do not match")
+        else:
+            expression += re.escape(part)
+    return re.compile(expression)
+
+
+def filled(template: str, fields: Mapping[str, str], where: str) -> str:
+    """`template` with its `{field}` filled in.
+
+    Raises:
+        DataError: there is no such field.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in fields:
+            known = some((f"{{{name}}}" for name in fields), most=9) or "none"
+            raise DataError(f"{where}: unknown field {{{match[1]}}} in {template!r}; the pattern has: {known}")
+        return fields[match[1]]
+
+    return re.sub(r"\{(\w+)\}", value, template)
+
+
+def confined(root: Path, text: str, where: str) -> Path:
+    """The path `text` below `root`.
+
+    Raises:
+        DataError: it is absolute, goes up, or a symbolic link leads out of the root.
+    """
+    relative = Path(text)
+    if not text or relative.is_absolute() or ".." in relative.parts or "\0" in text or "\\" in text:
+        raise DataError(
+            f"{where}: {text!r} is no path below the root; write it relative to the root, with '/', without '..'"
+        )
+    path = root / relative
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{where}: {text!r} is a symbolic link that leaves {root}; put the file itself there")
+    return path
+
+
+def _files(root: Path) -> Iterator[str]:
+    """All files below the root, and folders that hold a DICOM series, as relative paths in order."""
+    found: list[str] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(folder).relative_to(root)
+        found += [(here / name).as_posix() for name in folders if is_image_name(Path(folder) / name)]
+        found += [(here / name).as_posix() for name in files if not is_silent(Path(name))]
+    yield from sorted(found)
+
+
+def _labels(manifest: Manifest, cases: list[Case], path: Path) -> Labels | None:
+    layered = dict.fromkeys(name for case in cases for mask in case.masks if isinstance(mask, Mapping) for name in mask)
+    classes = manifest.classes or dict.fromkeys(layered, ())
+    if not classes:
+        if manifest.ignore is not None or manifest.background != (0,):
+            raise FileError(path, "'ignore' or 'background' without 'classes'", remedy="declare the classes too")
+        return None
+    if strange := [name for name in layered if name not in classes]:
+        raise FileError(
+            path, f"there are masks of {strange[0]!r}, which is no class", expected=f"one of {', '.join(classes)}"
+        )
+    values = tuple((value,) if isinstance(value, int) else value for value in classes.values())
+    labels = Labels(names=tuple(classes), values=values, ignore=manifest.ignore, background=manifest.background)
+    return valid_labels(labels, f"{path}, key 'classes'")
+
+
+def _with_split(cases: list[Case], split: Mapping[Split, tuple[str, ...]], path: Path) -> Iterator[Case]:
+    of: dict[str, Split] = {}
+    for name, subjects in split.items():
+        for subject in subjects:
+            if of.setdefault(subject, name) != name:
+                raise FileError(
+                    path, f"key 'split': the subject {subject!r} is in {of[subject]} and in {name}", remedy="keep one"
+                )
+    if strange := sorted(of.keys() - {case.subject for case in cases}):
+        raise FileError(
+            path,
+            f"key 'split': there is no subject {strange[0]!r}",
+            expected=f"subjects such as {some(sorted({case.subject for case in cases}), most=3)}",
+        )
+    yield from (replace(case, split=of.get(case.subject, case.split)) for case in cases)
+
+
+def _same_links(cases: list[Case], path: Path) -> None:
+    known = {case.id for case in cases}
+    for case in cases:
+        for role, other in case.links.items():
+            if other not in known:
+                raise FileError(
+                    path,
+                    f"the case {case.id} links to {other!r} as {role!r}, and there is no such case",
+                    expected="the id of a case",
+                    remedy="correct 'links'",
+                )
+
+
+def _unused(cases: list[Case], files: tuple[str, ...], root: Path) -> tuple[Finding, ...]:
+    used = {address.path for case in cases for _, address in case.addresses()}
+    spare = [
+        file
+        for file in files
+        if root / file not in used and not any(root / parent in used for parent in Path(file).parents)
+    ]
+    if not spare:
+        return ()
+    return (
+        Finding(
+            level="note",
+            kind="unused files",
+            sentence=f"{count(len(spare), 'file')} below {root} {'is' if len(spare) == 1 else 'are'} in no case "
+            f"({some(spare, most=3)})",
+        ),
+    )

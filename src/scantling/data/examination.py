@@ -1,0 +1,223 @@
+"""One case under the lens: every file of it is read, and what is wrong with it is written down, not raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from scantling.data.duplicates import Looks, looks
+from scantling.data.files import Picture, read, read_labels
+from scantling.data.labels import encode, encode_one
+from scantling.data.loading import disagreement, is_grey, overlaps, with_spacing
+from scantling.data.traits import COLOUR, Moments, class_pixels
+from scantling.data.types import IGNORE, Address, Case, Geometry, Labels
+from scantling.errors import DataError, FileError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one case; problems of a grouped kind are told in one sentence for all cases."""
+
+    level: Literal["error", "warning", "note"]
+    kind: str
+    sentence: str = ""
+
+
+@dataclass
+class Seen:
+    """What is remembered of a case: no pixels but those for percentiles and comparison.
+
+    Attributes:
+        stored: how each image is stored, for people ("grey", "colour", "grey in three channels").
+        pixels: of the first mask, as `class_pixels` counts them.
+        scribbled: whether scribbles were read.
+    """
+
+    case: Case
+    problems: list[Problem] = field(default_factory=list)
+    geometry: Geometry | None = None
+    stored: dict[str, str] = field(default_factory=dict)
+    moments: dict[str, tuple[Moments, ...]] = field(default_factory=dict)
+    pixels: np.ndarray | None = None
+    looks: dict[str, Looks] = field(default_factory=dict)
+
+
+def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool = False) -> Seen:
+    """Read everything that a case has.
+
+    Args:
+        case: addresses.
+        labels: what the values of masks mean, where that is known.
+        stride: every how many-th pixel is kept for the percentiles.
+        untrusted: decode in a process with limits on time and memory.
+    """
+    picture_of, labels_of = partial(read, untrusted=untrusted), partial(read_labels, untrusted=untrusted)
+    seen = Seen(case)
+    grids: list[tuple[Address, Geometry]] = []
+
+    def note(level: Literal["error", "warning", "note"], kind: str, sentence: str = "") -> None:
+        seen.problems.append(Problem(level, kind, sentence))
+
+    def opened(reader: Callable[[Address], T], address: Address, geometry: Callable[[T], Geometry]) -> T | None:
+        """What the reader returns, if the file can be read and fits the other files."""
+        try:
+            found = reader(address)
+        except FileError as error:
+            note("error", "unreadable", str(error))
+            return None
+        if not grids:
+            grids.append((address, geometry(found)))
+        elif clash := disagreement(grids[0][1], geometry(found)):
+            note(
+                "error", "geometry", f"{address}: it does not fit {grids[0][0]}: {clash}; make both from the same image"
+            )
+            return None
+        return found
+
+    def label_map(address: Address | None) -> np.ndarray | None:
+        found = opened(labels_of, address, lambda pair: pair[1]) if address is not None else None
+        return None if found is None else found[0]
+
+    pictures = {
+        name: opened(picture_of, address, lambda picture: picture.geometry) for name, address in case.images.items()
+    }
+    region = label_map(case.region)
+    if region is not None and not region.any():
+        note("warning", "empty region")
+        region = None
+    for name, picture in pictures.items():
+        if picture is not None:
+            _look_at(seen, name, picture, None if region is None else region != 0, stride)
+    masks = [_mask(seen, mask, labels, label_map) for mask in case.masks]
+    instances = label_map(case.instances)
+    if instances is not None and masks and masks[0] is not None and (apart := overlaps(instances, masks[0])):
+        note(
+            "warning",
+            "instances",
+            f"case {case.id}: {apart} pixels are an instance outside the mask or mask without an "
+            "instance; make one from the other",
+        )
+    if (scribbles := label_map(case.scribbles)) is not None and case.scribbles is not None and labels is not None:
+        try:
+            drawn = encode(scribbles, labels, case.scribbles)
+        except DataError as error:
+            note("error", "label values", str(error))
+        else:
+            if labels.ignore is None:
+                note("error", "scribbles")
+            elif (drawn == IGNORE).all():
+                note("warning", "empty scribbles")
+    if masks:
+        first = masks[0]
+        seen.pixels = class_pixels(first, labels) if first is not None else None
+    if grids:
+        seen.geometry = grids[0][1]
+        _measure(seen, note)
+    return seen
+
+
+def _look_at(seen: Seen, name: str, picture: Picture, region: np.ndarray | None, stride: int) -> None:
+    array = picture.array
+    address = seen.case.images[name]
+    if array.dtype.kind == "f" and not (known := np.isfinite(array)).all():
+        seen.problems.append(
+            Problem(
+                "error",
+                "not finite",
+                f"{address}: {int(array.size - known.sum())} of {array.size} values "
+                "are NaN or infinite; expected finite numbers; replace them",
+            )
+        )
+        return
+    if picture.channels == COLOUR:
+        grey = is_grey(array)
+        seen.stored[name] = "grey in three channels" if grey else "colour"
+        array = array[:1] if grey else array
+    else:
+        seen.stored[name] = "grey" if len(array) == 1 else f"{len(array)} channels"
+    image = looks(array, picture.geometry)
+    if image is None:
+        seen.problems.append(Problem("warning", "constant image"))
+    else:
+        seen.looks[name] = image
+    if seen.case.split in ("train", None):
+        inside = [layer.ravel() if region is None else layer[region] for layer in array]
+        seen.moments[name] = tuple(Moments.of(values, stride) for values in inside)
+
+
+def _mask(
+    seen: Seen,
+    mask: Address | Mapping[str, Address],
+    labels: Labels | None,
+    label_map: Callable[[Address], np.ndarray | None],
+) -> np.ndarray | None:
+    """The mask as class numbers, if it is in order."""
+    case = seen.case
+    layers = (
+        {name: label_map(address) for name, address in mask.items()}
+        if isinstance(mask, Mapping)
+        else {"": label_map(mask)}
+    )
+    if labels is None or any(layer is None for layer in layers.values()):
+        return None
+    try:
+        if isinstance(mask, Mapping):
+            shape = next(layer.shape for layer in layers.values() if layer is not None)
+            found = np.zeros((len(labels.names), *shape), np.uint8)
+            for name, layer in layers.items():
+                if layer is not None:
+                    found[labels.names.index(name)] = _single(layer, case, labels, mask[name])
+        else:
+            layer = layers[""]
+            if layer is None:
+                return None
+            found = (
+                _single(layer, case, labels, mask)[None] if case.threshold is not None else encode(layer, labels, mask)
+            )
+    except DataError as error:
+        seen.problems.append(Problem("error", "label values", str(error)))
+        return None
+    if not ((found != 0) & (found != IGNORE)).any():
+        seen.problems.append(Problem("warning", "empty mask"))
+    return found
+
+
+def _single(array: np.ndarray, case: Case, labels: Labels, where: Address) -> np.ndarray:
+    return (
+        (array >= case.threshold).astype(np.uint8) if case.threshold is not None else encode_one(array, labels, where)
+    )
+
+
+def _measure(seen: Seen, note: Callable[[Literal["error", "warning", "note"], str, str], None]) -> None:
+    """Give the case its spacing, and see whether boxes and points lie in the image."""
+    case = seen.case
+    if seen.geometry is None:
+        return
+    if case.spacing is not None:
+        try:
+            seen.geometry = with_spacing(seen.geometry, case.spacing, case.id)
+        except DataError as error:
+            note("error", "geometry", str(error))
+    shape = seen.geometry.shape
+    inside = all(
+        len(point) == len(shape) and all(0 <= at < length for at, length in zip(point, shape, strict=True))
+        for point in case.points
+    )
+    inside &= all(
+        len(box) == len(shape)
+        and all(0 <= low < high <= length for (low, high), length in zip(box, shape, strict=True))
+        for box in case.boxes
+    )
+    if not inside:
+        note(
+            "error",
+            "geometry",
+            f"case {case.id}: a box or a point does not lie in the image of "
+            f"{' x '.join(map(str, shape))} pixels; correct it",
+        )

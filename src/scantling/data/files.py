@@ -1,0 +1,317 @@
+"""The one door for image files: headers are judged before pixels are decoded, and every failure is one sentence.
+
+Reads PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ, by their content
+and not by their names. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
+`(X, Y, Z)` for NIfTI and DICOM volumes. A damaged file ends in a `FileError`, or in an image of its true shape as
+far as the format can tell; each format's file says how far that is.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from scantling import atomic
+from scantling.data.formats.common import HARMLESS, Array, Header, Limits, Picture, Plan, Source
+from scantling.data.formats.recognised import inspector, recognise
+from scantling.data.types import Address, Geometry
+from scantling.errors import FileError
+
+__all__ = [
+    "Header",
+    "Limits",
+    "Picture",
+    "is_image_name",
+    "parse_address",
+    "probe",
+    "read",
+    "read_labels",
+    "safe_id",
+    "stem_of",
+    "write_labels",
+    "write_map",
+]
+
+GENEROUS = Limits()
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".nii", ".nii.gz", ".dcm", ".dicom", ".ima", ".npy", ".npz"),
+)
+WHOLE = 1e-3
+"""How far a label may be from a whole number (scaled label maps hold 0.99999997)."""
+RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10))}
+FORBIDDEN = set('/\\:*?"<>|')
+
+
+def probe(address: Address | Path | str, *, limits: Limits = GENEROUS) -> Header:
+    """What the file says of itself, from its header only: nothing is decoded.
+
+    Raises:
+        FileError: if the file cannot be read, makes no sense or exceeds a limit.
+    """
+    with _planned(parse_address(address), limits, labels=False) as plan:
+        return plan.header
+
+
+def read(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted: bool = False) -> Picture:
+    """An image as `(C, *S)` in the number type of its file (float32 where the file scales its values).
+
+    Args:
+        address: a file, a folder with one DICOM series, or a member of an archive (`f.npz#image`).
+        limits: what the file may ask for.
+        untrusted: decode in another process with a time and a memory limit.
+
+    Raises:
+        FileError: if the file cannot be read, is damaged, or exceeds a limit.
+    """
+    return _read(parse_address(address), limits, labels=False, untrusted=untrusted)
+
+
+def read_labels(
+    address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted: bool = False
+) -> tuple[Array, Geometry]:
+    """A label map as int32 `(*S)`.
+
+    A palette of greys gives the greys, a palette of colours the indices; red, green and blue are accepted where
+    they are equal. Arguments as for `read`.
+
+    Raises:
+        FileError: also if a value is not a whole number within 0.001, or not finite, or there are several channels.
+    """
+    address = parse_address(address)
+    picture = _read(address, limits, labels=True, untrusted=untrusted)
+    array = picture.array
+    if len(array) > 1 and picture.channels == ("red", "green", "blue") and (array == array[:1]).all():
+        array = array[:1]
+    if len(array) > 1:
+        raise FileError(
+            str(address),
+            f"has {len(array)} channels ({', '.join(picture.channels[:4])})",
+            expected="one label number for each pixel",
+            remedy="save one channel of numbers",
+        )
+    return _whole_numbers(address, array[0]), picture.geometry
+
+
+def write_labels(folder: Path | str, id: str, array: Array, geometry: Geometry) -> Path:
+    """Write a label map `(*S)` of whole numbers from 0 as `ID.png`, or `ID.nii.gz` for a volume; return its path.
+
+    Numbers are 8 bits, 16 above 255. A volume keeps its affine, and axes of length 1 that its image has.
+
+    Raises:
+        FileError: if the id is no safe name, the shape is not the geometry's, or a value does not fit.
+    """
+    values = np.asarray(array)
+    raster = geometry.container == "raster"
+    path = Path(folder) / f"{safe_id(id)}{'.png' if raster else '.nii.gz'}"
+    _fits(path, values.shape, geometry)
+    if values.dtype.kind not in "biu":
+        raise FileError(path, f"labels are of type {values.dtype}", expected="whole numbers")
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    if low < 0 or high > 65535:
+        raise FileError(path, f"labels reach from {low} to {high}", expected="numbers from 0 to 65,535")
+    numbers = values.astype(np.uint16 if high > 255 else np.uint8)
+    if raster:
+        from scantling.data.formats import png
+
+        atomic.write_bytes(path, png.encode(numbers))
+    else:
+        from scantling.data.formats import nifti
+
+        atomic.write_bytes(path, nifti.encode(numbers[None], geometry))
+    return path
+
+
+def write_map(folder: Path | str, id: str, array: Array, geometry: Geometry) -> Path:
+    """Write maps `(K, *S)` as float32 `ID.tif` (a page each), or `ID.nii.gz` (X, Y, Z[, K]) for a volume.
+
+    `read` gives back `(K, *S)` exactly.
+
+    Raises:
+        FileError: if the id is no safe name or the shape is not the geometry's.
+    """
+    maps = np.asarray(array, np.float32)
+    raster = geometry.container == "raster"
+    path = Path(folder) / f"{safe_id(id)}{'.tif' if raster else '.nii.gz'}"
+    _fits(path, maps.shape[1:], geometry)
+    if raster:
+        from scantling.data.formats import tiff
+
+        atomic.write_bytes(path, tiff.encode(maps))
+    else:
+        from scantling.data.formats import nifti
+
+        atomic.write_bytes(path, nifti.encode(maps, geometry))
+    return path
+
+
+def parse_address(address: Address | Path | str) -> Address:
+    """An address from its text: what follows `#` after `.npz` names a member of the archive."""
+    if isinstance(address, Address):
+        return address
+    text = str(address)
+    path, mark, member = text.rpartition("#")
+    if mark and path.lower().endswith(".npz") and not Path(text).exists():
+        return Address(Path(path), member)
+    return Address(Path(text))
+
+
+def stem_of(path: PurePath | str) -> str:
+    """The name of a file without the suffix of its format: `a.b.nii.gz` is `a.b`."""
+    name = PurePath(path).name
+    suffix = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default="")
+    return name[: len(name) - len(suffix)] if suffix else PurePath(name).stem
+
+
+def is_image_name(path: Path | str) -> bool:
+    """Whether this is named like a file that can be read, or is a folder that holds DICOM files."""
+    path = Path(path)
+    if path.is_dir():
+        from scantling.data.formats.dicom_series import holds_dicom
+
+        return holds_dicom(path)
+    return not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)
+
+
+def safe_id(id: str) -> str:
+    """The id itself, if it is a file name on every system and leads nowhere else.
+
+    Raises:
+        FileError: if it holds a separator or another character that Windows forbids, is reserved, or too long.
+    """
+    bad = sorted({character for character in id if character in FORBIDDEN or not character.isprintable()})
+    reserved = id.split(".", 1)[0].strip().lower() in RESERVED
+    if bad or reserved or not id or id[0] == " " or id[-1] in " ." or len(id.encode()) > 200:
+        raise FileError(
+            repr(id[:80]),
+            "cannot be the name of a file" + (f" because of {' '.join(map(repr, bad[:5]))}" if bad else ""),
+            expected="letters, digits, '-', '_' and '.', under 200 of them, and no reserved name",
+            remedy="rename the case",
+        )
+    return id
+
+
+def _read(address: Address, limits: Limits, *, labels: bool, untrusted: bool) -> Picture:
+    if untrusted:
+        from scantling.data import guard
+
+        return guard.read(address, limits, labels=labels)
+    return decoded(address, limits, labels=labels)
+
+
+def decoded(address: Address, limits: Limits, *, labels: bool) -> Picture:
+    """Decode in this process; with `labels`, palettes of colours give indices. For `read` and its guard."""
+    with _planned(address, limits, labels=labels) as plan:
+        header = plan.header
+        array = plan.decode()
+    if array.shape != (len(header.channels), *header.shape) or array.dtype != header.dtype:
+        raise FileError(
+            str(address),
+            f"decoded to {array.dtype} {array.shape}",
+            expected=f"{header.dtype} {(len(header.channels), *header.shape)} as its header says",
+            remedy="it is damaged: copy it again from its source",
+        )
+    return Picture(array, header.geometry, header.channels)
+
+
+@contextmanager
+def _planned(address: Address, limits: Limits, *, labels: bool) -> Iterator[Plan]:
+    """The judged plan of a file, open; whatever goes wrong inside becomes a `FileError`."""
+    try:
+        with _opened(address, limits, labels) as source:
+            plan = _inspected(source)
+            _admit(source, plan)
+            yield plan
+    except FileError:
+        raise
+    except MemoryError as error:
+        raise FileError(str(address), "does not fit into memory", remedy="use a smaller image or limit") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise FileError(str(address), f"cannot be read ({error.strerror})", remedy="check the file") from error
+        reason = (str(error).strip().splitlines() or [""])[0][:120].rstrip(".")
+        raise FileError(
+            str(address),
+            f"cannot be decoded ({reason or type(error).__name__})",
+            remedy="it is damaged or of a kind that is not read: save it again from its source",
+        ) from error
+
+
+@contextmanager
+def _opened(address: Address, limits: Limits, labels: bool) -> Iterator[Source]:
+    path = address.path
+    if path.is_dir():
+        yield Source(address, io.BytesIO(), 0, limits, labels)
+        return
+    if not path.is_file():
+        exists = path.exists()
+        raise FileError(path, "is no ordinary file" if exists else "does not exist", remedy="correct the path")
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        source = Source(address, file, size, limits, labels)
+        if size == 0:
+            raise source.error("is empty", expected="an image", remedy="copy it again from its source")
+        if size > limits.bytes:
+            raise source.error(f"holds {size:,} bytes", expected=f"at most {limits.bytes:,}", remedy="raise the limit")
+        yield source
+
+
+def _inspected(source: Source) -> Plan:
+    folder = source.address.path.is_dir()
+    found = "DICOM folder" if folder else recognise(source)
+    if source.address.member and found != "NPZ":
+        raise source.error(f"is a {found}, which has no members", expected="an NPZ archive before '#'")
+    if folder:
+        from scantling.data.formats import dicom_series
+
+        return dicom_series.inspect(source, lambda path: _opened(Address(path), source.limits, source.labels))
+    return inspector(found)(source)
+
+
+def _admit(source: Source, plan: Plan) -> None:
+    """Compare what the header asks for with the limits; nothing has been decoded yet."""
+    header, limits = plan.header, source.limits
+    pixels = prod(header.shape)
+    taken = max(plan.decoded, len(header.channels) * pixels * header.dtype.itemsize)
+    size = f"{' x '.join(map(str, header.shape))} pixels of {len(header.channels)} channels"
+    if pixels > limits.pixels:
+        raise source.error(f"asks for {size}", expected=f"at most {limits.pixels:,} pixels", remedy="raise the limit")
+    if taken > limits.bytes:
+        raise source.error(
+            f"asks for {taken:,} bytes ({size})", expected=f"at most {limits.bytes:,}", remedy="raise the limit"
+        )
+    if taken > HARMLESS and plan.decoded > limits.ratio * plan.coded:
+        raise source.error(
+            f"unpacks to {plan.decoded / plan.coded:,.0f} times its size ({size})",
+            expected=f"at most {limits.ratio:,.0f} times",
+            remedy="it may be a decompression bomb; if not, raise the limit",
+        )
+
+
+def _whole_numbers(address: Address, values: Array) -> Array:
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            raise FileError(str(address), "has labels that are not finite", expected="whole numbers")
+        rounded = np.rint(values)
+        worst = int(np.abs(values - rounded).argmax())
+        if abs(values.flat[worst] - rounded.flat[worst]) > WHOLE:
+            raise FileError(
+                str(address),
+                f"has a label of {values.flat[worst]:g}",
+                expected="whole numbers",
+                remedy="name the file of labels, not of intensities or probabilities",
+            )
+        values = rounded
+    if values.dtype.itemsize >= 4 and (values.min() < -(2**31) or values.max() >= 2**31):
+        raise FileError(str(address), f"has labels up to {values.max()}", expected="numbers within 32 bits")
+    return values.astype(np.int32)
+
+
+def _fits(path: Path, shape: tuple[int, ...], geometry: Geometry) -> None:
+    if shape != geometry.shape or (geometry.container == "raster" and len(shape) != 2):
+        raise FileError(path, f"is to hold an array of shape {shape}", expected=f"that of its image, {geometry.shape}")

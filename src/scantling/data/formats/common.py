@@ -1,0 +1,215 @@
+"""What every format has in common: limits, a source of bytes, a plan that is judged before it is carried out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from scantling.data.types import Address, Geometry
+from scantling.errors import FileError
+
+GREY = ("grey",)
+COLOUR = ("red", "green", "blue")
+SPACING = (1e-6, 1e4)
+"""Plausible distances between neighbouring pixels, in mm."""
+HARMLESS = 1 << 24
+"""Decoded bytes below which the compression ratio is not asked: an empty mask may shrink to almost nothing."""
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may ask for, judged by its header before anything is decoded.
+
+    Attributes:
+        bytes: the most that a file may hold, and that its array may take.
+        pixels: the most pixels or voxels, channels aside.
+        ratio: decoded bytes for each byte in the file (arrays under 16 MiB are never refused for it; no deflate
+            stream exceeds 1,032).
+        seconds: the time that another process gets to decode an untrusted file.
+        memory: the bytes of address space that this process gets (not enforced on Windows and macOS).
+    """
+
+    bytes: int = 4 << 30
+    pixels: int = 1 << 30
+    ratio: float = 2000.0
+    seconds: float = 30.0
+    memory: int = 4 << 30
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself, nothing decoded.
+
+    Attributes:
+        format: "PNG", "JPEG", "GIF", "BMP", "TIFF", "NIfTI", "DICOM", "NPY" or "NPZ".
+        shape: the spatial shape `(*S)`.
+        channels: their names: ("red", "green", "blue"), ("grey",) or ("0", "1", ...).
+        dtype: of the array that `read` returns.
+        geometry: how the array lies in its file and in the world.
+    """
+
+    format: str
+    shape: tuple[int, ...]
+    channels: tuple[str, ...]
+    dtype: np.dtype[Any]
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as an array `(C, *S)` in the number type of its file, with its geometry and channel names."""
+
+    array: Array
+    geometry: Geometry
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A judged header and the way to the array `(C, *S)`, not yet taken.
+
+    Attributes:
+        decode: reads and checks the pixels.
+        decoded: bytes that the decoder produces, before any conversion.
+        coded: bytes in the file that it produces them from.
+    """
+
+    header: Header
+    decode: Callable[[], Array]
+    decoded: int
+    coded: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open file, its size, and what may be asked of it.
+
+    Attributes:
+        labels: the pixels are label numbers: a palette of colours is read as indices.
+    """
+
+    address: Address
+    file: BinaryIO = field(repr=False)
+    size: int
+    limits: Limits
+    labels: bool = False
+
+    def error(self, found: str, *, expected: str = "", remedy: str = "") -> FileError:
+        """The one typed error, about this file."""
+        return FileError(str(self.address), found, expected=expected, remedy=remedy)
+
+    def at(self, offset: int, count: int) -> bytes:
+        """Exactly `count` bytes from `offset`; an error if the file ends before."""
+        if offset < 0 or count < 0 or offset + count > self.size:
+            raise self.error(
+                f"the file ends after {self.size:,} bytes but its header points to byte {offset + count:,}",
+                remedy="it is truncated or damaged: copy it again from its source",
+            )
+        self.file.seek(offset)
+        data = self.file.read(count)
+        if len(data) != count:
+            raise self.error("the file became shorter while it was read", remedy="try again")
+        return data
+
+    def whole(self) -> bytes:
+        """The whole file."""
+        return self.at(0, self.size)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names for channels of which nothing is known; one alone is grey."""
+    return GREY if count == 1 else tuple(str(index) for index in range(count))
+
+
+def raster(
+    format: str, shape: Sequence[int], channels: tuple[str, ...], dtype: Any, *, spacing: Sequence[float] = (1.0, 1.0)
+) -> Header:
+    """The header of a flat image `(H, W)`."""
+    size = (int(shape[0]), int(shape[1]))
+    geometry = Geometry(shape=size, spacing=(float(spacing[0]), float(spacing[1])))
+    return Header(format, size, channels, np.dtype(dtype), geometry)
+
+
+def kept_axes(stored: Sequence[int]) -> tuple[int, ...]:
+    """The axes of a stored volume that its array keeps: those longer than 1, but never fewer than two."""
+    kept = {axis for axis, length in enumerate(stored) if length > 1}
+    for axis in range(len(stored)):
+        if len(kept) < 2:
+            kept.add(axis)
+    return tuple(sorted(kept))
+
+
+def axis_order(stored: Sequence[int]) -> tuple[int, ...]:
+    """The kept axes, then those left out: the order of the columns of a geometry's affine."""
+    kept = kept_axes(stored)
+    return kept + tuple(axis for axis in range(len(stored)) if axis not in kept)
+
+
+def volume(stored: Sequence[int], spacing: Sequence[float], *, affine: Array | None, slice_axis: int) -> Geometry:
+    """The geometry of a volume whose axes of length 1 are left out of the array (`stored` remembers them)."""
+    stored = tuple(int(length) for length in stored)
+    kept = kept_axes(stored)
+    if len(kept) == len(stored):
+        return Geometry(stored, tuple(map(float, spacing)), affine, "volume", slice_axis)
+    if affine is not None:
+        affine = affine[:, [*axis_order(stored), 3]]
+    shape = tuple(stored[axis] for axis in kept)
+    return Geometry(shape, tuple(float(spacing[axis]) for axis in kept), affine, "volume", 0, stored)
+
+
+def plausible_spacing(source: Source, spacing: Sequence[float]) -> None:
+    """Raise if a distance between neighbours cannot be one."""
+    if not all(math.isfinite(step) and SPACING[0] < step < SPACING[1] for step in spacing):
+        raise source.error(
+            f"its pixels are {' x '.join(f'{step:g}' for step in spacing)} mm apart",
+            expected=f"distances between {SPACING[0]:g} and {SPACING[1]:g} mm",
+            remedy="repair its header",
+        )
+
+
+def plausible_affine(source: Source, affine: Array, spacing: Sequence[float]) -> None:
+    """Raise if an affine is not finite, singular, or contradicts the spacing of the same header."""
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3] / np.maximum(steps, 1e-300))) < 1e-3:
+        raise source.error(
+            "its affine is not finite or singular", expected="three independent axes", remedy="repair its header"
+        )
+    if np.abs(affine[:3, 3]).max() > 1e7:
+        raise source.error("its affine puts the origin more than 10 km away", remedy="repair its header")
+    if not np.allclose(steps, spacing, rtol=0.05):
+        raise source.error(
+            f"its header gives voxels of {_by(spacing)} mm but its affine {_by(steps)} mm",
+            expected="both to agree",
+            remedy="repair its header",
+        )
+
+
+def _by(steps: Sequence[float] | Array) -> str:
+    return " x ".join(f"{step:.4g}" for step in steps)
+
+
+def palette_is_grey(source: Source, palette: Array, *, protected: bool) -> bool:
+    """Whether a palette `(N, 3)` holds only greys; a palette without a checksum must make it plain.
+
+    A flipped bit in a grey palette would turn one channel into three, so where no checksum protects it a palette
+    must be grey throughout or coloured in more than half of its entries.
+    """
+    coloured = int((palette != palette[:, :1]).any(axis=1).sum())
+    if protected or coloured == 0 or 2 * coloured > len(palette):
+        return coloured == 0
+    raise source.error(
+        f"{coloured} of the {len(palette)} colours of its palette are not grey",
+        expected="a palette of greys, or one of colours",
+        remedy="it may be damaged; if not, save it as PNG",
+    )
+
+
+def channels_first(array: Array) -> Array:
+    """`(*S)` to `(1, *S)`, or `(*S, C)` to `(C, *S)` where the last axis is one more than two."""
+    return np.ascontiguousarray(array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0))

@@ -1,0 +1,230 @@
+"""One DICOM file: the pixel data must be exactly as long as its rows, columns and frames ask for.
+
+A flat image keeps its rows and columns `(H, W)`; several frames become a volume `(X, Y, frames)`. Values are those
+of the modality (rescaled; MONOCHROME1 inverted), colours become red, green, blue. DICOM holds no checksum: a wrong
+size contradicts the length of the pixel data, a damaged value cannot be seen.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import get_expected_length, pixel_array
+from pydicom.uid import UID
+
+from scantling.data.formats import jpeg
+from scantling.data.formats.common import COLOUR, GREY, Array, Header, Plan, Source
+from scantling.data.formats.dicom_geometry import Place, flat_geometry, read_place, read_scale, stacked_geometry
+
+PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
+RUN_LENGTH = "1.2.840.10008.1.2.5"
+JPEG = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
+JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
+GREYS = ("MONOCHROME1", "MONOCHROME2")
+COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+DAMAGED = "it is truncated or damaged: copy it again from its source"
+_QUIET = threading.RLock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom's warnings and log lines from the user, who gets one sentence from us or none."""
+    logger = logging.getLogger("pydicom")
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, logger.disabled = logger.disabled, True
+        try:
+            yield
+        finally:
+            logger.disabled = before
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the header of one DICOM file says.
+
+    Attributes:
+        size: rows and columns.
+        place: where the frames lie in the patient.
+        scale: slope and intercept.
+        dtype: of the rescaled values.
+        number: its place in the order of acquisition.
+    """
+
+    size: tuple[int, int]
+    count: int
+    channels: tuple[str, ...]
+    place: Place
+    scale: tuple[float, float]
+    dtype: np.dtype[Any]
+    series: str
+    description: str
+    number: int
+    syntax: str
+
+
+def looks_like(start: bytes) -> bool:
+    """Whether a file that begins so is DICOM, with or without its preamble."""
+    return start[128:132] == b"DICM" or start[:4] in (b"\x08\x00\x05\x00", b"\x02\x00\x00\x00", b"\x08\x00\x08\x00")
+
+
+def inspect(source: Source) -> Plan:
+    """Judge the size, the coding and the geometry of one file."""
+    with quiet():
+        frames = parse(source)
+    place = frames.place
+    if frames.count == 1:
+        geometry = flat_geometry(source, frames.size, place)
+    else:
+        geometry = stacked_geometry(source, frames.size, place, frames.count)
+    header = Header("DICOM", geometry.shape, frames.channels, frames.dtype, geometry)
+
+    def decode() -> Array:
+        with quiet():
+            pixels = decoded(source, frames)
+        if frames.count == 1:
+            return np.ascontiguousarray(pixels[:, 0])
+        ordered = pixels[:, place.order()] if place.origins else pixels
+        return np.ascontiguousarray(ordered.transpose(0, 3, 2, 1)).reshape(len(frames.channels), *header.shape)
+
+    samples = len(frames.channels) * prod(frames.size) * frames.count
+    return Plan(header, decode, samples * frames.dtype.itemsize, source.size)
+
+
+def parse(source: Source) -> Frames:
+    """Read the header of one file and judge it (call within `quiet`)."""
+    source.file.seek(0)
+    found = dcmread(source.file, stop_before_pixels=True, force=True)
+    meta = getattr(found, "file_meta", Dataset())
+    syntax: str = str(meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
+    if syntax not in PLAIN | JPEG | JPEG_2000 | {RUN_LENGTH}:
+        raise source.error(
+            f"its transfer syntax is {syntax[:64]}",
+            expected="an uncompressed one, run lengths, baseline JPEG or JPEG 2000",
+            remedy="decompress it first",
+        )
+    rows, columns = int(_value(found, "Rows", 0)), int(_value(found, "Columns", 0))
+    count = int(_value(found, "NumberOfFrames", 1) or 1)
+    samples, bits = int(_value(found, "SamplesPerPixel", 1)), int(_value(found, "BitsAllocated", 0))
+    stored = int(_value(found, "BitsStored", bits))
+    kind = str(_value(found, "PhotometricInterpretation", ""))
+    if min(rows, columns, count) < 1:
+        raise source.error("holds no image", expected="rows, columns and pixels", remedy="leave this file out")
+    grey = samples == 1 and kind in GREYS and bits in (8, 16, 32)
+    colour = (bits in (8, 16) and (samples == 3 and kind in COLOURS)) or (samples == 1 and kind == "PALETTE COLOR")
+    if not (grey or colour) or not 1 <= stored <= bits or int(_value(found, "HighBit", stored - 1)) != stored - 1:
+        raise source.error(
+            f"holds {samples} samples of {bits} bits ({stored} stored) as {kind or 'nothing said'}",
+            expected="grey values or colours of 8 to 32 bits",
+            remedy="convert it",
+        )
+    scale = (1.0, 0.0) if colour else read_scale(source, found, count)
+    return Frames(
+        (rows, columns),
+        count,
+        GREY if grey else COLOUR,
+        read_place(source, found, count),
+        scale,
+        _dtype(found, bits, stored, scale) if grey else np.dtype(np.uint8 if bits == 8 else np.uint16),
+        str(_value(found, "SeriesInstanceUID", "")),
+        str(_value(found, "SeriesDescription", "")),
+        int(_value(found, "InstanceNumber", 0)),
+        syntax,
+    )
+
+
+def decoded(source: Source, frames: Frames) -> Array:
+    """The values of one file `(C, frames, H, W)` (call within `quiet`)."""
+    source.file.seek(0)
+    found = dcmread(source.file, force=True)
+    if "PixelData" not in found:
+        raise source.error("holds no pixel data", remedy=DAMAGED)
+    if "TransferSyntaxUID" not in found.file_meta:
+        found.file_meta.TransferSyntaxUID = UID(frames.syntax)
+    data: bytes = found.PixelData
+    if frames.syntax in PLAIN:
+        expected = get_expected_length(found)
+        if len(data) != expected + expected % 2:
+            raise source.error(
+                f"holds {len(data):,} bytes of pixels",
+                expected=f"{expected:,} for {frames.count} frames of {frames.size[1]} x {frames.size[0]}",
+                remedy=DAMAGED,
+            )
+    else:
+        _judge_frames(source, data, frames)
+    pixels = pixel_array(found)
+    if found.PhotometricInterpretation == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, found)
+    if frames.channels == COLOUR:
+        pixels = np.moveaxis(pixels.reshape(frames.count, *frames.size, 3), -1, 0)
+        return pixels.astype(frames.dtype)
+    pixels = pixels.reshape(1, frames.count, *frames.size)
+    return _rescaled(pixels, found, frames)
+
+
+def _rescaled(pixels: Array, found: Dataset, frames: Frames) -> Array:
+    """Stored bits to values: bits beyond those stored fall away, MONOCHROME1 is inverted, the scale is applied."""
+    stored, signed = int(found.BitsStored), bool(found.PixelRepresentation)
+    wide = pixels.astype(np.int64) & ((1 << stored) - 1)
+    if signed:
+        wide = (wide ^ (1 << (stored - 1))) - (1 << (stored - 1))
+    if found.PhotometricInterpretation == "MONOCHROME1":
+        wide = (-1 if signed else (1 << stored) - 1) - wide
+    slope, intercept = frames.scale
+    if frames.scale == (1.0, 0.0):
+        return wide.astype(frames.dtype)
+    return (wide * slope + intercept).astype(frames.dtype)
+
+
+def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
+    """Compressed frames must have the size of the header before any of them is decoded."""
+    count = 0
+    for frame in generate_frames(data, number_of_frames=frames.count):
+        count += 1
+        size = frames.size
+        if frames.syntax in JPEG:
+            size = jpeg.verified_size(Source(source.address, io.BytesIO(frame), len(frame), source.limits))
+        elif frames.syntax in JPEG_2000:
+            at = frame.find(b"\xff\x4f\xff\x51")  # SOC, SIZ: length, capabilities, then the extent and its offset
+            field = [int.from_bytes(frame[at + 8 + 4 * n : at + 12 + 4 * n], "big") for n in range(4)]
+            size = (field[1] - field[3], field[0] - field[2])
+        if size != frames.size:
+            raise source.error(
+                f"frame {count} is {size[1]} x {size[0]} pixels",
+                expected=f"{frames.size[1]} x {frames.size[0]} as its header says",
+                remedy=DAMAGED,
+            )
+    if count != frames.count:
+        raise source.error(f"holds {count} frames", expected=f"{frames.count}", remedy=DAMAGED)
+
+
+def _value(found: Dataset, name: str, default: Any) -> Any:
+    value = found.get(name, default)
+    return default if value is None else value
+
+
+def _dtype(found: Dataset, bits: int, stored: int, scale: tuple[float, float]) -> np.dtype[Any]:
+    """The smallest type that holds every value that the file could hold."""
+    signed = bool(int(_value(found, "PixelRepresentation", 0)))
+    low, high = (-(1 << (stored - 1)), (1 << (stored - 1)) - 1) if signed else (0, (1 << stored) - 1)
+    slope, intercept = scale
+    if not (slope.is_integer() and intercept.is_integer()):
+        return np.dtype(np.float32)
+    ends = sorted((low * int(slope) + int(intercept), high * int(slope) + int(intercept)))
+    for candidate in (np.uint8, np.int8, np.uint16, np.int16, np.int32, np.uint32):
+        if np.iinfo(candidate).min <= ends[0] and ends[1] <= np.iinfo(candidate).max:
+            return np.dtype(candidate)
+    return np.dtype(np.float32)

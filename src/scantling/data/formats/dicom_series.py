@@ -1,0 +1,108 @@
+"""A folder of DICOM files as one volume: one series, sorted along its normal, its slices evenly apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from scantling.data.formats.common import Array, Header, Plan, Source
+from scantling.data.formats.dicom import Frames, decoded, looks_like, parse, quiet
+from scantling.data.formats.dicom_geometry import Place, flat_geometry, stacked_geometry
+
+Opener = Callable[[Path], AbstractContextManager[Source]]
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """The DICOM files directly in `folder`, by name; a directory of the medium (DICOMDIR) is none of them."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != "DICOMDIR" and looks_like(beginning(path))
+    ]
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a DICOM file lies directly in `folder`."""
+    return any(path.is_file() and path.name != "DICOMDIR" and looks_like(beginning(path)) for path in folder.iterdir())
+
+
+def inspect(folder: Source, opened: Opener) -> Plan:
+    """Judge every header of the folder, and that they belong together; `opened` opens one file."""
+    paths = dicom_files(folder.address.path)
+    if not paths:
+        raise folder.error("holds no DICOM file", expected="the files of one series", remedy="name an image file")
+    size = sum(path.stat().st_size for path in paths)
+    if size > folder.limits.bytes:
+        raise folder.error(f"holds {size:,} bytes", expected=f"at most {folder.limits.bytes:,}")
+    slices: list[Frames] = []
+    for path in paths:
+        with opened(path) as source, quiet():
+            slices.append(parse(source))
+    _belong_together(folder, paths, slices)
+    first = slices[0]
+    place = Place(first.place.step)
+    if all(frames.place.origins for frames in slices):
+        place = replace(first.place, origins=tuple(frames.place.origins[0] for frames in slices))
+        order: Sequence[int] = place.order()
+    else:
+        order = sorted(range(len(slices)), key=lambda index: slices[index].number)
+        if len({frames.number for frames in slices}) < len(slices):
+            raise folder.error("its files have neither positions nor numbers", expected="one of them to sort by")
+    alone = len(slices) == 1
+    build = flat_geometry(folder, first.size, place) if alone else None
+    geometry = build or stacked_geometry(folder, first.size, place, len(slices))
+    dtype = first.dtype if len({frames.dtype for frames in slices}) == 1 else np.dtype(np.float32)
+    header = Header("DICOM", geometry.shape, first.channels, dtype, geometry)
+
+    def decode() -> Array:
+        shape = (len(first.channels), len(slices), *first.size)
+        pixels = np.empty(shape, dtype)
+        for index, chosen in enumerate(order):
+            with opened(paths[chosen]) as source, quiet():
+                pixels[:, index] = decoded(source, slices[chosen])[:, 0]
+        if alone:
+            return pixels[:, 0]
+        return np.ascontiguousarray(pixels.transpose(0, 3, 2, 1)).reshape(len(first.channels), *header.shape)
+
+    samples = len(first.channels) * len(slices) * first.size[0] * first.size[1]
+    return Plan(header, decode, samples * dtype.itemsize, size)
+
+
+def _belong_together(folder: Source, paths: Sequence[Path], slices: Sequence[Frames]) -> None:
+    series = Counter((frames.series, frames.description) for frames in slices)
+    if len({name for name, _ in series}) > 1:
+        listed = "; ".join(
+            f"{text or 'unnamed'} {name[-24:]} ({count} files)" for (name, text), count in series.most_common(8)
+        )
+        raise folder.error(
+            f"holds {len({name for name, _ in series})} series: {listed}",
+            expected="one",
+            remedy="put each series into a folder of its own",
+        )
+    first = slices[0]
+    for path, frames in zip(paths, slices, strict=True):
+        same = frames.size == first.size and frames.channels == first.channels and _parallel(frames.place, first.place)
+        if frames.count > 1 or not same:
+            raise folder.error(
+                f"{path.name} has another size, orientation or number of frames than {paths[0].name}",
+                expected="slices of one kind",
+                remedy="put each kind into a folder of its own",
+            )
+
+
+def _parallel(one: Place, other: Place) -> bool:
+    if one.across is None or other.across is None or one.down is None or other.down is None:
+        return one.across is None and other.across is None and one.step == other.step
+    turned = max(float(np.abs(one.across - other.across).max()), float(np.abs(one.down - other.down).max()))
+    return turned < 1e-3 and np.allclose(one.step or (1, 1), other.step or (1, 1), rtol=1e-3)
+
+
+def beginning(path: Path) -> bytes:
+    """What DICOM files are recognised by."""
+    with path.open("rb") as file:
+        return file.read(132)

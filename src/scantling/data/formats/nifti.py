@@ -1,0 +1,210 @@
+"""NIfTI, plain or gzipped: every byte must be accounted for, and the header must be plausible.
+
+Axes are those of the file (X, Y, Z), axes of length 1 are left out of the array, a fourth axis holds channels, and
+values are scaled as the header says. A gzipped file is protected by its checksum. A plain one has none: a wrong size
+contradicts its length, a wrong voxel size its affine, but a damaged voxel cannot be seen.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from math import prod
+from typing import Any
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+
+from scantling.data.formats.common import (
+    COLOUR,
+    Array,
+    Header,
+    Plan,
+    Source,
+    axis_order,
+    numbered,
+    plausible_affine,
+    plausible_spacing,
+    volume,
+)
+from scantling.data.types import Geometry
+
+DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+COLOURS = {128: 3, 2304: 4}
+UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+CONVERT = "convert it to a single .nii.gz"
+
+
+def inspect(source: Source) -> Plan:
+    """Judge sizes, number type, scaling and geometry."""
+    packed = source.at(0, 2) == b"\x1f\x8b"
+    start = _unpacked(source, 544, whole=False) if packed else source.at(0, min(544, source.size))
+    head = _parsed(source, start)
+    dims = [int(length) for length in head["dim"][1 : 1 + int(head["dim"][0])]]
+    code, items = int(head["datatype"]), int(head["bitpix"]) // 8
+    if not 2 <= int(head["dim"][0]) <= 7 or min(dims) < 1:
+        raise source.error(f"its dimensions are {dims}", expected="two to seven axes of at least 1")
+    if code not in DTYPES and code not in COLOURS:
+        raise source.error(
+            f"holds numbers of NIfTI type {code}", expected="whole or real numbers of 8 to 64 bits, or colours"
+        )
+    colours = COLOURS.get(code, 1)
+    dtype = np.dtype(DTYPES.get(code, "u1"))
+    if items != dtype.itemsize * colours or int(head["bitpix"]) % 8:
+        raise source.error(f"its header gives {int(head['bitpix'])} bits to numbers of type {code}", remedy="repair it")
+    offset = float(head["vox_offset"])
+    if not offset.is_integer() or not len(head.binaryblock) + 4 <= offset < 1 << 40:
+        raise source.error(f"its voxels begin at byte {offset:g}", expected="a place after the header")
+    length = int(offset) + prod(dims) * items
+    if not packed and length != source.size:
+        raise source.error(
+            f"holds {source.size:,} bytes",
+            expected=f"{length:,} for {' x '.join(map(str, dims))} voxels",
+            remedy="it is truncated or damaged: copy it again from its source",
+        )
+    stored, channels = _axes(source, dims, colours)
+    slope, intercept = _scaling(source, head, colours)
+    scaled = (slope, intercept) != (1.0, 0.0)
+    header = Header(
+        "NIfTI",
+        (geometry := _geometry(source, head, stored)).shape,
+        channels,
+        np.dtype(np.float32) if scaled else dtype,
+        geometry,
+    )
+
+    def decode() -> Array:
+        data = _unpacked(source, length, whole=True) if packed else source.whole()
+        voxels = np.frombuffer(data, dtype.newbyteorder(head.endianness), offset=int(offset))
+        array = voxels.reshape((colours, *dims) if colours > 1 else dims, order="F")
+        if colours > 1:
+            array = array[: len(channels)]
+        else:
+            array = np.moveaxis(array.reshape((*stored, len(channels)), order="F"), -1, 0)
+        array = array.reshape((len(channels), *header.shape), order="F")
+        if scaled:
+            array = array * np.float64(slope) + np.float64(intercept)
+        return np.ascontiguousarray(array, header.dtype)
+
+    return Plan(header, decode, length, source.size)
+
+
+def encode(maps: Array, geometry: Geometry) -> bytes:
+    """A gzipped NIfTI of maps `(K, *S)`, X, Y, Z and, where there are several, K last in the file.
+
+    Axes that reading left out are put back, and so is the affine; where none is known only the spacing is written.
+    """
+    stored = geometry.stored or (geometry.shape if len(geometry.shape) == 3 else (*geometry.shape, 1))
+    order = axis_order(stored)
+    spacing = np.ones(3)
+    spacing[list(order[: len(geometry.spacing)])] = geometry.spacing
+    voxels = np.moveaxis(maps.reshape(len(maps), *stored), 0, -1)
+    head = Nifti1Header()
+    head.set_data_dtype(maps.dtype)
+    head.set_data_shape(voxels.shape if len(maps) > 1 else stored)
+    if geometry.affine is not None:
+        affine = np.empty((4, 4))
+        affine[:, [*order, 3]] = geometry.affine
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        turns = affine[:3, :3] / spacing
+        head.set_sform(affine, 1)
+        if np.allclose(turns.T @ turns, np.eye(3), atol=1e-4):
+            head.set_qform(affine, 1)
+    head.set_zooms([*spacing, 1.0][: voxels.ndim if len(maps) > 1 else 3])
+    head.set_xyzt_units("mm")
+    head.set_slope_inter(1.0, 0.0)
+    head["vox_offset"], head["magic"] = 352, b"n+1"
+    data = head.binaryblock + bytes(4) + voxels.astype(voxels.dtype.newbyteorder("=")).tobytes(order="F")
+    return gzip.compress(data, 6, mtime=0)
+
+
+def _unpacked(source: Source, count: int, *, whole: bool) -> bytearray:
+    """The first `count` bytes of a gzipped file; with `whole`, exactly these and a checksum that holds."""
+    source.file.seek(0)
+    out = bytearray()
+    stream = zlib.decompressobj(31)
+    rest = b""
+    while len(out) <= count:
+        block = rest or source.file.read(1 << 20)
+        if not block:
+            break
+        out += stream.decompress(block, count + 1 - len(out))
+        rest = stream.unconsumed_tail
+        if stream.eof:
+            rest = (stream.unused_data or source.file.read(1 << 20)).lstrip(b"\0")
+            if not rest:
+                break
+            stream = zlib.decompressobj(31)
+        elif not whole and len(out) >= count:
+            break
+    if whole and (len(out) != count or not stream.eof):
+        raise source.error(
+            f"holds {'more than ' if len(out) > count else ''}{min(len(out), count):,} bytes when unpacked",
+            expected=f"{count:,} for the size in its header",
+            remedy="it is truncated or damaged: copy it again from its source",
+        )
+    return out
+
+
+def _parsed(source: Source, start: bytes | bytearray) -> Any:
+    """The header as nibabel understands it, without its repairs."""
+    if len(start) < 348:
+        raise source.error(f"holds only {len(start)} bytes of a header", expected="348", remedy="it is truncated")
+    for order, name in (("<", "little"), (">", "big")):
+        size = int.from_bytes(start[:4], name)  # type: ignore[arg-type]
+        if size == 348 and start[344:348] == b"n+1\0":
+            return Nifti1Header(bytes(start[:348]), order, check=False)
+        if size == 540 and start[4:8] == b"n+2\0" and len(start) >= 540:
+            return Nifti2Header(bytes(start[:540]), order, check=False)
+        if size == 348:
+            raise source.error("is one of a pair of files, or ANALYZE", expected="a single NIfTI file", remedy=CONVERT)
+    raise source.error("does not begin with a NIfTI header", expected="a .nii or .nii.gz file", remedy="it is damaged")
+
+
+def _axes(source: Source, dims: list[int], colours: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The three stored axes and the channel names: whichever later axis is longer than 1 holds channels."""
+    stored = (*dims, 1, 1)[:3]
+    later = [length for length in dims[3:] if length > 1]
+    if len(later) > 1 or (later and colours > 1):
+        raise source.error(
+            f"its dimensions are {' x '.join(map(str, dims))}",
+            expected="three axes, and at most one of channels",
+            remedy="split it into files",
+        )
+    if colours > 1:
+        return stored, COLOUR
+    return stored, numbered(later[0] if later else 1)
+
+
+def _scaling(source: Source, head: Any, colours: int) -> tuple[float, float]:
+    slope, intercept = float(head["scl_slope"]), float(head["scl_inter"])
+    if slope == 0 or math.isnan(slope) or colours > 1:  # the standard: no scaling
+        return 1.0, 0.0
+    intercept = 0.0 if math.isnan(intercept) else intercept
+    if not (1e-30 < abs(slope) < 1e30 and abs(intercept) < 1e30):
+        raise source.error(f"scales its values by {slope:g} and adds {intercept:g}", remedy="repair its header")
+    return slope, intercept
+
+
+def _geometry(source: Source, head: Any, stored: tuple[int, ...]) -> Geometry:
+    unit = UNITS.get(int(head["xyzt_units"]) & 7)
+    if unit is None:
+        raise source.error("its unit of length is unknown", expected="metres, millimetres or micrometres")
+    steps = np.asarray(head["pixdim"][1:4], np.float64) * unit
+    steps[np.array(stored) == 1] = np.where((s := steps[np.array(stored) == 1]) > 0, s, 1.0)
+    plausible_spacing(source, steps.tolist())
+    affine: Array | None = None
+    if int(head["sform_code"]) > 0:
+        affine = np.asarray(head.get_sform(), np.float64)
+    elif int(head["qform_code"]) > 0:
+        if float(head["pixdim"][0]) not in (-1.0, 0.0, 1.0):
+            raise source.error(f"its handedness is {float(head['pixdim'][0]):g}", expected="1 or -1")
+        affine = np.asarray(head.get_qform(), np.float64)
+    if affine is not None:
+        affine = np.diag([unit, unit, unit, 1.0]) @ affine
+        thick = np.linalg.norm(affine[:3, :3], axis=0)
+        steps = np.where(np.array(stored) == 1, thick, steps)
+        plausible_affine(source, affine, steps.tolist())
+    return volume(stored, steps.tolist(), affine=affine, slice_axis=2)

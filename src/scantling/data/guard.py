@@ -1,0 +1,241 @@
+"""Untrusted files are decoded in another process, which gets so much time and so much memory and no more.
+
+The worker is an interpreter of its own that serves one request after the other and is replaced when it fails. What
+comes back is JSON and plain numbers, never a pickle, and is judged again on this side. Memory is limited where the
+system can (not on Windows and macOS); time always is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scantling.data.formats.common import Array, Limits, Picture
+from scantling.data.types import Address, Geometry
+from scantling.errors import FileError
+
+START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from scantling.data import guard; guard.serve()"
+STARTING = 60.0
+"""Seconds that a new worker gets to start, before the clock of the file runs."""
+LONGEST_ANSWER = 1 << 20
+TYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
+
+
+def read(address: Address, limits: Limits, *, labels: bool) -> Picture:
+    """Decode `address` in the worker.
+
+    Raises:
+        FileError: what the worker found wrong, or that it took too long, too much memory, or died.
+    """
+    with _LOCK:
+        worker = _worker(limits.memory)
+        request = {
+            "folder": os.getcwd(),
+            "path": str(address.path),
+            "member": address.member,
+            "limits": [limits.bytes, limits.pixels, limits.ratio],
+            "labels": labels,
+        }
+        expired = threading.Event()
+        timer = threading.Timer(limits.seconds, worker.kill, [expired])
+        timer.start()
+        try:
+            return worker.ask(request, address, limits)
+        except FileError:
+            raise
+        except Exception as error:  # whatever the other side says, only the one typed error leaves here
+            worker.end()
+            code = worker.process.returncode
+            raise FileError(
+                str(address),
+                f"took over {limits.seconds:g} s to decode" if expired.is_set() else f"ended its decoder ({code})",
+                remedy="if you trust it, read it without the guard or raise the limits",
+            ) from error
+        finally:
+            timer.cancel()
+
+
+class Worker:
+    """A process that decodes files, within `memory` bytes of address space."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self.owner = os.getpid()
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, json.dumps(sys.path), str(memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **threads},
+        )
+        timer = threading.Timer(STARTING, self.process.kill)
+        timer.start()
+        try:
+            started = self.process.stdout is not None and self.process.stdout.read(1) == b"+"
+        finally:
+            timer.cancel()
+        if not started:
+            self.end()
+            raise FileError("--untrusted", "the process that decodes files did not start", remedy="raise its memory")
+
+    def usable(self, memory: int) -> bool:
+        """Whether it lives, belongs to this process (and not to one that forked) and has that limit."""
+        return self.owner == os.getpid() and self.memory == memory and self.process.poll() is None
+
+    def ask(self, request: dict[str, Any], address: Address, limits: Limits) -> Picture:
+        """Send a request and judge its answer."""
+        if self.process.stdin is None or self.process.stdout is None:
+            raise EOFError
+        _send(self.process.stdin, request)
+        answer = _receive(self.process.stdout)
+        if "error" in answer:
+            raise _revived(answer["error"])
+        kind, shape = str(answer["dtype"]), tuple(int(length) for length in answer["shape"])
+        if kind not in TYPES or min(shape) < 1 or prod(shape) * int(kind[1]) > limits.bytes:
+            raise ValueError("an answer that cannot be")
+        array: Array = np.empty(shape, kind)
+        _fill(self.process.stdout, memoryview(array.data).cast("B"))
+        geometry = answer["geometry"]
+        affine = geometry["affine"]
+        stored = geometry["stored"]
+        return Picture(
+            array,
+            Geometry(
+                shape=shape[1:],
+                spacing=tuple(float(step) for step in geometry["spacing"]),
+                affine=None if affine is None else np.array(affine, np.float64).reshape(4, 4),
+                container="raster" if geometry["container"] == "raster" else "volume",
+                slice_axis=int(geometry["slice_axis"]),
+                stored=None if stored is None else tuple(int(length) for length in stored),
+            ),
+            tuple(str(name) for name in answer["channels"]),
+        )
+
+    def kill(self, expired: threading.Event) -> None:
+        """End it because its time is over."""
+        expired.set()
+        self.process.kill()
+
+    def end(self) -> None:
+        """End it and close its pipes."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:
+                continue  # what could not be sent any more
+
+
+_LOCK = threading.Lock()
+_WORKERS: list[Worker] = []
+
+
+def _worker(memory: int) -> Worker:
+    if not _WORKERS or not _WORKERS[0].usable(memory):
+        close()
+        _WORKERS.append(Worker(memory))
+    return _WORKERS[0]
+
+
+@atexit.register
+def close() -> None:
+    """End the worker, if this process has one."""
+    while _WORKERS:
+        worker = _WORKERS.pop()
+        if worker.owner == os.getpid():
+            worker.end()
+
+
+def serve() -> None:
+    """Answer requests until the other side is gone: the worker's side of this file."""
+    memory = int(sys.argv[2])
+    if sys.platform not in ("win32", "darwin"):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    output = os.fdopen(os.dup(1), "wb")  # what a decoder prints must not become part of an answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    from scantling.data import files
+
+    output.write(b"+")
+    output.flush()
+    while True:
+        try:
+            request = _receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        os.chdir(request["folder"])
+        address = Address(Path(request["path"]), request["member"])
+        most, pixels, ratio = request["limits"]
+        try:
+            picture = files.decoded(address, Limits(most, pixels, ratio), labels=request["labels"])
+        except FileError as error:
+            _send(output, {"error": {"path": error.path, "found": error.found, "sentence": str(error)}})
+            continue
+        _send(output, _described(picture))
+        output.write(memoryview(picture.array.data).cast("B"))
+        output.flush()
+
+
+def _revived(told: dict[str, Any]) -> FileError:
+    error = FileError(str(told["path"]), str(told["found"]))
+    error.args = (str(told["sentence"]),)
+    return error
+
+
+def _described(picture: Picture) -> dict[str, Any]:
+    geometry = picture.geometry
+    return {
+        "dtype": picture.array.dtype.str[1:],
+        "shape": picture.array.shape,
+        "channels": picture.channels,
+        "geometry": {
+            "spacing": geometry.spacing,
+            "affine": None if geometry.affine is None else geometry.affine.tolist(),
+            "container": geometry.container,
+            "slice_axis": geometry.slice_axis,
+            "stored": geometry.stored,
+        },
+    }
+
+
+def _send(stream: Any, message: dict[str, Any]) -> None:
+    data = json.dumps(message).encode()
+    stream.write(struct.pack("<Q", len(data)) + data)
+    stream.flush()
+
+
+def _receive(stream: Any) -> dict[str, Any]:
+    head = bytearray(8)
+    _fill(stream, memoryview(head))
+    length = struct.unpack("<Q", head)[0]
+    if length > LONGEST_ANSWER:
+        raise ValueError("an answer that is too long")
+    body = bytearray(length)
+    _fill(stream, memoryview(body))
+    message: dict[str, Any] = json.loads(body)
+    return message
+
+
+def _fill(stream: Any, view: memoryview) -> None:
+    """Fill `view`; `EOFError` if the stream ends before."""
+    done = 0
+    while done < len(view):
+        got = stream.readinto(view[done:])
+        if not got:
+            raise EOFError
+        done += got

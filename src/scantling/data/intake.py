@@ -1,0 +1,123 @@
+"""From a sample to what a method takes, and back: the grid and the values of an `Intake`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scantling.data.types import Intake, Sample, Traits
+
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One sample on the method's grid and in its units; of a volume read as slices, `slices` axis first.
+
+    Attributes:
+        image: (C, *S) float32.
+        fields: every other array that was read, by its name in `Batch`: (channels, *S).
+        masks: one (1 or K, *S) uint8 for each annotator.
+    """
+
+    image: Tensor | None
+    fields: Mapping[str, Tensor]
+    masks: tuple[Tensor, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape."""
+        first = self.image if self.image is not None else (self.masks or tuple(self.fields.values()))[0]
+        return tuple(first.shape[1:])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the arrays hold."""
+        arrays = [*self.fields.values(), *self.masks, *([self.image] if self.image is not None else [])]
+        return sum(array.nbytes for array in arrays)
+
+
+def take(sample: Sample, intake: Intake, traits: Traits) -> Taken:
+    """Bring a sample to the grid and the units of `intake`.
+
+    A volume for a method in 2-D gets its slice axis (the traits') moved to the front of the spatial axes.
+    """
+    region = sample.region
+    slicing = intake.dimensions == 2 and len(sample.geometry.shape) == 3
+    axis = traits.slice_axis
+
+    def bring(array: np.ndarray, *, linear: bool) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, 1 + axis, 1) if slicing else array))
+        return resample(tensor, grid_of(sample, intake, traits), linear=linear)
+
+    image = None
+    if sample.image.size:
+        image = bring(normalise(sample.image, region, intake, traits), linear=True)
+    fields: dict[str, Tensor] = {}
+    if region is not None:
+        fields["region"] = bring(region[None].astype(np.uint8), linear=False).bool()
+    if sample.scribbles is not None:
+        fields["scribbles"] = bring(sample.scribbles, linear=False)
+    if sample.instances is not None:
+        fields["instances"] = bring(sample.instances[None], linear=False)
+    return Taken(image, fields, tuple(bring(mask, linear=False) for mask in sample.masks))
+
+
+def grid_of(sample: Sample, intake: Intake, traits: Traits) -> tuple[int, ...]:
+    """The shape of a sample on the grid of `intake`, the slice axis first where a volume is read as slices."""
+    shape, spacing = list(sample.geometry.shape), list(sample.geometry.spacing)
+    if intake.dimensions == 2 and len(shape) == 3:
+        shape.insert(0, shape.pop(traits.slice_axis))
+        spacing.insert(0, spacing.pop(traits.slice_axis))
+    if intake.spacing is None:
+        return tuple(shape)
+    targets = list(intake.spacing)
+    while len(targets) < len(shape):
+        targets.insert(0, spacing[0])
+    return tuple(max(1, round(n * mm / target)) for n, mm, target in zip(shape, spacing, targets, strict=True))
+
+
+def give_back(answer: Tensor, sample: Sample, intake: Intake, traits: Traits) -> Tensor:
+    """The way back: (K, *grid) values to (K, *S) on the sample's own grid."""
+    shape = list(sample.geometry.shape)
+    slicing = intake.dimensions == 2 and len(shape) == 3
+    if slicing:
+        shape.insert(0, shape.pop(traits.slice_axis))
+    answer = resample(answer, tuple(shape), linear=True)
+    return answer.movedim(1, 1 + traits.slice_axis) if slicing else answer
+
+
+def resample(array: Tensor, shape: tuple[int, ...], *, linear: bool) -> Tensor:
+    """(C, *S) to (C, *shape): linear between the centres of pixels, or the nearest value."""
+    if tuple(array.shape[1:]) == shape:
+        return array
+    if linear:
+        return F.interpolate(array[None].float(), shape, mode=LINEAR[len(shape)], align_corners=False)[0]
+    exact = F.interpolate(array[None].double(), shape, mode="nearest-exact")[0]
+    return exact.to(array.dtype)
+
+
+def normalise(image: np.ndarray, region: np.ndarray | None, intake: Intake, traits: Traits) -> np.ndarray:
+    """(C, *S) in the units of `intake`, float32; a constant channel becomes zero."""
+    if intake.normalise == "none":
+        return image.astype(np.float32)
+    out = np.empty(image.shape, np.float32)
+    for channel, values in enumerate(image):
+        inside = values[region] if region is not None and region.any() else values
+        if intake.normalise == "dataset":
+            facts = traits.intensity[channel]
+            values = values.clip(facts.low, facts.high)
+            middle, scale = facts.mean, facts.std
+        elif intake.normalise == "unit":
+            low, high = float(inside.min()), float(inside.max())
+            middle, scale = (low + high) / 2, (high - low) / 2
+            values = values.clip(low, high)
+        else:
+            middle, scale = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
+        out[channel] = (values - middle) / scale if scale > 1e-8 else 0.0
+    return out

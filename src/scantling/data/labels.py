@@ -1,0 +1,224 @@
+"""The meaning of the values in masks: declared, found in the files, merged, and applied to an array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from scantling.data.contents import some
+from scantling.data.files import read_labels
+from scantling.data.types import IGNORE, Address, Labels
+from scantling.errors import DataError, FileError
+
+MOST_VALUES = 64
+"""More distinct values than this in undeclared masks are no label map."""
+MOST_CLASSES = 254
+_WIDEST = 1 << 20
+_FOREGROUND = "foreground"
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Where a dataset's labels come from. They are found on first use, so that who needs no mask opens none.
+
+    Attributes:
+        declared: what a manifest or `dataset.json` says.
+        masks: the label maps whose values tell, where nothing is declared.
+        parts: the sources of the datasets that this one was joined from.
+    """
+
+    declared: Labels | None = None
+    masks: tuple[Address, ...] = ()
+    parts: tuple[LabelSource, ...] = ()
+
+    @cached_property
+    def labels(self) -> Labels | None:
+        """The labels, or None where there is no mask."""
+        return self.find()
+
+    def find(self, *, untrusted: bool = False) -> Labels | None:
+        """The labels, or None where there is no mask; the masks are read anew if nothing is declared."""
+        if self.parts:
+            return merge_labels([(part.find(untrusted=untrusted), part.declared is None) for part in self.parts])
+        return self.declared or find_labels(self.masks, untrusted=untrusted)
+
+
+def valid_labels(labels: Labels, where: str) -> Labels:
+    """`labels` if they do not contradict themselves.
+
+    Raises:
+        DataError: no class, too many, or a value with two meanings that exclude each other.
+    """
+    if not 0 < len(labels.names) <= MOST_CLASSES:
+        raise DataError(f"{where}: found {len(labels.names)} classes; expected 1 to {MOST_CLASSES}")
+    used = {value for values in labels.values for value in values}
+    if labels.ignore is not None and labels.ignore in used | set(labels.background):
+        raise DataError(f"{where}: the value {labels.ignore} is both 'ignore' and a class or background; keep one")
+    if both := used & set(labels.background):
+        raise DataError(f"{where}: {_values(both)} both background and a class; keep one")
+    if any(labels.values) and not all(labels.values):
+        raise DataError(
+            f"{where}: some classes have values and some have none; give every class its values, or none "
+            "where each class lies in a file of its own"
+        )
+    return labels
+
+
+def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> Labels | None:
+    """The labels that the values of `masks` suggest; None where there is no readable mask.
+
+    One value beside 0 is the class "foreground"; several are "class-1", "class-2", ... by value. Files that cannot be
+    read are passed over here: whoever needs them meets the error.
+
+    Raises:
+        DataError: a mask holds too many values to be a label map, or is a JPEG.
+    """
+    with ThreadPoolExecutor(2) as threads:
+        every = threads.map(partial(_values_in, untrusted=untrusted), masks)
+        found = [values for values in every if values is not None]
+    if not found:
+        return None
+    used = sorted(frozenset().union(*found) - {0})
+    if len(used) > MOST_VALUES:
+        raise DataError(
+            f"{masks[0].path.parent}: the masks hold {len(used)} different values; expected at most "
+            f"{MOST_VALUES}; declare the classes in a manifest (scantling.toml)"
+        )
+    if used == [1, 255] and not any({1, 255} <= values for values in found):
+        return Labels(names=(_FOREGROUND,), values=((255, 1),))
+    if len(used) <= 1:
+        return Labels(names=(_FOREGROUND,), values=(tuple(used) or (255,),))
+    return Labels(names=tuple(f"class-{value}" for value in used), values=tuple((value,) for value in used))
+
+
+def _values_in(mask: Address, *, untrusted: bool) -> frozenset[int] | None:
+    remedy = "binarise it, or set 'threshold' for its group in a manifest (scantling.toml)"
+    if mask.path.suffix.lower() in (".jpg", ".jpeg"):
+        raise DataError(f"{mask}: the mask is a JPEG, which blurs the values at every edge; {remedy}")
+    try:
+        array, _ = read_labels(mask, untrusted=untrusted)
+    except FileError:
+        return None
+    values = distinct(array)
+    if len(values) > MOST_VALUES:
+        raise DataError(
+            f"{mask}: the mask holds {len(values)} different values; expected at most {MOST_VALUES}; {remedy}"
+        )
+    return frozenset(values.tolist())
+
+
+def merge_labels(parts: Iterable[tuple[Labels | None, bool]]) -> Labels | None:
+    """One meaning for the masks of several datasets; each part says whether its labels were found, not declared.
+
+    Equal names keep all values that mean them. A single found class takes the name of a single declared one.
+
+    Raises:
+        DataError: the classes differ, or one value means two things.
+    """
+    known = [(labels, found) for labels, found in parts if labels is not None]
+    if not known:
+        return None
+    declared = next((labels for labels, found in known if not found), known[0][0])
+    merged = declared
+    for labels, found in known:
+        if found and len(labels.names) == len(declared.names) == 1:
+            labels = labels.model_copy(update={"names": declared.names})
+        if labels.names != merged.names or any(map(bool, labels.values)) != any(map(bool, merged.values)):
+            raise DataError(
+                f"the datasets have different classes ({some(merged.names)}; {some(labels.names)}); "
+                "name them alike in a manifest for each, or do not join them"
+            )
+        ignores = {value for value in (merged.ignore, labels.ignore) if value is not None}
+        if len(ignores) > 1:
+            raise DataError(f"the datasets ignore different values ({some(map(str, sorted(ignores)))}); use one value")
+        merged = Labels(
+            names=merged.names,
+            values=tuple(tuple(dict.fromkeys(a + b)) for a, b in zip(merged.values, labels.values, strict=True)),
+            ignore=next(iter(ignores), None),
+            background=tuple(dict.fromkeys(merged.background + labels.background)),
+        )
+    listed = [value for values in merged.values for value in values]
+    if declared.exclusive and len(listed) != len(set(listed)):
+        raise DataError("one value means different classes in the datasets; write their masks with the same values")
+    return valid_labels(merged, "the joined datasets")
+
+
+def distinct(array: np.ndarray) -> np.ndarray:
+    """The values that occur in a label map, ascending."""
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, -1)
+    if high - low > _WIDEST:
+        return np.unique(array)
+    return (
+        np.flatnonzero(np.bincount((array - low).ravel(), minlength=1)) + low if array.size else np.zeros(0, np.int64)
+    )
+
+
+def unknown_values(array: np.ndarray, labels: Labels) -> list[int]:
+    """The values of a label map that `labels` do not know."""
+    known = {value for values in labels.values for value in values} | {*labels.background, labels.ignore}
+    return [value for value in distinct(array).tolist() if value not in known]
+
+
+def encode(array: np.ndarray, labels: Labels, where: Address | str) -> np.ndarray:
+    """Class numbers from the values of a file.
+
+    Args:
+        array: (*S) whole numbers.
+        labels: what they mean.
+        where: the file, for the error.
+
+    Returns:
+        (1, *S) uint8 of 0, 1..K and `IGNORE`, or (K, *S) of 0, 1 and `IGNORE` where classes overlap.
+
+    Raises:
+        DataError: the file holds a value that the labels do not know.
+    """
+    if strange := unknown_values(array, labels):
+        raise DataError(
+            f"{where}: the mask holds {_values(strange)} unknown; expected {_expected(labels)}; "
+            "mend the mask or declare the value in a manifest (classes, background or ignore)"
+        )
+    low, high = int(array.min()), int(array.max())
+    table = np.zeros((1 if labels.exclusive else len(labels.names), high - low + 1), np.uint8)
+    for number, values in enumerate(labels.values, start=1):
+        for value in values:
+            if low <= value <= high:
+                table[(0, value - low) if labels.exclusive else (number - 1, value - low)] = (
+                    number if labels.exclusive else 1
+                )
+    if labels.ignore is not None and low <= labels.ignore <= high:
+        table[:, labels.ignore - low] = IGNORE
+    return table[:, array - low]
+
+
+def encode_one(array: np.ndarray, labels: Labels | None, where: Address | str) -> np.ndarray:
+    """(*S) uint8 of 0, 1 and `IGNORE` from a file that holds a single class: 0 and one other value.
+
+    Raises:
+        DataError: the file holds more values.
+    """
+    ignore = labels.ignore if labels else None
+    values = [value for value in distinct(array).tolist() if value not in (0, ignore)]
+    if len(values) > 1:
+        raise DataError(
+            f"{where}: the mask of one class holds {_values(values)} different; expected 0 and one other value"
+        )
+    mask = (array != 0).astype(np.uint8)
+    if ignore is not None:
+        mask[array == ignore] = IGNORE
+    return mask
+
+
+def _values(values: Iterable[int]) -> str:
+    listed = sorted(values)
+    return f"the value {listed[0]}, which is" if len(listed) == 1 else f"the values {some(map(str, listed))}, which are"
+
+
+def _expected(labels: Labels) -> str:
+    known = sorted({value for values in labels.values for value in values} | set(labels.background))
+    ignored = "" if labels.ignore is None else f" and {labels.ignore} to ignore"
+    return some(map(str, known), most=12) + ignored

@@ -1,0 +1,253 @@
+"""A case becomes a sample: its files, read through the door, agree with each other and with the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from scantling.data.contents import some
+from scantling.data.files import Limits, Picture, read, read_labels
+from scantling.data.labels import distinct, encode, encode_one
+from scantling.data.types import IGNORE, Address, Case, Geometry, Labels, Sample
+from scantling.errors import DataError, FileError
+
+LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+"""Weights of red, green and blue in one grey value (ITU-R BT.601)."""
+SHIFT = 0.1
+"""Two grids agree where no corner lies further apart than this share of the smallest spacing."""
+EVERYTHING = ("image", "masks", "region", "scribble", "instance")
+
+
+def load(
+    case: Case,
+    *,
+    labels: Labels | None = None,
+    channels: Sequence[str] = (),
+    reads: Collection[str] = EVERYTHING,
+    limits: Limits | None = None,
+    untrusted: bool = False,
+) -> Sample:
+    """Read a case; what `reads` does not name is not opened.
+
+    Args:
+        case: addresses.
+        labels: what the values of the masks mean (`Dataset.labels`); needed where masks or scribbles are read.
+        channels: the channels that are wanted (`Traits.channels`). One grey channel is repeated where three are
+            wanted; three become one where one is wanted (the common value, else luma after ITU-R BT.601). None
+            leaves the channels of the files.
+        reads: of "image", "mask" (the first annotator's), "masks" (all), "region", "scribble" and "instance".
+        limits: bounds on what is decoded.
+        untrusted: decode in a process with limits on time and memory.
+
+    Returns:
+        The sample; its image is (0, *S) where the case has none or it is not read.
+
+    Raises:
+        FileError: a file cannot be read.
+        DataError: the files of the case disagree in shape or place, or hold values or channels that do not fit.
+    """
+    pictures, sample = load_apart(case, labels=labels, reads=reads, limits=limits, untrusted=untrusted)
+    return replace(sample, image=stacked(case, pictures, channels)) if pictures else sample
+
+
+def load_apart(
+    case: Case,
+    *,
+    labels: Labels | None = None,
+    reads: Collection[str] = EVERYTHING,
+    limits: Limits | None = None,
+    untrusted: bool = False,
+) -> tuple[dict[str, Picture], Sample]:
+    """As `load`, but with the images as they are in their files, by name, beside a sample without them."""
+    limits = limits or Limits()
+    grids: list[tuple[Address, Geometry]] = []
+
+    def label_map(address: Address) -> np.ndarray:
+        array, geometry = read_labels(address, limits=limits, untrusted=untrusted)
+        grids.append((address, geometry))
+        return array
+
+    pictures: dict[str, Picture] = {}
+    if "image" in reads:
+        for name, address in case.images.items():
+            pictures[name] = finite(read(address, limits=limits, untrusted=untrusted), address)
+            grids.append((address, pictures[name].geometry))
+    annotators = case.masks if "masks" in reads else case.masks[:1] if "mask" in reads else ()
+    masks = tuple(
+        {name: label_map(address) for name, address in mask.items()} if isinstance(mask, Mapping) else label_map(mask)
+        for mask in annotators
+    )
+    region = label_map(case.region) != 0 if "region" in reads and case.region else None
+    instances = label_map(case.instances) if "instance" in reads and case.instances else None
+    scribbles = label_map(case.scribbles) if "scribble" in reads and case.scribbles else None
+    if not grids:
+        raise DataError(f"case {case.id}: it has nothing to read; expected one of: {', '.join(reads)}")
+    for address, geometry in grids[1:]:
+        if clash := disagreement(grids[0][1], geometry):
+            raise DataError(f"{address}: it does not fit {grids[0][0]}: {clash}; make both from the same image")
+    geometry = grids[0][1]
+    if case.spacing is not None:
+        geometry = with_spacing(geometry, case.spacing, case.id)
+    return pictures, Sample(
+        case=case,
+        image=np.zeros((0, *geometry.shape), np.float32),
+        geometry=geometry,
+        masks=tuple(_mask(case, array, mask, labels) for array, mask in zip(masks, annotators, strict=True)),
+        region=region,
+        scribbles=None
+        if scribbles is None or case.scribbles is None
+        else _scribbles(scribbles, labels, case.scribbles),
+        instances=instances,
+    )
+
+
+def _mask(
+    case: Case,
+    array: np.ndarray | dict[str, np.ndarray],
+    address: Address | Mapping[str, Address],
+    labels: Labels | None,
+) -> np.ndarray:
+    if labels is None:
+        raise DataError(
+            f"case {case.id}: it has a mask, but the dataset has no labels; declare the classes in a manifest"
+        )
+    if isinstance(array, dict) and isinstance(address, Mapping):
+        shape = next(iter(array.values())).shape
+        mask = np.zeros((len(labels.names), *shape), np.uint8)
+        for name, layer in array.items():
+            if name not in labels.names:
+                raise DataError(f"case {case.id}: it has a mask of {name!r}; expected one of {', '.join(labels.names)}")
+            mask[labels.names.index(name)] = binary(layer, case, labels, address[name])
+        return mask
+    if isinstance(array, dict) or isinstance(address, Mapping):
+        raise TypeError("a mask is one label map or one for each class")
+    return binary(array, case, labels, address)[None] if case.threshold is not None else encode(array, labels, address)
+
+
+def binary(array: np.ndarray, case: Case, labels: Labels | None, where: Address) -> np.ndarray:
+    """(*S) uint8 of 0, 1 and `IGNORE` from a mask of one class, by the threshold of the case where it has one."""
+    if case.threshold is None:
+        return encode_one(array, labels, where)
+    if labels is not None and len(labels.names) > 1 and isinstance(case.masks[0], Address):
+        raise DataError(
+            f"{where}: a threshold makes one class; expected {len(labels.names)} ({', '.join(labels.names)})"
+        )
+    return (array >= case.threshold).astype(np.uint8)
+
+
+def _scribbles(array: np.ndarray, labels: Labels | None, where: Address) -> np.ndarray:
+    if labels is None or labels.ignore is None:
+        raise DataError(
+            f"{where}: scribbles need a value that says 'nothing drawn here'; "
+            "declare the classes and 'ignore' in a manifest"
+        )
+    return encode(array, labels, where)
+
+
+def stacked(case: Case, pictures: Mapping[str, Picture], channels: Sequence[str]) -> np.ndarray:
+    """(C, *S) float32, the channels of all images in the order of `channels` (in the order of the case if empty).
+
+    Raises:
+        DataError: the case lacks a channel, or a file holds another number of channels than is wanted.
+    """
+    if not channels:
+        return np.concatenate([picture.array.astype(np.float32) for picture in pictures.values()])
+    if len(pictures) == 1:
+        ((name, picture),) = pictures.items()
+        return as_many(picture, len(channels), case.images[name])
+    wanted: dict[str, int] = {}
+    for channel in channels:
+        owners = [name for name in pictures if channel == name or channel.startswith(f"{name} ")]
+        if not owners:
+            raise DataError(
+                f"case {case.id}: it has the images {some(pictures)}; expected the channels {some(channels)}"
+            )
+        owner = max(owners, key=len)
+        wanted[owner] = wanted.get(owner, 0) + 1
+    return np.concatenate([as_many(pictures[name], number, case.images[name]) for name, number in wanted.items()])
+
+
+def as_many(picture: Picture, number: int, where: Address) -> np.ndarray:
+    """(number, *S) float32, by repeating a grey channel or by making three channels grey.
+
+    Raises:
+        DataError: no honest way leads from the channels of the file to `number`.
+    """
+    array = picture.array.astype(np.float32)
+    if len(array) == number:
+        return array
+    if len(array) == 1 and number == 3:
+        return np.repeat(array, 3, axis=0)
+    if len(array) == 3 and number == 1:
+        return array[:1] if is_grey(array) else np.tensordot(LUMA, array, axes=1)[None]
+    raise DataError(f"{where}: found {len(array)} channels ({', '.join(picture.channels)}); expected {number}")
+
+
+def is_grey(array: np.ndarray) -> bool:
+    """Whether all channels of (C, *S) are equal."""
+    return all(np.array_equal(array[0], other) for other in array[1:])
+
+
+def finite(picture: Picture, where: Address) -> Picture:
+    """`picture` if it holds numbers only.
+
+    Raises:
+        FileError: it holds NaN or infinite values.
+    """
+    if picture.array.dtype.kind == "f" and not np.isfinite(picture.array).all():
+        bad = int(picture.array.size - np.isfinite(picture.array).sum())
+        raise FileError(
+            str(where),
+            f"the image holds {bad} values that are NaN or infinite",
+            expected="finite numbers",
+            remedy="replace them before use",
+        )
+    return picture
+
+
+def disagreement(one: Geometry, other: Geometry) -> str:
+    """Why two grids are not the same, as a clause; empty where they agree within `SHIFT`."""
+    if one.shape != other.shape:
+        return f"found {_size(other.shape)} pixels, expected {_size(one.shape)}"
+    if one.affine is None or other.affine is None:
+        return ""
+    ends = np.array(np.meshgrid(*((0, length - 1) for length in one.shape), indexing="ij")).reshape(len(one.shape), -1)
+    ends = np.vstack([ends, np.zeros((3 - len(ends), ends.shape[1])), np.ones((1, ends.shape[1]))])
+    apart = float(np.linalg.norm(((one.affine - other.affine) @ ends)[:3], axis=0).max())
+    if apart > SHIFT * min(one.spacing):
+        return f"its grid lies up to {apart:.3g} mm away (affine), expected at most {SHIFT * min(one.spacing):.3g} mm"
+    return ""
+
+
+def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geometry:
+    """`geometry` with another spacing; the affine keeps its directions.
+
+    Raises:
+        DataError: the number of axes differs.
+    """
+    if len(spacing) != len(geometry.shape):
+        raise DataError(
+            f"case {id}: the manifest gives a spacing for {len(spacing)} axes; expected {len(geometry.shape)}"
+        )
+    affine = geometry.affine
+    if affine is not None:
+        affine = affine.copy()
+        affine[:3, : len(spacing)] *= np.divide(spacing, geometry.spacing)
+    return replace(geometry, spacing=spacing, affine=affine)
+
+
+def overlaps(instances: np.ndarray, mask: np.ndarray) -> int:
+    """How many pixels are an instance outside the mask or mask without an instance; `IGNORE` aside."""
+    covered = ((mask != 0) & (mask != IGNORE)).any(axis=0)
+    return int(((instances != 0) != covered)[(mask != IGNORE).all(axis=0)].sum())
+
+
+def object_count(instances: np.ndarray) -> int:
+    """The number of objects in a label map."""
+    return int((distinct(instances) != 0).sum())
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,133 @@
+"""The manifest: a few lines of TOML (or the same as JSON) that say what a folder has where its layout does not."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError, field_validator
+
+from scantling.data.types import Frozen, Origin, Split
+from scantling.errors import FileError
+
+Mask = str | dict[str, str]
+"""One label map, or one file for each class."""
+
+
+class Block(Frozen):
+    """What groups and cases may both say: see `Case`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    id: str = ""
+    subject: str = ""
+    images: dict[str, str] = {}
+    masks: tuple[Mask, ...] = ()
+    scribbles: str = ""
+    region: str = ""
+    instances: str = ""
+    image_class: str = Field("", alias="class")
+    links: dict[str, str] = {}
+    pool: str = ""
+    split: str = ""
+    spacing: tuple[float, ...] | None = None
+    threshold: float | None = None
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _one_image(cls, value: Any) -> Any:
+        return {"image": value} if isinstance(value, str) else value
+
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _one_mask(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | dict) else value
+
+    @field_validator("spacing")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and (len(value) not in (2, 3) or not all(0 < length < float("inf") for length in value)):
+            raise ValueError("expected two or three positive lengths in mm")
+        return value
+
+
+class Group(Block):
+    """Cases that are found by a pattern. Every text may use the fields of the pattern, `{id}` and `{path}`.
+
+    Attributes:
+        pattern: paths below the root with fields, "{subject}_{frame}.npz"; a field holds no "/", `*` is anything
+            but "/".
+        id: the id; the field `id` of the pattern, or else all of the path without its suffix, unless said.
+        subject: the field `subject` of the pattern, or else the id, unless said.
+        images: addresses by name; the matched file unless said. An empty table makes cases that are only masks.
+    """
+
+    pattern: str
+
+
+class CaseTable(Block):
+    """One case, written out; its files must exist."""
+
+    boxes: tuple[tuple[tuple[float, float], ...], ...] = ()
+    points: tuple[tuple[float, ...], ...] = ()
+    origin: Origin = Origin()
+
+
+class Manifest(Frozen):
+    """What a manifest may say; the texts of `group` and `case` are addresses below the root (`file.npz#member`).
+
+    Attributes:
+        name: of the dataset; the name of the folder unless said.
+        root: the folder that holds the files, relative to the manifest.
+        classes: the value or values of each class; an empty list where each class lies in a file of its own.
+            Found in the masks where nothing is said.
+        ignore: the value of pixels of which nothing is known.
+        background: the values that belong to no class.
+        split: subjects by split.
+    """
+
+    name: str = ""
+    root: str = ""
+    classes: dict[str, int | tuple[int, ...]] = {}
+    ignore: int | None = None
+    background: tuple[int, ...] = (0,)
+    split: dict[Split, tuple[str, ...]] = {}
+    group: tuple[Group, ...] = ()
+    case: tuple[CaseTable, ...] = ()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a TOML or JSON file.
+
+    Raises:
+        FileError: the file cannot be read, or says something that a manifest cannot say.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        said = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise FileError(path, f"the manifest cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FileError(path, f"the manifest is no {path.suffix[1:].upper() or 'TOML'} ({error})") from None
+    try:
+        return Manifest.model_validate(said)
+    except ValidationError as error:
+        raise FileError(path, _complaint(error)) from None
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    *place, last = first["loc"] or ("",)
+    blocks: dict[object, type[Frozen]] = {"group": Group, "case": CaseTable}
+    where = f" in {place[0]} {place[1] + 1}" if len(place) > 1 and isinstance(place[1], int) else ""
+    if first["type"] == "extra_forbidden":
+        known = blocks.get(place[0] if place else "", Manifest).model_fields
+        return (
+            f"unknown key {last!r}{where}; expected one of {', '.join(sorted(f.alias or n for n, f in known.items()))}"
+        )
+    if first["type"] == "missing":
+        return f"the key {last!r} is missing{where}; add it"
+    key = next((str(part) for part in reversed(first["loc"]) if isinstance(part, str)), "")
+    return f"the key {key!r}{where} cannot be {first['input']!r} ({first['msg']})"

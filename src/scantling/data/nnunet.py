@@ -1,0 +1,97 @@
+"""nnU-Net's raw layout: `dataset.json`, imagesTr, labelsTr, imagesTs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scantling.data.contents import Contents, entries, safe_id, unique
+from scantling.data.labels import valid_labels
+from scantling.data.layouts import unread
+from scantling.data.types import Address, Case, Labels, Split
+from scantling.errors import DataError, FileError
+
+
+def nnunet(root: Path) -> Contents:
+    """The cases of nnU-Net's raw layout (Isensee et al., Nature Methods, 2021).
+
+    imagesTr is for training and imagesTs for testing; without imagesTs the dataset has no split of its own.
+
+    Raises:
+        FileError: `dataset.json` is not as it should be.
+        DataError: an image lacks one of its channels.
+    """
+    path = root / "dataset.json"
+    try:
+        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        channels = [str(said["channel_names"][key]) for key in sorted(said["channel_names"], key=int)]
+        ending = str(said["file_ending"])
+        meanings = {
+            str(name): tuple(map(int, values)) if isinstance(values, list) else (int(values),)
+            for name, values in said["labels"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FileError(
+            path,
+            f"it is no dataset.json of nnU-Net ({type(error).__name__}: {error})",
+            expected="channel_names, labels and file_ending",
+            remedy="correct it, or write a manifest (scantling.toml)",
+        ) from None
+    background = meanings.pop("background", (0,))
+    ignore = meanings.pop("ignore", (None,))[0]
+    labels = (
+        valid_labels(
+            Labels(names=tuple(meanings), values=tuple(meanings.values()), ignore=ignore, background=background),
+            str(path),
+        )
+        if meanings
+        else None
+    )
+    parts: dict[str, Split | None] = {"Tr": None}
+    if (root / "imagesTs").is_dir():
+        parts = {"Tr": "train", "Ts": "test"}
+    cases = [case for part, split in parts.items() for case in _nnunet_part(root, part, split, channels, ending)]
+    if not cases:
+        raise DataError(
+            f"{root / 'imagesTr'}: found no file CASE_0000{ending}; expected the images that dataset.json describes"
+        )
+    known = {path, *(root / f"{kind}{part}" for part in parts for kind in ("images", "labels"))}
+    return Contents(
+        name=str(said.get("name") or root.resolve().name),
+        root=root,
+        cases=unique(cases, root),
+        labels=labels,
+        remarks=tuple(unread(root, known, root)),
+    )
+
+
+def _nnunet_part(root: Path, part: str, split: Split | None, channels: Sequence[str], ending: str) -> list[Case]:
+    folder = root / f"images{part}"
+    found: dict[str, dict[int, Path]] = {}
+    for path in entries(folder) if folder.is_dir() else ():
+        if match := re.fullmatch(rf"(.+)_(\d{{4}}){re.escape(ending)}", path.name):
+            found.setdefault(match[1], {})[int(match[2])] = path
+    together = len(channels) > 1 and all(set(files) == {0} for files in found.values())
+    cases = []
+    for id, files in found.items():
+        lacking = [] if together else [number for number in range(len(channels)) if number not in files]
+        if lacking:
+            raise DataError(
+                f"{folder}: there is no {id}_{lacking[0]:04d}{ending} ({channels[lacking[0]]}); "
+                f"expected {len(channels)} channels as in dataset.json; add the file"
+            )
+        images = {"image": files[0]} if together else {name: files[number] for number, name in enumerate(channels)}
+        mask = root / f"labels{part}" / f"{id}{ending}"
+        cases.append(
+            Case(
+                id=safe_id(id, folder),
+                subject=id,
+                split=split,
+                images={name: Address(image) for name, image in images.items()},
+                masks=(Address(mask),) if mask.exists() else (),
+            )
+        )
+    return cases

@@ -1,0 +1,248 @@
+"""Who may be learnt from: splits by subject, from folders, manifests or a stored file, else from a hash.
+
+What must not be parted is a unit: the cases of a subject, with those that they link to and those that were made
+from them. A unit has one split. No seed and no order of files has a say in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from scantling.atomic import write_json
+from scantling.data.contents import STORED_SPLIT, count, some
+from scantling.data.types import Case, Frozen, Split
+from scantling.errors import DataError, FileError
+from scantling.randomness import seed_of
+
+if TYPE_CHECKING:
+    from scantling.data.dataset import Dataset
+
+TEST_SHARE = 0.2
+"""The share of the units that a dataset without a split keeps for testing."""
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+_STRICTNESS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
+
+
+class StoredSplit(Frozen):
+    """Subjects by split, as `scantling-split.json` holds them."""
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+
+def units(cases: Sequence[Case]) -> list[list[Case]]:
+    """The cases in groups that must not be parted, in the order of `cases`: one subject, linked, parent and child."""
+    boss = list(range(len(cases)))
+
+    def top(number: int) -> int:
+        while boss[number] != number:
+            boss[number] = number = boss[boss[number]]
+        return number
+
+    ids = {case.id: number for number, case in enumerate(cases)}
+    subjects: dict[str, int] = {}
+    for number, case in enumerate(cases):
+        related = (*case.links.values(), *case.origin.parents)
+        for other in (subjects.setdefault(case.subject, number), *(ids[id] for id in related if id in ids)):
+            first, second = sorted((top(number), top(other)))
+            boss[second] = first
+    grouped: dict[int, list[Case]] = {}
+    for number, case in enumerate(cases):
+        grouped.setdefault(top(number), []).append(case)
+    return list(grouped.values())
+
+
+def assign(cases: Sequence[Case], *, stored: StoredSplit | None = None) -> tuple[Case, ...]:
+    """Every case with a split.
+
+    A stored split counts first, then what folders or a manifest said. Where nothing at all was said, `TEST_SHARE` of
+    the units (at least one of two or more; of the labelled and of the unlabelled ones alike) are for testing, those
+    whose hash comes first. Units that nothing was said of, cases without images and synthetic cases without known
+    parents are for training. A synthetic case has the strictest split of its parents.
+    """
+    if stored is not None:
+        of = {subject: name for name in SPLITS for subject in getattr(stored, name)}
+        cases = [replace(case, split=of.get(case.subject, case.split)) for case in cases]
+    if any(case.split is not None for case in cases):
+        # A case of which nothing was said goes with its unit, whose strictest member decides.
+        split = {case.id: _strictest(unit) for unit in units(cases) for case in unit}
+    else:
+        able = [unit for unit in units(cases) if any(case.images and case.origin.kind == "real" for case in unit)]
+        held = {id(unit) for part in _by_labels(able) for unit in part[: _share(len(part), TEST_SHARE)]}
+        split = {case.id: "test" if id(unit) in held else "train" for unit in able for case in unit}
+    return inherited([case if case.split else replace(case, split=split.get(case.id, "train")) for case in cases])
+
+
+def inherited(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """The cases, synthetic ones with the strictest split of their parents (test before validation before training)."""
+    split: dict[str, Split] = {case.id: case.split or "train" for case in cases}
+    parents = {
+        case.id: [id for id in case.origin.parents if id in split and id != case.id]
+        for case in cases
+        if case.origin.kind == "synthetic"
+    }
+    for _ in parents:  # as often as there may be generations
+        before = dict(split)
+        for id, above in parents.items():
+            if above:
+                split[id] = max((split[parent] for parent in above), key=_STRICTNESS.__getitem__)
+        if split == before:
+            break
+    return tuple(replace(case, split=split[case.id]) for case in cases)
+
+
+def _strictest(unit: Iterable[Case]) -> Split:
+    said = [case.split for case in unit if case.split is not None]
+    return max(said, key=_STRICTNESS.__getitem__) if said else "train"
+
+
+def _by_labels(found: list[list[Case]]) -> tuple[list[list[Case]], list[list[Case]]]:
+    """The labelled and the unlabelled units, each in the order of their hashes."""
+    ordered = sorted(found, key=lambda unit: seed_of("split", min(case.subject for case in unit)))
+    return [unit for unit in ordered if _labelled(unit)], [unit for unit in ordered if not _labelled(unit)]
+
+
+def _labelled(unit: Iterable[Case]) -> bool:
+    return any(is_labelled(case) for case in unit)
+
+
+def is_labelled(case: Case) -> bool:
+    """Whether the case is a real or synthetic image with a mask."""
+    return bool(case.images and case.masks)
+
+
+def _share(number: int, share: float) -> int:
+    """`share` of `number`, rounded to the nearest, at least one of two or more."""
+    return max(1, int(share * number + 0.5)) if number > 1 else 0
+
+
+def divide(dataset: Dataset, *, validation: float = TEST_SHARE) -> Dataset:
+    """Take validation subjects from the training subjects, those whose hash comes first.
+
+    Args:
+        dataset: every case of which has a split.
+        validation: the share of the labelled training units, rounded, at least one unless 0. A dataset that says
+            itself which subjects are for validation keeps those and gives no others.
+
+    Raises:
+        DataError: no labelled case would be left for training, or a synthetic case has parents in different splits.
+    """
+    if not 0 <= validation < 1:
+        raise DataError(f"the validation share is {validation:g}; expected 0 or more and less than 1")
+    split: dict[str, Split] = {case.id: case.split or "train" for case in dataset.cases}
+    for case in dataset.cases:
+        of = {parent: split[parent] for parent in case.origin.parents if parent in split}
+        if len(set(of.values())) > 1:
+            raise DataError(
+                f"{dataset.name}: the synthetic case {case.id} was made from cases in different splits "
+                f"({', '.join(f'{parent}: {name}' for parent, name in of.items())}); leave it out"
+            )
+    if validation == 0 or any(case.split == "validation" for case in dataset.cases):
+        return dataset
+    training = [unit for unit in units(dataset.cases) if all(split[case.id] == "train" for case in unit)]
+    labelled, _ = _by_labels([unit for unit in training if any(case.origin.kind == "real" for case in unit)])
+    if not labelled:
+        return dataset
+    number = max(1, int(validation * len(labelled) + 0.5))
+    if number == len(labelled):
+        raise DataError(
+            f"{dataset.name}: {count(len(labelled), 'labelled training subject')} and {number} for validation leave "
+            "none to learn from; pass --validation 0, or label more cases"
+        )
+    held = {case.id for unit in labelled[:number] for case in unit}
+    return replace(
+        dataset, cases=tuple(replace(case, split="validation") if case.id in held else case for case in dataset.cases)
+    )
+
+
+def keep_labels(dataset: Dataset, count: int) -> Dataset:
+    """Keep the labels of `count` labelled training cases; the other training cases lose masks and weak labels alike.
+
+    Which ones are kept depends on a hash of subject and id alone, and those of a smaller `count` are among those of a
+    larger one. Cases without an image and those for validation and testing stay as they are.
+
+    Raises:
+        DataError: there are fewer labelled training cases.
+    """
+    labelled = [case for case in dataset.split("train") if is_labelled(case)]
+    if not 0 <= count <= len(labelled):
+        raise DataError(
+            f"{dataset.name}: {count} labelled training cases were asked for; found {len(labelled)}; ask for 0 to "
+            f"{len(labelled)}"
+        )
+    order = sorted(labelled, key=lambda case: (seed_of("labels", case.subject), seed_of("labels", case.id)))
+    kept = {case.id for case in order[:count]}
+    return replace(
+        dataset,
+        cases=tuple(
+            case if case.split != "train" or not case.images or case.id in kept else without_labels(case)
+            for case in dataset.cases
+        ),
+    )
+
+
+def without_labels(case: Case) -> Case:
+    """The case as if nobody had labelled it."""
+    return replace(case, masks=(), scribbles=None, boxes=(), points=(), image_class=None, instances=None)
+
+
+def stored_split(root: Path) -> StoredSplit | None:
+    """The split that is stored in a folder, or None.
+
+    Raises:
+        FileError: the file is not what `store_split` writes.
+    """
+    path = root / STORED_SPLIT
+    if not path.is_file():
+        return None
+    try:
+        stored = StoredSplit.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError, RecursionError) as error:
+        raise FileError(
+            path,
+            f"the stored split cannot be read ({str(error).splitlines()[0]})",
+            expected='{"train": [subjects], "validation": [...], "test": [...]}',
+            remedy="mend or delete it",
+        ) from None
+    twice = [subject for subject in stored.train if subject in stored.validation + stored.test]
+    twice += [subject for subject in stored.validation if subject in stored.test]
+    if twice:
+        raise FileError(path, f"the subjects {some(twice)} are in two splits", remedy="keep each in one")
+    return stored
+
+
+def store_split(dataset: Dataset) -> Path:
+    """Write the split of every subject into the dataset's folder, where `open_dataset` honours it; return the file.
+
+    Raises:
+        DataError: a subject is in two splits, or the dataset was joined from several folders.
+    """
+    if dataset.label_source.parts:
+        raise DataError(
+            f"{dataset.name}: a split is stored for one folder; store each by itself before they are joined"
+        )
+    held: dict[Split, list[str]] = {name: sorted({case.subject for case in dataset.split(name)}) for name in SPLITS}
+    if torn := torn_subjects(dataset.cases):
+        raise DataError(
+            f"{dataset.name}: the subject {min(torn)} is in {' and '.join(torn[min(torn)])}; keep it in one split"
+        )
+    path = dataset.root / STORED_SPLIT
+    write_json(path, StoredSplit(**{name: tuple(subjects) for name, subjects in held.items()}).model_dump())
+    return path
+
+
+def torn_subjects(cases: Iterable[Case]) -> Mapping[str, tuple[str, ...]]:
+    """The subjects that are in more than one split, and in which."""
+    found: dict[str, set[str]] = {}
+    for case in cases:
+        found.setdefault(case.subject, set()).add(case.split or "train")
+    return {
+        subject: tuple(name for name in SPLITS if name in names) for subject, names in found.items() if len(names) > 1
+    }

@@ -1,0 +1,268 @@
+"""Streams of batches: the batch of a step is a function of the seed, the stage and the step, and of nothing else.
+
+Sets that fit live in memory, prepared; what does not fit is read again at every visit, ahead of time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scantling.data.augmentation import OUTSIDE, Placement, change_values
+from scantling.data.intake import Taken
+from scantling.data.types import IGNORE, Batch, Case, Stream
+from scantling.errors import DataError, SettingsError
+from scantling.randomness import numpy_generator, torch_generator
+
+KEPT_PIXELS = 4096
+"""Labelled pixels that are remembered of each class of a case, to centre patches on."""
+
+
+class Shelf:
+    """Prepared cases, kept in memory as long as the budget lasts.
+
+    Args:
+        prepare: reads and prepares a case.
+        budget: bytes that may be kept.
+    """
+
+    def __init__(self, prepare: Callable[[Case], Taken], *, budget: int) -> None:
+        self._prepare = prepare
+        self._budget = budget
+        self._kept: dict[str, Taken] = {}
+        self._foreground: dict[str, tuple[np.ndarray, ...]] = {}
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def take(self, case: Case) -> Taken:
+        """The case, from memory where it is kept."""
+        if (kept := self._kept.get(case.id)) is not None:
+            return kept
+        taken = self._prepare(case)
+        with self._lock:
+            if case.id not in self._kept and self._held + taken.nbytes <= self._budget:
+                self._kept[case.id] = taken
+                self._held += taken.nbytes
+        return taken
+
+    def foreground(self, case: Case) -> tuple[np.ndarray, ...]:
+        """For each class that the first mask of the case has, up to `KEPT_PIXELS` of its pixels (n, D)."""
+        if case.id not in self._foreground:
+            mask = self.take(case).masks[0].numpy()
+            layers = [mask[0] == value for value in np.unique(mask[0]) if value not in (0, IGNORE)]
+            if len(mask) > 1:
+                layers = [layer == 1 for layer in mask]
+            generator = numpy_generator("foreground", case.id)
+            found = []
+            for layer in layers:
+                pixels = np.argwhere(layer)
+                if len(pixels) > KEPT_PIXELS:
+                    pixels = pixels[np.sort(generator.choice(len(pixels), KEPT_PIXELS, replace=False))]
+                if len(pixels):
+                    found.append(pixels.astype(np.int32))
+            self._foreground[case.id] = tuple(found)
+        return self._foreground[case.id]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position in a stream: a case, or one slice of it."""
+
+    case: Case
+    slice: int | None = None
+
+
+class Reader:
+    """Reads one stream of a stage.
+
+    Args:
+        stream: what to read.
+        cases: the training cases that belong to it (`Stream.takes`), in any order.
+        others: all training cases by id, for links.
+        shelf: where cases are prepared with all that the stream reads.
+        slices: the number of slices of a case, where a method in 2-D reads volumes.
+        image_classes: the names in the order of their numbers.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        cases: Sequence[Case],
+        shelf: Shelf,
+        *,
+        seed: int,
+        stage: str,
+        others: Mapping[str, Case] | None = None,
+        slices: Callable[[Case], int] | None = None,
+        image_classes: Sequence[str] = (),
+    ) -> None:
+        if not cases:
+            raise DataError(f"stream {stream.name!r} is empty: no training case has {' and '.join(stream.reads)}")
+        self.stream, self.shelf = stream, shelf
+        self.seed, self.stage = seed, stage
+        self.others, self.image_classes = others or {}, list(image_classes)
+        ordered = sorted(cases, key=lambda case: case.id)
+        self.places = [
+            Place(case, part) for case in ordered for part in (range(slices(case)) if slices is not None else (None,))
+        ]
+        self._orders: dict[int, Tensor] = {}
+
+    def batch(self, step: int, *, slot: int = 0, slots: int = 1) -> Batch:
+        """The part `slot` of the batch of a step.
+
+        Raises:
+            SettingsError: the batch cannot be divided into so many parts.
+        """
+        size = self.stream.batch
+        if size % slots:
+            raise SettingsError(
+                f"stream {self.stream.name!r}: a batch of {size} cannot be shared by {slots} processes times "
+                f"micro-batches; choose a batch that is a multiple of {slots}"
+            )
+        share = size // slots
+        first = step * size + slot * share
+        return self._collect([self._sample(index) for index in range(first, first + share)])
+
+    def visit(self) -> Iterator[Batch]:
+        """Each place once, whole and unchanged, one a batch."""
+        for position, place in enumerate(self.places):
+            taken = self._slice(self.shelf.take(place.case), place.slice)
+            whole = Placement((0,) * len(taken.shape), taken.shape)
+            generator = numpy_generator(self.seed, self.stage, self.stream.name, "visit", position)
+            yield self._collect([(position, position, self._fields(place, taken, whole, generator), {}, generator)])
+
+    def _sample(
+        self, index: int
+    ) -> tuple[int, int, dict[str, Tensor], dict[str, dict[str, Tensor]], np.random.Generator]:
+        stream = self.stream
+        generator = numpy_generator(self.seed, self.stage, stream.name, index)
+        position = self._position(index)
+        place = self.places[position]
+        taken = self._slice(self.shelf.take(place.case), place.slice)
+        centre = None
+        if stream.foreground and generator.random() < stream.foreground:
+            centre = self._centre(place, generator)
+        patch = stream.patch or taken.shape
+        placement = Placement.draw(taken.shape, patch, stream.augment, generator, centre=centre)
+        linked = {}
+        for role in stream.linked:
+            other = Place(self.others[place.case.links[role]], place.slice)
+            partner = self._slice(self.shelf.take(other.case), other.slice)
+            if partner.shape != taken.shape:
+                raise DataError(
+                    f"{place.case.id} and its {role} {other.case.id} differ in size: {taken.shape} and {partner.shape}"
+                )
+            linked[role] = self._fields(other, partner, placement, generator)
+        return index, position, self._fields(place, taken, placement, generator), linked, generator
+
+    def _position(self, index: int) -> int:
+        count = len(self.places)
+        epoch, offset = divmod(index, count)
+        order = self._orders.get(epoch)
+        if order is None:
+            order = torch.randperm(
+                count, generator=torch_generator(self.seed, self.stage, self.stream.name, "order", epoch)
+            )
+            self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
+        return int(order[offset])
+
+    def _centre(self, place: Place, generator: np.random.Generator) -> tuple[int, ...] | None:
+        layers = self.shelf.foreground(place.case)
+        if place.slice is not None:
+            layers = tuple(rest for layer in layers if len(rest := layer[layer[:, 0] == place.slice][:, 1:]))
+        if not layers:
+            return None
+        layer = layers[int(generator.integers(len(layers)))]
+        return tuple(int(c) for c in layer[int(generator.integers(len(layer)))])
+
+    def _slice(self, taken: Taken, part: int | None) -> Taken:
+        if part is None:
+            return taken
+        return Taken(
+            None if taken.image is None else taken.image[:, part],
+            {name: field[:, part] for name, field in taken.fields.items()},
+            tuple(mask[:, part] for mask in taken.masks),
+        )
+
+    def _fields(
+        self, place: Place, taken: Taken, placement: Placement, generator: np.random.Generator
+    ) -> dict[str, Tensor]:
+        fields = {
+            name: placement.cut(field, linear=False, outside=OUTSIDE[name]) for name, field in taken.fields.items()
+        }
+        if taken.image is not None:
+            fields["image"] = placement.cut(taken.image, linear=True)
+        if taken.masks:
+            drawn = self.stream.annotator == "drawn"
+            mask = taken.masks[int(generator.integers(len(taken.masks))) if drawn else 0]
+            fields["mask"] = placement.cut(mask, linear=False, outside=OUTSIDE["mask"])
+        if "class" in self.stream.reads and place.case.image_class is not None:
+            fields["image_class"] = torch.tensor(self.image_classes.index(place.case.image_class))
+        return fields
+
+    def _collect(
+        self,
+        samples: Sequence[tuple[int, int, dict[str, Tensor], dict[str, dict[str, Tensor]], np.random.Generator]],
+    ) -> Batch:
+        indices, positions, rows, linked, generators = zip(*samples, strict=True)
+        augment = self.stream.augment
+
+        def stack(rows: Sequence[Mapping[str, Tensor]]) -> Batch:
+            shared = set.intersection(*(set(row) for row in rows))
+            try:
+                stacked = {name: torch.stack([row[name] for row in rows]) for name in shared}
+            except RuntimeError:
+                shapes = sorted({tuple(row["image"].shape) for row in rows if "image" in row})
+                raise DataError(
+                    f"stream {self.stream.name!r} takes whole images, but their sizes differ: {shapes[:3]}"
+                ) from None
+            if "image" in stacked:
+                stacked["image"] = change_values(stacked["image"], augment, generators)
+            return Batch(index=torch.tensor(indices), case=torch.tensor(positions), **stacked)
+
+        batch = stack(rows)
+        if not self.stream.linked:
+            return batch
+        partners = {
+            role: stack([pairs[role] for pairs in linked if role in pairs]) for role in self.stream.linked if linked[0]
+        }
+        return Batch(**{**vars(batch), "linked": partners})
+
+
+class Feeder:
+    """Makes the batches of the next step while the current one is computed."""
+
+    def __init__(
+        self,
+        readers: Mapping[str, Reader],
+        draws: Callable[[int], Sequence[str]] | None,
+        slots: Sequence[int],
+        total: int,
+    ) -> None:
+        self._readers, self._draws, self._slots, self._total = readers, draws, slots, total
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="feeder")
+        self._ahead: tuple[int, Future[list[dict[str, Batch]]]] | None = None
+
+    def batches(self, step: int, *, last: bool = False) -> list[dict[str, Batch]]:
+        """The batches of a step by stream, one dictionary for each of this process's slots."""
+        ahead = self._ahead
+        batches = ahead[1].result() if ahead is not None and ahead[0] == step else self._make(step)
+        self._ahead = None if last else (step + 1, self._pool.submit(self._make, step + 1))
+        return batches
+
+    def close(self) -> None:
+        """Stop making batches."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, step: int) -> list[dict[str, Batch]]:
+        names = self._draws(step) if self._draws is not None else list(self._readers)
+        return [
+            {name: self._readers[name].batch(step, slot=slot, slots=self._total) for name in names}
+            for slot in self._slots
+        ]

@@ -1,0 +1,161 @@
+"""The fingerprint of a dataset for people: how many cases of what kind, in which sizes, with which classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from scantling.data.contents import count
+from scantling.data.examination import Seen
+from scantling.data.splits import SPLITS, is_labelled
+from scantling.data.traits import summed
+from scantling.data.types import Frozen, Intensity, Labels
+
+
+class Range(Frozen):
+    """The least, the median and the greatest of something, for each axis."""
+
+    least: tuple[float, ...]
+    median: tuple[float, ...]
+    greatest: tuple[float, ...]
+
+    def told(self) -> str:
+        """ "584 x 565", or "31 x 40 to 38 x 57 (median 36 x 50)"."""
+        low, middle, high = (
+            " x ".join(f"{value:.4g}" for value in row) for row in (self.least, self.median, self.greatest)
+        )
+        return low if low == high else f"{low} to {high} (median {middle})"
+
+
+class Part(Frozen):
+    """The cases of one split and pool."""
+
+    split: str
+    pool: str
+    cases: int
+    subjects: int
+    labelled: int
+    synthetic: int
+
+
+class Summary(Frozen):
+    """What a dataset has.
+
+    Attributes:
+        parts: the cases by split and pool.
+        holds: how many cases have each kind of thing ("image flair", "mask 1", "region", "class").
+        dimensions: how many cases have two or three axes.
+        shape: in pixels, in the order of the axes.
+        spacing: in mm.
+        stored: how many images are grey, in colour, or grey in three channels, by name of the image.
+        classes: the share of the known pixels of the first masks that each class has.
+        image_classes: how many cases each image class has.
+        intensity: of the training images inside their regions, by name and channel of the image.
+    """
+
+    parts: tuple[Part, ...]
+    holds: dict[str, int]
+    dimensions: dict[int, int]
+    shape: Range | None
+    spacing: Range | None
+    stored: dict[str, dict[str, int]]
+    classes: dict[str, float]
+    image_classes: dict[str, int]
+    intensity: dict[str, Intensity]
+
+    def lines(self) -> list[str]:
+        """The summary for people, a line for each thing."""
+        told = []
+        for part in self.parts:
+            pool = f" in {part.pool}" if part.pool else ""
+            made = f", {part.synthetic} synthetic" if part.synthetic else ""
+            told.append(
+                f"{part.split}{pool}: {count(part.cases, 'case')} of {count(part.subjects, 'subject')}, "
+                f"{part.labelled} with image and mask{made}"
+            )
+        told.append("files: " + ", ".join(f"{number} {role}" for role, number in self.holds.items()))
+        if self.shape is not None:
+            told.append(f"size: {self.shape.told()} pixels")
+        if self.spacing is not None:
+            told.append(f"spacing: {self.spacing.told()} mm")
+        for name, how in self.stored.items():
+            told.append(f"channels of {name}: " + ", ".join(f"{number} {kind}" for kind, number in how.items()))
+        if self.classes:
+            told.append("classes: " + ", ".join(f"{name} {share:.2%}" for name, share in self.classes.items()))
+        if self.image_classes:
+            told.append("image classes: " + ", ".join(f"{n} {name}" for name, n in self.image_classes.items()))
+        for name, one in self.intensity.items():
+            told.append(
+                f"intensity of {name}: mean {one.mean:.4g}, deviation {one.std:.4g}, "
+                f"{one.low:.4g} to {one.high:.4g} (0.5th to 99.5th percentile)"
+            )
+        return told
+
+
+def summary_of(found: Sequence[Seen], labels: Labels | None) -> Summary:
+    """The summary of all cases that could be read."""
+    cases = [seen.case for seen in found]
+    parts = []
+    for split in SPLITS:
+        for pool in sorted({case.pool for case in cases if case.split == split}):
+            those = [case for case in cases if case.split == split and case.pool == pool]
+            parts.append(
+                Part(
+                    split=split,
+                    pool=pool,
+                    cases=len(those),
+                    subjects=len({case.subject for case in those}),
+                    labelled=sum(map(is_labelled, those)),
+                    synthetic=sum(case.origin.kind == "synthetic" for case in those),
+                )
+            )
+    holds = Counter(role for case in cases for role, _ in case.addresses())
+    holds.update("class" for case in cases if case.image_class is not None)
+    grids = [seen.geometry for seen in found if seen.geometry is not None]
+    axes = Counter(len(grid.shape) for grid in grids)
+    usual = [grid for grid in grids if len(grid.shape) == axes.most_common(1)[0][0]]
+    stored: dict[str, Counter[str]] = {}
+    for seen in found:
+        for name, how in seen.stored.items():
+            stored.setdefault(name, Counter())[how] += 1
+    counted = [seen.pixels for seen in found if seen.pixels is not None]
+    pixels = np.sum(counted, axis=0) if counted else np.zeros(1, np.int64)
+    return Summary(
+        parts=tuple(parts),
+        holds=dict(sorted(holds.items())),
+        dimensions=dict(sorted(axes.items())),
+        shape=_range([grid.shape for grid in usual]),
+        spacing=_range([grid.spacing for grid in usual]),
+        stored={name: dict(how) for name, how in stored.items()},
+        classes={
+            name: float(number / max(pixels[0], 1))
+            for name, number in zip(labels.names if labels and counted else (), pixels[1:], strict=False)
+        },
+        image_classes=dict(sorted(Counter(case.image_class for case in cases if case.image_class is not None).items())),
+        intensity=_intensity(found),
+    )
+
+
+def _range(rows: Sequence[Sequence[float]]) -> Range | None:
+    if not rows:
+        return None
+    table = np.array(rows, dtype=np.float64)
+    low, middle, high = (
+        tuple(float(value) for value in row) for row in (table.min(axis=0), np.median(table, axis=0), table.max(axis=0))
+    )
+    return Range(least=low, median=middle, greatest=high)
+
+
+def _intensity(found: Sequence[Seen]) -> dict[str, Intensity]:
+    """Of each image name; channel by channel where all its images have as many."""
+    result = {}
+    for name in dict.fromkeys(name for seen in found for name in seen.moments):
+        parts = [seen.moments[name] for seen in found if name in seen.moments]
+        widest = max(map(len, parts))
+        for number in range(widest):
+            key = name if widest == 1 else f"{name} {number + 1}"
+            those = [part[number if len(part) == widest else 0] for part in parts if len(part) in (1, widest)]
+            result[key] = summed(those).intensity()
+    return result

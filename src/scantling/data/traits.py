@@ -1,0 +1,249 @@
+"""What a method will know of its data, measured once on the training cases in one pass."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
+
+import numpy as np
+
+from scantling.data.contents import some
+from scantling.data.files import probe
+from scantling.data.loading import is_grey, load_apart
+from scantling.data.types import IGNORE, Case, Geometry, Intensity, Labels, Traits
+from scantling.errors import DataError, FileError
+
+if TYPE_CHECKING:
+    from scantling.data.dataset import Dataset
+
+Progress = Callable[[int, int, str], None]
+"""Told how many cases are done, of how many, and the id of the last one."""
+
+THREADS = 2
+MOST_VALUES = 4_000_000
+"""Pixels of a channel, spread evenly over all images, from which the percentiles are taken."""
+COLOUR = ("red", "green", "blue")
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations, range, and some of the values, of one channel of many images."""
+
+    count: int
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    values: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, values: np.ndarray, stride: int) -> Self:
+        """The moments of (N,) values, every `stride`-th of which is kept."""
+        if not values.size:
+            return cls(0, 0.0, 0.0, np.inf, -np.inf, ())
+        exact = values.astype(np.float64)
+        mean = float(exact.mean())
+        return cls(
+            values.size,
+            mean,
+            float(np.square(exact - mean).sum()),
+            float(exact.min()),
+            float(exact.max()),
+            (values[::stride].copy(),),
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both (Chan, Golub and LeVeque, 1979)."""
+        if not self.count or not other.count:
+            return self if self.count else other
+        count, apart = self.count + other.count, other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + apart * other.count / count,
+            self.deviation + other.deviation + apart * apart * self.count * other.count / count,
+            min(self.low, other.low),
+            max(self.high, other.high),
+            self.values + other.values,
+        )
+
+    def intensity(self) -> Intensity:
+        """Mean, deviation, percentiles and range."""
+        if not self.count:
+            return Intensity(mean=0.0, std=0.0, low=0.0, high=0.0, minimum=0.0, maximum=0.0)
+        low, high = np.percentile(np.concatenate(self.values), (0.5, 99.5))
+        return Intensity(
+            mean=self.mean,
+            std=float(np.sqrt(self.deviation / self.count)),
+            low=float(low),
+            high=float(high),
+            minimum=self.low,
+            maximum=self.high,
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One training case: its grid, its channels by image name, and how many pixels each class has."""
+
+    geometry: Geometry
+    names: dict[str, tuple[str, ...]]
+    moments: dict[str, tuple[Moments, ...]]
+    pixels: np.ndarray
+    """(1 + K,) int64: the pixels of which something is known, then those of each class."""
+
+
+def in_order(work: Callable[[Case], R], cases: Sequence[Case], *, progress: Progress | None = None) -> Iterator[R]:
+    """What `work` returns for each case, in order, made by `THREADS` threads that are never far ahead."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        waiting: deque[Future[R]] = deque()
+        left = iter(cases)
+        for done, case in enumerate(cases, start=1):
+            waiting.extend(threads.submit(work, ahead) for ahead in islice(left, 2 * THREADS - len(waiting)))
+            yield waiting.popleft().result()
+            if progress is not None:
+                progress(done, len(cases), case.id)
+
+
+def measure_traits(
+    dataset: Dataset,
+    *,
+    reads: Collection[str] = ("image", "mask"),
+    progress: Progress | None = None,
+) -> Traits:
+    """The traits of the training cases that have an image.
+
+    Mean and deviation are exact; the percentiles are those of up to `MOST_VALUES` pixels spread evenly. An image file
+    in colour makes the data coloured; files whose three channels are all equal count as grey.
+
+    Args:
+        dataset: every case of which has a split.
+        reads: without "mask" no mask is opened, and labels that are not declared stay unknown. Images and regions
+            are always read.
+        progress: told after each case.
+
+    Raises:
+        DataError: there is no training image, or the images have different channels or numbers of axes.
+        FileError: a file cannot be read.
+    """
+    cases = [case for case in dataset.split("train") if case.images]
+    if not cases:
+        raise DataError(f"{dataset.name}: there is no training case with an image; expected at least one")
+    masks = "mask" in reads or "masks" in reads
+    labels = dataset.labels if masks else dataset.label_source.declared
+    stride = stride_for(cases)
+    wanted = ("image", "region", "mask") if masks else ("image", "region")
+    found = list(in_order(lambda case: measured(case, labels, stride, wanted), cases, progress=progress))
+    axes = Counter(len(one.geometry.shape) for one in found)
+    if len(axes) > 1:
+        rare = next(
+            case
+            for case, one in zip(cases, found, strict=True)
+            if len(one.geometry.shape) == min(axes, key=axes.__getitem__)
+        )
+        raise DataError(
+            f"{dataset.name}: images with two and with three axes (case {rare.id}); expected one kind; split the folder"
+        )
+    channels, moments = merged_channels(cases, found)
+    shapes = np.array([one.geometry.shape for one in found])
+    spacings = np.array([one.geometry.spacing for one in found])
+    pixels = sum((one.pixels for one in found if one.pixels.size), np.zeros(1, np.int64))
+    return Traits(
+        dimensions=cast(Literal[2, 3], next(iter(axes))),
+        channels=channels,
+        labels=labels,
+        image_classes=tuple(sorted({case.image_class for case in cases if case.image_class is not None})),
+        spacing=tuple(float(value) for value in np.median(spacings, axis=0)),
+        shape=tuple(int(value) for value in np.round(np.median(shapes, axis=0))),
+        smallest=tuple(int(value) for value in shapes.min(axis=0)),
+        slice_axis=Counter(one.geometry.slice_axis for one in found).most_common(1)[0][0],
+        intensity=tuple(one.intensity() for one in moments),
+        regions=all(case.region is not None for case in cases),
+        foreground=tuple(float(count / max(pixels[0], 1)) for count in pixels[1:]),
+        labelled=sum(bool(case.masks) for case in cases),
+        unlabelled=sum(not case.masks for case in cases),
+    )
+
+
+def stride_for(cases: Iterable[Case]) -> int:
+    """Every how many-th pixel of the images is kept for the percentiles; only headers are read, broken ones skipped."""
+    pixels = 0
+    for case in cases:
+        with suppress(FileError):
+            pixels += math.prod(probe(next(iter(case.images.values()))).shape)
+    return max(1, -(-pixels // MOST_VALUES))
+
+
+def measured(case: Case, labels: Labels | None, stride: int, reads: Collection[str]) -> Measured:
+    """Read one case and measure it, inside its region where it has one."""
+    pictures, sample = load_apart(case, labels=labels, reads=reads)
+    names: dict[str, tuple[str, ...]] = {}
+    moments: dict[str, tuple[Moments, ...]] = {}
+    for name, picture in pictures.items():
+        array, names[name] = picture.array, picture.channels
+        if picture.channels == COLOUR and is_grey(array):
+            array, names[name] = array[:1], ("grey",)
+        inside = [layer.ravel() if sample.region is None else layer[sample.region] for layer in array]
+        moments[name] = tuple(Moments.of(values, stride) for values in inside)
+    return Measured(
+        sample.geometry,
+        names,
+        moments,
+        class_pixels(sample.masks[0], labels) if sample.masks else np.zeros(0, np.int64),
+    )
+
+
+def class_pixels(mask: np.ndarray, labels: Labels | None) -> np.ndarray:
+    """(1 + K,) int64: how many pixels are not ignored, and how many each class has, in a mask of `Sample`."""
+    number = len(labels.names) if labels else 0
+    if len(mask) == 1:
+        counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+        return np.concatenate([[counts[:IGNORE].sum()], counts[1 : number + 1]]).astype(np.int64)
+    known = (mask != IGNORE).all(axis=0)
+    return np.array([known.sum(), *((layer == 1).sum() for layer in mask)], np.int64)
+
+
+def merged_channels(cases: Sequence[Case], found: Sequence[Measured]) -> tuple[tuple[str, ...], list[Moments]]:
+    """The channels of all images by name and their moments; grey images count three times where others are in colour.
+
+    Raises:
+        DataError: an image is missing, or its channels are neither those of the others nor grey beside colour.
+    """
+    order = tuple(dict.fromkeys(name for one in found for name in one.names))
+    channels: list[str] = []
+    moments: list[Moments] = []
+    for name in order:
+        for case, one in zip(cases, found, strict=True):
+            if name not in one.names:
+                raise DataError(
+                    f"case {case.id}: it has the images {some(one.names)}; expected {some(order)} as in other cases"
+                )
+        widest = max((one.names[name] for one in found), key=len)
+        for case, one in zip(cases, found, strict=True):
+            if len(one.names[name]) != len(widest) and (len(one.names[name]), widest) != (1, COLOUR):
+                raise DataError(
+                    f"{case.images[name]}: found {len(one.names[name])} channels; expected {len(widest)} as in other "
+                    "cases; convert the image, or describe the folder in a manifest"
+                )
+        alone = len(order) == 1 and name == "image"
+        channels += widest if alone else (name,) if len(widest) == 1 else [f"{name} {channel}" for channel in widest]
+        for number in range(len(widest)):
+            parts = [one.moments[name] for one in found]
+            moments.append(summed(part[number if len(part) > 1 else 0] for part in parts))
+    return tuple(channels), moments
+
+
+def summed(parts: Iterable[Moments]) -> Moments:
+    """The moments of all parts together."""
+    whole = list(parts)
+    total = Moments(0, 0.0, 0.0, np.inf, -np.inf, ())
+    for part in whole:
+        total = total + replace(part, values=())
+    return replace(total, values=tuple(values for part in whole for values in part.values))

@@ -1,0 +1,204 @@
+"""The verb `evaluate`: a folder of predictions against the truth, one case at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scantling.data.contents import count, some
+from scantling.data.dataset import Dataset
+from scantling.data.files import Limits, read_labels
+from scantling.data.loading import disagreement, load
+from scantling.data.types import Address, Case
+from scantling.errors import DataError, ScantlingError, SettingsError
+from scantling.evaluation.predictions import Files, Predictions, files_by_id, matched, open_predictions, size
+from scantling.evaluation.result import WHOLE, CaseScores, Evaluation
+from scantling.evaluation.scores import scores_of_arrays
+from scantling.evaluation.truth import choose, open_truth
+from scantling.measures.catalogue import chosen
+
+Progress = Callable[[int, int, str], None]
+
+
+def evaluate(
+    prediction: Path | str,
+    truth: Path | str | Dataset,
+    *,
+    split: str | None = None,
+    probabilities: Path | str | None = None,
+    region: Path | str | None = None,
+    measures: Iterable[str] | None = None,
+    manifest: Path | str | None = None,
+    root: Path | str | None = None,
+    limits: Limits | None = None,
+    untrusted: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score a folder of masks, whoever made them.
+
+    Args:
+        prediction: masks by the id of their case (`ID.png`, `ID.nii.gz`; `CLASS/ID.png` where classes overlap); a
+            `predictions.json` says more.
+        truth: a dataset, its folder or manifest, or a folder of masks.
+        split: "train", "validation" or "test": all true masks of that split, a missing prediction is a failure; "all"
+            takes every true mask. None: see `truth.choose`.
+        probabilities: a folder of maps `ID.tif` or `ID.nii.gz`, (K, *S) in [0, 1]; unless said, those that
+            `predictions.json` lists.
+        region: a folder of masks by id of the pixels that count, or "dataset" for the cases' own; unless said, the
+            whole image counts.
+        measures: names of the catalogue; None takes all that can be computed.
+        manifest: describes the files below `truth`.
+        root: the folder that holds the files of the manifest.
+        limits: bounds on what is decoded.
+        untrusted: decode in a process with limits on time and memory.
+        progress: told (done, total, id) after each case.
+
+    Returns:
+        The scores; cases that fail are listed in them, not raised.
+
+    Raises:
+        ScantlingError: nothing can be compared.
+    """
+    folder, limits = Path(prediction), limits or Limits()
+    place = Path(truth) if not isinstance(truth, Dataset) else truth.root
+    if isinstance(truth, Dataset):
+        dataset = truth
+    else:
+        dataset = open_truth(place, manifest=Path(manifest) if manifest else None, root=Path(root) if root else None)
+    labels = dataset.labels
+    if labels is None:
+        raise DataError(f"{place}: none of the masks can be read; expected masks to compare with")
+    ids = {case.id for case in dataset.cases if case.masks}
+    predictions = open_predictions(
+        folder, truth=labels, ids=ids, probabilities=Path(probabilities) if probabilities else None
+    )
+    classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
+    try:
+        wanted = chosen(measures, probability=predictions.maps_in is not None or bool(predictions.maps))
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    selection = choose(dataset, predictions, split=split)
+    regions = _Regions(region, ids)
+    if regions.own and not any(case.region for case in selection.cases):
+        raise DataError(f"{place}: no case has a region of interest; leave --region out, or name a folder of regions")
+    names = [measure.name for measure in wanted]
+    cases: list[CaseScores] = []
+    failed = dict(selection.failed)
+    astray: list[str] = []
+    for number, case in enumerate(selection.cases, start=1):
+        try:
+            sample = load(case, labels=labels, reads=("mask",), limits=limits, untrusted=untrusted)
+            true, spacing = sample.masks[0], sample.geometry.spacing
+            predicted, geometry = predictions.mask(case.id, order, limits=limits, untrusted=untrusted)
+            _fits(predicted, true, predictions.masks[case.id])
+            probability = predictions.probability(case.id, order, limits=limits, untrusted=untrusted)
+            if probability is not None:
+                _fits(probability, true, predictions.maps[case.id])
+            pixels = regions.read(case, true, limits=limits, untrusted=untrusted)
+            scores = scores_of_arrays(
+                predicted,
+                true,
+                classes=classes,
+                probability=probability,
+                region=pixels,
+                spacing=spacing,
+                measures=names,
+            )
+        except (ScantlingError, ValueError, MemoryError, OSError) as error:
+            failed[case.id] = str(error) or type(error).__name__
+        else:
+            cases.append(CaseScores(case.id, case.subject, scores, _files(case, predictions, regions)))
+            astray += [case.id] if disagreement(sample.geometry, geometry) else []
+        if progress is not None:
+            progress(number, len(selection.cases), case.id)
+    notes = list(selection.notes)
+    if astray:
+        notes.append(
+            f"{count(len(astray), 'prediction')} not where the truth lies in space (another affine), compared "
+            f"voxel by voxel all the same: {some(astray)}."
+        )
+    return Evaluation(
+        prediction=folder.resolve(),
+        truth=place.resolve(),
+        name=dataset.name,
+        split=selection.split,
+        run=predictions.listing.run if predictions.listing else None,
+        classes=classes,
+        measures=wanted,
+        region=regions.sentence,
+        cases=tuple(cases),
+        failed=tuple({"id": id, "error": failed[id]} for id in sorted(failed)),
+        notes=tuple(notes),
+    )
+
+
+class _Regions:
+    """Which pixels count: all, those in the cases' own regions, or those in masks of a folder."""
+
+    def __init__(self, said: Path | str | None, ids: Iterable[str]) -> None:
+        outside = "outside, both masks are taken as empty"
+        self.own = said == "dataset"
+        self.files: Mapping[str, Address] | None = None
+        self.sentence = WHOLE
+        if self.own:
+            self.sentence = f"Only pixels in the cases' own regions count; {outside}."
+        elif said is not None:
+            folder = Path(said)
+            if not folder.is_dir():
+                raise DataError(f"{folder}: there is no such folder; expected masks of the region, or 'dataset'")
+            self.folder, self.files = folder, files_by_id(folder, set(ids))
+            self.sentence = f"Only pixels in the regions of the folder {folder.name} count; {outside}."
+
+    def address(self, case: Case) -> Address | None:
+        """Where the region of a case lies; None where all pixels count."""
+        found = case.region if self.own else self.files.get(case.id) if self.files is not None else None
+        if found is None and (self.own or self.files is not None):
+            where = "it" if self.own else str(self.folder)
+            raise DataError(f"case {case.id}: {where} has no region of interest; add one, or score whole images")
+        return found
+
+    def read(self, case: Case, true: np.ndarray, *, limits: Limits, untrusted: bool) -> np.ndarray | None:
+        """The pixels `(*S)` that count in a case; None if all do.
+
+        Raises:
+            FileError: the file cannot be read.
+            DataError: the case has no region, or one that is empty or does not fit its mask.
+        """
+        address = self.address(case)
+        if address is None:
+            return None
+        pixels = read_labels(address, limits=limits, untrusted=untrusted)[0] != 0
+        _fits(pixels[None], true, address)
+        if not pixels.any():
+            raise DataError(f"{address}: the region of interest is empty; expected pixels to compare")
+        return pixels
+
+
+def _fits(array: np.ndarray, true: np.ndarray, where: Files) -> None:
+    if array.shape[1:] != true.shape[1:]:
+        name = where if isinstance(where, Address) else some(str(address) for address in where.values())
+        raise DataError(
+            f"{name}: found {size(array.shape[1:])} pixels; expected {size(true.shape[1:])}, as in the true mask; "
+            "predict at the size of the image"
+        )
+
+
+def _files(case: Case, predictions: Predictions, regions: _Regions) -> dict[str, Any]:
+    region, probability = regions.address(case), predictions.maps.get(case.id)
+    return {
+        "image": [_text(address) for address in case.images.values()],
+        "prediction": _text(predictions.masks[case.id]),
+        "truth": _text(case.masks[0]),
+        "region": None if region is None else _text(region),
+        "probability": None if probability is None else _text(probability),
+    }
+
+
+def _text(address: Files) -> str | dict[str, str]:
+    if isinstance(address, Mapping):
+        return {name: str(_text(one)) for name, one in address.items()}
+    path = address.path.resolve()
+    return str(Address(path, address.member))

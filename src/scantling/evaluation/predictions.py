@@ -1,0 +1,273 @@
+"""A folder of predicted masks: what it says of itself, which file belongs to which case, and a case's masks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scantling.data.contents import entries, some
+from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
+from scantling.data.labels import encode, encode_one, unknown_values
+from scantling.data.layouts import ENDINGS
+from scantling.data.types import Address, Geometry, Labels
+from scantling.errors import DataError, FileError
+
+LISTING = "predictions.json"
+Files = Address | Mapping[str, Address]
+
+
+class Record(BaseModel):
+    """A part of `predictions.json`; what is not needed here is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+
+class ListedCase(Record):
+    """A case that was predicted; a mask is one file, or one for each class where classes overlap."""
+
+    id: str
+    mask: str | tuple[str, ...]
+    probability: str | None = None
+
+
+class ListedFailure(Record):
+    """A case that could not be predicted."""
+
+    id: str
+    error: str = ""
+
+
+class Listing(Record):
+    """What `scantling predict` writes beside its masks."""
+
+    run: str | None = None
+    input: str | None = None
+    split: str | None = None
+    classes: tuple[str, ...]
+    values: tuple[tuple[int, ...], ...]
+    cases: tuple[ListedCase, ...]
+    failed: tuple[ListedFailure, ...] = ()
+
+    @property
+    def labels(self) -> Labels:
+        """What the values of the masks mean."""
+        return Labels(names=self.classes, values=self.values)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The files of a folder of predictions.
+
+    Attributes:
+        folder: where they are.
+        labels: what the values of their masks mean.
+        masks: by id.
+        maps: the probability maps, by id.
+        maps_in: the folder that was named for the maps: every case then needs one.
+        listing: what the folder says of itself.
+    """
+
+    folder: Path
+    labels: Labels
+    masks: Mapping[str, Files]
+    maps: Mapping[str, Address]
+    maps_in: Path | None = None
+    listing: Listing | None = None
+
+    def mask(
+        self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False
+    ) -> tuple[np.ndarray, Geometry]:
+        """The mask of a case, (1, *S) uint8 of class numbers or (K, *S) of 0 and 1, and the grid that it lies on.
+
+        Args:
+            order: for each class that is wanted its number, from 0, in `labels`.
+
+        Raises:
+            FileError: a file cannot be read.
+            DataError: there is no mask, it lacks a class, or it holds values that belong to no class.
+        """
+        files = self.masks.get(id)
+        if files is None:
+            raise DataError(f"{self.folder}: there is no prediction for {id}; predict it, or leave it out with --split")
+        if isinstance(files, Address):
+            array, geometry = read_labels(files, limits=limits, untrusted=untrusted)
+            encoded = self._encoded(array, files)
+            if len(encoded) > 1:
+                return encoded[list(order)], geometry
+            numbers = np.zeros(len(self.labels.names) + 1, np.uint8)
+            numbers[np.array(order) + 1] = np.arange(1, len(order) + 1)
+            return numbers[encoded], geometry
+        lacking = [name for name in self.labels.names if name not in files]
+        if lacking:
+            raise DataError(f"{self.folder}: the prediction for {id} has no mask of {some(lacking)}; add the file")
+        layers: list[np.ndarray] = []
+        for name in (self.labels.names[number] for number in order):
+            array, geometry = read_labels(files[name], limits=limits, untrusted=untrusted)
+            if layers and array.shape != layers[0].shape:
+                raise DataError(
+                    f"{files[name]}: found {size(array.shape)} pixels; expected {size(layers[0].shape)}, "
+                    "as in the masks of the other classes"
+                )
+            layers.append(encode_one(array, None, files[name]))
+        return np.stack(layers), geometry
+
+    def probability(
+        self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False
+    ) -> np.ndarray | None:
+        """The probability map (K, *S) of a case; None where none are wanted.
+
+        Args:
+            order: for each class that is wanted its number, from 0, in `labels`.
+
+        Raises:
+            FileError: the file cannot be read.
+            DataError: the map is missing, has another number of channels, or holds anything outside [0, 1].
+        """
+        address = self.maps.get(id)
+        if address is None:
+            if self.maps_in is None:
+                return None
+            raise DataError(f"{self.maps_in}: there is no probability map for {id}; add it, or score without maps")
+        array = read(address, limits=limits, untrusted=untrusted).array
+        names = self.labels.names
+        if len(array) != len(names):
+            raise DataError(
+                f"{address}: found {len(array)} channels; expected {len(names)}, one for each of {some(names)}"
+            )
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high <= 1):
+            found = "NaN" if np.isnan(low) else f"values from {low:g} to {high:g}"
+            raise DataError(f"{address}: found {found}; expected probabilities from 0 to 1; scale the maps")
+        return array if list(order) == list(range(len(array))) else array[list(order)]
+
+    def _encoded(self, array: np.ndarray, where: Address) -> np.ndarray:
+        """Class numbers; of a single class whatever is not 0 is foreground, unless the values are the truth's own."""
+        if not any(self.labels.values):
+            raise DataError(
+                f"{where}: found one file for {len(self.labels.names)} classes that overlap; expected a "
+                f"folder for each class ({some(self.labels.names)})"
+            )
+        if len(self.labels.names) == 1 and unknown_values(array, self.labels):
+            return encode_one(array, None, where)[None]
+        return encode(array, self.labels, where)
+
+
+def open_predictions(
+    folder: Path, *, truth: Labels, ids: Collection[str], probabilities: Path | None = None
+) -> Predictions:
+    """Find the files of a folder of predictions.
+
+    Its `predictions.json` tells where there is one. Otherwise the files are found by their stems: `ID.png`, or
+    `CLASS/ID.png` where each class lies in a folder of its own; an ending such as "_seg" may follow the id. The
+    values of their masks are then those of the truth.
+
+    Args:
+        truth: the classes of the truth.
+        ids: of the cases that have a true mask.
+        probabilities: a folder of maps `ID.tif` or `ID.nii.gz`; None takes those that `predictions.json` lists and
+            that are there.
+
+    Raises:
+        FileError: `predictions.json` is not what `scantling predict` writes.
+        DataError: a folder is missing or holds no masks, or two files belong to one case.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; expected a folder of predicted masks")
+    if probabilities is not None and not probabilities.is_dir():
+        raise DataError(f"{probabilities}: there is no such folder; expected a folder of probability maps")
+    listing = _listing(folder / LISTING)
+    maps = {} if probabilities is None else files_by_id(probabilities, ids)
+    if listing is not None:
+        masks: dict[str, Files] = {case.id: _listed_files(folder, listing, case) for case in listing.cases}
+        if probabilities is None:
+            listed = {case.id: folder / case.probability for case in listing.cases if case.probability}
+            maps = {id: Address(path) for id, path in listed.items() if path.is_file()}
+        return Predictions(folder, listing.labels, masks, maps, probabilities, listing)
+    labels = truth.model_copy(update={"ignore": None})
+    masks = dict(files_by_id(folder, ids))
+    parts = {name: files_by_id(folder / name, ids) for name in labels.names if (folder / name).is_dir()}
+    if parts and (not masks or not any(labels.values)):
+        known = sorted({id for part in parts.values() for id in part})
+        masks = {id: {name: part[id] for name, part in parts.items() if id in part} for id in known}
+    if not masks:
+        raise DataError(f"{folder}: found no masks; expected files such as ID.png or ID.nii.gz, or a folder a class")
+    return Predictions(folder, labels, masks, maps, probabilities)
+
+
+def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The names of the classes to score, in the truth's order, and for each its number (from 0) in the predictions.
+
+    Classes match by name, a single class matches a single class, and classes whose names nobody declared match by
+    their values.
+
+    Args:
+        declared: whether the truth's names were declared, not made up from the values of its masks.
+
+    Raises:
+        DataError: the classes do not match.
+    """
+    if set(predicted.names) == set(truth.names):
+        return truth.names, tuple(predicted.names.index(name) for name in truth.names)
+    if len(predicted.names) == len(truth.names) == 1:
+        return (truth if declared else predicted).names, (0,)
+    if not declared and all(truth.values) and set(truth.values) <= set(predicted.values):
+        order = [predicted.values.index(values) for values in truth.values]
+        order += [number for number in range(len(predicted.names)) if number not in order]
+        return tuple(predicted.names[number] for number in order), tuple(order)
+    raise DataError(
+        f"the predictions have the classes {some(predicted.names)}, the truth has {some(truth.names)}; "
+        "expected the same; name them alike in a manifest"
+    )
+
+
+def files_by_id(folder: Path, ids: Collection[str]) -> dict[str, Address]:
+    """The image files of a folder by their stem, without an ending such as "_seg" where that makes it one of `ids`.
+
+    Raises:
+        DataError: two files belong to one id.
+    """
+    found: dict[str, Address] = {}
+    for path in entries(folder):
+        if not is_image_name(path):
+            continue
+        stem = stem_of(path)
+        shorter = (stem.removesuffix(end) for end in ENDINGS if stem.endswith(end))
+        id = stem if stem in ids else next((name for name in shorter if name in ids), stem)
+        if id in found:
+            raise DataError(f"{folder}: {found[id].path.name} and {path.name} both belong to {id}; keep one")
+        found[id] = Address(path)
+    return found
+
+
+def size(shape: Sequence[int]) -> str:
+    """ "565 x 584"."""
+    return " x ".join(map(str, shape))
+
+
+def _listed_files(folder: Path, listing: Listing, case: ListedCase) -> Files:
+    if isinstance(case.mask, str):
+        return Address(folder / case.mask)
+    return {name: Address(folder / path) for name, path in zip(listing.classes, case.mask, strict=False)}
+
+
+def _listing(path: Path) -> Listing | None:
+    if not path.is_file():
+        return None
+    try:
+        listing = Listing.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        if len(listing.values) != len(listing.classes):
+            raise ValueError(f"{len(listing.classes)} classes have {len(listing.values)} entries in 'values'")
+    except (OSError, ValueError, ValidationError, RecursionError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise FileError(
+            path,
+            f"it is no list of predictions ({what})",
+            expected="what `scantling predict` writes",
+            remedy="predict again, or delete the file to match masks by name",
+        ) from None
+    return listing

@@ -1,0 +1,211 @@
+"""What an evaluation says: as JSON, as a table for a spreadsheet, and in which conventions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scantling.atomic import write_json, write_text
+from scantling.evaluation.scores import Scores, mean_of_defined
+from scantling.evaluation.summary import RESAMPLES, Summary, summarise
+from scantling.measures.calibration import Calibration
+from scantling.measures.catalogue import Measure
+
+WHOLE = "All pixels of the image count."
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """One scored case.
+
+    Attributes:
+        files: addresses by role: "image" (a list), "prediction", "truth", "region", "probability"; where classes
+            lie in a file each, an address by class.
+    """
+
+    id: str
+    subject: str
+    scores: Scores
+    files: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a folder of masks.
+
+    Attributes:
+        prediction: the folder.
+        truth: the folder, dataset or manifest that they were compared with.
+        name: what the truth is called.
+        split: the split that was asked for.
+        run: the run that made the masks, where that is known.
+        classes: the foreground classes.
+        measures: what was measured.
+        region: which pixels count, as a sentence.
+        cases: the scored cases, by id.
+        failed: "id" and "error" of each case that could not be scored.
+        notes: what a reader should know of how cases were chosen.
+    """
+
+    prediction: Path
+    truth: Path
+    name: str
+    split: str | None
+    run: str | None
+    classes: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    region: str
+    cases: tuple[CaseScores, ...]
+    failed: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Mean, deviation, interval and count of each measure over the cases."""
+        return summarise([case.scores.mean for case in self.cases], [case.subject for case in self.cases])
+
+    @property
+    def mean(self) -> Mapping[str, float]:
+        """The mean of each measure over the cases; NaN where no case defines it."""
+        return {measure.name: self.summary.mean.get(measure.name, math.nan) for measure in self.measures}
+
+    @property
+    def classes_mean(self) -> dict[str, dict[str, float]]:
+        """By class and measure, the mean over the cases that define it."""
+        return {
+            name: {
+                measure.name: mean_of_defined(case.scores.classes[name][measure.name] for case in self.cases)
+                for measure in self.measures
+            }
+            for name in self.classes
+        }
+
+    @property
+    def reliability(self) -> Calibration | None:
+        """The reliability table of all cases and classes together."""
+        tables = [case.scores.calibration for case in self.cases if case.scores.calibration is not None]
+        return sum(tables[1:], start=tables[0]) if tables else None
+
+    @property
+    def conventions(self) -> list[str]:
+        """How the numbers are defined, a sentence each."""
+        general = [
+            self.region,
+            "Each case counts once; a failed case counts nowhere and is listed; a case in which a measure is undefined "
+            "is left out of that measure, and 'count' says how many remain.",
+            "The deviation is that of the sample (n - 1); the interval is the 95 % percentile bootstrap of the mean, "
+            f"{RESAMPLES:,} resamples of subjects with all their cases.",
+        ]
+        if len(self.classes) > 1:
+            general.append("The value of a case is the mean over the classes in which the measure is defined.")
+        return general + [measure.convention for measure in self.measures]
+
+    def facts(self) -> dict[str, Any]:
+        """As plain values, ready for JSON; undefined numbers are None."""
+        several, summary, table = len(self.classes) > 1, self.summary, self.reliability
+        names = [measure.name for measure in self.measures]
+        return {
+            "prediction": str(self.prediction),
+            "truth": str(self.truth),
+            "split": self.split,
+            "run": self.run,
+            "classes": list(self.classes),
+            "mean": _plain(self.mean),
+            "std": {name: _number(summary.std.get(name, math.nan)) for name in names},
+            "interval": {name: _limits(summary.interval.get(name)) for name in names},
+            "count": {name: summary.count.get(name, 0) for name in names},
+            "classes_mean": _by_class(self.classes_mean) if several else {},
+            "cases": [
+                {"id": case.id, "subject": case.subject}
+                | _plain(case.scores.mean)
+                | ({"classes": _by_class(case.scores.classes)} if several else {})
+                | {"files": dict(case.files)}
+                for case in self.cases
+            ],
+            "failed": [dict(failure) for failure in self.failed],
+            "notes": list(self.notes),
+            "conventions": self.conventions,
+            "reliability": None
+            if table is None
+            else {
+                "edges": table.edges.tolist(),
+                "confidence": [_number(value) for value in table.confidence.tolist()],
+                "accuracy": [_number(value) for value in table.accuracy.tolist()],
+                "count": table.count.tolist(),
+            },
+        }
+
+    def table(self) -> str:
+        """For people: a line a measure with mean, deviation, interval and number of cases; then the notes."""
+        several, summary = len(self.classes) > 1, self.summary
+        rows = [["", "mean", "± std", "95 % interval", "cases", *(self.classes if several else ())]]
+        for measure in self.measures if self.cases else ():
+            name = measure.name
+            interval = " to ".join(_text(limit) for limit in summary.interval[name])
+            means = (_text(self.classes_mean[one][name]) for one in self.classes) if several else ()
+            spread = "" if math.isnan(summary.std[name]) else f"± {_text(summary.std[name])}"
+            row = [measure.title, _text(summary.mean[name]), spread, interval, str(summary.count[name]), *means]
+            rows.append(["" if "nan" in cell else cell for cell in row])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = [
+            "  ".join(
+                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+            )
+            for row in rows
+        ]
+        return "\n".join([*(lines if self.cases else ["no case could be scored"]), *self.notes])
+
+    def write_csv(self, path: Path | str) -> None:
+        """Write one line for each case and class: id, subject, class, then the measures, empty where undefined."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        names = [measure.name for measure in self.measures]
+        table.writerow(["id", "subject", "class", *names])
+        for case in self.cases:
+            for name, scores in case.scores.classes.items():
+                values = (_number(scores[measure]) for measure in names)
+                table.writerow([case.id, case.subject, name, *("" if value is None else value for value in values)])
+        write_text(path, text.getvalue())
+
+    def keep(self) -> Path | None:
+        """Write the JSON into the folder of the run that made the masks, for its report.
+
+        Returns:
+            The file; None if the run is unknown, gone or not ours to write into.
+        """
+        if self.run is None or not (Path(self.run) / "run.json").is_file():
+            return None
+        parts = (self.prediction.name, self.name, self.split or "", "region" if self.region != WHOLE else "")
+        path = Path(self.run) / "evaluations" / f"{'-'.join(part for part in parts if part)}.json"
+        try:
+            write_json(path, self.facts())
+        except OSError:
+            return None
+        return path
+
+
+def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in scores.items()}
+
+
+def _by_class(classes: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {name: _plain(scores) for name, scores in classes.items()}
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _text(value: float) -> str:
+    """Four decimals below ten, two from there on."""
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def _limits(pair: tuple[float, float] | None) -> list[float] | None:
+    return None if pair is None or not all(math.isfinite(limit) for limit in pair) else list(pair)

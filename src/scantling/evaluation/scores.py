@@ -1,0 +1,109 @@
+"""One case, scored: every class by itself, and the mean over the classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scantling.data.types import IGNORE
+from scantling.measures.calibration import Calibration, calibration
+from scantling.measures.catalogue import chosen
+from scantling.measures.distance import surface_distances
+from scantling.measures.overlap import confusion
+from scantling.measures.ranking import ranking
+from scantling.measures.topology import topology
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The measures of one case; NaN where one is undefined.
+
+    Attributes:
+        mean: by measure, the mean over the classes in which it is defined.
+        classes: by class and measure.
+        calibration: the reliability table of all classes together, where there are probabilities.
+    """
+
+    mean: Mapping[str, float]
+    classes: Mapping[str, Mapping[str, float]]
+    calibration: Calibration | None = None
+
+
+def scores_of_arrays(
+    prediction: Array,
+    truth: Array,
+    *,
+    classes: Sequence[str],
+    probability: Array | None = None,
+    region: Array | None = None,
+    spacing: Sequence[float] | None = None,
+    measures: Iterable[str] | None = ("dice",),
+) -> Scores:
+    """Score arrays that are in memory, in the form of `Sample.masks`.
+
+    Args:
+        prediction: (1, *S) class numbers, 0 background and 1..K, or (K, *S) of 0 and 1 where classes overlap.
+        truth: the same, with `IGNORE` where nothing is known; those pixels do not count.
+        classes: the K names of the classes.
+        probability: (K, *S) in [0, 1].
+        region: (*S), the pixels that count; all of them if None.
+        spacing: mm between neighbours along each axis; 1 if None.
+        measures: names of the catalogue; None takes all that can be computed.
+
+    Raises:
+        ValueError: a measure is unknown, there is no pixel to compare, or the arrays do not fit each other.
+    """
+    shape = truth.shape[1:]
+    if prediction.shape[1:] != shape or {len(prediction), len(truth)} - {1, len(classes)}:
+        raise ValueError(f"the masks have shapes {prediction.shape} and {truth.shape} for {len(classes)} classes")
+    if probability is not None and probability.shape != (len(classes), *shape):
+        raise ValueError(f"the probabilities have shape {probability.shape}; expected {(len(classes), *shape)}")
+    wanted = chosen(measures, probability=probability is not None)
+    families = {measure.family for measure in wanted}
+    scores: dict[str, dict[str, float]] = {}
+    tables: list[Calibration] = []
+    for number, name in enumerate(classes):
+        masks, counted = (_layer(prediction, number), _layer(truth, number)), _counted(truth, number, region)
+        compared: dict[str, object] = {}
+        if "overlap" in families:
+            compared["overlap"] = confusion(*masks, region=counted)
+        if "topology" in families:
+            compared["topology"] = topology(*masks, region=counted)
+        if "distance" in families:
+            compared["distance"] = surface_distances(*masks, spacing=spacing, region=counted)
+        if probability is not None:
+            tables.append(calibration(probability[number], masks[1], region=counted))
+            compared["calibration"] = tables[-1]
+        if probability is not None and "ranking" in families:
+            compared["ranking"] = ranking(probability[number], masks[1], region=counted)
+        scores[name] = {measure.name: float(getattr(compared[measure.family], measure.name)) for measure in wanted}
+    return Scores(
+        mean={each.name: mean_of_defined(one[each.name] for one in scores.values()) for each in wanted},
+        classes=scores,
+        calibration=sum(tables[1:], start=tables[0]) if tables else None,
+    )
+
+
+def mean_of_defined(values: Iterable[float]) -> float:
+    """The mean of the values that are not NaN; NaN if there is none."""
+    defined = [value for value in values if not math.isnan(value)]
+    return math.fsum(defined) / len(defined) if defined else math.nan
+
+
+def _layer(masks: Array, number: int) -> NDArray[np.bool_]:
+    """(*S) bool: where class `number`, counted from 0, is."""
+    return np.asarray(masks[0] == number + 1 if len(masks) == 1 else masks[number] == 1)
+
+
+def _counted(truth: Array, number: int, region: Array | None) -> NDArray[np.bool_] | None:
+    """(*S) bool: `region` without the pixels of which the truth knows nothing; None if all count."""
+    known = np.asarray(truth[0 if len(truth) == 1 else number] != IGNORE)
+    if known.all():
+        return None if region is None else np.asarray(region, dtype=np.bool_)
+    return known if region is None else known & np.asarray(region, dtype=np.bool_)

@@ -1,0 +1,147 @@
+"""What predictions are compared with: a dataset, or a folder of masks; and which of its cases are meant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scantling.data.contents import count, entries, some
+from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.files import is_image_name
+from scantling.data.labels import LabelSource
+from scantling.data.splits import SPLITS, assign
+from scantling.data.types import Address, Case, Labels
+from scantling.errors import DataError, SettingsError
+from scantling.evaluation.predictions import Predictions, files_by_id
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The cases to score, and what a reader should know of the choice.
+
+    Attributes:
+        cases: all have a true mask.
+        split: the split that they are.
+        failed: id and reason of cases that are known to be lost already.
+    """
+
+    cases: tuple[Case, ...]
+    split: str | None
+    failed: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def open_truth(path: Path, *, manifest: Path | None = None, root: Path | None = None) -> Dataset:
+    """Open a dataset, or a folder that holds nothing but masks: `ID.png`, or `CLASS/ID.png` where classes overlap.
+
+    Raises:
+        DataError: there is nothing of the kind, or no mask in it.
+        FileError: a manifest or table cannot be read.
+    """
+    try:
+        dataset = open_dataset(path, manifest=manifest, root=root)
+    except DataError:
+        found = _class_folders(path)
+        if not found:
+            raise
+        layered = {id: {name: part[id] for name, part in found.items() if id in part} for id in sorted(_ids(found))}
+        cases = tuple(Case(id=id, subject=id, masks=(layers,)) for id, layers in layered.items())
+        labels = Labels(names=tuple(found), values=((),) * len(found))
+        return Dataset(path.resolve().name, path, cases, LabelSource(labels))
+    if any(case.masks for case in dataset.cases):
+        return dataset
+    bare = [case for case in dataset.cases if set(case.images) == {"image"}]
+    if not bare or manifest is not None:
+        raise DataError(f"{path}: found no masks; expected a folder of masks, or a dataset with masks")
+    masks = tuple(case.images["image"] for case in bare)
+    cases_of_masks = tuple(replace(case, images={}, masks=(mask,)) for case, mask in zip(bare, masks, strict=True))
+    return replace(dataset, cases=cases_of_masks, label_source=LabelSource(masks=masks))
+
+
+def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Chosen:
+    """The cases to score.
+
+    With a split, or with predictions that were made of a split of this very data: all its cases, so that a missing
+    prediction is a failure. Otherwise the cases that `predictions.json` lists; otherwise the test cases of a truth that
+    says itself which those are; otherwise the ids that both sides have.
+
+    Raises:
+        SettingsError: there is no such split.
+        DataError: no case is left.
+    """
+    if split not in (None, "all", *SPLITS):
+        raise SettingsError(f"--split {split}: expected train, validation, test or all")
+    labelled = {case.id: case for case in truth.cases if case.masks}
+    common = [id for id in labelled if id in predictions.masks]
+    if not common:
+        theirs, ours = some(sorted(predictions.masks), most=3), some(sorted(labelled), most=3)
+        raise DataError(
+            f"{predictions.folder}: no prediction has the id of a true mask: found {theirs or 'none'}, "
+            f"expected {ours}; give both the same stems"
+        )
+    listing = predictions.listing
+    lost = {failure.id: failure.error for failure in listing.failed} if listing else {}
+    if split is None and listing is not None and listing.split in SPLITS and _same(listing.input, truth.root):
+        split = listing.split
+    if split is None and listing is None and _parted(truth) and any(labelled[id].split == "test" for id in common):
+        split = "test"
+    splits_of_run = _splits(listing.run if listing else None, truth)
+    if split is None:
+        wanted = [id for id in labelled if id in predictions.masks or id in lost]
+    elif split in splits_of_run:
+        wanted = [id for id in labelled if id in splits_of_run[split]]
+    else:
+        wanted = [id for id, case in labelled.items() if split in ("all", case.split)]
+    if not wanted:
+        raise DataError(f"{truth.root}: no case with a mask is in the split {split!r}; choose another --split")
+    notes = []
+    if aside := sorted(predictions.masks.keys() - labelled.keys()):
+        notes.append(f"{count(len(aside), 'prediction')} without a true mask left out ({some(aside, most=3)}).")
+    if split is None and (aside := sorted(labelled.keys() - set(wanted))):
+        notes.append(f"{count(len(aside), 'true mask')} without a prediction left out ({some(aside, most=3)}).")
+    if learnt := sorted(splits_of_run.get("train", frozenset()) & set(wanted)):
+        notes.append(
+            f"The model was trained on {len(learnt)} of these cases ({some(learnt, most=3)}); scores on them "
+            "say nothing of new images."
+        )
+    return Chosen(
+        cases=tuple(labelled[id] for id in sorted(wanted) if id not in lost),
+        split=split,
+        failed=tuple((id, f"it was not predicted: {lost[id]}") for id in sorted(wanted) if id in lost),
+        notes=tuple(notes),
+    )
+
+
+def _parted(truth: Dataset) -> bool:
+    """Whether the truth says itself who is for testing: its split is not the one that a hash would give."""
+    hashed = assign([replace(case, split=None) for case in truth.cases])
+    return any(said.split != guessed.split for said, guessed in zip(truth.cases, hashed, strict=True))
+
+
+def _splits(run: str | None, truth: Dataset) -> Mapping[str, frozenset[str]]:
+    """The ids of each split of the run that made the predictions; none if it cannot be read or used other data."""
+    try:
+        facts = json.loads((Path(run) / "run.json").read_text(encoding="utf-8")) if run else {}
+        if not any(_same(entry["path"], truth.root) for entry in facts.get("data", [])):
+            return {}
+        return {str(name): frozenset(map(str, ids)) for name, ids in facts["split"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _same(one: str | None, other: Path) -> bool:
+    return bool(one) and Path(str(one)).resolve() == other.resolve()
+
+
+def _ids(parts: Mapping[str, Mapping[str, Address]]) -> set[str]:
+    return {id for part in parts.values() for id in part}
+
+
+def _class_folders(path: Path) -> dict[str, dict[str, Address]]:
+    """The masks of each folder of masks in a folder, by class and id; empty unless every folder is one."""
+    folders = [entry for entry in entries(path) if entry.is_dir()] if path.is_dir() else []
+    if not folders or not all(any(is_image_name(file) for file in entries(folder)) for folder in folders):
+        return {}
+    return {folder.name: files_by_id(folder, ()) for folder in folders}

@@ -1,0 +1,262 @@
+"""The verb `predict`: a model over a file, a folder, a glob or a dataset, one case at a time.
+
+A broken case fails alone and is listed; a run that was interrupted goes on where it was; `shard` shares the
+cases among array jobs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scantling.atomic import write_json
+from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.files import Limits, write_labels, write_map
+from scantling.data.loading import load
+from scantling.data.types import Case, Geometry, Labels
+from scantling.errors import DataError, RunError, ScantlingError, SettingsError
+from scantling.inference.answering import decide, segment
+from scantling.inference.tiles import Tiler
+from scantling.machine import Precision, autocast_type, device_of, steady
+from scantling.methods.contract import Method
+from scantling.runs import load_model, read_json, read_run
+
+PREDICTIONS = "predictions.json"
+SAVED_EVERY = 10.0
+"""Seconds between two writings of the list of what is done."""
+
+
+@dataclass
+class Predictions:
+    """What was predicted: the contents of `predictions.json`."""
+
+    out: Path
+    header: dict[str, Any]
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    skipped: int = 0
+    """Cases that an earlier, interrupted run had done."""
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**self.header, "cases": self.cases, "failed": self.failed}
+
+
+def predict(
+    run: Path,
+    source: Path | str,
+    *,
+    out: Path,
+    split: str | None = None,
+    probabilities: bool = False,
+    views: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    memory: int | None = None,
+    limits: Limits | None = None,
+    untrusted: bool = False,
+    manifest: Path | None = None,
+    root: Path | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Predictions:
+    """Segment all cases of `source` with the model of `run` and write masks into `out`.
+
+    Args:
+        split: "train", "validation", "test" or "all"; None takes the test cases where the source has its own
+            test split or the model was trained on this very data, and all cases elsewhere.
+        probabilities: also write float32 maps.
+        views: average over mirrored and turned views of each image.
+        shard: (i, n) does every n-th case, the i-th of n jobs, counted from 1.
+        memory: bytes that a forward pass may take; None: half of what is free.
+        progress: told (done, total, id) after each case.
+
+    Raises:
+        ScantlingError: nothing can be started. Cases that fail are listed, not raised.
+    """
+    part, parts = shard
+    if not 1 <= part <= parts:
+        raise SettingsError(f"--shard {part}/{parts}: expected i/n with i from 1 to n")
+    steady(threads=threads)
+    method = load_model(run)
+    if "segment" not in method.card.gives:
+        raise RunError(f"{run}: {method.card.name} cannot segment; it can {', '.join(method.card.gives)}")
+    labels = method.traits.labels
+    if labels is None:
+        raise RunError(f"{run}: the model knows no classes; train it again")
+    where = device_of(device)
+    method.to(where)
+    dataset = open_dataset(source, manifest=manifest, root=root)
+    split, cases = chosen(dataset, run, split)
+    header = {
+        "run": str(run.resolve()),
+        "method": method.card.name,
+        "input": str(Path(source).absolute()),
+        "manifest": str(manifest.resolve()) if manifest else None,
+        "root": str(root.resolve()) if root else None,
+        "split": split,
+        "classes": list(labels.names),
+        "values": [list(values) for values in labels.values],
+        "exclusive": labels.exclusive,
+        "options": {"probabilities": probabilities, "views": views, "seed": seed, "precision": precision},
+    }
+    name = PREDICTIONS if parts == 1 else f"predictions.{part}-of-{parts}.json"
+    done = predict_cases(
+        method,
+        cases[part - 1 :: parts],
+        out=out,
+        name=name,
+        header=header,
+        probabilities=probabilities,
+        load_options={"limits": limits, "untrusted": untrusted},
+        answer_options={
+            "device": where,
+            "tiler": Tiler(memory=memory),
+            "views": views,
+            "seed": seed,
+            "autocast": autocast_type(precision, where),
+        },
+        progress=progress,
+    )
+    if parts > 1:
+        _merge(out, parts)
+    return done
+
+
+def predict_cases(
+    method: Method,
+    cases: Sequence[Case],
+    *,
+    out: Path,
+    header: dict[str, Any],
+    name: str = PREDICTIONS,
+    probabilities: bool,
+    load_options: Mapping[str, Any],
+    answer_options: Mapping[str, Any],
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Predictions:
+    """Answer cases one by one, writing masks and the list `name` into `out`; what the list holds is not done again."""
+    done = Predictions(out, header, *_earlier(out / name, header))
+    finished = {case["id"] for case in done.cases}
+    done.skipped = sum(case.id in finished for case in cases)
+    saved = time.monotonic()
+    for number, case in enumerate(cases, start=1):
+        if case.id not in finished:
+            try:
+                facts = _one(method, case, out, load_options, answer_options, maps=probabilities)
+                done.cases.append(facts)
+            except (ScantlingError, MemoryError, OSError) as error:
+                done.failed.append({"id": case.id, "error": str(error) or type(error).__name__})
+            if time.monotonic() - saved > SAVED_EVERY:
+                write_json(out / name, done.facts())
+                saved = time.monotonic()
+        if progress is not None:
+            progress(number, len(cases), case.id)
+    write_json(out / name, done.facts())
+    return done
+
+
+def chosen(dataset: Dataset, run: Path, split: str | None) -> tuple[str, list[Case]]:
+    """The split that is meant and its cases that have an image, by id."""
+    facts = read_run(run) if (run / "run.json").is_file() else {}
+    roots = {entry.get("path") for entry in facts.get("data", [])}
+    trained_on = str(dataset.root.resolve()) in roots
+    if split is None:
+        split = "test" if dataset.parted or trained_on else "all"
+    cases = [case for case in dataset.cases if case.images]
+    if split != "all":
+        if split not in ("train", "validation", "test"):
+            raise SettingsError(f"--split {split}: expected train, validation, test or all")
+        if trained_on:
+            ids = set(facts["split"].get(split, []))
+            cases = [case for case in cases if case.id in ids]
+        else:
+            cases = [case for case in cases if case.split == split]
+    if not cases:
+        raise DataError(f"{dataset.root}: found no image to predict (split {split}); choose another --split")
+    return split, sorted(cases, key=lambda case: case.id)
+
+
+def write_answer(
+    out: Path, case: Case, probabilities: np.ndarray, geometry: Geometry, labels: Labels, *, maps: bool
+) -> dict[str, Any]:
+    """Write the mask of a case, in the values of the data, and its probability map if wanted."""
+    decided = decide(probabilities, exclusive=labels.exclusive)
+    facts: dict[str, Any] = {"id": case.id, "probability": None}
+    if labels.exclusive:
+        values = np.array([0, *(named[0] for named in labels.values)])
+        path = write_labels(out, case.id, values[decided], geometry)
+        facts["mask"] = path.relative_to(out).as_posix()
+    else:
+        paths = [
+            write_labels(out / name, case.id, layer * 255, geometry)
+            for name, layer in zip(labels.names, decided, strict=True)
+        ]
+        facts["mask"] = [path.relative_to(out).as_posix() for path in paths]
+    if maps:
+        path = write_map(out / "probabilities", case.id, probabilities.astype(np.float32), geometry)
+        facts["probability"] = path.relative_to(out).as_posix()
+    return facts
+
+
+def _one(
+    method: Method,
+    case: Case,
+    out: Path,
+    load_options: Mapping[str, Any],
+    answer_options: Mapping[str, Any],
+    *,
+    maps: bool,
+) -> dict[str, Any]:
+    begun = time.monotonic()
+    traits = method.traits
+    if traits.labels is None:
+        raise RunError(f"{method.card.name} was trained without classes; it cannot name any")
+    sample = load(case, channels=traits.channels, reads=("image", "region"), **load_options)
+    found = len(sample.geometry.shape)
+    if found != traits.dimensions:
+        raise DataError(f"{case.id}: found {found} dimensions, expected {traits.dimensions} as in training")
+    answer = segment(method, sample, **answer_options)
+    facts = write_answer(out, case, answer, sample.geometry, traits.labels, maps=maps)
+    return {**facts, "seconds": round(time.monotonic() - begun, 3)}
+
+
+def _earlier(path: Path, header: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """What an interrupted run with the same options has done; failures are tried again."""
+    if not path.exists():
+        return [], []
+    facts = read_json(path)
+    known = set(header)
+    if {key: value for key, value in facts.items() if key in known} != dict(header):
+        changed = [key for key in header if facts.get(key) != header[key]]
+        raise RunError(
+            f"{path}: lists predictions made otherwise ({', '.join(changed)} changed: "
+            f"{'; '.join(f'{key} was {facts.get(key)}, is {header[key]}' for key in changed[:2])}); choose another --out"
+        )
+    return [case for case in facts["cases"] if _written(path.parent, case)], []
+
+
+def _written(out: Path, case: Mapping[str, Any]) -> bool:
+    masks = case["mask"] if isinstance(case["mask"], list) else [case["mask"]]
+    maps = [case["probability"]] if case["probability"] else []
+    return all((out / name).is_file() for name in [*masks, *maps])
+
+
+def _merge(out: Path, parts: int) -> None:
+    """When all shards have written their lists, one list of all."""
+    paths = [out / f"predictions.{part}-of-{parts}.json" for part in range(1, parts + 1)]
+    if not all(path.exists() for path in paths):
+        return
+    lists: Sequence[Mapping[str, Any]] = [read_json(path) for path in paths]
+    merged = {**lists[0]}
+    for key in ("cases", "failed"):
+        merged[key] = sorted((case for facts in lists for case in facts[key]), key=lambda case: str(case["id"]))
+    write_json(out / PREDICTIONS, merged)
+

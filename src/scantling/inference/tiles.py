@@ -1,0 +1,130 @@
+"""A network over a canvas of any size within a memory bound: whole where it fits, else in blended tiles."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from scantling.machine import memory_free
+from scantling.methods.contract import Network
+
+STEP = 16
+"""Tiles are multiples of this many pixels along each axis."""
+
+
+class Tiler:
+    """Applies networks to canvases (B, C, *S) -> (B, K, *S).
+
+    Args:
+        memory: bytes that a forward pass may take; None takes half of what is free on the canvas's device.
+        overlap: the share of a tile that it has in common with its neighbour along each axis.
+    """
+
+    def __init__(self, *, memory: int | None = None, overlap: float = 0.5) -> None:
+        self.memory, self.overlap = memory, overlap
+        self._bytes_per_pixel: float | None = None
+
+    def __call__(self, network: Network, canvas: Tensor) -> Tensor:
+        """The network's answer for the whole canvas."""
+        pixels = self._affordable(network, canvas)
+        shape = tuple(canvas.shape[2:])
+        if math.prod(shape) * len(canvas) <= pixels:
+            return network(canvas)
+        if math.prod(shape) <= pixels:
+            return torch.cat([network(canvas[row : row + 1]) for row in range(len(canvas))])
+        tile = tile_shape(shape, pixels)
+        return torch.cat([self._tiled(network, canvas[row : row + 1], tile) for row in range(len(canvas))])
+
+    def _tiled(self, network: Network, canvas: Tensor, tile: tuple[int, ...]) -> Tensor:
+        weight = bell(tile).to(canvas.device)
+        total: Tensor | None = None
+        seen = torch.zeros(canvas.shape[2:], device=canvas.device)
+        for place in places(tuple(canvas.shape[2:]), tile, self.overlap):
+            window = (..., *(slice(start, start + length) for start, length in zip(place, tile, strict=True)))
+            out = network(canvas[window]).float()
+            if total is None:
+                total = torch.zeros((1, out.shape[1], *canvas.shape[2:]), device=canvas.device)
+            total[window] += out * weight
+            seen[window[1:]] += weight
+        if total is None:
+            raise ValueError("an empty canvas has no tiles")
+        return total / seen
+
+    def _affordable(self, network: Network, canvas: Tensor) -> float:
+        if self._bytes_per_pixel is None:
+            trial = canvas[(slice(0, 1), slice(None), *(slice(0, min(n, 4 * STEP)) for n in canvas.shape[2:]))]
+            self._bytes_per_pixel = peak_bytes(network, trial) / math.prod(trial.shape[2:])
+        bound = self.memory
+        if bound is None:
+            free = torch.cuda.mem_get_info(canvas.device)[0] if canvas.device.type == "cuda" else memory_free()
+            bound = free // 2
+        return max(bound / self._bytes_per_pixel, float(STEP**2))
+
+
+def tile_shape(shape: tuple[int, ...], pixels: float) -> tuple[int, ...]:
+    """The largest tile of at most `pixels` pixels: the longest axes are cut first, to multiples of `STEP`."""
+    tile = list(shape)
+    while math.prod(tile) > pixels and max(tile) > STEP:
+        axis = tile.index(max(tile))
+        tile[axis] = max(STEP, (tile[axis] - 1) // STEP * STEP)
+    return tuple(tile)
+
+
+def places(shape: tuple[int, ...], tile: tuple[int, ...], overlap: float) -> Iterator[tuple[int, ...]]:
+    """Where tiles start: evenly spread, at least `overlap` in common, the last one flush with the border."""
+    starts = []
+    for n, t in zip(shape, tile, strict=True):
+        count = 1 if t >= n else math.ceil((n - t) / max(t * (1 - overlap), 1)) + 1
+        starts.append([round(i * (n - t) / max(count - 1, 1)) for i in range(count)])
+    return product(*starts)
+
+
+def bell(tile: tuple[int, ...]) -> Tensor:
+    """A Gaussian weight (*tile), an eighth of the tile as deviation, nowhere below 1e-3."""
+    weight = torch.ones(())
+    for length in tile:
+        axis = torch.arange(length) - (length - 1) / 2
+        weight = weight[..., None] * torch.exp(-0.5 * (axis / (length / 8)).square())
+    return weight.clamp(min=1e-3)
+
+
+class _Live(TorchDispatchMode):
+    """Adds up the memory of the tensors that are alive, and remembers the most there was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = 0
+        self.most = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, list | tuple) else (out,):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                pointer = storage._cdata
+                if pointer not in self._seen:
+                    self._seen.add(pointer)
+                    size = storage.nbytes()
+                    self.live += size
+                    self.most = max(self.most, self.live)
+                    weakref.finalize(storage, self._gone, pointer, size)
+        return out
+
+    def _gone(self, pointer: int, size: int) -> None:
+        self._seen.discard(pointer)
+        self.live -= size
+
+
+def peak_bytes(network: Network, canvas: Tensor) -> int:
+    """The most memory that the tensors of a forward pass take together, the canvas and the answer included."""
+    with torch.no_grad(), _Live() as live:
+        answer = network(canvas)
+    return max(live.most, answer.nbytes) + canvas.nbytes

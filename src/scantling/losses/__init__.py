@@ -1,0 +1,1 @@
+"""What training minimises: functions of logits or probabilities and masks, (B, C, *S)."""

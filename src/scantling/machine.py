@@ -1,0 +1,100 @@
+"""The machine under a run: device, threads, precision, memory, determinism; and a record of all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.metadata
+import os
+import platform
+from typing import Literal
+
+import torch
+
+from scantling.errors import SettingsError
+
+Precision = Literal["auto", "float32", "bf16", "float64"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def device_of(name: str) -> torch.device:
+    """The device called `name`; "auto" is the GPU of this process where there is one, else the processor.
+
+    Raises:
+        SettingsError: the device is unknown or absent.
+    """
+    if name == "auto":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingsError(f"--device {name}: no such device; expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(f"--device {name}: torch sees no GPU here; use --device cpu")
+    if device.type not in {"cpu", "cuda"}:
+        raise SettingsError(f"--device {name}: only cpu and cuda are supported")
+    return device
+
+
+def steady(*, threads: int | None = None) -> None:
+    """Make torch deterministic and let it keep the memory of large activations.
+
+    glibc gives large blocks back to the kernel at every free, which doubles the time of some steps; higher
+    thresholds keep them.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = False
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if platform.system() == "Linux":
+        with contextlib.suppress(OSError, AttributeError):
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """The type of autocast, or None for none: "auto" is bf16 on a GPU that has it and float32 elsewhere."""
+    if precision == "auto":
+        on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if on_gpu else None
+    return torch.bfloat16 if precision == "bf16" else None
+
+
+def record(device: torch.device) -> dict[str, object]:
+    """What bit-identical repetition depends on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                package: importlib.metadata.version(package) for package in ("scantling", "torch", "numpy", "monai")
+            },
+        },
+    }
+
+
+def memory_free() -> int:
+    """Bytes of main memory that can be had now (4 GiB where the system does not say)."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        with open("/proc/meminfo", encoding="ascii") as file:
+            facts = dict(line.split(":", 1) for line in file)
+        return int(facts["MemAvailable"].split()[0]) * 1024
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 4 << 30
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

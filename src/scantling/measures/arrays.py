@@ -1,0 +1,65 @@
+"""What every measure asks of its arrays: equal shapes, foreground as booleans, and only what lies in the region."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Mask = NDArray[np.bool_]
+Scores = NDArray[np.floating]
+
+
+def foreground(mask: ArrayLike) -> Mask:
+    """`mask` as contiguous booleans; whatever is not zero is foreground."""
+    array = np.asarray(mask)
+    return np.ascontiguousarray(array if array.dtype == np.bool_ else array != 0)
+
+
+def masks_inside(prediction: ArrayLike, truth: ArrayLike, region: ArrayLike | None) -> tuple[Mask, Mask]:
+    """Both masks as booleans of one shape, emptied outside `region`.
+
+    Raises:
+        ValueError: the shapes differ, or there is no pixel to compare.
+    """
+    first, second = foreground(prediction), foreground(truth)
+    inside = _checked_region(first, second, region)
+    return (first, second) if inside is None else (first & inside, second & inside)
+
+
+def pixels_inside(probability: ArrayLike, truth: ArrayLike, region: ArrayLike | None) -> tuple[Scores, Mask]:
+    """Probabilities and truth of the pixels in `region` as flat arrays `(N,)`.
+
+    Raises:
+        ValueError: the shapes differ, there is no pixel to compare, or a probability is not a number.
+    """
+    scores, positive = np.ascontiguousarray(probability), foreground(truth)
+    inside = _checked_region(scores, positive, region)
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
+    scores, positive = (scores.ravel(), positive.ravel()) if inside is None else (scores[inside], positive[inside])
+    if np.isnan(scores).any():
+        raise ValueError("the probabilities hold NaN; expected a number at every pixel")
+    return scores, positive
+
+
+def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
+    """The smallest box of slices that holds all foreground; None if there is none."""
+    box = []
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        filled = np.flatnonzero(mask.any(axis=others))
+        if not filled.size:
+            return None
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return tuple(box)
+
+
+def _checked_region(first: NDArray[np.generic], second: Mask, region: ArrayLike | None) -> Mask | None:
+    if first.shape != second.shape:
+        raise ValueError(f"the arrays have shapes {first.shape} and {second.shape}; expected one shape")
+    inside = None if region is None else foreground(region)
+    if inside is not None and inside.shape != first.shape:
+        raise ValueError(f"the region has shape {inside.shape}; expected {first.shape}")
+    if not first.size or (inside is not None and not inside.any()):
+        raise ValueError("there is no pixel to compare; expected at least one inside the region")
+    return inside

@@ -1,0 +1,141 @@
+"""Every measure by name: what it is called, which way is better, what it needs, and what empty masks get."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Family = Literal["overlap", "ranking", "topology", "distance", "calibration"]
+Direction = Literal["higher", "lower", "ideal 1"]
+Need = Literal["mask", "probability", "spacing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measure of a prediction.
+
+    Attributes:
+        name: as it stands in JSON and CSV, and as the property of its family's comparison.
+        title: as a reader would call it.
+        direction: which way is better.
+        needs: what it compares beside the true mask.
+        range: the smallest and the largest value that it can take.
+        family: the module that computes it.
+        convention: how it is defined where that is not obvious, and what empty masks get, as a sentence.
+    """
+
+    name: str
+    title: str
+    direction: Direction
+    needs: tuple[Need, ...]
+    range: tuple[float, float]
+    family: Family
+    convention: str
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether `one` is a better value than `other`."""
+        if self.direction == "ideal 1":
+            return abs(one - 1) < abs(other - 1)
+        return one > other if self.direction == "higher" else one < other
+
+
+_MASK: tuple[Need, ...] = ("mask",)
+_PROBABILITY: tuple[Need, ...] = ("probability",)
+_SPACED: tuple[Need, ...] = ("mask", "spacing")
+_UNIT = (0.0, 1.0)
+_POSITIVE = (0.0, math.inf)
+_EMPTY = "1 if both masks are empty, 0 if only one is."
+_DIAGONAL = (
+    "0 if both masks are empty, the diagonal of the image if only one is, so that missing a structure altogether is "
+    "never rewarded."
+)
+_COUNTED = "over the whole image or region, not averaged over patches; an empty mask has none."
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure("dice", "Dice", "higher", _MASK, _UNIT, "overlap", f"Dice: {_EMPTY}"),
+        Measure("iou", "Intersection over union", "higher", _MASK, _UNIT, "overlap", f"IoU: {_EMPTY}"),
+        Measure("precision", "Precision", "higher", _MASK, _UNIT, "overlap", f"Precision: {_EMPTY}"),
+        Measure("sensitivity", "Sensitivity", "higher", _MASK, _UNIT, "overlap", f"Sensitivity: {_EMPTY}"),
+        Measure(
+            "specificity", "Specificity", "higher", _MASK, _UNIT, "overlap",
+            "Specificity: where the truth fills everything, 1 if the prediction does too, otherwise 0.",
+        ),
+        Measure(
+            "accuracy", "Accuracy", "higher", _MASK, _UNIT, "overlap",
+            "Accuracy: always defined; a small structure hardly moves it.",
+        ),
+        Measure(
+            "auc", "Area under the ROC curve", "higher", _PROBABILITY, _UNIT, "ranking",
+            "AUC: exact, equal probabilities count one half; undefined if the truth is empty or fills everything.",
+        ),
+        Measure(
+            "average_precision", "Average precision", "higher", _PROBABILITY, _UNIT, "ranking",
+            "Average precision: exact, without interpolation; undefined if the truth is empty.",
+        ),
+        Measure(
+            "cldice", "Centre-line Dice", "higher", _MASK, _UNIT, "topology",
+            f"clDice: skeletons by scikit-image's skeletonize, Zhang in 2-D and Lee in 3-D; {_EMPTY}",
+        ),
+        Measure(
+            "vca", "Components per true component", "ideal 1", _MASK, _POSITIVE, "topology",
+            "VCA: components of the prediction over components of the truth, with 8 or 26 neighbours, the background "
+            "excluded; 1 if both masks are empty, 0 if only the prediction is, undefined if only the truth is.",
+        ),
+        Measure(
+            "log_vca", "|log VCA|", "lower", _MASK, _POSITIVE, "topology",
+            "|log VCA|: natural logarithm; 0 if both masks are empty, undefined if only one is.",
+        ),
+        Measure(
+            "betti0_error", "Betti-0 error", "lower", _MASK, _POSITIVE, "topology",
+            f"Betti-0 error: the difference in the number of components (8 or 26 neighbours), {_COUNTED}",
+        ),
+        Measure(
+            "betti1_error", "Betti-1 error", "lower", _MASK, _POSITIVE, "topology",
+            f"Betti-1 error: the difference in the number of holes (2-D) or tunnels (3-D), {_COUNTED}",
+        ),
+        Measure(
+            "hd95", "95 % Hausdorff distance", "lower", _SPACED, _POSITIVE, "distance",
+            "HD95: in mm (pixels where the file has no spacing), the larger of the two directed 95th percentiles "
+            f"between border pixels; {_DIAGONAL}",
+        ),
+        Measure(
+            "assd", "Average surface distance", "lower", _SPACED, _POSITIVE, "distance",
+            "ASSD: in mm (pixels where the file has no spacing), the mean over the border pixels of both masks "
+            f"together; {_DIAGONAL}",
+        ),
+        Measure(
+            "ece", "Expected calibration error", "lower", _PROBABILITY, _UNIT, "calibration",
+            "ECE: 15 equal bins of the foreground probability over all pixels; always defined.",
+        ),
+        Measure(
+            "brier", "Brier score", "lower", _PROBABILITY, _UNIT, "calibration",
+            "Brier: the mean squared error of the foreground probability over all pixels; always defined.",
+        ),
+    )
+}  # fmt: skip
+
+
+def chosen(names: Iterable[str] | None, *, probability: bool) -> tuple[Measure, ...]:
+    """The measures called `names` in the order of the catalogue; None takes all that can be computed.
+
+    Args:
+        probability: whether there are probability maps.
+
+    Raises:
+        ValueError: a name is unknown, or needs probability maps where there are none.
+    """
+    if names is None:
+        return tuple(m for m in MEASURES.values() if probability or "probability" not in m.needs)
+    wanted = set(names)
+    unknown = sorted(wanted - MEASURES.keys())
+    if unknown:
+        raise ValueError(f"no measure is called {', '.join(unknown)}; expected some of {', '.join(MEASURES)}")
+    taken = tuple(measure for measure in MEASURES.values() if measure.name in wanted)
+    without = [measure.name for measure in taken if "probability" in measure.needs]
+    if without and not probability:
+        raise ValueError(f"{', '.join(without)} needs probability maps, and there are none")
+    return taken

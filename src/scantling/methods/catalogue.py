@@ -1,0 +1,117 @@
+"""The cards of all methods: what each is, what it needs and what it gives; read without importing torch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+from scantling.data.types import Case, Frozen
+from scantling.errors import SettingsError
+
+if TYPE_CHECKING:
+    from scantling.methods.contract import Method
+
+Capability = Literal["segment", "generate", "classify", "register"]
+
+NEEDS = {
+    "image": "images",
+    "mask": "masks",
+    "masks": "masks by several annotators",
+    "scribble": "scribbles",
+    "box": "boxes",
+    "point": "points",
+    "class": "image classes (labels.csv)",
+    "instance": "instance maps",
+    "region": "regions of interest (fov)",
+}
+"""The words in which cards, streams and cases speak of what a case holds; also `link:ROLE` and `pool:NAME`."""
+
+
+class Card(Frozen):
+    """One published system.
+
+    Attributes:
+        name: as on the command line, with hyphens.
+        needs: to train: what at least one training case must have together, in the words of `NEEDS`, e.g.
+            ("image", "mask"); several alternatives or pools are several tuples, all of which must be found.
+        asks: at inference, in the same words.
+        gives: its capabilities.
+        dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
+        builds_on: the capability that `--from RUN` must have, where it is built on another method's model.
+        fits: the term of its objectives that falls when it fits one batch (what conformance checks).
+        implementation: the module and the class.
+    """
+
+    name: str
+    title: str
+    authors: str
+    year: int
+    needs: tuple[tuple[str, ...], ...]
+    asks: tuple[str, ...] = ("image",)
+    gives: tuple[Capability, ...]
+    dimensions: tuple[Literal[2, 3], ...]
+    builds_on: Capability | None = None
+    fits: str
+    implementation: str
+
+    def summary(self) -> dict[str, object]:
+        """The card as `scantling methods --json` lists it."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "year": self.year,
+            "needs": [" + ".join(NEEDS.get(word, word) for word in words) for words in self.needs],
+            "gives": list(self.gives),
+            "dimensions": list(self.dimensions),
+        }
+
+
+CARDS: dict[str, Card] = {
+    card.name: card
+    for card in (
+        Card(
+            name="unet",
+            title="U-Net: convolutional networks for biomedical image segmentation",
+            authors="Ronneberger, Fischer, Brox; Çiçek et al. (3-D)",
+            year=2015,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            fits="overlap",
+            implementation="scantling.methods.unet:UNetSegmenter",
+        ),
+    )
+}
+
+
+def card_of(name: str) -> Card:
+    """The card of the method `name`.
+
+    Raises:
+        SettingsError: there is no such method; the sentence lists those that there are.
+    """
+    if name not in CARDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, CARDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(CARDS)}"
+        raise SettingsError(f"no method is called {name!r}; {hint} (see `scantling methods`)")
+    return CARDS[name]
+
+
+def implementation_of(card: Card) -> type[Method]:
+    """The class behind a card; this imports torch."""
+    module, _, name = card.implementation.partition(":")
+    kind: type[Method] = getattr(importlib.import_module(module), name)
+    return kind
+
+
+def lacking(card: Card, cases: Iterable[Case]) -> list[str]:
+    """What `cases` lack to train the method, as clauses for a sentence; empty where nothing is lacking."""
+    cases = tuple(cases)
+    return [
+        "no training case has " + " and ".join(NEEDS.get(word, word.replace(":", " ")) for word in words)
+        for words in card.needs
+        if not any(all(case.has(word) for word in words) for case in cases)
+    ]

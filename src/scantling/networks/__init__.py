@@ -1,0 +1,1 @@
+"""Architectures: tensors in, tensors out."""

@@ -1,0 +1,293 @@
+"""Doubts about scores: too few cases, cases that stand out, numbers that flatter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from scantling.report.doubts import Check, Doubt
+from scantling.report.records import Evaluation, Run
+from scantling.report.words import in_order, listing, measure, percent, plural
+
+FEW = 10
+"""Below this many cases a mean says little about the next case."""
+WIDE = 0.04
+"""An interval of Dice wider than this hides the differences between good methods."""
+FAR = 0.1
+"""A Dice this far below the median is another kind of result."""
+MISCALIBRATED = 0.05
+TORN = math.log(2)
+"""|log VCA| of twice as many, or half as many, pieces as the truth has."""
+LOPSIDED = 0.1
+"""Sensitivity and precision this far apart speak of a threshold in the wrong place."""
+TINY = 0.01
+"""A class on fewer pixels than this makes accuracy and specificity meaningless."""
+GAP = 0.05
+"""A test score this far below the validation score is no accident of few cases."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An evaluation, and the run that made its masks where it is known."""
+
+    evaluation: Evaluation
+    run: Run | None = None
+
+    @property
+    def same_data(self) -> bool:
+        """Whether the scored cases come from a folder that the run was trained on."""
+        truth = Path(self.evaluation.record.truth).resolve()
+        roots = [Path(one.path).resolve() for one in self.run.record.data] if self.run is not None else []
+        return any(root == truth or root in truth.parents for root in roots)
+
+
+def _few(scores: Scores) -> Iterable[Doubt]:
+    record, number = scores.evaluation.record, len(scores.evaluation.record.cases)
+    if not number:
+        yield Doubt("serious", "0 cases were scored.")
+        return
+    only = f"Only {plural(number, 'case was', 'cases were')} scored"
+    mean, interval = record.mean.get("dice"), record.interval.get("dice")
+    low, high = interval or (None, None)
+    if mean is None or low is None or high is None:
+        if number < FEW:
+            yield Doubt("caution", f"{only}, too few to tell luck from merit.")
+        return
+    rests = f"the mean Dice of {mean:.3f} has a 95 % interval from {low:.3f} to {high:.3f}"
+    if number < FEW:
+        yield Doubt("caution", f"{only}: {rests}.")
+    elif high - low > WIDE:
+        wide = f"{high - low:.3f} wide: differences smaller than that mean little"
+        yield Doubt("caution", f"Over {number:,} cases {rests}, {wide}.")
+
+
+def _subjects(scores: Scores) -> Iterable[Doubt] | None:
+    cases = scores.evaluation.record.cases
+    if any(case.subject is None for case in cases):
+        return None
+    subjects = len({case.subject for case in cases})
+    if subjects == len(cases):
+        return []
+    return [
+        Doubt(
+            "caution",
+            f"The {len(cases):,} cases come from {plural(subjects, 'subject')}, and images of one subject resemble "
+            f"each other: think of {subjects:,} independent results, not {len(cases):,}.",
+        )
+    ]
+
+
+def _failed(scores: Scores) -> Iterable[Doubt]:
+    record = scores.evaluation.record
+    scored, failed = len(record.cases), [failure.id for failure in record.failed]
+    if failed:
+        yield Doubt(
+            "serious",
+            f"{len(failed):,} of {plural(scored + len(failed), 'case')} could not be scored ({listing(failed)}); "
+            "the means leave them out.",
+        )
+    lost = [failure.id for failure in scores.evaluation.predictions.failed if failure.id not in failed]
+    if lost:
+        said = f"{plural(len(lost), 'case')} could not be predicted ({listing(lost)})"
+        yield Doubt("serious", f"{said}; the means leave them out.")
+
+
+def _trained_on(scores: Scores) -> Iterable[Doubt] | None:
+    record, run = scores.evaluation.record, scores.run
+    if record.split == "train":
+        return [Doubt("serious", "These are training cases: their scores say nothing about new images.")]
+    if run is None or not scores.same_data:
+        return None
+    ids = {case.id for case in record.cases}
+    trained, seen = (sorted(ids & set(run.record.split.get(split, ()))) for split in ("train", "validation"))
+    scored = plural(len(ids), "scored case")
+    doubts = []
+    if trained:
+        means = "were trained on, so their scores say nothing about new images"
+        doubts.append(Doubt("serious", f"{len(trained):,} of {scored} ({listing(trained)}) {means}."))
+    if seen and run.record.selected is not None and run.record.selected.rule == "best":
+        means = "chose the weights, so their scores may flatter"
+        doubts.append(Doubt("caution", f"{len(seen):,} of {scored} ({listing(seen)}) {means}."))
+    return doubts
+
+
+def _gap(scores: Scores) -> Iterable[Doubt] | None:
+    run, dice = scores.run, scores.evaluation.record.mean.get("dice")
+    held = run.validation.record.mean.get("dice") if run is not None and run.validation is not None else None
+    if dice is None or held is None or (run is not None and scores.evaluation is run.validation):
+        return None
+    if held - dice <= GAP:
+        return []
+    return [
+        Doubt(
+            "caution",
+            f"Mean Dice is {held:.3f} on the validation cases and {dice:.3f} here, {held - dice:.3f} lower: "
+            "these cases are harder, differ in kind, or the choice of weights flattered the validation.",
+        )
+    ]
+
+
+def _outliers(scores: Scores) -> Iterable[Doubt] | None:
+    pairs = scores.evaluation.of("dice")
+    if len(pairs) < 3:
+        return None
+    values = [value for _, value in pairs]
+    middle = median(values)
+    spread = 1.4826 * median(abs(value - middle) for value in values)  # the deviation, were they normal
+    low = sorted((value, case.id) for case, value in pairs if value < middle - max(FAR, 3 * spread))
+    if not low:
+        return []
+    said = listing([f"{name} with {value:.3f}" for value, name in low])
+    lie = plural(len(low), "case lies", "cases lie")
+    return [Doubt("caution", f"{lie} far below the median Dice of {middle:.3f}: {said}.")]
+
+
+def _nothing_found(scores: Scores) -> Iterable[Doubt] | None:
+    pairs = scores.evaluation.of("dice")
+    if not pairs:
+        return None
+    missed = [case.id for case, value in pairs if value == 0]
+    if not missed:
+        return []
+    of = f"{len(missed):,} of {plural(len(pairs), 'case')}"
+    return [Doubt("serious", f"In {of} the mask and the truth share no pixel (Dice 0): {listing(missed)}.")]
+
+
+def _undefined(scores: Scores) -> Iterable[Doubt]:
+    record, cases = scores.evaluation.record, len(scores.evaluation.record.cases)
+    gaps = [(one, cases - record.count[one.key]) for one in in_order(record.mean) if one.key in record.count]
+    said = [f"{one.title} in {missing:,}" for one, missing in gaps if missing > 0]
+    if said:
+        undefined = listing(said, most=6)
+        yield Doubt(
+            "note", f"Of {plural(cases, 'case')}, measures leave out those where they are undefined: {undefined}."
+        )
+
+
+def _calibration(scores: Scores) -> Iterable[Doubt] | None:
+    error = scores.evaluation.record.mean.get("ece")
+    if error is None:
+        return None
+    if error <= MISCALIBRATED:
+        return []
+    sure = ""
+    bins = scores.evaluation.record.reliability
+    if bins is not None:
+        pairs = zip(bins.confidence, bins.accuracy, bins.count, strict=False)
+        known = [(said - true) * number for said, true, number in pairs if said is not None and true is not None]
+        excess = math.fsum(known)
+        sure = ", mostly too high" if excess > 0 else ", mostly too low"
+    return [
+        Doubt(
+            "caution",
+            f"The expected calibration error is {error:.3f}: probabilities are off by {percent(error)} on average"
+            f"{sure}, so do not read them as odds.",
+        )
+    ]
+
+
+def _torn(scores: Scores) -> Iterable[Doubt] | None:
+    record = scores.evaluation.record
+    size, pieces = record.mean.get("log_vca"), record.mean.get("vca")
+    if size is None or pieces is None:
+        return None
+    if size <= TORN:
+        return []
+    if pieces > 1:
+        words = f"structures are broken: the masks have {pieces:.1f} times as many pieces as the truth"
+    else:
+        words = f"structures are merged or missing: the masks have {pieces:.2f} times as many pieces as the truth"
+    return [Doubt("caution", f"Mean |log VCA| is {size:.2f}, and {words}.")]
+
+
+def _lopsided(scores: Scores) -> Iterable[Doubt] | None:
+    mean = scores.evaluation.record.mean
+    found, right = mean.get("sensitivity"), mean.get("precision")
+    if found is None or right is None:
+        return None
+    if abs(found - right) <= LOPSIDED:
+        return []
+    what = "miss more than they add" if found < right else "add more than they miss"
+    better = "lower" if found < right else "higher"
+    return [
+        Doubt(
+            "note",
+            f"The masks {what}: sensitivity {found:.3f}, precision {right:.3f}. "
+            f"A {better} threshold, chosen on validation cases, may serve better.",
+        )
+    ]
+
+
+def _weak_class(scores: Scores) -> Iterable[Doubt] | None:
+    record = scores.evaluation.record
+    per_class = {name: means.get("dice") for name, means in record.classes_mean.items()}
+    known = {name: value for name, value in per_class.items() if value is not None}
+    mean = record.mean.get("dice")
+    if len(known) < 2 or mean is None:
+        return None
+    weak = sorted((value, name) for name, value in known.items() if value < mean - FAR)
+    if not weak:
+        return []
+    said = listing([f"{name} with {value:.3f}" for value, name in weak])
+    return [Doubt("caution", f"The mean Dice over classes, {mean:.3f}, hides weak ones: {said}.")]
+
+
+def _tiny(scores: Scores) -> Iterable[Doubt] | None:
+    traits = scores.run.record.traits if scores.run is not None else None
+    shares = traits.get("foreground") if traits else None
+    mean = scores.evaluation.record.mean
+    flattered = [measure(key).title.lower() for key in ("accuracy", "specificity") if key in mean]
+    if not isinstance(shares, list) or not shares or not flattered:
+        return None
+    share = min(float(value) for value in shares)
+    if share >= TINY:
+        return []
+    return [
+        Doubt(
+            "note",
+            f"The smallest class covers {percent(share)} of the training pixels: a mask that finds none of it still "
+            f"reaches an accuracy of {1 - share:.4f}, so {' and '.join(flattered)} say little.",
+        )
+    ]
+
+
+def _region(scores: Scores) -> Iterable[Doubt] | None:
+    traits = scores.run.record.traits if scores.run is not None else None
+    if not traits or not traits.get("regions") or not scores.same_data:
+        return None
+    cases = scores.evaluation.record.cases
+    without = [case.id for case in cases if case.files.region is None]
+    mean = scores.evaluation.record.mean
+    flattered = [measure(key).title.lower() for key in ("accuracy", "specificity") if key in mean]
+    flattered += ["ROC-AUC"] if "auc" in mean else []
+    if not without or not flattered:
+        return []
+    return [
+        Doubt(
+            "note",
+            f"The data have regions of interest, but {len(without):,} of {plural(len(cases), 'case')} "
+            f"{'was' if len(without) == 1 else 'were'} scored over the whole image; easy surroundings raise "
+            f"{listing(flattered)}.",
+        )
+    ]
+
+
+ABOUT_SCORES: tuple[Check[Scores], ...] = (
+    Check("the number of cases and the width of the interval", _few),
+    Check("subjects with several cases", _subjects),
+    Check("failed cases", _failed),
+    Check("training cases among those scored", _trained_on),
+    Check("the gap between validation and these scores", _gap),
+    Check("cases far below the median", _outliers),
+    Check("cases in which nothing was found", _nothing_found),
+    Check("undefined measures", _undefined),
+    Check("calibration", _calibration),
+    Check("broken or merged structures", _torn),
+    Check("the balance of sensitivity and precision", _lopsided),
+    Check("weak classes", _weak_class),
+    Check("the share of foreground", _tiny),
+    Check("regions of interest", _region),
+)

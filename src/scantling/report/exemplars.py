@@ -1,0 +1,157 @@
+"""The best, the median and the worst case as pictures: what the numbers look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scantling.report.case_files import UNKNOWN, Meaning, read_case
+from scantling.report.pictures import (
+    CONFUSED,
+    ERROR_COLOURS,
+    ERROR_NAMES,
+    OUTLINE,
+    class_colours,
+    errors,
+    grey,
+    jpeg_uri,
+    luminance,
+    outline,
+    over_dark,
+    paint,
+    png_uri,
+    shrink,
+)
+from scantling.report.records import CaseScores, Evaluation
+from scantling.report.views import View
+from scantling.report.words import Measure, in_order, measure
+
+DIM = 0.5
+"""How bright the image stays under the errors."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on the page: layers of data URIs, the first at the bottom.
+
+    Attributes:
+        aspect: width over height in the world, where pixels may not be square.
+        coarse: whether pixels should stay visible when the page enlarges it.
+    """
+
+    title: str
+    alt: str
+    layers: tuple[str, ...]
+    width: int
+    height: int
+    aspect: float
+    coarse: bool
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A case with its pictures; what could not be drawn is said in `missing`."""
+
+    rank: str
+    case: CaseScores
+    overlay: Picture | None
+    thumbnails: tuple[Picture, ...]
+    legend: tuple[tuple[str, str], ...]
+    """Colours of the errors by name."""
+    classes: tuple[tuple[str, str], ...]
+    """Colours of the classes by name, where there are several."""
+    notes: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[int, int, int]:
+        """Widths of the small pictures, the large one and the text, so that three small ones are as tall as it."""
+        shown = self.overlay or next(iter(self.thumbnails), None)
+        aspect = shown.aspect if shown is not None else 1.0
+        large = min(546.0, 560.0 * aspect)
+        small = max(90.0, (large - 92.0 * aspect) / 3)
+        if self.overlay is None:
+            large = 0.0 if shown is None else 0.5
+        return round(small), round(large), round(992 - small - large)
+
+
+def choose(evaluation: Evaluation) -> tuple[Measure, list[tuple[str, CaseScores]]]:
+    """The measure that orders the cases (Dice if it is there), and the worst, the median and the best by it.
+
+    Equal values go by id. Of two cases there is a best and a worst, of one only itself, of none nothing.
+    """
+    defined = [one for one in in_order(evaluation.record.mean) if one.direction and evaluation.of(one.key)]
+    by = next((one for one in defined if one.key == "dice"), defined[0] if defined else measure("dice"))
+    ordered = [case for case, _ in sorted(evaluation.of(by.key), key=lambda pair: (by.worth(pair[1]), pair[0].id))]
+    if len(ordered) < 2:
+        return by, [("Only case", case) for case in ordered]
+    middle = [("Median", ordered[(len(ordered) - 1) // 2])] if len(ordered) > 2 else []
+    return by, [("Worst", ordered[0]), *middle, ("Best", ordered[-1])]
+
+
+def draw(rank: str, case: CaseScores, evaluation: Evaluation, meaning: Meaning, *, longest: int = 512) -> Exemplar:
+    """Draw a case; a file that is missing or broken becomes a sentence, never an error.
+
+    Args:
+        meaning: of the values in its masks.
+        longest: pixels of the longer side of a picture, at most.
+    """
+    found = read_case(case, evaluation, meaning)
+    geometry = next((layer.geometry for layer in (found.image, found.truth, found.mask) if layer is not None), None)
+    if geometry is None:
+        return Exemplar(rank, case, None, (), (), (), (), found.missing)
+    shown = found.truth or found.mask
+    view = View.of(geometry, shown.array if shown is not None else None)
+    notes = [*found.notes, *([view.note] if view.note else [])]
+    photo = grey(view(found.image.array)) if found.image is not None else None
+    colours = class_colours(len(found.classes))
+    planes = {name: view(layer.array) for name, layer in (("truth", found.truth), ("mask", found.mask)) if layer}
+    thumbnails = []
+    if photo is not None:
+        thumbnails.append(_picture("Image", f"Image of case {case.id}", [photo], view, longest * 3 // 4))
+    for name, plane in planes.items():
+        alt = f"{name.capitalize()} of case {case.id}, {np.mean(plane > 0):.1%} of the pixels labelled"
+        thumbnails.append(_picture(name.capitalize(), alt, [paint(plane, colours)], view, longest))
+    overlay: Picture | None = None
+    legend: tuple[tuple[str, str], ...] = ()
+    if len(planes) == 2:
+        region = view(found.region.array) > 0 if found.region is not None else None
+        overlay, legend = _overlay(case, planes, photo, region, view, longest)
+    names = [(name, colours[number]) for number, name in enumerate(found.classes, start=1)]
+    classes = tuple(names) if len(names) > 1 else ()
+    return Exemplar(rank, case, overlay, tuple(thumbnails), legend, classes, tuple(notes), found.missing)
+
+
+def _overlay(
+    case: CaseScores,
+    planes: Mapping[str, np.ndarray],
+    photo: np.ndarray | None,
+    region: np.ndarray | None,
+    view: View,
+    longest: int,
+) -> tuple[Picture, tuple[tuple[str, str], ...]]:
+    truth, mask = planes["truth"], planes["mask"]
+    codes = errors(truth, mask, judged=(truth != UNKNOWN) if region is None else (truth != UNKNOWN) & region)
+    used = [code for code in ERROR_NAMES if code != CONFUSED or (codes == code).any()]
+    colours = dict(ERROR_COLOURS)
+    legend = [(ERROR_NAMES[code], over_dark(colours[code])) for code in used]
+    alt = ", ".join(f"{int((codes == code).sum()):,} pixels {ERROR_NAMES[code]}" for code in used)
+    if region is not None and not region.all():
+        edge = max(colours) + 1
+        codes[outline(region)] = edge
+        colours[edge] = OUTLINE
+        legend.append(("edge of the region that counts", OUTLINE))
+    under = np.zeros(truth.shape, np.uint8) if photo is None else luminance(photo)
+    layers = [np.asarray(under * DIM, np.uint8), paint(codes, colours)]
+    return _picture("Errors", f"Errors of case {case.id}: {alt}", layers, view, longest), tuple(legend)
+
+
+def _picture(title: str, alt: str, layers: list[np.ndarray], view: View, longest: int) -> Picture:
+    height, width = layers[0].shape[:2]
+    small = [shrink(layer, longest) for layer in layers]
+    exact = max(height, width) <= 128  # a photograph this small is better without the blocks of JPEG
+    painted = tuple(png_uri(one) if exact or one.shape[-1] == 4 else jpeg_uri(one) for one in small)
+    aspect = width * view.pixel[1] / (height * view.pixel[0])
+    return Picture(title, alt, painted, small[0].shape[1], small[0].shape[0], aspect, max(height, width) < 200)

@@ -1,0 +1,160 @@
+"""What was run, as a reader would want it told: a title, the few numbers that matter, and the circumstances."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scantling.report.records import Evaluation, Run
+from scantling.report.tables import ScoreBlock
+from scantling.report.words import duration, listing, measure, moment, plural
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number in large type with its name and a word of context."""
+
+    value: str
+    name: str
+    context: str = ""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The head of a section; `settings` and `versions` are long and stand folded."""
+
+    title: str
+    name: str
+    summary: str
+    figures: tuple[Figure, ...]
+    facts: tuple[tuple[str, str], ...]
+    command: str
+    settings: tuple[tuple[str, str], ...]
+    versions: tuple[tuple[str, str], ...]
+
+
+def header_of(run: Run | None, evaluations: tuple[Evaluation, ...], block: ScoreBlock | None) -> Header:
+    """The head of a run with its evaluations, or of one evaluation without a run."""
+    figures = _score_figures(block)
+    if run is None:
+        name = Path(evaluations[0].record.prediction).name or evaluations[0].name
+        facts = tuple(_scored_facts(evaluations))
+        return Header(f"Scores of {name}", "", _scored(evaluations), tuple(figures), facts, "", (), ())
+    record = run.record
+    if record.seconds is not None:
+        per = f"{plural(record.steps, 'step')}" if record.steps else ""
+        figures.append(Figure(duration(record.seconds), "Training time", per))
+    count = record.parameters if isinstance(record.parameters, int) else sum((record.parameters or {}).values())
+    if count and len(figures) < 5:
+        figures.append(Figure(_short(count), "Parameters"))
+    settings = tuple((key, _written(value)) for key, value in _flat({**record.settings, **record.options}))
+    versions = tuple((name, version) for name, version in record.versions.items() if version)
+    return Header(
+        run.title,
+        run.folder.resolve().name,
+        _trained(run),
+        tuple(figures),
+        (*_run_facts(run), *_scored_facts(evaluations)),
+        shlex.join(run.command),
+        settings,
+        versions,
+    )
+
+
+def _score_figures(block: ScoreBlock | None) -> list[Figure]:
+    if block is None:
+        return []
+    means = {row.measure.key: row for group in block.groups for row in group.rows}
+    wanted = [key for key in ("dice", "cldice", "hd95", "iou") if key in means and means[key].mean is not None][:2]
+    kind = "Validation" if block.validation else "Mean"
+    figures = [
+        Figure(means[key].written_mean, f"{kind} {measure(key).short}", means[key].written_interval) for key in wanted
+    ]
+    return [*figures, Figure(f"{len(block.cases):,}", "Cases scored", block.where)]
+
+
+def _trained(run: Run) -> str:
+    record = run.record
+    data = listing([one.name or one.path for one in record.data])
+    parts = [
+        f"trained on {data}" if data else "",
+        f"preset {record.preset}" if record.preset else "",
+        f"seed {record.seed}" if record.seed is not None else "",
+        f"finished {moment(record.finished)}" if record.finished else "not finished",
+    ]
+    said = ", ".join(part for part in parts if part)
+    return said[0].upper() + said[1:]
+
+
+def _scored(evaluations: tuple[Evaluation, ...]) -> str:
+    record = evaluations[0].record
+    return f"Compared with {record.truth}" if record.truth else ""
+
+
+def _run_facts(run: Run) -> list[tuple[str, str]]:
+    record, card = run.record, run.card
+    facts: list[tuple[str, str | None]] = [("Method", record.method)]
+    authors = card.get("authors")
+    said = listing([str(one) for one in authors], most=3) if isinstance(authors, list | tuple) else str(authors or "")
+    facts.append(("Published", ", ".join(str(part) for part in (said, card.get("year")) if part)))
+    facts.append(("Preset", record.preset))
+    for data in record.data:
+        facts.append(("Data", f"{data.path or data.name}{f' (SHA-256 {data.sha256[:12]}…)' if data.sha256 else ''}"))
+    counts = {split: len(ids) for split, ids in record.split.items()} or (record.data[0].cases if record.data else {})
+    facts.append(("Cases", ", ".join(f"{count:,} {split}" for split, count in counts.items())))
+    labelled, unlabelled = ((record.traits or {}).get(key) for key in ("labelled", "unlabelled"))
+    if labelled is not None:
+        facts.append(("Labels", f"{labelled} labelled, {unlabelled or 0} unlabelled training cases"))
+    if record.selected is not None:
+        step = f", step {record.selected.step:,}" if record.selected.step is not None else ""
+        value = f", validation {record.selected.value:.3f}" if record.selected.value is not None else ""
+        facts.append(("Weights kept", f"{record.selected.rule}{step}{value}"))
+    facts.append(("Seed", None if record.seed is None else str(record.seed)))
+    facts.append(("Device", " – ".join(part for part in (record.device, record.device_name) if part)))
+    facts.append(("Threads", None if record.threads is None else str(record.threads)))
+    facts.append(("Built on", record.base))
+    if isinstance(record.parameters, dict):
+        facts.append(("Parameters", ", ".join(f"{name} {count:,}" for name, count in record.parameters.items())))
+    elif record.parameters is not None:
+        facts.append(("Parameters", f"{record.parameters:,}"))
+    facts.append(("Started", moment(record.started) if record.started else None))
+    facts.append(("Finished", moment(record.finished) if record.finished else "not yet"))
+    return [(name, value) for name, value in facts if value]
+
+
+def _scored_facts(evaluations: tuple[Evaluation, ...]) -> list[tuple[str, str]]:
+    several = len(evaluations) > 1
+    facts = []
+    for evaluation in evaluations:
+        record, of = evaluation.record, f" ({evaluation.name})" if several else ""
+        facts.append((f"Masks{of}", record.prediction))
+        facts.append((f"Truth{of}", record.truth + (f", split {record.split}" if record.split else "")))
+        if len(record.classes) > 1:
+            facts.append((f"Classes{of}", ", ".join(record.classes)))
+    return [(name, value) for name, value in facts if value]
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Settings in settings by dotted names."""
+    flat: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat += _flat(value, f"{prefix}{key}.")
+        else:
+            flat.append((f"{prefix}{key}", value))
+    return flat
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _short(count: int) -> str:
+    """1,623,841 as "1.62 M"."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {letter}"
+    return str(count)

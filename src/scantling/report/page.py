@@ -1,0 +1,237 @@
+"""One page from runs and evaluations, whole in itself: what was run, how good it is, and what to doubt."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from scantling import atomic
+from scantling.errors import RunError, SettingsError
+from scantling.report.curves import StageCurves, curves_of
+from scantling.report.doubts import Findings, look
+from scantling.report.doubts_of_scores import ABOUT_SCORES, Scores
+from scantling.report.doubts_of_training import ABOUT_TRAINING
+from scantling.report.headers import Header, header_of
+from scantling.report.records import Evaluation, Run, read_evaluation, read_json, read_run
+from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
+from scantling.report.words import plural
+
+MOST_DRAWN = 8
+"""Above this many evaluations on a page no more cases are drawn, so that it stays a few megabytes."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A part that is not there yet, and the command that makes it."""
+
+    sentence: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the page says of one target."""
+
+    header: Header
+    findings: Findings
+    blocks: tuple[ScoreBlock, ...]
+    validation: ScoreBlock | None
+    """Scores of the validation cases, where other scores stand above them."""
+    curves: tuple[StageCurves, ...]
+    missing: tuple[Missing, ...]
+    conventions: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Target:
+    run: Run | None
+    evaluations: tuple[Evaluation, ...]
+    page: Path
+    """Where its page goes unless told."""
+    home: Path
+    """Where a page on several goes."""
+
+
+def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
+    """Write one self-contained HTML page on runs and evaluations.
+
+    Args:
+        targets: run folders (they hold run.json), evaluations (JSON), or folders that hold scores.json.
+        out: the page; unless said report.html in the run folder, NAME.html beside the evaluation, or
+            comparison.html in the folder that holds all of several targets.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: a target is neither; SettingsError: no target, or `out` is no HTML file; FileError: a file of
+            a target is broken.
+    """
+    if not targets:
+        raise SettingsError("report: no run or evaluation was named; name a run folder or an evaluation's JSON file")
+    found = [_open(Path(target)) for target in targets]
+    page = _destination(found, out)
+    drawn = sum(max(1, len(target.evaluations)) for target in found)
+    longest = 512 if drawn == 1 else 384 if drawn <= 3 else 256
+    sections, room = [], MOST_DRAWN
+    for target in found:
+        sections.append(_section(target, longest=longest, room=room))
+        room -= len(target.evaluations)
+    comparison = compare([(section.header, section.blocks) for section in sections]) if len(sections) > 1 else None
+    atomic.write_text(page, _render(sections, comparison))
+    return page
+
+
+def _open(target: Path) -> _Target:
+    if target.name == "run.json":
+        target = target.parent
+    if (target / "run.json").is_file():
+        run = read_run(target)
+        return _Target(run, run.evaluations, target / "report.html", target.resolve().parent)
+    path = target / "scores.json" if (target / "scores.json").is_file() else target
+    if path.is_file() and path.suffix == ".json":
+        content = read_json(path)
+        if isinstance(content, dict) and "cases" in content and "mean" in content:
+            evaluation = read_evaluation(path)
+            return _Target(_run_of(evaluation), (evaluation,), path.with_suffix(".html"), path.resolve().parent)
+    if not target.exists():
+        found = "there is no such file or folder"
+    elif (target / "predictions.json").is_file():
+        command = _shell("scantling", "evaluate", target, "TRUTH", "--json", target / "scores.json")
+        found = f"these masks have not been scored; do it with {command}"
+    else:
+        found = "is neither a run nor an evaluation"
+    raise RunError(f"{target}: {found}; expected a run folder (with run.json) or an evaluation's JSON file")
+
+
+def _run_of(evaluation: Evaluation) -> Run | None:
+    """The run that an evaluation names, if it can be read from here."""
+    named, home = evaluation.record.run, evaluation.path.resolve().parent
+    folders = [Path(named), home / named] if named else []
+    if home.name in ("evaluations", "validation"):
+        folders.append(home.parent)
+    return next((read_run(folder) for folder in folders if (folder / "run.json").is_file()), None)
+
+
+def _destination(targets: list[_Target], out: Path | None) -> Path:
+    if out is None:
+        if len(targets) == 1:
+            return targets[0].page
+        return Path(os.path.commonpath([target.home for target in targets])) / "comparison.html"
+    if out.is_dir():
+        return out / ("report.html" if len(targets) == 1 else "comparison.html")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise SettingsError(f"{out}: the page would end in {out.suffix or 'nothing'!r}; name a file that ends in .html")
+    return out
+
+
+def _section(target: _Target, *, longest: int, room: int) -> Section:
+    run, evaluations = target.run, target.evaluations
+    findings = look(ABOUT_TRAINING, run) if run is not None else Findings()
+    blocks = []
+    several = len(evaluations) > 1
+    for number, evaluation in enumerate(evaluations):
+        found = look(ABOUT_SCORES, Scores(evaluation, run))
+        findings += found.said_of(evaluation.name) if several else found
+        blocks.append(block_of(evaluation, run, drawn=number < room, longest=longest))
+    validation = None
+    if run is not None and run.validation is not None:
+        validation = block_of(run.validation, run, drawn=not evaluations and room > 0, longest=longest, validation=True)
+        if not evaluations:
+            findings += look(ABOUT_SCORES, Scores(run.validation, run)).said_of("On the validation cases")
+            blocks, validation = [validation], None
+    records = [one.record for one in (*evaluations, *([run.validation] if run and run.validation else []))]
+    conventions = tuple(dict.fromkeys(sentence for record in records for sentence in record.conventions))
+    return Section(
+        header_of(run, evaluations, blocks[0] if blocks else None),
+        findings,
+        tuple(blocks),
+        validation,
+        curves_of(run) if run is not None else (),
+        tuple(_missing(run, evaluations)),
+        conventions,
+        tuple(_commands(run, evaluations)),
+    )
+
+
+def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missing]:
+    if run is None:
+        return [Missing("The run that made these masks is not known or not here, so nothing is said of its training.")]
+    parts = []
+    record = run.record
+    if record.finished is None:
+        sentence = "The training has not finished. This takes it up where it stopped:"
+        parts.append(Missing(sentence, shlex.join(run.command)))
+    if not evaluations:
+        data = record.data[0].path if record.data else "DATA"
+        tested = bool(record.split.get("test"))
+        split: list[str | Path] = ["--split", "test"] if tested else []
+        where = f"the {plural(len(record.split['test']), 'test case')}" if tested else "cases that it has not seen"
+        masks = run.folder / "predictions"
+        maps: list[str | Path] = ["--probabilities", masks / "probabilities"]
+        parts.append(
+            Missing(
+                f"Nothing has been scored on {where}. These commands predict masks and score them:",
+                "\n".join(
+                    (
+                        _shell("scantling", "predict", run.folder, data, "--out", masks, "--probabilities", *split),
+                        _shell("scantling", "evaluate", masks, data, *maps, *split),
+                        _shell("scantling", "report", run.folder),
+                    )
+                ),
+            )
+        )
+    if run.validation is None and record.split and not record.split.get("validation"):
+        parts.append(
+            Missing(
+                "No validation cases were held out, so there is no validation curve; "
+                "--validation 0.2 would hold out a fifth of the subjects."
+            )
+        )
+    return parts
+
+
+def _commands(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[str]:
+    lines = [shlex.join(run.command)] if run is not None and run.command else []
+    for evaluation in evaluations:
+        record = evaluation.record
+        split = ["--split", record.split] if record.split else []
+        if not record.prediction or not record.truth:
+            continue
+        maps = Path(record.prediction) / "probabilities"
+        told = ["--probabilities", str(maps)] if "auc" in record.mean or "ece" in record.mean else []
+        if run is not None:
+            out = ["--out", record.prediction, *told[:1], *split]
+            lines.append(_shell("scantling", "predict", run.folder, record.truth, *out))
+        lines.append(_shell("scantling", "evaluate", record.prediction, record.truth, *told, *split))
+    return lines
+
+
+def _shell(*words: str | Path) -> str:
+    return shlex.join(str(word) for word in words)
+
+
+def _render(sections: list[Section], comparison: Comparison | None) -> str:
+    here = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    script = (here / "page.js").read_text(encoding="utf-8")
+    content: dict[str, Any] = {
+        "sections": sections,
+        "comparison": comparison,
+        "style": Markup((here / "page.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+    return environment.get_template("page.html.j2").render(content)

@@ -1,0 +1,143 @@
+"""Arrays become pictures that a page can carry: grey values, painted labels, errors in colours all eyes tell apart.
+
+Colours are those of Okabe and Ito (Color Universal Design, 2008) and, for the fifth class and up, of Tol (2021);
+they remain distinct in every common colour vision deficiency.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+HIT, EXTRA, MISSED, CONFUSED = 1, 2, 3, 4
+"""What a pixel is: foreground found, foreground added, foreground missed, foreground of the wrong class; else 0."""
+
+ERROR_NAMES = {
+    HIT: "found",
+    EXTRA: "added (false positive)",
+    MISSED: "missed (false negative)",
+    CONFUSED: "wrong class",
+}
+ERROR_COLOURS = {HIT: "#F4F1E8C0", EXTRA: "#E69F00", MISSED: "#56B4E9", CONFUSED: "#CC79A7"}
+"""What was found stays translucent, so that the image shows through."""
+CLASS_COLOURS = ("#009E73", "#F0E442", "#0072B2", "#D55E00", "#999999", "#44AA99", "#882255", "#DDCC77")
+"""Of classes; no colour of an error is among them."""
+OUTLINE = "#8F8F8F"
+
+
+def grey(plane: np.ndarray, *, limits: tuple[float, float] | None = None) -> np.ndarray:
+    """A plane of numbers as uint8.
+
+    Args:
+        plane: (H, W) or (H, W, 3).
+        limits: the values that become black and white; unless said, uint8 stays as it is and everything else
+            runs from its 0.5th to its 99.5th percentile. What is not finite becomes black.
+    """
+    if limits is None and plane.dtype == np.uint8:
+        return plane
+    values = plane.astype(np.float64)
+    finite = np.isfinite(values)
+    if limits is None:
+        low, high = np.percentile(values[finite], (0.5, 99.5)) if finite.any() else (0.0, 1.0)
+        if high <= low:  # nearly everything has one value
+            low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 1.0)
+    else:
+        low, high = limits
+    scaled = (values - low) / (high - low if high > low else 1.0)
+    return np.asarray(np.where(finite, np.clip(np.where(finite, scaled, 0.0), 0.0, 1.0) * 255.0, 0.0).round(), np.uint8)
+
+
+def luminance(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) or (H, W) uint8 as (H, W) uint8, with the weights of ITU-R BT.601."""
+    if picture.ndim == 2:
+        return picture
+    return np.asarray((picture @ np.array([0.299, 0.587, 0.114])).round(), np.uint8)
+
+
+def errors(truth: np.ndarray, mask: np.ndarray, *, judged: np.ndarray | None = None) -> np.ndarray:
+    """What each pixel of a mask is: 0, HIT, EXTRA, MISSED or CONFUSED.
+
+    Args:
+        truth, mask: (H, W) class numbers, 0 the background.
+        judged: (H, W) bool, the pixels that count; the others are 0.
+    """
+    found = np.zeros(truth.shape, np.uint8)
+    found[(truth > 0) & (mask == truth)] = HIT
+    found[(truth == 0) & (mask > 0)] = EXTRA
+    found[(truth > 0) & (mask == 0)] = MISSED
+    found[(truth > 0) & (mask > 0) & (mask != truth)] = CONFUSED
+    if judged is not None:
+        found[~judged] = 0
+    return found
+
+
+def outline(region: np.ndarray) -> np.ndarray:
+    """The pixels of a region (H, W) bool that have a neighbour outside it; the picture's border is no outside."""
+    padded = np.pad(region, 1, mode="edge")
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return region & ~inner
+
+
+def paint(codes: np.ndarray, colours: dict[int, str]) -> np.ndarray:
+    """(H, W) codes as (H, W, 4) uint8 RGBA.
+
+    Args:
+        colours: "#RRGGBB" or "#RRGGBBAA" by code; a code without a colour is transparent.
+    """
+    painted = np.zeros((*codes.shape, 4), np.uint8)
+    for code, colour in colours.items():
+        painted[codes == code] = list(bytes.fromhex(colour[1:].ljust(8, "F")))
+    return painted
+
+
+def over_dark(colour: str) -> str:
+    """What a translucent "#RRGGBBAA" looks like over the dimmed image: "#RRGGBB" over a dark grey."""
+    *parts, alpha = bytes.fromhex(colour[1:].ljust(8, "F"))
+    return "#" + "".join(f"{round(part * alpha / 255 + 40 * (1 - alpha / 255)):02X}" for part in parts)
+
+
+def class_colours(count: int) -> dict[int, str]:
+    """Colours of the classes 0 (black) to `count`; they repeat after eight. No class or one alone is white."""
+    used = ("#FFFFFF",) if count < 2 else CLASS_COLOURS
+    return {0: "#000000"} | {number + 1: used[number % len(used)] for number in range(max(1, count))}
+
+
+def shrink(picture: np.ndarray, longest: int) -> np.ndarray:
+    """The picture with no side over `longest`, each new pixel the mean of those that it covers; never enlarged.
+
+    Means keep thin structures visible where skipped pixels would break them.
+    """
+    height, width = picture.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+
+
+def png_uri(picture: np.ndarray) -> str:
+    """An uint8 picture (H, W), (H, W, 3) or (H, W, 4) as a PNG data URI; few colours make a small file."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    if picture.ndim == 3 and picture.shape[2] == 4:
+        flat = np.ascontiguousarray(picture).view(np.uint32)[..., 0]
+        colours, places = np.unique(flat, return_inverse=True)
+        if len(colours) <= 256:
+            table = colours.view(np.uint8).reshape(-1, 4)
+            image = Image.fromarray(places.reshape(flat.shape).astype(np.uint8))
+            image.putpalette(table[:, :3].tobytes(), "RGB")
+            image.info["transparency"] = table[:, 3].tobytes()
+    return _uri(image, "PNG", "image/png", optimize=True)
+
+
+def jpeg_uri(picture: np.ndarray) -> str:
+    """An uint8 picture (H, W) or (H, W, 3) as a JPEG data URI, for photographs."""
+    return _uri(Image.fromarray(np.ascontiguousarray(picture)), "JPEG", "image/jpeg", quality=85)
+
+
+def _uri(image: Image.Image, form: str, mime: str, **options: int) -> str:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return f"data:{mime};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

@@ -1,0 +1,261 @@
+"""What the report reads: run folders and evaluations, checked as they come in, gaps allowed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from scantling.errors import FileError
+from scantling.report.logs import Log, read_log
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _addresses(value: Any) -> Any:
+    if isinstance(value, dict):
+        return list(value.values())
+    return [value] if isinstance(value, str) else value or []
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+Numbers = dict[str, Number]
+
+
+class Record(BaseModel):
+    """A part of a file that others wrote: what is not known here is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Data(Record):
+    """A dataset that a run was trained on."""
+
+    path: str = ""
+    name: str = ""
+    sha256: str | None = None
+    cases: dict[str, int] = {}
+
+
+class Selected(Record):
+    """Which weights were kept, and the validation value that spoke for them."""
+
+    rule: str = "last"
+    step: int | None = None
+    value: Number = None
+
+
+class RunRecord(Record):
+    """run.json."""
+
+    method: str
+    command: tuple[str, ...] = ()
+    preset: str | None = None
+    settings: dict[str, Any] = {}
+    traits: dict[str, Any] | None = None
+    data: tuple[Data, ...] = ()
+    split: dict[str, tuple[str, ...]] = {}
+    seed: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    device_name: str | None = None
+    base: str | None = None
+    options: dict[str, Any] = {}
+    versions: dict[str, str | None] = {}
+    started: str | None = None
+    finished: str | None = None
+    seconds: Number = None
+    steps: int | None = None
+    parameters: int | dict[str, int] | None = None
+    selected: Selected | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Files(Record):
+    """The addresses of a scored case; a mask of overlapping classes has one for each class."""
+
+    image: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
+    prediction: str | dict[str, str] | None = None
+    truth: str | dict[str, str] | None = None
+    region: str | None = None
+
+
+class CaseScores(BaseModel):
+    """One scored case; its measures stand beside its id, under names that the report does not prescribe."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", coerce_numbers_to_str=True)
+
+    id: str
+    subject: str | None = None
+    files: Files = Files()
+    classes: dict[str, Numbers] = {}
+
+    @property
+    def values(self) -> Mapping[str, float | None]:
+        """Every number of the case by the name of its measure, None where it is undefined."""
+        found = self.model_extra or {}
+        return {
+            key: _finite(float(value)) if value is not None else None
+            for key, value in found.items()
+            if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        }
+
+
+class Failure(Record):
+    """A case that could not be predicted or scored, and why."""
+
+    id: str
+    error: str = ""
+
+
+class Reliability(Record):
+    """Bins of predicted probability: their edges, mean prediction, share of foreground, number of pixels."""
+
+    edges: tuple[float, ...] = ()
+    confidence: tuple[Number, ...] = ()
+    accuracy: tuple[Number, ...] = ()
+    count: tuple[float, ...] = ()
+
+
+class EvaluationRecord(Record):
+    """An evaluation as `scantling evaluate --json` writes it."""
+
+    cases: tuple[CaseScores, ...]
+    mean: Numbers
+    std: Numbers = {}
+    interval: dict[str, tuple[Number, Number] | None] = {}
+    count: dict[str, int] = {}
+    prediction: str = ""
+    truth: str = ""
+    split: str | None = None
+    run: str | None = None
+    classes: tuple[str, ...] = ()
+    classes_mean: dict[str, Numbers] = {}
+    failed: tuple[Failure, ...] = ()
+    conventions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    reliability: Reliability | None = None
+
+
+class PredictionsRecord(Record):
+    """predictions.json: the values that classes have in the masks, and the cases that failed."""
+
+    values: tuple[tuple[int, ...], ...] = ()
+    exclusive: bool = True
+    failed: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a folder of masks.
+
+    Attributes:
+        path: the JSON file; addresses in it that are relative may start from its folder.
+        name: what the report calls it.
+        predictions: what the folder of masks says of itself, where it still can be read.
+    """
+
+    path: Path
+    name: str
+    record: EvaluationRecord
+    predictions: PredictionsRecord = PredictionsRecord()
+
+    def of(self, key: str) -> list[tuple[CaseScores, float]]:
+        """The cases in which the measure `key` is defined, with its value."""
+        return [(case, value) for case in self.record.cases if (value := case.values.get(key)) is not None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as far as it can be read; `unread` holds a sentence for each part that cannot."""
+
+    folder: Path
+    record: RunRecord
+    card: Mapping[str, Any]
+    log: Log
+    validation: Evaluation | None
+    evaluations: tuple[Evaluation, ...]
+    unread: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The title on the method's card, or the method's name."""
+        return str(self.card.get("title") or self.record.method)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command as one would type it, without the folder that the program lay in."""
+        program, *words = self.record.command or ("",)
+        name = Path(program).name
+        typed = {"scantling": ("scantling",), "__main__.py": ("python", "-m", "scantling")}.get(name, (program,))
+        return (*typed, *words) if self.record.command else ()
+
+
+def read_run(folder: Path) -> Run:
+    """Read the run folder; raise FileError if run.json is not what a run writes."""
+    record = _parse(RunRecord, read_json(folder / "run.json"), folder / "run.json")
+    unread: list[str] = []
+    evaluations: list[Evaluation] = []
+    for path in [folder / "validation" / "scores.json", *sorted((folder / "evaluations").glob("*.json"))]:
+        if path.is_file():
+            try:
+                evaluations.append(read_evaluation(path))
+            except FileError as error:
+                unread.append(str(error))
+    validation = evaluations.pop(0) if evaluations and evaluations[0].path.parent.name == "validation" else None
+    evaluations.sort(key=lambda one: (one.record.split != "test", one.name))
+    card: Any = {}
+    if (folder / "model" / "card.json").is_file():
+        try:
+            card = read_json(folder / "model" / "card.json")
+        except FileError as error:
+            unread.append(str(error))
+    card = card if isinstance(card, dict) else {}
+    log = read_log(folder / "log.jsonl")
+    return Run(folder, record, card, log, validation, tuple(evaluations), tuple(unread))
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read an evaluation; raise FileError if the file is not one."""
+    record = _parse(EvaluationRecord, read_json(path), path)
+    name = path.parent.name if path.name == "scores.json" else path.stem
+    places = (base / record.prediction for base in (Path(), path.parent))
+    beside = next((place for place in places if place.is_dir()), path.parent)
+    predictions = PredictionsRecord()
+    if (beside / "predictions.json").is_file():
+        try:
+            predictions = _parse(PredictionsRecord, read_json(beside / "predictions.json"), beside / "predictions.json")
+        except FileError:
+            predictions = PredictionsRecord()  # the scores stand without it
+    return Evaluation(path, name, record, predictions)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of a file; FileError if there is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise FileError(path, f"cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise FileError(path, "is not JSON", remedy="write it again with the command that made it") from error
+
+
+def _parse(kind: type[R], value: Any, path: Path) -> R:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the top level"
+        found = f"{where}: {first['msg'].lower()}"
+        what = "a run's record" if kind is RunRecord else "an evaluation"
+        raise FileError(path, found, expected=what, remedy="write it again with the command that made it") from error

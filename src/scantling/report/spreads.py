@@ -1,0 +1,152 @@
+"""How values spread: over cases, around a mean, over predicted probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from markupsafe import Markup, escape
+
+from scantling.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    Chart,
+    Key,
+    brief,
+    frame,
+    svg,
+    tick_text,
+    trace,
+)
+
+MANY = 150
+"""Above this many cases bars count them."""
+
+
+def reliability_chart(edges: Sequence[float], bins: Sequence[tuple[float | None, float | None, float]]) -> Chart:
+    """Share of foreground over predicted probability, with the number of pixels in each bin as bars.
+
+    Args:
+        edges: the bins' edges, one more than there are bins.
+        bins: for each bin its mean prediction, share of foreground, number of pixels.
+    """
+    across, up = Axis([0, 1], LEFT, WIDTH - RIGHT), Axis([0, 1], HEIGHT - BOTTOM, TOP)
+    parts = frame(across, up, "predicted probability")
+    most = max((count for _, _, count in bins), default=0)
+    for (left, right), (_, _, count) in zip(pairwise(edges), bins, strict=False):
+        if count > 0:
+            tall = (HEIGHT - BOTTOM - TOP) * 0.3 * math.log1p(count) / math.log1p(most)
+            wide = max(0.5, across(right) - across(left) - 1)
+            parts.append(
+                f'<rect class="count" x="{across(left) + 0.5:.1f}" y="{HEIGHT - BOTTOM - tall:.1f}" width="{wide:.1f}"'
+                f' height="{tall:.1f}"><title>{count:,.0f} pixels</title></rect>'
+            )
+    parts.append(f'<path class="ideal" d="M{across(0)} {up(0)}L{across(1)} {up(1)}"/>')
+    points = [(said, true, count) for said, true, count in bins if said is not None and true is not None and count > 0]
+    parts.append(f'<path class="curve s0" d="{trace([p[0] for p in points], [p[1] for p in points], across, up)}"/>')
+    for said, true, count in points:
+        parts.append(
+            f'<circle class="dot s0" r="3" cx="{across(said):.1f}" cy="{up(true):.1f}">'
+            f"<title>predicted {said:.3f}, true {true:.3f}, {count:,.0f} pixels</title></circle>"
+        )
+    said_so = "; ".join(f"{said:.2f} predicted, {true:.2f} true" for said, true, _ in points)
+    note = "On the dashed line, of the pixels given a probability p a share p is foreground. Bars: pixels in a bin, "
+    return Chart(
+        "Reliability of the probabilities",
+        svg(parts, f"Reliability: {said_so or 'no pixels'}."),
+        (Key("share of foreground", 0),),
+        note + "on a logarithmic scale.",
+    )
+
+
+def strip_chart(
+    title: str, cases: Sequence[tuple[str, float]], *, mean: float | None, interval: tuple[float, float] | None
+) -> Chart:
+    """Each case as a dot over the values of a measure; above 150 cases, bars that count them."""
+    values = [value for _, value in cases]
+    across = Axis(values, 14.0, WIDTH - RIGHT)
+    floor, parts = 128.0, []
+    for tick in across.ticks:
+        parts.append(f'<path class="grid" d="M{across(tick):.1f} {TOP}V{floor}"/>')
+        parts.append(f'<text x="{across(tick):.1f}" y="{floor + 16}" text-anchor="middle">{tick_text(tick)}</text>')
+    if interval:
+        start, stop = (across(value) for value in interval)
+        wide = max(1.0, stop - start)
+        parts.append(f'<rect class="interval" x="{start:.1f}" y="{TOP}" width="{wide:.1f}" height="{floor - TOP}"/>')
+    if mean is not None:
+        parts.append(f'<path class="mean" d="M{across(mean):.1f} {TOP}V{floor}"/>')
+    parts += _bars(values, across, floor) if len(values) > MANY else _swarm(cases, across, floor)
+    parts.append(f'<path class="axis" d="M{across.start} {floor}H{across.stop}"/>')
+    ordered = sorted(values)
+    label = f"{title}: {len(values)} cases from {brief(ordered[0])} to {brief(ordered[-1])}."
+    what = "Bars: number of cases." if len(values) > MANY else "A dot is a case."
+    return Chart(title, svg(parts, label, height=150.0), (), f"{what} Line: mean. Band: its 95 % interval.")
+
+
+def _swarm(cases: Sequence[tuple[str, float]], across: Axis, floor: float) -> list[str]:
+    """Dots that do not overlap while there is room: each as near to the middle as those before it allow."""
+    radius = 5.0 if len(cases) <= 40 else 3.2
+    middle, room = (TOP + floor) / 2, (floor - TOP) / 2 - radius
+    ordered = sorted(cases, key=lambda case: (case[1], case[0]))
+    placed: list[tuple[float, float]] = []
+    for _, value in ordered:
+        x = across(value)
+        near = [(px, py) for px, py in placed[-80:] if x - px < 2 * radius]
+        steps = (sign * step * radius / 2 for step in range(int(2 * room / radius) + 1) for sign in (1, -1))
+        places = (middle + step for step in steps)
+        free = (y for y in places if all(math.hypot(x - px, y - py) >= 2 * radius for px, py in near))
+        placed.append((x, next(free, middle)))
+    return [
+        f'<circle class="case" r="{radius - 0.7:.1f}" cx="{x:.1f}" cy="{y:.1f}">'
+        f"<title>{escape(name)}: {value:.3f}</title></circle>"
+        for (x, y), (name, value) in zip(placed, ordered, strict=True)
+    ]
+
+
+def _bars(values: Sequence[float], across: Axis, floor: float) -> list[str]:
+    bins = 40
+    low, width = across.ticks[0], (across.ticks[-1] - across.ticks[0]) / bins
+    counts = [0] * bins
+    for value in values:
+        counts[min(bins - 1, int((value - low) / width))] += 1
+    bars = []
+    for place, count in enumerate(counts):
+        if count:
+            tall = (floor - TOP) * count / max(counts)
+            x, wide = across(low + place * width), across(low + width) - across(low) - 1
+            bars.append(
+                f'<rect class="case" x="{x + 0.5:.1f}" y="{floor - tall:.1f}" width="{wide:.1f}" height="{tall:.1f}">'
+                f"<title>{count} cases</title></rect>"
+            )
+    return bars
+
+
+def spread_bar(values: Sequence[float], *, mean: float | None, interval: tuple[float, float] | None) -> Markup:
+    """A row's cases as ticks from the lowest to the highest, with the mean as a dot and its interval as a bar."""
+    wide, high, margin = 150.0, 18.0, 5.0
+    if not values:
+        return Markup("")
+    marks = [*values, *(interval or ())]
+    low, top = min(marks), max(marks)
+
+    def place(value: float) -> float:
+        return wide / 2 if top <= low else margin + (value - low) / (top - low) * (wide - 2 * margin)
+
+    middle = high / 2
+    parts = [f'<path class="track" d="M{margin} {middle}H{wide - margin}"/>']
+    ticks = sorted({round(place(value), 1) for value in values})
+    parts.append(f'<path class="tick" d="{"".join(f"M{x} {middle - 5}v10" for x in ticks)}"/>')
+    if interval:
+        start, stop = place(interval[0]), place(interval[1])
+        long = max(1.0, stop - start)
+        parts.append(f'<rect class="bar" x="{start:.1f}" y="{middle - 3}" width="{long:.1f}" height="6" rx="3"/>')
+    if mean is not None and math.isfinite(mean) and low <= mean <= top:
+        parts.append(f'<circle class="point" r="4" cx="{place(mean):.1f}" cy="{middle}"/>')
+    size = f'viewBox="0 0 {wide:g} {high:g}" width="{wide:g}" height="{high:g}"'
+    return Markup(f'<svg class="spread" {size} aria-hidden="true">{"".join(parts)}</svg>')

@@ -1,0 +1,201 @@
+"""Scores as tables: the measures with their intervals, the classes, the cases, and several evaluations side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from scantling.report import exemplars
+from scantling.report.case_files import Meaning
+from scantling.report.charts import Chart
+from scantling.report.records import CaseScores, Evaluation, Failure, Run
+from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
+from scantling.report.words import NONE, Measure, in_order, plural
+
+if TYPE_CHECKING:
+    from scantling.report.headers import Header
+
+MOST_CASES = 1000
+"""The most rows of the table of cases."""
+HEADLINE = ("dice", "precision", "sensitivity", "cldice", "vca", "hd95")
+SIDE_BY_SIDE = ("dice", "iou", "cldice", "log_vca", "betti0_error", "hd95", "auc", "ece")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measure over the cases; None and dashes where it is undefined."""
+
+    measure: Measure
+    mean: float | None
+    std: float | None
+    interval: tuple[float, float] | None
+    lowest: float | None
+    highest: float | None
+    count: int
+    bar: Markup
+
+    @property
+    def written_mean(self) -> str:
+        return self.measure.write(self.mean)
+
+    @property
+    def written_interval(self) -> str:
+        return NONE if self.interval is None else " to ".join(self.measure.write(end) for end in self.interval)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The measures of one family."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class ScoreBlock:
+    """All that the page shows of one evaluation."""
+
+    name: str
+    title: str
+    where: str
+    validation: bool
+    groups: tuple[Group, ...]
+    measures: tuple[Measure, ...]
+    classes: tuple[tuple[str, tuple[str, ...]], ...]
+    charts: tuple[Chart, ...]
+    ordered_by: Measure
+    exemplars: tuple[exemplars.Exemplar, ...]
+    undrawn: str
+    cases: tuple[CaseScores, ...]
+    failed: tuple[Failure, ...]
+    evaluation: Evaluation
+
+    @property
+    def counted(self) -> str:
+        """How many cases there are."""
+        return plural(len(self.cases), "case")
+
+    @property
+    def headline(self) -> frozenset[str]:
+        """The measures that stand beside a picture."""
+        return frozenset(HEADLINE) | {self.ordered_by.key}
+
+    @property
+    def subjects(self) -> bool:
+        """Whether subjects are worth a column: some have several cases, or another name than their case."""
+        return any(case.subject not in (None, case.id) for case in self.cases)
+
+    @property
+    def shown(self) -> tuple[CaseScores, ...]:
+        """The cases that the table lists."""
+        return self.cases[:MOST_CASES]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A target in the comparison."""
+
+    title: str
+    name: str
+    where: str
+    cells: tuple[tuple[str, str], ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several targets side by side, and whether that is fair."""
+
+    measures: tuple[Measure, ...]
+    lines: tuple[Line, ...]
+    remark: str
+
+
+def block_of(
+    evaluation: Evaluation, run: Run | None, *, drawn: bool, longest: int, validation: bool = False
+) -> ScoreBlock:
+    """Tables, charts and, if `drawn`, pictures (at most `longest` pixels a side) of an evaluation."""
+    record = evaluation.record
+    measures = in_order(record.mean)
+    rows = [_row(evaluation, measure) for measure in measures]
+    families = dict.fromkeys(row.measure.family for row in rows)
+    groups = [Group(family, tuple(row for row in rows if row.measure.family == family)) for family in families]
+    classes = tuple(
+        (name, tuple(measure.write(means.get(measure.key)) for measure in measures))
+        for name, means in record.classes_mean.items()
+    )
+    ordered_by, chosen = exemplars.choose(evaluation)
+    meaning = Meaning.of(evaluation, run)
+    pictured = (
+        tuple(exemplars.draw(rank, case, evaluation, meaning, longest=longest) for rank, case in chosen)
+        if drawn
+        else ()
+    )
+    undrawn = ""
+    if not chosen:
+        undrawn = "No case has a score to order by, so none is drawn."
+    where = f"{record.split} split" if record.split else evaluation.name
+    title = f"Scores on the {record.split} split" if record.split else "Scores"
+    if validation:
+        title = "Scores on the validation cases"
+    return ScoreBlock(
+        evaluation.name, title, where, validation, tuple(groups), tuple(measures), classes if len(classes) > 1 else (),
+        tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn, record.cases, record.failed, evaluation,
+    )  # fmt: skip
+
+
+def _row(evaluation: Evaluation, measure: Measure) -> Row:
+    record, values = evaluation.record, [value for _, value in evaluation.of(measure.key)]
+    low, high = record.interval.get(measure.key) or (None, None)
+    interval = (low, high) if low is not None and high is not None else None
+    mean = record.mean.get(measure.key)
+    return Row(
+        measure, mean, record.std.get(measure.key), interval, min(values, default=None), max(values, default=None),
+        record.count.get(measure.key, len(values)), spread_bar(values, mean=mean, interval=interval),
+    )  # fmt: skip
+
+
+def _charts(evaluation: Evaluation, measure: Measure) -> list[Chart]:
+    record, charts = evaluation.record, []
+    cases = [(case.id, value) for case, value in evaluation.of(measure.key)]
+    if len(cases) > 1:
+        row = _row(evaluation, measure)
+        charts.append(strip_chart(f"{measure.title} of each case", cases, mean=row.mean, interval=row.interval))
+    bins = record.reliability
+    if bins is not None and bins.count and len(bins.edges) == len(bins.count) + 1:
+        triples = list(zip(bins.confidence, bins.accuracy, bins.count, strict=False))
+        charts.append(reliability_chart(bins.edges, triples))
+    return charts
+
+
+def compare(sections: Sequence[tuple[Header, Sequence[ScoreBlock]]]) -> Comparison:
+    """The first evaluation of each target side by side."""
+    firsts = [(header, blocks[0] if blocks else None) for header, blocks in sections]
+    scored = [block for _, block in firsts if block is not None]
+    present = {key for block in scored for key in block.evaluation.record.mean}
+    measures = in_order(key for key in SIDE_BY_SIDE if key in present)
+    lines = []
+    for header, block in firsts:
+        rows = {row.measure.key: row for group in (block.groups if block else ()) for row in group.rows}
+        found = [rows.get(one.key) for one in measures]
+        cells = [(row.written_mean, row.written_interval) if row is not None else (NONE, "") for row in found]
+        where = ("validation cases" if block.validation else block.where) if block else "not scored yet"
+        lines.append(Line(header.title, header.name, where, tuple(cells), len(block.cases) if block else 0))
+    return Comparison(tuple(measures), tuple(lines), _fairness(scored))
+
+
+def _fairness(blocks: Sequence[ScoreBlock]) -> str:
+    ids = [{case.id for case in block.cases} for block in blocks]
+    truths = {block.evaluation.record.truth for block in blocks}
+    if len(ids) < 2:
+        return ""
+    shared = len(set.intersection(*ids))
+    if len(truths) > 1:
+        return f"Do not compare these scores: the masks were held against {len(truths)} different truths."
+    if any(len(one) != shared for one in ids):
+        return f"Do not compare these scores: the targets have only {plural(shared, 'scored case')} in common."
+    same = plural(shared, "same case")
+    return f"All were scored on the {same}. An interval is of one target alone; no difference was tested."

@@ -1,0 +1,112 @@
+"""How the report says things: what a measure is called, which way is better, how a number is written."""
+
+from __future__ import annotations
+
+import calendar
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from scantling.measures.catalogue import MEASURES, Direction
+
+NONE = "–"
+"""What stands where there is no number."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How the page writes a measure of the catalogue."""
+
+    key: str
+    title: str
+    short: str
+    direction: Direction | None
+    family: str
+    digits: int
+
+    @property
+    def arrow(self) -> str:
+        """One sign for the direction."""
+        return {"higher": "↑", "lower": "↓", "ideal 1": "→ 1"}.get(self.direction or "", "")
+
+    @property
+    def better(self) -> str:
+        """The direction in words."""
+        words = {"higher": "higher is better", "lower": "lower is better", "ideal 1": "1 is ideal"}
+        return words.get(self.direction or "", "")
+
+    def write(self, value: float | None) -> str:
+        """The value with the measure's digits, or a dash where there is none."""
+        if value is None or not math.isfinite(value):
+            return NONE
+        digits = min(self.digits, 1) if abs(value) >= 100 else self.digits
+        return f"{value:,.{digits}f}".replace("-", "−")
+
+    def worth(self, value: float) -> float:
+        """A number that grows with quality, for ordering."""
+        if self.direction == "ideal 1":
+            return -abs(value - 1)
+        return -value if self.direction == "lower" else value
+
+
+_SHORT = {"iou": "IoU", "auc": "AUC", "cldice": "clDice", "vca": "VCA", "hd95": "HD95", "assd": "ASSD", "ece": "ECE"}
+_SHORT |= {"average_precision": "Av. precision", "brier": "Brier"}
+_FAMILIES = {"topology": "continuity", "ranking": "probabilities", "calibration": "probabilities"}
+
+
+def measure(key: str) -> Measure:
+    """How to write the measure `key`; one that the catalogue lacks goes by its key and has no direction."""
+    known = MEASURES.get(key)
+    if known is None:
+        return Measure(key, key.replace("_", " "), key.replace("_", " "), None, "others", 3)
+    digits = 3 if known.range == (0.0, 1.0) else 2
+    family = _FAMILIES.get(known.family, known.family)
+    return Measure(key, known.title, _SHORT.get(key, known.title), known.direction, family, digits)
+
+
+def in_order(keys: Iterable[str]) -> list[Measure]:
+    """The measures of `keys` in the order of the catalogue, then those that it lacks by name."""
+    places = {key: place for place, key in enumerate(MEASURES)}
+    return [measure(key) for key in sorted(set(keys), key=lambda key: (places.get(key, len(places)), key))]
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """ "1 case", "2 cases", "1,024 cases"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def listing(names: list[str], *, most: int = 4) -> str:
+    """ "a, b and c"; of a long list the first few and how many more."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with two significant digits at least: 0.00234 is "0.23 %"."""
+    value = 100 * share
+    digits = 0 if abs(value) >= 10 or value == 0 else min(6, 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{max(0, digits)}f} %"
+
+
+def duration(seconds: float) -> str:
+    """ "42 s", "7 min 05 s", "3 h 20 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def moment(when: str | float) -> str:
+    """An ISO date, or seconds since 1970, as "20 November 2026, 09:05 UTC"; other text as it is."""
+    try:
+        date = datetime.fromtimestamp(when, UTC) if isinstance(when, int | float) else datetime.fromisoformat(when)
+    except (ValueError, OverflowError, OSError):
+        return str(when)
+    zone = "" if date.tzinfo is None else " UTC"
+    if date.tzinfo is not None:
+        date = date.astimezone(UTC)
+    return f"{date.day} {calendar.month_name[date.month]} {date.year}, {date:%H:%M}{zone}"

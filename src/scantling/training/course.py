@@ -1,0 +1,302 @@
+"""The course of a training: its stages one after the other, with checkpoints, validation, log and progress."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from scantling.data.streams import Feeder, Reader
+from scantling.data.types import Batch
+from scantling.errors import RunError
+from scantling.methods.contract import Method, Stage
+from scantling.training.log import Bar, Log, spoken
+from scantling.training.play import Play, finite, rate_at
+from scantling.training.processes import Processes
+from scantling.training.state import (
+    Position,
+    capture,
+    copied,
+    load_prepared,
+    load_state,
+    restore,
+    save_prepared,
+    save_state,
+)
+from scantling.training.validation import Validation
+
+REHEARSED = 3
+"""Steps that are played and taken back, to tell the time that a training will take."""
+
+
+class Stopped(RunError):
+    """The training was asked to stop; its state is saved."""
+
+
+@dataclass
+class Course:
+    """Everything that a training needs besides the method: where it runs, what it reads, how often it looks up.
+
+    Attributes:
+        readers: makes the readers of a stage, by stream.
+        validation: scores the last stage; None where no labelled validation case exists.
+        select: which weights a stage keeps: the last, or the best on validation (by masks in the last stage, by
+            the stage's own criterion in any).
+        saved_every: seconds between two checkpoints.
+        logged, validated: how many times a stage is logged and validated.
+    """
+
+    run: Path
+    method: Method
+    seed: int
+    device: torch.device
+    group: Processes
+    readers: Callable[[Stage], Mapping[str, Reader]]
+    validation: Validation | None
+    select: Literal["last", "best"] = "last"
+    accumulation: int = 1
+    autocast: torch.dtype | None = None
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+    saved_every: float = 60.0
+    logged: int = 200
+    validated: int = 10
+
+    def go(self) -> Position:
+        """Play all stages from where the run folder stands.
+
+        Raises:
+            Stopped: a signal asked to stop; the state is saved.
+        """
+        stages = list(self.method.stages())
+        found = load_state(self.run)
+        position = found[0] if found else Position()
+        if found:
+            weights = {name.removeprefix("model/"): t for name, t in found[1].items() if name.startswith("model/")}
+            self.method.load_state_dict(weights)
+        log = Log(self.run, [s.name for s in stages], stage=position.stage, step=position.step) if self.group.first else None
+        try:
+            with _signals() as asked:
+                for number in range(position.stage, len(stages)):
+                    played = _Played(self, stages, number, log, asked)
+                    position = played.play(found, position)
+                    found = None
+        finally:
+            if log is not None:
+                log.close()
+        return position
+
+
+class _Played:
+    """One stage of a course."""
+
+    def __init__(
+        self, course: Course, stages: Sequence[Stage], number: int, log: Log | None, asked: dict[str, str]
+    ) -> None:
+        self.course, self.stage, self.number = course, stages[number], number
+        self.final = number == len(stages) - 1
+        self.log, self.asked = log, asked
+        self.readers = course.readers(self.stage)
+        self.title = self.stage.name if len(stages) == 1 else f"{self.stage.name} ({number + 1}/{len(stages)})"
+
+    def play(self, found: tuple[Position, dict[str, Tensor], dict[str, Tensor]] | None, position: Position) -> Position:
+        course, stage = self.course, self.stage
+        begun_before = position.begun and found is not None
+        prepared = self._prepared(again=begun_before)
+        play = Play(
+            course.method, stage,
+            seed=course.seed, device=course.device, group=course.group,
+            accumulation=course.accumulation, autocast=course.autocast, prepared=prepared,
+        )  # fmt: skip
+        best: dict[str, Tensor] = {}
+        if begun_before and found is not None:
+            restore(play, found[1], position.updates)
+            best = {name: tensor.to(course.device) for name, tensor in found[2].items()}
+        else:
+            position = position.model_copy(
+                update={"stage": self.number, "begun": True, "updates": dict(play.updates)}
+            )
+            self._save(play, position, best)
+        feeder = Feeder(self.readers, stage.draws, play.own_slots, play.slots)
+        try:
+            if position.step < stage.steps:
+                self._tell_time(play, position)
+            position, best = self._steps(play, feeder, position, best)
+        finally:
+            feeder.close()
+        return self._finish(play, position, best)
+
+    def _steps(
+        self, play: Play, feeder: Feeder, position: Position, best: dict[str, Tensor]
+    ) -> tuple[Position, dict[str, Tensor]]:
+        course, stage = self.course, self.stage
+        every = max(1, stage.steps // course.logged)
+        looked = max(1, stage.steps // course.validated)
+        begun = saved = time.monotonic()
+        before, first = position.seconds, position.step
+        bar = Bar(course.console if course.group.first else Console(quiet=True), self.title, total=stage.steps, done=first)
+        facts = ""
+        with bar:
+            for step in range(first, stage.steps):
+                told = play.step(step, feeder.batches(step, last=step + 1 == stage.steps))
+                done = step + 1
+                now = time.monotonic()
+                position = position.model_copy(
+                    update={"step": done, "updates": dict(play.updates), "seconds": before + now - begun}
+                )
+                if done % every == 0 or done == stage.steps:
+                    facts = self._log(play, told, position, (now - begun) / (done - first))
+                if self._validates and (done % looked == 0 or done == stage.steps):
+                    position, best = self._validate(play, position, best)
+                    facts = f"{facts}, validation {position.best_value:.3f} at best"
+                bar.to(done, facts, (now - begun) / (done - first) * (stage.steps - done))
+                if done == stage.steps or self._wants_save(now - saved) or (course.group.count > 1 and done % every == 0):
+                    asked = any(course.group.all(bool(self.asked)))
+                    self._save(play, position, best)
+                    saved = time.monotonic()
+                    if asked and done < stage.steps:
+                        raise Stopped(
+                            f"{course.run}: stopped at step {done} of {stage.steps} "
+                            f"({self.asked.get('signal', 'by another process')}); the same command goes on from there"
+                        )
+        return position, best
+
+    def _wants_save(self, since: float) -> bool:
+        if self.course.group.count > 1:  # all processes must save together, which a clock cannot tell them
+            return False
+        return bool(self.asked) or since >= self.course.saved_every
+
+    @property
+    def _validates(self) -> bool:
+        return self.stage.criterion is not None or (self.final and self.course.validation is not None)
+
+    def _validate(
+        self, play: Play, position: Position, best: dict[str, Tensor]
+    ) -> tuple[Position, dict[str, Tensor]]:
+        criterion = self.stage.criterion
+        with play.averaged(), torch.no_grad():
+            if criterion is not None:
+                name, direction = criterion.name, criterion.direction
+                value = criterion.value(self._visit, play.now(position.step))
+            elif self.course.validation is not None:
+                name, direction, value = "dice", "max", self.course.validation.dice(self.course.method)
+            if self.log is not None:
+                self.log.line({"stage": self.stage.name, "step": position.step, "validation": {name: value}})
+            known = position.best_value
+            if known is None or (value > known if direction == "max" else value < known):
+                position = position.model_copy(update={"best_value": value, "best_step": position.step})
+                if self.course.select == "best":
+                    best = copied(self.course.method.state_dict())
+        return position, best
+
+    def _finish(self, play: Play, position: Position, best: dict[str, Tensor]) -> Position:
+        play.settle()
+        chosen = position.step
+        if best and position.best_step is not None:
+            self.course.method.load_state_dict(best)
+            chosen = position.best_step
+        self.course.method.eval().requires_grad_(False)
+        kept = (self.stage.name, chosen, position.best_value if best else None)
+        position = position.model_copy(
+            update={
+                "stage": self.number + 1, "begun": False, "step": 0, "updates": {},
+                "best_value": None, "best_step": None, "finished": (*position.finished, kept),
+            }
+        )  # fmt: skip
+        if self.course.group.first:
+            weights = {f"model/{name}": tensor for name, tensor in self.course.method.state_dict().items()}
+            save_state(self.course.run, weights, position, {})
+        return position
+
+    def _prepared(self, *, again: bool) -> dict[str, Tensor]:
+        course, stage = self.course, self.stage
+        if stage.prepare is None:
+            return {}
+        if not again:
+            course.method.eval().requires_grad_(False)
+            course.console.print(f"{self.title}: preparing", highlight=False)
+            empty = Play.moment(stage, course.seed, course.device)
+            with torch.no_grad():
+                tensors = dict(stage.prepare(self._visit, empty))
+            if course.group.first:
+                save_prepared(course.run, stage.name, tensors)
+            course.group.agreed(None)
+        return {name: tensor.to(course.device) for name, tensor in load_prepared(course.run).items()}
+
+    def _visit(self, stream: str) -> Iterator[Batch]:
+        for batch in self.readers[stream].visit():
+            yield batch.to(self.course.device)
+
+    def _tell_time(self, play: Play, position: Position) -> None:
+        """Play a few steps, take them back, and say how long the rest will take."""
+        kept, updates = copied(capture(play)), dict(play.updates)
+        feeder = Feeder(self.readers, self.stage.draws, play.own_slots, play.slots)
+        steps = range(position.step, min(position.step + REHEARSED, self.stage.steps))
+        times = []
+        try:
+            for step in steps:
+                batches = feeder.batches(step, last=step == steps[-1])
+                begun = time.monotonic()
+                finite({p: {t: float(v) for t, v in terms.items()} for p, terms in play.step(step, batches).items()},
+                       self.stage.name, step)  # fmt: skip
+                times.append(time.monotonic() - begun)
+        finally:
+            feeder.close()
+        restore(play, kept, updates)
+        left = self.stage.steps - position.step
+        expected = min(times) * left
+        if self.course.group.first:
+            of = f"{left} steps" if position.step == 0 else f"{left} of {self.stage.steps} steps left"
+            hint = "; --preset quick takes minutes" if expected > 3600 else ""
+            self.course.console.print(f"{self.title}: {of}, about {spoken(expected)}{hint}", highlight=False)
+
+    def _log(self, play: Play, told: Mapping[str, Mapping[str, Tensor]], position: Position, pace: float) -> str:
+        done = position.step
+        losses = {player: {term: float(value) for term, value in terms.items()} for player, terms in told.items()}
+        finite(losses, self.stage.name, done)
+        if self.log is not None:
+            line: dict[str, Any] = {
+                "stage": self.stage.name,
+                "step": done,
+                "seconds": round(position.seconds, 3),
+                "rate": round(1 / pace, 3),
+                "losses": losses,
+                "lr": {name: rate_at(player, done - 1, self.stage.steps) for name, player in play.players.items()},
+            }
+            self.log.line(line)
+        return ", ".join(f"{player} {sum(terms.values()):.3f}" for player, terms in losses.items())
+
+    def _save(self, play: Play, position: Position, best: dict[str, Tensor]) -> None:
+        if self.course.group.first:
+            save_state(self.course.run, capture(play), position, best)
+        self.course.group.agreed(None)
+
+
+@contextmanager
+def _signals() -> Iterator[dict[str, str]]:
+    """SIGTERM and SIGINT ask the training to save and stop, for the length of the block."""
+    asked: dict[str, str] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked:  # asked twice: somebody means it
+            raise KeyboardInterrupt
+        asked["signal"] = signal.Signals(number).name
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread, which alone hears signals
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,288 @@
+"""One stage of training: the game of its players, step by step.
+
+The objectives of a stage are a generator. It yields one player's losses; the player is updated; the generator
+goes on. With several micro-batches there are several generators, and all make the same move before any
+player is updated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from scantling.data.types import Batch
+from scantling.errors import RunError, ScantlingError
+from scantling.methods.contract import Game, Method, Move, Now, Player, Stage, frozen_depth
+from scantling.randomness import seed_of
+from scantling.training.processes import Processes
+
+
+class GameError(ScantlingError):
+    """A method that breaks the rules of the game."""
+
+
+class Play:
+    """A stage being trained.
+
+    Args:
+        method: on its device; everything that is no player of the stage is frozen and in evaluation mode.
+        accumulation: micro-batches of each process.
+        autocast: the type of mixed precision, None for none.
+        prepared: what the stage's `prepare` returned.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        stage: Stage,
+        *,
+        seed: int,
+        device: torch.device,
+        group: Processes = Processes(),
+        accumulation: int = 1,
+        autocast: torch.dtype | None = None,
+        prepared: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.method, self.stage = method, stage
+        self.seed, self.device, self.group = seed, device, group
+        self.accumulation, self.autocast = accumulation, autocast
+        self.prepared = dict(prepared or {})
+        self.players = {player.name: player for player in stage.players}
+        self.owned = {player.name: player.parameters() for player in stage.players}
+        self.optimisers = {player.name: _optimiser(player, self.owned[player.name]) for player in stage.players}
+        self.averages = {
+            player.name: [p.detach().clone() for p in self.owned[player.name]]
+            for player in stage.players
+            if player.average
+        }
+        self.updates = dict.fromkeys(self.players, 0)
+        _check_disjoint(self.owned)
+        self.ready()
+
+    @property
+    def slots(self) -> int:
+        """How many parts the batch of a step is divided into."""
+        return self.group.count * self.accumulation
+
+    @property
+    def own_slots(self) -> list[int]:
+        """The parts that this process computes."""
+        return [turn * self.group.count + self.group.rank for turn in range(self.accumulation)]
+
+    def ready(self) -> None:
+        """Players in training mode and with gradients; all else in evaluation mode and without."""
+        self.method.eval()
+        self.method.requires_grad_(False)
+        for name, player in self.players.items():
+            for module in player.modules:
+                module.train()
+            for parameter in self.owned[name]:
+                parameter.requires_grad_(True)
+
+    def now(self, step: int, slot: int = 0) -> Now:
+        """The moment of a step for one part of its batch."""
+        return replace(
+            self.moment(self.stage, self.seed, self.device),
+            step=step,
+            slot=slot,
+            prepared=self.prepared,
+            gather=self.group.gather,
+        )
+
+    @staticmethod
+    def moment(stage: Stage, seed: int, device: torch.device) -> Now:
+        """The moment before the first step of a stage."""
+        return Now(seed=seed, stage=stage.name, steps=stage.steps, device=device)
+
+    def step(self, step: int, batches: Sequence[Mapping[str, Batch]]) -> dict[str, dict[str, Tensor]]:
+        """Play one step; returns the terms of every player's loss, averaged over this process's micro-batches.
+
+        Raises:
+            GameError: a rule of the game is broken.
+        """
+        torch.manual_seed(seed_of(self.seed, self.stage.name, "layers", step, self.group.rank))
+        games = [
+            iter(self.stage.objectives(self._brought(batch), self.now(step, slot)))
+            for slot, batch in zip(self.own_slots, batches, strict=True)
+        ]
+        told: dict[str, dict[str, Tensor]] = {}
+        while (names := self._move(games, told)) is not None:
+            for name in names:
+                self._update(name, step)
+        if self.stage.stepped is not None:
+            with torch.no_grad():
+                self.stage.stepped(self.now(step))
+        return told
+
+    def _brought(self, batches: Mapping[str, Batch]) -> dict[str, Batch]:
+        """The batches beside the weights, in their precision."""
+        dtype = next(iter(self.owned.values()))[0].dtype
+        return {name: batch.to(self.device, dtype) for name, batch in batches.items()}
+
+    def _move(self, games: Sequence[Game], told: dict[str, dict[str, Tensor]]) -> tuple[str, ...] | None:
+        """All games make their next move and leave its gradients with the players; None when all have ended."""
+        moved: list[tuple[str, ...] | None] = []
+        for game in games:
+            move = self._advance(game)
+            if move is None:
+                moved.append(None)
+                continue
+            names, terms = _names(move[0]), move[1]
+            self._check_move(names, terms)
+            moved.append(names)
+            total = torch.stack([term.float() if term.dtype == torch.bfloat16 else term for term in terms.values()]).sum()
+            parameters = [p for name in names for p in self.owned[name]]
+            try:
+                (total / len(games)).backward(inputs=parameters)
+            except RuntimeError as error:
+                raise _explained(error, names, self.stage) from error
+            kept = told.setdefault("+".join(names), {})
+            for term, value in terms.items():
+                kept[term] = kept.get(term, 0) + value.detach() / len(games)
+        everyone = self.group.all(moved) if self.group.count > 1 else [moved]
+        first = moved[0]
+        if any(_plain(other) != _plain(first) for process in everyone for other in process):
+            raise GameError(
+                f"stage {self.stage.name!r}: the order of the players may depend on the step but not on the batch; "
+                f"one part of the batch moved {first}, another {moved[-1]}"
+            )
+        return first
+
+    def _advance(self, game: Game) -> Move | None:
+        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            move = next(game, None)
+            if not torch.is_grad_enabled() or frozen_depth() or torch.is_autocast_enabled(self.device.type) != (
+                self.autocast is not None
+            ):
+                raise GameError(f"stage {self.stage.name!r}: nothing may be yielded inside a context manager")
+        return move
+
+    def _check_move(self, names: tuple[str, ...], terms: Mapping[str, Tensor]) -> None:
+        for name in names:
+            if name not in self.players:
+                raise GameError(
+                    f"stage {self.stage.name!r}: {name!r} is no player of this stage; there are {', '.join(self.players)}"
+                )
+        if not terms:
+            raise GameError(f"stage {self.stage.name!r}: {' and '.join(names)} moved without a loss")
+        for term, value in terms.items():
+            if value.ndim:
+                raise GameError(f"stage {self.stage.name!r}: loss {term!r} has shape {tuple(value.shape)}, expected a number")
+
+    def _update(self, name: str, step: int) -> None:
+        player, parameters = self.players[name], self.owned[name]
+        self.group.average_gradients(parameters)
+        if player.clip is not None:
+            nn.utils.clip_grad_norm_(parameters, player.clip)
+        optimiser = self.optimisers[name]
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(player, step, self.stage.steps)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        if player.average:
+            decay = min(player.average, (1 + self.updates[name]) / (10 + self.updates[name]))
+            with torch.no_grad():
+                for average, parameter in zip(self.averages[name], parameters, strict=True):
+                    average.lerp_(parameter, 1 - decay)
+        self.updates[name] += 1
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in their places and the method in evaluation mode, for the length of the block."""
+        self._swap()
+        self.method.eval()
+        try:
+            yield
+        finally:
+            self._swap()
+            self.ready()
+
+    def settle(self) -> None:
+        """Keep the averaged weights for good, at the end of the stage."""
+        self._swap()
+        self.averages = {}
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, averages in self.averages.items():
+            for average, parameter in zip(averages, self.owned[name], strict=True):
+                kept = parameter.clone()
+                parameter.copy_(average)
+                average.copy_(kept)
+
+
+def rate_at(player: Player, step: int, steps: int) -> float:
+    """The learning rate of a step, 0 to `steps` - 1."""
+    if step < player.warmup:
+        return player.rate * (step + 1) / (player.warmup + 1)
+    done = (step - player.warmup) / max(steps - player.warmup, 1)
+    if player.schedule == "cosine":
+        return player.rate * (1 + math.cos(math.pi * done)) / 2
+    if player.schedule == "polynomial":
+        return float(player.rate * (1 - done) ** 0.9)
+    if player.schedule == "one-cycle":
+        rise = 0.3
+        if done < rise:
+            return player.rate * (1 + 24 * (1 - math.cos(math.pi * done / rise)) / 2) / 25
+        return player.rate * (1 + math.cos(math.pi * (done - rise) / (1 - rise))) / 2
+    return player.rate
+
+
+def finite(told: Mapping[str, Mapping[str, float]], stage: str, step: int) -> None:
+    """Stop a training whose losses are no longer numbers.
+
+    Raises:
+        RunError: a term is NaN or infinite.
+    """
+    for player, terms in told.items():
+        for term, value in terms.items():
+            if not math.isfinite(value):
+                raise RunError(
+                    f"stage {stage!r}, step {step}: loss {term!r} of {player} is {value}; lower the learning rate "
+                    f"(--settings.rate) or check the images for NaN (scantling check)"
+                )
+
+
+def _optimiser(player: Player, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    if player.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters, player.rate, momentum=player.betas[0], weight_decay=player.weight_decay, nesterov=player.betas[0] > 0
+        )
+    kind = torch.optim.AdamW if player.optimiser == "adamw" else torch.optim.Adam
+    return kind(parameters, player.rate, betas=player.betas, weight_decay=player.weight_decay)
+
+
+def _names(named: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _plain(move: object) -> object:
+    return tuple(move) if isinstance(move, list | tuple) else move
+
+
+def _check_disjoint(owned: Mapping[str, Sequence[nn.Parameter]]) -> None:
+    owners: dict[int, str] = {}
+    for name, parameters in owned.items():
+        if not parameters:
+            raise GameError(f"player {name!r} owns no parameter")
+        for parameter in parameters:
+            other = owners.setdefault(id(parameter), name)
+            if other != name:
+                raise GameError(f"players {other!r} and {name!r} share a parameter; a parameter belongs to one player")
+
+
+def _explained(error: RuntimeError, names: tuple[str, ...], stage: Stage) -> Exception:
+    text = str(error)
+    if "modified by an inplace operation" in text or "backward through the graph a second time" in text:
+        return GameError(
+            f"stage {stage.name!r}: a second loss for {' and '.join(names)} needs a new forward pass, since the "
+            "player was updated in between"
+        )
+    if "does not require grad" in text:
+        return GameError(f"stage {stage.name!r}: the loss of {' and '.join(names)} does not depend on any player")
+    return error

@@ -1,0 +1,88 @@
+"""Several processes as one: started by torchrun or SLURM, gradients averaged by hand.
+
+A wrapper that averages inside `backward` silently leaves processes with different gradients when `backward`
+is told its inputs, as the game of players does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all: its rank and how many there are."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over all processes; a missing one counts as zero."""
+        if self.count == 1:
+            return
+        missing = torch.tensor([p.grad is None for p in parameters], dtype=torch.int32)
+        missing = missing.to(parameters[0].device)
+        dist.all_reduce(missing)
+        shared = [p for p, absent in zip(parameters, missing.tolist(), strict=True) if absent < self.count]
+        if not shared:
+            return
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in shared]
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        dist.all_reduce(flat)
+        flat /= self.count
+        for parameter, part in zip(shared, flat.split([p.numel() for p in shared]), strict=True):
+            parameter.grad = part.view_as(parameter).clone()
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The rows of all processes in the order of the ranks, without gradient."""
+        if self.count == 1:
+            return tensor
+        parts = [torch.empty_like(tensor) for _ in range(self.count)]
+        dist.all_gather(parts, tensor.detach().contiguous())
+        return torch.cat(parts)
+
+    def all(self, value: Any) -> list[Any]:
+        """A small JSON-like value from every process."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def agreed(self, value: Any) -> Any:
+        """The first process's value."""
+        return self.all(value)[0]
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[Processes]:
+    """Join the other processes if a launcher started several, and leave them at the end."""
+    if dist.is_initialized():  # somebody else's group, as in tests
+        yield Processes(dist.get_rank(), dist.get_world_size())
+        return
+    environment = os.environ
+    rank = int(environment.get("RANK", environment.get("SLURM_PROCID", "0")))
+    count = int(environment.get("WORLD_SIZE", environment.get("SLURM_NTASKS", "1")))
+    if count == 1 or "MASTER_ADDR" not in environment:
+        yield Processes()
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, rank=rank, world_size=count, timeout=timedelta(hours=2))
+    try:
+        yield Processes(rank, count)
+    finally:
+        dist.destroy_process_group()

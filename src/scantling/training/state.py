@@ -1,0 +1,142 @@
+"""What resuming needs, as one safetensors file: weights, averages, optimisers, the best weights so far.
+
+No generator is saved, because randomness is a function of the step.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scantling.atomic import replacing
+from scantling.data.types import Frozen
+from scantling.errors import RunError
+from scantling.training.play import Play
+
+STATE, PREVIOUS, PREPARED = "state.safetensors", "state-previous.safetensors", "prepared.safetensors"
+
+
+class Position(Frozen):
+    """Where a training stands.
+
+    Attributes:
+        stage: the number of the stage in play, from 0; the number of stages when all are done.
+        begun: whether that stage has been entered, so that there is more to restore than weights.
+        step: steps of that stage that are done.
+        seconds: of training so far.
+        updates: of each player in the stage.
+        best_value, best_step: of the best validation so far, NaN-free; None before the first.
+        finished: the stages that are done: which step's weights each kept, and its validation value.
+    """
+
+    stage: int = 0
+    begun: bool = False
+    step: int = 0
+    seconds: float = 0.0
+    updates: dict[str, int] = {}
+    best_value: float | None = None
+    best_step: int | None = None
+    finished: tuple[tuple[str, int, float | None], ...] = ()
+
+
+def capture(play: Play) -> dict[str, Tensor]:
+    """Everything that the steps of a stage change, as tensors by name; views, not copies."""
+    tensors = {f"model/{name}": tensor for name, tensor in play.method.state_dict().items()}
+    for player, averages in play.averages.items():
+        tensors |= {f"average/{player}/{number}": average for number, average in enumerate(averages)}
+    for player, optimiser in play.optimisers.items():
+        for number, parameter in enumerate(play.owned[player]):
+            for name, value in optimiser.state.get(parameter, {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimiser/{player}/{number}/{name}"] = value
+    return tensors
+
+
+@torch.no_grad()
+def restore(play: Play, tensors: Mapping[str, Tensor], updates: Mapping[str, int]) -> None:
+    """Put captured tensors back; optimisers forget what was not captured."""
+    own = play.method.state_dict()
+    for name, tensor in own.items():
+        tensor.copy_(tensors[f"model/{name}"])
+    for player, averages in play.averages.items():
+        for number, average in enumerate(averages):
+            average.copy_(tensors[f"average/{player}/{number}"])
+    for player, optimiser in play.optimisers.items():
+        optimiser.state.clear()
+        for number, parameter in enumerate(play.owned[player]):
+            prefix = f"optimiser/{player}/{number}/"
+            found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            if found:
+                # Adam counts its steps on the processor; all else lies beside the parameter
+                optimiser.state[parameter] = {
+                    name: value.clone() if name == "step" else value.to(parameter.device, copy=True)
+                    for name, value in found.items()
+                }
+    play.updates = dict(updates)
+
+
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Independent copies on the same device."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def save_state(run: Path, tensors: Mapping[str, Tensor], position: Position, best: Mapping[str, Tensor]) -> None:
+    """Write the state atomically; the one before is kept beside it."""
+    everything = {**tensors, **{f"best/{name}": tensor for name, tensor in best.items()}}
+    with replacing(run / STATE) as aside:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in everything.items()},
+            aside,
+            metadata={"position": position.model_dump_json()},
+        )
+        if (run / STATE).exists():
+            (run / STATE).replace(run / PREVIOUS)
+
+
+def load_state(run: Path) -> tuple[Position, dict[str, Tensor], dict[str, Tensor]] | None:
+    """Position, tensors and best weights of the newest state that can be read; None before the first.
+
+    Raises:
+        RunError: there are states but none can be read.
+    """
+    broken: list[str] = []
+    for name in (STATE, PREVIOUS):
+        path = run / name
+        if not path.exists():
+            continue
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata: dict[str, Any] = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            position = Position.model_validate_json(metadata["position"])
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            broken.append(f"{name} ({error})")
+            continue
+        best = {key.removeprefix("best/"): value for key, value in tensors.items() if key.startswith("best/")}
+        return position, {key: value for key, value in tensors.items() if not key.startswith("best/")}, best
+    if broken:
+        raise RunError(f"{run}: no checkpoint can be read: {'; '.join(broken)}; train into another folder")
+    return None
+
+
+def save_prepared(run: Path, stage: str, tensors: Mapping[str, Tensor]) -> None:
+    """Keep what a stage's `prepare` returned, for the whole stage."""
+    with replacing(run / PREPARED) as aside:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            aside,
+            metadata={"stage": json.dumps(stage)},
+        )
+
+
+def load_prepared(run: Path) -> dict[str, Tensor]:
+    """What `save_prepared` kept."""
+    with safe_open(run / PREPARED, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping

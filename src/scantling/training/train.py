@@ -1,0 +1,353 @@
+"""The verb `train`: data and a method in, a run folder out; the same command goes on where it stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+
+from scantling.atomic import write_json
+from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
+from scantling.data.files import probe
+from scantling.data.intake import Taken, take
+from scantling.data.loading import load
+from scantling.data.splits import divide, keep_labels
+from scantling.data.streams import Reader, Shelf
+from scantling.data.traits import measure_traits
+from scantling.data.types import Case, Traits
+from scantling.errors import DataError, RunError, SettingsError
+from scantling.inference.predict import PREDICTIONS, predict_cases
+from scantling.inference.tiles import Tiler
+from scantling.machine import Precision, autocast_type, device_of, memory_free, record, steady
+from scantling.methods.catalogue import Card, card_of, implementation_of, lacking
+from scantling.methods.contract import Method, Settings, Stage, build
+from scantling.runs import MODEL, load_model, locked, read_run, save_model
+from scantling.training.course import Course
+from scantling.training.processes import Processes, processes
+from scantling.training.state import PREPARED, PREVIOUS, Position
+from scantling.training.validation import Validation
+
+FIXED = ("method", "settings", "base", "data", "split", "seed", "options")
+"""What must not change between the parts of one training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to train, beside what the method's settings say; see `train`."""
+
+    preset: str = "paper"
+    steps: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    labels: int | None = None
+    validation: float = 0.2
+    select: Literal["last", "best"] = "last"
+    base: Path | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+    threads: int | None = None
+    accumulation: int = 1
+    manifest: Path | None = None
+    root: Path | None = None
+    saved_every: float = 60.0
+
+
+def train(
+    method: str, data: Sequence[Path | str], out: Path, options: Options = Options(), *, console: Console | None = None
+) -> dict[str, Any]:
+    """Train `method` on the training cases of `data` into the run folder `out`; returns its `run.json`.
+
+    A run that exists goes on where it stopped, and one that is finished is left alone.
+
+    Raises:
+        ScantlingError: nothing can be started, the run was made with other settings, or it was asked to stop.
+    """
+    card = card_of(method)
+    if not data:
+        raise SettingsError("found no data; name at least one data set with --data")
+    console = console or Console(stderr=True)
+    _check(options)
+    steady(threads=options.threads)
+    device = device_of(options.device)
+    with processes(device) as group:
+        if group.first:
+            with locked(out):
+                return _train(card, data, out, options, device, group, console)
+        return _train(card, data, out, options, device, group, Console(quiet=True))
+
+
+def _train(
+    card: Card, data: Sequence[Path | str], out: Path, options: Options, device: torch.device, group: Processes, console: Console
+) -> dict[str, Any]:
+    # 1. the data, and whether the method can learn from it
+    opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
+    dataset = divide(join(opened), validation=options.validation)
+    if options.labels is not None:
+        dataset = keep_labels(dataset, options.labels)
+    cases = dataset.split("train")
+    missing = lacking(card, cases)
+    if missing:
+        raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
+    reads = {word for words in card.needs for word in words}
+    # 2. the method
+    kind = implementation_of(card)
+    changes = dict(options.settings) | ({"steps": options.steps} if options.steps is not None else {})
+    settings = kind.Settings.preset(options.preset, changes)
+    facts = group.agreed(_earlier(out) if group.first else None)
+    if facts is None:
+        console.print(f"{dataset.name}: {_counts(dataset)}; measuring", highlight=False)
+        traits = measure_traits(dataset, reads=reads)
+    else:
+        traits = Traits.model_validate(facts["traits"])
+    base = load_model(options.base) if options.base is not None else None
+    model = _model(card, kind, settings.resolve(traits), traits, options, base)
+    # 3. the run folder
+    plan = _plan(card, model, dataset, opened, options, reads)
+    if facts is None:
+        facts = {
+            "command": sys.argv, **plan, "preset": options.preset, "traits": traits.model_dump(),
+            "started": _clock(), "finished": None, "seconds": None, "parameters": _parameters(model),
+            "steps": sum(stage.steps for stage in model.stages()), "selected": None, "warnings": [], **record(device),
+        }  # fmt: skip
+    else:
+        _same(out, facts, plan)
+        if facts["finished"]:
+            console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
+            return facts
+        facts["warnings"] = [*facts["warnings"], *_elsewhere(facts, record(device))]
+    if group.first:
+        write_json(out / "run.json", facts)
+    # 4. the training
+    model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
+    autocast = autocast_type(options.precision, device)
+    course = Course(
+        run=out, method=model, seed=options.seed, device=device, group=group,
+        readers=lambda stage: readers_of(stage, model, dataset, seed=options.seed),
+        validation=_validation(card, dataset, device, autocast, options.seed, group),
+        select=options.select, accumulation=options.accumulation, autocast=autocast, console=console,
+        saved_every=options.saved_every,
+    )  # fmt: skip
+    position = course.go()
+    # 5. what is left behind
+    if group.first:
+        facts = _finish(out, model, dataset, facts, position, options, device, autocast)
+        console.print(f"{out}: trained {facts['steps']} steps in {position.seconds:.0f} s", highlight=False)
+    group.agreed(None)
+    return facts
+
+
+def readers_of(stage: Stage, method: Method, dataset: Dataset, *, seed: int, budget: int | None = None) -> dict[str, Reader]:
+    """The readers of a stage's streams over the training cases; streams that read the same share memory."""
+    cases = dataset.split("train")
+    by_id = {case.id: case for case in cases}
+    budget = memory_free() // 3 if budget is None else budget
+    shelves: dict[tuple[str, ...], Shelf] = {}
+    traits, intake = method.traits, method.intake
+    slicing = intake.dimensions == 2 and traits.dimensions == 3
+
+    def slices(case: Case) -> int:
+        first = next(address for _, address in case.addresses())
+        return probe(first).geometry.shape[traits.slice_axis]
+
+    def preparing(reads: tuple[str, ...]) -> Callable[[Case], Taken]:
+        return lambda case: take(
+            load(case, labels=traits.labels, channels=traits.channels, reads=reads), intake, traits
+        )
+
+    readers = {}
+    for stream in stage.streams:
+        words = {*stream.reads} - {"class"} | ({"region"} if "image" in stream.reads else set())
+        if stream.annotator == "drawn" and "mask" in words:
+            words = words - {"mask"} | {"masks"}
+        reads = tuple(sorted(words))
+        if reads not in shelves:
+            shelves[reads] = Shelf(preparing(reads), budget=budget // len(stage.streams))
+        readers[stream.name] = Reader(
+            stream,
+            [case for case in cases if stream.takes(case)],
+            shelves[reads],
+            seed=seed,
+            stage=stage.name,
+            others=by_id,
+            slices=slices if slicing else None,
+            image_classes=traits.image_classes,
+        )
+    return readers
+
+
+def _model(
+    card: Card, kind: type[Method], settings: Settings, traits: Traits, options: Options, base: Method | None
+) -> Method:
+    """A fresh method, on the base where its card builds on one, else with the weights of `--from`."""
+    if card.builds_on is not None:
+        if base is None or card.builds_on not in base.card.gives:
+            raise SettingsError(f"{card.name} is built on a model that can {card.builds_on}; name its run with --from")
+        return build(kind, settings, traits, seed=options.seed, base=base)
+    method = build(kind, settings, traits, seed=options.seed)
+    if base is not None:
+        try:
+            method.load_state_dict(base.state_dict())
+        except RuntimeError:
+            raise SettingsError(
+                f"--from {options.base}: a model of {base.card.name} for {len(base.traits.channels)} channels and "
+                f"{len(base.traits.classes)} classes does not fit; expected {card.name} with the same architecture, "
+                f"{len(traits.channels)} channels and {len(traits.classes)} classes"
+            ) from None
+    return method
+
+
+def _plan(
+    card: Card, model: Method, dataset: Dataset, opened: Sequence[Dataset], options: Options, reads: set[str]
+) -> dict[str, Any]:
+    """What a training is a function of."""
+    return {
+        "method": card.name,
+        "settings": model.settings.model_dump(mode="json"),
+        "base": str(options.base) if options.base else None,
+        "data": [
+            {
+                "path": str(part.root.resolve()),
+                "name": part.name,
+                "sha256": fingerprint(file_hashes(part, reads=reads)),
+                "cases": {name: len(part.split(name)) for name in ("train", "validation", "test")},
+            }
+            for part in opened
+        ],
+        "split": {name: [case.id for case in dataset.split(name)] for name in ("train", "validation", "test")},
+        "seed": options.seed,
+        "options": {
+            "labels": options.labels,
+            "validation": options.validation,
+            "select": options.select,
+            "precision": options.precision,
+            "accumulation": options.accumulation,
+        },
+    }
+
+
+def _same(out: Path, facts: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    differences = [
+        line for key in FIXED for line in _differences(key, facts.get(key), plan[key])
+    ]
+    if differences:
+        shown = "; ".join(differences[:6]) + (f"; and {len(differences) - 6} more" if len(differences) > 6 else "")
+        raise RunError(f"{out}: was begun with other settings: {shown}; repeat the first command or choose another --out")
+
+
+def _differences(name: str, before: Any, after: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = list(dict.fromkeys([*before, *after]))
+        return [line for key in keys for line in _differences(f"{name}.{key}", before.get(key), after.get(key))]
+    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        if list(before) == list(after):
+            return []
+        if len(before) == len(after) and all(isinstance(value, dict) for value in [*before, *after]):
+            pairs = enumerate(zip(before, after, strict=True))
+            return [line for i, (b, a) in pairs for line in _differences(f"{name}[{i}]", b, a)]
+    if before == after:
+        return []
+    return [f"{name} was {_short(before)}, is {_short(after)}"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _elsewhere(facts: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
+    """Sentences on what changed under a resumed run, which then is no longer bit-identical."""
+    changed = [
+        f"{key} was {facts.get(key)}, is {value}"
+        for key, value in machine.items()
+        if key in ("device", "device_name", "threads", "versions") and facts.get(key) != value
+    ]
+    return [f"resumed on {_clock()} where {'; '.join(changed)}: numbers may differ in the last bits"] if changed else []
+
+
+def _validation(
+    card: Card, dataset: Dataset, device: torch.device, autocast: torch.dtype | None, seed: int, group: Processes
+) -> Validation | None:
+    cases = [case for case in dataset.split("validation") if case.has("mask") and case.has("image")]
+    if "segment" not in card.gives or not cases or "mask" not in {word for words in card.needs for word in words}:
+        return None
+    return Validation(cases, device=device, autocast=autocast, seed=seed, group=group)
+
+
+def _finish(
+    out: Path,
+    model: Method,
+    dataset: Dataset,
+    facts: dict[str, Any],
+    position: Position,
+    options: Options,
+    device: torch.device,
+    autocast: torch.dtype | None,
+) -> dict[str, Any]:
+    save_model(model, out / MODEL)
+    labels = model.traits.labels
+    held_out = [case for case in dataset.split("validation") if case.has("image") and case.has("mask")]
+    if held_out and labels is not None and "segment" in model.card.gives:
+        header = {
+            "run": str(out.resolve()), "method": model.card.name, "input": facts["data"][0]["path"],
+            "manifest": str(options.manifest.resolve()) if options.manifest else None,
+            "root": str(options.root.resolve()) if options.root else None, "split": "validation",
+            "classes": list(labels.names), "values": [list(values) for values in labels.values],
+            "exclusive": labels.exclusive, "options": {},
+        }  # fmt: skip
+        (out / "validation" / PREDICTIONS).unlink(missing_ok=True)
+        predict_cases(
+            model, held_out, out=out / "validation", header=header, probabilities=True, load_options={},
+            answer_options={"device": device, "tiler": Tiler(), "autocast": autocast},
+        )  # fmt: skip
+    name, step, value = position.finished[-1] if position.finished else ("", 0, None)
+    facts = facts | {
+        "finished": _clock(),
+        "seconds": round(position.seconds, 1),
+        "selected": {"rule": options.select, "stage": name, "step": step, "value": value},
+    }
+    write_json(out / "run.json", facts)
+    for leftover in (PREVIOUS, PREPARED):
+        (out / leftover).unlink(missing_ok=True)
+    return facts
+
+
+def _earlier(out: Path) -> dict[str, Any] | None:
+    if (out / "run.json").exists():
+        return read_run(out)
+    strange = [path.name for path in out.iterdir() if path.name != ".lock"] if out.is_dir() else []
+    if strange:
+        raise RunError(f"{out}: holds {strange[0]} but no run; choose a folder that is new or empty")
+    return None
+
+
+def _check(options: Options) -> None:
+    if not 0 <= options.validation < 1:
+        raise SettingsError(f"--validation {options.validation}: expected a share of at least 0 and below 1")
+    if options.labels is not None and options.labels < 1:
+        raise SettingsError(f"--labels {options.labels}: expected 1 or more")
+    if options.steps is not None and options.steps < 1:
+        raise SettingsError(f"--steps {options.steps}: expected 1 or more")
+    if options.accumulation < 1:
+        raise SettingsError(f"--accumulation {options.accumulation}: expected 1 or more")
+
+
+def _counts(dataset: Dataset) -> str:
+    training = dataset.split("train")
+    labelled = sum(case.has("mask") for case in training)
+    others = ", ".join(f"{len(dataset.split(name))} {name}" for name in ("validation", "test") if dataset.split(name))
+    unlabelled = f" and {len(training) - labelled} without masks" if labelled < len(training) else ""
+    return f"{labelled} training cases with masks{unlabelled}" + (f", {others}" if others else "")
+
+
+def _parameters(model: Method) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _clock() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

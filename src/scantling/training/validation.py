@@ -1,0 +1,66 @@
+"""How good the weights are on validation cases: mean Dice, each case whole, as inference would answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from scantling.data.loading import load
+from scantling.data.types import IGNORE, Case, Sample
+from scantling.inference.answering import decide, segment
+from scantling.inference.tiles import Tiler
+from scantling.measures.overlap import confusion
+from scantling.methods.contract import Method
+from scantling.training.processes import Processes
+
+KEPT = 1 << 30
+"""Bytes of validation cases that are kept in memory."""
+
+
+class Validation:
+    """Scores a method on labelled validation cases; processes share the cases."""
+
+    def __init__(
+        self, cases: Sequence[Case], *, device: torch.device, autocast: torch.dtype | None, seed: int, group: Processes
+    ) -> None:
+        self.cases = sorted(cases, key=lambda case: case.id)
+        self.device, self.autocast, self.seed, self.group = device, autocast, seed, group
+        self._tiler = Tiler()
+        self._kept: dict[str, Sample] = {}
+        self._held = 0
+
+    def dice(self, method: Method) -> float:
+        """The mean over cases of the mean over classes."""
+        own = self.cases[self.group.rank :: self.group.count]
+        scores = [self._dice(method, case) for case in own]
+        return float(np.mean([score for part in self.group.all(scores) for score in part]))
+
+    def _dice(self, method: Method, case: Case) -> float:
+        labels = method.traits.labels
+        if labels is None:
+            raise ValueError("without classes there is nothing to score")
+        sample = self._sample(method, case)
+        probabilities = segment(
+            method, sample, device=self.device, tiler=self._tiler, seed=self.seed, autocast=self.autocast
+        )
+        decided, truth = decide(probabilities, exclusive=labels.exclusive), sample.masks[0]
+        scores = []
+        for number in range(len(labels.names)):
+            wanted = truth[0] == number + 1 if labels.exclusive else truth[number] == 1
+            found = decided == number + 1 if labels.exclusive else decided[number] == 1
+            known = (truth[0] if labels.exclusive else truth[number]) != IGNORE
+            scores.append(confusion(found, wanted, region=None if known.all() else known).dice)
+        return float(np.mean(scores))
+
+    def _sample(self, method: Method, case: Case) -> Sample:
+        kept = self._kept.get(case.id)
+        if kept is None:
+            traits = method.traits
+            kept = load(case, labels=traits.labels, channels=traits.channels, reads=("image", "mask", "region"))
+            size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
+            if self._held + size <= KEPT:
+                self._kept[case.id] = kept
+                self._held += size
+        return kept

@@ -1,0 +1,186 @@
+"""One suite over every method in the catalogue, with its `tiny` preset: what the contract promises holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made import images_for
+from rich.console import Console
+from safetensors.torch import load_file
+
+from scantling.data.dataset import open_dataset
+from scantling.data.loading import load
+from scantling.data.splits import divide
+from scantling.data.traits import measure_traits
+from scantling.data.types import Batch
+from scantling.errors import DataError
+from scantling.inference.answering import segment
+from scantling.inference.tiles import Tiler
+from scantling.methods.catalogue import CARDS, Card, implementation_of
+from scantling.methods.contract import Method, build
+from scantling.runs import load_model, save_model
+from scantling.training.play import Play
+from scantling.training.train import Options, readers_of, train
+
+CPU = torch.device("cpu")
+EACH = [(card, dimensions) for card in CARDS.values() for dimensions in card.dimensions]
+
+
+@pytest.fixture(scope="module", params=EACH, ids=lambda each: f"{each[0].name}-{each[1]}d")
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Card, int, Path]:
+    card, dimensions = request.param
+    return card, dimensions, images_for(card, tmp_path_factory.mktemp(card.name), dimensions=dimensions)
+
+
+def built(card: Card, folder: Path, **settings: Any) -> Method:
+    dataset = divide(open_dataset(folder), validation=0.0)
+    traits = measure_traits(dataset)
+    kind = implementation_of(card)
+    return build(kind, kind.Settings.preset("tiny", settings).resolve(traits), traits, seed=1)
+
+
+def quiet() -> Console:
+    return Console(quiet=True)
+
+
+def answers(method: Method, folder: Path, seed: int = 0) -> list[np.ndarray]:
+    traits = method.traits
+    return [
+        segment(method, load(case, channels=traits.channels, reads=("image", "region")), device=CPU, tiler=Tiler(), seed=seed)
+        for case in open_dataset(folder).split("test")
+    ]
+
+
+def flat(method: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([tensor.double().flatten() for tensor in method.state_dict().values()])
+
+
+def test_it_fits_one_batch(prepared: tuple[Card, int, Path]) -> None:
+    card, _, folder = prepared
+    method = built(card, folder, steps=60)
+    stage = method.stages()[-1]
+    reader = readers_of(stage, method, divide(open_dataset(folder), validation=0.0), seed=0)
+    play = Play(method, stage, seed=0, device=CPU)
+    batch: dict[str, Batch] = {name: each.batch(0) for name, each in reader.items()}
+    values = []
+    for step in range(60):
+        told = play.step(step, [batch])
+        values.append(next(float(terms[card.fits]) for terms in told.values() if card.fits in terms))
+    assert np.mean(values[-5:]) < 0.7 * np.mean(values[:5]), f"{card.fits}: {values[0]:.3f} to {values[-1]:.3f}"
+
+
+def test_odd_sizes_give_answers_of_the_right_shape_and_range(prepared: tuple[Card, int, Path]) -> None:
+    card, _, folder = prepared
+    if "segment" not in card.gives:
+        pytest.skip(f"{card.name} does not segment")
+    method = built(card, folder).eval()
+    for case, answer in zip(open_dataset(folder).split("test"), answers(method, folder), strict=True):
+        assert answer.shape == (len(method.traits.classes), *load(case, reads=("image",)).geometry.shape)
+        assert answer.dtype == np.float32
+        assert 0 <= answer.min() <= answer.max() <= 1
+
+
+def test_the_same_seed_gives_the_same_answer(prepared: tuple[Card, int, Path]) -> None:
+    card, _, folder = prepared
+    method = built(card, folder).eval()
+    for one, other in zip(answers(method, folder, seed=4), answers(method, folder, seed=4), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_saved_and_loaded_model_gives_the_same_answer(prepared: tuple[Card, int, Path], tmp_path: Path) -> None:
+    card, _, folder = prepared
+    method = built(card, folder).eval()
+    save_model(method, tmp_path)
+    for one, other in zip(answers(method, folder), answers(load_model(tmp_path), folder), strict=True):
+        assert np.array_equal(one, other)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert kind_of(card).Settings.model_validate(settings["settings"]) == method.settings
+
+
+def kind_of(card: Card) -> type[Method]:
+    return implementation_of(card)
+
+
+def test_what_a_stage_names_is_trained_and_the_rest_is_not(prepared: tuple[Card, int, Path]) -> None:
+    card, _, folder = prepared
+    method = built(card, folder)
+    data = divide(open_dataset(folder), validation=0.0)
+    for stage in method.stages():
+        reader = readers_of(stage, method, data, seed=0)
+        play = Play(method, stage, seed=0, device=CPU)
+        before = {name: parameter.clone() for name, parameter in method.named_parameters()}
+        owned = {id(parameter) for parameters in play.owned.values() for parameter in parameters}
+        for step in range(2):
+            play.step(step, [{name: each.batch(step) for name, each in reader.items()}])
+        for name, parameter in method.named_parameters():
+            changed = not torch.equal(parameter, before[name])
+            assert changed == (id(parameter) in owned), f"stage {stage.name}: {name}"
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(
+    prepared: tuple[Card, int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card, _, folder = prepared
+    options = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0)
+    train(card.name, [folder], tmp_path / "whole", options, console=quiet())
+    original, played = Play.step, 0
+    monkeypatch.setattr("scantling.training.course.REHEARSED", 1)
+
+    def step(self: Play, *args: Any) -> Any:
+        nonlocal played
+        played += 1
+        if played == 4:  # a rehearsal, two steps, and this one
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    monkeypatch.setattr(Play, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        train(card.name, [folder], tmp_path / "broken", options, console=quiet())
+    train(card.name, [folder], tmp_path / "broken", options, console=quiet())
+    assert torch.equal(flat(load_model(tmp_path / "whole")), flat(load_model(tmp_path / "broken")))
+
+
+def test_data_that_lack_what_it_needs_are_refused_in_a_sentence(
+    prepared: tuple[Card, int, Path], tmp_path: Path
+) -> None:
+    card, dimensions, _ = prepared
+    if card.needs == (("image",),):
+        pytest.skip(f"{card.name} needs images alone")
+    bare = images_for(card.model_copy(update={"needs": (("image",),)}), tmp_path / "bare", dimensions=dimensions)
+    with pytest.raises(DataError, match=rf"{card.name} cannot learn from .*no training case has"):
+        train(card.name, [bare], tmp_path / "run", Options(preset="tiny"), console=quiet())
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_two_processes_equal_one_with_the_same_whole_batch(prepared: tuple[Card, int, Path], tmp_path: Path) -> None:
+    card, _, folder = prepared
+    code = (
+        "import sys\n"
+        "from rich.console import Console\n"
+        "from scantling.training.train import Options, train\n"
+        "options = Options(preset='tiny', precision='float64', validation=0.25, threads=1)\n"
+        f"train({card.name!r}, [{str(folder)!r}], __import__('pathlib').Path(sys.argv[1]), options, console=Console(quiet=True))\n"
+    )
+
+    def start(run: str, **environment: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", code, str(tmp_path / run)], env={**os.environ, **environment})
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = [start("two", RANK=str(rank), **group) for rank in range(2)] + [start("one")]
+    assert [process.wait(timeout=300) for process in started] == [0, 0, 0]
+    one, two = (load_file(tmp_path / run / "model" / "weights.safetensors") for run in ("one", "two"))
+    for name, tensor in one.items():
+        assert tensor.dtype == torch.float64 or not tensor.is_floating_point()
+        assert torch.allclose(tensor, two[name], rtol=0, atol=1e-12), name

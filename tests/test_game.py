@@ -1,0 +1,374 @@
+"""The rules of the game between players, on toys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from toys import Featured, Pair, Toy, course, fresh, readers
+
+from scantling.data.types import Batch
+from scantling.errors import RunError
+from scantling.methods.contract import Game, Now, Player, Stage, frozen
+from scantling.training.course import Course, Stopped
+from scantling.training.play import GameError, Play, rate_at
+from scantling.training.state import capture, load_state
+
+
+class Two(Toy):
+    """Two linear players with whatever objectives a test wants."""
+
+    def __init__(self, objectives: Any = None) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
+        self.objectives = objectives
+
+    def stages(self) -> list[Stage]:
+        players = tuple(Player(name=n, modules=(getattr(self, n),), rate=0.1, optimiser="sgd") for n in ("first", "second"))
+        return [
+            Stage(name="two", players=players, streams=(self.stream("images"),), steps=3, objectives=self.objectives)
+        ]
+
+
+def played(method: Toy, *, accumulation: int = 1, steps: int = 1) -> Play:
+    (stage,) = method.stages()
+    play = Play(method, stage, seed=3, device=torch.device("cpu"), accumulation=accumulation)
+    reader = readers(stage, seed=3)
+    for step in range(steps):
+        batches = [
+            {name: r.batch(step, slot=slot, slots=play.slots) for name, r in reader.items()} for slot in play.own_slots
+        ]
+        play.step(step, batches)
+    return play
+
+
+def mean(network: nn.Module, batch: Mapping[str, Batch]) -> Tensor:
+    return network(batch["images"].image).square().mean()
+
+
+def test_a_player_is_updated_before_the_next_one_moves() -> None:
+    seen: list[float] = []
+
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        seen.append(method.first.weight.item())
+        yield "first", {"a": mean(method.first, batch)}
+        seen.append(method.first.weight.item())
+        yield "second", {"b": mean(method.second, batch)}
+
+    method = Two(objectives)
+    played(method)
+    assert seen[0] != seen[1]
+
+
+def test_micro_batches_advance_in_step() -> None:
+    trace: list[str] = []
+
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        trace.append(f"first {now.slot} {method.first.weight.item():+.6f}")
+        yield "first", {"a": mean(method.first, batch)}
+        trace.append(f"second {now.slot} {method.first.weight.item():+.6f}")
+        yield "second", {"b": mean(method.second, batch)}
+
+    method = Two(objectives)
+    played(method, accumulation=2)
+    assert [line[:-10] for line in trace] == ["first 0", "first 1", "second 0", "second 1"]
+    assert trace[0][-9:] == trace[1][-9:] != trace[2][-9:] == trace[3][-9:]
+
+
+@pytest.mark.parametrize("kind", [Pair, Featured])
+def test_accumulation_equals_the_whole_batch_in_float64(kind: type[Toy]) -> None:
+    number = 1 if kind is Featured else 0  # batch norm sees the batch, so its stage is left out
+    weights = []
+    for accumulation in (1, 2, 4):
+        method = fresh(kind).double()
+        stage = method.stages()[number]
+        if number:
+            method.head[0].p = 0.0  # dropout is a function of the step and the process, not of the sample
+        reader = readers(stage)
+        prepared: dict[str, Tensor] = {}
+        if number:
+            prepared = {"features": torch.linspace(-1, 1, 5 * 5 * 144, dtype=torch.float64).view(5, 5, 12, 12)}
+        play = Play(
+            method, stage, seed=1, device=torch.device("cpu"), accumulation=accumulation, prepared=prepared
+        )
+        for step in range(5):
+            play.step(
+                step,
+                [{name: r.batch(step, slot=s, slots=accumulation) for name, r in reader.items()} for s in play.own_slots],
+            )
+        weights.append(torch.cat([p.flatten() for p in method.parameters()]))
+    assert torch.allclose(weights[0], weights[1], rtol=0, atol=1e-12)
+    assert torch.allclose(weights[0], weights[2], rtol=0, atol=1e-12)
+
+
+def test_one_loss_may_move_several_players() -> None:
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        yield ("first", "second"), {"both": mean(nn.Sequential(method.first, method.second), batch)}
+
+    method = Two(objectives)
+    before = [p.clone() for p in method.parameters()]
+    played(method)
+    assert all(not torch.equal(a, b) for a, b in zip(before, method.parameters(), strict=True))
+
+
+def test_the_order_of_players_may_not_depend_on_the_batch() -> None:
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        name = "first" if now.slot == 0 else "second"
+        yield name, {"a": mean(getattr(method, name), batch)}
+
+    method = Two(objectives)
+    with pytest.raises(GameError, match="may depend on the step but not on the batch"):
+        played(method, accumulation=2)
+
+
+def test_the_order_of_players_may_depend_on_the_step() -> None:
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        name = "first" if now.step % 2 else "second"
+        yield name, {"a": mean(getattr(method, name), batch)}
+
+    method = Two(objectives)
+    assert played(method, steps=3).updates == {"first": 1, "second": 2}
+
+
+@pytest.mark.parametrize(
+    "context", [torch.no_grad, lambda: frozen(nn.Conv2d(1, 1, 1)), lambda: torch.autocast("cpu", torch.bfloat16)]
+)
+def test_nothing_is_yielded_inside_a_context_manager(context: Any) -> None:
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        loss = mean(method.first, batch)
+        with context():
+            yield "first", {"a": loss}
+
+    method = Two(objectives)
+    with pytest.raises(GameError, match="inside a context manager"):
+        played(method)
+    torch.set_grad_enabled(True)
+
+
+def test_a_second_loss_for_an_updated_player_needs_a_new_forward_pass() -> None:
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        inner = method.first(batch["images"].image)
+        out = method.first(inner)
+        yield "first", {"a": out.square().mean()}
+        yield "first", {"b": (out - 1).square().mean()}
+
+    method = Two(objectives)
+    with pytest.raises(GameError, match="needs a new forward pass"):
+        played(method)
+
+
+def test_players_share_no_parameter() -> None:
+    method = Two()
+    (stage,) = method.stages()
+    shared = Stage(
+        name="shared",
+        players=(*stage.players, Player(name="third", modules=(method.first,), rate=1.0)),
+        streams=stage.streams,
+        steps=1,
+        objectives=stage.objectives,
+    )
+    with pytest.raises(GameError, match="share a parameter"):
+        Play(method, shared, seed=0, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("move", "complaint"),
+    [
+        (lambda m, b: ("third", {"a": mean(m.first, b)}), "no player of this stage"),
+        (lambda m, b: ("first", {}), "without a loss"),
+        (lambda m, b: ("first", {"a": m.first(b["images"].image)}), "expected a number"),
+        (lambda m, b: ("first", {"a": b["images"].image.mean()}), "does not depend on any player"),
+    ],
+)
+def test_a_move_that_makes_no_sense_is_refused(move: Any, complaint: str) -> None:
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Iterator[Any]:
+        yield move(method, batch)
+
+    method = Two(objectives)
+    with pytest.raises(GameError, match=complaint):
+        played(method)
+
+
+def test_what_is_no_player_is_in_evaluation_mode_and_without_gradient() -> None:
+    method = fresh(Featured)
+    _, head = method.stages()
+    Play(method, head, seed=0, device=torch.device("cpu"))
+    assert not any(module.training for module in method.encoder.modules())
+    assert not any(p.requires_grad for p in method.encoder.parameters())
+    assert all(module.training for module in method.head.modules())
+    assert all(p.requires_grad for p in method.head.parameters())
+
+
+def test_gradients_flow_through_a_frozen_partner_but_not_into_it() -> None:
+    body, partner = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+    with frozen(partner):
+        assert not partner.training
+        out = partner(body(torch.randn(2, 1, 3, 3)))
+    out.square().sum().backward()
+    assert body.weight.grad is not None
+    assert partner.weight.grad is None
+    assert partner.training
+    assert partner.weight.requires_grad
+    assert float(partner.num_batches_tracked) == 0
+
+
+def test_averaged_weights_follow_their_formula() -> None:
+    method = fresh(Pair)
+    (stage,) = method.stages()
+    reader = readers(stage)
+    play = Play(method, stage, seed=0, device=torch.device("cpu"))
+    expected = [p.detach().clone().double() for p in method.painter.parameters()]
+    for step in range(4):
+        play.step(step, [{name: r.batch(step) for name, r in reader.items()}])
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = [decay * e + (1 - decay) * p.double() for e, p in zip(expected, method.painter.parameters(), strict=True)]
+    for average, value in zip(play.averages["painter"], expected, strict=True):
+        assert torch.allclose(average.double(), value, atol=1e-6)
+    raw = [p.detach().clone() for p in method.painter.parameters()]
+    with play.averaged():
+        pairs = zip(method.painter.parameters(), expected, strict=True)
+        assert all(torch.allclose(p.double(), e, atol=1e-6) for p, e in pairs)
+    assert all(torch.equal(p, r) for p, r in zip(method.painter.parameters(), raw, strict=True))
+
+
+def test_schedules_start_rise_and_end_where_they_should() -> None:
+    def rates(**how: Any) -> list[float]:
+        player = Player(name="p", modules=(), rate=2.0, **how)
+        return [rate_at(player, step, 100) for step in range(100)]
+
+    assert rates() == [2.0] * 100
+    assert rates(schedule="cosine")[50] == pytest.approx(1.0)
+    assert rates(schedule="polynomial")[50] == pytest.approx(2 * 0.5**0.9)
+    cycle = rates(schedule="one-cycle")
+    assert cycle[0] == pytest.approx(2 / 25)
+    assert max(cycle) == pytest.approx(2.0)
+    assert cycle.index(max(cycle)) == 30
+    assert cycle[99] == pytest.approx(1 + math.cos(math.pi * 69 / 70), rel=1e-6)
+    warm = rates(schedule="cosine", warmup=10)
+    assert warm[:10] == pytest.approx([2 * (i + 1) / 11 for i in range(10)])
+    assert warm[10] == pytest.approx(2.0)
+
+
+def test_random_rows_do_not_depend_on_how_a_batch_is_divided() -> None:
+    whole = Now(seed=5, stage="s", step=7).randn("noise", like=torch.empty(6, 2, 3))
+    parts = [Now(seed=5, stage="s", step=7, slot=slot).randn("noise", like=torch.empty(2, 2, 3)) for slot in range(3)]
+    assert torch.equal(whole, torch.cat(parts))
+    assert not torch.equal(whole, Now(seed=5, stage="s", step=8).randn("noise", like=torch.empty(6, 2, 3)))
+    assert not torch.equal(whole, Now(seed=5, stage="s", step=7).randn("other", like=torch.empty(6, 2, 3)))
+    numbers = Now(seed=5).randint("t", 3, 7, count=4000)
+    assert sorted(set(numbers.tolist())) == [3, 4, 5, 6]
+
+
+def weights(course: Course) -> Tensor:
+    return torch.cat([t.double().flatten() for t in course.method.state_dict().values()])
+
+
+@pytest.mark.parametrize("kind", [Pair, Featured])
+def test_an_interrupted_training_ends_with_the_same_weights_bit_for_bit(
+    kind: type[Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = course(fresh(kind), tmp_path / "whole")
+    whole.go()
+    total = (6 + 1) * len(whole.method.stages())  # one step of each stage is a rehearsal
+    for stop_at in range(1, total + 1):
+        run = tmp_path / f"stopped-{stop_at}"
+        played_steps = 0
+        original = Play.step
+
+        def step(self: Play, *args: Any) -> Any:
+            nonlocal played_steps
+            played_steps += 1
+            if played_steps == stop_at:
+                raise KeyboardInterrupt
+            return original(self, *args)
+
+        monkeypatch.setattr(Play, "step", step)
+        monkeypatch.setattr("scantling.training.course.REHEARSED", 1)
+        with pytest.raises(KeyboardInterrupt):
+            course(fresh(kind), run, saved_every=0.0).go()
+        monkeypatch.setattr(Play, "step", original)
+        again = course(fresh(kind), run)
+        again.go()
+        assert torch.equal(weights(whole), weights(again)), f"stopped at step {stop_at}"
+
+
+def test_a_stage_is_prepared_once_and_not_again_on_resuming(tmp_path: Path) -> None:
+    first = fresh(Featured)
+    stopper = course(first, tmp_path, saved_every=0.0)
+    stages = list(first.stages())
+    calls = 0
+
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        nonlocal calls
+        calls += 1
+        if calls > 6:  # three of them are a rehearsal
+            raise KeyboardInterrupt
+        yield from first.classify_pixels(batch, now)
+
+    interrupted = Stage(**{**vars(stages[1]), "objectives": objectives})
+    first.stages = lambda: (stages[0], interrupted)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        stopper.go()
+    assert first.prepared == 1
+    second = fresh(Featured)
+    course(second, tmp_path).go()
+    assert second.prepared == 0
+
+
+def test_a_rehearsal_leaves_no_trace(tmp_path: Path) -> None:
+    method = fresh(Pair)
+    (stage,) = method.stages()
+    play = Play(method, stage, seed=3, device=torch.device("cpu"))
+    before = {name: tensor.clone() for name, tensor in capture(play).items()}
+    from scantling.training.course import _Played
+    from scantling.training.state import Position
+
+    _Played(course(method, tmp_path), [stage], 0, None, {})._tell_time(play, Position())
+    after = capture(play)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert play.updates == {"painter": 0, "judge": 0}
+
+
+def test_the_newest_state_that_can_be_read_is_used(tmp_path: Path) -> None:
+    course(fresh(Pair), tmp_path, saved_every=0.0).go()
+    assert (tmp_path / "state-previous.safetensors").exists()
+    (tmp_path / "state.safetensors").write_bytes(b"torn")
+    found = load_state(tmp_path)
+    assert found is not None
+    assert found[0].step == 6
+    (tmp_path / "state-previous.safetensors").write_bytes(b"")
+    with pytest.raises(RunError, match="no checkpoint can be read"):
+        load_state(tmp_path)
+
+
+def test_the_log_has_no_line_twice_after_resuming(tmp_path: Path) -> None:
+    import json
+    import os
+    import signal
+
+    method = fresh(Pair, steps=20)
+    original = Play.step
+    seen = 0
+
+    def step(self: Play, *args: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Play, "step", step)
+        with pytest.raises(Stopped, match="the same command goes on"):
+            course(method, tmp_path).go()
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"stage": "duel", "step": 19, "losses": {}}\n{"torn')
+    course(fresh(Pair, steps=20), tmp_path).go()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 21))

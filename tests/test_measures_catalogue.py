@@ -1,0 +1,79 @@
+"""The catalogue of measures: what it promises of each is what the measure does."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from scantling.evaluation.scores import scores_of_arrays
+from scantling.measures.catalogue import MEASURES, chosen
+
+NAMES = [
+    *("dice", "iou", "precision", "sensitivity", "specificity", "accuracy", "auc", "average_precision"),
+    *("cldice", "vca", "log_vca", "betti0_error", "betti1_error", "hd95", "assd", "ece", "brier"),
+]
+
+
+def scores(prediction: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+    found = scores_of_arrays(
+        prediction[None], truth[None], classes=["vessel"], probability=probability[None], measures=None
+    )
+    return dict(found.mean)
+
+
+def test_the_catalogue_has_the_measures_under_their_names() -> None:
+    assert list(MEASURES) == NAMES
+    assert all(name == measure.name for name, measure in MEASURES.items())
+
+
+def test_every_value_lies_in_the_range_that_the_catalogue_states() -> None:
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        prediction, truth = (draw.random((2, 12, 13)) < draw.random((2, 1, 1)) ** 2).astype(np.uint8)
+        for name, value in scores(prediction, truth, draw.random((12, 13))).items():
+            low, high = MEASURES[name].range
+            assert math.isnan(value) or low <= value <= high, name
+
+
+def test_a_perfect_prediction_has_the_best_value_and_a_poor_one_a_worse_one() -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[5, 2:18] = truth[10:14, 10:14] = 1
+    truth[11, 11] = 0
+    poor = np.roll(truth, 3, axis=0)
+    poor[5, 6:9] = poor[18, 2] = poor[19, 19] = 1
+    poor[1, 1] = 1
+    poor[13:17, 10:14] = 1
+    perfect = scores(truth, truth, truth.astype(float))
+    worse = scores(poor, truth, np.where(poor, 0.9, 0.2))
+    for name, measure in MEASURES.items():
+        best = {"higher": measure.range[1], "lower": measure.range[0], "ideal 1": 1.0}[measure.direction]
+        assert perfect[name] == best, name
+        assert measure.better(perfect[name], worse[name]), name
+        assert not measure.better(worse[name], perfect[name]), name
+
+
+def test_vca_below_one_is_as_bad_as_above() -> None:
+    assert MEASURES["vca"].better(1.1, 0.5)
+    assert MEASURES["vca"].better(0.9, 1.5)
+
+
+def test_conventions_are_sentences() -> None:
+    for measure in MEASURES.values():
+        assert measure.convention[0].isupper() or measure.convention[0] == "|" or measure.name == "cldice"
+        assert measure.convention.endswith(".")
+
+
+def test_measures_are_chosen_by_name_in_the_order_of_the_catalogue() -> None:
+    assert [measure.name for measure in chosen(["hd95", "dice"], probability=False)] == ["dice", "hd95"]
+    assert [measure.name for measure in chosen(None, probability=True)] == NAMES
+    without = {measure.name for measure in chosen(None, probability=False)}
+    assert set(NAMES) - without == {"auc", "average_precision", "ece", "brier"}
+
+
+def test_a_measure_that_is_unknown_or_cannot_be_computed_is_refused() -> None:
+    with pytest.raises(ValueError, match="no measure is called dize; expected some of dice"):
+        chosen(["dize"], probability=True)
+    with pytest.raises(ValueError, match="auc needs probability maps"):
+        chosen(["dice", "auc"], probability=False)

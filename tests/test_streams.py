@@ -1,0 +1,208 @@
+"""Streams: the batch of a step is a function of the step, and image, mask and links stay together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toys import cases, taken
+
+from scantling.data.augmentation import Placement
+from scantling.data.intake import Taken, give_back, take
+from scantling.data.streams import Feeder, Reader, Shelf
+from scantling.data.types import IGNORE, Augmentation, Case, Geometry, Intake, Intensity, Sample, Stream, Traits
+from scantling.errors import DataError, SettingsError
+from scantling.randomness import numpy_generator
+
+STRONG = Augmentation(rotation=40, zoom=0.3, warped=0.5, brightness=0.2, contrast=0.2, gamma=0.2, noise=0.1)
+
+
+def reader(stream: Stream, *, budget: int = 1 << 30, seed: int = 0) -> Reader:
+    return Reader(stream, list(cases().values()), Shelf(taken, budget=budget), seed=seed, stage="s", others=cases())
+
+
+def test_the_batch_of_a_step_is_a_function_of_the_step() -> None:
+    stream = Stream(name="a", batch=4, patch=(8, 8), augment=STRONG, foreground=0.5)
+    one, other = reader(stream), reader(stream, budget=0)
+    other.batch(0)
+    assert torch.equal(one.batch(7).image, other.batch(7).image)
+    assert torch.equal(one.batch(7).mask, other.batch(7).mask)
+    assert not torch.equal(one.batch(7).image, one.batch(8).image)
+    assert not torch.equal(one.batch(7).image, reader(stream, seed=1).batch(7).image)
+
+
+def test_parts_of_a_batch_make_the_whole_batch() -> None:
+    stream = Stream(name="a", batch=6, patch=(8, 8), augment=STRONG)
+    whole = reader(stream).batch(3)
+    parts = [reader(stream).batch(3, slot=slot, slots=3) for slot in range(3)]
+    assert torch.equal(whole.image, torch.cat([part.image for part in parts]))
+    assert torch.equal(whole.index, torch.cat([part.index for part in parts]))
+    with pytest.raises(SettingsError, match="cannot be shared by 4"):
+        reader(stream).batch(0, slots=4)
+
+
+def test_each_case_comes_once_an_epoch_in_an_order_that_changes() -> None:
+    read = reader(Stream(name="a", batch=1, patch=(8, 8)))
+    epochs = [[int(read.batch(step).case) for step in range(e * 5, e * 5 + 5)] for e in range(4)]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_feeding_ahead_changes_nothing() -> None:
+    stream = Stream(name="a", batch=4, patch=(8, 8), augment=STRONG)
+    feeder = Feeder({"a": reader(stream)}, None, [0], 1)
+    fed = [feeder.batches(step)[0]["a"].image for step in (0, 1, 2, 5)]
+    feeder.close()
+    assert all(torch.equal(image, reader(stream).batch(step).image) for image, step in zip(fed, (0, 1, 2, 5), strict=True))
+
+
+def test_a_step_reads_the_streams_that_it_draws() -> None:
+    streams = {name: reader(Stream(name=name, batch=1, patch=(8, 8))) for name in "ab"}
+    feeder = Feeder(streams, lambda step: ("a",) if step % 3 else ("b",), [0], 1)
+    assert [list(feeder.batches(step)[0]) for step in range(4)] == [["b"], ["a"], ["a"], ["b"]]
+    feeder.close()
+
+
+def test_image_and_mask_stay_together_under_every_change_of_the_grid() -> None:
+    def same(case: Case) -> Taken:
+        mask = taken(case, (24, 24)).masks[0]
+        return Taken(mask.float(), {"region": mask.bool()}, (mask,))
+
+    exact = Augmentation(rotation=0, zoom=0)
+    read = Reader(
+        Stream(name="a", batch=16, patch=(16, 16), augment=exact), list(cases().values()), Shelf(same, budget=1 << 30),
+        seed=0, stage="s",
+    )  # fmt: skip
+    batch = read.batch(0)
+    assert torch.equal(batch.image, batch.mask.float())
+    assert torch.equal(batch.region, batch.mask.bool())
+    warped = Placement.draw((24, 24), (16, 16), STRONG, numpy_generator("w", 1))
+    while warped.matrix is None:
+        warped = Placement.draw((24, 24), (16, 16), STRONG, numpy_generator("w", 2))
+    block = torch.zeros(1, 24, 24)
+    block[:, 8:16, 8:16] = 1
+    soft = warped.cut(block, linear=True)
+    hard = warped.cut(block.to(torch.uint8), linear=False)
+    assert ((soft > 0.5) == (hard == 1)).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_warp_without_rotation_and_zoom_is_the_plain_window(dimensions: int) -> None:
+    array = torch.randn(2, *(20, 18, 14)[:dimensions])
+    start, patch = (3, 4, 2)[:dimensions], (8, 8, 6)[:dimensions]
+    plain = Placement(start, patch)
+    warped = replace(plain, matrix=torch.eye(dimensions, dimensions + 1))
+    assert torch.allclose(plain.cut(array, linear=True), warped.cut(array, linear=True), atol=1e-5)
+    assert torch.equal(plain.cut(array, linear=True), array[(slice(None), *map(slice, start, map(sum, zip(start, patch))))])  # noqa: B905
+
+
+def test_a_quarter_turn_by_angle_equals_a_quarter_turn_of_the_array() -> None:
+    array = torch.randn(1, 9, 9)
+    turned = Placement((0, 0), (9, 9), matrix=torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]])).cut(array, linear=True)
+    assert any(torch.allclose(turned, torch.rot90(array, k, (1, 2)), atol=1e-5) for k in (1, 3))
+
+
+def test_beyond_the_border_the_image_goes_on_and_the_mask_does_not_count() -> None:
+    image, mask = torch.arange(16.0).view(1, 4, 4), torch.ones(1, 4, 4, dtype=torch.uint8)
+    place = Placement.draw((4, 4), (8, 4), None, numpy_generator(0))
+    cut = place.cut(mask, linear=False, outside=IGNORE)
+    assert Counter(cut.flatten().tolist()) == {1: 16, IGNORE: 16}
+    assert torch.equal(place.cut(image, linear=True)[0, 0], image[0, 0])
+
+
+def test_patches_are_centred_on_labelled_pixels_as_often_as_asked() -> None:
+    def dot(case: Case) -> Taken:
+        mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
+        mask[0, 40, 20] = 1
+        return Taken(mask.float(), {}, (mask,))
+
+    def share(foreground: float) -> float:
+        stream = Stream(name="a", batch=200, patch=(8, 8), foreground=foreground)
+        read = Reader(stream, list(cases().values()), Shelf(dot, budget=1 << 30), seed=0, stage="s")
+        return float(read.batch(0).mask.flatten(1).any(1).float().mean())
+
+    assert share(1.0) == 1.0
+    assert share(0.0) < 0.1  # 64 of 57² patches hold the dot
+    assert 0.35 < share(0.5) < 0.65
+
+
+def test_linked_images_are_cut_at_the_same_place() -> None:
+    known = cases(2)
+    known["case0"] = replace(known["case0"], links={"after": "case1"})
+
+    def twin(case: Case) -> Taken:
+        image = torch.arange(400.0).view(1, 20, 20)
+        return Taken(image + (1000 if case.id == "case1" else 0), {}, ())
+
+    augment = Augmentation(rotation=20, zoom=0.1, warped=0.5)
+    stream = Stream(name="a", reads=("image",), batch=8, patch=(8, 8), linked=("after",), augment=augment)
+    read = Reader(stream, [known["case0"]], Shelf(twin, budget=1 << 30), seed=0, stage="s", others=known)
+    batch = read.batch(0)
+    assert torch.allclose(batch.linked["after"].image - batch.image, torch.full((8, 1, 8, 8), 1000.0), atol=1e-2)
+
+
+def test_whole_images_of_several_sizes_cannot_be_stacked() -> None:
+    def uneven(case: Case) -> Taken:
+        return Taken(torch.zeros(1, 8, 8 + int(case.id[-1])), {}, ())
+
+    read = Reader(Stream(name="a", reads=("image",), batch=4), list(cases().values()), Shelf(uneven, budget=0), seed=0, stage="s")
+    with pytest.raises(DataError, match="sizes differ"):
+        read.batch(0)
+
+
+def test_an_empty_stream_says_what_no_case_has() -> None:
+    with pytest.raises(DataError, match="no training case has image and scribble"):
+        Reader(Stream(name="a", reads=("image", "scribble")), [], Shelf(taken, budget=0), seed=0, stage="s")
+
+
+def traits(**changes: object) -> Traits:
+    facts = {
+        "dimensions": 3, "channels": ("a",), "spacing": (1.0, 1.0, 3.0), "shape": (8, 10, 6), "smallest": (8, 10, 6),
+        "slice_axis": 2, "intensity": (Intensity(mean=5, std=2, low=1, high=9, minimum=0, maximum=10),),
+    }  # fmt: skip
+    return Traits.model_validate(facts | changes)
+
+
+def volume(shape: tuple[int, ...] = (8, 10, 6)) -> Sample:
+    generator = np.random.default_rng(0)
+    image = generator.normal(5, 2, (1, *shape)).astype(np.float32)
+    case = Case(id="v", subject="v")
+    return Sample(case, image, Geometry(shape, (1.0, 1.0, 3.0), container="volume", slice_axis=2), (np.ones((1, *shape), np.uint8),))
+
+
+def test_a_volume_read_as_slices_comes_back_as_it_was() -> None:
+    sample, facts = volume(), traits()
+    intake = Intake(dimensions=2, normalise="none")
+    back = take(sample, intake, facts)
+    assert back.shape == (6, 8, 10)
+    assert np.array_equal(give_back(back.image, sample, intake, facts).numpy(), sample.image)
+
+
+def test_resampling_to_a_grid_and_back_keeps_shape_and_linear_images() -> None:
+    sample, facts = volume((16, 20, 12)), traits()
+    ramp = np.broadcast_to(np.linspace(0, 1, 20, dtype=np.float32)[:, None], (1, 16, 20, 12))
+    sample = replace(sample, image=np.ascontiguousarray(ramp))
+    intake = Intake(dimensions=3, normalise="none", spacing=(2.0, 2.0, 2.0))
+    on_grid = take(sample, intake, facts)
+    assert on_grid.shape == (8, 10, 18)
+    back = give_back(on_grid.image, sample, intake, facts).numpy()
+    assert back.shape == sample.image.shape
+    assert np.abs(back - sample.image)[:, :, 2:-2].max() < 1e-5
+
+
+def test_units_are_what_their_names_say() -> None:
+    sample, facts = volume(), traits()
+    region = np.zeros((8, 10, 6), bool)
+    region[:4] = True
+    inside = take(replace(sample, region=region), Intake(dimensions=3), facts).image[0].numpy()[region]
+    assert abs(float(inside.mean())) < 1e-5
+    assert abs(float(inside.std()) - 1) < 1e-5
+    unit = take(sample, Intake(dimensions=3, normalise="unit"), facts).image
+    assert (float(unit.min()), float(unit.max())) == (-1.0, 1.0)
+    known = take(sample, Intake(dimensions=3, normalise="dataset"), facts).image.numpy()
+    assert np.allclose(known, (sample.image.clip(1, 9) - 5) / 2)
+    flat = replace(sample, image=np.full((1, 8, 10, 6), 7, np.float32))
+    assert not take(flat, Intake(dimensions=3), facts).image.any()
