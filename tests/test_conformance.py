@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import images_for
 from rich.console import Console
 from safetensors.torch import load_file
 
+from made import images_for
 from scantling.data.dataset import open_dataset
 from scantling.data.loading import load
 from scantling.data.splits import divide
@@ -29,7 +29,7 @@ from scantling.methods.catalogue import CARDS, Card, implementation_of
 from scantling.methods.contract import Method, build
 from scantling.runs import load_model, save_model
 from scantling.training.play import Play
-from scantling.training.train import Options, readers_of, train
+from scantling.training.verb import Options, readers_of, train
 
 CPU = torch.device("cpu")
 EACH = [(card, dimensions) for card in CARDS.values() for dimensions in card.dimensions]
@@ -55,7 +55,13 @@ def quiet() -> Console:
 def answers(method: Method, folder: Path, seed: int = 0) -> list[np.ndarray]:
     traits = method.traits
     return [
-        segment(method, load(case, channels=traits.channels, reads=("image", "region")), device=CPU, tiler=Tiler(), seed=seed)
+        segment(
+            method,
+            load(case, channels=traits.channels, reads=("image", "region")),
+            device=CPU,
+            tiler=Tiler(),
+            seed=seed,
+        )
         for case in open_dataset(folder).split("test")
     ]
 
@@ -164,11 +170,11 @@ def test_data_that_lack_what_it_needs_are_refused_in_a_sentence(
 def test_two_processes_equal_one_with_the_same_whole_batch(prepared: tuple[Card, int, Path], tmp_path: Path) -> None:
     card, _, folder = prepared
     code = (
-        "import sys\n"
+        "import sys\nfrom pathlib import Path\n"
         "from rich.console import Console\n"
-        "from scantling.training.train import Options, train\n"
+        "from scantling.training.verb import Options, train\n"
         "options = Options(preset='tiny', precision='float64', validation=0.25, threads=1)\n"
-        f"train({card.name!r}, [{str(folder)!r}], __import__('pathlib').Path(sys.argv[1]), options, console=Console(quiet=True))\n"
+        f"train({card.name!r}, [{str(folder)!r}], Path(sys.argv[1]), options, console=Console(quiet=True))\n"
     )
 
     def start(run: str, **environment: str) -> subprocess.Popen[bytes]:

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import Featured, Pair, Toy, course, fresh, readers
 
 from scantling.data.types import Batch
 from scantling.errors import RunError
 from scantling.methods.contract import Game, Now, Player, Stage, frozen
-from scantling.training.course import Course, Stopped
+from scantling.training.course import Course, StoppedError
 from scantling.training.play import GameError, Play, rate_at
 from scantling.training.state import capture, load_state
+from toys import Featured, Pair, Toy, course, fresh, readers
 
 
 class Two(Toy):
@@ -29,7 +29,9 @@ class Two(Toy):
         self.objectives = objectives
 
     def stages(self) -> list[Stage]:
-        players = tuple(Player(name=n, modules=(getattr(self, n),), rate=0.1, optimiser="sgd") for n in ("first", "second"))
+        players = tuple(
+            Player(name=n, modules=(getattr(self, n),), rate=0.1, optimiser="sgd") for n in ("first", "second")
+        )
         return [
             Stage(name="two", players=players, streams=(self.stream("images"),), steps=3, objectives=self.objectives)
         ]
@@ -93,13 +95,14 @@ def test_accumulation_equals_the_whole_batch_in_float64(kind: type[Toy]) -> None
         prepared: dict[str, Tensor] = {}
         if number:
             prepared = {"features": torch.linspace(-1, 1, 5 * 5 * 144, dtype=torch.float64).view(5, 5, 12, 12)}
-        play = Play(
-            method, stage, seed=1, device=torch.device("cpu"), accumulation=accumulation, prepared=prepared
-        )
+        play = Play(method, stage, seed=1, device=torch.device("cpu"), accumulation=accumulation, prepared=prepared)
         for step in range(5):
             play.step(
                 step,
-                [{name: r.batch(step, slot=s, slots=accumulation) for name, r in reader.items()} for s in play.own_slots],
+                [
+                    {name: r.batch(step, slot=s, slots=accumulation) for name, r in reader.items()}
+                    for s in play.own_slots
+                ],
             )
         weights.append(torch.cat([p.flatten() for p in method.parameters()]))
     assert torch.allclose(weights[0], weights[1], rtol=0, atol=1e-12)
@@ -226,7 +229,9 @@ def test_averaged_weights_follow_their_formula() -> None:
     for step in range(4):
         play.step(step, [{name: r.batch(step) for name, r in reader.items()}])
         decay = min(0.9, (1 + step) / (10 + step))
-        expected = [decay * e + (1 - decay) * p.double() for e, p in zip(expected, method.painter.parameters(), strict=True)]
+        expected = [
+            decay * e + (1 - decay) * p.double() for e, p in zip(expected, method.painter.parameters(), strict=True)
+        ]
     for average, value in zip(play.averages["painter"], expected, strict=True):
         assert torch.allclose(average.double(), value, atol=1e-6)
     raw = [p.detach().clone() for p in method.painter.parameters()]
@@ -275,22 +280,21 @@ def test_an_interrupted_training_ends_with_the_same_weights_bit_for_bit(
     whole = course(fresh(kind), tmp_path / "whole")
     whole.go()
     total = (6 + 1) * len(whole.method.stages())  # one step of each stage is a rehearsal
+    monkeypatch.setattr("scantling.training.course.REHEARSED", 1)
+    original = Play.step
     for stop_at in range(1, total + 1):
         run = tmp_path / f"stopped-{stop_at}"
-        played_steps = 0
-        original = Play.step
+        left = iter(range(stop_at - 1))
 
-        def step(self: Play, *args: Any) -> Any:
-            nonlocal played_steps
-            played_steps += 1
-            if played_steps == stop_at:
+        def step(self: Play, *args: Any, left: Iterator[int] = left) -> Any:
+            if next(left, None) is None:
                 raise KeyboardInterrupt
             return original(self, *args)
 
         monkeypatch.setattr(Play, "step", step)
-        monkeypatch.setattr("scantling.training.course.REHEARSED", 1)
+        stopped = course(fresh(kind), run, saved_every=0.0)
         with pytest.raises(KeyboardInterrupt):
-            course(fresh(kind), run, saved_every=0.0).go()
+            stopped.go()
         monkeypatch.setattr(Play, "step", original)
         again = course(fresh(kind), run)
         again.go()
@@ -365,7 +369,7 @@ def test_the_log_has_no_line_twice_after_resuming(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Play, "step", step)
-        with pytest.raises(Stopped, match="the same command goes on"):
+        with pytest.raises(StoppedError, match="the same command goes on"):
             course(method, tmp_path).go()
     with (tmp_path / "log.jsonl").open("a") as log:
         log.write('{"stage": "duel", "step": 19, "losses": {}}\n{"torn')

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import TRAITS, Toy
 
 from scantling.data.types import Batch, Case, Geometry, Intake, Labels, Sample
 from scantling.inference.answering import decide, segment
 from scantling.inference.tiles import STEP, Tiler, bell, peak_bytes, places, tile_shape
 from scantling.methods.contract import Answer, Now
+from toys import TRAITS, Toy
 
 
 def square(canvas: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ def test_tiles_cover_everything_and_overlap_as_asked(n: int, t: int) -> None:
     starts = [start for (start,) in places((n,), (t,), 0.5)]
     assert starts[0] == 0
     assert starts[-1] == n - t
-    assert all(b - a <= t / 2 + 1 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a <= t / 2 + 1 for a, b in pairwise(starts))
 
 
 def test_a_tile_is_as_large_as_it_may_be() -> None:

@@ -122,7 +122,7 @@ def test_cldice_is_the_harmonic_mean_of_skeletons_in_masks(shape: tuple[int, ...
         lines_p, lines_t = (skeletonize(mask, method=method) > 0 for mask in (prediction, truth))
         precision = (lines_p & truth).sum() / lines_p.sum()
         sensitivity = (lines_t & prediction).sum() / lines_t.sum()
-        expected = 2 * precision * sensitivity / (precision + sensitivity)
+        expected = 2 * precision * sensitivity / max(precision + sensitivity, 1e-9)
         assert topology(prediction, truth).cldice == pytest.approx(expected)
 
 

@@ -116,7 +116,9 @@ def test_exclusive_probabilities_and_the_background_sum_to_one() -> None:
         (Labels(names=("whole", "core"), values=((1, 2), (2,))), 2),
     ],
 )
-def test_it_has_a_background_channel_only_where_several_classes_exclude_each_other(labels: Labels, outputs: int) -> None:
+def test_it_has_a_background_channel_only_where_several_classes_exclude_each_other(
+    labels: Labels, outputs: int
+) -> None:
     facts = traits(labels=labels, shape=(40, 44))
     method = build(UNetSegmenter, UNetSettings.preset("tiny").resolve(facts), facts)
     assert method.network.head.out_channels == outputs

@@ -168,7 +168,8 @@ class Featured(Toy):
     def classify_pixels(self, batch: Mapping[str, Batch], now: Now) -> Game:
         whole = batch["whole"]
         features = now.prepared["features"][whole.case].to(whole.image.dtype)
-        yield "head", {"bce": F.binary_cross_entropy_with_logits(self.head(features), (whole.mask == 1).to(features.dtype))}
+        wanted = (whole.mask == 1).to(features.dtype)
+        yield "head", {"bce": F.binary_cross_entropy_with_logits(self.head(features), wanted)}
 
     def segment(self, batch: Batch, now: Now) -> Answer:
         return Answer(probabilities=self.head(self.encoder(batch.image)).sigmoid())
@@ -208,7 +209,7 @@ def readers(stage: Stage, *, seed: int = 0, make: Callable[[Case], Taken] = take
 
     return {
         stream.name: Reader(
-            stream, list(known.values()), Shelf(prepare(stream), budget=1 << 30), seed=seed, stage=stage.name, others=known
+            stream, [*known.values()], Shelf(prepare(stream), budget=1 << 30), seed=seed, stage=stage.name, others=known
         )
         for stream in stage.streams
     }

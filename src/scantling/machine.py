@@ -45,7 +45,7 @@ def steady(*, threads: int | None = None) -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if threads is not None:
         torch.set_num_threads(threads)
@@ -56,12 +56,21 @@ def steady(*, threads: int | None = None) -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def autocast_type(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The type of autocast, or None for none: "auto" is bf16 on a GPU that has it and float32 elsewhere."""
+def autocast_type(precision: Precision, device: torch.device, *, training: bool) -> torch.dtype | None:
+    """The type of autocast, or None for none.
+
+    "auto" is bf16 on a GPU that has it, and for training also on a processor that computes in it, where it takes
+    about half the time; answers on a processor are computed in float32.
+    """
     if precision == "auto":
         on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if on_gpu else None
+        return torch.bfloat16 if on_gpu or (training and device.type == "cpu" and _computes_bf16()) else None
     return torch.bfloat16 if precision == "bf16" else None
+
+
+def _computes_bf16() -> bool:
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # absent in older torch
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def record(device: torch.device) -> dict[str, object]:
@@ -74,9 +83,7 @@ def record(device: torch.device) -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {
             "python": platform.python_version(),
-            **{
-                package: importlib.metadata.version(package) for package in ("scantling", "torch", "numpy", "monai")
-            },
+            **{package: importlib.metadata.version(package) for package in ("scantling", "torch", "numpy", "monai")},
         },
     }
 

@@ -1,9 +1,9 @@
 """The run folder: what is written into it and what is read back, safely.
 
-    run.json            command, settings, traits, data, split, versions, device, seed, times
-    log.jsonl           one line a logged step
-    model/              weights.safetensors, settings.json, card.json: all that inference needs, safe to share
-    state.safetensors   what resuming needs
+run.json            command, settings, traits, data, split, versions, device, seed, times
+log.jsonl           one line a logged step
+model/              weights.safetensors, settings.json, card.json: all that inference needs, safe to share
+state.safetensors   what resuming needs
 """
 
 from __future__ import annotations
@@ -131,17 +131,17 @@ def load_model(run: Path) -> Method:
 
     folder = run / MODEL if (run / MODEL).is_dir() else run
     if not (folder / "weights.safetensors").is_file():
-        state = "its training is not finished (the same train command resumes it)" if (run / "run.json").is_file() else (
-            "expected a folder that `scantling train` has written"
-        )
-        raise RunError(f"{run}: found no model: {state}")
+        if (run / "run.json").is_file():
+            raise RunError(f"{run}: found no model: its training is not finished; the same train command resumes it")
+        raise RunError(f"{run}: found no model; expected a folder that `scantling train` has written")
     try:
         method = _built(read_json(folder / "settings.json"))
         method.load_state_dict(load_file(folder / "weights.safetensors"))
     except ScantlingError:
         raise
     except (SafetensorError, OSError) as error:
-        raise FileError(folder / "weights.safetensors", f"cannot be read ({error})", remedy="copy the model again") from None
+        path = folder / "weights.safetensors"
+        raise FileError(path, f"cannot be read ({error})", remedy="copy the model again") from None
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}: the weights and the settings do not belong together ({reason})") from None

@@ -15,7 +15,7 @@ STEPS = 400
 
 
 def demo(out: Path, *, steps: int | None, seed: int) -> Outcome:
-    """Draw vessels, check them, train `unet --preset quick`, predict, evaluate and report; the last line is the page."""
+    """Draw vessels, check them, train a U-Net on them, predict, evaluate and report."""
     from scantling.cli.verbs import Check, Evaluate, Predict, Report, Train
 
     data, run, masks = out / "data", out / "run", out / "masks"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def parse(argv: Sequence[str]) -> Any:
     from scantling.cli import verbs
 
     words, settings = _settings(argv)
-    kinds = {kind.__name__.lower(): kind for kind in verbs.ALL}
+    kinds: dict[str, Callable[..., Any]] = {kind.__name__.lower(): kind for kind in verbs.ALL}
     try:
         verb = tyro.extras.subcommand_cli_from_dict(
             kinds,
@@ -40,7 +40,9 @@ def parse(argv: Sequence[str]) -> Any:
         )
     except SystemExit as stop:
         if not stop.code and words and words[0] in kinds:
-            sys.stdout.write("\n".join(["examples:", *(f"  {line}" for line in kinds[words[0]].examples)]) + "\n")
+            sys.stdout.write(
+                "\n".join(["examples:", *(f"  {line}" for line in getattr(kinds[words[0]], "examples", ()))]) + "\n"
+            )
         raise
     if settings:
         if not isinstance(verb, verbs.Train):

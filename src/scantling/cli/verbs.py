@@ -12,8 +12,6 @@ import tyro
 from scantling.cli.verb import Outcome, counting, talk, tell
 from scantling.errors import SettingsError
 
-Positional = tyro.conf.Positional
-
 
 @dataclass(kw_only=True)
 class Verb:
@@ -50,7 +48,7 @@ class Check(Opened):
         "scantling check scans --contact-sheet sheet.png --json check.json",
     )
 
-    data: Annotated[Positional[Path], tyro.conf.arg(metavar="DATA")]
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """A folder, a file or a manifest."""
     contact_sheet: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Draw all cases with their masks into this PNG."""
@@ -93,7 +91,7 @@ class Methods(Verb):
         "scantling methods unet",
     )
 
-    name: Annotated[Positional[str | None], tyro.conf.arg(metavar="METHOD")] = None
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="METHOD")] = None
     """A method, to see its settings and presets."""
 
     def run(self) -> Outcome:
@@ -131,7 +129,7 @@ class Train(Opened, Computed):
         "torchrun --nproc-per-node 4 -m scantling train unet --data scans --out runs/unet",
     )
 
-    method: Annotated[Positional[str], tyro.conf.arg(metavar="METHOD")]
+    method: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="METHOD")]
     """One of `scantling methods`."""
     data: Annotated[list[Path], tyro.conf.UseAppendAction]
     """A data set; may be given several times."""
@@ -177,9 +175,9 @@ class Predict(Opened, Computed):
         'scantling predict runs/unet "new/*.png" --out masks --views --shard 1/4',
     )
 
-    run_folder: Annotated[Positional[Path], tyro.conf.arg(name="run", metavar="RUN")]
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
     """A run folder, or its model folder."""
-    input: Annotated[Positional[Path], tyro.conf.arg(metavar="INPUT")]
+    input: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="INPUT")]
     """A file, a folder, a quoted glob or a data set."""
     out: Path
     """Masks go here, as PNG for raster images and NIfTI for volumes."""
@@ -225,9 +223,9 @@ class Evaluate(Opened):
         "scantling evaluate nnunet-output scans/test/masks",
     )
 
-    prediction: Annotated[Positional[Path], tyro.conf.arg(metavar="PREDICTION")]
+    prediction: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTION")]
     """A folder of masks."""
-    truth: Annotated[Positional[Path], tyro.conf.arg(metavar="TRUTH")]
+    truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
     """A folder of masks, or a data set."""
     split: Literal["train", "validation", "test", "all"] | None = None
     """The cases that must be there; by default those that were predicted."""
@@ -265,7 +263,7 @@ class Report(Verb):
         "scantling report runs/unet runs/other --out both.html",
     )
 
-    targets: Annotated[Positional[list[Path]], tyro.conf.arg(metavar="RUN|EVALUATION")]
+    targets: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|EVALUATION")]
     """Run folders or evaluation files (JSON)."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The page; by default report.html in the run folder."""
@@ -285,9 +283,7 @@ class Report(Verb):
 class Demo(Verb):
     """The whole way on images that it makes: draw, check, train, predict, evaluate, report."""
 
-    examples: ClassVar[tuple[str, ...]] = (
-        "scantling demo --out demo",
-    )
+    examples: ClassVar[tuple[str, ...]] = ("scantling demo --out demo",)
 
     out: Path = Path("demo")
     """A folder for everything."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from scantling.data import files
+from scantling.data.files import stem_of
 from scantling.data.types import Case, Frozen, Labels
-from scantling.errors import DataError
+from scantling.errors import DataError, FileError
 
 MANIFESTS = ("scantling.toml", "scantling.json")
 STORED_SPLIT = "scantling-split.json"
@@ -65,15 +67,24 @@ def entries(folder: Path) -> Iterator[Path]:
     yield from (path for path in sorted(folder.iterdir(), key=lambda path: path.name) if not is_silent(path))
 
 
+def name_of(path: Path) -> str:
+    """What a case is called after: the stem of a file, the whole name of a folder with a DICOM series."""
+    return path.name if path.is_dir() else stem_of(path)
+
+
 def safe_id(name: str, where: Path | str) -> str:
     """`name` if files can be named after it.
 
     Raises:
-        DataError: it is empty, starts with a dot or holds a separator of paths.
+        DataError: it is empty, starts with a dot, or no file can have this name on some system.
     """
-    if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
-        raise DataError(f"{where}: the id {name!r} cannot name a file; use letters, digits, '-', '_' and '.'")
-    return name
+    try:
+        checked = files.safe_id(name)
+    except FileError as error:
+        raise DataError(f"{where}: the id {name!r} {error.found}; use letters, digits, '-', '_' and '.'") from None
+    if checked.startswith("."):
+        raise DataError(f"{where}: the id {name!r} starts with a dot, which hides files; rename the case")
+    return checked
 
 
 def unique(cases: Iterable[Case], where: Path | str) -> tuple[Case, ...]:

@@ -82,7 +82,7 @@ def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: Stored
     """What to know of how the cases came by their splits."""
     if stored is None and len(before) > 1 and all(case.split is None for case in before):
         held = {case.subject for case in after if case.split == "test"}
-        sentence = f"the dataset has no split; {count(len(held), 'subject')} were taken for testing by a hash"
+        sentence = f"the dataset has no split; a hash took {count(len(held), 'subject')} for testing"
         yield Finding(level="note", kind="split", sentence=sentence)
     if stored is not None:
         named = {*stored.train, *stored.validation, *stored.test}

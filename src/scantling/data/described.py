@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from scantling.data.contents import Contents, Finding, count, is_silent, safe_id, some, unique
-from scantling.data.files import is_image_name, stem_of
+from scantling.data.contents import Contents, Finding, count, is_silent, name_of, safe_id, some, unique
+from scantling.data.files import is_image_name
 from scantling.data.labels import valid_labels
 from scantling.data.manifest import Block, CaseTable, Group, Manifest, Mask, read_manifest
 from scantling.data.types import Address, Case, Labels, Split
@@ -82,10 +82,7 @@ class _Builder:
             if (match := pattern.fullmatch(file)) is None:
                 continue
             fields = {name: text for name, text in match.groupdict().items() if text is not None}
-            folder, _, name = file.rpartition("/")
-            fields.setdefault(
-                "id", "_".join([*folder.split("/"), stem_of(Path(name))]) if folder else stem_of(Path(name))
-            )
+            fields.setdefault("id", "_".join([*Path(file).parent.parts, name_of(self.root / file)]))
             fields["path"] = file
             if group.id:
                 fields["id"] = filled(group.id, fields, f"{where}, key 'id'")

@@ -23,10 +23,10 @@ NEAR = 48
 ALIKE = 0.9
 """... and are, if the detail of their thumbnails correlates at least so much.
 
-Two eyes have almost the same hash, but not the same vessels: among the different images of DRIVE and STARE 18 bits
-differ at least and the detail correlates by 0.84 at most, while copies that were saved again as JPEG, brightened or
-reduced differ in 34 bits at most and correlate by 0.94 and more (dark microscopy with noise aside). Copies that were
-cropped, turned or mirrored are not found.
+Two eyes have almost the same hash, but not the same vessels. Among the different images of ten public sets (DRIVE,
+STARE, ARCADE, ISIC, Kvasir, two of breast ultrasound, chest X-ray, GlaS, DSB 2018) no pair within `NEAR` bits
+correlates by more than 0.86; of 3,444 copies (saved as JPEG of quality 60, brightened, gamma 0.8, halved, enlarged) all
+but 15 are found, 11 of those dark microscopy. Copies that were cropped, turned or mirrored are not found.
 """
 _FINE = 2.0
 _BLOCK = 1024

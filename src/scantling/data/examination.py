@@ -11,8 +11,8 @@ import numpy as np
 
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Picture, read, read_labels
-from scantling.data.labels import encode, encode_one
-from scantling.data.loading import disagreement, is_grey, overlaps, with_spacing
+from scantling.data.labels import encode
+from scantling.data.loading import class_numbers, disagreement, is_grey, with_spacing
 from scantling.data.traits import COLOUR, Moments, class_pixels
 from scantling.data.types import IGNORE, Address, Case, Geometry, Labels
 from scantling.errors import DataError, FileError
@@ -35,6 +35,7 @@ class Seen:
 
     Attributes:
         stored: how each image is stored, for people ("grey", "colour", "grey in three channels").
+        channels: the names of those that `moments` are of, training cases only.
         pixels: of the first mask, as `class_pixels` counts them.
         scribbled: whether scribbles were read.
     """
@@ -43,6 +44,7 @@ class Seen:
     problems: list[Problem] = field(default_factory=list)
     geometry: Geometry | None = None
     stored: dict[str, str] = field(default_factory=dict)
+    channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     moments: dict[str, tuple[Moments, ...]] = field(default_factory=dict)
     pixels: np.ndarray | None = None
     looks: dict[str, Looks] = field(default_factory=dict)
@@ -96,7 +98,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
             _look_at(seen, name, picture, None if region is None else region != 0, stride)
     masks = [_mask(seen, mask, labels, label_map) for mask in case.masks]
     instances = label_map(case.instances)
-    if instances is not None and masks and masks[0] is not None and (apart := overlaps(instances, masks[0])):
+    if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
         note(
             "warning",
             "instances",
@@ -148,6 +150,7 @@ def _look_at(seen: Seen, name: str, picture: Picture, region: np.ndarray | None,
         seen.looks[name] = image
     if seen.case.split in ("train", None):
         inside = [layer.ravel() if region is None else layer[region] for layer in array]
+        seen.channels[name] = picture.channels if len(array) > 1 else ("grey",)
         seen.moments[name] = tuple(Moments.of(values, stride) for values in inside)
 
 
@@ -159,27 +162,12 @@ def _mask(
 ) -> np.ndarray | None:
     """The mask as class numbers, if it is in order."""
     case = seen.case
-    layers = (
-        {name: label_map(address) for name, address in mask.items()}
-        if isinstance(mask, Mapping)
-        else {"": label_map(mask)}
-    )
-    if labels is None or any(layer is None for layer in layers.values()):
+    parts = {"": mask} if isinstance(mask, Address) else mask
+    layers = {name: layer for name, address in parts.items() if (layer := label_map(address)) is not None}
+    if labels is None or len(layers) < len(parts):
         return None
     try:
-        if isinstance(mask, Mapping):
-            shape = next(layer.shape for layer in layers.values() if layer is not None)
-            found = np.zeros((len(labels.names), *shape), np.uint8)
-            for name, layer in layers.items():
-                if layer is not None:
-                    found[labels.names.index(name)] = _single(layer, case, labels, mask[name])
-        else:
-            layer = layers[""]
-            if layer is None:
-                return None
-            found = (
-                _single(layer, case, labels, mask)[None] if case.threshold is not None else encode(layer, labels, mask)
-            )
+        found = class_numbers(case, layers[""] if isinstance(mask, Address) else layers, mask, labels)
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))
         return None
@@ -188,10 +176,10 @@ def _mask(
     return found
 
 
-def _single(array: np.ndarray, case: Case, labels: Labels, where: Address) -> np.ndarray:
-    return (
-        (array >= case.threshold).astype(np.uint8) if case.threshold is not None else encode_one(array, labels, where)
-    )
+def mismatched(instances: np.ndarray, mask: np.ndarray) -> int:
+    """How many pixels are an instance outside the mask or mask without an instance; `IGNORE` aside."""
+    covered = ((mask != 0) & (mask != IGNORE)).any(axis=0)
+    return int(((instances != 0) != covered)[(mask != IGNORE).all(axis=0)].sum())
 
 
 def _measure(seen: Seen, note: Callable[[Literal["error", "warning", "note"], str, str], None]) -> None:

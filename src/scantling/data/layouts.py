@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scantling.data.contents import Contents, Finding, count, entries, safe_id, some, unique
+from scantling.data.contents import Contents, Finding, count, entries, name_of, safe_id, some, unique
 from scantling.data.files import is_image_name, stem_of
 from scantling.data.types import Address, Case, Split
 from scantling.errors import DataError, FileError
@@ -35,7 +35,7 @@ _ANNOTATOR = re.compile(r"masks-(\d+)(?:st|nd|rd|th)?")
 def loose_files(paths: Sequence[Path], *, root: Path) -> Contents:
     """Each file (or folder with a DICOM series) is a case without labels."""
     cases = [_plain(path, None) for path in paths]
-    name = stem_of(paths[0]) if len(paths) == 1 else root.resolve().name
+    name = name_of(paths[0]) if len(paths) == 1 else root.resolve().name
     return Contents(name=name, root=root, cases=unique(cases, root))
 
 
@@ -131,7 +131,7 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
 
 
 def _plain(path: Path, split: Split | None) -> Case:
-    stem = safe_id(stem_of(path), path)
+    stem = safe_id(name_of(path), path)
     return Case(id=stem, subject=stem, images={"image": Address(path)}, split=split)
 
 
@@ -149,7 +149,7 @@ def _by_stem(folder: Path | None, remarks: list[Finding], root: Path) -> dict[st
         if not is_image_name(path):
             strange.append(path)
             continue
-        stem = stem_of(path)
+        stem = name_of(path)
         if stem in found:
             raise DataError(f"{folder}: {found[stem].name} and {path.name} have the same stem; keep one, or rename one")
         found[stem] = path
@@ -270,4 +270,4 @@ def _with_classes(cases: list[Case], classes: Mapping[str, str], path: Path, rem
 
 
 def _stem(case: Case) -> str:
-    return next((stem_of(address.path) for address in case.images.values()), case.id)
+    return next((name_of(address.path) for address in case.images.values()), case.id)

@@ -9,8 +9,8 @@ import numpy as np
 
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, read, read_labels
-from scantling.data.labels import distinct, encode, encode_one
-from scantling.data.types import IGNORE, Address, Case, Geometry, Labels, Sample
+from scantling.data.labels import encode, encode_one
+from scantling.data.types import Address, Case, Geometry, Labels, Sample
 from scantling.errors import DataError, FileError
 
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
@@ -94,7 +94,7 @@ def load_apart(
         case=case,
         image=np.zeros((0, *geometry.shape), np.float32),
         geometry=geometry,
-        masks=tuple(_mask(case, array, mask, labels) for array, mask in zip(masks, annotators, strict=True)),
+        masks=tuple(class_numbers(case, array, mask, labels) for array, mask in zip(masks, annotators, strict=True)),
         region=region,
         scribbles=None
         if scribbles is None or case.scribbles is None
@@ -103,38 +103,43 @@ def load_apart(
     )
 
 
-def _mask(
+def class_numbers(
     case: Case,
-    array: np.ndarray | dict[str, np.ndarray],
+    found: np.ndarray | Mapping[str, np.ndarray],
     address: Address | Mapping[str, Address],
     labels: Labels | None,
 ) -> np.ndarray:
+    """One annotator's mask as `Sample` holds it, from the label map that was read, or from that of each class.
+
+    Raises:
+        DataError: it holds values or classes that the labels do not know.
+    """
     if labels is None:
         raise DataError(
             f"case {case.id}: it has a mask, but the dataset has no labels; declare the classes in a manifest"
         )
-    if isinstance(array, dict) and isinstance(address, Mapping):
-        shape = next(iter(array.values())).shape
-        mask = np.zeros((len(labels.names), *shape), np.uint8)
-        for name, layer in array.items():
-            if name not in labels.names:
-                raise DataError(f"case {case.id}: it has a mask of {name!r}; expected one of {', '.join(labels.names)}")
-            mask[labels.names.index(name)] = binary(layer, case, labels, address[name])
-        return mask
-    if isinstance(array, dict) or isinstance(address, Mapping):
-        raise TypeError("a mask is one label map or one for each class")
-    return binary(array, case, labels, address)[None] if case.threshold is not None else encode(array, labels, address)
-
-
-def binary(array: np.ndarray, case: Case, labels: Labels | None, where: Address) -> np.ndarray:
-    """(*S) uint8 of 0, 1 and `IGNORE` from a mask of one class, by the threshold of the case where it has one."""
-    if case.threshold is None:
-        return encode_one(array, labels, where)
-    if labels is not None and len(labels.names) > 1 and isinstance(case.masks[0], Address):
-        raise DataError(
-            f"{where}: a threshold makes one class; expected {len(labels.names)} ({', '.join(labels.names)})"
+    layers = found if isinstance(found, Mapping) else {"": found}
+    places = address if isinstance(address, Mapping) else {"": address}
+    if "" in layers:
+        if case.threshold is None:
+            return encode(layers[""], labels, places[""])
+        if len(labels.names) > 1:
+            raise DataError(
+                f"{places['']}: a threshold makes one class; expected {len(labels.names)} ({', '.join(labels.names)})"
+            )
+        return _above(layers[""], case.threshold)[None]
+    mask = np.zeros((len(labels.names), *next(iter(layers.values())).shape), np.uint8)
+    for name, layer in layers.items():
+        if name not in labels.names:
+            raise DataError(f"{places[name]}: a mask of {name!r}; expected one of {', '.join(labels.names)}")
+        mask[labels.names.index(name)] = (
+            encode_one(layer, labels, places[name]) if case.threshold is None else _above(layer, case.threshold)
         )
-    return (array >= case.threshold).astype(np.uint8)
+    return mask
+
+
+def _above(array: np.ndarray, threshold: float) -> np.ndarray:
+    return (array >= threshold).astype(np.uint8)
 
 
 def _scribbles(array: np.ndarray, labels: Labels | None, where: Address) -> np.ndarray:
@@ -236,17 +241,6 @@ def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geo
         affine = affine.copy()
         affine[:3, : len(spacing)] *= np.divide(spacing, geometry.spacing)
     return replace(geometry, spacing=spacing, affine=affine)
-
-
-def overlaps(instances: np.ndarray, mask: np.ndarray) -> int:
-    """How many pixels are an instance outside the mask or mask without an instance; `IGNORE` aside."""
-    covered = ((mask != 0) & (mask != IGNORE)).any(axis=0)
-    return int(((instances != 0) != covered)[(mask != IGNORE).all(axis=0)].sum())
-
-
-def object_count(instances: np.ndarray) -> int:
-    """The number of objects in a label map."""
-    return int((distinct(instances) != 0).sum())
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -224,7 +224,7 @@ class Reader:
                 ) from None
             if "image" in stacked:
                 stacked["image"] = change_values(stacked["image"], augment, generators)
-            return Batch(index=torch.tensor(indices), case=torch.tensor(positions), **stacked)
+            return Batch(torch.tensor(indices), torch.tensor(positions), stacked)
 
         batch = stack(rows)
         if not self.stream.linked:
@@ -232,7 +232,7 @@ class Reader:
         partners = {
             role: stack([pairs[role] for pairs in linked if role in pairs]) for role in self.stream.linked if linked[0]
         }
-        return Batch(**{**vars(batch), "linked": partners})
+        return replace(batch, linked=partners)
 
 
 class Feeder:

@@ -152,10 +152,10 @@ def _intensity(found: Sequence[Seen]) -> dict[str, Intensity]:
     """Of each image name; channel by channel where all its images have as many."""
     result = {}
     for name in dict.fromkeys(name for seen in found for name in seen.moments):
-        parts = [seen.moments[name] for seen in found if name in seen.moments]
-        widest = max(map(len, parts))
-        for number in range(widest):
-            key = name if widest == 1 else f"{name} {number + 1}"
-            those = [part[number if len(part) == widest else 0] for part in parts if len(part) in (1, widest)]
-            result[key] = summed(those).intensity()
+        those = [seen for seen in found if name in seen.moments]
+        widest = max((seen.channels[name] for seen in those), key=len)
+        fitting = [seen.moments[name] for seen in those if len(seen.moments[name]) in (1, len(widest))]
+        for number, channel in enumerate(widest):
+            key = name if len(widest) == 1 else f"{name} {channel}"
+            result[key] = summed(part[number if len(part) > 1 else 0] for part in fitting).intensity()
     return result

@@ -8,11 +8,13 @@ Arrays and tensors keep the axis order of their file: `(C, *S)` for one image, `
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from scantling.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -309,37 +311,58 @@ class Batch:
     Attributes:
         index: (B,) int64, the global index of each sample in its stream: what its randomness is a function of.
         case: (B,) int64, the position of each sample's case (or slice) in the stream.
-        image: (B, C, *S) float32.
-        mask: (B, 1, *S) uint8 of class numbers, or (B, K, *S) of 0 and 1 where classes overlap; `IGNORE`
-            where nothing is known.
-        region: (B, 1, *S) bool.
-        scribbles: (B, 1, *S) uint8, `IGNORE` where nothing was drawn.
-        instances: (B, 1, *S) int32.
-        image_class: (B,) int64.
+        fields: what the stream reads, by the names of the properties below.
         linked: the batches of linked cases by role.
     """
 
     index: torch.Tensor
     case: torch.Tensor
-    image: torch.Tensor | None = None
-    mask: torch.Tensor | None = None
-    region: torch.Tensor | None = None
-    scribbles: torch.Tensor | None = None
-    instances: torch.Tensor | None = None
-    image_class: torch.Tensor | None = None
+    fields: Mapping[str, torch.Tensor]
     linked: Mapping[str, Batch] = field(default_factory=dict)
+
+    @property
+    def image(self) -> torch.Tensor:
+        """(B, C, *S) float32."""
+        return self._field("image")
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """(B, 1, *S) uint8 of class numbers, or (B, K, *S) of 0 and 1 where classes overlap; `IGNORE` is unknown."""
+        return self._field("mask")
+
+    @property
+    def region(self) -> torch.Tensor:
+        """(B, 1, *S) bool."""
+        return self._field("region")
+
+    @property
+    def scribbles(self) -> torch.Tensor:
+        """(B, 1, *S) uint8 of class numbers, `IGNORE` where nothing was drawn."""
+        return self._field("scribbles")
+
+    @property
+    def instances(self) -> torch.Tensor:
+        """(B, 1, *S) int32."""
+        return self._field("instances")
+
+    @property
+    def image_class(self) -> torch.Tensor:
+        """(B,) int64."""
+        return self._field("image_class")
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Batch:
         """The batch on `device`, its images in `dtype`."""
-        moved = {
-            name: tensor.to(device)
-            for name in ("index", "case", "image", "mask", "region", "scribbles", "instances", "image_class")
-            if (tensor := getattr(self, name)) is not None
+        fields = {
+            name: tensor.to(device, dtype) if name == "image" and dtype is not None else tensor.to(device)
+            for name, tensor in self.fields.items()
         }
-        if dtype is not None and "image" in moved:
-            moved["image"] = moved["image"].to(dtype)
         linked = {role: batch.to(device, dtype) for role, batch in self.linked.items()}
-        return replace(self, **moved, linked=linked)
+        return Batch(self.index.to(device), self.case.to(device), fields, linked)
+
+    def _field(self, name: str) -> torch.Tensor:
+        if name not in self.fields:
+            raise DataError(f"a batch has no {name}; it has {', '.join(self.fields)}; the stream must read it")
+        return self.fields[name]
 
 
 class Intake(Frozen):

@@ -11,7 +11,7 @@ from scantling.data.contents import count, entries, some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import LabelSource
-from scantling.data.splits import SPLITS, assign
+from scantling.data.splits import SPLITS
 from scantling.data.types import Address, Case, Labels
 from scantling.errors import DataError, SettingsError
 from scantling.evaluation.predictions import Predictions, files_by_id
@@ -55,8 +55,12 @@ def open_truth(path: Path, *, manifest: Path | None = None, root: Path | None = 
     bare = [case for case in dataset.cases if set(case.images) == {"image"}]
     if not bare or manifest is not None:
         raise DataError(f"{path}: found no masks; expected a folder of masks, or a dataset with masks")
+    parted = dataset.parted
     masks = tuple(case.images["image"] for case in bare)
-    cases_of_masks = tuple(replace(case, images={}, masks=(mask,)) for case, mask in zip(bare, masks, strict=True))
+    cases_of_masks = tuple(
+        replace(case, images={}, masks=(mask,), split=case.split if parted else None)
+        for case, mask in zip(bare, masks, strict=True)
+    )
     return replace(dataset, cases=cases_of_masks, label_source=LabelSource(masks=masks))
 
 
@@ -85,7 +89,7 @@ def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Ch
     lost = {failure.id: failure.error for failure in listing.failed} if listing else {}
     if split is None and listing is not None and listing.split in SPLITS and _same(listing.input, truth.root):
         split = listing.split
-    if split is None and listing is None and _parted(truth) and any(labelled[id].split == "test" for id in common):
+    if split is None and listing is None and truth.parted and any(labelled[id].split == "test" for id in common):
         split = "test"
     splits_of_run = _splits(listing.run if listing else None, truth)
     if split is None:
@@ -112,12 +116,6 @@ def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Ch
         failed=tuple((id, f"it was not predicted: {lost[id]}") for id in sorted(wanted) if id in lost),
         notes=tuple(notes),
     )
-
-
-def _parted(truth: Dataset) -> bool:
-    """Whether the truth says itself who is for testing: its split is not the one that a hash would give."""
-    hashed = assign([replace(case, split=None) for case in truth.cases])
-    return any(said.split != guessed.split for said, guessed in zip(truth.cases, hashed, strict=True))
 
 
 def _splits(run: str | None, truth: Dataset) -> Mapping[str, frozenset[str]]:

@@ -1,5 +1,5 @@
 """Drives any method over cases: tiles, views, folders, shards."""
 
-from scantling.inference.predict import predict
+from scantling.inference.verb import predict
 
 __all__ = ["predict"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -43,8 +44,7 @@ def segment(
     parts = []
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         for number, batch in enumerate(batches):
-            moment = replace(now, step=number)
-            ask: Callable[[Batch], Answer] = lambda seen, moment=moment: method.segment(seen, moment)  # type: ignore[misc]
+            ask = partial(method.segment, now=replace(now, step=number))
             on_device = batch.to(device, dtype)
             seen = _over_views(ask, on_device) if views else _probabilities(ask(on_device))
             parts.append(seen.float().cpu())
@@ -77,7 +77,8 @@ def _batches(taken: Taken, *, slicing: bool, many: int) -> Iterator[Batch]:
 
 def _batch(image: Tensor, region: Tensor | None, first: int) -> Batch:
     numbers = torch.arange(first, first + len(image))
-    return Batch(index=numbers, case=torch.zeros_like(numbers), image=image, region=region)
+    fields = {"image": image} | ({} if region is None else {"region": region})
+    return Batch(numbers, torch.zeros_like(numbers), fields)
 
 
 def _probabilities(answer: Answer) -> Tensor:
@@ -88,20 +89,12 @@ def _probabilities(answer: Answer) -> Tensor:
 
 def _over_views(ask: Callable[[Batch], Answer], batch: Batch) -> Tensor:
     """The mean over all mirrored images, times quarter turns in 2-D."""
-    if batch.image is None:
-        raise ValueError("a case without an image cannot be segmented")
     dimensions = batch.image.ndim - 2
-    total: Tensor | None = None
-    quarters = range(2) if dimensions == 2 else range(1)
-    count = 0
-    for quarter, *mirrored in product(quarters, *[(False, True)] * dimensions):
+    total = torch.zeros(())
+    views = list(product(range(2 if dimensions == 2 else 1), *[(False, True)] * dimensions))
+    for quarter, *mirrored in views:
         axes = [2 + axis for axis, wanted in enumerate(mirrored) if wanted]
-        image = torch.rot90(batch.image, quarter, (2, 3)).flip(axes)
-        region = None if batch.region is None else torch.rot90(batch.region, quarter, (2, 3)).flip(axes)
-        seen = _probabilities(ask(replace(batch, image=image, region=region)))
-        back = torch.rot90(seen.flip(axes), -quarter, (2, 3))
-        total = back if total is None else total + back
-        count += 1
-    if total is None:
-        raise ValueError("there are no views")
-    return total / count
+        turned = {name: torch.rot90(tensor, quarter, (2, 3)).flip(axes) for name, tensor in batch.fields.items()}
+        seen = _probabilities(ask(replace(batch, fields=turned)))
+        total = total.to(seen.device) + torch.rot90(seen.flip(axes), -quarter, (2, 3))
+    return total / len(views)

@@ -47,7 +47,10 @@ class Tiler:
         total: Tensor | None = None
         seen = torch.zeros(canvas.shape[2:], device=canvas.device)
         for place in places(tuple(canvas.shape[2:]), tile, self.overlap):
-            window = (..., *(slice(start, start + length) for start, length in zip(place, tile, strict=True)))
+            window: tuple[Any, ...] = (
+                ...,
+                *(slice(start, start + length) for start, length in zip(place, tile, strict=True)),
+            )
             out = network(canvas[window]).float()
             if total is None:
                 total = torch.zeros((1, out.shape[1], *canvas.shape[2:]), device=canvas.device)
@@ -99,7 +102,7 @@ class _Live(TorchDispatchMode):
     """Adds up the memory of the tensors that are alive, and remembers the most there was."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.most = 0
         self._seen: set[int] = set()

@@ -11,6 +11,7 @@ IGNORE = 255
 
 def probabilities_of(logits: Tensor, classes: int) -> Tensor:
     """Foreground probabilities (B, K, *S) of logits: K channels are independent, K + 1 exclude each other."""
+    logits = _exact(logits)
     return logits.sigmoid() if logits.shape[1] == classes else logits.softmax(1)[:, 1:]
 
 
@@ -21,7 +22,7 @@ def cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
         logits: (B, K, *S) of independent classes, or (B, K + 1, *S) of exclusive classes with the background first.
         mask: (B, K, *S) of 0 and 1 beside independent classes, else (B, 1, *S) of class numbers; 255 does not count.
     """
-    logits = logits.float() if logits.dtype != torch.float64 else logits
+    logits = _exact(logits)
     if mask.shape[1] == logits.shape[1]:
         known = mask != IGNORE
         target = mask.masked_fill(~known, 0).to(logits.dtype)
@@ -43,7 +44,7 @@ def dice_loss(probabilities: Tensor, mask: Tensor, *, smooth: float = 1.0) -> Te
         mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; 255 does not count.
         smooth: s, in pixels; makes two empty masks agree.
     """
-    probabilities = probabilities.float() if probabilities.dtype != torch.float64 else probabilities
+    probabilities = _exact(probabilities)
     known = mask != IGNORE
     target = class_channels(mask, probabilities.shape[1]).to(probabilities.dtype)
     probabilities = probabilities * known
@@ -58,3 +59,8 @@ def class_channels(mask: Tensor, classes: int) -> Tensor:
         return mask == 1
     numbers = torch.arange(1, classes + 1, device=mask.device).view(1, classes, *[1] * (mask.ndim - 2))
     return mask == numbers
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """At least float32, whatever autocast has made of it."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -78,7 +78,8 @@ MEASURES: dict[str, Measure] = {
         ),
         Measure(
             "cldice", "Centre-line Dice", "higher", _MASK, _UNIT, "topology",
-            f"clDice: skeletons by scikit-image's skeletonize, Zhang in 2-D and Lee in 3-D; {_EMPTY}",
+            "clDice: skeletons by scikit-image's skeletonize, Zhang in 2-D and Lee in 3-D (the deepest voxels "
+            f"stand in for pieces that it loses); {_EMPTY}",
         ),
         Measure(
             "vca", "Components per true component", "ideal 1", _MASK, _POSITIVE, "topology",

@@ -230,10 +230,11 @@ class Method(nn.Module, ABC):
 
     card: ClassVar[Card]
     Settings: ClassVar[type[Settings]]
+    settings: Any
 
-    def __init__(self, settings: Settings, traits: Traits, *, base: Method | None = None) -> None:
+    def __init__(self, settings: Any, traits: Traits, *, base: Method | None = None) -> None:
         super().__init__()
-        self.settings: Any = settings
+        self.settings = settings
         self.traits = traits
         self.base = base
 

@@ -31,6 +31,7 @@ class UNetSettings(Settings):
         spacing: the working grid in mm; None: the median of the training data for volumes, untouched for
             raster images.
         normalise: see `Intake`; None: "dataset" for CT (a channel called ct, or values below -500), else "image".
+        norm: None: "batch" for raster images, "instance" for volumes, whose batches are small.
         dice: the weight of the Dice loss beside the cross-entropy.
         foreground: the share of patches centred on a labelled pixel.
     """
@@ -45,7 +46,7 @@ class UNetSettings(Settings):
     patch: tuple[Positive, ...] | None = None
     spacing: tuple[float, ...] | None = None
     normalise: Literal["image", "dataset", "unit", "none"] | None = None
-    norm: Literal["batch", "instance"] = "instance"
+    norm: Literal["batch", "instance"] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dice: Annotated[float, Field(ge=0)] = 0.5
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
@@ -55,7 +56,15 @@ class UNetSettings(Settings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {"steps": 1500, "widths": (16, 32, 64, 64), "pixels": 128 * 128, "rate": 3e-3, "average": 0.99},
-        "tiny": {"steps": 4, "batch": 2, "rate": 2e-2, "widths": (4, 8), "pixels": 32 * 32, "average": 0.9},
+        "tiny": {
+            "steps": 4,
+            "batch": 2,
+            "rate": 2e-2,
+            "widths": (4, 8),
+            "pixels": 32 * 32,
+            "average": 0.9,
+            "norm": "instance",
+        },
     }
 
     def resolve(self, traits: Traits) -> Self:
@@ -74,11 +83,12 @@ class UNetSettings(Settings):
         shape = traits.shape
         if spacing is not None:
             shape = tuple(round(n * a / b) for n, a, b in zip(shape, traits.spacing, spacing, strict=True))
-        ct = any("ct" == name.lower() for name in traits.channels) or any(i.low < -500 for i in traits.intensity)
+        ct = any(name.lower() == "ct" for name in traits.channels) or any(i.low < -500 for i in traits.intensity)
         return self.model_copy(
             update={
                 "spacing": spacing,
                 "normalise": self.normalise or ("dataset" if ct else "image"),
+                "norm": self.norm or ("instance" if volumes else "batch"),
                 "patch": self.patch or _patch(shape, self.pixels, 2 ** (len(self.widths) - 1)),
             }
         )
@@ -106,7 +116,7 @@ class UNetSegmenter(Method):
             classes + 1 if exclusive and classes > 1 else classes,
             widths=settings.widths[: len(strides) + 1],
             strides=strides,
-            norm=settings.norm,
+            norm=settings.norm or "batch",
             dropout=settings.dropout,
         )
 
@@ -191,4 +201,3 @@ def _strides(patch: Sequence[int], spacing: Sequence[float], levels: int) -> lis
         mm = [m * s for m, s in zip(mm, stride, strict=True)]
         strides.append(stride)
     return strides or [(1,) * len(patch)]
-

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-NORM = {
+CONV: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+NORM: dict[str, dict[int, Callable[..., nn.Module]]] = {
     "batch": {2: nn.BatchNorm2d, 3: nn.BatchNorm3d},
     "instance": {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d},
 }
@@ -44,23 +45,21 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         dimensions = len(strides[0])
-        self.strides = [tuple(stride) for stride in strides]
+        self.strides: list[tuple[int, ...]] = [tuple(stride) for stride in strides]
         self.divisor = [1] * dimensions
         for stride in self.strides:
             self.divisor = [d * s for d, s in zip(self.divisor, stride, strict=True)]
         self.mode = {2: "bilinear", 3: "trilinear"}[dimensions]
 
         def block(channels: int, width: int) -> nn.Sequential:
-            return nn.Sequential(
-                *_conv(dimensions, channels, width, norm), *_conv(dimensions, width, width, norm)
-            )
+            return nn.Sequential(*_conv(dimensions, channels, width, norm), *_conv(dimensions, width, width, norm))
 
-        self.down = nn.ModuleList(block(a, b) for a, b in zip([inputs, *widths], widths, strict=False))
-        self.up = nn.ModuleList(
-            block(below + width, width) for width, below in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.down = nn.ModuleList(block(a, b) for a, b in pairwise([inputs, *widths]))
+        self.up = nn.ModuleList(block(below + width, width) for width, below in pairwise(widths))
         self.drop = {2: nn.Dropout2d, 3: nn.Dropout3d}[dimensions](dropout)
         self.head = CONV[dimensions](widths[0], outputs, 1)
+        self.layout: torch.memory_format = torch.channels_last if dimensions == 2 else torch.channels_last_3d
+        self.to(memory_format=self.layout)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B, outputs, *S) of an image (B, inputs, *S)."""
@@ -69,13 +68,13 @@ class UNet(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """The last feature map (B, widths[0], *S), from which the head reads the logits."""
-        size = image.shape[2:]
+        size: tuple[int, ...] = tuple(image.shape[2:])
         # 1. pad to what the levels divide
         pads = [-n % d for n, d in zip(size, self.divisor, strict=True)]
         if any(pads):
             image = F.pad(image, [amount for pad in reversed(pads) for amount in (0, pad)], mode="replicate")
-        # 2. encode
-        x, skips = image, []
+        # 2. encode, channels innermost, which convolutions are fastest in
+        x, skips = image.contiguous(memory_format=self.layout), []
         for level, block in enumerate(self.down):
             if level:
                 stride = self.strides[level - 1]
@@ -88,7 +87,8 @@ class UNet(nn.Module):
             x = F.interpolate(x, skips[level].shape[2:], mode=self.mode, align_corners=False)
             x = self.up[level](torch.cat([skips[level], x], 1))  # (B, widths[level], *S / ...)
         # 4. crop the padding away
-        return x[(..., *(slice(n) for n in size))]
+        window: tuple[Any, ...] = (..., *(slice(n) for n in size))
+        return x[window]
 
 
 def _conv(dimensions: int, inputs: int, outputs: int, norm: Literal["batch", "instance"]) -> list[nn.Module]:

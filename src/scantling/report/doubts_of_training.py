@@ -154,9 +154,11 @@ def _terms(run: Run) -> Iterable[Doubt]:
         yield Doubt("serious", f"The preset tiny tests the program{steps}: it was never meant to give good masks.")
     command = run.record.command
     changed = [
-        " ".join((word.removeprefix("--settings."), *([] if "=" in word else command[place + 1 : place + 2])))
-        for place, word in enumerate(command)
-        if word.startswith("--settings.")
+        " ".join(
+            (word.removeprefix("--").removeprefix("settings."), *([] if "=" in word else command[at + 1 : at + 2]))
+        )
+        for at, word in enumerate(command)
+        if word.startswith("--settings.") or word.partition("=")[0] == "--steps"
     ]
     if changed:
         depart = plural(len(changed), "setting departs", "settings depart")

@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from scantling import atomic
-from scantling.errors import RunError, SettingsError
+from scantling.errors import RunError, ScantlingError, SettingsError
+from scantling.evaluation import evaluate, write_evaluation
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.doubts import Findings, look
 from scantling.report.doubts_of_scores import ABOUT_SCORES, Scores
@@ -96,6 +97,7 @@ def _open(target: Path) -> _Target:
     if target.name == "run.json":
         target = target.parent
     if (target / "run.json").is_file():
+        _score_validation(target)
         run = read_run(target)
         return _Target(run, run.evaluations, target / "report.html", target.resolve().parent)
     path = target / "scores.json" if (target / "scores.json").is_file() else target
@@ -112,6 +114,20 @@ def _open(target: Path) -> _Target:
     else:
         found = "is neither a run nor an evaluation"
     raise RunError(f"{target}: {found}; expected a run folder (with run.json) or an evaluation's JSON file")
+
+
+def _score_validation(run: Path) -> None:
+    """Score what training has predicted for its validation cases, once; without the data the page does without."""
+    listing, scores = run / "validation" / "predictions.json", run / "validation" / "scores.json"
+    if scores.exists() or not listing.is_file():
+        return
+    try:
+        said = read_json(listing)
+        truth, manifest, root = (Path(said[key]) if said.get(key) else None for key in ("input", "manifest", "root"))
+        if truth is not None:
+            write_evaluation(scores, evaluate(listing.parent, truth, split="validation", manifest=manifest, root=root))
+    except (ScantlingError, KeyError, AttributeError, TypeError, OSError):
+        return
 
 
 def _run_of(evaluation: Evaluation) -> Run | None:
@@ -142,7 +158,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
     several = len(evaluations) > 1
     for number, evaluation in enumerate(evaluations):
         found = look(ABOUT_SCORES, Scores(evaluation, run))
-        findings += found.said_of(evaluation.name) if several else found
+        findings += found.said_of(evaluation.title) if several else found
         blocks.append(block_of(evaluation, run, drawn=number < room, longest=longest))
     validation = None
     if run is not None and run.validation is not None:
@@ -191,6 +207,11 @@ def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missi
                 ),
             )
         )
+    if run.validation is None and (run.folder / "validation" / "predictions.json").is_file() and record.data:
+        masks = run.folder / "validation"
+        maps = ["--probabilities", masks / "probabilities", "--split", "validation"]
+        sentence = "The validation cases were predicted but not scored. This scores them:"
+        parts.append(Missing(sentence, _shell("scantling", "evaluate", masks, record.data[0].path, *maps)))
     if run.validation is None and record.split and not record.split.get("validation"):
         parts.append(
             Missing(

@@ -25,7 +25,7 @@ ERROR_COLOURS = {HIT: "#F4F1E8C0", EXTRA: "#E69F00", MISSED: "#56B4E9", CONFUSED
 """What was found stays translucent, so that the image shows through."""
 CLASS_COLOURS = ("#009E73", "#F0E442", "#0072B2", "#D55E00", "#999999", "#44AA99", "#882255", "#DDCC77")
 """Of classes; no colour of an error is among them."""
-OUTLINE = "#8F8F8F"
+OUTLINE = "#8A80C0"
 
 
 def grey(plane: np.ndarray, *, limits: tuple[float, float] | None = None) -> np.ndarray:

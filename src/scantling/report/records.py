@@ -170,6 +170,14 @@ class Evaluation:
     record: EvaluationRecord
     predictions: PredictionsRecord = PredictionsRecord()
 
+    @property
+    def title(self) -> str:
+        """What was scored: "drive, test split, inside the regions"."""
+        record = self.record
+        regions = any(case.files.region for case in record.cases)
+        parts = [Path(record.truth).name or self.name, f"{record.split} split" if record.split else ""]
+        return ", ".join(filter(None, [*parts, "inside the regions" if regions else ""]))
+
     def of(self, key: str) -> list[tuple[CaseScores, float]]:
         """The cases in which the measure `key` is defined, with its value."""
         return [(case, value) for case in self.record.cases if (value := case.values.get(key)) is not None]
@@ -212,7 +220,8 @@ def read_run(folder: Path) -> Run:
                 evaluations.append(read_evaluation(path))
             except FileError as error:
                 unread.append(str(error))
-    validation = evaluations.pop(0) if evaluations and evaluations[0].path.parent.name == "validation" else None
+    validation = next((one for one in evaluations if one.record.split == "validation"), None)
+    evaluations = [one for one in evaluations if one is not validation]
     evaluations.sort(key=lambda one: (one.record.split != "test", one.name))
     card: Any = {}
     if (folder / "model" / "card.json").is_file():
@@ -229,7 +238,7 @@ def read_evaluation(path: Path) -> Evaluation:
     """Read an evaluation; raise FileError if the file is not one."""
     record = _parse(EvaluationRecord, read_json(path), path)
     name = path.parent.name if path.name == "scores.json" else path.stem
-    places = (base / record.prediction for base in (Path(), path.parent))
+    places = [base / record.prediction for base in (Path(), path.parent)] if record.prediction else []
     beside = next((place for place in places if place.is_dir()), path.parent)
     predictions = PredictionsRecord()
     if (beside / "predictions.json").is_file():

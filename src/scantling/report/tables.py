@@ -138,9 +138,7 @@ def block_of(
     if not chosen:
         undrawn = "No case has a score to order by, so none is drawn."
     where = f"{record.split} split" if record.split else evaluation.name
-    title = f"Scores on the {record.split} split" if record.split else "Scores"
-    if validation:
-        title = "Scores on the validation cases"
+    title = "Scores on the validation cases" if validation else f"Scores on {evaluation.title}"
     return ScoreBlock(
         evaluation.name, title, where, validation, tuple(groups), tuple(measures), classes if len(classes) > 1 else (),
         tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn, record.cases, record.failed, evaluation,

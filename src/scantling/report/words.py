@@ -100,12 +100,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def moment(when: str | float) -> str:
-    """An ISO date, or seconds since 1970, as "20 November 2026, 09:05 UTC"; other text as it is."""
+def moment(when: str) -> str:
+    """An ISO date as "20 November 2026, 09:05 UTC"; other text as it is."""
     try:
-        date = datetime.fromtimestamp(when, UTC) if isinstance(when, int | float) else datetime.fromisoformat(when)
-    except (ValueError, OverflowError, OSError):
-        return str(when)
+        date = datetime.fromisoformat(when.replace(" UTC", "+00:00"))
+    except ValueError:
+        return when
     zone = "" if date.tzinfo is None else " UTC"
     if date.tzinfo is not None:
         date = date.astimezone(UTC)

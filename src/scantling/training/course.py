@@ -38,7 +38,7 @@ REHEARSED = 3
 """Steps that are played and taken back, to tell the time that a training will take."""
 
 
-class Stopped(RunError):
+class StoppedError(RunError):
     """The training was asked to stop; its state is saved."""
 
 
@@ -74,7 +74,7 @@ class Course:
         """Play all stages from where the run folder stands.
 
         Raises:
-            Stopped: a signal asked to stop; the state is saved.
+            StoppedError: a signal asked to stop; the state is saved.
         """
         stages = list(self.method.stages())
         found = load_state(self.run)
@@ -82,7 +82,11 @@ class Course:
         if found:
             weights = {name.removeprefix("model/"): t for name, t in found[1].items() if name.startswith("model/")}
             self.method.load_state_dict(weights)
-        log = Log(self.run, [s.name for s in stages], stage=position.stage, step=position.step) if self.group.first else None
+        log = (
+            Log(self.run, [s.name for s in stages], stage=position.stage, step=position.step)
+            if self.group.first
+            else None
+        )
         try:
             with _signals() as asked:
                 for number in range(position.stage, len(stages)):
@@ -121,9 +125,7 @@ class _Played:
             restore(play, found[1], position.updates)
             best = {name: tensor.to(course.device) for name, tensor in found[2].items()}
         else:
-            position = position.model_copy(
-                update={"stage": self.number, "begun": True, "updates": dict(play.updates)}
-            )
+            position = position.model_copy(update={"stage": self.number, "begun": True, "updates": dict(play.updates)})
             self._save(play, position, best)
         feeder = Feeder(self.readers, stage.draws, play.own_slots, play.slots)
         try:
@@ -142,7 +144,9 @@ class _Played:
         looked = max(1, stage.steps // course.validated)
         begun = saved = time.monotonic()
         before, first = position.seconds, position.step
-        bar = Bar(course.console if course.group.first else Console(quiet=True), self.title, total=stage.steps, done=first)
+        bar = Bar(
+            course.console if course.group.first else Console(quiet=True), self.title, total=stage.steps, done=first
+        )
         facts = ""
         with bar:
             for step in range(first, stage.steps):
@@ -158,12 +162,16 @@ class _Played:
                     position, best = self._validate(play, position, best)
                     facts = f"{facts}, validation {position.best_value:.3f} at best"
                 bar.to(done, facts, (now - begun) / (done - first) * (stage.steps - done))
-                if done == stage.steps or self._wants_save(now - saved) or (course.group.count > 1 and done % every == 0):
+                if (
+                    done == stage.steps
+                    or self._wants_save(now - saved)
+                    or (course.group.count > 1 and done % every == 0)
+                ):
                     asked = any(course.group.all(bool(self.asked)))
                     self._save(play, position, best)
                     saved = time.monotonic()
                     if asked and done < stage.steps:
-                        raise Stopped(
+                        raise StoppedError(
                             f"{course.run}: stopped at step {done} of {stage.steps} "
                             f"({self.asked.get('signal', 'by another process')}); the same command goes on from there"
                         )
@@ -178,9 +186,7 @@ class _Played:
     def _validates(self) -> bool:
         return self.stage.criterion is not None or (self.final and self.course.validation is not None)
 
-    def _validate(
-        self, play: Play, position: Position, best: dict[str, Tensor]
-    ) -> tuple[Position, dict[str, Tensor]]:
+    def _validate(self, play: Play, position: Position, best: dict[str, Tensor]) -> tuple[Position, dict[str, Tensor]]:
         criterion = self.stage.criterion
         with play.averaged(), torch.no_grad():
             if criterion is not None:

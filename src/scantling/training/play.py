@@ -135,7 +135,9 @@ class Play:
             names, terms = _names(move[0]), move[1]
             self._check_move(names, terms)
             moved.append(names)
-            total = torch.stack([term.float() if term.dtype == torch.bfloat16 else term for term in terms.values()]).sum()
+            total = torch.stack(
+                [term.float() if term.dtype == torch.bfloat16 else term for term in terms.values()]
+            ).sum()
             parameters = [p for name in names for p in self.owned[name]]
             try:
                 (total / len(games)).backward(inputs=parameters)
@@ -156,8 +158,10 @@ class Play:
     def _advance(self, game: Game) -> Move | None:
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             move = next(game, None)
-            if not torch.is_grad_enabled() or frozen_depth() or torch.is_autocast_enabled(self.device.type) != (
-                self.autocast is not None
+            if (
+                not torch.is_grad_enabled()
+                or frozen_depth()
+                or torch.is_autocast_enabled(self.device.type) != (self.autocast is not None)
             ):
                 raise GameError(f"stage {self.stage.name!r}: nothing may be yielded inside a context manager")
         return move
@@ -165,14 +169,14 @@ class Play:
     def _check_move(self, names: tuple[str, ...], terms: Mapping[str, Tensor]) -> None:
         for name in names:
             if name not in self.players:
-                raise GameError(
-                    f"stage {self.stage.name!r}: {name!r} is no player of this stage; there are {', '.join(self.players)}"
-                )
+                there = ", ".join(self.players)
+                raise GameError(f"stage {self.stage.name!r}: {name!r} is no player of this stage; there are {there}")
         if not terms:
             raise GameError(f"stage {self.stage.name!r}: {' and '.join(names)} moved without a loss")
         for term, value in terms.items():
             if value.ndim:
-                raise GameError(f"stage {self.stage.name!r}: loss {term!r} has shape {tuple(value.shape)}, expected a number")
+                found = tuple(value.shape)
+                raise GameError(f"stage {self.stage.name!r}: loss {term!r} has shape {found}, expected a number")
 
     def _update(self, name: str, step: int) -> None:
         player, parameters = self.players[name], self.owned[name]
@@ -251,7 +255,11 @@ def finite(told: Mapping[str, Mapping[str, float]], stage: str, step: int) -> No
 def _optimiser(player: Player, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     if player.optimiser == "sgd":
         return torch.optim.SGD(
-            parameters, player.rate, momentum=player.betas[0], weight_decay=player.weight_decay, nesterov=player.betas[0] > 0
+            parameters,
+            player.rate,
+            momentum=player.betas[0],
+            weight_decay=player.weight_decay,
+            nesterov=player.betas[0] > 0,
         )
     kind = torch.optim.AdamW if player.optimiser == "adamw" else torch.optim.Adam
     return kind(parameters, player.rate, betas=player.betas, weight_decay=player.weight_decay)

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -197,6 +198,8 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
         size = frames.size
         if frames.syntax in JPEG:
             size = jpeg.verified_size(Source(source.address, io.BytesIO(frame), len(frame), source.limits))
+        elif frames.syntax == RUN_LENGTH and not _fills(frame, prod(size)):
+            raise source.error(f"frame {count} does not unpack to its size", remedy=DAMAGED)
         elif frames.syntax in JPEG_2000:
             at = frame.find(b"\xff\x4f\xff\x51")  # SOC, SIZ: length, capabilities, then the extent and its offset
             field = [int.from_bytes(frame[at + 8 + 4 * n : at + 12 + 4 * n], "big") for n in range(4)]
@@ -209,6 +212,24 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
             )
     if count != frames.count:
         raise source.error(f"holds {count} frames", expected=f"{frames.count}", remedy=DAMAGED)
+
+
+def _fills(frame: bytes, pixels: int) -> bool:
+    """Whether every segment of a frame of run lengths holds `pixels` bytes, and at most one more to be even."""
+    from scantling.data.formats.kernels import packbits
+
+    head = np.frombuffer(frame[:64], "<u4")
+    if len(head) != 16 or not 1 <= head[0] <= 15:
+        return False
+    ends = [int(offset) for offset in head[1 : 1 + head[0]]] + [len(frame)]
+    if ends != sorted(ends):
+        return False
+    out = np.empty(pixels, np.uint8)
+    for begin, end in pairwise(ends):
+        segment = np.frombuffer(frame[begin:end], np.uint8)
+        if pixels not in (packbits(segment, out), packbits(segment[:-1], out)):
+            return False
+    return True
 
 
 def _value(found: Dataset, name: str, default: Any) -> Any:

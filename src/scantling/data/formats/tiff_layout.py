@@ -19,6 +19,7 @@ from scantling.data.formats.tiff_pages import DAMAGED, Page
 UNITS = {"nm": 1e-6, "um": 1e-3, "micron": 1e-3, "microns": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
 IMAGEJ = re.compile(r"^(?:ImageJ|images|channels|slices|frames|hyperstack)=", re.MULTILINE)
 SLICES = "ZTIQ"
+AXES = "[CZTIQYXS]{2,}"
 US = "Scantling"
 
 
@@ -46,14 +47,15 @@ class Layout:
 def read_layout(source: Source, page: Page, count: int) -> Layout:
     """The layout of `count` pages like the first one, `page`."""
     text = page.description
+    astray = US in page.notes or IMAGEJ.search(page.notes) or '"shape"' in page.notes
+    if count > 1 and (not page.described or (astray and not text)):
+        raise source.error("the description of its pages is damaged or lost", remedy=DAMAGED)
     if IMAGEJ.search(text):
         return _imagej(source, page, text)
     if "<Pixels" in text or "<OME" in text:
         return _ome(source, page, text)
-    if text.startswith("{") or text.endswith("}") or '"shape"' in text:
+    if US in page.notes or text.startswith("{") or text.endswith("}") or '"shape"' in text or '"axes"' in text:
         return _tifffile(source, page, text, count)
-    if page.software.startswith(US) and count > 1:
-        raise source.error("has lost the description of its pages", remedy=DAMAGED)
     return Layout(slices=count)
 
 
@@ -108,10 +110,11 @@ def _tifffile(source: Source, page: Page, text: str, count: int) -> Layout:
         values = json.loads(text)
         shape = [int(length) for length in values["shape"]]
         axes = str(values.get("axes", ""))
+        lost = not axes and any(re.fullmatch(AXES, str(text)) and len(text) == len(shape) for text in values.values())
     except (ValueError, KeyError, TypeError) as error:
         raise source.error("its description cannot be read", expected="that of tifffile", remedy=DAMAGED) from error
     size = count * page.height * page.width * page.samples
-    if min(shape, default=0) < 1 or prod(shape) != size or (axes and len(axes) != len(shape)):
+    if lost or min(shape, default=0) < 1 or prod(shape) != size or (axes and len(axes) != len(shape)):
         raise source.error(
             f"its description is of {' x '.join(map(str, shape))} values",
             expected=f"{count} pages of {page.width} x {page.height}",

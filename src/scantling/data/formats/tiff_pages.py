@@ -5,6 +5,7 @@ Follows TIFF 6.0 (Adobe, 1992) and BigTIFF (64-bit offsets); reads only the tags
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}
 DEPTHS = {"u": (1, 8, 16, 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64)}
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 LONGEST_TEXT = 1 << 24
 DAMAGED = "it is damaged: copy it again from its source"
 
@@ -35,6 +37,8 @@ class Page:
         offsets, counts: where the pieces (strips or tiles) lie, and their bytes in the file.
         piece: rows and columns of a full piece.
         tiled: whether pieces at the edge are full all the same.
+        described: whether the description looks sound.
+        notes: what other tags say in words.
         resolution: pixels for each unit of length, across and down.
     """
 
@@ -55,7 +59,8 @@ class Page:
     extra: tuple[int, ...]
     palette: Array | None
     description: str
-    software: str
+    described: bool
+    notes: str
     resolution: tuple[float, float]
 
     @property
@@ -113,9 +118,16 @@ class Directory:
 
     def text(self, tag: int) -> str:
         """The text of a tag; empty if it is not there."""
-        if tag not in self.tags or self.tags[tag][0] not in (1, 2, 7):
+        if tag not in self.tags:
             return ""
         return self.raw(tag, LONGEST_TEXT).split(b"\0", 1)[0].decode("utf-8", "replace").strip()
+
+    def sound(self, tag: int) -> bool:
+        """Whether tags rise, and a text, if it is there, is one that ends where it should."""
+        if list(self.tags) != sorted(self.tags):
+            return False
+        whole = tag not in self.tags or (self.tags[tag][0] == 2 and self.raw(tag, LONGEST_TEXT)[-1:] == b"\0")
+        return whole and not CONTROL.search(self.text(tag))
 
     def ratio(self, tag: int) -> float:
         """The only fraction of a tag; 0 if it is not there."""
@@ -197,7 +209,8 @@ def _page(source: Source, tags: Directory) -> Page:
         extra=tuple(tags.numbers(338).tolist()),
         palette=tags.numbers(320) if 320 in tags.tags else None,
         description=tags.text(270),
-        software=tags.text(305),
+        described=tags.sound(270),
+        notes="\n".join(tags.text(tag) for tag, (kind, _, _) in tags.tags.items() if kind == 2 and tag != 270),
         resolution=(tags.ratio(282), tags.ratio(283)),
     )
     _check_pieces(source, page)

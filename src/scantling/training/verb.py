@@ -22,8 +22,8 @@ from scantling.data.streams import Reader, Shelf
 from scantling.data.traits import measure_traits
 from scantling.data.types import Case, Traits
 from scantling.errors import DataError, RunError, SettingsError
-from scantling.inference.predict import PREDICTIONS, predict_cases
 from scantling.inference.tiles import Tiler
+from scantling.inference.verb import PREDICTIONS, predict_cases
 from scantling.machine import Precision, autocast_type, device_of, memory_free, record, steady
 from scantling.methods.catalogue import Card, card_of, implementation_of, lacking
 from scantling.methods.contract import Method, Settings, Stage, build
@@ -83,7 +83,13 @@ def train(
 
 
 def _train(
-    card: Card, data: Sequence[Path | str], out: Path, options: Options, device: torch.device, group: Processes, console: Console
+    card: Card,
+    data: Sequence[Path | str],
+    out: Path,
+    options: Options,
+    device: torch.device,
+    group: Processes,
+    console: Console,
 ) -> dict[str, Any]:
     # 1. the data, and whether the method can learn from it
     opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
@@ -125,7 +131,7 @@ def _train(
         write_json(out / "run.json", facts)
     # 4. the training
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
-    autocast = autocast_type(options.precision, device)
+    autocast = autocast_type(options.precision, device, training=True)
     course = Course(
         run=out, method=model, seed=options.seed, device=device, group=group,
         readers=lambda stage: readers_of(stage, model, dataset, seed=options.seed),
@@ -142,7 +148,9 @@ def _train(
     return facts
 
 
-def readers_of(stage: Stage, method: Method, dataset: Dataset, *, seed: int, budget: int | None = None) -> dict[str, Reader]:
+def readers_of(
+    stage: Stage, method: Method, dataset: Dataset, *, seed: int, budget: int | None = None
+) -> dict[str, Reader]:
     """The readers of a stage's streams over the training cases; streams that read the same share memory."""
     cases = dataset.split("train")
     by_id = {case.id: case for case in cases}
@@ -232,12 +240,12 @@ def _plan(
 
 
 def _same(out: Path, facts: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-    differences = [
-        line for key in FIXED for line in _differences(key, facts.get(key), plan[key])
-    ]
+    differences = [line for key in FIXED for line in _differences(key, facts.get(key), plan[key])]
     if differences:
         shown = "; ".join(differences[:6]) + (f"; and {len(differences) - 6} more" if len(differences) > 6 else "")
-        raise RunError(f"{out}: was begun with other settings: {shown}; repeat the first command or choose another --out")
+        raise RunError(
+            f"{out}: was begun with other settings: {shown}; repeat the first command or choose another --out"
+        )
 
 
 def _differences(name: str, before: Any, after: Any) -> list[str]:

@@ -121,7 +121,7 @@ def predict(
             "tiler": Tiler(memory=memory),
             "views": views,
             "seed": seed,
-            "autocast": autocast_type(precision, where),
+            "autocast": autocast_type(precision, where, training=False),
         },
         progress=progress,
     )
@@ -237,8 +237,8 @@ def _earlier(path: Path, header: Mapping[str, Any]) -> tuple[list[dict[str, Any]
     if {key: value for key, value in facts.items() if key in known} != dict(header):
         changed = [key for key in header if facts.get(key) != header[key]]
         raise RunError(
-            f"{path}: lists predictions made otherwise ({', '.join(changed)} changed: "
-            f"{'; '.join(f'{key} was {facts.get(key)}, is {header[key]}' for key in changed[:2])}); choose another --out"
+            f"{path}: lists predictions made otherwise: "
+            f"{'; '.join(f'{key} was {facts.get(key)}, is {header[key]}' for key in changed[:2])}; choose another --out"
         )
     return [case for case in facts["cases"] if _written(path.parent, case)], []
 
@@ -259,4 +259,3 @@ def _merge(out: Path, parts: int) -> None:
     for key in ("cases", "failed"):
         merged[key] = sorted((case for facts in lists for case in facts[key]), key=lambda case: str(case["id"]))
     write_json(out / PREDICTIONS, merged)
-

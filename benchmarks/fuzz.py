@@ -1,0 +1,242 @@
+"""Mutate small files of every readable format and read them: typed error or the same shape, never anything else.
+
+    python benchmarks/fuzz.py [--count 1500] [--seed 0]
+
+Each file is mutated `count` times: a quarter is truncated, the others have 1 to 16 bits flipped, half of these within
+their first 256 bytes, where headers lie. Exits with 1 if an error was not typed, a read took over 2 s, or another
+shape was accepted. Three sizes are measured but not judged, because their format stores them once, without a
+checksum, and their data do not depend on their last bits: a JPEG that is no multiple of its blocks, an 8-bit BMP
+whose rows are padded, a TIFF whose tiles reach beyond the image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import tifffile
+from PIL import Image
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
+
+from scantling.data import files
+from scantling.data.types import Address, Geometry
+from scantling.errors import FileError
+
+SLOWEST = 2.0
+HEADER = 256
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A valid file: its name, its bytes, and whether its format gives its size any protection."""
+
+    kind: str
+    name: str
+    data: bytes
+    judged: bool = True
+
+
+@dataclass
+class Tally:
+    """What became of the mutations of one sample."""
+
+    same: int = 0
+    typed: int = 0
+    other: int = 0
+    untyped: int = 0
+    slowest: float = 0.0
+    example: str = ""
+
+
+def samples() -> Iterator[Sample]:
+    """One small valid file for each way in which a format is commonly written."""
+    rng = np.random.default_rng(7)
+    down, across = np.mgrid[:48, :64]
+    smooth = (120 + 60 * np.sin(down / 7) + 50 * np.cos(across / 9)).astype(np.uint8)
+    grey = np.clip(smooth + rng.integers(-9, 10, smooth.shape), 0, 255).astype(np.uint8)
+    colour = np.stack([grey, smooth, 255 - grey], axis=-1)
+    odd = colour[:45, :61]
+    labels = (grey > 120).astype(np.uint8)
+    volume = rng.integers(0, 900, (20, 18, 12)).astype(np.int16)
+
+    yield Sample("PNG grey", "a.png", _pillow(grey, "PNG"))
+    yield Sample("PNG colour", "a.png", _pillow(colour, "PNG"))
+    yield Sample("PNG palette", "a.png", _pillow(colour, "PNG", mode="P"))
+    yield Sample("PNG 16 bits", "a.png", _pillow(grey.astype(np.uint16) * 257, "PNG"))
+    yield Sample("JPEG grey", "a.jpg", _pillow(grey, "JPEG"))
+    yield Sample("JPEG colour", "a.jpg", _pillow(colour, "JPEG"))
+    yield Sample("JPEG progressive", "a.jpg", _pillow(colour, "JPEG", progressive=True))
+    yield Sample("JPEG restarts", "a.jpg", _pillow(colour, "JPEG", restart_marker_blocks=3))
+    yield Sample("JPEG 61 x 45", "a.jpg", _pillow(odd, "JPEG"), judged=False)
+    yield Sample("GIF grey", "a.gif", _pillow(grey, "GIF"))
+    yield Sample("GIF colour", "a.gif", _pillow(colour, "GIF", mode="P"))
+    yield Sample("BMP colour", "a.bmp", _pillow(colour, "BMP"))
+    yield Sample("BMP grey", "a.bmp", _pillow(grey, "BMP"))
+    yield Sample("BMP grey 61 x 45", "a.bmp", _pillow(grey[:45, :61], "BMP"), judged=False)
+    yield Sample("TIFF plain", "a.tif", _pillow(colour, "TIFF"))
+    yield Sample("TIFF LZW", "a.tif", _pillow(colour, "TIFF", compression="tiff_lzw"))
+    yield Sample("TIFF deflate", "a.tif", _tiff(grey, compression="zlib"))
+    yield Sample("TIFF stack", "a.tif", _tiff(rng.integers(0, 999, (5, 48, 64)).astype(np.uint16)))
+    yield Sample("TIFF ImageJ", "a.tif", _tiff(rng.random((2, 3, 48, 64)).astype(np.float32), imagej=True))
+    yield Sample("TIFF tiles", "a.tif", _tiff(grey, tile=(16, 16), compression="zlib"))
+    yield Sample("TIFF tiles 61 x 45", "a.tif", _tiff(grey[:45, :61], tile=(16, 16), metadata=None), judged=False)
+    with tempfile.TemporaryDirectory() as folder:
+        flat = Geometry((48, 64), (1.0, 1.0))
+        solid = Geometry(volume.shape, (1.0, 1.0, 2.0), np.diag([1.0, 1.0, 2.0, 1.0]), "volume", 2)
+        maps = rng.random((3, 48, 64)).astype(np.float32)
+        yield Sample("TIFF ours", "a.tif", files.write_map(folder, "a", maps, flat).read_bytes())
+        yield Sample("PNG ours", "a.png", files.write_labels(folder, "a", labels, flat).read_bytes())
+        yield Sample("NIfTI ours", "a.nii.gz", files.write_labels(folder, "a", volume > 450, solid).read_bytes())
+    image = nibabel.Nifti1Image(volume, np.diag([1.0, 1.0, 2.0, 1.0]))
+    yield Sample("NIfTI", "a.nii", image.to_bytes())
+    yield Sample("NIfTI gzip", "a.nii.gz", _gzipped(image))
+    yield Sample("NIfTI channels", "a.nii", nibabel.Nifti1Image(rng.random((9, 8, 7, 3), np.float32), None).to_bytes())
+    yield Sample("DICOM explicit", "a.dcm", dicom(volume[:, :, 0]))
+    yield Sample("DICOM implicit", "a.dcm", dicom(volume[:, :, 0], syntax=ImplicitVRLittleEndian))
+    yield Sample("DICOM frames", "a.dcm", dicom(volume))
+    yield Sample("DICOM run lengths", "a.dcm", dicom(volume[:, :, 0], syntax=RLELossless))
+    yield Sample("DICOM colour", "a.dcm", dicom(colour[:20, :18]))
+    yield Sample("NPY image", "a.npy", _numpy(grey))
+    yield Sample("NPY colour", "a.npy", _numpy(colour))
+    yield Sample("NPY volume", "a.npy", _numpy(volume))
+    yield Sample("NPZ member", "a.npz#image", _numpy(volume, member=True))
+
+
+def mutations(data: bytes, count: int, seed: int) -> Iterator[bytes]:
+    """`count` damaged copies of `data`, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        if number % 4 == 0:
+            yield data[: int(rng.integers(0, len(data)))]
+            continue
+        mutated = bytearray(data)
+        reach = min(HEADER, len(data)) if number % 2 else len(data)
+        for _ in range(int(rng.choice([1, 1, 2, 4, 8, 16]))):
+            mutated[int(rng.integers(0, reach))] ^= 1 << int(rng.integers(0, 8))
+        yield bytes(mutated)
+
+
+def fuzz(sample: Sample, count: int, seed: int) -> Tally:
+    """Read `count` mutations of `sample` in this process and sort what happens."""
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as folder:
+        name, _, member = sample.name.partition("#")
+        address = Address(Path(folder) / name, member)
+        address.path.write_bytes(sample.data)
+        expected = files.read(address).array.shape
+        for number, data in enumerate(mutations(sample.data, count, seed)):
+            address.path.write_bytes(data)
+            start = time.perf_counter()
+            try:
+                shape = files.read(address).array.shape
+                tally.same += shape == expected
+                tally.other += shape != expected
+                if shape != expected and not tally.example:
+                    tally.example = f"mutation {number}: {shape} for {expected}"
+            except FileError:
+                tally.typed += 1
+            except Exception as error:  # what must never happen is what is counted here
+                tally.untyped += 1
+                tally.example = tally.example or f"mutation {number}: {type(error).__name__}: {error}"
+            tally.slowest = max(tally.slowest, time.perf_counter() - start)
+    return tally
+
+
+def dicom(pixels: np.ndarray, *, syntax: str = ExplicitVRLittleEndian, **fields: object) -> bytes:
+    """A DICOM file of `(rows, columns)`, `(rows, columns, 3)` uint8 or `(frames, rows, columns)` numbers."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["a"])
+    found = FileDataset("", Dataset(), file_meta=meta, preamble=bytes(128))
+    found.SOPClassUID, found.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    found.SeriesInstanceUID = generate_uid(entropy_srcs=["b"])
+    colour = pixels.ndim == 3 and pixels.dtype == np.uint8
+    found.SamplesPerPixel = 3 if colour else 1
+    found.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    if colour:
+        found.PlanarConfiguration = 0
+    elif pixels.ndim == 3:
+        found.NumberOfFrames = len(pixels)
+    found.Rows, found.Columns = pixels.shape[:2] if colour else pixels.shape[-2:]
+    found.BitsAllocated = found.BitsStored = pixels.dtype.itemsize * 8
+    found.HighBit = found.BitsStored - 1
+    found.PixelRepresentation = int(pixels.dtype.kind == "i")
+    found.PixelSpacing, found.RescaleSlope, found.RescaleIntercept = [0.7, 0.7], 1, -1024
+    found.ImageOrientationPatient, found.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [-10, -20, 5]
+    found.PixelData = np.ascontiguousarray(pixels).tobytes()
+    for name, value in fields.items():
+        setattr(found, name, value)
+    if syntax == RLELossless:
+        found.compress(RLELossless, generate_instance_uid=False)
+    stream = io.BytesIO()
+    found.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def _pillow(array: np.ndarray, format: str, *, mode: str = "", **options: object) -> bytes:
+    image = Image.fromarray(array)
+    stream = io.BytesIO()
+    (image.convert(mode, palette=Image.Palette.ADAPTIVE) if mode else image).save(stream, format, **options)
+    return stream.getvalue()
+
+
+def _tiff(array: np.ndarray, **options: object) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, array, **options)
+    return stream.getvalue()
+
+
+def _gzipped(image: nibabel.Nifti1Image) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        nibabel.save(image, Path(folder) / "a.nii.gz")
+        return (Path(folder) / "a.nii.gz").read_bytes()
+
+
+def _numpy(array: np.ndarray, *, member: bool = False) -> bytes:
+    stream = io.BytesIO()
+    if member:
+        np.savez_compressed(stream, image=array, label=array > 450)
+    else:
+        np.save(stream, array)
+    return stream.getvalue()
+
+
+def main() -> int:
+    """Print the table; 1 if a judged sample fails."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--count", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="samples whose name begins so")
+    options = parser.parse_args()
+    warnings.simplefilter("error")
+    out = sys.stdout
+    out.write("| sample | bytes | same shape | typed error | other shape | untyped | slowest s |\n")
+    out.write("| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+    failed = False
+    for sample in samples():
+        if not sample.kind.startswith(options.only):
+            continue
+        tally = fuzz(sample, options.count, options.seed)
+        failed |= bool(tally.untyped or tally.slowest > SLOWEST or (tally.other and sample.judged))
+        mark = "" if sample.judged else " (size unprotected)"
+        out.write(
+            f"| {sample.kind}{mark} | {len(sample.data):,} | {tally.same} | {tally.typed} | {tally.other} | "
+            f"{tally.untyped} | {tally.slowest:.3f} |{' ' + tally.example if tally.example else ''}\n"
+        )
+        out.flush()
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

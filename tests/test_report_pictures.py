@@ -1,0 +1,195 @@
+"""The pictures of the page show what is in the files: errors, classes, regions, the right way up."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from reported import SIZE, evaluation, page_of, settled_run
+from scantling.report import pictures
+from scantling.report.case_files import UNKNOWN, Meaning, read_case
+from scantling.report.exemplars import choose, draw
+from scantling.report.records import read_evaluation
+from scantling.report.views import View
+
+
+@pytest.fixture(name="run")
+def a_run(tmp_path: Path) -> Path:
+    return settled_run(tmp_path)
+
+
+def test_errors_are_what_an_enumeration_of_all_pairs_says() -> None:
+    pairs = list(itertools.product(range(3), range(3), (False, True)))
+    truth, mask, judged = (np.array([column]) for column in zip(*pairs, strict=True))
+    found = pictures.errors(truth, mask, judged=judged)[0]
+    for (true, said, counts), code in zip(pairs, found, strict=True):
+        if not counts or (true == 0 and said == 0):
+            assert code == 0
+        elif true == said:
+            assert code == pictures.HIT
+        elif true == 0:
+            assert code == pictures.EXTRA
+        elif said == 0:
+            assert code == pictures.MISSED
+        else:
+            assert code == pictures.CONFUSED
+
+
+def pixels(uri: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGBA"))
+
+
+def test_the_colours_of_the_drawn_overlay_count_the_errors(run: Path) -> None:
+    found = read_evaluation(run / "evaluations" / "test0.json")
+    case = found.record.cases[4]
+    drawn = draw("Worst", case, found, Meaning())
+    assert drawn.overlay is not None
+    painted = pixels(drawn.overlay.layers[1])
+    truth, mask = (np.asarray(Image.open(str(address))) > 0 for address in (case.files.truth, case.files.prediction))
+    for row, column in np.ndindex(truth.shape):
+        hit = {(True, True): "#F4F1E8C0", (False, True): "#E69F00FF", (True, False): "#56B4E9FF", (False, False): None}
+        colour = hit[bool(truth[row, column]), bool(mask[row, column])]
+        if colour is None:
+            assert painted[row, column, 3] == 0
+        else:
+            assert painted[row, column].tobytes().hex().upper() == colour[1:]
+    counted = f"{int((truth & ~mask).sum()):,} pixels missed"
+    assert counted in drawn.overlay.alt
+    assert [name for name, _ in drawn.legend] == ["found", "added (false positive)", "missed (false negative)"]
+
+
+def test_outside_the_region_nothing_is_an_error(run: Path, tmp_path: Path) -> None:
+    region = np.zeros(SIZE, np.uint8)
+    region[:, :10] = 255
+    Image.fromarray(region).save(tmp_path / "region.png")
+    facts = json.loads((run / "evaluations" / "test0.json").read_text())
+    facts["cases"][0]["files"]["region"] = str(tmp_path / "region.png")
+    (run / "evaluations" / "test0.json").write_text(json.dumps(facts))
+    found = read_evaluation(run / "evaluations" / "test0.json")
+    drawn = draw("Worst", found.record.cases[0], found, Meaning())
+    assert drawn.overlay is not None
+    painted = pixels(drawn.overlay.layers[1])
+    assert not painted[:, 10:, 3].any()
+    edge = [*bytes.fromhex(pictures.OUTLINE[1:]), 255]
+    assert (painted[:, 9] == edge).all(), "its edge is drawn"
+    assert drawn.legend[-1][1] == pictures.OUTLINE
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (1, 5)])
+def test_an_outline_is_where_a_neighbour_lies_outside(shape: tuple[int, int]) -> None:
+    region = np.random.default_rng(2).random(shape) < 0.7
+    expected = np.zeros(shape, bool)
+    for row, column in np.argwhere(region):
+        around = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+        inside = [(r, c) for r, c in around if 0 <= r < shape[0] and 0 <= c < shape[1]]
+        expected[row, column] = any(not region[place] for place in inside)
+    np.testing.assert_array_equal(pictures.outline(region), expected)
+
+
+def test_shrinking_takes_means_and_never_enlarges() -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (40, 60), dtype=np.uint8)
+    means = picture.reshape(20, 2, 30, 2).mean(axis=(1, 3))
+    assert np.abs(pictures.shrink(picture, 30) - means).max() <= 1
+    assert pictures.shrink(picture, 60) is picture
+    line = np.zeros((400, 400, 4), np.uint8)
+    line[:, 201] = (230, 159, 0, 255)
+    small = pictures.shrink(line, 100)
+    assert (small[:, 50, 3] == 64).all(), "a line of one pixel in four stays, a quarter as strong"
+    assert np.abs(small[:, 50, :3].astype(int) - (230, 159, 0)).max() <= 2, "in its colour"
+
+
+@pytest.mark.parametrize("colours", [3, 256, 257])
+def test_a_png_holds_every_pixel_exactly(colours: int) -> None:
+    draws = np.random.default_rng(colours)
+    table = draws.integers(0, 256, (colours, 4), dtype=np.uint8)
+    picture = table[draws.permutation(np.arange(1024) % colours)].reshape(32, 32, 4)
+    np.testing.assert_array_equal(pixels(pictures.png_uri(picture)), picture)
+
+
+def test_grey_values_fill_the_range_and_survive_what_is_not_finite() -> None:
+    ramp = np.linspace(-5, 5, 256)[None]
+    np.testing.assert_array_equal(pictures.grey(ramp, limits=(-5, 5))[0], np.arange(256))
+    assert pictures.grey(np.array([[np.nan, 0.0, 1.0, np.inf]]), limits=(0, 1)).tolist() == [[0, 0, 255, 0]]
+    assert pictures.grey(np.full((2, 2), 7.0)).tolist() == [[0, 0], [0, 0]]
+    assert pictures.grey(np.full((2, 2), np.nan)).tolist() == [[0, 0], [0, 0]]
+    kept = np.array([[3, 200]], np.uint8)
+    np.testing.assert_array_equal(pictures.grey(kept), kept)
+
+
+def test_best_median_and_worst_go_by_dice_or_the_first_measure_that_has_a_direction(run: Path) -> None:
+    path = run / "evaluations" / "test0.json"
+    by, chosen = choose(read_evaluation(path))
+    assert (by.key, [(rank, case.id) for rank, case in chosen]) == (
+        "dice", [("Worst", "case-00"), ("Median", "case-05"), ("Best", "case-11")],
+    )  # fmt: skip
+    facts = json.loads(path.read_text())
+    facts["mean"] = {"hd95": 1.0, "unheard_of": 2.0}
+    path.write_text(json.dumps(facts))
+    by, chosen = choose(read_evaluation(path))
+    assert (by.key, [case.id for _, case in chosen]) == ("hd95", ["case-00", "case-05", "case-11"]), "lower is better"
+    for count, ranks in ((2, ["Worst", "Best"]), (1, ["Only case"]), (0, [])):
+        path.write_text(json.dumps(facts | {"cases": facts["cases"][:count]}))
+        assert [rank for rank, _ in choose(read_evaluation(path))[1]] == ranks
+
+
+@pytest.mark.parametrize("flips", list(itertools.product((1, -1), repeat=3)))
+def test_a_volume_is_shown_from_below_with_the_front_up(flips: tuple[int, int, int], tmp_path: Path) -> None:
+    labels = np.zeros((8, 10, 6), np.uint8)
+    labels[1:7, 1:9, 4] = 1  # the slice with most of the truth
+    labels[2:5, 2:5, 2] = 1
+    right_front = [0 if flip < 0 else length - 1 for flip, length in zip(flips, labels.shape, strict=True)]
+    labels[right_front[0], right_front[1], 4] = 2
+    path = tmp_path / "a.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(labels, np.diag([0.8 * flips[0], 1.2 * flips[1], 3.0 * flips[2], 1.0])), path)
+    from scantling.data import files
+
+    read, geometry = files.read_labels(path)
+    view = View.of(geometry, read)
+    assert view.index == (2, 4)
+    assert view.note == "Slice 5 of 6 is shown, the slice with most of the truth. The patient's right is on the left."
+    shown = view(read)
+    assert shown.shape == (10, 8)
+    assert shown[0, 0] == 2, "the patient's front right is the upper left"
+    assert view.pixel == pytest.approx((1.2, 0.8))
+
+
+def test_classes_keep_their_colours_and_wrong_ones_are_marked(tmp_path: Path) -> None:
+    facts = evaluation(tmp_path / "masks", cases=1, classes=["head", "tail"])
+    truth, mask = np.array([[0, 1, 2, 1, 255]], np.uint8), np.array([[1, 1, 1, 0, 1]], np.uint8)
+    Image.fromarray(truth).save(facts["cases"][0]["files"]["truth"])
+    Image.fromarray(mask).save(facts["cases"][0]["files"]["prediction"])
+    Image.fromarray(np.zeros((1, 5), np.uint8)).save(facts["cases"][0]["files"]["image"][0])
+    (tmp_path / "a.json").write_text(json.dumps(facts))
+    found = read_evaluation(tmp_path / "a.json")
+    arrays = read_case(found.record.cases[0], found, Meaning(((1,), (2,)), ignore=255))
+    assert arrays.truth is not None
+    assert arrays.truth.array.tolist() == [[0, 1, 2, 1, UNKNOWN]]
+    drawn = draw("Only case", found.record.cases[0], found, Meaning(((1,), (2,)), ignore=255))
+    assert drawn.overlay is not None
+    seen = [tuple(pixel) for pixel in pixels(drawn.overlay.layers[1])[0].tolist()]
+    colours = {code: tuple(bytes.fromhex(colour[1:].ljust(8, "F"))) for code, colour in pictures.ERROR_COLOURS.items()}
+    codes = [pictures.EXTRA, pictures.HIT, pictures.CONFUSED, pictures.MISSED]
+    assert seen == [*(colours[code] for code in codes), (0, 0, 0, 0)]
+    assert [name for name, _ in drawn.classes] == ["head", "tail"]
+    assert not {colour for _, colour in drawn.classes} & {colour for _, colour in drawn.legend}
+
+
+def test_classes_that_overlap_are_drawn_together(tmp_path: Path) -> None:
+    facts = evaluation(tmp_path / "masks", cases=1, classes=["whole", "core"])
+    files = facts["cases"][0]["files"]
+    files["prediction"] = {"whole": files["prediction"], "core": files["truth"]}
+    (tmp_path / "a.json").write_text(json.dumps(facts))
+    found = read_evaluation(tmp_path / "a.json")
+    arrays = read_case(found.record.cases[0], found, Meaning.of(found, None))
+    either = [np.asarray(Image.open(path)) > 0 for path in files["prediction"].values()]
+    assert arrays.mask is not None
+    np.testing.assert_array_equal(arrays.mask.array, either[0] | either[1])
+    assert "All classes are drawn together" in page_of(tmp_path / "a.json").text
