@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from scantling import atomic
 from scantling.errors import RunError, ScantlingError, SettingsError
-from scantling.evaluation import evaluate, write_evaluation
+from scantling.evaluation import evaluate
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.doubts import Findings, look
 from scantling.report.doubts_of_scores import ABOUT_SCORES, Scores
@@ -125,7 +125,8 @@ def _score_validation(run: Path) -> None:
         said = read_json(listing)
         truth, manifest, root = (Path(said[key]) if said.get(key) else None for key in ("input", "manifest", "root"))
         if truth is not None:
-            write_evaluation(scores, evaluate(listing.parent, truth, split="validation", manifest=manifest, root=root))
+            evaluation = evaluate(listing.parent, truth, split="validation", manifest=manifest, root=root)
+            atomic.write_json(scores, evaluation.facts())
     except (ScantlingError, KeyError, AttributeError, TypeError, OSError):
         return
 

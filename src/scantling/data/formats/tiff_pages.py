@@ -92,7 +92,7 @@ class Directory:
             tag, kind, count = struct.unpack_from(f"{order}HH{numbers}", body, at)
             inside = body[at + entry - place : at + entry]
             fits = count * SIZES.get(kind, 1) <= place
-            if tag in self.tags:
+            if tag in self.tags and tag != 270:  # of several descriptions the last is tifffile's own
                 raise source.error(f"tag {tag} stands twice in a directory", remedy=DAMAGED)
             self.tags[tag] = (kind, count, inside if fits else int(struct.unpack(f"{order}{numbers}", inside)[0]))
         self.next = int(struct.unpack_from(f"{order}{numbers}", body, self.count * entry)[0])
