@@ -38,12 +38,19 @@ HEADER = 256
 
 @dataclass(frozen=True)
 class Sample:
-    """A valid file: its name, its bytes, and whether its format gives its size any protection."""
+    """A valid file.
+
+    Attributes:
+        name: of the file, with a member after `#`; in a folder that is read as a whole if it names one.
+        judged: whether its format gives its size any protection.
+        beside: other files of the folder, which stay sound.
+    """
 
     kind: str
     name: str
     data: bytes
     judged: bool = True
+    beside: tuple[bytes, ...] = ()
 
 
 @dataclass
@@ -106,6 +113,9 @@ def samples() -> Iterator[Sample]:
     yield Sample("DICOM frames", "a.dcm", dicom(volume))
     yield Sample("DICOM run lengths", "a.dcm", dicom(volume[:, :, 0], syntax=RLELossless))
     yield Sample("DICOM colour", "a.dcm", dicom(colour[:20, :18]))
+    places = [{"ImagePositionPatient": [-10, -20, 2 * height]} for height in range(5)]
+    last, *others = (dicom(volume[:, :, 0], **place) for place in places)
+    yield Sample("DICOM series", "s/9.dcm", last, beside=tuple(others))
     yield Sample("NPY image", "a.npy", _numpy(grey))
     yield Sample("NPY colour", "a.npy", _numpy(colour))
     yield Sample("NPY volume", "a.npy", _numpy(volume))
@@ -132,10 +142,16 @@ def fuzz(sample: Sample, count: int, seed: int) -> Tally:
     with tempfile.TemporaryDirectory() as folder:
         name, _, member = sample.name.partition("#")
         address = Address(Path(folder) / name, member)
-        address.path.write_bytes(sample.data)
+        target = address.path
+        if sample.beside:
+            address = Address(target.parent)
+            address.path.mkdir()
+            for number, data in enumerate(sample.beside):
+                target.with_name(f"{number}.dcm").write_bytes(data)
+        target.write_bytes(sample.data)
         expected = files.read(address).array.shape
         for number, data in enumerate(mutations(sample.data, count, seed)):
-            address.path.write_bytes(data)
+            target.write_bytes(data)
             start = time.perf_counter()
             try:
                 shape = files.read(address).array.shape

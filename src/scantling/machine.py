@@ -19,22 +19,31 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def device_of(name: str) -> torch.device:
-    """The device called `name`; "auto" is the GPU of this process where there is one, else the processor.
+    """The device called `name`; "auto" is a GPU where there is one, else the processor.
+
+    A GPU without a number is this process's own, by its place among the processes of the machine.
 
     Raises:
         SettingsError: the device is unknown or absent.
     """
     if name == "auto":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise SettingsError(f"--device {name}: no such device; expected auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"--device {name}: torch sees no GPU here; use --device cpu")
     if device.type not in {"cpu", "cuda"}:
         raise SettingsError(f"--device {name}: only cpu and cuda are supported")
-    return device
+    if device.type == "cpu":
+        return device
+    if not torch.cuda.is_available():
+        raise SettingsError(f"--device {name}: torch sees no GPU here; use --device cpu")
+    there = torch.cuda.device_count()
+    place = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+    index = place % there if device.index is None else device.index
+    if index >= there:
+        raise SettingsError(f"--device {name}: torch sees {there} GPU{'s' * (there > 1)} here, numbered from 0")
+    return torch.device("cuda", index)
 
 
 def steady(*, threads: int | None = None) -> None:
@@ -42,7 +51,12 @@ def steady(*, threads: int | None = None) -> None:
 
     glibc gives large blocks back to the kernel at every free, which doubles the time of some steps; higher
     thresholds keep them.
+
+    Raises:
+        SettingsError: fewer threads than one.
     """
+    if threads is not None and threads < 1:
+        raise SettingsError(f"--threads {threads}: expected 1 or more")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

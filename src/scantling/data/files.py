@@ -223,7 +223,7 @@ def decoded(address: Address, limits: Limits, *, labels: bool) -> Picture:
 def _planned(address: Address, limits: Limits, *, labels: bool) -> Iterator[Plan]:
     """The judged plan of a file, open; whatever goes wrong inside becomes a `FileError`."""
     try:
-        with _opened(address, limits, labels) as source:
+        with np.errstate(all="ignore"), _opened(address, limits, labels) as source:
             plan = _inspected(source)
             _admit(source, plan)
             yield plan
@@ -234,7 +234,7 @@ def _planned(address: Address, limits: Limits, *, labels: bool) -> Iterator[Plan
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise FileError(str(address), f"cannot be read ({error.strerror})", remedy="check the file") from error
-        reason = (str(error).strip().splitlines() or [""])[0][:120].rstrip(".")
+        reason = " ".join(str(error).split())[:160].rstrip(".")
         raise FileError(
             str(address),
             f"cannot be decoded ({reason or type(error).__name__})",

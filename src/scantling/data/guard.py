@@ -63,6 +63,8 @@ def read(address: Address, limits: Limits, *, labels: bool) -> Picture:
             ) from error
         finally:
             timer.cancel()
+            if expired.is_set():  # perhaps just after the answer came
+                worker.end()
 
 
 class Worker:
@@ -73,7 +75,7 @@ class Worker:
         self.owner = os.getpid()
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START, json.dumps(sys.path), str(memory)],
+            [sys.executable, "-c", START, json.dumps([os.path.abspath(entry) for entry in sys.path]), str(memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

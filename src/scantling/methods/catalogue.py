@@ -81,6 +81,18 @@ CARDS: dict[str, Card] = {
             fits="overlap",
             implementation="scantling.methods.unet:UNetSegmenter",
         ),
+        Card(
+            name="fr-unet",
+            title="Full-resolution network and dual-threshold iteration for retinal vessel and coronary angiograph "
+            "segmentation",
+            authors="Liu et al.",
+            year=2022,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2,),
+            fits="cross_entropy",
+            implementation="scantling.methods.fr_unet:FRUNetSegmenter",
+        ),
     )
 }
 

@@ -24,9 +24,9 @@ class UNetSettings(Settings):
 
     Attributes:
         steps: of training.
-        batch: patches a step.
+        batch: patches a step; None: 8 for raster images, 2 for volumes.
         widths: channels of each level; a level that the image is too small for is left out.
-        pixels: how many pixels a patch may have; its shape follows the images'.
+        pixels, voxels: how many a patch of a raster image and of a volume may have; its shape follows the images'.
         patch: the shape of a patch; None: from the traits.
         spacing: the working grid in mm; None: the median of the training data for volumes, untouched for
             raster images.
@@ -37,12 +37,13 @@ class UNetSettings(Settings):
     """
 
     steps: Positive = 20_000
-    batch: Positive = 8
+    batch: Positive | None = None
     rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
     widths: tuple[Positive, ...] = (32, 64, 128, 256, 320)
-    pixels: Positive = 192 * 192
+    pixels: Positive = 256 * 256
+    voxels: Positive = 96 * 96 * 96
     patch: tuple[Positive, ...] | None = None
     spacing: tuple[float, ...] | None = None
     normalise: Literal["image", "dataset", "unit", "none"] | None = None
@@ -55,13 +56,21 @@ class UNetSettings(Settings):
     jitter: Annotated[float, Field(ge=0)] = 0.2
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"steps": 1500, "widths": (16, 32, 64, 64), "pixels": 128 * 128, "rate": 3e-3, "average": 0.99},
+        "quick": {
+            "steps": 3000,
+            "widths": (16, 32, 64, 64),
+            "pixels": 128 * 128,
+            "voxels": 32 * 40 * 32,
+            "rate": 3e-3,
+            "average": 0.99,
+        },
         "tiny": {
             "steps": 4,
             "batch": 2,
             "rate": 2e-2,
             "widths": (4, 8),
             "pixels": 32 * 32,
+            "voxels": 16 * 16 * 16,
             "average": 0.9,
             "norm": "instance",
         },
@@ -89,7 +98,9 @@ class UNetSettings(Settings):
                 "spacing": spacing,
                 "normalise": self.normalise or ("dataset" if ct else "image"),
                 "norm": self.norm or ("instance" if volumes else "batch"),
-                "patch": self.patch or _patch(shape, self.pixels, 2 ** (len(self.widths) - 1)),
+                "batch": self.batch or (2 if volumes else 8),
+                "patch": self.patch
+                or _patch(shape, self.voxels if volumes else self.pixels, 2 ** (len(self.widths) - 1)),
             }
         )
 
@@ -144,7 +155,7 @@ class UNetSegmenter(Method):
         )
         stream = Stream(
             name="labelled",
-            batch=of.batch,
+            batch=of.batch or 1,
             patch=of.patch,
             foreground=of.foreground,
             augment=Augmentation(
@@ -185,7 +196,7 @@ def _patch(shape: Sequence[int], pixels: int, divisor: int) -> tuple[int, ...]:
     if len(shape) == 2 and scale < 1:  # raster images are turned: a square wastes nothing
         side = min(math.sqrt(pixels), *shape)
         wanted = [side] * 2
-    return tuple(max(divisor, int(n) // divisor * divisor) for n in wanted)
+    return tuple(max(divisor, round(n / divisor) * divisor) for n in wanted)
 
 
 def _strides(patch: Sequence[int], spacing: Sequence[float], levels: int) -> list[tuple[int, ...]]:

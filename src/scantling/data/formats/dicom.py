@@ -132,14 +132,24 @@ def parse(source: Source) -> Frames:
             expected="grey values or colours of 8 to 32 bits",
             remedy="convert it",
         )
+    least = (
+        rows * columns * samples * (bits // 8) * 2 // 3 if syntax in PLAIN else 8
+    )  # a frame of YBR_FULL_422, an item
+    if count * least > source.size:
+        raise source.error(
+            f"asks for {count:,} frames of {columns} x {rows} pixels",
+            expected=f"what fits into its {source.size:,} bytes",
+            remedy=DAMAGED,
+        )
+    place = read_place(source, found, count)
     scale = (1.0, 0.0) if colour else read_scale(source, found, count)
     return Frames(
         (rows, columns),
         count,
         GREY if grey else COLOUR,
-        read_place(source, found, count),
+        place,
         scale,
-        _dtype(found, bits, stored, scale) if grey else np.dtype(np.uint8 if bits == 8 else np.uint16),
+        _dtype(found, bits, stored, scale) if grey else np.dtype(np.uint8 if bits == 8 or samples == 1 else np.uint16),
         str(_value(found, "SeriesInstanceUID", "")),
         str(_value(found, "SeriesDescription", "")),
         int(_value(found, "InstanceNumber", 0)),
@@ -169,6 +179,7 @@ def decoded(source: Source, frames: Frames) -> Array:
     pixels = pixel_array(found)
     if found.PhotometricInterpretation == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, found)
+        pixels = pixels >> 8 if pixels.dtype.itemsize > 1 else pixels
     if frames.channels == COLOUR:
         pixels = np.moveaxis(pixels.reshape(frames.count, *frames.size, 3), -1, 0)
         return pixels.astype(frames.dtype)

@@ -53,11 +53,14 @@ def read_place(source: Source, found: Dataset, count: int) -> Place:
     if spacing is not None:
         step = tuple(_numbers(source, spacing, 2, "pixel spacing"))
     orientation = _anywhere(found, 0, "PlaneOrientationSequence", "ImageOrientationPatient")
+    groups = found.get("PerFrameFunctionalGroupsSequence")
+    if count > 1 and not groups:
+        return Place(step)  # one position for many frames: they follow each other in time
+    if groups and len(groups) != count:
+        raise source.error(f"describes {len(groups)} frames", expected=f"{count}", remedy="repair its header")
     positions = [_anywhere(found, frame, "PlanePositionSequence", "ImagePositionPatient") for frame in range(count)]
     if orientation is None or any(position is None for position in positions):
         return Place(step)
-    if count > 1 and "PerFrameFunctionalGroupsSequence" not in found:
-        return Place(step)  # one position for many frames: they follow each other in time
     turned = _numbers(source, orientation, 6, "orientation")
     across, down = turned[:3], turned[3:]
     if abs(across @ across - 1) > 0.01 or abs(down @ down - 1) > 0.01 or abs(across @ down) > 0.01:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -14,28 +15,41 @@ from scantling.data.formats.common import Array, Header, Plan, Source
 from scantling.data.formats.dicom import Frames, decoded, looks_like, parse, quiet
 from scantling.data.formats.dicom_geometry import Place, flat_geometry, stacked_geometry
 
+SUFFIXES = (".dcm", ".dicom", ".ima")
 Opener = Callable[[Path], AbstractContextManager[Source]]
 
 
-def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files directly in `folder`, by name; a directory of the medium (DICOMDIR) is none of them."""
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and path.name != "DICOMDIR" and looks_like(beginning(path))
-    ]
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its first bytes; the directory of a medium (DICOMDIR) does not count."""
+    if not path.is_file() or path.name == "DICOMDIR":
+        return False
+    with path.open("rb") as file:
+        return looks_like(file.read(132))
 
 
 def holds_dicom(folder: Path) -> bool:
     """Whether a DICOM file lies directly in `folder`."""
-    return any(path.is_file() and path.name != "DICOMDIR" and looks_like(beginning(path)) for path in folder.iterdir())
+    return any(is_dicom(path) for path in folder.iterdir())
+
+
+def dicom_files(folder: Source) -> list[Path]:
+    """The DICOM files of the folder; an error if a file is named like them but is none, for it may be a lost slice."""
+    inside = sorted(path for path in folder.address.path.iterdir() if path.is_file())
+    found = [path for path in inside if is_dicom(path)]
+    kinds = {_pattern(path) for path in found}
+    for path in inside:
+        if path not in found and (_pattern(path) in kinds or path.suffix.lower() in SUFFIXES):
+            raise folder.error(
+                f"{path.name} is no DICOM file", expected="one, by its name", remedy="copy it again or take it out"
+            )
+    if not found:
+        raise folder.error("holds no DICOM file", expected="the files of one series", remedy="name an image file")
+    return found
 
 
 def inspect(folder: Source, opened: Opener) -> Plan:
     """Judge every header of the folder, and that they belong together; `opened` opens one file."""
-    paths = dicom_files(folder.address.path)
-    if not paths:
-        raise folder.error("holds no DICOM file", expected="the files of one series", remedy="name an image file")
+    paths = dicom_files(folder)
     size = sum(path.stat().st_size for path in paths)
     if size > folder.limits.bytes:
         raise folder.error(f"holds {size:,} bytes", expected=f"at most {folder.limits.bytes:,}")
@@ -102,7 +116,6 @@ def _parallel(one: Place, other: Place) -> bool:
     return turned < 1e-3 and np.allclose(one.step or (1, 1), other.step or (1, 1), rtol=1e-3)
 
 
-def beginning(path: Path) -> bytes:
-    """What DICOM files are recognised by."""
-    with path.open("rb") as file:
-        return file.read(132)
+def _pattern(path: Path) -> str:
+    """The name with its numbers left out, which slices have in common."""
+    return re.sub(r"\d+", "#", path.name)

@@ -18,7 +18,6 @@ from scantling.data.formats.tiff_pages import DAMAGED, Page
 
 UNITS = {"nm": 1e-6, "um": 1e-3, "micron": 1e-3, "microns": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
 IMAGEJ = re.compile(r"^(?:ImageJ|images|channels|slices|frames|hyperstack)=", re.MULTILINE)
-SLICES = "ZTIQ"
 AXES = "[CZTIQYXS]{2,}"
 US = "Scantling"
 
@@ -54,7 +53,8 @@ def read_layout(source: Source, page: Page, count: int) -> Layout:
         return _imagej(source, page, text)
     if "<Pixels" in text or "<OME" in text:
         return _ome(source, page, text)
-    if US in page.notes or text.startswith("{") or text.endswith("}") or '"shape"' in text or '"axes"' in text:
+    known = text.startswith("{") or text.endswith("}") or '"shape"' in text or '"axes"' in text
+    if known or (count > 1 and US in page.notes):
         return _tifffile(source, page, text, count)
     return Layout(slices=count)
 
@@ -65,15 +65,15 @@ def _imagej(source: Source, page: Page, text: str) -> Layout:
     if not all(re.fullmatch(r"[1-9]\d{0,8}", number) for number in numbers.values()):
         raise source.error("its ImageJ description makes no sense", remedy=DAMAGED)
     images, channels, slices, frames = (int(number) for number in numbers.values())
-    if page.samples > 1:
-        channels = 1
     if images != channels * slices * frames:
         raise source.error(
             f"its description counts {images} images",
             expected=f"{channels} channels x {slices} slices x {frames} frames",
             remedy=DAMAGED,
         )
-    unit = UNITS.get(values.get("unit", "").replace("\\u00B5", "u").replace("\xb5", "u"), 0.0)
+    if page.samples > 1:  # the channels of colour images are samples, whatever the description calls its pages
+        channels, slices = 1, channels * slices
+    unit = _millimetres(values.get("unit", ""))
     across, down = page.resolution
     spacing = (1.0, 1.0, 1.0)
     if unit and across > 0 and down > 0:
@@ -96,13 +96,13 @@ def _ome(source: Source, page: Page, text: str) -> Layout:
             expected=f"{page.width} x {page.height} of {page.samples}",
             remedy=DAMAGED,
         )
+    steps = [
+        float(values.get(f"PhysicalSize{axis}", "0")) * _millimetres(values.get(f"PhysicalSize{axis}Unit", "um")) or 1.0
+        for axis in "ZYX"
+    ]
     order = values.get("DimensionOrder", "XYCZT")
-    steps = []
-    for axis in "ZYX":
-        unit = UNITS.get(values.get(f"PhysicalSize{axis}Unit", "um").replace("\xb5", "u").replace("\u03bc", "u"), 0.0)
-        steps.append(float(values.get(f"PhysicalSize{axis}", "0")) * unit or 1.0)
-    channels = 1 if page.samples > 1 else channels
-    return _checked(source, channels, slices, frames, order.find("C") < order.find("Z" if slices > 1 else "T"), steps)
+    inner = order.find("C") < order.find("Z" if slices > 1 else "T")
+    return _checked(source, 1 if page.samples > 1 else channels, slices, frames, inner, steps)
 
 
 def _tifffile(source: Source, page: Page, text: str, count: int) -> Layout:
@@ -110,7 +110,7 @@ def _tifffile(source: Source, page: Page, text: str, count: int) -> Layout:
         values = json.loads(text)
         shape = [int(length) for length in values["shape"]]
         axes = str(values.get("axes", ""))
-        lost = not axes and any(re.fullmatch(AXES, str(text)) and len(text) == len(shape) for text in values.values())
+        lost = not axes and any(re.fullmatch(AXES, str(value)) for value in values.values())
     except (ValueError, KeyError, TypeError) as error:
         raise source.error("its description cannot be read", expected="that of tifffile", remedy=DAMAGED) from error
     size = count * page.height * page.width * page.samples
@@ -122,26 +122,28 @@ def _tifffile(source: Source, page: Page, text: str, count: int) -> Layout:
         )
     if count == 1:
         return Layout()
-    leading: list[tuple[str, int]] = []
+    leading: list[tuple[str, int]] = []  # the axes that run over pages, with their lengths
     taken = 1
     for number, length in enumerate(shape):
-        if taken == count:
-            break
-        taken *= length
-        if length > 1:
-            leading.append((axes[number] if axes else "", length))
-    if not axes:
-        leading = [("CZ"[-len(leading) :][at], length) for at, (_, length) in enumerate(leading[:2])]
+        if taken < count and length > 1:
+            leading.append((axes[number] if axes else "?", length))
+            taken *= length
+    if not axes and len(leading) <= 2:
+        leading = [(name, length) for name, (_, length) in zip("CZ"[-len(leading) :], leading, strict=True)]
     names = "".join(name for name, _ in leading)
-    sizes = dict(leading)
-    if taken != count or len(leading) > 2 or names.replace("C", "") not in ("", *SLICES) or names.count("C") > 1:
+    if taken != count or re.fullmatch("C?[ZTIQ]?|[ZTIQ]C", names) is None:
         raise source.error(
             f"its pages have the axes {axes or ' x '.join(map(str, shape))}",
             expected="slices, channels, or both",
             remedy="split it into files",
         )
-    channels = sizes.get("C", 1)
+    channels = dict(leading).get("C", 1)
     return Layout(channels, count // channels, channels_last=names.endswith("C"))
+
+
+def _millimetres(unit: str) -> float:
+    """A unit of length in mm; 0 where it is none ("pixel")."""
+    return UNITS.get(unit.replace("\\u00B5", "u").replace("\u00b5", "u").replace("\u03bc", "u"), 0.0)
 
 
 def _checked(
