@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +18,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scantling.data.types import Batch
+from scantling.data.types import Augmentation, Batch, Case
 from scantling.errors import RunError
-from scantling.methods.contract import Game, Now, Player, Stage, frozen
+from scantling.methods.contract import Criterion, Game, Now, Player, Stage, Visit, frozen
 from scantling.training.course import Course, StoppedError
 from scantling.training.play import GameError, Play, rate_at
-from scantling.training.state import capture, load_state
-from toys import Featured, Pair, Toy, course, fresh, readers
+from scantling.training.processes import Processes
+from scantling.training.state import capture, load_prepared, load_state, restore, save_prepared
+from toys import Featured, Pair, Toy, course, fresh, readers, taken
 
 
 class Two(Toy):
@@ -339,6 +347,119 @@ def test_a_rehearsal_leaves_no_trace(tmp_path: Path) -> None:
     assert play.updates == {"painter": 0, "judge": 0}
 
 
+def test_restored_optimisers_lie_in_memory_as_their_parameters_do() -> None:
+    method = Two(lambda batch, now: iter([("first", {"a": mean(method.first, batch)})]))
+    method.first = nn.Conv2d(1, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    (stage,) = method.stages()
+    stage = replace(stage, players=(replace(stage.players[0], optimiser="adam"),))
+    play = Play(method, stage, seed=0, device=torch.device("cpu"))
+    play.step(0, [{name: reader.batch(0) for name, reader in readers(stage).items()}])
+    kept = {name: tensor.contiguous().clone() for name, tensor in capture(play).items()}  # as a file holds them
+    before = {name: tensor.clone() for name, tensor in capture(play).items()}
+    restore(play, kept, play.updates)
+    for name, tensor in capture(play).items():
+        assert torch.equal(tensor, before[name])
+        assert tensor.stride() == before[name].stride(), name
+
+
+class Judged(Two):
+    """One player, and a criterion that looks at what it is shown."""
+
+    direction = "min"
+
+    def __init__(self, values: list[float] | None = None) -> None:
+        super().__init__(lambda batch, now: iter([("first", {"a": mean(self.first, batch)})]))
+        self.values, self.shown, self.seen = values, [], []
+
+    def stages(self) -> list[Stage]:
+        (stage,) = super().stages()
+        criterion = Criterion(name="look", direction="min", value=self.look)
+        stream = replace(stage.streams[0], augment=Augmentation(brightness=5.0))
+        return [replace(stage, players=stage.players[:1], steps=6, streams=(stream,), criterion=criterion)]
+
+    def look(self, visit: Visit, now: Now) -> float:
+        self.shown = [batch.image for batch in visit("images")]
+        self.seen.append(self.first.weight.item())
+        return self.values[now.step - 1] if self.values else 0.0
+
+
+def test_a_criterion_sees_validation_cases_whole_and_unchanged(tmp_path: Path) -> None:
+    held = taken(Case(id="case77", subject="s"))
+    method = Judged()
+    course(method, tmp_path, held_out=lambda stage: readers(stage, make=lambda case: held)).go()
+    assert len(method.shown) == 5
+    assert all(torch.equal(image[0], held.image) for image in method.shown)
+
+
+def test_a_criterion_chooses_the_weights_and_nan_is_never_the_best(tmp_path: Path) -> None:
+    nan = math.nan
+    for values, best in (([3, nan, 1, 2, 1, 4], 3), ([nan, nan, 5, 6, nan, nan], 3), ([nan] * 6, 6)):
+        method = Judged([float(value) for value in values])
+        run = tmp_path / str(len(list(tmp_path.iterdir())))
+        position = course(method, run, held_out=readers, select="best").go()
+        assert position.finished[0][1] == best
+        assert method.first.weight.item() == method.seen[best - 1]
+
+
+def test_without_validation_cases_a_criterion_is_not_asked(tmp_path: Path) -> None:
+    method = Judged()
+    course(method, tmp_path).go()
+    assert method.seen == []
+
+
+def test_what_was_prepared_for_one_stage_is_not_taken_for_another(tmp_path: Path) -> None:
+    save_prepared(tmp_path, "first", {"features": torch.ones(2)})
+    assert load_prepared(tmp_path, "first")["features"].tolist() == [1, 1]
+    with pytest.raises(RunError, match="prepared for stage 'first', not 'second'"):
+        load_prepared(tmp_path, "second")
+    (tmp_path / "prepared.safetensors").write_bytes(b"torn")
+    with pytest.raises(RunError, match="cannot be read"):
+        load_prepared(tmp_path, "first")
+
+
+def test_processes_that_see_different_checkpoints_do_not_start(tmp_path: Path) -> None:
+    class Torn(Processes):
+        def all(self, value: Any) -> list[Any]:
+            return [value, {**value, "step": 7}]
+
+    with pytest.raises(RunError, match="not all processes see the same checkpoint"):
+        course(fresh(Pair), tmp_path, group=Torn()).go()
+
+
+def test_processes_keep_the_same_buffers_and_say_so_when_one_stops(tmp_path: Path) -> None:
+    """Batch norm has seen other samples in each process; what is validated and resumed is the first one's."""
+    code = (
+        "import sys, torch\nfrom pathlib import Path\n"
+        "from scantling.errors import RunError\nfrom scantling.training.processes import processes\n"
+        "from toys import Featured, course, fresh\n"
+        "try:\n"
+        "    with processes(torch.device('cpu')) as group:\n"
+        "        method = fresh(Featured)\n"
+        "        course(method, Path(sys.argv[1]), group=group).go()\n"
+        "        norm = method.encoder[1].running_mean.tolist()\n"
+        "        assert group.all(norm) == [norm] * 2\n"
+        "        if group.first:\n            sys.exit(0)\n"
+        "        group.all(1)\n"
+        "except RunError as error:\n"
+        "    sys.exit(0 if 'another process of this training stopped' in str(error) else 3)\n"
+        "sys.exit(4)\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env={**os.environ, **group, "RANK": rank})
+        for rank in ("0", "1")
+    ]
+    assert [process.wait(timeout=120) for process in started] == [0, 0]
+
+
 def test_the_newest_state_that_can_be_read_is_used(tmp_path: Path) -> None:
     course(fresh(Pair), tmp_path, saved_every=0.0).go()
     assert (tmp_path / "state-previous.safetensors").exists()
@@ -352,10 +473,6 @@ def test_the_newest_state_that_can_be_read_is_used(tmp_path: Path) -> None:
 
 
 def test_the_log_has_no_line_twice_after_resuming(tmp_path: Path) -> None:
-    import json
-    import os
-    import signal
-
     method = fresh(Pair, steps=20)
     original = Play.step
     seen = 0

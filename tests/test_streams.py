@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 
 from scantling.data.augmentation import Placement
 from scantling.data.intake import Taken, give_back, take
@@ -102,6 +103,37 @@ def test_a_warp_without_rotation_and_zoom_is_the_plain_window(dimensions: int) -
     assert torch.equal(plain.cut(array, linear=True), array[window])
 
 
+@pytest.mark.parametrize("shape", [(40, 30), (25, 30, 12)])
+def test_a_warp_reads_the_image_where_its_matrix_says(shape: tuple[int, ...]) -> None:
+    generator = numpy_generator("places", len(shape))
+    strong = Augmentation(flips=False, turns=False, rotation=90, zoom=0.5, warped=1)
+    array, patch = torch.randn(1, *shape), (16, 12, 9)[: len(shape)]
+    for _ in range(5):
+        place = Placement.draw(shape, patch, strong, generator)
+        assert place.matrix is not None
+        offsets = np.stack(np.meshgrid(*(np.arange(p) - (p - 1) / 2 for p in patch), indexing="ij"))
+        turned = np.tensordot(place.matrix[:, :-1].double().numpy(), offsets, 1)
+        middle = np.reshape([s + (p - 1) / 2 for s, p in zip(place.start, patch, strict=True)], (-1, *[1] * len(patch)))
+        expected = map_coordinates(array[0].double().numpy(), turned + middle, order=1, mode="nearest")
+        assert np.allclose(place.cut(array, linear=True)[0].numpy(), expected, atol=1e-4)
+        inside = np.all([(c >= -0.5) & (c <= n - 0.5) for c, n in zip(turned + middle, shape, strict=True)], axis=0)
+        beyond = place.cut(torch.ones(1, *shape, dtype=torch.uint8), linear=False, outside=IGNORE)[0].numpy() == IGNORE
+        assert np.mean(beyond == ~inside) > 0.999  # a pixel on the very border may fall to either side
+
+
+def test_rotations_and_turns_are_of_the_world_not_of_the_array() -> None:
+    spacing = np.array([1.0, 1.0, 4.0])
+    coarse = Augmentation(rotation=60, zoom=0.3, warped=1, spacing=tuple(spacing))
+    for number in range(20):
+        place = Placement.draw((32, 32, 32), (16, 16, 16), coarse, numpy_generator("world", number))
+        assert place.matrix is not None
+        world = np.diag(spacing) @ place.matrix[:, :-1].double().numpy() @ np.diag(1 / spacing)
+        scale = abs(np.linalg.det(world)) ** (1 / 3)
+        assert np.allclose(world @ world.T, scale**2 * np.eye(3), atol=1e-5)  # a rotation times a zoom
+        assert place.turned is not None
+        assert place.turned[:2] == (0, 1)
+
+
 def test_a_quarter_turn_by_angle_equals_a_quarter_turn_of_the_array() -> None:
     array = torch.randn(1, 9, 9)
     turned = Placement((0, 0), (9, 9), matrix=torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]])).cut(array, linear=True)
@@ -145,6 +177,36 @@ def test_linked_images_are_cut_at_the_same_place() -> None:
     read = Reader(stream, [known["case0"]], Shelf(twin, budget=1 << 30), seed=0, stage="s", others=known)
     batch = read.batch(0)
     assert torch.allclose(batch.linked["after"].image - batch.image, torch.full((8, 1, 8, 8), 1000.0), atol=1e-2)
+
+
+def test_a_case_linked_to_one_that_is_not_for_training_is_a_sentence() -> None:
+    known = cases(2)
+    torn = replace(known["case0"], links={"after": "elsewhere"})
+    stream = Stream(name="a", reads=("image",), patch=(8, 8), linked=("after",))
+    with pytest.raises(DataError, match="case0: its after is 'elsewhere', which is no training case"):
+        Reader(stream, [torn], Shelf(taken, budget=0), seed=0, stage="s", others=known)
+
+
+def test_a_visit_brings_each_case_once_whole_and_unchanged() -> None:
+    read = reader(Stream(name="a", batch=4, patch=(8, 8), augment=STRONG))
+    seen = list(read.visit())
+    assert [int(batch.case) for batch in seen] == list(range(5))
+    for batch, place in zip(seen, read.places, strict=True):
+        whole = taken(place.case)
+        assert torch.equal(batch.image[0], whole.image)
+        assert torch.equal(batch.mask[0], whole.masks[0])
+
+
+def test_what_does_not_fit_into_memory_is_read_once_a_visit() -> None:
+    read: list[str] = []
+
+    def counted(case: Case) -> Taken:
+        read.append(case.id)
+        return taken(case)
+
+    stream = Stream(name="a", batch=10, patch=(8, 8), foreground=1.0)
+    Reader(stream, list(cases().values()), Shelf(counted, budget=0), seed=0, stage="s").batch(0)
+    assert Counter(read) == dict.fromkeys(cases(), 2)
 
 
 def test_whole_images_of_several_sizes_cannot_be_stacked() -> None:

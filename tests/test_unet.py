@@ -15,7 +15,7 @@ from scantling.errors import SettingsError
 from scantling.losses.overlap import class_channels, cross_entropy, dice_loss, probabilities_of
 from scantling.methods.contract import build
 from scantling.methods.unet import UNetSegmenter, UNetSettings
-from scantling.networks.unet import UNet
+from scantling.networks.unet import UNet, doubled_by_neighbours, pooled, pooled_by_blocks, upsampled
 
 
 def traits(**changes: Any) -> Traits:
@@ -40,6 +40,28 @@ def test_any_size_in_gives_the_same_size_out(size: tuple[int, ...], norm: Any) -
     network = UNet(3, 4, widths=(4, 6, 8), strides=strides, norm=norm).eval()
     assert network(torch.randn(2, 3, *size)).shape == (2, 4, *size)
     assert network.features(torch.randn(1, 3, *size)).shape == (1, 4, *size)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (1, 1, 1), (4, 4, 4)])
+def test_an_image_as_small_as_the_deepest_level_is_answered_and_learnt_from(size: tuple[int, ...]) -> None:
+    for norm in ("batch", "instance"):
+        network = UNet(1, 2, widths=(4, 6, 8), strides=[(2,) * len(size)] * 2, norm=norm)  # type: ignore[arg-type]
+        for mode in (network.train(), network.eval()):
+            assert mode(torch.randn(1, 1, *size)).shape == (1, 2, *size)
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 2), (2, 2, 2), (1, 2, 2)])
+def test_what_a_gpu_does_instead_is_the_same_mathematics(stride: tuple[int, ...]) -> None:
+    x = torch.randn(2, 3, *(4, 6, 8)[: len(stride)], dtype=torch.float64)
+    pairs = [(doubled_by_neighbours, upsampled)] + ([(pooled_by_blocks, pooled)] if len(stride) == 3 else [])
+    for ours, torchs in pairs:
+        one, other = x.clone().requires_grad_(), x.clone().requires_grad_()
+        a, b = ours(one, stride), torchs(other, stride)
+        assert torch.allclose(a, b, atol=1e-12)
+        weight = torch.randn_like(a)
+        (a * weight).sum().backward()
+        (b * weight).sum().backward()
+        assert torch.allclose(one.grad, other.grad, atol=1e-12)
 
 
 def test_padding_to_what_the_levels_divide_leaves_the_rest_of_the_image_alone() -> None:
@@ -142,6 +164,11 @@ def test_it_configures_itself_from_the_traits() -> None:
     assert method.network.strides[0] == (2, 2, 1), "a coarse axis is not halved before the fine ones have caught up"
 
 
+def test_a_volume_thinner_than_the_grid_still_has_a_patch() -> None:
+    thin = traits(shape=(64, 64, 1), channels=("mr",), spacing=(1.0, 1.0, 1.0))
+    assert UNetSettings.preset("quick", {"spacing": [1, 1, 9]}).resolve(thin).patch is not None
+
+
 def test_settings_that_do_not_suit_the_data_are_refused_in_a_sentence() -> None:
     with pytest.raises(SettingsError, match="found 3 numbers, expected one for each of the 2 axes"):
         UNetSettings.preset("quick", {"patch": [32, 32, 32]}).resolve(traits())
@@ -149,6 +176,9 @@ def test_settings_that_do_not_suit_the_data_are_refused_in_a_sentence() -> None:
         UNetSettings.preset("quick", {"learning": 3})
     with pytest.raises(SettingsError, match=r"--settings.rate: found -1"):
         UNetSettings.preset("quick", {"rate": -1})
+    for name, value in {"widths": [], "spacing": [0, 1], "rate": math.inf, "rotation": math.inf}.items():
+        with pytest.raises(SettingsError, match=rf"--settings\.{name}"):
+            UNetSettings.preset("quick", {name: value})
     with pytest.raises(SettingsError, match="no preset 'fast'"):
         UNetSettings.preset("fast")
     with pytest.raises(SettingsError, match="needs masks"):

@@ -51,3 +51,9 @@ class SettingsError(ScantlingError):
 
 class RunError(ScantlingError):
     """A run folder that cannot be used: locked, changed, unfinished or not a run."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, in the words of Python or of torch, on the processor or on a GPU."""
+    names = {"MemoryError", "OutOfMemoryError"}
+    return type(error).__name__ in names or "DefaultCPUAllocator" in str(error)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.metadata
+import math
 import os
 import platform
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -102,15 +104,48 @@ def record(device: torch.device) -> dict[str, object]:
     }
 
 
-def memory_free() -> int:
-    """Bytes of main memory that can be had now (4 GiB where the system does not say)."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        with open("/proc/meminfo", encoding="ascii") as file:
-            facts = dict(line.split(":", 1) for line in file)
+def memory_free(*, root: Path = Path("/")) -> int:
+    """Bytes of main memory that this process can have now; 4 GiB where the system does not say.
+
+    That is what the machine has left, and no more than a container or a scheduler allows.
+
+    Args:
+        root: the folder that holds `proc` and `sys`.
+    """
+    return int(max(0, min(_available(root), *_allowed(root))))
+
+
+def _available(root: Path) -> int:
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        facts = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines())
         return int(facts["MemAvailable"].split()[0]) * 1024
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return 4 << 30
+
+
+def _allowed(root: Path) -> list[float]:
+    """Bytes that each control group (Linux, version 1 or 2) that holds this process has left."""
+    left: list[float] = [math.inf]
+    with contextlib.suppress(OSError, ValueError):
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            names = ("limit_in_bytes", "usage_in_bytes") if controllers else ("max", "current")
+            top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+            inner = top / group.strip("/")
+            left += [_left(at, *names) for at in (inner, *inner.parents) if at.is_relative_to(top)]
+    return left
+
+
+def _left(group: Path, limit: str, usage: str) -> float:
+    with contextlib.suppress(OSError, ValueError):
+        most, used = ((group / f"memory.{name}").read_text(encoding="ascii") for name in (limit, usage))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+        cache = stat.get("total_inactive_file", stat.get("inactive_file", "0"))  # given back when it is needed
+        return int(most) - int(used) + int(cache)  # "max", which is no number, is no limit
+    return math.inf
 
 
 def _processor() -> str:

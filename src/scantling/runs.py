@@ -8,12 +8,15 @@ state.safetensors   what resuming needs
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from scantling.atomic import replacing, write_json
 from scantling.data.types import Traits
@@ -21,9 +24,11 @@ from scantling.errors import FileError, RunError, ScantlingError
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.methods.contract import Method, build
 
-MODEL = "model"
+MODEL, WEIGHTS = "model", "weights.safetensors"
 GREATEST_JSON = 256 << 20
 """Bytes; a JSON file of a run that is larger is refused."""
+_PARTS: Mapping[type, Sequence[str]] = {dict: ("settings", "split"), list: ("data", "warnings"), str: ("method",)}
+"""What a `run.json` must hold for a run to be used, beside its traits."""
 
 
 def read_json(path: Path) -> Any:
@@ -47,13 +52,22 @@ def read_run(run: Path) -> dict[str, Any]:
 
     Raises:
         RunError: the folder is no run.
+        FileError: its `run.json` cannot be read or holds something else.
     """
     if not (run / "run.json").is_file():
         what = "does not exist" if not run.exists() else "holds no run.json"
         raise RunError(f"{run}: found no run: the folder {what}; expected a folder that `scantling train` has written")
     facts = read_json(run / "run.json")
-    if not isinstance(facts, dict):
-        raise FileError(run / "run.json", "is not a JSON object", remedy="train again")
+    try:
+        Traits.model_validate(facts["traits"])
+        whole = all(isinstance(facts[name], kind) for kind, names in _PARTS.items() for name in names)
+        whole = whole and all(isinstance(part, dict) for part in facts["data"])
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise FileError(
+            run / "run.json", "does not describe a training", remedy="restore it, or train into another folder"
+        )
     return facts
 
 
@@ -62,12 +76,19 @@ def locked(run: Path) -> Iterator[None]:
     """Hold a run folder for this process alone.
 
     Raises:
-        RunError: another process holds it.
+        RunError: another process holds it, or it cannot be held.
     """
     run.mkdir(parents=True, exist_ok=True)
     path = run / ".lock"
     with path.open("a+") as file:
-        if not _lock(file.fileno()):
+        try:
+            held = _lock(file.fileno())
+        except OSError as error:
+            raise RunError(
+                f"{run}: its file system cannot lock files ({error.strerror}), so that two trainings could write "
+                "there; choose an --out elsewhere"
+            ) from None
+        if not held:
             file.seek(0)
             holder = file.read(200).strip() or "another process"
             raise RunError(f"{run}: is in use by {holder}; wait for it or choose another --out")
@@ -93,21 +114,33 @@ def _lock(handle: int) -> bool:
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True
 
 
 def save_model(method: Method, folder: Path) -> None:
     """Write a model: weights, settings with traits, and card. A model that it is built on goes along."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
-    with replacing(folder / "weights.safetensors") as aside:
-        save_file(weights, aside, metadata={"method": method.card.name})
+    with replacing(folder / WEIGHTS) as aside:
+        save_tensors(aside, method.state_dict(), metadata={"method": method.card.name})
     write_json(folder / "card.json", method.card.model_dump())
     write_json(folder / "settings.json", described(method))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
+    """Write tensors as one safetensors file.
+
+    Raises:
+        FileError: the disk does not take it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, path, metadata=dict(metadata))
+    except SafetensorError as error:
+        raise FileError(path.parent, f"takes no file ({error})", remedy="make room and repeat the command") from None
 
 
 def described(method: Method) -> dict[str, Any]:
@@ -129,23 +162,32 @@ def load_model(run: Path) -> Method:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    folder = run / MODEL if (run / MODEL).is_dir() else run
-    if not (folder / "weights.safetensors").is_file():
+    folder = _model_folder(run)
+    if not (folder / WEIGHTS).is_file():
         if (run / "run.json").is_file():
             raise RunError(f"{run}: found no model: its training is not finished; the same train command resumes it")
         raise RunError(f"{run}: found no model; expected a folder that `scantling train` has written")
     try:
         method = _built(read_json(folder / "settings.json"))
-        method.load_state_dict(load_file(folder / "weights.safetensors"))
+        method.load_state_dict(load_file(folder / WEIGHTS))
     except ScantlingError:
         raise
     except (SafetensorError, OSError) as error:
-        path = folder / "weights.safetensors"
-        raise FileError(path, f"cannot be read ({error})", remedy="copy the model again") from None
+        raise FileError(folder / WEIGHTS, f"cannot be read ({error})", remedy="copy the model again") from None
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}: the weights and the settings do not belong together ({reason})") from None
     return method.eval().requires_grad_(False)
+
+
+def identity_of(run: Path) -> str:
+    """A short name for the weights of a run or model folder: two trainings into one folder differ in it."""
+    with (_model_folder(run) / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _model_folder(run: Path) -> Path:
+    return run / MODEL if (run / MODEL).is_dir() else run
 
 
 def _built(facts: Mapping[str, Any]) -> Method:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scantling.atomic import write_text
 from scantling.cli.verb import Outcome, tell
 from scantling.errors import SettingsError
 
@@ -36,7 +37,7 @@ def demo(out: Path, *, steps: int | None, seed: int) -> Outcome:
 
 
 def draw(folder: Path, *, seed: int) -> None:
-    """Paired folders of drawn images and their masks; what is there already is left alone.
+    """Paired folders of drawn images and their masks; what is finished is left alone, what was interrupted redone.
 
     Raises:
         SettingsError: the folder holds something else.
@@ -45,12 +46,15 @@ def draw(folder: Path, *, seed: int) -> None:
     from scantling.data.types import Geometry
     from scantling.procedural import vessel_images
 
-    marker = folder / "made-by-scantling-demo.txt"
-    made = f"seed {seed}, {COUNTS}, {SIZE} pixels\n"
-    if marker.exists() and marker.read_text() == made:
+    marker = folder / "SOURCE.md"
+    made = f"Drawn by `scantling demo`: seed {seed}, {COUNTS}, {SIZE} pixels.\n"
+    begun = f"Unfinished. {made}"
+    said = marker.read_text() if marker.is_file() else ""
+    if said == made:
         return
-    if folder.exists() and any(folder.iterdir()):
+    if said != begun and folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"{folder}: is not empty; choose another --out for the demo")
+    write_text(marker, begun)
     geometry = Geometry(shape=(SIZE, SIZE), spacing=(1.0, 1.0))
     images = vessel_images(sum(COUNTS.values()), SIZE, seed=seed)
     for split, count in COUNTS.items():
@@ -58,7 +62,7 @@ def draw(folder: Path, *, seed: int) -> None:
             image, mask = next(images)
             write_image(folder / split / "images", f"{number:02d}_{split}", np.moveaxis(image, -1, 0), geometry)
             write_labels(folder / split / "masks", f"{number:02d}_{split}", mask, geometry)
-    marker.write_text(made)
+    write_text(marker, made)
 
 
 def _say(part: str, what: str, where: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scantling.cli.verb import Outcome
-from scantling.errors import ScantlingError, SettingsError
+from scantling.errors import ScantlingError, SettingsError, out_of_memory
 
 DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge, from few masks, weak labels or none."
 
@@ -66,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return _say("scantling: interrupted; the same command goes on where it stopped", 1)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         return _say("scantling: out of memory; use smaller patches, a smaller --memory or a larger machine", 2)
     except OSError as error:
         return _say(f"scantling: {error.filename or 'a file'}: {error.strerror or error}", 2)

@@ -36,7 +36,7 @@ class Computed(Verb):
     threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Processor threads; numbers repeat bit for bit only with the same count."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """auto is bf16 on a GPU that has it, float32 elsewhere."""
+    """auto is bf16 on a GPU that has it and, to train, on a processor that has it; float32 elsewhere."""
 
 
 @dataclass(kw_only=True)
@@ -202,6 +202,8 @@ class Predict(Opened, Computed):
         part, _, parts = self.shard.partition("/")
         if not (part.isdigit() and parts.isdigit()):
             raise SettingsError(f"--shard {self.shard}: expected i/n, e.g. 1/4")
+        if self.memory is not None and not 0 < self.memory < 2**30:
+            raise SettingsError(f"--memory {self.memory:g}: expected GiB above 0")
         with counting("predicting") as progress:
             done = predict(
                 self.run_folder, self.input, out=self.out, split=self.split, probabilities=self.probabilities,
@@ -212,6 +214,65 @@ class Predict(Opened, Computed):
         earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
         tell(f"{self.out}: {len(done.cases)} masks{earlier}")
         return Outcome(done.facts(), [f"{case['id']}: {case['error']}" for case in done.failed])
+
+
+@dataclass(kw_only=True)
+class Mend(Opened):
+    """Mend broken vessels in the probability maps of any tool: diffuse along them, use two thresholds, drop specks."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling mend masks/probabilities --out mended --iterations 100",
+        "scantling mend masks/probabilities --out mended --rule both --iterations auto --validation scans",
+        "scantling mend nnunet-probabilities --out mended --rule hysteresis",
+    )
+
+    maps: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="probabilities", metavar="PROBABILITIES")]
+    """A folder of maps, or one map: PNG (8 or 16 bits), TIFF, NPY, NPZ (nnU-Net's too) or NIfTI."""
+    out: Path
+    """Masks go here, mended maps into its folder `probabilities`."""
+    rule: Literal["threshold", "hysteresis", "anisotropic", "both"] = "anisotropic"
+    """anisotropic diffuses along the vessels, hysteresis uses two thresholds, both does both; threshold does
+    neither and is the control."""
+    iterations: Annotated[str, tyro.conf.arg(metavar="N|auto")] = "100"
+    """Steps of the diffusion; auto chooses them, the thresholds and the smallest piece on validation cases."""
+    high: float = 0.5
+    """A pixel above it is vessel."""
+    low: float = 0.3
+    """With two thresholds, a pixel above it is vessel where it touches vessel."""
+    smallest: int = 0
+    """Drop pieces of fewer pixels."""
+    coherence: float = 0.0
+    """Diffuse less where the direction is uncertain: the power of the coherence."""
+    validation: Annotated[Path | None, tyro.conf.arg(metavar="DATA")] = None
+    """A data set with true masks of validation cases, for auto."""
+
+    def run(self) -> Outcome:
+        """Mend."""
+        from scantling.inference import mend_folder
+        from scantling.mending.mend import spelled
+
+        if self.iterations != "auto" and not self.iterations.isdigit():
+            raise SettingsError(f"--iterations {self.iterations}: expected a number of steps, or auto")
+        settings: dict[str, Any] = {
+            "rule": self.rule, "high": self.high, "low": self.low,
+            "smallest": self.smallest, "coherence": self.coherence,
+        }  # fmt: skip
+        auto = self.iterations == "auto"
+        if not auto:
+            settings["iterations"] = int(self.iterations)
+        with counting("mending") as progress:
+            done, used, choice = mend_folder(
+                self.maps, self.out, settings, auto=auto, validation=self.validation, manifest=self.manifest,
+                root=self.root, progress=progress,
+            )  # fmt: skip
+        facts = done.facts()
+        if choice is not None:
+            tell(f"chosen on validation cases among {len(choice.table)}: {spelled(used)}")
+            facts["tried"] = [
+                {**row.settings.model_dump(), **row.scores, "admissible": row.admissible} for row in choice.table
+            ]
+        tell(f"{self.out}: {len(done.cases)} masks")
+        return Outcome(facts, [f"{case['id']}: {case['error']}" for case in done.failed])
 
 
 @dataclass(kw_only=True)
@@ -298,4 +359,4 @@ class Demo(Verb):
         return demo(self.out, steps=self.steps, seed=self.seed)
 
 
-ALL: tuple[type[Verb], ...] = (Check, Methods, Train, Predict, Evaluate, Report, Demo)
+ALL: tuple[type[Verb], ...] = (Check, Methods, Train, Predict, Mend, Evaluate, Report, Demo)

@@ -54,16 +54,18 @@ class Placement:
                 for c, p, r, s in zip(centre, patch, room, start, strict=True)
             ]
         axes = range(len(patch))
+        spacing = augment.spacing or (1.0,) * len(patch)
         flipped = tuple(axis for axis in axes if generator.random() < 0.5) if augment.flips else ()
         turned = None
         if augment.turns:
-            planes = [(a, b) for a in axes for b in axes if a < b and patch[a] == patch[b]]
+            alike = [(length, round(mm, 3)) for length, mm in zip(patch, spacing, strict=True)]
+            planes = [(a, b) for a in axes for b in axes if a < b and alike[a] == alike[b]]
             if planes:
                 a, b = planes[int(generator.integers(len(planes)))]
                 turned = (a, b, int(generator.integers(4)))
         matrix = None
         if (augment.rotation or augment.zoom) and generator.random() < augment.warped:
-            matrix = _warp(len(patch), augment, generator)
+            matrix = _warp(spacing, augment, generator)
         return cls(tuple(start), patch, flipped, turned, matrix)
 
     def cut(self, array: Tensor, *, linear: bool, outside: float | None = None) -> Tensor:
@@ -86,17 +88,22 @@ class Placement:
         matrix = self.matrix if self.matrix is not None else torch.eye(dimensions, dimensions + 1)
         middle = torch.tensor([s + (p - 1) / 2 for s, p in zip(self.start, self.patch, strict=True)])
         pixels = grid @ matrix[:, :dimensions].T + matrix[:, dimensions] + middle
-        size = torch.tensor(array.shape[1:], dtype=torch.float32)
-        places = ((2 * pixels + 1) / size - 1).flip(-1)[None]  # grid_sample wants x first, in [-1, 1]
+        # of the array only the box that the patch touches is looked at: a volume may be far larger
+        shape = torch.tensor(array.shape[1:])
+        reach = matrix[:, :dimensions].abs() @ (torch.tensor(self.patch) - 1.0) / 2
+        low = (middle + matrix[:, dimensions] - reach).floor().long().clamp(torch.zeros_like(shape), shape - 1)
+        high = ((middle + matrix[:, dimensions] + reach).ceil().long() + 1).minimum(shape).maximum(low + 1)
+        touched = array[(slice(None), *(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)))]
+        places = ((2 * (pixels - low) + 1) / (high - low) - 1).flip(-1)[None]  # grid_sample wants x first, in [-1, 1]
         out = F.grid_sample(
-            array[None].float(),
+            touched[None].float(),
             places,
             mode="bilinear" if linear else "nearest",
             padding_mode="border",
             align_corners=False,
         )[0]
         if outside is not None:
-            beyond = ((pixels < -0.5) | (pixels > size - 0.5)).any(-1)
+            beyond = ((pixels < -0.5) | (pixels > shape - 0.5)).any(-1)
             out = out.masked_fill(beyond, outside)
         return out if linear else out.to(array.dtype)
 
@@ -137,14 +144,16 @@ def _window(array: Tensor, start: tuple[int, ...], patch: tuple[int, ...], outsi
     return F.pad(cut[None].float(), flat, mode="replicate")[0].to(array.dtype)
 
 
-def _warp(dimensions: int, augment: Augmentation, generator: np.random.Generator) -> Tensor:
+def _warp(spacing: Sequence[float], augment: Augmentation, generator: np.random.Generator) -> Tensor:
+    dimensions = len(spacing)
     zoom = math.exp(generator.uniform(-1, 1) * math.log1p(augment.zoom))
     matrix = np.eye(dimensions) / zoom
     for a in range(dimensions):
         for b in range(a + 1, dimensions):
             angle = math.radians(generator.uniform(-1, 1) * augment.rotation)
             turn = np.eye(dimensions)
-            turn[[a, a, b, b], [a, b, a, b]] = math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
+            turn[[a, b], [a, b]] = math.cos(angle)
+            turn[[a, b], [b, a]] = -math.sin(angle) * spacing[b] / spacing[a], math.sin(angle) * spacing[a] / spacing[b]
             matrix = matrix @ turn
     return torch.from_numpy(np.concatenate([matrix, np.zeros((dimensions, 1))], 1).astype(np.float32))
 

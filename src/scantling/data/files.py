@@ -150,6 +150,23 @@ def write_map(folder: Path | str, id: str, array: Array, geometry: Geometry) -> 
     return path
 
 
+def write_image(folder: Path | str, id: str, array: Array, geometry: Geometry) -> Path:
+    """Write an image `(1, H, W)` or `(3, H, W)` of 8 bits as `ID.png`; return its path.
+
+    Raises:
+        FileError: if the id is no safe name, or the array is no such image.
+    """
+    image = np.asarray(array)
+    path = Path(folder) / f"{safe_id(id)}.png"
+    if image.dtype != np.uint8 or image.ndim != 3 or len(image) not in (1, 3):
+        raise FileError(path, f"the image is {image.dtype} {image.shape}", expected="uint8 (1 or 3, H, W)")
+    _fits(path, image.shape[1:], geometry)
+    from scantling.data.formats import png
+
+    atomic.write_bytes(path, png.encode(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)))
+    return path
+
+
 def parse_address(address: Address | Path | str) -> Address:
     """An address from its text: what follows `#` after `.npz` names a member of the archive."""
     if isinstance(address, Address):

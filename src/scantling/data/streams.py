@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scantling.data.augmentation import OUTSIDE, Placement, change_values
 from scantling.data.intake import Taken
-from scantling.data.types import IGNORE, Batch, Case, Stream
+from scantling.data.types import IGNORE, Augmentation, Batch, Case, Stream
 from scantling.errors import DataError, SettingsError
 from scantling.randomness import numpy_generator, torch_generator
 
@@ -51,13 +51,12 @@ class Shelf:
                 self._held += taken.nbytes
         return taken
 
-    def foreground(self, case: Case) -> tuple[np.ndarray, ...]:
+    def foreground(self, case: Case, taken: Taken) -> tuple[np.ndarray, ...]:
         """For each class that the first mask of the case has, up to `KEPT_PIXELS` of its pixels (n, D)."""
         if case.id not in self._foreground:
-            mask = self.take(case).masks[0].numpy()
-            layers = [mask[0] == value for value in np.unique(mask[0]) if value not in (0, IGNORE)]
-            if len(mask) > 1:
-                layers = [layer == 1 for layer in mask]
+            mask = taken.masks[0].numpy()
+            values = [value for value in np.unique(mask) if value not in (0, IGNORE)]
+            layers = (layer == 1 for layer in mask) if len(mask) > 1 else (mask[0] == value for value in values)
             generator = numpy_generator("foreground", case.id)
             found = []
             for layer in layers:
@@ -88,6 +87,9 @@ class Reader:
         shelf: where cases are prepared with all that the stream reads.
         slices: the number of slices of a case, where a method in 2-D reads volumes.
         image_classes: the names in the order of their numbers.
+
+    Raises:
+        DataError: there is no case, or one is linked to a case that is not for training.
     """
 
     def __init__(
@@ -107,6 +109,13 @@ class Reader:
         self.stream, self.shelf = stream, shelf
         self.seed, self.stage = seed, stage
         self.others, self.image_classes = others or {}, list(image_classes)
+        for case in cases:
+            for role in stream.linked:
+                if case.links[role] not in self.others:
+                    raise DataError(
+                        f"case {case.id}: its {role} is {case.links[role]!r}, which is no training case; link cases of "
+                        "one split"
+                    )
         ordered = sorted(cases, key=lambda case: case.id)
         self.places = [
             Place(case, part) for case in ordered for part in (range(slices(case)) if slices is not None else (None,))
@@ -114,20 +123,24 @@ class Reader:
         self._orders: dict[int, Tensor] = {}
 
     def batch(self, step: int, *, slot: int = 0, slots: int = 1) -> Batch:
-        """The part `slot` of the batch of a step.
+        """The part `slot` of the batch of a step."""
+        share = self.share(slots)
+        first = step * self.stream.batch + slot * share
+        samples = [self._sample(index) for index in range(first, first + share)]
+        return self._collect(samples, self.stream.augment)
+
+    def share(self, slots: int) -> int:
+        """How many samples of a batch each of `slots` parts has.
 
         Raises:
             SettingsError: the batch cannot be divided into so many parts.
         """
-        size = self.stream.batch
-        if size % slots:
+        if self.stream.batch % slots:
             raise SettingsError(
-                f"stream {self.stream.name!r}: a batch of {size} cannot be shared by {slots} processes times "
-                f"micro-batches; choose a batch that is a multiple of {slots}"
+                f"stream {self.stream.name!r}: a batch of {self.stream.batch} cannot be shared by {slots} processes "
+                f"times micro-batches; choose a batch that is a multiple of {slots}"
             )
-        share = size // slots
-        first = step * size + slot * share
-        return self._collect([self._sample(index) for index in range(first, first + share)])
+        return self.stream.batch // slots
 
     def visit(self) -> Iterator[Batch]:
         """Each place once, whole and unchanged, one a batch."""
@@ -135,7 +148,8 @@ class Reader:
             taken = self._slice(self.shelf.take(place.case), place.slice)
             whole = Placement((0,) * len(taken.shape), taken.shape)
             generator = numpy_generator(self.seed, self.stage, self.stream.name, "visit", position)
-            yield self._collect([(position, position, self._fields(place, taken, whole, generator), {}, generator)])
+            fields = self._fields(place, taken, whole, generator)
+            yield self._collect([(position, position, fields, {}, generator)], None)
 
     def _sample(
         self, index: int
@@ -144,10 +158,11 @@ class Reader:
         generator = numpy_generator(self.seed, self.stage, stream.name, index)
         position = self._position(index)
         place = self.places[position]
-        taken = self._slice(self.shelf.take(place.case), place.slice)
+        whole = self.shelf.take(place.case)
+        taken = self._slice(whole, place.slice)
         centre = None
         if stream.foreground and generator.random() < stream.foreground:
-            centre = self._centre(place, generator)
+            centre = self._centre(place, whole, generator)
         patch = stream.patch or taken.shape
         placement = Placement.draw(taken.shape, patch, stream.augment, generator, centre=centre)
         linked = {}
@@ -172,8 +187,8 @@ class Reader:
             self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
         return int(order[offset])
 
-    def _centre(self, place: Place, generator: np.random.Generator) -> tuple[int, ...] | None:
-        layers = self.shelf.foreground(place.case)
+    def _centre(self, place: Place, whole: Taken, generator: np.random.Generator) -> tuple[int, ...] | None:
+        layers = self.shelf.foreground(place.case, whole)
         if place.slice is not None:
             layers = tuple(rest for layer in layers if len(rest := layer[layer[:, 0] == place.slice][:, 1:]))
         if not layers:
@@ -209,9 +224,9 @@ class Reader:
     def _collect(
         self,
         samples: Sequence[tuple[int, int, dict[str, Tensor], dict[str, dict[str, Tensor]], np.random.Generator]],
+        augment: Augmentation | None,
     ) -> Batch:
         indices, positions, rows, linked, generators = zip(*samples, strict=True)
-        augment = self.stream.augment
 
         def stack(rows: Sequence[Mapping[str, Tensor]]) -> Batch:
             shared = set.intersection(*(set(row) for row in rows))
@@ -227,12 +242,8 @@ class Reader:
             return Batch(torch.tensor(indices), torch.tensor(positions), stacked)
 
         batch = stack(rows)
-        if not self.stream.linked:
-            return batch
-        partners = {
-            role: stack([pairs[role] for pairs in linked if role in pairs]) for role in self.stream.linked if linked[0]
-        }
-        return replace(batch, linked=partners)
+        partners = {role: stack([pairs[role] for pairs in linked]) for role in linked[0]}  # a visit brings none
+        return replace(batch, linked=partners) if partners else batch
 
 
 class Feeder:

@@ -242,13 +242,14 @@ class Augmentation:
     Attributes:
         flips: mirror each axis with probability ½.
         turns: quarter turns in the plane of axes of equal patch length and spacing.
-        rotation: degrees, in every plane.
+        rotation: degrees, in every plane of the world.
         zoom: share, e.g. 0.2 for factors from 1/1.2 to 1.2.
         warped: the share of samples that are rotated and zoomed (the others keep their exact pixels).
         brightness: in units of the normalised image.
         contrast: share, e.g. 0.2 for factors from 1/1.2 to 1.2.
         gamma: share, on the image scaled to its own range.
         noise: the greatest standard deviation, in units of the normalised image.
+        spacing: of the grid along each axis, in mm; None where it is the same along all.
     """
 
     flips: bool = True
@@ -260,6 +261,7 @@ class Augmentation:
     contrast: float = 0.0
     gamma: float = 0.0
     noise: float = 0.0
+    spacing: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

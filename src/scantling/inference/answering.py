@@ -32,7 +32,7 @@ def segment(
     """Probabilities (K, *S) float32 on the grid of the sample's file.
 
     Args:
-        views: average over mirrored and, in the plane of equal axes of raster images, turned images.
+        views: average over images mirrored along every axis and, in 2-D, turned by a quarter.
         seed: with the case's id, what the method's randomness is a function of.
         slices_at_once: how many slices of a volume a method in 2-D answers together.
     """

@@ -19,12 +19,12 @@ from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Limits, write_labels, write_map
 from scantling.data.loading import load
 from scantling.data.types import Case, Geometry, Labels
-from scantling.errors import DataError, RunError, ScantlingError, SettingsError
+from scantling.errors import DataError, FileError, RunError, ScantlingError, SettingsError, out_of_memory
 from scantling.inference.answering import decide, segment
 from scantling.inference.tiles import Tiler
 from scantling.machine import Precision, autocast_type, device_of, steady
 from scantling.methods.contract import Method
-from scantling.runs import load_model, read_json, read_run
+from scantling.runs import identity_of, load_model, read_json, read_run
 
 PREDICTIONS = "predictions.json"
 SAVED_EVERY = 10.0
@@ -98,12 +98,13 @@ def predict(
     header = {
         "run": str(run.resolve()),
         "method": method.card.name,
+        "model": identity_of(run),
         "input": str(Path(source).absolute()),
         "manifest": str(manifest.resolve()) if manifest else None,
         "root": str(root.resolve()) if root else None,
         "split": split,
         "classes": list(labels.names),
-        "values": [list(values) for values in labels.values],
+        "values": written_values(labels),
         "exclusive": labels.exclusive,
         "options": {"probabilities": probabilities, "views": views, "seed": seed, "precision": precision},
     }
@@ -152,8 +153,12 @@ def predict_cases(
             try:
                 facts = _one(method, case, out, load_options, answer_options, maps=probabilities)
                 done.cases.append(facts)
-            except (ScantlingError, MemoryError, OSError) as error:
-                done.failed.append({"id": case.id, "error": str(error) or type(error).__name__})
+            except (ScantlingError, OSError) as error:
+                done.failed.append({"id": case.id, "error": str(error)})
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                done.failed.append({"id": case.id, "error": "too large for the memory that is free; lower --memory"})
             if time.monotonic() - saved > SAVED_EVERY:
                 write_json(out / name, done.facts())
                 saved = time.monotonic()
@@ -176,7 +181,8 @@ def chosen(dataset: Dataset, run: Path, split: str | None) -> tuple[str, list[Ca
             raise SettingsError(f"--split {split}: expected train, validation, test or all")
         if trained_on:
             ids = set(facts["split"].get(split, []))
-            cases = [case for case in cases if case.id in ids]
+            # where several data sets were joined, an id that two of them use stands behind the name of its own
+            cases = [case for case in cases if case.id in ids or f"{dataset.name}_{case.id}" in ids]
         else:
             cases = [case for case in cases if case.split == split]
     if not cases:
@@ -184,26 +190,38 @@ def chosen(dataset: Dataset, run: Path, split: str | None) -> tuple[str, list[Ca
     return split, sorted(cases, key=lambda case: case.id)
 
 
+def written_values(labels: Labels) -> list[list[int]]:
+    """What the classes are in the masks that are written: as in the data, or 1..K where the data's 0 is a class."""
+    if any(0 in values for values in labels.values):
+        return [[number] for number in range(1, len(labels.names) + 1)]
+    return [list(values) for values in labels.values]
+
+
 def write_answer(
     out: Path, case: Case, probabilities: np.ndarray, geometry: Geometry, labels: Labels, *, maps: bool
 ) -> dict[str, Any]:
-    """Write the mask of a case, in the values of the data, and its probability map if wanted."""
+    """Write the mask of a case, 0 where no class is, and its probability map if wanted."""
     decided = decide(probabilities, exclusive=labels.exclusive)
-    facts: dict[str, Any] = {"id": case.id, "probability": None}
-    if labels.exclusive:
-        values = np.array([0, *(named[0] for named in labels.values)])
-        path = write_labels(out, case.id, values[decided], geometry)
-        facts["mask"] = path.relative_to(out).as_posix()
-    else:
-        paths = [
-            write_labels(out / name, case.id, layer * 255, geometry)
-            for name, layer in zip(labels.names, decided, strict=True)
-        ]
-        facts["mask"] = [path.relative_to(out).as_posix() for path in paths]
-    if maps:
-        path = write_map(out / "probabilities", case.id, probabilities.astype(np.float32), geometry)
-        facts["probability"] = path.relative_to(out).as_posix()
+    facts: dict[str, Any] = {"id": case.id, "mask": write_mask(out, case.id, decided, geometry, labels)}
+    facts["probability"] = write_probabilities(out, case.id, probabilities, geometry) if maps else None
     return facts
+
+
+def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labels: Labels) -> str | list[str]:
+    """Write class numbers (*S), or (K, *S) of 0 and 1 where classes overlap; returns the paths below `out`."""
+    if labels.exclusive:
+        values = np.array([0, *(named[0] for named in written_values(labels))])
+        return write_labels(out, id, values[decided], geometry).relative_to(out).as_posix()
+    return [
+        write_labels(out / name, id, layer * 255, geometry).relative_to(out).as_posix()
+        for name, layer in zip(labels.names, decided, strict=True)
+    ]
+
+
+def write_probabilities(out: Path, id: str, probabilities: np.ndarray, geometry: Geometry) -> str:
+    """Write maps (K, *S); returns the path below `out`."""
+    path = write_map(out / "probabilities", id, probabilities.astype(np.float32), geometry)
+    return path.relative_to(out).as_posix()
 
 
 def _one(
@@ -233,14 +251,17 @@ def _earlier(path: Path, header: Mapping[str, Any]) -> tuple[list[dict[str, Any]
     if not path.exists():
         return [], []
     facts = read_json(path)
-    known = set(header)
-    if {key: value for key, value in facts.items() if key in known} != dict(header):
+    try:
+        cases = [dict(case) for case in facts["cases"] if _written(path.parent, case)]
         changed = [key for key in header if facts.get(key) != header[key]]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise FileError(path, "does not list predictions", remedy="delete it or choose another --out") from None
+    if changed:
         raise RunError(
             f"{path}: lists predictions made otherwise: "
             f"{'; '.join(f'{key} was {facts.get(key)}, is {header[key]}' for key in changed[:2])}; choose another --out"
         )
-    return [case for case in facts["cases"] if _written(path.parent, case)], []
+    return cases, []
 
 
 def _written(out: Path, case: Mapping[str, Any]) -> bool:

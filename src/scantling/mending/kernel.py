@@ -242,7 +242,9 @@ def sweep(u: Array, tensor: Array, *, iterations: int, step: float, integrator: 
     }[integrator]
     stages, band = len(shares), BAND if flat else 1
     padded = _aligned(slabs, rows, long)
-    padded[..., MARGIN - 4 : MARGIN + columns + 4] = np.pad(u.reshape(slabs, rows, columns), ((0, 0), (0, 0), (4, 4)), "edge")
+    padded[..., MARGIN - 4 : MARGIN + columns + 4] = np.pad(
+        u.reshape(slabs, rows, columns), ((0, 0), (0, 0), (4, 4)), "edge"
+    )
     diffusion = _aligned(len(tensor), slabs, rows, pitch)
     diffusion[..., :columns] = tensor.reshape(len(tensor), slabs, rows, columns)
     _sweep(

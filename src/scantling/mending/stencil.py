@@ -25,7 +25,7 @@ def symbol(frequency: float) -> float:
     return 2 * sum(weight * math.sin(k * frequency) for k, weight in enumerate(WEIGHTS, 1))
 
 
-LARGEST_SQUARE = 2.9950353
+LARGEST_SQUARE = 2.9949709
 """The maximum of d(θ)², at θ = 0.647 π."""
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from scantling.data.types import Batch, Frozen, Intake, Stream, Traits
@@ -35,6 +36,7 @@ class Settings(Frozen):
     for tests. `paper` is the defaults.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     @classmethod
@@ -47,8 +49,6 @@ class Settings(Frozen):
         if name != "paper" and name not in cls.presets:
             known = ", ".join(["paper", *cls.presets])
             raise SettingsError(f"there is no preset {name!r}; there are: {known}")
-        from pydantic import ValidationError
-
         try:
             return cls.model_validate({**cls.presets.get(name, {}), **(changes or {})})
         except ValidationError as error:
@@ -170,6 +170,7 @@ class Criterion:
     name: str
     direction: Literal["min", "max"]
     value: Callable[[Visit, Now], float]
+    """Given a `Visit` of the validation cases of each stream."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

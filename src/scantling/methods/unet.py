@@ -41,11 +41,11 @@ class UNetSettings(Settings):
     rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    widths: tuple[Positive, ...] = (32, 64, 128, 256, 320)
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64, 128, 256, 320)
     pixels: Positive = 256 * 256
     voxels: Positive = 96 * 96 * 96
     patch: tuple[Positive, ...] | None = None
-    spacing: tuple[float, ...] | None = None
+    spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     normalise: Literal["image", "dataset", "unit", "none"] | None = None
     norm: Literal["batch", "instance"] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -57,8 +57,8 @@ class UNetSettings(Settings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 3000,
-            "widths": (16, 32, 64, 64),
+            "steps": 2500,
+            "widths": (16, 32, 64, 128),
             "pixels": 128 * 128,
             "voxels": 32 * 40 * 32,
             "rate": 3e-3,
@@ -91,7 +91,7 @@ class UNetSettings(Settings):
         spacing = self.spacing or (traits.spacing if volumes else None)
         shape = traits.shape
         if spacing is not None:
-            shape = tuple(round(n * a / b) for n, a, b in zip(shape, traits.spacing, spacing, strict=True))
+            shape = tuple(max(1, round(n * a / b)) for n, a, b in zip(shape, traits.spacing, spacing, strict=True))
         ct = any(name.lower() == "ct" for name in traits.channels) or any(i.low < -500 for i in traits.intensity)
         return self.model_copy(
             update={
@@ -166,6 +166,7 @@ class UNetSegmenter(Method):
                 brightness=of.jitter,
                 contrast=of.jitter,
                 gamma=of.jitter,
+                spacing=of.spacing,
             ),
         )
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)

@@ -49,7 +49,6 @@ class UNet(nn.Module):
         self.divisor = [1] * dimensions
         for stride in self.strides:
             self.divisor = [d * s for d, s in zip(self.divisor, stride, strict=True)]
-        self.mode = {2: "bilinear", 3: "trilinear"}[dimensions]
 
         def block(channels: int, width: int) -> nn.Sequential:
             return nn.Sequential(*_conv(dimensions, channels, width, norm), *_conv(dimensions, width, width, norm))
@@ -69,22 +68,23 @@ class UNet(nn.Module):
     def features(self, image: Tensor) -> Tensor:
         """The last feature map (B, widths[0], *S), from which the head reads the logits."""
         size: tuple[int, ...] = tuple(image.shape[2:])
-        # 1. pad to what the levels divide
+        # 1. pad to what the levels divide, and so far that the deepest level has two pixels, which norms need
         pads = [-n % d for n, d in zip(size, self.divisor, strict=True)]
+        if all(n + pad == d for n, pad, d in zip(size, pads, self.divisor, strict=True)):
+            pads[-1] += self.divisor[-1]
         if any(pads):
             image = F.pad(image, [amount for pad in reversed(pads) for amount in (0, pad)], mode="replicate")
         # 2. encode, channels innermost, which convolutions are fastest in
         x, skips = image.contiguous(memory_format=self.layout), []
         for level, block in enumerate(self.down):
             if level:
-                stride = self.strides[level - 1]
-                x = F.max_pool2d(x, stride) if len(stride) == 2 else F.max_pool3d(x, stride)
+                x = pooled(x, self.strides[level - 1])
             x = block(x)  # (B, widths[level], *S / product of strides)
             skips.append(x)
         x = self.drop(skips.pop())
         # 3. decode
         for level in reversed(range(len(skips))):
-            x = F.interpolate(x, skips[level].shape[2:], mode=self.mode, align_corners=False)
+            x = upsampled(x, self.strides[level])
             x = self.up[level](torch.cat([skips[level], x], 1))  # (B, widths[level], *S / ...)
         # 4. crop the padding away
         window: tuple[Any, ...] = (..., *(slice(n) for n in size))
@@ -97,3 +97,35 @@ def _conv(dimensions: int, inputs: int, outputs: int, norm: Literal["batch", "in
         NORM[norm][dimensions](outputs, affine=True),
         nn.LeakyReLU(0.01, inplace=True),
     ]
+
+
+def pooled(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """The largest value (B, C, *S / stride) of each block of `stride` pixels of (B, C, *S), which it divides."""
+    if len(stride) == 2:
+        return F.max_pool2d(x, stride)
+    return F.max_pool3d(x, stride) if x.is_cpu else pooled_by_blocks(x, stride)
+
+
+def pooled_by_blocks(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """As `pooled` in 3-D, with a gradient that is deterministic on a GPU too."""
+    blocks = [part for n, s in zip(x.shape[2:], stride, strict=True) for part in (n // s, s)]
+    return x.reshape(*x.shape[:2], *blocks).amax([3, 5, 7])
+
+
+def upsampled(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """(B, C, *S) to (B, C, *S * stride), linear between the centres of pixels, the border's value beyond it."""
+    if not x.is_cpu and max(stride) <= 2:
+        return doubled_by_neighbours(x, stride)
+    size = [n * s for n, s in zip(x.shape[2:], stride, strict=True)]
+    return F.interpolate(x, size, mode={2: "bilinear", 3: "trilinear"}[len(stride)], align_corners=False)
+
+
+def doubled_by_neighbours(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """As `upsampled` with strides of 1 and 2, without the scattered sums that are slow on a deterministic GPU."""
+    for axis, factor in enumerate(stride, start=2):
+        if factor == 2:
+            n = x.shape[axis]
+            before = torch.cat([x.narrow(axis, 0, 1), x.narrow(axis, 0, n - 1)], axis)
+            after = torch.cat([x.narrow(axis, 1, n - 1), x.narrow(axis, n - 1, 1)], axis)
+            x = torch.stack([x.lerp(before, 0.25), x.lerp(after, 0.25)], axis + 1).flatten(axis, axis + 1)
+    return x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +49,7 @@ class Course:
 
     Attributes:
         readers: makes the readers of a stage, by stream.
+        held_out: makes those of the validation cases, for a stage's criterion; None where there are none.
         validation: scores the last stage; None where no labelled validation case exists.
         select: which weights a stage keeps: the last, or the best on validation (by masks in the last stage, by
             the stage's own criterion in any).
@@ -62,6 +64,7 @@ class Course:
     group: Processes
     readers: Callable[[Stage], Mapping[str, Reader]]
     validation: Validation | None
+    held_out: Callable[[Stage], Mapping[str, Reader]] | None = None
     select: Literal["last", "best"] = "last"
     accumulation: int = 1
     autocast: torch.dtype | None = None
@@ -79,6 +82,8 @@ class Course:
         stages = list(self.method.stages())
         found = load_state(self.run)
         position = found[0] if found else Position()
+        if any(other != position.model_dump() for other in self.group.all(position.model_dump())):
+            raise RunError(f"{self.run}: not all processes see the same checkpoint; put the run on a disk they share")
         if found:
             weights = {name.removeprefix("model/"): t for name, t in found[1].items() if name.startswith("model/")}
             self.method.load_state_dict(weights)
@@ -109,6 +114,8 @@ class _Played:
         self.final = number == len(stages) - 1
         self.log, self.asked = log, asked
         self.readers = course.readers(self.stage)
+        self.criterion = self.stage.criterion if course.held_out is not None else None
+        self.held_out = course.held_out(self.stage) if self.criterion and course.held_out is not None else {}
         self.title = self.stage.name if len(stages) == 1 else f"{self.stage.name} ({number + 1}/{len(stages)})"
 
     def play(self, found: tuple[Position, dict[str, Tensor], dict[str, Tensor]] | None, position: Position) -> Position:
@@ -160,7 +167,8 @@ class _Played:
                     facts = self._log(play, told, position, (now - begun) / (done - first))
                 if self._validates and (done % looked == 0 or done == stage.steps):
                     position, best = self._validate(play, position, best)
-                    facts = f"{facts}, validation {position.best_value:.3f} at best"
+                    if position.best_value is not None:
+                        facts = f"{facts}, best validation {position.best_value:.3f}"
                 bar.to(done, facts, (now - begun) / (done - first) * (stage.steps - done))
                 if (
                     done == stage.steps
@@ -184,20 +192,21 @@ class _Played:
 
     @property
     def _validates(self) -> bool:
-        return self.stage.criterion is not None or (self.final and self.course.validation is not None)
+        return self.criterion is not None or (self.final and self.course.validation is not None)
 
     def _validate(self, play: Play, position: Position, best: dict[str, Tensor]) -> tuple[Position, dict[str, Tensor]]:
-        criterion = self.stage.criterion
+        criterion = self.criterion
         with play.averaged(), torch.no_grad():
             if criterion is not None:
                 name, direction = criterion.name, criterion.direction
-                value = criterion.value(self._visit, play.now(position.step))
+                value = self.course.group.agreed(criterion.value(self._visit_held_out, play.now(position.step)))
             elif self.course.validation is not None:
                 name, direction, value = "dice", "max", self.course.validation.dice(self.course.method)
             if self.log is not None:
                 self.log.line({"stage": self.stage.name, "step": position.step, "validation": {name: value}})
             known = position.best_value
-            if known is None or (value > known if direction == "max" else value < known):
+            better = known is None or (value > known if direction == "max" else value < known)
+            if better and not math.isnan(value):
                 position = position.model_copy(update={"best_value": value, "best_step": position.step})
                 if self.course.select == "best":
                     best = copied(self.course.method.state_dict())
@@ -235,10 +244,14 @@ class _Played:
             if course.group.first:
                 save_prepared(course.run, stage.name, tensors)
             course.group.agreed(None)
-        return {name: tensor.to(course.device) for name, tensor in load_prepared(course.run).items()}
+        return {name: tensor.to(course.device) for name, tensor in load_prepared(course.run, stage.name).items()}
 
     def _visit(self, stream: str) -> Iterator[Batch]:
         for batch in self.readers[stream].visit():
+            yield batch.to(self.course.device)
+
+    def _visit_held_out(self, stream: str) -> Iterator[Batch]:
+        for batch in self.held_out[stream].visit() if stream in self.held_out else ():
             yield batch.to(self.course.device)
 
     def _tell_time(self, play: Play, position: Position) -> None:
@@ -249,8 +262,8 @@ class _Played:
         times = []
         try:
             for step in steps:
-                batches = feeder.batches(step, last=step == steps[-1])
                 begun = time.monotonic()
+                batches = feeder.batches(step, last=step == steps[-1])
                 finite({p: {t: float(v) for t, v in terms.items()} for p, terms in play.step(step, batches).items()},
                        self.stage.name, step)  # fmt: skip
                 times.append(time.monotonic() - begun)

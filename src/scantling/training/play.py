@@ -117,6 +117,7 @@ class Play:
         if self.stage.stepped is not None:
             with torch.no_grad():
                 self.stage.stepped(self.now(step))
+        self.group.share_buffers(self.method)
         return told
 
     def _brought(self, batches: Mapping[str, Batch]) -> dict[str, Batch]:

@@ -17,13 +17,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from scantling.errors import RunError
+
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all: its rank and how many there are."""
+    """This process among all: its rank, how many there are, and how many of them share its machine."""
 
     rank: int = 0
     count: int = 1
+    here: int = 1
 
     @property
     def first(self) -> bool:
@@ -45,7 +48,20 @@ class Processes:
         dist.all_reduce(flat)
         flat /= self.count
         for parameter, part in zip(shared, flat.split([p.numel() for p in shared]), strict=True):
-            parameter.grad = part.view_as(parameter).clone()
+            parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give every process the first one's buffers, such as the running means of batch norm."""
+        if self.count == 1:
+            return
+        kinds: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in network.buffers():
+            kinds.setdefault(buffer.dtype, []).append(buffer)
+        for buffers in kinds.values():
+            flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
+            dist.broadcast(flat, 0)
+            for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+                buffer.copy_(part.view_as(buffer))
 
     def gather(self, tensor: Tensor) -> Tensor:
         """The rows of all processes in the order of the ranks, without gradient."""
@@ -70,9 +86,13 @@ class Processes:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[Processes]:
-    """Join the other processes if a launcher started several, and leave them at the end."""
+    """Join the other processes if a launcher started several, and leave them at the end.
+
+    Raises:
+        RunError: the launcher's variables make no sense, or another process stopped.
+    """
     if dist.is_initialized():  # somebody else's group, as in tests
-        yield Processes(dist.get_rank(), dist.get_world_size())
+        yield Processes(dist.get_rank(), dist.get_world_size(), dist.get_world_size())
         return
     environment = os.environ
     rank = int(environment.get("RANK", environment.get("SLURM_PROCID", "0")))
@@ -80,9 +100,23 @@ def processes(device: torch.device) -> Iterator[Processes]:
     if count == 1 or "MASTER_ADDR" not in environment:
         yield Processes()
         return
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, rank=rank, world_size=count, timeout=timedelta(hours=2))
+    here = int(environment.get("LOCAL_WORLD_SIZE", environment.get("SLURM_NTASKS_PER_NODE", str(count))))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL takes the current one for this process's own
     try:
-        yield Processes(rank, count)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            rank=rank,
+            world_size=count,
+            timeout=timedelta(hours=2),
+        )
+    except (ValueError, dist.DistError) as error:
+        raise RunError(f"{count} processes were started but cannot meet ({error}); set MASTER_PORT too") from None
+    try:
+        yield Processes(rank, count, here)
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo/transport" in str(error):
+            raise RunError("another process of this training stopped; its own message says why") from None
+        raise
     finally:
         dist.destroy_process_group()

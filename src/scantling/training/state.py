@@ -5,19 +5,18 @@ No generator is saved, because randomness is a function of the step.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from scantling.atomic import replacing
 from scantling.data.types import Frozen
 from scantling.errors import RunError
+from scantling.runs import save_tensors
 from scantling.training.play import Play
 
 STATE, PREVIOUS, PREPARED = "state.safetensors", "state-previous.safetensors", "prepared.safetensors"
@@ -74,9 +73,9 @@ def restore(play: Play, tensors: Mapping[str, Tensor], updates: Mapping[str, int
             prefix = f"optimiser/{player}/{number}/"
             found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             if found:
-                # Adam counts its steps on the processor; all else lies beside the parameter
+                # Adam counts its steps on the processor; all else lies as and where the parameter does
                 optimiser.state[parameter] = {
-                    name: value.clone() if name == "step" else value.to(parameter.device, copy=True)
+                    name: value.clone() if name == "step" else torch.empty_like(parameter).copy_(value)
                     for name, value in found.items()
                 }
     play.updates = dict(updates)
@@ -91,11 +90,7 @@ def save_state(run: Path, tensors: Mapping[str, Tensor], position: Position, bes
     """Write the state atomically; the one before is kept beside it."""
     everything = {**tensors, **{f"best/{name}": tensor for name, tensor in best.items()}}
     with replacing(run / STATE) as aside:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in everything.items()},
-            aside,
-            metadata={"position": position.model_dump_json()},
-        )
+        save_tensors(aside, everything, metadata={"position": position.model_dump_json()})
         if (run / STATE).exists():
             (run / STATE).replace(run / PREVIOUS)
 
@@ -129,14 +124,22 @@ def load_state(run: Path) -> tuple[Position, dict[str, Tensor], dict[str, Tensor
 def save_prepared(run: Path, stage: str, tensors: Mapping[str, Tensor]) -> None:
     """Keep what a stage's `prepare` returned, for the whole stage."""
     with replacing(run / PREPARED) as aside:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            aside,
-            metadata={"stage": json.dumps(stage)},
-        )
+        save_tensors(aside, tensors, metadata={"stage": stage})
 
 
-def load_prepared(run: Path) -> dict[str, Tensor]:
-    """What `save_prepared` kept."""
-    with safe_open(run / PREPARED, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+def load_prepared(run: Path, stage: str) -> dict[str, Tensor]:
+    """What `save_prepared` kept.
+
+    Raises:
+        RunError: it cannot be read, or it was prepared for another stage.
+    """
+    path = run / PREPARED
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); train into another folder") from None
+    if metadata.get("stage") != stage:
+        raise RunError(f"{path}: was prepared for stage {metadata.get('stage')!r}, not {stage!r}; train anew")
+    return tensors

@@ -1,4 +1,4 @@
-"""How good the weights are on validation cases: mean Dice, each case whole, as inference would answer it."""
+"""How good the weights are on validation cases: mean Dice, each case answered whole, in the training's precision."""
 
 from __future__ import annotations
 

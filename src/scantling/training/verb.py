@@ -20,10 +20,10 @@ from scantling.data.loading import load
 from scantling.data.splits import divide, keep_labels
 from scantling.data.streams import Reader, Shelf
 from scantling.data.traits import measure_traits
-from scantling.data.types import Case, Traits
+from scantling.data.types import Case, Split, Traits
 from scantling.errors import DataError, RunError, SettingsError
 from scantling.inference.tiles import Tiler
-from scantling.inference.verb import PREDICTIONS, predict_cases
+from scantling.inference.verb import PREDICTIONS, predict_cases, written_values
 from scantling.machine import Precision, autocast_type, device_of, memory_free, record, steady
 from scantling.methods.catalogue import Card, card_of, implementation_of, lacking
 from scantling.methods.contract import Method, Settings, Stage, build
@@ -111,8 +111,16 @@ def _train(
         traits = measure_traits(dataset, reads=reads)
     else:
         traits = Traits.model_validate(facts["traits"])
+    autocast = autocast_type(options.precision, device, training=True)
     base = load_model(options.base) if options.base is not None else None
     model = _model(card, kind, settings.resolve(traits), traits, options, base)
+    validation = _validation(card, dataset, device, autocast, options.seed, group)
+    judged = dataset.split("validation") and any(stage.criterion for stage in model.stages())
+    if options.select == "best" and validation is None and not judged:
+        raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
+    for stage in model.stages():
+        for reader in readers_of(stage, model, dataset, seed=options.seed).values():
+            reader.share(group.count * options.accumulation)
     # 3. the run folder
     plan = _plan(card, model, dataset, opened, options, reads)
     if facts is None:
@@ -123,7 +131,7 @@ def _train(
         }  # fmt: skip
     else:
         _same(out, facts, plan)
-        if facts["finished"]:
+        if facts.get("finished"):
             console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
             return facts
         facts["warnings"] = [*facts["warnings"], *_elsewhere(facts, record(device))]
@@ -131,28 +139,39 @@ def _train(
         write_json(out / "run.json", facts)
     # 4. the training
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
-    autocast = autocast_type(options.precision, device, training=True)
+
+    def readers(split: Split) -> Callable[[Stage], dict[str, Reader]]:
+        budget = memory_free() // (3 * group.here)
+        return lambda stage: readers_of(stage, model, dataset, seed=options.seed, split=split, budget=budget)
+
     course = Course(
         run=out, method=model, seed=options.seed, device=device, group=group,
-        readers=lambda stage: readers_of(stage, model, dataset, seed=options.seed),
-        validation=_validation(card, dataset, device, autocast, options.seed, group),
+        readers=readers("train"), held_out=readers("validation") if dataset.split("validation") else None,
+        validation=validation,
         select=options.select, accumulation=options.accumulation, autocast=autocast, console=console,
         saved_every=options.saved_every,
     )  # fmt: skip
     position = course.go()
     # 5. what is left behind
     if group.first:
-        facts = _finish(out, model, dataset, facts, position, options, device, autocast)
+        facts = _finish(out, model, dataset, facts, position, options, device)
         console.print(f"{out}: trained {facts['steps']} steps in {position.seconds:.0f} s", highlight=False)
     group.agreed(None)
     return facts
 
 
 def readers_of(
-    stage: Stage, method: Method, dataset: Dataset, *, seed: int, budget: int | None = None
+    stage: Stage, method: Method, dataset: Dataset, *, seed: int, split: Split = "train", budget: int | None = None
 ) -> dict[str, Reader]:
-    """The readers of a stage's streams over the training cases; streams that read the same share memory."""
-    cases = dataset.split("train")
+    """The readers of a stage's streams over the cases of a split; streams that read the same share memory.
+
+    Args:
+        budget: bytes of cases that may be kept; None: a third of what is free.
+
+    Raises:
+        DataError: a stream of training cases is empty. One of other cases is left out.
+    """
+    cases = dataset.split(split)
     by_id = {case.id: case for case in cases}
     budget = memory_free() // 3 if budget is None else budget
     shelves: dict[tuple[str, ...], Shelf] = {}
@@ -170,6 +189,9 @@ def readers_of(
 
     readers = {}
     for stream in stage.streams:
+        taken = [case for case in cases if stream.takes(case)]
+        if not taken and split != "train":
+            continue
         words = {*stream.reads} - {"class"} | ({"region"} if "image" in stream.reads else set())
         if stream.annotator == "drawn" and "mask" in words:
             words = words - {"mask"} | {"masks"}
@@ -178,7 +200,7 @@ def readers_of(
             shelves[reads] = Shelf(preparing(reads), budget=budget // len(stage.streams))
         readers[stream.name] = Reader(
             stream,
-            [case for case in cases if stream.takes(case)],
+            taken,
             shelves[reads],
             seed=seed,
             stage=stage.name,
@@ -222,7 +244,7 @@ def _plan(
             {
                 "path": str(part.root.resolve()),
                 "name": part.name,
-                "sha256": fingerprint(file_hashes(part, reads=reads)),
+                "sha256": fingerprint(file_hashes(part, reads={*reads, "region"})),
                 "cases": {name: len(part.split(name)) for name in ("train", "validation", "test")},
             }
             for part in opened
@@ -295,7 +317,6 @@ def _finish(
     position: Position,
     options: Options,
     device: torch.device,
-    autocast: torch.dtype | None,
 ) -> dict[str, Any]:
     save_model(model, out / MODEL)
     labels = model.traits.labels
@@ -305,14 +326,17 @@ def _finish(
             "run": str(out.resolve()), "method": model.card.name, "input": facts["data"][0]["path"],
             "manifest": str(options.manifest.resolve()) if options.manifest else None,
             "root": str(options.root.resolve()) if options.root else None, "split": "validation",
-            "classes": list(labels.names), "values": [list(values) for values in labels.values],
+            "classes": list(labels.names), "values": written_values(labels),
             "exclusive": labels.exclusive, "options": {},
         }  # fmt: skip
         (out / "validation" / PREDICTIONS).unlink(missing_ok=True)
-        predict_cases(
+        autocast = autocast_type(options.precision, device, training=False)
+        done = predict_cases(
             model, held_out, out=out / "validation", header=header, probabilities=True, load_options={},
             answer_options={"device": device, "tiler": Tiler(), "autocast": autocast},
         )  # fmt: skip
+        failed = [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]
+        facts = facts | {"warnings": [*facts["warnings"], *failed]}
     name, step, value = position.finished[-1] if position.finished else ("", 0, None)
     facts = facts | {
         "finished": _clock(),
@@ -328,7 +352,7 @@ def _finish(
 def _earlier(out: Path) -> dict[str, Any] | None:
     if (out / "run.json").exists():
         return read_run(out)
-    strange = [path.name for path in out.iterdir() if path.name != ".lock"] if out.is_dir() else []
+    strange = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
     if strange:
         raise RunError(f"{out}: holds {strange[0]} but no run; choose a folder that is new or empty")
     return None

@@ -75,7 +75,7 @@ def inspect(source: Source) -> Plan:
 
 
 def encode(array: Array) -> bytes:
-    """A grey PNG of an array `(H, W)` of uint8 or uint16."""
+    """A PNG of an array: grey `(H, W)` of uint8 or uint16, or colour `(H, W, 3)` of uint8."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(stream, "PNG")
     return stream.getvalue()

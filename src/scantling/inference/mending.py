@@ -1,0 +1,247 @@
+"""The verb `mend`: a folder of probability maps, of any tool, to unbroken masks.
+
+Which mending to use is either said, or chosen on validation cases: never on the cases that are mended.
+"""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from scantling.atomic import write_json
+from scantling.data.contents import some
+from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.files import is_image_name, read, stem_of
+from scantling.data.loading import load
+from scantling.data.types import Address, Case, Geometry, Labels
+from scantling.errors import DataError, FileError, ScantlingError, SettingsError
+from scantling.inference.verb import PREDICTIONS, Predictions, write_mask, write_probabilities
+from scantling.measures.overlap import confusion
+from scantling.measures.topology import topology
+from scantling.mending.choose import Choice, Example, candidates, choose
+from scantling.mending.mend import Mending, mend
+from scantling.runs import read_json, read_run
+
+NNUNET_MEMBERS = ("probabilities", "softmax")
+"""What nnU-Net calls the maps in its .npz files: (background and classes, slices, rows, columns)."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """A folder of probability maps by id, and what its predictions.json says, here or one folder up.
+
+    Attributes:
+        files: the maps.
+        labels: the classes.
+        listing: the predictions that the maps belong to; empty if nobody says.
+    """
+
+    files: Mapping[str, Path]
+    labels: Labels
+    listing: Mapping[str, Any]
+
+
+def mend_folder(
+    probabilities: Path,
+    out: Path,
+    settings: Mapping[str, Any],
+    *,
+    auto: bool = False,
+    validation: Path | None = None,
+    manifest: Path | None = None,
+    root: Path | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[Predictions, Mending, Choice | None]:
+    """Mend every map of a folder, and write masks, mended maps and predictions.json into `out`.
+
+    Args:
+        probabilities: a folder of maps, or one map: PNG (8 or 16 bits, full scale is 1), TIFF, NPY, NPZ, NIfTI.
+        settings: of `Mending`, by name; `rule` at least.
+        auto: choose among all candidates of the rule by `validation`, instead of the settings.
+        validation: a dataset with true masks of validation cases; their maps are those of the run that made the
+            maps (`RUN/validation`), or lie among `probabilities`. They are not mended.
+
+    Returns:
+        What was written, the mending that was used, and how it was chosen.
+
+    Raises:
+        ScantlingError: nothing can be started. Cases that fail are listed, not raised.
+    """
+    maps = maps_of(probabilities)
+    chosen_from: Choice | None = None
+    held_out: frozenset[str] = frozenset()
+    if auto:
+        if validation is None:
+            raise SettingsError("choosing the mending needs cases with true masks; name their data with --validation")
+        dataset = open_dataset(validation, manifest=manifest, root=root)
+        pairs = _validation_pairs(maps, dataset, probabilities)
+        held_out = frozenset(case.id for case, _ in pairs)
+        chosen_from = choose(candidates(str(settings["rule"])), _examples(pairs, maps.labels, dataset), score=_score)
+        used = chosen_from.settings
+    else:
+        used = _settings(settings)
+    header = {
+        **{key: value for key, value in maps.listing.items() if key not in ("cases", "failed")},
+        "mending": used.model_dump(),
+        "classes": list(maps.labels.names),
+        "values": [list(values) for values in maps.labels.values],
+        "exclusive": maps.labels.exclusive,
+    }
+    done = Predictions(out, header)
+    wanted = [(id, path) for id, path in maps.files.items() if id not in held_out or len(held_out) == len(maps.files)]
+    for number, (id, path) in enumerate(wanted, start=1):
+        try:
+            begun = time.monotonic()
+            array, geometry = read_map(path, classes=len(maps.labels.names))
+            mended = mend(array, used)
+            mask = decided(mended.mask, mended.map, exclusive=maps.labels.exclusive)
+            facts = {
+                "id": id,
+                "mask": write_mask(out, id, mask, geometry, maps.labels),
+                "probability": write_probabilities(out, id, mended.map, geometry),
+                "seconds": round(time.monotonic() - begun, 3),
+            }
+            done.cases.append(facts)
+        except (ScantlingError, MemoryError, OSError) as error:
+            done.failed.append({"id": id, "error": f"{path.name}: {error}" if str(error) else type(error).__name__})
+        if progress is not None:
+            progress(number, len(wanted), id)
+    write_json(out / PREDICTIONS, done.facts())
+    return done, used, chosen_from
+
+
+def decided(masks: np.ndarray, maps: np.ndarray, *, exclusive: bool) -> np.ndarray:
+    """Class numbers (*S) where classes exclude each other: of those that claim a pixel, the likeliest; else (K, *S)."""
+    if not exclusive:
+        return masks.astype(np.uint8)
+    claimed = np.where(masks, maps, -1.0)
+    return np.where(masks.any(0), claimed.argmax(0) + 1, 0).astype(np.uint8)
+
+
+def maps_of(place: Path) -> Maps:
+    """The maps of a folder, or one map.
+
+    Raises:
+        DataError: there is none, or two files have one id.
+    """
+    if place.is_file():
+        paths = [place]
+    elif place.is_dir():
+        named = sorted(path for path in place.iterdir() if path.is_file() and is_image_name(path))
+        archives = [path for path in named if path.suffix == ".npz"]
+        paths = archives or named  # nnU-Net puts its masks beside its maps
+    else:
+        raise DataError(f"{place}: there is no such file or folder; expected probability maps")
+    if not paths:
+        raise DataError(f"{place}: found no probability map; expected PNG, TIFF, NPY, NPZ or NIfTI files")
+    files: dict[str, Path] = {}
+    for path in paths:
+        if stem_of(path) in files:
+            raise DataError(f"{place}: {path.name} and {files[stem_of(path)].name} have one id; keep one of them")
+        files[stem_of(path)] = path
+    folder = place if place.is_dir() else place.parent
+    for home in (folder, folder.parent):
+        if (home / PREDICTIONS).is_file():
+            listing = read_json(home / PREDICTIONS)
+            try:
+                values = tuple(tuple(int(value) for value in one) for one in listing["values"])
+                return Maps(files, Labels(names=tuple(listing["classes"]), values=values), listing)
+            except (KeyError, TypeError, ValueError):
+                raise FileError(home / PREDICTIONS, "does not list predictions", remedy="move it away") from None
+    count = len(read_map(paths[0])[0])
+    names = tuple(f"class-{number}" for number in range(1, count + 1)) if count > 1 else ("foreground",)
+    values = tuple((number,) for number in range(1, count + 1)) if count > 1 else ((255,),)
+    return Maps(files, Labels(names=names, values=values), {})
+
+
+def read_map(path: Path, *, classes: int | None = None) -> tuple[np.ndarray, Geometry]:
+    """Probabilities (K, *S) float32 and where they lie; whole numbers are scaled by the greatest of their type.
+
+    An .npz of nnU-Net loses its background and takes the axes and the geometry of the mask beside it.
+
+    Raises:
+        FileError: it cannot be read.
+        DataError: it has another number of classes.
+    """
+    member = ""
+    if path.suffix == ".npz" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            member = next((name for name in NNUNET_MEMBERS if f"{name}.npy" in archive.namelist()), "")
+    picture = read(Address(path, member))
+    array, geometry = picture.array, picture.geometry
+    if array.dtype.kind in "bu":
+        array = array.astype(np.float32) / (1 if array.dtype.kind == "b" else np.iinfo(array.dtype).max)
+    array = np.asarray(array, np.float32)
+    if member:
+        array, geometry = _of_nnunet(array, geometry, path)
+    if classes is not None and len(array) != classes:
+        raise DataError(f"{path}: found {len(array)} channels; expected {classes}, one for each class")
+    return array, geometry
+
+
+def _of_nnunet(array: np.ndarray, geometry: Geometry, path: Path) -> tuple[np.ndarray, Geometry]:
+    if len(array) > 1:
+        array = array[1:]
+    beside = next((p for e in (".nii.gz", ".nii", ".png", ".tif") if (p := path.with_suffix(e)).is_file()), None)
+    if beside is None:
+        return array, geometry
+    shape, there = array.shape[1:], read(beside).geometry
+    if len(shape) == 3 and shape[0] == 1 and shape[1:] == there.shape:
+        return array[:, 0], there
+    if shape[::-1] == there.shape and there.container == "volume":
+        return np.ascontiguousarray(array.transpose(0, *range(len(shape), 0, -1))), there
+    if shape == there.shape:
+        return array, there
+    raise DataError(f"{path}: found maps of {shape}; expected the size of the mask beside it, {there.shape}")
+
+
+def _settings(said: Mapping[str, Any]) -> Mending:
+    try:
+        return Mending.model_validate(dict(said))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "the thresholds"
+        raise SettingsError(f"--{name}: found {first['input']!r}; {first['msg']}") from None
+
+
+def _validation_pairs(maps: Maps, dataset: Dataset, place: Path) -> list[tuple[Case, Path]]:
+    """Validation cases with a true mask, and the files of their maps."""
+    run = Path(str(maps.listing["run"])) if maps.listing.get("run") else None
+    files = dict(maps.files)
+    if run is not None and (run / "run.json").is_file():
+        ids = set(read_run(run)["split"]["validation"])
+        where = run / "validation" / "probabilities"
+        if where.is_dir():
+            files |= {stem_of(path): path for path in sorted(where.iterdir()) if is_image_name(path)}
+    else:
+        ids = {case.id for case in dataset.cases if case.split != "test"}
+    pairs = [(case, files[case.id]) for case in dataset.cases if case.id in ids and case.masks and case.id in files]
+    if not pairs:
+        raise DataError(
+            f"{place}: found no probability map of a validation case with a true mask in {dataset.root} (there are "
+            f"maps of {some(maps.files, most=3)}); train with --validation 0.2, or say --iterations yourself"
+        )
+    return pairs
+
+
+def _examples(pairs: list[tuple[Case, Path]], labels: Labels, dataset: Dataset) -> Iterator[Example]:
+    for case, path in pairs:
+        array, _ = read_map(path, classes=len(labels.names))
+        mask = load(case, labels=dataset.labels, reads=("mask",)).masks[0]
+        if labels.exclusive:
+            truth = np.stack([mask[0] == number for number in range(1, len(labels.names) + 1)])
+        else:
+            truth = mask == 1
+        yield Example(array, truth)
+
+
+def _score(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    shape = topology(mask, truth)
+    return {"dice": confusion(mask, truth).dice, "cldice": shape.cldice, "vca": shape.vca, "log_vca": shape.log_vca}

@@ -1,0 +1,162 @@
+"""From a probability map to an unbroken mask: diffuse, threshold, drop what is too small to be a vessel.
+
+Each of the three does one thing that the others cannot: diffusion joins pieces along their direction, two thresholds
+follow a weak vessel from a sure one, and what is still a small piece by itself after both is more likely noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from scantling.errors import DataError
+from scantling.mending.anisotropic import Diffusion, diffuse
+from scantling.mending.hysteresis import drop_small, hysteresis
+from scantling.mending.orientation import Orientation, structure_orientation
+
+Rule = Literal["threshold", "hysteresis", "anisotropic", "both"]
+RULES: dict[Rule, tuple[bool, bool]] = {
+    "threshold": (False, False),
+    "hysteresis": (False, True),
+    "anisotropic": (True, False),
+    "both": (True, True),
+}
+"""Whether a rule diffuses the map, and whether it uses the low threshold."""
+
+
+FAINTEST = 1e-3
+"""Probabilities beyond it are not told apart in a logit; about what eight bits can hold."""
+
+
+class Mending(Diffusion):
+    """What `mend` does; a rule uses those settings that concern it.
+
+    The thresholds are those of the published dual-threshold iteration, λ∥, λ⊥, Δt and N those of the published
+    diffusion. The structure tensor, the strength and the smallest piece are ours; their defaults leave the
+    published rules as they are.
+    """
+
+    rule: Rule = "anisotropic"
+    """threshold: u > high. hysteresis: also u > low where it touches that. anisotropic: diffuse, then threshold.
+    both: diffuse, then hysteresis."""
+    tensor: Literal["probability", "logit"] = "probability"
+    """Whose structure tensor gives the direction: that of the probability, or of its logit, where faint pieces have
+    as much to say as bright ones."""
+    sigma: Annotated[float, Field(gt=0)] = 1.0
+    """The scale of the gradient in the structure tensor, in pixels."""
+    rho: Annotated[float, Field(gt=0)] = 2.0
+    """The scale of the neighbourhood that votes on the direction, in pixels."""
+    coherence: Annotated[float, Field(ge=0)] = 0.0
+    """The power of the coherence that the conductivity is multiplied with; 0 diffuses everywhere alike."""
+    high: Annotated[float, Field(ge=0, le=1)] = 0.5
+    low: Annotated[float, Field(ge=0, le=1)] = 0.3
+    smallest: Annotated[int, Field(ge=0)] = 0
+    """Pieces of fewer pixels are dropped."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"the low threshold {self.low:g} is above the high one {self.high:g}")
+        return self
+
+
+def spelled(settings: Mending) -> str:
+    """The settings that concern the rule, for people."""
+    diffuses, two = RULES[settings.rule]
+    parts = [f"rule {settings.rule}"]
+    if diffuses:
+        parts.append(f"{settings.iterations} iterations")
+        parts += [f"coherence to the power {settings.coherence:g}"] if settings.coherence else []
+    parts.append(f"thresholds {settings.high:g} and {settings.low:g}" if two else f"threshold {settings.high:g}")
+    parts += [f"pieces under {settings.smallest} pixels dropped"] if settings.smallest else []
+    return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A mended map and the mask that follows from it.
+
+    Args:
+        map: (K, *S) float32, the probabilities after diffusion (as they came, if the rule does not diffuse).
+        mask: (K, *S) bool.
+    """
+
+    map: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+def mend(
+    probabilities: NDArray[np.floating],
+    settings: Mending,
+    *,
+    direction: NDArray[np.floating] | None = None,
+) -> Mended:
+    """Mend the probability maps of one case, each class by itself.
+
+    Args:
+        probabilities: (K, *S) of K foreground classes in [0, 1], in two or three dimensions.
+        settings: the rule and what belongs to it.
+        direction: (D, *S), known directions (a learned layer's, say), taken as wholly coherent.
+
+    Raises:
+        DataError: the maps are not probability maps, or the directions do not fit them.
+        SettingsError: the time step is not stable.
+    """
+    maps = checked_maps(probabilities)
+    shape = maps.shape[1:]
+    if direction is not None and direction.shape != (len(shape), *shape):
+        raise DataError(f"the directions have shape {direction.shape}; expected {(len(shape), *shape)}")
+    diffuses, _ = RULES[settings.rule]
+    if diffuses:
+        settings.check(len(shape))
+        known = (
+            None if direction is None else Orientation(np.asarray(direction, np.float32), np.ones(shape, np.float32))
+        )
+        maps = np.stack([diffused(map_, settings, known or way(map_, settings)) for map_ in maps])
+    return Mended(maps, np.stack([cut(map_, settings) for map_ in maps]))
+
+
+def checked_maps(probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The maps as float32, if that is what they are.
+
+    Raises:
+        DataError: not (K, *S) in 2-D or 3-D, not in [0, 1], or nothing but 0 and 1.
+    """
+    array = np.asarray(probabilities)
+    if array.ndim not in (3, 4) or not array.size:
+        raise DataError(f"found an array of shape {array.shape}; expected probability maps (K, H, W) or (K, D, H, W)")
+    maps = np.ascontiguousarray(array, np.float32)
+    lowest, highest = float(maps.min()), float(maps.max())
+    if not (lowest >= 0 and highest <= 1):  # also NaN
+        found = "values that are not numbers" if np.isnan(lowest) else f"values from {lowest:g} to {highest:g}"
+        raise DataError(f"found {found}; expected probabilities in [0, 1]; logits need a sigmoid or a softmax first")
+    if lowest < highest == 1 and not np.any((maps > 0) & (maps < 1)):
+        raise DataError(
+            "found a mask of zeros and ones; expected a probability map; mending needs to know how sure each pixel is"
+        )
+    return maps
+
+
+def way(map_: NDArray[np.float32], settings: Mending) -> Orientation:
+    """Directions and coherence of one map (*S)."""
+    if settings.tensor == "logit":
+        inside = np.clip(map_, FAINTEST, 1 - FAINTEST)
+        map_ = np.log(inside / (1 - inside))
+    return structure_orientation(map_, sigma=settings.sigma, rho=settings.rho)
+
+
+def diffused(map_: NDArray[np.float32], settings: Mending, orientation: Orientation) -> NDArray[np.float32]:
+    """The first half of `mend`: one map (*S) after N steps."""
+    strength = orientation.coherence**settings.coherence if settings.coherence else None
+    return diffuse(map_, orientation.direction, settings=settings, strength=strength)
+
+
+def cut(map_: NDArray[np.float32], settings: Mending) -> NDArray[np.bool_]:
+    """The second half of `mend`: the mask of one map (*S), by one threshold or two, without small pieces."""
+    _, two = RULES[settings.rule]
+    mask = hysteresis(map_, high=settings.high, low=settings.low) if two else map_ > settings.high
+    return drop_small(mask, settings.smallest)
