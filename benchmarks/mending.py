@@ -2,11 +2,11 @@
 
     python benchmarks/mending.py [--repeats 15]
 
-All in one process, on one thread each (and two for the plain PyTorch of the last lines), in turns, so that a busy
-machine slows all alike; each time is the smallest of all turns. A 512 x 512 map of made vessels with faint stretches:
-one RK4 step of the compiled sweep (timed over 20 steps, what goes in and comes out included) against separable
-convolutions, against tensor slices and against our own torch path; hysteresis against the published iteration. All
-must give the same result. The last line is a whole map: its directions, 100 steps and the threshold.
+All in one process, on one thread each and in turns, so that a busy machine slows all alike; each time is the smallest
+of all turns. On a 512 x 512 map of made vessels with faint stretches: one RK4 step of the compiled sweep (timed over 20
+steps, what goes in and comes out included) against separable convolutions, against tensor slices and against our own
+torch path; hysteresis against the published iteration. All must give the same result. The last line is a whole map:
+its directions, 100 steps and the threshold; its target is a time, and wants a machine that is not busy.
 Exits with 1 if a result differs or a target is missed.
 """
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from PIL import Image
+from rich.console import Console
 
 from scantling.methods.catalogue import Card
+from scantling.training import Options, train
 
 
 def images_for(card: Card, folder: Path, *, dimensions: int, count: int = 6, classes: int = 1) -> Path:
@@ -28,6 +30,16 @@ def images_for(card: Card, folder: Path, *, dimensions: int, count: int = 6, cla
         if "mask" in needed:
             write(part / "masks", f"case{number}", (mask if classes > 1 else mask * 255).astype(np.uint8))
     return folder
+
+
+def base_for(card: Card, data: Path, run: Path) -> Path | None:
+    """A run to build on, where the card is built on a model that segments: a small U-Net after a moment's training."""
+    if card.builds_on is None:
+        return None
+    if card.builds_on != "segment":
+        raise ValueError(f"this maker of models does not know what can {card.builds_on}: teach it")
+    train("unet", [data], run, Options(preset="tiny", steps=60, validation=0.0), console=Console(quiet=True))
+    return run
 
 
 def blobs(shape: tuple[int, ...], generator: np.random.Generator, classes: int) -> np.ndarray:

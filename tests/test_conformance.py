@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from made import images_for
+from made import base_for, images_for
 from scantling.data.dataset import open_dataset
 from scantling.data.loading import load
 from scantling.data.splits import divide
@@ -41,11 +41,18 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return card, dimensions, images_for(card, tmp_path_factory.mktemp(card.name), dimensions=dimensions)
 
 
-def built(card: Card, folder: Path, **settings: Any) -> Method:
+@pytest.fixture(scope="module")
+def base(prepared: tuple[Card, int, Path], tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    card, _, folder = prepared
+    return base_for(card, folder, tmp_path_factory.mktemp("base") / "run")
+
+
+def built(card: Card, folder: Path, base: Path | None, **settings: Any) -> Method:
     dataset = divide(open_dataset(folder), validation=0.0)
     traits = measure_traits(dataset)
     kind = implementation_of(card)
-    return build(kind, kind.Settings.preset("tiny", settings).resolve(traits), traits, seed=1)
+    under = load_model(base) if base is not None else None
+    return build(kind, kind.Settings.preset("tiny", settings).resolve(traits), traits, seed=1, base=under)
 
 
 def quiet() -> Console:
@@ -70,9 +77,9 @@ def flat(method: torch.nn.Module) -> torch.Tensor:
     return torch.cat([tensor.double().flatten() for tensor in method.state_dict().values()])
 
 
-def test_it_fits_one_batch(prepared: tuple[Card, int, Path]) -> None:
+def test_it_fits_one_batch(prepared: tuple[Card, int, Path], base: Path | None) -> None:
     card, _, folder = prepared
-    method = built(card, folder, steps=60)
+    method = built(card, folder, base, steps=60)
     stage = method.stages()[-1]
     reader = readers_of(stage, method, divide(open_dataset(folder), validation=0.0), seed=0)
     play = Play(method, stage, seed=0, device=CPU)
@@ -84,27 +91,29 @@ def test_it_fits_one_batch(prepared: tuple[Card, int, Path]) -> None:
     assert np.mean(values[-5:]) < 0.7 * np.mean(values[:5]), f"{card.fits}: {values[0]:.3f} to {values[-1]:.3f}"
 
 
-def test_odd_sizes_give_answers_of_the_right_shape_and_range(prepared: tuple[Card, int, Path]) -> None:
+def test_odd_sizes_give_answers_of_the_right_shape_and_range(prepared: tuple[Card, int, Path], base: Path | None) -> None:
     card, _, folder = prepared
     if "segment" not in card.gives:
         pytest.skip(f"{card.name} does not segment")
-    method = built(card, folder).eval()
+    method = built(card, folder, base).eval()
     for case, answer in zip(open_dataset(folder).split("test"), answers(method, folder), strict=True):
         assert answer.shape == (len(method.traits.classes), *load(case, reads=("image",)).geometry.shape)
         assert answer.dtype == np.float32
         assert 0 <= answer.min() <= answer.max() <= 1
 
 
-def test_the_same_seed_gives_the_same_answer(prepared: tuple[Card, int, Path]) -> None:
+def test_the_same_seed_gives_the_same_answer(prepared: tuple[Card, int, Path], base: Path | None) -> None:
     card, _, folder = prepared
-    method = built(card, folder).eval()
+    method = built(card, folder, base).eval()
     for one, other in zip(answers(method, folder, seed=4), answers(method, folder, seed=4), strict=True):
         assert np.array_equal(one, other)
 
 
-def test_a_saved_and_loaded_model_gives_the_same_answer(prepared: tuple[Card, int, Path], tmp_path: Path) -> None:
+def test_a_saved_and_loaded_model_gives_the_same_answer(
+    prepared: tuple[Card, int, Path], base: Path | None, tmp_path: Path
+) -> None:
     card, _, folder = prepared
-    method = built(card, folder).eval()
+    method = built(card, folder, base).eval()
     save_model(method, tmp_path)
     for one, other in zip(answers(method, folder), answers(load_model(tmp_path), folder), strict=True):
         assert np.array_equal(one, other)
@@ -116,9 +125,9 @@ def kind_of(card: Card) -> type[Method]:
     return implementation_of(card)
 
 
-def test_what_a_stage_names_is_trained_and_the_rest_is_not(prepared: tuple[Card, int, Path]) -> None:
+def test_what_a_stage_names_is_trained_and_the_rest_is_not(prepared: tuple[Card, int, Path], base: Path | None) -> None:
     card, _, folder = prepared
-    method = built(card, folder)
+    method = built(card, folder, base)
     data = divide(open_dataset(folder), validation=0.0)
     for stage in method.stages():
         reader = readers_of(stage, method, data, seed=0)
@@ -133,10 +142,10 @@ def test_what_a_stage_names_is_trained_and_the_rest_is_not(prepared: tuple[Card,
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(
-    prepared: tuple[Card, int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: tuple[Card, int, Path], base: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card, _, folder = prepared
-    options = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0)
+    options = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0, base=base)
     train(card.name, [folder], tmp_path / "whole", options, console=quiet())
     original, played = Play.step, 0
     monkeypatch.setattr("scantling.training.course.REHEARSED", 1)
@@ -167,13 +176,16 @@ def test_data_that_lack_what_it_needs_are_refused_in_a_sentence(
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_two_processes_equal_one_with_the_same_whole_batch(prepared: tuple[Card, int, Path], tmp_path: Path) -> None:
+def test_two_processes_equal_one_with_the_same_whole_batch(
+    prepared: tuple[Card, int, Path], base: Path | None, tmp_path: Path
+) -> None:
     card, _, folder = prepared
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from rich.console import Console\n"
         "from scantling.training.verb import Options, train\n"
-        "options = Options(preset='tiny', precision='float64', validation=0.25, threads=1)\n"
+        f"base = {f'Path({str(base)!r})' if base is not None else None}\n"
+        "options = Options(preset='tiny', precision='float64', validation=0.25, threads=1, base=base)\n"
         f"train({card.name!r}, [{str(folder)!r}], Path(sys.argv[1]), options, console=Console(quiet=True))\n"
     )
 

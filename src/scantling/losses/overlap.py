@@ -34,6 +34,19 @@ def cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
     return losses.flatten(1).sum(1).div(known.flatten(1).sum(1).clamp(min=1)).mean()
 
 
+def binary_cross_entropy(probabilities: Tensor, mask: Tensor) -> Tensor:
+    """Mean cross-entropy of each class against all else, over the pixels that count, where there are no logits.
+
+    Args:
+        probabilities: (B, K, *S) of the foreground classes; what is closer to 0 or 1 than 1e-6 costs what 1e-6 costs.
+        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; 255 does not count.
+    """
+    inside = _exact(probabilities).clamp(1e-6, 1 - 1e-6)
+    known = (mask != IGNORE).expand_as(inside)
+    losses = -torch.where(class_channels(mask, inside.shape[1]), inside, 1 - inside).log()
+    return (losses * known).flatten(1).sum(1).div(known.flatten(1).sum(1).clamp(min=1)).mean()
+
+
 def dice_loss(probabilities: Tensor, mask: Tensor, *, smooth: float = 1.0) -> Tensor:
     r"""One minus soft Dice (Milletari et al., 2016, with plain sums in the denominator), each sample for itself.
 

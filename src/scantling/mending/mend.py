@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from scantling.errors import DataError
 from scantling.mending.anisotropic import Diffusion, diffuse
 from scantling.mending.hysteresis import drop_small, hysteresis
-from scantling.mending.orientation import Orientation, structure_orientation
+from scantling.mending.orientation import Orientation, carried, structure_orientation
 
 Rule = Literal["threshold", "hysteresis", "anisotropic", "both"]
 RULES: dict[Rule, tuple[bool, bool]] = {
@@ -27,7 +27,6 @@ RULES: dict[Rule, tuple[bool, bool]] = {
 }
 """Whether a rule diffuses the map, and whether it uses the low threshold."""
 
-
 FAINTEST = 1e-3
 """Probabilities beyond it are not told apart in a logit; about what eight bits can hold."""
 
@@ -36,8 +35,8 @@ class Mending(Diffusion):
     """What `mend` does; a rule uses those settings that concern it.
 
     The thresholds are those of the published dual-threshold iteration, λ∥, λ⊥, Δt and N those of the published
-    diffusion. The structure tensor, the strength and the smallest piece are ours; their defaults leave the
-    published rules as they are.
+    diffusion. The structure tensor, the carrying, the strength and the smallest piece are ours; their defaults
+    leave the published rules as they are.
     """
 
     rule: Rule = "anisotropic"
@@ -50,6 +49,8 @@ class Mending(Diffusion):
     """The scale of the gradient in the structure tensor, in pixels."""
     rho: Annotated[float, Field(gt=0)] = 2.0
     """The scale of the neighbourhood that votes on the direction, in pixels."""
+    carry: Annotated[float, Field(ge=0)] = 0.0
+    """The scale, in pixels, over which directions are carried into gaps; 0 leaves those of the structure tensor."""
     coherence: Annotated[float, Field(ge=0)] = 0.0
     """The power of the coherence that the conductivity is multiplied with; 0 diffuses everywhere alike."""
     high: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -70,6 +71,8 @@ def spelled(settings: Mending) -> str:
     parts = [f"rule {settings.rule}"]
     if diffuses:
         parts.append(f"{settings.iterations} iterations")
+        parts += ["directions of the logit"] if settings.tensor == "logit" else []
+        parts += [f"directions carried over {settings.carry:g} pixels"] if settings.carry else []
         parts += [f"coherence to the power {settings.coherence:g}"] if settings.coherence else []
     parts.append(f"thresholds {settings.high:g} and {settings.low:g}" if two else f"threshold {settings.high:g}")
     parts += [f"pieces under {settings.smallest} pixels dropped"] if settings.smallest else []
@@ -143,10 +146,12 @@ def checked_maps(probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def way(map_: NDArray[np.float32], settings: Mending) -> Orientation:
     """Directions and coherence of one map (*S)."""
+    seen = map_
     if settings.tensor == "logit":
         inside = np.clip(map_, FAINTEST, 1 - FAINTEST)
-        map_ = np.log(inside / (1 - inside))
-    return structure_orientation(map_, sigma=settings.sigma, rho=settings.rho)
+        seen = np.log(inside / (1 - inside))
+    orientation = structure_orientation(seen, sigma=settings.sigma, rho=settings.rho)
+    return carried(orientation, map_, scale=settings.carry) if settings.carry else orientation
 
 
 def diffused(map_: NDArray[np.float32], settings: Mending, orientation: Orientation) -> NDArray[np.float32]:

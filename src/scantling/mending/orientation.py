@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from scantling.mending.eigen import smallest
+from scantling.mending.smoothing import smoothed
 
 Array = NDArray[np.float32]
 
@@ -42,18 +43,39 @@ def structure_orientation(map_: NDArray[np.floating], *, sigma: float = 1.0, rho
         sigma: the scale of the gradient, in pixels.
         rho: the scale of the neighbourhood that votes, in pixels.
     """
-    smooth = _smoothed(map_, sigma)
+    smooth = smoothed(map_, sigma)
     slopes = [_slope(smooth, axis) for axis in range(smooth.ndim)]
-    entries = {(a, b): _smoothed(slopes[a] * slopes[b], rho) for a in range(smooth.ndim) for b in range(a, smooth.ndim)}
-    low, middle, vectors = smallest(list(entries.values()))
-    total = np.float32(_EPSILON) * sum(entries[axis, axis] for axis in range(smooth.ndim)) + low + middle
+    entries = {(a, b): smoothed(slopes[a] * slopes[b], rho) for a in range(smooth.ndim) for b in range(a, smooth.ndim)}
+    return _of(list(entries.values()))
+
+
+def carried(orientation: Orientation, map_: NDArray[np.floating], *, scale: float) -> Orientation:
+    r"""The directions of probable and coherent pixels, carried to the pixels around them, gaps above all.
+
+    At the blunt end of a vessel the map changes least across it, so that the structure tensor closes the end like a
+    door. Here every pixel votes with :math:`u c\, v v^T`, the votes are smoothed (normalised convolution, Knutsson
+    and Westin, 1993), and the eigenvector of the largest eigenvalue wins: in a gap, where it meets no votes but
+    those of the two vessels that end there, that is their direction.
+
+    Args:
+        orientation: v and c.
+        map_: u, (*S).
+        scale: of the smoothing, in pixels; about half the widest gap.
+    """
+    weight, v = np.asarray(map_, np.float32) * orientation.coherence, orientation.direction
+    # The largest eigenvalue of a matrix is the smallest of its negative.
+    return _of([smoothed(-weight * v[a] * v[b], scale) for a in range(len(v)) for b in range(a, len(v))])
+
+
+def _of(entries: Sequence[Array]) -> Orientation:
+    """Direction and coherence by the two smallest eigenvalues of matrices that are all positive or all negative."""
+    low, middle, vectors = smallest(entries)
+    diagonal = [0, 2] if len(entries) == 3 else [0, 3, 5]
+    trace = np.abs(np.sum([entries[each] for each in diagonal], axis=0))
+    total = np.abs(low + middle) + np.float32(_EPSILON) * trace
     contrast = np.divide(middle - low, total, out=np.zeros_like(total), where=total > 0)
     return Orientation(vectors, np.clip(contrast, 0, 1) ** 2)
 
 
 def _slope(map_: Array, axis: int) -> Array:
     return np.gradient(map_, axis=axis) if map_.shape[axis] > 1 else np.zeros_like(map_)
-
-
-def _smoothed(map_: NDArray[np.floating], scale: float) -> Array:
-    return ndimage.gaussian_filter(np.asarray(map_, np.float32), scale, mode="nearest")

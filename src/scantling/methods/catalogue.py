@@ -93,6 +93,18 @@ CARDS: dict[str, Card] = {
             fits="cross_entropy",
             implementation="scantling.methods.fr_unet:FRUNetSegmenter",
         ),
+        Card(
+            name="direction",
+            title="Improving the continuity of tubular structure segmentation with anisotropic diffusion",
+            authors="Sano",
+            year=2025,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            builds_on="segment",
+            fits="cross_entropy",
+            implementation="scantling.methods.direction:DirectionMender",
+        ),
     )
 }
 

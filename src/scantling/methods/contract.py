@@ -264,6 +264,17 @@ class Method(nn.Module, ABC):
         """The deformation that brings `moving` onto `fixed`."""
         raise self._cannot("register")
 
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What a method that is built on this one reads, in one pass over an image or a tile (B, C, *S).
+
+        Returns:
+            The last feature map (B, F, *S) and the probabilities (B, K, *S) that are read from it.
+
+        Raises:
+            SettingsError: the method hands out no features.
+        """
+        raise SettingsError(f"{self.card.name} hands out no features that another method could be built on")
+
     def _cannot(self, capability: Capability) -> SettingsError:
         gives = ", ".join(self.card.gives)
         return SettingsError(f"{self.card.name} cannot {capability}; it can {gives}")

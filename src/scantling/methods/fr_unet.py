@@ -193,6 +193,11 @@ class FRUNetSegmenter(Method):
         image = self.shades(batch.image)
         return Answer(probabilities=now.tile(lambda tile: self.probabilities(self.network(tile)), image))
 
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The map of the last block (B, widths[0], H, W) and the probabilities (B, K, H, W)."""
+        maps = self.network.maps(self.shades(image))
+        return maps["13"], self.probabilities(self.network.logits(maps))
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, K, H, W) of the foreground classes."""
         return probabilities_of(logits, len(self.traits.classes))

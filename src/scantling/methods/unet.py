@@ -185,6 +185,11 @@ class UNetSegmenter(Method):
         """Probabilities of the classes, from the whole image or from blended tiles."""
         return Answer(probabilities=now.tile(lambda tile: self.probabilities(self.network(tile)), batch.image))
 
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The last feature map (B, widths[0], *S) and the probabilities (B, K, *S)."""
+        last = self.network.features(image)
+        return last, self.probabilities(self.network.head(last))
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, K, *S) of the foreground classes."""
         return probabilities_of(logits, len(self.traits.classes))

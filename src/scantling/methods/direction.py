@@ -1,0 +1,252 @@
+"""The direction layer: a segmenter's own features say which way a vessel runs, and its mask grows along it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scantling.data.types import Augmentation, Batch, Intake, Stream, Traits
+from scantling.errors import SettingsError
+from scantling.losses.continuity import soft_cldice_loss
+from scantling.losses.overlap import binary_cross_entropy, dice_loss
+from scantling.mending.anisotropic import Diffusion, diffuse, diffuse_tensors
+from scantling.methods.catalogue import CARDS
+from scantling.methods.contract import Answer, Game, Method, Now, Player, Settings, Stage, frozen
+from scantling.networks.unet import CONV
+
+Positive = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+FAINT = 1e-6
+"""The length below which a vector has less and less of a direction, and none at 0."""
+
+
+class DirectionSettings(Settings):
+    """Settings of `direction`. The defaults are those of the slides and, where they are silent, of their author's code.
+
+    Attributes:
+        steps: of training: the slides' 40 times 10 updates.
+        batch: patches a step.
+        pixels: of a patch, a square or a cube, cut to what the images have room for.
+        kernel: the side k of the convolution.
+        iterations: N, steps of the diffusion; what answers uses it as it stands with the model.
+        step: Δt.
+        parallel: λ∥, the conductivity along the direction.
+        perpendicular: λ⊥, the conductivity across it.
+        integrator: "rk4" as in the slides, or "euler".
+        coarse: steps of the diffusion in training: the same time N Δt in fewer, longer ones; None: N of them.
+        cross_entropy: weight of the cross-entropy of the mended probabilities.
+        dice: weight of their Dice loss.
+        cldice: weight of their soft clDice loss; the slides' other loss is (1 - a) of Dice and a of this.
+        skeleton: iterations of the skeletons of clDice, at least the largest radius of a vessel in pixels.
+        foreground: the share of patches centred on a labelled pixel.
+    """
+
+    steps: Positive = 400
+    batch: Positive = 64
+    rate: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Weight = 1e-5
+    pixels: Positive = 512 * 512
+    kernel: Literal[1, 3, 5, 7, 9, 11, 13] = 9
+    iterations: Positive = 100
+    step: Annotated[float, Field(gt=0)] = 0.1
+    parallel: Weight = 1.0
+    perpendicular: Weight = 0.0
+    integrator: Literal["rk4", "euler"] = "rk4"
+    coarse: Positive | None = None
+    cross_entropy: Weight = 1.0
+    dice: Weight = 0.0
+    cldice: Weight = 0.0
+    skeleton: Positive = 10
+    foreground: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {"batch": 4, "pixels": 128 * 128, "rate": 1e-3, "coarse": 40, "foreground": 0.33},
+        "tiny": {"steps": 4, "batch": 2, "pixels": 64 * 64, "rate": 2e-2, "kernel": 3, "iterations": 20, "coarse": 10},
+    }
+
+    def resolve(self, traits: Traits) -> Self:
+        """Refuse data without classes and a training without a loss."""
+        if traits.labels is None:
+            raise SettingsError("direction needs masks to know its classes; the training data have none")
+        if not (self.cross_entropy or self.dice or self.cldice):
+            raise SettingsError(
+                "--settings.cross_entropy, dice and cldice are all 0; give at least one of them a weight"
+            )
+        return self
+
+    @property
+    def diffusion(self) -> Diffusion:
+        """How an answer is mended."""
+        return Diffusion(
+            iterations=self.iterations,
+            step=self.step,
+            parallel=self.parallel,
+            perpendicular=self.perpendicular,
+            integrator=self.integrator,
+        )
+
+    @property
+    def learning(self) -> Diffusion:
+        """The diffusion that gradients go through: to the same time, in `coarse` steps."""
+        count = min(self.coarse or self.iterations, self.iterations)
+        return self.diffusion.model_copy(update={"iterations": count, "step": self.iterations * self.step / count})
+
+
+class DirectionMender(Method):
+    r"""One convolution on the features of a frozen segmenter; its probabilities are diffused along what it says.
+
+    .. math:: v = \frac{w * F}{|w * F|}, \quad D = \lambda_\parallel v v^T + \lambda_\perp (I - v v^T), \quad
+              \partial u / \partial t = \mathrm{ReLU}(\nabla \cdot (D \nabla u))
+
+    (Sano, 2025), with a field v for each class, where the slides have one class. Departures from the author's code,
+    where it is wrong: the segmenter stays in evaluation mode, so that its batch norm does not drift, and the
+    cross-entropy takes the diffused probabilities for what they are, not for logits.
+    """
+
+    card = CARDS["direction"]
+    Settings = DirectionSettings
+    settings: DirectionSettings
+    base: Method
+
+    def __init__(self, settings: DirectionSettings, traits: Traits, *, base: Method | None = None) -> None:
+        if base is None:
+            raise SettingsError("direction is built on a model that can segment; name its run with --from")
+        _check_match(base, traits)
+        # the base must see its images in the units that it was trained in
+        super().__init__(settings, traits.model_copy(update={"intensity": base.traits.intensity}), base=base)
+        dimensions = base.intake.dimensions
+        for diffusion in (settings.diffusion, settings.learning):
+            diffusion.check(dimensions)
+        weight = next(base.parameters())
+        features, _ = self.seen(weight.new_zeros((1, len(traits.channels), *(16,) * dimensions)))
+        self.layer = CONV[dimensions](
+            features.shape[1], len(traits.classes) * dimensions, settings.kernel, padding=settings.kernel // 2
+        )
+
+    @property
+    def intake(self) -> Intake:
+        """The base's."""
+        return self.base.intake
+
+    def stages(self) -> Sequence[Stage]:
+        """One stage, in which only the layer learns."""
+        of = self.settings
+        player = Player(
+            name="direction",
+            modules=(self.layer,),
+            rate=of.rate,
+            weight_decay=of.weight_decay,
+            schedule="cosine",
+        )
+        stream = Stream(
+            name="labelled",
+            batch=of.batch,
+            patch=_patch(self.traits, self.intake, of.pixels),
+            foreground=of.foreground,
+            augment=Augmentation(flips=True, turns=True, spacing=self.intake.spacing),
+        )
+        return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
+
+    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+        """The terms that have a weight, of the mended probabilities: cross-entropy, Dice, soft clDice."""
+        labelled, of = batch["labelled"], self.settings
+        features, probabilities = self.seen(labelled.image)  # (B, F, *S), (B, K, *S)
+        mended = self.mended(probabilities, unit(self._vectors(self.layer(features))), how=of.learning)
+        terms = {}
+        if of.cross_entropy:
+            terms["cross_entropy"] = of.cross_entropy * binary_cross_entropy(mended, labelled.mask)
+        if of.dice:
+            terms["overlap"] = of.dice * dice_loss(mended, labelled.mask)
+        if of.cldice:
+            whole = soft_cldice_loss(probabilities=mended, mask=labelled.mask, iterations=of.skeleton)
+            terms["continuity"] = of.cldice * whole
+        yield "direction", terms
+
+    def segment(self, batch: Batch, now: Now) -> Answer:
+        """The base's probabilities, mended over the whole canvas at once; `extras` holds the directions (B, K D, *S).
+
+        Where the canvas is tiled, probabilities and vectors are blended, and vectors become directions after it.
+        """
+
+        def network(tile: Tensor) -> Tensor:
+            features, probabilities = self.seen(tile)
+            return torch.cat([probabilities, self.layer(features)], 1)
+
+        probabilities, vectors = now.tile(network, batch.image).tensor_split([len(self.traits.classes)], 1)
+        direction = unit(self._vectors(vectors))
+        mended = self.mended(probabilities, direction, how=self.settings.diffusion)
+        return Answer(probabilities=mended, extras={"direction": direction.flatten(1, 2)})
+
+    def seen(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The base's features (B, F, *S) and probabilities (B, K, *S), in evaluation mode and without gradient."""
+        with frozen(self.base), torch.no_grad():
+            return self.base.features(image)
+
+    def mended(self, probabilities: Tensor, direction: Tensor, *, how: Diffusion) -> Tensor:
+        """Diffuse each class along its own directions; exclusive classes that then exceed 1 together share it.
+
+        Args:
+            probabilities: (B, K, *S).
+            direction: (B, K, D, *S), of length 1.
+            how: λ∥, λ⊥, Δt, N and the integrator.
+        """
+        u, v = probabilities.flatten(0, 1), direction.flatten(0, 1)  # (B K, *S), (B K, D, *S)
+        if u.is_cpu and not v.requires_grad:
+            pairs = zip(_array(u), _array(v), strict=True)
+            maps = np.stack([diffuse(map_, along, settings=how) for map_, along in pairs])
+            mended = torch.from_numpy(maps).to(probabilities.dtype)
+        else:
+            mended = diffuse_tensors(u[:, None], v, settings=how)
+        mended = mended.view(probabilities.shape)
+        labels = self.traits.labels
+        if labels is not None and labels.exclusive and len(labels.names) > 1:
+            mended = mended / mended.sum(1, keepdim=True).clamp(min=1)
+        return mended
+
+    def _vectors(self, channels: Tensor) -> Tensor:
+        """(B, K, D, *S) of the layer's channels (B, K D, *S), in the order of the axes."""
+        return channels.unflatten(1, (len(self.traits.classes), self.intake.dimensions))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Directions of vectors (B, K, D, *S): of length 1, fading to 0 for vectors shorter than `FAINT`."""
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32)).contiguous()
+    return vectors / vectors.square().sum(2, keepdim=True).add(FAINT**2).sqrt()
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().contiguous().numpy()
+
+
+def _check_match(base: Method, traits: Traits) -> None:
+    """Refuse a base that was trained on other channels, classes or dimensions than the data have."""
+
+    def told(facts: Traits) -> str:
+        together = facts.labels is None or facts.labels.exclusive
+        channels, classes = ", ".join(facts.channels), ", ".join(facts.classes) or "none"
+        overlapping = "" if together else "overlapping "
+        return f"{facts.dimensions}-D images with the channels {channels} and the {overlapping}classes {classes}"
+
+    if told(base.traits) != told(traits):
+        raise SettingsError(
+            f"direction: the model to build on ({base.card.name}) was trained for {told(base.traits)}; the data have "
+            f"{told(traits)}; name a model for such data with --from"
+        )
+
+
+def _patch(traits: Traits, intake: Intake, pixels: int) -> tuple[int, ...]:
+    """A square or a cube of `pixels` pixels, cut to the images as the base takes them."""
+    spacing = intake.spacing or traits.spacing
+    shape = [max(1, round(n * a / b)) for n, a, b in zip(traits.shape, traits.spacing, spacing, strict=True)]
+    if intake.dimensions < len(shape):
+        shape.pop(traits.slice_axis)
+    side = round(pixels ** (1 / len(shape)))
+    if len(shape) == 2:  # a square can be turned
+        side = min(side, *shape)
+    return tuple(min(side, n) for n in shape)
