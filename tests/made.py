@@ -38,7 +38,7 @@ def base_for(card: Card, data: Path, run: Path) -> Path | None:
         return None
     if card.builds_on != "segment":
         raise ValueError(f"this maker of models does not know what can {card.builds_on}: teach it")
-    train("unet", [data], run, Options(preset="tiny", steps=60, validation=0.0), console=Console(quiet=True))
+    train("unet", [data], run, Options(preset="tiny", steps=200, validation=0.0), console=Console(quiet=True))
     return run
 
 

@@ -91,7 +91,9 @@ def test_it_fits_one_batch(prepared: tuple[Card, int, Path], base: Path | None) 
     assert np.mean(values[-5:]) < 0.7 * np.mean(values[:5]), f"{card.fits}: {values[0]:.3f} to {values[-1]:.3f}"
 
 
-def test_odd_sizes_give_answers_of_the_right_shape_and_range(prepared: tuple[Card, int, Path], base: Path | None) -> None:
+def test_odd_sizes_give_answers_of_the_right_shape_and_range(
+    prepared: tuple[Card, int, Path], base: Path | None
+) -> None:
     card, _, folder = prepared
     if "segment" not in card.gives:
         pytest.skip(f"{card.name} does not segment")

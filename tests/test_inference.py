@@ -35,6 +35,17 @@ def test_tiles_of_a_network_without_context_equal_the_whole(shape: tuple[int, ..
     assert len(seen) > 4
 
 
+def test_a_tiny_canvas_does_not_make_tiles_of_the_next() -> None:
+    def padded(canvas: Tensor) -> Tensor:
+        shape = canvas.shape[2:]
+        return torch.zeros(1, 1, *(max(64, n) for n in shape))[..., : shape[0], : shape[1]] + 0 * canvas
+
+    tiler, seen = Tiler(memory=1 << 20), []
+    tiler(padded, torch.zeros(1, 1, 2, 2))
+    tiler(lambda canvas: seen.append(tuple(canvas.shape[2:])) or padded(canvas), torch.zeros(1, 1, 96, 96))
+    assert seen == [(64, 64), (96, 96)], "the trial, then the whole"
+
+
 def test_what_fits_goes_whole() -> None:
     calls: list[tuple[int, ...]] = []
     Tiler(memory=1 << 30)(lambda x: calls.append(tuple(x.shape)) or x, torch.zeros(2, 1, 90, 90))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +19,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from made import images_for
 from scantling.data.dataset import open_dataset
-from scantling.errors import RunError, ScantlingError, SettingsError
+from scantling.data.types import Labels
+from scantling.errors import FileError, RunError, ScantlingError, SettingsError
 from scantling.inference import predict
+from scantling.inference.answering import segment as answer
+from scantling.inference.verb import written_values
 from scantling.methods.catalogue import CARDS
 from scantling.runs import load_model, locked, read_run
 from scantling.training import Options, train
@@ -116,6 +121,8 @@ def test_a_folder_that_is_no_run_is_left_alone(data: Path, tmp_path: Path) -> No
         ({"labels": 0}, "--labels 0"),
         ({"steps": 0}, "--steps 0"),
         ({"accumulation": 3}, "cannot be shared by 3"),
+        ({"select": "best", "validation": 0.0}, "--select best: found no validation case"),
+        ({"threads": 0}, "--threads 0"),
         ({"device": "tpu"}, "--device tpu"),
         ({"settings": {"colour": 1}}, "there is no such setting"),
         ({"base": Path("nowhere")}, "found no model"),
@@ -126,6 +133,54 @@ def test_what_cannot_be_done_is_said_before_anything_starts(
 ) -> None:
     with pytest.raises(ScantlingError, match=told):
         trained(data, tmp_path / "run", **changes)
+    assert not (tmp_path / "run" / "run.json").exists(), "what was refused must not bind the next command"
+
+
+def test_a_training_that_was_killed_before_it_began_can_be_begun(data: Path, tmp_path: Path) -> None:
+    (tmp_path / ".run.json.left").write_text("{")
+    assert trained(data, tmp_path)["finished"]
+
+
+@pytest.mark.parametrize(
+    "facts", ["{}", "[]", "3", '{"data": 3}', '{"data": [1], "split": []}', '{"traits": {}}', "{" * 100_000, ""]
+)
+def test_a_run_json_that_is_none_is_a_sentence(run: Path, data: Path, tmp_path: Path, facts: str) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run, broken)
+    (broken / "run.json").write_text(facts)
+    with pytest.raises(ScantlingError, match=r"run\.json"):
+        trained(data, broken)
+    with pytest.raises(ScantlingError, match=r"run\.json"):
+        predict(broken, data, out=tmp_path / "out")
+
+
+def test_a_region_that_changed_is_refused(tmp_path: Path) -> None:
+    folder = images_for(CARDS["unet"], tmp_path / "data", dimensions=2)
+    for part in ("train", "test"):
+        for image in (folder / part / "images").iterdir():
+            shape = np.asarray(Image.open(image)).shape
+            (folder / part / "fov").mkdir(exist_ok=True)
+            Image.fromarray(np.full(shape, 255, np.uint8)).save(folder / part / "fov" / image.name)
+    trained(folder, tmp_path / "run")
+    region = folder / "train" / "fov" / "case0.png"
+    smaller = np.asarray(Image.open(region)).copy()
+    smaller[:5] = 0
+    Image.fromarray(smaller).save(region)
+    with pytest.raises(RunError, match="sha256 was"):
+        trained(folder, tmp_path / "run")
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(FileError, match="No space left on device"):
+        trained(data, tmp_path / "run")
+    monkeypatch.undo()
+    assert trained(data, tmp_path / "run")["finished"]
 
 
 def test_no_data_and_no_such_method_are_sentences(tmp_path: Path) -> None:
@@ -261,6 +316,52 @@ def test_an_interrupted_prediction_goes_on_where_it_was(run: Path, data: Path, t
     assert (tmp_path / "case5.png").exists()
     with pytest.raises(RunError, match="choose another --out"):
         predict(run, data, out=tmp_path, views=True)
+
+
+def test_predictions_of_another_model_under_the_same_name_are_not_taken_over(data: Path, tmp_path: Path) -> None:
+    trained(data, tmp_path / "run")
+    predict(tmp_path / "run", data, out=tmp_path / "masks")
+    shutil.rmtree(tmp_path / "run")
+    trained(data, tmp_path / "run", seed=7)
+    with pytest.raises(RunError, match="lists predictions made otherwise: model was"):
+        predict(tmp_path / "run", data, out=tmp_path / "masks")
+
+
+@pytest.mark.parametrize("listed", ["[]", "3", "{}", '{"cases": [{"id": 1}]}', '{"cases": 3}', '{"cases": [3]}'])
+def test_a_list_of_predictions_that_is_none_is_a_sentence(run: Path, data: Path, tmp_path: Path, listed: str) -> None:
+    (tmp_path / "predictions.json").write_text(listed)
+    with pytest.raises(FileError, match="does not list predictions"):
+        predict(run, data, out=tmp_path)
+
+
+def test_a_case_that_takes_too_much_memory_fails_alone(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def segment(method: Any, sample: Any, **how: Any) -> np.ndarray:
+        if sample.case.id == "case4":
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+        return answer(method, sample, **how)
+
+    monkeypatch.setattr("scantling.inference.verb.segment", segment)
+    done = predict(run, data, out=tmp_path)
+    assert [case["id"] for case in done.failed] == ["case4"]
+    assert [case["id"] for case in done.cases] == ["case5"]
+
+
+def test_the_test_cases_of_each_joined_data_set_are_found_again(data: Path, tmp_path: Path) -> None:
+    other = images_for(CARDS["unet"], tmp_path / "other", dimensions=2)
+    facts = train("unet", [data, other], tmp_path / "run", TINY, console=Console(quiet=True))
+    assert len(facts["split"]["test"]) == 4
+    for folder in (data, other):
+        done = predict(tmp_path / "run", folder, out=tmp_path / f"masks-{folder.name}")
+        assert done.header["split"] == "test"
+        assert [case["id"] for case in done.cases] == ["case4", "case5"]
+
+
+def test_a_class_that_is_0_in_the_data_is_written_as_another_number() -> None:
+    plain = Labels(names=("a", "b"), values=((7, 8), (3,)))
+    assert written_values(plain) == [[7, 8], [3]]
+    assert written_values(Labels(names=("vessel",), values=((0,),), background=(255,))) == [[1]]
 
 
 def test_shards_together_do_what_one_does(run: Path, data: Path, tmp_path: Path) -> None:

@@ -241,6 +241,8 @@ class Mend(Opened):
     """With two thresholds, a pixel above it is vessel where it touches vessel."""
     smallest: int = 0
     """Drop pieces of fewer pixels."""
+    carry: float = 0.0
+    """Carry directions into gaps over this many pixels."""
     coherence: float = 0.0
     """Diffuse less where the direction is uncertain: the power of the coherence."""
     validation: Annotated[Path | None, tyro.conf.arg(metavar="DATA")] = None
@@ -255,7 +257,7 @@ class Mend(Opened):
             raise SettingsError(f"--iterations {self.iterations}: expected a number of steps, or auto")
         settings: dict[str, Any] = {
             "rule": self.rule, "high": self.high, "low": self.low,
-            "smallest": self.smallest, "coherence": self.coherence,
+            "smallest": self.smallest, "carry": self.carry, "coherence": self.coherence,
         }  # fmt: skip
         auto = self.iterations == "auto"
         if not auto:

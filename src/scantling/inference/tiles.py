@@ -29,7 +29,7 @@ class Tiler:
 
     def __init__(self, *, memory: int | None = None, overlap: float = 0.5) -> None:
         self.memory, self.overlap = memory, overlap
-        self._bytes_per_pixel: float | None = None
+        self._bytes_per_pixel, self._tried = 0.0, 0
 
     def __call__(self, network: Network, canvas: Tensor) -> Tensor:
         """The network's answer for the whole canvas."""
@@ -61,14 +61,20 @@ class Tiler:
         return total / seen
 
     def _affordable(self, network: Network, canvas: Tensor) -> float:
-        if self._bytes_per_pixel is None:
-            trial = canvas[(slice(0, 1), slice(None), *(slice(0, min(n, 4 * STEP)) for n in canvas.shape[2:]))]
-            self._bytes_per_pixel = peak_bytes(network, trial) / math.prod(trial.shape[2:])
-        bound = self.memory
-        if bound is None:
-            free = torch.cuda.mem_get_info(canvas.device)[0] if canvas.device.type == "cuda" else memory_free()
-            bound = free // 2
+        trial = canvas[(slice(0, 1), slice(None), *(slice(0, min(n, 4 * STEP)) for n in canvas.shape[2:]))]
+        pixels = math.prod(trial.shape[2:])
+        if pixels > self._tried:  # of a tiny canvas most may be padding
+            self._bytes_per_pixel, self._tried = peak_bytes(network, trial) / pixels, pixels
+        bound = _free(canvas.device) // 2 if self.memory is None else self.memory
         return max(bound / self._bytes_per_pixel, float(STEP**2))
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that can be had on `device`, what torch holds of a GPU without using it included."""
+    if device.type != "cuda":
+        return memory_free()
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def tile_shape(shape: tuple[int, ...], pixels: float) -> tuple[int, ...]:

@@ -135,6 +135,7 @@ class Player:
     Attributes:
         modules: what it owns; players of one stage share no parameter.
         rate: the learning rate, at its highest.
+        betas: of Adam; "sgd" takes the first as its Nesterov momentum.
         schedule: of the rate over the steps of the stage: constant; a half cosine or a polynomial (0.9) to 0;
             one-cycle, a cosine up from rate/25 over the first 30 % and down to 0 (Smith and Topin, 2018).
         warmup: steps over which the rate rises from 0, before the schedule.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -39,7 +40,7 @@ class DirectionSettings(Settings):
         parallel: λ∥, the conductivity along the direction.
         perpendicular: λ⊥, the conductivity across it.
         integrator: "rk4" as in the slides, or "euler".
-        coarse: steps of the diffusion in training: the same time N Δt in fewer, longer ones; None: N of them.
+        coarse: Δt in training, where longer steps reach the same time N Δt in fewer; None: as in answers.
         cross_entropy: weight of the cross-entropy of the mended probabilities.
         dice: weight of their Dice loss.
         cldice: weight of their soft clDice loss; the slides' other loss is (1 - a) of Dice and a of this.
@@ -58,7 +59,7 @@ class DirectionSettings(Settings):
     parallel: Weight = 1.0
     perpendicular: Weight = 0.0
     integrator: Literal["rk4", "euler"] = "rk4"
-    coarse: Positive | None = None
+    coarse: Annotated[float, Field(gt=0)] | None = None
     cross_entropy: Weight = 1.0
     dice: Weight = 0.0
     cldice: Weight = 0.0
@@ -66,8 +67,17 @@ class DirectionSettings(Settings):
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"batch": 4, "pixels": 128 * 128, "rate": 1e-3, "coarse": 40, "foreground": 0.33},
-        "tiny": {"steps": 4, "batch": 2, "pixels": 64 * 64, "rate": 2e-2, "kernel": 3, "iterations": 20, "coarse": 10},
+        "quick": {"batch": 4, "pixels": 128 * 128, "rate": 1e-3, "coarse": 0.25, "foreground": 0.33},
+        "tiny": {
+            "steps": 4,
+            "batch": 2,
+            "pixels": 64 * 64,
+            "rate": 2e-2,
+            "kernel": 5,
+            "iterations": 50,
+            "integrator": "euler",
+            "coarse": 0.2,
+        },
     }
 
     def resolve(self, traits: Traits) -> Self:
@@ -93,9 +103,12 @@ class DirectionSettings(Settings):
 
     @property
     def learning(self) -> Diffusion:
-        """The diffusion that gradients go through: to the same time, in `coarse` steps."""
-        count = min(self.coarse or self.iterations, self.iterations)
-        return self.diffusion.model_copy(update={"iterations": count, "step": self.iterations * self.step / count})
+        """The diffusion that gradients go through: to the same time, in steps of `coarse` or a little less."""
+        if self.coarse is None or self.coarse <= self.step:
+            return self.diffusion
+        time = self.iterations * self.step
+        count = math.ceil(round(time / self.coarse, 6))
+        return self.diffusion.model_copy(update={"iterations": count, "step": time / count})
 
 
 class DirectionMender(Method):

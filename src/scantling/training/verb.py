@@ -108,7 +108,8 @@ def _train(
     facts = group.agreed(_earlier(out) if group.first else None)
     if facts is None:
         console.print(f"{dataset.name}: {_counts(dataset)}; measuring", highlight=False)
-        traits = measure_traits(dataset, reads=reads)
+        measured = measure_traits(dataset, reads=reads).model_dump() if group.first else None
+        traits = Traits.model_validate(group.agreed(measured))
     else:
         traits = Traits.model_validate(facts["traits"])
     autocast = autocast_type(options.precision, device, training=True)
@@ -122,7 +123,7 @@ def _train(
         for reader in readers_of(stage, model, dataset, seed=options.seed).values():
             reader.share(group.count * options.accumulation)
     # 3. the run folder
-    plan = _plan(card, model, dataset, opened, options, reads)
+    plan = group.agreed(_plan(card, model, dataset, opened, options, reads) if group.first else None)
     if facts is None:
         facts = {
             "command": sys.argv, **plan, "preset": options.preset, "traits": traits.model_dump(),
