@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -394,3 +395,32 @@ def test_a_run_stands_by_itself_and_needs_its_base_no_more(tmp_path: Path) -> No
     for case in one.cases:
         name = case["probability"]
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_its_picture_shows_the_angle_as_hue_and_the_probability_as_brightness() -> None:
+    """Opposite directions look alike, and so does nothing else; where nothing is likely it is dark."""
+
+    class Shown(DirectionMender):
+        def __init__(self, angle: float) -> None:
+            nn.Module.__init__(self)
+            self.angle = angle
+
+        @property
+        def intake(self) -> Intake:
+            return Intake(dimensions=2)
+
+        def segment(self, batch: Batch, now: Now) -> Answer:
+            along = torch.tensor([math.sin(self.angle), math.cos(self.angle)]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+            chance = torch.zeros(1, 1, 4, 4)
+            chance[..., :2] = 1
+            return Answer(probabilities=chance, extras={"direction": along})
+
+    def picture(angle: float) -> torch.Tensor:
+        batch = Batch(torch.zeros(1), torch.zeros(1), {"image": torch.zeros(1, 1, 4, 4)})
+        (drawn,) = Shown(angle).pictures(batch, Now(seed=0)).values()
+        return drawn
+
+    assert torch.allclose(picture(0.4), picture(0.4 + math.pi), atol=1e-6)
+    assert not torch.allclose(picture(0.4), picture(1.1), atol=0.1)
+    assert picture(0.0)[:, 0, 0].argmax() == 0, "red along the rows"
+    assert not picture(0.4)[..., 2:].any()

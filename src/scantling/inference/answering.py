@@ -38,7 +38,7 @@ def segment(
     """
     taken = take(sample, method.intake, method.traits)
     slicing = method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
-    batches = _batches(taken, slicing=slicing, many=slices_at_once)
+    batches = batches_of(taken, slicing=slicing, many=slices_at_once)
     now = Now(seed=seed_of(seed, sample.case.id), stage="answer", device=device, tile=tiler)
     dtype = next((parameter.dtype for parameter in method.parameters()), torch.float32)
     parts = []
@@ -63,7 +63,8 @@ def decide(probabilities: np.ndarray, *, exclusive: bool) -> np.ndarray:
     return np.where(probabilities.max(0) > background, best + 1, 0).astype(np.uint8)
 
 
-def _batches(taken: Taken, *, slicing: bool, many: int) -> Iterator[Batch]:
+def batches_of(taken: Taken, *, slicing: bool, many: int) -> Iterator[Batch]:
+    """The image of a sample as batches: one of one, or `many` slices at a time."""
     if taken.image is None:
         raise ValueError("a case without an image cannot be segmented")
     image, region = taken.image, taken.fields.get("region")

@@ -276,6 +276,11 @@ class Method(nn.Module, ABC):
         """
         raise SettingsError(f"{self.card.name} hands out no features that another method could be built on")
 
+    def pictures(self, batch: Batch, now: Now) -> Mapping[str, Tensor]:
+        """What it shows of itself in the report on one image, by caption: (3, H, W) in [0, 1]; nothing by default."""
+        del batch, now
+        return {}
+
     def _cannot(self, capability: Capability) -> SettingsError:
         gives = ", ".join(self.card.gives)
         return SettingsError(f"{self.card.name} cannot {capability}; it can {gives}")

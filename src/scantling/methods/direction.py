@@ -196,6 +196,20 @@ class DirectionMender(Method):
         mended = self.mended(probabilities, direction, how=self.settings.diffusion)
         return Answer(probabilities=mended, extras={"direction": direction.flatten(1, 2)})
 
+    def pictures(self, batch: Batch, now: Now) -> Mapping[str, Tensor]:
+        """The directions of the first class in an image: the hue is the angle, the brightness the probability."""
+        if self.intake.dimensions != 2 or batch.image.ndim != 4:
+            return {}
+        answer = self.segment(batch, now)
+        if answer.probabilities is None:
+            return {}
+        down, right = answer.extras["direction"][0, :2]
+        twice = 2 * torch.atan2(down, right)  # v and -v are one direction
+        thirds = torch.tensor([0.0, -1.0, 1.0], device=twice.device).view(3, 1, 1) * (2 * torch.pi / 3)
+        colour = (1 + torch.cos(twice + thirds)) / 2
+        caption = "Learned directions: the hue is the angle (red along the rows), the brightness the mended probability"
+        return {caption: colour * answer.probabilities[0, :1]}
+
     def seen(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The base's features (B, F, *S) and probabilities (B, K, *S), in evaluation mode and without gradient."""
         with frozen(self.base), torch.no_grad():

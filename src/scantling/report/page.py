@@ -23,6 +23,7 @@ from scantling.report.doubts_of_scores import ABOUT_SCORES, Scores
 from scantling.report.doubts_of_training import ABOUT_TRAINING
 from scantling.report.headers import Header, header_of
 from scantling.report.records import Evaluation, Run, read_evaluation, read_json, read_run
+from scantling.report.samples import samples_of
 from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
 from scantling.report.words import plural
 
@@ -48,6 +49,8 @@ class Section:
     validation: ScoreBlock | None
     """Scores of the validation cases, where other scores stand above them."""
     curves: tuple[StageCurves, ...]
+    samples: tuple[tuple[str, str], ...]
+    """Pictures that the method drew of itself: caption and data URI."""
     missing: tuple[Missing, ...]
     conventions: tuple[str, ...]
     commands: tuple[str, ...]
@@ -175,6 +178,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
         tuple(blocks),
         validation,
         curves_of(run) if run is not None else (),
+        samples_of(run.folder, longest=longest) if run is not None else (),
         tuple(_missing(run, evaluations)),
         conventions,
         tuple(_commands(run, evaluations)),

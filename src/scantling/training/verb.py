@@ -29,6 +29,7 @@ from scantling.methods.catalogue import Card, card_of, implementation_of, lackin
 from scantling.methods.contract import Method, Settings, Stage, build
 from scantling.runs import MODEL, load_model, locked, read_run, save_model
 from scantling.training.course import Course
+from scantling.training.pictures import draw
 from scantling.training.processes import Processes, processes
 from scantling.training.state import PREPARED, PREVIOUS, Position
 from scantling.training.validation import Validation
@@ -338,6 +339,7 @@ def _finish(
         )  # fmt: skip
         failed = [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]
         facts = facts | {"warnings": [*facts["warnings"], *failed]}
+    draw(model, held_out or dataset.split("train"), out, device=device)
     name, step, value = position.finished[-1] if position.finished else ("", 0, None)
     facts = facts | {
         "finished": _clock(),
