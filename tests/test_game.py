@@ -407,6 +407,15 @@ def test_without_validation_cases_a_criterion_is_not_asked(tmp_path: Path) -> No
     assert method.seen == []
 
 
+def test_what_is_prepared_and_judged_comes_in_the_precision_of_the_weights(tmp_path: Path) -> None:
+    method = fresh(Featured).double()
+    course(method, tmp_path / "prepared").go()
+    assert method.prepared == 1
+    judged = Judged().double()
+    course(judged, tmp_path / "judged", held_out=readers).go()
+    assert {image.dtype for image in judged.shown} == {torch.float64}
+
+
 def test_what_was_prepared_for_one_stage_is_not_taken_for_another(tmp_path: Path) -> None:
     save_prepared(tmp_path, "first", {"features": torch.ones(2)})
     assert load_prepared(tmp_path, "first")["features"].tolist() == [1, 1]

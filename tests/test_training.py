@@ -24,11 +24,11 @@ from safetensors.torch import load_file
 
 from made import images_for
 from scantling.data.dataset import open_dataset
-from scantling.data.types import Labels
+from scantling.data.types import Geometry, Labels
 from scantling.errors import FileError, RunError, ScantlingError, SettingsError
 from scantling.inference import predict
 from scantling.inference.answering import segment as answer
-from scantling.inference.verb import written_values
+from scantling.inference.verb import write_mask, written_values
 from scantling.methods.catalogue import CARDS
 from scantling.runs import load_model, locked, read_run
 from scantling.training import Options, train
@@ -181,6 +181,14 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(
         trained(data, tmp_path / "run")
     monkeypatch.undo()
     assert trained(data, tmp_path / "run")["finished"]
+
+
+def test_a_training_that_failed_before_its_first_step_may_be_begun_with_other_settings(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match="lower the learning rate"):
+        trained(data, tmp_path, settings={"rate": 1e30})
+    assert trained(data, tmp_path, settings={"rate": 1e-3})["finished"]
 
 
 def test_no_data_and_no_such_method_are_sentences(tmp_path: Path) -> None:
@@ -358,6 +366,13 @@ def test_the_test_cases_of_each_joined_data_set_are_found_again(data: Path, tmp_
         assert [case["id"] for case in done.cases] == ["case4", "case5"]
 
 
+def test_a_class_of_a_strange_model_names_no_folder_elsewhere(tmp_path: Path) -> None:
+    labels = Labels(names=("../elsewhere", "b"), values=((1, 2), (2,)))
+    with pytest.raises(FileError, match="elsewhere"):
+        write_mask(tmp_path / "out", "a", np.ones((2, 4, 4), np.uint8), Geometry((4, 4), (1.0, 1.0)), labels)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_class_that_is_0_in_the_data_is_written_as_another_number() -> None:
     plain = Labels(names=("a", "b"), values=((7, 8), (3,)))
     assert written_values(plain) == [[7, 8], [3]]
@@ -374,6 +389,18 @@ def test_shards_together_do_what_one_does(run: Path, data: Path, tmp_path: Path)
         assert (tmp_path / "one" / case["mask"]).read_bytes() == (tmp_path / "three" / case["mask"]).read_bytes()
     with pytest.raises(SettingsError, match="--shard 4/3"):
         predict(run, data, out=tmp_path / "no", shard=(4, 3))
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_masks_are_never_written_over_the_data(run: Path, data: Path, tmp_path: Path, kind: str) -> None:
+    scans = tmp_path / "scans"
+    shutil.copytree(data, scans)
+    before = {path: path.read_bytes() for path in scans.rglob("*.png")}
+    with pytest.raises(SettingsError, match="choose another folder"):
+        predict(run, scans, out=scans / "test" / kind)
+    with pytest.raises(SettingsError, match="holds the image"):
+        predict(run, scans / "test" / "images", out=scans / "test" / "images")
+    assert {path: path.read_bytes() for path in scans.rglob("*.png")} == before
 
 
 @pytest.mark.parametrize("form", ["file", "folder", "glob"])

@@ -60,11 +60,11 @@ class Shelf:
             generator = numpy_generator("foreground", case.id)
             found = []
             for layer in layers:
-                pixels = np.argwhere(layer)
+                pixels = np.flatnonzero(layer)
                 if len(pixels) > KEPT_PIXELS:
                     pixels = pixels[np.sort(generator.choice(len(pixels), KEPT_PIXELS, replace=False))]
                 if len(pixels):
-                    found.append(pixels.astype(np.int32))
+                    found.append(np.stack(np.unravel_index(pixels, layer.shape), -1).astype(np.int32))
             self._foreground[case.id] = tuple(found)
         return self._foreground[case.id]
 

@@ -40,12 +40,11 @@ def segment(
     slicing = method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
     batches = batches_of(taken, slicing=slicing, many=slices_at_once)
     now = Now(seed=seed_of(seed, sample.case.id), stage="answer", device=device, tile=tiler)
-    dtype = next((parameter.dtype for parameter in method.parameters()), torch.float32)
     parts = []
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         for number, batch in enumerate(batches):
             ask = partial(method.segment, now=replace(now, step=number))
-            on_device = batch.to(device, dtype)
+            on_device = batch.to(device, method.dtype)
             seen = _over_views(ask, on_device) if views else _probabilities(ask(on_device))
             parts.append(seen.float().cpu())
     answer = torch.cat(parts)  # (slices or 1, K, *grid)

@@ -16,7 +16,7 @@ import numpy as np
 
 from scantling.atomic import write_json
 from scantling.data.dataset import Dataset, open_dataset
-from scantling.data.files import Limits, write_labels, write_map
+from scantling.data.files import Limits, safe_id, write_labels, write_map
 from scantling.data.loading import load
 from scantling.data.types import Case, Geometry, Labels
 from scantling.errors import DataError, FileError, RunError, ScantlingError, SettingsError, out_of_memory
@@ -94,6 +94,7 @@ def predict(
     where = device_of(device)
     method.to(where)
     dataset = open_dataset(source, manifest=manifest, root=root)
+    spare(dataset, out, labels)
     split, cases = chosen(dataset, run, split)
     header = {
         "run": str(run.resolve()),
@@ -190,6 +191,19 @@ def chosen(dataset: Dataset, run: Path, split: str | None) -> tuple[str, list[Ca
     return split, sorted(cases, key=lambda case: case.id)
 
 
+def spare(dataset: Dataset, out: Path, labels: Labels) -> None:
+    """Make sure that no mask is written over a file of the data.
+
+    Raises:
+        SettingsError: files of the data lie where masks would go.
+    """
+    folders = {(out / name).resolve() for name in ("", "probabilities", *labels.names)}
+    for case in dataset.cases:
+        for role, address in case.addresses():
+            if address.path.resolve().parent in folders:
+                raise SettingsError(f"--out {out}: holds the {role} of case {case.id}; choose another folder")
+
+
 def written_values(labels: Labels) -> list[list[int]]:
     """What the classes are in the masks that are written: as in the data, or 1..K where the data's 0 is a class."""
     if any(0 in values for values in labels.values):
@@ -213,7 +227,7 @@ def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labe
         values = np.array([0, *(named[0] for named in written_values(labels))])
         return write_labels(out, id, values[decided], geometry).relative_to(out).as_posix()
     return [
-        write_labels(out / name, id, layer * 255, geometry).relative_to(out).as_posix()
+        write_labels(out / safe_id(name), id, layer * 255, geometry).relative_to(out).as_posix()
         for name, layer in zip(labels.names, decided, strict=True)
     ]
 

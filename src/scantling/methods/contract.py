@@ -245,6 +245,11 @@ class Method(nn.Module, ABC):
     def intake(self) -> Intake:
         """How it takes its images."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its weights, in which it is given images; float32 if it has none."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float32)
+
     def stages(self) -> Sequence[Stage]:
         """How it is trained; none for a filter or a rule."""
         return ()

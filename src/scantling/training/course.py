@@ -248,11 +248,11 @@ class _Played:
 
     def _visit(self, stream: str) -> Iterator[Batch]:
         for batch in self.readers[stream].visit():
-            yield batch.to(self.course.device)
+            yield batch.to(self.course.device, self.course.method.dtype)
 
     def _visit_held_out(self, stream: str) -> Iterator[Batch]:
         for batch in self.held_out[stream].visit() if stream in self.held_out else ():
-            yield batch.to(self.course.device)
+            yield batch.to(self.course.device, self.course.method.dtype)
 
     def _tell_time(self, play: Play, position: Position) -> None:
         """Play a few steps, take them back, and say how long the rest will take."""

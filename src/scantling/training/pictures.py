@@ -28,7 +28,7 @@ def draw(method: Method, cases: Sequence[Case], run: Path, *, device: torch.devi
     slicing = method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
     batch = next(batches_of(take(sample, method.intake, method.traits), slicing=slicing, many=1))
     with torch.no_grad():
-        pictures = method.pictures(batch.to(device), Now(seed=0, stage="pictures", device=device))
+        pictures = method.pictures(batch.to(device, method.dtype), Now(seed=0, stage="pictures", device=device))
     captions = {}
     for number, (caption, picture) in enumerate(pictures.items(), start=1):
         values = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()

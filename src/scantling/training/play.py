@@ -122,8 +122,7 @@ class Play:
 
     def _brought(self, batches: Mapping[str, Batch]) -> dict[str, Batch]:
         """The batches beside the weights, in their precision."""
-        dtype = next(iter(self.owned.values()))[0].dtype
-        return {name: batch.to(self.device, dtype) for name, batch in batches.items()}
+        return {name: batch.to(self.device, self.method.dtype) for name, batch in batches.items()}
 
     def _move(self, games: Sequence[Game], told: dict[str, dict[str, Tensor]]) -> tuple[str, ...] | None:
         """All games make their next move and leave its gradients with the players; None when all have ended."""

@@ -121,6 +121,20 @@ def load_state(run: Path) -> tuple[Position, dict[str, Tensor], dict[str, Tensor
     return None
 
 
+def has_progress(run: Path) -> bool:
+    """Whether a checkpoint says that a step was done; one that cannot be read might."""
+    for path in (run / STATE, run / PREVIOUS):
+        if path.exists():
+            try:
+                with safe_open(path, framework="pt") as file:
+                    position = Position.model_validate_json((file.metadata() or {})["position"])
+            except (SafetensorError, OSError, KeyError, ValueError):
+                return True
+            if position.stage or position.step:
+                return True
+    return False
+
+
 def save_prepared(run: Path, stage: str, tensors: Mapping[str, Tensor]) -> None:
     """Keep what a stage's `prepare` returned, for the whole stage."""
     with replacing(run / PREPARED) as aside:

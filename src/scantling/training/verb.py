@@ -31,7 +31,7 @@ from scantling.runs import MODEL, load_model, locked, read_run, save_model
 from scantling.training.course import Course
 from scantling.training.pictures import draw
 from scantling.training.processes import Processes, processes
-from scantling.training.state import PREPARED, PREVIOUS, Position
+from scantling.training.state import PREPARED, PREVIOUS, STATE, Position, has_progress
 from scantling.training.validation import Validation
 
 FIXED = ("method", "settings", "base", "data", "split", "seed", "options")
@@ -64,7 +64,8 @@ def train(
 ) -> dict[str, Any]:
     """Train `method` on the training cases of `data` into the run folder `out`; returns its `run.json`.
 
-    A run that exists goes on where it stopped, and one that is finished is left alone.
+    A run that exists goes on where it stopped, one that has not done a step begins anew, and one that is finished is
+    left alone.
 
     Raises:
         ScantlingError: nothing can be started, the run was made with other settings, or it was asked to stop.
@@ -353,8 +354,14 @@ def _finish(
 
 
 def _earlier(out: Path) -> dict[str, Any] | None:
+    """The facts of a run that is to go on; one that has not done a step binds nobody and is begun anew."""
     if (out / "run.json").exists():
-        return read_run(out)
+        facts = read_run(out)
+        if facts.get("finished") or has_progress(out):
+            return facts
+        for name in (STATE, PREVIOUS, PREPARED):
+            (out / name).unlink(missing_ok=True)
+        return None
     strange = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
     if strange:
         raise RunError(f"{out}: holds {strange[0]} but no run; choose a folder that is new or empty")
