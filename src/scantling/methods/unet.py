@@ -31,7 +31,9 @@ class UNetSettings(Settings):
         spacing: the working grid in mm; None: the median of the training data for volumes, untouched for
             raster images.
         normalise: see `Intake`; None: "dataset" for CT (a channel called ct, or values below -500), else "image".
-        norm: None: "batch" for raster images, "instance" for volumes, whose batches are small.
+        norm: "instance" where a batch is too small to have a mean.
+        flips: mirror the patches; None: raster images yes, volumes no, because a body has a left and a right, a
+            front and a back.
         dice: the weight of the Dice loss beside the cross-entropy.
         foreground: the share of patches centred on a labelled pixel.
     """
@@ -47,10 +49,11 @@ class UNetSettings(Settings):
     patch: tuple[Positive, ...] | None = None
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     normalise: Literal["image", "dataset", "unit", "none"] | None = None
-    norm: Literal["batch", "instance"] | None = None
+    norm: Literal["batch", "instance"] = "batch"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dice: Annotated[float, Field(ge=0)] = 0.5
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
+    flips: bool | None = None
     rotation: Annotated[float, Field(ge=0)] = 30.0
     zoom: Annotated[float, Field(ge=0)] = 0.2
     jitter: Annotated[float, Field(ge=0)] = 0.2
@@ -97,7 +100,7 @@ class UNetSettings(Settings):
             update={
                 "spacing": spacing,
                 "normalise": self.normalise or ("dataset" if ct else "image"),
-                "norm": self.norm or ("instance" if volumes else "batch"),
+                "flips": not volumes if self.flips is None else self.flips,
                 "batch": self.batch or (2 if volumes else 8),
                 "patch": self.patch
                 or _patch(shape, self.voxels if volumes else self.pixels, 2 ** (len(self.widths) - 1)),
@@ -127,7 +130,7 @@ class UNetSegmenter(Method):
             classes + 1 if exclusive and classes > 1 else classes,
             widths=settings.widths[: len(strides) + 1],
             strides=strides,
-            norm=settings.norm or "batch",
+            norm=settings.norm,
             dropout=settings.dropout,
         )
 
@@ -159,6 +162,7 @@ class UNetSegmenter(Method):
             patch=of.patch,
             foreground=of.foreground,
             augment=Augmentation(
+                flips=bool(of.flips),
                 turns=self.traits.dimensions == 2,
                 rotation=of.rotation,
                 zoom=of.zoom,
