@@ -153,11 +153,13 @@ def test_it_configures_itself_from_the_traits() -> None:
     assert drive.patch[0] == drive.patch[1]
     assert drive.spacing is None
     assert drive.normalise == "image"
+    assert drive.flips is True
     hippocampus = traits(shape=(35, 50, 36), channels=("mr",), spacing=(1.0, 1.0, 1.0))
     resolved = quick.resolve(hippocampus)
     assert resolved.patch is not None
     assert all(n <= m + 8 for n, m in zip(resolved.patch, (35, 50, 36), strict=True))
     assert resolved.spacing == (1.0, 1.0, 1.0)
+    assert resolved.flips is False, "a body has a left and a right"
     ct = quick.resolve(traits(shape=(512, 512, 100), channels=("CT",), spacing=(0.8, 0.8, 5.0)))
     assert ct.normalise == "dataset"
     method = build(UNetSegmenter, ct, traits(shape=(512, 512, 100), channels=("CT",), spacing=(0.8, 0.8, 5.0)))

@@ -75,6 +75,8 @@ def mend_folder(
         ScantlingError: nothing can be started. Cases that fail are listed, not raised.
     """
     maps = maps_of(probabilities)
+    if {path.resolve().parent for path in maps.files.values()} & {out.resolve(), (out / "probabilities").resolve()}:
+        raise SettingsError(f"--out {out}: holds the maps that are to be mended; choose another folder")
     chosen_from: Choice | None = None
     held_out: frozenset[str] = frozenset()
     if auto:
