@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -81,18 +82,24 @@ class Placement:
             patch = patch.flip([1 + axis for axis in self.flipped])
         return patch
 
-    def _sampled(self, array: Tensor, *, linear: bool, outside: float | None) -> Tensor:
+    @cached_property
+    def _pixels(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Where each pixel of the patch comes from (*patch, D), the middle of these places and their reach (D,)."""
         dimensions = len(self.patch)
         axes = [torch.arange(p, dtype=torch.float32) - (p - 1) / 2 for p in self.patch]
         grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)  # (*patch, D)
         matrix = self.matrix if self.matrix is not None else torch.eye(dimensions, dimensions + 1)
-        middle = torch.tensor([s + (p - 1) / 2 for s, p in zip(self.start, self.patch, strict=True)])
-        pixels = grid @ matrix[:, :dimensions].T + matrix[:, dimensions] + middle
+        centre = torch.tensor([s + (p - 1) / 2 for s, p in zip(self.start, self.patch, strict=True)])
+        middle = centre + matrix[:, dimensions]
+        reach = matrix[:, :dimensions].abs() @ (torch.tensor(self.patch) - 1.0) / 2
+        return grid @ matrix[:, :dimensions].T + matrix[:, dimensions] + centre, middle, reach
+
+    def _sampled(self, array: Tensor, *, linear: bool, outside: float | None) -> Tensor:
+        pixels, middle, reach = self._pixels
         # of the array only the box that the patch touches is looked at: a volume may be far larger
         shape = torch.tensor(array.shape[1:])
-        reach = matrix[:, :dimensions].abs() @ (torch.tensor(self.patch) - 1.0) / 2
-        low = (middle + matrix[:, dimensions] - reach).floor().long().clamp(torch.zeros_like(shape), shape - 1)
-        high = ((middle + matrix[:, dimensions] + reach).ceil().long() + 1).minimum(shape).maximum(low + 1)
+        low = (middle - reach).floor().long().clamp(torch.zeros_like(shape), shape - 1)
+        high = ((middle + reach).ceil().long() + 1).minimum(shape).maximum(low + 1)
         touched = array[(slice(None), *(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)))]
         places = ((2 * (pixels - low) + 1) / (high - low) - 1).flip(-1)[None]  # grid_sample wants x first, in [-1, 1]
         out = F.grid_sample(
