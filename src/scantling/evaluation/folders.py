@@ -1,4 +1,8 @@
-"""The verb `evaluate`: a folder of predictions against the truth, one case at a time."""
+"""The verb `evaluate`: a folder of predictions against the truth, one case at a time.
+
+The first annotator's mask is the truth of every measure but those of several annotators, which compare the samples
+that `predictions.json` lists with the masks of all.
+"""
 
 from __future__ import annotations
 
@@ -76,33 +80,50 @@ def evaluate(
         folder, truth=labels, ids=ids, probabilities=Path(probabilities) if probabilities else None
     )
     classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
+    selection = choose(dataset, predictions, split=split)
     try:
-        wanted = chosen(measures, probability=predictions.maps_in is not None or bool(predictions.maps))
+        wanted = chosen(
+            measures,
+            probability=predictions.maps_in is not None or bool(predictions.maps),
+            annotators=any(len(case.masks) > 1 for case in selection.cases),
+            uncertainty=bool(predictions.uncertainties),
+        )
     except ValueError as error:
         raise SettingsError(str(error)) from None
-    selection = choose(dataset, predictions, split=split)
     regions = _Regions(region, ids)
     if regions.own and not any(case.region for case in selection.cases):
         raise DataError(f"{place}: no case has a region of interest; leave --region out, or name a folder of regions")
-    names = [measure.name for measure in wanted]
+    names, needed = [measure.name for measure in wanted], {need for measure in wanted for need in measure.needs}
     cases: list[CaseScores] = []
     failed = dict(selection.failed)
     astray: list[str] = []
+    compared: set[tuple[int, int]] = set()
     for number, case in enumerate(selection.cases, start=1):
         try:
-            sample = load(case, labels=labels, reads=("mask",), limits=limits, untrusted=untrusted)
-            true, spacing = sample.masks[0], sample.geometry.spacing
+            reads = "masks" if "annotators" in needed else "mask"
+            sample = load(case, labels=labels, reads=(reads,), limits=limits, untrusted=untrusted)
+            (true, *others), spacing = sample.masks, sample.geometry.spacing
             predicted, geometry = predictions.mask(case.id, order, limits=limits, untrusted=untrusted)
             _fits(predicted, true, predictions.masks[case.id])
             probability = predictions.probability(case.id, order, limits=limits, untrusted=untrusted)
             if probability is not None:
                 _fits(probability, true, predictions.maps[case.id])
+            drawn = predictions.drawn(case.id, order, limits=limits, untrusted=untrusted) if others else []
+            for index, one in enumerate(drawn):
+                _fits(one, true, predictions.samples[case.id][index])
+            ask = "uncertainty" in needed
+            doubt = predictions.uncertainty(case.id, limits=limits, untrusted=untrusted) if ask else None
+            if doubt is not None:
+                _fits(doubt, true, predictions.uncertainties[case.id])
             pixels = regions.read(case, true, limits=limits, untrusted=untrusted)
             scores = scores_of_arrays(
                 predicted,
                 true,
                 classes=classes,
+                others=others,
+                samples=drawn,
                 probability=probability,
+                uncertainty=None if doubt is None else doubt[0],
                 region=pixels,
                 spacing=spacing,
                 measures=names,
@@ -112,6 +133,7 @@ def evaluate(
         else:
             cases.append(CaseScores(case.id, case.subject, scores, _files(case, predictions, regions)))
             astray += [case.id] if disagreement(sample.geometry, geometry) else []
+            compared |= {(len(drawn), 1 + len(others))} if others else set()
         if progress is not None:
             progress(number, len(selection.cases), case.id)
     notes = list(selection.notes)
@@ -120,6 +142,8 @@ def evaluate(
             f"{count(len(astray), 'prediction')} not where the truth lies in space (another affine), compared "
             f"voxel by voxel all the same: {some(astray)}."
         )
+    if compared:
+        notes.append(_sets(compared))
     return Evaluation(
         prediction=folder.resolve(),
         truth=place.resolve(),
@@ -133,6 +157,19 @@ def evaluate(
         failed=tuple({"id": id, "error": failed[id]} for id in sorted(failed)),
         notes=tuple(notes),
     )
+
+
+def _sets(compared: set[tuple[int, int]]) -> str:
+    """How many samples were compared with how many annotators, as a sentence."""
+    drawn, annotators = ({pair[side] for pair in compared} for side in (0, 1))
+    samples = _range(drawn) + (" sample" if drawn == {1} else " samples")
+    samples = "the mask alone (it lists no samples)" if drawn == {0} else samples
+    return f"Of each case {samples} and {_range(annotators)} annotators were compared."
+
+
+def _range(numbers: set[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 class _Regions:
@@ -188,12 +225,16 @@ def _fits(array: np.ndarray, true: np.ndarray, where: Files) -> None:
 
 def _files(case: Case, predictions: Predictions, regions: _Regions) -> dict[str, Any]:
     region, probability = regions.address(case), predictions.maps.get(case.id)
+    uncertainty = predictions.uncertainties.get(case.id)
     return {
         "image": [_text(address) for address in case.images.values()],
         "prediction": _text(predictions.masks[case.id]),
         "truth": _text(case.masks[0]),
         "region": None if region is None else _text(region),
         "probability": None if probability is None else _text(probability),
+        "annotators": [_text(mask) for mask in case.masks[1:]],
+        "samples": [_text(sample) for sample in predictions.samples.get(case.id, ())],
+        "uncertainty": None if uncertainty is None else _text(uncertainty),
     }
 
 

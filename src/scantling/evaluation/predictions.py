@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,13 @@ class Record(BaseModel):
 
 
 class ListedCase(Record):
-    """A case that was predicted; a mask is one file, or one for each class where classes overlap."""
+    """A case that was predicted; a mask is one file, or one for each class where classes overlap; so is a sample."""
 
     id: str
     mask: str | tuple[str, ...]
     probability: str | None = None
+    samples: tuple[str | tuple[str, ...], ...] | None = None
+    uncertainty_maps: dict[str, str] | None = None
 
 
 class ListedFailure(Record):
@@ -69,6 +71,8 @@ class Predictions:
         masks: by id.
         maps: the probability maps, by id.
         maps_in: the folder that was named for the maps: every case then needs one.
+        samples: the masks that were drawn, by id.
+        uncertainties: maps by name, by id.
         listing: what the folder says of itself.
     """
 
@@ -77,6 +81,8 @@ class Predictions:
     masks: Mapping[str, Files]
     maps: Mapping[str, Address]
     maps_in: Path | None = None
+    samples: Mapping[str, tuple[Files, ...]] = field(default_factory=dict)
+    uncertainties: Mapping[str, Mapping[str, Address]] = field(default_factory=dict)
     listing: Listing | None = None
 
     def mask(
@@ -94,6 +100,39 @@ class Predictions:
         files = self.masks.get(id)
         if files is None:
             raise DataError(f"{self.folder}: there is no prediction for {id}; predict it, or leave it out with --split")
+        return self._read(files, id, order, limits=limits, untrusted=untrusted)
+
+    def drawn(self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False) -> list[np.ndarray]:
+        """The samples of a case, each in the form of its mask; none if none are listed.
+
+        Args:
+            order: for each class that is wanted its number, from 0, in `labels`.
+
+        Raises:
+            FileError, DataError: as for `mask`.
+        """
+        listed = self.samples.get(id, ())
+        return [self._read(files, id, order, limits=limits, untrusted=untrusted)[0] for files in listed]
+
+    def uncertainty(self, id: str, *, limits: Limits, untrusted: bool = False) -> np.ndarray | None:
+        """The first uncertainty map (1, *S) that is listed for a case; None if there is none.
+
+        Raises:
+            FileError: the file cannot be read.
+            DataError: it has several channels, or holds what is not finite.
+        """
+        address = next(iter(self.uncertainties.get(id, {}).values()), None)
+        if address is None:
+            return None
+        array = read(address, limits=limits, untrusted=untrusted).array
+        if len(array) != 1 or not np.isfinite(array).all():
+            found = f"{len(array)} channels" if len(array) != 1 else "values that are not finite"
+            raise DataError(f"{address}: found {found}; expected one number for each pixel; predict again")
+        return array
+
+    def _read(
+        self, files: Files, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool
+    ) -> tuple[np.ndarray, Geometry]:
         if isinstance(files, Address):
             array, geometry = read_labels(files, limits=limits, untrusted=untrusted)
             encoded = self._encoded(array, files)
@@ -183,13 +222,23 @@ def open_predictions(
     listing = _listing(folder / LISTING)
     maps = {} if probabilities is None else files_by_id(probabilities, ids)
     if listing is not None:
-        masks: dict[str, Files] = {case.id: _listed_files(folder, listing, case) for case in listing.cases}
+        masks = {case.id: _listed_files(folder, listing, case.mask) for case in listing.cases}
+        samples = {
+            case.id: tuple(_listed_files(folder, listing, sample) for sample in case.samples)
+            for case in listing.cases
+            if case.samples
+        }
+        uncertainties = {
+            case.id: {name: Address(folder / path) for name, path in case.uncertainty_maps.items()}
+            for case in listing.cases
+            if case.uncertainty_maps
+        }
         if probabilities is None:
             listed = {case.id: folder / case.probability for case in listing.cases if case.probability}
             maps = {id: Address(path) for id, path in listed.items() if path.is_file()}
-        return Predictions(folder, listing.labels, masks, maps, probabilities, listing)
+        return Predictions(folder, listing.labels, masks, maps, probabilities, samples, uncertainties, listing)
     labels = truth.model_copy(update={"ignore": None})
-    masks = dict(files_by_id(folder, ids))
+    masks = {**files_by_id(folder, ids)}
     parts = {name: files_by_id(folder / name, ids) for name in labels.names if (folder / name).is_dir()}
     if parts and (not masks or not any(labels.values)):
         known = sorted({id for part in parts.values() for id in part})
@@ -249,10 +298,10 @@ def size(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _listed_files(folder: Path, listing: Listing, case: ListedCase) -> Files:
-    if isinstance(case.mask, str):
-        return Address(folder / case.mask)
-    return {name: Address(folder / path) for name, path in zip(listing.classes, case.mask, strict=False)}
+def _listed_files(folder: Path, listing: Listing, listed: str | tuple[str, ...]) -> Files:
+    if isinstance(listed, str):
+        return Address(folder / listed)
+    return {name: Address(folder / path) for name, path in zip(listing.classes, listed, strict=False)}
 
 
 def _listing(path: Path) -> Listing | None:

@@ -25,8 +25,9 @@ class CaseScores:
     """One scored case.
 
     Attributes:
-        files: addresses by role: "image" (a list), "prediction", "truth", "region", "probability"; where classes
-            lie in a file each, an address by class.
+        files: addresses by role: "image" (a list), "prediction", "truth", "region", "probability", "annotators" (a
+            list of the further ones), "samples" (a list), "uncertainty" (by name); where classes lie in a file each,
+            an address by class.
     """
 
     id: str

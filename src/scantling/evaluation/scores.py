@@ -15,7 +15,9 @@ from scantling.measures.catalogue import chosen
 from scantling.measures.distance import surface_distances
 from scantling.measures.overlap import confusion
 from scantling.measures.ranking import ranking
+from scantling.measures.several import several
 from scantling.measures.topology import topology
+from scantling.measures.uncertainty import error_ranking
 
 Array = NDArray[np.generic]
 
@@ -40,7 +42,10 @@ def scores_of_arrays(
     truth: Array,
     *,
     classes: Sequence[str],
+    others: Sequence[Array] = (),
+    samples: Sequence[Array] = (),
     probability: Array | None = None,
+    uncertainty: Array | None = None,
     region: Array | None = None,
     spacing: Sequence[float] | None = None,
     measures: Iterable[str] | None = ("dice",),
@@ -51,7 +56,11 @@ def scores_of_arrays(
         prediction: (1, *S) class numbers, 0 background and 1..K, or (K, *S) of 0 and 1 where classes overlap.
         truth: the same, with `IGNORE` where nothing is known; those pixels do not count.
         classes: the K names of the classes.
+        others: what further annotators marked, in the form of `truth`; without any, the measures of several are
+            undefined, and pixels that one of them does not know do not count there.
+        samples: in the form of `prediction`, which stands for them if there are none.
         probability: (K, *S) in [0, 1].
+        uncertainty: (*S), any finite range.
         region: (*S), the pixels that count; all of them if None.
         spacing: mm between neighbours along each axis; 1 if None.
         measures: names of the catalogue; None takes all that can be computed.
@@ -60,11 +69,18 @@ def scores_of_arrays(
         ValueError: a measure is unknown, there is no pixel to compare, or the arrays do not fit each other.
     """
     shape = truth.shape[1:]
-    if prediction.shape[1:] != shape or {len(prediction), len(truth)} - {1, len(classes)}:
+    every = (prediction, truth, *others, *samples)
+    if {each.shape[1:] for each in every} != {shape} or {len(each) for each in every} - {1, len(classes)}:
         raise ValueError(f"the masks have shapes {prediction.shape} and {truth.shape} for {len(classes)} classes")
     if probability is not None and probability.shape != (len(classes), *shape):
         raise ValueError(f"the probabilities have shape {probability.shape}; expected {(len(classes), *shape)}")
-    wanted = chosen(measures, probability=probability is not None)
+    named = measures is not None
+    wanted = chosen(
+        measures,
+        probability=probability is not None,
+        annotators=named or bool(others),
+        uncertainty=named or uncertainty is not None,
+    )
     families = {measure.family for measure in wanted}
     scores: dict[str, dict[str, float]] = {}
     tables: list[Calibration] = []
@@ -82,7 +98,17 @@ def scores_of_arrays(
             compared["calibration"] = tables[-1]
         if probability is not None and "ranking" in families:
             compared["ranking"] = ranking(probability[number], masks[1], region=counted)
-        scores[name] = {measure.name: float(getattr(compared[measure.family], measure.name)) for measure in wanted}
+        if uncertainty is not None and "uncertainty" in families:
+            compared["uncertainty"] = error_ranking(uncertainty, *masks, region=counted)
+        if others and "several" in families:
+            known = [_counted(each, number, None) for each in others]
+            compared["several"] = several(
+                [_layer(each, number) for each in samples or (prediction,)],
+                [_layer(each, number) for each in (truth, *others)],
+                mean=None if samples or probability is None else probability[number],
+                region=_all([counted, *known]),
+            )
+        scores[name] = {each.name: float(getattr(compared.get(each.family), each.name, math.nan)) for each in wanted}
     return Scores(
         mean={each.name: mean_of_defined(one[each.name] for one in scores.values()) for each in wanted},
         classes=scores,
@@ -94,6 +120,12 @@ def mean_of_defined(values: Iterable[float]) -> float:
     """The mean of the values that are not NaN; NaN if there is none."""
     defined = [value for value in values if not math.isnan(value)]
     return math.fsum(defined) / len(defined) if defined else math.nan
+
+
+def _all(parts: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+    """The pixels that lie in all parts; None is everywhere."""
+    limits = [part for part in parts if part is not None]
+    return np.logical_and.reduce(limits) if limits else None
 
 
 def _layer(masks: Array, number: int) -> NDArray[np.bool_]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["overlap", "ranking", "topology", "distance", "calibration"]
+Family = Literal["overlap", "ranking", "topology", "distance", "calibration", "several", "uncertainty"]
 Direction = Literal["higher", "lower", "ideal 1"]
-Need = Literal["mask", "probability", "spacing"]
+Need = Literal["mask", "probability", "spacing", "samples", "annotators", "uncertainty"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Measure:
 _MASK: tuple[Need, ...] = ("mask",)
 _PROBABILITY: tuple[Need, ...] = ("probability",)
 _SPACED: tuple[Need, ...] = ("mask", "spacing")
+_SEVERAL: tuple[Need, ...] = ("samples", "annotators")
 _UNIT = (0.0, 1.0)
 _POSITIVE = (0.0, math.inf)
 _EMPTY = "1 if both masks are empty, 0 if only one is."
@@ -51,6 +52,7 @@ _DIAGONAL = (
     "0 if both masks are empty, the diagonal of the image if only one is, so that missing a structure altogether is "
     "never rewarded."
 )
+_SET = "a prediction without samples is its mask alone; undefined where one annotator alone marked the case."
 _COUNTED = "over the whole image or region, not averaged over patches; an empty mask has none."
 
 MEASURES: dict[str, Measure] = {
@@ -116,27 +118,66 @@ MEASURES: dict[str, Measure] = {
             "brier", "Brier score", "lower", _PROBABILITY, _UNIT, "calibration",
             "Brier: the mean squared error of the foreground probability over all pixels; always defined.",
         ),
+        Measure(
+            "ged", "Generalised energy distance", "lower", _SEVERAL, (0.0, 2.0), "several",
+            "GED: squared, with the distance 1 - IoU, which is 0 if both masks are empty; over all pairs of samples "
+            f"and annotators, a mask with itself among them, so it depends on the number of samples; {_SET}",
+        ),
+        Measure(
+            "hm_iou", "Hungarian-matched IoU", "higher", _SEVERAL, _UNIT, "several",
+            "HM-IoU: the mean IoU of the best matching of samples and annotators, both repeated up to the least common "
+            f"multiple of their numbers; the IoU is 1 if both masks are empty; {_SET}",
+        ),
+        Measure(
+            "max_dice", "Dice of the nearest sample", "higher", _SEVERAL, _UNIT, "several",
+            "Max-Dice: the mean over annotators of the best Dice among the samples, so it grows with their number; the "
+            f"Dice is 1 if both masks are empty; {_SET}",
+        ),
+        Measure(
+            "soft_dice", "Soft Dice", "higher", _SEVERAL, _UNIT, "several",
+            "Soft Dice: the mean over the thresholds 0.1, 0.3, 0.5, 0.7 and 0.9 of the Dice between the mean of the "
+            "samples and the mean of the annotators where they exceed the threshold, 1 where neither does; without "
+            "samples the probability stands for their mean, without either the mask; undefined where one annotator "
+            "alone marked the case.",
+        ),
+        Measure(
+            "uncertainty_auc", "Errors found by uncertainty", "higher", ("mask", "uncertainty"), _UNIT, "uncertainty",
+            "Errors found by uncertainty: the area under the ROC curve of the uncertainty of each pixel, of the first "
+            "map that is listed, against whether the mask is wrong there; undefined if no pixel is wrong, or all are.",
+        ),
     )
 }  # fmt: skip
 
+_ABSENT: dict[Need, str] = {
+    "probability": "probability maps, and there are none",
+    "annotators": "masks by several annotators, and no case has more than one",
+    "uncertainty": "uncertainty maps, and the predictions list none",
+}
 
-def chosen(names: Iterable[str] | None, *, probability: bool) -> tuple[Measure, ...]:
+
+def chosen(
+    names: Iterable[str] | None, *, probability: bool, annotators: bool = False, uncertainty: bool = False
+) -> tuple[Measure, ...]:
     """The measures called `names` in the order of the catalogue; None takes all that can be computed.
 
     Args:
         probability: whether there are probability maps.
+        annotators: whether a case was marked by several annotators.
+        uncertainty: whether there are uncertainty maps.
 
     Raises:
-        ValueError: a name is unknown, or needs probability maps where there are none.
+        ValueError: a name is unknown, or needs what there is not.
     """
+    there = {"probability": probability, "annotators": annotators, "uncertainty": uncertainty}
+    absent = {need: sentence for need, sentence in _ABSENT.items() if not there[need]}
     if names is None:
-        return tuple(m for m in MEASURES.values() if probability or "probability" not in m.needs)
+        return tuple(measure for measure in MEASURES.values() if absent.keys().isdisjoint(measure.needs))
     wanted = set(names)
     unknown = sorted(wanted - MEASURES.keys())
     if unknown:
         raise ValueError(f"no measure is called {', '.join(unknown)}; expected some of {', '.join(MEASURES)}")
     taken = tuple(measure for measure in MEASURES.values() if measure.name in wanted)
-    without = [measure.name for measure in taken if "probability" in measure.needs]
-    if without and not probability:
-        raise ValueError(f"{', '.join(without)} needs probability maps, and there are none")
+    for need, sentence in absent.items():
+        if without := [measure.name for measure in taken if need in measure.needs]:
+            raise ValueError(f"{', '.join(without)} needs {sentence}")
     return taken

@@ -1,7 +1,8 @@
-"""The arrays of one scored case, as far as its files can be read: image, truth, mask, region."""
+"""The arrays of one scored case, as far as its files can be read: image, truth, mask, region, and what varies."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,25 @@ class CaseArrays:
     missing: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class CaseSet:
+    """What could be read of a case of which several masks were made.
+
+    Attributes:
+        annotators, samples: class numbers, 0 the background, `UNKNOWN` where nothing is known.
+        uncertainty: maps by name.
+        classes, notes, missing: as in `CaseArrays`.
+    """
+
+    image: Layer | None
+    annotators: tuple[Layer, ...]
+    samples: tuple[Layer, ...]
+    uncertainty: Mapping[str, Layer]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
 def read_case(case: CaseScores, evaluation: Evaluation, meaning: Meaning) -> CaseArrays:
     """Read the files of a case through the door; nothing is raised for a file that is missing or broken."""
     reader = _Reader(evaluation)
@@ -97,6 +117,39 @@ def read_case(case: CaseScores, evaluation: Evaluation, meaning: Meaning) -> Cas
         truth=numbered[0],
         mask=numbered[1],
         region=region[0] if region else None,
+        classes=classes,
+        notes=tuple(notes),
+        missing=tuple(reader.missing),
+    )
+
+
+def read_set(case: CaseScores, evaluation: Evaluation, meaning: Meaning, *, most: int) -> CaseSet:
+    """Read all annotators' masks of a case, its first samples, at most `most`, and its uncertainty maps."""
+    reader = _Reader(evaluation)
+    image, notes = reader.image(case.files.image)
+    read = {
+        "annotator": [reader.labels("truth", file) for file in (case.files.truth, *case.files.annotators)],
+        "sample": [reader.labels("sample", file) for file in case.files.samples[:most]],
+    }
+    maps = {name: reader.map(name, file) for name, file in case.files.uncertainty.items()}
+    masks = [(kind, layers) for kind, several in read.items() for layers in several if layers]
+    found = [image, *(layers[0] for _, layers in masks), *maps.values()]
+    shape = next((layer.geometry.shape for layer in found if layer is not None), None)
+    if any(layer is not None and layer.geometry.shape != shape for layer in found):
+        reader.missing.append("The files of this case differ in size, so they are not drawn.")
+        image, masks, maps = None, [], {}
+    classes = evaluation.record.classes
+    numbered = _numbers([layers for _, layers in masks], meaning, len(classes))
+    if numbered is None:
+        classes = classes[:1]
+        notes.append("All classes are drawn together, because they overlap or their values are not known.")
+        numbered = [_together(layers, meaning) for _, layers in masks]
+    kinds = [(kind, layer) for (kind, _), layer in zip(masks, numbered, strict=True) if layer is not None]
+    return CaseSet(
+        image=image,
+        annotators=tuple(layer for kind, layer in kinds if kind == "annotator"),
+        samples=tuple(layer for kind, layer in kinds if kind == "sample"),
+        uncertainty={name: layer for name, layer in maps.items() if layer is not None},
         classes=classes,
         notes=tuple(notes),
         missing=tuple(reader.missing),
@@ -179,6 +232,15 @@ class _Reader:
             self.missing.append(f"The {what} is not shown: the files of its classes differ in size.")
             return []
         return layers
+
+    def map(self, what: str, address: str) -> Layer | None:
+        """A map of numbers; None if it cannot be read."""
+        try:
+            found = files.read(self._find(address))
+        except (ScantlingError, OSError) as error:
+            self.missing.append(f"The {what} is not shown: {error}.")
+            return None
+        return Layer(found.array[0], found.geometry)
 
     def _find(self, text: str) -> Address:
         """The address, sought from here and from the folders that the evaluation names."""

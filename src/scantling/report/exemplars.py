@@ -110,10 +110,10 @@ def draw(rank: str, case: CaseScores, evaluation: Evaluation, meaning: Meaning, 
     planes = {name: view(layer.array) for name, layer in (("truth", found.truth), ("mask", found.mask)) if layer}
     thumbnails = []
     if photo is not None:
-        thumbnails.append(_picture("Image", f"Image of case {case.id}", [photo], view, longest * 3 // 4))
+        thumbnails.append(picture("Image", f"Image of case {case.id}", [photo], view, longest * 3 // 4))
     for name, plane in planes.items():
         alt = f"{name.capitalize()} of case {case.id}, {np.mean(plane > 0):.1%} of the pixels labelled"
-        thumbnails.append(_picture(name.capitalize(), alt, [paint(plane, colours)], view, longest))
+        thumbnails.append(picture(name.capitalize(), alt, [paint(plane, colours)], view, longest))
     overlay: Picture | None = None
     legend: tuple[tuple[str, str], ...] = ()
     if len(planes) == 2:
@@ -145,10 +145,11 @@ def _overlay(
         legend.append(("edge of the region that counts", OUTLINE))
     under = np.zeros(truth.shape, np.uint8) if photo is None else luminance(photo)
     layers = [np.asarray(under * DIM, np.uint8), paint(codes, colours)]
-    return _picture("Errors", f"Errors of case {case.id}: {alt}", layers, view, longest), tuple(legend)
+    return picture("Errors", f"Errors of case {case.id}: {alt}", layers, view, longest), tuple(legend)
 
 
-def _picture(title: str, alt: str, layers: list[np.ndarray], view: View, longest: int) -> Picture:
+def picture(title: str, alt: str, layers: list[np.ndarray], view: View, longest: int) -> Picture:
+    """Layers (H, W), (H, W, 3) or (H, W, 4) uint8 of a view as a picture, no side over `longest` pixels."""
     height, width = layers[0].shape[:2]
     small = [shrink(layer, longest) for layer in layers]
     exact = max(height, width) <= 128  # a photograph this small is better without the blocks of JPEG

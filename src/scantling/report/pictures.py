@@ -26,6 +26,8 @@ ERROR_COLOURS = {HIT: "#F4F1E8C0", EXTRA: "#E69F00", MISSED: "#56B4E9", CONFUSED
 CLASS_COLOURS = ("#009E73", "#F0E442", "#0072B2", "#D55E00", "#999999", "#44AA99", "#882255", "#DDCC77")
 """Of classes; no colour of an error is among them."""
 OUTLINE = "#8A80C0"
+GLOW = "#F0E442"
+"""Of what is uncertain; over a dimmed image it tells in every vision."""
 
 
 def grey(plane: np.ndarray, *, limits: tuple[float, float] | None = None) -> np.ndarray:
@@ -91,6 +93,12 @@ def paint(codes: np.ndarray, colours: dict[int, str]) -> np.ndarray:
     for code, colour in colours.items():
         painted[codes == code] = list(bytes.fromhex(colour[1:].ljust(8, "F")))
     return painted
+
+
+def glow(plane: np.ndarray, *, highest: float, colour: str) -> np.ndarray:
+    """A plane (H, W) of numbers as (H, W, 4) uint8 RGBA: one "#RRGGBB", transparent at 0 and opaque at `highest`."""
+    alpha = grey(np.asarray(plane, np.float64), limits=(0.0, highest))
+    return np.dstack([*(np.full_like(alpha, part) for part in bytes.fromhex(colour[1:])), alpha])
 
 
 def over_dark(colour: str) -> str:

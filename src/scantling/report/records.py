@@ -88,6 +88,9 @@ class Files(Record):
     prediction: str | dict[str, str] | None = None
     truth: str | dict[str, str] | None = None
     region: str | None = None
+    annotators: tuple[str | dict[str, str], ...] = ()
+    samples: tuple[str | dict[str, str], ...] = ()
+    uncertainty: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})] = {}
 
 
 class CaseScores(BaseModel):
@@ -147,11 +150,19 @@ class EvaluationRecord(Record):
     reliability: Reliability | None = None
 
 
+class PredictedCase(Record):
+    """A case that was predicted: one number for each uncertainty of its image."""
+
+    id: str = ""
+    uncertainty: Annotated[Numbers, BeforeValidator(lambda value: value or {})] = {}
+
+
 class PredictionsRecord(Record):
-    """predictions.json: the values that classes have in the masks, and the cases that failed."""
+    """predictions.json: the values that classes have in the masks, the cases, and those that failed."""
 
     values: tuple[tuple[int, ...], ...] = ()
     exclusive: bool = True
+    cases: tuple[PredictedCase, ...] = ()
     failed: tuple[Failure, ...] = ()
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from scantling.report import exemplars
 from scantling.report.case_files import Meaning
 from scantling.report.charts import Chart
+from scantling.report.hypotheses import Hypotheses, hypotheses_of
 from scantling.report.records import CaseScores, Evaluation, Failure, Run
 from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
 from scantling.report.words import NONE, Measure, in_order, plural
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MOST_CASES = 1000
 """The most rows of the table of cases."""
 HEADLINE = ("dice", "precision", "sensitivity", "cldice", "vca", "hd95")
-SIDE_BY_SIDE = ("dice", "iou", "cldice", "log_vca", "betti0_error", "hd95", "auc", "ece")
+SIDE_BY_SIDE = ("dice", "iou", "cldice", "log_vca", "betti0_error", "hd95", "auc", "ece", "ged", "hm_iou")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class ScoreBlock:
     ordered_by: Measure
     exemplars: tuple[exemplars.Exemplar, ...]
     undrawn: str
+    hypotheses: Hypotheses | None
     cases: tuple[CaseScores, ...]
     failed: tuple[Failure, ...]
     evaluation: Evaluation
@@ -141,7 +143,8 @@ def block_of(
     title = "Scores on the validation cases" if validation else f"Scores on {evaluation.title}"
     return ScoreBlock(
         evaluation.name, title, where, validation, tuple(groups), tuple(measures), classes if len(classes) > 1 else (),
-        tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn, record.cases, record.failed, evaluation,
+        tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn,
+        hypotheses_of(evaluation, meaning, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
     )  # fmt: skip
 
 

@@ -51,8 +51,10 @@ class Measure:
 
 
 _SHORT = {"iou": "IoU", "auc": "AUC", "cldice": "clDice", "vca": "VCA", "hd95": "HD95", "assd": "ASSD", "ece": "ECE"}
-_SHORT |= {"average_precision": "Av. precision", "brier": "Brier"}
+_SHORT |= {"average_precision": "Av. precision", "brier": "Brier", "uncertainty_auc": "Errors found"}
+_SHORT |= {"ged": "GED", "hm_iou": "HM-IoU", "max_dice": "Max-Dice"}
 _FAMILIES = {"topology": "continuity", "ranking": "probabilities", "calibration": "probabilities"}
+_FAMILIES |= {"several": "several annotators"}
 
 
 def measure(key: str) -> Measure:
@@ -60,7 +62,7 @@ def measure(key: str) -> Measure:
     known = MEASURES.get(key)
     if known is None:
         return Measure(key, key.replace("_", " "), key.replace("_", " "), None, "others", 3)
-    digits = 3 if known.range == (0.0, 1.0) else 2
+    digits = 3 if math.isfinite(known.range[1]) else 2
     family = _FAMILIES.get(known.family, known.family)
     return Measure(key, known.title, _SHORT.get(key, known.title), known.direction, family, digits)
 

@@ -1,0 +1,159 @@
+"""Many samples of one image become one answer, and what they disagree about becomes its uncertainty."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from scantling.errors import SettingsError
+
+RULES = ("mean", "vote", "staple", "uncertainty")
+ITERATIONS = 2000
+TOLERANCE = 1e-11
+"""STAPLE has settled when no rater's sensitivity or specificity moves by more."""
+SOFTENING = 0.01
+"""Ours: added to the variance of a probability, so that a certain sample weighs at most 26 times an undecided one."""
+_AT_ONCE = 32
+"""Raters whose decisions are packed into one number."""
+
+
+def fuse(rule: str, samples: Tensor, *, votes: int | None = None) -> Tensor:
+    """Fuse samples (N, B, K, *S), probabilities or {0, 1}, into probabilities (B, K, *S).
+
+    - mean: the mean of the samples.
+    - vote: 1 where at least `votes` samples exceed 0.5 (Wang et al., 2023: MB-Diff), otherwise 0.
+    - staple: see `staple`.
+    - uncertainty: the mean weighted by 1 / (mean over the classes of s (1 - s) + 0.01), the inverse of the variance
+      that a sample s has by itself at a pixel; one weight for all classes. Ours; of samples of 0 and 1 it is the mean.
+
+    Args:
+        rule: one of `RULES`.
+        votes: of the rule vote, 1 (union) to N (intersection); None takes half of the samples, rounded up (ours; the
+            paper's number is not known).
+
+    Raises:
+        SettingsError: the rule is unknown, or `votes` is out of its range or of no use to the rule.
+    """
+    if rule not in RULES:
+        raise SettingsError(f"there is no rule {rule!r} to fuse samples by; expected one of {', '.join(RULES)}")
+    if rule == "vote":
+        return _vote(samples, votes)
+    if votes is not None:
+        raise SettingsError(f"{votes} votes were asked of the rule {rule}, which counts none; expected the rule vote")
+    if rule == "staple":
+        return staple(samples)
+    return _by_certainty(_real(samples)) if rule == "uncertainty" else _real(samples).mean(0)
+
+
+def staple(samples: Tensor) -> Tensor:
+    """The probability (B, K, *S) of a hidden true mask whose raters are samples (N, B, K, *S), cut at 0.5.
+
+    Expectation maximisation after Warfield, Zou and Wells (2004), for each image and class by itself. With decisions
+    D, sensitivities p, specificities q and the prior g of the foreground:
+
+        W = g Π p^D (1 - p)^(1 - D) / (the same + (1 - g) Π q^(1 - D) (1 - q)^D)
+        p_j = Σ W D_j / Σ W,    q_j = Σ (1 - W) (1 - D_j) / Σ (1 - W)
+
+    As in ITK it begins with W = the share of votes, and g is the share of foreground in all decisions, so it depends
+    on how much background is in the picture. Identical masks give that mask. (The code released with MedSegDiff
+    returns the square of the mean under this name.)
+    """
+    decisions = samples > 0.5
+    number, images, classes = decisions.shape[:3]
+    flat = decisions.reshape(number, images * classes, -1).transpose(0, 1)
+    fused = torch.stack([_staple(one) for one in flat])
+    return fused.reshape(decisions.shape[1:]).to(_real(samples).dtype)
+
+
+def uncertainties(samples: Tensor, *, exclusive: bool = False) -> dict[str, Tensor]:
+    """What samples (N, B, K, *S) in [0, 1] leave open at each pixel, each (B, 1, *S).
+
+    - deviation: the population standard deviation of the samples (Wang et al., 2023: MB-Diff), the mean over the
+      classes, in [0, 0.5]; 0 for one sample.
+    - entropy: of the mean of the samples, in bits: the mean over the classes of the entropy of "this class or not", in
+      [0, 1]; where `exclusive`, of the K classes and the background together, in [0, log2(K + 1)].
+    """
+    drawn = _real(samples)
+    mean = drawn.mean(0)
+    if exclusive:
+        background = (1 - mean.sum(1, keepdim=True)).clamp(min=0)
+        entropy = _bits(torch.cat([background, mean], 1)).sum(1, keepdim=True)
+    else:
+        entropy = (_bits(mean) + _bits(1 - mean)).mean(1, keepdim=True)
+    return {"deviation": drawn.std(0, correction=0).mean(1, keepdim=True), "entropy": entropy}
+
+
+def total(uncertainty: Tensor, region: Tensor | None = None) -> Tensor:
+    """One number an image (B,): the mean of its uncertainty (B, 1, *S), over `region` (B, 1, *S) where it is given.
+
+    NaN where a region is empty.
+    """
+    flat = uncertainty.flatten(1)
+    if region is None:
+        return flat.mean(1)
+    inside = region.flatten(1) != 0
+    return (flat * inside).sum(1) / inside.sum(1)
+
+
+def _vote(samples: Tensor, votes: int | None) -> Tensor:
+    number = len(samples)
+    needed = -(-number // 2) if votes is None else votes
+    if not 1 <= needed <= number:
+        raise SettingsError(f"{needed} votes were asked of {number} samples; expected 1 to {number}")
+    return ((samples > 0.5).sum(0) >= needed).to(_real(samples).dtype)
+
+
+def _by_certainty(samples: Tensor) -> Tensor:
+    variance = (samples * (1 - samples)).mean(2, keepdim=True)  # (N, B, 1, *S)
+    weights = 1 / (variance + SOFTENING)
+    return (samples * weights).sum(0) / weights.sum(0)
+
+
+def _staple(decisions: Tensor) -> Tensor:
+    """(P,) float64 from the decisions (N, P) bool of N raters on P pixels.
+
+    Pixels on which the raters decide alike share their W, so only the patterns of decisions that occur are iterated.
+    """
+    pattern, example, count = _patterns(decisions)
+    decided, count = decisions[:, example].T, count.double()  # (U, N), (U,)
+    chosen = decided.double()
+    weight = chosen.mean(1)  # (U,)
+    prior = (count * weight).sum() / count.sum()
+    if not 0 < float(prior) < 1:
+        return prior.expand(decisions.shape[1])  # all raters leave it empty, or fill it
+    p = q = torch.full((decisions.shape[0],), torch.inf, dtype=torch.float64, device=decisions.device)
+    for _ in range(ITERATIONS):
+        before = torch.stack([p, q])
+        true, false = count * weight, count * (1 - weight)
+        p, q = true @ chosen / true.sum(), false @ (1 - chosen) / false.sum()
+        of_true = torch.where(decided, p, 1 - p).log().sum(1) + prior.log()
+        of_false = torch.where(decided, 1 - q, q).log().sum(1) + (1 - prior).log()
+        odds = of_true - of_false
+        weight = torch.where(odds.isnan(), weight, odds.sigmoid())  # impossible either way, by rounding alone
+        if bool((torch.stack([p, q]) - before).abs().max() <= TOLERANCE):
+            break
+    return weight[pattern]
+
+
+def _patterns(decisions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which of U patterns each pixel of (N, P) has (P,), a pixel that has each (U,), and how many have it (U,)."""
+    pixels = decisions.shape[1]
+    pattern = torch.zeros(pixels, dtype=torch.int64, device=decisions.device)
+    for some in decisions.split(_AT_ONCE):
+        code = torch.zeros_like(pattern)
+        for place, one in enumerate(some):
+            code |= one.long() << place
+        _, pattern, count = torch.unique(pattern << _AT_ONCE | code, return_inverse=True, return_counts=True)
+    example = torch.empty_like(count)
+    example[pattern] = torch.arange(pixels, device=decisions.device)
+    return pattern, example, count
+
+
+def _real(samples: Tensor) -> Tensor:
+    """As numbers of at least float32."""
+    return samples.to(torch.promote_types(samples.dtype, torch.float32))
+
+
+def _bits(probability: Tensor) -> Tensor:
+    """-p log2 p, 0 at 0."""
+    return -torch.xlogy(probability, probability) / torch.log(torch.tensor(2.0))

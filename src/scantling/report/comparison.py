@@ -1,0 +1,142 @@
+"""The page of a comparison: what was found in sentences, the methods with their costs, and every difference drawn."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from scantling import atomic
+from scantling.evaluation.comparison import Comparison, Contender, Pair, probability
+from scantling.report.charts import LEFT, RIGHT, TOP, WIDTH, Axis, Chart, svg, tick_text
+from scantling.report.words import NONE, Measure, duration, measure
+
+PAGE = "comparison.html.j2"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A method in the table: its cells as (text, what stands small below it, number to sort by)."""
+
+    method: Contender
+    cells: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A tested pair in the table."""
+
+    pair: Pair
+    cells: tuple[str, ...]
+
+
+def page_of(runs: Sequence[Path], out: Path | None) -> Path:
+    """Where the page goes: into `out`, else into the folder that holds all of what is compared."""
+    folder = out or Path(os.path.commonpath([path.resolve().parent for path in runs]))
+    return folder / "compare.html"
+
+
+def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = ()) -> Path:
+    """Write one self-contained HTML page on a comparison; returns it.
+
+    Args:
+        command: what makes it again.
+    """
+    here = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    script = (here / "page.js").read_text(encoding="utf-8")
+    measures = [measure(one.name) for one in found.measures]
+    text = environment.get_template(PAGE).render(
+        found=found,
+        measures=measures,
+        lines=[_line(one, measures) for one in found.methods],
+        duels=[_duel(pair, measures[0]) for pair in found.tested],
+        seeds=[one for one in found.methods if len(one.runs) > 1],
+        charts=[chart for one in measures if (chart := _differences(found, one)) is not None],
+        command=shlex.join(command),
+        style=Markup((here / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    atomic.write_text(page, text)
+    return page
+
+
+def _line(method: Contender, measures: Sequence[Measure]) -> Line:
+    cells = []
+    for number, one in enumerate(measures):
+        mean, (low, high) = method.mean[one.key], method.interval[one.key]
+        below = "" if math.isnan(low) else f"{one.write(low)} to {one.write(high)}"
+        cells.append((one.write(mean), below, _key(mean)))
+        if number == 0:
+            rank = method.rank[one.key]
+            cells.append((NONE if math.isnan(rank) else f"{rank:.2f}", "", _key(rank)))
+    cost = method.cost
+    for value, text in (
+        (cost.parameters, "{:,.0f}".format),
+        (cost.calls, "{:g}".format),
+        (cost.seconds, "{:.3g}".format),
+        (cost.training_seconds, duration),
+    ):
+        cells.append((NONE if value is None else text(value), "", _key(value)))
+    return Line(method, tuple(cells))
+
+
+def _key(value: float | None) -> str:
+    """What the page sorts by."""
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"
+
+
+def _duel(pair: Pair, one: Measure) -> Duel:
+    low, high = pair.interval
+    interval = NONE if math.isnan(low) else f"{_signed(low, one)} to {_signed(high, one)}"
+    corrected = probability(pair.p_holm) or NONE
+    return Duel(pair, (_signed(pair.difference, one), interval, probability(pair.p) or NONE, corrected, pair.verdict))
+
+
+def _signed(value: float, one: Measure) -> str:
+    """A difference, without a sign where it rounds to 0."""
+    return one.write(value if math.isnan(value) else round(value, one.digits) + 0.0)
+
+
+def _differences(found: Comparison, one: Measure) -> Chart | None:
+    """Each method's difference from the baseline as a dot with its 95 % interval, around a line at 0."""
+    pairs = [pair for pair in found.pairs if pair.measure == one.key and pair.b == found.baseline]
+    pairs = [pair for pair in pairs if not math.isnan(pair.difference)]
+    if not pairs:
+        return None
+    step = 30.0
+    floor = TOP + step * len(pairs) + 6
+    ends = [end for pair in pairs for end in (pair.difference, *pair.interval) if not math.isnan(end)]
+    across = Axis([0.0, *ends], LEFT, WIDTH - RIGHT)
+    parts = []
+    for tick in across.ticks:
+        x = across(tick)
+        parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{floor}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{tick_text(tick)}</text>')
+    parts.append(f'<path class="mark" d="M{across(0.0):.1f} {TOP}V{floor}"/>')
+    for row, pair in enumerate(pairs):
+        y = TOP + step * row + 20
+        low, high = pair.interval
+        parts.append(f'<text x="0" y="{y - 8}">{escape(pair.a)}</text>')
+        if not math.isnan(low):
+            parts.append(f'<path class="curve s0" d="M{across(low):.1f} {y}H{across(high):.1f}"/>')
+        told = f"{pair.a} − {pair.b}: {_signed(pair.difference, one)}"
+        at = across(pair.difference)
+        parts.append(f'<circle class="dot s0" r="4" cx="{at:.1f}" cy="{y}"><title>{escape(told)}</title></circle>')
+    label = f"{one.title}: difference of {len(pairs)} from {found.baseline}, with 95 % intervals."
+    what = f"Minus {found.baseline}; {one.better}"
+    if one.direction == "ideal 1":
+        what = f"Distances from 1, minus {found.baseline}; lower is better"
+    note = f"{what}. A line is a 95 % interval."
+    return Chart(f"{one.title}: difference from {found.baseline}", svg(parts, label, height=floor + 26), (), note)
