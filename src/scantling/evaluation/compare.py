@@ -1,0 +1,188 @@
+"""The verb `compare`: several runs, folders of masks or evaluations on the same cases, and whether they differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from scantling.data.contents import some
+from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.splits import SPLITS
+from scantling.errors import DataError, SettingsError
+from scantling.evaluation.comparison import Comparison
+from scantling.evaluation.contest import Scored, contest
+from scantling.evaluation.entrants import Entrant, open_entrant
+from scantling.evaluation.folders import evaluate
+from scantling.evaluation.predictions import LISTING
+from scantling.evaluation.truth import open_truth
+from scantling.inference import predict
+from scantling.machine import Precision
+from scantling.measures.catalogue import MEASURES, chosen
+from scantling.runs import read_json
+
+MAIN = ("dice", "cldice", "hd95", "ece")
+"""What is compared unless told; the first is tested."""
+
+
+def compare(
+    runs: Sequence[Path | str],
+    data: Path | str,
+    *,
+    split: str = "test",
+    out: Path | None = None,
+    baseline: str = "best",
+    measures: Sequence[str] | None = None,
+    region: Path | str | None = None,
+    manifest: Path | None = None,
+    root: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Comparison:
+    """Compare methods on the cases of one split of `data`.
+
+    What a run predicts is kept, with its probability maps, and used again for the same weights and the same data.
+
+    Args:
+        runs: run folders, folders of predicted masks and evaluations (JSON), two or more. Runs that differ in their
+            seed alone are one method, unless there is no other.
+        data: a dataset with true masks.
+        split: "train", "validation", "test" or "all".
+        out: where predictions are kept; None: in `compared` below each run.
+        baseline: "best", "first", or a method by its name or by that of one of its folders.
+        measures: names of the catalogue, of which the first is tested; None: those of `MAIN` that all have.
+        region: see `evaluate`.
+        progress: told (done, total, id) after each case that is predicted or scored.
+
+    Raises:
+        ScantlingError: they cannot be compared. Cases that fail are listed, not raised.
+    """
+    if split not in ("all", *SPLITS):
+        raise SettingsError(f"--split {split}: expected train, validation, test or all")
+    entrants = [open_entrant(path) for path in _distinct([Path(run) for run in runs])]
+    notes = _same_classes(entrants)
+    opened = open_dataset if any(one.kind == "run" for one in entrants) else open_truth
+    dataset = opened(Path(data), manifest=manifest, root=root)
+    _has_truth(dataset, Path(data), split)
+    wanted = _measures(measures, entrants)
+
+    def scored(entrant: Entrant) -> Scored:
+        if entrant.kind == "scores":
+            return _recorded(entrant, wanted, dataset)
+        masks = entrant.path
+        if entrant.kind == "run":
+            masks = entrant.cache(
+                out, f"{dataset.name}-{split}", Path(data).absolute(), manifest, root, split, precision
+            )
+            done = predict(
+                entrant.path, data, out=masks, split=split, probabilities=True, manifest=manifest, root=root,
+                device=device, threads=threads, precision=precision, progress=progress,
+            )  # fmt: skip
+            if done.failed and not done.cases:
+                raise DataError(
+                    f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}"
+                )
+        found = evaluate(masks, dataset, split=split, measures=wanted, region=region, progress=progress)
+        return Scored(
+            entrant,
+            values={case.id: case.scores.mean for case in found.cases},
+            subjects={case.id: case.subject for case in found.cases},
+            failed={failure["id"]: failure["error"] for failure in found.failed},
+            made=read_json(masks / LISTING) if (masks / LISTING).is_file() else {},
+            region=found.region,
+        )
+
+    field = [scored(entrant) for entrant in entrants]
+    return contest(field, dataset, [MEASURES[name] for name in wanted], split=split, baseline=baseline, notes=notes)
+
+
+def _distinct(paths: list[Path]) -> list[Path]:
+    for number, path in enumerate(paths):
+        if path.resolve() in {other.resolve() for other in paths[:number]}:
+            raise SettingsError(f"{path}: is named twice; name each run once")
+    if len(paths) < 2:
+        found = f"found only {paths[0]}" if paths else "found no run"
+        raise SettingsError(f"{found} to compare; expected two or more runs, folders of masks or evaluations")
+    return paths
+
+
+def _same_classes(entrants: Sequence[Entrant]) -> list[str]:
+    """A note where two call their single class differently; such names match, as in `evaluate`.
+
+    Raises:
+        DataError: they segment different things.
+    """
+    known = [(one.path, one.classes) for one in entrants if one.classes]
+    for path, classes in known[1:]:
+        first, expected = known[0]
+        if set(classes) != set(expected):
+            if len(classes) == len(expected) == 1:
+                return [f"{first} calls its class {expected[0]}, {path} {classes[0]}; they are taken as the same."]
+            raise DataError(
+                f"{first} has the classes {some(expected)}, {path} has {some(classes)}; expected the same; compare "
+                "runs that segment the same things"
+            )
+    return []
+
+
+def _has_truth(dataset: Dataset, data: Path, split: str) -> None:
+    true = [case for case in dataset.cases if case.masks]
+    if not true:
+        raise DataError(f"{data}: none of its cases has a true mask; expected masks to compare with")
+    # a run, not the data, says which training cases are for validation
+    names = ("train", "validation") if split == "validation" else (split,)
+    if split != "all" and not any(case.split in names for case in true):
+        held = some(sorted({case.split or "train" for case in true}))
+        raise DataError(
+            f"{data}: no case of the split {split!r} has a true mask, those of {held} have; choose another --split"
+        )
+
+
+def _measures(named: Sequence[str] | None, entrants: Sequence[Entrant]) -> list[str]:
+    """The names of the measures, in the order in which they were named."""
+    try:
+        chosen(named, probability=True, annotators=True, uncertainty=True)
+    except ValueError as error:
+        raise SettingsError(f"--measures: {error}") from None
+    wanted = list(dict.fromkeys(MAIN if named is None else named))
+    for entrant in entrants:
+        lacking = [name for name in wanted if not _gives(entrant, name)]
+        if lacking and named is not None:
+            what = "was not scored for" if entrant.kind == "scores" else "has no probability maps, as are needed for"
+            raise SettingsError(f"{entrant.path}: {what} {some(lacking)}; score it again or choose other --measures")
+        wanted = [name for name in wanted if name not in lacking]
+    if not wanted:
+        raise SettingsError(f"found none of {some(MAIN)} in all evaluations; choose other measures with --measures")
+    return wanted
+
+
+def _gives(entrant: Entrant, name: str) -> bool:
+    if entrant.kind == "scores":
+        return all(name in case for case in entrant.scores["cases"])
+    if entrant.kind == "run" or "probability" not in MEASURES[name].needs:
+        return True
+    listed = [case.get("probability") for case in entrant.made.get("cases", [])]
+    return any(path and (entrant.path / path).is_file() for path in listed)
+
+
+def _recorded(entrant: Entrant, measures: Sequence[str], dataset: Dataset) -> Scored:
+    """What an evaluation has recorded."""
+    facts, persons = entrant.scores, {case.id: case.subject for case in dataset.cases}
+    ids = {str(case["id"]): case for case in facts["cases"]}
+    truth = Path(str(facts.get("truth")))
+    note = f"{entrant.path} was scored against {truth}, not against {dataset.root}."
+    return Scored(
+        entrant,
+        values={id: {name: _number(case[name]) for name in measures} for id, case in ids.items()},
+        subjects={id: persons.get(id, str(case.get("subject", id))) for id, case in ids.items()},
+        failed={str(failure.get("id")): str(failure.get("error", "")) for failure in facts.get("failed", [])},
+        made=entrant.made,
+        region=str(next(iter(facts.get("conventions", [])), "")),
+        notes=(note,) if truth.resolve() != dataset.root.resolve() else (),
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
