@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -11,7 +9,6 @@ from scipy.stats import rankdata
 
 from scantling.errors import SettingsError
 from scantling.procedural import vessel_image, vessel_images
-from scantling.procedural.trees import _angles, _fork, grow_tree
 from scantling.procedural.vessels import photograph, vessel_scene
 from scantling.randomness import numpy_generator
 
@@ -69,39 +66,10 @@ def test_the_mask_is_where_the_light_is_missing_and_nowhere_else() -> None:
     assert np.median(kept[scene.mask]) < np.median(kept[beside]) - 0.1
 
 
-def test_a_tree_is_one_piece_and_ends_at_its_finest_radius() -> None:
-    for seed in range(5):
-        tree = grow_tree((120, 90), (60.0, 10.0), direction=0.3, radius=3.0, generator=generator(seed))
-        assert tree.radii.max() == 3.0
-        assert tree.radii.min() >= 0.75
-        assert np.all((tree.points >= -0.5) & (tree.points <= (119.5, 89.5)))
-        rows, columns = np.mgrid[:120, :90]
-        mask = np.zeros((120, 90), dtype=bool)
-        for (row, column), radius in zip(tree.points, tree.radii, strict=True):
-            mask |= np.hypot(rows - row, columns - column) <= radius
-        assert ndimage.label(mask, np.ones((3, 3)))[1] == 1
-
-
 def test_an_image_has_no_more_pieces_than_trees() -> None:
     for seed in range(4):
         scene = vessel_scene((128, 128), generator=generator(seed))
         assert 1 <= ndimage.label(scene.mask, np.ones((3, 3)))[1] <= len(scene.trees)
-
-
-def test_a_root_outside_the_frame_grows_nothing() -> None:
-    tree = grow_tree((50, 50), (-5.0, 10.0), direction=0.0, radius=2.0, generator=generator())
-    assert tree.points.shape == (0, 2)
-    assert tree.radii.shape == (0,)
-
-
-@pytest.mark.parametrize("share", [0.08, 0.25, 0.5])
-def test_forks_keep_the_flow_and_balance_the_pull_of_their_branches(share: float) -> None:
-    larger, smaller = _fork(2.0, share=share)
-    assert larger**3 + smaller**3 == pytest.approx(2.0**3)
-    turn, other = _angles(2.0, larger, smaller)
-    # Least work: each vessel pulls the fork with a force in proportion to its cross-section.
-    assert larger**2 * math.cos(turn) + smaller**2 * math.cos(other) == pytest.approx(2.0**2)
-    assert larger**2 * math.sin(turn) == pytest.approx(smaller**2 * math.sin(other))
 
 
 def test_a_photograph_shows_the_vessels_through_its_noise() -> None:

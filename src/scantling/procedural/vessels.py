@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from scantling.errors import SettingsError
+from scantling.procedural.texture import smooth_noise
 from scantling.procedural.trees import Tree, grow_tree
 from scantling.randomness import numpy_generator
 
@@ -116,17 +117,17 @@ def _grow(
 ) -> tuple[Tree, ...]:
     """The trees of one image; arteries and veins take turns."""
     inwards = 1.0 if disc[1] < shape[1] / 2 else -1.0
-    trees = []
+    frame, trees = np.ones(shape, np.bool_), []
     for number, (vertical, degrees, size) in enumerate(_TRUNKS):
         tilt = math.radians(degrees + generator.uniform(-14.0, 14.0))
-        direction = math.atan2(vertical * math.sin(tilt), inwards * math.cos(tilt))
+        direction = (vertical * math.sin(tilt), inwards * math.cos(tilt))
         offset = disc_radius * generator.uniform(0.1, 0.5)
-        root = (disc[0] + offset * math.sin(direction), disc[1] + offset * math.cos(direction))
+        root = (disc[0] + offset * direction[0], disc[1] + offset * direction[1])
         # Arcades turn back to the horizontal, around the centre of sight.
         bend = -vertical * inwards * generator.uniform(0.003, 0.008) / scale if degrees < 90 else 0.0
         vein = number % 2 == 1
         radius = max(1.3, generator.uniform(3.0, 3.8) * scale * size * (1.0 if vein else 0.85))
-        trees.append(grow_tree(shape, root, direction=direction, radius=radius, generator=generator, bend=bend))
+        trees.append(grow_tree(frame, root, direction=direction, radius=radius, generator=generator, bend=bend))
     return tuple(trees)
 
 
@@ -162,14 +163,14 @@ def _background(
     colour = np.array([0.78, 0.42, 0.2]) * generator.uniform(0.88, 1.12, size=3)
     shade = np.ones(shape)
     for strength, length in ((0.07, 80.0), (0.025, 12.0), (0.02, 3.0)):
-        shade += strength * _smooth_noise(shape, length * scale, generator)
+        shade += strength * smooth_noise(shape, length * scale, generator)
     from_centre = np.hypot((rows - height / 2) / height, (columns - width / 2) / width)
     shade *= 1.0 - generator.uniform(0.35, 0.8) * from_centre**2
     inwards = 1.0 if disc[1] < width / 2 else -1.0
     sight = (disc[0] + 0.06 * height, disc[1] + inwards * 5.0 * disc_radius)
     from_sight = np.hypot(rows - sight[0], columns - sight[1]) / disc_radius
     shade *= 1.0 - 0.22 * np.exp(-0.3 * from_sight**2)
-    tint = 1.0 + 0.02 * np.stack([_smooth_noise(shape, 40 * scale, generator) for _ in range(3)], axis=-1)
+    tint = 1.0 + 0.02 * np.stack([smooth_noise(shape, 40 * scale, generator) for _ in range(3)], axis=-1)
     tissue = colour * shade[..., None] * tint
     distance = np.hypot(rows - disc[0], 1.08 * (columns - disc[1]))
     rim = 1.0 / (1.0 + np.exp((distance - disc_radius) / (0.09 * disc_radius)))
@@ -196,14 +197,3 @@ def _spots(light: np.ndarray, scale: float, generator: np.random.Generator) -> n
         else:
             window *= 1.0 - blob * np.array([0.15, 0.35, 0.3])
     return spotted
-
-
-def _smooth_noise(shape: tuple[int, int], length: float, generator: np.random.Generator) -> np.ndarray:
-    """Gaussian noise (H, W) of mean about 0 and deviation 1 that varies over `length` pixels."""
-    coarse = tuple(math.ceil(side / max(1.0, length)) + 4 for side in shape)
-    grid = generator.standard_normal(coarse)
-    shift = generator.uniform(0.0, 1.0, size=2)
-    rows = np.arange(shape[0]) / max(1.0, length) + 1.0 + shift[0]
-    columns = np.arange(shape[1]) / max(1.0, length) + 1.0 + shift[1]
-    places = np.meshgrid(rows, columns, indexing="ij")
-    return 1.6 * ndimage.map_coordinates(grid, places, order=3, mode="nearest")

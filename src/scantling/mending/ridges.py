@@ -1,0 +1,157 @@
+"""Vessels without labels: how much like a tube each pixel's surroundings are, and thresholds that need no truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from skimage.filters import frangi, meijering, sato, threshold_otsu
+
+from scantling.errors import SettingsError
+from scantling.mending.hysteresis import hysteresis
+
+Ridge = Literal["sato", "frangi", "meijering"]
+FILTERS: dict[str, Callable[..., Any]] = {"sato": sato, "frangi": frangi, "meijering": meijering}
+
+Mask = NDArray[np.bool_]
+Response = NDArray[np.float64]
+
+
+def vesselness(
+    image: ArrayLike,
+    region: ArrayLike | None = None,
+    *,
+    kind: Ridge = "sato",
+    scales: Sequence[float] = (1.0, 2.0, 3.0),
+    dark: bool = True,
+    ratios: bool = True,
+) -> Response:
+    """The greatest response over the scales of a filter for tubes, in [0, 1] with 1 at the strongest pixel.
+
+    The filters are scikit-image's: Sato et al., 1998; Frangi et al., 1998; Meijering et al., 2004. All judge the
+    eigenvalues of the Hessian at a scale. Three things are done before that the papers do not ask for. By the law of
+    Lambert and Beer a vessel takes a part of the light, not an amount, so the logarithm is taken and a vessel counts
+    the same in the light and in the shade. Outside the region stands the nearest value inside. And pixels nearer to
+    the region's edge than one and a half of the greatest scale answer 0, because there the edge looks like a tube.
+
+    Args:
+        image: (*S), one channel in two or three dimensions.
+        region: (*S), where to look; everywhere if None.
+        kind: which filter.
+        scales: σ in pixels, about half the radius of a tube and more.
+        dark: whether vessels are darker than what is around them.
+        ratios: whether to take the logarithm of the image and a floor of 1/255 of its maximum; for light, which is
+            never negative.
+
+    Returns:
+        (*S) float64; 0 outside the region, and everywhere if the image is flat.
+
+    Raises:
+        SettingsError: there are no scales or one is not positive, the filter is unknown, or `ratios` meets a
+            negative value.
+        ValueError: the shapes differ, or there are not two or three dimensions.
+    """
+    if kind not in FILTERS:
+        raise SettingsError(f"the filter {kind!r} is unknown; expected one of {', '.join(FILTERS)}")
+    if not len(scales) or min(scales) <= 0:
+        raise SettingsError(f"the scales are {tuple(scales)}; expected one or more positive numbers")
+    values = np.asarray(image, dtype=np.float64)
+    inside = np.ones(values.shape, np.bool_) if region is None else np.asarray(region) != 0
+    if inside.shape != values.shape or values.ndim not in (2, 3):
+        raise ValueError(f"the image is {values.shape} and the region {inside.shape}; expected one shape in 2-D or 3-D")
+    if not inside.any():
+        return np.zeros(values.shape)
+    if ratios:
+        if values[inside].min() < 0:
+            raise SettingsError(
+                f"the image goes down to {values[inside].min():g}; expected no negative light; set ratios=False"
+            )
+        values = np.log(np.maximum(values, 0.0) + max(values[inside].max(), 1e-300) / 255)
+    if not inside.all():
+        nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+        values = values[tuple(nearest)]
+    response = np.asarray(FILTERS[kind](values, sigmas=list(scales), black_ridges=dark, mode="nearest"), np.float64)
+    box = np.ones((3,) * values.ndim, np.bool_)
+    judged = ndimage.binary_erosion(inside, box, iterations=math.ceil(1.5 * max(scales)), border_value=1)
+    response = np.where(judged, np.maximum(response, 0.0), 0.0)
+    greatest = float(response.max())
+    return response / greatest if greatest > 0 else response
+
+
+def strongest(response: NDArray[np.floating], share: float, *, region: ArrayLike | None = None) -> Mask:
+    """The `share` of the pixels in the region with the strongest response; of equals the first are taken.
+
+    Args:
+        response: (*S).
+        share: in [0, 1].
+        region: (*S); everywhere if None.
+
+    Raises:
+        SettingsError: the share is not in [0, 1].
+    """
+    mask = np.zeros(response.shape, np.bool_)
+    chosen, count = _by_strength(response, share, region)
+    mask.reshape(-1)[chosen[:count]] = True
+    return mask
+
+
+def connected(
+    response: NDArray[np.floating], share: float, *, sure: float = 0.5, region: ArrayLike | None = None
+) -> Mask:
+    """Hysteresis by shares: the strongest pixels that hang together with much stronger ones, `share` of the region.
+
+    What is above the low threshold counts where it is joined to what is above the high one. The high one is that of the
+    strongest `sure · share`; the low one is the highest at which as many pixels come out as asked for.
+
+    Args:
+        response: (*S).
+        share: of the region that the mask takes, in [0, 1]; a little more where pixels come in pieces.
+        sure: the part of it that is above the high threshold, in (0, 1].
+        region: (*S); everywhere if None.
+
+    Raises:
+        SettingsError: the share is not in [0, 1] or `sure` not in (0, 1].
+    """
+    if not 0 < sure <= 1:
+        raise SettingsError(f"sure is {sure:g}; expected a number above 0 and up to 1")
+    order, count = _by_strength(response, share, region)
+    if not count:
+        return np.zeros(response.shape, np.bool_)
+    values = response.reshape(-1)[order]
+    within = np.full(response.shape, -np.inf)
+    within.reshape(-1)[order] = values
+    high = float(values[max(1, round(sure * count)) - 1])
+    fewest, most = count, len(order)  # of pixels above the low threshold
+    while fewest < most:
+        middle = (fewest + most) // 2
+        found = hysteresis(within, high=np.nextafter(high, -np.inf), low=np.nextafter(values[middle - 1], -np.inf))
+        if np.count_nonzero(found) >= count:
+            most = middle
+        else:
+            fewest = middle + 1
+    low = min(high, float(values[most - 1]))
+    return hysteresis(within, high=np.nextafter(high, -np.inf), low=np.nextafter(low, -np.inf))
+
+
+def otsu(response: NDArray[np.floating], *, region: ArrayLike | None = None) -> Mask:
+    """Above the threshold that best parts the responses in the region in two (Otsu, 1979); empty if all are equal."""
+    inside = np.ones(response.shape, np.bool_) if region is None else np.asarray(region) != 0
+    values = response[inside]
+    if not values.size or values.min() == values.max():
+        return np.zeros(response.shape, np.bool_)
+    return inside & (response > threshold_otsu(values))
+
+
+def _by_strength(
+    response: NDArray[np.floating], share: float, region: ArrayLike | None
+) -> tuple[NDArray[np.int64], int]:
+    """The pixels of the region, the strongest first, and how many of them `share` is."""
+    if not 0 <= share <= 1:
+        raise SettingsError(f"the share is {share:g}; expected a number from 0 to 1")
+    inside = np.arange(response.size) if region is None else np.flatnonzero(np.asarray(region).reshape(-1))
+    order = inside[np.argsort(-response.reshape(-1)[inside], kind="stable")]
+    return order, round(share * len(inside))

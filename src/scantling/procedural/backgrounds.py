@@ -1,0 +1,41 @@
+"""What an image would look like without its vessels, by rule: a wide median, and the texture of the rest."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CELLS = 7
+"""The median looks at so many cells along each axis; a cell is as large as the window makes it."""
+TYPICAL = 2.0
+"""Deviations from the median that still are texture, in units of the typical one."""
+CROWDED = 0.2
+"""A pixel goes with its 5 x 5 neighbours where more of them than this share are no texture: the rim of a vessel."""
+_NORMAL = 1.4826
+"""From the median of the absolute deviations to a standard deviation, of normal numbers."""
+
+
+@torch.no_grad()
+def without_tubes(image: Tensor, *, window: int) -> Tensor:
+    """Images (B, 1, H, W) with everything thin and unlike its surroundings taken out.
+
+    The median over a window, in which a tube covers less than half, does not see the tube. What an image deviates
+    from it is texture where it is no more than usual, and stays; elsewhere stands the texture of the opposite place.
+
+    Args:
+        image: in any units.
+        window: pixels, more than twice the width of the widest tube.
+    """
+    height, width = image.shape[2:]
+    cell = max(1, round(window / CELLS))
+    cells = F.interpolate(image, (-(-height // cell), -(-width // cell)), mode="area")
+    around = F.unfold(F.pad(cells, [CELLS // 2] * 4, mode="replicate"), CELLS)  # (B, 49, cells)
+    middle = around.sort(1).values[:, CELLS**2 // 2].view(cells.shape)
+    smooth = F.interpolate(middle, (height, width), mode="bilinear", align_corners=False)
+    rest = image - smooth
+    ordered = rest.abs().flatten(1).sort(1).values
+    most = (TYPICAL * _NORMAL * ordered[:, ordered.shape[1] // 2]).view(-1, 1, 1, 1)
+    odd = rest.abs() > most
+    odd = odd | (F.avg_pool2d(odd.to(image.dtype), 5, stride=1, padding=2) > CROWDED)
+    return smooth + torch.where(odd, rest.flip((2, 3)).clamp(-most, most), rest)
