@@ -104,7 +104,7 @@ def sample(shape: tuple[int, ...]) -> Sample:
 
 
 def answered(method: Toy, of: Sample, **how: bool) -> np.ndarray:
-    return segment(method, of, device=torch.device("cpu"), tiler=Tiler(), **how)
+    return segment(method, of, device=torch.device("cpu"), tiler=Tiler(), **how).probabilities
 
 
 def test_views_make_an_answer_that_turns_and_mirrors_with_the_image() -> None:

@@ -13,19 +13,22 @@ if TYPE_CHECKING:
     from scantling.data.dataset import open_dataset
     from scantling.data.integrity import check
     from scantling.evaluation import evaluate
-    from scantling.inference import predict
+    from scantling.evaluation.compare import compare
+    from scantling.inference import predict, synthesize
     from scantling.report import report as write_report
     from scantling.training import train
 
 __version__ = "0.1.0"
-__all__ = ["check", "evaluate", "open_dataset", "predict", "train", "write_report"]
+__all__ = ["check", "compare", "evaluate", "open_dataset", "predict", "synthesize", "train", "write_report"]
 
 # `scantling report` is `write_report` here, because `scantling.report` is the room that it lives in.
 _HOMES = {
     "check": ("scantling.data.integrity", "check"),
+    "compare": ("scantling.evaluation.compare", "compare"),
     "evaluate": ("scantling.evaluation", "evaluate"),
     "open_dataset": ("scantling.data.dataset", "open_dataset"),
     "predict": ("scantling.inference", "predict"),
+    "synthesize": ("scantling.inference", "synthesize"),
     "train": ("scantling.training", "train"),
     "write_report": ("scantling.report", "report"),
 }

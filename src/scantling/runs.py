@@ -122,7 +122,9 @@ def _lock(handle: int) -> bool:
 def save_model(method: Method, folder: Path) -> None:
     """Write a model: weights, settings with traits, and card. A model that it is built on goes along."""
     with replacing(folder / WEIGHTS) as aside:
-        save_tensors(aside, method.state_dict(), metadata={"method": method.card.name})
+        # the settings are in it so that two models without weights differ, too (`identity_of`)
+        facts = {"method": method.card.name, "settings": method.settings.model_dump_json()}
+        save_tensors(aside, method.state_dict(), metadata=facts)
     write_json(folder / "card.json", method.card.model_dump())
     write_json(folder / "settings.json", described(method))
 

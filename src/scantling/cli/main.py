@@ -45,8 +45,10 @@ def parse(argv: Sequence[str]) -> Any:
             )
         raise
     if settings:
-        if not isinstance(verb, verbs.Train):
-            raise SettingsError(f"--settings.{next(iter(settings))}: only `scantling train` takes settings")
+        if not isinstance(verb, verbs.Train | verbs.Synthesize):
+            raise SettingsError(
+                f"--settings.{next(iter(settings))}: only `scantling train` and `scantling synthesize` take settings"
+            )
         verb.settings = settings
     return verb
 

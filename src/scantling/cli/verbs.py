@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +68,7 @@ class Check(Opened):
         dataset = open_dataset(self.data, manifest=self.manifest, root=self.root)
         with counting("checking") as progress:
             found = check(dataset, untrusted=self.untrusted, progress=progress)
-        methods = {name: lacking(card, dataset.split("train")) for name, card in CARDS.items()}
+        methods = {name: lacking(card, dataset.split("train")) for name, card in CARDS.items() if card.needs}
         tell(found.text())
         for name, missing in methods.items():
             tell(f"method {name}: " + (f"cannot run: {'; '.join(missing)}" if missing else "can run"))
@@ -173,6 +174,8 @@ class Predict(Opened, Computed):
     examples: ClassVar[tuple[str, ...]] = (
         "scantling predict runs/unet scans --out masks --probabilities",
         'scantling predict runs/unet "new/*.png" --out masks --views --shard 1/4',
+        "scantling predict runs/berdiff scans --out masks --samples 16 --sampling-steps 10 --fuse staple",
+        "scantling predict runs/seed-0 scans --out masks --ensemble runs/seed-1 --ensemble runs/seed-2",
     )
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
@@ -188,6 +191,16 @@ class Predict(Opened, Computed):
     """Also write probability maps (float32)."""
     views: bool = False
     """Average over mirrored and turned views: slower, a little better."""
+    samples: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Masks to draw for each image: by methods that draw, and by dropout, left on, in those that do not."""
+    sampling_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Steps of the chain that draws a mask, for methods that run one."""
+    fuse: Literal["mean", "vote", "staple", "uncertainty"] | None = None
+    """How samples become one mask; by default as the method says."""
+    ensemble: Annotated[tyro.conf.UseAppendAction[list[Path]], tyro.conf.arg(metavar="RUN")] = field(
+        default_factory=list
+    )
+    """Another run that answers too, as one more sample; may be given several times."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     """i/n does every n-th case: for array jobs."""
     memory: Annotated[float | None, tyro.conf.arg(metavar="GIB")] = None
@@ -198,7 +211,12 @@ class Predict(Opened, Computed):
     def run(self) -> Outcome:
         """Predict."""
         from scantling.inference import predict
+        from scantling.methods.contract import Asked
 
+        for flag, number in (("--samples", self.samples), ("--sampling-steps", self.sampling_steps)):
+            if number is not None and number < 1:
+                raise SettingsError(f"{flag} {number}: expected 1 or more")
+        asked = Asked(samples=self.samples, steps=self.sampling_steps, fuse=self.fuse)
         part, _, parts = self.shard.partition("/")
         if not (part.isdigit() and parts.isdigit()):
             raise SettingsError(f"--shard {self.shard}: expected i/n, e.g. 1/4")
@@ -207,9 +225,10 @@ class Predict(Opened, Computed):
         with counting("predicting") as progress:
             done = predict(
                 self.run_folder, self.input, out=self.out, split=self.split, probabilities=self.probabilities,
-                views=self.views, shard=(int(part), int(parts)), device=self.device, threads=self.threads,
-                precision=self.precision, memory=None if self.memory is None else int(self.memory * 2**30),
-                untrusted=self.untrusted, manifest=self.manifest, root=self.root, progress=progress,
+                views=self.views, asked=asked, others=self.ensemble, shard=(int(part), int(parts)),
+                device=self.device, threads=self.threads, precision=self.precision,
+                memory=None if self.memory is None else int(self.memory * 2**30), untrusted=self.untrusted,
+                manifest=self.manifest, root=self.root, progress=progress,
             )  # fmt: skip
         earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
         tell(f"{self.out}: {len(done.cases)} masks{earlier}")
@@ -296,6 +315,9 @@ class Evaluate(Opened):
     """A folder of probability maps, for AUC, average precision, calibration and Brier."""
     region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
+    measures: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
+    """What to measure; by default all that can be computed. Where several readers marked an image, ged, hm_iou,
+    max_dice and soft_dice too."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the scores of each case as a table."""
 
@@ -306,7 +328,7 @@ class Evaluate(Opened):
         with counting("scoring") as progress:
             scores = evaluate(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
-                region=self.region, manifest=self.manifest, root=self.root, progress=progress,
+                region=self.region, measures=self.measures, manifest=self.manifest, root=self.root, progress=progress,
             )  # fmt: skip
         tell(scores.table())
         if self.csv is not None:
@@ -318,25 +340,115 @@ class Evaluate(Opened):
 
 
 @dataclass(kw_only=True)
+class Compare(Opened, Computed):
+    """Compare runs on the same cases: paired differences, a test, ranks, costs, and plainly whether they differ."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling compare runs/unet runs/fr-unet --data scans --json table.json",
+        "scantling compare runs/unet-0 runs/unet-1 runs/fr-0 runs/fr-1 --data scans --measures cldice dice --out both",
+        "scantling compare masks nnunet-output --data scans --baseline first",
+    )
+
+    runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MASKS|EVALUATION")]
+    """Run folders, folders of masks or evaluation files (JSON); runs that differ in their seed alone are one method."""
+    data: Path
+    """A data set with true masks."""
+    split: Literal["train", "validation", "test", "all"] = "test"
+    """The cases to compare on."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The page and the predictions of the runs go here; by default predictions go below each run (and are used
+    again), and compare.html into the folder that holds all of the runs."""
+    baseline: Annotated[str, tyro.conf.arg(metavar="best|first|NAME")] = "best"
+    """The method that the others are held against."""
+    measures: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
+    """What to compare; the first is tested. By default dice, cldice, hd95 and ece."""
+    region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
+
+    def run(self) -> Outcome:
+        """Compare."""
+        from scantling.evaluation.compare import compare
+        from scantling.report.comparison import page_of, write_comparison
+
+        with counting("comparing") as progress:
+            found = compare(
+                self.runs, self.data, split=self.split, out=self.out, baseline=self.baseline, measures=self.measures,
+                region=self.region, manifest=self.manifest, root=self.root, device=self.device, threads=self.threads,
+                precision=self.precision, progress=progress,
+            )  # fmt: skip
+        tell(found.table())
+        page = write_comparison(found, page_of(self.runs, self.out), command=("scantling", *sys.argv[1:]))
+        tell(str(page))
+        return Outcome({**found.facts(), "page": str(page)}, list(found.failed))
+
+
+@dataclass(kw_only=True)
+class Synthesize(Computed):
+    """Make masks or labelled images by a rule or with a trained run: a data set to train on, origins written down."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling synthesize fractal-vessels --count 1000 --size 512 --out vessels",
+        "scantling synthesize retina-phantoms --count 200 --out phantoms --seed 1",
+        "scantling synthesize runs/painter --count 1000 --out painted",
+    )
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="METHOD|RUN")]
+    """A method that needs no training (`scantling methods` says which can generate), or a run."""
+    count: Annotated[int, tyro.conf.arg(metavar="N")]
+    """How many to make."""
+    out: Path
+    """The data set goes here; the same command goes on where it was interrupted."""
+    size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """The side of an image; short for --settings.size."""
+    seed: int = 0
+    """Number n of a seed is the same however many are made."""
+    settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+
+    def run(self) -> Outcome:
+        """Make them."""
+        from scantling.inference import synthesize
+
+        settings = self.settings if self.size is None else {**self.settings, "size": self.size}
+        with counting("making") as progress:
+            made = synthesize(
+                self.source, count=self.count, out=self.out, seed=self.seed, settings=settings, device=self.device,
+                threads=self.threads, precision=self.precision, progress=progress,
+            )  # fmt: skip
+        tell(f"{self.out}: {len(made['case'])} cases")
+        return Outcome(made)
+
+
+@dataclass(kw_only=True)
 class Report(Verb):
-    """Make one self-contained page from runs or evaluations."""
+    """Make one self-contained page from runs or evaluations, or on what the masks of data sets are like."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling report runs/unet",
         "scantling report runs/unet runs/other --out both.html",
+        "scantling report painted vessels data/drive --out quality.html",
     )
 
-    targets: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|EVALUATION")]
-    """Run folders or evaluation files (JSON)."""
+    targets: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|EVALUATION|DATA")]
+    """Run folders or evaluation files (JSON); or folders of masks, made or real, to be held against each other."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """The page; by default report.html in the run folder."""
+    """The page; by default report.html in the run folder, mask-quality.html beside folders of masks."""
+    most: Annotated[int, tyro.conf.arg(metavar="N")] = 200
+    """Masks of each data set that are measured; of more a hash draws so many."""
 
     def run(self) -> Outcome:
         """Write the page."""
-        from scantling.report import report
+        from scantling.report import holds_masks, report, report_masks
 
         if not self.targets:
-            raise SettingsError("found no run and no evaluation; name at least one")
+            raise SettingsError("found no run, no evaluation and no data set; name at least one")
+        if any(holds_masks(target) for target in self.targets):
+            with counting("measuring") as progress:
+                page, sets = report_masks(
+                    self.targets, out=self.out, most=self.most, command=("scantling", *sys.argv[1:]), progress=progress
+                )
+            tell(str(page))
+            failed = [f"{each.name}: {sentence}" for each in sets for sentence in each.failed]
+            return Outcome({"page": str(page), "folders": [each.facts() for each in sets]}, failed)
         page = report(self.targets, out=self.out)
         tell(str(page))
         return Outcome({"page": str(page)})
@@ -361,4 +473,4 @@ class Demo(Verb):
         return demo(self.out, steps=self.steps, seed=self.seed)
 
 
-ALL: tuple[type[Verb], ...] = (Check, Methods, Train, Predict, Mend, Evaluate, Report, Demo)
+ALL: tuple[type[Verb], ...] = (Check, Methods, Train, Predict, Mend, Evaluate, Compare, Synthesize, Report, Demo)

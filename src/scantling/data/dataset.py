@@ -185,7 +185,12 @@ def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dic
         FileError: a file cannot be read.
     """
     root = dataset.root.resolve()
-    addresses = [address for case in dataset.cases for role, address in case.addresses() if _is_read(role, reads)]
+    addresses = [
+        address
+        for case in dataset.cases
+        for role, address in case.addresses()
+        if _is_read(role, reads) or not case.images  # a mask alone is there to be read
+    ]
     ordered = sorted({file.resolve() for address in addresses for file in _files(address.path)})
     with ThreadPoolExecutor(2) as threads:
         digests = list(threads.map(_sha256, ordered))

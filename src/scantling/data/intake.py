@@ -53,7 +53,7 @@ def take(sample: Sample, intake: Intake, traits: Traits) -> Taken:
 
     def bring(array: np.ndarray, *, linear: bool) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, 1 + axis, 1) if slicing else array))
-        return resample(tensor, grid_of(sample, intake, traits), linear=linear)
+        return resample(tensor, grid_of(sample, intake, traits), linear=linear, smooth=intake.size is not None)
 
     image = None
     if sample.image.size:
@@ -74,6 +74,8 @@ def grid_of(sample: Sample, intake: Intake, traits: Traits) -> tuple[int, ...]:
     if intake.dimensions == 2 and len(shape) == 3:
         shape.insert(0, shape.pop(traits.slice_axis))
         spacing.insert(0, spacing.pop(traits.slice_axis))
+    if intake.size is not None:
+        return (*shape[: len(shape) - len(intake.size)], *intake.size)
     if intake.spacing is None:
         return tuple(shape)
     targets = list(intake.spacing)
@@ -92,12 +94,17 @@ def give_back(answer: Tensor, sample: Sample, intake: Intake, traits: Traits) ->
     return answer.movedim(1, 1 + traits.slice_axis) if slicing else answer
 
 
-def resample(array: Tensor, shape: tuple[int, ...], *, linear: bool) -> Tensor:
-    """(C, *S) to (C, *shape): linear between the centres of pixels, or the nearest value."""
+def resample(array: Tensor, shape: tuple[int, ...], *, linear: bool, smooth: bool = False) -> Tensor:
+    """(C, *S) to (C, *shape): linear between the centres of pixels, or the nearest value.
+
+    Args:
+        smooth: what a plane loses in pixels is averaged, not skipped.
+    """
     if tuple(array.shape[1:]) == shape:
         return array
     if linear:
-        return F.interpolate(array[None].float(), shape, mode=LINEAR[len(shape)], align_corners=False)[0]
+        mode, smooth = LINEAR[len(shape)], smooth and len(shape) == 2
+        return F.interpolate(array[None].float(), shape, mode=mode, align_corners=False, antialias=smooth)[0]
     exact = F.interpolate(array[None].double(), shape, mode="nearest-exact")[0]
     return exact.to(array.dtype)
 

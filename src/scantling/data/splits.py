@@ -105,8 +105,12 @@ def _strictest(unit: Iterable[Case]) -> Split:
 
 def _by_labels(found: list[list[Case]]) -> tuple[list[list[Case]], list[list[Case]]]:
     """The labelled and the unlabelled units, each in the order of their hashes."""
-    ordered = sorted(found, key=lambda unit: seed_of("split", min(case.subject for case in unit)))
+    ordered = _by_hash(found)
     return [unit for unit in ordered if _labelled(unit)], [unit for unit in ordered if not _labelled(unit)]
+
+
+def _by_hash(found: list[list[Case]]) -> list[list[Case]]:
+    return sorted(found, key=lambda unit: seed_of("split", min(case.subject for case in unit)))
 
 
 def _labelled(unit: Iterable[Case]) -> bool:
@@ -123,16 +127,17 @@ def _share(number: int, share: float) -> int:
     return max(1, int(share * number + 0.5)) if number > 1 else 0
 
 
-def divide(dataset: Dataset, *, validation: float = TEST_SHARE) -> Dataset:
+def divide(dataset: Dataset, *, validation: float = TEST_SHARE, labelled: bool = True) -> Dataset:
     """Take validation subjects from the training subjects, those whose hash comes first.
 
     Args:
         dataset: every case of which has a split.
         validation: the share of the labelled training units, rounded, at least one unless 0. A dataset that says
             itself which subjects are for validation keeps those and gives no others.
+        labelled: False takes the share of all real units with an image, so that no label has a say in it.
 
     Raises:
-        DataError: no labelled case would be left for training, or a synthetic case has parents in different splits.
+        DataError: no case would be left for training, or a synthetic case has parents in different splits.
     """
     if not 0 <= validation < 1:
         raise DataError(f"the validation share is {validation:g}; expected 0 or more and less than 1")
@@ -147,16 +152,20 @@ def divide(dataset: Dataset, *, validation: float = TEST_SHARE) -> Dataset:
     if validation == 0 or any(case.split == "validation" for case in dataset.cases):
         return dataset
     training = [unit for unit in units(dataset.cases) if all(split[case.id] == "train" for case in unit)]
-    labelled, _ = _by_labels([unit for unit in training if any(case.origin.kind == "real" for case in unit)])
-    if not labelled:
+    real = [unit for unit in training if any(case.origin.kind == "real" for case in unit)]
+    able = _by_labels(real)[0] if labelled else _by_hash([unit for unit in real if any(case.images for case in unit)])
+    if not able:
         return dataset
-    number = max(1, int(validation * len(labelled) + 0.5))
-    if number == len(labelled):
-        raise DataError(
-            f"{dataset.name}: {count(len(labelled), 'labelled training subject')} and {number} for validation leave "
-            "none to learn from; pass --validation 0, or label more cases"
+    number = max(1, int(validation * len(able) + 0.5))
+    if number == len(able):
+        found, remedy = (
+            ("labelled training subject", "label more cases") if labelled else ("training subject", "add more")
         )
-    held = {case.id for unit in labelled[:number] for case in unit}
+        raise DataError(
+            f"{dataset.name}: {count(len(able), found)} and {number} for validation leave none to learn from; pass "
+            f"--validation 0, or {remedy}"
+        )
+    held = {case.id for unit in able[:number] for case in unit}
     return replace(
         dataset, cases=tuple(replace(case, split="validation") if case.id in held else case for case in dataset.cases)
     )

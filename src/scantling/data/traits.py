@@ -118,7 +118,7 @@ def measure_traits(
     reads: Collection[str] = ("image", "mask"),
     progress: Progress | None = None,
 ) -> Traits:
-    """The traits of the training cases that have an image.
+    """The traits of the training cases that have an image, or of the masks where "image" is not read.
 
     Mean and deviation are exact; the percentiles are those of up to `MOST_VALUES` pixels spread evenly. An image file
     in colour makes the data coloured; files whose three channels are all equal count as grey.
@@ -126,20 +126,23 @@ def measure_traits(
     Args:
         dataset: every case of which has a split.
         reads: without "mask" no mask is opened, and labels that are not declared stay unknown. Images and regions
-            are always read.
+            are read unless masks are read and images are not.
         progress: told after each case.
 
     Raises:
-        DataError: there is no training image, or the images have different channels or numbers of axes.
+        DataError: there is no training image (or mask), or they have different channels or numbers of axes.
         FileError: a file cannot be read.
     """
-    cases = [case for case in dataset.split("train") if case.images]
-    if not cases:
-        raise DataError(f"{dataset.name}: there is no training case with an image; expected at least one")
     masks = "mask" in reads or "masks" in reads
+    blind = masks and "image" not in reads
+    training = dataset.split("train")
+    cases = [case for case in training if (case.masks if blind else case.images)]
+    if not cases:
+        what = "a mask" if blind else "an image"
+        raise DataError(f"{dataset.name}: there is no training case with {what}; expected at least one")
     labels = dataset.labels if masks else dataset.label_source.declared
-    stride = stride_for(cases)
-    wanted = ("image", "region", "mask") if masks else ("image", "region")
+    stride = 1 if blind else stride_for(cases)
+    wanted = ("mask",) if blind else ("image", "region", "mask") if masks else ("image", "region")
     found = list(in_order(lambda case: measured(case, labels, stride, wanted), cases, progress=progress))
     axes = Counter(len(one.geometry.shape) for one in found)
     if len(axes) > 1:
@@ -167,9 +170,23 @@ def measure_traits(
         intensity=tuple(one.intensity() for one in moments),
         regions=all(case.region is not None for case in cases),
         foreground=tuple(float(count / max(pixels[0], 1)) for count in pixels[1:]),
-        labelled=sum(bool(case.masks) for case in cases),
-        unlabelled=sum(not case.masks for case in cases),
+        labelled=sum(bool(case.masks) and bool(case.images) for case in training),
+        unlabelled=sum(bool(case.images) and not case.masks for case in training),
+        masks_alone=sum(bool(case.masks) and not case.images for case in training),
+        hand_drawn=hand_drawn(case for case in training if case.images and case.masks),
+        hand_drawn_alone=hand_drawn(case for case in training if case.masks and not case.images),
+        pools=tuple(sorted({case.pool for case in cases if case.pool})),
     )
+
+
+def hand_drawn(cases: Iterable[Case]) -> int:
+    """How many masks drawn by people stand behind these: of real cases their own, of synthetic ones their model's.
+
+    A mask counts as drawn by people unless its origin says that it is synthetic. The models behind synthetic cases
+    are taken to have learned from the same masks.
+    """
+    origins = [case.origin for case in cases]
+    return sum(each.kind == "real" for each in origins) + max((each.hand_drawn for each in origins), default=0)
 
 
 def stride_for(cases: Iterable[Case]) -> int:

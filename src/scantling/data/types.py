@@ -49,6 +49,8 @@ class Origin(Frozen):
     model: str = ""
     seed: int | None = None
     parents: tuple[str, ...] = ()
+    hand_drawn: int = 0
+    """How many masks drawn by people its model has learned from; a synthetic mask that is free of labels has 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +227,14 @@ class Traits(Frozen):
     """The share of pixels of each class in the labelled training cases."""
     labelled: int = 0
     unlabelled: int = 0
+    masks_alone: int = 0
+    """How many training cases are only a mask."""
+    hand_drawn: int = 0
+    """How many masks drawn by people stand behind the training images with masks, those of synthetic ones included."""
+    hand_drawn_alone: int = 0
+    """The same of training cases that are only a mask."""
+    pools: tuple[str, ...] = ()
+    """The names of the pools of the training images."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -377,8 +387,10 @@ class Intake(Frozen):
             data, then uses their mean and deviation (quantitative images such as CT); "unit" scales each image
             to [-1, 1]; "none" leaves the values.
         spacing: the grid in mm that images are resampled to; None keeps their own.
+        size: the shape that every image, or slice, is resampled to whatever it was; None keeps its own.
     """
 
     dimensions: Literal[2, 3]
     normalise: Literal["image", "dataset", "unit", "none"] = "image"
     spacing: tuple[float, ...] | None = None
+    size: tuple[int, ...] | None = None

@@ -20,10 +20,10 @@ from scantling.data.files import Limits, safe_id, write_labels, write_map
 from scantling.data.loading import load
 from scantling.data.types import Case, Geometry, Labels
 from scantling.errors import DataError, FileError, RunError, ScantlingError, SettingsError, out_of_memory
-from scantling.inference.answering import decide, segment
+from scantling.inference.answering import Answered, decide, ensemble, segment
 from scantling.inference.tiles import Tiler
 from scantling.machine import Precision, autocast_type, device_of, steady
-from scantling.methods.contract import Method
+from scantling.methods.contract import AS_IT_IS, Asked, Method
 from scantling.runs import identity_of, load_model, read_json, read_run
 
 PREDICTIONS = "predictions.json"
@@ -55,6 +55,8 @@ def predict(
     split: str | None = None,
     probabilities: bool = False,
     views: bool = False,
+    asked: Asked = AS_IT_IS,
+    others: Sequence[Path] = (),
     shard: tuple[int, int] = (1, 1),
     device: str = "auto",
     threads: int | None = None,
@@ -74,6 +76,8 @@ def predict(
             test split or the model was trained on this very data, and all cases elsewhere.
         probabilities: also write float32 maps.
         views: average over mirrored and turned views of each image.
+        asked: samples, their steps and how they become one mask; see `Asked`.
+        others: runs that answer together with `run`, each a sample of its own (a deep ensemble).
         shard: (i, n) does every n-th case, the i-th of n jobs, counted from 1.
         memory: bytes that a forward pass may take; None: half of what is free.
         progress: told (done, total, id) after each case.
@@ -85,14 +89,19 @@ def predict(
     if not 1 <= part <= parts:
         raise SettingsError(f"--shard {part}/{parts}: expected i/n with i from 1 to n")
     steady(threads=threads)
-    method = load_model(run)
-    if "segment" not in method.card.gives:
-        raise RunError(f"{run}: {method.card.name} cannot segment; it can {', '.join(method.card.gives)}")
-    labels = method.traits.labels
+    methods = [_loaded(path) for path in (run, *others)]
+    method, labels = methods[0], methods[0].traits.labels
     if labels is None:
         raise RunError(f"{run}: the model knows no classes; train it again")
+    _agree(methods, (run, *others))
+    plans = [each.asked(asked) for each in methods]
+    if views and (len(methods) > 1 or (plans[0].samples or 1) > 1):
+        raise SettingsError(
+            "--views averages what samples would tell apart; leave one of them out, or ask for --samples 1"
+        )
     where = device_of(device)
-    method.to(where)
+    for each in methods:
+        each.to(where)
     dataset = open_dataset(source, manifest=manifest, root=root)
     spare(dataset, out, labels)
     split, cases = chosen(dataset, run, split)
@@ -107,11 +116,14 @@ def predict(
         "classes": list(labels.names),
         "values": written_values(labels),
         "exclusive": labels.exclusive,
-        "options": {"probabilities": probabilities, "views": views, "seed": seed, "precision": precision},
+        "options": {"probabilities": probabilities, "views": views, "seed": seed, "precision": precision}
+        | plans[0].model_dump()
+        | {"ensemble": [{"run": str(path.resolve()), "model": identity_of(path)} for path in others]},
+        "calls": sum((plan.samples or 1) * (plan.steps or 1) for plan in plans),
     }
     name = PREDICTIONS if parts == 1 else f"predictions.{part}-of-{parts}.json"
     done = predict_cases(
-        method,
+        methods,
         cases[part - 1 :: parts],
         out=out,
         name=name,
@@ -122,6 +134,7 @@ def predict(
             "device": where,
             "tiler": Tiler(memory=memory),
             "views": views,
+            "asked": asked,
             "seed": seed,
             "autocast": autocast_type(precision, where, training=False),
         },
@@ -133,7 +146,7 @@ def predict(
 
 
 def predict_cases(
-    method: Method,
+    methods: Sequence[Method],
     cases: Sequence[Case],
     *,
     out: Path,
@@ -152,7 +165,7 @@ def predict_cases(
     for number, case in enumerate(cases, start=1):
         if case.id not in finished:
             try:
-                facts = _one(method, case, out, load_options, answer_options, maps=probabilities)
+                facts = _one(methods, case, out, load_options, answer_options, maps=probabilities)
                 done.cases.append(facts)
             except (ScantlingError, OSError) as error:
                 done.failed.append({"id": case.id, "error": str(error)})
@@ -198,9 +211,11 @@ def spare(dataset: Dataset, out: Path, labels: Labels) -> None:
         SettingsError: files of the data lie where masks would go.
     """
     folders = {(out / name).resolve() for name in ("", "probabilities", *labels.names)}
+    deeper = [(out / name).resolve() for name in ("samples", "uncertainty")]
     for case in dataset.cases:
         for role, address in case.addresses():
-            if address.path.resolve().parent in folders:
+            path = address.path.resolve()
+            if path.parent in folders or any(path.is_relative_to(folder) for folder in deeper):
                 raise SettingsError(f"--out {out}: holds the {role} of case {case.id}; choose another folder")
 
 
@@ -212,12 +227,53 @@ def written_values(labels: Labels) -> list[list[int]]:
 
 
 def write_answer(
-    out: Path, case: Case, probabilities: np.ndarray, geometry: Geometry, labels: Labels, *, maps: bool
+    out: Path,
+    case: Case,
+    answer: Answered,
+    geometry: Geometry,
+    labels: Labels,
+    *,
+    maps: bool,
+    region: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Write the mask of a case, 0 where no class is, and its probability map if wanted."""
-    decided = decide(probabilities, exclusive=labels.exclusive)
-    facts: dict[str, Any] = {"id": case.id, "mask": write_mask(out, case.id, decided, geometry, labels)}
-    facts["probability"] = write_probabilities(out, case.id, probabilities, geometry) if maps else None
+    """Write the mask of a case, 0 where no class is, its probability map if wanted, its samples and its doubt.
+
+    The doubt of an image is one number for each name: the mean over the pixels of its region of interest, or all.
+    """
+
+    def mask(folder: Path, name: str, probabilities: np.ndarray) -> list[str]:
+        decided = decide(probabilities, exclusive=labels.exclusive)
+        written = write_mask(folder, name, decided, geometry, labels)
+        listed = written if isinstance(written, list) else [written]
+        return [(folder / path).relative_to(out).as_posix() for path in listed]
+
+    def told(files: list[str]) -> str | list[str]:
+        return files[0] if labels.exclusive else files
+
+    facts: dict[str, Any] = {"id": case.id, "mask": told(mask(out, case.id, answer.probabilities))}
+    facts["probability"] = write_probabilities(out, case.id, answer.probabilities, geometry) if maps else None
+    if len(answer.samples):
+        own = out / "samples" / safe_id(case.id)
+        facts["samples"] = [
+            told(
+                mask(own, f"{number:02d}", sample)
+                if labels.exclusive
+                else mask(own / f"{number:02d}", safe_id(case.id), sample)
+            )
+            for number, sample in enumerate(answer.samples)
+        ]
+    if answer.uncertainty:
+        counted = {
+            name: map_[region] if region is not None and region.any() else map_
+            for name, map_ in answer.uncertainty.items()
+        }
+        facts["uncertainty"] = {name: round(float(values.mean()), 6) for name, values in counted.items()}
+        facts["uncertainty_maps"] = {
+            name: write_map(out / "uncertainty" / name, case.id, map_[None].astype(np.float32), geometry)
+            .relative_to(out)
+            .as_posix()
+            for name, map_ in answer.uncertainty.items()
+        }
     return facts
 
 
@@ -239,7 +295,7 @@ def write_probabilities(out: Path, id: str, probabilities: np.ndarray, geometry:
 
 
 def _one(
-    method: Method,
+    methods: Sequence[Method],
     case: Case,
     out: Path,
     load_options: Mapping[str, Any],
@@ -248,16 +304,41 @@ def _one(
     maps: bool,
 ) -> dict[str, Any]:
     begun = time.monotonic()
-    traits = method.traits
-    if traits.labels is None:
-        raise RunError(f"{method.card.name} was trained without classes; it cannot name any")
+    traits, labels = methods[0].traits, methods[0].traits.labels
+    if labels is None:
+        raise RunError(f"{methods[0].card.name} was trained without classes; it cannot name any")
     sample = load(case, channels=traits.channels, reads=("image", "region"), **load_options)
     found = len(sample.geometry.shape)
     if found != traits.dimensions:
         raise DataError(f"{case.id}: found {found} dimensions, expected {traits.dimensions} as in training")
-    answer = segment(method, sample, **answer_options)
-    facts = write_answer(out, case, answer, sample.geometry, traits.labels, maps=maps)
+    answers = [segment(method, sample, **answer_options) for method in methods]
+    rule = methods[0].asked(answer_options.get("asked", AS_IT_IS)).fuse or "mean"
+    answer = answers[0] if len(answers) == 1 else ensemble(answers, rule=rule, exclusive=labels.exclusive)
+    facts = write_answer(out, case, answer, sample.geometry, labels, maps=maps, region=sample.region)
     return {**facts, "seconds": round(time.monotonic() - begun, 3)}
+
+
+def _loaded(run: Path) -> Method:
+    method = load_model(run)
+    if "segment" not in method.card.gives:
+        raise RunError(f"{run}: {method.card.name} cannot segment; it can {', '.join(method.card.gives)}")
+    return method
+
+
+def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> None:
+    """Make sure that the models of an ensemble speak of the same images and classes."""
+    first = methods[0].traits
+    for method, run in zip(methods[1:], runs[1:], strict=True):
+        traits = method.traits
+        for what, one, other in (
+            ("classes", first.labels, traits.labels),
+            ("channels", first.channels, traits.channels),
+            ("dimensions", first.dimensions, traits.dimensions),
+        ):
+            if one != other:
+                raise RunError(
+                    f"{run}: was trained for other {what} than {runs[0]}; an ensemble needs models of the same data"
+                )
 
 
 def _earlier(path: Path, header: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
@@ -281,7 +362,9 @@ def _earlier(path: Path, header: Mapping[str, Any]) -> tuple[list[dict[str, Any]
 def _written(out: Path, case: Mapping[str, Any]) -> bool:
     masks = case["mask"] if isinstance(case["mask"], list) else [case["mask"]]
     maps = [case["probability"]] if case["probability"] else []
-    return all((out / name).is_file() for name in [*masks, *maps])
+    samples = [name for names in case.get("samples", []) for name in (names if isinstance(names, list) else [names])]
+    doubts = list(case.get("uncertainty_maps", {}).values())
+    return all((out / name).is_file() for name in [*masks, *maps, *samples, *doubts])
 
 
 def _merge(out: Path, parts: int) -> None:

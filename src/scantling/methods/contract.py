@@ -17,11 +17,14 @@ import torch
 from pydantic import ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from scantling.data.types import Batch, Frozen, Intake, Stream, Traits
+from scantling.data.types import Batch, Frozen, Intake, Labels, Stream, Traits
 from scantling.errors import SettingsError
 from scantling.methods.catalogue import Capability, Card
 from scantling.randomness import seed_of, torch_generator
 
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+VESSEL = Labels(names=("vessel",), values=((255, 1),))
+"""The one class of a method that reads no label, where the data do not name theirs."""
 Losses = Mapping[str, Tensor]
 Move = tuple[str | tuple[str, ...], Losses]
 """One or several players and the terms of their loss, by name; their sum is what the players minimise."""
@@ -70,6 +73,25 @@ class Settings(Frozen):
         return self
 
 
+class Asked(Frozen):
+    """What may change from one answer of a model to the next; None is the method's own choice.
+
+    Attributes:
+        samples: masks that are drawn for each image.
+        steps: of the chain that each of them ends, for methods that run one.
+        fuse: how they become one mask: a name of `fusion.RULES`.
+        votes: for the rule "vote", how many samples have to agree; None: half of them, rounded up.
+    """
+
+    samples: int | None = None
+    steps: int | None = None
+    fuse: str | None = None
+    votes: int | None = None
+
+
+AS_IT_IS = Asked()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Now:
     """The moment in which an objective or an answer is asked for, and all the randomness that it may use.
@@ -89,6 +111,8 @@ class Now:
     """What the stage's `prepare` returned."""
     tile: Callable[[Network, Tensor], Tensor] = lambda network, canvas: network(canvas)
     """Applies a network (B, C, *S) to (B, K, *S) over a whole canvas, in blended tiles where it is too large."""
+    asked: Asked = AS_IT_IS
+    """What an answer is asked to be, resolved by the method's `asked`."""
     gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
     """The rows of all processes in the order of the samples; every process receives the same."""
 
@@ -211,6 +235,7 @@ class Answer:
         instances: (B, 1, *S) int32, 0 background, with `extras` for scores, classes and boxes.
         image_class: (B, classes) probabilities.
         deformation: (B, D, *S) displacements in voxels.
+        images: (B, C, *S) in [0, 1], that were made; `probabilities` are then their masks.
         extras: anything else by name.
     """
 
@@ -220,6 +245,7 @@ class Answer:
     instances: Tensor | None = None
     image_class: Tensor | None = None
     deformation: Tensor | None = None
+    images: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -233,6 +259,8 @@ class Method(nn.Module, ABC):
     card: ClassVar[Card]
     Settings: ClassVar[type[Settings]]
     settings: Any
+    draws: ClassVar[bool] = False
+    """Whether `segment` answers with as many samples as are asked for."""
 
     def __init__(self, settings: Any, traits: Traits, *, base: Method | None = None) -> None:
         super().__init__()
@@ -250,16 +278,54 @@ class Method(nn.Module, ABC):
         """The type of its weights, in which it is given images; float32 if it has none."""
         return next((parameter.dtype for parameter in self.parameters()), torch.float32)
 
+    @property
+    def hand_drawn(self) -> int:
+        """How many masks drawn by people its streams read, or stand behind the synthetic ones that they read."""
+        reading = [stream for stage in self.stages() for stream in stage.streams if {"mask", "masks"} & {*stream.reads}]
+        of_images = any("image" not in stream.without for stream in reading)
+        alone = any("image" not in stream.reads for stream in reading)
+        return of_images * self.traits.hand_drawn + alone * self.traits.hand_drawn_alone
+
+    @classmethod
+    def blank(cls, settings: Any) -> Traits:
+        """The traits of what a rule makes, for a method that needs no data and is not trained.
+
+        Raises:
+            SettingsError: the method has to be trained first.
+        """
+        del settings
+        raise SettingsError(f"{cls.card.name} has to be trained first; name its run")
+
     def stages(self) -> Sequence[Stage]:
         """How it is trained; none for a filter or a rule."""
         return ()
 
+    def asked(self, asked: Asked) -> Asked:
+        """What is asked, with all that the method decides filled in; a method that draws no samples answers once.
+
+        Such a method can still be asked for samples: those of its dropout, left on (Gal and Ghahramani, 2016).
+
+        Raises:
+            SettingsError: the method cannot do it.
+        """
+        if asked.steps is not None:
+            raise SettingsError(f"--sampling-steps: {self.card.name} runs no chain that could have steps; leave it out")
+        if (asked.samples or 1) > 1 and not dropouts(self):
+            raise SettingsError(
+                f"--samples {asked.samples}: this {self.card.name} has no dropout, so that all its answers to an image "
+                "are one; train it with --settings.dropout 0.1, or name runs with other seeds with --ensemble"
+            )
+        return asked.model_copy(update={"samples": asked.samples or 1, "fuse": asked.fuse or "mean"})
+
     def segment(self, batch: Batch, now: Now) -> Answer:
-        """The probabilities of the classes for the images of a batch."""
+        """The probabilities of the classes for the images of a batch, or samples of them, which `fusion` makes one."""
         raise self._cannot("segment")
 
     def generate(self, count: int, now: Now) -> Answer:
-        """`count` new images or masks."""
+        """`count` new masks in `probabilities`, with `images` where it makes any; `now.step` is the first one's number.
+
+        What `extras` holds under "region" and "centre line", (B, 1, *S) of 0 and 1, goes into folders of its own.
+        """
         raise self._cannot("generate")
 
     def classify(self, batch: Batch, now: Now) -> Answer:
@@ -289,6 +355,11 @@ class Method(nn.Module, ABC):
     def _cannot(self, capability: Capability) -> SettingsError:
         gives = ", ".join(self.card.gives)
         return SettingsError(f"{self.card.name} cannot {capability}; it can {gives}")
+
+
+def dropouts(network: nn.Module) -> list[nn.Module]:
+    """The layers of a network that drop something at random while they are trained."""
+    return [layer for layer in network.modules() if isinstance(layer, DROPOUTS) and layer.p > 0]
 
 
 _frozen_depth = 0

@@ -20,9 +20,9 @@ SAMPLES, CAPTIONS = "samples", "captions.json"
 
 
 def draw(method: Method, cases: Sequence[Case], run: Path, *, device: torch.device) -> None:
-    """Draw the pictures of `method` on the first case that has an image."""
+    """Draw the pictures of `method`, if it looks at images, on the first case that has one."""
     case = next((case for case in cases if case.has("image")), None)
-    if case is None:
+    if case is None or not method.traits.channels:
         return
     sample = load(case, channels=method.traits.channels, reads=("image", "region"))
     slicing = method.intake.dimensions == 2 and len(sample.geometry.shape) == 3

@@ -1,4 +1,7 @@
-"""How good the weights are on validation cases: mean Dice, each case answered whole, in the training's precision."""
+"""How good the weights are on validation cases: mean Dice, each case answered whole, in the training's precision.
+
+A method that draws samples draws one of each case.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from scantling.data.types import IGNORE, Case, Sample
 from scantling.inference.answering import decide, segment
 from scantling.inference.tiles import Tiler
 from scantling.measures.overlap import confusion
-from scantling.methods.contract import Method
+from scantling.methods.contract import Asked, Method
 from scantling.training.processes import Processes
 
 KEPT = 1 << 30
@@ -42,9 +45,16 @@ class Validation:
         if labels is None:
             raise ValueError("without classes there is nothing to score")
         sample = self._sample(method, case)
-        probabilities = segment(
-            method, sample, device=self.device, tiler=self._tiler, seed=self.seed, autocast=self.autocast
+        answer = segment(
+            method,
+            sample,
+            device=self.device,
+            tiler=self._tiler,
+            asked=Asked(samples=1),
+            seed=self.seed,
+            autocast=self.autocast,
         )
+        probabilities = answer.probabilities
         decided, truth = decide(probabilities, exclusive=labels.exclusive), sample.masks[0]
         scores = []
         for number in range(len(labels.names)):

@@ -95,14 +95,15 @@ def _train(
 ) -> dict[str, Any]:
     # 1. the data, and whether the method can learn from it
     opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
-    dataset = divide(join(opened), validation=options.validation)
+    reads = {word for words in card.needs for word in words}
+    blind = all(word.partition(":")[0] in ("image", "region", "link", "pool") for word in reads)
+    dataset = divide(join(opened), validation=options.validation, labelled=not blind)
     if options.labels is not None:
         dataset = keep_labels(dataset, options.labels)
     cases = dataset.split("train")
     missing = lacking(card, cases)
     if missing:
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
-    reads = {word for words in card.needs for word in words}
     # 2. the method
     kind = implementation_of(card)
     changes = dict(options.settings) | ({"steps": options.steps} if options.steps is not None else {})
@@ -130,7 +131,8 @@ def _train(
         facts = {
             "command": sys.argv, **plan, "preset": options.preset, "traits": traits.model_dump(),
             "started": _clock(), "finished": None, "seconds": None, "parameters": _parameters(model),
-            "steps": sum(stage.steps for stage in model.stages()), "selected": None, "warnings": [], **record(device),
+            "steps": sum(stage.steps for stage in model.stages()), "selected": None, "warnings": _taught(card, model),
+            **record(device),
         }  # fmt: skip
     else:
         _same(out, facts, plan)
@@ -158,7 +160,8 @@ def _train(
     # 5. what is left behind
     if group.first:
         facts = _finish(out, model, dataset, facts, position, options, device)
-        console.print(f"{out}: trained {facts['steps']} steps in {position.seconds:.0f} s", highlight=False)
+        done = f"trained {facts['steps']} steps in {position.seconds:.0f} s" if model.stages() else "nothing to train"
+        console.print(f"{out}: {done}", highlight=False)
     group.agreed(None)
     return facts
 
@@ -335,7 +338,7 @@ def _finish(
         (out / "validation" / PREDICTIONS).unlink(missing_ok=True)
         autocast = autocast_type(options.precision, device, training=False)
         done = predict_cases(
-            model, held_out, out=out / "validation", header=header, probabilities=True, load_options={},
+            [model], held_out, out=out / "validation", header=header, probabilities=True, load_options={},
             answer_options={"device": device, "tiler": Tiler(), "autocast": autocast},
         )  # fmt: skip
         failed = [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]
@@ -351,6 +354,16 @@ def _finish(
     for leftover in (PREVIOUS, PREPARED):
         (out / leftover).unlink(missing_ok=True)
     return facts
+
+
+def _taught(card: Card, model: Method) -> list[str]:
+    """A sentence on labels that reach a method which needs none."""
+    if any({"mask", "masks"} & {*words} for words in card.needs) or not model.hand_drawn:
+        return []
+    return [
+        f"the run is not free of labels: behind the masks that it learns from stand {model.hand_drawn} that people "
+        "drew (or of which nothing says that they are synthetic), read as they are or by the model that made them"
+    ]
 
 
 def _earlier(out: Path) -> dict[str, Any] | None:

@@ -1,0 +1,185 @@
+"""The verb `synthesize`: labelled images or masks from a rule or a trained run, as a dataset folder with origins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scantling.atomic import write_json
+from scantling.data.files import write_image, write_labels
+from scantling.data.types import Geometry, Labels
+from scantling.errors import RunError, SettingsError
+from scantling.inference.answering import decide
+from scantling.machine import Precision, autocast_type, device_of, steady
+from scantling.methods.catalogue import CARDS, implementation_of
+from scantling.methods.contract import Answer, Method, Now, build
+from scantling.runs import identity_of, load_model, read_json
+
+MANIFEST = "scantling.json"
+AT_ONCE = 8
+"""How many are made together; the number of a case in its eight is part of its seed."""
+FOLDERS = {"region": "fov", "centre line": "centre-lines", "sketch": "sketches"}
+"""What is known of an image beside its mask, and the folder that it goes into."""
+
+
+def synthesize(
+    source: Path | str,
+    *,
+    count: int,
+    out: Path,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Make `count` cases and write them into `out` as a data set for training; what is there is not made again.
+
+    Args:
+        source: a method of the catalogue that needs no training, or a run whose method generates.
+        seed: case number n of a seed is the same however many are made.
+        settings: of a method that needs no training.
+        progress: told (done, total, id) after each case.
+
+    Returns:
+        The contents of the manifest that was written.
+
+    Raises:
+        ScantlingError: nothing can be made, or the folder holds something else.
+    """
+    if count < 1:
+        raise SettingsError(f"--count {count}: expected 1 or more")
+    steady(threads=threads)
+    method, made_by = _method(source, settings or {})
+    labels = method.traits.labels
+    if labels is None:
+        raise RunError(f"{source}: the model knows no classes, so that its masks would mean nothing")
+    where = device_of(device)
+    method.to(where).eval()
+    name = method.card.name
+    ids = [f"{name}-{seed}-{number:06d}" for number in range(count)]
+    header = {
+        "name": out.resolve().name,
+        "classes": {n: v[0] for n, v in zip(labels.names, labels.values, strict=True)},
+    }
+    origin = {"kind": "synthetic", "model": made_by, "seed": seed}
+    if method.hand_drawn:
+        origin["hand_drawn"] = method.hand_drawn
+    done = _earlier(out, made_by, ids)
+    autocast = autocast_type(precision, where, training=False)
+    cases: list[dict[str, Any]] = []
+    for first in range(0, count, AT_ONCE):
+        some = ids[first : first + AT_ONCE]
+        if all(id in done for id in some):
+            cases += [done[id] for id in some]
+        else:
+            now = Now(seed=seed, stage="synthesis", step=first, device=where)
+            with torch.no_grad(), torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
+                answer = method.generate(len(some), now)
+            cases += [
+                _written(out, id, each, labels, origin) for id, each in zip(some, _rows(answer), strict=True)
+            ]
+        if progress is not None:
+            progress(min(first + AT_ONCE, count), count, some[-1])
+        if first // AT_ONCE % 16 == 15:
+            write_json(out / MANIFEST, {**header, "case": cases})
+    facts = {**header, "case": cases}
+    write_json(out / MANIFEST, facts)
+    return facts
+
+
+def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Method, str]:
+    """The method behind a name or a run, and what is written as the model of each origin."""
+    if str(source) in CARDS:
+        card = CARDS[str(source)]
+        if "generate" not in card.gives:
+            able = ", ".join(each.name for each in CARDS.values() if "generate" in each.gives)
+            raise SettingsError(f"{card.name} makes no images; those that do are: {able}")
+        kind = implementation_of(card)
+        chosen = kind.Settings.preset("paper", dict(settings))
+        return build(kind, chosen, kind.blank(chosen)), f"{card.name} {chosen.model_dump_json()}"
+    if settings:
+        raise SettingsError("--settings belong to a method; those of a run were decided when it was trained")
+    if not Path(source).exists():
+        able = ", ".join(each.name for each in CARDS.values() if each.gives == ("generate",) and not each.needs)
+        raise SettingsError(f"{source}: there is no such method and no such run; rules to make masks by are: {able}")
+    method = load_model(Path(source))
+    if "generate" not in method.card.gives:
+        raise RunError(f"{source}: {method.card.name} cannot generate; it can {', '.join(method.card.gives)}")
+    return method, f"{method.card.name} {identity_of(Path(source))}"
+
+
+def _rows(answer: Answer) -> Iterator[Answer]:
+    """One answer for each that was made."""
+    if answer.probabilities is None:
+        raise ValueError("a method that generates must answer with masks")
+    for row in range(len(answer.probabilities)):
+        one = slice(row, row + 1)
+        yield replace(
+            answer,
+            probabilities=answer.probabilities[one].float().cpu(),
+            images=None if answer.images is None else answer.images[one].float().cpu(),
+            extras={name: tensor[one].cpu() for name, tensor in answer.extras.items()},
+        )
+
+
+def _written(out: Path, id: str, made: Answer, labels: Labels, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Write one case; returns its entry in the manifest."""
+    if made.probabilities is None:
+        raise ValueError("a method that generates must answer with masks")
+    probabilities = made.probabilities[0].numpy()
+    shape = probabilities.shape[1:]
+    geometry = Geometry(shape, (1.0,) * len(shape))
+    if len(shape) == 3:
+        geometry = replace(geometry, affine=np.eye(4), container="volume")
+    values = np.array([0, *(named[0] for named in labels.values)])
+    decided = decide(probabilities, exclusive=True)
+    entry: dict[str, Any] = {
+        "id": id,
+        "split": "train",
+        "masks": [_below(out, write_labels(out / "masks", id, values[decided], geometry))],
+        "origin": origin,
+    }
+    if made.images is not None:
+        picture = (made.images[0].numpy() * 255).round().clip(0, 255).astype(np.uint8)
+        entry["images"] = {"image": _below(out, write_image(out / "images", id, picture, geometry))}
+    for name, tensor in made.extras.items():
+        layer = (tensor[0, 0].numpy() > 0).astype(np.int32) * 255
+        path = write_labels(out / FOLDERS.get(name, name), id, layer, geometry)
+        if name == "region":
+            entry["region"] = _below(out, path)
+    return entry
+
+
+def _below(out: Path, path: Path) -> str:
+    return path.relative_to(out).as_posix()
+
+
+def _earlier(out: Path, model: str, ids: list[str]) -> dict[str, dict[str, Any]]:
+    """The cases that an interrupted command has made; a folder that holds anything else is refused."""
+    path = out / MANIFEST
+    if not path.exists():
+        strange = [each.name for each in out.iterdir() if not each.name.startswith(".")] if out.is_dir() else []
+        known = {"images", "masks", *FOLDERS.values()}
+        if set(strange) - known:
+            raise SettingsError(f"--out {out}: holds {min(set(strange) - known)}; choose a folder that is new or empty")
+        return {}
+    facts = read_json(path)
+    try:
+        cases = {case["id"]: case for case in facts["case"]}
+        others = [case for case in cases.values() if case["origin"]["model"] != model]
+    except (KeyError, TypeError, AttributeError):
+        others, cases = [{}], {}
+    if others or set(cases) - set(ids):
+        raise RunError(f"{path}: lists cases that were made otherwise; choose another --out")
+    return {
+        id: case
+        for id, case in cases.items()
+        if all((out / name).is_file() for name in [*case["masks"], *case.get("images", {}).values()])
+    }
