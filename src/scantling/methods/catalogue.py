@@ -39,7 +39,8 @@ class Card(Frozen):
         gives: its capabilities.
         dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
         builds_on: the capability that `--from RUN` must have, where it is built on another method's model.
-        fits: the term of its objectives that falls when it fits one batch (what conformance checks).
+        fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
+            method without stages.
         implementation: the module and the class.
     """
 
@@ -52,7 +53,7 @@ class Card(Frozen):
     gives: tuple[Capability, ...]
     dimensions: tuple[Literal[2, 3], ...]
     builds_on: Capability | None = None
-    fits: str
+    fits: str = ""
     implementation: str
 
     def summary(self) -> dict[str, object]:
@@ -104,6 +105,140 @@ CARDS: dict[str, Card] = {
             builds_on="segment",
             fits="cross_entropy",
             implementation="scantling.methods.direction:DirectionMender",
+        ),
+        Card(
+            name="berdiff",
+            title="BerDiff: conditional Bernoulli diffusion model for medical image segmentation",
+            authors="Chen, Wang, Shan",
+            year=2023,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2,),
+            fits="cross_entropy",
+            implementation="scantling.methods.berdiff:BerDiff",
+        ),
+        Card(
+            name="medsegdiff",
+            title="MedSegDiff: medical image segmentation with diffusion probabilistic model",
+            authors="Wu et al.",
+            year=2023,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2,),
+            fits="denoising",
+            implementation="scantling.methods.medsegdiff:MedSegDiff",
+        ),
+        Card(
+            name="medsegdiff-v2",
+            title="MedSegDiff-V2: diffusion-based medical image segmentation with transformer",
+            authors="Wu et al.",
+            year=2024,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2,),
+            fits="denoising",
+            implementation="scantling.methods.medsegdiff_v2:MedSegDiffV2",
+        ),
+        Card(
+            name="dtu-net",
+            title="Diffusion transformer U-Net for medical image segmentation",
+            authors="Chowdary, Yin",
+            year=2023,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2,),
+            fits="denoising",
+            implementation="scantling.methods.dtu_net:DTUNet",
+        ),
+        Card(
+            name="mb-diff",
+            title="Medical boundary diffusion model for skin lesion segmentation",
+            authors="Wang, Yang, Zhou, Wang",
+            year=2023,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2,),
+            fits="denoising",
+            implementation="scantling.methods.mb_diff:MBDiff",
+        ),
+        Card(
+            name="darl",
+            title="Diffusion adversarial representation learning for self-supervised vessel segmentation",
+            authors="Kim, Oh, Ye",
+            year=2023,
+            needs=(("image",),),
+            gives=("segment",),
+            dimensions=(2,),
+            fits="cycle",
+            implementation="scantling.methods.darl:DARL",
+        ),
+        Card(
+            name="vesselness",
+            title="Three-dimensional multi-scale line filter for segmentation and visualization of curvilinear "
+            "structures in medical images",
+            authors="Sato et al.",
+            year=1998,
+            needs=(("image",),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            implementation="scantling.methods.vesselness:Vesselness",
+        ),
+        Card(
+            name="vessel-controlnet",
+            title="Vessel masks by diffusion, controlled by sketches (adding conditional control to text-to-image "
+            "diffusion models)",
+            authors="Zhang, Rao, Agrawala; ours",
+            year=2023,
+            needs=(("mask",),),
+            asks=(),
+            gives=("generate",),
+            dimensions=(2,),
+            fits="denoising",
+            implementation="scantling.methods.vessel_controlnet:VesselControlNet",
+        ),
+        Card(
+            name="fractal-vessels",
+            title="Self-supervised vessel segmentation via adversarial learning: its fractal masks",
+            authors="Ma et al.",
+            year=2021,
+            needs=(),
+            asks=(),
+            gives=("generate",),
+            dimensions=(2,),
+            implementation="scantling.methods.vessels_by_rule:FractalVessels",
+        ),
+        Card(
+            name="vessel-trees",
+            title="The physiological principle of minimum work: trees by Murray's law",
+            authors="Murray",
+            year=1926,
+            needs=(),
+            asks=(),
+            gives=("generate",),
+            dimensions=(2, 3),
+            implementation="scantling.methods.vessels_by_rule:VesselTrees",
+        ),
+        Card(
+            name="angiogram-phantoms",
+            title="Angiograms made by rule around trees by Murray's law",
+            authors="ours",
+            year=2026,
+            needs=(),
+            asks=(),
+            gives=("generate",),
+            dimensions=(2,),
+            implementation="scantling.methods.vessels_by_rule:AngiogramPhantoms",
+        ),
+        Card(
+            name="retina-phantoms",
+            title="Retinal photographs made by rule around trees by Murray's law",
+            authors="ours",
+            year=2026,
+            needs=(),
+            asks=(),
+            gives=("generate",),
+            dimensions=(2,),
+            implementation="scantling.methods.vessels_by_rule:RetinaPhantoms",
         ),
     )
 }

@@ -14,10 +14,11 @@ from torch import Tensor
 from scantling.data.types import Augmentation, Batch, Intake, Stream, Traits
 from scantling.errors import SettingsError
 from scantling.losses.continuity import soft_cldice_loss
+from scantling.losses.orientation import crossing_loss
 from scantling.losses.overlap import binary_cross_entropy, dice_loss
 from scantling.mending.anisotropic import Diffusion, diffuse, diffuse_tensors
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Answer, Game, Method, Now, Player, Settings, Stage, frozen
+from scantling.methods.contract import Answer, Asked, Game, Method, Now, Player, Settings, Stage, frozen
 from scantling.networks.unet import CONV
 
 Positive = Annotated[int, Field(gt=0)]
@@ -39,11 +40,14 @@ class DirectionSettings(Settings):
         step: Δt.
         parallel: λ∥, the conductivity along the direction.
         perpendicular: λ⊥, the conductivity across it.
+        length: of the vectors: "unit" as in the slides, or "bounded" by 1, so that the layer can also say that
+            nothing is to be done at a pixel (v |v|⁻¹ tanh |v|; ours).
         integrator: "rk4" as in the slides, or "euler".
         coarse: Δt in training, where longer steps reach the same time N Δt in fewer; None: as in answers.
         cross_entropy: weight of the cross-entropy of the mended probabilities.
         dice: weight of their Dice loss.
         cldice: weight of their soft clDice loss; the slides' other loss is (1 - a) of Dice and a of this.
+        crossing: weight of the loss of directions that cross the true vessels (`losses.orientation`); ours.
         skeleton: iterations of the skeletons of clDice, at least the largest radius of a vessel in pixels.
         foreground: the share of patches centred on a labelled pixel.
     """
@@ -58,16 +62,26 @@ class DirectionSettings(Settings):
     step: Annotated[float, Field(gt=0)] = 0.1
     parallel: Weight = 1.0
     perpendicular: Weight = 0.0
+    length: Literal["unit", "bounded"] = "unit"
     integrator: Literal["rk4", "euler"] = "rk4"
     coarse: Annotated[float, Field(gt=0)] | None = None
     cross_entropy: Weight = 1.0
     dice: Weight = 0.0
     cldice: Weight = 0.0
+    crossing: Weight = 0.0
     skeleton: Positive = 10
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"batch": 4, "pixels": 128 * 128, "rate": 1e-3, "coarse": 0.25, "foreground": 0.33},
+        "quick": {
+            "batch": 4,
+            "pixels": 128 * 128,
+            "rate": 1e-3,
+            "coarse": 0.25,
+            "foreground": 0.33,
+            "crossing": 1.0,
+            "length": "bounded",
+        },
         "tiny": {
             "steps": 4,
             "batch": 2,
@@ -170,7 +184,8 @@ class DirectionMender(Method):
         """The terms that have a weight, of the mended probabilities: cross-entropy, Dice, soft clDice."""
         labelled, of = batch["labelled"], self.settings
         features, probabilities = self.seen(labelled.image)  # (B, F, *S), (B, K, *S)
-        mended = self.mended(probabilities, unit(self._vectors(self.layer(features))), how=of.learning)
+        vectors = self._vectors(self.layer(features))  # (B, K, D, *S)
+        mended = self.mended(probabilities, self.directed(vectors), how=of.learning)
         terms = {}
         if of.cross_entropy:
             terms["cross_entropy"] = of.cross_entropy * binary_cross_entropy(mended, labelled.mask)
@@ -179,7 +194,13 @@ class DirectionMender(Method):
         if of.cldice:
             whole = soft_cldice_loss(probabilities=mended, mask=labelled.mask, iterations=of.skeleton)
             terms["continuity"] = of.cldice * whole
+        if of.crossing:
+            terms["crossing"] = of.crossing * crossing_loss(direction=unit(vectors), mask=labelled.mask)
         yield "direction", terms
+
+    def asked(self, asked: Asked) -> Asked:
+        """Steps are those of the diffusion."""
+        return super().asked(asked.model_copy(update={"steps": None})).model_copy(update={"steps": asked.steps})
 
     def segment(self, batch: Batch, now: Now) -> Answer:
         """The base's probabilities, mended over the whole canvas at once; `extras` holds the directions (B, K D, *S).
@@ -192,8 +213,11 @@ class DirectionMender(Method):
             return torch.cat([probabilities, self.layer(features)], 1)
 
         probabilities, vectors = now.tile(network, batch.image).tensor_split([len(self.traits.classes)], 1)
-        direction = unit(self._vectors(vectors))
-        mended = self.mended(probabilities, direction, how=self.settings.diffusion)
+        direction = self.directed(self._vectors(vectors))
+        how = self.settings.diffusion
+        if now.asked.steps is not None:
+            how = how.model_copy(update={"iterations": now.asked.steps})
+        mended = self.mended(probabilities, direction, how=how)
         return Answer(probabilities=mended, extras={"direction": direction.flatten(1, 2)})
 
     def pictures(self, batch: Batch, now: Now) -> Mapping[str, Tensor]:
@@ -215,12 +239,20 @@ class DirectionMender(Method):
         with frozen(self.base), torch.no_grad():
             return self.base.features(image)
 
+    def directed(self, vectors: Tensor) -> Tensor:
+        """What the mask is diffused along, of the layer's vectors (B, K, D, *S): of length 1, or at most 1."""
+        if self.settings.length == "unit":
+            return unit(vectors)
+        vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32)).contiguous()
+        length = vectors.square().sum(2, keepdim=True).add(FAINT**2).sqrt()
+        return vectors * (length.tanh() / length)
+
     def mended(self, probabilities: Tensor, direction: Tensor, *, how: Diffusion) -> Tensor:
         """Diffuse each class along its own directions; exclusive classes that then exceed 1 together share it.
 
         Args:
             probabilities: (B, K, *S).
-            direction: (B, K, D, *S), of length 1.
+            direction: (B, K, D, *S), of length 1 at most.
             how: λ∥, λ⊥, Δt, N and the integrator.
         """
         u, v = probabilities.flatten(0, 1), direction.flatten(0, 1)  # (B K, *S), (B K, D, *S)

@@ -1,0 +1,192 @@
+"""How a denoiser comes to know an image: networks that read the image, and what they tell it on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scantling.networks.denoiser import norm
+from scantling.networks.padding import cropped, padded
+from scantling.networks.spectral import FFParser
+from scantling.networks.unet import upsampled
+
+
+class ImageEncoder(nn.Module):
+    """Residual stages over an image, one beside each level of a `Denoiser` with the same widths.
+
+    They can be walked one at a time, so that something may happen in between. Any size of image, padded as the
+    denoiser pads.
+
+    Args:
+        inputs: channels of the image.
+        widths: channels of each level, from full resolution down.
+        blocks: residual blocks a level.
+    """
+
+    def __init__(self, inputs: int, *, widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.divisor = (2 ** (len(widths) - 1),) * 2
+        self.stem = nn.Conv2d(inputs, widths[0], 3, padding=1)
+        self.stages = nn.ModuleList()
+        for level, width in enumerate(widths):
+            above = widths[max(level - 1, 0)]
+            halved = [nn.Conv2d(above, above, 3, stride=2, padding=1)] if level else []
+            row = [ImageBlock(above if n == 0 else width, width) for n in range(blocks)]
+            self.stages.append(nn.Sequential(*halved, *row))
+
+    def start(self, image: Tensor) -> Tensor:
+        """What the first stage takes (B, widths[0], H', W') of an image (B, inputs, H, W), padded to `divisor`."""
+        entered: Tensor = self.stem(padded(image, self.divisor))
+        return entered
+
+    def forward(self, level: int, seen: Tensor) -> Tensor:
+        """Stage `level`: (B, widths[level], H' / 2^level, W' / 2^level) of what the stage above left."""
+        out: Tensor = self.stages[level](seen)
+        return out
+
+
+class ImageBlock(nn.Module):
+    """Two convolutions, each after a norm and SiLU; the input is added at the end."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            norm(inputs),
+            nn.SiLU(),
+            nn.Conv2d(inputs, width, 3, padding=1),
+            norm(width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+        self.skip = nn.Conv2d(inputs, width, 1) if inputs != width else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W) of (B, inputs, H, W)."""
+        out: Tensor = self.skip(x) + self.path(x)
+        return out
+
+
+class DynamicEncoding(nn.Module):
+    r"""The condition in the light of the noisy mask (Wu et al., 2023, MedSegDiff).
+
+    .. math:: A(m_I, m_x) = (\mathrm{LN}(m_I) \otimes \mathrm{LN}(m'_x)) \otimes m_I
+
+    with m'_x of the `FFParser`, products of elements, and layer norm over channels and places as in the authors'
+    code, which defines this formula and then does something else.
+
+    Args:
+        width: channels of both maps.
+        size: (H, W) at which the filter is stored.
+    """
+
+    def __init__(self, width: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.parser = FFParser(width, size)
+        self.of_seen, self.of_noisy = nn.GroupNorm(1, width), nn.GroupNorm(1, width)
+
+    def forward(self, seen: Tensor, noisy: Tensor) -> Tensor:
+        """What takes the place of m_I.
+
+        Args:
+            seen: m_I (B, C, H, W), of the image.
+            noisy: m_x (B, C, H, W), of the noisy mask.
+        """
+        attended: Tensor = self.of_seen(seen) * self.of_noisy(self.parser(noisy)) * seen
+        return attended
+
+
+class Seen(NamedTuple):
+    """What a `ConditionUNet` makes of an image.
+
+    Attributes:
+        decoded: (B, widths[level], H' / 2^level, W' / 2^level), what its decoder ends each level with, the finest
+            first; the size is that of the padded image.
+        deepest: (B, widths[-1], ...), what its encoder ends with.
+        logits: (B, outputs, H, W), of its own mask.
+    """
+
+    decoded: list[Tensor]
+    deepest: Tensor
+    logits: Tensor
+
+
+class ConditionUNet(nn.Module):
+    """A U-Net that segments the image by itself, and hands out what it saw on the way.
+
+    Args:
+        inputs: channels of the image.
+        outputs: channels of the logits.
+        widths: channels of each level, those of the denoiser that it tells of the image.
+        blocks: residual blocks a level of its encoder; its decoder has one.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        self.encoder = ImageEncoder(inputs, widths=widths, blocks=blocks)
+        self.decoder = nn.ModuleList(ImageBlock(width + below, width) for width, below in pairwise(widths))
+        self.head = nn.Sequential(norm(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], outputs, 1))
+
+    def forward(self, image: Tensor) -> Seen:
+        """All of it, for an image (B, inputs, H, W)."""
+        # 1. encode
+        x, skips = self.encoder.start(image), []
+        for level in range(len(self.encoder.stages)):
+            x = self.encoder(level, x)
+            skips.append(x)
+        deepest, decoded = x, [x]
+        # 2. decode
+        for level in reversed(range(len(skips) - 1)):
+            x = self.decoder[level](torch.cat([skips[level], upsampled(x, (2, 2))], 1))
+            decoded.insert(0, x)
+        return Seen(decoded, deepest, cropped(self.head(x), image.shape[2:]))
+
+
+class Anchor(nn.Module):
+    r"""A gate that says where the condition U-Net sees something, with some slack (Wu et al., 2024, MedSegDiff-V2).
+
+    .. math:: f_{anc} = \max(f_c * k, f_c), \quad f'_d = \sigma(\mathrm{conv}(f_{anc})) \otimes f_d + f_d
+
+    k is a Gaussian whose mean and deviation along each axis are learned; its weights are positive and sum to 1, and
+    beyond the border the map goes on as it ended.
+
+    Args:
+        width: channels of f_c.
+        radius: pixels from the middle of k to its edge; the paper's is unknown.
+    """
+
+    def __init__(self, width: int, *, radius: int) -> None:
+        super().__init__()
+        self.radius = radius
+        self.mean = nn.Parameter(torch.zeros(2))
+        self.log_deviation = nn.Parameter(torch.zeros(2))
+        self.conv = nn.Conv2d(width, 1, 1)
+
+    def forward(self, decoded: Tensor) -> Tensor:
+        """The gate (B, 1, H, W) in (0, 1), for f_c (B, width, H, W)."""
+        gate: Tensor = self.conv(self.anchored(decoded)).sigmoid()
+        return gate
+
+    def anchored(self, decoded: Tensor) -> Tensor:
+        """f_anc (B, width, H, W), nowhere below f_c."""
+        width, sides = decoded.shape[1], (self.radius,) * 4
+        kernel = self.kernel().to(decoded.dtype).expand(width, 1, -1, -1)
+        smooth = F.conv2d(F.pad(decoded, sides, mode="replicate"), kernel, groups=width)
+        return torch.maximum(smooth.to(decoded.dtype), decoded)
+
+    def kernel(self) -> Tensor:
+        """k (2 radius + 1, 2 radius + 1), positive, of sum 1."""
+        place = torch.arange(-self.radius, self.radius + 1, device=self.mean.device, dtype=self.mean.dtype)
+        away = (place - self.mean[:, None]) / self.log_deviation.exp()[:, None]  # (2, 2 radius + 1)
+        rows, columns = (-away.square() / 2).softmax(1)
+        return rows[:, None] * columns
+
+
+def level_sizes(side: int, *, levels: int) -> list[tuple[int, int]]:
+    """The shapes that a square of `side` pixels, padded to what the levels divide, has on each of them."""
+    deepest = -(-side // 2 ** (levels - 1))
+    return [(deepest * 2 ** (levels - 1 - level),) * 2 for level in range(levels)]

@@ -1,0 +1,217 @@
+"""The U-Net that diffusion models share: it sees a noisy tensor and its timestep, and can be guided at every level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scantling.networks.padding import cropped, padded
+from scantling.networks.unet import CONV
+
+Layer = TypeVar("Layer", bound=nn.Module)
+Guide = Callable[[int, Tensor], Tensor]
+"""Given the level (0 is full resolution) and what the encoder ends it with (B, C, *S / 2^level): what goes on."""
+
+
+class Denoiser(nn.Module):
+    """The U-Net of Dhariwal and Nichol (2021): residual blocks that know the timestep, attention where it is coarse.
+
+    Each level of the encoder has `blocks` residual blocks, the decoder one more; the output of every block is a
+    skip connection. The last convolution of each block and the head start at zero. Departure, ours: fewer groups in
+    the norms of narrow networks, and any size of image, by padding.
+
+    Args:
+        inputs: channels of what comes in, a condition that stands beside the noisy tensor included.
+        outputs: channels of the answer.
+        widths: channels of each level, from full resolution down.
+        blocks: residual blocks a level.
+        attention: the levels with self-attention; there is always one in the middle.
+        heads: of each attention.
+        dropout: probability, before the second convolution of each block.
+        scale_shift: the timestep scales and shifts the second norm of a block, instead of being added before it.
+        dimensions: 2 or 3.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        widths: Sequence[int],
+        blocks: int = 2,
+        attention: Sequence[int] = (),
+        heads: int = 1,
+        dropout: float = 0.0,
+        scale_shift: bool = False,
+        dimensions: int = 2,
+    ) -> None:
+        super().__init__()
+        conv, code = CONV[dimensions], 4 * widths[0]
+        self.widths = tuple(widths)
+        self.divisor = (2 ** (len(widths) - 1),) * dimensions
+
+        def step(channels: int, level: int) -> Step:
+            block = ResidualBlock(
+                channels, widths[level], code=code, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions
+            )
+            return Step(block, SelfAttention(widths[level], heads=heads) if level in attention else nn.Identity())
+
+        self.blocks = blocks
+        self.time = nn.Sequential(nn.Linear(widths[0], code), nn.SiLU(), nn.Linear(code, code))
+        self.stem = conv(inputs, widths[0], 3, padding=1)
+        self.down, self.coarser, self.up, self.finer = (nn.ModuleList() for _ in range(4))
+        skips, width = [widths[0]], widths[0]
+        for level, wide in enumerate(widths):
+            if level:
+                self.coarser.append(conv(width, width, 3, stride=2, padding=1))
+                skips.append(width)
+            for _ in range(blocks):
+                self.down.append(step(width, level))
+                width = wide
+                skips.append(width)
+        one, other = (
+            ResidualBlock(width, width, code=code, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions)
+            for _ in range(2)
+        )
+        self.middle = nn.ModuleList([Step(one, SelfAttention(width, heads=heads)), Step(other, nn.Identity())])
+        self.skips = tuple(skips)  # channels of what the encoder hands to the decoder, in the order of its making
+        for level in reversed(range(len(widths))):
+            for _ in range(blocks + 1):
+                self.up.append(step(width + skips.pop(), level))
+                width = widths[level]
+            if level:
+                self.finer.append(conv(width, width, 3, padding=1))
+        self.head = nn.Sequential(norm(width), nn.SiLU(), zeroed(conv(width, outputs, 3, padding=1)))
+
+    def forward(
+        self, x: Tensor, timestep: Tensor, *, guide: Guide | None = None, added: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """The answer (B, outputs, *S) for a noisy x (B, inputs, *S) at timesteps (B,).
+
+        Args:
+            guide: called at the end of each level of the encoder; sees sizes padded to `divisor`.
+            added: to each skip connection in the order of `skips`, then to the middle: what `ControlNet` gives.
+        """
+        size = tuple(x.shape[2:])
+        code = self.code_of(timestep)
+        # 1. encode, and the middle
+        skips, h = self.encode(x, code, guide=guide)
+        if added is not None:
+            skips = [skip + more for skip, more in zip(skips, added[:-1], strict=True)]
+            h = h + added[-1]
+        # 2. decode
+        for number, step in enumerate(self.up, start=1):
+            h = step(torch.cat([h, skips.pop()], 1), code)
+            if number % (self.blocks + 1) == 0 and skips:
+                h = self.finer[number // (self.blocks + 1) - 1](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return cropped(self.head(h), size)
+
+    def code_of(self, timestep: Tensor) -> Tensor:
+        """What all blocks are told of timesteps (B,): (B, 4 widths[0])."""
+        code: Tensor = self.time(sinusoid(timestep, self.widths[0]).to(next(self.stem.parameters()).dtype))
+        return code
+
+    def encode(
+        self, x: Tensor, code: Tensor, *, guide: Guide | None = None, hint: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The skip connections and the middle of a noisy x; `hint` (B, widths[0], *S) is added to the stem's answer."""
+        h = self.stem(padded(x, self.divisor))
+        h = h if hint is None else h + hint
+        skips = [h]
+        for level in range(len(self.widths)):
+            if level:
+                h = self.coarser[level - 1](h)
+                skips.append(h)
+            for step in self.down[level * self.blocks : (level + 1) * self.blocks]:
+                h = step(h, code)  # (B, widths[level], *S / 2^level)
+                skips.append(h)
+            if guide is not None:
+                h = skips[-1] = guide(level, h)
+        for step in self.middle:
+            h = step(h, code)
+        return skips, h
+
+
+class Step(nn.Module):
+    """A residual block and what looks at its answer."""
+
+    def __init__(self, block: ResidualBlock, attention: nn.Module) -> None:
+        super().__init__()
+        self.block, self.attention = block, attention
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """(B, width, *S) of x (B, inputs, *S) and the code (B, code) of the timestep."""
+        out: Tensor = self.attention(self.block(x, code))
+        return out
+
+
+def sinusoid(timestep: Tensor, width: int) -> Tensor:
+    """Timesteps (B,) as sines and cosines (B, width) of frequencies from 1 down to 1/10,000 (Vaswani et al., 2017)."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=timestep.device) / half)
+    angle = timestep[:, None].float() * frequencies
+    return F.pad(torch.cat([angle.cos(), angle.sin()], 1), (0, width % 2))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, each after a norm and SiLU, with the timestep in between; the input is added at the end."""
+
+    def __init__(
+        self, inputs: int, width: int, *, code: int, dropout: float, scale_shift: bool, dimensions: int
+    ) -> None:
+        super().__init__()
+        conv = CONV[dimensions]
+        self.scale_shift = scale_shift
+        self.first = nn.Sequential(norm(inputs), nn.SiLU(), conv(inputs, width, 3, padding=1))
+        self.code = nn.Sequential(nn.SiLU(), nn.Linear(code, 2 * width if scale_shift else width))
+        self.norm = norm(width)
+        self.second = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), zeroed(conv(width, width, 3, padding=1)))
+        self.skip = conv(inputs, width, 1) if inputs != width else nn.Identity()
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """(B, width, *S) of x (B, inputs, *S) and the code (B, code) of the timestep."""
+        h = self.first(x)
+        told = self.code(code)[(..., *[None] * (x.ndim - 2))]
+        if self.scale_shift:
+            scale, shift = told.chunk(2, 1)
+            h = self.norm(h) * (1 + scale) + shift
+        else:
+            h = self.norm(h + told)
+        out: Tensor = self.skip(x) + self.second(h)
+        return out
+
+
+class SelfAttention(nn.Module):
+    """Every pixel looks at every other, added to what it was (Vaswani et al., 2017)."""
+
+    def __init__(self, width: int, *, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = norm(width)
+        self.tell = nn.Linear(width, 3 * width)
+        self.out = zeroed(nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *S) as it came."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, N, C)
+        three = self.tell(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, C / h)
+        seen = F.scaled_dot_product_attention(three[0], three[1], three[2])
+        told: Tensor = self.out(seen.transpose(1, 2).flatten(2))
+        return x + told.transpose(1, 2).reshape(x.shape)
+
+
+def norm(width: int) -> nn.GroupNorm:
+    """Of 32 groups, or fewer where there are not two channels for each."""
+    return nn.GroupNorm(math.gcd(width, max(width // 2, 1), 32), width)
+
+
+def zeroed(layer: Layer) -> Layer:
+    """The layer with all its parameters at zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
