@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from scipy import stats
 
@@ -145,6 +146,66 @@ def test_what_was_predicted_is_used_again_by_the_same_weights_alone(
         with pytest.raises(DataError, match="one: no case could be predicted; the first failed: predicted again"):
             compare([one, other], data, measures=["dice"])
     assert {path != kept for path in (one / "compared").iterdir()} == {True, False}, "other weights, another folder"
+
+
+def test_other_images_under_the_same_names_are_predicted_anew(
+    data: Path, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(data, tmp_path / "own"))
+    first = compare(runs, own, out=tmp_path / "out", measures=["dice"])
+    for path in (own / "test" / "images").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    second = compare(runs, own, out=tmp_path / "out", measures=["dice"])
+    assert [one.mean for one in second.methods] != [one.mean for one in first.methods]
+    shutil.rmtree(tmp_path / "out")
+    anew = compare(runs, own, out=tmp_path / "out", measures=["dice"])
+    assert [one.mean for one in anew.methods] == [one.mean for one in second.methods]
+
+
+def test_of_an_evaluation_only_the_cases_of_the_split_take_part(
+    data: Path, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(data / "test" / "masks", tmp_path / "masks")
+    for path in (data / "train" / "masks").iterdir():
+        shutil.copy(path, tmp_path / "masks")
+    for split in ("all", "train"):
+        (tmp_path / f"{split}.json").write_text(json.dumps(evaluate(tmp_path / "masks", data, split=split).facts()))
+    found = compare([runs[0], tmp_path / "all.json"], data, out=tmp_path / "out", measures=["dice"])
+    assert (len(found.cases), found.left_out) == (TESTED, ())
+    both = [tmp_path / "all.json", tmp_path / "train.json"]
+    with pytest.raises(DataError, match=r"train\.json: holds no score of a case of the split 'test'"):
+        compare(both, data, measures=["dice"])
+    assert len(compare(both, data, split="train", measures=["dice"]).cases) == 4
+
+
+def test_what_was_learned_from_any_data_set_of_a_run_counts(
+    data: Path, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    for kind in ("images", "masks"):
+        (other / "train" / kind).mkdir(parents=True)
+        shutil.copy(data / "test" / kind / "case05.png", other / "train" / kind / "twin.png")
+    record = json.loads((runs[0] / "run.json").read_text())
+    record["data"].append({"path": str(other), "name": "other", "sha256": None, "cases": {"train": 1}})
+    record["split"]["train"].append("twin")
+    dataset = open_dataset(data)
+    learned = learned_from([record], dataset, among={case.id for case in dataset.cases})
+    assert learned == {"case00", "case01", "case02", "case03", "case05"}
+
+
+def test_runs_that_differ_in_split_or_in_what_their_base_learned_are_no_seeds_of_one_method(
+    data: Path, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    facts = json.loads((runs[0] / "run.json").read_text())
+    bases = [trained(data, tmp_path / f"base-{seed}", steps=1, seed=seed) for seed in (0, 1)]
+
+    def alike(**changes: Any) -> str | None:
+        return Entrant(Path("run"), "run", facts | changes).alike()
+
+    assert alike() == alike(seed=7)
+    assert alike() != alike(split=facts["split"] | {"train": ["case00"]})
+    assert alike(base=str(bases[0])) == alike(base=str(bases[1])), "bases that differ in their seed alone are alike"
+    assert alike(base=str(bases[0])) != alike(base=str(runs[0]))
 
 
 def test_cases_that_a_run_has_learned_from_are_a_warning_that_nobody_misses(

@@ -33,7 +33,7 @@ from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator, one_hot, reflected
 from scantling.procedural.backgrounds import without_tubes
 from scantling.procedural.fractal import fractal_vessels
-from scantling.runs import read_json, read_run
+from scantling.runs import load_model, read_json, read_run
 from scantling.training import Options, train
 
 TINY = Options(preset="tiny", seed=2, validation=0.25)
@@ -329,6 +329,8 @@ def test_what_the_data_decide() -> None:
     for changes in ({"masks": "folder"}, {"background": "pool"}, {"small": 3000}, {"patch": 32}):
         with pytest.raises(SettingsError, match=rf"--settings\.{next(iter(changes))}"):
             resolved(traits(), **changes)
+    with pytest.raises(SettingsError, match=r"--settings\.contrast: .* the networks see 12 pixels a side, expected 16"):
+        resolved(traits(shape=(24, 24)), contrast=4e-4, judge_layers=1)
 
 
 def test_the_class_is_called_vessel_unless_the_data_name_a_single_one() -> None:
@@ -379,6 +381,98 @@ def test_no_label_is_ever_read(tmp_path: Path) -> None:
         found = weights(tmp_path / other)
         assert found.keys() == expected.keys()
         assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
+
+
+def test_in_a_folder_without_a_split_labels_have_no_say_in_what_is_learned_from(tmp_path: Path) -> None:
+    parted, data = folders(tmp_path), tmp_path / "flat"
+    for kind in ("images", "masks"):
+        (data / kind).mkdir(parents=True)
+        for path in parted.glob(f"*/{kind}/*"):
+            path.rename(data / kind / path.name)
+    for number in (0, 3, 4, 5):
+        (data / "masks" / f"case{number}.png").unlink()
+    facts = trained([data], tmp_path / "with")
+    shutil.rmtree(data / "masks")
+    assert trained([data], tmp_path / "without")["split"] == facts["split"]
+    expected, found = weights(tmp_path / "with"), weights(tmp_path / "without")
+    assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+
+
+def test_slices_of_volumes_are_painted_with_masks_of_a_folder_of_pictures(tmp_path: Path) -> None:
+    data = images_for(CARDS["darl"], tmp_path / "volumes", dimensions=3)
+    write(tmp_path / "painted" / "masks", "mask0", np.eye(32, dtype=np.uint8) * 255)
+    facts = trained([data, tmp_path / "painted"], tmp_path / "run")
+    assert facts["settings"]["masks"] == "folder"
+    assert facts["finished"]
+
+
+def test_no_painting_of_a_training_image_is_in_the_model(tmp_path: Path) -> None:
+    trained([folders(tmp_path)], tmp_path / "run")
+    pools = {name: tensor for name, tensor in weights(tmp_path / "run").items() if name.startswith("pools.")}
+    assert len(pools) == 4
+    assert not any(tensor.any() for tensor in pools.values())
+
+
+def test_weights_that_have_learned_from_drawn_masks_stay_so(tmp_path: Path) -> None:
+    data = folders(tmp_path)
+    write(tmp_path / "drawn" / "masks", "mask0", np.eye(40, dtype=np.uint8) * 255)
+    first = trained([data, tmp_path / "drawn"], tmp_path / "first")
+    assert (first["traits"]["hand_drawn_alone"], len(first["warnings"])) == (1, 1)
+    second = trained([data], tmp_path / "second", replace(TINY, base=tmp_path / "first"))
+    assert second["settings"]["masks"] == "fractal"
+    assert "the run is not free of labels" in second["warnings"][0]
+    assert load_model(tmp_path / "second").hand_drawn == 1
+
+
+def test_weights_are_not_chosen_where_there_is_nothing_to_choose_by(tmp_path: Path) -> None:
+    data = folders(tmp_path)
+    (data / "validation" / "masks").mkdir(parents=True)
+    shutil.copy(next((data / "train" / "masks").iterdir()), data / "validation" / "masks" / "alone.png")
+    (data / "scantling.toml").write_text(HELD_OUT)
+    with pytest.raises(SettingsError, match="--select best: found no validation case to choose by"):
+        trained([data], tmp_path / "run", replace(TINY, select="best"))
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_criterion_that_is_never_a_number_chooses_nothing_and_the_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DARL, "inconsistency", lambda self, visit, now: math.nan)
+    facts = trained([folders(tmp_path)], tmp_path / "run", replace(TINY, select="best"))
+    assert (facts["selected"]["rule"], facts["selected"]["value"]) == ("last", None)
+    assert "its last weights were kept" in facts["warnings"][-1]
+
+
+HELD_OUT = """
+[[group]]
+pattern = "train/images/{id}.png"
+split = "train"
+
+[[case]]
+id = "alone"
+masks = ["validation/masks/alone.png"]
+split = "validation"
+"""
+
+
+def test_the_criterion_paints_other_fractals_than_training(tmp_path: Path) -> None:
+    of = method(canvas=64)
+    purposes: list[str] = []
+    ruled = of._ruled
+
+    def spied(*given: Any, purpose: str = "fractals", **more: Any) -> Tensor:
+        purposes.append(purpose)
+        return ruled(*given, purpose=purpose, **more)
+
+    of._ruled = spied  # type: ignore[method-assign]
+    with torch.no_grad():
+        of.double().inconsistency(lambda stream: [images(0, 1, 1, 32, 32)], Now(seed=1))
+    (purpose,) = purposes
+    assert purpose != "fractals"
+    like = torch.zeros(1, 1, 16, 16)
+    assert not torch.equal(
+        ruled((32, 32), Now(seed=1), like=like, purpose=purpose), ruled((32, 32), Now(seed=1), like=like)
+    )
 
 
 def test_it_learns_from_a_folder_of_masks_and_answers_without_ever_having_seen_a_label(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_each_sample_has_its_own_time() -> None:
         assert torch.equal(learned, COSINE.learned_log_variance(v[row], int(t[i]), int(before[i])))
 
 
-@pytest.mark.parametrize(("t", "before"), [*MOVES, (0, -1), (700, -1)])
+@pytest.mark.parametrize(("t", "before"), [*MOVES, (0, -1)])
 def test_the_learned_variance_goes_from_the_posteriors_to_beta(t: int, before: int) -> None:
     lowest, highest, middle = (
         LINEAR.learned_log_variance(torch.full((1, 1), v).double(), t, before) for v in (-1, 1, 0)
@@ -111,6 +111,14 @@ def test_the_learned_variance_goes_from_the_posteriors_to_beta(t: int, before: i
     assert highest.item() == pytest.approx(math.log(beta), rel=1e-9)
     assert middle.item() == pytest.approx((lowest + highest).item() / 2, rel=1e-9)
     assert lowest < highest
+
+
+@pytest.mark.parametrize("t", [0, 1, 9, 700])
+def test_the_last_step_of_a_sub_sequence_has_the_variance_that_was_trained_at_its_time(t: int) -> None:
+    v = torch.linspace(-1.2, 1.2, 7).double()[:, None]
+    assert torch.equal(LINEAR.learned_log_variance(v, t, -1), LINEAR.learned_log_variance(v, t, t - 1))
+    times, last = torch.full((7,), t), torch.full((7,), -1)
+    assert torch.equal(LINEAR.learned_log_variance(v, times, last), LINEAR.learned_log_variance(v, t, t - 1))
 
 
 def test_the_divergence_of_normals_is_torchs_and_nothing_at_equality() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -15,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from made import images_for
-from scantling.data.types import IGNORE, Batch, Intake, Intensity, Labels, Traits
+from scantling.data.types import IGNORE, Batch, Case, Geometry, Intake, Intensity, Labels, Sample, Traits
 from scantling.errors import SettingsError
 from scantling.inference import predict
+from scantling.inference.answering import segment
 from scantling.inference.tiles import Tiler
 from scantling.losses.overlap import binary_cross_entropy, dice_loss
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Answer, Method, Now, build
+from scantling.methods.contract import Answer, Asked, Method, Now, build
 from scantling.methods.direction import DirectionMender, DirectionSettings, unit
 from scantling.methods.fr_unet import FRUNetSegmenter, FRUNetSettings
 from scantling.methods.unet import UNetSegmenter, UNetSettings
@@ -132,6 +134,22 @@ def test_the_base_is_in_evaluation_mode_even_where_the_whole_method_is_put_in_tr
     one, other = (_terms(method, image, facts)[0]["cross_entropy"] for _ in range(2))
     assert torch.equal(one, other), "dropout would differ from call to call"
     assert base.training, "it is put back as it was"
+
+
+def test_samples_are_those_of_the_dropout_of_the_base() -> None:
+    facts = traits()
+    method = mender(unet(facts, dropout=0.5), facts).eval()
+    image = np.random.default_rng(0).normal(size=(1, 40, 44)).astype(np.float32)
+    sample = Sample(Case(id="a", subject="a"), image, Geometry((40, 44), (1.0, 1.0)))
+    found = segment(method, sample, device=CPU, tiler=Tiler(), asked=Asked(samples=2))
+    assert not np.array_equal(found.samples[0], found.samples[1])
+
+
+def test_steps_of_the_diffusion_are_no_calls_of_the_network() -> None:
+    facts = traits()
+    method = mender(unet(facts, dropout=0.5), facts)
+    assert method.calls(method.asked(Asked(steps=50))) == 1
+    assert method.calls(method.asked(Asked(samples=4))) == 4
 
 
 def _terms(method: DirectionMender, image: Tensor, facts: Traits) -> list[dict[str, Tensor]]:

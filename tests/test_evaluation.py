@@ -493,6 +493,18 @@ def test_scores_are_kept_in_the_run_that_made_the_masks(tmp_path: Path) -> None:
     assert json.loads((run / "evaluations" / "masks-truth-all.json").read_text())["mean"]["dice"] == found.mean["dice"]
 
 
+def test_ids_of_a_run_on_joined_data_stand_behind_the_name_of_their_data_set(tmp_path: Path) -> None:
+    truth = dataset(tmp_path / "A", {"test": {"21": WHOLE, "22": WHOLE}, "train": {"23": WHOLE}})
+    predictions, run = folder(tmp_path / "masks", {"21": WHOLE, "22": WHOLE, "23": WHOLE}), tmp_path / "run"
+    run.mkdir()
+    listed(predictions, ["21", "22", "23"], run=str(run))
+    split = {"train": ["A_22", "23"], "test": ["A_21", "B_21", "B_22"]}
+    (run / "run.json").write_text(json.dumps({"data": [{"path": str(truth)}], "split": split}))
+    assert ids(evaluate(predictions, truth, split="test")) == ["21"]
+    (note,) = evaluate(predictions, truth, split="all").notes
+    assert note.startswith("The model was trained on 2 of these cases (22, 23)")
+
+
 def test_the_table_for_people_has_a_line_for_each_measure(tmp_path: Path) -> None:
     truth = folder(tmp_path / "t", {"a": WHOLE, "b": WHOLE})
     lines = (

@@ -206,3 +206,34 @@ def test_the_number_of_an_image_is_the_mean_over_its_pixels() -> None:
     found = total(maps, region)
     assert found[0].item() == pytest.approx(maps[0, 0, 1].mean().item())
     assert bool(found[1].isnan())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_samples_that_are_looked_at_one_by_one_are_fused_as_those_of_one_tensor(rule: str) -> None:
+    samples = noise(5, 2, 3, 9, 8)
+    for exclusive in (False, True):
+        assert torch.equal(fuse(rule, list(samples), exclusive=exclusive), fuse(rule, samples, exclusive=exclusive))
+        one, other = (uncertainties(given, exclusive=exclusive) for given in (list(samples), samples))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_exclusive_classes_share_one_pixel_whatever_the_rule(rule: str) -> None:
+    first, second = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    samples = torch.stack([first, second]).reshape(2, 1, 2, 1, 1)  # each class has one of two votes, which is half
+    assert float(fuse(rule, samples, exclusive=True).sum()) <= 1 + 1e-6
+    assert float(fuse("vote", samples).sum()) == 2
+
+
+def test_a_sample_votes_for_the_class_that_its_own_mask_shows() -> None:
+    sample = torch.tensor([0.4, 0.35]).reshape(1, 1, 2, 1, 1)  # 0.25 is left to the background
+    assert fuse("vote", sample, exclusive=True).flatten().tolist() == [1, 0]
+    assert fuse("vote", sample).flatten().tolist() == [0, 0]
+    assert fuse("vote", sample / 2, exclusive=True).flatten().tolist() == [0, 0]
+
+
+def test_a_large_image_is_sorted_in_pieces_and_staple_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = torch.from_numpy(raters(6, (30, 31), seed=2).astype(np.float64))[:, None, None]
+    whole = staple(samples)
+    monkeypatch.setattr("scantling.fusion._PIECE", 100)
+    assert torch.allclose(staple(samples), whole, atol=1e-12)

@@ -373,7 +373,7 @@ class Judged(Two):
 
     def stages(self) -> list[Stage]:
         (stage,) = super().stages()
-        criterion = Criterion(name="look", direction="min", value=self.look)
+        criterion = Criterion(name="look", direction="min", value=self.look, visits=("images",))
         stream = replace(stage.streams[0], augment=Augmentation(brightness=5.0))
         return [replace(stage, players=stage.players[:1], steps=6, streams=(stream,), criterion=criterion)]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scantling.data.types import Batch, Case, Geometry, Intake, Labels, Sample
 from scantling.inference.answering import decide, segment
-from scantling.inference.tiles import STEP, Tiler, bell, peak_bytes, places, tile_shape
+from scantling.inference.tiles import STEP, Tiler, affordable, bell, peak_bytes, places, tile_shape
 from scantling.methods.contract import Answer, Now
 from toys import TRAITS, Toy
 
@@ -44,6 +44,46 @@ def test_a_tiny_canvas_does_not_make_tiles_of_the_next() -> None:
     tiler(padded, torch.zeros(1, 1, 2, 2))
     tiler(lambda canvas: seen.append(tuple(canvas.shape[2:])) or padded(canvas), torch.zeros(1, 1, 96, 96))
     assert seen == [(64, 64), (96, 96)], "the trial, then the whole"
+
+
+def attending(canvas: Tensor) -> Tensor:
+    """Every pixel looks at every other, without which it would be a plain network."""
+    tokens = canvas.flatten(2)[:, :, ::8]  # (1, 1, P / 8)
+    seen = (tokens.transpose(1, 2) @ tokens).softmax(-1)
+    return canvas * seen.mean()
+
+
+def test_tiles_of_a_network_whose_memory_grows_with_the_square_stay_within_the_bound() -> None:
+    bound, used = 150 << 20, []
+
+    def network(tile: Tensor) -> Tensor:
+        used.append((tuple(tile.shape[2:]), peak_bytes(attending, tile)))
+        return tile
+
+    canvas = torch.rand(1, 1, 400, 400)
+    tiler = Tiler(memory=bound)
+    measured = [peak_bytes(attending, canvas[..., :side, :side]) for side in (64, 128)]
+    assert measured[0] * 400**2 / 64**2 < measured[1] * 400**2 / 128**2, "or there is nothing to tell"
+    tiler(attending, canvas)
+    tiler(network, canvas)
+    assert max(bytes_ for shape, bytes_ in used) <= bound
+    assert max(math.prod(shape) for shape, _ in used) > 128**2
+
+
+def test_what_two_trials_say_of_pixels_that_fit() -> None:
+    assert affordable([(100, 500)], 1000) == 200
+    assert affordable([(100, 500), (400, 2000)], 10_000) == pytest.approx(2000)
+    two = [(p, 3 * p + 2 * p * p) for p in (10, 40)]
+    assert affordable(two, 3 * 100 + 2 * 100 * 100) == pytest.approx(100)
+
+
+def test_all_steps_of_a_chain_are_tiled_alike_whatever_becomes_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, seen = iter([1 << 30, 2]), []
+    monkeypatch.setattr("scantling.inference.tiles._free", lambda device: next(free))
+    tiler = Tiler()
+    for _ in range(2):
+        tiler(lambda x: seen.append(tuple(x.shape)) or x, torch.zeros(1, 1, 100, 100))
+    assert seen[-2:] == [(1, 1, 100, 100)] * 2
 
 
 def test_what_fits_goes_whole() -> None:

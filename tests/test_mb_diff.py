@@ -134,6 +134,7 @@ def test_votes_of_the_settings_are_asked_for_where_samples_vote() -> None:
     assert method.asked(Asked()).votes == 3
     assert method.asked(Asked(votes=1)).votes == 1
     assert method.asked(Asked(fuse="mean")).votes is None
+    assert method.asked(Asked(samples=1)).votes is None, "as in the validation of a training"
     with pytest.raises(SettingsError, match="3 votes are asked of 2 samples"):
         method.asked(Asked(samples=2))
     with pytest.raises(SettingsError, match="6 votes are asked of 4 samples"):
@@ -141,15 +142,17 @@ def test_votes_of_the_settings_are_asked_for_where_samples_vote() -> None:
 
 
 def test_the_printed_rule_sums_what_the_samples_say() -> None:
-    method = made(counts="raw", samples=3, votes=2)
-    image = batch(torch.randn(1, 3, 16, 16, dtype=torch.float64))
-    with torch.no_grad():
-        answer = method.segment(image, Now(seed=0, asked=Asked()))
-        plain = method.segment(image, Now(seed=0, asked=Asked(fuse="mean")))
-    assert answer.samples is not None
-    assert answer.probabilities is not None
-    assert torch.equal(answer.probabilities > 0, answer.samples.sum(0) >= 2)
-    assert plain.probabilities is None
+    asked = made(counts="raw", samples=3, votes=2).asked(Asked())
+    assert (asked.fuse, asked.votes) == ("sum", 2)
+    assert made(counts="raw", samples=3).asked(asked) == asked, "what is resolved stays"
+    samples = torch.tensor([0.9, 0.7, 0.3, 0.8, 0.8, 0.8]).view(2, 3, 1, 1, 1)
+    for drawn, enough in zip(samples, (0.0, 1.0), strict=True):  # 1.9 and 2.4
+        assert fuse(asked.fuse or "", drawn[:, None], votes=asked.votes).item() == enough
+
+
+def test_one_evolution_disagrees_with_nobody_and_has_no_maps() -> None:
+    mean = torch.zeros(1, 1, 4, 4)
+    assert made().doubt([Final(mean, mean, mean)]) == {}
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (9, 30)])

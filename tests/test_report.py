@@ -44,6 +44,20 @@ def test_the_page_of_a_run_lies_in_it_and_tells_what_was_run(run: Path) -> None:
     assert "--out 'runs/one two'" in page.text, "the command is quoted as a shell needs it"
 
 
+def test_a_method_that_reads_no_mask_is_not_said_to_have_learned_from_labels(run: Path) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(facts | {"traits": {"labelled": 3, "unlabelled": 9}}))
+    (run / "model").mkdir()
+    for needs, told in (
+        ([["image"]], "no mask of an image is read; 12 training images"),
+        ([["image", "mask"]], "3 labelled, 9 unlabelled training cases"),
+    ):
+        (run / "model" / "card.json").write_text(json.dumps({"title": "DARL", "needs": needs}))
+        text = page_of(run).text
+        assert told in text
+        assert ("It learnt from 3 labelled cases" in text) == ("labelled" in told)
+
+
 def test_the_page_needs_nothing_from_elsewhere(run: Path) -> None:
     page = page_of(run)
     linked = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]

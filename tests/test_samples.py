@@ -16,15 +16,19 @@ from made import images_for
 from scantling.data.dataset import open_dataset
 from scantling.data.files import read
 from scantling.data.loading import load
+from scantling.data.types import Batch, Case, Geometry, Intake, Labels, Sample
 from scantling.errors import RunError, SettingsError
+from scantling.fusion import RULES, fuse
 from scantling.inference import predict
-from scantling.inference.answering import Answered, segment
+from scantling.inference.answering import Answered, decide, segment
 from scantling.inference.tiles import Tiler
 from scantling.methods import mask_diffusion
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Asked, Method
+from scantling.methods.contract import Answer, Asked, Method, Now
 from scantling.runs import load_model
 from scantling.training import Options, train
+from test_berdiff import made
+from toys import TRAITS, Toy
 
 CPU = torch.device("cpu")
 
@@ -89,12 +93,14 @@ def test_a_condition_that_is_computed_once_gives_the_samples_of_one_computed_at_
     monkeypatch.setattr(
         type(method), "condition", lambda self, image: looked.append(tuple(image.shape)) or condition(self, image)
     )
+    monkeypatch.setattr("scantling.inference.tiles.TRIALS", (16, 32))
     again = answer(method, data, asked=Asked(samples=2), memory=1)
-    assert len(looked) > 3, "tiles smaller than the image look for themselves"
-    answer(method, data, asked=Asked(samples=2))
-    whole = [shape for shape in looked if shape[2:] == once.probabilities.shape[1:]]
-    assert len(whole) == 2, "once for each of the two answers"
+    assert len(looked) > 3
+    assert {shape[2:] for shape in looked} == {(16, 16)}, "where all is tiled, nothing looks at the whole"
     assert again.probabilities.shape == once.probabilities.shape
+    looked.clear()
+    answer(method, data, asked=Asked(samples=2))
+    assert [shape[2:] for shape in looked if shape[2:] != (16, 16)] == [once.probabilities.shape[1:]]
 
 
 def test_dropout_draws_samples_that_a_seed_repeats_and_leaves_no_trace(unets: list[Path], data: Path) -> None:
@@ -126,6 +132,126 @@ def test_predict_writes_samples_and_doubt_and_goes_on_where_it_was(run: Path, da
     assert predict(run, data, out=tmp_path, split="test", asked=asked, probabilities=True).skipped == again.skipped - 1
     with pytest.raises(RunError, match="made otherwise"):
         predict(run, data, out=tmp_path, split="test", asked=Asked(samples=2), probabilities=True)
+
+
+class Drawing(Toy):
+    """Draws smooth samples of two classes on a grid coarser than the file, and remembers the seeds."""
+
+    draws = True
+
+    def __init__(self, *, exclusive: bool = True) -> None:
+        super().__init__()
+        values = ((1,), (2,)) if exclusive else ((1, 3), (2, 3))
+        self.traits = TRAITS.model_copy(update={"labels": Labels(names=("a", "b"), values=values)})
+        self.seeds: list[int] = []
+
+    @property
+    def intake(self) -> Intake:
+        return Intake(dimensions=2, normalise="none", size=(6, 6))
+
+    def asked(self, asked: Asked) -> Asked:
+        return asked.model_copy(update={"samples": asked.samples or 5, "fuse": asked.fuse or "vote"})
+
+    def segment(self, batch: Batch, now: Now) -> Answer:
+        self.seeds.append(now.seed)
+        like = batch.image.new_empty(now.asked.samples or 0, len(batch.image), 3, 6, 6)
+        return Answer(samples=(2 * now.randn("samples", like=like)).softmax(2)[:, :, 1:])
+
+
+def drawn(method: Method, **how: Any) -> Answered:
+    image = np.random.default_rng(0).random((1, 33, 29), np.float32)
+    sample = Sample(Case(id="a", subject="a"), image, Geometry((33, 29), (1.0, 1.0)))
+    return segment(method, sample, device=CPU, tiler=Tiler(), **how)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_the_answer_is_the_fusion_of_the_samples_as_they_are_written(rule: str, exclusive: bool) -> None:
+    found = drawn(Drawing(exclusive=exclusive), asked=Asked(fuse=rule))
+    samples = torch.from_numpy(np.stack(list(found.samples)))[:, None]
+    assert samples.shape == (5, 1, 2, 33, 29)
+    np.testing.assert_allclose(found.probabilities, fuse(rule, samples, exclusive=exclusive)[0], atol=1e-6)
+    if rule == "vote":
+        masks = np.stack([decide(sample, exclusive=exclusive) for sample in found.samples])
+        for number in range(2):
+            votes = ((masks == number + 1) if exclusive else masks[:, number] == 1).sum(0)
+            fused = decide(found.probabilities, exclusive=exclusive)
+            assert np.array_equal(fused == number + 1 if exclusive else fused[number] == 1, votes >= 3)
+
+
+def test_models_of_an_ensemble_draw_apart_and_vote_together() -> None:
+    one, other = Drawing(), Drawing()
+    both = drawn(one, others=[(other, Tiler())], asked=Asked(votes=8))
+    alone = drawn(Drawing())
+    samples = np.stack(list(both.samples))
+    assert len(samples) == 10
+    assert np.array_equal(samples[:5], np.stack(list(alone.samples))), "the first model is as it is by itself"
+    assert not np.array_equal(samples[:5], samples[5:])
+    expected = fuse("vote", torch.from_numpy(samples)[:, None], votes=8, exclusive=True)[0]
+    assert np.array_equal(both.probabilities, expected)
+    votes = drawn(one, others=[(other, Tiler())], asked=Asked(samples=1, votes=2))
+    assert len(votes.samples) == 2, "no member counts the votes by itself"
+
+
+def test_a_single_sample_is_the_answer_and_needs_no_rule() -> None:
+    found = drawn(Drawing(), asked=Asked(samples=1, fuse="staple"))
+    assert len(found.samples) == 0
+    assert len(np.unique(found.probabilities)) > 2
+
+
+def volume(slices: int) -> Sample:
+    image = np.repeat(np.random.default_rng(0).random((1, 1, 32, 32), np.float32), slices, axis=1)
+    return Sample(Case(id="a", subject="a"), image, Geometry((slices, 32, 32), (1.0, 1.0, 1.0), slice_axis=0))
+
+
+def test_samples_of_slices_share_their_noise_and_do_not_depend_on_how_many_come_together() -> None:
+    method = made()
+    torch.nn.init.normal_(method.network.head[-1].weight, std=0.1)  # it starts at zero
+    method.traits = method.traits.model_copy(update={"dimensions": 3, "slice_axis": 0})
+    found = [
+        segment(method, volume(3), device=CPU, tiler=Tiler(), asked=Asked(samples=2), slices_at_once=many)
+        for many in (1, 2)
+    ]
+    for one, other in zip(*(answered.samples for answered in found), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+        np.testing.assert_allclose(one[:, 0], one[:, 2], atol=1e-5)
+    assert not np.allclose(found[0].samples[0], found[0].samples[1], atol=1e-3)
+
+
+class Dropping(Toy):
+    """Answers with what its dropout leaves of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = torch.nn.Dropout(0.5)
+        self.traits = TRAITS.model_copy(update={"dimensions": 3, "slice_axis": 0})
+
+    def segment(self, batch: Batch, now: Now) -> Answer:
+        return Answer(probabilities=self.drop(batch.image.abs() + 1))
+
+
+def test_a_sample_of_dropout_drops_the_same_in_all_slices() -> None:
+    found = segment(Dropping().eval(), volume(3), device=CPU, tiler=Tiler(), asked=Asked(samples=2))
+    for sample in found.samples:
+        assert np.array_equal(sample[:, 0], sample[:, 2])
+    assert not np.array_equal(found.samples[0], found.samples[1])
+
+
+def test_shards_that_were_made_otherwise_do_not_become_one_list(run: Path, data: Path, tmp_path: Path) -> None:
+    predict(run, data, out=tmp_path, split="test", asked=Asked(samples=2, steps=2), shard=(1, 2))
+    with pytest.raises(RunError, match=r"1-of-2.json: lists predictions made otherwise"):
+        predict(run, data, out=tmp_path, split="test", asked=Asked(samples=3, steps=2), shard=(2, 2))
+    assert not (tmp_path / "predictions.json").exists()
+
+
+def test_views_are_calls_too(unets: list[Path], data: Path, tmp_path: Path) -> None:
+    predict(unets[0], data, out=tmp_path, split="test", views=True)
+    assert json.loads((tmp_path / "predictions.json").read_text())["calls"] == 8
+
+
+def test_one_model_named_twice_is_no_ensemble(unets: list[Path], data: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="name each model of an ensemble once"):
+        predict(unets[0], data, out=tmp_path, others=unets[1:] + unets[:1])
 
 
 def test_an_ensemble_is_the_mean_of_its_runs(unets: list[Path], data: Path, tmp_path: Path) -> None:
@@ -165,3 +291,16 @@ def test_images_smaller_than_the_deepest_level_are_refused(data: Path, tmp_path:
     options = Options(preset="tiny", settings={"widths": (8,) * 7})
     with pytest.raises(SettingsError, match="7 levels need images of 64 pixels a side"):
         train("berdiff", [data], tmp_path / "run", options, console=Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"widths": (8, 12), "heads": 5}, "--settings.heads 5: they share the 12 channels"),
+        ({"attention": (1, 2)}, r"--settings.attention \(1, 2\): the levels are 0 to 1"),
+        ({"widths": (8, 8, 8, 8), "patch": 4}, "--settings.patch 4: 4 levels need patches of 8 pixels"),
+    ],
+)
+def test_layers_that_cannot_be_are_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        made(**changes)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from scantling.data.dataset import Dataset, open_dataset
-from scantling.data.splits import StoredSplit, assign, divide, inherited, keep_labels, store_split
+from scantling.data.splits import StoredSplit, assign, blindly, divide, inherited, keep_labels, store_split
 from scantling.data.types import Address, Case, Origin
 from scantling.errors import DataError, FileError
 
@@ -46,6 +46,17 @@ def test_labelled_and_unlabelled_subjects_are_shared_out_alike() -> None:
     found = assign(cases(5, 100))
     assert sum(one.split == "test" for one in found if one.masks) == 1
     assert sum(one.split == "test" for one in found if not one.masks) == 20
+
+
+def test_a_blind_draw_is_the_same_whatever_is_labelled_and_the_usual_one_where_everything_is() -> None:
+    everything = splits(assign(cases(20), blind=True))
+    assert everything == splits(assign(cases(20)))
+    for labelled in (0, 3, 7, 19):
+        partly = [replace(one, masks=MASK if number < labelled else ()) for number, one in enumerate(cases(20))]
+        assert splits(assign(partly, blind=True)) == everything
+        assert splits(blindly(dataset(*partly)).cases) == everything
+    said = Dataset("d", Path("d"), assign([case("a", split="test"), case("b")]), parted=True)
+    assert blindly(said) is said
 
 
 def test_the_split_does_not_depend_on_the_order_of_the_files() -> None:

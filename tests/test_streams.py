@@ -197,6 +197,17 @@ def test_a_visit_brings_each_case_once_whole_and_unchanged() -> None:
         assert torch.equal(batch.mask[0], whole.masks[0])
 
 
+def test_a_picture_among_volumes_is_one_place_and_a_volume_as_many_as_it_has_slices() -> None:
+    found = list(cases().values())[:2]
+    read = Reader(
+        Stream(name="a"), found, Shelf(taken, budget=0), seed=0, stage="s",
+        slices=lambda case: 3 if case.id == found[0].id else None,
+    )  # fmt: skip
+    assert [(place.case.id, place.slice) for place in read.places] == [
+        (found[0].id, 0), (found[0].id, 1), (found[0].id, 2), (found[1].id, None),
+    ]  # fmt: skip
+
+
 def test_what_does_not_fit_into_memory_is_read_once_a_visit() -> None:
     read: list[str] = []
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from scantling.data.dataset import open_dataset
 from scantling.data.files import read, read_labels
 from scantling.errors import RunError, SettingsError
 from scantling.inference import synthesize
+from scantling.methods.contract import Answer, Now
+from scantling.methods.vessels_by_rule import FractalVessels, VesselTrees
 
 SMALL = {"size": 64}
 
@@ -62,6 +65,28 @@ def test_number_n_is_the_same_however_many_are_made_and_after_an_interruption(tm
     assert len({path.read_bytes() for path in (tmp_path / "few" / "masks").iterdir()}) == 11
 
 
+def test_volumes_are_made_one_by_one_and_are_those_that_would_be_made_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    generate = VesselTrees.generate
+
+    def counted(self: VesselTrees, count: int, now: Now) -> Answer:
+        counts.append(count)
+        return generate(self, count, now)
+
+    monkeypatch.setattr(VesselTrees, "generate", counted)
+    settings = {"size": 64, "dimensions": 3}
+    synthesize("vessel-trees", count=3, out=tmp_path, settings=settings)
+    assert counts == [1, 1, 1]
+    chosen = VesselTrees.Settings.model_validate(settings)
+    together = VesselTrees(chosen, VesselTrees.blank(chosen)).generate(3, Now(seed=0, stage="synthesis"))
+    assert together.probabilities is not None
+    assert together.probabilities.dtype == torch.bool, "a byte a voxel until they are written"
+    for case, mask in zip(open_dataset(tmp_path).cases, together.probabilities[:, 0].numpy(), strict=True):
+        assert np.array_equal(read_labels(case.masks[0])[0] == 255, mask)  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"unet makes no images; those that do are: .*vessel-trees"):
         synthesize("unet", count=1, out=tmp_path / "out")
@@ -79,9 +104,31 @@ def test_another_folder_s_files_are_never_mixed_with_what_is_made(tmp_path: Path
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(SettingsError, match=r"notes\.txt"):
         synthesize("fractal-vessels", count=1, out=tmp_path / "mine", settings=SMALL)
+    (tmp_path / "own" / "masks").mkdir(parents=True)
+    (tmp_path / "own" / "masks" / "fractal-vessels-0-000000.png").write_bytes(b"mine")
+    with pytest.raises(SettingsError, match="holds masks; choose a folder that is new or empty"):
+        synthesize("fractal-vessels", count=1, out=tmp_path / "own", settings=SMALL)
     synthesize("fractal-vessels", count=1, out=tmp_path / "made", settings=SMALL)
     with pytest.raises(RunError, match="made otherwise"):
         synthesize("vessel-trees", count=1, out=tmp_path / "made", settings=SMALL)
     with pytest.raises(RunError, match="made otherwise"):
         synthesize("fractal-vessels", count=1, seed=1, out=tmp_path / "made", settings=SMALL)
     assert len(json.loads((tmp_path / "made" / "scantling.json").read_text())["case"]) == 1
+
+
+def test_what_is_interrupted_before_the_first_list_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate = FractalVessels.generate
+
+    def stops(self: FractalVessels, count: int, now: Now) -> Answer:
+        if now.step:
+            raise KeyboardInterrupt
+        return generate(self, count, now)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FractalVessels, "generate", stops)
+        with pytest.raises(KeyboardInterrupt):
+            synthesize("fractal-vessels", count=9, out=tmp_path / "out", settings=SMALL)
+    synthesize("fractal-vessels", count=9, out=tmp_path / "out", settings=SMALL)
+    assert len(open_dataset(tmp_path / "out").cases) == 9
+    with pytest.raises(SettingsError, match=r"--count 2: .*out holds 9 cases already; ask for 9 or more, or choose"):
+        synthesize("fractal-vessels", count=2, out=tmp_path / "out", settings=SMALL)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,15 @@ def test_without_validation_all_subjects_are_trained_on(data: Path, tmp_path: Pa
     assert len(facts["split"]["train"]) == 4
     assert facts["split"]["validation"] == []
     assert not (tmp_path / "run" / "validation").exists()
+
+
+def test_cases_that_are_only_a_mask_are_counted_apart(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "painted" / "masks").mkdir(parents=True)
+    shutil.copy(next((data / "train" / "masks").iterdir()), tmp_path / "painted" / "masks" / "alone.png")
+    said = StringIO()
+    options = replace(TINY, validation=0.0)
+    train("unet", [data, tmp_path / "painted"], tmp_path / "run", options, console=Console(file=said, width=200))
+    assert "4 training cases with masks and 1 that are only a mask, 2 test" in said.getvalue()
 
 
 def test_fewer_labels_are_nested_and_the_rest_is_unlabelled(data: Path, tmp_path: Path) -> None:
@@ -420,11 +430,12 @@ def test_a_bad_model_is_a_sentence(run: Path, data: Path, tmp_path: Path) -> Non
         for path in (run / "model").iterdir():
             (broken / path.name).write_bytes(path.read_bytes())
         whole = (broken / name).read_bytes()
-        for torn in (b"", whole[:50], whole[:-10], whole.replace(b"settings", b"sittings")):
+        renamed = whole.replace(b"settings" if name == "settings.json" else b'.weight"', b"sittings")
+        for torn in (b"", whole[:50], whole[:-10], renamed):
+            assert torn != whole
             (broken / name).write_bytes(torn)
-            if torn != whole:
-                with pytest.raises(ScantlingError):
-                    load_model(broken)
+            with pytest.raises(ScantlingError):
+                load_model(broken)
 
 
 def test_volumes_leave_as_nifti_with_their_geometry(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from scantling.errors import SettingsError
 
-RULES = ("mean", "vote", "staple", "uncertainty")
+RULES = ("mean", "vote", "staple", "uncertainty", "sum")
+COUNTING = ("vote", "sum")
+Samples = Sequence[Tensor] | Tensor
+"""(N, B, K, *S), or N tensors (B, K, *S) that are looked at one by one, so that many large ones need not be held."""
 ITERATIONS = 2000
 TOLERANCE = 1e-11
 """STAPLE has settled when no rater's sensitivity or specificity moves by more."""
@@ -15,38 +20,50 @@ SOFTENING = 0.01
 """Ours: added to the variance of a probability, so that a certain sample weighs at most 26 times an undecided one."""
 _AT_ONCE = 32
 """Raters whose decisions are packed into one number."""
+_PIECE = 1 << 24
+"""Pixels that are sorted together."""
 
 
-def fuse(rule: str, samples: Tensor, *, votes: int | None = None) -> Tensor:
+def fuse(rule: str, samples: Samples, *, votes: int | None = None, exclusive: bool = False) -> Tensor:
     """Fuse samples (N, B, K, *S), probabilities or {0, 1}, into probabilities (B, K, *S).
 
     - mean: the mean of the samples.
-    - vote: 1 where at least `votes` samples exceed 0.5 (Wang et al., 2023: MB-Diff), otherwise 0.
-    - staple: see `staple`.
+    - vote: 1 where at least `votes` samples say so (Wang et al., 2023: MB-Diff), otherwise 0. A sample says so above
+      0.5 or, of exclusive classes, where the class is likelier than any other and the background.
+    - staple: see `staple`; raters say what they say in a vote.
     - uncertainty: the mean weighted by 1 / (mean over the classes of s (1 - s) + 0.01), the inverse of the variance
       that a sample s has by itself at a pixel; one weight for all classes. Ours; of samples of 0 and 1 it is the mean.
+    - sum: 1 where the samples add up to at least `votes` (the vote as it is printed), otherwise 0.
 
     Args:
         rule: one of `RULES`.
-        votes: of the rule vote, 1 (union) to N (intersection); None takes half of the samples, rounded up (ours; the
-            paper's number is not known).
+        samples: see `Samples`; no rule but staple holds more than one, and staple only what each decides.
+        votes: of the rules vote and sum, 1 (union) to N (intersection); None takes half of the samples, rounded up
+            (ours; the paper's number is not known).
+        exclusive: classes that exceed 1 together then share it.
 
     Raises:
         SettingsError: the rule is unknown, or `votes` is out of its range or of no use to the rule.
     """
     if rule not in RULES:
         raise SettingsError(f"there is no rule {rule!r} to fuse samples by; expected one of {', '.join(RULES)}")
-    if rule == "vote":
-        return _vote(samples, votes)
-    if votes is not None:
+    if votes is not None and rule not in COUNTING:
         raise SettingsError(f"{votes} votes were asked of the rule {rule}, which counts none; expected the rule vote")
-    if rule == "staple":
-        return staple(samples)
-    return _by_certainty(_real(samples)) if rule == "uncertainty" else _real(samples).mean(0)
+    if rule in COUNTING:
+        fused = _vote(samples, votes, raw=rule == "sum", exclusive=exclusive)
+    elif rule == "staple":
+        fused = staple(samples, exclusive=exclusive)
+    elif rule == "uncertainty":
+        fused = _by_certainty(samples)
+    else:
+        fused = _sum(samples) / len(samples)
+    return fused / fused.sum(1, keepdim=True).clamp(min=1) if exclusive else fused
 
 
-def staple(samples: Tensor) -> Tensor:
-    """The probability (B, K, *S) of a hidden true mask whose raters are samples (N, B, K, *S), cut at 0.5.
+def staple(samples: Samples, *, exclusive: bool = False) -> Tensor:
+    """The probability (B, K, *S) of a hidden true mask whose raters are samples (N, B, K, *S).
+
+    A sample decides as in the vote of `fuse`: at 0.5, or for the likeliest of exclusive classes.
 
     Expectation maximisation after Warfield, Zou and Wells (2004), for each image and class by itself. With decisions
     D, sensitivities p, specificities q and the prior g of the foreground:
@@ -58,29 +75,34 @@ def staple(samples: Tensor) -> Tensor:
     on how much background is in the picture. Identical masks give that mask. (The code released with MedSegDiff
     returns the square of the mean under this name.)
     """
-    decisions = samples > 0.5
+    decisions = torch.stack([_decided(sample, exclusive) for sample in samples])
     number, images, classes = decisions.shape[:3]
-    flat = decisions.reshape(number, images * classes, -1).transpose(0, 1)
-    fused = torch.stack([_staple(one) for one in flat])
-    return fused.reshape(decisions.shape[1:]).to(_real(samples).dtype)
+    flat, dtype = decisions.reshape(number, images * classes, -1).transpose(0, 1), _real(samples[0]).dtype
+    fused = torch.stack([_staple(one).to(dtype) for one in flat])
+    return fused.reshape(decisions.shape[1:])
 
 
-def uncertainties(samples: Tensor, *, exclusive: bool = False) -> dict[str, Tensor]:
-    """What samples (N, B, K, *S) in [0, 1] leave open at each pixel, each (B, 1, *S).
+def uncertainties(samples: Samples, *, exclusive: bool = False) -> dict[str, Tensor]:
+    """What samples (N, B, K, *S) in [0, 1] leave open at each pixel, each (B, 1, *S); one look at each sample.
 
     - deviation: the population standard deviation of the samples (Wang et al., 2023: MB-Diff), the mean over the
       classes, in [0, 0.5]; 0 for one sample.
     - entropy: of the mean of the samples, in bits: the mean over the classes of the entropy of "this class or not", in
       [0, 1]; where `exclusive`, of the K classes and the background together, in [0, log2(K + 1)].
     """
-    drawn = _real(samples)
-    mean = drawn.mean(0)
+    mean = squares = torch.zeros(())
+    for number, sample in enumerate(samples, start=1):  # Welford's, exact for copies
+        ahead = _real(sample) - mean
+        mean = mean + ahead / number
+        squares = squares + ahead * (_real(sample) - mean)
+    mean = mean.clamp(0, 1)
     if exclusive:
         background = (1 - mean.sum(1, keepdim=True)).clamp(min=0)
         entropy = _bits(torch.cat([background, mean], 1)).sum(1, keepdim=True)
     else:
         entropy = (_bits(mean) + _bits(1 - mean)).mean(1, keepdim=True)
-    return {"deviation": drawn.std(0, correction=0).mean(1, keepdim=True), "entropy": entropy}
+    deviation = (squares / len(samples)).clamp(min=0).sqrt()
+    return {"deviation": deviation.mean(1, keepdim=True), "entropy": entropy}
 
 
 def total(uncertainty: Tensor, region: Tensor | None = None) -> Tensor:
@@ -95,18 +117,42 @@ def total(uncertainty: Tensor, region: Tensor | None = None) -> Tensor:
     return (flat * inside).sum(1) / inside.sum(1)
 
 
-def _vote(samples: Tensor, votes: int | None) -> Tensor:
+def _vote(samples: Samples, votes: int | None, *, raw: bool, exclusive: bool) -> Tensor:
     number = len(samples)
     needed = -(-number // 2) if votes is None else votes
     if not 1 <= needed <= number:
         raise SettingsError(f"{needed} votes were asked of {number} samples; expected 1 to {number}")
-    return ((samples > 0.5).sum(0) >= needed).to(_real(samples).dtype)
+    if raw:
+        counted = _sum(samples)
+    else:
+        counted = torch.zeros((), dtype=torch.int16)
+        for sample in samples:
+            counted = counted + _decided(sample, exclusive)
+    return (counted >= needed).to(_real(samples[0]).dtype)
 
 
-def _by_certainty(samples: Tensor) -> Tensor:
-    variance = (samples * (1 - samples)).mean(2, keepdim=True)  # (N, B, 1, *S)
-    weights = 1 / (variance + SOFTENING)
-    return (samples * weights).sum(0) / weights.sum(0)
+def _decided(sample: Tensor, exclusive: bool) -> Tensor:
+    """Where each class of a sample (B, K, *S) is, in bool."""
+    if not exclusive or sample.shape[1] == 1:
+        return sample > 0.5
+    most, best = _real(sample).max(1, keepdim=True)
+    return torch.zeros_like(sample, dtype=torch.bool).scatter(1, best, most > 1 - _real(sample).sum(1, keepdim=True))
+
+
+def _by_certainty(samples: Samples) -> Tensor:
+    total = weights = torch.zeros(())
+    for sample in samples:
+        real = _real(sample)
+        weight = 1 / ((real * (1 - real)).mean(1, keepdim=True) + SOFTENING)  # (B, 1, *S)
+        total, weights = total + real * weight, weights + weight
+    return total / weights
+
+
+def _sum(samples: Samples) -> Tensor:
+    total = torch.zeros(())
+    for sample in samples:
+        total = total + _real(sample)
+    return total
 
 
 def _staple(decisions: Tensor) -> Tensor:
@@ -137,6 +183,19 @@ def _staple(decisions: Tensor) -> Tensor:
 
 def _patterns(decisions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which of U patterns each pixel of (N, P) has (P,), a pixel that has each (U,), and how many have it (U,)."""
+    found = [_sorted(piece) for piece in decisions.split(_PIECE, 1)]
+    if len(found) == 1:
+        return found[0]
+    examples = torch.cat([place * _PIECE + example for place, (_, example, _) in enumerate(found)])
+    same, first, _ = _sorted(decisions[:, examples])  # the patterns of all pieces, of which some are one
+    count = torch.zeros_like(first).index_add(0, same, torch.cat([count for _, _, count in found]))
+    names = same.split([len(example) for _, example, _ in found])
+    pattern = torch.cat([name[pattern] for name, (pattern, _, _) in zip(names, found, strict=True)])
+    return pattern, examples[first], count
+
+
+def _sorted(decisions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`_patterns` of one piece."""
     pixels = decisions.shape[1]
     pattern = torch.zeros(pixels, dtype=torch.int64, device=decisions.device)
     for some in decisions.split(_AT_ONCE):

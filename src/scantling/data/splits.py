@@ -59,13 +59,17 @@ def units(cases: Sequence[Case]) -> list[list[Case]]:
     return list(grouped.values())
 
 
-def assign(cases: Sequence[Case], *, stored: StoredSplit | None = None) -> tuple[Case, ...]:
+def assign(cases: Sequence[Case], *, stored: StoredSplit | None = None, blind: bool = False) -> tuple[Case, ...]:
     """Every case with a split.
 
     A stored split counts first, then what folders or a manifest said. Where nothing at all was said, `TEST_SHARE` of
     the units (at least one of two or more; of the labelled and of the unlabelled ones alike) are for testing, those
     whose hash comes first. Units that nothing was said of, cases without images and synthetic cases without known
     parents are for training. A synthetic case has the strictest split of its parents.
+
+    Args:
+        stored: what `store_split` has written.
+        blind: share out labelled and unlabelled units together, so that no label has a say in it.
     """
     if stored is not None:
         of = {subject: name for name in SPLITS for subject in getattr(stored, name)}
@@ -75,9 +79,17 @@ def assign(cases: Sequence[Case], *, stored: StoredSplit | None = None) -> tuple
         split = {case.id: _strictest(unit) for unit in units(cases) for case in unit}
     else:
         able = [unit for unit in units(cases) if any(case.images and case.origin.kind == "real" for case in unit)]
-        held = {id(unit) for part in _by_labels(able) for unit in part[: _share(len(part), TEST_SHARE)]}
+        parts = (_by_hash(able),) if blind else _by_labels(able)
+        held = {id(unit) for part in parts for unit in part[: _share(len(part), TEST_SHARE)]}
         split = {case.id: "test" if id(unit) in held else "train" for unit in able for case in unit}
     return inherited([case if case.split else replace(case, split=split.get(case.id, "train")) for case in cases])
+
+
+def blindly(dataset: Dataset) -> Dataset:
+    """The dataset as it is split if nobody may look at its labels; one that has a split of its own stays as it is."""
+    if dataset.parted:
+        return dataset
+    return replace(dataset, cases=assign([replace(case, split=None) for case in dataset.cases], blind=True))
 
 
 def inherited(cases: Sequence[Case]) -> tuple[Case, ...]:

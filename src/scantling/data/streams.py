@@ -85,7 +85,7 @@ class Reader:
         cases: the training cases that belong to it (`Stream.takes`), in any order.
         others: all training cases by id, for links.
         shelf: where cases are prepared with all that the stream reads.
-        slices: the number of slices of a case, where a method in 2-D reads volumes.
+        slices: the number of slices of a case, where a method in 2-D reads volumes; None of a case that is a picture.
         image_classes: the names in the order of their numbers.
 
     Raises:
@@ -101,7 +101,7 @@ class Reader:
         seed: int,
         stage: str,
         others: Mapping[str, Case] | None = None,
-        slices: Callable[[Case], int] | None = None,
+        slices: Callable[[Case], int | None] | None = None,
         image_classes: Sequence[str] = (),
     ) -> None:
         if not cases:
@@ -117,9 +117,10 @@ class Reader:
                         "one split"
                     )
         ordered = sorted(cases, key=lambda case: case.id)
-        self.places = [
-            Place(case, part) for case in ordered for part in (range(slices(case)) if slices is not None else (None,))
-        ]
+        self.places: list[Place] = []
+        for case in ordered:
+            number = slices(case) if slices is not None else None
+            self.places += [Place(case, part) for part in ((None,) if number is None else range(number))]
         self._orders: dict[int, Tensor] = {}
 
     def batch(self, step: int, *, slot: int = 0, slots: int = 1) -> Batch:

@@ -233,6 +233,8 @@ class Traits(Frozen):
     """How many masks drawn by people stand behind the training images with masks, those of synthetic ones included."""
     hand_drawn_alone: int = 0
     """The same of training cases that are only a mask."""
+    hand_drawn_before: int = 0
+    """The same of the weights that the training began with."""
     pools: tuple[str, ...] = ()
     """The names of the pools of the training images."""
 

@@ -68,12 +68,16 @@ class GaussianProcess(Chain):
     def learned_log_variance(self, v: Tensor, t: Time, before: Time) -> Tensor:
         """Between the posterior's log-variance (v = -1) and log β (v = 1) (Nichol and Dhariwal, 2021, eq. 15).
 
+        Of the step of a sub-sequence to clean data it is the range from t to t - 1: no v was trained for another one,
+        from the least variance of the chain up to 1 - ᾱ_t.
+
         Args:
             v: (B, K, *S), the second half of the network's output; nothing confines it to [-1, 1].
             t: from which step.
             before: to which step, so that the same network serves any sub-sequence.
         """
-        low, high = columns(v, *self._log_variances(t, before))
+        t, before = torch.as_tensor(t, device="cpu"), torch.as_tensor(before, device="cpu")
+        low, high = columns(v, *self._log_variances(t, torch.where(before < 0, t - 1, before)))
         return low + (v + 1) / 2 * (high - low)
 
     def variational_bound(

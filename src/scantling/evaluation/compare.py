@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from scantling.data.contents import some
-from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
 from scantling.data.splits import SPLITS
-from scantling.errors import DataError, SettingsError
+from scantling.errors import DataError, FileError, SettingsError
 from scantling.evaluation.comparison import Comparison
 from scantling.evaluation.contest import Scored, contest
 from scantling.evaluation.entrants import Entrant, open_entrant
 from scantling.evaluation.folders import evaluate
 from scantling.evaluation.predictions import LISTING
-from scantling.evaluation.truth import open_truth
+from scantling.evaluation.truth import ids_in, open_truth
 from scantling.inference import predict
+from scantling.inference.verb import chosen as cases_of
 from scantling.machine import Precision
 from scantling.measures.catalogue import MEASURES, chosen
 from scantling.runs import read_json
@@ -43,7 +46,7 @@ def compare(
 ) -> Comparison:
     """Compare methods on the cases of one split of `data`.
 
-    What a run predicts is kept, with its probability maps, and used again for the same weights and the same data.
+    What a run predicts is kept, with its probability maps, and used again for the same weights and the same images.
 
     Args:
         runs: run folders, folders of predicted masks and evaluations (JSON), two or more. Runs that differ in their
@@ -70,11 +73,12 @@ def compare(
 
     def scored(entrant: Entrant) -> Scored:
         if entrant.kind == "scores":
-            return _recorded(entrant, wanted, dataset)
+            return _recorded(entrant, wanted, dataset, split)
         masks = entrant.path
         if entrant.kind == "run":
+            seen = _seen(entrant, dataset, split)
             masks = entrant.cache(
-                out, f"{dataset.name}-{split}", Path(data).absolute(), manifest, root, split, precision
+                out, f"{dataset.name}-{split}", Path(data).absolute(), manifest, root, split, precision, seen
             )
             done = predict(
                 entrant.path, data, out=masks, split=split, probabilities=True, manifest=manifest, root=root,
@@ -167,17 +171,38 @@ def _gives(entrant: Entrant, name: str) -> bool:
     return any(path and (entrant.path / path).is_file() for path in listed)
 
 
-def _recorded(entrant: Entrant, measures: Sequence[str], dataset: Dataset) -> Scored:
-    """What an evaluation has recorded."""
+def _seen(entrant: Entrant, dataset: Dataset, split: str) -> str:
+    """The fingerprint of what a run looks at in a split: the images and their regions."""
+    hashes: dict[str, str] = {}
+    for case in cases_of(dataset, entrant.path, split)[1]:
+        with suppress(FileError):  # the case fails, and is listed, when it is predicted
+            hashes |= file_hashes(replace(dataset, cases=(case,)), reads=("image", "region"))
+    return fingerprint(hashes)
+
+
+def _recorded(entrant: Entrant, measures: Sequence[str], dataset: Dataset, split: str) -> Scored:
+    """What an evaluation has recorded of the cases of a split.
+
+    Raises:
+        DataError: it has recorded none of them.
+    """
     facts, persons = entrant.scores, {case.id: case.subject for case in dataset.cases}
-    ids = {str(case["id"]): case for case in facts["cases"]}
+    meant = ids_in(split, dataset, run=facts.get("run") or entrant.made.get("run"))
+    ids = {id: case for case in facts["cases"] if (id := str(case["id"])) in meant}
+    if not ids:
+        raise DataError(
+            f"{entrant.path}: holds no score of a case of the split {split!r} of {dataset.root}; score that split, or "
+            "choose another --split"
+        )
     truth = Path(str(facts.get("truth")))
     note = f"{entrant.path} was scored against {truth}, not against {dataset.root}."
     return Scored(
         entrant,
         values={id: {name: _number(case[name]) for name in measures} for id, case in ids.items()},
         subjects={id: persons.get(id, str(case.get("subject", id))) for id, case in ids.items()},
-        failed={str(failure.get("id")): str(failure.get("error", "")) for failure in facts.get("failed", [])},
+        failed={
+            id: str(one.get("error", "")) for one in facts.get("failed", []) if (id := str(one.get("id"))) in meant
+        },
         made=entrant.made,
         region=str(next(iter(facts.get("conventions", [])), "")),
         notes=(note,) if truth.resolve() != dataset.root.resolve() else (),

@@ -68,17 +68,8 @@ class Entrant:
             return None
         settings = self.folder / "model" / "settings.json" if self.folder else Path()
         described = read_json(settings) if settings.is_file() else {}
-        base = described.get("base")
-        return to_json(
-            {
-                "method": self.run["method"],
-                "settings": self.run["settings"],
-                "options": self.run.get("options"),
-                "data": [entry.get("sha256") for entry in self.run["data"]],
-                "base": _without_traits(base) if base else self.run.get("base"),
-                "made": {key: self.made.get(key) for key in ("options", "mending")},
-            }
-        )
+        made = {key: self.made.get(key) for key in ("options", "mending")}
+        return to_json({**_recipe(self.run, described.get("base")), "made": made})
 
     def cache(self, out: Path | None, name: str, *told: object) -> Path:
         """Where the predictions of a run are kept: of these very weights, and of data and options that are `told`."""
@@ -154,6 +145,16 @@ def _lists_cases(found: Any) -> bool:
     """Whether a JSON file holds cases with an id and, maybe, failures."""
     parts = [found.get("cases"), found.get("failed", [])] if isinstance(found, dict) else [None]
     return all(isinstance(part, list) and all(isinstance(one, dict) and "id" in one for one in part) for part in parts)
+
+
+def _recipe(run: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All of a training but its seed; `base` is what the model says of the one it is built on, if that run is gone."""
+    of_base = record_of(run.get("base"))
+    return {
+        **{key: run.get(key) for key in ("method", "settings", "options", "split")},
+        "data": [entry.get("sha256") for entry in run["data"]],
+        "base": _recipe(of_base) if of_base else _without_traits(base) if base else run.get("base"),
+    }
 
 
 def _without_traits(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,9 +28,8 @@ def record_of(run: object, *, model: object = None) -> Mapping[str, Any]:
 def learned_from(records: Iterable[Mapping[str, Any]], dataset: Dataset, *, among: Collection[str]) -> set[str]:
     """The ids `among` those of `dataset` that show a subject from whom models, or what they are built on, have learned.
 
-    A training on the same folder, or on a copy with the same contents, is known by its record; a training on another
-    folder, if that is still there, by the images that both have. Where the weights were chosen on validation cases,
-    those count too.
+    A training on the same folder, or on a copy with the same contents, is known by its record; one on any folder that
+    is still there, by the images that are in both. Where the weights were chosen on validation cases, those count too.
 
     Args:
         records: the `run.json` of each model.
@@ -49,8 +48,7 @@ def _learned(record: Mapping[str, Any], dataset: Dataset, among: Collection[str]
     chosen_on = (record.get("options") or {}).get("select") == "best"
     splits = ("train", "validation") if chosen_on else ("train",)
     ids = {str(id) for name in splits for id in record["split"].get(name, [])}
-    if _same_files(record, dataset):
-        return {case.id for case in _of(dataset, ids)}
+    recorded = {case.id for case in _of(dataset, ids)} if _same_files(record, dataset) else set[str]()
     images = set[str]()
     for entry in record["data"]:
         try:
@@ -58,8 +56,8 @@ def _learned(record: Mapping[str, Any], dataset: Dataset, among: Collection[str]
         except (ScantlingError, OSError, KeyError, TypeError):
             continue  # the data are no longer there
     if not images:
-        return set()
-    return {case.id for case in dataset.cases if case.id in among and not images.isdisjoint(_images(case))}
+        return recorded
+    return recorded | {case.id for case in dataset.cases if case.id in among and not images.isdisjoint(_images(case))}
 
 
 def _same_files(record: Mapping[str, Any], dataset: Dataset) -> bool:

@@ -91,13 +91,12 @@ def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Ch
         split = listing.split
     if split is None and listing is None and truth.parted and any(labelled[id].split == "test" for id in common):
         split = "test"
-    splits_of_run = _splits(listing.run if listing else None, truth)
+    run = listing.run if listing else None
     if split is None:
         wanted = [id for id in labelled if id in predictions.masks or id in lost]
-    elif split in splits_of_run:
-        wanted = [id for id in labelled if id in splits_of_run[split]]
     else:
-        wanted = [id for id, case in labelled.items() if split in ("all", case.split)]
+        meant = ids_in(split, truth, run=run)
+        wanted = [id for id in labelled if id in meant]
     if not wanted:
         raise DataError(f"{truth.root}: no case with a mask is in the split {split!r}; choose another --split")
     notes = []
@@ -105,7 +104,7 @@ def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Ch
         notes.append(f"{count(len(aside), 'prediction')} without a true mask left out ({some(aside, most=3)}).")
     if split is None and (aside := sorted(labelled.keys() - set(wanted))):
         notes.append(f"{count(len(aside), 'true mask')} without a prediction left out ({some(aside, most=3)}).")
-    if learnt := sorted(splits_of_run.get("train", frozenset()) & set(wanted)):
+    if learnt := sorted(_splits(run, truth).get("train", frozenset()) & set(wanted)):
         notes.append(
             f"The model was trained on {len(learnt)} of these cases ({some(learnt, most=3)}); scores on them "
             "say nothing of new images."
@@ -118,15 +117,30 @@ def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Ch
     )
 
 
+def ids_in(split: str, truth: Dataset, *, run: str | None) -> frozenset[str]:
+    """The ids of a split: what the run that made the predictions says of this very data, else what the data say."""
+    of_run = _splits(run, truth)
+    if split in of_run:
+        return of_run[split]
+    return frozenset(case.id for case in truth.cases if split in ("all", case.split))
+
+
 def _splits(run: str | None, truth: Dataset) -> Mapping[str, frozenset[str]]:
-    """The ids of each split of the run that made the predictions; none if it cannot be read or used other data."""
+    """The ids of each split of the run that made the predictions; none if it cannot be read or used other data.
+
+    Where it joined several data sets, an id that two of them use stands behind the name of its own.
+    """
     try:
         facts = json.loads((Path(run) / "run.json").read_text(encoding="utf-8")) if run else {}
         if not any(_same(entry["path"], truth.root) for entry in facts.get("data", [])):
             return {}
-        return {str(name): frozenset(map(str, ids)) for name, ids in facts["split"].items()}
+        listed = {str(name): frozenset(map(str, ids)) for name, ids in facts["split"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
+    return {
+        name: frozenset(case.id for case in truth.cases if not ids.isdisjoint((case.id, f"{truth.name}_{case.id}")))
+        for name, ids in listed.items()
+    }
 
 
 def _same(one: str | None, other: Path) -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from scantling.fusion import fuse, uncertainties
 from scantling.inference.tiles import Tiler
 from scantling.methods.contract import AS_IT_IS, Answer, Asked, Method, Now, dropouts
 from scantling.randomness import seed_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,54 +44,40 @@ def segment(
     *,
     device: torch.device,
     tiler: Tiler,
+    others: Sequence[tuple[Method, Tiler]] = (),
     views: bool = False,
     asked: Asked = AS_IT_IS,
     seed: int = 0,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
 ) -> Answered:
-    """Answer one sample.
+    """Answer one sample: what is drawn is brought onto the grid of the file first, one by one, and made one there.
 
     Args:
+        tiler: the method's own.
+        others: models that answer together with it, each with its tiler; each of their samples counts as one of all.
         views: average over images mirrored along every axis and, in 2-D, turned by a quarter.
         asked: how many samples, of how many steps, made one how.
-        seed: with the case's id, what the method's randomness is a function of.
+        seed: with the case's id and the number of the model, what its randomness is a function of.
         slices_at_once: how many slices of a volume a method in 2-D answers together.
     """
-    asked = method.asked(asked)
-    taken = take(sample, method.intake, method.traits)
-    slicing = method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
-    batches = batches_of(taken, slicing=slicing, many=slices_at_once)
-    now = Now(seed=seed_of(seed, sample.case.id), stage="answer", device=device, tile=tiler, asked=asked)
+    plan = method.asked(asked)
     exclusive = method.traits.labels is None or method.traits.labels.exclusive
-    parts = []
-    with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-        for number, batch in enumerate(batches):
-            ask = partial(_asked, method, now=replace(now, step=number), exclusive=exclusive)
-            on_device = batch.to(device, method.dtype)
-            parts.append(_over_views(ask, on_device) if views else ask(on_device))
-
-    def back(values: Sequence[Tensor]) -> np.ndarray:
-        answer = torch.cat([part.float().cpu() for part in values])  # (slices or 1, K, *grid)
-        whole = answer.movedim(0, 1) if slicing else answer[0]
-        return give_back(whole, sample, method.intake, method.traits).numpy()
-
-    drawn = [part.samples for part in parts if part.samples is not None]
-    return Answered(
-        probabilities=back([_probabilities(part) for part in parts]),
-        samples=_Lazy(len(drawn[0]) if drawn else 0, lambda number: back([part[number] for part in drawn])),
-        uncertainty={name: back([part.uncertainty[name] for part in parts])[0] for name in parts[0].uncertainty},
-    )
-
-
-def ensemble(answers: Sequence[Answered], *, rule: str, exclusive: bool) -> Answered:
-    """The answers of several models, each of whose samples counts as one of all."""
-    samples = [sample for answer in answers for sample in (answer.samples or [answer.probabilities])]
-    stack = torch.from_numpy(np.stack(samples))[:, None]  # (N, 1, K, *S)
-    told = uncertainties(stack, exclusive=exclusive)
-    return Answered(
-        fuse(rule, stack)[0].float().numpy(), samples, {name: map_[0, 0].float().numpy() for name, map_ in told.items()}
-    )
+    makes: list[Callable[[], np.ndarray]] = []
+    told: dict[str, np.ndarray] = {}
+    for number, (each, own) in enumerate([(method, tiler), *others]):
+        root = seed_of(seed, sample.case.id) if number == 0 else seed_of(seed, sample.case.id, "model", number)
+        now = Now(seed=root, stage="answer", device=device, tile=own, asked=each.asked(asked))
+        drawn, read = _drawn(each, sample, now, views=views, autocast=autocast, slices_at_once=slices_at_once)
+        makes += drawn
+        told |= {} if others else read
+    samples = _Lazy(makes)
+    if len(samples) == 1:
+        return Answered(samples[0], (), told)
+    tensors = _Lazy([partial(_tensor, make) for make in makes])
+    fused = fuse(plan.fuse or "mean", tensors, votes=plan.votes, exclusive=exclusive)[0].float().numpy()
+    read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
+    return Answered(fused, samples, read | told)
 
 
 def decide(probabilities: np.ndarray, *, exclusive: bool) -> np.ndarray:
@@ -120,46 +109,66 @@ def _batch(image: Tensor, region: Tensor | None, first: int) -> Batch:
     return Batch(numbers, torch.zeros_like(numbers), fields)
 
 
-class _Lazy(Sequence[np.ndarray]):
+class _Lazy(Sequence[T]):
     """Arrays that are made when they are looked at, so that many large ones never stand in memory together."""
 
-    def __init__(self, count: int, make: Callable[[int], np.ndarray]) -> None:
-        self._count, self._make = count, make
+    def __init__(self, makes: Sequence[Callable[[], T]]) -> None:
+        self._makes = makes
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._makes)
 
-    def __getitem__(self, number: int) -> np.ndarray:  # type: ignore[override]
-        if not 0 <= number < self._count:
-            raise IndexError(number)
-        return self._make(number)
+    def __getitem__(self, number: int) -> T:  # type: ignore[override]
+        return self._makes[number]()
 
 
-def _asked(method: Method, batch: Batch, *, now: Now, exclusive: bool) -> Answer:
-    """The method's answer, its samples made one and their uncertainties read where the method leaves that to us."""
-    count = now.asked.samples or 1
-    answer = _dropped(method, batch, now, count) if count > 1 and not method.draws else method.segment(batch, now)
-    if answer.samples is None:
-        return answer
-    told = uncertainties(answer.samples, exclusive=exclusive) if count > 1 else {}
-    probabilities = answer.probabilities
-    if probabilities is None:
-        probabilities = fuse(now.asked.fuse or "mean", answer.samples, votes=now.asked.votes)
-    return replace(
-        answer,
-        probabilities=probabilities,
-        samples=answer.samples if count > 1 else None,
-        uncertainty={**told, **answer.uncertainty},
-    )
+def _tensor(make: Callable[[], np.ndarray]) -> Tensor:
+    return torch.from_numpy(make())[None]
 
 
-def _dropped(method: Method, batch: Batch, now: Now, count: int) -> Answer:
+def _drawn(
+    method: Method, sample: Sample, now: Now, *, views: bool, autocast: torch.dtype | None, slices_at_once: int
+) -> tuple[list[Callable[[], np.ndarray]], dict[str, np.ndarray]]:
+    """What makes each sample of a method (K, *S) on the grid of the file, and the uncertainties that it reads itself.
+
+    Until then samples wait on its own grid, on the processor. Slices whose samples are those of dropout are answered
+    one by one, so that a sample drops the same in all of them.
+    """
+    taken, device = take(sample, method.intake, method.traits), now.device
+    slicing = method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
+    dropping = (now.asked.samples or 1) > 1 and not method.draws
+    parts, maps = list[Tensor](), list[Mapping[str, Tensor]]()
+    with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+        for number, batch in enumerate(batches_of(taken, slicing=slicing, many=1 if dropping else slices_at_once)):
+            ask = partial(_asked, method, now=replace(now, step=number), dropping=dropping)
+            on_device = batch.to(device, method.dtype)
+            answer = _over_views(ask, on_device) if views else ask(on_device)
+            parts.append(_samples(answer).float().cpu())
+            maps.append({name: map_.float().cpu() for name, map_ in answer.uncertainty.items()})
+
+    def back(values: Sequence[Tensor]) -> np.ndarray:
+        answer = torch.cat(list(values))  # (slices or 1, K, *grid)
+        whole = answer.movedim(0, 1) if slicing else answer[0]
+        return give_back(whole, sample, method.intake, method.traits).numpy()
+
+    def make(number: int) -> np.ndarray:
+        return back([part[number] for part in parts])
+
+    read = {name: back([map_[name] for map_ in maps])[0] for name in maps[0]}
+    return [partial(make, number) for number in range(len(parts[0]))], read
+
+
+def _asked(method: Method, batch: Batch, *, now: Now, dropping: bool) -> Answer:
+    return _dropped(method, batch, now) if dropping else method.segment(batch, now)
+
+
+def _dropped(method: Method, batch: Batch, now: Now) -> Answer:
     """Samples of a method that draws none, by its dropout (Gal and Ghahramani, 2016)."""
     drawn = []
     with torch.random.fork_rng(devices=[now.device] if now.device.type == "cuda" else []), _dropping(method):
-        for number in range(count):
-            torch.manual_seed(seed_of(now.seed, "dropout", now.step, number))
-            drawn.append(_probabilities(method.segment(batch, now)))
+        for number in range(now.asked.samples or 1):
+            torch.manual_seed(seed_of(now.seed, "dropout", number))
+            drawn.append(_samples(method.segment(batch, now))[0].cpu())
     return Answer(samples=torch.stack(drawn))
 
 
@@ -176,20 +185,27 @@ def _dropping(method: Method) -> Iterator[None]:
             layer.training = training
 
 
-def _probabilities(answer: Answer) -> Tensor:
+def _samples(answer: Answer) -> Tensor:
+    """(N, B, K, *S), one where the method just says how likely each class is."""
+    if answer.samples is not None:
+        return answer.samples
     if answer.probabilities is None:
         raise ValueError("a method that segments must answer with probabilities or samples")
-    return answer.probabilities
+    return answer.probabilities[None]
 
 
 def _over_views(ask: Callable[[Batch], Answer], batch: Batch) -> Answer:
     """The mean over all mirrored images, times quarter turns in 2-D."""
-    dimensions = batch.image.ndim - 2
+    seen = views_of(batch.image.ndim - 2)
     total = torch.zeros(())
-    views = list(product(range(2 if dimensions == 2 else 1), *[(False, True)] * dimensions))
-    for quarter, *mirrored in views:
+    for quarter, *mirrored in seen:
         axes = [2 + axis for axis, wanted in enumerate(mirrored) if wanted]
         turned = {name: torch.rot90(tensor, quarter, (2, 3)).flip(axes) for name, tensor in batch.fields.items()}
-        seen = _probabilities(ask(replace(batch, fields=turned)))
-        total = total.to(seen.device) + torch.rot90(seen.flip(axes), -quarter, (2, 3))
-    return Answer(probabilities=total / len(views))
+        said = _samples(ask(replace(batch, fields=turned))).mean(0)
+        total = total.to(said.device) + torch.rot90(said.flip(axes), -quarter, (2, 3))
+    return Answer(probabilities=total / len(seen))
+
+
+def views_of(dimensions: int) -> list[tuple[int, ...]]:
+    """The quarter turns of each view, then whether each axis is mirrored."""
+    return list(product(range(2 if dimensions == 2 else 1), *[(False, True)] * dimensions))

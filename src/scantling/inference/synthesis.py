@@ -22,7 +22,7 @@ from scantling.runs import identity_of, load_model, read_json
 
 MANIFEST = "scantling.json"
 AT_ONCE = 8
-"""How many are made together; the number of a case in its eight is part of its seed."""
+"""How many pictures are made together, of volumes one; the number of a case in its eight is part of its seed."""
 FOLDERS = {"region": "fov", "centre line": "centre-lines", "sketch": "sketches"}
 """What is known of an image beside its mask, and the folder that it goes into."""
 
@@ -73,21 +73,22 @@ def synthesize(
         origin["hand_drawn"] = method.hand_drawn
     done = _earlier(out, made_by, ids)
     autocast = autocast_type(precision, where, training=False)
+    if not (out / MANIFEST).exists():
+        write_json(out / MANIFEST, {**header, "case": []})  # from now on the folder is known to be ours
+    at_once = 1 if method.traits.dimensions == 3 else AT_ONCE
     cases: list[dict[str, Any]] = []
-    for first in range(0, count, AT_ONCE):
-        some = ids[first : first + AT_ONCE]
+    for first in range(0, count, at_once):
+        some = ids[first : first + at_once]
         if all(id in done for id in some):
             cases += [done[id] for id in some]
         else:
             now = Now(seed=seed, stage="synthesis", step=first, device=where)
             with torch.no_grad(), torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
                 answer = method.generate(len(some), now)
-            cases += [
-                _written(out, id, each, labels, origin) for id, each in zip(some, _rows(answer), strict=True)
-            ]
+            cases += [_written(out, id, each, labels, origin) for id, each in zip(some, _rows(answer), strict=True)]
         if progress is not None:
-            progress(min(first + AT_ONCE, count), count, some[-1])
-        if first // AT_ONCE % 16 == 15:
+            progress(min(first + at_once, count), count, some[-1])
+        if first // at_once % 16 == 15:
             write_json(out / MANIFEST, {**header, "case": cases})
     facts = {**header, "case": cases}
     write_json(out / MANIFEST, facts)
@@ -121,9 +122,10 @@ def _rows(answer: Answer) -> Iterator[Answer]:
         raise ValueError("a method that generates must answer with masks")
     for row in range(len(answer.probabilities)):
         one = slice(row, row + 1)
+        mask = answer.probabilities[one].cpu()
         yield replace(
             answer,
-            probabilities=answer.probabilities[one].float().cpu(),
+            probabilities=mask if mask.dtype == torch.bool else mask.float(),
             images=None if answer.images is None else answer.images[one].float().cpu(),
             extras={name: tensor[one].cpu() for name, tensor in answer.extras.items()},
         )
@@ -138,7 +140,7 @@ def _written(out: Path, id: str, made: Answer, labels: Labels, origin: Mapping[s
     geometry = Geometry(shape, (1.0,) * len(shape))
     if len(shape) == 3:
         geometry = replace(geometry, affine=np.eye(4), container="volume")
-    values = np.array([0, *(named[0] for named in labels.values)])
+    values = np.array([0, *(named[0] for named in labels.values)], np.int32)
     decided = decide(probabilities, exclusive=True)
     entry: dict[str, Any] = {
         "id": id,
@@ -150,7 +152,7 @@ def _written(out: Path, id: str, made: Answer, labels: Labels, origin: Mapping[s
         picture = (made.images[0].numpy() * 255).round().clip(0, 255).astype(np.uint8)
         entry["images"] = {"image": _below(out, write_image(out / "images", id, picture, geometry))}
     for name, tensor in made.extras.items():
-        layer = (tensor[0, 0].numpy() > 0).astype(np.int32) * 255
+        layer = (tensor[0, 0].numpy() > 0).astype(np.uint8) * np.uint8(255)
         path = write_labels(out / FOLDERS.get(name, name), id, layer, geometry)
         if name == "region":
             entry["region"] = _below(out, path)
@@ -166,9 +168,8 @@ def _earlier(out: Path, model: str, ids: list[str]) -> dict[str, dict[str, Any]]
     path = out / MANIFEST
     if not path.exists():
         strange = [each.name for each in out.iterdir() if not each.name.startswith(".")] if out.is_dir() else []
-        known = {"images", "masks", *FOLDERS.values()}
-        if set(strange) - known:
-            raise SettingsError(f"--out {out}: holds {min(set(strange) - known)}; choose a folder that is new or empty")
+        if strange:
+            raise SettingsError(f"--out {out}: holds {min(strange)}; choose a folder that is new or empty")
         return {}
     facts = read_json(path)
     try:
@@ -176,8 +177,13 @@ def _earlier(out: Path, model: str, ids: list[str]) -> dict[str, dict[str, Any]]
         others = [case for case in cases.values() if case["origin"]["model"] != model]
     except (KeyError, TypeError, AttributeError):
         others, cases = [{}], {}
-    if others or set(cases) - set(ids):
+    if others or {id.rpartition("-")[0] for id in cases} - {ids[0].rpartition("-")[0]}:
         raise RunError(f"{path}: lists cases that were made otherwise; choose another --out")
+    if set(cases) - set(ids):
+        raise SettingsError(
+            f"--count {len(ids)}: {out} holds {len(cases)} cases already; ask for {len(cases)} or more, or choose "
+            "another --out"
+        )
     return {
         id: case
         for id, case in cases.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -17,19 +17,23 @@ from scantling.methods.contract import Network
 
 STEP = 16
 """Tiles are multiples of this many pixels along each axis."""
+TRIALS = (64, 128)
+"""Sides of the pieces of a canvas on which memory is measured."""
 
 
 class Tiler:
-    """Applies networks to canvases (B, C, *S) -> (B, K, *S).
+    """Applies the networks of one method to canvases (B, C, *S) -> (B, K, *S).
 
     Args:
-        memory: bytes that a forward pass may take; None takes half of what is free on the canvas's device.
+        memory: bytes that a forward pass may take; None takes half of what is free on a canvas's device at the first
+            one, so that all steps of a chain are tiled alike.
         overlap: the share of a tile that it has in common with its neighbour along each axis.
     """
 
     def __init__(self, *, memory: int | None = None, overlap: float = 0.5) -> None:
         self.memory, self.overlap = memory, overlap
-        self._bytes_per_pixel, self._tried = 0.0, 0
+        self._bounds: dict[torch.device, int] = {}
+        self._measured: dict[int, tuple[int, int]] = {}  # by the side of the trial: pixels, bytes
 
     def __call__(self, network: Network, canvas: Tensor) -> Tensor:
         """The network's answer for the whole canvas."""
@@ -61,12 +65,47 @@ class Tiler:
         return total / seen
 
     def _affordable(self, network: Network, canvas: Tensor) -> float:
-        trial = canvas[(slice(0, 1), slice(None), *(slice(0, min(n, 4 * STEP)) for n in canvas.shape[2:]))]
+        """Pixels that go through the network together, by two trials at most.
+
+        The second one is spared where the canvas fits even if all memory grew with the square of the pixels, and where
+        the piece itself may not fit.
+        """
+        bound, shape = self._bound(canvas.device), canvas.shape[2:]
+        self._try(network, canvas, TRIALS[0])
+        tried, taken = self._measured[TRIALS[0]]
+        more = math.prod(min(n, TRIALS[1]) for n in shape)
+        if more >= 2 * tried and 2 * taken * more / tried <= bound < taken * (math.prod(shape) / tried) ** 2:
+            self._try(network, canvas, TRIALS[1])
+        return max(affordable(list(self._measured.values()), bound), float(STEP**2))
+
+    def _try(self, network: Network, canvas: Tensor, side: int) -> None:
+        trial = canvas[(slice(0, 1), slice(None), *(slice(0, side) for _ in canvas.shape[2:]))]
         pixels = math.prod(trial.shape[2:])
-        if pixels > self._tried:  # of a tiny canvas most may be padding
-            self._bytes_per_pixel, self._tried = peak_bytes(network, trial) / pixels, pixels
-        bound = _free(canvas.device) // 2 if self.memory is None else self.memory
-        return max(bound / self._bytes_per_pixel, float(STEP**2))
+        if pixels > self._measured.get(side, (0, 0))[0]:  # of a tiny canvas most may be padding
+            self._measured[side] = pixels, peak_bytes(network, trial)
+
+    def _bound(self, device: torch.device) -> int:
+        if self.memory is not None:
+            return self.memory
+        if device not in self._bounds:
+            self._bounds[device] = _free(device) // 2
+        return self._bounds[device]
+
+
+def affordable(measured: Sequence[tuple[int, int]], bound: int) -> float:
+    """The pixels p at which a p + b p² bytes reach the bound, where b, of attention, is not below 0.
+
+    Args:
+        measured: pixels and bytes of one trial, or of two that rise.
+        bound: bytes.
+    """
+    pixels, taken = measured[-1]
+    square = 0.0
+    if len(measured) > 1 and pixels > measured[0][0]:
+        fewer, less = measured[0]
+        square = max(0.0, (taken / pixels - less / fewer) / (pixels - fewer))
+    linear = max(0.0, taken / pixels - square * pixels)
+    return bound / linear if square == 0 else (math.sqrt(linear**2 + 4 * square * bound) - linear) / (2 * square)
 
 
 def _free(device: torch.device) -> int:

@@ -20,7 +20,7 @@ from scantling.data.files import Limits, safe_id, write_labels, write_map
 from scantling.data.loading import load
 from scantling.data.types import Case, Geometry, Labels
 from scantling.errors import DataError, FileError, RunError, ScantlingError, SettingsError, out_of_memory
-from scantling.inference.answering import Answered, decide, ensemble, segment
+from scantling.inference.answering import Answered, decide, segment, views_of
 from scantling.inference.tiles import Tiler
 from scantling.machine import Precision, autocast_type, device_of, steady
 from scantling.methods.contract import AS_IT_IS, Asked, Method
@@ -93,7 +93,7 @@ def predict(
     method, labels = methods[0], methods[0].traits.labels
     if labels is None:
         raise RunError(f"{run}: the model knows no classes; train it again")
-    _agree(methods, (run, *others))
+    models = _agree(methods, (run, *others))
     plans = [each.asked(asked) for each in methods]
     if views and (len(methods) > 1 or (plans[0].samples or 1) > 1):
         raise SettingsError(
@@ -108,7 +108,7 @@ def predict(
     header = {
         "run": str(run.resolve()),
         "method": method.card.name,
-        "model": identity_of(run),
+        "model": models[0],
         "input": str(Path(source).absolute()),
         "manifest": str(manifest.resolve()) if manifest else None,
         "root": str(root.resolve()) if root else None,
@@ -118,8 +118,13 @@ def predict(
         "exclusive": labels.exclusive,
         "options": {"probabilities": probabilities, "views": views, "seed": seed, "precision": precision}
         | plans[0].model_dump()
-        | {"ensemble": [{"run": str(path.resolve()), "model": identity_of(path)} for path in others]},
-        "calls": sum((plan.samples or 1) * (plan.steps or 1) for plan in plans),
+        | {
+            "ensemble": [
+                {"run": str(path.resolve()), "model": model} for path, model in zip(others, models[1:], strict=True)
+            ]
+        },
+        "calls": sum(each.calls(plan) for each, plan in zip(methods, plans, strict=True))
+        * (len(views_of(method.intake.dimensions)) if views else 1),
     }
     name = PREDICTIONS if parts == 1 else f"predictions.{part}-of-{parts}.json"
     done = predict_cases(
@@ -129,10 +134,10 @@ def predict(
         name=name,
         header=header,
         probabilities=probabilities,
+        memory=memory,
         load_options={"limits": limits, "untrusted": untrusted},
         answer_options={
             "device": where,
-            "tiler": Tiler(memory=memory),
             "views": views,
             "asked": asked,
             "seed": seed,
@@ -141,7 +146,7 @@ def predict(
         progress=progress,
     )
     if parts > 1:
-        _merge(out, parts)
+        _merge(out, parts, header)
     return done
 
 
@@ -153,6 +158,7 @@ def predict_cases(
     header: dict[str, Any],
     name: str = PREDICTIONS,
     probabilities: bool,
+    memory: int | None = None,
     load_options: Mapping[str, Any],
     answer_options: Mapping[str, Any],
     progress: Callable[[int, int, str], None] | None = None,
@@ -162,10 +168,11 @@ def predict_cases(
     finished = {case["id"] for case in done.cases}
     done.skipped = sum(case.id in finished for case in cases)
     saved = time.monotonic()
+    models = [(method, Tiler(memory=memory)) for method in methods]
     for number, case in enumerate(cases, start=1):
         if case.id not in finished:
             try:
-                facts = _one(methods, case, out, load_options, answer_options, maps=probabilities)
+                facts = _one(models, case, out, load_options, answer_options, maps=probabilities)
                 done.cases.append(facts)
             except (ScantlingError, OSError) as error:
                 done.failed.append({"id": case.id, "error": str(error)})
@@ -295,7 +302,7 @@ def write_probabilities(out: Path, id: str, probabilities: np.ndarray, geometry:
 
 
 def _one(
-    methods: Sequence[Method],
+    models: Sequence[tuple[Method, Tiler]],
     case: Case,
     out: Path,
     load_options: Mapping[str, Any],
@@ -304,16 +311,15 @@ def _one(
     maps: bool,
 ) -> dict[str, Any]:
     begun = time.monotonic()
-    traits, labels = methods[0].traits, methods[0].traits.labels
+    (method, tiler), *others = models
+    traits, labels = method.traits, method.traits.labels
     if labels is None:
-        raise RunError(f"{methods[0].card.name} was trained without classes; it cannot name any")
+        raise RunError(f"{method.card.name} was trained without classes; it cannot name any")
     sample = load(case, channels=traits.channels, reads=("image", "region"), **load_options)
     found = len(sample.geometry.shape)
     if found != traits.dimensions:
         raise DataError(f"{case.id}: found {found} dimensions, expected {traits.dimensions} as in training")
-    answers = [segment(method, sample, **answer_options) for method in methods]
-    rule = methods[0].asked(answer_options.get("asked", AS_IT_IS)).fuse or "mean"
-    answer = answers[0] if len(answers) == 1 else ensemble(answers, rule=rule, exclusive=labels.exclusive)
+    answer = segment(method, sample, tiler=tiler, others=others, **answer_options)
     facts = write_answer(out, case, answer, sample.geometry, labels, maps=maps, region=sample.region)
     return {**facts, "seconds": round(time.monotonic() - begun, 3)}
 
@@ -325,9 +331,15 @@ def _loaded(run: Path) -> Method:
     return method
 
 
-def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> None:
-    """Make sure that the models of an ensemble speak of the same images and classes."""
+def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> list[str]:
+    """Make sure that the models of an ensemble are several and speak of the same images and classes; who they are."""
     first = methods[0].traits
+    models = [identity_of(run) for run in runs]
+    for number, (model, run) in enumerate(zip(models, runs, strict=True)):
+        if model in models[:number]:
+            raise RunError(
+                f"{run}: is the model of {runs[models.index(model)]} again; name each model of an ensemble once"
+            )
     for method, run in zip(methods[1:], runs[1:], strict=True):
         traits = method.traits
         for what, one, other in (
@@ -339,6 +351,7 @@ def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> None:
                 raise RunError(
                     f"{run}: was trained for other {what} than {runs[0]}; an ensemble needs models of the same data"
                 )
+    return models
 
 
 def _earlier(path: Path, header: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
@@ -348,15 +361,20 @@ def _earlier(path: Path, header: Mapping[str, Any]) -> tuple[list[dict[str, Any]
     facts = read_json(path)
     try:
         cases = [dict(case) for case in facts["cases"] if _written(path.parent, case)]
-        changed = [key for key in header if facts.get(key) != header[key]]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise FileError(path, "does not list predictions", remedy="delete it or choose another --out") from None
+    _check_same(path, facts, header)
+    return cases, []
+
+
+def _check_same(path: Path, facts: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """Make sure that a list of predictions was made as the ones that are to join it."""
+    changed = [key for key in header if facts.get(key) != header[key]]
     if changed:
         raise RunError(
             f"{path}: lists predictions made otherwise: "
             f"{'; '.join(f'{key} was {facts.get(key)}, is {header[key]}' for key in changed[:2])}; choose another --out"
         )
-    return cases, []
 
 
 def _written(out: Path, case: Mapping[str, Any]) -> bool:
@@ -367,12 +385,14 @@ def _written(out: Path, case: Mapping[str, Any]) -> bool:
     return all((out / name).is_file() for name in [*masks, *maps, *samples, *doubts])
 
 
-def _merge(out: Path, parts: int) -> None:
-    """When all shards have written their lists, one list of all."""
+def _merge(out: Path, parts: int, header: Mapping[str, Any]) -> None:
+    """When all shards have written their lists, one list of all, which have to be made alike."""
     paths = [out / f"predictions.{part}-of-{parts}.json" for part in range(1, parts + 1)]
     if not all(path.exists() for path in paths):
         return
     lists: Sequence[Mapping[str, Any]] = [read_json(path) for path in paths]
+    for path, facts in zip(paths, lists, strict=True):
+        _check_same(path, facts, header)
     merged = {**lists[0]}
     for key in ("cases", "failed"):
         merged[key] = sorted((case for facts in lists for case in facts[key]), key=lambda case: str(case["id"]))

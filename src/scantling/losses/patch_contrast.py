@@ -22,7 +22,8 @@ class PatchContrast(nn.Module):
     coded by itself.
 
     Args:
-        size: height and width of the masks; sides that are larger are left out.
+        size: height and width of the masks; sides that are larger are left out, and below the least of `SIDES` all are,
+            so that nothing is compared.
         patches: of each size, drawn from all that lie side by side.
     """
 

@@ -25,7 +25,9 @@ Weight = Annotated[float, Field(ge=0)]
 class BerDiffSettings(MaskDiffusionSettings):
     """Settings of `berdiff`: the paper's on LIDC and, where it is silent, its authors' code.
 
-    The paper's patches are crops of 128 pixels around a nodule; images keep their own pixels here too.
+    The paper's patches are crops of 128 pixels around a nodule; images keep their own pixels here too. As we recall
+    it, not confirmed: batches of 32, a rate of 5e-5, and a reader drawn at every visit. No source gives the length of
+    the training: `steps` is the later of the two iterations at which the ablation of the kernel reports.
 
     Attributes:
         divergence: weight of the divergence of the step back, in bits a pixel.

@@ -41,6 +41,8 @@ class Card(Frozen):
         builds_on: the capability that `--from RUN` must have, where it is built on another method's model.
         fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
             method without stages.
+        extra: the optional dependency without which it does nothing, as in `pip install 'scantling[EXTRA]'`; such a
+            method also asks for weights that the user has.
         implementation: the module and the class.
     """
 
@@ -54,6 +56,7 @@ class Card(Frozen):
     dimensions: tuple[Literal[2, 3], ...]
     builds_on: Capability | None = None
     fits: str = ""
+    extra: str = ""
     implementation: str
 
     def summary(self) -> dict[str, object]:
@@ -195,6 +198,18 @@ CARDS: dict[str, Card] = {
             dimensions=(2,),
             fits="denoising",
             implementation="scantling.methods.vessel_controlnet:VesselControlNet",
+        ),
+        Card(
+            name="vessel-stable-diffusion",
+            title="Vessel masks by Stable Diffusion with a ControlNet, from weights of the user",
+            authors="Rombach et al.; Zhang, Rao, Agrawala",
+            year=2023,
+            needs=(),
+            asks=(),
+            gives=("generate",),
+            dimensions=(2,),
+            extra="diffusers",
+            implementation="scantling.methods.vessel_stable_diffusion:VesselStableDiffusion",
         ),
         Card(
             name="fractal-vessels",

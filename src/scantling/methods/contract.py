@@ -80,7 +80,7 @@ class Asked(Frozen):
         samples: masks that are drawn for each image.
         steps: of the chain that each of them ends, for methods that run one.
         fuse: how they become one mask: a name of `fusion.RULES`.
-        votes: for the rule "vote", how many samples have to agree; None: half of them, rounded up.
+        votes: for the rules "vote" and "sum", how many samples have to agree; None: half of them, rounded up.
     """
 
     samples: int | None = None
@@ -195,7 +195,9 @@ class Criterion:
     name: str
     direction: Literal["min", "max"]
     value: Callable[[Visit, Now], float]
-    """Given a `Visit` of the validation cases of each stream."""
+    """Given a `Visit` of the validation cases of each stream; NaN where it cannot tell."""
+    visits: tuple[str, ...]
+    """The streams that it cannot do without."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -230,7 +232,8 @@ class Answer:
     Attributes:
         probabilities: (B, K, *S), one channel for each foreground class; of exclusive classes, what remains to
             1 is background.
-        samples: (N, B, K, *S), where several are drawn.
+        samples: (N, B, K, *S), on any device, where a method draws; then `fusion` makes them one, on the grid of the
+            file, and probabilities are not read.
         uncertainty: (B, 1, *S) by name.
         instances: (B, 1, *S) int32, 0 background, with `extras` for scores, classes and boxes.
         image_class: (B, classes) probabilities.
@@ -280,11 +283,12 @@ class Method(nn.Module, ABC):
 
     @property
     def hand_drawn(self) -> int:
-        """How many masks drawn by people its streams read, or stand behind the synthetic ones that they read."""
+        """How many masks drawn by people its streams read, or stand behind synthetic ones or its first weights."""
         reading = [stream for stage in self.stages() for stream in stage.streams if {"mask", "masks"} & {*stream.reads}]
         of_images = any("image" not in stream.without for stream in reading)
         alone = any("image" not in stream.reads for stream in reading)
-        return of_images * self.traits.hand_drawn + alone * self.traits.hand_drawn_alone
+        read = of_images * self.traits.hand_drawn + alone * self.traits.hand_drawn_alone
+        return max(read, self.traits.hand_drawn_before)
 
     @classmethod
     def blank(cls, settings: Any) -> Traits:
@@ -316,6 +320,10 @@ class Method(nn.Module, ABC):
                 "are one; train it with --settings.dropout 0.1, or name runs with other seeds with --ensemble"
             )
         return asked.model_copy(update={"samples": asked.samples or 1, "fuse": asked.fuse or "mean"})
+
+    def calls(self, asked: Asked) -> int:
+        """Passes through the network that an answer takes, for what `asked` returned; all tiles of a canvas are one."""
+        return (asked.samples or 1) * (asked.steps or 1)
 
     def segment(self, batch: Batch, now: Now) -> Answer:
         """The probabilities of the classes for the images of a batch, or samples of them, which `fusion` makes one."""

@@ -202,6 +202,10 @@ class DirectionMender(Method):
         """Steps are those of the diffusion."""
         return super().asked(asked.model_copy(update={"steps": None})).model_copy(update={"steps": asked.steps})
 
+    def calls(self, asked: Asked) -> int:
+        """One a sample: steps are those of the diffusion."""
+        return asked.samples or 1
+
     def segment(self, batch: Batch, now: Now) -> Answer:
         """The base's probabilities, mended over the whole canvas at once; `extras` holds the directions (B, K D, *S).
 
@@ -209,7 +213,8 @@ class DirectionMender(Method):
         """
 
         def network(tile: Tensor) -> Tensor:
-            features, probabilities = self.seen(tile)
+            with torch.no_grad():  # and not frozen: samples are those of the base's dropout, left on
+                features, probabilities = self.base.features(tile)
             return torch.cat([probabilities, self.layer(features)], 1)
 
         probabilities, vectors = now.tile(network, batch.image).tensor_split([len(self.traits.classes)], 1)
@@ -235,7 +240,7 @@ class DirectionMender(Method):
         return {caption: colour * answer.probabilities[0, :1]}
 
     def seen(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The base's features (B, F, *S) and probabilities (B, K, *S), in evaluation mode and without gradient."""
+        """What is learned on: the base's features (B, F, *S) and probabilities (B, K, *S), in evaluation mode."""
         with frozen(self.base), torch.no_grad():
             return self.base.features(image)
 

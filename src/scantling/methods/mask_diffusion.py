@@ -38,7 +38,8 @@ class MaskDiffusionSettings(Settings):
         batch: images or patches a step.
         average: decay of the averaged weights, which answer.
         size: the side of the square that every image is resampled to; None: images keep their own pixels.
-        patch: the side of a training patch; None: the whole image.
+        patch: the side of a training patch; None: the whole image or, where `size` is None, the largest square that
+            every image has room for.
         foreground: the share of patches centred on a labelled pixel.
         flips: mirror and, with `turns`, turn by a right angle at random; `rotation` (degrees), `zoom` and `jitter`
             go beyond it; see `Augmentation`.
@@ -107,6 +108,21 @@ class MaskDiffusionSettings(Settings):
                 f"--settings.widths: {len(self.widths)} levels need images of {self.divisor} pixels a side; found "
                 f"{room}; take fewer levels or a larger --settings.size"
             )
+        if self.patch is not None and self.patch < self.divisor:
+            raise SettingsError(
+                f"--settings.patch {self.patch}: {len(self.widths)} levels need patches of {self.divisor} pixels a "
+                "side; take a larger patch or fewer levels"
+            )
+        if any(level >= len(self.widths) for level in self.attention):
+            raise SettingsError(
+                f"--settings.attention {self.attention}: the levels are 0 to {len(self.widths) - 1}; name some of them"
+            )
+        for width in (*(self.widths[level] for level in self.attention), self.widths[-1]):
+            if width % self.heads:
+                raise SettingsError(
+                    f"--settings.heads {self.heads}: they share the {width} channels of a level with attention; take a "
+                    "number that divides them"
+                )
         side = self.patch if self.patch is not None else (None if self.size is not None else room)
         return self.model_copy(
             update={"patch": None if side is None else min(side, room) // self.divisor * self.divisor}
@@ -180,7 +196,7 @@ class MaskDiffusion(Method):
         )
 
     def player(self, name: str) -> Player:
-        """Everything that is trained, in one hand."""
+        """Everything that is trained, in one hand; that the gradient is clipped, at a norm of 1, is ours."""
         of = self.settings
         return Player(
             name=name,
@@ -194,10 +210,12 @@ class MaskDiffusion(Method):
         )
 
     def segment(self, batch: Batch, now: Now) -> Answer:
-        """Samples (N, B, K, *S), each a chain of its own over the whole canvas."""
-        drawn = [
-            self._answered(batch.image[row : row + 1], now, row, len(batch.image)) for row in range(len(batch.image))
-        ]
+        """Samples (N, B, K, *S) on the processor, each a chain of its own over the whole canvas.
+
+        The noise of a sample depends on its number alone: the slices of a volume share it, however many come together,
+        so that what is vague is decided alike in neighbours.
+        """
+        drawn = [self._answered(batch.image[row : row + 1], now) for row in range(len(batch.image))]
         names = drawn[0][1]
         return Answer(
             samples=torch.cat([samples for samples, _ in drawn], 1),
@@ -209,17 +227,19 @@ class MaskDiffusion(Method):
         del ends
         return {}
 
-    def _answered(self, image: Tensor, now: Now, row: int, rows: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def _answered(self, image: Tensor, now: Now) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Samples (N, 1, K, *S) of one image (1, C, *S), and the uncertainties."""
         asked = self.asked(now.asked)
         whole = tuple(image.shape[2:])
         steps = timesteps(self.settings.chain, asked.steps or 1, spacing=self.settings.spacing)
         before = dict(pairs(steps))
-        known, classes = self.condition(image), len(self.traits.classes)
+        known, classes = list[Condition](), len(self.traits.classes)
 
         def network(tile: Tensor, timestep: int) -> Tensor:
             noisy, seen = tile.tensor_split([classes], 1)
-            condition = known if tuple(tile.shape[2:]) == whole else self.condition(seen[:1])
+            condition = known[0] if known and tuple(tile.shape[2:]) == whole else self.condition(seen[:1])
+            if tuple(tile.shape[2:]) == whole:
+                known[:] = [condition]
             condition = tuple(part.expand(len(tile), *part.shape[1:]) for part in condition)
             return self.denoise(noisy, condition, torch.full((len(tile),), timestep, device=tile.device))
 
@@ -231,9 +251,12 @@ class MaskDiffusion(Method):
         at_once = max(1, TOGETHER.get(image.device.type, TOGETHER["cuda"]) // math.prod(whole))
         ends = []
         for numbers in torch.arange(asked.samples or 1).split(at_once):
-            moments = [replace(now, slot=int(number) * rows + row) for number in numbers]
+            moments = [replace(now, step=0, slot=int(number)) for number in numbers]
             like = image.new_empty((len(moments), classes, *whole))
-            ends.append(self.walk(model, like=like, steps=steps, draw=partial(self.noise, moments)))
+            end = self.walk(model, like=like, steps=steps, draw=partial(self.noise, moments))
+            ends.append(
+                Final(end.x.cpu(), end.mean.cpu(), None if end.log_variance is None else end.log_variance.cpu())
+            )
         samples = torch.cat([self.probability(end.x) for end in ends])  # (N, K, *S)
         return _within_one(samples, self.traits)[:, None], self.doubt(ends)
 

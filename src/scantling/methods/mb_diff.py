@@ -13,7 +13,7 @@ from scantling.data.types import Batch, Traits
 from scantling.diffusion.samplers import Draw, Final, Model
 from scantling.errors import SettingsError
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Answer, Asked, Game, Method, Now, Stage
+from scantling.methods.contract import Asked, Game, Method, Now, Stage
 from scantling.methods.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.methods.mask_diffusion import Condition, Positive
 from scantling.networks.denoiser import Denoiser
@@ -30,7 +30,7 @@ class MBDiffSettings(GaussianMaskSettings):
         samples: n, evolutions of an image.
         votes: τ, how many of them must agree; None: half of them, rounded up.
         counts: what is counted: each evolution as a "mask", at its ½, or "raw", the sum of what they say of a pixel
-            in [0, 1], as the formula is printed.
+            in [0, 1], as the formula is printed (the rule "sum" of `fusion`).
         pyramid: what sees the image: a pyramid "transformer", as we recollect of the authors, or a small network of
             "convolutions" (ours).
         pyramid_widths: channels of its stages; these are PVT v2-B2's.
@@ -151,12 +151,15 @@ class MBDiff(GaussianMasks):
         )
 
     def asked(self, asked: Asked) -> Asked:
-        """The votes of the settings, too, where samples vote."""
+        """The votes of the settings, too, where several samples vote, and how they are counted."""
         asked = super().asked(asked)
-        if asked.fuse != "vote" or asked.votes is not None:
+        if asked.fuse != "vote":
             return asked
-        _check_votes(self.settings.votes, asked.samples or 1, "--samples: too few for --settings.votes")
-        return asked.model_copy(update={"votes": self.settings.votes})
+        votes = asked.votes
+        if votes is None and (asked.samples or 1) > 1:
+            _check_votes(self.settings.votes, asked.samples or 1, "--samples: too few for --settings.votes")
+            votes = self.settings.votes
+        return asked.model_copy(update={"votes": votes, "fuse": "sum" if self.settings.counts == "raw" else "vote"})
 
     def stages(self) -> Sequence[Stage]:
         """One stage, one player."""
@@ -193,7 +196,9 @@ class MBDiff(GaussianMasks):
         return end._replace(x=end.mean + (_log_variance(end) / 2).exp() * draw("evolution", end.mean))
 
     def doubt(self, ends: Sequence[Final]) -> Mapping[str, Tensor]:
-        """ "evolution" and "total" (1, 1, *S), of masks in [0, 1]; the mean over the classes."""
+        """ "evolution" and "total" (1, 1, *S), of masks in [0, 1]; the mean over the classes; none of one evolution."""
+        if sum(len(end.mean) for end in ends) == 1:
+            return {}
         means = torch.cat([self.probability(end.mean) for end in ends])  # (N, K, *S)
         variances = torch.cat([_log_variance(end) for end in ends]).exp() / 4  # of [0, 1], half as wide as [-1, 1]
         between = means.var(0, correction=0, keepdim=True)  # (1, K, *S)
@@ -202,15 +207,6 @@ class MBDiff(GaussianMasks):
             "evolution": between.sqrt().mean(1, keepdim=True),
             "total": total.sqrt().mean(1, keepdim=True),
         }
-
-    def segment(self, batch: Batch, now: Now) -> Answer:
-        """Samples and uncertainties, and the mask where raw samples vote."""
-        answer, asked = super().segment(batch, now), self.asked(now.asked)
-        if self.settings.counts == "masks" or asked.fuse != "vote" or answer.samples is None:
-            return answer
-        needed = asked.votes or -(-len(answer.samples) // 2)
-        fused = (answer.samples.sum(0) >= needed).to(answer.samples.dtype)
-        return Answer(samples=answer.samples, probabilities=fused, uncertainty=answer.uncertainty)
 
 
 def _log_variance(end: Final) -> Tensor:

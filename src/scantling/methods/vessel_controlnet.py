@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,28 +15,23 @@ from scantling.data.types import Augmentation, Batch, Intake, Stream, Traits
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess, Prediction
 from scantling.diffusion.samplers import Guess
-from scantling.diffusion.schedules import Schedule, betas, timesteps
+from scantling.diffusion.schedules import Schedule, betas
 from scantling.errors import SettingsError
-from scantling.mending.hysteresis import drop_small
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Answer, Game, Method, Now, Player, Settings, Stage, Visit
-from scantling.methods.gaussian_masks import RANGE, SAMPLERS
+from scantling.methods.contract import Game, Method, Now, Player, Stage, Visit
+from scantling.methods.gaussian_masks import RANGE
+from scantling.methods.sketched_masks import Positive, Share, SketchedMasks, SketchSettings
 from scantling.networks.control import ControlNet
 from scantling.networks.denoiser import Denoiser
-from scantling.procedural.forest import tree_vessels
-from scantling.procedural.fractal import fractal_vessels
 from scantling.procedural.sketch import sketch_of
 from scantling.randomness import numpy_generator
 
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
-TOGETHER = 8
-"""Masks that are painted together, always: what a network says of one may depend on how many it sees."""
-
-
-class VesselControlNetSettings(Settings):
+class VesselControlNetSettings(SketchSettings):
     """Settings of `vessel-controlnet`. The source tells the idea and no number: all of them are ours.
+
+    `patch` is also the side of what is read of a mask; it is resolved to what the masks have room for. By area it is
+    reduced to `size`.
 
     Attributes:
         steps: of training, in both stages together.
@@ -45,9 +39,6 @@ class VesselControlNetSettings(Settings):
         batch: masks a step.
         rate: of the learning, at its highest; one cycle a stage.
         average: decay of the averaged weights, which answer.
-        patch: the side of what is read of a mask and of a mask that is painted; resolved to what the masks have room
-            for.
-        size: the side that a patch is reduced to, by area.
         fold: the networks see every block of fold x fold pixels as the channels of one.
         chain: T, steps of the noise process.
         schedule: of its noise.
@@ -55,43 +46,29 @@ class VesselControlNetSettings(Settings):
         widths: channels of each level of the denoiser; see `Denoiser` for `blocks`, `attention` and `heads`.
         deleted: probability that a branch is missing from a sketch in training.
         jitter: deviation of its places, in pixels of `size`.
-        sketches: what is sketched when masks are made: trees by Murray's law, or fractals.
-        sampler: how the chain is walked.
-        sampling_steps: steps of it that are walked.
-        coverage: the least and the greatest share of a mask that vessels may cover; others are painted anew.
-        attempts: how often at most; then the mask nearest to these bounds is taken.
-        least: pixels of the smallest piece that is kept.
     """
 
     steps: Annotated[int, Field(ge=2)] = 150_000
-    control: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    control: Annotated[float, Field(gt=0, lt=1)] = 0.6
     batch: Positive = 16
     rate: Annotated[float, Field(gt=0)] = 2e-4
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    patch: Positive = 512
-    size: Positive = 256
     fold: Positive = 2
     chain: Annotated[int, Field(ge=2)] = 1000
-    schedule: Schedule = "cosine2"
-    predicts: Prediction = "v"
+    schedule: Schedule = "linear"
+    predicts: Prediction = "x0"
     widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 128, 256)
     blocks: Positive = 2
     attention: tuple[Annotated[int, Field(ge=0)], ...] = ()
     heads: Positive = 1
-    deleted: Share = 0.1
-    jitter: Annotated[float, Field(ge=0)] = 1.0
-    sketches: Literal["trees", "fractals"] = "trees"
-    sampler: Literal["ddim", "dpm-solver++"] = "dpm-solver++"
-    sampling_steps: Positive = 20
-    coverage: tuple[Share, Share] = (0.01, 0.15)
-    attempts: Positive = 4
-    least: Annotated[int, Field(ge=0)] = 30
+    deleted: Share = 0.05
+    jitter: Annotated[float, Field(ge=0)] = 0.5
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 900,
-            "batch": 8,
-            "rate": 2e-3,
+            "steps": 1600,
+            "batch": 4,
+            "rate": 1e-3,
             "average": 0.99,
             "fold": 4,
             "widths": (32, 64, 128),
@@ -108,6 +85,7 @@ class VesselControlNetSettings(Settings):
             "size": 16,
             "fold": 2,
             "chain": 20,
+            "predicts": "v",
             "widths": (8, 8),
             "blocks": 1,
             "sampling_steps": 3,
@@ -133,8 +111,6 @@ class VesselControlNetSettings(Settings):
                 f"--settings.sampling_steps {self.sampling_steps}: the chain has {self.chain} steps; take 1 to "
                 f"{self.chain}"
             )
-        if self.coverage[0] >= self.coverage[1]:
-            raise SettingsError(f"--settings.coverage: found {self.coverage}, expected the least share first")
         plane = [n for axis, n in enumerate(traits.smallest) if len(traits.smallest) == 2 or axis != traits.slice_axis]
         patch = min(self.patch, *plane)
         size = min(self.size, patch) // self.divisor * self.divisor
@@ -146,7 +122,7 @@ class VesselControlNetSettings(Settings):
         return self.model_copy(update={"patch": patch, "size": size})
 
 
-class VesselControlNet(Method):
+class VesselControlNet(SketchedMasks):
     r"""Vessel masks by a diffusion model (Ho et al., 2020) under the control (Zhang et al., 2023) of a sketch.
 
     First a denoiser learns masks, and no condition. Then it stays as it is, and a `ControlNet` beside it learns to
@@ -236,68 +212,23 @@ class VesselControlNet(Method):
         seeds = now.randint("sketches", 0, 1 << 53, count=len(clean)).tolist()
         sketches = [
             sketch_of(shape, generator=numpy_generator("sketches", seed), deleted=of.deleted, jitter=of.jitter)
-            for shape, seed in zip(self._touched(masks.mask[:, 0] == 1), seeds, strict=True)
+            for shape, seed in zip(self.touched(masks.mask[:, 0] == 1), seeds, strict=True)
         ]
         said = self._said(noisy, timestep, self._hint(sketches, like=clean))
         yield "control", {"denoising": F.mse_loss(exact(said), target)}
 
-    def generate(self, count: int, now: Now) -> Answer:
-        """Masks (B, 1, patch, patch) of 0 and 1, with the sketch that each was painted along."""
-        made = [
-            row
-            for first in range(0, count, TOGETHER)
-            for row in list(self._together(replace(now, step=now.step + first)))[: count - first]
-        ]
-        masks, sketches = (torch.from_numpy(np.stack(rows))[:, None].float() for rows in zip(*made, strict=True))
-        return Answer(probabilities=masks, extras={"sketch": F.interpolate(sketches, masks.shape[2:], mode="nearest")})
-
-    def paint(self, sketches: Sequence[np.ndarray], moments: Sequence[Now]) -> Tensor:
-        """The share (B, 1, size, size) that vessels cover of each pixel along sketches (size, size), in [0, 1]."""
+    def paint(self, sketch: np.ndarray, now: Now) -> Tensor:
+        """The share (1, 1, size, size) that vessels cover of each pixel along a sketch (size, size), in [0, 1]."""
         of = self.settings
-        like = torch.zeros(len(sketches), of.fold**2, *(of.size // of.fold,) * 2, device=moments[0].device)
-        hint = self._hint(sketches, like=like)
-
-        def draw(purpose: str, like: Tensor) -> Tensor:
-            return torch.cat([now.randn(purpose, like=like[:1]) for now in moments])
+        like = torch.zeros(1, of.fold**2, *(of.size // of.fold,) * 2, device=now.device)
+        hint = self._hint([sketch], like=like)
 
         def model(noisy: Tensor, timestep: int) -> Guess:
             said = self._said(noisy, torch.full((len(noisy),), timestep, device=noisy.device), hint)
             return Guess(self.process.x0_from(exact(said), noisy, timestep, kind=of.predicts))
 
-        steps = timesteps(of.chain, of.sampling_steps, spacing="trailing")
-        walk = SAMPLERS[of.sampler]
-        end = walk(model, draw("start", like), process=self.process, timesteps=steps, draw=draw, clip=RANGE)
-        return ((F.pixel_shuffle(end.x, of.fold) + 1) / 2).clamp(0, 1)
-
-    def sketch(self, generator: np.random.Generator) -> np.ndarray:
-        """The centre lines (size, size) of a tree or a fractal, complete and in their places."""
-        shape = (self.settings.patch,) * 2
-        if self.settings.sketches == "trees":
-            drawn = tree_vessels(shape, generator=generator).raster.centre_line
-        else:
-            drawn = fractal_vessels(shape, generator=generator)
-        (touched,) = self._touched(torch.from_numpy(drawn)[None])
-        return sketch_of(touched, generator=generator, deleted=0.0, jitter=0.0)
-
-    def _together(self, now: Now) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The masks number `now.step` and following with their sketches: for each the first that is acceptable."""
-        of = self.settings
-        best: list[tuple[float, np.ndarray, np.ndarray]] = []
-        for attempt in range(of.attempts):
-            stage = f"{now.stage}, attempt {attempt}"
-            moments = [replace(now, stage=stage, step=now.step + number, slot=0) for number in range(TOGETHER)]
-            sketches = [self.sketch(numpy_generator(each.seed, stage, "sketch", each.step)) for each in moments]
-            covered = F.interpolate(self.paint(sketches, moments), (of.patch,) * 2, mode="bilinear")
-            masks = [drop_small(mask, of.least) for mask in (covered[:, 0] > 0.5).cpu().numpy()]
-            tried = [
-                (max(of.coverage[0] - share, share - of.coverage[1], 0.0), mask, sketch)
-                for mask, sketch in zip(masks, sketches, strict=True)
-                for share in (float(mask.mean()),)
-            ]
-            best = [min(pair, key=lambda one: one[0]) for pair in zip(best or tried, tried, strict=True)]
-            if not any(away for away, _, _ in best):
-                break
-        yield from ((mask, sketch) for _, mask, sketch in best)
+        end = self.walk(model, like=like, process=self.process, now=now, clip=RANGE)
+        return ((F.pixel_shuffle(end, of.fold) + 1) / 2).clamp(0, 1)
 
     def _noised(self, clean: Tensor, now: Now) -> tuple[Tensor, Tensor, Tensor]:
         """A noisy mask, its timestep, and what a network should say of them."""
@@ -314,11 +245,6 @@ class VesselControlNet(Method):
     def _covered(self, masks: Batch) -> Tensor:
         """The share (B, 1, size, size) of each pixel that is covered; what is unknown counts as empty."""
         return F.interpolate((masks.mask == 1).to(self.dtype), (self.settings.size,) * 2, mode="area")
-
-    def _touched(self, masks: Tensor) -> np.ndarray:
-        """Which pixels (B, size, size) vessels (B, H, W) touch at all, so that no line is broken."""
-        touched = F.adaptive_max_pool2d(masks.float(), (self.settings.size,) * 2) > 0
-        return touched.cpu().numpy()
 
     def _hint(self, sketches: Sequence[np.ndarray], *, like: Tensor) -> Tensor:
         return self._folded(torch.from_numpy(np.stack(sketches))[:, None].to(like.device, like.dtype))

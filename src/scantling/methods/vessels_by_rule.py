@@ -87,11 +87,11 @@ class Rule(Method):
         return Intake(dimensions=self.traits.dimensions)
 
     def generate(self, count: int, now: Now) -> Answer:
-        """Masks, images where the rule makes any, and what is known of them."""
+        """Masks (bool), images where the rule makes any, and what is known of them."""
         made = [self.make(numpy_generator(now.seed, now.stage, now.step + number)) for number in range(count)]
         images = [torch.from_numpy(image) for image, _, _ in made if image is not None]
         return Answer(
-            probabilities=torch.from_numpy(np.stack([mask for _, mask, _ in made]))[:, None].float(),
+            probabilities=torch.from_numpy(np.stack([mask for _, mask, _ in made]))[:, None],
             images=torch.stack(images) if images else None,
             extras={
                 name: torch.from_numpy(np.stack([extras[name] for _, _, extras in made]))[:, None]

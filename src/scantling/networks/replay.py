@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class ReplayPool(nn.Module):
     """Keeps up to `size` images; each new one is shown, or kept in exchange for an old one (Shrivastava et al., 2017).
 
-    The pool is a buffer and so part of the state of whoever owns it.
+    The pool is a buffer and so part of the state of whoever owns it, until a stage of training ends (`forget`).
 
     Args:
         size: images that are kept; 0 shows every image as it comes.
@@ -45,3 +45,12 @@ class ReplayPool(nn.Module):
             else:
                 shown.append(fake)
         return torch.stack(shown)
+
+
+@torch.no_grad()
+def forget(owner: nn.Module) -> None:
+    """Empty all pools of a network: what was painted on training images does not belong into its weights."""
+    for pool in owner.modules():
+        if isinstance(pool, ReplayPool):
+            pool.images.zero_()
+            pool.held.zero_()

@@ -20,8 +20,9 @@ class SwitchableGenerator(nn.Module):
 
     A reflecting 7 x 7 convolution and two of stride 2, each with instance norm and ReLU; two residual blocks at a
     quarter of the resolution; two that each follow a doubling; a reflecting 7 x 7 convolution and tanh. Weights are
-    drawn from N(0, 0.02). Departures, ours: any size of image, by padding; convolutions that a norm follows have no
-    bias, which the norm would take away again.
+    drawn from N(0, 0.02). Departures, ours: any size of image, by padding; no bias but in the last convolution and in
+    what reads a mask. All others are followed by a norm, which would take it away again, but for those of the last
+    block, where it is missing.
 
     Args:
         inputs: channels that come in: a noisy image and what the denoiser says of it.

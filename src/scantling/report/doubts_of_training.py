@@ -140,7 +140,7 @@ def _watched(run: Run) -> tuple[str, Curve] | None:
 
 def _labels(run: Run) -> Iterable[Doubt] | None:
     labelled = (run.record.traits or {}).get("labelled")
-    if not isinstance(labelled, int) or labelled == 0:
+    if not isinstance(labelled, int) or labelled == 0 or run.blind:
         return None
     if labelled >= FEW_LABELS:
         return []

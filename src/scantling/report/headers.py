@@ -106,7 +106,11 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
     counts = {split: len(ids) for split, ids in record.split.items()} or (record.data[0].cases if record.data else {})
     facts.append(("Cases", ", ".join(f"{count:,} {split}" for split, count in counts.items())))
     labelled, unlabelled = ((record.traits or {}).get(key) for key in ("labelled", "unlabelled"))
-    if labelled is not None:
+    if labelled is not None and run.blind:
+        facts.append(
+            ("Labels", f"no mask of an image is read; {plural(labelled + (unlabelled or 0), 'training image')}")
+        )
+    elif labelled is not None:
         facts.append(("Labels", f"{labelled} labelled, {unlabelled or 0} unlabelled training cases"))
     if record.selected is not None:
         step = f", step {record.selected.step:,}" if record.selected.step is not None else ""

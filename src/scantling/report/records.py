@@ -212,6 +212,14 @@ class Run:
         return str(self.card.get("title") or self.record.method)
 
     @property
+    def blind(self) -> bool:
+        """Whether the method's card says that it learns from images and reads none of their masks."""
+        needs = self.card.get("needs")
+        ways = needs if isinstance(needs, list) and all(isinstance(words, list) for words in needs) else []
+        words = {str(word).partition(":")[0] for way in ways for word in way}
+        return bool(words) and words <= {"image", "region", "link", "pool"}
+
+    @property
     def command(self) -> tuple[str, ...]:
         """The command as one would type it, without the folder that the program lay in."""
         program, *words = self.record.command or ("",)

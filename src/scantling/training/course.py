@@ -20,6 +20,7 @@ from scantling.data.streams import Feeder, Reader
 from scantling.data.types import Batch
 from scantling.errors import RunError
 from scantling.methods.contract import Method, Stage
+from scantling.networks.replay import forget
 from scantling.training.log import Bar, Log, spoken
 from scantling.training.play import Play, finite, rate_at
 from scantling.training.processes import Processes
@@ -218,6 +219,7 @@ class _Played:
         if best and position.best_step is not None:
             self.course.method.load_state_dict(best)
             chosen = position.best_step
+        forget(self.course.method)
         self.course.method.eval().requires_grad_(False)
         kept = (self.stage.name, chosen, position.best_value if best else None)
         position = position.model_copy(

@@ -17,12 +17,11 @@ from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open
 from scantling.data.files import probe
 from scantling.data.intake import Taken, take
 from scantling.data.loading import load
-from scantling.data.splits import divide, keep_labels
+from scantling.data.splits import blindly, divide, keep_labels
 from scantling.data.streams import Reader, Shelf
 from scantling.data.traits import measure_traits
 from scantling.data.types import Case, Split, Traits
 from scantling.errors import DataError, RunError, SettingsError
-from scantling.inference.tiles import Tiler
 from scantling.inference.verb import PREDICTIONS, predict_cases, written_values
 from scantling.machine import Precision, autocast_type, device_of, memory_free, record, steady
 from scantling.methods.catalogue import Card, card_of, implementation_of, lacking
@@ -97,6 +96,7 @@ def _train(
     opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
     reads = {word for words in card.needs for word in words}
     blind = all(word.partition(":")[0] in ("image", "region", "link", "pool") for word in reads)
+    opened = [blindly(part) for part in opened] if blind else opened
     dataset = divide(join(opened), validation=options.validation, labelled=not blind)
     if options.labels is not None:
         dataset = keep_labels(dataset, options.labels)
@@ -117,10 +117,12 @@ def _train(
         traits = Traits.model_validate(facts["traits"])
     autocast = autocast_type(options.precision, device, training=True)
     base = load_model(options.base) if options.base is not None else None
+    if base is not None and card.builds_on is None:
+        behind = max(traits.hand_drawn_before, base.hand_drawn)
+        traits = traits.model_copy(update={"hand_drawn_before": behind})
     model = _model(card, kind, settings.resolve(traits), traits, options, base)
     validation = _validation(card, dataset, device, autocast, options.seed, group)
-    judged = dataset.split("validation") and any(stage.criterion for stage in model.stages())
-    if options.select == "best" and validation is None and not judged:
+    if options.select == "best" and validation is None and not _judged(model, dataset, options.seed):
         raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
     for stage in model.stages():
         for reader in readers_of(stage, model, dataset, seed=options.seed).values():
@@ -184,9 +186,9 @@ def readers_of(
     traits, intake = method.traits, method.intake
     slicing = intake.dimensions == 2 and traits.dimensions == 3
 
-    def slices(case: Case) -> int:
-        first = next(address for _, address in case.addresses())
-        return probe(first).geometry.shape[traits.slice_axis]
+    def slices(case: Case) -> int | None:
+        shape = probe(next(address for _, address in case.addresses())).geometry.shape
+        return shape[traits.slice_axis] if len(shape) == 3 else None
 
     def preparing(reads: tuple[str, ...]) -> Callable[[Case], Taken]:
         return lambda case: take(
@@ -215,6 +217,16 @@ def readers_of(
             image_classes=traits.image_classes,
         )
     return readers
+
+
+def _judged(model: Method, dataset: Dataset, seed: int) -> bool:
+    """Whether there is a validation case that the criterion of a stage can be computed of."""
+    for stage in model.stages():
+        if stage.criterion is not None:
+            held_out = readers_of(stage, model, dataset, seed=seed, split="validation")
+            if held_out.keys() >= {*stage.criterion.visits}:
+                return True
+    return False
 
 
 def _model(
@@ -339,16 +351,21 @@ def _finish(
         autocast = autocast_type(options.precision, device, training=False)
         done = predict_cases(
             [model], held_out, out=out / "validation", header=header, probabilities=True, load_options={},
-            answer_options={"device": device, "tiler": Tiler(), "autocast": autocast},
+            answer_options={"device": device, "autocast": autocast},
         )  # fmt: skip
         failed = [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]
         facts = facts | {"warnings": [*facts["warnings"], *failed]}
     draw(model, held_out or dataset.split("train"), out, device=device)
     name, step, value = position.finished[-1] if position.finished else ("", 0, None)
+    rule = options.select
+    if rule == "best" and value is None and position.finished:
+        rule = "last"
+        told = f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
+        facts = facts | {"warnings": [*facts["warnings"], told]}
     facts = facts | {
         "finished": _clock(),
         "seconds": round(position.seconds, 1),
-        "selected": {"rule": options.select, "stage": name, "step": step, "value": value},
+        "selected": {"rule": rule, "stage": name, "step": step, "value": value},
     }
     write_json(out / "run.json", facts)
     for leftover in (PREVIOUS, PREPARED):
@@ -394,10 +411,13 @@ def _check(options: Options) -> None:
 
 def _counts(dataset: Dataset) -> str:
     training = dataset.split("train")
-    labelled = sum(case.has("mask") for case in training)
-    others = ", ".join(f"{len(dataset.split(name))} {name}" for name in ("validation", "test") if dataset.split(name))
-    unlabelled = f" and {len(training) - labelled} without masks" if labelled < len(training) else ""
-    return f"{labelled} training cases with masks{unlabelled}" + (f", {others}" if others else "")
+    labelled = sum(case.has("mask") and case.has("image") for case in training)
+    alone = sum(case.has("mask") and not case.has("image") for case in training)
+    parts = [f"{labelled} training cases with masks"]
+    parts += [f"{bare} without masks"] if (bare := len(training) - labelled - alone) else []
+    parts += [f"{alone} that are only a mask"] if alone else []
+    others = [f"{len(dataset.split(name))} {name}" for name in ("validation", "test") if dataset.split(name)]
+    return ", ".join([" and ".join(parts), *others])
 
 
 def _parameters(model: Method) -> int:
