@@ -206,22 +206,27 @@ def test_specks_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert masks[0, 0, 16:24, 16:24].all()
 
 
-def test_a_line_that_covers_less_than_half_of_its_pixels_is_kept_where_it_is_joined_to_one_that_does(
+def test_a_line_thinner_than_a_pixel_is_kept_whole_along_its_sketch_and_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     painter = method(coverage=(0.0, 1.0), least=0)
+    sketch = np.eye(16, dtype=np.bool_)
 
     def paint(sketch: np.ndarray, now: Now) -> Tensor:
         del now
-        covered = torch.zeros(1, 1, *sketch.shape)
-        covered[:, :, 3:6, :8], covered[:, :, 3:6, 8:], covered[:, :, 11:14] = 1.0, 0.4, 0.4
+        covered = torch.full((1, 1, 16, 16), 0.4)
+        covered[:, :, 12:] = 0.1  # and where nothing is painted, a sketch makes no vessel
         return covered
 
+    monkeypatch.setattr(painter, "sketch", lambda generator: sketch)
     monkeypatch.setattr(painter, "paint", paint)
     masks = painter.generate(1, Now(seed=0)).probabilities
     assert masks is not None
-    assert masks[0, 0, 8:10].all()
-    assert not masks[0, 0, 16:].any()
+    mask = masks[0, 0].numpy() > 0
+    assert betti_numbers(mask) == (1, 0)
+    assert mask[np.arange(23), np.arange(23)].all()
+    assert not mask[26:].any()
+    assert not mask[:10, 14:].any()
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from scantling.atomic import write_json
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Limits, safe_id, write_labels, write_map
 from scantling.data.loading import load
-from scantling.data.types import Case, Geometry, Labels
+from scantling.data.types import Case, Geometry, Labels, Traits
 from scantling.errors import DataError, FileError, RunError, ScantlingError, SettingsError, out_of_memory
 from scantling.inference.answering import Answered, decide, segment, views_of
 from scantling.inference.tiles import Tiler
@@ -324,6 +324,12 @@ def _one(
     return {**facts, "seconds": round(time.monotonic() - begun, 3)}
 
 
+def _classes(traits: Traits) -> tuple[object, ...]:
+    """What the classes of two models have to agree in; a single class matches a single class."""
+    several = len(traits.classes) > 1
+    return len(traits.classes), traits.classes if several else (), traits.labels is None or traits.labels.exclusive
+
+
 def _loaded(run: Path) -> Method:
     method = load_model(run)
     if "segment" not in method.card.gives:
@@ -343,7 +349,7 @@ def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> list[str]:
     for method, run in zip(methods[1:], runs[1:], strict=True):
         traits = method.traits
         for what, one, other in (
-            ("classes", first.labels, traits.labels),
+            ("classes", _classes(first), _classes(traits)),
             ("channels", first.channels, traits.channels),
             ("dimensions", first.dimensions, traits.dimensions),
         ):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.samplers import Model
 from scantling.diffusion.schedules import timesteps
-from scantling.mending.hysteresis import drop_small, hysteresis
+from scantling.mending.hysteresis import drop_small
 from scantling.methods.contract import Answer, Method, Now, Settings
 from scantling.methods.gaussian_masks import SAMPLERS
 from scantling.procedural.forest import tree_vessels
@@ -25,6 +25,9 @@ from scantling.randomness import numpy_generator
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+FAINT = 0.15
+"""The least share of a pixel that makes a vessel of it where the sketch runs, and so keeps thin lines whole."""
 
 
 class SketchSettings(Settings):
@@ -70,9 +73,9 @@ class SketchedMasks(Method):
     def generate(self, count: int, now: Now) -> Answer:
         """Masks (B, 1, patch, patch) of 0 and 1, with the sketch that each was painted along.
 
-        Vessel is what is covered by more than half, and what is covered by more than 0.3 where it is joined to that:
-        a line that is thinner than a pixel covers none by half. Each is painted by itself, so that it does not depend
-        on those beside it.
+        Vessel is what is covered by more than half; where the sketch runs, a pixel that is covered by more than
+        `FAINT` counts as covered, since a line thinner than a pixel covers none by half. Each mask is painted by
+        itself, so that it does not depend on those beside it.
         """
         made = [self._one(replace(now, step=now.step + number, slot=0)) for number in range(count)]
         masks, sketches = (torch.from_numpy(np.stack(rows))[:, None].float() for rows in zip(*made, strict=True))
@@ -107,8 +110,10 @@ class SketchedMasks(Method):
         for attempt in range(of.attempts):
             moment = replace(now, stage=f"{now.stage}, attempt {attempt}")
             sketch = self.sketch(numpy_generator(moment.seed, moment.stage, "sketch", moment.step))
-            covered = F.interpolate(self.paint(sketch, moment), (of.patch,) * 2, mode="bilinear")
-            mask = drop_small(hysteresis(covered[0, 0].float().cpu().numpy()), of.least)
+            covered = self.paint(sketch, moment)
+            covered = covered.masked_fill((covered > FAINT) & torch.from_numpy(sketch).to(covered.device), 1.0)
+            covered = F.interpolate(covered, (of.patch,) * 2, mode="bilinear")[0, 0]
+            mask = drop_small((covered > 0.5).cpu().numpy(), of.least)
             share = float(mask.mean())
             tried.append((max(of.coverage[0] - share, share - of.coverage[1], 0.0), mask, sketch))
             if not tried[-1][0]:

@@ -28,6 +28,8 @@ class UNetSettings(Settings):
         widths: channels of each level; a level that the image is too small for is left out.
         pixels, voxels: how many a patch of a raster image and of a volume may have; its shape follows the images'.
         patch: the shape of a patch; None: from the traits.
+        size: the side of the square that every raster image is resampled to, for large objects that patches of the
+            whole would not show; None: images keep their own pixels.
         spacing: the working grid in mm; None: the median of the training data for volumes, untouched for
             raster images.
         normalise: see `Intake`; None: "dataset" for CT (a channel called ct, or values below -500), else "image".
@@ -47,6 +49,7 @@ class UNetSettings(Settings):
     pixels: Positive = 256 * 256
     voxels: Positive = 96 * 96 * 96
     patch: tuple[Positive, ...] | None = None
+    size: Positive | None = None
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     normalise: Literal["image", "dataset", "unit", "none"] | None = None
     norm: Literal["batch", "instance"] = "batch"
@@ -91,8 +94,10 @@ class UNetSettings(Settings):
                     f"{traits.dimensions} axes of the images"
                 )
         volumes = traits.dimensions == 3
+        if self.size is not None and volumes:
+            raise SettingsError("--settings.size is for raster images; volumes have --settings.spacing")
         spacing = self.spacing or (traits.spacing if volumes else None)
-        shape = traits.shape
+        shape = traits.shape if self.size is None else (self.size,) * 2
         if spacing is not None:
             shape = tuple(max(1, round(n * a / b)) for n, a, b in zip(shape, traits.spacing, spacing, strict=True))
         ct = any(name.lower() == "ct" for name in traits.channels) or any(i.low < -500 for i in traits.intensity)
@@ -141,6 +146,7 @@ class UNetSegmenter(Method):
             dimensions=self.traits.dimensions,
             normalise=self.settings.normalise or "image",
             spacing=self.settings.spacing,
+            size=None if self.settings.size is None else (self.settings.size,) * 2,
         )
 
     def stages(self) -> Sequence[Stage]:
