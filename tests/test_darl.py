@@ -31,7 +31,7 @@ from scantling.methods.darl import DARL, DARLSettings
 from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator, one_hot, reflected
-from scantling.procedural.backgrounds import without_tubes
+from scantling.procedural.backgrounds import evened, without_tubes
 from scantling.procedural.fractal import fractal_vessels
 from scantling.runs import load_model, read_json, read_run
 from scantling.training import Options, train
@@ -547,3 +547,21 @@ def test_masks_alone_are_told_among_the_traits_and_belong_to_what_a_run_is_a_fun
     both = divide(join([open_dataset(data), painted]), validation=0.0, labelled=False)
     assert measure_traits(both, reads={"image"}).masks_alone == 1
     assert list(file_hashes(painted, reads={"image"})) == ["masks/mask0.png"]
+
+
+def test_an_evened_image_forgets_its_shading_and_its_contrast() -> None:
+    generator = torch.Generator().manual_seed(0)
+    texture = torch.randn(1, 1, 90, 80, generator=generator)
+    region = torch.ones_like(texture, dtype=torch.bool)
+    region[..., :7] = False
+    plain = evened(texture, region, window=8)
+    assert torch.allclose(evened(0.05 * texture + 3, region, window=8), plain, atol=1e-3)
+    shaded = evened(texture + torch.linspace(0, 20, 90).view(1, 1, 90, 1), region, window=8)
+    inner = (..., slice(20, 70), slice(20, 60))
+    assert (shaded[inner] - plain[inner]).abs().mean() < 0.2 * plain[inner].abs().mean()
+    assert not plain[..., :7].any()
+    assert plain.abs().max() <= 1
+    row, column = 40, 50
+    square = texture[0, 0, row - 8 : row + 9, column - 8 : column + 9]
+    rest = float(texture[0, 0, row, column] - square.mean())
+    assert abs(float(plain[0, 0, row, column]) - rest / 3 / float(square.std())) < 0.1

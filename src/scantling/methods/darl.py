@@ -37,7 +37,7 @@ from scantling.networks.padding import cropped, padded
 from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator
-from scantling.procedural.backgrounds import without_tubes
+from scantling.procedural.backgrounds import evened, without_tubes
 from scantling.procedural.fractal import fractal_vessels
 from scantling.randomness import numpy_generator
 
@@ -80,6 +80,9 @@ class DARLSettings(Settings):
         window: of that median in pixels, more than twice the widest vessel; ours.
         canvas: the side of a fractal mask, of which a patch is cut; None: the patch's; ours.
         overlaid: fractals on one mask; ours.
+        evened: half the side in pixels of the square in which the light and the contrast of an image are made even
+            before anything looks at it, for photographs whose vessels are faint beside their shading; 0: not at all;
+            ours.
         grey: what becomes of colour; the green channel shows vessels best.
     """
 
@@ -111,6 +114,7 @@ class DARLSettings(Settings):
     window: Positive = 28
     canvas: Positive | None = None
     overlaid: Positive = 1
+    evened: Annotated[int, Field(ge=0)] = 0
     grey: Literal["green", "luminance"] = "green"
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -346,7 +350,9 @@ class DARL(Method):
             grey = image.mean(1, keepdim=True)
         region = batch.fields.get("region")
         if region is None:
-            return grey, torch.ones_like(grey, dtype=torch.bool)
+            region = torch.ones_like(grey, dtype=torch.bool)
+        if self.settings.evened:
+            return evened(grey, region, window=self.settings.evened), region
         counted = region.sum((1, 2, 3), keepdim=True).clamp(min=1)
         return torch.where(region, grey, (grey * region).sum((1, 2, 3), keepdim=True) / counted), region
 

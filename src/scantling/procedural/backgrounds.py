@@ -1,4 +1,4 @@
-"""What an image would look like without its vessels, by rule: a wide median, and the texture of the rest."""
+"""What an image would look like without its vessels, by rule, and what it looks like under even light."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ TYPICAL = 2.0
 """Deviations from the median that still are texture, in units of the typical one."""
 CROWDED = 0.2
 """A pixel goes with its 5 x 5 neighbours where more of them than this share are no texture: the rim of a vessel."""
+DEVIATIONS = 3.0
+"""What is farther from the mean of its surroundings, in their deviations, is as far as an evened image goes."""
 _NORMAL = 1.4826
 """From the median of the absolute deviations to a standard deviation, of normal numbers."""
 
@@ -39,3 +41,28 @@ def without_tubes(image: Tensor, *, window: int) -> Tensor:
     odd = rest.abs() > most
     odd = odd | (F.avg_pool2d(odd.to(image.dtype), 5, stride=1, padding=2) > CROWDED)
     return smooth + torch.where(odd, rest.flip((2, 3)).clamp(-most, most), rest)
+
+
+def evened(image: Tensor, region: Tensor, *, window: int) -> Tensor:
+    """Images (B, 1, H, W) in [-1, 1] whose light and contrast are the same everywhere; 0 outside the region.
+
+    From each pixel the mean of the square around it is taken, and the rest is divided by three times the deviation
+    there; pixels outside the region (B, 1, H, W) bool count nowhere.
+
+    Args:
+        image: in any units.
+        region: where there is anything to see.
+        window: half the side of the square, in pixels.
+    """
+    inside = region.to(image.dtype)
+
+    def around(values: Tensor) -> Tensor:
+        for size, padding in (((2 * window + 1, 1), (window, 0)), ((1, 2 * window + 1), (0, window))):
+            values = F.avg_pool2d(values, size, stride=1, padding=padding)
+        return values
+
+    share = around(inside).clamp(min=1e-6)
+    mean = around(image * inside) / share
+    rest = (image - mean) * inside
+    spread = (around(rest.square()) / share).sqrt()
+    return (rest / (DEVIATIONS * spread + 1e-6)).clamp(-1, 1)
