@@ -339,6 +339,7 @@ def test_no_image_is_opened(tmp_path: Path) -> None:
     for image in (data / "train" / "images").iterdir():
         image.write_bytes(b"no image")
     quietly("vessel-controlnet", [data], tmp_path / "run")
+    assert load_model(tmp_path / "run").hand_drawn > 0, "it has learned from the masks beside files that are no images"
 
 
 def test_a_training_that_is_interrupted_in_its_second_stage_ends_with_the_same_weights(

@@ -15,9 +15,8 @@ from scantling.diffusion.chain import exact
 from scantling.diffusion.samplers import Draw, Final, Guess, Model, bernoulli
 from scantling.diffusion.schedules import Schedule, Spacing, betas
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Game, Method, Now, Stage
+from scantling.methods.contract import Game, Method, Now
 from scantling.methods.mask_diffusion import Condition, MaskDiffusion, MaskDiffusionSettings, Positive, masks_of
-from scantling.networks.denoiser import Denoiser
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -103,27 +102,7 @@ class BerDiff(MaskDiffusion):
     def __init__(self, settings: BerDiffSettings, traits: Traits, *, base: Method | None = None) -> None:
         super().__init__(settings, traits, base=base)
         self.process = BernoulliProcess(betas(settings.schedule, settings.chain))
-        self.network = Denoiser(
-            1 + len(traits.channels),
-            1,
-            widths=settings.widths,
-            blocks=settings.blocks,
-            attention=settings.attention,
-            heads=settings.heads,
-            dropout=settings.dropout,
-        )
-
-    def stages(self) -> Sequence[Stage]:
-        """One stage, one player."""
-        return (
-            Stage(
-                name="train",
-                players=(self.player("berdiff"),),
-                streams=(self.stream(),),
-                steps=self.settings.steps,
-                objectives=self.objectives,
-            ),
-        )
+        self.network = self.denoiser(1 + len(traits.channels), 1)
 
     def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
         """The divergence of the step back, and the cross-entropy of the flips."""
@@ -139,7 +118,7 @@ class BerDiff(MaskDiffusion):
             terms["divergence"] = of.divergence * bound.mean()
         if of.cross_entropy:  # of the flips and of the mask it is the same number
             terms["cross_entropy"] = of.cross_entropy * cross_entropy(clean, mask, known=known).mean()
-        yield "berdiff", terms
+        yield self.card.name, terms
 
     def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:
         """Log-odds (B, 1, H, W), of a flip or of the mask."""

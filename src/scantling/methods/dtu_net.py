@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import Batch, Traits
+from scantling.data.types import Traits
 from scantling.errors import SettingsError
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Game, Method, Now, Stage
+from scantling.methods.contract import Method
 from scantling.methods.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.methods.mask_diffusion import Condition, Positive
 from scantling.networks.dtu_net import DiffusionTransformerUNet
@@ -143,25 +143,6 @@ class DTUNet(GaussianMasks):
             scaled=settings.scaled,
             dropout=settings.dropout,
         )
-
-    def stages(self) -> Sequence[Stage]:
-        """One stage, one player."""
-        return (
-            Stage(
-                name="train",
-                players=(self.player("dtu-net"),),
-                streams=(self.stream(),),
-                steps=self.settings.steps,
-                objectives=self.objectives,
-            ),
-        )
-
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
-        """The squared error of what the network says of a noisy mask."""
-        labelled = batch["labelled"]
-        noisy, timestep = self.noised(labelled, now)
-        said = self.denoise(noisy, self.condition(labelled.image), timestep)
-        yield "dtu-net", self.terms(said, labelled, now)
 
     def condition(self, image: Tensor) -> Condition:
         """Z_I (B, N, widths[0]), the tokens of E(I): they do not depend on the noisy mask."""

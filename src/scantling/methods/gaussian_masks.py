@@ -12,7 +12,7 @@ from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess, Prediction
 from scantling.diffusion.samplers import Draw, Final, Guess, Model, ancestral, ddim, dpm_solver_pp
 from scantling.diffusion.schedules import betas
-from scantling.methods.contract import Method, Now
+from scantling.methods.contract import Game, Method, Now
 from scantling.methods.mask_diffusion import MaskDiffusion, MaskDiffusionSettings, masks_of, mean_of_known
 
 SAMPLERS = {"ancestral": ancestral, "ddim": ddim, "dpm-solver++": dpm_solver_pp}
@@ -47,6 +47,13 @@ class GaussianMasks(MaskDiffusion):
     def outputs(self) -> int:
         """Channels of what the network says: a prediction for each class, then, if learned, its variance."""
         return len(self.traits.classes) * (2 if self.settings.learned_variance else 1)
+
+    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+        """The squared error of what the network says of noisy masks and, if learned, what teaches it its variance."""
+        labelled = batch["labelled"]
+        noisy, timestep = self.noised(labelled, now)
+        said = self.denoise(noisy, self.condition(labelled.image), timestep)
+        yield self.card.name, self.terms(said, labelled, now)
 
     def noised(self, batch: Batch, now: Now) -> tuple[Tensor, Tensor]:
         """Noisy masks (B, K, *S) of a batch, and the timesteps (B,) that they are at."""

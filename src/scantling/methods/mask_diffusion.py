@@ -19,7 +19,8 @@ from scantling.diffusion.samplers import Draw, Final, Guess, Model
 from scantling.diffusion.schedules import Schedule, Spacing, timesteps
 from scantling.errors import SettingsError
 from scantling.losses.overlap import class_channels
-from scantling.methods.contract import Answer, Asked, Method, Now, Player, Settings
+from scantling.methods.contract import Answer, Asked, Game, Method, Now, Player, Settings, Stage
+from scantling.networks.denoiser import Denoiser
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -195,11 +196,11 @@ class MaskDiffusion(Method):
             ),
         )
 
-    def player(self, name: str) -> Player:
-        """Everything that is trained, in one hand; that the gradient is clipped, at a norm of 1, is ours."""
+    def stages(self) -> Sequence[Stage]:
+        """One stage, and one player that owns everything; that its gradient is clipped, at a norm of 1, is ours."""
         of = self.settings
-        return Player(
-            name=name,
+        player = Player(
+            name=self.card.name,
             modules=(self,),
             rate=of.rate,
             optimiser="adamw",
@@ -207,6 +208,25 @@ class MaskDiffusion(Method):
             schedule=of.schedule_of_rate,
             clip=1.0,
             average=of.average,
+        )
+        stream = self.stream()
+        return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
+
+    @abstractmethod
+    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+        """What the player is to minimise on a batch of the stream."""
+
+    def denoiser(self, inputs: int, outputs: int) -> Denoiser:
+        """The U-Net of the settings, for subclasses that denoise with one."""
+        of = self.settings
+        return Denoiser(
+            inputs,
+            outputs,
+            widths=of.widths,
+            blocks=of.blocks,
+            attention=of.attention,
+            heads=of.heads,
+            dropout=of.dropout,
         )
 
     def segment(self, batch: Batch, now: Now) -> Answer:

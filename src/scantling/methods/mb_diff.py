@@ -9,14 +9,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import Batch, Traits
+from scantling.data.types import Traits
 from scantling.diffusion.samplers import Draw, Final, Model
 from scantling.errors import SettingsError
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Asked, Game, Method, Now, Stage
+from scantling.methods.contract import Asked, Method
 from scantling.methods.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.methods.mask_diffusion import Condition, Positive
-from scantling.networks.denoiser import Denoiser
 from scantling.networks.padding import padded
 from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
 
@@ -140,15 +139,7 @@ class MBDiff(GaussianMasks):
         else:
             pyramid = ConvolutionalPyramid(channels, widths=widths, depths=depths)
         self.guidance = Guidance(pyramid, settings.widths)
-        self.network = Denoiser(
-            len(traits.classes),
-            self.outputs,
-            widths=settings.widths,
-            blocks=settings.blocks,
-            attention=settings.attention,
-            heads=settings.heads,
-            dropout=settings.dropout,
-        )
+        self.network = self.denoiser(len(traits.classes), self.outputs)
 
     def asked(self, asked: Asked) -> Asked:
         """The votes of the settings, too, where several samples vote, and how they are counted."""
@@ -160,25 +151,6 @@ class MBDiff(GaussianMasks):
             _check_votes(self.settings.votes, asked.samples or 1, "--samples: too few for --settings.votes")
             votes = self.settings.votes
         return asked.model_copy(update={"votes": votes, "fuse": "sum" if self.settings.counts == "raw" else "vote"})
-
-    def stages(self) -> Sequence[Stage]:
-        """One stage, one player."""
-        return (
-            Stage(
-                name="train",
-                players=(self.player("mb-diff"),),
-                streams=(self.stream(),),
-                steps=self.settings.steps,
-                objectives=self.objectives,
-            ),
-        )
-
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
-        """The squared error of what the network says, and the bound that teaches it its variance."""
-        labelled = batch["labelled"]
-        noisy, timestep = self.noised(labelled, now)
-        said = self.denoise(noisy, self.condition(labelled.image), timestep)
-        yield "mb-diff", self.terms(said, labelled, now)
 
     def condition(self, image: Tensor) -> Condition:
         """What the image says at each level of the denoiser: (B, widths[l], H' / 2^l, W' / 2^l), H' and W' padded."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from scantling.data.types import Batch, Traits
+from scantling.data.types import Traits
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Game, Method, Now, Stage
+from scantling.methods.contract import Method
 from scantling.methods.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.methods.mask_diffusion import Condition, Positive
 from scantling.networks.conditioning import DynamicEncoding, ImageEncoder, level_sizes
-from scantling.networks.denoiser import Denoiser
 
 SCALES = {
     "S": (128, 128, 256, 256, 512),
@@ -105,34 +104,7 @@ class MedSegDiff(GaussianMasks):
         self.encodings = nn.ModuleList(
             DynamicEncoding(width, size) for width, size in zip(widths[:-1], sizes[:-1], strict=True)
         )
-        self.network = Denoiser(
-            1 + (channels if settings.beside else 0),
-            self.outputs,
-            widths=widths,
-            blocks=settings.blocks,
-            attention=settings.attention,
-            heads=settings.heads,
-            dropout=settings.dropout,
-        )
-
-    def stages(self) -> Sequence[Stage]:
-        """One stage, one player."""
-        return (
-            Stage(
-                name="train",
-                players=(self.player("medsegdiff"),),
-                streams=(self.stream(),),
-                steps=self.settings.steps,
-                objectives=self.objectives,
-            ),
-        )
-
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
-        """The error of the noise."""
-        labelled = batch["labelled"]
-        noisy, timestep = self.noised(labelled, now)
-        said = self.denoise(noisy, self.condition(labelled.image), timestep)
-        yield "medsegdiff", self.terms(said, labelled, now)
+        self.network = self.denoiser(1 + (channels if settings.beside else 0), self.outputs)
 
     def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:
         """What the network says (B, outputs, H, W); the image encoder runs at every step, a level at a time."""

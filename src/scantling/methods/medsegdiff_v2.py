@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -12,11 +12,10 @@ from scantling.data.types import IGNORE, Batch, Traits
 from scantling.errors import SettingsError
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Game, Method, Now, Stage
+from scantling.methods.contract import Game, Method, Now
 from scantling.methods.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.methods.mask_diffusion import Condition, Positive
 from scantling.networks.conditioning import Anchor, ConditionUNet, Seen, level_sizes
-from scantling.networks.denoiser import Denoiser
 from scantling.networks.spectral import SSFormer
 
 
@@ -138,27 +137,7 @@ class MedSegDiffV2(GaussianMasks):
             layers=settings.filter_layers,
             hidden=settings.filter_width,
         )
-        self.network = Denoiser(
-            classes,
-            self.outputs,
-            widths=widths,
-            blocks=settings.blocks,
-            attention=settings.attention,
-            heads=settings.heads,
-            dropout=settings.dropout,
-        )
-
-    def stages(self) -> Sequence[Stage]:
-        """One stage, one player."""
-        return (
-            Stage(
-                name="train",
-                players=(self.player("medsegdiff-v2"),),
-                streams=(self.stream(),),
-                steps=self.settings.steps,
-                objectives=self.objectives,
-            ),
-        )
+        self.network = self.denoiser(classes, self.outputs)
 
     def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
         """The error of the noise, and what the condition U-Net's own mask lacks."""
@@ -173,7 +152,7 @@ class MedSegDiffV2(GaussianMasks):
         terms["anchor_overlap"] = dice_loss(probabilities_of(seen.logits, len(self.traits.classes)), mask)
         if of.cross_entropy:
             terms["anchor_cross_entropy"] = of.cross_entropy * cross_entropy(seen.logits, mask)
-        yield "medsegdiff-v2", terms
+        yield self.card.name, terms
 
     def condition(self, image: Tensor) -> Condition:
         """All that the denoiser needs to know of an image (B, C, H, W), computed once."""
