@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from scantling.data.types import Batch, Intensity, Labels, Traits
 from scantling.errors import SettingsError
@@ -167,6 +168,24 @@ def test_no_residual_goes_around_the_cross_attention() -> None:
     nn.init.zeros_(module.mlp[-1].weight)
     features = torch.randn(1, 5, 6, 8, dtype=torch.float64)
     assert not module(features, torch.randn(1, 12, 8, dtype=torch.float64)).any()
+
+
+@pytest.mark.parametrize(("width", "side", "heads"), [(96, 4, 3), (32, 2, 2)])
+def test_a_token_first_looks_at_the_image_in_its_own_place(width: int, side: int, heads: int) -> None:
+    torch.manual_seed(3)
+    module = CrossAttention(width, width, width=width, side=side, heads=heads, dropout=0.0)
+    features, seen = torch.randn(2, 1, width, 16 * side, 16 * side)
+    mask, image = module.mask_tokens(features), module.image_tokens(seen)
+    both = torch.cat([mask, image], 1)
+    # attention hands out values: one-hot values say who was looked at
+    count = both.shape[1]
+    query, key = (
+        layer(tokens).unflatten(-1, (heads, -1)).transpose(1, 2)
+        for layer, tokens in ((module.query, mask), (module.key, both))
+    )
+    looked = F.scaled_dot_product_attention(query, key, torch.eye(count).expand(1, heads, -1, -1))
+    own = looked[..., count // 2 :].diagonal(dim1=-2, dim2=-1).mean()
+    assert own > 0.1  # of 512 tokens
 
 
 def test_every_place_has_a_position_of_its_own() -> None:

@@ -62,7 +62,9 @@ class DARLSettings(Settings):
         patch: the side of a patch as it is read; resolved to what the images have room for.
         interleave: training sees every n-th row and column of a patch, an answer all n² phases. 1: no subsampling.
         timesteps: T, with β linear from `beta_low` to `beta_high`.
-        small: noise levels of images that are segmented, [0, small); those of backgrounds are [0, T).
+        small: noise levels of images that are segmented, [0, small).
+        large: noise levels of backgrounds, [0, large); None: all of them.
+        onto: vessels are added to what the denoiser makes of the background, instead of both being painted anew; ours.
         denoiser: channels of each level of the denoiser; see `Denoiser` for `blocks` and `attention`.
         width: channels of the generator at full resolution.
         hidden: channels in which its norms read a mask.
@@ -96,6 +98,8 @@ class DARLSettings(Settings):
     beta_low: Annotated[float, Field(gt=0, lt=1)] = 1e-6
     beta_high: Annotated[float, Field(gt=0, lt=1)] = 1e-2
     small: Positive = 200
+    large: Positive | None = None
+    onto: bool = False
     denoiser: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 64, 128, 128, 256, 256)
     blocks: Positive = 2
     attention: tuple[Annotated[int, Field(ge=0)], ...] = (4,)
@@ -159,8 +163,9 @@ class DARLSettings(Settings):
 
     def resolve(self, traits: Traits) -> Self:
         """Decide from the data where masks and backgrounds come from and how large a patch may be."""
-        if self.small > self.timesteps:
-            raise SettingsError(f"--settings.small: found {self.small}, expected at most {self.timesteps} timesteps")
+        for name, level in (("small", self.small), ("large", self.large or self.timesteps)):
+            if level > self.timesteps:
+                raise SettingsError(f"--settings.{name}: found {level}, expected at most {self.timesteps} timesteps")
         pooled, drawn = BACKGROUND in traits.pools, traits.masks_alone > 0
         if self.background == "pool" and not pooled:
             raise SettingsError(f'--settings.background pool: no training image is in the pool "{BACKGROUND}"')
@@ -184,6 +189,7 @@ class DARLSettings(Settings):
         return self.model_copy(
             update={
                 "patch": patch,
+                "large": self.large or self.timesteps,
                 "canvas": max(self.canvas or patch, patch),
                 "masks": self.masks or ("folder" if drawn else "fractal"),
                 "background": self.background or ("pool" if pooled else "median"),
@@ -277,7 +283,7 @@ class DARL(Method):
         noise = now.randn("noise", like=angiogram)
         count = len(angiogram)
         t_a = now.randint("little noise", 0, of.small, count=count)
-        t_b = now.randint("any noise", 0, of.timesteps, count=count)
+        t_b = now.randint("any noise", 0, of.large or of.timesteps, count=count)
         # path A: segment; nothing is detached
         found, _ = self.generate_from(self.process.noised(angiogram, t_a, noise), t_a)
         # path B: paint; here alone the denoiser learns to denoise
@@ -337,7 +343,10 @@ class DARL(Method):
     def generate_from(self, x: Tensor, t: Tensor, vessels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """G([x, ε_θ(x, t)]) and ε_θ(x, t), both (B, 1, H, W), with a mask (B, 1, H, W) bool or without."""
         guess = self.denoiser(x, t)
-        return self.generator(torch.cat([x, guess.to(x.dtype)], 1), vessels), guess
+        made = self.generator(torch.cat([x, guess.to(x.dtype)], 1), vessels)
+        if self.settings.onto and vessels is not None:
+            made = made + self.process.x0_from(guess, x, t, kind="eps").clamp(-1, 1)
+        return made, guess
 
     def grey(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The images as one channel in [-1, 1], level outside the region, and the region (B, 1, *S) bool."""
