@@ -213,6 +213,28 @@ def close(of: DARL, image: Tensor, call: tuple[Any, ...], noise: Tensor, row: in
     return bool(torch.allclose(expected[0], call[0][row], rtol=0, atol=1e-12))
 
 
+def test_vessels_that_are_painted_onto_a_background_leave_the_rest_of_it_alone() -> None:
+    of, t = method(onto=True, large=150).double().eval(), torch.tensor([0, 149])
+    x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 0.5
+    noisy = of.process.noised(x, t, torch.randn_like(x))
+    vessels = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
+    vessels[:, :, 8, 4:12] = True
+    painted, guess = of.generate_from(noisy, t, vessels)
+    clean = of.process.x0_from(guess, noisy, t, kind="eps").clamp(-1, 1)
+    new = of.generator(torch.cat([noisy, guess], 1), vessels)
+    near = F.max_pool2d(vessels.double(), 5, stride=1, padding=2) > 0
+    torch.testing.assert_close(painted[~near], clean[~near], rtol=0, atol=0)
+    torch.testing.assert_close(painted[vessels], (clean + new)[vessels])
+    # without a mask it says where vessels are, as ever
+    assert torch.equal(of.generate_from(noisy, t)[0], of.generator(torch.cat([noisy, guess], 1)))
+    _, calls = played(
+        method(onto=True, large=3, small=2), angiograms=images(0, 8, 1, 32, 32), backgrounds=images(1, 8, 1, 32, 32)
+    )
+    assert int(calls[1][1].max()) == 2
+    with pytest.raises(SettingsError, match=r"--settings\.large: found 2001, expected at most 2000 timesteps"):
+        method(large=2001)
+
+
 def test_the_losses_are_those_of_the_paper() -> None:
     of, batches = pooled()
     of.settings = of.settings.model_copy(update={"adversarial": 0.2, "cycle": 5.0})

@@ -345,7 +345,9 @@ class DARL(Method):
         guess = self.denoiser(x, t)
         made = self.generator(torch.cat([x, guess.to(x.dtype)], 1), vessels)
         if self.settings.onto and vessels is not None:
-            made = made + self.process.x0_from(guess, x, t, kind="eps").clamp(-1, 1)
+            clean = self.process.x0_from(guess.to(x.dtype), x, t, kind="eps").clamp(-1, 1)
+            within = F.avg_pool2d(F.max_pool2d(vessels.to(x.dtype), 3, stride=1, padding=1), 3, stride=1, padding=1)
+            made = clean + within * made
         return made, guess
 
     def grey(self, batch: Batch) -> tuple[Tensor, Tensor]:

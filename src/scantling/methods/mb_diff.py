@@ -63,6 +63,7 @@ class MBDiffSettings(GaussianMaskSettings):
             "zoom": 0.2,
             "jitter": 0.2,
             "predicts": "x0",
+            "sampler": "ddim",
             "sampling_steps": 10,
             "widths": (16, 16, 32, 64),
             "blocks": 1,
