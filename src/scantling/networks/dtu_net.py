@@ -15,7 +15,6 @@ from scantling.networks.padding import cropped, padded
 from scantling.networks.pyramid import Residual
 from scantling.networks.windows import PatchExpanding, PatchMerging, WindowAttention, spread
 
-
 PLACE = 4.0
 """How much louder than the content a token of the cross-attention says where it is, at the start; ours."""
 SHARPNESS = 3.0
