@@ -43,11 +43,18 @@ def without_tubes(image: Tensor, *, window: int) -> Tensor:
     return smooth + torch.where(odd, rest.flip((2, 3)).clamp(-most, most), rest)
 
 
+def without_rim(region: Tensor, *, width: int) -> Tensor:
+    """A region (B, 1, H, W) bool without the pixels that are nearer to its edge than `width`; the image has no edge."""
+    return F.max_pool2d((~region).float(), 2 * width + 1, stride=1, padding=width) == 0
+
+
+@torch.no_grad()
 def evened(image: Tensor, region: Tensor, *, window: int) -> Tensor:
     """Images (B, 1, H, W) in [-1, 1] whose light and contrast are the same everywhere; 0 outside the region.
 
     From each pixel the mean of the square around it is taken, and the rest is divided by three times the deviation
-    there; pixels outside the region (B, 1, H, W) bool count nowhere.
+    there or in the whole image, whichever is larger: where there is little but noise, noise stays small. Pixels
+    outside the region (B, 1, H, W) bool count nowhere.
 
     Args:
         image: in any units.
@@ -64,5 +71,6 @@ def evened(image: Tensor, region: Tensor, *, window: int) -> Tensor:
     share = around(inside).clamp(min=1e-6)
     mean = around(image * inside) / share
     rest = (image - mean) * inside
-    spread = (around(rest.square()) / share).sqrt()
+    whole = rest.square().sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp(min=1)
+    spread = (around(rest.square()) / share).maximum(whole).sqrt()
     return (rest / (DEVIATIONS * spread + 1e-6)).clamp(-1, 1)
