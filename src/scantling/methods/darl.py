@@ -126,7 +126,7 @@ class DARLSettings(Settings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 3000,
+            "steps": 2500,
             "rate": 4e-4,
             "average": 0.99,
             "patch": 128,
