@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scantling.data.types import Batch
+from scantling.errors import SettingsError
 from scantling.methods.berdiff import BerDiff, BerDiffSettings
 from scantling.methods.contract import Asked, Now, build
 from scantling.methods.mask_diffusion import Condition
@@ -85,3 +86,8 @@ def test_pixels_of_which_nothing_is_known_cost_nothing() -> None:
     batch["labelled"].mask.fill_(255)
     for _, terms in made().objectives(batch, Now(seed=0)):
         assert sum(term.item() for term in terms.values()) == 0
+
+
+def test_a_training_without_a_loss_is_refused() -> None:
+    with pytest.raises(SettingsError, match="nothing would be learned; raise one of them"):
+        made(divergence=0, cross_entropy=0)

@@ -270,6 +270,8 @@ def test_masks_and_evaluations_take_part_and_only_common_cases_count(
         (["long", "short"], {"measures": ["dise"]}, "--measures: no measure is called dise"),
         (["long", "short"], {"measures": ["dice"], "baseline": "nobody"}, "--baseline nobody: .*one of long, short"),
         (["long", "data/test/masks"], {"measures": ["ece"]}, "masks: has no probability maps, as are needed for ece"),
+        (["long", "short"], {"measures": ["dice", "ged"]}, "--measures: ged needs"),
+        (["long", "short"], {"measures": ["uncertainty_auc"]}, "long: has no uncertainty maps, as are needed for unc"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_a_sentence(

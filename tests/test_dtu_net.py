@@ -18,6 +18,7 @@ from scantling.networks.dtu_net import (
     positions,
 )
 from scantling.networks.windows import PatchExpanding, PatchMerging, WindowAttention, together
+from toys import looked_at_once_and_at_every_step
 
 
 def traits(channels: int = 3, side: int = 64, classes: int = 1) -> Traits:
@@ -171,7 +172,7 @@ def test_no_residual_goes_around_the_cross_attention() -> None:
 
 
 @pytest.mark.parametrize(("width", "side", "heads"), [(96, 4, 3), (32, 2, 2)])
-def test_a_token_first_looks_at_the_image_in_its_own_place(width: int, side: int, heads: int) -> None:
+def test_a_token_first_looks_at_its_own_place_of_mask_and_image(width: int, side: int, heads: int) -> None:
     torch.manual_seed(3)
     module = CrossAttention(width, width, width=width, side=side, heads=heads, dropout=0.0)
     features, seen = torch.randn(2, 1, width, 16 * side, 16 * side)
@@ -184,8 +185,9 @@ def test_a_token_first_looks_at_the_image_in_its_own_place(width: int, side: int
         for layer, tokens in ((module.query, mask), (module.key, both))
     )
     looked = F.scaled_dot_product_attention(query, key, torch.eye(count).expand(1, heads, -1, -1))
-    own = looked[..., count // 2 :].diagonal(dim1=-2, dim2=-1).mean()
-    assert own > 0.1  # of 512 tokens
+    for half in (looked[..., : count // 2], looked[..., count // 2 :]):
+        assert half.diagonal(dim1=-2, dim2=-1).mean() > 0.1  # of 512 tokens
+        assert (half.argmax(-1) == torch.arange(count // 2)).float().mean() > 0.75
 
 
 def test_every_place_has_a_position_of_its_own() -> None:
@@ -214,19 +216,13 @@ def test_what_the_image_says_is_computed_once_and_nothing_changes_by_it() -> Non
     method = build(DTUNet, DTUNetSettings.preset("tiny").resolve(traits()), traits()).double().eval()
     nn.init.normal_(method.network.head.weight)
     assert isinstance(method, DTUNet)
-    calls, see = [], method.network.see
-    method.network.see = lambda image: (calls.append(1), see(image))[1]
-    image = torch.randn(1, 3, 37, 53, dtype=torch.float64)
-    one = torch.zeros(1, dtype=torch.int64)
-    asked = method.asked(Asked(samples=3))
-    with torch.no_grad():
-        answer = method.segment(Batch(one, one, {"image": image}), Now(seed=0, asked=asked))
-        assert answer.samples is not None
-        assert answer.samples.shape == (3, 1, 1, 37, 53)
-        assert len(calls) == 1
-        noisy = torch.randn(1, 1, 37, 53, dtype=torch.float64)
-        again = [method.denoise(noisy, method.condition(image), one + 4) for _ in range(2)]
-        assert torch.equal(*again)
+    calls, see = list[int](), method.network.see
+    method.network.see = lambda image: (calls.append(1), see(image))[1]  # type: ignore[method-assign]
+    image, rows = torch.randn(2, 3, 37, 53, dtype=torch.float64), torch.arange(2)
+    asked = method.asked(Asked(samples=3, steps=4))
+    once, _ = looked_at_once_and_at_every_step(method, Batch(rows, rows, {"image": image}), Now(seed=0, asked=asked))
+    assert once.shape == (3, 2, 1, 37, 53)
+    assert len(calls) == 2 + 2 * 4  # once an image, and then once a step
 
 
 def test_heads_that_do_not_divide_and_images_below_the_deepest_level_are_refused() -> None:
@@ -234,6 +230,8 @@ def test_heads_that_do_not_divide_and_images_below_the_deepest_level_are_refused
         DTUNetSettings.preset("paper", {"heads": 5}).resolve(traits())
     with pytest.raises(SettingsError, match="images of 32 pixels a side; found 16"):
         DTUNetSettings.preset("paper", {"size": 16}).resolve(traits())
+    with pytest.raises(SettingsError, match="found 4 channels in the first level; expected 8 or more"):
+        DTUNetSettings.preset("paper", {"widths": (4, 8), "heads": 2}).resolve(traits())
     with pytest.raises(SettingsError, match="attention"):
         DTUNetSettings.preset("paper", {"attention": (1,)})
     with pytest.raises(SettingsError, match="one class only"):

@@ -18,6 +18,7 @@ from scantling.methods.contract import Asked, Now, build
 from scantling.methods.mb_diff import MBDiff, MBDiffSettings
 from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
 from test_dtu_net import traits
+from toys import looked_at_once_and_at_every_step
 
 CONVOLUTIONS = {"pyramid": "convolutions", "pyramid_widths": (4, 6, 8), "pyramid_depths": (1, 1, 1)}
 
@@ -186,14 +187,9 @@ def test_what_the_image_says_is_computed_once_and_nothing_changes_by_it() -> Non
     method = made(samples=3)
     calls: list[int] = []
     method.guidance.register_forward_hook(lambda *_: calls.append(1))
-    image = torch.randn(1, 3, 21, 30, dtype=torch.float64)
-    with torch.no_grad():
-        method.segment(batch(image), Now(seed=0, asked=Asked()))
-        assert len(calls) == 1
-        noisy, step = torch.randn(1, 1, 21, 30, dtype=torch.float64), torch.tensor([3])
-        kept = method.condition(image)
-        for _ in range(2):
-            assert torch.equal(method.denoise(noisy, kept, step), method.denoise(noisy, method.condition(image), step))
+    image = torch.randn(2, 3, 21, 30, dtype=torch.float64)
+    looked_at_once_and_at_every_step(method, batch(image), Now(seed=0, asked=Asked(steps=4)))
+    assert len(calls) == 2 + 2 * 4  # once an image, and then once a step
 
 
 def test_pyramids_stand_at_the_scales_that_they_name() -> None:

@@ -17,6 +17,7 @@ from scantling.methods.contract import Asked, Now, build
 from scantling.methods.medsegdiff_v2 import MedSegDiffV2, MedSegDiffV2Settings
 from scantling.networks.conditioning import Anchor, ConditionUNet
 from scantling.networks.spectral import BandPass, SpectralAttention, SSFormer
+from toys import looked_at_once_and_at_every_step
 
 DOUBLE = torch.float64
 ONE = Labels(names=("lesion",), values=((1,),))
@@ -266,21 +267,13 @@ def test_the_condition_unet_hands_out_maps_that_fit_the_denoisers_levels_at_any_
     assert seen.logits.shape == (1, 3, 37, 21)
 
 
-def test_an_image_is_looked_at_once_whatever_the_number_of_samples_and_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_looked_at_once_whatever_the_number_of_samples_and_steps() -> None:
     of, image = method(traits()), numbers(2, 1, 37, 30)
     now = Now(seed=0, asked=Asked(samples=3, steps=4))
     looks = []
     of.condition_network.register_forward_hook(lambda *_: looks.append(1))
-    with torch.no_grad():
-        once = of.segment(batch(image), now).samples
-        assert len(looks) == 2  # images
-        look, denoise = of.condition, of.denoise
-        monkeypatch.setattr(of, "condition", lambda image: (image,))
-        monkeypatch.setattr(of, "denoise", lambda noisy, given, timestep: denoise(noisy, look(given[0]), timestep))
-        anew = of.segment(batch(image), now).samples
-    assert len(looks) == 2 + 2 * 4  # once a step, too
-    assert once is not None
-    torch.testing.assert_close(once, anew)
+    looked_at_once_and_at_every_step(of, batch(image), now)
+    assert len(looks) == 2 + 2 * 4  # once an image, and then once a step
 
 
 @pytest.mark.parametrize("labels", [EXCLUSIVE, OVERLAPPING], ids=["exclusive", "overlapping"])

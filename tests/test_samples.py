@@ -84,7 +84,7 @@ def test_samples_differ_and_their_mean_is_the_answer(run: Path, data: Path) -> N
     np.testing.assert_allclose(found.uncertainty["deviation"], drawn.std(0)[0], atol=1e-5)
 
 
-def test_a_condition_that_is_computed_once_gives_the_samples_of_one_computed_at_every_step(
+def test_a_tile_looks_for_itself_and_a_whole_canvas_is_looked_at_once(
     run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = load_model(run).eval()
@@ -113,6 +113,12 @@ def test_dropout_draws_samples_that_a_seed_repeats_and_leaves_no_trace(unets: li
     assert not np.array_equal(one.samples[0], one.samples[1])
     assert np.array_equal(answer(method, data).probabilities, plain.probabilities)
     assert not len(plain.samples)
+    # nor do they depend on what was answered before: the first answer of a tiler tries how much memory a pass takes
+    case = open_dataset(data).split("test")[0]
+    sample, tiler = load(case, channels=method.traits.channels, reads=("image", "region")), Tiler()
+    for _ in range(2):
+        found = segment(method, sample, device=CPU, tiler=tiler, asked=Asked(samples=3), seed=7)
+        assert all(np.array_equal(a, b) for a, b in zip(found.samples, one.samples, strict=True))
 
 
 def test_predict_writes_samples_and_doubt_and_goes_on_where_it_was(run: Path, data: Path, tmp_path: Path) -> None:
@@ -139,8 +145,9 @@ class Drawing(Toy):
 
     draws = True
 
-    def __init__(self, *, exclusive: bool = True) -> None:
+    def __init__(self, *, exclusive: bool = True, votes: int | None = None) -> None:
         super().__init__()
+        self.votes = votes
         values = ((1,), (2,)) if exclusive else ((1, 3), (2, 3))
         self.traits = TRAITS.model_copy(update={"labels": Labels(names=("a", "b"), values=values)})
         self.seeds: list[int] = []
@@ -150,7 +157,8 @@ class Drawing(Toy):
         return Intake(dimensions=2, normalise="none", size=(6, 6))
 
     def asked(self, asked: Asked) -> Asked:
-        return asked.model_copy(update={"samples": asked.samples or 5, "fuse": asked.fuse or "vote"})
+        votes = asked.votes or self.votes
+        return asked.model_copy(update={"samples": asked.samples or 5, "fuse": asked.fuse or "vote", "votes": votes})
 
     def segment(self, batch: Batch, now: Now) -> Answer:
         self.seeds.append(now.seed)
@@ -261,6 +269,19 @@ def test_an_ensemble_is_the_mean_of_its_runs(unets: list[Path], data: Path, tmp_
         maps = {name: read(tmp_path / name / case["probability"]).array for name in ("0", "1", "both")}
         np.testing.assert_allclose(maps["both"], (maps["0"] + maps["1"]) / 2, atol=1e-6)
         assert len(case["samples"]) == 2
+
+
+def test_the_votes_that_a_model_sets_for_itself_are_not_those_of_an_ensemble() -> None:
+    one, other = Drawing(votes=5), Drawing(votes=5)
+    assert one.asked(Asked()).votes == 5
+    alone, both = drawn(one), drawn(one, others=[(other, Tiler())])
+    samples = torch.from_numpy(np.stack(list(both.samples)))[:, None]
+    assert np.allclose(both.probabilities, fuse("vote", samples, votes=None, exclusive=True)[0], atol=1e-6)
+    assert np.allclose(
+        alone.probabilities,
+        fuse("vote", torch.from_numpy(np.stack(list(alone.samples)))[:, None], votes=5, exclusive=True)[0],
+        atol=1e-6,
+    )
 
 
 def test_what_cannot_be_asked_is_refused_before_anything_is_written(

@@ -1,4 +1,4 @@
-"""Two toy methods that the contract must hold: an adversarial pair, and features first and a head after."""
+"""Toy methods that the contract must hold, and what is asked of several real ones alike."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from rich.console import Console
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from scantling.data.streams import Reader, Shelf
 from scantling.data.types import Address, Augmentation, Batch, Case, Intake, Intensity, Labels, Stream, Traits
 from scantling.methods.catalogue import Card
 from scantling.methods.contract import Answer, Game, Method, Now, Player, Settings, Stage, Visit, frozen
+from scantling.methods.mask_diffusion import MaskDiffusion
 from scantling.training.course import Course
 from scantling.training.processes import Processes
 
@@ -235,3 +237,18 @@ def fresh(kind: type[Toy], **settings: Any) -> Toy:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return kind(ToySettings(**settings))
+
+
+def looked_at_once_and_at_every_step(method: MaskDiffusion, batch: Batch, now: Now) -> tuple[Tensor, Tensor]:
+    """Samples (N, B, K, *S) of images that are looked at once, and of the same ones looked at anew at every step."""
+    look, denoise = method.condition, method.denoise
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        once = method.segment(batch, now).samples
+        patch.setattr(method, "condition", lambda image: (image,))
+        patch.setattr(method, "denoise", lambda noisy, given, t: denoise(noisy, look(given[0]), t))
+        anew = method.segment(batch, now).samples
+    assert once is not None
+    assert anew is not None
+    torch.testing.assert_close(once, anew)
+    assert not torch.allclose(once[:, 0], once[:, 1]), "two images are answered alike"
+    return once, anew

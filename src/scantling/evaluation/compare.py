@@ -69,7 +69,7 @@ def compare(
     opened = open_dataset if any(one.kind == "run" for one in entrants) else open_truth
     dataset = opened(Path(data), manifest=manifest, root=root)
     _has_truth(dataset, Path(data), split)
-    wanted = _measures(measures, entrants)
+    wanted = _measures(measures, entrants, several=any(len(case.masks) > 1 for case in dataset.cases))
 
     def scored(entrant: Entrant) -> Scored:
         if entrant.kind == "scores":
@@ -144,17 +144,18 @@ def _has_truth(dataset: Dataset, data: Path, split: str) -> None:
         )
 
 
-def _measures(named: Sequence[str] | None, entrants: Sequence[Entrant]) -> list[str]:
-    """The names of the measures, in the order in which they were named."""
+def _measures(named: Sequence[str] | None, entrants: Sequence[Entrant], *, several: bool) -> list[str]:
+    """The names of the measures, in the order in which they were named; `several`: a case has several true masks."""
     try:
-        chosen(named, probability=True, annotators=True, uncertainty=True)
+        chosen(named, probability=True, annotators=several, uncertainty=True)
     except ValueError as error:
         raise SettingsError(f"--measures: {error}") from None
     wanted = list(dict.fromkeys(MAIN if named is None else named))
     for entrant in entrants:
         lacking = [name for name in wanted if not _gives(entrant, name)]
         if lacking and named is not None:
-            what = "was not scored for" if entrant.kind == "scores" else "has no probability maps, as are needed for"
+            maps = "uncertainty" if "uncertainty" in MEASURES[lacking[0]].needs else "probability"
+            what = "was not scored for" if entrant.kind == "scores" else f"has no {maps} maps, as are needed for"
             raise SettingsError(f"{entrant.path}: {what} {some(lacking)}; score it again or choose other --measures")
         wanted = [name for name in wanted if name not in lacking]
     if not wanted:
@@ -165,10 +166,12 @@ def _measures(named: Sequence[str] | None, entrants: Sequence[Entrant]) -> list[
 def _gives(entrant: Entrant, name: str) -> bool:
     if entrant.kind == "scores":
         return all(name in case for case in entrant.scores["cases"])
-    if entrant.kind == "run" or "probability" not in MEASURES[name].needs:
+    needs, cases = MEASURES[name].needs, entrant.made.get("cases", [])
+    if "uncertainty" in needs:
+        return entrant.doubts if entrant.kind == "run" else any(case.get("uncertainty_maps") for case in cases)
+    if entrant.kind == "run" or "probability" not in needs:
         return True
-    listed = [case.get("probability") for case in entrant.made.get("cases", [])]
-    return any(path and (entrant.path / path).is_file() for path in listed)
+    return any(path and (entrant.path / path).is_file() for path in (case.get("probability") for case in cases))
 
 
 def _seen(entrant: Entrant, dataset: Dataset, split: str) -> str:

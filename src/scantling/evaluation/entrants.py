@@ -13,6 +13,7 @@ from scantling.atomic import to_json
 from scantling.errors import FileError, RunError
 from scantling.evaluation.leakage import record_of
 from scantling.evaluation.predictions import LISTING
+from scantling.methods.contract import AS_IT_IS
 from scantling.runs import WEIGHTS, identity_of, load_model, read_json
 
 
@@ -28,6 +29,7 @@ class Entrant:
         partners: the `run.json` of the other runs of an ensemble.
         parameters: of the model.
         classes: that it segments; None if it does not say.
+        doubts: whether a run answers with several samples, and so with maps of how they differ.
         made: what a folder of masks, or the one that was evaluated, says of itself (`predictions.json`).
         scores: the contents of an evaluation.
     """
@@ -39,6 +41,7 @@ class Entrant:
     partners: tuple[Mapping[str, Any], ...] = ()
     parameters: int | None = None
     classes: tuple[str, ...] | None = None
+    doubts: bool = False
     made: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
 
@@ -91,8 +94,8 @@ def open_entrant(path: Path) -> Entrant:
         if "segment" not in method.card.gives:
             raise RunError(f"{path}: {method.card.name} cannot segment; it can {', '.join(method.card.gives)}")
         number = sum(parameter.numel() for parameter in method.parameters())
-        made = {"method": method.card.name}
-        return Entrant(path, "run", record_of(path), path, (), number, method.traits.classes, made)
+        several, made = (method.asked(AS_IT_IS).samples or 1) > 1, {"method": method.card.name}
+        return Entrant(path, "run", record_of(path), path, (), number, method.traits.classes, several, made)
     if path.is_dir():
         return _from_masks(path, path)
     if not path.is_file() or path.suffix != ".json":
@@ -120,8 +123,8 @@ def _from_masks(path: Path, masks: Path, scores: Mapping[str, Any] | None = None
         partners,
         sum(known) if len(known) == len(numbers) else None,
         tuple(map(str, classes)) if isinstance(classes, list) else None,
-        made,
-        scores or {},
+        made=made,
+        scores=scores or {},
     )
 
 

@@ -75,7 +75,8 @@ def segment(
     if len(samples) == 1:
         return Answered(samples[0], (), told)
     tensors = _Lazy([partial(_tensor, make) for make in makes])
-    fused = fuse(plan.fuse or "mean", tensors, votes=plan.votes, exclusive=exclusive)[0].float().numpy()
+    votes = asked.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
+    fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive)[0].float().numpy()
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
     return Answered(fused, samples, read | told)
 

@@ -172,7 +172,11 @@ class _Live(TorchDispatchMode):
 
 
 def peak_bytes(network: Network, canvas: Tensor) -> int:
-    """The most memory that the tensors of a forward pass take together, the canvas and the answer included."""
-    with torch.no_grad(), _Live() as live:
+    """The most memory that the tensors of a forward pass take together, the canvas and the answer included.
+
+    The pass leaves torch's random numbers as they were: it may be the first of many, and one with dropout.
+    """
+    devices = [canvas.device] if canvas.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), _Live() as live:
         answer = network(canvas)
     return max(live.most, answer.nbytes) + canvas.nbytes

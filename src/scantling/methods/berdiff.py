@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -14,6 +14,7 @@ from scantling.diffusion.bernoulli import BernoulliProcess, Rule, cross_entropy,
 from scantling.diffusion.chain import exact
 from scantling.diffusion.samplers import Draw, Final, Guess, Model, bernoulli
 from scantling.diffusion.schedules import Schedule, Spacing, betas
+from scantling.errors import SettingsError
 from scantling.methods.catalogue import CARDS
 from scantling.methods.contract import Game, Method, Now
 from scantling.methods.mask_diffusion import Condition, MaskDiffusion, MaskDiffusionSettings, Positive, masks_of
@@ -82,6 +83,14 @@ class BerDiffSettings(MaskDiffusionSettings):
             "attention": (1,),
         },
     }
+
+    def resolve(self, traits: Traits) -> Self:
+        """Refuse a training without a loss, too."""
+        if not self.divergence and not self.cross_entropy:
+            raise SettingsError(
+                "--settings.divergence 0 with --settings.cross_entropy 0: nothing would be learned; raise one of them"
+            )
+        return super().resolve(traits)
 
 
 class BerDiff(MaskDiffusion):

@@ -315,9 +315,10 @@ class Method(nn.Module, ABC):
         if asked.steps is not None:
             raise SettingsError(f"--sampling-steps: {self.card.name} runs no chain that could have steps; leave it out")
         if (asked.samples or 1) > 1 and not dropouts(self):
+            way = "train it with --settings.dropout 0.1, or " if "dropout" in type(self.settings).model_fields else ""
             raise SettingsError(
                 f"--samples {asked.samples}: this {self.card.name} has no dropout, so that all its answers to an image "
-                "are one; train it with --settings.dropout 0.1, or name runs with other seeds with --ensemble"
+                f"are one; {way}name runs with other seeds with --ensemble"
             )
         return asked.model_copy(update={"samples": asked.samples or 1, "fuse": asked.fuse or "mean"})
 

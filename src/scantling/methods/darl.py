@@ -179,7 +179,7 @@ class DARLSettings(Settings):
             raise SettingsError(
                 "--settings.masks folder: no training case is only a mask; name a folder of masks with another --data"
             )
-        shape = [n for axis, n in enumerate(traits.shape) if traits.dimensions == 2 or axis != traits.slice_axis]
+        shape = [n for axis, n in enumerate(traits.smallest) if traits.dimensions == 2 or axis != traits.slice_axis]
         least = self.interleave * 4 * 2**self.judge_layers  # what the last layers of a discriminator need
         if self.patch < least:
             raise SettingsError(
@@ -380,7 +380,7 @@ class DARL(Method):
         """One phase of each image, or of the background that is made of it, and the same of its region."""
         grey, region = self.grey(batch)
         if purpose == "backgrounds" and self.settings.background == "median":
-            grey = without_tubes(grey, window=self.settings.window)
+            grey = without_tubes(grey, region, window=self.settings.window)
         first = now.randint(f"phase of {purpose}", 0, self.settings.interleave**2, count=len(grey))
         return phase(grey, self.settings.interleave, first=first), phase(region, self.settings.interleave, first=first)
 
@@ -417,7 +417,7 @@ class DARL(Method):
         """Of the middle of the images: backgrounds, masks by the rule, paintings, what is found in them."""
         grey, region = (_middle(tensor, self.settings.patch) for tensor in self.grey(batch))
         if self.settings.background != "image":
-            grey = without_tubes(grey, window=self.settings.window)
+            grey = without_tubes(grey, region, window=self.settings.window)
         vessels = self._ruled((grey.shape[2], grey.shape[3]), now, like=grey, purpose="shown fractals") & region
         painted = self._in_phases(grey, vessels)
         return grey, vessels, painted, self._in_phases(painted, None)

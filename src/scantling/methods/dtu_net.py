@@ -100,7 +100,12 @@ class DTUNetSettings(GaussianMaskSettings):
         return int(self.stride * self.partition * 2 ** (len(self.widths) - 1))
 
     def resolve(self, traits: Traits) -> Self:
-        """Refuse widths that the heads do not divide, too."""
+        """Refuse widths that the heads do not divide or that have no room for positions, too."""
+        if self.widths[0] < 8:
+            raise SettingsError(
+                f"--settings.widths: found {self.widths[0]} channels in the first level; expected 8 or more, "
+                "which tell the places of a grid apart"
+            )
         for level, width in enumerate(self.widths):
             heads = self.heads * 2**level
             if width % heads:

@@ -121,8 +121,8 @@ class CrossAttention(nn.Module):
 
     No residual goes around the attention, as drawn, so that the image is seen through it or not at all. Ours, at the
     start only: both streams project tokens alike, say above all where they are, and W_K is W_Q, orthogonal and large.
-    A token then looks first at the image in its own place; from the usual start it sees one mean of everything, and
-    in 1,500 steps the network does not learn that there is an image.
+    A token then looks first at its own place, at itself and at the image there; from the usual start it sees one mean
+    of everything, and in 1,500 steps the network does not learn that there is an image.
 
     Args:
         of_mask: channels c2 of the mask's features, and of the answer.
@@ -240,8 +240,8 @@ def mlp(width: int, *, dropout: float) -> nn.Sequential:
 def positions(tokens: Tensor) -> Tensor:
     """Where tokens (B, H, W, C) are: (H, W, C), half of the channels for the row and half for the column.
 
-    Cosines and sines of wavelengths from 2 tokens to twice the side, so that neighbours differ and no two places of a
-    grid are alike.
+    Cosines and sines of wavelengths from 2 tokens to twice the side, so that neighbours differ and, from 8 channels on,
+    no two places of a grid are alike.
     """
     height, width, channels = tokens.shape[1:]
 

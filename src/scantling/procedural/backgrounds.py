@@ -12,6 +12,8 @@ TYPICAL = 2.0
 """Deviations from the median that still are texture, in units of the typical one."""
 CROWDED = 0.2
 """A pixel goes with its 5 x 5 neighbours where more of them than this share are no texture: the rim of a vessel."""
+LEAST = 0.08
+"""No deviation of an evened image is taken for less, in units of [-1, 1]; that of the retina is about so much."""
 DEVIATIONS = 3.0
 """What is farther from the mean of its surroundings, in their deviations, is as far as an evened image goes."""
 _NORMAL = 1.4826
@@ -19,7 +21,7 @@ _NORMAL = 1.4826
 
 
 @torch.no_grad()
-def without_tubes(image: Tensor, *, window: int) -> Tensor:
+def without_tubes(image: Tensor, region: Tensor, *, window: int) -> Tensor:
     """Images (B, 1, H, W) with everything thin and unlike its surroundings taken out.
 
     The median over a window, in which a tube covers less than half, does not see the tube. What an image deviates
@@ -27,6 +29,7 @@ def without_tubes(image: Tensor, *, window: int) -> Tensor:
 
     Args:
         image: in any units.
+        region: (B, 1, H, W) bool, where there is anything to see; what is usual is what is usual there.
         window: pixels, more than twice the width of the widest tube.
     """
     height, width = image.shape[2:]
@@ -36,16 +39,20 @@ def without_tubes(image: Tensor, *, window: int) -> Tensor:
     middle = around.sort(1).values[:, CELLS**2 // 2].view(cells.shape)
     smooth = F.interpolate(middle, (height, width), mode="bilinear", align_corners=False)
     rest = image - smooth
-    ordered = rest.abs().flatten(1).sort(1).values
-    most = (TYPICAL * _NORMAL * ordered[:, ordered.shape[1] // 2]).view(-1, 1, 1, 1)
+    typical = rest.abs().masked_fill(~region, torch.nan).flatten(1).nanmedian(1).values.nan_to_num()
+    most = (TYPICAL * _NORMAL * typical).view(-1, 1, 1, 1)
     odd = rest.abs() > most
     odd = odd | (F.avg_pool2d(odd.to(image.dtype), 5, stride=1, padding=2) > CROWDED)
     return smooth + torch.where(odd, rest.flip((2, 3)).clamp(-most, most), rest)
 
 
 def without_rim(region: Tensor, *, width: int) -> Tensor:
-    """A region (B, 1, H, W) bool without the pixels that are nearer to its edge than `width`; the image has no edge."""
-    return F.max_pool2d((~region).float(), 2 * width + 1, stride=1, padding=width) == 0
+    """A region (B, 1, H, W) bool without the pixels that are nearer to its edge than `width`.
+
+    The border of the image is no edge, and neither is a hole of one or two pixels.
+    """
+    filled = F.max_pool2d(region.float(), 3, stride=1, padding=1)  # a pixel wider, and its holes are gone
+    return region & (F.max_pool2d(1 - filled, 2 * width + 3, stride=1, padding=width + 1) == 0)
 
 
 @torch.no_grad()
@@ -53,11 +60,11 @@ def evened(image: Tensor, region: Tensor, *, window: int) -> Tensor:
     """Images (B, 1, H, W) in [-1, 1] whose light and contrast are the same everywhere; 0 outside the region.
 
     From each pixel the mean of the square around it is taken, and the rest is divided by three times the deviation
-    there or in the whole image, whichever is larger: where there is little but noise, noise stays small. Pixels
-    outside the region (B, 1, H, W) bool count nowhere.
+    there, or by three times `LEAST`: where there is little but noise, noise stays small. Pixels outside the region
+    (B, 1, H, W) bool count nowhere. A patch is evened as the image that it is cut from, but for its border.
 
     Args:
-        image: in any units.
+        image: in [-1, 1].
         region: where there is anything to see.
         window: half the side of the square, in pixels.
     """
@@ -71,6 +78,5 @@ def evened(image: Tensor, region: Tensor, *, window: int) -> Tensor:
     share = around(inside).clamp(min=1e-6)
     mean = around(image * inside) / share
     rest = (image - mean) * inside
-    whole = rest.square().sum((2, 3), keepdim=True) / inside.sum((2, 3), keepdim=True).clamp(min=1)
-    spread = (around(rest.square()) / share).maximum(whole).sqrt()
-    return (rest / (DEVIATIONS * spread + 1e-6)).clamp(-1, 1)
+    spread = (around(rest.square()) / share).sqrt().clamp(min=LEAST)
+    return (rest / (DEVIATIONS * spread)).clamp(-1, 1)
