@@ -531,6 +531,19 @@ def test_it_learns_from_a_folder_of_masks_and_answers_without_ever_having_seen_a
     assert read_run(run)["traits"]["labels"] is None
 
 
+def test_a_value_that_a_folder_of_masks_declares_is_read_so_beside_images(tmp_path: Path) -> None:
+    pictures, masks, other = (tmp_path / name for name in ("pictures", "masks", "other"))
+    write(pictures / "images", "a", np.arange(48 * 50).reshape(48, 50).astype(np.uint8))
+    write(masks, "a", np.eye(24, dtype=np.uint8))
+    manifest = 'ignore = 255\n[classes]\nvessel = 1\n[[group]]\npattern = "{subject}.png"\nmasks = "{path}"\n'
+    (masks / "scantling.toml").write_text(manifest)
+    shutil.copytree(masks, other)
+    (other / "scantling.toml").write_text(manifest.replace("vessel", "nerve"))
+    joined = join([open_dataset(pictures), open_dataset(masks)])
+    assert joined.label_source.told == Labels(names=("vessel",), values=((1,),), ignore=255)
+    assert join([open_dataset(masks), open_dataset(other)]).label_source.told is None
+
+
 def test_backgrounds_come_from_their_pool_and_stay_out_of_the_angiograms(tmp_path: Path) -> None:
     data = folders(tmp_path)
     write(data / "before", "ground0", np.full((40, 40), 90, np.uint8))

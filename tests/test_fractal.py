@@ -40,8 +40,8 @@ def test_rectangles_lie_across_their_parents_and_are_a_quarter_to_three_quarters
             horizontal = number < 3 or number >= 7  # the parent's way: along a row on even levels
             longer, whole = (down, aside) if horizontal else (right, above)
             wider, thick = (right, above) if horizontal else (down, aside)
-            assert min(1, whole // 4) <= longer <= max(1, 0.75 * whole)
-            assert 1 <= wider <= max(1, 0.75 * thick)
+            assert max(1, whole // 4) <= longer <= max(1, 0.75 * whole)
+            assert max(1, thick // 4) <= wider <= max(1, 0.75 * thick)
             first = number % 2 == 1
             if horizontal and first:
                 assert each.left == parent.left + aside // 3

@@ -9,7 +9,6 @@ import pytest
 from scipy import ndimage
 
 from scantling.errors import SettingsError
-from scantling.measures.topology import betti_numbers
 from scantling.procedural.angiogram import angiogram
 from scantling.procedural.phantoms import Phantom
 from scantling.procedural.retina import retina
@@ -41,7 +40,8 @@ def test_images_are_in_range_and_the_truth_fits_together(
             assert array.dtype == np.bool_
         assert phantom.mask[phantom.centre_line].all()
         assert phantom.region[phantom.mask].all()
-        assert phantom.betti == betti_numbers(phantom.mask)
+        _, count = ndimage.label(np.pad(~phantom.mask, 1, constant_values=True))
+        assert phantom.betti == (ndimage.label(phantom.mask, np.ones((3, 3)))[1], count - 1)
         assert all(tree.points.shape[1] == 2 for tree in phantom.trees)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from scantling.errors import FileError, SettingsError
+from scantling.errors import FileError, RunError, SettingsError
 from scantling.inference.synthesis import synthesize
 from scantling.methods.contract import Now, build
 from scantling.methods.vessel_stable_diffusion import StableSettings, VesselStableDiffusion
@@ -94,3 +96,21 @@ def test_it_says_what_is_missing(weights: Path, tmp_path: Path) -> None:
         (tmp_path / part).symlink_to(weights / part)
     with pytest.raises(FileError, match="holds no prompt"):
         painter(tmp_path)
+    path = tmp_path / "prompt.safetensors"
+    for shape in ((5, 8), (1, 5, 7)):
+        save_file({"prompt": torch.randn(shape)}, path)
+        with pytest.raises(FileError, match=re.escape(f"holds a prompt of the shape {shape}")):
+            painter(tmp_path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(FileError, match="holds no prompt"):
+        painter(tmp_path)
+
+
+def test_masks_of_other_weights_do_not_join_those_of_the_first(weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(weights, folder)
+    settings = {**SMALL, "weights": str(folder), "hand_drawn": 0}
+    synthesize(NAME, count=1, out=tmp_path / "out", settings=settings)
+    save_file({"prompt": torch.zeros(1, 5, 8)}, folder / "prompt.safetensors")
+    with pytest.raises(RunError):
+        synthesize(NAME, count=2, out=tmp_path / "out", settings=settings)

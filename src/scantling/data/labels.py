@@ -40,6 +40,14 @@ class LabelSource:
         """The labels, or None where there is no mask."""
         return self.find()
 
+    @property
+    def told(self) -> Labels | None:
+        """The labels that are declared, here or by the parts that declare any; no mask is opened."""
+        try:
+            return merge_labels([(part.told, False) for part in self.parts]) if self.parts else self.declared
+        except DataError:  # they mean different things, which matters to who reads masks of both
+            return None
+
     def find(self, *, untrusted: bool = False) -> Labels | None:
         """The labels, or None where there is no mask; the masks are read anew if nothing is declared."""
         if self.parts:

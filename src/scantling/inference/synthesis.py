@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +105,8 @@ def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Method, st
             raise SettingsError(f"{card.name} makes no images; those that do are: {able}")
         kind = implementation_of(card)
         chosen = kind.Settings.preset("paper", dict(settings))
-        return build(kind, chosen, kind.blank(chosen)), f"{card.name} {chosen.model_dump_json()}"
+        method = build(kind, chosen, kind.blank(chosen))
+        return method, f"{card.name} {chosen.model_dump_json()}{_weights(method)}"
     if settings:
         raise SettingsError("--settings belong to a method; those of a run were decided when it was trained")
     if not Path(source).exists():
@@ -114,6 +116,17 @@ def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Method, st
     if "generate" not in method.card.gives:
         raise RunError(f"{source}: {method.card.name} cannot generate; it can {', '.join(method.card.gives)}")
     return method, f"{method.card.name} {identity_of(Path(source))}"
+
+
+def _weights(method: Method) -> str:
+    """A short name for weights that a method has read from files of the user; nothing for a rule, which has none."""
+    tensors = method.state_dict()
+    if not tensors:
+        return ""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return f" {digest.hexdigest()[:16]}"
 
 
 def _rows(answer: Answer) -> Iterator[Answer]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -64,8 +65,13 @@ class VesselStableDiffusion(SketchedMasks):
         path = settings.weights / PROMPT
         try:
             self.register_buffer("prompt", load_file(path)["prompt"])
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise FileError(path, f"holds no prompt ({error})", expected='a tensor "prompt"') from None
+        shape, features = tuple(self.get_buffer("prompt").shape), self.unet.config.cross_attention_dim
+        if len(shape) != 3 or shape[0] != 1 or shape[2] != features:
+            raise FileError(
+                path, f"holds a prompt of the shape {shape}", expected=f"(1, tokens, {features}), for the U-Net"
+            )
 
     @classmethod
     def blank(cls, settings: StableSettings) -> Traits:
