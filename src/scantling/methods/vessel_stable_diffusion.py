@@ -69,9 +69,7 @@ class VesselStableDiffusion(SketchedMasks):
             raise FileError(path, f"holds no prompt ({error})", expected='a tensor "prompt"') from None
         shape, features = tuple(self.get_buffer("prompt").shape), self.unet.config.cross_attention_dim
         if len(shape) != 3 or shape[0] != 1 or shape[2] != features:
-            raise FileError(
-                path, f"holds a prompt of the shape {shape}", expected=f"(1, tokens, {features}), for the U-Net"
-            )
+            raise FileError(path, f"holds a prompt of the shape {shape}", expected=f"(1, tokens, {features})")
 
     @classmethod
     def blank(cls, settings: StableSettings) -> Traits:
