@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from pydantic import Field
@@ -38,7 +39,7 @@ from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator
 from scantling.procedural.backgrounds import evened, without_rim, without_tubes
-from scantling.procedural.fractal import fractal_vessels
+from scantling.procedural.fractal import fractal_crossing
 from scantling.randomness import numpy_generator
 
 Positive = Annotated[int, Field(gt=0)]
@@ -393,17 +394,13 @@ class DARL(Method):
         return phase(masks, of.interleave, first=first)
 
     def _ruled(self, shape: tuple[int, int], now: Now, *, like: Tensor, purpose: str = "fractals") -> Tensor:
-        """Fractal masks (B, 1, *shape) bool: one or several laid over each other, mirrored, turned, and cut."""
-        side = max(self.settings.canvas or 0, *shape)
-        masks = []
-        for seed in now.randint(purpose, 0, 1 << 53, count=len(like)).tolist():
-            generator = numpy_generator("fractals", seed)
-            laid = [fractal_vessels((side, side), generator=generator) for _ in range(self.settings.overlaid)]
-            turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
-            top, left = (int(generator.integers(side - n + 1)) for n in shape)
-            whole = torch.rot90(torch.stack([torch.from_numpy(one) for one in laid]).any(0), turns)
-            masks.append((whole.flip(1) if mirrored else whole)[top : top + shape[0], left : left + shape[1]])
-        return torch.stack(masks)[:, None].to(like.device)
+        """Masks by the fractal rule (B, 1, *shape) bool."""
+        side, count = max(self.settings.canvas or 0, *shape), self.settings.overlaid
+        masks = [
+            fractal_crossing(shape, side=side, count=count, generator=numpy_generator("fractals", seed))
+            for seed in now.randint(purpose, 0, 1 << 53, count=len(like)).tolist()
+        ]
+        return torch.from_numpy(np.stack(masks))[:, None].to(like.device)
 
     def _in_phases(self, grey: Tensor, vessels: Tensor | None) -> Tensor:
         """What the generator makes of a canvas of any size at t = 0, phase by phase, interleaved again."""

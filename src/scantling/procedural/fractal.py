@@ -66,6 +66,17 @@ class Rectangle:
     right: int
 
 
+def fractal_crossing(
+    shape: tuple[int, int], *, side: int, count: int, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """A window of `shape` on a square canvas of `side` with `count` fractals, turned and mirrored at random."""
+    laid = [fractal_vessels((side, side), generator=generator) for _ in range(count)]
+    turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
+    top, left = (int(generator.integers(side - n + 1)) for n in shape)
+    whole = np.rot90(np.stack(laid).any(0), turns)
+    return (whole[:, ::-1] if mirrored else whole)[top : top + shape[0], left : left + shape[1]]
+
+
 def fractal_rectangles(fractal: Fractal, *, generator: np.random.Generator) -> tuple[Rectangle, ...]:
     """Draw the rectangles of one mask, the trunk first: 2^levels - 1 of them.
 
