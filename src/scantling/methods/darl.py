@@ -127,8 +127,9 @@ class DARLSettings(Settings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 2500,
+            "steps": 1500,
             "rate": 4e-4,
+            "adversarial": 0.5,
             "average": 0.99,
             "patch": 128,
             "large": 200,
