@@ -53,7 +53,7 @@ class BerDiffSettings(MaskDiffusionSettings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 1500,
+            "steps": 1000,
             "batch": 8,
             "rate": 2e-3,
             "schedule_of_rate": "one-cycle",
