@@ -53,7 +53,7 @@ class MBDiffSettings(GaussianMaskSettings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 1500,
+            "steps": 1200,
             "batch": 8,
             "rate": 1e-3,
             "schedule_of_rate": "one-cycle",

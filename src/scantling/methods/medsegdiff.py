@@ -39,7 +39,7 @@ class MedSegDiffSettings(GaussianMaskSettings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 1500,
+            "steps": 1200,
             "batch": 16,
             "rate": 2e-3,
             "schedule_of_rate": "one-cycle",

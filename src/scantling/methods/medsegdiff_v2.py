@@ -47,7 +47,7 @@ class MedSegDiffV2Settings(GaussianMaskSettings):
     binary: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 1000,
+            "steps": 800,
             "batch": 16,
             "rate": 2e-3,
             "schedule_of_rate": "one-cycle",
