@@ -91,3 +91,10 @@ def test_pixels_of_which_nothing_is_known_cost_nothing() -> None:
 def test_a_training_without_a_loss_is_refused() -> None:
     with pytest.raises(SettingsError, match="nothing would be learned; raise one of them"):
         made(divergence=0, cross_entropy=0)
+
+
+def test_several_values_have_a_form_that_a_wrong_one_is_told() -> None:
+    with pytest.raises(
+        SettingsError, match=r"--settings\.widths: found '8,8'; .*; write several values as '\[32, 64\]'"
+    ):
+        BerDiffSettings.preset("tiny", {"widths": "8,8"})

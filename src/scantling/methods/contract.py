@@ -61,7 +61,8 @@ class Settings(Frozen):
                 raise SettingsError(
                     f"--settings.{place}: there is no such setting; there are: {', '.join(cls.model_fields)}"
                 ) from None
-            raise SettingsError(f"--settings.{place}: found {first['input']!r}; {first['msg']}") from None
+            several = "; write several values as '[32, 64]'" if first["type"] == "tuple_type" else ""
+            raise SettingsError(f"--settings.{place}: found {first['input']!r}; {first['msg']}{several}") from None
 
     def resolve(self, traits: Traits) -> Self:
         """The settings with everything that depends on the data decided, as they are saved with the model.
