@@ -13,7 +13,7 @@ TYPICAL = 2.0
 CROWDED = 0.2
 """A pixel goes with its 5 x 5 neighbours where more of them than this share are no texture: the rim of a vessel."""
 LEAST = 0.08
-"""No deviation of an evened image is taken for less, in units of [-1, 1]; that of the retina is about so much."""
+"""No deviation of an evened image is taken for less, in units of [-1, 1]; that of the retina is about so much; ours."""
 DEVIATIONS = 3.0
 """What is farther from the mean of its surroundings, in their deviations, is as far as an evened image goes."""
 _NORMAL = 1.4826
