@@ -508,7 +508,7 @@ def test_the_fingerprint_is_that_of_the_bytes(tmp_path: Path) -> None:
 
 
 EXPECTED = {
-    "acdc": (16, 3, 1), "arcade-stenosis": (58, 2, 1), "brain-mr-sample": (1, 3, 1), "brats-met-sample": (1, 3, 4),
+    "acdc": (160, 3, 1), "arcade-stenosis": (58, 2, 1), "brain-mr-sample": (1, 3, 1), "brats-met-sample": (1, 3, 4),
     "brats2015-sample": (2, 3, 2), "busi-classification": (75, 2, 3), "chest-xray": (90, 2, 1), "drive": (40, 2, 3),
     "dsb2018-nuclei": (80, 2, 3), "glas": (44, 2, 3), "isic-2017": (98, 2, 3), "kvasir-seg": (27, 2, 3),
     "msd-hippocampus": (65, 3, 1), "stare": (20, 2, 3), "stu-hospital": (42, 2, 1), "xcad-sample": (8, 2, 1),

@@ -101,7 +101,7 @@ def test_nothing_to_mend_and_settings_out_of_range_are_sentences(tmp_path: Path)
     with pytest.raises(DataError, match="found no probability map"):
         mend_folder(tmp_path / "empty", tmp_path / "out", HYSTERESIS)
     np.save(tmp_path / "a.npy", broken_line())
-    with pytest.raises(SettingsError, match="holds the maps that are to be mended"):
+    with pytest.raises(SettingsError, match=r"holds .*a.npy, which is read"):
         mend_folder(tmp_path / "a.npy", tmp_path, HYSTERESIS)
     with pytest.raises(SettingsError, match="low threshold"):
         mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "hysteresis", "low": 0.9})

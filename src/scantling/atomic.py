@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,14 +15,20 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path with the same suffixes beside `path`; rename it onto `path` if the block succeeds.
+    """Yield a temporary path of the same format beside `path`; rename it onto `path` if the block succeeds.
 
-    The temporary file is removed if the block fails, so a half-written file is never seen under its name.
+    The temporary file is removed if the block fails, so a half-written file is never seen under its name. A link is
+    replaced by the file, and what it leads to is left alone; a device or a pipe is written to.
     """
     path = Path(path)
+    if _is_special(path):
+        with tempfile.TemporaryDirectory() as folder:
+            yield (aside := Path(folder) / f"0{_suffix(path)}")
+            with aside.open("rb") as file, path.open("wb") as special:
+                shutil.copyfileobj(file, special)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=_suffix(path))
     os.close(handle)
     aside = Path(name)
     try:
@@ -34,6 +41,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def named(path: Path | str) -> Path:
+    """Where a file that a user names is to be written: what a link leads to, a device or pipe as it is called."""
+    path = Path(path)
+    return path.resolve() if path.is_symlink() and not _is_special(path) else path
+
+
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with replacing(path) as aside:
@@ -41,8 +54,8 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8."""
-    write_bytes(path, text.encode())
+    """Write `text` to `path` atomically, as UTF-8; half of a file name that is not UTF-8 becomes an escape."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -66,6 +79,16 @@ def _plain(value: Any) -> Any:
         return value.as_posix()
     listed: Callable[[], Any] | None = getattr(value, "tolist", None)  # numpy scalars and arrays, torch tensors
     return _plain(listed()) if listed is not None else value
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _suffix(path: Path) -> str:
+    """What tells libraries the format; short, so that the temporary name is no longer than a file system allows."""
+    suffix = "".join(path.suffixes[-2:])
+    return suffix if len(suffix.encode()) <= 20 else path.suffix if len(path.suffix.encode()) <= 20 else ""
 
 
 def _umask() -> int:

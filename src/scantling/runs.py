@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,54 +67,6 @@ def read_run(run: Path) -> dict[str, Any]:
             run / "run.json", "does not describe a training", remedy="restore it, or train into another folder"
         )
     return facts
-
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold a run folder for this process alone.
-
-    Raises:
-        RunError: another process holds it, or it cannot be held.
-    """
-    run.mkdir(parents=True, exist_ok=True)
-    path = run / ".lock"
-    with path.open("a+") as file:
-        try:
-            held = _lock(file.fileno())
-        except OSError as error:
-            raise RunError(
-                f"{run}: its file system cannot lock files ({error.strerror}), so that two trainings could write "
-                "there; choose an --out elsewhere"
-            ) from None
-        if not held:
-            file.seek(0)
-            holder = file.read(200).strip() or "another process"
-            raise RunError(f"{run}: is in use by {holder}; wait for it or choose another --out")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename if hasattr(os, 'uname') else 'this machine'}")
-        file.flush()
-        try:
-            yield
-        finally:
-            file.truncate(0)
-
-
-def _lock(handle: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def save_model(method: Method, folder: Path) -> None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -12,8 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scantling.cli.verb import Outcome
+from scantling.cli.verb import Outcome, silence
 from scantling.errors import ScantlingError, SettingsError, out_of_memory
+from scantling.outputs import check_file
 
 DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge, from few masks, weak labels or none."
 
@@ -56,16 +59,21 @@ def parse(argv: Sequence[str]) -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    closed = _open_streams()
     try:
         verb = parse(argv)
-        outcome: Outcome = verb.run()
+        check_json(verb, closed=closed)
+        # with `--json -` standard output holds nothing but the JSON
+        with contextlib.redirect_stdout(sys.stderr) if verb.json == "-" else contextlib.nullcontext():
+            outcome: Outcome = verb.run()
         if verb.json is not None:
             _write(verb.json, outcome.facts)
+        sys.stdout.flush()
     except ScantlingError as error:
         return _say(f"scantling: {error}", 2)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        silence()
+        return 1
     except KeyboardInterrupt:
         return _say("scantling: interrupted; the same command goes on where it stopped", 1)
     except (MemoryError, RuntimeError) as error:
@@ -79,19 +87,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if outcome.failed else 0
 
 
+def check_json(verb: Any, *, closed: bool) -> None:
+    """Make sure that the result of a verb can be written where `--json` says, before anything is computed.
+
+    Args:
+        closed: whether the command was started without a standard output.
+
+    Raises:
+        SettingsError: it cannot, or something would be written over.
+    """
+    if verb.json == "-":
+        if closed:
+            raise SettingsError("--json -: standard output is closed; name a file instead")
+    elif verb.json is not None:
+        paths = [value for value in vars(verb).values() if isinstance(value, Path)]
+        lists = [value for value in vars(verb).values() if isinstance(value, list)]
+        named = [*paths, *(path for value in lists for path in value if isinstance(path, Path))]
+        check_file(Path(verb.json), suffix=".json", inputs=named, records=verb.records)
+
+
+def _open_streams() -> bool:
+    """Give the process streams that take every text; returns whether standard output was closed."""
+    closed = sys.stdout is None
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    return closed
+
+
 def _say(sentence: str, code: int) -> int:
-    sys.stderr.write(" ".join(sentence.split()) + "\n")
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(" ".join(sentence.split()) + "\n")
     return code
 
 
 def _write(where: str, facts: Any) -> None:
-    from scantling.atomic import to_json, write_text
+    from scantling.atomic import named, to_json, write_text
 
     text = to_json(facts) + "\n"
     if where == "-":
         sys.stdout.write(text)
     else:
-        write_text(Path(where), text)
+        write_text(named(where), text)
 
 
 def _settings(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

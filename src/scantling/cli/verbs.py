@@ -12,11 +12,14 @@ import tyro
 
 from scantling.cli.verb import Outcome, counting, talk, tell
 from scantling.errors import SettingsError
+from scantling.outputs import check_file
 
 
 @dataclass(kw_only=True)
 class Verb:
     examples: ClassVar[tuple[str, ...]] = ()
+    records: ClassVar[tuple[str, ...]] = ()
+    """The names of records that `--json` may replace, as it writes the same."""
 
     json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Write the result as JSON to this file; - for standard output."""
@@ -66,6 +69,8 @@ class Check(Opened):
         from scantling.methods.catalogue import CARDS, lacking
 
         dataset = open_dataset(self.data, manifest=self.manifest, root=self.root)
+        if self.contact_sheet is not None:
+            check_file(self.contact_sheet, suffix=".png", inputs=dataset.files())
         with counting("checking") as progress:
             found = check(dataset, untrusted=self.untrusted, progress=progress)
         methods = {name: lacking(card, dataset.split("train")) for name, card in CARDS.items() if card.needs}
@@ -171,6 +176,7 @@ class Train(Opened, Computed):
 class Predict(Opened, Computed):
     """Segment images with a trained run; broken files are listed, an interrupted command goes on."""
 
+    records: ClassVar[tuple[str, ...]] = ("predictions.json",)
     examples: ClassVar[tuple[str, ...]] = (
         "scantling predict runs/unet scans --out masks --probabilities",
         'scantling predict runs/unet "new/*.png" --out masks --views --shard 1/4',
@@ -218,7 +224,7 @@ class Predict(Opened, Computed):
                 raise SettingsError(f"{flag} {number}: expected 1 or more")
         asked = Asked(samples=self.samples, steps=self.sampling_steps, fuse=self.fuse)
         part, _, parts = self.shard.partition("/")
-        if not (part.isdigit() and parts.isdigit()):
+        if not (part.isdecimal() and parts.isdecimal() and self.shard.isascii()):
             raise SettingsError(f"--shard {self.shard}: expected i/n, e.g. 1/4")
         if self.memory is not None and not 0 < self.memory < 2**30:
             raise SettingsError(f"--memory {self.memory:g}: expected GiB above 0")
@@ -239,6 +245,7 @@ class Predict(Opened, Computed):
 class Mend(Opened):
     """Mend broken vessels in the probability maps of any tool: diffuse along them, use two thresholds, drop specks."""
 
+    records: ClassVar[tuple[str, ...]] = ("predictions.json",)
     examples: ClassVar[tuple[str, ...]] = (
         "scantling mend masks/probabilities --out mended --iterations 100",
         "scantling mend masks/probabilities --out mended --rule both --iterations auto --validation scans",
@@ -272,7 +279,7 @@ class Mend(Opened):
         from scantling.inference import mend_folder
         from scantling.mending.mend import spelled
 
-        if self.iterations != "auto" and not self.iterations.isdigit():
+        if self.iterations != "auto" and not (self.iterations.isdecimal() and self.iterations.isascii()):
             raise SettingsError(f"--iterations {self.iterations}: expected a number of steps, or auto")
         settings: dict[str, Any] = {
             "rule": self.rule, "high": self.high, "low": self.low,
@@ -325,6 +332,8 @@ class Evaluate(Opened):
         """Evaluate."""
         from scantling.evaluation import evaluate
 
+        if self.csv is not None:
+            check_file(self.csv, suffix=".csv")
         with counting("scoring") as progress:
             scores = evaluate(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
@@ -370,6 +379,8 @@ class Compare(Opened, Computed):
         from scantling.evaluation.compare import compare
         from scantling.report.comparison import page_of, write_comparison
 
+        target = page_of(self.runs, self.out)
+        check_file(target, suffix=".html")
         with counting("comparing") as progress:
             found = compare(
                 self.runs, self.data, split=self.split, out=self.out, baseline=self.baseline, measures=self.measures,
@@ -377,7 +388,7 @@ class Compare(Opened, Computed):
                 precision=self.precision, progress=progress,
             )  # fmt: skip
         tell(found.table())
-        page = write_comparison(found, page_of(self.runs, self.out), command=("scantling", *sys.argv[1:]))
+        page = write_comparison(found, target, command=("scantling", *sys.argv[1:]))
         tell(str(page))
         return Outcome({**found.facts(), "page": str(page)}, list(found.failed))
 
@@ -386,6 +397,7 @@ class Compare(Opened, Computed):
 class Synthesize(Computed):
     """Make masks or labelled images by a rule or with a trained run: a data set to train on, origins written down."""
 
+    records: ClassVar[tuple[str, ...]] = ("scantling.json",)
     examples: ClassVar[tuple[str, ...]] = (
         "scantling synthesize fractal-vessels --count 1000 --size 512 --out vessels",
         "scantling synthesize retina-phantoms --count 200 --out phantoms --seed 1",

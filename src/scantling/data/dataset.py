@@ -50,6 +50,10 @@ class Dataset:
         """The cases of one split."""
         return tuple(case for case in self.cases if case.split == name)
 
+    def files(self) -> Iterator[Path]:
+        """The path of every image, mask and other file of the cases."""
+        return (address.path for case in self.cases for _, address in case.addresses())
+
 
 def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: Path | str | None = None) -> Dataset:
     """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest. No image and no mask is read.

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scantling.atomic import write_json, write_text
+from scantling.atomic import named, write_json, write_text
 from scantling.evaluation.scores import Scores, mean_of_defined
 from scantling.evaluation.summary import RESAMPLES, Summary, summarise
 from scantling.measures.calibration import Calibration
@@ -172,7 +172,7 @@ class Evaluation:
             for name, scores in case.scores.classes.items():
                 values = (_number(scores[measure]) for measure in names)
                 table.writerow([case.id, case.subject, name, *("" if value is None else value for value in values)])
-        write_text(path, text.getvalue())
+        write_text(named(path), text.getvalue())
 
     def keep(self) -> Path | None:
         """Write the JSON into the folder of the run that made the masks, for its report.

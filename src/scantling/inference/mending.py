@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from scantling.atomic import write_json
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name, read, stem_of
 from scantling.data.loading import load
 from scantling.data.types import Address, Case, Geometry, Labels
 from scantling.errors import DataError, FileError, ScantlingError, SettingsError
-from scantling.inference.verb import PREDICTIONS, Predictions, write_mask, write_probabilities
+from scantling.inference.listing import PROGRESS, Predictions, lists_in
+from scantling.inference.verb import write_mask, write_probabilities
 from scantling.measures.overlap import confusion
 from scantling.measures.topology import topology
 from scantling.mending.choose import Choice, Example, candidates, choose
 from scantling.mending.mend import Mending, mend
+from scantling.outputs import PREDICTIONS, output_folder
 from scantling.runs import read_json, read_run
 
 NNUNET_MEMBERS = ("probabilities", "softmax")
@@ -75,48 +76,56 @@ def mend_folder(
         ScantlingError: nothing can be started. Cases that fail are listed, not raised.
     """
     maps = maps_of(probabilities)
-    if {path.resolve().parent for path in maps.files.values()} & {out.resolve(), (out / "probabilities").resolve()}:
-        raise SettingsError(f"--out {out}: holds the maps that are to be mended; choose another folder")
-    chosen_from: Choice | None = None
-    held_out: frozenset[str] = frozenset()
-    if auto:
-        if validation is None:
-            raise SettingsError("choosing the mending needs cases with true masks; name their data with --validation")
-        dataset = open_dataset(validation, manifest=manifest, root=root)
-        pairs = _validation_pairs(maps, dataset, probabilities)
-        held_out = frozenset(case.id for case, _ in pairs)
-        chosen_from = choose(candidates(str(settings["rule"])), _examples(pairs, maps.labels, dataset), score=_score)
-        used = chosen_from.settings
-    else:
-        used = _settings(settings)
-    header = {
-        **{key: value for key, value in maps.listing.items() if key not in ("cases", "failed")},
-        "mending": used.model_dump(),
-        "classes": list(maps.labels.names),
-        "values": [list(values) for values in maps.labels.values],
-        "exclusive": maps.labels.exclusive,
+    dataset = open_dataset(validation, manifest=manifest, root=root) if validation is not None else None
+    inputs = [*maps.files.values(), *(dataset.files() if dataset is not None else ())]
+    with output_folder(out, record=PREDICTIONS, inputs=inputs):
+        wanted, choice = dict(maps.files), None
+        if auto:
+            if dataset is None:
+                raise SettingsError(
+                    "choosing the mending needs cases with true masks; name their data with --validation"
+                )
+            pairs = _validation_pairs(maps, dataset, probabilities)
+            held_out = {case.id for case, _ in pairs}
+            if held_out != maps.files.keys():
+                wanted = {id: path for id, path in maps.files.items() if id not in held_out}
+            choice = choose(candidates(str(settings["rule"])), _examples(pairs, maps.labels, dataset), score=_score)
+        used = choice.settings if choice is not None else _settings(settings)
+        header = {
+            **{key: value for key, value in maps.listing.items() if key not in PROGRESS},
+            "mending": used.model_dump(),
+            "maps": str(probabilities.resolve()),
+            "classes": list(maps.labels.names),
+            "values": [list(values) for values in maps.labels.values],
+            "exclusive": maps.labels.exclusive,
+        }
+        done = Predictions(out, header, total=len(wanted))
+        if not lists_in(out, header):
+            done.save()  # from now on the folder is known to be that of these masks
+        for number, (id, path) in enumerate(wanted.items(), start=1):
+            try:
+                done.cases.append(_mended(id, path, out, used, maps.labels))
+            except (ScantlingError, MemoryError, OSError) as error:
+                what = str(error) or type(error).__name__
+                done.failed.append({"id": id, "error": what if path.name in what else f"{path.name}: {what}"})
+            if progress is not None:
+                progress(number, len(wanted), id)
+        done.save()
+    return done, used, choice
+
+
+def _mended(id: str, path: Path, out: Path, settings: Mending, labels: Labels) -> dict[str, Any]:
+    """Mend one map and write it; returns its entry in the list."""
+    begun = time.monotonic()
+    array, geometry = read_map(path, classes=len(labels.names))
+    mended = mend(array, settings)
+    mask = decided(mended.mask, mended.map, exclusive=labels.exclusive)
+    return {
+        "id": id,
+        "mask": write_mask(out, id, mask, geometry, labels),
+        "probability": write_probabilities(out, id, mended.map, geometry),
+        "seconds": round(time.monotonic() - begun, 3),
     }
-    done = Predictions(out, header)
-    wanted = [(id, path) for id, path in maps.files.items() if id not in held_out or len(held_out) == len(maps.files)]
-    for number, (id, path) in enumerate(wanted, start=1):
-        try:
-            begun = time.monotonic()
-            array, geometry = read_map(path, classes=len(maps.labels.names))
-            mended = mend(array, used)
-            mask = decided(mended.mask, mended.map, exclusive=maps.labels.exclusive)
-            facts = {
-                "id": id,
-                "mask": write_mask(out, id, mask, geometry, maps.labels),
-                "probability": write_probabilities(out, id, mended.map, geometry),
-                "seconds": round(time.monotonic() - begun, 3),
-            }
-            done.cases.append(facts)
-        except (ScantlingError, MemoryError, OSError) as error:
-            done.failed.append({"id": id, "error": f"{path.name}: {error}" if str(error) else type(error).__name__})
-        if progress is not None:
-            progress(number, len(wanted), id)
-    write_json(out / PREDICTIONS, done.facts())
-    return done, used, chosen_from
 
 
 def decided(masks: np.ndarray, maps: np.ndarray, *, exclusive: bool) -> np.ndarray:
@@ -157,10 +166,25 @@ def maps_of(place: Path) -> Maps:
                 return Maps(files, Labels(names=tuple(listing["classes"]), values=values), listing)
             except (KeyError, TypeError, ValueError):
                 raise FileError(home / PREDICTIONS, "does not list predictions", remedy="move it away") from None
-    count = len(read_map(paths[0])[0])
+    count = _channels(paths)
     names = tuple(f"class-{number}" for number in range(1, count + 1)) if count > 1 else ("foreground",)
     values = tuple((number,) for number in range(1, count + 1)) if count > 1 else ((255,),)
     return Maps(files, Labels(names=names, values=values), {})
+
+
+def _channels(paths: Sequence[Path]) -> int:
+    """How many classes the maps have: as many as the first that can be read.
+
+    Raises:
+        FileError: none can be read; the reason is that of the first.
+    """
+    reasons: list[ScantlingError] = []
+    for path in paths:
+        try:
+            return len(read_map(path)[0])
+        except ScantlingError as error:
+            reasons.append(error)
+    raise reasons[0]
 
 
 def read_map(path: Path, *, classes: int | None = None) -> tuple[np.ndarray, Geometry]:
@@ -173,9 +197,12 @@ def read_map(path: Path, *, classes: int | None = None) -> tuple[np.ndarray, Geo
         DataError: it has another number of classes.
     """
     member = ""
-    if path.suffix == ".npz" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            member = next((name for name in NNUNET_MEMBERS if f"{name}.npy" in archive.namelist()), "")
+    if path.suffix == ".npz":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                member = next((name for name in NNUNET_MEMBERS if f"{name}.npy" in archive.namelist()), "")
+        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+            raise FileError(path, f"is no whole archive ({error})", remedy="save it again from its source") from None
     picture = read(Address(path, member))
     array, geometry = picture.array, picture.geometry
     if array.dtype.kind in "bu":

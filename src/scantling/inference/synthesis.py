@@ -19,9 +19,9 @@ from scantling.inference.answering import decide
 from scantling.machine import Precision, autocast_type, device_of, steady
 from scantling.methods.catalogue import CARDS, implementation_of
 from scantling.methods.contract import Answer, Method, Now, build
+from scantling.outputs import MADE, output_folder
 from scantling.runs import identity_of, load_model, read_json
 
-MANIFEST = "scantling.json"
 AT_ONCE = 8
 """How many pictures are made together, of volumes one; the number of a case in its eight is part of its seed."""
 FOLDERS = {"region": "fov", "centre line": "centre-lines", "sketch": "sketches"}
@@ -72,27 +72,28 @@ def synthesize(
     origin = {"kind": "synthetic", "model": made_by, "seed": seed}
     if method.hand_drawn:
         origin["hand_drawn"] = method.hand_drawn
-    done = _earlier(out, made_by, ids)
-    autocast = autocast_type(precision, where, training=False)
-    if not (out / MANIFEST).exists():
-        write_json(out / MANIFEST, {**header, "case": []})  # from now on the folder is known to be ours
-    at_once = 1 if method.traits.dimensions == 3 else AT_ONCE
-    cases: list[dict[str, Any]] = []
-    for first in range(0, count, at_once):
-        some = ids[first : first + at_once]
-        if all(id in done for id in some):
-            cases += [done[id] for id in some]
-        else:
-            now = Now(seed=seed, stage="synthesis", step=first, device=where)
-            with torch.no_grad(), torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
-                answer = method.generate(len(some), now)
-            cases += [_written(out, id, each, labels, origin) for id, each in zip(some, _rows(answer), strict=True)]
-        if progress is not None:
-            progress(min(first + at_once, count), count, some[-1])
-        if first // at_once % 16 == 15:
-            write_json(out / MANIFEST, {**header, "case": cases})
-    facts = {**header, "case": cases}
-    write_json(out / MANIFEST, facts)
+    with output_folder(out, record=MADE, inputs=()):
+        done = _earlier(out, made_by, ids)
+        if not (out / MADE).exists():
+            write_json(out / MADE, {**header, "case": []})  # from now on the folder is known to be ours
+        autocast = autocast_type(precision, where, training=False)
+        at_once = 1 if method.traits.dimensions == 3 else AT_ONCE
+        cases: list[dict[str, Any]] = []
+        for first in range(0, count, at_once):
+            some = ids[first : first + at_once]
+            if all(id in done for id in some):
+                cases += [done[id] for id in some]
+            else:
+                now = Now(seed=seed, stage="synthesis", step=first, device=where)
+                with torch.no_grad(), torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
+                    answer = method.generate(len(some), now)
+                cases += [_written(out, id, each, labels, origin) for id, each in zip(some, _rows(answer), strict=True)]
+            if progress is not None:
+                progress(min(first + at_once, count), count, some[-1])
+            if first // at_once % 16 == 15:
+                write_json(out / MADE, {**header, "case": cases})
+        facts = {**header, "case": cases}
+        write_json(out / MADE, facts)
     return facts
 
 
@@ -178,11 +179,8 @@ def _below(out: Path, path: Path) -> str:
 
 def _earlier(out: Path, model: str, ids: list[str]) -> dict[str, dict[str, Any]]:
     """The cases that an interrupted command has made; a folder that holds anything else is refused."""
-    path = out / MANIFEST
+    path = out / MADE
     if not path.exists():
-        strange = [each.name for each in out.iterdir() if not each.name.startswith(".")] if out.is_dir() else []
-        if strange:
-            raise SettingsError(f"--out {out}: holds {min(strange)}; choose a folder that is new or empty")
         return {}
     facts = read_json(path)
     try:

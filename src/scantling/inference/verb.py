@@ -8,43 +8,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scantling.atomic import write_json
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Limits, safe_id, write_labels, write_map
 from scantling.data.loading import load
 from scantling.data.types import Case, Geometry, Labels, Traits
-from scantling.errors import DataError, FileError, RunError, ScantlingError, SettingsError, out_of_memory
+from scantling.errors import DataError, RunError, ScantlingError, SettingsError, out_of_memory
 from scantling.inference.answering import Answered, decide, segment, views_of
+from scantling.inference.listing import Predictions, merge, resumed, shard_name
 from scantling.inference.tiles import Tiler
 from scantling.machine import Precision, autocast_type, device_of, steady
 from scantling.methods.contract import AS_IT_IS, Asked, Method
-from scantling.runs import identity_of, load_model, read_json, read_run
+from scantling.outputs import PREDICTIONS, output_folder
+from scantling.runs import identity_of, load_model, read_run
 
-PREDICTIONS = "predictions.json"
 SAVED_EVERY = 10.0
 """Seconds between two writings of the list of what is done."""
-
-
-@dataclass
-class Predictions:
-    """What was predicted: the contents of `predictions.json`."""
-
-    out: Path
-    header: dict[str, Any]
-    cases: list[dict[str, Any]] = field(default_factory=list)
-    failed: list[dict[str, str]] = field(default_factory=list)
-    skipped: int = 0
-    """Cases that an earlier, interrupted run had done."""
-
-    def facts(self) -> dict[str, Any]:
-        """As JSON."""
-        return {**self.header, "cases": self.cases, "failed": self.failed}
 
 
 def predict(
@@ -103,7 +86,6 @@ def predict(
     for each in methods:
         each.to(where)
     dataset = open_dataset(source, manifest=manifest, root=root)
-    spare(dataset, out, labels)
     split, cases = chosen(dataset, run, split)
     header = {
         "run": str(run.resolve()),
@@ -126,27 +108,28 @@ def predict(
         "calls": sum(each.calls(plan) for each, plan in zip(methods, plans, strict=True))
         * (len(views_of(method.intake.dimensions)) if views else 1),
     }
-    name = PREDICTIONS if parts == 1 else f"predictions.{part}-of-{parts}.json"
-    done = predict_cases(
-        methods,
-        cases[part - 1 :: parts],
-        out=out,
-        name=name,
-        header=header,
-        probabilities=probabilities,
-        memory=memory,
-        load_options={"limits": limits, "untrusted": untrusted},
-        answer_options={
-            "device": where,
-            "views": views,
-            "asked": asked,
-            "seed": seed,
-            "autocast": autocast_type(precision, where, training=False),
-        },
-        progress=progress,
-    )
-    if parts > 1:
-        _merge(out, parts, header)
+    own = f"{part}-of-{parts}" if parts > 1 else ""
+    with output_folder(out, record=PREDICTIONS, inputs=dataset.files(), shard=own):
+        done = predict_cases(
+            methods,
+            cases[part - 1 :: parts],
+            out=out,
+            name=shard_name(part, parts),
+            header=header,
+            probabilities=probabilities,
+            memory=memory,
+            load_options={"limits": limits, "untrusted": untrusted},
+            answer_options={
+                "device": where,
+                "views": views,
+                "asked": asked,
+                "seed": seed,
+                "autocast": autocast_type(precision, where, training=False),
+            },
+            progress=progress,
+        )
+        if parts > 1:
+            merge(out, parts, header)
     return done
 
 
@@ -164,9 +147,9 @@ def predict_cases(
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Predictions:
     """Answer cases one by one, writing masks and the list `name` into `out`; what the list holds is not done again."""
-    done = Predictions(out, header, *_earlier(out / name, header))
+    done = resumed(out, header, name, [case.id for case in cases])
     finished = {case["id"] for case in done.cases}
-    done.skipped = sum(case.id in finished for case in cases)
+    done.save()  # from now on the folder is known to be that of these predictions
     saved = time.monotonic()
     models = [(method, Tiler(memory=memory)) for method in methods]
     for number, case in enumerate(cases, start=1):
@@ -181,11 +164,11 @@ def predict_cases(
                     raise
                 done.failed.append({"id": case.id, "error": "too large for the memory that is free; lower --memory"})
             if time.monotonic() - saved > SAVED_EVERY:
-                write_json(out / name, done.facts())
+                done.save()
                 saved = time.monotonic()
         if progress is not None:
             progress(number, len(cases), case.id)
-    write_json(out / name, done.facts())
+    done.save()
     return done
 
 
@@ -209,21 +192,6 @@ def chosen(dataset: Dataset, run: Path, split: str | None) -> tuple[str, list[Ca
     if not cases:
         raise DataError(f"{dataset.root}: found no image to predict (split {split}); choose another --split")
     return split, sorted(cases, key=lambda case: case.id)
-
-
-def spare(dataset: Dataset, out: Path, labels: Labels) -> None:
-    """Make sure that no mask is written over a file of the data.
-
-    Raises:
-        SettingsError: files of the data lie where masks would go.
-    """
-    folders = {(out / name).resolve() for name in ("", "probabilities", *labels.names)}
-    deeper = [(out / name).resolve() for name in ("samples", "uncertainty")]
-    for case in dataset.cases:
-        for role, address in case.addresses():
-            path = address.path.resolve()
-            if path.parent in folders or any(path.is_relative_to(folder) for folder in deeper):
-                raise SettingsError(f"--out {out}: holds the {role} of case {case.id}; choose another folder")
 
 
 def written_values(labels: Labels) -> list[list[int]]:
@@ -358,48 +326,3 @@ def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> list[str]:
                     f"{run}: was trained for other {what} than {runs[0]}; an ensemble needs models of the same data"
                 )
     return models
-
-
-def _earlier(path: Path, header: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """What an interrupted run with the same options has done; failures are tried again."""
-    if not path.exists():
-        return [], []
-    facts = read_json(path)
-    try:
-        cases = [dict(case) for case in facts["cases"] if _written(path.parent, case)]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise FileError(path, "does not list predictions", remedy="delete it or choose another --out") from None
-    _check_same(path, facts, header)
-    return cases, []
-
-
-def _check_same(path: Path, facts: Mapping[str, Any], header: Mapping[str, Any]) -> None:
-    """Make sure that a list of predictions was made as the ones that are to join it."""
-    changed = [key for key in header if facts.get(key) != header[key]]
-    if changed:
-        raise RunError(
-            f"{path}: lists predictions made otherwise: "
-            f"{'; '.join(f'{key} was {facts.get(key)}, is {header[key]}' for key in changed[:2])}; choose another --out"
-        )
-
-
-def _written(out: Path, case: Mapping[str, Any]) -> bool:
-    masks = case["mask"] if isinstance(case["mask"], list) else [case["mask"]]
-    maps = [case["probability"]] if case["probability"] else []
-    samples = [name for names in case.get("samples", []) for name in (names if isinstance(names, list) else [names])]
-    doubts = list(case.get("uncertainty_maps", {}).values())
-    return all((out / name).is_file() for name in [*masks, *maps, *samples, *doubts])
-
-
-def _merge(out: Path, parts: int, header: Mapping[str, Any]) -> None:
-    """When all shards have written their lists, one list of all, which have to be made alike."""
-    paths = [out / f"predictions.{part}-of-{parts}.json" for part in range(1, parts + 1)]
-    if not all(path.exists() for path in paths):
-        return
-    lists: Sequence[Mapping[str, Any]] = [read_json(path) for path in paths]
-    for path, facts in zip(paths, lists, strict=True):
-        _check_same(path, facts, header)
-    merged = {**lists[0]}
-    for key in ("cases", "failed"):
-        merged[key] = sorted((case for facts in lists for case in facts[key]), key=lambda case: str(case["id"]))
-    write_json(out / PREDICTIONS, merged)

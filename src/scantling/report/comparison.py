@@ -68,7 +68,7 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    atomic.write_text(page, text)
+    atomic.write_text(atomic.named(page), text)
     return page
 
 

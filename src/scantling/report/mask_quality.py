@@ -17,6 +17,7 @@ from markupsafe import Markup
 from scantling import atomic
 from scantling.errors import RunError, ScantlingError, SettingsError
 from scantling.evaluation.masks import CONVENTIONS, MOST, QUANTITIES, Made, MaskSet, Progress, measure_masks, read_mask
+from scantling.outputs import check_file
 from scantling.report.charts import Chart
 from scantling.report.histograms import histogram_chart
 from scantling.report.pictures import png_uri, shrink
@@ -97,8 +98,9 @@ def report_masks(
         raise SettingsError(f"{out}: the page would end in {out.suffix or 'nothing'!r}; name a file that ends in .html")
     home = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
     page = home / "mask-quality.html" if out is None else out / "mask-quality.html" if out.is_dir() else out
+    check_file(page, suffix=".html")
     sets = [measure_masks(folder, most=most, progress=progress) for folder in folders]
-    atomic.write_text(page, _render(sets, command))
+    atomic.write_text(atomic.named(page), _render(sets, command))
     return page, sets
 
 

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from scantling import atomic
 from scantling.errors import RunError, ScantlingError, SettingsError
 from scantling.evaluation import evaluate
+from scantling.outputs import check_file
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.doubts import Findings, look
 from scantling.report.doubts_of_scores import ABOUT_SCORES, Scores
@@ -85,6 +86,7 @@ def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
         raise SettingsError("report: no run or evaluation was named; name a run folder or an evaluation's JSON file")
     found = [_open(Path(target)) for target in targets]
     page = _destination(found, out)
+    check_file(page, suffix=".html")
     drawn = sum(max(1, len(target.evaluations)) for target in found)
     longest = 512 if drawn == 1 else 384 if drawn <= 3 else 256
     sections, room = [], MOST_DRAWN
@@ -92,7 +94,7 @@ def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
         sections.append(_section(target, longest=longest, room=room))
         room -= len(target.evaluations)
     comparison = compare([(section.header, section.blocks) for section in sections]) if len(sections) > 1 else None
-    atomic.write_text(page, _render(sections, comparison))
+    atomic.write_text(atomic.named(page), _render(sections, comparison))
     return page
 
 

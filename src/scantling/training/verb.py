@@ -22,11 +22,12 @@ from scantling.data.streams import Reader, Shelf
 from scantling.data.traits import measure_traits
 from scantling.data.types import Case, Split, Traits
 from scantling.errors import DataError, RunError, SettingsError
-from scantling.inference.verb import PREDICTIONS, predict_cases, written_values
+from scantling.inference.verb import predict_cases, written_values
 from scantling.machine import Precision, autocast_type, device_of, memory_free, record, steady
 from scantling.methods.catalogue import Card, card_of, implementation_of, lacking
 from scantling.methods.contract import Method, Settings, Stage, build
-from scantling.runs import MODEL, load_model, locked, read_run, save_model
+from scantling.outputs import PREDICTIONS, RUN, check_inputs, check_record, locked
+from scantling.runs import MODEL, load_model, read_run, save_model
 from scantling.training.course import Course
 from scantling.training.pictures import draw
 from scantling.training.processes import Processes, processes
@@ -78,6 +79,7 @@ def train(
     device = device_of(options.device)
     with processes(device) as group:
         if group.first:
+            check_record(out, RUN)
             with locked(out):
                 return _train(card, data, out, options, device, group, console)
         return _train(card, data, out, options, device, group, Console(quiet=True))
@@ -94,6 +96,7 @@ def _train(
 ) -> dict[str, Any]:
     # 1. the data, and whether the method can learn from it
     opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
+    check_inputs(out, (file for part in opened for file in part.files()))
     reads = {word for words in card.needs for word in words}
     blind = all(word.partition(":")[0] in ("image", "region", "link", "pool") for word in reads)
     opened = [blindly(part) for part in opened] if blind else opened
@@ -392,9 +395,7 @@ def _earlier(out: Path) -> dict[str, Any] | None:
         for name in (STATE, PREVIOUS, PREPARED):
             (out / name).unlink(missing_ok=True)
         return None
-    strange = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
-    if strange:
-        raise RunError(f"{out}: holds {strange[0]} but no run; choose a folder that is new or empty")
+    check_record(out, RUN)
     return None
 
 

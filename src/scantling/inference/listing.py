@@ -1,0 +1,117 @@
+"""`predictions.json`: what a folder of predictions says of itself, how it is resumed, how shards become one list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scantling.atomic import write_json
+from scantling.errors import FileError, RunError
+from scantling.outputs import PREDICTIONS, locked
+from scantling.runs import read_json
+
+PROGRESS = ("total", "cases", "failed")
+"""What changes while predictions are made; all else says how they are made."""
+
+
+@dataclass
+class Predictions:
+    """What was predicted: the contents of `predictions.json`, or of a shard's part of it."""
+
+    out: Path
+    header: Mapping[str, Any]
+    name: str = PREDICTIONS
+    total: int = 0
+    """Cases that the command is to do."""
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    skipped: int = 0
+    """Cases that an earlier, interrupted command had done."""
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**self.header, "total": self.total, "cases": self.cases, "failed": self.failed}
+
+    def save(self) -> None:
+        """Write the list."""
+        write_json(self.out / self.name, self.facts())
+
+
+def lists_in(out: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The lists of a folder by file name, the whole one and those of shards; all have to be made as `header` says.
+
+    Raises:
+        RunError: one was made otherwise.
+        FileError: one cannot be read.
+    """
+    paths = [path for path in (out / PREDICTIONS, *sorted(out.glob("predictions.*-of-*.json"))) if path.is_file()]
+    lists = {path.name: read_json(path) for path in paths}
+    for path in paths:
+        facts = lists[path.name]
+        if not isinstance(facts, dict) or not all(isinstance(facts.get(key), list) for key in ("cases", "failed")):
+            raise FileError(path, "does not list predictions", remedy="delete it or choose another --out")
+        changed = [key for key in {**header, **facts} if key not in PROGRESS and facts.get(key) != header.get(key)]
+        if changed:
+            raise RunError(
+                f"{path}: lists predictions made otherwise: "
+                f"{'; '.join(f'{key} was {facts.get(key)}, is {header.get(key)}' for key in changed[:2])}; "
+                "choose another --out"
+            )
+    return lists
+
+
+def resumed(out: Path, header: Mapping[str, Any], name: str, ids: Sequence[str]) -> Predictions:
+    """The list `name` with what earlier commands of the same kind have done; failures are tried again.
+
+    Raises:
+        RunError: the folder lists predictions that were made otherwise.
+        FileError: a list cannot be read.
+    """
+    wanted, done = set(ids), dict[str, dict[str, Any]]()
+    for listed, facts in lists_in(out, header).items():
+        try:
+            cases = {str(case["id"]): dict(case) for case in facts["cases"] if _is_written(out, case)}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise FileError(
+                out / listed, "does not list predictions", remedy="delete it or choose another --out"
+            ) from None
+        done |= {id: case for id, case in cases.items() if id in wanted or listed == name}
+    return Predictions(out, header, name, len(ids), list(done.values()), skipped=len(wanted & done.keys()))
+
+
+def merge(out: Path, parts: int, header: Mapping[str, Any]) -> None:
+    """When all shards are through, write one list of all; whichever shard ends last does."""
+    names = [shard_name(part, parts) for part in range(1, parts + 1)]
+    with locked(out, shard="merge", wait=True):
+        found = lists_in(out, header)
+        lists = [found[name] for name in names if name in found]
+        if len(lists) < parts or not all(_is_whole(facts) for facts in lists):
+            return
+        merged = Predictions(out, header, total=sum(facts.get("total", len(facts["cases"])) for facts in lists))
+        merged.cases = _sorted(facts["cases"] for facts in lists)
+        merged.failed = _sorted(facts["failed"] for facts in lists)
+        merged.save()
+
+
+def shard_name(part: int, parts: int) -> str:
+    """The list of one shard; of the only one it is that of the whole."""
+    return PREDICTIONS if parts == 1 else f"predictions.{part}-of-{parts}.json"
+
+
+def _sorted(parts: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return sorted((case for part in parts for case in part), key=lambda case: str(case["id"]))
+
+
+def _is_whole(facts: Mapping[str, Any]) -> bool:
+    done = len(facts["cases"]) + len(facts["failed"])
+    return done >= int(facts.get("total", done))
+
+
+def _is_written(out: Path, case: Mapping[str, Any]) -> bool:
+    masks = case["mask"] if isinstance(case["mask"], list) else [case["mask"]]
+    maps = [case["probability"]] if case["probability"] else []
+    samples = [name for names in case.get("samples", []) for name in (names if isinstance(names, list) else [names])]
+    doubts = list(case.get("uncertainty_maps", {}).values())
+    return all((out / name).is_file() for name in [*masks, *maps, *samples, *doubts])
