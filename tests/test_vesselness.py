@@ -142,6 +142,9 @@ def test_a_dark_frame_is_found_and_a_dark_vessel_is_none() -> None:
     found = inside_dark_border(image, thin=20)
     assert (found & field).sum() / (found | field).sum() > 0.97
     assert found[98, 110]
+    odd = image.copy()
+    odd[100, 110] = -1000  # a dead pixel
+    assert np.array_equal(inside_dark_border(odd, thin=20), found)
     assert inside_dark_border(np.where(np.abs(rows - 50) < 4, 0.0, 100.0), thin=20).all()
     assert inside_dark_border(np.full((30, 30), 5.0), thin=20).all()
     lit = np.zeros((100, 100))

@@ -7,7 +7,7 @@ is told its inputs, as the game of players does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +18,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from scantling.errors import RunError
+
+MEETING = timedelta(hours=2)
+"""How long a process waits for the others: at the start, and in a step, while the first one validates."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,10 @@ def processes(device: torch.device) -> Iterator[Processes]:
     if dist.is_initialized():  # somebody else's group, as in tests
         yield Processes(dist.get_rank(), dist.get_world_size(), dist.get_world_size())
         return
-    environment = os.environ
-    rank = int(environment.get("RANK", environment.get("SLURM_PROCID", "0")))
-    count = int(environment.get("WORLD_SIZE", environment.get("SLURM_NTASKS", "1")))
-    if count == 1 or "MASTER_ADDR" not in environment:
+    rank, count, here = _place(os.environ)
+    if count == 1:
         yield Processes()
         return
-    here = int(environment.get("LOCAL_WORLD_SIZE", environment.get("SLURM_NTASKS_PER_NODE", str(count))))
     if device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL takes the current one for this process's own
     try:
@@ -108,7 +108,7 @@ def processes(device: torch.device) -> Iterator[Processes]:
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
             rank=rank,
             world_size=count,
-            timeout=timedelta(hours=2),
+            timeout=MEETING,
         )
     except (ValueError, dist.DistError) as error:
         raise RunError(f"{count} processes were started but cannot meet ({error}); set MASTER_PORT too") from None
@@ -120,3 +120,42 @@ def processes(device: torch.device) -> Iterator[Processes]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _place(environment: Mapping[str, str]) -> tuple[int, int, int]:
+    """The rank of this process, how many there are, and how many of them share its machine.
+
+    torchrun sets RANK and WORLD_SIZE for each process that it starts, srun the variables of a step. In a batch script
+    or in the shell of an allocation SLURM_NTASKS only says how many tasks there could be.
+
+    Raises:
+        RunError: the variables make no sense, or speak of processes that nobody has started.
+    """
+
+    def number(name: str, default: int) -> int:
+        text = environment.get(name, str(default))
+        if not (text.isascii() and text.isdecimal()):
+            raise RunError(f"{name} is {text!r}; expected a whole number; start with torchrun or srun, or unset it")
+        return int(text)
+
+    slurm = "SLURM_STEP_NUM_TASKS" in environment
+    count = number("WORLD_SIZE", number("SLURM_STEP_NUM_TASKS", 1))
+    rank = number("RANK", number("SLURM_PROCID", 0) if slurm else 0)
+    meant = "MASTER_ADDR" in environment  # else nobody wants several processes
+    if meant and "WORLD_SIZE" not in environment and not slurm and number("SLURM_NTASKS", 1) > 1:
+        raise RunError(
+            f"SLURM_NTASKS is {environment['SLURM_NTASKS']}, but srun has not started this process; start with "
+            "`srun scantling train ...`, or unset SLURM_NTASKS to train in one process"
+        )
+    if count == 1:
+        return 0, 1, 1
+    if "WORLD_SIZE" in environment and "RANK" not in environment:
+        raise RunError(f"WORLD_SIZE is {count}, but RANK is not set; start with torchrun, or unset WORLD_SIZE")
+    if not rank < count:
+        raise RunError(f"this is process {rank} of {count}, counted from 0; start all of them with one launcher")
+    if not meant:
+        raise RunError(
+            f"{count} processes were started, but MASTER_ADDR does not say where they meet; set it to the first node "
+            "and MASTER_PORT to a free port"
+        )
+    return rank, count, number("LOCAL_WORLD_SIZE", number("SLURM_NTASKS_PER_NODE", count))
