@@ -8,7 +8,7 @@ import pytest
 
 from made import images_for
 from scantling.cli.demo import draw
-from scantling.cli.main import main
+from scantling.cli.main import main, parse
 from scantling.errors import SettingsError
 from scantling.methods.catalogue import CARDS
 
@@ -95,3 +95,24 @@ def test_drawing_for_the_demo_goes_on_after_an_interruption(tmp_path: Path, monk
     assert len(list((tmp_path / "data").rglob("*.png"))) == 6
     with pytest.raises(SettingsError, match="is not empty"):
         draw(tmp_path / "data", seed=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("32,64", [32, 64]),
+        ("[32, 64]", [32, 64]),
+        ("32", 32),
+        ("0.5,", "0.5,"),
+        ("[[1,2],[3,4]]", [[1, 2], [3, 4]]),
+        ("vessels, bright", "vessels, bright"),
+        ("true", True),
+        ("null", None),
+        ("vessel", "vessel"),
+        ("", ""),
+    ],
+)
+def test_a_setting_is_a_value_or_several(words: str, value: object) -> None:
+    assert parse(["train", "unet", "--data", "d", "--out", "o", f"--settings.widths={words}"]).settings == {
+        "widths": value
+    }

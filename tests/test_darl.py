@@ -31,6 +31,7 @@ from scantling.methods.darl import DARL, DARLSettings
 from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator, one_hot, reflected
+from scantling.networks.spectral_norm import power_iteration
 from scantling.procedural.backgrounds import evened, without_rim, without_tubes
 from scantling.procedural.fractal import fractal_vessels
 from scantling.runs import load_model, read_json, read_run
@@ -135,8 +136,12 @@ def test_borders_are_mirrored_as_torch_mirrors_them() -> None:
 def test_convolutions_of_the_blocks_stretch_nothing_by_more_than_one() -> None:
     torch.manual_seed(0)
     network = SwitchableGenerator(width=4, hidden=4)
-    for _ in range(200):  # each call of training is one step of the power iteration
-        network(torch.randn(1, 2, 8, 8))
+    before = [conv.weight.clone() for conv in network.modules() if isinstance(conv, nn.Conv2d)]
+    network(torch.randn(1, 2, 8, 8))
+    weights = [conv.weight for conv in network.modules() if isinstance(conv, nn.Conv2d)]
+    assert all(torch.equal(one, other) for one, other in zip(before, weights, strict=True)), "no pass changes a weight"
+    for _ in range(200):
+        power_iteration(network)
     convs = [m for m in network.modules() if isinstance(m, nn.Conv2d) and hasattr(m, "parametrizations")]
     assert len(convs) == 2 * 4 + 2  # four blocks, two of them with a shortcut
     for conv in convs:

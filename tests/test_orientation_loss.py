@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from scantling.losses.orientation import crossing_loss, smoothed
+from scantling.losses.orientation import crossing, mask_structure, smoothed, trace
 
 
 def bar(angle: float, size: int = 65) -> Tensor:
@@ -23,6 +23,12 @@ def at(angle: float, size: int = 65) -> Tensor:
     """One direction everywhere, (1, 1, 2, size, size)."""
     vector = torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
     return vector.view(1, 1, 2, 1, 1).expand(1, 1, 2, size, size)
+
+
+def crossing_loss(*, direction: Tensor, mask: Tensor) -> Tensor:
+    """The share of the mask's change that is met."""
+    structure = mask_structure(mask, direction.shape[1], dtype=direction.dtype)
+    return crossing(direction, structure) / trace(structure).clamp(min=1e-6)
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, math.pi / 4, 2.0])

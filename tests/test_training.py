@@ -31,7 +31,8 @@ from scantling.inference import predict
 from scantling.inference.answering import segment as answer
 from scantling.inference.verb import write_mask, written_values
 from scantling.methods.catalogue import CARDS
-from scantling.runs import load_model, locked, read_run
+from scantling.outputs import locked
+from scantling.runs import load_model, read_run
 from scantling.training import Options, train
 
 TINY = Options(preset="tiny", seed=2, validation=0.25)
@@ -111,7 +112,7 @@ def test_a_locked_run_is_refused(data: Path, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_run_is_left_alone(data: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("precious")
-    with pytest.raises(RunError, match=r"holds thesis.doc but no run"):
+    with pytest.raises(SettingsError, match=r"holds thesis.doc but no run\.json"):
         trained(data, tmp_path)
 
 
@@ -408,7 +409,7 @@ def test_masks_are_never_written_over_the_data(run: Path, data: Path, tmp_path: 
     before = {path: path.read_bytes() for path in scans.rglob("*.png")}
     with pytest.raises(SettingsError, match="choose another folder"):
         predict(run, scans, out=scans / "test" / kind)
-    with pytest.raises(SettingsError, match="holds the image"):
+    with pytest.raises(SettingsError, match="which is read"):
         predict(run, scans / "test" / "images", out=scans / "test" / "images")
     assert {path: path.read_bytes() for path in scans.rglob("*.png")} == before
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from scantling.atomic import replacing, write_json
+from scantling.atomic import replacing, to_json, write_json
 from scantling.data.types import Traits
 from scantling.errors import FileError, RunError, ScantlingError
 from scantling.methods.catalogue import card_of, implementation_of
@@ -72,9 +72,10 @@ def read_run(run: Path) -> dict[str, Any]:
 def save_model(method: Method, folder: Path) -> None:
     """Write a model: weights, settings with traits, and card. A model that it is built on goes along."""
     with replacing(folder / WEIGHTS) as aside:
-        # the settings are in it so that two models without weights differ, too (`identity_of`)
-        facts = {"method": method.card.name, "settings": method.settings.model_dump_json()}
-        save_tensors(aside, method.state_dict(), metadata=facts)
+        # the settings are in it so that two models without weights differ, too (`identity_of`); as one entry, since
+        # safetensors writes several in random order
+        facts = {"method": method.card.name, "settings": method.settings.model_dump(mode="json")}
+        save_tensors(aside, method.state_dict(), metadata={"model": to_json(facts, indent=None)})
     write_json(folder / "card.json", method.card.model_dump())
     write_json(folder / "settings.json", described(method))
 

@@ -153,8 +153,10 @@ def _settings(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
 
 
 def _value(text: str) -> Any:
-    """A number, a list, true, false or null where the text is one, else the text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    """A number, a list (`[32, 64]` or `32,64`), true, false or null where the text is one, else the text."""
+    for form in (text, f"[{text}]"):
+        with contextlib.suppress(ValueError):
+            found = json.loads(form)
+            if form is text or len(found) > 1:
+                return found
+    return text

@@ -9,31 +9,50 @@ from torch.nn import functional as F
 from scantling.losses.overlap import class_channels
 
 
-def crossing_loss(*, direction: Tensor, mask: Tensor, sigma: float = 1.0, rho: float = 2.0) -> Tensor:
-    r"""The share of a mask's change that is met on the way along a direction (ours).
+def mask_structure(
+    mask: Tensor, classes: int, *, dtype: torch.dtype, sigma: float = 1.0, rho: float = 2.0
+) -> tuple[tuple[Tensor, ...], ...]:
+    r"""The structure tensor of each class of a mask (Weickert, 1998, section 2.2), its rows and columns by axis.
 
-    .. math:: \frac{\sum v^T J_\rho v}{\sum \mathrm{tr}\, J_\rho}, \quad
-              J_\rho = G_\rho * (\nabla m_\sigma \nabla m_\sigma^T)
+    .. math:: J_\rho = G_\rho * (\nabla m_\sigma \nabla m_\sigma^T)
 
-    with the structure tensor J of the mask (Weickert, 1998, section 2.2): 0 where directions run along vessels, 1
-    where they cross them, and what is far from any border counts nothing. Neither sign nor gaps of v matter.
+    Args:
+        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; what does not count is no vessel.
+        classes: K.
+        dtype: of the result.
+        sigma: the scale of the gradient, in pixels.
+        rho: the scale of the neighbourhood that votes, in pixels.
+
+    Returns:
+        D rows of D entries (B, K, *S).
+    """
+    smooth = smoothed(class_channels(mask, classes).to(dtype), sigma)
+    slopes = torch.gradient(smooth, dim=tuple(range(2, smooth.ndim)))
+    return tuple(tuple(smoothed(one * other, rho) for other in slopes) for one in slopes)
+
+
+def trace(structure: tuple[tuple[Tensor, ...], ...]) -> Tensor:
+    """The sum of tr J over all samples, classes and pixels: how much a mask changes, in any direction."""
+    return torch.stack([row[axis].sum() for axis, row in enumerate(structure)]).sum()
+
+
+def crossing(direction: Tensor, structure: tuple[tuple[Tensor, ...], ...]) -> Tensor:
+    r"""How much of a mask's change is met on the way along a direction (ours).
+
+    .. math:: \sum v^T J_\rho v
+
+    Over the `trace` it is 0 where directions run along vessels and 1 where they cross them, and what is far from any
+    border counts nothing. Neither sign nor gaps of v matter.
 
     Args:
         direction: v, (B, K, D, *S), of length 1, in the order of the axes.
-        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; what does not count is no vessel.
-        sigma: the scale of the gradient, in pixels.
-        rho: the scale of the neighbourhood that votes, in pixels.
+        structure: of the mask, as `mask_structure` gives it.
     """
-    dimensions = direction.shape[2]
-    smooth = smoothed(class_channels(mask, direction.shape[1]).to(direction.dtype), sigma)  # (B, K, *S)
-    slopes = torch.gradient(smooth, dim=tuple(range(-dimensions, 0)))
-    met, total = direction.new_zeros(()), direction.new_zeros(())
-    for a in range(dimensions):
-        for b in range(dimensions):
-            entry = smoothed(slopes[a] * slopes[b], rho)
+    met = direction.new_zeros(())
+    for a, row in enumerate(structure):
+        for b, entry in enumerate(row):
             met = met + (direction[:, :, a] * entry * direction[:, :, b]).sum()
-            total = total + entry.sum() if a == b else total
-    return met / total.clamp(min=1e-6)
+    return met
 
 
 def smoothed(maps: Tensor, scale: float) -> Tensor:

@@ -8,7 +8,7 @@ method through this page alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
@@ -22,14 +22,30 @@ from scantling.errors import SettingsError
 from scantling.methods.catalogue import Capability, Card
 from scantling.randomness import seed_of, torch_generator
 
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+"""By their place how many of the last axes they drop together."""
 VESSEL = Labels(names=("vessel",), values=((255, 1),))
 """The one class of a method that reads no label, where the data do not name theirs."""
+Dropout = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
 Losses = Mapping[str, Tensor]
 Move = tuple[str | tuple[str, ...], Losses]
 """One or several players and the terms of their loss, by name; their sum is what the players minimise."""
-Game = Iterator[Move]
 Network = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Total:
+    """A sum over the part of a step's batch that an objective sees; yielding it gives that over the whole step.
+
+    For means whose count differs between samples: the pixels that are known, or confident. Ask before the networks are
+    passed through, since all parts of a step wait for each other there with what they have computed.
+    """
+
+    part: Tensor
+
+
+Game = Generator[Move | Total, Tensor, None]
+"""What objectives are: they yield moves, after which the loop updates the players, and totals, which it answers."""
 
 
 class Settings(Frozen):
@@ -61,7 +77,7 @@ class Settings(Frozen):
                 raise SettingsError(
                     f"--settings.{place}: there is no such setting; there are: {', '.join(cls.model_fields)}"
                 ) from None
-            several = "; write several values as '[32, 64]'" if first["type"] == "tuple_type" else ""
+            several = "; write several values as 32,64" if first["type"] == "tuple_type" else ""
             raise SettingsError(f"--settings.{place}: found {first['input']!r}; {first['msg']}{several}") from None
 
     def resolve(self, traits: Traits) -> Self:
@@ -98,7 +114,7 @@ class Now:
     """The moment in which an objective or an answer is asked for, and all the randomness that it may use.
 
     Every draw is a function of the seed, the stage, what it is for, the step and the position of the sample in
-    the batch of the whole step; `slot` says which part of that batch this is (one of `slots` processes times
+    the batch of the whole step; `slot` says which part of that batch this is, of `slots` (processes times
     micro-batches), so that one big batch and many small ones draw the same numbers.
     """
 
@@ -107,6 +123,7 @@ class Now:
     step: int = 0
     steps: int = 1
     slot: int = 0
+    slots: int = 1
     device: torch.device = torch.device("cpu")
     prepared: Mapping[str, Tensor] = field(default_factory=dict)
     """What the stage's `prepare` returned."""
@@ -121,6 +138,12 @@ class Now:
     def progress(self) -> float:
         """The share of the stage that is done, 0 to 1."""
         return self.step / max(self.steps, 1)
+
+    def mean(self, part: Tensor, total: Tensor) -> Tensor:
+        """The term of a loss that is one ratio over the whole step: `part`, summed over what this part of the batch
+        holds, over the `total` of the step, which yielding a `Total` has given; the loop averages over the parts.
+        """
+        return part * self.slots / total.clamp(min=1e-6)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A processor generator for one draw that all samples of the step share."""
@@ -367,7 +390,7 @@ class Method(nn.Module, ABC):
         return SettingsError(f"{self.card.name} cannot {capability}; it can {gives}")
 
 
-def dropouts(network: nn.Module) -> list[nn.Module]:
+def dropouts(network: nn.Module) -> list[Dropout]:
     """The layers of a network that drop something at random while they are trained."""
     return [layer for layer in network.modules() if isinstance(layer, DROPOUTS) and layer.p > 0]
 

@@ -38,6 +38,7 @@ from scantling.networks.padding import cropped, padded
 from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator
+from scantling.networks.spectral_norm import power_iteration
 from scantling.procedural.backgrounds import evened, without_rim, without_tubes
 from scantling.procedural.fractal import fractal_crossing
 from scantling.randomness import numpy_generator
@@ -279,6 +280,7 @@ class DARL(Method):
             streams=tuple(streams),
             steps=of.steps,
             objectives=self.objectives,
+            stepped=lambda now: power_iteration(self.generator),
             criterion=Criterion(name="cycle", direction="min", value=self.inconsistency, visits=("angiograms",)),
         )
         return (stage,)

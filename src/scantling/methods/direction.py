@@ -14,11 +14,11 @@ from torch import Tensor
 from scantling.data.types import Augmentation, Batch, Intake, Stream, Traits
 from scantling.errors import SettingsError
 from scantling.losses.continuity import soft_cldice_loss
-from scantling.losses.orientation import crossing_loss
+from scantling.losses.orientation import crossing, mask_structure, trace
 from scantling.losses.overlap import binary_cross_entropy, dice_loss
 from scantling.mending.anisotropic import Diffusion, diffuse, diffuse_tensors
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Answer, Asked, Game, Method, Now, Player, Settings, Stage, frozen
+from scantling.methods.contract import Answer, Asked, Game, Method, Now, Player, Settings, Stage, Total, frozen
 from scantling.networks.unet import CONV
 
 Positive = Annotated[int, Field(gt=0)]
@@ -183,6 +183,9 @@ class DirectionMender(Method):
     def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
         """The terms that have a weight, of the mended probabilities: cross-entropy, Dice, soft clDice."""
         labelled, of = batch["labelled"], self.settings
+        if of.crossing:
+            structure = mask_structure(labelled.mask, len(self.traits.classes), dtype=self.dtype)
+            change = yield Total(trace(structure))
         features, probabilities = self.seen(labelled.image)  # (B, F, *S), (B, K, *S)
         vectors = self._vectors(self.layer(features))  # (B, K, D, *S)
         mended = self.mended(probabilities, self.directed(vectors), how=of.learning)
@@ -195,7 +198,7 @@ class DirectionMender(Method):
             whole = soft_cldice_loss(probabilities=mended, mask=labelled.mask, iterations=of.skeleton)
             terms["continuity"] = of.cldice * whole
         if of.crossing:
-            terms["crossing"] = of.crossing * crossing_loss(direction=unit(vectors), mask=labelled.mask)
+            terms["crossing"] = of.crossing * now.mean(crossing(unit(vectors), structure), change)
         yield "direction", terms
 
     def asked(self, asked: Asked) -> Asked:

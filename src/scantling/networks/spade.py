@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from scantling.networks.padding import cropped, padded
+from scantling.networks.spectral_norm import spectral_norm
 
 SLOPE = 0.2
 """Of the leaky ReLUs."""

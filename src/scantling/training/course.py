@@ -55,6 +55,7 @@ class Course:
         select: which weights a stage keeps: the last, or the best on validation (by masks in the last stage, by
             the stage's own criterion in any).
         saved_every: seconds between two checkpoints.
+        faster: what is told beside the expected time where that is more than an hour.
         logged, validated: how many times a stage is logged and validated.
     """
 
@@ -71,6 +72,7 @@ class Course:
     autocast: torch.dtype | None = None
     console: Console = field(default_factory=lambda: Console(stderr=True))
     saved_every: float = 60.0
+    faster: str = ""
     logged: int = 200
     validated: int = 10
 
@@ -276,7 +278,7 @@ class _Played:
         expected = min(times) * left
         if self.course.group.first:
             of = f"{left} steps" if position.step == 0 else f"{left} of {self.stage.steps} steps left"
-            hint = "; --preset quick takes minutes" if expected > 3600 else ""
+            hint = f"; {self.course.faster}" if self.course.faster and expected > 3600 else ""
             self.course.console.print(f"{self.title}: {of}, about {spoken(expected)}{hint}", highlight=False)
 
     def _log(self, play: Play, told: Mapping[str, Mapping[str, Tensor]], position: Position, pace: float) -> str:

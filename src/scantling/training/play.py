@@ -8,22 +8,34 @@ player is updated.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from scantling.data.types import Batch
 from scantling.errors import RunError, ScantlingError
-from scantling.methods.contract import Game, Method, Move, Now, Player, Stage, frozen_depth
+from scantling.methods.contract import Game, Method, Move, Now, Player, Stage, Total, dropouts, frozen_depth
 from scantling.randomness import seed_of
+from scantling.training.dropout import by_sample
 from scantling.training.processes import Processes
 
 
 class GameError(ScantlingError):
     """A method that breaks the rules of the game."""
+
+
+@dataclass
+class _Turn:
+    """The game of one part of a step's batch."""
+
+    moves: Generator[Move | Total, Tensor | None, None]
+    slot: int
+    random: Tensor
+    """The state of torch's generator when it goes on."""
+    answer: Tensor | None = None
 
 
 class Play:
@@ -61,6 +73,8 @@ class Play:
             if player.average
         }
         self.updates = dict.fromkeys(self.players, 0)
+        self.layers = dropouts(method)
+        self._slot = 0
         _check_disjoint(self.owned)
         self.ready()
 
@@ -90,6 +104,7 @@ class Play:
             self.moment(self.stage, self.seed, self.device),
             step=step,
             slot=slot,
+            slots=self.slots,
             prepared=self.prepared,
             gather=self.group.gather,
         )
@@ -105,15 +120,17 @@ class Play:
         Raises:
             GameError: a rule of the game is broken.
         """
-        torch.manual_seed(seed_of(self.seed, self.stage.name, "layers", step, self.group.rank))
+        torch.manual_seed(seed_of(self.seed, self.stage.name, "layers", step))
+        begun = torch.get_rng_state()
         games = [
-            iter(self.stage.objectives(self._brought(batch), self.now(step, slot)))
+            _Turn(_started(self.stage.objectives(self._brought(batch), self.now(step, slot))), slot, begun)
             for slot, batch in zip(self.own_slots, batches, strict=True)
         ]
         told: dict[str, dict[str, Tensor]] = {}
-        while (names := self._move(games, told)) is not None:
-            for name in names:
-                self._update(name, step)
+        with by_sample(self.layers, lambda: self._slot):
+            while (names := self._move(games, told)) is not None:
+                for name in names:
+                    self._update(name, step)
         if self.stage.stepped is not None:
             with torch.no_grad():
                 self.stage.stepped(self.now(step))
@@ -124,46 +141,67 @@ class Play:
         """The batches beside the weights, in their precision."""
         return {name: batch.to(self.device, self.method.dtype) for name, batch in batches.items()}
 
-    def _move(self, games: Sequence[Game], told: dict[str, dict[str, Tensor]]) -> tuple[str, ...] | None:
+    def _move(self, games: Sequence[_Turn], told: dict[str, dict[str, Tensor]]) -> tuple[str, ...] | None:
         """All games make their next move and leave its gradients with the players; None when all have ended."""
-        moved: list[tuple[str, ...] | None] = []
-        for game in games:
-            move = self._advance(game)
-            if move is None:
-                moved.append(None)
-                continue
-            names, terms = _names(move[0]), move[1]
-            self._check_move(names, terms)
-            moved.append(names)
-            total = torch.stack(
-                [term.float() if term.dtype == torch.bfloat16 else term for term in terms.values()]
-            ).sum()
-            parameters = [p for name in names for p in self.owned[name]]
-            try:
-                (total / len(games)).backward(inputs=parameters)
-            except RuntimeError as error:
-                raise _explained(error, names, self.stage) from error
-            kept = told.setdefault("+".join(names), {})
-            for term, value in terms.items():
-                kept[term] = kept.get(term, 0) + value.detach() / len(games)
-        everyone = self.group.all(moved) if self.group.count > 1 else [moved]
+        while True:
+            moved: list[tuple[str, ...] | None] = []
+            parts: list[Tensor] = []
+            for game in games:
+                move = self._advance(game)
+                if isinstance(move, Total):
+                    parts.append(move.part.detach())
+                    moved.append(("a total",))
+                    continue
+                if move is None:
+                    moved.append(None)
+                    continue
+                names, terms = _names(move[0]), move[1]
+                self._check_move(names, terms)
+                moved.append(names)
+                self._backward(names, terms, share=1 / len(games))
+                kept = told.setdefault("+".join(names), {})
+                for term, value in terms.items():
+                    kept[term] = kept.get(term, 0) + value.detach() / len(games)
+            self._check_order(moved)
+            if not parts:
+                return moved[0]
+            total = self.group.sum(torch.stack(parts).sum(0))
+            for game in games:
+                game.answer = total
+
+    def _backward(self, names: tuple[str, ...], terms: Mapping[str, Tensor], *, share: float) -> None:
+        """Leave the gradients of a part's loss with the players."""
+        total = torch.stack([term.float() if term.dtype == torch.bfloat16 else term for term in terms.values()]).sum()
+        try:
+            (total * share).backward(inputs=[p for name in names for p in self.owned[name]])
+        except RuntimeError as error:
+            raise _explained(error, names, self.stage) from error
+
+    def _check_order(self, moved: Sequence[tuple[str, ...] | None]) -> None:
+        """Make sure that all parts of the step, in all processes, have made the same move."""
+        everyone = self.group.all(list(moved)) if self.group.count > 1 else [moved]
         first = moved[0]
         if any(_plain(other) != _plain(first) for process in everyone for other in process):
             raise GameError(
                 f"stage {self.stage.name!r}: the order of the players may depend on the step but not on the batch; "
                 f"one part of the batch moved {first}, another {moved[-1]}"
             )
-        return first
 
-    def _advance(self, game: Game) -> Move | None:
+    def _advance(self, game: _Turn) -> Move | Total | None:
+        self._slot = game.slot
+        torch.set_rng_state(game.random)  # every part of a step begins with the same, and goes on with its own
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            move = next(game, None)
+            try:
+                move = game.moves.send(game.answer)
+            except StopIteration:
+                return None
             if (
                 not torch.is_grad_enabled()
                 or frozen_depth()
                 or torch.is_autocast_enabled(self.device.type) != (self.autocast is not None)
             ):
                 raise GameError(f"stage {self.stage.name!r}: nothing may be yielded inside a context manager")
+        game.random, game.answer = torch.get_rng_state(), None
         return move
 
     def _check_move(self, names: tuple[str, ...], terms: Mapping[str, Tensor]) -> None:
@@ -218,6 +256,11 @@ class Play:
                 kept = parameter.clone()
                 parameter.copy_(average)
                 average.copy_(kept)
+
+
+def _started(moves: Game) -> Generator[Move | Total, Tensor | None, None]:
+    """The game with nothing sent before its first move."""
+    yield from moves
 
 
 def rate_at(player: Player, step: int, steps: int) -> float:

@@ -41,15 +41,12 @@ class Processes:
         if self.count == 1:
             return
         missing = torch.tensor([p.grad is None for p in parameters], dtype=torch.int32)
-        missing = missing.to(parameters[0].device)
-        dist.all_reduce(missing)
+        missing = self.sum(missing.to(parameters[0].device))
         shared = [p for p, absent in zip(parameters, missing.tolist(), strict=True) if absent < self.count]
         if not shared:
             return
         grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in shared]
-        flat = torch.cat([grad.reshape(-1) for grad in grads])
-        dist.all_reduce(flat)
-        flat /= self.count
+        flat = self.sum(torch.cat([grad.reshape(-1) for grad in grads])) / self.count
         for parameter, part in zip(shared, flat.split([p.numel() for p in shared]), strict=True):
             parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
 
@@ -61,10 +58,23 @@ class Processes:
         for buffer in network.buffers():
             kinds.setdefault(buffer.dtype, []).append(buffer)
         for buffers in kinds.values():
-            flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
-            dist.broadcast(flat, 0)
+            flat = self.from_first(torch.cat([buffer.reshape(-1) for buffer in buffers]))
             for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
                 buffer.copy_(part.view_as(buffer))
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, without gradient."""
+        total = tensor.detach().clone()
+        if self.count > 1:
+            dist.all_reduce(total)
+        return total
+
+    def from_first(self, tensor: Tensor) -> Tensor:
+        """The tensor of the first process, of the same shape in all."""
+        tensor = tensor.detach().clone()
+        if self.count > 1:
+            dist.broadcast(tensor, 0)
+        return tensor
 
     def gather(self, tensor: Tensor) -> Tensor:
         """The rows of all processes in the order of the ranks, without gradient."""

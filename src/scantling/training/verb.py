@@ -160,6 +160,7 @@ def _train(
         validation=validation,
         select=options.select, accumulation=options.accumulation, autocast=autocast, console=console,
         saved_every=options.saved_every,
+        faster="--preset quick takes minutes" if options.preset == "paper" and "quick" in kind.Settings.presets else "",
     )  # fmt: skip
     position = course.go()
     # 5. what is left behind
