@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from scantling.data.types import Augmentation, Batch, Case
 from scantling.errors import RunError
-from scantling.methods.contract import Criterion, Game, Now, Player, Stage, Visit, frozen
+from scantling.methods.contract import Criterion, Game, Now, Player, Stage, Teacher, Total, Visit, frozen
 from scantling.training.course import Course, StoppedError
 from scantling.training.play import GameError, Play, rate_at
 from scantling.training.processes import Processes
-from scantling.training.state import capture, load_prepared, load_state, restore, save_prepared
+from scantling.training.state import capture, load_prepared, load_state, restore, save_prepared, save_state
 from toys import Featured, Pair, Toy, course, fresh, readers, taken
 
 
@@ -340,6 +340,7 @@ def test_a_rehearsal_leaves_no_trace(tmp_path: Path) -> None:
     from scantling.training.course import _Played
     from scantling.training.state import Position
 
+    save_state(tmp_path, capture(play), Position(), {})
     _Played(course(method, tmp_path), [stage], 0, None, {})._tell_time(play, Position())
     after = capture(play)
     assert before.keys() == after.keys()
@@ -503,3 +504,109 @@ def test_the_log_has_no_line_twice_after_resuming(tmp_path: Path) -> None:
     course(fresh(Pair, steps=20), tmp_path).go()
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 21))
+
+
+class Taught(Toy):
+    """A student with batch norm that must agree with its teacher."""
+
+    def __init__(self, settings: Any = None, *, decay: Any = 0.9) -> None:
+        super().__init__(settings)
+        layers = [nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 1, 1)) for _ in range(2)]
+        self.student, self.teacher, self.decay = *layers, decay
+
+    def stages(self) -> list[Stage]:
+        return [
+            Stage(
+                name="agree",
+                players=(Player(name="student", modules=(self.student,), rate=1e-2),),
+                teachers=(Teacher(module=self.teacher, of=self.student, decay=self.decay),),
+                streams=(self.stream("images"),),
+                steps=self.settings.steps,
+                objectives=self.objectives,
+            )
+        ]
+
+    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+        image = batch["images"].image
+        aim = self.teacher(image)
+        assert not aim.requires_grad
+        yield "student", {"agree": (self.student(image) - aim - image[..., 1:-1, 1:-1]).square().mean()}
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+@pytest.mark.parametrize("decay", [0.9, lambda step: min(0.9, step / (step + 1))], ids=["constant", "ramp"])
+def test_a_teacher_is_the_running_average_of_its_student(decay: Any) -> None:
+    method = Taught(decay=decay)
+    (stage,) = method.stages()
+    play = Play(method, stage, seed=0, device=torch.device("cpu"))
+    expected = state_of(method.student)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in method.teacher.state_dict().items())
+    for step in range(4):
+        play.step(step, [{"images": readers(stage)["images"].batch(step)}])
+        share = decay if isinstance(decay, float) else decay(step)
+        for name, tensor in method.student.state_dict().items():
+            own = expected[name]
+            expected[name] = share * own + (1 - share) * tensor if own.is_floating_point() else tensor.clone()
+    assert int(method.teacher[1].num_batches_tracked) == 4
+    for name, tensor in method.teacher.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name])
+    assert not any(parameter.requires_grad for parameter in method.teacher.parameters())
+
+
+def test_a_teacher_is_resumed_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, broken = fresh(Taught, steps=6), fresh(Taught, steps=6)
+    course(whole, tmp_path / "whole").go()
+    original, played = Play.step, 0
+
+    def step(self: Play, *args: Any) -> Any:
+        nonlocal played
+        played += 1
+        if played == 6:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Play, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            course(broken, tmp_path / "broken", saved_every=0.0).go()
+    again = fresh(Taught, steps=6)
+    course(again, tmp_path / "broken").go()
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_a_teacher_is_no_player() -> None:
+    method = Taught()
+    method.teacher = method.student
+    (stage,) = method.stages()
+    with pytest.raises(GameError, match="a teacher follows and is not trained"):
+        Play(method, stage, seed=0, device=torch.device("cpu"))
+
+
+def test_a_total_is_the_sum_over_the_whole_step() -> None:
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        image = batch["images"].image
+        count = yield Total((image > 0).sum().to(image.dtype))
+        yield "first", {"a": now.mean((method.first(image) * (image > 0)).sum(), count)}
+
+    weights = []
+    for parts in (1, 2):
+        torch.manual_seed(0)
+        method = Two(objectives)
+        played(method, accumulation=parts, steps=3)
+        weights.append(method.first.weight.detach().clone())
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_total_that_not_all_parts_ask_for_is_refused() -> None:
+    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+        if now.slot:
+            yield Total(torch.ones(()))
+        yield "first", {"a": method.first(batch["images"].image).mean()}
+
+    method = Two(objectives)
+    with pytest.raises(GameError, match="may depend on the step but not on the batch"):
+        played(method, accumulation=2)

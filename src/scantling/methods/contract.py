@@ -208,6 +208,41 @@ class Player:
         return list({id(p): p for module in self.modules for p in module.parameters()}.values())
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Teacher:
+    """A module that follows a player's and learns nothing itself: its weights are averages (Tarvainen, Valpola, 2017).
+
+    In a stage it is frozen and in evaluation mode; objectives use it without gradient. It is part of the method, and
+    so saved and resumed like everything else.
+
+    Attributes:
+        module: begins the stage with the weights of `of`, whose architecture it has.
+        of: what it follows.
+        decay: the share of itself that it keeps after a step, in [0, 1]: a number, or a function of the step from 0.
+            It holds for floating weights and buffers; others, such as counters, are copied.
+    """
+
+    module: nn.Module
+    of: nn.Module
+    decay: float | Callable[[int], float] = 0.99
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Take over what it follows."""
+        self.module.load_state_dict(self.of.state_dict())
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Follow by one step, which has been taken."""
+        decay = self.decay(step) if callable(self.decay) else self.decay
+        followed = self.of.state_dict()
+        for name, own in self.module.state_dict().items():
+            if own.is_floating_point():
+                own.lerp_(followed[name].to(own.dtype), 1 - decay)
+            else:
+                own.copy_(followed[name])
+
+
 Visit = Callable[[str], Iterable[Batch]]
 """Visits each case of a stream once, whole and unchanged, one case a batch; `batch.case` is its position."""
 
@@ -231,6 +266,7 @@ class Stage:
     Attributes:
         objectives: `objectives(batch, now)` with the batches by stream yields (player, terms) moves; the loop
             updates the player, then resumes the generator.
+        teachers: what follows the players' modules, after every step and before `stepped`.
         prepare: called once before the first step, without gradients, in evaluation mode; it may set the
             state of the method, and what it returns is kept for the whole stage as `now.prepared`.
         draws: the names of the streams that a step reads, a function of the step alone; all if None.
@@ -243,6 +279,7 @@ class Stage:
     streams: tuple[Stream, ...]
     steps: int
     objectives: Callable[[Mapping[str, Batch], Now], Game]
+    teachers: tuple[Teacher, ...] = ()
     prepare: Callable[[Visit, Now], Mapping[str, Tensor]] | None = None
     draws: Callable[[int], Sequence[str]] | None = None
     stepped: Callable[[Now], None] | None = None

@@ -259,8 +259,7 @@ class _Played:
             yield batch.to(self.course.device, self.course.method.dtype)
 
     def _tell_time(self, play: Play, position: Position) -> None:
-        """Play a few steps, take them back, and say how long the rest will take."""
-        kept, updates = copied(capture(play)), dict(play.updates)
+        """Play a few steps, go back to the checkpoint, which is of just before them, and say how long the rest takes."""
         feeder = Feeder(self.readers, self.stage.draws, play.own_slots, play.slots)
         steps = range(position.step, min(position.step + REHEARSED, self.stage.steps))
         times = []
@@ -273,7 +272,10 @@ class _Played:
                 times.append(time.monotonic() - begun)
         finally:
             feeder.close()
-        restore(play, kept, updates)
+        found = load_state(self.course.run)
+        if found is None:
+            raise RunError(f"{self.course.run}: its checkpoint has gone while the training ran; start it again")
+        restore(play, found[1], found[0].updates)
         left = self.stage.steps - position.step
         expected = min(times) * left
         if self.course.group.first:

@@ -75,7 +75,9 @@ class Play:
         self.updates = dict.fromkeys(self.players, 0)
         self.layers = dropouts(method)
         self._slot = 0
-        _check_disjoint(self.owned)
+        _check_disjoint(self.owned, stage)
+        for teacher in stage.teachers:
+            teacher.begin()
         self.ready()
 
     @property
@@ -131,6 +133,8 @@ class Play:
             while (names := self._move(games, told)) is not None:
                 for name in names:
                     self._update(name, step)
+        for teacher in self.stage.teachers:
+            teacher.follow(step)
         if self.stage.stepped is not None:
             with torch.no_grad():
                 self.stage.stepped(self.now(step))
@@ -316,7 +320,7 @@ def _plain(move: object) -> object:
     return tuple(move) if isinstance(move, list | tuple) else move
 
 
-def _check_disjoint(owned: Mapping[str, Sequence[nn.Parameter]]) -> None:
+def _check_disjoint(owned: Mapping[str, Sequence[nn.Parameter]], stage: Stage) -> None:
     owners: dict[int, str] = {}
     for name, parameters in owned.items():
         if not parameters:
@@ -325,6 +329,13 @@ def _check_disjoint(owned: Mapping[str, Sequence[nn.Parameter]]) -> None:
             other = owners.setdefault(id(parameter), name)
             if other != name:
                 raise GameError(f"players {other!r} and {name!r} share a parameter; a parameter belongs to one player")
+    for teacher in stage.teachers:
+        for parameter in teacher.module.parameters():
+            if id(parameter) in owners:
+                raise GameError(
+                    f"a teacher of stage {stage.name!r} holds a parameter of player {owners[id(parameter)]!r}; "
+                    "a teacher follows and is not trained"
+                )
 
 
 def _explained(error: RuntimeError, names: tuple[str, ...], stage: Stage) -> Exception:
