@@ -259,7 +259,7 @@ class _Played:
             yield batch.to(self.course.device, self.course.method.dtype)
 
     def _tell_time(self, play: Play, position: Position) -> None:
-        """Play a few steps, go back to the checkpoint, which is of just before them, and say how long the rest takes."""
+        """Play a few steps, go back to the checkpoint of just before them, and say how long the rest takes."""
         feeder = Feeder(self.readers, self.stage.draws, play.own_slots, play.slots)
         steps = range(position.step, min(position.step + REHEARSED, self.stage.steps))
         times = []
