@@ -46,6 +46,7 @@ def evaluation(folder: Path, *, cases: int = 12, **changes: Any) -> dict[str, An
         "interval": {key: [value - 0.01, value + 0.01] for key, value in mean.items()},
         "count": dict.fromkeys(keys, cases), "classes_mean": {}, "cases": listed, "failed": [], "notes": [],
         "conventions": ["Dice: 1 if both masks are empty, 0 if only one is."],
+        "detection": {"found": {"cases": [cases, cases], "subjects": [cases, cases]}},
         "reliability": {
             "edges": [0.0, 0.5, 1.0], "confidence": [0.2, 0.8], "accuracy": [0.2, 0.8], "count": [90, 10],
         },

@@ -75,7 +75,7 @@ def test_a_comparison_of_two_runs_from_the_command_line(
     words = ["--data", str(data), "--json", str(tmp_path / "table.json"), "--out", str(tmp_path / "out")]
     assert main(["compare", *map(str, runs), *words]) == 0
     facts, told = json.loads((tmp_path / "table.json").read_text()), capsys.readouterr().out
-    assert facts["measures"] == ["dice", "cldice", "hd95", "ece"]
+    assert facts["measures"] == ["dice", "found", "cldice", "hd95", "ece"], "no truth is empty, so no alarm is false"
     assert (facts["cases"], facts["subjects"], facts["left_out"]) == (TESTED, TESTED, 0)
     assert [one["name"] for one in facts["methods"]] == ["long", "short"], "two of one method go by their folders"
     # the same masks, scored by `evaluate` and tested by SciPy
@@ -98,7 +98,7 @@ def test_a_comparison_of_two_runs_from_the_command_line(
         assert one["cost"]["seconds"] > 0
         assert one["cost"]["calls"] == 1
         assert one["cost"]["training_seconds"] is not None
-    assert [pair["p"] for pair in facts["pairs"] if pair["measure"] != "dice"] == [None] * 3, "one measure is tested"
+    assert [pair["p"] for pair in facts["pairs"] if pair["measure"] != "dice"] == [None] * 4, "one measure is tested"
     assert facts["sentences"][0].startswith("long is better than short: Dice is higher by 0.")
     for sentence in facts["sentences"]:
         assert sentence in told
@@ -115,7 +115,7 @@ def test_copies_of_one_run_under_two_seeds_do_not_differ(data: Path, runs: tuple
     (pair,) = found.tested
     assert (pair.p, pair.verdict) == (1.0, "no difference shown")
     sentence = "No difference could be shown: other and long differ in Dice by 0.000 (95 % 0.000 to 0.000, p = 1)."
-    assert found.sentences == (sentence,)
+    assert found.sentences == (sentence, "9 subjects are few: the intervals rest on how these few scatter.")
     assert any("hold the same weights" in note for note in found.notes)
     assert all(one.rank["dice"] == 1.5 for one in found.methods)
 
@@ -251,7 +251,7 @@ def test_masks_and_evaluations_take_part_and_only_common_cases_count(
     words = ["--data", str(data), "--out", str(out), "--json", str(table)]
     assert main(["compare", str(runs[0]), str(masks), str(tmp_path / "perfect.json"), *words]) == 1, "a case failed"
     found = json.loads(table.read_text())
-    assert found["measures"] == ["dice", "cldice", "hd95"], "masks alone have no calibration"
+    assert found["measures"] == ["dice", "found", "cldice", "hd95"], "masks alone have no calibration"
     assert (found["cases"], found["left_out_cases"]) == (TESTED - 2, ["case04", "case05"])
     assert {one["name"]: one["cost"]["parameters"] is None for one in found["methods"]} == {
         "reader": True, "perfect": True, "unet": False,

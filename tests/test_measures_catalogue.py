@@ -11,7 +11,8 @@ from scantling.evaluation.scores import scores_of_arrays
 from scantling.measures.catalogue import MEASURES, chosen
 
 NAMES = [
-    *("dice", "iou", "precision", "sensitivity", "specificity", "accuracy", "auc", "average_precision"),
+    *("dice", "found", "false_alarm", "iou", "precision", "sensitivity", "specificity", "accuracy", "dice_or_empty"),
+    *("auc", "average_precision"),
     *("cldice", "vca", "log_vca", "betti0_error", "betti1_error", "hd95", "assd", "ece", "brier"),
     *("ged", "hm_iou", "max_dice", "soft_dice", "uncertainty_auc"),
 ]
@@ -59,7 +60,9 @@ def test_a_perfect_prediction_has_the_best_value_and_a_poor_one_a_worse_one() ->
     worse = scores(poor, truth, np.where(poor, 0.9, 0.2), truth.astype(float))
     assert math.isnan(perfect["uncertainty_auc"]), "where nothing is wrong there are no errors to find"
     perfect["uncertainty_auc"] = scores(poor, truth, poor.astype(float), poor != truth)["uncertainty_auc"]
-    for name, measure in MEASURES.items():
+    assert (perfect.pop("found"), worse["found"]) == (1, 1), "both share a pixel with the truth"
+    assert math.isnan(perfect.pop("false_alarm")), "there is something to find"
+    for name, measure in ((name, MEASURES[name]) for name in perfect):
         best = {"higher": measure.range[1], "lower": measure.range[0], "ideal 1": 1.0}[measure.direction]
         assert perfect[name] == best, name
         assert measure.better(perfect[name], worse[name]), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -22,8 +23,12 @@ def where(mask: np.ndarray) -> set[tuple[int, ...]]:
     return {tuple(pixel) for pixel in np.argwhere(mask).tolist()}
 
 
-def share(right: int, wrong: int, agree: bool) -> float:
-    return float(Fraction(right, right + wrong)) if right + wrong else float(agree)
+def share(right: int, wrong: int, otherwise: float) -> float:
+    return float(Fraction(right, right + wrong)) if right + wrong else otherwise
+
+
+def same(value: float, expected: float) -> bool:
+    return value == pytest.approx(expected, nan_ok=True)
 
 
 def test_all_pairs_of_two_by_two_masks_agree_with_counting_on_sets() -> None:
@@ -31,13 +36,15 @@ def test_all_pairs_of_two_by_two_masks_agree_with_counting_on_sets() -> None:
     for prediction in masks(2, 2):
         for truth in masks(2, 2):
             p, t = where(prediction), where(truth)
-            agree = p == t
             found = confusion(prediction, truth)
-            assert found.dice == pytest.approx(share(2 * len(p & t), len(p ^ t), agree))
-            assert found.iou == pytest.approx(share(len(p & t), len(p ^ t), agree))
-            assert found.precision == pytest.approx(share(len(p & t), len(p - t), agree))
-            assert found.sensitivity == pytest.approx(share(len(p & t), len(t - p), agree))
-            assert found.specificity == pytest.approx(share(len(everything - p - t), len(p - t), agree))
+            assert same(found.dice, share(2 * len(p & t), len(p ^ t), 0.0) if t else math.nan)
+            assert same(found.iou, share(len(p & t), len(p ^ t), 0.0) if t else math.nan)
+            assert same(found.precision, share(len(p & t), len(p - t), 0.0) if t else math.nan)
+            assert same(found.sensitivity, share(len(p & t), len(t - p), 0.0) if t else math.nan)
+            assert same(found.found, float(bool(p & t)) if t else math.nan)
+            assert same(found.false_alarm, math.nan if t else float(bool(p)))
+            assert same(found.dice_or_empty, share(2 * len(p & t), len(p ^ t), 1.0))
+            assert same(found.specificity, share(len(everything - p - t), len(p - t), float(p == t)))
             assert found.accuracy == pytest.approx(float(Fraction(len(everything - (p ^ t)), 4)))
 
 
@@ -46,15 +53,18 @@ def test_dice_is_the_harmonic_mean_of_precision_and_sensitivity_for_empty_masks_
         for truth in masks(2, 2):
             found = confusion(prediction, truth)
             both = found.precision + found.sensitivity
-            assert found.dice == pytest.approx(2 * found.precision * found.sensitivity / both if both else 0.0)
+            assert same(found.dice, 2 * found.precision * found.sensitivity / both if both else 0.0)
 
 
-def test_masks_that_are_both_empty_agree_and_one_empty_mask_does_not() -> None:
+def test_without_a_truth_there_is_no_score_of_it_and_a_missed_one_is_zero() -> None:
     empty, some = np.zeros((3, 4)), np.eye(3, 4)
     for name in ("dice", "iou", "precision", "sensitivity"):
-        assert getattr(confusion(empty, empty), name) == 1
-        assert getattr(confusion(some, empty), name) == 0
+        assert math.isnan(getattr(confusion(empty, empty), name))
+        assert math.isnan(getattr(confusion(some, empty), name))
         assert getattr(confusion(empty, some), name) == 0
+    assert (confusion(empty, some).found, confusion(some, some).found) == (0, 1)
+    assert (confusion(empty, empty).false_alarm, confusion(some, empty).false_alarm) == (0, 1)
+    assert (confusion(empty, empty).dice_or_empty, confusion(some, empty).dice_or_empty) == (1, 0)
     full = np.ones((3, 4))
     assert confusion(full, full).specificity == 1
     assert confusion(some, full).specificity == 0

@@ -171,13 +171,14 @@ def test_the_skeleton_of_the_bounding_box_is_that_of_the_image(shape: tuple[int,
 def test_empty_masks_get_what_the_conventions_say() -> None:
     empty, some = np.zeros((2, 6, 6))
     some[2, 1:5] = 1
-    both, no_truth, no_prediction = topology(empty, empty), topology(some, empty), topology(empty, some)
-    assert (both.cldice, no_truth.cldice, no_prediction.cldice) == (1, 0, 0)
-    assert (both.vca, both.log_vca, no_prediction.vca) == (1, 0, 0)
-    assert math.isnan(no_truth.vca)
-    assert math.isnan(no_truth.log_vca)
-    assert math.isnan(no_prediction.log_vca)
-    assert (both.betti0_error, no_truth.betti0_error, no_prediction.betti0_error) == (0, 1, 1)
+    some[4, 1:5] = 1
+    for prediction in (empty, some):
+        for name in ("cldice", "vca", "log_vca", "betti0_error", "betti1_error"):
+            assert math.isnan(getattr(topology(prediction, empty), name)), name
+    missed, half = topology(empty, some), topology(np.where(np.arange(6)[:, None] < 3, some, 0), some)
+    assert (missed.cldice, missed.vca, missed.betti0_error) == (0, 0, 2)
+    assert missed.log_vca == pytest.approx(math.log(4)), "half a piece for two"
+    assert half.log_vca == pytest.approx(math.log(2)), "one piece for two is better than none"
 
 
 def test_a_region_empties_both_masks_outside() -> None:

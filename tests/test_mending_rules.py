@@ -292,7 +292,11 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
 
 def score(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Mapping[str, float]:
     shape = topology(mask, truth)
-    return {"dice": confusion(mask, truth).dice, "cldice": shape.cldice, "vca": shape.vca, "log_vca": shape.log_vca}
+    overlap = confusion(mask, truth)
+    return {
+        "dice": overlap.dice, "dice_or_empty": overlap.dice_or_empty, "cldice": shape.cldice, "vca": shape.vca,
+        "log_vca": shape.log_vca,
+    }  # fmt: skip
 
 
 def broken_vessels(count: int) -> Iterator[Example]:

@@ -65,18 +65,18 @@ def _loss(lines: list[Any], loss: Callable[[int], float]) -> None:
     [
         pytest.param(
             lambda run, scores, log: _only(scores, 9),
-            ["Only 9 cases were scored: the mean Dice of 0.811 has"],
+            ["Only 9 subjects were scored: the mean Dice of 0.811 has"],
             id="few",
         ),
         pytest.param(lambda run, scores, log: _only(scores, 10), [], id="ten are not few"),
         pytest.param(
             lambda run, scores, log: (_only(scores, 1), scores["interval"].update(dice=None)),
-            ["Only 1 case was scored, too few to tell luck from merit."],
+            ["Only 1 subject was scored, too few to tell luck from merit."],
             id="one",
         ),
         pytest.param(
             lambda run, scores, log: scores["interval"].update(dice=[0.78, 0.83]),
-            ["Over 12 cases the mean Dice of 0.811 has a 95 % interval from 0.780 to 0.830, 0.050 wide"],
+            ["Over 12 subjects the mean Dice of 0.811 has a 95 % interval from 0.780 to 0.830, 0.050 wide"],
             id="wide",
         ),
         pytest.param(lambda run, scores, log: scores["interval"].update(dice=[0.79, 0.829]), [], id="not wide"),

@@ -370,7 +370,7 @@ class Compare(Opened, Computed):
     baseline: Annotated[str, tyro.conf.arg(metavar="best|first|NAME")] = "best"
     """The method that the others are held against."""
     measures: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
-    """What to compare; the first is tested. By default dice, cldice, hd95 and ece."""
+    """What to compare; the first is tested. By default dice, found, false_alarm, cldice, hd95 and ece."""
     region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
 

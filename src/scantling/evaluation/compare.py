@@ -24,7 +24,7 @@ from scantling.machine import Precision
 from scantling.measures.catalogue import MEASURES, chosen
 from scantling.runs import read_json
 
-MAIN = ("dice", "cldice", "hd95", "ece")
+MAIN = ("dice", "found", "false_alarm", "cldice", "hd95", "ece")
 """What is compared unless told; the first is tested."""
 
 
@@ -198,7 +198,16 @@ def _recorded(entrant: Entrant, measures: Sequence[str], dataset: Dataset, split
             "choose another --split"
         )
     truth = Path(str(facts.get("truth")))
-    note = f"{entrant.path} was scored against {truth}, not against {dataset.root}."
+    notes = (
+        []
+        if truth.resolve() == dataset.root.resolve()
+        else [f"{entrant.path} was scored against {truth}, not against {dataset.root}."]
+    )
+    if "detection" not in facts:
+        notes.append(
+            f"{entrant.path} was scored by an older version, to which an empty truth answered by an empty mask was a "
+            "Dice of 1; score it again where a truth is empty."
+        )
     return Scored(
         entrant,
         values={id: {name: _number(case[name]) for name in measures} for id, case in ids.items()},
@@ -208,7 +217,7 @@ def _recorded(entrant: Entrant, measures: Sequence[str], dataset: Dataset, split
         },
         made=entrant.made,
         region=str(next(iter(facts.get("conventions", [])), "")),
-        notes=(note,) if truth.resolve() != dataset.root.resolve() else (),
+        notes=tuple(notes),
     )
 
 

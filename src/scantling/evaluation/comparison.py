@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scantling.data.contents import count, some
+from scantling.evaluation.intervals import FEW
 from scantling.evaluation.statistics import EXACT, FLIPS, SIGNIFICANT
-from scantling.evaluation.summary import RESAMPLES
 from scantling.measures.catalogue import Measure
 
 Verdict = Literal["a is better", "b is better", "no difference shown", "not tested"]
@@ -99,6 +99,7 @@ class Comparison:
         cases, left_out: ids of the cases that were compared, and of those that not every method has a score for.
         subjects: how many persons the cases show.
         count: by measure, the cases in which it is defined for every method.
+        tested_subjects: how many persons show a case in which the first measure is defined for every method.
         least: the smallest p that so many subjects can give.
         region: which pixels counted, as a sentence.
         warnings: sentences that no reader may miss.
@@ -117,6 +118,7 @@ class Comparison:
     left_out: tuple[str, ...]
     subjects: int
     count: Mapping[str, int]
+    tested_subjects: int
     least: float
     region: str
     warnings: tuple[str, ...] = ()
@@ -143,10 +145,12 @@ class Comparison:
         found = [_sentence(pair, first, len(ordered)) for pair in ordered]
         if self.least * len(ordered) >= SIGNIFICANT:
             found.append(
-                f"{count(self.subjects, 'subject')}, {count(len(ordered), 'pair')} of methods: no difference could "
-                "have been shown, however large, because the smallest p that can come out is "
+                f"{count(self.tested_subjects, 'subject')}, {count(len(ordered), 'pair')} of methods: no difference "
+                "could have been shown, however large, because the smallest p that can come out is "
                 f"{probability(self.least)}."
             )
+        elif self.tested_subjects < FEW:
+            found.append(f"{self.tested_subjects} subjects are few: the intervals rest on how these few scatter.")
         if self.left_out:
             found.append(
                 f"{count(len(self.left_out), 'case')} left out, because not every run has a score there: "
@@ -163,8 +167,10 @@ class Comparison:
             "defined for all of them.",
             "The value of a case is the mean over the seeds of a method; the spread over seeds is the standard "
             "deviation of their means.",
-            f"Intervals are the 95 % percentile bootstrap, {RESAMPLES:,} resamples of subjects with all their cases; "
-            "that of a difference is of the paired differences, and is not corrected for the number of pairs.",
+            "Intervals of 95 % are Student's t with subjects as units (jackknife; on the logit scale between 0 and 1), "
+            "of shares of cases Clopper and Pearson's; that of a difference is of the paired differences, and is not "
+            "corrected for the number of pairs.",
+            "Measures of a structure are of the cases whose truth has one; of the others, false alarms are counted.",
             "p is of the two-sided paired permutation test: the differences of a subject change sign together, in all "
             f"ways for up to {EXACT} subjects that differ, in {FLIPS:,} drawn ways for more. It is corrected by Holm "
             f"for all pairs of methods, and a difference is shown where it is then below {SIGNIFICANT}.",
@@ -223,6 +229,7 @@ class Comparison:
             ],
             "cases": len(self.cases),
             "subjects": self.subjects,
+            "tested_subjects": self.tested_subjects,
             "count": dict(self.count),
             "left_out": len(self.left_out),
             "left_out_cases": list(self.left_out),

@@ -17,9 +17,9 @@ from scantling.errors import DataError, SettingsError
 from scantling.evaluation.comparison import Comparison, Contender, Cost, Pair, Verdict
 from scantling.evaluation.entrants import Entrant, median_seconds
 from scantling.evaluation.leakage import learned_from
-from scantling.evaluation.scores import mean_of_defined
 from scantling.evaluation.statistics import SIGNIFICANT, Values, holm, least_p, mean_ranks, paired
 from scantling.evaluation.summary import summarise
+from scantling.measures.arrays import mean_of_defined
 from scantling.measures.catalogue import Measure
 
 
@@ -77,9 +77,19 @@ def contest(
         for measure in measures
     }
     compared = {measure.name: _comparable(values[measure.name], measure) for measure in measures}
+    # a measure that no case defines (false alarms where every truth has something) is no column
+    measures = [measure for measure in measures if measure is measures[0] or not np.isnan(compared[measure.name]).all()]
+    tested = {subject for subject, value in zip(subjects, compared[measures[0].name][0], strict=True) if value == value}
     contenders = [
         _contender(
-            name, group, dataset, cases, subjects, {key: seeds[number] for key, seeds in values.items()}, compared
+            name,
+            group,
+            dataset,
+            cases,
+            subjects,
+            {measure.name: values[measure.name][number] for measure in measures},
+            compared,
+            ranges={measure.name: measure.range for measure in measures},
         )
         for number, (name, group) in enumerate(zip(names, groups, strict=True))
     ]
@@ -106,8 +116,9 @@ def contest(
         cases=tuple(cases),
         left_out=tuple(sorted(every - set(cases))),
         subjects=len(set(subjects)),
-        count={name: int((~np.isnan(array[0])).sum()) for name, array in compared.items()},
-        least=least_p(len(set(subjects))),
+        count={measure.name: int((~np.isnan(compared[measure.name][0])).sum()) for measure in measures},
+        tested_subjects=len(tested),
+        least=least_p(len(tested)),
         region=field[0].region,
         warnings=tuple(_warnings(contenders, len(cases))),
         notes=tuple(dict.fromkeys([*notes, *(note for one in field for note in one.notes), remark, *_copies(field)])),
@@ -123,11 +134,13 @@ def _contender(
     subjects: Sequence[str],
     values: Mapping[str, Values],
     compared: Mapping[str, Values],
+    *,
+    ranges: Mapping[str, tuple[float, float]],
 ) -> Contender:
     """A method with its own `values` (seeds, cases), of which those count that are defined for all methods."""
     counted = {key: np.where(np.isnan(compared[key][0]), np.nan, seeds) for key, seeds in values.items()}
     rows = [{key: float(seeds[:, place].mean()) for key, seeds in counted.items()} for place in range(len(cases))]
-    summary = summarise(rows, subjects)
+    summary = summarise(rows, subjects, ranges=ranges)
     means = {key: tuple(mean_of_defined(row.tolist()) for row in seeds) for key, seeds in counted.items()}
     records = [record for one in group for record in (one.entrant.run, *one.entrant.partners)]
     seen = learned_from(records, dataset, among=cases)

@@ -6,7 +6,7 @@ that `predictions.json` lists with the masks of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from scantling.data.types import Address, Case
 from scantling.errors import DataError, ScantlingError, SettingsError
 from scantling.evaluation.predictions import Files, Predictions, files_by_id, matched, open_predictions, size
 from scantling.evaluation.result import WHOLE, CaseScores, Evaluation
-from scantling.evaluation.scores import scores_of_arrays
+from scantling.evaluation.scores import marked_share, scores_of_arrays
 from scantling.evaluation.truth import choose, open_truth
 from scantling.measures.catalogue import chosen
 
 Progress = Callable[[int, int, str], None]
+FULL = 0.95
+"""A mask that marks more of the pixels than this is nearly full."""
 
 
 def evaluate(
@@ -131,7 +133,8 @@ def evaluate(
         except (ScantlingError, ValueError, MemoryError, OSError) as error:
             failed[case.id] = str(error) or type(error).__name__
         else:
-            cases.append(CaseScores(case.id, case.subject, scores, _files(case, predictions, regions)))
+            marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
+            cases.append(CaseScores(case.id, case.subject, scores, _files(case, predictions, regions), marked))
             astray += [case.id] if disagreement(sample.geometry, geometry) else []
             compared |= {(len(drawn), 1 + len(others))} if others else set()
         if progress is not None:
@@ -144,6 +147,7 @@ def evaluate(
         )
     if compared:
         notes.append(_sets(compared))
+    notes += trivial([case.marked for case in cases])
     return Evaluation(
         prediction=folder.resolve(),
         truth=place.resolve(),
@@ -157,6 +161,23 @@ def evaluate(
         failed=tuple({"id": id, "error": failed[id]} for id in sorted(failed)),
         notes=tuple(notes),
     )
+
+
+def trivial(marked: Sequence[tuple[float, float]]) -> list[str]:
+    """A sentence where all masks are empty, or all (nearly) full though the truth is not.
+
+    Args:
+        marked: for each case the share of the pixels that prediction and truth mark.
+    """
+    if not marked:
+        return []
+    if all(share == 0 for share, _ in marked):
+        return ["Every predicted mask is empty."]
+    full = [share for share, true in marked if share > FULL and true <= FULL]
+    if len(full) == len(marked):
+        exactly = "everything" if min(full) == 1 else f"more than {FULL:.0%} of the pixels"
+        return [f"Every predicted mask marks {exactly} as foreground."]
+    return []
 
 
 def _sets(compared: set[tuple[int, int]]) -> str:

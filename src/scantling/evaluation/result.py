@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from scantling.atomic import named, write_json, write_text
-from scantling.evaluation.scores import Scores, mean_of_defined
-from scantling.evaluation.summary import RESAMPLES, Summary, summarise
+from scantling.evaluation.detection import FALSE_ALARM, FOUND, Tally, tally
+from scantling.evaluation.intervals import FEW
+from scantling.evaluation.scores import Scores
+from scantling.evaluation.summary import Summary, summarise
+from scantling.measures.arrays import mean_of_defined
 from scantling.measures.calibration import Calibration
 from scantling.measures.catalogue import Measure
 
@@ -25,6 +28,7 @@ class CaseScores:
     """One scored case.
 
     Attributes:
+        marked: the shares of the pixels that count which the prediction marks, and which the truth does.
         files: addresses by role: "image" (a list), "prediction", "truth", "region", "probability", "annotators" (a
             list of the further ones), "samples" (a list), "uncertainty" (by name); where classes lie in a file each,
             an address by class.
@@ -34,6 +38,7 @@ class CaseScores:
     subject: str
     scores: Scores
     files: Mapping[str, Any]
+    marked: tuple[float, float] = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,11 @@ class Evaluation:
     @cached_property
     def summary(self) -> Summary:
         """Mean, deviation, interval and count of each measure over the cases."""
-        return summarise([case.scores.mean for case in self.cases], [case.subject for case in self.cases])
+        return summarise(
+            [case.scores.mean for case in self.cases],
+            [case.subject for case in self.cases],
+            ranges={measure.name: measure.range for measure in self.measures},
+        )
 
     @property
     def mean(self) -> Mapping[str, float]:
@@ -87,6 +96,17 @@ class Evaluation:
             for name in self.classes
         }
 
+    def detection(self, name: str, *, of: str | None = None) -> Tally | None:
+        """How often structures were `found`, or how often there was a `false_alarm`; None if that was not measured.
+
+        Args:
+            of: a class; every class of each case if None.
+        """
+        if not any(measure.name == name for measure in self.measures):
+            return None
+        classes = self.classes if of is None else (of,)
+        return tally((case.subject, case.scores.classes[one][name]) for case in self.cases for one in classes)
+
     @property
     def reliability(self) -> Calibration | None:
         """The reliability table of all cases and classes together."""
@@ -100,8 +120,10 @@ class Evaluation:
             self.region,
             "Each case counts once; a failed case counts nowhere and is listed; a case in which a measure is undefined "
             "is left out of that measure, and 'count' says how many remain.",
-            "The deviation is that of the sample (n - 1); the interval is the 95 % percentile bootstrap of the mean, "
-            f"{RESAMPLES:,} resamples of subjects with all their cases.",
+            "The deviation is that of the sample (n - 1). The 95 % interval of a mean is Student's t with subjects as "
+            "units (jackknife; on the logit scale between 0 and 1, on the logarithmic one above 0), that of a share of "
+            "cases is Clopper and Pearson's of as many cases as the subjects are worth.",
+            "Measures of a structure are of the cases whose truth has one; of the others, false alarms are counted.",
         ]
         if len(self.classes) > 1:
             general.append("The value of a case is the mean over the classes in which the measure is defined.")
@@ -121,11 +143,14 @@ class Evaluation:
             "std": {name: _number(summary.std.get(name, math.nan)) for name in names},
             "interval": {name: _limits(summary.interval.get(name)) for name in names},
             "count": {name: summary.count.get(name, 0) for name in names},
+            "subjects": {name: summary.subjects.get(name, 0) for name in names},
+            "detection": self._detections(),
             "classes_mean": _by_class(self.classes_mean) if several else {},
             "cases": [
                 {"id": case.id, "subject": case.subject}
                 | _plain(case.scores.mean)
                 | ({"classes": _by_class(case.scores.classes)} if several else {})
+                | {"marked": {"prediction": _number(case.marked[0]), "truth": _number(case.marked[1])}}
                 | {"files": dict(case.files)}
                 for case in self.cases
             ],
@@ -141,6 +166,31 @@ class Evaluation:
                 "count": table.count.tolist(),
             },
         }
+
+    def _detections(self) -> dict[str, Any]:
+        """What was found and what was marked for nothing, over all classes and by class."""
+        counted: dict[str, Any] = {}
+        for name in (FOUND, FALSE_ALARM):
+            whole = self.detection(name)
+            if whole is not None:
+                each = {one: self.detection(name, of=one) for one in self.classes} if len(self.classes) > 1 else {}
+                counted[name] = whole.facts() | {
+                    "classes": {one: found.facts() for one, found in each.items() if found}
+                }
+        return counted
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was found, what was marked for nothing, and how few subjects there are."""
+        told = []
+        for name, title in ((FOUND, "Found"), (FALSE_ALARM, "False alarms")):
+            counted = self.detection(name)
+            if counted is not None and counted.cases[1]:
+                told.append(f"{title}: {counted}.")
+        subjects = len({case.subject for case in self.cases})
+        if 1 < subjects < FEW:
+            told.append(f"{subjects} subjects are few: the intervals are wide, and rest on how these few scatter.")
+        return told
 
     def table(self) -> str:
         """For people: a line a measure with mean, deviation, interval and number of cases; then the notes."""
@@ -160,7 +210,7 @@ class Evaluation:
             )
             for row in rows
         ]
-        return "\n".join([*(lines if self.cases else ["no case could be scored"]), *self.notes])
+        return "\n".join([*(lines if self.cases else ["no case could be scored"]), *self.sentences, *self.notes])
 
     def write_csv(self, path: Path | str) -> None:
         """Write one line for each case and class: id, subject, class, then the measures, empty where undefined."""

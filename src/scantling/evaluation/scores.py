@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scantling.data.types import IGNORE
+from scantling.measures.arrays import mean_of_defined
 from scantling.measures.calibration import Calibration, calibration
 from scantling.measures.catalogue import chosen
 from scantling.measures.distance import surface_distances
@@ -116,10 +117,19 @@ def scores_of_arrays(
     )
 
 
-def mean_of_defined(values: Iterable[float]) -> float:
-    """The mean of the values that are not NaN; NaN if there is none."""
-    defined = [value for value in values if not math.isnan(value)]
-    return math.fsum(defined) / len(defined) if defined else math.nan
+def marked_share(masks: Array, truth: Array, region: Array | None) -> float:
+    """The share of the pixels that count which belong to any class.
+
+    Args:
+        masks: what is asked about, in the form of `scores_of_arrays`.
+        truth: says which pixels are known.
+        region: (*S), the pixels that count; all of them if None.
+    """
+    known = (truth != IGNORE).all(axis=0)
+    if region is not None:
+        known &= np.asarray(region, dtype=np.bool_)
+    marked = (np.asarray(masks, np.int64) > 0) & (masks != IGNORE)
+    return float(marked.any(axis=0)[known].mean()) if known.any() else math.nan
 
 
 def _all(parts: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:

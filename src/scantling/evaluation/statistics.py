@@ -42,8 +42,7 @@ class Paired:
 def paired(one: Values, other: Values, subjects: Sequence[str]) -> Paired:
     """Compare two methods case by case, with subjects as the units of chance.
 
-    The interval is the percentile bootstrap of `summarise` of the differences: a resample draws subjects with
-    replacement and takes all their cases, of both methods alike. The test is `sign_flips`.
+    The interval is that of `intervals.mean_interval` of the differences. The test is `sign_flips`.
 
     Args:
         one, other: (N,) the values of the cases, NaN where undefined; such a case does not count.

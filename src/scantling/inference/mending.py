@@ -272,5 +272,11 @@ def _examples(pairs: list[tuple[Case, Path]], labels: Labels, dataset: Dataset) 
 
 
 def _score(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    shape = topology(mask, truth)
-    return {"dice": confusion(mask, truth).dice, "cldice": shape.cldice, "vca": shape.vca, "log_vca": shape.log_vca}
+    shape, overlap = topology(mask, truth), confusion(mask, truth)
+    return {
+        "dice": overlap.dice,
+        "dice_or_empty": overlap.dice_or_empty,
+        "cldice": shape.cldice,
+        "vca": shape.vca,
+        "log_vca": shape.log_vca,
+    }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -63,3 +66,9 @@ def _checked_region(first: NDArray[np.generic], second: Mask, region: ArrayLike 
     if not first.size or (inside is not None and not inside.any()):
         raise ValueError("there is no pixel to compare; expected at least one inside the region")
     return inside
+
+
+def mean_of_defined(values: Iterable[float]) -> float:
+    """The mean of the values that are not NaN; NaN if there is none."""
+    defined = [value for value in values if not math.isnan(value)]
+    return math.fsum(defined) / len(defined) if defined else math.nan

@@ -47,18 +47,31 @@ _SPACED: tuple[Need, ...] = ("mask", "spacing")
 _SEVERAL: tuple[Need, ...] = ("samples", "annotators")
 _UNIT = (0.0, 1.0)
 _POSITIVE = (0.0, math.inf)
-_EMPTY = "1 if both masks are empty, 0 if only one is."
+_EMPTY = "undefined if the truth is empty, 0 if the prediction alone is."
 _DIAGONAL = (
-    "0 if both masks are empty, the diagonal of the image if only one is, so that missing a structure altogether is "
-    "never rewarded."
+    "undefined if the truth is empty, the diagonal of the image if the prediction alone is, so that missing a "
+    "structure altogether is never rewarded."
 )
 _SET = "a prediction without samples is its mask alone; undefined where one annotator alone marked the case."
-_COUNTED = "over the whole image or region, not averaged over patches; an empty mask has none."
+_COUNTED = (
+    "over the whole image or region, not averaged over patches; undefined if the truth is empty; an empty prediction "
+    "has none."
+)
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
         Measure("dice", "Dice", "higher", _MASK, _UNIT, "overlap", f"Dice: {_EMPTY}"),
+        Measure(
+            "found", "Structures found", "higher", _MASK, _UNIT, "overlap",
+            "Structures found: 1 if prediction and truth share at least one pixel (ours), 0 if they do not; undefined "
+            "if the truth is empty.",
+        ),
+        Measure(
+            "false_alarm", "False alarms", "lower", _MASK, _UNIT, "overlap",
+            "False alarms: 1 if the truth is empty and the prediction is not, 0 if both are empty; undefined if the "
+            "truth has something.",
+        ),
         Measure("iou", "Intersection over union", "higher", _MASK, _UNIT, "overlap", f"IoU: {_EMPTY}"),
         Measure("precision", "Precision", "higher", _MASK, _UNIT, "overlap", f"Precision: {_EMPTY}"),
         Measure("sensitivity", "Sensitivity", "higher", _MASK, _UNIT, "overlap", f"Sensitivity: {_EMPTY}"),
@@ -69,6 +82,11 @@ MEASURES: dict[str, Measure] = {
         Measure(
             "accuracy", "Accuracy", "higher", _MASK, _UNIT, "overlap",
             "Accuracy: always defined; a small structure hardly moves it.",
+        ),
+        Measure(
+            "dice_or_empty", "Dice, both empty is 1", "higher", _MASK, _UNIT, "overlap",
+            "Dice, both empty is 1: as in tables where an empty truth answered by an empty mask counts 1, and one "
+            "answered by anything else 0; a model that marks nothing scores the share of empty images.",
         ),
         Measure(
             "auc", "Area under the ROC curve", "higher", _PROBABILITY, _UNIT, "ranking",
@@ -86,11 +104,12 @@ MEASURES: dict[str, Measure] = {
         Measure(
             "vca", "Components per true component", "ideal 1", _MASK, _POSITIVE, "topology",
             "VCA: components of the prediction over components of the truth, with 8 or 26 neighbours, the background "
-            "excluded; 1 if both masks are empty, 0 if only the prediction is, undefined if only the truth is.",
+            f"excluded; {_EMPTY}",
         ),
         Measure(
             "log_vca", "|log VCA|", "lower", _MASK, _POSITIVE, "topology",
-            "|log VCA|: natural logarithm; 0 if both masks are empty, undefined if only one is.",
+            "|log VCA|: natural logarithm; undefined if the truth is empty; an empty prediction counts half a "
+            "component (ours), so that it is worse than a single one.",
         ),
         Measure(
             "betti0_error", "Betti-0 error", "lower", _MASK, _POSITIVE, "topology",

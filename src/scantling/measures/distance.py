@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +18,9 @@ from scantling.measures.arrays import Mask, bounding_box, masks_inside
 class SurfaceDistances:
     """The distance in mm from every border pixel of each mask to the nearest border pixel of the other.
 
-    If one mask is empty there is no such distance. Leaving the case out would reward whoever misses a structure
-    altogether, and 0 would crown it; so both measures are then `worst`, the diagonal of the image, which no pair of
-    masks can exceed. If both masks are empty, they are 0.
+    If the prediction alone is empty there is no such distance. Leaving the case out would reward whoever misses a
+    structure altogether, and 0 would crown it; so both measures are then `worst`, the diagonal of the image, which no
+    pair of masks can exceed. If the truth is empty there is no structure to be near to, and they are NaN.
     """
 
     from_prediction: NDArray[np.float64]
@@ -50,7 +51,7 @@ class SurfaceDistances:
 
     @property
     def _without(self) -> float:
-        return self.worst if self.from_prediction.size or self.from_truth.size else 0.0
+        return self.worst if self.from_truth.size else math.nan
 
 
 def surface_distances(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,9 @@ from scantling.measures.arrays import masks_inside
 class Confusion:
     """The four counts of a binary comparison.
 
-    A quotient without a denominator follows one rule: 1 where prediction and truth agree entirely (both empty, or
-    for the specificity both full), 0 where only one of them is. So Dice is always the harmonic mean of precision
-    and sensitivity.
+    Where the truth is empty there is no structure to find, and all that is about it is NaN: `dice`, `iou`, `precision`
+    and `sensitivity`. A prediction there is a `false_alarm`. Where the truth has something and the prediction nothing,
+    all four are 0.
     """
 
     true_positives: int
@@ -27,32 +28,56 @@ class Confusion:
     @property
     def dice(self) -> float:
         """2 TP / (2 TP + FP + FN) (Dice, 1945)."""
-        return self._share(2 * self.true_positives, self.false_positives + self.false_negatives)
+        return self._of_structure(2 * self.true_positives, self.false_positives + self.false_negatives)
 
     @property
     def iou(self) -> float:
         """TP / (TP + FP + FN) (Jaccard, 1912)."""
-        return self._share(self.true_positives, self.false_positives + self.false_negatives)
+        return self._of_structure(self.true_positives, self.false_positives + self.false_negatives)
 
     @property
     def precision(self) -> float:
-        """TP / (TP + FP)."""
-        return self._share(self.true_positives, self.false_positives)
+        """TP / (TP + FP); 0 where nothing was predicted though there is something."""
+        return self._of_structure(self.true_positives, self.false_positives)
 
     @property
     def sensitivity(self) -> float:
         """TP / (TP + FN)."""
-        return self._share(self.true_positives, self.false_negatives)
+        return self._of_structure(self.true_positives, self.false_negatives)
 
     @property
     def specificity(self) -> float:
-        """TN / (TN + FP)."""
+        """TN / (TN + FP); where the truth fills everything, 1 if the prediction does too, otherwise 0."""
         return self._share(self.true_negatives, self.false_positives)
 
     @property
     def accuracy(self) -> float:
         """(TP + TN) / all pixels."""
         return self._share(self.true_positives + self.true_negatives, self.false_positives + self.false_negatives)
+
+    @property
+    def found(self) -> float:
+        """1 where prediction and truth share a pixel, 0 where the truth has something and they do not, else NaN."""
+        return float(self.true_positives > 0) if self._has_truth else math.nan
+
+    @property
+    def false_alarm(self) -> float:
+        """1 where the truth is empty and the prediction is not, 0 where both are empty, NaN where there is a truth."""
+        return math.nan if self._has_truth else float(self.false_positives > 0)
+
+    @property
+    def dice_or_empty(self) -> float:
+        """Dice, with 1 where both masks are empty and 0 where only the truth is: a convention of some tables."""
+        return self._share(2 * self.true_positives, self.false_positives + self.false_negatives)
+
+    @property
+    def _has_truth(self) -> bool:
+        return self.true_positives + self.false_negatives > 0
+
+    def _of_structure(self, right: int, wrong: int) -> float:
+        if not self._has_truth:
+            return math.nan
+        return right / (right + wrong) if right + wrong else 0.0
 
     def _share(self, right: int, wrong: int) -> float:
         if right + wrong == 0:

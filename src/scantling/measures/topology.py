@@ -26,10 +26,12 @@ class Topology:
         """The harmonic mean of topology precision and topology sensitivity (Shit et al., 2021).
 
         Tprec = |S_P ∩ V_L| / |S_P| and Tsens = |S_L ∩ V_P| / |S_L|, where V are the masks and S their skeletons.
-        1 if both masks are empty, 0 if one is.
+        NaN if the truth is empty, 0 if the prediction alone is.
         """
-        if not self.prediction.any() or not self.truth.any():
-            return float(self.prediction.any() == self.truth.any())
+        if not self.truth.any():
+            return math.nan
+        if not self.prediction.any():
+            return 0.0
         precision = _share_within(skeleton(self.prediction), self.truth)
         sensitivity = _share_within(skeleton(self.truth), self.prediction)
         return 2 * precision * sensitivity / (precision + sensitivity) if precision + sensitivity else 0.0
@@ -38,26 +40,34 @@ class Topology:
     def vca(self) -> float:
         """Components of the prediction divided by components of the truth (Sano, 2025); 1 is ideal.
 
-        1 if both masks are empty, NaN if only the truth is, 0 if only the prediction is.
+        NaN if the truth is empty, 0 if the prediction alone is.
         """
-        if not self._truth_betti[0]:
-            return math.nan if self._prediction_betti[0] else 1.0
-        return self._prediction_betti[0] / self._truth_betti[0]
+        return self._prediction_betti[0] / self._truth_betti[0] if self.truth.any() else math.nan
 
     @cached_property
     def log_vca(self) -> float:
-        """|ln VCA|: twice as many pieces and half as many are equally wrong. NaN if one mask is empty."""
-        return abs(math.log(self.vca)) if self.vca > 0 else math.nan
+        """|ln VCA|: twice as many pieces and half as many are equally wrong. NaN if the truth is empty.
+
+        An empty prediction counts half a component (ours): it is worse than a single piece, and finite.
+        """
+        if not self.truth.any():
+            return math.nan
+        return abs(math.log(max(self._prediction_betti[0], 0.5) / self._truth_betti[0]))
 
     @cached_property
     def betti0_error(self) -> float:
-        """The difference in the number of components, over the whole image."""
-        return float(abs(self._prediction_betti[0] - self._truth_betti[0]))
+        """The difference in the number of components, over the whole image; NaN if the truth is empty."""
+        return self._betti_error(0)
 
     @cached_property
     def betti1_error(self) -> float:
-        """The difference in the number of holes (2-D) or of tunnels (3-D), over the whole image."""
-        return float(abs(self._prediction_betti[1] - self._truth_betti[1]))
+        """The difference in the number of holes (2-D) or of tunnels (3-D), over the whole image; NaN as above."""
+        return self._betti_error(1)
+
+    def _betti_error(self, number: int) -> float:
+        if not self.truth.any():
+            return math.nan
+        return float(abs(self._prediction_betti[number] - self._truth_betti[number]))
 
     @cached_property
     def _prediction_betti(self) -> tuple[int, ...]:

@@ -2,10 +2,11 @@
 
 The aim is unbroken vessels at no price in area. So a candidate is only admissible if its mean Dice is not below that
 of the plain threshold, and not either when any one case is left out: on a handful of cases a single odd one carries a
-mean. Among the admissible ones the largest mean of Dice + clDice - 0.01 |ln VCA| wins, the first of equals. clDice
-asks whether the centre lines are right. The number of pieces is asked for by itself, because a hundred specks of noise
-cost clDice little; halving a wrong number of pieces is worth 0.007. Dice stands in the sum although it is a condition
-already: without it the winner sits at the very edge of the condition, and falls off on new images.
+mean. An empty truth counts there as a Dice of 1 or 0, so that a false alarm has its price. Among the admissible ones
+the largest mean of Dice + clDice - 0.01 |ln VCA| wins, the first of equals. clDice asks whether the centre lines are
+right. The number of pieces is asked for by itself, because a hundred specks of noise cost clDice little; halving a
+wrong number of pieces is worth 0.007. Dice stands in the sum although it is a condition already: without it the winner
+sits at the very edge of the condition, and falls off on new images.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from scantling.mending.mend import RULES, Mending, checked_maps, cut, diffused, 
 
 Mask = NDArray[np.bool_]
 Score = Callable[[Mask, Mask], Mapping[str, float]]
-"""From a mask and the truth, both (*S), to numbers by name: at least dice, cldice and log_vca."""
+"""From a mask and the truth, both (*S), to numbers by name, NaN where undefined: at least dice, dice_or_empty, cldice
+and log_vca."""
 
 UNMENDED = Mending(rule="threshold")
 PIECES = 0.01
@@ -115,7 +117,7 @@ def choose(grid: Sequence[Mending], examples: Iterable[Example], *, score: Score
         for map_, truth in zip(maps, example.truth, strict=True):
             for settings, mask in _masks(map_, tried):
                 found[settings].append(score(mask, truth))
-        dice.append({settings: _means(rows[-len(maps) :])["dice"] for settings, rows in found.items()})
+        dice.append({settings: _means(rows[-len(maps) :])["dice_or_empty"] for settings, rows in found.items()})
     if not found[UNMENDED]:
         raise DataError("there are no validation cases; expected at least one with its truth")
     means = {settings: _means(rows) for settings, rows in found.items()}

@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
+from scantling.evaluation.intervals import FEW
 from scantling.report.doubts import Check, Doubt
 from scantling.report.records import Evaluation, Run
 from scantling.report.words import in_order, listing, measure, percent, plural
 
-FEW = 10
-"""Below this many cases a mean says little about the next case."""
+FULL = 0.95
+"""A mask that marks more of the pixels than this is nearly full."""
 WIDE = 0.04
 """An interval of Dice wider than this hides the differences between good methods."""
 FAR = 0.1
@@ -45,11 +47,13 @@ class Scores:
 
 
 def _few(scores: Scores) -> Iterable[Doubt]:
-    record, number = scores.evaluation.record, len(scores.evaluation.record.cases)
-    if not number:
+    record = scores.evaluation.record
+    if not record.cases:
         yield Doubt("serious", "0 cases were scored.")
         return
-    only = f"Only {plural(number, 'case was', 'cases were')} scored"
+    told = [case for case, _ in scores.evaluation.of("dice")] or list(record.cases)
+    number = len({case.subject or case.id for case in told})
+    only = f"Only {plural(number, 'subject was', 'subjects were')} scored"
     mean, interval = record.mean.get("dice"), record.interval.get("dice")
     low, high = interval or (None, None)
     if mean is None or low is None or high is None:
@@ -61,7 +65,7 @@ def _few(scores: Scores) -> Iterable[Doubt]:
         yield Doubt("caution", f"{only}: {rests}.")
     elif high - low > WIDE:
         wide = f"{high - low:.3f} wide: differences smaller than that mean little"
-        yield Doubt("caution", f"Over {number:,} cases {rests}, {wide}.")
+        yield Doubt("caution", f"Over {number:,} subjects {rests}, {wide}.")
 
 
 def _subjects(scores: Scores) -> Iterable[Doubt] | None:
@@ -154,6 +158,41 @@ def _nothing_found(scores: Scores) -> Iterable[Doubt] | None:
         return []
     of = f"{len(missed):,} of {plural(len(pairs), 'case')}"
     return [Doubt("serious", f"In {of} the mask and the truth share no pixel (Dice 0): {listing(missed)}.")]
+
+
+def _trivial(scores: Scores) -> Iterable[Doubt] | None:
+    marked = [case.marked for case in scores.evaluation.record.cases]
+    pairs = [(one.get("prediction"), one.get("truth")) for one in marked]
+    known = [(mask, truth) for mask, truth in pairs if mask is not None and truth is not None]
+    if not known:
+        return None
+    if all(mask == 0 for mask, _ in known):
+        return [Doubt("serious", f"Every one of the {plural(len(known), 'mask')} is empty: the model marks nothing.")]
+    if all(mask > FULL >= truth for mask, truth in known):
+        least = percent(min(mask for mask, _ in known))
+        return [Doubt("serious", f"Every mask marks {least} of the pixels or more: the model marks everything.")]
+    return []
+
+
+def _false_alarms(scores: Scores) -> Iterable[Doubt] | None:
+    counted = scores.evaluation.record.detection.get("false_alarm")
+    if counted is None or not counted.cases[1]:
+        return None
+    if not counted.cases[0]:
+        return []
+    weight: Literal["serious", "caution"] = "serious" if 2 * counted.cases[0] > counted.cases[1] else "caution"
+    where = "in which the truth is empty, the masks mark something, which no score of a structure shows"
+    return [Doubt(weight, f"False alarms in {counted} {where}.")]
+
+
+def _older(scores: Scores) -> Iterable[Doubt]:
+    record = scores.evaluation.record
+    if record.cases and not record.detection and "dice" in record.mean and "found" not in record.mean:
+        yield Doubt(
+            "note",
+            "The record says nothing of structures found and of false alarms; one by an older version counts an empty "
+            "truth answered by an empty mask as a Dice of 1. Score the masks again.",
+        )
 
 
 def _undefined(scores: Scores) -> Iterable[Doubt]:
@@ -283,6 +322,9 @@ ABOUT_SCORES: tuple[Check[Scores], ...] = (
     Check("the gap between validation and these scores", _gap),
     Check("cases far below the median", _outliers),
     Check("cases in which nothing was found", _nothing_found),
+    Check("masks that mark nothing or everything", _trivial),
+    Check("false alarms", _false_alarms),
+    Check("the convention for empty masks", _older),
     Check("undefined measures", _undefined),
     Check("calibration", _calibration),
     Check("broken or merged structures", _torn),

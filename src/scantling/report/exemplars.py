@@ -80,15 +80,19 @@ class Exemplar:
 def choose(evaluation: Evaluation) -> tuple[Measure, list[tuple[str, CaseScores]]]:
     """The measure that orders the cases (Dice if it is there), and the worst, the median and the best by it.
 
-    Equal values go by id. Of two cases there is a best and a worst, of one only itself, of none nothing.
+    Equal values go by id. Of two cases there is a best and a worst, of one only itself, of none nothing. What is marked
+    where the truth is empty has no score that could be the worst: the largest of these false alarms comes last.
     """
     defined = [one for one in in_order(evaluation.record.mean) if one.direction and evaluation.of(one.key)]
     by = next((one for one in defined if one.key == "dice"), defined[0] if defined else measure("dice"))
     ordered = [case for case, _ in sorted(evaluation.of(by.key), key=lambda pair: (by.worth(pair[1]), pair[0].id))]
+    alarms = [case for case, value in evaluation.of("false_alarm") if value > 0]
+    largest = sorted(alarms, key=lambda case: (-(case.marked.get("prediction") or 0), case.id))[:1]
+    alarm = [("False alarm", case) for case in largest]
     if len(ordered) < 2:
-        return by, [("Only case", case) for case in ordered]
+        return by, [("Only case", case) for case in ordered] + alarm
     middle = [("Median", ordered[(len(ordered) - 1) // 2])] if len(ordered) > 2 else []
-    return by, [("Worst", ordered[0]), *middle, ("Best", ordered[-1])]
+    return by, [("Worst", ordered[0]), *middle, ("Best", ordered[-1]), *alarm]
 
 
 def draw(rank: str, case: CaseScores, evaluation: Evaluation, meaning: Meaning, *, longest: int = 512) -> Exemplar:

@@ -102,6 +102,8 @@ class CaseScores(BaseModel):
     subject: str | None = None
     files: Files = Files()
     classes: dict[str, Numbers] = {}
+    marked: Numbers = {}
+    """The shares of the pixels that count which the "prediction" marks, and which the "truth" does."""
 
     @property
     def values(self) -> Mapping[str, float | None]:
@@ -130,6 +132,17 @@ class Reliability(Record):
     count: tuple[float, ...] = ()
 
 
+class Tally(Record):
+    """How many of how many, over cases and over subjects."""
+
+    cases: tuple[int, int]
+    subjects: tuple[int, int]
+
+    def __str__(self) -> str:
+        people = f", {self.subjects[0]:,} of {self.subjects[1]:,} subjects" if self.subjects[1] != self.cases[1] else ""
+        return f"{self.cases[0]:,} of {self.cases[1]:,} cases{people}"
+
+
 class EvaluationRecord(Record):
     """An evaluation as `scantling evaluate --json` writes it."""
 
@@ -148,6 +161,7 @@ class EvaluationRecord(Record):
     conventions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reliability: Reliability | None = None
+    detection: dict[str, Tally] = {}
 
 
 class PredictedCase(Record):

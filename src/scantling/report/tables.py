@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 MOST_CASES = 1000
 """The most rows of the table of cases."""
 HEADLINE = ("dice", "precision", "sensitivity", "cldice", "vca", "hd95")
-SIDE_BY_SIDE = ("dice", "iou", "cldice", "log_vca", "betti0_error", "hd95", "auc", "ece", "ged", "hm_iou")
+SIDE_BY_SIDE = (
+    "dice",
+    "found",
+    "false_alarm",
+    "iou",
+    "cldice",
+    "log_vca",
+    "betti0_error",
+    "hd95",
+    "auc",
+    "ece",
+    "ged",
+    "hm_iou",
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +92,15 @@ class ScoreBlock:
     def counted(self) -> str:
         """How many cases there are."""
         return plural(len(self.cases), "case")
+
+    @property
+    def detected(self) -> tuple[str, ...]:
+        """How many structures were found, and how often one was marked where there is none."""
+        titles = {"found": "Found", "false_alarm": "False alarms"}
+        counted = self.evaluation.record.detection
+        return tuple(
+            f"{title}: {counted[key]}." for key, title in titles.items() if key in counted and counted[key].cases[1]
+        )
 
     @property
     def headline(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""How good the weights are on validation cases: mean Dice, each case answered whole, in the training's precision.
+"""How good the weights are on validation cases: mean Dice where the truth has something, each case answered whole.
 
 A method that draws samples draws one of each case.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from scantling.data.loading import load
 from scantling.data.types import IGNORE, Case, Sample
 from scantling.inference.answering import decide, segment
 from scantling.inference.tiles import Tiler
+from scantling.measures.arrays import mean_of_defined
 from scantling.measures.overlap import confusion
 from scantling.methods.contract import Asked, Method
 from scantling.training.processes import Processes
@@ -35,10 +35,10 @@ class Validation:
         self._held = 0
 
     def dice(self, method: Method) -> float:
-        """The mean over cases of the mean over classes."""
+        """The mean over cases of the mean over classes, of those that the truth has; NaN where it has none anywhere."""
         own = self.cases[self.group.rank :: self.group.count]
         scores = [self._dice(method, case) for case in own]
-        return float(np.mean([score for part in self.group.all(scores) for score in part]))
+        return mean_of_defined(score for part in self.group.all(scores) for score in part)
 
     def _dice(self, method: Method, case: Case) -> float:
         labels = method.traits.labels
@@ -62,7 +62,7 @@ class Validation:
             found = decided == number + 1 if labels.exclusive else decided[number] == 1
             known = (truth[0] if labels.exclusive else truth[number]) != IGNORE
             scores.append(confusion(found, wanted, region=None if known.all() else known).dice)
-        return float(np.mean(scores))
+        return mean_of_defined(scores)
 
     def _sample(self, method: Method, case: Case) -> Sample:
         kept = self._kept.get(case.id)
