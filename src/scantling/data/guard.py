@@ -2,14 +2,17 @@
 
 The worker is an interpreter of its own that serves one request after the other and is replaced when it fails. What
 comes back is JSON and plain numbers, never a pickle, and is judged again on this side. Memory is limited where the
-system can (not on Windows and macOS); time always is.
+system can (not on Windows and macOS); time always is. The worker loads no module and no setting from the current
+folder, which may be a stranger's, and ends with its parent, however that ends.
 """
 
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import json
 import os
+import queue
 import struct
 import subprocess
 import sys
@@ -24,9 +27,12 @@ from scantling.data.formats.common import Array, Limits, Picture
 from scantling.data.types import Address, Geometry
 from scantling.errors import FileError
 
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from scantling.data import guard; guard.serve()"
+START = "import sys; sys.path += sys.argv[2:]; from scantling.data import guard; guard.serve()"
 STARTING = 60.0
 """Seconds that a new worker gets to start, before the clock of the file runs."""
+GRACE = 5.0
+"""Seconds after which a worker ends a file that its parent should have ended."""
+PACKAGE = Path(__file__).resolve().parents[1]
 LONGEST_ANSWER = 1 << 20
 TYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 
@@ -40,10 +46,10 @@ def read(address: Address, limits: Limits, *, labels: bool) -> Picture:
     with _LOCK:
         worker = _worker(limits.memory)
         request = {
-            "folder": os.getcwd(),
-            "path": str(address.path),
+            "path": os.path.abspath(address.path),
+            "named": str(address.path),
             "member": address.member,
-            "limits": [limits.bytes, limits.pixels, limits.ratio],
+            "limits": [limits.bytes, limits.pixels, limits.ratio, limits.seconds],
             "labels": labels,
         }
         expired = threading.Event()
@@ -75,10 +81,11 @@ class Worker:
         self.owner = os.getpid()
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START, json.dumps([os.path.abspath(entry) for entry in sys.path]), str(memory)],
+            [sys.executable, "-I", "-c", START, str(memory), *_module_folders()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            cwd=PACKAGE,
             env={**os.environ, **threads},
         )
         timer = threading.Timer(STARTING, self.process.kill)
@@ -141,6 +148,13 @@ class Worker:
                 continue  # what could not be sent any more
 
 
+def _module_folders() -> list[str]:
+    """Where a worker finds what the isolated interpreter would not: this process's folders without the current one."""
+    here = os.path.realpath(os.curdir)
+    folders = [folder for folder in sys.path if os.path.isabs(folder) and os.path.realpath(folder) != here]
+    return [*folders, str(PACKAGE.parent)]
+
+
 _LOCK = threading.Lock()
 _WORKERS: list[Worker] = []
 
@@ -163,7 +177,7 @@ def close() -> None:
 
 def serve() -> None:
     """Answer requests until the other side is gone: the worker's side of this file."""
-    memory = int(sys.argv[2])
+    memory = int(sys.argv[1])
     if sys.platform not in ("win32", "darwin"):
         import resource
 
@@ -173,24 +187,37 @@ def serve() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     from scantling.data import files
 
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     output.write(b"+")
     output.flush()
     while True:
-        try:
-            request = _receive(sys.stdin.buffer)
-        except EOFError:
-            return
-        os.chdir(request["folder"])
+        request = requests.get()
         address = Address(Path(request["path"]), request["member"])
-        most, pixels, ratio = request["limits"]
+        most, pixels, ratio, seconds = request["limits"]
+        # The parent ends what takes too long; if it cannot any more, this does, even where native code never returns.
+        faulthandler.dump_traceback_later(seconds + GRACE, exit=True)
         try:
             picture = files.decoded(address, Limits(most, pixels, ratio), labels=request["labels"])
         except FileError as error:
-            _send(output, {"error": {"path": error.path, "found": error.found, "sentence": str(error)}})
+            told = {"path": error.path, "found": error.found, "sentence": str(error)}
+            named = {key: text.replace(request["path"], request["named"]) for key, text in told.items()}
+            _send(output, {"error": named})
             continue
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         _send(output, _described(picture))
         output.write(memoryview(picture.array.data).cast("B"))
         output.flush()
+
+
+def _listen(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Queue what the other side asks; end this process as soon as that is gone, even in the middle of a file."""
+    try:
+        while True:
+            requests.put(_receive(sys.stdin.buffer))
+    finally:
+        os._exit(0)
 
 
 def _revived(told: dict[str, Any]) -> FileError:
