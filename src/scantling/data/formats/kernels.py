@@ -15,7 +15,7 @@ from numba.core import config
 from scantling.data.formats.common import Array
 
 # Numba unpickles what it finds in its cache, and lets a `.numba_config.yaml` in the current folder say where that is.
-config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR", "")
+config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR", "")  # type: ignore[attr-defined]
 
 DAMAGED = -1
 
