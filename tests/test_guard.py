@@ -14,10 +14,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made import blobs, write
+from scantling.cli.verbs import Check
 from scantling.data import files, guard
+from scantling.data.dataset import open_dataset
 from scantling.data.files import Limits
+from scantling.data.integrity import check
 from scantling.data.types import Geometry
 from scantling.errors import FileError
+from scantling.evaluation import evaluate
+from scantling.inference import predict
+from scantling.training import Options, train
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -102,12 +109,18 @@ def test_a_decoder_that_dies_is_one_sentence_and_the_next_file_is_read(volume: P
     assert files.read(volume, untrusted=True).array.shape == (2, 5, 4)
 
 
+WHOLE = {
+    "format": "", "dtype": "f8", "shape": [2, 2], "channels": ["grey"], "spacing": [1, 1], "affine": None,
+    "container": "raster", "slice_axis": 0, "stored": None,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "answer",
     [
-        {"dtype": "O8", "shape": [2, 2]},
-        {"dtype": "f8", "shape": [1 << 20, 1 << 20]},
-        {"dtype": "f8", "shape": [-1, -1]},
+        WHOLE | {"dtype": "O8"},
+        WHOLE | {"shape": [1 << 20, 1 << 20]},
+        WHOLE | {"shape": [-1, -1]},
         {"dtype": "f8"},
         {"error": {}},
         [],
@@ -218,3 +231,48 @@ def _runs(process: int) -> bool:
     """Whether a process is there and no zombie."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
     return bool(state.stdout.strip()) and not state.stdout.startswith("Z")
+
+
+def test_a_header_is_judged_in_the_other_process_too(stranger: Path) -> None:
+    for path in sorted(stranger.iterdir()):
+        here, there = files.probe(path), files.probe(path, untrusted=True)
+        assert (there.format, there.shape, there.channels, there.dtype) == (
+            here.format,
+            here.shape,
+            here.channels,
+            here.dtype,
+        )
+    (stranger / "bad.png").write_text("hello")
+    with pytest.raises(FileError, match="of no format"):
+        files.probe(stranger / "bad.png", untrusted=True)
+
+
+def test_untrusted_decodes_nothing_in_the_process_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, generator = tmp_path / "data", np.random.default_rng(0)
+    for name in "abcdef":
+        mask = blobs((32, 32), generator, 1)
+        write(data / "images", name, (60 + 90 * mask + generator.integers(0, 40, (32, 32))).astype(np.uint8))
+        write(data / "masks", name, mask * 255)
+        write(data / "fov", name, np.full((32, 32), 255, np.uint8))
+    train("unet", [data], tmp_path / "run", Options(preset="tiny", steps=1, validation=0.0))
+    trusted = check(open_dataset(data))
+    predict(tmp_path / "run", data, out=tmp_path / "here", split="all", probabilities=True)
+    scores = evaluate(tmp_path / "here", data, region="dataset").facts()
+
+    def refused(*_: object, **__: object) -> None:
+        raise RuntimeError("decoded here")
+
+    monkeypatch.setattr(files, "_planned", refused)
+    outcome = Check(data=data, untrusted=True, contact_sheet=tmp_path / "untrusted.png").run()
+    done = predict(tmp_path / "run", data, out=tmp_path / "there", split="all", probabilities=True, untrusted=True)
+    assert outcome.failed == []
+    assert outcome.facts["summary"] == trusted.facts()["summary"]
+    assert done.failed == []
+    assert evaluate(tmp_path / "here", data, region="dataset", untrusted=True).facts() == scores
+    monkeypatch.undo()
+    Check(data=data, contact_sheet=tmp_path / "trusted.png").run()
+    assert (tmp_path / "untrusted.png").read_bytes() == (tmp_path / "trusted.png").read_bytes()
+    for file in (tmp_path / "here").glob("*.png"):
+        assert file.read_bytes() == (tmp_path / "there" / file.name).read_bytes()

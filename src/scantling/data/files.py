@@ -48,12 +48,16 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", 
 FORBIDDEN = set('/\\:*?"<>|')
 
 
-def probe(address: Address | Path | str, *, limits: Limits = GENEROUS) -> Header:
-    """What the file says of itself, from its header only: nothing is decoded.
+def probe(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted: bool = False) -> Header:
+    """What the file says of itself, from its header only: nothing is decoded. Arguments as for `read`.
 
     Raises:
         FileError: if the file cannot be read, makes no sense or exceeds a limit.
     """
+    if untrusted:
+        from scantling.data import guard
+
+        return guard.probe(parse_address(address), limits)
     with _planned(parse_address(address), limits, labels=False) as plan:
         return plan.header
 

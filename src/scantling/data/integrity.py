@@ -83,7 +83,7 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
     except ScantlingError as error:
         labels = None
         findings.append(Finding(level="error", kind="labels", sentence=str(error)))
-    stride = stride_for(case for case in dataset.cases if case.images)
+    stride = stride_for((case for case in dataset.cases if case.images), untrusted=untrusted)
     found = list(
         in_order(
             lambda case: examine(case, labels, stride=stride, untrusted=untrusted), dataset.cases, progress=progress

@@ -72,7 +72,7 @@ def evaluate(
         dataset = truth
     else:
         dataset = open_truth(place, manifest=Path(manifest) if manifest else None, root=Path(root) if root else None)
-    labels = dataset.labels
+    labels = dataset.label_source.find(untrusted=True) if untrusted else dataset.labels
     if labels is None:
         raise DataError(f"{place}: none of the masks can be read; expected masks to compare with")
     ids = {case.id for case in dataset.cases if case.masks}
