@@ -66,6 +66,7 @@ class _Builder:
         return Case(
             id=id,
             subject=table.subject or _inherited(table) or id,
+            named=bool(table.subject),
             boxes=table.boxes,
             points=table.points,
             origin=table.origin,
@@ -96,7 +97,7 @@ class _Builder:
                 else group.model_copy(update={"images": {"image": "{path}"}})
             )
             held = self._fields(rendered, fields, where, demanded=False)
-            case = Case(id=id, subject=subject, **held)
+            case = Case(id=id, subject=subject, named=bool(group.subject) or "subject" in fields, **held)
             cases.append(case)
             asked |= {key for key in ("masks", "scribbles", "region", "instances") if getattr(group, key)}
             met |= {key for key in asked if getattr(case, key)}

@@ -89,6 +89,7 @@ def _nnunet_part(root: Path, part: str, split: Split | None, channels: Sequence[
             Case(
                 id=safe_id(id, folder),
                 subject=id,
+                named=True,
                 split=split,
                 images={name: Address(image) for name, image in images.items()},
                 masks=(Address(mask),) if mask.exists() else (),
