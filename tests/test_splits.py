@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scantling.data.dataset import JOINED, Dataset, join, open_dataset
+from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.splits import StoredSplit, assign, blindly, divide, inherited, keep_labels, store_split
 from scantling.data.types import Address, Case, Origin
 from scantling.errors import DataError, FileError
@@ -249,7 +249,7 @@ def test_a_subject_that_several_datasets_name_has_the_strictest_split_of_all_and
         assert {found[f"{name}-p-{n}"] for name in ("one", "two") for n in "12"} == {"test"}
         assert {found[f"{name}-q-{n}"] for name in ("one", "two") for n in "12"} == {"train"}
         assert {found[f"{name}-r-{n}"] for name in ("one", "two") for n in "12"} == {"validation"}
-        told = [remark for remark in joined.remarks if remark.kind == JOINED]
+        told = [remark for remark in joined.remarks if remark.kind == "joined subject"]
         assert [set(remark.cases) for remark in told] == [{"two-r-1", "two-r-2"}, {"two-p-1", "two-p-2"}]
         assert "2 cases (two-p-1, two-p-2) of 1 subject (p) went to test" in told[1].sentence
 

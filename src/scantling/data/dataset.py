@@ -20,9 +20,6 @@ from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored
 from scantling.data.types import Address, Case, Labels, Split
 from scantling.errors import DataError, FileError
 
-JOINED = "joined subject"
-"""The kind of a remark on subjects that several joined datasets have."""
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -89,6 +86,9 @@ def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: Stored
         yield Finding(level="note", kind="split", sentence=sentence)
     if stored is not None:
         named = {*stored.train, *stored.validation, *stored.test}
+        if gone := sorted(named - {case.subject for case in before}):
+            sentence = f"{count(len(gone), 'subject')} of {STORED_SPLIT} ({some(gone)}) not in the data"
+            yield Finding(level="note", kind="split", sentence=sentence)
         new = sorted({case.subject for case in before if case.split is None} - named)
         if new:
             sentence = (
@@ -203,7 +203,9 @@ def _moved(before: Sequence[Case], after: Sequence[Case]) -> Iterator[Finding]:
                 f"{count(len(moved), 'case')} ({some(case.id for case in moved)}) of {count(len(subjects), 'subject')} "
                 f"({some(subjects)}) went to {split}, because another of the joined datasets has the subject there"
             )
-            yield Finding(level="note", kind=JOINED, cases=tuple(case.id for case in moved), sentence=sentence)
+            yield Finding(
+                level="warning", kind="joined subject", cases=tuple(case.id for case in moved), sentence=sentence
+            )
 
 
 def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dict[str, str]:

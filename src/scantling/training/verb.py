@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from scantling.atomic import write_json
-from scantling.data.dataset import JOINED, Dataset, file_hashes, fingerprint, join, open_dataset
+from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
 from scantling.data.files import probe
 from scantling.data.intake import Taken, take
 from scantling.data.loading import load
@@ -98,8 +98,8 @@ def _train(
     blind = all(word.partition(":")[0] in ("image", "region", "link", "pool") for word in reads)
     opened = [blindly(part) for part in opened] if blind else opened
     dataset = divide(join(opened), validation=options.validation, labelled=not blind)
-    moved = [remark.sentence for remark in dataset.remarks if remark.kind == JOINED]
-    for sentence in moved:
+    remarks = [remark.sentence for remark in dataset.remarks if remark.level != "note"]
+    for sentence in remarks:
         console.print(sentence, highlight=False, markup=False)
     if options.labels is not None:
         dataset = keep_labels(dataset, options.labels)
@@ -137,7 +137,7 @@ def _train(
             "command": sys.argv, **plan, "preset": options.preset, "traits": traits.model_dump(),
             "started": _clock(), "finished": None, "seconds": None, "parameters": _parameters(model),
             "steps": sum(stage.steps for stage in model.stages()), "selected": None,
-            "warnings": [*moved, *_taught(card, model)], **record(device),
+            "warnings": [*remarks, *_taught(card, model)], **record(device),
         }  # fmt: skip
     else:
         _same(out, facts, plan)
