@@ -17,6 +17,10 @@ from scantling.errors import DataError, FileError
 MOST_VALUES = 64
 """More distinct values than this in undeclared masks are no label map."""
 MOST_CLASSES = 254
+LARGEST = 65535
+"""The greatest value of a class: masks are written with 16 bits at most."""
+FULL_SCALE = (255, 65535)
+LOSSY = (".jpg", ".jpeg")
 _WIDEST = 1 << 20
 _FOREGROUND = "foreground"
 
@@ -68,6 +72,11 @@ def valid_labels(labels: Labels, where: str) -> Labels:
         raise DataError(f"{where}: the value {labels.ignore} is both 'ignore' and a class or background; keep one")
     if both := used & set(labels.background):
         raise DataError(f"{where}: {_values(both)} both background and a class; keep one")
+    if strange := sorted(value for value in used if not 0 <= value <= LARGEST):
+        raise DataError(
+            f"{where}: {_values(strange)} no value of a class; expected 0 to {LARGEST}; write the masks with other "
+            "values, or declare them as 'ignore' or 'background'"
+        )
     if any(labels.values) and not all(labels.values):
         raise DataError(
             f"{where}: some classes have values and some have none; give every class its values, or none "
@@ -99,13 +108,15 @@ def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> Labels 
     if used == [1, 255] and not any({1, 255} <= values for values in found):
         return Labels(names=(_FOREGROUND,), values=((255, 1),))
     if len(used) <= 1:
-        return Labels(names=(_FOREGROUND,), values=(tuple(used) or (255,),))
-    return Labels(names=tuple(f"class-{value}" for value in used), values=tuple((value,) for value in used))
+        labels = Labels(names=(_FOREGROUND,), values=(tuple(used) or (255,),))
+    else:
+        labels = Labels(names=tuple(f"class-{value}" for value in used), values=tuple((value,) for value in used))
+    return valid_labels(labels, str(masks[0].path.parent))
 
 
 def _values_in(mask: Address, *, untrusted: bool) -> frozenset[int] | None:
     remedy = "binarise it, or set 'threshold' for its group in a manifest (scantling.toml)"
-    if mask.path.suffix.lower() in (".jpg", ".jpeg"):
+    if mask.path.suffix.lower() in LOSSY:
         raise DataError(f"{mask}: the mask is a JPEG, which blurs the values at every edge; {remedy}")
     try:
         array, _ = read_labels(mask, untrusted=untrusted)
@@ -116,6 +127,8 @@ def _values_in(mask: Address, *, untrusted: bool) -> frozenset[int] | None:
         raise DataError(
             f"{mask}: the mask holds {len(values)} different values; expected at most {MOST_VALUES}; {remedy}"
         )
+    if values.size and values[0] < 0:
+        raise DataError(f"{mask}: {_negative(values.tolist())}")
     return frozenset(values.tolist())
 
 
@@ -203,6 +216,21 @@ def encode(array: np.ndarray, labels: Labels, where: Address | str) -> np.ndarra
     return table[:, array - low]
 
 
+def region_of(array: np.ndarray, where: Address) -> np.ndarray:
+    """(*S) bool, the inside of a region of interest (*S).
+
+    Of a grey region, which a JPEG is, or one with values between 0 and full scale (255 or 65,535), or one with more
+    than `MOST_VALUES` values, the inside is what has at least half of its greatest value. Of a region of two values,
+    neither of them 0, it is the greater. Of any other, whatever is above 0.
+    """
+    values = distinct(array)
+    most = int(values[-1]) if values.size else 0
+    grey = len(values) > MOST_VALUES or (len(values) > 2 and most in FULL_SCALE)
+    if grey or where.path.suffix.lower() in LOSSY:
+        return 2 * array.astype(np.int64) >= max(most, 1)
+    return array > (int(values[0]) if len(values) == 2 and values[0] > 0 else 0)
+
+
 def encode_one(array: np.ndarray, labels: Labels | None, where: Address | str) -> np.ndarray:
     """(*S) uint8 of 0, 1 and `IGNORE` from a file that holds a single class: 0 and one other value.
 
@@ -211,6 +239,8 @@ def encode_one(array: np.ndarray, labels: Labels | None, where: Address | str) -
     """
     ignore = labels.ignore if labels else None
     values = [value for value in distinct(array).tolist() if value not in (0, ignore)]
+    if values and values[0] < 0:
+        raise DataError(f"{where}: {_negative(values)}")
     if len(values) > 1:
         raise DataError(
             f"{where}: the mask of one class holds {_values(values)} different; expected 0 and one other value"
@@ -219,6 +249,14 @@ def encode_one(array: np.ndarray, labels: Labels | None, where: Address | str) -
     if ignore is not None:
         mask[array == ignore] = IGNORE
     return mask
+
+
+def _negative(values: Iterable[int]) -> str:
+    listed = some(str(value) for value in values if value < 0)
+    return (
+        f"the mask holds negative values ({listed}); expected 0 for the background and classes above it; mend the "
+        "mask, or declare the classes, 'ignore' and 'background' in a manifest (scantling.toml)"
+    )
 
 
 def _values(values: Iterable[int]) -> str:

@@ -78,7 +78,7 @@ class Moments:
         """Mean, deviation, percentiles and range."""
         if not self.count:
             return Intensity(mean=0.0, std=0.0, low=0.0, high=0.0, minimum=0.0, maximum=0.0)
-        low, high = np.percentile(np.concatenate(self.values), (0.5, 99.5))
+        low, high = np.percentile(np.concatenate(self.values).astype(np.float64), (0.5, 99.5))
         return Intensity(
             mean=self.mean,
             std=float(np.sqrt(self.deviation / self.count)),
