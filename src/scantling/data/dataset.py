@@ -237,7 +237,7 @@ def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dic
 def fingerprint(hashes: Mapping[str, str]) -> str:
     """One SHA-256 for all files: of the sorted lines "path, hash" of `file_hashes`."""
     lines = "".join(f"{path}\0{digest}\n" for path, digest in sorted(hashes.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(lines.encode(errors="surrogatepass")).hexdigest()  # a path need not be valid UTF-8
 
 
 def _is_read(role: str, reads: Collection[str]) -> bool:

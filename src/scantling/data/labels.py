@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from scantling.data.contents import some
-from scantling.data.files import read_labels
+from scantling.data.files import FORBIDDEN, read_labels, safe_id
 from scantling.data.types import IGNORE, Address, Labels
 from scantling.errors import DataError, FileError
 
@@ -20,6 +20,8 @@ MOST_CLASSES = 254
 LARGEST = 65535
 """The greatest value of a class: masks are written with 16 bits at most."""
 FULL_SCALE = (255, 65535)
+OWN_FOLDERS = ("probabilities", "samples", "uncertainty")
+"""Folders that predictions have beside those of classes that overlap."""
 LOSSY = (".jpg", ".jpeg")
 _WIDEST = 1 << 20
 _FOREGROUND = "foreground"
@@ -82,7 +84,34 @@ def valid_labels(labels: Labels, where: str) -> Labels:
             f"{where}: some classes have values and some have none; give every class its values, or none "
             "where each class lies in a file of its own"
         )
+    _valid_folders(labels, where)
     return labels
+
+
+def class_folder(name: str) -> str:
+    """The folder that the masks of a class are written into where classes overlap: "whole/tumor" has `whole-tumor`.
+
+    Raises:
+        FileError: nothing is left that a folder can be called on every system.
+    """
+    return safe_id("".join("-" if character in FORBIDDEN else character for character in name).strip(" ."))
+
+
+def _valid_folders(labels: Labels, where: str) -> None:
+    taken = dict.fromkeys(OWN_FOLDERS, "Scantling's own")
+    for name in labels.names:
+        try:
+            folder = class_folder(name)
+        except FileError:
+            raise DataError(
+                f"{where}: the class {name!r} cannot be the name of a folder, and its masks are written into one; "
+                "rename it, with letters, digits, spaces, '-' and '_'"
+            ) from None
+        other = taken.setdefault(folder.lower(), f"that of {name!r}")
+        if not labels.exclusive and other != f"that of {name!r}":
+            raise DataError(
+                f"{where}: the masks of {name!r} go into the folder {folder!r}, which is {other}; rename it"
+            )
 
 
 def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> Labels | None:

@@ -17,6 +17,7 @@ import numpy as np
 from scantling.atomic import write_json
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Limits, safe_id, write_labels, write_map
+from scantling.data.labels import class_folder
 from scantling.data.loading import load
 from scantling.data.types import Case, Geometry, Labels, Traits
 from scantling.errors import DataError, FileError, RunError, ScantlingError, SettingsError, out_of_memory
@@ -217,13 +218,18 @@ def spare(dataset: Dataset, out: Path, labels: Labels) -> None:
     Raises:
         SettingsError: files of the data lie where masks would go.
     """
-    folders = {(out / name).resolve() for name in ("", "probabilities", *labels.names)}
+    folders = {(out / name).resolve() for name in ("", "probabilities", *folders_of(labels))}
     deeper = [(out / name).resolve() for name in ("samples", "uncertainty")]
     for case in dataset.cases:
         for role, address in case.addresses():
             path = address.path.resolve()
             if path.parent in folders or any(path.is_relative_to(folder) for folder in deeper):
                 raise SettingsError(f"--out {out}: holds the {role} of case {case.id}; choose another folder")
+
+
+def folders_of(labels: Labels) -> list[str]:
+    """The folders that the masks of classes that overlap go into; none where classes share one mask."""
+    return [] if labels.exclusive else [class_folder(name) for name in labels.names]
 
 
 def written_values(labels: Labels) -> list[list[int]]:
@@ -290,8 +296,8 @@ def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labe
         values = np.array([0, *(named[0] for named in written_values(labels))])
         return write_labels(out, id, values[decided], geometry).relative_to(out).as_posix()
     return [
-        write_labels(out / safe_id(name), id, layer * 255, geometry).relative_to(out).as_posix()
-        for name, layer in zip(labels.names, decided, strict=True)
+        write_labels(out / folder, id, layer * 255, geometry).relative_to(out).as_posix()
+        for folder, layer in zip(folders_of(labels), decided, strict=True)
     ]
 
 
