@@ -55,7 +55,7 @@ def sound(tmp_path: Path) -> Path:
     for number, (split, id) in enumerate([("train", id) for id in "abcd"] + [("test", id) for id in "xy"]):
         save(root / split / "images" / f"{id}.png", texture(number))
         save(root / split / "masks" / f"{id}.png", mask())
-        save(root / split / "fov" / f"{id}.png", np.full(SHAPE, 255, np.uint8))
+        save(root / split / "fov" / f"{id}.png", np.pad(np.full((SHAPE[0] - 2, SHAPE[1] - 2), 255, np.uint8), 1))
     return root
 
 

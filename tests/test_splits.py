@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.splits import StoredSplit, assign, blindly, divide, inherited, keep_labels, store_split
 from scantling.data.types import Address, Case, Origin
 from scantling.errors import DataError, FileError
+from scantling.evaluation.leakage import learned_from
+from scantling.training import Options, train
 
 IMAGE = {"image": Address(Path("x.png"))}
 MASK = (Address(Path("y.png")),)
@@ -227,3 +229,101 @@ def test_a_subject_in_two_splits_cannot_be_stored(tmp_path: Path) -> None:
 
 def test_stored_splits_know_no_other_names() -> None:
     assert StoredSplit(train=("a",)).model_dump() == {"train": ("a",), "validation": (), "test": ()}
+
+
+# Several datasets
+
+
+def named(name: str, **split: str) -> Dataset:
+    """Two images of each subject, which the data name."""
+    found = [
+        case(f"{name}-{subject}-{n}", subject, named=True, split=part) for subject, part in split.items() for n in "12"
+    ]
+    return Dataset(name, Path(name), tuple(found))
+
+
+def test_a_subject_that_several_datasets_name_has_the_strictest_split_of_all_and_it_is_told() -> None:
+    one, two = named("one", p="test", q="train", r="validation"), named("two", p="train", q="train", r="train")
+    for joined in (join([one, two]), join([two, one])):
+        found = {one.id: one.split for one in joined.cases}
+        assert {found[f"{name}-p-{n}"] for name in ("one", "two") for n in "12"} == {"test"}
+        assert {found[f"{name}-q-{n}"] for name in ("one", "two") for n in "12"} == {"train"}
+        assert {found[f"{name}-r-{n}"] for name in ("one", "two") for n in "12"} == {"validation"}
+        told = [remark for remark in joined.remarks if remark.kind == "joined subject"]
+        assert [set(remark.cases) for remark in told] == [{"two-r-1", "two-r-2"}, {"two-p-1", "two-p-2"}]
+        assert "2 cases (two-p-1, two-p-2) of 1 subject (p) went to test" in told[1].sentence
+
+
+def test_what_is_linked_to_or_made_from_a_shared_subject_goes_with_it() -> None:
+    link = case("l", "s", named=True, split="train", links={"background": "two-p-1"})
+    made = case("m", split="train", origin=Origin(kind="synthetic", parents=("two-p-1",)))
+    two = named("two", p="train", q="train")
+    joined = join([named("one", p="test"), replace(two, cases=(*two.cases, link, made))])
+    assert splits(joined.cases) | {"l": "test", "m": "test", "two-p-2": "test", "two-q-1": "train"} == splits(
+        joined.cases
+    )
+
+
+def test_subjects_called_after_files_of_equal_names_are_different_people() -> None:
+    one = Dataset("one", Path("one"), (case("1", split="test"), case("2", split="train")))
+    two = Dataset("two", Path("two"), (case("1", split="train"), case("3", split="train")))
+    manifest = Dataset("three", Path("three"), (case("x", "2", named=True, split="test"),))
+    joined = join([one, two, manifest])
+    assert splits(joined.cases) == {"one_1": "test", "2": "train", "two_1": "train", "3": "train", "x": "test"}
+    assert len({one.subject for one in joined.cases}) == 5
+    assert not joined.remarks
+
+
+def test_the_validation_share_keeps_a_subject_of_several_datasets_together() -> None:
+    subjects = {f"p{n}": "train" for n in range(10)}
+    joined = divide(join([named("one", **subjects), named("two", **subjects)]))
+    by_subject = {subject: {one.split for one in joined.cases if one.subject == subject} for subject in subjects}
+    assert all(len(found) == 1 for found in by_subject.values())
+    assert sum(found == {"validation"} for found in by_subject.values()) == 2
+
+
+def test_manifests_and_nnunet_name_subjects_and_folders_do_not(tmp_path: Path) -> None:
+    for part in ("images", "imagesTr"):
+        (tmp_path / part).mkdir()
+        Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4)).save(tmp_path / part / "p1_0000.png")
+    assert not open_dataset(tmp_path).cases[0].named
+    said = {"channel_names": {"0": "grey"}, "labels": {}, "file_ending": ".png"}
+    (tmp_path / "dataset.json").write_text(json.dumps(said))
+    assert open_dataset(tmp_path).cases[0].named
+    for text, is_named in (
+        ('[[group]]\npattern = "images/{subject}_{n}.png"\n', True),
+        ('[[group]]\npattern = "images/{id}_{n}.png"\nsubject = "{n}"\n', True),
+        ('[[group]]\npattern = "images/{id}_{n}.png"\n', False),
+        ('[[case]]\nid = "a"\nsubject = "p"\nimages = "images/p1_0000.png"\n', True),
+        ('[[case]]\nid = "a"\nimages = "images/p1_0000.png"\n', False),
+    ):
+        (tmp_path / "scantling.toml").write_text(text)
+        assert open_dataset(tmp_path).cases[0].named is is_named
+
+
+def test_a_model_has_learned_from_a_subject_that_both_datasets_name(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for subject in "pq" if name == "one" else "ps":
+            Image.fromarray(generator.integers(0, 256, (4, 4), dtype=np.uint8)).save(tmp_path / name / f"{subject}.png")
+        (tmp_path / name / "scantling.toml").write_text('[[group]]\npattern = "{subject}.png"\n')
+    record = {"method": "unet", "data": [{"path": str(tmp_path / "one")}], "split": {"train": ["p", "q"]}}
+    other = open_dataset(tmp_path / "two")
+    assert learned_from([record], other, among={one.id for one in other.cases}) == {"p"}
+
+
+def test_training_says_which_cases_a_joined_dataset_holds_out(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name, split in (("one", 'test = ["p"]\ntrain = ["q"]'), ("two", 'train = ["p", "s"]')):
+        for subject in "pq" if name == "one" else "ps":
+            for kind in ("images", "masks"):
+                (tmp_path / name / kind).mkdir(parents=True, exist_ok=True)
+                array = generator.integers(0, 2, (32, 32), dtype=np.uint8) * 255
+                Image.fromarray(array).save(tmp_path / name / kind / f"{subject}.png")
+        group = '[[group]]\npattern = "images/{subject}.png"\nmasks = "masks/{subject}.png"\n'
+        (tmp_path / name / "scantling.toml").write_text(f"{group}[split]\n{split}\n")
+    options = Options(preset="tiny", steps=1, validation=0.0)
+    facts = train("unet", [tmp_path / "one", tmp_path / "two"], tmp_path / "run", options)
+    assert [len(facts["split"][name]) for name in ("train", "validation", "test")] == [2, 0, 2]
+    assert any("1 case (two_images_p) of 1 subject (p) went to test" in warning for warning in facts["warnings"])

@@ -54,7 +54,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8; half of a file name that is not UTF-8 becomes an escape."""
+    r"""Write `text` to `path` atomically, as UTF-8; bytes of paths that are none as `\udcff`, which JSON reads back."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def seed_of(*parts: int | str) -> int:
     """A 63-bit seed from any parts, the same on every machine."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    data = text.encode(errors="surrogatepass")  # a path need not be valid UTF-8
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
 
 
 def torch_generator(*parts: int | str) -> torch.Generator:

@@ -80,7 +80,7 @@ class Check(Opened):
         if self.contact_sheet is not None:
             from scantling.data.contact_sheet import contact_sheet
 
-            contact_sheet(dataset, self.contact_sheet)
+            contact_sheet(dataset, self.contact_sheet, untrusted=self.untrusted)
             tell(f"contact sheet: {self.contact_sheet}")
         if self.store_split:
             tell(f"split: {store_split(dataset)}")

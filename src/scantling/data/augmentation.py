@@ -124,7 +124,7 @@ def change_values(images: Tensor, augment: Augmentation | None, generators: Sequ
     shades = tuple(range(2, images.ndim))
     if augment.gamma:
         low, high = images.amin(shades, keepdim=True), images.amax(shades, keepdim=True)
-        span = (high - low).clamp(min=1e-6)
+        span = torch.where(high > low, high - low, 1.0)
         exponent = torch.exp(draws[:, 2, :1] * math.log1p(augment.gamma))
         images = ((images - low) / span).clamp(0, 1).pow(exponent) * span + low
     if augment.contrast:

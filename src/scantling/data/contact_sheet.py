@@ -27,7 +27,7 @@ OUTLINES = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 
 _PAPER, _INK, _FAINT = (250, 250, 248), (32, 32, 32), (128, 128, 128)
 
 
-def contact_sheet(dataset: Dataset, out: Path, *, most: int = 64) -> Path:
+def contact_sheet(dataset: Dataset, out: Path, *, most: int = 64, untrusted: bool = False) -> Path:
     """Draw up to `most` cases as a PNG, volumes by their middle slice, split by split; return the file.
 
     More cases than that are thinned out evenly in each split. A case that cannot be read leaves a grey tile.
@@ -36,6 +36,7 @@ def contact_sheet(dataset: Dataset, out: Path, *, most: int = 64) -> Path:
         dataset: what to draw.
         out: the PNG to write.
         most: how many cases are drawn at most.
+        untrusted: decode in a process with limits on time and memory.
 
     Raises:
         DataError: the dataset is empty.
@@ -45,10 +46,10 @@ def contact_sheet(dataset: Dataset, out: Path, *, most: int = 64) -> Path:
     if not drawn:
         raise DataError(f"{dataset.name}: there is no case to draw")
     try:
-        labels = dataset.labels
+        labels = dataset.label_source.find(untrusted=untrusted)
     except ScantlingError:
         labels = None
-    tiles = in_order(lambda case: _tile(case, labels), drawn)
+    tiles = in_order(lambda case: _tile(case, labels, untrusted=untrusted), drawn)
     rows = sum(-(-len(cases) // COLUMNS) for cases in chosen.values())
     width = GAP + min(COLUMNS, max(map(len, chosen.values()))) * (SIDE + GAP)
     height = GAP + sum(map(bool, chosen.values())) * TITLE + rows * (SIDE + CAPTION + GAP)
@@ -87,10 +88,11 @@ def _fitted(text: str, pen: ImageDraw.ImageDraw) -> str:
     return text + "..."
 
 
-def _tile(case: Case, labels: Labels | None) -> Image.Image:
+def _tile(case: Case, labels: Labels | None, *, untrusted: bool) -> Image.Image:
     """The thumbnail of one case."""
     try:
-        pictures, sample = load_apart(case, labels=labels, reads=("image",) if case.images else ("mask",))
+        reads = ("image",) if case.images else ("mask",)
+        pictures, sample = load_apart(case, labels=labels, reads=reads, untrusted=untrusted)
         plane = _upright(
             _shown(next(iter(pictures.values())).array, sample.geometry)
             if pictures
@@ -108,19 +110,19 @@ def _tile(case: Case, labels: Labels | None) -> Image.Image:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     tile = Image.fromarray(_bytes(plane)).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
     pixels = np.asarray(tile).copy()
-    for colour, outline in _outlines(case, labels, size):
+    for colour, outline in _outlines(case, labels, size, untrusted=untrusted):
         pixels[outline] = colour
     return Image.fromarray(pixels)
 
 
 def _outlines(
-    case: Case, labels: Labels | None, size: tuple[int, int]
+    case: Case, labels: Labels | None, size: tuple[int, int], *, untrusted: bool
 ) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
     """The colour of each class and where its outline lies in a thumbnail of (width, height) `size`."""
     if not case.masks or labels is None:
         return
     try:
-        _, sample = load_apart(case, labels=labels, reads=("mask",))
+        _, sample = load_apart(case, labels=labels, reads=("mask",), untrusted=untrusted)
     except ScantlingError:
         return
     mask = _upright(_shown(sample.masks[0], sample.geometry), sample.geometry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,14 +57,53 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def is_silent(path: Path) -> bool:
-    """Whether a file is hidden, documentation, a licence or Scantling's own, and so needs no remark."""
+    """Whether a file is hidden, documentation, a licence or Scantling's own, and so needs no remark; no image is."""
     name = path.name.lower()
-    return name.startswith((".", *_SILENT)) or name in (*MANIFESTS, STORED_SPLIT) or path.suffix.lower() == ".md"
+    if name.startswith(".") or name in (*MANIFESTS, STORED_SPLIT):
+        return True
+    return not name.endswith(files.SUFFIXES) and (name.startswith(_SILENT) or name.endswith(".md"))
 
 
 def entries(folder: Path) -> Iterator[Path]:
-    """What lies directly in `folder`, in the order of the names, without hidden files and documentation."""
-    yield from (path for path in sorted(folder.iterdir(), key=lambda path: path.name) if not is_silent(path))
+    """What lies directly in `folder`, in the order of the names, without hidden files and documentation.
+
+    Raises:
+        FileError: the folder cannot be listed.
+    """
+    try:
+        inside = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as error:
+        raise FileError(folder, f"the folder cannot be listed ({error.strerror})", remedy="mend its rights") from None
+    for path in inside:
+        if not is_silent(path) or (path.is_dir() and not path.name.startswith(".")):
+            yield path
+
+
+def left_out(paths: Sequence[Path], root: Path, what: str, *, warning: str = "") -> Iterator[Finding]:
+    """Remarks on files and folders that were left out, those that cannot be listed by themselves.
+
+    Args:
+        what: the reason, after "is" ("no image").
+        warning: the kind of a warning; a note on unused files if empty.
+    """
+    closed = [path for path in paths if path.is_dir() and not _listable(path)]
+    for kind, level, listed, reason in (
+        ("unreadable", "warning", closed, "a folder that cannot be listed"),
+        (warning or "unused files", "warning" if warning else "note", [p for p in paths if p not in closed], what),
+    ):
+        if listed:
+            names = some((path.relative_to(root).as_posix() for path in listed), most=3)
+            verb = "is {} and was" if len(listed) == 1 else "are {} and were"
+            sentence = f"{names} {verb.format(reason)} left out"
+            yield Finding.model_validate({"level": level, "kind": kind, "sentence": sentence})
+
+
+def _listable(folder: Path) -> bool:
+    try:
+        next(folder.iterdir(), None)
+    except OSError:
+        return False
+    return True
 
 
 def name_of(path: Path) -> str:

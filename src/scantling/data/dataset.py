@@ -16,7 +16,7 @@ from scantling.data.labels import LabelSource
 from scantling.data.layouts import loose_files, paired
 from scantling.data.loading import EVERYTHING
 from scantling.data.nnunet import nnunet
-from scantling.data.splits import StoredSplit, assign, inherited, stored_split
+from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
 from scantling.data.types import Address, Case, Labels, Split
 from scantling.errors import DataError, FileError
 
@@ -90,6 +90,9 @@ def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: Stored
         yield Finding(level="note", kind="split", sentence=sentence)
     if stored is not None:
         named = {*stored.train, *stored.validation, *stored.test}
+        if gone := sorted(named - {case.subject for case in before}):
+            sentence = f"{count(len(gone), 'subject')} of {STORED_SPLIT} ({some(gone)}) not in the data"
+            yield Finding(level="note", kind="split", sentence=sentence)
         new = sorted({case.subject for case in before if case.split is None} - named)
         if new:
             sentence = (
@@ -141,9 +144,11 @@ def _source(declared: Labels | None, cases: Sequence[Case]) -> LabelSource:
 def join(datasets: Sequence[Dataset]) -> Dataset:
     """One dataset from several. Ids that are used twice get the name of their dataset in front.
 
-    A subject that was only called after its case is renamed with it; a subject with a name of its own stays, and is
-    the same person in all datasets. Synthetic cases inherit the split of parents in any of the datasets. The labels
-    are compared when they are first used.
+    A subject that is named in several datasets (`Case.named`) is the same person in all of them, and has the strictest
+    split that it has in one (test before validation before training), which a remark tells. A subject that is called
+    after its file is nobody else: where another dataset uses the same name, it gets the name of its dataset in front.
+    Synthetic cases inherit the split of parents in any of the datasets. The labels are compared when they are first
+    used.
 
     Raises:
         DataError: there is no dataset, or two have the same name and the same ids.
@@ -153,29 +158,58 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
     if len(datasets) == 1:
         return datasets[0]
     times = Counter(case.id for dataset in datasets for case in dataset.cases)
+    named = Counter(subject for dataset in datasets for subject in _named(dataset))
     cases: list[Case] = []
     for dataset in datasets:
+        own = _named(dataset)
         name = {case.id: f"{dataset.name}_{case.id}" if times[case.id] > 1 else case.id for case in dataset.cases}
+        called = {id: f"{dataset.name}_{id}" if id in named else new for id, new in name.items()}
         for case in dataset.cases:
             parents = tuple(name.get(parent, parent) for parent in case.origin.parents)
             cases.append(
                 replace(
                     case,
                     id=safe_id(name[case.id], dataset.root),
-                    subject=name[case.id] if case.subject == case.id else name.get(case.subject, case.subject),
+                    subject=case.subject if case.subject in own else called.get(case.subject, case.subject),
                     links={role: name.get(other, other) for role, other in case.links.items()},
                     origin=case.origin.model_copy(update={"parents": parents}),
                 )
             )
-    joined = inherited(unique(cases, "the joined datasets"))
+    before = inherited(unique(cases, "the joined datasets"))
+    joined = inherited(together(before, {subject for subject, times in named.items() if times > 1}))
     return Dataset(
         "+".join(dict.fromkeys(dataset.name for dataset in datasets)),
         Path(os.path.commonpath([dataset.root.resolve() for dataset in datasets])),
         joined,
         LabelSource(parts=tuple(dataset.label_source for dataset in datasets)),
         all(dataset.parted for dataset in datasets),
-        tuple(remark for dataset in datasets for remark in dataset.remarks),
+        (*(remark for dataset in datasets for remark in dataset.remarks), *_moved(before, joined)),
     )
+
+
+def _named(dataset: Dataset) -> set[str]:
+    """The subjects with a name of their own, not that of a case here or of a parent."""
+    ids = {case.id for case in dataset.cases}
+    return {
+        case.subject
+        for case in dataset.cases
+        if case.named or not (case.subject in ids or case.subject in case.origin.parents)
+    }
+
+
+def _moved(before: Sequence[Case], after: Sequence[Case]) -> Iterator[Finding]:
+    """A remark on cases whose subject is held out by another of the joined datasets."""
+    for split in SPLITS:
+        moved = [new for old, new in zip(before, after, strict=True) if new.split == split != old.split]
+        if moved:
+            subjects = dict.fromkeys(case.subject for case in moved)
+            sentence = (
+                f"{count(len(moved), 'case')} ({some(case.id for case in moved)}) of {count(len(subjects), 'subject')} "
+                f"({some(subjects)}) went to {split}, because another of the joined datasets has the subject there"
+            )
+            yield Finding(
+                level="warning", kind="joined subject", cases=tuple(case.id for case in moved), sentence=sentence
+            )
 
 
 def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dict[str, str]:
@@ -207,7 +241,7 @@ def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dic
 def fingerprint(hashes: Mapping[str, str]) -> str:
     """One SHA-256 for all files: of the sorted lines "path, hash" of `file_hashes`."""
     lines = "".join(f"{path}\0{digest}\n" for path, digest in sorted(hashes.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(lines.encode(errors="surrogatepass")).hexdigest()  # a path need not be valid UTF-8
 
 
 def _is_read(role: str, reads: Collection[str]) -> bool:

@@ -9,7 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from scantling.data.contents import Contents, Finding, count, is_silent, name_of, safe_id, some, unique
+from scantling.data.contents import (
+    Contents,
+    Finding,
+    count,
+    entries,
+    is_silent,
+    left_out,
+    name_of,
+    safe_id,
+    some,
+    unique,
+)
 from scantling.data.files import is_image_name
 from scantling.data.labels import valid_labels
 from scantling.data.manifest import Block, CaseTable, Group, Manifest, Mask, read_manifest
@@ -34,7 +45,7 @@ def contents_of(path: Path, *, root: Path | None = None) -> Contents:
         raise FileError(path, f"the root {root} is no folder", remedy="set 'root' in the manifest or pass --root")
     builder = _Builder(path, root)
     cases = [builder.listed(table, number) for number, table in enumerate(manifest.case, start=1)]
-    files = tuple(_files(root)) if manifest.group else ()
+    files, remarks = _files(root) if manifest.group else ((), ())
     for number, group in enumerate(manifest.group, start=1):
         cases += builder.matched(group, number, files)
     if not cases:
@@ -48,7 +59,7 @@ def contents_of(path: Path, *, root: Path | None = None) -> Contents:
         root=root,
         cases=tuple(_with_split(cases, manifest.split, path)),
         labels=_labels(manifest, cases, path),
-        remarks=_unused(cases, files, root),
+        remarks=(*remarks, *_unused(cases, files, root)),
     )
 
 
@@ -66,6 +77,7 @@ class _Builder:
         return Case(
             id=id,
             subject=table.subject or _inherited(table) or id,
+            named=bool(table.subject),
             boxes=table.boxes,
             points=table.points,
             origin=table.origin,
@@ -96,7 +108,7 @@ class _Builder:
                 else group.model_copy(update={"images": {"image": "{path}"}})
             )
             held = self._fields(rendered, fields, where, demanded=False)
-            case = Case(id=id, subject=subject, **held)
+            case = Case(id=id, subject=subject, named=bool(group.subject) or "subject" in fields, **held)
             cases.append(case)
             asked |= {key for key in ("masks", "scribbles", "region", "instances") if getattr(group, key)}
             met |= {key for key in asked if getattr(case, key)}
@@ -151,11 +163,11 @@ class _Builder:
 
     def _address(self, text: str, where: str, *, needed: bool) -> Address | None:
         whole = confined(self.root, text, where)
-        if whole.exists():
+        if os.path.lexists(whole):
             return Address(whole)
         file, mark, member = text.rpartition("#")
         path = confined(self.root, file if mark else text, where)
-        if path.exists():
+        if os.path.lexists(path):
             return Address(path, member)
         if needed:
             raise DataError(f"{where}: there is no {text!r} below {self.root}; correct the address or the root")
@@ -217,20 +229,36 @@ def confined(root: Path, text: str, where: str) -> Path:
             f"{where}: {text!r} is no path below the root; write it relative to the root, with '/', without '..'"
         )
     path = root / relative
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"{where}: {text!r} is a symbolic link that leaves {root}; put the file itself there")
+    try:
+        inside = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # links that lead to each other
+        inside = False
+    if not inside:
+        raise DataError(
+            f"{where}: {text!r} is a symbolic link that leaves {root} or leads nowhere; put the file itself there"
+        )
     return path
 
 
-def _files(root: Path) -> Iterator[str]:
-    """All files below the root, and folders that hold a DICOM series, as relative paths in order."""
+def _files(root: Path) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """All files below the root, and folders with a DICOM series, as relative paths in order; folders not looked into.
+
+    Raises:
+        FileError: the root cannot be listed.
+    """
     found: list[str] = []
-    for folder, folders, files in os.walk(root):
+    closed: list[Path] = []
+    linked: list[Path] = []
+    next(entries(root), None)
+    for folder, folders, files in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here = Path(folder).relative_to(root)
-        found += [(here / name).as_posix() for name in folders if is_image_name(Path(folder) / name)]
+        series = {name for name in folders if is_image_name(Path(folder) / name)}
+        found += [(here / name).as_posix() for name in series]
         found += [(here / name).as_posix() for name in files if not is_silent(Path(name))]
-    yield from sorted(found)
+        linked += [path for name in folders if name not in series and (path := Path(folder) / name).is_symlink()]
+    remarks = (*left_out(closed, root, "unreadable"), *left_out(linked, root, "a link to a folder"))
+    return tuple(sorted(found)), remarks
 
 
 def _labels(manifest: Manifest, cases: list[Case], path: Path) -> Labels | None:
@@ -279,12 +307,17 @@ def _same_links(cases: list[Case], path: Path) -> None:
                 )
 
 
+def _slice(root: Path, file: str) -> bool:
+    from scantling.data.formats.dicom_series import is_dicom
+
+    return is_dicom(root / file)
+
+
 def _unused(cases: list[Case], files: tuple[str, ...], root: Path) -> tuple[Finding, ...]:
     used = {address.path for case in cases for _, address in case.addresses()}
+    series = {path.relative_to(root) for path in used if path.is_dir()}
     spare = [
-        file
-        for file in files
-        if root / file not in used and not any(root / parent in used for parent in Path(file).parents)
+        file for file in files if root / file not in used and not (Path(file).parent in series and _slice(root, file))
     ]
     if not spare:
         return ()

@@ -55,7 +55,8 @@ def looks(array: np.ndarray, geometry: Geometry) -> Looks | None:
     digest.update(repr(values.shape).encode())
     plane = middle_slice(values, geometry)
     grey = np.tensordot(LUMA, plane, axes=1) if len(plane) == 3 else plane[0]
-    small = thumbnail(np.nan_to_num(grey), (SIDE, SIDE))
+    small = thumbnail(grey, (SIDE, SIDE))
+    small = small / max(float(np.abs(small).max()), np.finfo(np.float32).tiny)  # the same in every unit
     return Looks(digest.hexdigest(), _bits(small), _detail(small))
 
 

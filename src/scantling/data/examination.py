@@ -11,8 +11,8 @@ import numpy as np
 
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Picture, read, read_labels
-from scantling.data.labels import encode
-from scantling.data.loading import class_numbers, disagreement, is_grey, with_spacing
+from scantling.data.labels import encode, region_of
+from scantling.data.loading import class_numbers, disagreement, finite, is_grey, with_spacing
 from scantling.data.traits import COLOUR, Moments, class_pixels
 from scantling.data.types import IGNORE, Address, Case, Geometry, Labels
 from scantling.errors import DataError, FileError
@@ -89,13 +89,16 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     pictures = {
         name: opened(picture_of, address, lambda picture: picture.geometry) for name, address in case.images.items()
     }
-    region = label_map(case.region)
+    found = label_map(case.region)
+    region = region_of(found, case.region) if found is not None and case.region is not None else None
     if region is not None and not region.any():
         note("warning", "empty region")
         region = None
+    if region is not None and region.all():
+        note("note", "whole region")
     for name, picture in pictures.items():
         if picture is not None:
-            _look_at(seen, name, picture, None if region is None else region != 0, stride)
+            _look_at(seen, name, picture, region, stride)
     masks = [_mask(seen, mask, labels, label_map) for mask in case.masks]
     instances = label_map(case.instances)
     if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
@@ -127,15 +130,10 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
 def _look_at(seen: Seen, name: str, picture: Picture, region: np.ndarray | None, stride: int) -> None:
     array = picture.array
     address = seen.case.images[name]
-    if array.dtype.kind == "f" and not (known := np.isfinite(array)).all():
-        seen.problems.append(
-            Problem(
-                "error",
-                "not finite",
-                f"{address}: {int(array.size - known.sum())} of {array.size} values "
-                "are NaN or infinite; expected finite numbers; replace them",
-            )
-        )
+    try:
+        finite(picture, address)
+    except FileError as error:
+        seen.problems.append(Problem("error", "not finite", str(error)))
         return
     if picture.channels == COLOUR:
         grey = is_grey(array)

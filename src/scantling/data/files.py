@@ -38,22 +38,25 @@ __all__ = [
 ]
 
 GENEROUS = Limits()
-SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".nii", ".nii.gz", ".dcm", ".dicom", ".ima", ".npy", ".npz"),
-)
+RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff")
+VOLUMES = (".nii", ".nii.gz", ".npy", ".npz")
+SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
 WHOLE = 1e-3
 """How far a label may be from a whole number (scaled label maps hold 0.99999997)."""
 RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10))}
 FORBIDDEN = set('/\\:*?"<>|')
 
 
-def probe(address: Address | Path | str, *, limits: Limits = GENEROUS) -> Header:
-    """What the file says of itself, from its header only: nothing is decoded.
+def probe(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted: bool = False) -> Header:
+    """What the file says of itself, from its header only: nothing is decoded. Arguments as for `read`.
 
     Raises:
         FileError: if the file cannot be read, makes no sense or exceeds a limit.
     """
+    if untrusted:
+        from scantling.data import guard
+
+        return guard.probe(parse_address(address), limits)
     with _planned(parse_address(address), limits, labels=False) as plan:
         return plan.header
 
@@ -186,12 +189,12 @@ def stem_of(path: PurePath | str) -> str:
 
 
 def is_image_name(path: Path | str) -> bool:
-    """Whether this is named like a file that can be read, or is a folder that holds DICOM files."""
+    """Whether this is named like a file that can be read, or is a folder of DICOM files rather than of other images."""
     path = Path(path)
     if path.is_dir():
         from scantling.data.formats.dicom_series import holds_dicom
 
-        return holds_dicom(path)
+        return holds_dicom(path, others=RASTERS + VOLUMES)
     return not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)
 
 

@@ -2,32 +2,40 @@
 
 The worker is an interpreter of its own that serves one request after the other and is replaced when it fails. What
 comes back is JSON and plain numbers, never a pickle, and is judged again on this side. Memory is limited where the
-system can (not on Windows and macOS); time always is.
+system can (not on Windows and macOS); time always is. The worker loads no module and no setting from the current
+folder, which may be a stranger's, and ends with its parent, however that ends.
 """
 
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import json
 import os
+import queue
 import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from scantling.data.formats.common import Array, Limits, Picture
+from scantling.data.formats.common import Array, Header, Limits, Picture
 from scantling.data.types import Address, Geometry
 from scantling.errors import FileError
 
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from scantling.data import guard; guard.serve()"
+START = "import sys; sys.path += sys.argv[2:]; from scantling.data import guard; guard.serve()"
 STARTING = 60.0
 """Seconds that a new worker gets to start, before the clock of the file runs."""
+GRACE = 5.0
+"""Seconds after which a worker ends a file that its parent should have ended."""
+PACKAGE = Path(__file__).resolve().parents[1]
 LONGEST_ANSWER = 1 << 20
+T = TypeVar("T")
 TYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 
 
@@ -37,20 +45,30 @@ def read(address: Address, limits: Limits, *, labels: bool) -> Picture:
     Raises:
         FileError: what the worker found wrong, or that it took too long, too much memory, or died.
     """
+    return _asked(address, limits, "labels" if labels else "image", lambda worker, said: worker.picture(said, limits))
+
+
+def probe(address: Address, limits: Limits) -> Header:
+    """Judge the header of `address` in the worker; raises as `read` does."""
+    return _asked(address, limits, "header", lambda worker, said: _header(said))
+
+
+def _asked(address: Address, limits: Limits, what: str, judged: Callable[[Worker, dict[str, Any]], T]) -> T:
+    """What the worker answers, `judged` on this side."""
     with _LOCK:
         worker = _worker(limits.memory)
         request = {
-            "folder": os.getcwd(),
-            "path": str(address.path),
+            "path": os.path.abspath(address.path),
+            "named": str(address.path),
             "member": address.member,
-            "limits": [limits.bytes, limits.pixels, limits.ratio],
-            "labels": labels,
+            "limits": [limits.bytes, limits.pixels, limits.ratio, limits.seconds],
+            "what": what,
         }
         expired = threading.Event()
         timer = threading.Timer(limits.seconds, worker.kill, [expired])
         timer.start()
         try:
-            return worker.ask(request, address, limits)
+            return judged(worker, worker.ask(request))
         except FileError:
             raise
         except Exception as error:  # whatever the other side says, only the one typed error leaves here
@@ -75,10 +93,11 @@ class Worker:
         self.owner = os.getpid()
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START, json.dumps([os.path.abspath(entry) for entry in sys.path]), str(memory)],
+            [sys.executable, "-I", "-c", START, str(memory), *_module_folders()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            cwd=PACKAGE,
             env={**os.environ, **threads},
         )
         timer = threading.Timer(STARTING, self.process.kill)
@@ -95,34 +114,25 @@ class Worker:
         """Whether it lives, belongs to this process (and not to one that forked) and has that limit."""
         return self.owner == os.getpid() and self.memory == memory and self.process.poll() is None
 
-    def ask(self, request: dict[str, Any], address: Address, limits: Limits) -> Picture:
-        """Send a request and judge its answer."""
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request; the answer, which is not yet judged, or the error that it tells of."""
         if self.process.stdin is None or self.process.stdout is None:
             raise EOFError
         _send(self.process.stdin, request)
         answer = _receive(self.process.stdout)
         if "error" in answer:
             raise _revived(answer["error"])
-        kind, shape = str(answer["dtype"]), tuple(int(length) for length in answer["shape"])
-        if kind not in TYPES or min(shape) < 1 or prod(shape) * int(kind[1]) > limits.bytes:
+        return answer
+
+    def picture(self, answer: dict[str, Any], limits: Limits) -> Picture:
+        """The image that an answer announces, whose numbers follow it."""
+        header = _header(answer)
+        shape = (len(header.channels), *header.shape)
+        if prod(shape) * header.dtype.itemsize > limits.bytes or self.process.stdout is None:
             raise ValueError("an answer that cannot be")
-        array: Array = np.empty(shape, kind)
+        array: Array = np.empty(shape, header.dtype)
         _fill(self.process.stdout, memoryview(array.data).cast("B"))
-        geometry = answer["geometry"]
-        affine = geometry["affine"]
-        stored = geometry["stored"]
-        return Picture(
-            array,
-            Geometry(
-                shape=shape[1:],
-                spacing=tuple(float(step) for step in geometry["spacing"]),
-                affine=None if affine is None else np.array(affine, np.float64).reshape(4, 4),
-                container="raster" if geometry["container"] == "raster" else "volume",
-                slice_axis=int(geometry["slice_axis"]),
-                stored=None if stored is None else tuple(int(length) for length in stored),
-            ),
-            tuple(str(name) for name in answer["channels"]),
-        )
+        return Picture(array, header.geometry, header.channels)
 
     def kill(self, expired: threading.Event) -> None:
         """End it because its time is over."""
@@ -139,6 +149,13 @@ class Worker:
                     pipe.close()
             except OSError:
                 continue  # what could not be sent any more
+
+
+def _module_folders() -> list[str]:
+    """Where a worker finds what the isolated interpreter would not: this process's folders without the current one."""
+    here = os.path.realpath(os.curdir)
+    folders = [folder for folder in sys.path if os.path.isabs(folder) and os.path.realpath(folder) != here]
+    return [*folders, str(PACKAGE.parent)]
 
 
 _LOCK = threading.Lock()
@@ -163,7 +180,7 @@ def close() -> None:
 
 def serve() -> None:
     """Answer requests until the other side is gone: the worker's side of this file."""
-    memory = int(sys.argv[2])
+    memory = int(sys.argv[1])
     if sys.platform not in ("win32", "darwin"):
         import resource
 
@@ -173,24 +190,42 @@ def serve() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     from scantling.data import files
 
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     output.write(b"+")
     output.flush()
     while True:
-        try:
-            request = _receive(sys.stdin.buffer)
-        except EOFError:
-            return
-        os.chdir(request["folder"])
+        request = requests.get()
         address = Address(Path(request["path"]), request["member"])
-        most, pixels, ratio = request["limits"]
+        most, pixels, ratio, seconds = request["limits"]
+        # The parent ends what takes too long; if it cannot any more, this does, even where native code never returns.
+        faulthandler.dump_traceback_later(seconds + GRACE, exit=True)
+        limits, what = Limits(most, pixels, ratio), request["what"]
         try:
-            picture = files.decoded(address, Limits(most, pixels, ratio), labels=request["labels"])
+            if what == "header":
+                found: Header | Picture = files.probe(address, limits=limits)
+            else:
+                found = files.decoded(address, limits, labels=what == "labels")
         except FileError as error:
-            _send(output, {"error": {"path": error.path, "found": error.found, "sentence": str(error)}})
+            told = {"path": error.path, "found": error.found, "sentence": str(error)}
+            named = {key: text.replace(request["path"], request["named"]) for key, text in told.items()}
+            _send(output, {"error": named})
             continue
-        _send(output, _described(picture))
-        output.write(memoryview(picture.array.data).cast("B"))
-        output.flush()
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        _send(output, _described(found))
+        if isinstance(found, Picture):
+            output.write(memoryview(found.array.data).cast("B"))
+            output.flush()
+
+
+def _listen(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Queue what the other side asks; end this process as soon as that is gone, even in the middle of a file."""
+    try:
+        while True:
+            requests.put(_receive(sys.stdin.buffer))
+    finally:
+        os._exit(0)
 
 
 def _revived(told: dict[str, Any]) -> FileError:
@@ -199,20 +234,38 @@ def _revived(told: dict[str, Any]) -> FileError:
     return error
 
 
-def _described(picture: Picture) -> dict[str, Any]:
-    geometry = picture.geometry
+def _described(found: Header | Picture) -> dict[str, Any]:
+    geometry = found.geometry
+    dtype = found.dtype if isinstance(found, Header) else found.array.dtype
     return {
-        "dtype": picture.array.dtype.str[1:],
-        "shape": picture.array.shape,
-        "channels": picture.channels,
-        "geometry": {
-            "spacing": geometry.spacing,
-            "affine": None if geometry.affine is None else geometry.affine.tolist(),
-            "container": geometry.container,
-            "slice_axis": geometry.slice_axis,
-            "stored": geometry.stored,
-        },
+        "format": found.format if isinstance(found, Header) else "",
+        "dtype": dtype.str[1:],
+        "shape": geometry.shape,
+        "channels": found.channels,
+        "spacing": geometry.spacing,
+        "affine": None if geometry.affine is None else geometry.affine.tolist(),
+        "container": geometry.container,
+        "slice_axis": geometry.slice_axis,
+        "stored": geometry.stored,
     }
+
+
+def _header(answer: dict[str, Any]) -> Header:
+    """What an answer says of an image; any exception if that cannot be."""
+    kind, shape = str(answer["dtype"]), tuple(int(length) for length in answer["shape"])
+    if kind not in TYPES or min(shape) < 1:
+        raise ValueError("an answer that cannot be")
+    affine, stored = answer["affine"], answer["stored"]
+    geometry = Geometry(
+        shape=shape,
+        spacing=tuple(float(step) for step in answer["spacing"]),
+        affine=None if affine is None else np.array(affine, np.float64).reshape(4, 4),
+        container="raster" if answer["container"] == "raster" else "volume",
+        slice_axis=int(answer["slice_axis"]),
+        stored=None if stored is None else tuple(int(length) for length in stored),
+    )
+    channels = tuple(str(name) for name in answer["channels"])
+    return Header(str(answer["format"]), shape, channels, np.dtype(kind), geometry)
 
 
 def _send(stream: Any, message: dict[str, Any]) -> None:

@@ -12,6 +12,10 @@ from torch.nn import functional as F
 
 from scantling.data.types import Intake, Sample, Traits
 
+CONSTANT = 1e-12
+"""A channel is constant if its deviation is not above this share of its greatest value: more than float64 rounds."""
+SAFE = (1e-30, 1e30)
+"""Between these, differences and quotients are formed in float32; beyond, they would under- or overflow."""
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -110,21 +114,27 @@ def resample(array: Tensor, shape: tuple[int, ...], *, linear: bool, smooth: boo
 
 
 def normalise(image: np.ndarray, region: np.ndarray | None, intake: Intake, traits: Traits) -> np.ndarray:
-    """(C, *S) in the units of `intake`, float32; a constant channel becomes zero."""
+    """(C, *S) in the units of `intake`, float32, whatever the units of the image; a constant channel becomes zero."""
     if intake.normalise == "none":
         return image.astype(np.float32)
     out = np.empty(image.shape, np.float32)
     for channel, values in enumerate(image):
         inside = values[region] if region is not None and region.any() else values
+        most = float(np.abs(inside).max())
         if intake.normalise == "dataset":
             facts = traits.intensity[channel]
             values = values.clip(facts.low, facts.high)
             middle, scale = facts.mean, facts.std
+            most = max(abs(facts.minimum), abs(facts.maximum))
         elif intake.normalise == "unit":
             low, high = float(inside.min()), float(inside.max())
             middle, scale = (low + high) / 2, (high - low) / 2
             values = values.clip(low, high)
         else:
             middle, scale = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
-        out[channel] = (values - middle) / scale if scale > 1e-8 else 0.0
+        if scale <= CONSTANT * most:
+            out[channel] = 0.0
+        else:
+            wide = values if SAFE[0] < scale and most < SAFE[1] else values.astype(np.float64)
+            out[channel] = (wide - middle) / scale
     return out

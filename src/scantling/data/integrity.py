@@ -24,6 +24,7 @@ _GROUPED = {
     "constant image": "with an image of one value only; leave it out",
     "empty mask": "with a mask in which no pixel has a class; make sure that this is meant",
     "empty region": "with an empty region of interest; draw it or leave it out",
+    "whole region": "with a region of interest that is the whole image; make sure that this is meant",
     "empty scribbles": "with scribbles that mark nothing; draw them or leave them out",
     "scribbles": "with scribbles, and no value says 'nothing drawn here'; declare 'ignore' in a manifest",
 }
@@ -83,7 +84,7 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
     except ScantlingError as error:
         labels = None
         findings.append(Finding(level="error", kind="labels", sentence=str(error)))
-    stride = stride_for(case for case in dataset.cases if case.images)
+    stride = stride_for((case for case in dataset.cases if case.images), untrusted=untrusted)
     found = list(
         in_order(
             lambda case: examine(case, labels, stride=stride, untrusted=untrusted), dataset.cases, progress=progress

@@ -10,13 +10,19 @@ from functools import cached_property, partial
 import numpy as np
 
 from scantling.data.contents import some
-from scantling.data.files import read_labels
+from scantling.data.files import FORBIDDEN, read_labels, safe_id
 from scantling.data.types import IGNORE, Address, Labels
 from scantling.errors import DataError, FileError
 
 MOST_VALUES = 64
 """More distinct values than this in undeclared masks are no label map."""
 MOST_CLASSES = 254
+LARGEST = 65535
+"""The greatest value of a class: masks are written with 16 bits at most."""
+FULL_SCALE = (255, 65535)
+OWN_FOLDERS = ("probabilities", "samples", "uncertainty")
+"""Folders that predictions have beside those of classes that overlap."""
+LOSSY = (".jpg", ".jpeg")
 _WIDEST = 1 << 20
 _FOREGROUND = "foreground"
 
@@ -68,12 +74,44 @@ def valid_labels(labels: Labels, where: str) -> Labels:
         raise DataError(f"{where}: the value {labels.ignore} is both 'ignore' and a class or background; keep one")
     if both := used & set(labels.background):
         raise DataError(f"{where}: {_values(both)} both background and a class; keep one")
+    if strange := sorted(value for value in used if not 0 <= value <= LARGEST):
+        raise DataError(
+            f"{where}: {_values(strange)} no value of a class; expected 0 to {LARGEST}; write the masks with other "
+            "values, or declare them as 'ignore' or 'background'"
+        )
     if any(labels.values) and not all(labels.values):
         raise DataError(
             f"{where}: some classes have values and some have none; give every class its values, or none "
             "where each class lies in a file of its own"
         )
+    _valid_folders(labels, where)
     return labels
+
+
+def class_folder(name: str) -> str:
+    """The folder that the masks of a class are written into where classes overlap: "whole/tumor" has `whole-tumor`.
+
+    Raises:
+        FileError: nothing is left that a folder can be called on every system.
+    """
+    return safe_id("".join("-" if character in FORBIDDEN else character for character in name).strip(" ."))
+
+
+def _valid_folders(labels: Labels, where: str) -> None:
+    taken = dict.fromkeys(OWN_FOLDERS, "Scantling's own")
+    for name in labels.names:
+        try:
+            folder = class_folder(name)
+        except FileError:
+            raise DataError(
+                f"{where}: the class {name!r} cannot be the name of a folder, and its masks are written into one; "
+                "rename it, with letters, digits, spaces, '-' and '_'"
+            ) from None
+        other = taken.setdefault(folder.lower(), f"that of {name!r}")
+        if not labels.exclusive and other != f"that of {name!r}":
+            raise DataError(
+                f"{where}: the masks of {name!r} go into the folder {folder!r}, which is {other}; rename it"
+            )
 
 
 def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> Labels | None:
@@ -99,13 +137,15 @@ def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> Labels 
     if used == [1, 255] and not any({1, 255} <= values for values in found):
         return Labels(names=(_FOREGROUND,), values=((255, 1),))
     if len(used) <= 1:
-        return Labels(names=(_FOREGROUND,), values=(tuple(used) or (255,),))
-    return Labels(names=tuple(f"class-{value}" for value in used), values=tuple((value,) for value in used))
+        labels = Labels(names=(_FOREGROUND,), values=(tuple(used) or (255,),))
+    else:
+        labels = Labels(names=tuple(f"class-{value}" for value in used), values=tuple((value,) for value in used))
+    return valid_labels(labels, str(masks[0].path.parent))
 
 
 def _values_in(mask: Address, *, untrusted: bool) -> frozenset[int] | None:
     remedy = "binarise it, or set 'threshold' for its group in a manifest (scantling.toml)"
-    if mask.path.suffix.lower() in (".jpg", ".jpeg"):
+    if mask.path.suffix.lower() in LOSSY:
         raise DataError(f"{mask}: the mask is a JPEG, which blurs the values at every edge; {remedy}")
     try:
         array, _ = read_labels(mask, untrusted=untrusted)
@@ -116,6 +156,8 @@ def _values_in(mask: Address, *, untrusted: bool) -> frozenset[int] | None:
         raise DataError(
             f"{mask}: the mask holds {len(values)} different values; expected at most {MOST_VALUES}; {remedy}"
         )
+    if values.size and values[0] < 0:
+        raise DataError(f"{mask}: {_negative(values.tolist())}")
     return frozenset(values.tolist())
 
 
@@ -203,6 +245,21 @@ def encode(array: np.ndarray, labels: Labels, where: Address | str) -> np.ndarra
     return table[:, array - low]
 
 
+def region_of(array: np.ndarray, where: Address) -> np.ndarray:
+    """(*S) bool, the inside of a region of interest (*S).
+
+    Of a grey region, which a JPEG is, or one with values between 0 and full scale (255 or 65,535), or one with more
+    than `MOST_VALUES` values, the inside is what has at least half of its greatest value. Of a region of two values,
+    neither of them 0, it is the greater. Of any other, whatever is above 0.
+    """
+    values = distinct(array)
+    most = int(values[-1]) if values.size else 0
+    grey = len(values) > MOST_VALUES or (len(values) > 2 and most in FULL_SCALE)
+    if grey or where.path.suffix.lower() in LOSSY:
+        return 2 * array.astype(np.int64) >= max(most, 1)
+    return array > (int(values[0]) if len(values) == 2 and values[0] > 0 else 0)
+
+
 def encode_one(array: np.ndarray, labels: Labels | None, where: Address | str) -> np.ndarray:
     """(*S) uint8 of 0, 1 and `IGNORE` from a file that holds a single class: 0 and one other value.
 
@@ -211,6 +268,8 @@ def encode_one(array: np.ndarray, labels: Labels | None, where: Address | str) -
     """
     ignore = labels.ignore if labels else None
     values = [value for value in distinct(array).tolist() if value not in (0, ignore)]
+    if values and values[0] < 0:
+        raise DataError(f"{where}: {_negative(values)}")
     if len(values) > 1:
         raise DataError(
             f"{where}: the mask of one class holds {_values(values)} different; expected 0 and one other value"
@@ -219,6 +278,14 @@ def encode_one(array: np.ndarray, labels: Labels | None, where: Address | str) -
     if ignore is not None:
         mask[array == ignore] = IGNORE
     return mask
+
+
+def _negative(values: Iterable[int]) -> str:
+    listed = some(str(value) for value in values if value < 0)
+    return (
+        f"the mask holds negative values ({listed}); expected 0 for the background and classes above it; mend the "
+        "mask, or declare the classes, 'ignore' and 'background' in a manifest (scantling.toml)"
+    )
 
 
 def _values(values: Iterable[int]) -> str:

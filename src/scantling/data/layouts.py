@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scantling.data.contents import Contents, Finding, count, entries, name_of, safe_id, some, unique
+from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, safe_id, some, unique
 from scantling.data.files import is_image_name, stem_of
 from scantling.data.types import Address, Case, Split
 from scantling.errors import DataError, FileError
@@ -45,8 +45,9 @@ def paired(root: Path) -> Contents:
     Raises:
         DataError: the folder holds no images, or its files cannot be paired without doubt.
     """
-    if is_image_name(root):
-        return loose_files([root], root=root)
+    if is_image_name(root) and not any((root / name).is_dir() for name in (IMAGES, MASKS, *SPLITS)):
+        series = loose_files([root], root=root)
+        return replace(series, remarks=tuple(_beside_series(series.cases, root)))
     parts = {path: SPLITS[path.name] for path in entries(root) if path.is_dir() and path.name in SPLITS}
     remarks: list[Finding] = []
     cases: list[Case] = []
@@ -79,6 +80,7 @@ def paired(root: Path) -> Contents:
             "files, nnU-Net's dataset.json, or a manifest (scantling.toml or --manifest FILE)"
         )
     cases = _with_classes(cases, classes, root / CLASSES, remarks)
+    remarks += _beside_series(cases, root)
     return Contents(name=root.resolve().name, root=root, cases=unique(cases, root), remarks=tuple(remarks))
 
 
@@ -153,8 +155,7 @@ def _by_stem(folder: Path | None, remarks: list[Finding], root: Path) -> dict[st
         if stem in found:
             raise DataError(f"{folder}: {found[stem].name} and {path.name} have the same stem; keep one, or rename one")
         found[stem] = path
-    if strange:
-        remarks.append(_remark("unused files", strange, root, "no image and was left out"))
+    remarks += left_out(strange, root, "no image")
     return found
 
 
@@ -180,24 +181,24 @@ def _pair(
             f"{folder}: no file pairs with an image (found {alone[0].name}, the images have stems such as "
             f"{min(known)}); give both the same stem, or write a manifest (scantling.toml)"
         )
-    if alone:
-        remarks.append(
-            _remark("without image", alone, root, "without an image of the same stem and was left out", "warning")
-        )
+    remarks += left_out(alone, root, "without an image of the same stem", warning="without image")
     return pairs
 
 
 def unread(folder: Path, read: Iterable[Path], root: Path) -> list[Finding]:
     """A note of what lies in `folder` and is not among `read`."""
     known = set(read)
-    strange = [path for path in entries(folder) if path not in known]
-    return [_remark("unused files", strange, root, "not part of the layout and was left out")] if strange else []
+    return list(left_out([path for path in entries(folder) if path not in known], root, "not part of the layout"))
 
 
-def _remark(kind: str, paths: Sequence[Path], root: Path, what: str, level: str = "note") -> Finding:
-    names = some((path.relative_to(root).as_posix() for path in paths), most=3)
-    sentence = f"{names} is {what}" if len(paths) == 1 else f"{names} are {what.replace('was left', 'were left')}"
-    return Finding.model_validate({"level": level, "kind": kind, "sentence": sentence})
+def _beside_series(cases: Iterable[Case], root: Path) -> Iterator[Finding]:
+    """A note of what lies in folders that are read as a DICOM series and is no part of it."""
+    folders = [address.path for case in cases for address in case.images.values() if address.path.is_dir()]
+    if folders:
+        from scantling.data.formats.dicom_series import DIRECTORY, is_dicom
+
+        inside = [path for folder in folders for path in entries(folder) if path.name != DIRECTORY]
+        yield from left_out([path for path in inside if not is_dicom(path)], root, "no DICOM file")
 
 
 def _classes(path: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, read, read_labels
-from scantling.data.labels import encode, encode_one
+from scantling.data.labels import encode, encode_one, region_of
 from scantling.data.types import Address, Case, Geometry, Labels, Sample
 from scantling.errors import DataError, FileError
 
@@ -17,6 +17,7 @@ LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 """Weights of red, green and blue in one grey value (ITU-R BT.601)."""
 SHIFT = 0.1
 """Two grids agree where no corner lies further apart than this share of the smallest spacing."""
+FLOAT32 = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
 EVERYTHING = ("image", "masks", "region", "scribble", "instance")
 
 
@@ -79,7 +80,7 @@ def load_apart(
         {name: label_map(address) for name, address in mask.items()} if isinstance(mask, Mapping) else label_map(mask)
         for mask in annotators
     )
-    region = label_map(case.region) != 0 if "region" in reads and case.region else None
+    region = region_of(label_map(case.region), case.region) if "region" in reads and case.region else None
     instances = label_map(case.instances) if "instance" in reads and case.instances else None
     scribbles = label_map(case.scribbles) if "scribble" in reads and case.scribbles else None
     if not grids:
@@ -196,18 +197,28 @@ def is_grey(array: np.ndarray) -> bool:
 
 
 def finite(picture: Picture, where: Address) -> Picture:
-    """`picture` if it holds numbers only.
+    """`picture` if it holds numbers only, which float32 can hold.
 
     Raises:
-        FileError: it holds NaN or infinite values.
+        FileError: it holds NaN or infinite values, or is too bright or too dark for float32.
     """
-    if picture.array.dtype.kind == "f" and not np.isfinite(picture.array).all():
-        bad = int(picture.array.size - np.isfinite(picture.array).sum())
+    array = picture.array
+    if array.dtype.kind != "f":
+        return picture
+    if bad := int(array.size - np.isfinite(array).sum()):
         raise FileError(
             str(where),
-            f"the image holds {bad} values that are NaN or infinite",
+            f"{bad} of {array.size} values are NaN or infinite",
             expected="finite numbers",
             remedy="replace them before use",
+        )
+    most = float(np.abs(array).max())
+    if most and not FLOAT32[0] <= most <= FLOAT32[1]:
+        raise FileError(
+            str(where),
+            f"the values of the image reach {most:.3g}",
+            expected=f"at least {FLOAT32[0]:.3g} and at most {FLOAT32[1]:.3g} (float32)",
+            remedy="save it in another unit",
         )
     return picture
 

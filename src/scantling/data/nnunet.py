@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scantling.data.contents import Contents, entries, safe_id, unique
+from scantling.data.contents import Contents, Finding, entries, left_out, safe_id, unique
 from scantling.data.labels import valid_labels
 from scantling.data.layouts import unread
 from scantling.data.types import Address, Case, Labels, Split
@@ -53,7 +53,10 @@ def nnunet(root: Path) -> Contents:
     parts: dict[str, Split | None] = {"Tr": None}
     if (root / "imagesTs").is_dir():
         parts = {"Tr": "train", "Ts": "test"}
-    cases = [case for part, split in parts.items() for case in _nnunet_part(root, part, split, channels, ending)]
+    remarks: list[Finding] = []
+    cases = [
+        case for part, split in parts.items() for case in _nnunet_part(root, part, split, channels, ending, remarks)
+    ]
     if not cases:
         raise DataError(
             f"{root / 'imagesTr'}: found no file CASE_0000{ending}; expected the images that dataset.json describes"
@@ -64,16 +67,26 @@ def nnunet(root: Path) -> Contents:
         root=root,
         cases=unique(cases, root),
         labels=labels,
-        remarks=tuple(unread(root, known, root)),
+        remarks=(*remarks, *unread(root, known, root)),
     )
 
 
-def _nnunet_part(root: Path, part: str, split: Split | None, channels: Sequence[str], ending: str) -> list[Case]:
-    folder = root / f"images{part}"
+def _nnunet_part(
+    root: Path, part: str, split: Split | None, channels: Sequence[str], ending: str, remarks: list[Finding]
+) -> list[Case]:
+    folder, annotations = root / f"images{part}", root / f"labels{part}"
     found: dict[str, dict[int, Path]] = {}
+    strange = []
     for path in entries(folder) if folder.is_dir() else ():
-        if match := re.fullmatch(rf"(.+)_(\d{{4}}){re.escape(ending)}", path.name):
+        match = re.fullmatch(rf"(.+)_(\d{{4}}){re.escape(ending)}", path.name)
+        if match and int(match[2]) < len(channels):
             found.setdefault(match[1], {})[int(match[2])] = path
+        else:
+            strange.append(path)
+    masks = {path.name: path for path in entries(annotations)} if annotations.is_dir() else {}
+    remarks += left_out(strange, root, f"no image of a channel in dataset.json (CASE_0000{ending})")
+    alone = [path for name, path in masks.items() if name.removesuffix(ending) not in found]
+    remarks += left_out(alone, root, "without an image", warning="without image")
     together = len(channels) > 1 and all(set(files) == {0} for files in found.values())
     cases = []
     for id, files in found.items():
@@ -84,14 +97,15 @@ def _nnunet_part(root: Path, part: str, split: Split | None, channels: Sequence[
                 f"expected {len(channels)} channels as in dataset.json; add the file"
             )
         images = {"image": files[0]} if together else {name: files[number] for number, name in enumerate(channels)}
-        mask = root / f"labels{part}" / f"{id}{ending}"
+        mask = masks.get(f"{id}{ending}")
         cases.append(
             Case(
                 id=safe_id(id, folder),
                 subject=id,
+                named=True,
                 split=split,
                 images={name: Address(image) for name, image in images.items()},
-                masks=(Address(mask),) if mask.exists() else (),
+                masks=(Address(mask),) if mask is not None else (),
             )
         )
     return cases

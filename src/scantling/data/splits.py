@@ -7,7 +7,7 @@ from them. A unit has one split. No seed and no order of files has a say in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -83,6 +83,13 @@ def assign(cases: Sequence[Case], *, stored: StoredSplit | None = None, blind: b
         held = {id(unit) for part in parts for unit in part[: _share(len(part), TEST_SHARE)]}
         split = {case.id: "test" if id(unit) in held else "train" for unit in able for case in unit}
     return inherited([case if case.split else replace(case, split=split.get(case.id, "train")) for case in cases])
+
+
+def together(cases: Sequence[Case], subjects: Collection[str]) -> tuple[Case, ...]:
+    """The cases, each unit of one of `subjects` in one split: the strictest that one of its cases is in."""
+    torn = [unit for unit in units(cases) if any(case.subject in subjects for case in unit)]
+    split = {case.id: _strictest(unit) for unit in torn for case in unit}
+    return tuple(replace(case, split=split.get(case.id, case.split)) for case in cases)
 
 
 def blindly(dataset: Dataset) -> Dataset:

@@ -60,6 +60,7 @@ class Case:
     Attributes:
         id: unique in its dataset; may hold no separator of paths.
         subject: whoever was imaged; a split never divides a subject.
+        named: whether the data name the subject, who is then the same in all datasets; else it is called after a file.
         images: the files by name ("image", "flair", "t1c"); one file may hold several channels; empty for a
             case that is only a mask.
         masks: one per annotator, the first is the reference. An annotator's mask is one label map, or one
@@ -94,6 +95,7 @@ class Case:
     spacing: tuple[float, ...] | None = None
     threshold: float | None = None
     origin: Origin = Origin()
+    named: bool = False
 
     def has(self, what: str) -> bool:
         """Whether the case holds `what`, in the words of a card's needs (see `methods.catalogue`)."""

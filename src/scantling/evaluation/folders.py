@@ -15,6 +15,7 @@ import numpy as np
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.files import Limits, read_labels
+from scantling.data.labels import region_of
 from scantling.data.loading import disagreement, load
 from scantling.data.types import Address, Case
 from scantling.errors import DataError, ScantlingError, SettingsError
@@ -74,7 +75,7 @@ def evaluate(
         dataset = truth
     else:
         dataset = open_truth(place, manifest=Path(manifest) if manifest else None, root=Path(root) if root else None)
-    labels = dataset.labels
+    labels = dataset.label_source.find(untrusted=True) if untrusted else dataset.labels
     if labels is None:
         raise DataError(f"{place}: none of the masks can be read; expected masks to compare with")
     ids = {case.id for case in dataset.cases if case.masks}
@@ -228,7 +229,7 @@ class _Regions:
         address = self.address(case)
         if address is None:
             return None
-        pixels = read_labels(address, limits=limits, untrusted=untrusted)[0] != 0
+        pixels = region_of(read_labels(address, limits=limits, untrusted=untrusted)[0], address)
         _fits(pixels[None], true, address)
         if not pixels.any():
             raise DataError(f"{address}: the region of interest is empty; expected pixels to compare")

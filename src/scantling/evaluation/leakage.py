@@ -29,7 +29,8 @@ def learned_from(records: Iterable[Mapping[str, Any]], dataset: Dataset, *, amon
     """The ids `among` those of `dataset` that show a subject from whom models, or what they are built on, have learned.
 
     A training on the same folder, or on a copy with the same contents, is known by its record; one on any folder that
-    is still there, by the images that are in both. Where the weights were chosen on validation cases, those count too.
+    is still there, by the images that are in both and by the subjects that both name (`Case.named`). Where the weights
+    were chosen on validation cases, those count too.
 
     Args:
         records: the `run.json` of each model.
@@ -49,15 +50,21 @@ def _learned(record: Mapping[str, Any], dataset: Dataset, among: Collection[str]
     splits = ("train", "validation") if chosen_on else ("train",)
     ids = {str(id) for name in splits for id in record["split"].get(name, [])}
     recorded = {case.id for case in _of(dataset, ids)} if _same_files(record, dataset) else set[str]()
-    images = set[str]()
+    images, named = set[str](), set[str]()
     for entry in record["data"]:
         try:
-            images |= {digest for case in _of(open_dataset(entry["path"]), ids) for digest in _images(case)}
+            learned = _of(open_dataset(entry["path"]), ids)
         except (ScantlingError, OSError, KeyError, TypeError):
             continue  # the data are no longer there
-    if not images:
+        images |= {digest for case in learned for digest in _images(case)}
+        named |= {case.subject for case in learned if case.named}
+    if not images and not named:
         return recorded
-    return recorded | {case.id for case in dataset.cases if case.id in among and not images.isdisjoint(_images(case))}
+    return recorded | {
+        case.id
+        for case in dataset.cases
+        if case.id in among and ((case.named and case.subject in named) or not images.isdisjoint(_images(case)))
+    }
 
 
 def _same_files(record: Mapping[str, Any], dataset: Dataset) -> bool:

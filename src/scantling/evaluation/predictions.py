@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scantling.data.contents import entries, some
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
-from scantling.data.labels import encode, encode_one, unknown_values
+from scantling.data.labels import class_folder, encode, encode_one, unknown_values
 from scantling.data.layouts import ENDINGS
 from scantling.data.types import Address, Geometry, Labels
 from scantling.errors import DataError, FileError
@@ -239,7 +239,8 @@ def open_predictions(
         return Predictions(folder, listing.labels, masks, maps, probabilities, samples, uncertainties, listing)
     labels = truth.model_copy(update={"ignore": None})
     masks = {**files_by_id(folder, ids)}
-    parts = {name: files_by_id(folder / name, ids) for name in labels.names if (folder / name).is_dir()}
+    inside = {name: folder / class_folder(name) for name in labels.names}
+    parts = {name: files_by_id(place, ids) for name, place in inside.items() if place.is_dir()}
     if parts and (not masks or not any(labels.values)):
         known = sorted({id for part in parts.values() for id in part})
         masks = {id: {name: part[id] for name, part in parts.items() if id in part} for id in known}

@@ -15,6 +15,7 @@ import numpy as np
 
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Limits, safe_id, write_labels, write_map
+from scantling.data.labels import class_folder
 from scantling.data.loading import load
 from scantling.data.types import Case, Geometry, Labels, Traits
 from scantling.errors import DataError, RunError, ScantlingError, SettingsError, out_of_memory
@@ -258,8 +259,8 @@ def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labe
         values = np.array([0, *(named[0] for named in written_values(labels))])
         return write_labels(out, id, values[decided], geometry).relative_to(out).as_posix()
     return [
-        write_labels(out / safe_id(name), id, layer * 255, geometry).relative_to(out).as_posix()
-        for name, layer in zip(labels.names, decided, strict=True)
+        write_labels(out / folder, id, layer * 255, geometry).relative_to(out).as_posix()
+        for folder, layer in zip(map(class_folder, labels.names), decided, strict=True)
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scantling.data import files
+from scantling.data.labels import region_of
 from scantling.data.types import Address, Geometry
 from scantling.errors import ScantlingError
 from scantling.report.records import CaseScores, Evaluation, Run
@@ -94,7 +95,7 @@ def read_case(case: CaseScores, evaluation: Evaluation, meaning: Meaning) -> Cas
     reader = _Reader(evaluation)
     truth = reader.labels("truth", case.files.truth)
     mask = reader.labels("mask", case.files.prediction)
-    region = reader.labels("region", case.files.region) if case.files.region else None
+    region = reader.region(case.files.region) if case.files.region else None
     image, notes = reader.image(case.files.image)
     shape = next((layers[0].array.shape for layers in (truth, mask) if layers), None)
     if truth and mask and truth[0].array.shape != mask[0].array.shape:
@@ -232,6 +233,11 @@ class _Reader:
             self.missing.append(f"The {what} is not shown: the files of its classes differ in size.")
             return []
         return layers
+
+    def region(self, address: str) -> list[Layer]:
+        """The inside of a region of interest, as its scores took it; empty if it cannot be read."""
+        where = files.parse_address(address)
+        return [Layer(region_of(layer.array, where), layer.geometry) for layer in self.labels("region", address)]
 
     def map(self, what: str, address: str) -> Layer | None:
         """A map of numbers; None if it cannot be read."""

@@ -101,6 +101,9 @@ def _train(
     blind = all(word.partition(":")[0] in ("image", "region", "link", "pool") for word in reads)
     opened = [blindly(part) for part in opened] if blind else opened
     dataset = divide(join(opened), validation=options.validation, labelled=not blind)
+    remarks = [remark.sentence for remark in dataset.remarks if remark.level != "note"]
+    for sentence in remarks:
+        console.print(sentence, highlight=False, markup=False)
     if options.labels is not None:
         dataset = keep_labels(dataset, options.labels)
     cases = dataset.split("train")
@@ -136,8 +139,8 @@ def _train(
         facts = {
             "command": sys.argv, **plan, "preset": options.preset, "traits": traits.model_dump(),
             "started": _clock(), "finished": None, "seconds": None, "parameters": _parameters(model),
-            "steps": sum(stage.steps for stage in model.stages()), "selected": None, "warnings": _taught(card, model),
-            **record(device),
+            "steps": sum(stage.steps for stage in model.stages()), "selected": None,
+            "warnings": [*remarks, *_taught(card, model)], **record(device),
         }  # fmt: skip
     else:
         _same(out, facts, plan)

@@ -124,10 +124,12 @@ def _header(
 
 
 def _meaning(format: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Header:
+    if dtype == np.bool_:
+        dtype = np.dtype(np.uint8)  # 0 and 1, as in every other format
+    elif len(shape) == 3 and dtype == np.uint8 and shape[2] in (3, 4):
+        return raster(format, shape[:2], COLOUR, dtype)
     if len(shape) == 2:
         return raster(format, shape, GREY, dtype)
-    if len(shape) == 3 and dtype == np.uint8 and shape[2] in (3, 4):
-        return raster(format, shape[:2], COLOUR, dtype)
     channels, stored = (numbered(shape[0]), shape[1:]) if len(shape) == 4 else (GREY, shape)
     geometry = volume(stored, (1.0, 1.0, 1.0), affine=None, slice_axis=0)
     return Header(format, geometry.shape, channels, dtype, geometry)

@@ -16,20 +16,30 @@ from scantling.data.formats.dicom import Frames, decoded, looks_like, parse, qui
 from scantling.data.formats.dicom_geometry import Place, flat_geometry, stacked_geometry
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
+DIRECTORY = "DICOMDIR"
+"""The table of contents of a medium."""
 Opener = Callable[[Path], AbstractContextManager[Source]]
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its first bytes; the directory of a medium (DICOMDIR) does not count."""
-    if not path.is_file() or path.name == "DICOMDIR":
+    """Whether a file is DICOM by its first bytes, or by its name where it cannot be read; no `DIRECTORY` is."""
+    if not path.is_file() or path.name == DIRECTORY:
         return False
-    with path.open("rb") as file:
-        return looks_like(file.read(132))
+    try:
+        with path.open("rb") as file:
+            return looks_like(file.read(132))
+    except OSError:
+        return path.suffix.lower() in SUFFIXES
 
 
-def holds_dicom(folder: Path) -> bool:
-    """Whether a DICOM file lies directly in `folder`."""
-    return any(is_dicom(path) for path in folder.iterdir())
+def holds_dicom(folder: Path, *, others: tuple[str, ...]) -> bool:
+    """Whether a folder is a DICOM series: it can be listed, and more of its files are DICOM than end with `others`."""
+    try:
+        inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError:
+        return False
+    slices = {path for path in inside if is_dicom(path)}
+    return len(slices) > sum(path.name.lower().endswith(others) for path in inside if path not in slices)
 
 
 def dicom_files(folder: Source) -> list[Path]:

@@ -5,12 +5,17 @@ Each is bounded by the length of its input or of its output and reports damage a
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core import config
 
 from scantling.data.formats.common import Array
+
+# Numba unpickles what it finds in its cache, and lets a `.numba_config.yaml` in the current folder say where that is.
+config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR", "")  # type: ignore[attr-defined]
 
 DAMAGED = -1
 
