@@ -154,6 +154,22 @@ def test_a_series_with_a_slice_that_cannot_be_opened_is_told(tmp_path: Path) -> 
     assert "Permission denied" in errors[0].sentence
 
 
+def test_a_folder_that_can_be_listed_and_not_entered_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_file = Path.is_file
+
+    def refused(path: Path) -> bool:
+        if path.parent.name == "stray":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    image(tmp_path / "a.png")
+    image(tmp_path / "stray" / "b.png")
+    monkeypatch.setattr(Path, "is_file", refused)
+    dataset = open_dataset(tmp_path)
+    assert ids(dataset) == {"a"}
+    assert "stray is not part of the layout and was left out" in remarks(dataset)
+
+
 @pytest.mark.usefixtures("closed")
 def test_a_folder_that_is_needed_and_cannot_be_listed_is_one_sentence(tmp_path: Path) -> None:
     root = tmp_path / "lost+found"

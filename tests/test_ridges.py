@@ -129,3 +129,12 @@ def test_otsu_parts_two_levels_inside_the_region() -> None:
     mask = otsu(response, region=region)
     assert np.array_equal(mask, (response > 0.5) & region)
     assert not otsu(np.full((5, 5), 0.3)).any()
+
+
+@KINDS
+@pytest.mark.parametrize("ratios", [True, False])
+@pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e9])
+def test_the_unit_of_the_image_does_not_change_the_response(kind: str, ratios: bool, unit: float) -> None:
+    image = bars()[0] * (1 + 0.1 * np.random.default_rng(0).random((80, 100)))  # nowhere quite flat
+    expected = vesselness(image, kind=kind, ratios=ratios)
+    np.testing.assert_allclose(vesselness(image * unit, kind=kind, ratios=ratios), expected, atol=1e-6)

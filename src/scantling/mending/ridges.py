@@ -15,6 +15,8 @@ from scantling.errors import SettingsError
 from scantling.mending.hysteresis import hysteresis
 
 Ridge = Literal["sato", "frangi", "meijering"]
+SMALL = 1e-3
+"""Images that stay below are brought to 1: the filter of Frangi takes eigenvalues below 1e-10 for none."""
 FILTERS: dict[str, Callable[..., Any]] = {"sato": sato, "frangi": frangi, "meijering": meijering}
 
 Mask = NDArray[np.bool_]
@@ -71,6 +73,8 @@ def vesselness(
                 f"the image goes down to {values[inside].min():g}; expected no negative light; set ratios=False"
             )
         values = np.log(np.maximum(values, 0.0) + max(values[inside].max(), 1e-300) / 255)
+    elif 0 < (most := float(np.abs(values[inside]).max())) < SMALL:
+        values = values / most
     if not inside.all():
         nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
         values = values[tuple(nearest)]

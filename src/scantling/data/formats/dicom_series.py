@@ -23,9 +23,9 @@ Opener = Callable[[Path], AbstractContextManager[Source]]
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM by its first bytes, or by its name where it cannot be read; no `DIRECTORY` is."""
-    if not path.is_file() or path.name == DIRECTORY:
-        return False
     try:
+        if not path.is_file() or path.name == DIRECTORY:
+            return False
         with path.open("rb") as file:
             return looks_like(file.read(132))
     except OSError:
