@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reported import Page, evaluation, log_lines, page_of, run_facts, settled_run, write_run
+from reported import Page, evaluation, labels_of, log_lines, page_of, run_facts, settled_run, write_run
 from scantling.errors import ScantlingError
 from scantling.report import pictures, report
 from scantling.report.charts import POINTS, Axis, Series, line_chart, round_ticks, smooth, thin, trace
@@ -121,7 +121,7 @@ def test_what_others_wrote_is_text_and_never_markup(tmp_path: Path) -> None:
         tmp_path / "masks", failed=[{"id": evil, "error": evil}], conventions=[evil], notes=[evil], split=evil
     )
     facts["cases"][0] |= {"id": evil, "subject": evil}
-    facts["classes"] = [evil, "b"]
+    facts |= {"classes": [evil, "b"], "labels": labels_of([evil, "b"], [[255], [1]])}
     facts["classes_mean"] = {evil: facts["mean"], "b": facts["mean"]}
     for part in ("mean", "count"):
         facts[part][evil] = 1

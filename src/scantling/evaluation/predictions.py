@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -54,6 +55,8 @@ class Listing(Record):
     values: tuple[tuple[int, ...], ...]
     cases: tuple[ListedCase, ...]
     failed: tuple[ListedFailure, ...] = ()
+    made: dict[str, Any] = {}
+    """All that the file says but for its cases."""
 
     @property
     def labels(self) -> Labels:
@@ -308,10 +311,12 @@ def _listing(path: Path) -> Listing | None:
     if not path.is_file():
         return None
     try:
-        listing = Listing.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        said = json.loads(path.read_text(encoding="utf-8"))
+        made = {key: value for key, value in said.items() if key not in ("cases", "failed")}
+        listing = Listing.model_validate({**said, "made": made})
         if len(listing.values) != len(listing.classes):
             raise ValueError(f"{len(listing.classes)} classes have {len(listing.values)} entries in 'values'")
-    except (OSError, ValueError, ValidationError, RecursionError) as error:
+    except (OSError, ValueError, AttributeError, ValidationError, RecursionError) as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise FileError(
             path,

@@ -27,7 +27,7 @@ class CaseScores:
     Attributes:
         files: addresses by role: "image" (a list), "prediction", "truth", "region", "probability", "annotators" (a
             list of the further ones), "samples" (a list), "uncertainty" (by name); where classes lie in a file each,
-            an address by class.
+            an address by class. Beside them "threshold" and "spacing", as the data say (see `Case`).
     """
 
     id: str
@@ -47,6 +47,10 @@ class Evaluation:
         split: the split that was asked for.
         run: the run that made the masks, where that is known.
         classes: the foreground classes.
+        labels: what the values of the masks mean in "truth" and in "prediction", and in "order" for each class its
+            number, from 0, in the predictions.
+        options: what the evaluation was asked: "probabilities", "region", "measures", "manifest" and "root".
+        made: all that the predictions say of how they were made (`predictions.json`, but for its cases).
         measures: what was measured.
         region: which pixels count, as a sentence.
         cases: the scored cases, by id.
@@ -60,6 +64,9 @@ class Evaluation:
     split: str | None
     run: str | None
     classes: tuple[str, ...]
+    labels: Mapping[str, Any]
+    options: Mapping[str, Any]
+    made: Mapping[str, Any]
     measures: tuple[Measure, ...]
     region: str
     cases: tuple[CaseScores, ...]
@@ -116,7 +123,10 @@ class Evaluation:
             "truth": str(self.truth),
             "split": self.split,
             "run": self.run,
+            "options": dict(self.options),
+            "made": dict(self.made),
             "classes": list(self.classes),
+            "labels": dict(self.labels),
             "mean": _plain(self.mean),
             "std": {name: _number(summary.std.get(name, math.nan)) for name in names},
             "interval": {name: _limits(summary.interval.get(name)) for name in names},

@@ -163,10 +163,10 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
     for number, evaluation in enumerate(evaluations):
         found = look(ABOUT_SCORES, Scores(evaluation, run))
         findings += found.said_of(evaluation.title) if several else found
-        blocks.append(block_of(evaluation, run, drawn=number < room, longest=longest))
+        blocks.append(block_of(evaluation, drawn=number < room, longest=longest))
     validation = None
     if run is not None and run.validation is not None:
-        validation = block_of(run.validation, run, drawn=not evaluations and room > 0, longest=longest, validation=True)
+        validation = block_of(run.validation, drawn=not evaluations and room > 0, longest=longest, validation=True)
         if not evaluations:
             findings += look(ABOUT_SCORES, Scores(run.validation, run)).said_of("On the validation cases")
             blocks, validation = [validation], None

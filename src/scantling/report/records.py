@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
+from scantling.data.types import Labels
 from scantling.errors import FileError
 from scantling.report.logs import Log, read_log
 
@@ -82,7 +83,10 @@ class RunRecord(Record):
 
 
 class Files(Record):
-    """The addresses of a scored case; a mask of overlapping classes has one for each class."""
+    """The addresses of a scored case; a mask of overlapping classes has one for each class.
+
+    `threshold` and `spacing` are what the data say of this case beside its files (see `data.types.Case`).
+    """
 
     image: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
     prediction: str | dict[str, str] | None = None
@@ -91,6 +95,25 @@ class Files(Record):
     annotators: tuple[str | dict[str, str], ...] = ()
     samples: tuple[str | dict[str, str], ...] = ()
     uncertainty: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})] = {}
+    threshold: float | None = None
+    spacing: tuple[float, ...] | None = None
+
+
+class MaskLabels(Record):
+    """What the values of the masks on both sides mean; `order`: for each class its number, from 0, in `prediction`."""
+
+    truth: Labels
+    prediction: Labels
+    order: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        for labels in (self.truth, self.prediction):
+            if len(labels.values) != len(labels.names):
+                raise ValueError("a class without its values")
+        if not set(self.order) <= set(range(len(self.prediction.names))):
+            raise ValueError("a class that the predictions do not have")
+        return self
 
 
 class CaseScores(BaseModel):
@@ -143,11 +166,20 @@ class EvaluationRecord(Record):
     split: str | None = None
     run: str | None = None
     classes: tuple[str, ...] = ()
+    labels: MaskLabels | None = None
+    options: dict[str, Any] = {}
+    made: dict[str, Any] = {}
     classes_mean: dict[str, Numbers] = {}
     failed: tuple[Failure, ...] = ()
     conventions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reliability: Reliability | None = None
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.labels is not None and len(self.labels.order) != len(self.classes):
+            raise ValueError("the labels have other classes than the scores")
+        return self
 
 
 class PredictedCase(Record):
@@ -158,10 +190,8 @@ class PredictedCase(Record):
 
 
 class PredictionsRecord(Record):
-    """predictions.json: the values that classes have in the masks, the cases, and those that failed."""
+    """predictions.json: the cases, and those that failed."""
 
-    values: tuple[tuple[int, ...], ...] = ()
-    exclusive: bool = True
     cases: tuple[PredictedCase, ...] = ()
     failed: tuple[Failure, ...] = ()
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from scantling.report import exemplars
-from scantling.report.case_files import Meaning
 from scantling.report.charts import Chart
 from scantling.report.hypotheses import Hypotheses, hypotheses_of
-from scantling.report.records import CaseScores, Evaluation, Failure, Run
+from scantling.report.records import CaseScores, Evaluation, Failure
 from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
 from scantling.report.words import NONE, Measure, in_order, plural
 
@@ -116,9 +115,7 @@ class Comparison:
     remark: str
 
 
-def block_of(
-    evaluation: Evaluation, run: Run | None, *, drawn: bool, longest: int, validation: bool = False
-) -> ScoreBlock:
+def block_of(evaluation: Evaluation, *, drawn: bool, longest: int, validation: bool = False) -> ScoreBlock:
     """Tables, charts and, if `drawn`, pictures (at most `longest` pixels a side) of an evaluation."""
     record = evaluation.record
     measures = in_order(record.mean)
@@ -130,12 +127,7 @@ def block_of(
         for name, means in record.classes_mean.items()
     )
     ordered_by, chosen = exemplars.choose(evaluation)
-    meaning = Meaning.of(evaluation, run)
-    pictured = (
-        tuple(exemplars.draw(rank, case, evaluation, meaning, longest=longest) for rank, case in chosen)
-        if drawn
-        else ()
-    )
+    pictured = tuple(exemplars.draw(rank, case, evaluation, longest=longest) for rank, case in chosen) if drawn else ()
     undrawn = ""
     if not chosen:
         undrawn = "No case has a score to order by, so none is drawn."
@@ -144,7 +136,7 @@ def block_of(
     return ScoreBlock(
         evaluation.name, title, where, validation, tuple(groups), tuple(measures), classes if len(classes) > 1 else (),
         tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn,
-        hypotheses_of(evaluation, meaning, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
+        hypotheses_of(evaluation, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
     )  # fmt: skip
 
 
