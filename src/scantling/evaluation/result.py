@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scantling.atomic import write_json, write_text
+from scantling.evaluation.keeping import EVALUATIONS, file_name, run_of
 from scantling.evaluation.scores import Scores, mean_of_defined
 from scantling.evaluation.summary import RESAMPLES, Summary, summarise
 from scantling.measures.calibration import Calibration
@@ -187,13 +188,25 @@ class Evaluation:
     def keep(self) -> Path | None:
         """Write the JSON into the folder of the run that made the masks, for its report.
 
+        The same evaluation again replaces itself, and no other: the file's name tells the folder of the masks, the
+        truth, the split and the options.
+
         Returns:
-            The file; None if the run is unknown, gone or not ours to write into.
+            The file; None if the run is unknown, gone or not ours to write into (see `keeping.run_of`).
         """
-        if self.run is None or not (Path(self.run) / "run.json").is_file():
+        run = run_of(self.made)
+        if run is None:
             return None
+        measures = self.options["measures"]
+        told = {
+            **self.options,
+            "measures": None if measures is None else sorted(measures),
+            "prediction": str(self.prediction),
+            "truth": str(self.truth),
+            "split": self.split,
+        }
         parts = (self.prediction.name, self.name, self.split or "", "region" if self.region != WHOLE else "")
-        path = Path(self.run) / "evaluations" / f"{'-'.join(part for part in parts if part)}.json"
+        path = run / EVALUATIONS / file_name(parts, told)
         try:
             write_json(path, self.facts())
         except OSError:
