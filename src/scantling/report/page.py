@@ -17,6 +17,7 @@ from markupsafe import Markup
 from scantling import atomic
 from scantling.errors import RunError, ScantlingError, SettingsError
 from scantling.evaluation import evaluate
+from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.doubts import Findings, look
 from scantling.report.doubts_of_scores import ABOUT_SCORES, Scores
@@ -112,7 +113,7 @@ def _open(target: Path) -> _Target:
     if not target.exists():
         found = "there is no such file or folder"
     elif (target / "predictions.json").is_file():
-        command = _shell("scantling", "evaluate", target, "TRUTH", "--json", target / "scores.json")
+        command = shell("scantling", "evaluate", target, "TRUTH", "--json", target / "scores.json")
         found = f"these masks have not been scored; do it with {command}"
     else:
         found = "is neither a run nor an evaluation"
@@ -181,7 +182,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
         samples_of(run.folder, longest=longest) if run is not None else (),
         tuple(_missing(run, evaluations)),
         conventions,
-        tuple(_commands(run, evaluations)),
+        tuple(repeating(run, evaluations)),
     )
 
 
@@ -196,7 +197,7 @@ def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missi
     if not evaluations:
         data = record.data[0].path if record.data else "DATA"
         tested = bool(record.split.get("test"))
-        split: list[str | Path] = ["--split", "test"] if tested else []
+        split: list[str | Path] = [*(["--split", "test"] if tested else []), *data_flags(run)]
         where = f"the {plural(len(record.split['test']), 'test case')}" if tested else "cases that it has not seen"
         masks = run.folder / "predictions"
         maps: list[str | Path] = ["--probabilities", masks / "probabilities"]
@@ -205,18 +206,18 @@ def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missi
                 f"Nothing has been scored on {where}. These commands predict masks and score them:",
                 "\n".join(
                     (
-                        _shell("scantling", "predict", run.folder, data, "--out", masks, "--probabilities", *split),
-                        _shell("scantling", "evaluate", masks, data, *maps, *split),
-                        _shell("scantling", "report", run.folder),
+                        shell("scantling", "predict", run.folder, data, "--out", masks, "--probabilities", *split),
+                        shell("scantling", "evaluate", masks, data, *maps, *split),
+                        shell("scantling", "report", run.folder),
                     )
                 ),
             )
         )
     if run.validation is None and (run.folder / "validation" / "predictions.json").is_file() and record.data:
         masks = run.folder / "validation"
-        maps = ["--probabilities", masks / "probabilities", "--split", "validation"]
+        maps = ["--probabilities", masks / "probabilities", "--split", "validation", *data_flags(run)]
         sentence = "The validation cases were predicted but not scored. This scores them:"
-        parts.append(Missing(sentence, _shell("scantling", "evaluate", masks, record.data[0].path, *maps)))
+        parts.append(Missing(sentence, shell("scantling", "evaluate", masks, record.data[0].path, *maps)))
     if run.validation is None and record.split and not record.split.get("validation"):
         parts.append(
             Missing(
@@ -225,26 +226,6 @@ def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missi
             )
         )
     return parts
-
-
-def _commands(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[str]:
-    lines = [shlex.join(run.command)] if run is not None and run.command else []
-    for evaluation in evaluations:
-        record = evaluation.record
-        split = ["--split", record.split] if record.split else []
-        if not record.prediction or not record.truth:
-            continue
-        maps = Path(record.prediction) / "probabilities"
-        told = ["--probabilities", str(maps)] if "auc" in record.mean or "ece" in record.mean else []
-        if run is not None:
-            out = ["--out", record.prediction, *told[:1], *split]
-            lines.append(_shell("scantling", "predict", run.folder, record.truth, *out))
-        lines.append(_shell("scantling", "evaluate", record.prediction, record.truth, *told, *split))
-    return lines
-
-
-def _shell(*words: str | Path) -> str:
-    return shlex.join(str(word) for word in words)
 
 
 def _render(sections: list[Section], comparison: Comparison | None) -> str:

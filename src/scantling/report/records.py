@@ -71,6 +71,8 @@ class RunRecord(Record):
     device: str | None = None
     device_name: str | None = None
     base: str | None = None
+    manifest: str | None = None
+    root: str | None = None
     options: dict[str, Any] = {}
     versions: dict[str, str | None] = {}
     started: str | None = None
@@ -253,8 +255,12 @@ class Run:
     def command(self) -> tuple[str, ...]:
         """The command as one would type it, without the folder that the program lay in."""
         program, *words = self.record.command or ("",)
-        name = Path(program).name
-        typed = {"scantling": ("scantling",), "__main__.py": ("python", "-m", "scantling")}.get(name, (program,))
+        path = Path(program)
+        typed = ("python", program) if path.suffix == ".py" else (program,)
+        if path.name == "scantling":
+            typed = ("scantling",)
+        elif path.parts[-2:] == ("scantling", "__main__.py"):
+            typed = ("python", "-m", "scantling")
         return (*typed, *words) if self.record.command else ()
 
 
