@@ -7,7 +7,8 @@ import hashlib
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from scantling.report.headers import Header, header_of
 from scantling.report.records import Evaluation, Run, read_evaluation, read_json, read_run
 from scantling.report.samples import samples_of
 from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
+from scantling.report.titles import title_of, told_apart
 from scantling.report.words import plural
 
 MOST_DRAWN = 8
@@ -88,6 +90,8 @@ def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
     page = _destination(found, out)
     drawn = sum(max(1, len(target.evaluations)) for target in found)
     longest = 512 if drawn == 1 else 384 if drawn <= 3 else 256
+    named = iter(told_apart([one for target in found for one in target.evaluations]))
+    found = [replace(target, evaluations=tuple(islice(named, len(target.evaluations)))) for target in found]
     sections, room = [], MOST_DRAWN
     for target in found:
         sections.append(_section(target, longest=longest, room=room))
@@ -163,7 +167,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
     several = len(evaluations) > 1
     for number, evaluation in enumerate(evaluations):
         found = look(ABOUT_SCORES, Scores(evaluation, run))
-        findings += found.said_of(evaluation.title) if several else found
+        findings += found.said_of(title_of(evaluation)) if several else found
         blocks.append(block_of(evaluation, drawn=number < room, longest=longest))
     validation = None
     if run is not None and run.validation is not None:

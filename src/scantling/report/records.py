@@ -204,7 +204,9 @@ class Evaluation:
 
     Attributes:
         path: the JSON file; addresses in it that are relative may start from its folder.
-        name: what the report calls it.
+        name: of the file.
+        masks, truth: the folders of both sides as the page calls them: the last parts of their paths, as few as tell
+            them from the others on the page.
         predictions: what the folder of masks says of itself, where it still can be read.
     """
 
@@ -212,14 +214,8 @@ class Evaluation:
     name: str
     record: EvaluationRecord
     predictions: PredictionsRecord = PredictionsRecord()
-
-    @property
-    def title(self) -> str:
-        """What was scored: "drive, test split, inside the regions"."""
-        record = self.record
-        regions = any(case.files.region for case in record.cases)
-        parts = [Path(record.truth).name or self.name, f"{record.split} split" if record.split else ""]
-        return ", ".join(filter(None, [*parts, "inside the regions" if regions else ""]))
+    masks: str = ""
+    truth: str = ""
 
     def of(self, key: str) -> list[tuple[CaseScores, float]]:
         """The cases in which the measure `key` is defined, with its value."""
@@ -255,12 +251,13 @@ class Run:
     def command(self) -> tuple[str, ...]:
         """The command as one would type it, without the folder that the program lay in."""
         program, *words = self.record.command or ("",)
-        path = Path(program)
-        typed = ("python", program) if path.suffix == ".py" else (program,)
-        if path.name == "scantling":
-            typed = ("scantling",)
-        elif path.parts[-2:] == ("scantling", "__main__.py"):
-            typed = ("python", "-m", "scantling")
+        path, typed = Path(program), [program]
+        if path.parts[-2:] == ("scantling", "__main__.py"):
+            typed = ["python", "-m", "scantling"]
+        elif path.suffix == ".py":
+            typed = ["python", program]
+        elif path.name == "scantling":
+            typed = ["scantling"]
         return (*typed, *words) if self.record.command else ()
 
 
