@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scantling.data import files
@@ -15,7 +17,8 @@ from scantling.data.contact_sheet import contact_sheet
 from scantling.data.dataset import Dataset
 from scantling.data.labels import LabelSource
 from scantling.data.pictures import CLASS_COLOURS, Marks, View
-from scantling.data.types import Address, Case, Geometry, Labels
+from scantling.data.types import Address, Case, Geometry, Intake, Labels, Traits
+from scantling.training.pictures import draw
 
 ALL = [
     np.array(list(zip(order, signs, strict=True)))
@@ -154,3 +157,38 @@ def test_untrusted_files_of_a_contact_sheet_are_decoded_apart(tmp_path: Path, mo
     limits = files.Limits()
     module.contact_sheet(Dataset("d", tmp_path, (case,)), tmp_path / "s.png", limits=limits, untrusted=True)
     assert asked == [(True, limits)]
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_pictures_of_a_training_are_the_right_way_up(dimensions: int, tmp_path: Path) -> None:
+    image = bright_corner((0.8, 1.2, 2.5))
+    values = np.asarray(image.dataobj).copy()
+    values[7, 9] = 5000
+    image = nib.Nifti1Image(values, image.affine)
+    drawn = []
+    for signs in itertools.product((1, -1), repeat=3):
+        way = np.array([[0, signs[0]], [1, signs[1]], [2, signs[2]]])
+        case = Case(id="a", subject="a", images={"image": Address(stored(image, way, tmp_path / "a.nii"))})
+        traits = Traits(
+            dimensions=3, channels=("image",), spacing=(0.8, 1.2, 2.5), shape=(8, 10, 6), smallest=(8, 10, 6),
+            slice_axis=2, intensity=(),
+        )  # fmt: skip
+        middle = (lambda batch: batch.image[0]) if dimensions == 2 else (lambda batch: batch.image[0, :, 4])
+        method = SimpleNamespace(
+            traits=traits, intake=Intake(dimensions=dimensions, normalise="none"), dtype=torch.float32,
+            pictures=lambda batch, now, middle=middle: {"What it sees": (middle(batch) / 5000).expand(3, -1, -1)},
+        )  # fmt: skip
+        draw(method, [case], tmp_path / "run", device=torch.device("cpu"))  # type: ignore[arg-type]
+        drawn.append(np.asarray(Image.open(tmp_path / "run" / "samples" / "01.png")).astype(int))
+        said = (tmp_path / "run" / "samples" / "captions.json").read_text()
+        assert ("Axial slice 4 of 6 (axis 3 of the file)" if dimensions == 2 else "Sagittal slice 5 of 8") in said
+    for picture in drawn:
+        corners = [picture[r, c].mean() for r, c in ((4, 4), (4, -5), (-5, 4), (-5, -5))]
+        height, width = picture.shape[:2]
+        if dimensions == 2:
+            assert np.argmax(corners) == 0, "right and front"
+            assert width / height == pytest.approx(8 * 0.8 / (10 * 1.2), rel=0.01)
+        else:
+            assert width / height == pytest.approx(10 * 1.2 / (6 * 2.5), rel=0.01)
+            left, right = picture[:, 4].mean(), picture[:, -5].mean()
+            assert left > right, "the front is on the left"

@@ -528,7 +528,7 @@ def test_an_evaluation_is_called_by_its_masks_and_how_they_were_made(tmp_path: P
         ({"files": {"truth": "/elsewhere.png"}}, "they differ in the files of the truth"),
         ({"labels": labels_of(["vessel"], [[1]])}, "how the true masks are read (threshold"),
         ({"classes": ["a", "b"], "labels": labels_of(["a", "b"], [[1], [2]])}, "they differ in the classes and how"),
-        ({"truth": "/other", "files": {"truth": "/other/a.png"}}, "scores: the masks were held against 2 different truths."),
+        ({"truth": "/other", "files": {"truth": "/other/a.png"}}, ": the masks were held against 2 different truths."),
     ],
 )  # fmt: skip
 def test_scores_that_were_counted_otherwise_are_not_called_comparable(

@@ -63,14 +63,24 @@ class View:
     note: str
 
     @classmethod
-    def of(cls, geometry: Geometry, labels: np.ndarray | None = None) -> View:
-        """The view of arrays with this geometry that shows most of `labels` (*S), which are where they are above 0."""
+    def of(cls, geometry: Geometry, labels: np.ndarray | None = None, *, index: tuple[int, int] | None = None) -> View:
+        """The view of arrays with this geometry.
+
+        Args:
+            labels: (*S); the slice of a volume that shows most of what is above 0 is chosen.
+            index: (axis, slice) of a volume, where the slice is chosen already.
+        """
         shape, spacing = geometry.shape, geometry.spacing
         body = None if geometry.affine is None else body_axes(geometry.affine)
-        index, note = None, ""
+        note = ""
         if len(shape) == 3:
-            axis = geometry.slice_axis if body is None else _across(spacing, [number for number, _ in body])
-            index, note = _slice(shape, axis, labels, body)
+            why = ""
+            if index is None:
+                axis = geometry.slice_axis if body is None else _across(spacing, [number for number, _ in body])
+                index, why = _slice(shape, axis, labels, backwards=body is not None and body[axis][1])
+            axis, place = index
+            what = "Slice" if body is None else f"{PLANES[body[axis][0]]} slice"
+            note = f"{what} {place + 1} of {shape[axis]} (axis {axis + 1} of the file) is shown{why}."
         first, second = (number for number in range(len(shape)) if index is None or number != index[0])
         if body is None:
             return cls(shape, index, False, (False, False), (spacing[first], spacing[second]), None, note)
@@ -129,17 +139,15 @@ def _across(spacing: tuple[float, ...], body: list[int]) -> int:
 
 
 def _slice(
-    shape: tuple[int, ...], axis: int, labels: np.ndarray | None, body: list[tuple[int, bool]] | None
+    shape: tuple[int, ...], axis: int, labels: np.ndarray | None, *, backwards: bool
 ) -> tuple[tuple[int, int], str]:
-    """The slice that is shown, and a sentence on it; of equal ones that nearest to the right, the front or the head."""
-    backwards = body is not None and body[axis][1]
-    place, why = shape[axis] // 2, "the middle slice"
+    """The slice that is shown, and why; of equal ones the first, counted from the end where `backwards`."""
+    place, why = shape[axis] // 2, ", the middle slice"
     if labels is not None and (labels > 0).any():
         counts = (labels > 0).sum(axis=tuple(number for number in range(3) if number != axis))
-        place, why = int(np.argmax(counts[::-1] if backwards else counts)), "the slice with most of the labels"
+        place, why = int(np.argmax(counts[::-1] if backwards else counts)), ", the slice with most of the labels"
     place = shape[axis] - 1 - place if backwards else place
-    what = "Slice" if body is None else f"{PLANES[body[axis][0]]} slice"
-    return (axis, place), f"{what} {place + 1} of {shape[axis]} (axis {axis + 1} of the file) is shown, {why}."
+    return (axis, place), why
 
 
 def class_colours(count: int) -> dict[int, str]:

@@ -42,8 +42,6 @@ class Picture:
     title: str
     alt: str
     layers: tuple[str, ...]
-    width: int
-    height: int
     aspect: float
     coarse: bool
     marks: Marks | None
@@ -158,6 +156,4 @@ def picture(title: str, alt: str, layers: list[np.ndarray], view: View, longest:
     exact = max(height, width) <= 128  # a photograph this small is better without the blocks of JPEG
     painted = tuple(png_uri(one) if exact or one.shape[-1] == 4 else jpeg_uri(one) for one in small)
     aspect = width * view.pixel[1] / (height * view.pixel[0])
-    return Picture(
-        title, alt, painted, small[0].shape[1], small[0].shape[0], aspect, max(height, width) < 200, view.marks
-    )
+    return Picture(title, alt, painted, aspect, max(height, width) < 200, view.marks)

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from scantling import atomic
+from scantling.data.pictures import Marks, View, class_colours
 from scantling.errors import RunError, ScantlingError, SettingsError
 from scantling.evaluation.masks import CONVENTIONS, MOST, QUANTITIES, Made, MaskSet, Progress, measure_masks, read_mask
 from scantling.report.charts import Chart
@@ -40,6 +41,16 @@ CHARTED = {
 
 
 @dataclass(frozen=True)
+class Thumbnail:
+    """A mask as a data URI, with width over height in the world, and letters where it is known how it lies."""
+
+    id: str
+    uri: str
+    aspect: float
+    marks: Marks | None
+
+
+@dataclass(frozen=True)
 class Column:
     """A folder on the page."""
 
@@ -47,8 +58,7 @@ class Column:
     masks: str
     size: str
     origins: tuple[str, ...]
-    pictures: tuple[tuple[str, str], ...]
-    """Id and data URI."""
+    pictures: tuple[Thumbnail, ...]
     failed: tuple[str, ...]
 
 
@@ -160,16 +170,21 @@ def _settings(text: str) -> str:
         return text
 
 
-def _pictures(each: MaskSet) -> list[tuple[str, str]]:
-    """The first masks, white on black; of a volume everything along its first axis."""
+def _pictures(each: MaskSet) -> list[Thumbnail]:
+    """The first masks, in the colour of a class alone; of a volume everything along the axis that a slice is across."""
     pictures = []
+    colour = list(bytes.fromhex(class_colours(1)[1][1:]))
     for case in each.cases[:DRAWN]:
         try:
-            mask, _ = read_mask(case, each.labels)
+            mask, _, geometry = read_mask(case, each.labels)
         except (ScantlingError, OSError):
             continue
-        flat = np.asarray(mask if mask.ndim == 2 else mask.any(axis=0))
-        pictures.append((case.id, png_uri(shrink(np.where(flat, np.uint8(255), np.uint8(0)), LONGEST))))
+        view = View.of(geometry, mask)
+        flat = view.through(mask)
+        painted = np.zeros((*flat.shape, 3), np.uint8)
+        painted[flat] = colour
+        wide, high = view.size(flat, LONGEST)
+        pictures.append(Thumbnail(case.id, png_uri(shrink(painted, LONGEST)), wide / high, view.marks))
     return pictures
 
 
