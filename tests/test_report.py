@@ -21,8 +21,9 @@ from reported import Page, evaluation, labels_of, log_lines, page_of, run_facts,
 from scantling.errors import ScantlingError
 from scantling.report import pictures, report
 from scantling.report.charts import POINTS, Axis, Series, line_chart, round_ticks, smooth, thin, trace
-from scantling.report.records import read_run
+from scantling.report.records import read_evaluation, read_run
 from scantling.report.words import duration, listing, measure, moment, percent
+from scantling.runs import identity_of
 
 
 @pytest.fixture(name="run")
@@ -570,3 +571,24 @@ def test_a_training_that_another_program_started_is_not_said_to_be_a_command_of_
     facts = json.loads((run / "run.json").read_text()) | {"command": [program, "train"]}
     (run / "run.json").write_text(json.dumps(facts))
     assert " ".join(read_run(run).command) == typed
+
+
+def test_scores_of_weights_that_the_run_no_longer_has_are_not_shown_as_its_own(run: Path, tmp_path: Path) -> None:
+    (run / "model").mkdir()
+    (run / "model" / "weights.safetensors").write_bytes(b"now")
+    for number, model in enumerate([identity_of(run), "0123456789abcdef"]):
+        facts = evaluation(tmp_path / "masks", truth=f"/truth-{number}", made={"model": model})
+        (run / "evaluations" / f"{number}.json").write_text(json.dumps(facts))
+    page = page_of(run)
+    assert "Scores of masks on truth-0" in page.text
+    assert "Scores of masks on truth-1" not in page.text
+    assert any("1.json: holds scores of weights that the run no longer has" in doubt for doubt in page.doubts())
+
+
+def test_what_lies_beside_an_evaluation_by_chance_is_not_taken_for_its_masks(tmp_path: Path) -> None:
+    facts = evaluation(tmp_path / "masks", prediction="/gone/masks")
+    listing = {"cases": [], "failed": [{"id": "of others", "error": "broken"}]}
+    (tmp_path / "predictions.json").write_text(json.dumps(listing))
+    for name, beside in (("mine.json", False), ("scores.json", True)):
+        (tmp_path / name).write_text(json.dumps(facts))
+        assert bool(read_evaluation(tmp_path / name).predictions.failed) == beside

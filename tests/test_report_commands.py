@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from made import images_for, write
 from reported import page_of
 from scantling.cli.main import main, parse
 from scantling.methods.catalogue import CARDS
-from scantling.report.commands import repeating
+from scantling.report.commands import repeating, shell
 from scantling.report.records import Evaluation, EvaluationRecord, read_run
 from scantling.training import Options, train
 
@@ -169,3 +171,34 @@ def test_a_chain_and_its_way_of_counting_votes_are_repeated(tmp_path: Path) -> N
 def test_records_that_make_no_sense_break_no_page(made: dict[str, Any], tmp_path: Path) -> None:
     record = EvaluationRecord.model_validate({"cases": [], "mean": {}, "prediction": "/m", "truth": "/t", "made": made})
     assert repeating(None, (Evaluation(tmp_path, "a", record),))[-1] == "scantling evaluate /m /t"
+
+
+@pytest.mark.parametrize("name", ["plain", "it's", "a $(b) c", os.fsdecode(b"caf\xe9 'x\\")])
+def test_any_name_of_a_file_goes_through_a_shell(name: str) -> None:
+    line = shell("printf", "%s\\0", name, "end").encode()  # as the page writes it: no bytes but UTF-8
+    printed = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout
+    assert printed.split(b"\0")[:2] == [os.fsencode(name), b"end"]
+
+
+def test_paths_that_are_no_utf_8_and_odd_ids_go_into_records_and_pages_and_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / os.fsdecode(b'caf\xe9 <b>"x"&\'y')
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("this file system takes only names in UTF-8")
+    ids = ["am&per", "apo'strophe", "ünï 漢", "50% #1", "a{{7-7}}b", "-dash", "x;y$(z)"]
+    for number, id in enumerate(ids):
+        mask = np.zeros((20, 20), np.uint8)
+        mask[3:9, number : number + 8] = 255
+        write(odd / "truth", id, mask)
+        write(odd / "masks", id, mask)
+    scores = tmp_path / "scores.json"
+    assert main(["evaluate", str(odd / "masks"), str(odd / "truth"), "--json", str(scores)]) == 0
+    assert json.loads(scores.read_text(encoding="utf-8"))["prediction"] == str(odd / "masks")
+    found = page_of(scores)
+    assert not found.all("b"), "a name is no markup"
+    assert all(id in found.text for id in ids)
+    assert len(found.all("img")) > 6, "and its files are found again"
+    capsys.readouterr()

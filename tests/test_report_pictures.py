@@ -77,9 +77,9 @@ def test_outside_the_region_nothing_is_an_error(run: Path, tmp_path: Path) -> No
     drawn = draw("Worst", found.record.cases[0], found)
     assert drawn.overlay is not None
     painted = pixels(drawn.overlay.layers[1])
-    assert not painted[:, 10:, 3].any()
+    assert not painted[:, 11:, 3].any()
     edge = [*bytes.fromhex(pictures.OUTLINE[1:]), 255]
-    assert (painted[:, 9] == edge).all(), "its edge is drawn"
+    assert (painted[:, 10] == edge).all(), "its edge is drawn, outside, where it hides no error"
     assert drawn.legend[-1][1] == pictures.OUTLINE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,12 +15,24 @@ SETTINGS_OF_MENDING = ("iterations", "high", "low", "smallest", "carry", "cohere
 
 def shell(*words: str | Path) -> str:
     """A command line of these words."""
-    return shlex.join(str(word) for word in words)
+    return " ".join(_quoted(str(word)) for word in words)
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell; the bytes of a file name that is no UTF-8 as bash and zsh write them."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        plain = (
+            chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(word)
+        )
+        return f"$'{''.join(plain)}'"
+    return shlex.quote(word)
 
 
 def repeating(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[str]:
     """Training, prediction, mending and scoring, in this order and each once."""
-    lines = [shlex.join(run.command)] if run is not None and run.command else []
+    lines = [shell(*run.command)] if run is not None and run.command else []
     for evaluation in evaluations:
         record = evaluation.record
         if record.prediction and record.truth:

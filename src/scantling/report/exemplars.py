@@ -141,7 +141,7 @@ def _overlay(
     alt = ", ".join(f"{int((codes == code).sum()):,} pixels {ERROR_NAMES[code]}" for code in used)
     if region is not None and not region.all():
         edge = max(colours) + 1
-        codes[outline(region)] = edge
+        codes[outline(~region)] = edge  # outside, where no error hides below it
         colours[edge] = OUTLINE
         legend.append(("edge of the region that counts", OUTLINE))
     under = np.zeros(codes.shape, np.uint8) if photo is None else luminance(photo)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from scantling.report.commands import shell
 from scantling.report.records import Evaluation, Run
 from scantling.report.tables import ScoreBlock
 from scantling.report.titles import title_of
@@ -59,7 +59,7 @@ def header_of(run: Run | None, evaluations: tuple[Evaluation, ...], block: Score
         _trained(run),
         tuple(figures),
         (*_run_facts(run), *_scored_facts(evaluations)),
-        shlex.join(run.command),
+        shell(*run.command),
         settings,
         versions,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from scantling.data.pictures import Marks, View, class_colours
 from scantling.errors import RunError, ScantlingError, SettingsError
 from scantling.evaluation.masks import CONVENTIONS, MOST, QUANTITIES, Made, MaskSet, Progress, measure_masks, read_mask
 from scantling.report.charts import Chart
+from scantling.report.commands import shell
 from scantling.report.histograms import histogram_chart
 from scantling.report.pictures import png_uri, shrink
 from scantling.report.words import NONE, plural
@@ -125,7 +125,7 @@ def _render(sets: Sequence[MaskSet], command: Sequence[str]) -> str:
         remarks=_remarks(sets, names),
         charts=_charts(sets, names),
         conventions=CONVENTIONS,
-        command=shlex.join(command),
+        command=shell(*command),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -125,12 +124,16 @@ def _open(target: Path) -> _Target:
 
 
 def _score_validation(run: Path) -> None:
-    """Score what training has predicted for its validation cases, once; without the data the page does without."""
+    """Score what training has predicted for its validation cases, once for its weights; without the data it goes on."""
     listing, scores = run / "validation" / "predictions.json", run / "validation" / "scores.json"
-    if scores.exists() or not listing.is_file():
+    if not listing.is_file():
         return
     try:
         said = read_json(listing)
+        if scores.exists():
+            before = read_json(scores)
+            if "labels" in before and before["made"].get("model") == said.get("model"):
+                return
         truth, manifest, root = (Path(said[key]) if said.get(key) else None for key in ("input", "manifest", "root"))
         if truth is not None:
             evaluation = evaluate(listing.parent, truth, split="validation", manifest=manifest, root=root)
@@ -197,7 +200,7 @@ def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missi
     record = run.record
     if record.finished is None:
         sentence = "The training has not finished. This takes it up where it stopped:"
-        parts.append(Missing(sentence, shlex.join(run.command)))
+        parts.append(Missing(sentence, shell(*run.command)))
     if not evaluations:
         data = record.data[0].path if record.data else "DATA"
         tested = bool(record.split.get("test"))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from scantling.data.types import Labels
 from scantling.errors import FileError
 from scantling.report.logs import Log, read_log
+from scantling.runs import identity_of
 
 
 def _finite(value: Any) -> Any:
@@ -266,12 +267,18 @@ def read_run(folder: Path) -> Run:
     record = _parse(RunRecord, read_json(folder / "run.json"), folder / "run.json")
     unread: list[str] = []
     evaluations: list[Evaluation] = []
+    weights = _weights(folder)
     for path in [folder / "validation" / "scores.json", *sorted((folder / "evaluations").glob("*.json"))]:
         if path.is_file():
             try:
-                evaluations.append(read_evaluation(path))
+                found = read_evaluation(path)
             except FileError as error:
                 unread.append(str(error))
+                continue
+            if weights is not None and found.record.made.get("model") not in (None, weights):
+                unread.append(f"{path}: holds scores of weights that the run no longer has; predict and evaluate again")
+            else:
+                evaluations.append(found)
     validation = next((one for one in evaluations if one.record.split == "validation"), None)
     evaluations = [one for one in evaluations if one is not validation]
     evaluations.sort(key=lambda one: (one.record.split != "test", one.name))
@@ -286,14 +293,24 @@ def read_run(folder: Path) -> Run:
     return Run(folder, record, card, log, validation, tuple(evaluations), tuple(unread))
 
 
+def _weights(run: Path) -> str | None:
+    """What the weights of a run are called in what is made with them."""
+    try:
+        return identity_of(run)
+    except OSError:
+        return None
+
+
 def read_evaluation(path: Path) -> Evaluation:
     """Read an evaluation; raise FileError if the file is not one."""
     record = _parse(EvaluationRecord, read_json(path), path)
     name = path.parent.name if path.name == "scores.json" else path.stem
     places = [base / record.prediction for base in (Path(), path.parent)] if record.prediction else []
-    beside = next((place for place in places if place.is_dir()), path.parent)
+    if not places or path.name == "scores.json":  # it lies beside its masks, which may have been moved with it
+        places.append(path.parent)
+    beside = next((place for place in places if place.is_dir()), None)
     predictions = PredictionsRecord()
-    if (beside / "predictions.json").is_file():
+    if beside is not None and (beside / "predictions.json").is_file():
         try:
             predictions = _parse(PredictionsRecord, read_json(beside / "predictions.json"), beside / "predictions.json")
         except FileError:
