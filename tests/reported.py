@@ -39,9 +39,11 @@ def evaluation(folder: Path, *, cases: int = 12, **changes: Any) -> dict[str, An
         values |= {"vca": 1.1, "log_vca": 0.1, "hd95": 9.0 - 0.1 * number, "ece": 0.02}
         listed.append({"id": f"case-{number:02d}", "subject": f"s{number:02d}", **values, "files": files})
     keys = [key for key in listed[0] if key not in ("id", "subject", "files")]
+    classes = changes.get("classes", ["vessel"])
     mean = {key: float(np.mean([case[key] for case in listed])) for key in keys}
     facts: dict[str, Any] = {
         "prediction": str(folder), "truth": str(folder / "truth"), "split": "test", "run": None, "classes": ["vessel"],
+        "labels": labels_of(classes, [[255]] if len(classes) == 1 else [[n + 1] for n in range(len(classes))]),
         "mean": mean, "std": dict.fromkeys(keys, 0.01),
         "interval": {key: [value - 0.01, value + 0.01] for key, value in mean.items()},
         "count": dict.fromkeys(keys, cases), "classes_mean": {}, "cases": listed, "failed": [], "notes": [],
@@ -52,6 +54,12 @@ def evaluation(folder: Path, *, cases: int = 12, **changes: Any) -> dict[str, An
         },
     }  # fmt: skip
     return facts | changes
+
+
+def labels_of(names: list[str], values: list[list[int]], *, ignore: int | None = None) -> dict[str, Any]:
+    """What an evaluation says of masks whose values mean the same on both sides."""
+    labels = {"names": names, "values": values, "ignore": ignore, "background": [0]}
+    return {"truth": labels, "prediction": labels, "order": list(range(len(names)))}
 
 
 def run_facts(data: Path) -> dict[str, Any]:

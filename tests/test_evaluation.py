@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from scantling.errors import DataError, FileError, SettingsError
 from scantling.evaluation import Evaluation, evaluate, scores_of_arrays
 from scantling.evaluation.summary import summarise
 from scantling.report.records import read_evaluation
+from scantling.runs import identity_of
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 FLAT = Geometry(shape=(6, 8), spacing=(1.0, 1.0))
@@ -517,13 +519,102 @@ def test_scores_are_kept_in_the_run_that_made_the_masks(tmp_path: Path) -> None:
     truth, predictions = folder(tmp_path / "truth", {"a": WHOLE}), folder(tmp_path / "masks", {"a": HALF})
     assert evaluate(predictions, truth).keep() is None
     run = tmp_path / "run"
-    listed(predictions, ["a"], run=str(run))
+    listed(predictions, ["a"], run=str(run), model=model_of(tmp_path / "other"))
     assert evaluate(predictions, truth).keep() is None  # the run is gone
-    run.mkdir()
-    (run / "run.json").write_text("{}")
+    listed(predictions, ["a"], run=str(run), model=model_of(run))
     found = evaluate(predictions, truth, split="all")
-    assert found.keep() == run / "evaluations" / "masks-truth-all.json"
-    assert json.loads((run / "evaluations" / "masks-truth-all.json").read_text())["mean"]["dice"] == found.mean["dice"]
+    path = found.keep()
+    assert path is not None
+    assert path.parent == run / "evaluations"
+    assert path.name.startswith("masks-truth-all-")
+    assert json.loads(path.read_text())["mean"]["dice"] == found.mean["dice"]
+
+
+def model_of(run: Path) -> str:
+    """A run folder with weights; what they are called in `predictions.json`."""
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "weights.safetensors").write_bytes(str(run).encode())
+    (run / "run.json").write_text("{}")
+    return identity_of(run)
+
+
+def test_each_evaluation_is_kept_in_a_file_of_its_own_and_replaces_only_itself(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    model = model_of(run)
+    truths = [folder(tmp_path / name / "truth", {"a": WHOLE}) for name in "pq"]
+    folder(tmp_path / "fov", {"a": WHOLE})
+    sides = [folder(tmp_path / name / "masks", {"a": HALF}) for name in "ab"]
+    for side in sides:
+        listed(side, ["a"], run=str(run), model=model)
+    ways: list[dict[str, Any]] = [
+        {}, {"split": "all"}, {"region": tmp_path / "fov"}, {"measures": ["dice"]}, {"measures": ["dice", "iou"]},
+    ]  # fmt: skip
+    done = [(side, truth, way) for side in sides for truth in truths for way in ways]
+    kept = [evaluate(side, truth, **way).keep() for side, truth, way in done]
+    assert len({*kept}) == len(done) == len([*(run / "evaluations").iterdir()])
+    again = [evaluate(side, truth, **way).keep() for side, truth, way in done]
+    assert again == kept
+    assert evaluate(sides[0], truths[0], measures=["iou", "dice"]).keep() == kept[4], "the order says nothing"
+    for path, (side, truth, _) in zip(kept, done, strict=True):
+        assert path is not None
+        facts = json.loads(path.read_text())
+        assert (facts["prediction"], facts["truth"]) == (str(side), str(truth))
+
+
+def test_a_name_of_the_data_leads_nowhere_else(tmp_path: Path) -> None:
+    truth, masks, run = (
+        folder(tmp_path / "truth", {"a": WHOLE}),
+        folder(tmp_path / "masks", {"a": HALF}),
+        tmp_path / "r",
+    )
+    group = {"pattern": "{id}.png", "images": {}, "masks": ["{id}.png"]}
+    (truth / "scantling.json").write_text(json.dumps({"name": "../../../x", "classes": {"v": 255}, "group": [group]}))
+    listed(masks, ["a"], run=str(run), model=model_of(run))
+    kept = evaluate(masks, truth).keep()
+    assert kept is not None
+    assert kept.parent == run / "evaluations"
+
+
+@pytest.mark.parametrize(
+    "trick", ["no model", "another model", "relative", "linked run", "linked evaluations", "no run"]
+)
+def test_a_strangers_list_makes_no_one_write_into_a_run(
+    trick: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    model: object = model_of(run)
+    elsewhere.mkdir()
+    named = str(run)
+    if trick in ("no model", "another"):
+        model = None if trick == "no model" else "0" * 16
+    elif trick == "relative":
+        named = "run"
+    elif trick == "linked run":
+        named = str(tmp_path / "link")
+        (tmp_path / "link").symlink_to(run)
+    elif trick == "linked evaluations":
+        (run / "evaluations").symlink_to(elsewhere)
+    else:
+        (run / "run.json").unlink()
+    truth, masks = folder(tmp_path / "truth", {"a": WHOLE}), folder(tmp_path / "masks", {"a": HALF})
+    listed(masks, ["a"], run=named, model=model)
+    before = sorted(tmp_path.rglob("*"))
+    assert evaluate(masks, truth).keep() is None
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("key", ["mask", "probability", "samples", "uncertainty_maps"])
+@pytest.mark.parametrize("path", ["../secret.png", "{absolute}", "link.png", "a/../../secret.png"])
+def test_a_list_names_files_of_its_own_folder_only(key: str, path: str, tmp_path: Path) -> None:
+    truth, masks = folder(tmp_path / "truth", {"a": WHOLE}), folder(tmp_path / "masks", {"a": HALF})
+    folder(tmp_path, {"secret": WHOLE})
+    (masks / "link.png").symlink_to(tmp_path / "secret.png")
+    named = path.format(absolute=tmp_path / "secret.png")
+    value = {"samples": [named], "uncertainty_maps": {"deviation": named}}.get(key, named)
+    listed(masks, ["a"], cases=[{"id": "a", "mask": "a.png", key: value}])
+    with pytest.raises(DataError, match=r"predictions\.json: the case a lists .*, which does not lie in"):
+        evaluate(masks, truth)
 
 
 def test_ids_of_a_run_on_joined_data_stand_behind_the_name_of_their_data_set(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from scantling.data.contact_sheet import OUTLINES, contact_sheet
+from scantling.data.contact_sheet import contact_sheet
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.duplicates import NEAR, Looks, looks, near_pairs
 from scantling.data.integrity import CheckReport, check
 from scantling.data.labels import LabelSource
+from scantling.data.pictures import CLASS_COLOURS
 from scantling.data.splits import assign
 from scantling.data.types import Address, Case, Geometry, Labels, Origin
 
@@ -337,13 +338,15 @@ def test_frames_of_one_subject_and_linked_cases_may_look_alike(tmp_path: Path) -
 
 # The contact sheet
 
+OUTLINE = tuple(bytes.fromhex(CLASS_COLOURS[0][1:]))
+
 
 def test_the_contact_sheet_shows_every_case_and_its_outline(sound: Path, tmp_path: Path) -> None:
     truncate(sound / "test/images/y.png")
     out = contact_sheet(open_dataset(sound), tmp_path / "sheet.png")
     with Image.open(out) as sheet:
         pixels = np.asarray(sheet.convert("RGB"))
-    outline = (pixels == OUTLINES[0]).all(axis=-1)
+    outline = (pixels == OUTLINE).all(axis=-1)
     columns = np.flatnonzero(np.diff(np.flatnonzero(outline.any(axis=0))) > 1).size + 1
     assert outline.any()
     assert columns >= 4  # left and right edges of the outlines of the training images
@@ -364,7 +367,7 @@ def test_the_contact_sheet_thins_out_large_datasets_and_shows_volumes_and_bare_m
         with Image.open(contact_sheet(dataset, tmp_path / "sheet.png", most=most)) as sheet:
             sheets.append(np.asarray(sheet.convert("RGB")))
     assert len(sheets[0]) < len(sheets[1])
-    assert all((sheet == OUTLINES[0]).all(axis=-1).any() for sheet in sheets)
+    assert all((sheet == OUTLINE).all(axis=-1).any() for sheet in sheets)
 
 
 # Real data

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -159,3 +161,23 @@ def test_a_histogram_counts_every_number_of_every_group_once() -> None:
     assert "a&lt; median 25; none none" in chart.svg
     assert chart.svg.count('<path class="curve') == 1
     assert histogram_chart("T", [("none", np.zeros(0))], label="x", note="N.") is None
+
+
+def test_a_volume_is_shown_the_same_way_however_it_is_stored(tmp_path: Path) -> None:
+    mask = np.zeros((8, 10, 6), np.uint8)
+    mask[5:, 7:, 2:4] = 1  # to the right and the front
+    shown = []
+    for number, signs in enumerate(itertools.product((1, -1), repeat=3)):
+        way = np.array([[2, signs[0]], [0, signs[1]], [1, signs[2]]])
+        image = nib.Nifti1Image(mask, np.diag([0.8, 1.2, 3.0, 1.0])).as_reoriented(way)
+        folder = tmp_path / f"{number}" / "masks"
+        folder.mkdir(parents=True)
+        nib.save(image, folder / "a.nii.gz")
+        page, _ = report_masks([folder], out=tmp_path / f"{number}.html")
+        shown.append(re.search(r'<div class="picture.*?</div>', page.read_text(), re.S))
+    assert {found and found[0] for found in shown} == {shown[0] and shown[0][0]}
+    assert shown[0] is not None
+    assert "aspect-ratio: 0.53" in shown[0][0], "8 x 0.8 mm wide, 10 x 1.2 mm high"
+    assert re.findall(r'letter (\w+)" aria-hidden="true">(\w)', shown[0][0]) == [
+        ("left", "R"), ("right", "L"), ("top", "A"), ("bottom", "P"),
+    ]  # fmt: skip

@@ -11,17 +11,19 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from reported import Page, evaluation, log_lines, page_of, run_facts, settled_run, write_run
+from reported import Page, evaluation, labels_of, log_lines, page_of, run_facts, settled_run, write_run
 from scantling.errors import ScantlingError
 from scantling.report import pictures, report
 from scantling.report.charts import POINTS, Axis, Series, line_chart, round_ticks, smooth, thin, trace
-from scantling.report.records import read_run
+from scantling.report.records import read_evaluation, read_run
 from scantling.report.words import duration, listing, measure, moment, percent
+from scantling.runs import identity_of
 
 
 @pytest.fixture(name="run")
@@ -121,7 +123,7 @@ def test_what_others_wrote_is_text_and_never_markup(tmp_path: Path) -> None:
         tmp_path / "masks", failed=[{"id": evil, "error": evil}], conventions=[evil], notes=[evil], split=evil
     )
     facts["cases"][0] |= {"id": evil, "subject": evil}
-    facts["classes"] = [evil, "b"]
+    facts |= {"classes": [evil, "b"], "labels": labels_of([evil, "b"], [[255], [1]])}
     facts["classes_mean"] = {evil: facts["mean"], "b": facts["mean"]}
     for part in ("mean", "count"):
         facts[part][evil] = 1
@@ -226,7 +228,7 @@ def test_a_broken_evaluation_in_a_run_is_a_doubt_and_not_the_end(run: Path) -> N
     (run / "evaluations" / "other.json").write_text("{")
     page = page_of(run)
     assert any("other.json: is not JSON" in doubt for doubt in page.doubts())
-    assert "Scores on truth, test split" in page.text
+    assert "Scores of masks on truth, test split" in page.text
 
 
 def _nothing(folder: Path) -> Path:
@@ -445,7 +447,7 @@ def test_scores_of_validation_cases_are_known_wherever_they_are_kept(run: Path, 
     assert found.validation is not None
     assert [one.record.split for one in found.evaluations] == ["test"]
     page = page_of(run)
-    assert page.text.index("Scores on truth, test split") < page.text.index("Scores on the validation cases")
+    assert page.text.index("Scores of masks on truth, test split") < page.text.index("Scores on the validation cases")
 
 
 def test_validation_masks_without_scores_give_the_command_that_scores_them(run: Path, tmp_path: Path) -> None:
@@ -461,9 +463,9 @@ def test_several_evaluations_of_a_run_are_told_apart(run: Path, tmp_path: Path) 
     facts["cases"][3]["dice"] = 0.2
     (run / "evaluations" / "z.json").write_text(json.dumps(facts))
     page = page_of(run)
-    assert "Scores on truth, test split" in page.text
-    assert "Scores on stare" in page.text
-    assert page.doubts() == ["stare: 1 case lies far below the median Dice of 0.811: case-03 with 0.200."]
+    assert "Scores of masks on truth, test split" in page.text
+    assert "Scores of masks on stare" in page.text
+    assert page.doubts() == ["masks on stare: 1 case lies far below the median Dice of 0.811: case-03 with 0.200."]
 
 
 def samples() -> Iterator[tuple[str, str]]:
@@ -490,3 +492,103 @@ def samples() -> Iterator[tuple[str, str]]:
 def test_numbers_are_said_as_people_say_them() -> None:
     for said, expected in samples():
         assert said == expected
+
+
+MADE = {
+    "run": "/r",
+    "mending": {"rule": "both"},
+    "options": {"samples": 16, "ensemble": [{"run": "/s"}], "views": True},
+}
+
+
+def test_an_evaluation_is_called_by_its_masks_and_how_they_were_made(tmp_path: Path) -> None:
+    facts = evaluation(tmp_path / "a" / "masks", truth="/data/p/truth")
+    titles = {
+        "a/masks": {},
+        "b/masks (mended, of 16 samples, of 2 runs, over views)": {"prediction": "/b/masks", "made": MADE},
+        "c": {"prediction": "/b/c", "truth": "/data/q/truth", "options": {"region": "/fov", "measures": ["dice"]}},
+    }
+    paths = []
+    for number, changes in enumerate(titles.values()):
+        (tmp_path / f"{number}.json").write_text(json.dumps(facts | changes))
+        paths.append(tmp_path / f"{number}.json")
+    page = page_of(*paths)
+    headings = [data for tag, data in page.texts if tag in ("h2", "h3")]
+    for title in titles:
+        truth = "q/truth, test split, by dice" if title == "c" else "p/truth, test split"
+        assert f"Scores of {title} on {truth}" in headings
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"split": "all"}, "they differ in the split"),
+        ({"conventions": ["Only some.", "Dice: 0 if both masks are empty."]}, "they differ in the definition of Dice"),
+        ({"files": {"region": "/fov/a.png"}}, "they differ in the pixels that count (region)"),
+        ({"files": {"threshold": 128}}, "how the true masks are read (threshold"),
+        ({"files": {"truth": "/elsewhere.png"}}, "they differ in the files of the truth"),
+        ({"labels": labels_of(["vessel"], [[1]])}, "how the true masks are read (threshold"),
+        ({"classes": ["a", "b"], "labels": labels_of(["a", "b"], [[1], [2]])}, "they differ in the classes and how"),
+        ({"truth": "/other", "files": {"truth": "/other/a.png"}}, ": the masks were held against 2 different truths."),
+    ],
+)  # fmt: skip
+def test_scores_that_were_counted_otherwise_are_not_called_comparable(
+    run: Path, changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    facts = evaluation(tmp_path / "masks")
+    facts |= {key: value for key, value in changes.items() if key != "files"}
+    for case in facts["cases"]:
+        case["files"] |= changes.get("files", {})
+    page = page_of(run, write_run(tmp_path / "runs" / "two", run_facts(tmp_path), [], facts))
+    assert "Do not compare these scores: " in page.text
+    assert said in page.text
+    assert "All were scored on the" not in page.text
+
+
+def test_scores_of_the_same_cases_by_other_measures_still_compare(run: Path, tmp_path: Path) -> None:
+    facts = evaluation(
+        tmp_path / "masks", conventions=["All pixels.", "HD95: in mm.", "Dice: 1 if both masks are empty."]
+    )
+    first = json.loads((run / "evaluations" / "test0.json").read_text())
+    first["conventions"] = ["All pixels.", "Dice: 1 if both masks are empty.", "ECE: 15 bins."]
+    (run / "evaluations" / "test0.json").write_text(json.dumps(first))
+    page = page_of(run, write_run(tmp_path / "runs" / "two", run_facts(tmp_path), [], facts))
+    assert "All were scored on the 12 same cases." in page.text
+
+
+@pytest.mark.parametrize(
+    ("program", "typed"),
+    [
+        ("/opt/bin/scantling", "scantling train"),
+        ("/opt/lib/scantling/__main__.py", "python -m scantling train"),
+        ("/opt/lib/pytest/__main__.py", "python /opt/lib/pytest/__main__.py train"),
+        ("study.py", "python study.py train"),
+    ],
+)
+def test_a_training_that_another_program_started_is_not_said_to_be_a_command_of_ours(
+    run: Path, program: str, typed: str
+) -> None:
+    facts = json.loads((run / "run.json").read_text()) | {"command": [program, "train"]}
+    (run / "run.json").write_text(json.dumps(facts))
+    assert " ".join(read_run(run).command) == typed
+
+
+def test_scores_of_weights_that_the_run_no_longer_has_are_not_shown_as_its_own(run: Path, tmp_path: Path) -> None:
+    (run / "model").mkdir()
+    (run / "model" / "weights.safetensors").write_bytes(b"now")
+    for number, model in enumerate([identity_of(run), "0123456789abcdef"]):
+        facts = evaluation(tmp_path / "masks", truth=f"/truth-{number}", made={"model": model})
+        (run / "evaluations" / f"{number}.json").write_text(json.dumps(facts))
+    page = page_of(run)
+    assert "Scores of masks on truth-0" in page.text
+    assert "Scores of masks on truth-1" not in page.text
+    assert any("1.json: holds scores of weights that the run no longer has" in doubt for doubt in page.doubts())
+
+
+def test_what_lies_beside_an_evaluation_by_chance_is_not_taken_for_its_masks(tmp_path: Path) -> None:
+    facts = evaluation(tmp_path / "masks", prediction="/gone/masks")
+    listing = {"cases": [], "failed": [{"id": "of others", "error": "broken"}]}
+    (tmp_path / "predictions.json").write_text(json.dumps(listing))
+    for name, beside in (("mine.json", False), ("scores.json", True)):
+        (tmp_path / name).write_text(json.dumps(facts))
+        assert bool(read_evaluation(tmp_path / name).predictions.failed) == beside

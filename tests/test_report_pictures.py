@@ -8,17 +8,16 @@ import itertools
 import json
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
-from reported import SIZE, evaluation, page_of, settled_run
+from reported import SIZE, evaluation, labels_of, page_of, settled_run
+from scantling.data.pictures import class_colours, grey, outline
 from scantling.report import pictures
-from scantling.report.case_files import UNKNOWN, Meaning, read_case
+from scantling.report.case_files import read_case
 from scantling.report.exemplars import choose, draw
 from scantling.report.records import read_evaluation
-from scantling.report.views import View
 
 
 @pytest.fixture(name="run")
@@ -29,7 +28,8 @@ def a_run(tmp_path: Path) -> Path:
 def test_errors_are_what_an_enumeration_of_all_pairs_says() -> None:
     pairs = list(itertools.product(range(3), range(3), (False, True)))
     truth, mask, judged = (np.array([column]) for column in zip(*pairs, strict=True))
-    found = pictures.errors(truth, mask, judged=judged)[0]
+    layers = [np.stack([numbers == 1, numbers == 2]) for numbers in (truth, mask)]
+    found = pictures.errors(*layers, judged=np.stack([judged, judged]))[0]
     for (true, said, counts), code in zip(pairs, found, strict=True):
         if not counts or (true == 0 and said == 0):
             assert code == 0
@@ -50,7 +50,7 @@ def pixels(uri: str) -> np.ndarray:
 def test_the_colours_of_the_drawn_overlay_count_the_errors(run: Path) -> None:
     found = read_evaluation(run / "evaluations" / "test0.json")
     case = found.record.cases[4]
-    drawn = draw("Worst", case, found, Meaning())
+    drawn = draw("Worst", case, found)
     assert drawn.overlay is not None
     painted = pixels(drawn.overlay.layers[1])
     truth, mask = (np.asarray(Image.open(str(address))) > 0 for address in (case.files.truth, case.files.prediction))
@@ -74,12 +74,12 @@ def test_outside_the_region_nothing_is_an_error(run: Path, tmp_path: Path) -> No
     facts["cases"][0]["files"]["region"] = str(tmp_path / "region.png")
     (run / "evaluations" / "test0.json").write_text(json.dumps(facts))
     found = read_evaluation(run / "evaluations" / "test0.json")
-    drawn = draw("Worst", found.record.cases[0], found, Meaning())
+    drawn = draw("Worst", found.record.cases[0], found)
     assert drawn.overlay is not None
     painted = pixels(drawn.overlay.layers[1])
-    assert not painted[:, 10:, 3].any()
+    assert not painted[:, 11:, 3].any()
     edge = [*bytes.fromhex(pictures.OUTLINE[1:]), 255]
-    assert (painted[:, 9] == edge).all(), "its edge is drawn"
+    assert (painted[:, 10] == edge).all(), "its edge is drawn, outside, where it hides no error"
     assert drawn.legend[-1][1] == pictures.OUTLINE
 
 
@@ -91,7 +91,7 @@ def test_an_outline_is_where_a_neighbour_lies_outside(shape: tuple[int, int]) ->
         around = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
         inside = [(r, c) for r, c in around if 0 <= r < shape[0] and 0 <= c < shape[1]]
         expected[row, column] = any(not region[place] for place in inside)
-    np.testing.assert_array_equal(pictures.outline(region), expected)
+    np.testing.assert_array_equal(outline(region), expected)
 
 
 def test_shrinking_takes_means_and_never_enlarges() -> None:
@@ -116,12 +116,12 @@ def test_a_png_holds_every_pixel_exactly(colours: int) -> None:
 
 def test_grey_values_fill_the_range_and_survive_what_is_not_finite() -> None:
     ramp = np.linspace(-5, 5, 256)[None]
-    np.testing.assert_array_equal(pictures.grey(ramp, limits=(-5, 5))[0], np.arange(256))
-    assert pictures.grey(np.array([[np.nan, 0.0, 1.0, np.inf]]), limits=(0, 1)).tolist() == [[0, 0, 255, 0]]
-    assert pictures.grey(np.full((2, 2), 7.0)).tolist() == [[0, 0], [0, 0]]
-    assert pictures.grey(np.full((2, 2), np.nan)).tolist() == [[0, 0], [0, 0]]
+    np.testing.assert_array_equal(grey(ramp, limits=(-5, 5))[0], np.arange(256))
+    assert grey(np.array([[np.nan, 0.0, 1.0, np.inf]]), limits=(0, 1)).tolist() == [[0, 0, 255, 0]]
+    assert grey(np.full((2, 2), 7.0)).tolist() == [[0, 0], [0, 0]]
+    assert grey(np.full((2, 2), np.nan)).tolist() == [[0, 0], [0, 0]]
     kept = np.array([[3, 200]], np.uint8)
-    np.testing.assert_array_equal(pictures.grey(kept), kept)
+    np.testing.assert_array_equal(grey(kept), kept)
 
 
 def test_best_median_and_worst_go_by_dice_or_the_first_measure_that_has_a_direction(run: Path) -> None:
@@ -140,56 +140,63 @@ def test_best_median_and_worst_go_by_dice_or_the_first_measure_that_has_a_direct
         assert [rank for rank, _ in choose(read_evaluation(path))[1]] == ranks
 
 
-@pytest.mark.parametrize("flips", list(itertools.product((1, -1), repeat=3)))
-def test_a_volume_is_shown_from_below_with_the_front_up(flips: tuple[int, int, int], tmp_path: Path) -> None:
-    labels = np.zeros((8, 10, 6), np.uint8)
-    labels[1:7, 1:9, 4] = 1  # the slice with most of the truth
-    labels[2:5, 2:5, 2] = 1
-    right_front = [0 if flip < 0 else length - 1 for flip, length in zip(flips, labels.shape, strict=True)]
-    labels[right_front[0], right_front[1], 4] = 2
-    path = tmp_path / "a.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(labels, np.diag([0.8 * flips[0], 1.2 * flips[1], 3.0 * flips[2], 1.0])), path)
-    from scantling.data import files
-
-    read, geometry = files.read_labels(path)
-    view = View.of(geometry, read)
-    assert view.index == (2, 4)
-    assert view.note == "Slice 5 of 6 is shown, the slice with most of the truth. The patient's right is on the left."
-    shown = view(read)
-    assert shown.shape == (10, 8)
-    assert shown[0, 0] == 2, "the patient's front right is the upper left"
-    assert view.pixel == pytest.approx((1.2, 0.8))
-
-
 def test_classes_keep_their_colours_and_wrong_ones_are_marked(tmp_path: Path) -> None:
     facts = evaluation(tmp_path / "masks", cases=1, classes=["head", "tail"])
+    facts["labels"] = labels_of(["head", "tail"], [[1], [2]], ignore=255)
     truth, mask = np.array([[0, 1, 2, 1, 255]], np.uint8), np.array([[1, 1, 1, 0, 1]], np.uint8)
     Image.fromarray(truth).save(facts["cases"][0]["files"]["truth"])
     Image.fromarray(mask).save(facts["cases"][0]["files"]["prediction"])
     Image.fromarray(np.zeros((1, 5), np.uint8)).save(facts["cases"][0]["files"]["image"][0])
     (tmp_path / "a.json").write_text(json.dumps(facts))
     found = read_evaluation(tmp_path / "a.json")
-    arrays = read_case(found.record.cases[0], found, Meaning(((1,), (2,)), ignore=255))
+    arrays = read_case(found.record.cases[0], found)
     assert arrays.truth is not None
-    assert arrays.truth.array.tolist() == [[0, 1, 2, 1, UNKNOWN]]
-    drawn = draw("Only case", found.record.cases[0], found, Meaning(((1,), (2,)), ignore=255))
+    assert arrays.truth.classes[:, 0].tolist() == [
+        [False, True, False, True, False],
+        [False, False, True, False, False],
+    ]
+    assert not arrays.truth.known[:, 0, 4].any()
+    drawn = draw("Only case", found.record.cases[0], found)
     assert drawn.overlay is not None
     seen = [tuple(pixel) for pixel in pixels(drawn.overlay.layers[1])[0].tolist()]
     colours = {code: tuple(bytes.fromhex(colour[1:].ljust(8, "F"))) for code, colour in pictures.ERROR_COLOURS.items()}
     codes = [pictures.EXTRA, pictures.HIT, pictures.CONFUSED, pictures.MISSED]
     assert seen == [*(colours[code] for code in codes), (0, 0, 0, 0)]
     assert [name for name, _ in drawn.classes] == ["head", "tail"]
-    assert not {colour for _, colour in drawn.classes} & {colour for _, colour in drawn.legend}
 
 
-def test_classes_that_overlap_are_drawn_together(tmp_path: Path) -> None:
+def test_no_class_has_the_colour_of_an_error() -> None:
+    errors = {colour[:7] for colour in pictures.ERROR_COLOURS.values()} | {pictures.OUTLINE}
+    assert not errors & {*class_colours(20).values()}
+    assert class_colours(1)[1] == class_colours(20)[1], "a class alone has the colour that it has among others"
+
+
+def test_of_classes_that_overlap_the_smallest_is_seen_and_an_error_is_one_of_any_class(tmp_path: Path) -> None:
     facts = evaluation(tmp_path / "masks", cases=1, classes=["whole", "core"])
+    facts["labels"] = labels_of(["whole", "core"], [[], []])
+    rows = {"whole": ([0, 1, 1, 1], [0, 1, 1, 0]), "core": ([0, 1, 0, 0], [0, 0, 0, 1])}
     files = facts["cases"][0]["files"]
-    files["prediction"] = {"whole": files["prediction"], "core": files["truth"]}
+    for place, side in enumerate(("truth", "prediction")):
+        files[side] = {name: str(tmp_path / f"{side}-{name}.png") for name in rows}
+        for name, row in rows.items():
+            Image.fromarray(np.array([row[place]], np.uint8) * 255).save(files[side][name])
+    files["image"] = []
     (tmp_path / "a.json").write_text(json.dumps(facts))
     found = read_evaluation(tmp_path / "a.json")
-    arrays = read_case(found.record.cases[0], found, Meaning.of(found, None))
-    either = [np.asarray(Image.open(path)) > 0 for path in files["prediction"].values()]
-    assert arrays.mask is not None
-    np.testing.assert_array_equal(arrays.mask.array, either[0] | either[1])
-    assert "All classes are drawn together" in page_of(tmp_path / "a.json").text
+    drawn = draw("Only case", found.record.cases[0], found)
+    assert drawn.overlay is not None
+    assert "1 pixels found, 0 pixels added (false positive), 1 pixels missed (false negative), 1 pixels wrong" in (
+        drawn.overlay.alt
+    )
+    shown = [tuple(pixel[:3]) for pixel in pixels(drawn.thumbnails[0].layers[0])[0].tolist()]
+    colours = [tuple(bytes.fromhex(colour[1:])) for _, colour in drawn.classes]
+    assert shown[1:] == [colours[1], colours[0], colours[0]]
+    assert "Classes overlap" in page_of(tmp_path / "a.json").text
+
+
+def test_an_evaluation_that_does_not_say_what_values_mean_has_no_masks_drawn(tmp_path: Path) -> None:
+    facts = evaluation(tmp_path / "masks", cases=1, labels=None)
+    (tmp_path / "a.json").write_text(json.dumps(facts))
+    found = page_of(tmp_path / "a.json")
+    assert "does not say what the values of the masks mean" in found.text
+    assert len(found.all("img")) == 1, "the image"

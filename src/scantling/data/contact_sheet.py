@@ -1,8 +1,7 @@
-"""One page of thumbnails: every case with the outline of its mask and its name."""
+"""One page of thumbnails: every case, the right way up, with the outline of its mask in the colours of a report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +9,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from scantling.atomic import replacing
-from scantling.data.duplicates import middle_slice
+from scantling.data.files import Limits
 from scantling.data.loading import load_apart
+from scantling.data.pictures import View, class_colours, grey, lettered, outline, resized
 from scantling.data.splits import SPLITS
 from scantling.data.traits import in_order
-from scantling.data.types import IGNORE, Case, Geometry, Labels
+from scantling.data.types import IGNORE, Case, Labels
 from scantling.errors import DataError, ScantlingError
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 SIDE, GAP, CAPTION, TITLE, COLUMNS = 176, 10, 18, 30, 8
 """Pixels: of a thumbnail, between thumbnails, of a caption and of a heading; thumbnails in a row."""
-OUTLINES = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178))
-"""Colours that most people can tell apart (Okabe and Ito, 2008), one for each class, then again from the first."""
 _PAPER, _INK, _FAINT = (250, 250, 248), (32, 32, 32), (128, 128, 128)
 
 
-def contact_sheet(dataset: Dataset, out: Path, *, most: int = 64, untrusted: bool = False) -> Path:
-    """Draw up to `most` cases as a PNG, volumes by their middle slice, split by split; return the file.
+def contact_sheet(
+    dataset: Dataset, out: Path, *, most: int = 64, limits: Limits | None = None, untrusted: bool = False
+) -> Path:
+    """Draw up to `most` cases as a PNG, volumes by one slice (see `pictures.View`), split by split; return the file.
 
     More cases than that are thinned out evenly in each split. A case that cannot be read leaves a grey tile.
 
@@ -36,6 +36,7 @@ def contact_sheet(dataset: Dataset, out: Path, *, most: int = 64, untrusted: boo
         dataset: what to draw.
         out: the PNG to write.
         most: how many cases are drawn at most.
+        limits: bounds on what is decoded.
         untrusted: decode in a process with limits on time and memory.
 
     Raises:
@@ -46,10 +47,10 @@ def contact_sheet(dataset: Dataset, out: Path, *, most: int = 64, untrusted: boo
     if not drawn:
         raise DataError(f"{dataset.name}: there is no case to draw")
     try:
-        labels = dataset.label_source.find(untrusted=untrusted)
+        labels = dataset.label_source.find(untrusted=True) if untrusted else dataset.labels
     except ScantlingError:
         labels = None
-    tiles = in_order(lambda case: _tile(case, labels, untrusted=untrusted), drawn)
+    tiles = in_order(lambda case: _tile(case, labels, limits=limits, untrusted=untrusted), drawn)
     rows = sum(-(-len(cases) // COLUMNS) for cases in chosen.values())
     width = GAP + min(COLUMNS, max(map(len, chosen.values()))) * (SIDE + GAP)
     height = GAP + sum(map(bool, chosen.values())) * TITLE + rows * (SIDE + CAPTION + GAP)
@@ -88,70 +89,50 @@ def _fitted(text: str, pen: ImageDraw.ImageDraw) -> str:
     return text + "..."
 
 
-def _tile(case: Case, labels: Labels | None, *, untrusted: bool) -> Image.Image:
+def _tile(case: Case, labels: Labels | None, *, limits: Limits | None, untrusted: bool) -> Image.Image:
     """The thumbnail of one case."""
+    reads, lost = ("image", "mask") if labels is not None else ("image",), bool(case.masks) and labels is None
     try:
-        reads = ("image",) if case.images else ("mask",)
-        pictures, sample = load_apart(case, labels=labels, reads=reads, untrusted=untrusted)
-        plane = _upright(
-            _shown(next(iter(pictures.values())).array, sample.geometry)
-            if pictures
-            else np.zeros((1, *_shown(sample.masks[0], sample.geometry).shape[1:]), np.float32),
-            sample.geometry,
-        )
+        pictures, sample = load_apart(case, labels=labels, reads=reads, limits=limits, untrusted=untrusted)
     except ScantlingError:
-        tile = Image.new("RGB", (SIDE, SIDE), (224, 224, 224))
-        ImageDraw.Draw(tile).text(
-            (SIDE // 2, SIDE // 2), "unreadable", fill=_FAINT, anchor="mm", font=ImageFont.load_default(12)
-        )
-        return tile
-    height, width = plane.shape[1:]
-    scale = SIDE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    tile = Image.fromarray(_bytes(plane)).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
-    pixels = np.asarray(tile).copy()
-    for colour, outline in _outlines(case, labels, size, untrusted=untrusted):
-        pixels[outline] = colour
-    return Image.fromarray(pixels)
+        lost = True  # an image without its mask is better than none
+        try:
+            pictures, sample = load_apart(case, reads=("image",), limits=limits, untrusted=untrusted)
+        except ScantlingError:
+            return _unreadable()
+    layers = _layers(sample.masks[0], labels) if sample.masks and labels is not None else []
+    view = View.of(sample.geometry, np.any(layers, axis=0) if layers else None)
+    image = next(iter(pictures.values()), None)
+    if image is None:
+        plane = np.zeros(view(layers[0]).shape, np.uint8)
+    elif len(image.array) == 3 and image.array.dtype == np.uint8:
+        plane = view(np.moveaxis(image.array, 0, -1))
+    else:
+        plane = grey(view(image.array[0]))
+    size = view.size(plane, SIDE)
+    small = resized(plane, size)
+    pixels = np.array(small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=2))
+    colours = class_colours(len(layers))
+    for number, layer in enumerate(layers, start=1):
+        # the share of the class in every pixel of the thumbnail; its outline is where more than half meets less
+        inside = resized(np.where(view(layer), np.uint8(255), np.uint8(0)), size) >= 128
+        pixels[outline(inside)] = list(bytes.fromhex(colours[number][1:]))
+    tile = Image.fromarray(lettered(pixels, view.marks))
+    if lost:
+        ImageDraw.Draw(tile).text((3, 3), "mask unreadable", fill="white", stroke_width=1, stroke_fill="black")
+    return tile
 
 
-def _outlines(
-    case: Case, labels: Labels | None, size: tuple[int, int], *, untrusted: bool
-) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-    """The colour of each class and where its outline lies in a thumbnail of (width, height) `size`."""
-    if not case.masks or labels is None:
-        return
-    try:
-        _, sample = load_apart(case, labels=labels, reads=("mask",), untrusted=untrusted)
-    except ScantlingError:
-        return
-    mask = _upright(_shown(sample.masks[0], sample.geometry), sample.geometry)
-    layers = mask if len(mask) > 1 else [mask[0] == number for number in range(1, len(labels.names) + 1)]
-    for number, layer in enumerate(layers):
-        inside = np.asarray((np.asarray(layer) != 0) & (np.asarray(layer) != IGNORE), dtype=np.uint8) * 255
-        # The share of class in every thumbnail pixel; its outline is where more than half meets less.
-        small = np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.BOX)) >= 128
-        padded = np.pad(small, 1)
-        inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-        yield OUTLINES[number % len(OUTLINES)], small & ~inner
+def _layers(mask: np.ndarray, labels: Labels) -> list[np.ndarray]:
+    """Where each class is: (*S) bool."""
+    if len(mask) > 1:
+        return [np.asarray((layer != 0) & (layer != IGNORE)) for layer in mask]
+    return [np.asarray(mask[0] == number) for number in range(1, len(labels.names) + 1)]
 
 
-def _shown(array: np.ndarray, geometry: Geometry) -> np.ndarray:
-    return middle_slice(array, geometry)
-
-
-def _upright(plane: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Slices of NIfTI and DICOM (x, y) turned so that y points up; pictures as they are."""
-    volume = len(geometry.shape) == 3 and geometry.slice_axis == 2
-    return np.rot90(plane, axes=(1, 2)) if volume else plane
-
-
-def _bytes(plane: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8: colour as it is, anything else stretched between its 0.5th and 99.5th percentile."""
-    values = np.nan_to_num(plane.astype(np.float32))
-    if len(values) != 3 or plane.dtype != np.uint8:
-        values = values[:1]
-        low, high = np.percentile(values, (0.5, 99.5))
-        values = (values - low) * (255 / (high - low) if high > low else 0)
-    values = np.clip(values, 0, 255)
-    return np.ascontiguousarray(np.broadcast_to(values, (3, *values.shape[1:])).transpose(1, 2, 0)).astype(np.uint8)
+def _unreadable() -> Image.Image:
+    tile = Image.new("RGB", (SIDE, SIDE), (224, 224, 224))
+    ImageDraw.Draw(tile).text(
+        (SIDE // 2, SIDE // 2), "unreadable", fill=_FAINT, anchor="mm", font=ImageFont.load_default(12)
+    )
+    return tile

@@ -77,7 +77,7 @@ class Entrant:
     def cache(self, out: Path | None, name: str, *told: object) -> Path:
         """Where the predictions of a run are kept: of these very weights, and of data and options that are `told`."""
         said = f"{self.path.resolve()} {self.weights} {told}"
-        key = hashlib.blake2b(said.encode(), digest_size=5).hexdigest()
+        key = hashlib.blake2b(said.encode(errors="surrogateescape"), digest_size=5).hexdigest()
         return self.path / "compared" / f"{name}-{key}" if out is None else out / f"{self.path.resolve().name}-{key}"
 
 

@@ -70,6 +70,7 @@ def evaluate(
         ScantlingError: nothing can be compared.
     """
     folder, limits = Path(prediction), limits or Limits()
+    measures = None if measures is None else list(measures)
     place = Path(truth) if not isinstance(truth, Dataset) else truth.root
     if isinstance(truth, Dataset):
         dataset = truth
@@ -156,6 +157,19 @@ def evaluate(
         split=selection.split,
         run=predictions.listing.run if predictions.listing else None,
         classes=classes,
+        labels={
+            "truth": labels.model_dump(mode="json"),
+            "prediction": predictions.labels.model_dump(mode="json"),
+            "order": list(order),
+        },
+        options={
+            "probabilities": _place(probabilities),
+            "region": "dataset" if regions.own else _place(region),
+            "measures": None if measures is None else list(measures),
+            "manifest": _place(manifest),
+            "root": _place(root),
+        },
+        made=predictions.listing.made if predictions.listing else {},
         measures=wanted,
         region=regions.sentence,
         cases=tuple(cases),
@@ -257,7 +271,13 @@ def _files(case: Case, predictions: Predictions, regions: _Regions) -> dict[str,
         "annotators": [_text(mask) for mask in case.masks[1:]],
         "samples": [_text(sample) for sample in predictions.samples.get(case.id, ())],
         "uncertainty": None if uncertainty is None else _text(uncertainty),
+        "threshold": case.threshold,
+        "spacing": case.spacing,
     }
+
+
+def _place(path: Path | str | None) -> str | None:
+    return None if path is None else str(Path(path).resolve())
 
 
 def _text(address: Files) -> str | dict[str, str]:

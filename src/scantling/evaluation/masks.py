@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scantling.data.loading import load
-from scantling.data.types import IGNORE, Case, Labels
+from scantling.data.types import IGNORE, Case, Geometry, Labels
 from scantling.errors import DataError, ScantlingError, SettingsError
 from scantling.evaluation.truth import open_truth
 from scantling.measures.topology import betti_numbers
@@ -156,7 +156,7 @@ def measure_masks(
     failed, held = [], 0
     for number, case in enumerate(drawn, start=1):
         try:
-            mask, region = read_mask(case, labels)
+            mask, region, _ = read_mask(case, labels)
         except (ScantlingError, OSError) as error:
             failed.append(f"{case.id}: {error}")
         else:
@@ -193,8 +193,8 @@ def measure_masks(
     )
 
 
-def read_mask(case: Case, labels: Labels | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-    """The foreground (*S) of a case's first mask, and its region of interest where it has one that is not empty.
+def read_mask(case: Case, labels: Labels | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None, Geometry]:
+    """The foreground (*S) of a case's first mask, its region of interest where that is not empty, and their geometry.
 
     Raises:
         FileError: a file cannot be read.
@@ -203,7 +203,7 @@ def read_mask(case: Case, labels: Labels | None) -> tuple[NDArray[np.bool_], NDA
     sample = load(case, labels=labels, reads=("mask", "region"))
     layers = sample.masks[0]
     region = sample.region if sample.region is not None and sample.region.any() else None
-    return ((layers > 0) & (layers != IGNORE)).any(axis=0), region
+    return ((layers > 0) & (layers != IGNORE)).any(axis=0), region, sample.geometry
 
 
 def _measured(

@@ -6,11 +6,13 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scantling.data.contents import entries, some
+from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
 from scantling.data.labels import class_folder, encode, encode_one, unknown_values
 from scantling.data.layouts import ENDINGS
@@ -54,6 +56,8 @@ class Listing(Record):
     values: tuple[tuple[int, ...], ...]
     cases: tuple[ListedCase, ...]
     failed: tuple[ListedFailure, ...] = ()
+    made: dict[str, Any] = {}
+    """All that the file says but for its cases."""
 
     @property
     def labels(self) -> Labels:
@@ -213,7 +217,8 @@ def open_predictions(
 
     Raises:
         FileError: `predictions.json` is not what `scantling predict` writes.
-        DataError: a folder is missing or holds no masks, or two files belong to one case.
+        DataError: a folder is missing or holds no masks, two files belong to one case, or `predictions.json` names a
+            file that is not inside the folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; expected a folder of predicted masks")
@@ -222,20 +227,20 @@ def open_predictions(
     listing = _listing(folder / LISTING)
     maps = {} if probabilities is None else files_by_id(probabilities, ids)
     if listing is not None:
-        masks = {case.id: _listed_files(folder, listing, case.mask) for case in listing.cases}
+        masks = {case.id: _listed_files(folder, listing, case, case.mask) for case in listing.cases}
         samples = {
-            case.id: tuple(_listed_files(folder, listing, sample) for sample in case.samples)
+            case.id: tuple(_listed_files(folder, listing, case, sample) for sample in case.samples)
             for case in listing.cases
             if case.samples
         }
         uncertainties = {
-            case.id: {name: Address(folder / path) for name, path in case.uncertainty_maps.items()}
+            case.id: {name: _inside(folder, case, path) for name, path in case.uncertainty_maps.items()}
             for case in listing.cases
             if case.uncertainty_maps
         }
         if probabilities is None:
-            listed = {case.id: folder / case.probability for case in listing.cases if case.probability}
-            maps = {id: Address(path) for id, path in listed.items() if path.is_file()}
+            listed = {case.id: _inside(folder, case, case.probability) for case in listing.cases if case.probability}
+            maps = {id: address for id, address in listed.items() if address.path.is_file()}
         return Predictions(folder, listing.labels, masks, maps, probabilities, samples, uncertainties, listing)
     labels = truth.model_copy(update={"ignore": None})
     masks = {**files_by_id(folder, ids)}
@@ -299,20 +304,33 @@ def size(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _listed_files(folder: Path, listing: Listing, listed: str | tuple[str, ...]) -> Files:
+def _listed_files(folder: Path, listing: Listing, case: ListedCase, listed: str | tuple[str, ...]) -> Files:
     if isinstance(listed, str):
-        return Address(folder / listed)
-    return {name: Address(folder / path) for name, path in zip(listing.classes, listed, strict=False)}
+        return _inside(folder, case, listed)
+    return {name: _inside(folder, case, path) for name, path in zip(listing.classes, listed, strict=False)}
+
+
+def _inside(folder: Path, case: ListedCase, path: str) -> Address:
+    """A listed file, which has to lie in the folder: a list may come from anyone."""
+    try:
+        return Address(confined(folder, path, LISTING))
+    except DataError:
+        raise DataError(
+            f"{folder / LISTING}: the case {case.id} lists {path!r}, which does not lie in {folder}; expected files "
+            "of that folder; copy them there, or delete the list to match masks by name"
+        ) from None
 
 
 def _listing(path: Path) -> Listing | None:
     if not path.is_file():
         return None
     try:
-        listing = Listing.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        said = json.loads(path.read_text(encoding="utf-8"))
+        made = {key: value for key, value in said.items() if key not in ("cases", "failed")}
+        listing = Listing.model_validate({**said, "made": made})
         if len(listing.values) != len(listing.classes):
             raise ValueError(f"{len(listing.classes)} classes have {len(listing.values)} entries in 'values'")
-    except (OSError, ValueError, ValidationError, RecursionError) as error:
+    except (OSError, ValueError, AttributeError, ValidationError, RecursionError) as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise FileError(
             path,

@@ -14,6 +14,7 @@ from typing import Any
 from scantling.atomic import named, write_json, write_text
 from scantling.evaluation.detection import FALSE_ALARM, FOUND, Tally, tally
 from scantling.evaluation.intervals import FEW
+from scantling.evaluation.keeping import EVALUATIONS, file_name, run_of
 from scantling.evaluation.scores import Scores
 from scantling.evaluation.summary import Summary, summarise
 from scantling.measures.arrays import mean_of_defined
@@ -31,7 +32,7 @@ class CaseScores:
         marked: the shares of the pixels that count which the prediction marks, and which the truth does.
         files: addresses by role: "image" (a list), "prediction", "truth", "region", "probability", "annotators" (a
             list of the further ones), "samples" (a list), "uncertainty" (by name); where classes lie in a file each,
-            an address by class.
+            an address by class. Beside them "threshold" and "spacing", as the data say (see `Case`).
     """
 
     id: str
@@ -52,6 +53,10 @@ class Evaluation:
         split: the split that was asked for.
         run: the run that made the masks, where that is known.
         classes: the foreground classes.
+        labels: what the values of the masks mean in "truth" and in "prediction", and in "order" for each class its
+            number, from 0, in the predictions.
+        options: what the evaluation was asked: "probabilities", "region", "measures", "manifest" and "root".
+        made: all that the predictions say of how they were made (`predictions.json`, but for its cases).
         measures: what was measured.
         region: which pixels count, as a sentence.
         cases: the scored cases, by id.
@@ -65,6 +70,9 @@ class Evaluation:
     split: str | None
     run: str | None
     classes: tuple[str, ...]
+    labels: Mapping[str, Any]
+    options: Mapping[str, Any]
+    made: Mapping[str, Any]
     measures: tuple[Measure, ...]
     region: str
     cases: tuple[CaseScores, ...]
@@ -138,7 +146,10 @@ class Evaluation:
             "truth": str(self.truth),
             "split": self.split,
             "run": self.run,
+            "options": dict(self.options),
+            "made": dict(self.made),
             "classes": list(self.classes),
+            "labels": dict(self.labels),
             "mean": _plain(self.mean),
             "std": {name: _number(summary.std.get(name, math.nan)) for name in names},
             "interval": {name: _limits(summary.interval.get(name)) for name in names},
@@ -227,13 +238,25 @@ class Evaluation:
     def keep(self) -> Path | None:
         """Write the JSON into the folder of the run that made the masks, for its report.
 
+        The same evaluation again replaces itself, and no other: the file's name tells the folder of the masks, the
+        truth, the split and the options.
+
         Returns:
-            The file; None if the run is unknown, gone or not ours to write into.
+            The file; None if the run is unknown, gone or not ours to write into (see `keeping.run_of`).
         """
-        if self.run is None or not (Path(self.run) / "run.json").is_file():
+        run = run_of(self.made)
+        if run is None:
             return None
+        measures = self.options["measures"]
+        told = {
+            **self.options,
+            "measures": None if measures is None else sorted(measures),
+            "prediction": str(self.prediction),
+            "truth": str(self.truth),
+            "split": self.split,
+        }
         parts = (self.prediction.name, self.name, self.split or "", "region" if self.region != WHOLE else "")
-        path = Path(self.run) / "evaluations" / f"{'-'.join(part for part in parts if part)}.json"
+        path = run / EVALUATIONS / file_name(parts, told)
         try:
             write_json(path, self.facts())
         except OSError:

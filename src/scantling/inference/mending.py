@@ -94,7 +94,15 @@ def mend_folder(
         header = {
             **{key: value for key, value in maps.listing.items() if key not in PROGRESS},
             "mending": used.model_dump(),
-            "maps": str(probabilities.resolve()),
+            "mended": {
+                "maps": str(probabilities.resolve()),
+                "rule": str(settings["rule"]),
+                "auto": auto,
+                "validation": str(validation.resolve()) if auto and validation else None,
+                "manifest": str(manifest.resolve()) if auto and manifest else None,
+                "root": str(root.resolve()) if auto and root else None,
+                "earlier": {key: maps.listing[key] for key in ("mending", "mended") if key in maps.listing},
+            },
             "classes": list(maps.labels.names),
             "values": [list(values) for values in maps.labels.values],
             "exclusive": maps.labels.exclusive,

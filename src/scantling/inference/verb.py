@@ -99,7 +99,14 @@ def predict(
         "classes": list(labels.names),
         "values": written_values(labels),
         "exclusive": labels.exclusive,
-        "options": {"probabilities": probabilities, "views": views, "seed": seed, "precision": precision}
+        "asked": asked.model_dump(),
+        "options": {
+            "probabilities": probabilities,
+            "views": views,
+            "seed": seed,
+            "precision": precision,
+            "memory": memory,
+        }
         | plans[0].model_dump()
         | {
             "ensemble": [

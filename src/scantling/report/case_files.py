@@ -1,46 +1,25 @@
-"""The arrays of one scored case, as far as its files can be read: image, truth, mask, region, and what varies."""
+"""The arrays of one scored case, as far as its files can be read: image, truth, mask, region, and what varies.
+
+Masks are read by the functions that scored them, with the labels that the evaluation has recorded, so that a picture
+shows what was counted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from scantling.data import files
 from scantling.data.labels import region_of
-from scantling.data.types import Address, Geometry
-from scantling.errors import ScantlingError
-from scantling.report.records import CaseScores, Evaluation, Run
-
-UNKNOWN = -1
-"""Stands in a mask where nothing is known."""
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What the values of masks mean.
-
-    Attributes:
-        values: for each class the values in a file that belong to it; empty if that is not known.
-        ignore: the value where nothing is known.
-        exclusive: whether a pixel has at most one class.
-    """
-
-    values: tuple[tuple[int, ...], ...] = ()
-    ignore: int | None = None
-    exclusive: bool = True
-
-    @classmethod
-    def of(cls, evaluation: Evaluation, run: Run | None) -> Meaning:
-        """As the predictions say, or the traits of the run that made them."""
-        labels = (run.record.traits or {}).get("labels") if run is not None else None
-        labels = labels if isinstance(labels, dict) else {}
-        ignore = labels.get("ignore")
-        said = evaluation.predictions.values or _pairs(labels.get("values"))
-        return cls(said, ignore if isinstance(ignore, int) else None, evaluation.predictions.exclusive)
+from scantling.data.loading import load, with_spacing
+from scantling.data.pictures import View
+from scantling.data.types import IGNORE, Address, Case, Geometry
+from scantling.errors import DataError, ScantlingError
+from scantling.evaluation.predictions import Files, Predictions
+from scantling.report.records import CaseScores, Evaluation
 
 
 @dataclass(frozen=True)
@@ -50,21 +29,57 @@ class Layer:
     array: np.ndarray
     geometry: Geometry
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape."""
+        return self.geometry.shape
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask, a layer for each class.
+
+    Attributes:
+        classes: (K, *S) bool.
+        known: (K, *S) bool, where the class is known.
+    """
+
+    classes: np.ndarray
+    known: np.ndarray
+    geometry: Geometry
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape."""
+        return self.geometry.shape
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(*S) bool, where any class is."""
+        return np.asarray(self.classes.any(axis=0))
+
+    def numbers(self, view: View) -> np.ndarray:
+        """(H, W) class numbers in a view, 0 the background; where classes overlap, the smallest is seen."""
+        shown = np.zeros(view(self.classes[0]).shape, np.uint8)
+        sizes = self.classes.reshape(len(self.classes), -1).sum(axis=1)
+        for number in np.argsort(-sizes, kind="stable"):
+            shown[view(self.classes[number])] = number + 1
+        return shown
+
 
 @dataclass(frozen=True)
 class CaseArrays:
     """What could be read of a case.
 
     Attributes:
-        truth, mask: class numbers, 0 the background, `UNKNOWN` where nothing is known.
         classes: their names.
         notes: what a reader of the pictures should know.
         missing: a sentence for each thing that could not be read.
     """
 
     image: Layer | None
-    truth: Layer | None
-    mask: Layer | None
+    truth: Mask | None
+    mask: Mask | None
     region: Layer | None
     classes: tuple[str, ...]
     notes: tuple[str, ...]
@@ -76,187 +91,177 @@ class CaseSet:
     """What could be read of a case of which several masks were made.
 
     Attributes:
-        annotators, samples: class numbers, 0 the background, `UNKNOWN` where nothing is known.
         uncertainty: maps by name.
         classes, notes, missing: as in `CaseArrays`.
     """
 
     image: Layer | None
-    annotators: tuple[Layer, ...]
-    samples: tuple[Layer, ...]
+    annotators: tuple[Mask, ...]
+    samples: tuple[Mask, ...]
     uncertainty: Mapping[str, Layer]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
     missing: tuple[str, ...]
 
 
-def read_case(case: CaseScores, evaluation: Evaluation, meaning: Meaning) -> CaseArrays:
+def read_case(case: CaseScores, evaluation: Evaluation) -> CaseArrays:
     """Read the files of a case through the door; nothing is raised for a file that is missing or broken."""
-    reader = _Reader(evaluation)
-    truth = reader.labels("truth", case.files.truth)
-    mask = reader.labels("mask", case.files.prediction)
-    region = reader.region(case.files.region) if case.files.region else None
-    image, notes = reader.image(case.files.image)
-    shape = next((layers[0].array.shape for layers in (truth, mask) if layers), None)
-    if truth and mask and truth[0].array.shape != mask[0].array.shape:
+    reader = _Reader(case, evaluation)
+    truth, mask, region = next(iter(reader.truths(all=False)), None), reader.mask(), reader.region()
+    image, notes = reader.image()
+    shape = next((one.shape for one in (truth, mask) if one is not None), None)
+    if truth is not None and mask is not None and truth.shape != mask.shape:
         reader.missing.append("The mask and the truth differ in size, so no errors are drawn.")
-        mask = []
-    if image is not None and shape is not None and image.array.shape[: len(shape)] != shape:
+        mask = None
+    if image is not None and shape is not None and image.shape != shape:
         reader.missing.append("The image and the truth differ in size, so the image is not drawn.")
         image = None
-    if region and shape is not None and region[0].array.shape != shape:
+    if region is not None and shape is not None and region.shape != shape:
         reader.missing.append("The region and the truth differ in size, so the region is not drawn.")
-        region = []
-    classes = evaluation.record.classes
-    numbered = _numbers([truth, mask], meaning, len(classes))
-    if numbered is None:
-        classes = classes[:1]
-        notes.append("All classes are drawn together, because they overlap or their values are not known.")
-        numbered = [_together(layers, meaning) for layers in (truth, mask)]
-    return CaseArrays(
-        image=image,
-        truth=numbered[0],
-        mask=numbered[1],
-        region=region[0] if region else None,
-        classes=classes,
-        notes=tuple(notes),
-        missing=tuple(reader.missing),
-    )
+        region = None
+    notes += _overlap([one for one in (truth, mask) if one is not None])
+    return CaseArrays(image, truth, mask, region, evaluation.record.classes, tuple(notes), tuple(reader.missing))
 
 
-def read_set(case: CaseScores, evaluation: Evaluation, meaning: Meaning, *, most: int) -> CaseSet:
+def read_set(case: CaseScores, evaluation: Evaluation, *, most: int) -> CaseSet:
     """Read all annotators' masks of a case, its first samples, at most `most`, and its uncertainty maps."""
-    reader = _Reader(evaluation)
-    image, notes = reader.image(case.files.image)
-    read = {
-        "annotator": [reader.labels("truth", file) for file in (case.files.truth, *case.files.annotators)],
-        "sample": [reader.labels("sample", file) for file in case.files.samples[:most]],
-    }
-    maps = {name: reader.map(name, file) for name, file in case.files.uncertainty.items()}
-    masks = [(kind, layers) for kind, several in read.items() for layers in several if layers]
-    found = [image, *(layers[0] for _, layers in masks), *maps.values()]
-    shape = next((layer.geometry.shape for layer in found if layer is not None), None)
-    if any(layer is not None and layer.geometry.shape != shape for layer in found):
+    reader = _Reader(case, evaluation)
+    image, notes = reader.image()
+    annotators, samples = reader.truths(all=True), reader.samples(most)
+    maps = {name: layer for name in case.files.uncertainty if (layer := reader.map(name)) is not None}
+    found = [one.shape for one in (image, *annotators, *samples, *maps.values()) if one is not None]
+    if any(shape != found[0] for shape in found):
         reader.missing.append("The files of this case differ in size, so they are not drawn.")
-        image, masks, maps = None, [], {}
-    classes = evaluation.record.classes
-    numbered = _numbers([layers for _, layers in masks], meaning, len(classes))
-    if numbered is None:
-        classes = classes[:1]
-        notes.append("All classes are drawn together, because they overlap or their values are not known.")
-        numbered = [_together(layers, meaning) for _, layers in masks]
-    kinds = [(kind, layer) for (kind, _), layer in zip(masks, numbered, strict=True) if layer is not None]
+        image, annotators, samples, maps = None, [], [], {}
+    notes += _overlap([*annotators, *samples])
     return CaseSet(
-        image=image,
-        annotators=tuple(layer for kind, layer in kinds if kind == "annotator"),
-        samples=tuple(layer for kind, layer in kinds if kind == "sample"),
-        uncertainty={name: layer for name, layer in maps.items() if layer is not None},
-        classes=classes,
-        notes=tuple(notes),
-        missing=tuple(reader.missing),
+        image, tuple(annotators), tuple(samples), maps, evaluation.record.classes, tuple(notes), tuple(reader.missing)
     )
 
 
-def _numbers(masks: list[list[Layer]], meaning: Meaning, classes: int) -> list[Layer | None] | None:
-    """The masks as class numbers; None where one number cannot say what a pixel is."""
-    if classes < 2:
-        return [_together(layers, meaning) for layers in masks]
-    if not meaning.exclusive or any(len(layers) > 1 for layers in masks):
-        return None
-    known = {0, *([] if meaning.ignore is None else [meaning.ignore])}
-    known |= {value for values in meaning.values for value in values} if meaning.values else set(range(classes + 1))
-    numbered: list[Layer | None] = []
-    for layers in masks:
-        if layers and not set(np.unique(layers[0].array).tolist()) <= known:
-            return None
-        numbered.append(_numbered(layers[0], meaning) if layers else None)
-    return numbered
-
-
-def _numbered(layer: Layer, meaning: Meaning) -> Layer:
-    numbers = np.zeros_like(layer.array) if meaning.values else layer.array.copy()
-    for number, values in enumerate(meaning.values, start=1):
-        numbers[np.isin(layer.array, values)] = number
-    if meaning.ignore is not None:
-        numbers[layer.array == meaning.ignore] = UNKNOWN
-    return Layer(numbers, layer.geometry)
-
-
-def _together(layers: list[Layer], meaning: Meaning) -> Layer | None:
-    """Any class as 1. What is not 0 is foreground, but for the value where nothing is known."""
-    if not layers:
-        return None
-    found = np.zeros(layers[0].array.shape, np.int32)
-    for layer in layers:
-        found[layer.array != 0] = 1
-    if meaning.ignore is not None and len(layers) == 1:
-        found[layers[0].array == meaning.ignore] = UNKNOWN
-    return Layer(found, layers[0].geometry)
+def _overlap(masks: Sequence[Mask]) -> list[str]:
+    if not any((mask.classes.sum(axis=0) > 1).any() for mask in masks):
+        return []
+    return ["Classes overlap: the smallest is seen, and an error is one of any class."]
 
 
 class _Reader:
-    """Reads files; what cannot be read is said in `missing`."""
+    """Reads the files of a case; what cannot be read is said in `missing`."""
 
-    def __init__(self, evaluation: Evaluation) -> None:
+    def __init__(self, case: CaseScores, evaluation: Evaluation) -> None:
         self.missing: list[str] = []
         record = evaluation.record
+        self.id, self.files, self.labels, self.count = case.id, case.files, record.labels, len(record.classes)
         self.bases = (Path(), evaluation.path.parent, Path(record.prediction), Path(record.truth))
+        self.folder = Path(record.prediction)
+        if self.labels is None:
+            self.missing.append(
+                "The evaluation does not say what the values of the masks mean, so they are not drawn; score it again."
+            )
 
-    def image(self, addresses: tuple[str, ...]) -> tuple[Layer | None, list[str]]:
+    def image(self) -> tuple[Layer | None, list[str]]:
         """The first image, and which channel is shown where there are several."""
+        addresses = self.files.image
         if not addresses:
             self.missing.append("The evaluation names no image for this case.")
             return None, []
         try:
             found = files.read(self._find(addresses[0]))
+            geometry = self._spaced(found.geometry)
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The image is not shown: {error}.")
             return None, []
         if found.channels == ("red", "green", "blue"):
-            return Layer(np.moveaxis(found.array, 0, -1), found.geometry), []
+            return Layer(np.moveaxis(found.array, 0, -1), geometry), []
         several = len(found.channels) > 1 or len(addresses) > 1
         name = found.channels[0] if len(found.channels) > 1 else files.stem_of(addresses[0])
-        return Layer(found.array[0], found.geometry), [f"The image shows {name} only."] if several else []
+        return Layer(found.array[0], geometry), [f"The image shows {name} only."] if several else []
 
-    def labels(self, what: str, address: str | dict[str, str] | None) -> list[Layer]:
-        """The label map, or the maps of classes in files of their own; empty if one cannot be read."""
-        if not address:
-            self.missing.append(f"The evaluation names no {what} for this case.")
+    def truths(self, *, all: bool) -> list[Mask]:
+        """The true mask, or those of all annotators; none if one cannot be read."""
+        if self.labels is None:
             return []
+        listed = [one for one in (self.files.truth, *(self.files.annotators if all else ())) if one]
+        if not listed:
+            self.missing.append("The evaluation names no truth for this case.")
+            return []
+        case = Case(
+            id=self.id,
+            subject=self.id,
+            masks=tuple(self._each(one) for one in listed),
+            spacing=self.files.spacing,
+            threshold=self.files.threshold,
+        )
         try:
-            parts = [address] if isinstance(address, str) else list(address.values())
-            layers = [Layer(*files.read_labels(self._find(part))) for part in parts]
+            sample = load(case, labels=self.labels.truth, reads=("masks",))
+            return [self._layers(mask, sample.geometry) for mask in sample.masks]
         except (ScantlingError, OSError) as error:
-            self.missing.append(f"The {what} is not shown: {error}.")
+            self.missing.append(f"The truth is not shown: {error}.")
             return []
-        if any(layer.array.shape != layers[0].array.shape for layer in layers):
-            self.missing.append(f"The {what} is not shown: the files of its classes differ in size.")
-            return []
-        return layers
 
-    def region(self, address: str) -> list[Layer]:
-        """The inside of a region of interest, as its scores took it; empty if it cannot be read."""
-        where = files.parse_address(address)
-        return [Layer(region_of(layer.array, where), layer.geometry) for layer in self.labels("region", address)]
+    def mask(self) -> Mask | None:
+        """The predicted mask."""
+        if self.files.prediction is None:
+            self.missing.append("The evaluation names no mask for this case.")
+            return None
+        return self._predicted("mask", self.files.prediction)
 
-    def map(self, what: str, address: str) -> Layer | None:
-        """A map of numbers; None if it cannot be read."""
+    def samples(self, most: int) -> list[Mask]:
+        """The first samples."""
+        read = (self._predicted("sample", one) for one in self.files.samples[:most])
+        return [mask for mask in read if mask is not None]
+
+    def region(self) -> Layer | None:
+        """The pixels that count (*S) bool, where a region says so."""
+        if not self.files.region:
+            return None
         try:
-            found = files.read(self._find(address))
+            array, geometry = files.read_labels(self._find(self.files.region))
+        except (ScantlingError, OSError) as error:
+            self.missing.append(f"The region is not shown: {error}.")
+            return None
+        return Layer(region_of(array, files.parse_address(self.files.region)), geometry)
+
+    def map(self, name: str) -> Layer | None:
+        """An uncertainty map; None if it cannot be read."""
+        try:
+            found = files.read(self._find(self.files.uncertainty[name]))
+            return Layer(found.array[0], self._spaced(found.geometry))
+        except (ScantlingError, OSError) as error:
+            self.missing.append(f"The {name} is not shown: {error}.")
+            return None
+
+    def _predicted(self, what: str, listed: str | dict[str, str]) -> Mask | None:
+        if self.labels is None:
+            return None
+        predictions = Predictions(self.folder, self.labels.prediction, {self.id: self._each(listed)}, {})
+        try:
+            mask, geometry = predictions.mask(self.id, self.labels.order, limits=files.GENEROUS)
+            return self._layers(mask, self._spaced(geometry))
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The {what} is not shown: {error}.")
             return None
-        return Layer(found.array[0], found.geometry)
+
+    def _layers(self, mask: np.ndarray, geometry: Geometry) -> Mask:
+        """A layer for each class, from class numbers (1, *S) or from layers (K, *S), as they were scored."""
+        one = len(mask) == 1
+        if not one and len(mask) != self.count:
+            raise DataError(f"found masks of {len(mask)} classes, expected {self.count}")
+        classes = [mask[0] == number if one else mask[number - 1] == 1 for number in range(1, self.count + 1)]
+        known = [mask[0 if one else number] != IGNORE for number in range(self.count)]
+        return Mask(np.stack(classes), np.stack(known), geometry)
+
+    def _spaced(self, geometry: Geometry) -> Geometry:
+        spacing = self.files.spacing
+        return geometry if spacing is None else with_spacing(geometry, spacing, self.id)
+
+    def _each(self, listed: str | dict[str, str]) -> Files:
+        if isinstance(listed, str):
+            return self._find(listed)
+        return {name: self._find(text) for name, text in listed.items()}
 
     def _find(self, text: str) -> Address:
         """The address, sought from here and from the folders that the evaluation names."""
         address = files.parse_address(text)
         found = next((base / address.path for base in self.bases if (base / address.path).exists()), address.path)
-        return Address(found, address.member)
-
-
-def _pairs(values: Any) -> tuple[tuple[int, ...], ...]:
-    """Values of classes out of JSON; nothing if they are anything else."""
-    if not isinstance(values, list) or not all(isinstance(one, list) for one in values):
-        return ()
-    return tuple(tuple(int(value) for value in one) for one in values) if all(values) else ()
+        return replace(address, path=found)

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import math
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from markupsafe import Markup, escape
 from scantling import atomic
 from scantling.evaluation.comparison import Comparison, Contender, Pair, probability
 from scantling.report.charts import LEFT, RIGHT, TOP, WIDTH, Axis, Chart, svg, tick_text
+from scantling.report.commands import shell
 from scantling.report.words import NONE, Measure, duration, measure
 
 PAGE = "comparison.html.j2"
@@ -63,7 +63,7 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
         duels=[_duel(pair, measures[0]) for pair in found.tested],
         seeds=[one for one in found.methods if len(one.runs) > 1],
         charts=[chart for one in measures if (chart := _differences(found, one)) is not None],
-        command=shlex.join(command),
+        command=shell(*command),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -7,25 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scantling.report.case_files import UNKNOWN, Meaning, read_case
+from scantling.data.pictures import Marks, View, class_colours, grey, outline
+from scantling.report.case_files import Mask, read_case
 from scantling.report.pictures import (
     CONFUSED,
     ERROR_COLOURS,
     ERROR_NAMES,
     OUTLINE,
-    class_colours,
     errors,
-    grey,
     jpeg_uri,
     luminance,
-    outline,
     over_dark,
     paint,
     png_uri,
     shrink,
 )
 from scantling.report.records import CaseScores, Evaluation
-from scantling.report.views import View
 from scantling.report.words import Measure, in_order, measure
 
 DIM = 0.5
@@ -39,15 +36,15 @@ class Picture:
     Attributes:
         aspect: width over height in the world, where pixels may not be square.
         coarse: whether pixels should stay visible when the page enlarges it.
+        marks: letters for its borders, where it is known how it lies in the body.
     """
 
     title: str
     alt: str
     layers: tuple[str, ...]
-    width: int
-    height: int
     aspect: float
     coarse: bool
+    marks: Marks | None
 
 
 @dataclass(frozen=True)
@@ -95,34 +92,35 @@ def choose(evaluation: Evaluation) -> tuple[Measure, list[tuple[str, CaseScores]
     return by, [("Worst", ordered[0]), *middle, ("Best", ordered[-1]), *alarm]
 
 
-def draw(rank: str, case: CaseScores, evaluation: Evaluation, meaning: Meaning, *, longest: int = 512) -> Exemplar:
+def draw(rank: str, case: CaseScores, evaluation: Evaluation, *, longest: int = 512) -> Exemplar:
     """Draw a case; a file that is missing or broken becomes a sentence, never an error.
 
     Args:
-        meaning: of the values in its masks.
         longest: pixels of the longer side of a picture, at most.
     """
-    found = read_case(case, evaluation, meaning)
-    geometry = next((layer.geometry for layer in (found.image, found.truth, found.mask) if layer is not None), None)
+    found = read_case(case, evaluation)
+    grids = [layer.geometry for layer in (found.image, found.truth, found.mask) if layer is not None]
+    geometry = next((grid for grid in grids if grid.affine is not None), next(iter(grids), None))
     if geometry is None:
         return Exemplar(rank, case, None, (), (), (), (), found.missing)
     shown = found.truth or found.mask
-    view = View.of(geometry, shown.array if shown is not None else None)
+    view = View.of(geometry, shown.labelled if shown is not None else None)
     notes = [*found.notes, *([view.note] if view.note else [])]
     photo = grey(view(found.image.array)) if found.image is not None else None
     colours = class_colours(len(found.classes))
-    planes = {name: view(layer.array) for name, layer in (("truth", found.truth), ("mask", found.mask)) if layer}
+    masks = {name: mask for name, mask in (("truth", found.truth), ("mask", found.mask)) if mask is not None}
     thumbnails = []
     if photo is not None:
         thumbnails.append(picture("Image", f"Image of case {case.id}", [photo], view, longest * 3 // 4))
-    for name, plane in planes.items():
+    for name, mask in masks.items():
+        plane = mask.numbers(view)
         alt = f"{name.capitalize()} of case {case.id}, {np.mean(plane > 0):.1%} of the pixels labelled"
         thumbnails.append(picture(name.capitalize(), alt, [paint(plane, colours)], view, longest))
     overlay: Picture | None = None
     legend: tuple[tuple[str, str], ...] = ()
-    if len(planes) == 2:
+    if len(masks) == 2:
         region = view(found.region.array) > 0 if found.region is not None else None
-        overlay, legend = _overlay(case, planes, photo, region, view, longest)
+        overlay, legend = _overlay(case, masks, photo, region, view, longest)
     names = [(name, colours[number]) for number, name in enumerate(found.classes, start=1)]
     classes = tuple(names) if len(names) > 1 else ()
     return Exemplar(rank, case, overlay, tuple(thumbnails), legend, classes, tuple(notes), found.missing)
@@ -130,24 +128,27 @@ def draw(rank: str, case: CaseScores, evaluation: Evaluation, meaning: Meaning, 
 
 def _overlay(
     case: CaseScores,
-    planes: Mapping[str, np.ndarray],
+    masks: Mapping[str, Mask],
     photo: np.ndarray | None,
     region: np.ndarray | None,
     view: View,
     longest: int,
 ) -> tuple[Picture, tuple[tuple[str, str], ...]]:
-    truth, mask = planes["truth"], planes["mask"]
-    codes = errors(truth, mask, judged=(truth != UNKNOWN) if region is None else (truth != UNKNOWN) & region)
+    truth, mask, known = (
+        np.stack([view(layer) for layer in layers])
+        for layers in (masks["truth"].classes, masks["mask"].classes, masks["truth"].known)
+    )
+    codes = errors(truth, mask, judged=known if region is None else known & region)
     used = [code for code in ERROR_NAMES if code != CONFUSED or (codes == code).any()]
     colours = dict(ERROR_COLOURS)
     legend = [(ERROR_NAMES[code], over_dark(colours[code])) for code in used]
     alt = ", ".join(f"{int((codes == code).sum()):,} pixels {ERROR_NAMES[code]}" for code in used)
     if region is not None and not region.all():
         edge = max(colours) + 1
-        codes[outline(region)] = edge
+        codes[outline(~region)] = edge  # outside, where no error hides below it
         colours[edge] = OUTLINE
         legend.append(("edge of the region that counts", OUTLINE))
-    under = np.zeros(truth.shape, np.uint8) if photo is None else luminance(photo)
+    under = np.zeros(codes.shape, np.uint8) if photo is None else luminance(photo)
     layers = [np.asarray(under * DIM, np.uint8), paint(codes, colours)]
     return picture("Errors", f"Errors of case {case.id}: {alt}", layers, view, longest), tuple(legend)
 
@@ -159,4 +160,4 @@ def picture(title: str, alt: str, layers: list[np.ndarray], view: View, longest:
     exact = max(height, width) <= 128  # a photograph this small is better without the blocks of JPEG
     painted = tuple(png_uri(one) if exact or one.shape[-1] == 4 else jpeg_uri(one) for one in small)
     aspect = width * view.pixel[1] / (height * view.pixel[0])
-    return Picture(title, alt, painted, small[0].shape[1], small[0].shape[0], aspect, max(height, width) < 200)
+    return Picture(title, alt, painted, aspect, max(height, width) < 200, view.marks)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from scantling.report.commands import shell
 from scantling.report.records import Evaluation, Run
 from scantling.report.tables import ScoreBlock
+from scantling.report.titles import title_of
 from scantling.report.words import duration, listing, measure, moment, plural
 
 
@@ -40,9 +40,10 @@ def header_of(run: Run | None, evaluations: tuple[Evaluation, ...], block: Score
     """The head of a run with its evaluations, or of one evaluation without a run."""
     figures = _score_figures(block)
     if run is None:
-        name = Path(evaluations[0].record.prediction).name or evaluations[0].name
         facts = tuple(_scored_facts(evaluations))
-        return Header(f"Scores of {name}", "", _scored(evaluations), tuple(figures), facts, "", (), ())
+        return Header(
+            f"Scores of {title_of(evaluations[0])}", "", _scored(evaluations), tuple(figures), facts, "", (), ()
+        )
     record = run.record
     if record.seconds is not None:
         per = f"{plural(record.steps, 'step')}" if record.steps else ""
@@ -58,7 +59,7 @@ def header_of(run: Run | None, evaluations: tuple[Evaluation, ...], block: Score
         _trained(run),
         tuple(figures),
         (*_run_facts(run), *_scored_facts(evaluations)),
-        shlex.join(run.command),
+        shell(*run.command),
         settings,
         versions,
     )
@@ -133,7 +134,7 @@ def _scored_facts(evaluations: tuple[Evaluation, ...]) -> list[tuple[str, str]]:
     several = len(evaluations) > 1
     facts = []
     for evaluation in evaluations:
-        record, of = evaluation.record, f" ({evaluation.name})" if several else ""
+        record, of = evaluation.record, f" ({title_of(evaluation)})" if several else ""
         facts.append((f"Masks{of}", record.prediction))
         facts.append((f"Truth{of}", record.truth + (f", split {record.split}" if record.split else "")))
         if len(record.classes) > 1:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scantling.report.case_files import Meaning, read_set
+from scantling.data.pictures import View, class_colours, grey
+from scantling.report.case_files import Layer, Mask, read_set
 from scantling.report.exemplars import DIM, Picture, choose, picture
-from scantling.report.pictures import GLOW, class_colours, glow, grey, luminance, paint
+from scantling.report.pictures import GLOW, glow, luminance, paint
 from scantling.report.records import CaseScores, Evaluation
-from scantling.report.views import View
 from scantling.report.words import plural
 
 MOST = 8
@@ -30,11 +30,10 @@ class Hypotheses:
     missing: tuple[str, ...]
 
 
-def hypotheses_of(evaluation: Evaluation, meaning: Meaning, *, longest: int) -> Hypotheses | None:
+def hypotheses_of(evaluation: Evaluation, *, longest: int) -> Hypotheses | None:
     """The median case (the worst of two), if it has samples or uncertainty maps, else the first case that has any.
 
     Args:
-        meaning: of the values in its masks.
         longest: pixels of the longer side of a picture, at most.
     """
     ranked = dict(choose(evaluation)[1])
@@ -42,15 +41,16 @@ def hypotheses_of(evaluation: Evaluation, meaning: Meaning, *, longest: int) -> 
     case = next((case for case in ordered if case.files.samples or case.files.uncertainty), None)
     if case is None:
         return None
-    found = read_set(case, evaluation, meaning, most=MOST)
-    layers = (*found.annotators, *found.samples, *found.uncertainty.values())
+    found = read_set(case, evaluation, most=MOST)
+    layers: tuple[Layer | Mask, ...] = (*found.annotators, *found.samples, *found.uncertainty.values())
     pictures: list[Picture] = []
     notes = list(found.notes)
     colours = class_colours(len(found.classes))
     if layers:
-        view = View.of(layers[0].geometry, found.annotators[0].array if found.annotators else None)
+        geometry = next((each.geometry for each in layers if each.geometry.affine is not None), layers[0].geometry)
+        view = View.of(geometry, found.annotators[0].labelled if found.annotators else None)
         notes += [view.note] if view.note else []
-        photo = np.zeros(view(layers[0].array).shape, np.uint8)
+        photo = np.zeros(view(np.zeros(geometry.shape, np.uint8)).shape, np.uint8)
         if found.image is not None:
             photo = grey(view(found.image.array))
             pictures.append(picture("Image", f"Image of case {case.id}", [photo], view, longest))
@@ -59,8 +59,8 @@ def hypotheses_of(evaluation: Evaluation, meaning: Meaning, *, longest: int) -> 
             *zip(annotators if len(annotators) > 1 else ["Truth"], found.annotators, strict=False),
             *((f"Sample {number}", layer) for number, layer in enumerate(found.samples, start=1)),
         ]
-        for name, layer in named:
-            plane = view(layer.array)
+        for name, mask in named:
+            plane = mask.numbers(view)
             alt = f"{name} of case {case.id}, {np.mean(plane > 0):.1%} of the pixels labelled"
             pictures.append(picture(name, alt, [paint(plane, colours)], view, longest))
         numbers = next((one.uncertainty for one in evaluation.predictions.cases if one.id == case.id), {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from scantling import atomic
+from scantling.data.pictures import Marks, View, class_colours
 from scantling.errors import RunError, ScantlingError, SettingsError
 from scantling.evaluation.masks import CONVENTIONS, MOST, QUANTITIES, Made, MaskSet, Progress, measure_masks, read_mask
 from scantling.outputs import check_file
 from scantling.report.charts import Chart
+from scantling.report.commands import shell
 from scantling.report.histograms import histogram_chart
 from scantling.report.pictures import png_uri, shrink
 from scantling.report.words import NONE, plural
@@ -41,6 +42,16 @@ CHARTED = {
 
 
 @dataclass(frozen=True)
+class Thumbnail:
+    """A mask as a data URI, with width over height in the world, and letters where it is known how it lies."""
+
+    id: str
+    uri: str
+    aspect: float
+    marks: Marks | None
+
+
+@dataclass(frozen=True)
 class Column:
     """A folder on the page."""
 
@@ -48,8 +59,7 @@ class Column:
     masks: str
     size: str
     origins: tuple[str, ...]
-    pictures: tuple[tuple[str, str], ...]
-    """Id and data URI."""
+    pictures: tuple[Thumbnail, ...]
     failed: tuple[str, ...]
 
 
@@ -117,7 +127,7 @@ def _render(sets: Sequence[MaskSet], command: Sequence[str]) -> str:
         remarks=_remarks(sets, names),
         charts=_charts(sets, names),
         conventions=CONVENTIONS,
-        command=shlex.join(command),
+        command=shell(*command),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
     )
 
@@ -162,16 +172,21 @@ def _settings(text: str) -> str:
         return text
 
 
-def _pictures(each: MaskSet) -> list[tuple[str, str]]:
-    """The first masks, white on black; of a volume everything along its first axis."""
+def _pictures(each: MaskSet) -> list[Thumbnail]:
+    """The first masks, in the colour of a class alone; of a volume everything along the axis that a slice is across."""
     pictures = []
+    colour = list(bytes.fromhex(class_colours(1)[1][1:]))
     for case in each.cases[:DRAWN]:
         try:
-            mask, _ = read_mask(case, each.labels)
+            mask, _, geometry = read_mask(case, each.labels)
         except (ScantlingError, OSError):
             continue
-        flat = np.asarray(mask if mask.ndim == 2 else mask.any(axis=0))
-        pictures.append((case.id, png_uri(shrink(np.where(flat, np.uint8(255), np.uint8(0)), LONGEST))))
+        view = View.of(geometry, mask)
+        flat = view.through(mask)
+        painted = np.zeros((*flat.shape, 3), np.uint8)
+        painted[flat] = colour
+        wide, high = view.size(flat, LONGEST)
+        pictures.append(Thumbnail(case.id, png_uri(shrink(painted, LONGEST)), wide / high, view.marks))
     return pictures
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from scantling import atomic
 from scantling.errors import RunError, ScantlingError, SettingsError
 from scantling.evaluation import evaluate
 from scantling.outputs import check_file
+from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.doubts import Findings, look
 from scantling.report.doubts_of_scores import ABOUT_SCORES, Scores
@@ -26,6 +27,7 @@ from scantling.report.headers import Header, header_of
 from scantling.report.records import Evaluation, Run, read_evaluation, read_json, read_run
 from scantling.report.samples import samples_of
 from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
+from scantling.report.titles import title_of, told_apart
 from scantling.report.words import plural
 
 MOST_DRAWN = 8
@@ -89,6 +91,8 @@ def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
     check_file(page, suffix=".html")
     drawn = sum(max(1, len(target.evaluations)) for target in found)
     longest = 512 if drawn == 1 else 384 if drawn <= 3 else 256
+    named = iter(told_apart([one for target in found for one in target.evaluations]))
+    found = [replace(target, evaluations=tuple(islice(named, len(target.evaluations)))) for target in found]
     sections, room = [], MOST_DRAWN
     for target in found:
         sections.append(_section(target, longest=longest, room=room))
@@ -114,7 +118,7 @@ def _open(target: Path) -> _Target:
     if not target.exists():
         found = "there is no such file or folder"
     elif (target / "predictions.json").is_file():
-        command = _shell("scantling", "evaluate", target, "TRUTH", "--json", target / "scores.json")
+        command = shell("scantling", "evaluate", target, "TRUTH", "--json", target / "scores.json")
         found = f"these masks have not been scored; do it with {command}"
     else:
         found = "is neither a run nor an evaluation"
@@ -122,12 +126,16 @@ def _open(target: Path) -> _Target:
 
 
 def _score_validation(run: Path) -> None:
-    """Score what training has predicted for its validation cases, once; without the data the page does without."""
+    """Score what training has predicted for its validation cases, once for its weights; without the data it goes on."""
     listing, scores = run / "validation" / "predictions.json", run / "validation" / "scores.json"
-    if scores.exists() or not listing.is_file():
+    if not listing.is_file():
         return
     try:
         said = read_json(listing)
+        if scores.exists():
+            before = read_json(scores)
+            if "labels" in before and before["made"].get("model") == said.get("model"):
+                return
         truth, manifest, root = (Path(said[key]) if said.get(key) else None for key in ("input", "manifest", "root"))
         if truth is not None:
             evaluation = evaluate(listing.parent, truth, split="validation", manifest=manifest, root=root)
@@ -164,11 +172,11 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
     several = len(evaluations) > 1
     for number, evaluation in enumerate(evaluations):
         found = look(ABOUT_SCORES, Scores(evaluation, run))
-        findings += found.said_of(evaluation.title) if several else found
-        blocks.append(block_of(evaluation, run, drawn=number < room, longest=longest))
+        findings += found.said_of(title_of(evaluation)) if several else found
+        blocks.append(block_of(evaluation, drawn=number < room, longest=longest))
     validation = None
     if run is not None and run.validation is not None:
-        validation = block_of(run.validation, run, drawn=not evaluations and room > 0, longest=longest, validation=True)
+        validation = block_of(run.validation, drawn=not evaluations and room > 0, longest=longest, validation=True)
         if not evaluations:
             findings += look(ABOUT_SCORES, Scores(run.validation, run)).said_of("On the validation cases")
             blocks, validation = [validation], None
@@ -183,7 +191,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
         samples_of(run.folder, longest=longest) if run is not None else (),
         tuple(_missing(run, evaluations)),
         conventions,
-        tuple(_commands(run, evaluations)),
+        tuple(repeating(run, evaluations)),
     )
 
 
@@ -194,11 +202,11 @@ def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missi
     record = run.record
     if record.finished is None:
         sentence = "The training has not finished. This takes it up where it stopped:"
-        parts.append(Missing(sentence, shlex.join(run.command)))
+        parts.append(Missing(sentence, shell(*run.command)))
     if not evaluations:
         data = record.data[0].path if record.data else "DATA"
         tested = bool(record.split.get("test"))
-        split: list[str | Path] = ["--split", "test"] if tested else []
+        split: list[str | Path] = [*(["--split", "test"] if tested else []), *data_flags(run)]
         where = f"the {plural(len(record.split['test']), 'test case')}" if tested else "cases that it has not seen"
         masks = run.folder / "predictions"
         maps: list[str | Path] = ["--probabilities", masks / "probabilities"]
@@ -207,18 +215,18 @@ def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missi
                 f"Nothing has been scored on {where}. These commands predict masks and score them:",
                 "\n".join(
                     (
-                        _shell("scantling", "predict", run.folder, data, "--out", masks, "--probabilities", *split),
-                        _shell("scantling", "evaluate", masks, data, *maps, *split),
-                        _shell("scantling", "report", run.folder),
+                        shell("scantling", "predict", run.folder, data, "--out", masks, "--probabilities", *split),
+                        shell("scantling", "evaluate", masks, data, *maps, *split),
+                        shell("scantling", "report", run.folder),
                     )
                 ),
             )
         )
     if run.validation is None and (run.folder / "validation" / "predictions.json").is_file() and record.data:
         masks = run.folder / "validation"
-        maps = ["--probabilities", masks / "probabilities", "--split", "validation"]
+        maps = ["--probabilities", masks / "probabilities", "--split", "validation", *data_flags(run)]
         sentence = "The validation cases were predicted but not scored. This scores them:"
-        parts.append(Missing(sentence, _shell("scantling", "evaluate", masks, record.data[0].path, *maps)))
+        parts.append(Missing(sentence, shell("scantling", "evaluate", masks, record.data[0].path, *maps)))
     if run.validation is None and record.split and not record.split.get("validation"):
         parts.append(
             Missing(
@@ -227,26 +235,6 @@ def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missi
             )
         )
     return parts
-
-
-def _commands(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[str]:
-    lines = [shlex.join(run.command)] if run is not None and run.command else []
-    for evaluation in evaluations:
-        record = evaluation.record
-        split = ["--split", record.split] if record.split else []
-        if not record.prediction or not record.truth:
-            continue
-        maps = Path(record.prediction) / "probabilities"
-        told = ["--probabilities", str(maps)] if "auc" in record.mean or "ece" in record.mean else []
-        if run is not None:
-            out = ["--out", record.prediction, *told[:1], *split]
-            lines.append(_shell("scantling", "predict", run.folder, record.truth, *out))
-        lines.append(_shell("scantling", "evaluate", record.prediction, record.truth, *told, *split))
-    return lines
-
-
-def _shell(*words: str | Path) -> str:
-    return shlex.join(str(word) for word in words)
 
 
 def _render(sections: list[Section], comparison: Comparison | None) -> str:

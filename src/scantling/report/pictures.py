@@ -1,7 +1,6 @@
-"""Arrays become pictures that a page can carry: grey values, painted labels, errors in colours all eyes tell apart.
+"""Arrays become pictures that a page can carry: painted labels, and errors in colours that all eyes tell apart.
 
-Colours are those of Okabe and Ito (Color Universal Design, 2008) and, for the fifth class and up, of Tol (2021);
-they remain distinct in every common colour vision deficiency.
+The colours of errors are those of Okabe and Ito (Color Universal Design, 2008) that no class has (`data.pictures`).
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import io
 
 import numpy as np
 from PIL import Image
+
+from scantling.data.pictures import grey
 
 HIT, EXTRA, MISSED, CONFUSED = 1, 2, 3, 4
 """What a pixel is: foreground found, foreground added, foreground missed, foreground of the wrong class; else 0."""
@@ -23,33 +24,9 @@ ERROR_NAMES = {
 }
 ERROR_COLOURS = {HIT: "#F4F1E8C0", EXTRA: "#E69F00", MISSED: "#56B4E9", CONFUSED: "#CC79A7"}
 """What was found stays translucent, so that the image shows through."""
-CLASS_COLOURS = ("#009E73", "#F0E442", "#0072B2", "#D55E00", "#999999", "#44AA99", "#882255", "#DDCC77")
-"""Of classes; no colour of an error is among them."""
 OUTLINE = "#8A80C0"
 GLOW = "#F0E442"
 """Of what is uncertain; over a dimmed image it tells in every vision."""
-
-
-def grey(plane: np.ndarray, *, limits: tuple[float, float] | None = None) -> np.ndarray:
-    """A plane of numbers as uint8.
-
-    Args:
-        plane: (H, W) or (H, W, 3).
-        limits: the values that become black and white; unless said, uint8 stays as it is and everything else
-            runs from its 0.5th to its 99.5th percentile. What is not finite becomes black.
-    """
-    if limits is None and plane.dtype == np.uint8:
-        return plane
-    values = plane.astype(np.float64)
-    finite = np.isfinite(values)
-    if limits is None:
-        low, high = np.percentile(values[finite], (0.5, 99.5)) if finite.any() else (0.0, 1.0)
-        if high <= low:  # nearly everything has one value
-            low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 1.0)
-    else:
-        low, high = limits
-    scaled = (values - low) / (high - low if high > low else 1.0)
-    return np.asarray(np.where(finite, np.clip(np.where(finite, scaled, 0.0), 0.0, 1.0) * 255.0, 0.0).round(), np.uint8)
 
 
 def luminance(picture: np.ndarray) -> np.ndarray:
@@ -60,27 +37,22 @@ def luminance(picture: np.ndarray) -> np.ndarray:
 
 
 def errors(truth: np.ndarray, mask: np.ndarray, *, judged: np.ndarray | None = None) -> np.ndarray:
-    """What each pixel of a mask is: 0, HIT, EXTRA, MISSED or CONFUSED.
+    """What each pixel of a mask is, of all classes together: (H, W) of 0, HIT, EXTRA, MISSED or CONFUSED.
+
+    A pixel of which one class is missed and another added is CONFUSED.
 
     Args:
-        truth, mask: (H, W) class numbers, 0 the background.
-        judged: (H, W) bool, the pixels that count; the others are 0.
+        truth, mask: (K, H, W) bool, a layer for each class.
+        judged: (K, H, W) bool, the pixels that count; the others are 0.
     """
-    found = np.zeros(truth.shape, np.uint8)
-    found[(truth > 0) & (mask == truth)] = HIT
-    found[(truth == 0) & (mask > 0)] = EXTRA
-    found[(truth > 0) & (mask == 0)] = MISSED
-    found[(truth > 0) & (mask > 0) & (mask != truth)] = CONFUSED
-    if judged is not None:
-        found[~judged] = 0
+    counts = np.ones(truth.shape, bool) if judged is None else judged
+    added, missed = ((one & ~other & counts).any(axis=0) for one, other in ((mask, truth), (truth, mask)))
+    found = np.zeros(truth.shape[1:], np.uint8)
+    found[(truth & mask & counts).any(axis=0)] = HIT
+    found[added] = EXTRA
+    found[missed] = MISSED
+    found[added & missed] = CONFUSED
     return found
-
-
-def outline(region: np.ndarray) -> np.ndarray:
-    """The pixels of a region (H, W) bool that have a neighbour outside it; the picture's border is no outside."""
-    padded = np.pad(region, 1, mode="edge")
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return region & ~inner
 
 
 def paint(codes: np.ndarray, colours: dict[int, str]) -> np.ndarray:
@@ -105,12 +77,6 @@ def over_dark(colour: str) -> str:
     """What a translucent "#RRGGBBAA" looks like over the dimmed image: "#RRGGBB" over a dark grey."""
     *parts, alpha = bytes.fromhex(colour[1:].ljust(8, "F"))
     return "#" + "".join(f"{round(part * alpha / 255 + 40 * (1 - alpha / 255)):02X}" for part in parts)
-
-
-def class_colours(count: int) -> dict[int, str]:
-    """Colours of the classes 0 (black) to `count`; they repeat after eight. No class or one alone is white."""
-    used = ("#FFFFFF",) if count < 2 else CLASS_COLOURS
-    return {0: "#000000"} | {number + 1: used[number % len(used)] for number in range(max(1, count))}
 
 
 def shrink(picture: np.ndarray, longest: int) -> np.ndarray:

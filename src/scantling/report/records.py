@@ -7,12 +7,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
+from scantling.data.types import Labels
 from scantling.errors import FileError
 from scantling.report.logs import Log, read_log
+from scantling.runs import identity_of
 
 
 def _finite(value: Any) -> Any:
@@ -70,6 +72,8 @@ class RunRecord(Record):
     device: str | None = None
     device_name: str | None = None
     base: str | None = None
+    manifest: str | None = None
+    root: str | None = None
     options: dict[str, Any] = {}
     versions: dict[str, str | None] = {}
     started: str | None = None
@@ -82,7 +86,10 @@ class RunRecord(Record):
 
 
 class Files(Record):
-    """The addresses of a scored case; a mask of overlapping classes has one for each class."""
+    """The addresses of a scored case; a mask of overlapping classes has one for each class.
+
+    `threshold` and `spacing` are what the data say of this case beside its files (see `data.types.Case`).
+    """
 
     image: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
     prediction: str | dict[str, str] | None = None
@@ -91,6 +98,25 @@ class Files(Record):
     annotators: tuple[str | dict[str, str], ...] = ()
     samples: tuple[str | dict[str, str], ...] = ()
     uncertainty: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})] = {}
+    threshold: float | None = None
+    spacing: tuple[float, ...] | None = None
+
+
+class MaskLabels(Record):
+    """What the values of the masks on both sides mean; `order`: for each class its number, from 0, in `prediction`."""
+
+    truth: Labels
+    prediction: Labels
+    order: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        for labels in (self.truth, self.prediction):
+            if len(labels.values) != len(labels.names):
+                raise ValueError("a class without its values")
+        if not set(self.order) <= set(range(len(self.prediction.names))):
+            raise ValueError("a class that the predictions do not have")
+        return self
 
 
 class CaseScores(BaseModel):
@@ -156,12 +182,21 @@ class EvaluationRecord(Record):
     split: str | None = None
     run: str | None = None
     classes: tuple[str, ...] = ()
+    labels: MaskLabels | None = None
+    options: dict[str, Any] = {}
+    made: dict[str, Any] = {}
     classes_mean: dict[str, Numbers] = {}
     failed: tuple[Failure, ...] = ()
     conventions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reliability: Reliability | None = None
     detection: dict[str, Tally] = {}
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.labels is not None and len(self.labels.order) != len(self.classes):
+            raise ValueError("the labels have other classes than the scores")
+        return self
 
 
 class PredictedCase(Record):
@@ -172,10 +207,8 @@ class PredictedCase(Record):
 
 
 class PredictionsRecord(Record):
-    """predictions.json: the values that classes have in the masks, the cases, and those that failed."""
+    """predictions.json: the cases, and those that failed."""
 
-    values: tuple[tuple[int, ...], ...] = ()
-    exclusive: bool = True
     cases: tuple[PredictedCase, ...] = ()
     failed: tuple[Failure, ...] = ()
 
@@ -186,7 +219,9 @@ class Evaluation:
 
     Attributes:
         path: the JSON file; addresses in it that are relative may start from its folder.
-        name: what the report calls it.
+        name: of the file.
+        masks, truth: the folders of both sides as the page calls them: the last parts of their paths, as few as tell
+            them from the others on the page.
         predictions: what the folder of masks says of itself, where it still can be read.
     """
 
@@ -194,14 +229,8 @@ class Evaluation:
     name: str
     record: EvaluationRecord
     predictions: PredictionsRecord = PredictionsRecord()
-
-    @property
-    def title(self) -> str:
-        """What was scored: "drive, test split, inside the regions"."""
-        record = self.record
-        regions = any(case.files.region for case in record.cases)
-        parts = [Path(record.truth).name or self.name, f"{record.split} split" if record.split else ""]
-        return ", ".join(filter(None, [*parts, "inside the regions" if regions else ""]))
+    masks: str = ""
+    truth: str = ""
 
     def of(self, key: str) -> list[tuple[CaseScores, float]]:
         """The cases in which the measure `key` is defined, with its value."""
@@ -237,8 +266,13 @@ class Run:
     def command(self) -> tuple[str, ...]:
         """The command as one would type it, without the folder that the program lay in."""
         program, *words = self.record.command or ("",)
-        name = Path(program).name
-        typed = {"scantling": ("scantling",), "__main__.py": ("python", "-m", "scantling")}.get(name, (program,))
+        path, typed = Path(program), [program]
+        if path.parts[-2:] == ("scantling", "__main__.py"):
+            typed = ["python", "-m", "scantling"]
+        elif path.suffix == ".py":
+            typed = ["python", program]
+        elif path.name == "scantling":
+            typed = ["scantling"]
         return (*typed, *words) if self.record.command else ()
 
 
@@ -247,12 +281,18 @@ def read_run(folder: Path) -> Run:
     record = _parse(RunRecord, read_json(folder / "run.json"), folder / "run.json")
     unread: list[str] = []
     evaluations: list[Evaluation] = []
+    weights = _weights(folder)
     for path in [folder / "validation" / "scores.json", *sorted((folder / "evaluations").glob("*.json"))]:
         if path.is_file():
             try:
-                evaluations.append(read_evaluation(path))
+                found = read_evaluation(path)
             except FileError as error:
                 unread.append(str(error))
+                continue
+            if weights is not None and found.record.made.get("model") not in (None, weights):
+                unread.append(f"{path}: holds scores of weights that the run no longer has; predict and evaluate again")
+            else:
+                evaluations.append(found)
     validation = next((one for one in evaluations if one.record.split == "validation"), None)
     evaluations = [one for one in evaluations if one is not validation]
     evaluations.sort(key=lambda one: (one.record.split != "test", one.name))
@@ -267,14 +307,24 @@ def read_run(folder: Path) -> Run:
     return Run(folder, record, card, log, validation, tuple(evaluations), tuple(unread))
 
 
+def _weights(run: Path) -> str | None:
+    """What the weights of a run are called in what is made with them."""
+    try:
+        return identity_of(run)
+    except OSError:
+        return None
+
+
 def read_evaluation(path: Path) -> Evaluation:
     """Read an evaluation; raise FileError if the file is not one."""
     record = _parse(EvaluationRecord, read_json(path), path)
     name = path.parent.name if path.name == "scores.json" else path.stem
     places = [base / record.prediction for base in (Path(), path.parent)] if record.prediction else []
-    beside = next((place for place in places if place.is_dir()), path.parent)
+    if not places or path.name == "scores.json":  # it lies beside its masks, which may have been moved with it
+        places.append(path.parent)
+    beside = next((place for place in places if place.is_dir()), None)
     predictions = PredictionsRecord()
-    if (beside / "predictions.json").is_file():
+    if beside is not None and (beside / "predictions.json").is_file():
         try:
             predictions = _parse(PredictionsRecord, read_json(beside / "predictions.json"), beside / "predictions.json")
         except FileError:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from scantling.report import exemplars
-from scantling.report.case_files import Meaning
 from scantling.report.charts import Chart
+from scantling.report.fairness import fairness
 from scantling.report.hypotheses import Hypotheses, hypotheses_of
-from scantling.report.records import CaseScores, Evaluation, Failure, Run
+from scantling.report.records import CaseScores, Evaluation, Failure
 from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
+from scantling.report.titles import title_of
 from scantling.report.words import NONE, Measure, in_order, plural
 
 if TYPE_CHECKING:
@@ -138,9 +139,7 @@ class Comparison:
     remark: str
 
 
-def block_of(
-    evaluation: Evaluation, run: Run | None, *, drawn: bool, longest: int, validation: bool = False
-) -> ScoreBlock:
+def block_of(evaluation: Evaluation, *, drawn: bool, longest: int, validation: bool = False) -> ScoreBlock:
     """Tables, charts and, if `drawn`, pictures (at most `longest` pixels a side) of an evaluation."""
     record = evaluation.record
     measures = in_order(record.mean)
@@ -152,21 +151,16 @@ def block_of(
         for name, means in record.classes_mean.items()
     )
     ordered_by, chosen = exemplars.choose(evaluation)
-    meaning = Meaning.of(evaluation, run)
-    pictured = (
-        tuple(exemplars.draw(rank, case, evaluation, meaning, longest=longest) for rank, case in chosen)
-        if drawn
-        else ()
-    )
+    pictured = tuple(exemplars.draw(rank, case, evaluation, longest=longest) for rank, case in chosen) if drawn else ()
     undrawn = ""
     if not chosen:
         undrawn = "No case has a score to order by, so none is drawn."
-    where = f"{record.split} split" if record.split else evaluation.name
-    title = "Scores on the validation cases" if validation else f"Scores on {evaluation.title}"
+    where = title_of(evaluation)
+    title = "Scores on the validation cases" if validation else f"Scores of {where}"
     return ScoreBlock(
         evaluation.name, title, where, validation, tuple(groups), tuple(measures), classes if len(classes) > 1 else (),
         tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn,
-        hypotheses_of(evaluation, meaning, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
+        hypotheses_of(evaluation, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
     )  # fmt: skip
 
 
@@ -207,18 +201,4 @@ def compare(sections: Sequence[tuple[Header, Sequence[ScoreBlock]]]) -> Comparis
         cells = [(row.written_mean, row.written_interval) if row is not None else (NONE, "") for row in found]
         where = ("validation cases" if block.validation else block.where) if block else "not scored yet"
         lines.append(Line(header.title, header.name, where, tuple(cells), len(block.cases) if block else 0))
-    return Comparison(tuple(measures), tuple(lines), _fairness(scored))
-
-
-def _fairness(blocks: Sequence[ScoreBlock]) -> str:
-    ids = [{case.id for case in block.cases} for block in blocks]
-    truths = {block.evaluation.record.truth for block in blocks}
-    if len(ids) < 2:
-        return ""
-    shared = len(set.intersection(*ids))
-    if len(truths) > 1:
-        return f"Do not compare these scores: the masks were held against {len(truths)} different truths."
-    if any(len(one) != shared for one in ids):
-        return f"Do not compare these scores: the targets have only {plural(shared, 'scored case')} in common."
-    same = plural(shared, "same case")
-    return f"All were scored on the {same}. An interval is of one target alone; no difference was tested."
+    return Comparison(tuple(measures), tuple(lines), fairness([block.evaluation for block in scored]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +13,39 @@ from scantling.atomic import write_json
 from scantling.data.files import write_image
 from scantling.data.intake import take
 from scantling.data.loading import load
+from scantling.data.pictures import View, lettered, resized
 from scantling.data.types import Case, Geometry
 from scantling.inference.answering import batches_of
 from scantling.methods.contract import Method, Now
 
 SAMPLES, CAPTIONS = "samples", "captions.json"
+SMALLEST = 256
+"""Pixels of the longer side of a picture that has letters at its borders or pixels that are not square, at least."""
 
 
 def draw(method: Method, cases: Sequence[Case], run: Path, *, device: torch.device) -> None:
-    """Draw the pictures of `method`, if it looks at images, on the first case that has one."""
+    """Draw the pictures of `method`, if it looks at images, on the first case with one, of a volume on its middle."""
     case = next((case for case in cases if case.has("image")), None)
     if case is None or not method.traits.channels:
         return
     sample = load(case, channels=method.traits.channels, reads=("image", "region"))
-    slicing = method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
-    batch = next(batches_of(take(sample, method.intake, method.traits), slicing=slicing, many=1))
+    shape, slicing = sample.geometry.shape, method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
+    axis = method.traits.slice_axis if slicing else 0
+    middle = shape[axis] // 2 if len(shape) == 3 else 0
+    batches = batches_of(take(sample, method.intake, method.traits), slicing=slicing, many=1)
+    batch = next(islice(batches, middle if slicing else 0, None))
     with torch.no_grad():
         pictures = method.pictures(batch.to(device, method.dtype), Now(seed=0, stage="pictures", device=device))
+    view = View.of(sample.geometry, index=(axis, middle) if len(shape) == 3 else None)
+    plane = view(np.zeros(shape, np.uint8))
     captions = {}
     for number, (caption, picture) in enumerate(pictures.items(), start=1):
-        values = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
+        values = view.turn((picture.clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy())
+        if view.marks is not None or view.pixel[0] != view.pixel[1]:
+            values = lettered(resized(values, view.size(plane, max(SMALLEST, *values.shape))), view.marks)
+        values = np.ascontiguousarray(np.moveaxis(values, -1, 0))
         geometry = Geometry(shape=values.shape[1:], spacing=(1.0, 1.0))
-        path = write_image(run / SAMPLES, f"{number:02d}", np.ascontiguousarray(values), geometry)
-        captions[path.name] = f"{caption}. Case {case.id}."
+        path = write_image(run / SAMPLES, f"{number:02d}", values, geometry)
+        captions[path.name] = " ".join(filter(None, (f"{caption}. Case {case.id}.", view.note)))
     if captions:
         write_json(run / SAMPLES / CAPTIONS, captions)

@@ -27,7 +27,7 @@ from scantling.machine import Precision, autocast_type, device_of, memory_free, 
 from scantling.methods.catalogue import Card, card_of, implementation_of, lacking
 from scantling.methods.contract import Method, Settings, Stage, build
 from scantling.outputs import PREDICTIONS, RUN, check_inputs, check_record, locked
-from scantling.runs import MODEL, load_model, read_run, save_model
+from scantling.runs import MODEL, identity_of, load_model, read_run, save_model
 from scantling.training.course import Course
 from scantling.training.pictures import draw
 from scantling.training.processes import Processes, processes
@@ -276,6 +276,8 @@ def _plan(
         ],
         "split": {name: [case.id for case in dataset.split(name)] for name in ("train", "validation", "test")},
         "seed": options.seed,
+        "manifest": str(options.manifest.resolve()) if options.manifest else None,
+        "root": str(options.root.resolve()) if options.root else None,
         "options": {
             "labels": options.labels,
             "validation": options.validation,
@@ -348,7 +350,8 @@ def _finish(
     held_out = [case for case in dataset.split("validation") if case.has("image") and case.has("mask")]
     if held_out and labels is not None and "segment" in model.card.gives:
         header = {
-            "run": str(out.resolve()), "method": model.card.name, "input": facts["data"][0]["path"],
+            "run": str(out.resolve()), "method": model.card.name, "model": identity_of(out),
+            "input": facts["data"][0]["path"],
             "manifest": str(options.manifest.resolve()) if options.manifest else None,
             "root": str(options.root.resolve()) if options.root else None, "split": "validation",
             "classes": list(labels.names), "values": written_values(labels),

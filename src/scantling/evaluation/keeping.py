@@ -1,0 +1,48 @@
+"""Where an evaluation is kept: in the run that made the masks, if that run can be known by its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scantling.runs import identity_of
+
+EVALUATIONS = "evaluations"
+
+
+def run_of(made: Mapping[str, Any]) -> Path | None:
+    """The run folder that predictions name, if it may be written into.
+
+    What `predictions.json` says may come from anyone. The run is believed only where the model that the predictions
+    name is that of the weights that lie in the run now, and only at a path that follows no symbolic link, so that
+    nothing is written but `evaluations/` of a real run.
+
+    Args:
+        made: `predictions.json` but for its cases.
+    """
+    named, model = made.get("run"), made.get("model")
+    if not isinstance(named, str) or not isinstance(model, str):
+        return None
+    run = Path(named)
+    try:
+        real = run.is_absolute() and run.resolve() == run and (run / "run.json").is_file()
+        inside = all(not (run / name).is_symlink() for name in ("run.json", "model", EVALUATIONS))
+        return run if real and inside and identity_of(run) == model else None
+    except (OSError, ValueError):  # no weights, or no path at all
+        return None
+
+
+def file_name(readable: Sequence[str], told: Mapping[str, Any]) -> str:
+    """A file name that people can read and that no other evaluation has.
+
+    Args:
+        readable: parts of the name.
+        told: all that tells the evaluation from others, as JSON has it.
+    """
+    stem = re.sub(r"[^\w.-]+", "_", "-".join(part for part in readable if part)).strip("._-")[:80]
+    key = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=5).hexdigest()
+    return f"{stem}-{key}.json"

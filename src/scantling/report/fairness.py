@@ -1,0 +1,80 @@
+"""Whether scores may be held against each other: the same cases, truth, region and definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from scantling.atomic import to_json
+from scantling.report.records import Evaluation, EvaluationRecord
+from scantling.report.words import listing, plural
+
+
+def fairness(evaluations: Sequence[Evaluation]) -> str:
+    """A sentence or two on whether these scores compare, and if not, on all that differs."""
+    records = [evaluation.record for evaluation in evaluations]
+    if len(records) < 2:
+        return ""
+    ids = [{case.id for case in record.cases} for record in records]
+    shared = set.intersection(*ids)
+    reasons = []
+    if (truths := _kinds(records, lambda record: record.truth)) > 1:
+        reasons.append(f"the masks were held against {truths} different truths")
+    if any(one != shared for one in ids):
+        reasons.append(f"the targets have only {plural(len(shared), 'scored case')} in common")
+    told_apart = {what: told for what, told in _DIFFERENCES.items() if what != FILES or truths == 1}
+    differing = [what for what, told in told_apart.items() if _kinds(records, partial(_apply, told, shared)) > 1]
+    if conventions := _conventions(records):
+        differing.append(f"the definition of {listing(conventions)}")
+    if differing:
+        reasons.append(f"they differ in {listing(differing, most=len(differing))}")
+    if reasons:
+        return f"Do not compare these scores: {'; '.join(reasons)}."
+    same = plural(len(shared), "same case")
+    return f"All were scored on the {same}. An interval is of one target alone; no difference was tested."
+
+
+FILES = "the files of the truth"
+_DIFFERENCES: dict[str, Callable[[EvaluationRecord, set[str]], Any]] = {
+    "the split": lambda record, shared: record.split,
+    "the pixels that count (region)": lambda record, shared: {
+        case.id: case.files.region for case in record.cases if case.id in shared
+    },
+    # one class alone matches one class alone, whatever it is called
+    "the classes": lambda record, shared: sorted(record.classes) if len(record.classes) > 1 else len(record.classes),
+    "how the true masks are read (threshold, values of classes, spacing)": lambda record, shared: {
+        "labels": None if record.labels is None else record.labels.truth.model_dump(),
+        "cases": {
+            case.id: (case.files.threshold, case.files.spacing) for case in record.cases if case.id in shared
+        },
+    },
+    FILES: lambda record, shared: {
+        case.id: case.files.truth for case in record.cases if case.id in shared
+    },
+}  # fmt: skip
+
+
+def _apply(told: Callable[[EvaluationRecord, set[str]], Any], shared: set[str], record: EvaluationRecord) -> Any:
+    return told(record, shared)
+
+
+def _kinds(records: Sequence[EvaluationRecord], told: Callable[[EvaluationRecord], Any]) -> int:
+    """How many different things the records say."""
+    return len({to_json(told(record)) for record in records})
+
+
+def _conventions(records: Sequence[EvaluationRecord]) -> list[str]:
+    """What is defined in different ways; the first convention is that of the region."""
+    tables = []
+    for record in records:
+        table: dict[str, str] = {}
+        for number, sentence in enumerate(record.conventions):
+            name, mark, rest = sentence.partition(":")
+            if mark:
+                table[name] = rest
+            elif number:
+                table["means and intervals"] = table.get("means and intervals", "") + sentence
+        tables.append(table)
+    names = dict.fromkeys(name for table in tables for name in table)
+    return [name for name in names if len({table[name] for table in tables if name in table}) > 1]
