@@ -303,6 +303,19 @@ def test_what_a_command_reads_is_not_where_its_result_goes(
     assert main([*words, "--json", str(tmp_path / "table.json")]) == 0, "its own result and page are replaced"
 
 
+def test_a_result_of_the_same_kind_is_replaced(place: Path, tmp_path: Path) -> None:
+    data, masks, out = str(place / "data"), str(place / "made" / "predicted"), str(tmp_path / "out")
+    for _ in range(2):
+        assert main(["check", data, "--contact-sheet", f"{out}.png", "--json", f"{out}.json"]) == 0
+        assert main(["evaluate", masks, data, "--csv", f"{out}.csv", "--json", f"{out}-scores.json"]) == 0
+        assert main(["report", f"{out}-scores.json", "--out", f"{out}.html"]) == 0
+    image = next((place / "data").rglob("*.png"))
+    before = image.read_bytes()
+    assert main(["check", data, "--contact-sheet", str(image)]) == 2
+    assert main(["report", f"{out}-scores.json", "--out", f"{out}.json"]) == 2
+    assert image.read_bytes() == before
+
+
 def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
     code = "import sys; from scantling.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = ["bash", "-c", script, "bash", sys.executable, "-c", code, *words]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-from scantling.atomic import replacing
+from scantling.atomic import named, replacing
 from scantling.data.files import Limits
 from scantling.data.loading import load_apart
 from scantling.data.pictures import View, class_colours, grey, lettered, outline, resized
@@ -70,9 +71,16 @@ def contact_sheet(
             sheet.paste(tile, (left + (SIDE - tile.width) // 2, below + (SIDE - tile.height) // 2))
             pen.text((left, below + SIDE + 2), _fitted(case.id, pen), fill=_INK, font=ImageFont.load_default(11))
         top += -(-len(cases) // COLUMNS) * (SIDE + CAPTION + GAP)
-    with replacing(out) as aside:
-        sheet.save(aside, format="PNG")
+    with replacing(named(out)) as aside:
+        sheet.save(aside, format="PNG", pnginfo=_signed())
     return out
+
+
+def _signed() -> PngInfo:
+    """What says that a PNG is a sheet of ours, which a later one may replace (`outputs.check_file`)."""
+    info = PngInfo()
+    info.add_text("Software", "Scantling")
+    return info
 
 
 def _thinned(cases: tuple[Case, ...], most: int, total: int) -> list[Case]:
