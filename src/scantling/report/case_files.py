@@ -214,12 +214,13 @@ class _Reader:
         """The pixels that count (*S) bool, where a region says so."""
         if not self.files.region:
             return None
+        case = Case(id=self.id, subject=self.id, region=self._find(self.files.region))
         try:
-            array, geometry = files.read_labels(self._find(self.files.region))
+            sample = load(case, reads=("region",))
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The region is not shown: {error}.")
             return None
-        return Layer(array != 0, geometry)
+        return None if sample.region is None else Layer(sample.region, sample.geometry)
 
     def map(self, name: str) -> Layer | None:
         """An uncertainty map; None if it cannot be read."""
