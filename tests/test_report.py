@@ -527,6 +527,7 @@ def test_an_evaluation_is_called_by_its_masks_and_how_they_were_made(tmp_path: P
         ({"files": {"region": "/fov/a.png"}}, "they differ in the pixels that count (region)"),
         ({"files": {"threshold": 128}}, "how the true masks are read (threshold"),
         ({"files": {"truth": "/elsewhere.png"}}, "they differ in the files of the truth"),
+        ({"files": {"samples": ["/s/00.png"]}}, "they differ in the number of samples, on which GED depends"),
         ({"labels": labels_of(["vessel"], [[1]])}, "how the true masks are read (threshold"),
         ({"classes": ["a", "b"], "labels": labels_of(["a", "b"], [[1], [2]])}, "they differ in the classes and how"),
         ({"truth": "/other", "files": {"truth": "/other/a.png"}}, ": the masks were held against 2 different truths."),
@@ -539,6 +540,11 @@ def test_scores_that_were_counted_otherwise_are_not_called_comparable(
     facts |= {key: value for key, value in changes.items() if key != "files"}
     for case in facts["cases"]:
         case["files"] |= changes.get("files", {})
+    if "samples" in changes.get("files", {}):
+        first = json.loads((run / "evaluations" / "test0.json").read_text())
+        for each in (facts, first):
+            each["mean"]["ged"] = 0.5
+        (run / "evaluations" / "test0.json").write_text(json.dumps(first))
     page = page_of(run, write_run(tmp_path / "runs" / "two", run_facts(tmp_path), [], facts))
     assert "Do not compare these scores: " in page.text
     assert said in page.text

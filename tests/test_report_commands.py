@@ -202,3 +202,22 @@ def test_paths_that_are_no_utf_8_and_odd_ids_go_into_records_and_pages_and_back(
     assert all(id in found.text for id in ids)
     assert len(found.all("img")) > 6, "and its files are found again"
     capsys.readouterr()
+
+
+def test_validation_is_scored_again_when_its_masks_are_of_other_weights(place: Path) -> None:
+    run = place / "run 1"
+    page_of(run)
+    scores = run / "validation" / "scores.json"
+    first = scores.read_bytes()
+    assert (
+        json.loads(first)["made"]["model"] == json.loads((run / "validation" / "predictions.json").read_text())["model"]
+    )
+    for stale in ({"made": {"model": "0123456789abcdef"}}, {"labels": None}):
+        facts = {**json.loads(first), **stale, "notes": ["stale"]}
+        scores.write_text(json.dumps({key: value for key, value in facts.items() if value is not None}))
+        page_of(run)
+        assert scores.read_bytes() == first
+    facts = {**json.loads(first), "notes": ["of these weights"]}
+    scores.write_text(json.dumps(facts))
+    page_of(run)
+    assert json.loads(scores.read_text())["notes"] == ["of these weights"], "once is enough"

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from scantling.data import files
-from scantling.data.labels import region_of
 from scantling.data.loading import load, with_spacing
 from scantling.data.pictures import View
 from scantling.data.types import IGNORE, Address, Case, Geometry
@@ -215,12 +214,13 @@ class _Reader:
         """The pixels that count (*S) bool, where a region says so."""
         if not self.files.region:
             return None
+        case = Case(id=self.id, subject=self.id, region=self._find(self.files.region))
         try:
-            array, geometry = files.read_labels(self._find(self.files.region))
+            sample = load(case, reads=("region",))
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The region is not shown: {error}.")
             return None
-        return Layer(region_of(array, files.parse_address(self.files.region)), geometry)
+        return None if sample.region is None else Layer(sample.region, sample.geometry)
 
     def map(self, name: str) -> Layer | None:
         """An uncertainty map; None if it cannot be read."""

@@ -24,6 +24,8 @@ def fairness(evaluations: Sequence[Evaluation]) -> str:
     if any(one != shared for one in ids):
         reasons.append(f"the targets have only {plural(len(shared), 'scored case')} in common")
     told_apart = {what: told for what, told in _DIFFERENCES.items() if what != FILES or truths == 1}
+    if not all("ged" in record.mean for record in records):
+        del told_apart[SAMPLES]
     differing = [what for what, told in told_apart.items() if _kinds(records, partial(_apply, told, shared)) > 1]
     if conventions := _conventions(records):
         differing.append(f"the definition of {listing(conventions)}")
@@ -36,6 +38,7 @@ def fairness(evaluations: Sequence[Evaluation]) -> str:
 
 
 FILES = "the files of the truth"
+SAMPLES = "the number of samples, on which GED depends"
 _DIFFERENCES: dict[str, Callable[[EvaluationRecord, set[str]], Any]] = {
     "the split": lambda record, shared: record.split,
     "the pixels that count (region)": lambda record, shared: {
@@ -49,6 +52,7 @@ _DIFFERENCES: dict[str, Callable[[EvaluationRecord, set[str]], Any]] = {
             case.id: (case.files.threshold, case.files.spacing) for case in record.cases if case.id in shared
         },
     },
+    SAMPLES: lambda record, shared: {case.id: len(case.files.samples) for case in record.cases if case.id in shared},
     FILES: lambda record, shared: {
         case.id: case.files.truth for case in record.cases if case.id in shared
     },
