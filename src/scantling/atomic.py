@@ -41,7 +41,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write `text` to `path` atomically, as UTF-8; parts of file names that are none become escapes as in JSON."""
+    r"""Write `text` to `path` atomically, as UTF-8; bytes of paths that are none as `\udcff`, which JSON reads back."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
