@@ -21,13 +21,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from scantling.data.types import Batch, Intensity, Labels, Traits
+from scantling.contract.method import Method, build
+from scantling.contract.step import InferenceOptions, Now
+from scantling.core.case import Labels
+from scantling.core.machine import steady
+from scantling.core.samples import Batch, Intensity, Traits
 from scantling.diffusion.chain import pairs
 from scantling.diffusion.samplers import Guess
 from scantling.diffusion.schedules import timesteps
-from scantling.machine import steady
 from scantling.methods.catalogue import CARDS, implementation_of
-from scantling.methods.contract import Asked, Method, Now, build
 from scantling.methods.mask_diffusion import MaskDiffusion
 
 SIZE, SAMPLES, STEPS, TARGET = 64, 16, 10, 3.0
@@ -60,7 +62,7 @@ def main() -> int:
         if not isinstance(method, MaskDiffusion):
             raise TypeError(f"{name} draws no masks by diffusion")
         filled(method)
-        asked = method.asked(Asked(samples=SAMPLES, steps=STEPS, fuse="mean"))
+        asked = method.asked(InferenceOptions(samples=SAMPLES, steps=STEPS, fuse="mean"))
         now = Now(seed=0, stage="answer", asked=asked)
         times: list[tuple[float, float]] = []
         difference = 0.0

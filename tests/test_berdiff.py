@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from scantling.data.types import Batch
-from scantling.errors import SettingsError
+from scantling.contract.method import build
+from scantling.contract.step import InferenceOptions, Now
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch
 from scantling.methods.berdiff import BerDiff, BerDiffSettings
-from scantling.methods.contract import Asked, Now, build
 from scantling.methods.mask_diffusion import Condition
 from toys import TRAITS
 
@@ -69,7 +70,7 @@ def test_chains_of_a_network_that_knows_the_mask_end_there(predicts: str, rule: 
     method = knowing(predicts=predicts, rule=rule)
     mask = labelled(1)["labelled"].mask.float()
     batch = Batch(torch.arange(1), torch.arange(1), {"image": mask})
-    answer = method.segment(batch, Now(seed=0, asked=Asked(samples=3, steps=4)))
+    answer = method.segment(batch, Now(seed=0, asked=InferenceOptions(samples=3, steps=4)))
     assert answer.samples is not None
     assert torch.allclose(answer.samples, mask.expand(3, 1, 1, SIZE, SIZE), atol=1e-5)
 

@@ -9,7 +9,7 @@ import pytest
 from made import images_for
 from scantling.cli.demo import draw
 from scantling.cli.main import main, parse
-from scantling.errors import SettingsError
+from scantling.core.errors import SettingsError
 from scantling.methods.catalogue import CARDS
 
 
@@ -69,7 +69,7 @@ def test_too_little_memory_is_a_sentence_and_a_mistake_of_ours_is_not(
         def run(self: object) -> None:
             raise error
 
-        monkeypatch.setattr("scantling.cli.verbs.Methods.run", run)
+        monkeypatch.setattr("scantling.cli.commands.Methods.run", run)
 
     for error in (MemoryError(), OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
         fails(error)

@@ -18,15 +18,15 @@ from scipy import stats
 from made import blobs, write
 from reported import Page
 from scantling.cli.main import main
+from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.dataset import Dataset, open_dataset
-from scantling.errors import DataError, ScantlingError, SettingsError
 from scantling.evaluation import evaluate
-from scantling.evaluation.compare import compare
-from scantling.evaluation.comparison import Comparison
-from scantling.evaluation.contest import Scored, contest
-from scantling.evaluation.entrants import Entrant
-from scantling.evaluation.leakage import learned_from
-from scantling.measures.catalogue import MEASURES
+from scantling.experiments.candidates import Candidate
+from scantling.experiments.compare import compare
+from scantling.experiments.comparison import Comparison
+from scantling.experiments.leakage import learned_from
+from scantling.experiments.pairs import Scored, compare_scores
+from scantling.metrics.catalogue import METRICS
 from scantling.report.comparison import write_comparison
 from scantling.training import Options, train
 
@@ -140,7 +140,7 @@ def test_what_was_predicted_is_used_again_by_the_same_weights_alone(
         raise ScantlingError("predicted again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("scantling.inference.verb.segment", refuses)
+        patch.setattr("scantling.inference.prediction.segment", refuses)
         assert compare([one, other], data, measures=["dice"]).facts() == first.facts()
         shutil.copytree(other / "model", one / "model", dirs_exist_ok=True)
         with pytest.raises(DataError, match="one: no case could be predicted; the first failed: predicted again"):
@@ -200,7 +200,7 @@ def test_runs_that_differ_in_split_or_in_what_their_base_learned_are_no_seeds_of
     bases = [trained(data, tmp_path / f"base-{seed}", steps=1, seed=seed) for seed in (0, 1)]
 
     def alike(**changes: Any) -> str | None:
-        return Entrant(Path("run"), "run", facts | changes).alike()
+        return Candidate(Path("run"), "run", facts | changes).alike()
 
     assert alike() == alike(seed=7)
     assert alike() != alike(split=facts["split"] | {"train": ["case00"]})
@@ -337,7 +337,7 @@ def scored(
     run = {"method": name, "settings": {}, "data": [], "split": {}, "seed": seed} if seed is not None else {}
     path = Path(name if seed is None else f"{name}-{seed}")
     return Scored(
-        Entrant(path, "masks", run),
+        Candidate(path, "masks", run),
         values={f"c{n}": {key: each[n] for key, each in values.items()} for n in range(count)},
         subjects={f"c{n}": (subjects or [f"s{n}" for n in range(count)])[n] for n in range(count)},
         failed={},
@@ -348,7 +348,7 @@ def scored(
 
 def contested(field: Sequence[Scored], *measures: str, baseline: str = "best") -> Comparison:
     dataset = Dataset("made", Path("nowhere"), ())
-    return contest(field, dataset, [MEASURES[name] for name in measures], split="test", baseline=baseline)
+    return compare_scores(field, dataset, [METRICS[name] for name in measures], split="test", baseline=baseline)
 
 
 def test_a_case_of_several_seeds_has_their_mean() -> None:

@@ -17,20 +17,22 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from made import base_for, images_for
+from scantling.contract.card import Card
+from scantling.contract.method import Method, build
+from scantling.contract.step import Now
+from scantling.core.errors import DataError
+from scantling.core.samples import Batch
 from scantling.data.dataset import open_dataset
 from scantling.data.loading import load
 from scantling.data.splits import divide
 from scantling.data.traits import measure_traits
-from scantling.data.types import Batch
-from scantling.errors import DataError
 from scantling.inference.answering import decide, segment
 from scantling.inference.tiles import Tiler
-from scantling.methods.catalogue import CARDS, Card, implementation_of
-from scantling.methods.contract import Method, Now, build
-from scantling.runs import load_model, save_model
-from scantling.training.play import Play
+from scantling.methods.catalogue import CARDS, implementation_of
+from scantling.records.run_folder import load_model, save_model
 from scantling.training.processes import Processes
-from scantling.training.verb import Options, readers_of, train
+from scantling.training.stage_runner import StageRunner
+from scantling.training.training import Options, readers_of, train
 from simulated import as_processes, together
 
 CPU = torch.device("cpu")
@@ -117,7 +119,7 @@ def test_it_fits_one_batch(prepared: tuple[Card, int, Path], base: Path | None) 
     values = []
     for stage in method.stages():
         reader = readers_of(stage, method, divide(open_dataset(folder), validation=0.0), seed=0)
-        play = Play(method, stage, seed=0, device=CPU)
+        play = StageRunner(method, stage, seed=0, device=CPU)
         batch: dict[str, Batch] = {name: each.batch(0) for name, each in reader.items()}
         for step in range(60):
             told = play.step(step, [batch])
@@ -200,7 +202,7 @@ def test_what_a_stage_names_is_trained_and_the_rest_is_not(prepared: tuple[Card,
     data = divide(open_dataset(folder), validation=0.0)
     for stage in method.stages():
         reader = readers_of(stage, method, data, seed=0)
-        play = Play(method, stage, seed=0, device=CPU)
+        play = StageRunner(method, stage, seed=0, device=CPU)
         before = {name: parameter.clone() for name, parameter in method.named_parameters()}
         owned = {id(parameter) for parameters in play.owned.values() for parameter in parameters}
         for step in range(4):  # what starts at zero hides what is below it for a step
@@ -217,17 +219,17 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     card, _, folder = prepared
     options = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0, base=base)
     train(card.name, [folder], tmp_path / "whole", options, console=quiet())
-    original, played = Play.step, 0
-    monkeypatch.setattr("scantling.training.course.REHEARSED", 1)
+    original, played = StageRunner.step, 0
+    monkeypatch.setattr("scantling.training.trainer.REHEARSED", 1)
 
-    def step(self: Play, *args: Any) -> Any:
+    def step(self: StageRunner, *args: Any) -> Any:
         nonlocal played
         played += 1
         if played == 4:  # a rehearsal, two steps, and this one
             raise KeyboardInterrupt
         return original(self, *args)
 
-    monkeypatch.setattr(Play, "step", step)
+    monkeypatch.setattr(StageRunner, "step", step)
     with pytest.raises(KeyboardInterrupt):
         train(card.name, [folder], tmp_path / "broken", options, console=quiet())
     train(card.name, [folder], tmp_path / "broken", options, console=quiet())
@@ -259,11 +261,11 @@ def test_the_weights_do_not_depend_on_how_a_batch_is_divided(
     if not {"contrast"} & settings.keys():
         settings.pop("patch", None)
     options = Options(preset="tiny", settings=settings, precision="float64", validation=0.25, threads=1, base=base)
-    monkeypatch.setattr("scantling.training.course.REHEARSED", 1)
+    monkeypatch.setattr("scantling.training.trainer.REHEARSED", 1)
     ways = {"whole": (1, 1), "processes": (2, 1), "accumulated": (1, 2)}
 
     own = threading.local()
-    monkeypatch.setattr("scantling.training.verb.processes", lambda device: as_processes(own.group))
+    monkeypatch.setattr("scantling.training.training.processes", lambda device: as_processes(own.group))
 
     def work(out: Path, accumulation: int, group: Processes) -> None:
         own.group = group

@@ -10,7 +10,7 @@ import torch
 from monai.losses.cldice import SoftclDiceLoss, soft_skel
 from skimage.morphology import skeletonize
 
-from scantling.data.types import IGNORE
+from scantling.core.case import IGNORE
 from scantling.losses.continuity import soft_cldice_loss, soft_skeleton
 
 

@@ -18,23 +18,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from made import images_for, write
+from scantling.contract.method import build
+from scantling.contract.step import Now
+from scantling.core.case import Labels
+from scantling.core.errors import DataError, SettingsError
+from scantling.core.samples import Batch, Intensity, Traits
 from scantling.data.dataset import file_hashes, join, open_dataset
 from scantling.data.splits import divide
 from scantling.data.traits import measure_traits
-from scantling.data.types import Batch, Intensity, Labels, Traits
-from scantling.errors import DataError, SettingsError
 from scantling.inference import predict
 from scantling.losses.patch_contrast import PatchContrast
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Now, build
 from scantling.methods.darl import DARL, DARLSettings
 from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator, one_hot, reflected
 from scantling.networks.spectral_norm import power_iteration
-from scantling.procedural.backgrounds import evened, without_rim, without_tubes
-from scantling.procedural.fractal import fractal_vessels
-from scantling.runs import load_model, read_json, read_run
+from scantling.phantoms.backgrounds import evened, without_rim, without_tubes
+from scantling.phantoms.fractal import fractal_vessels
+from scantling.records.run_folder import load_model, read_json, read_run
 from scantling.training import Options, train
 
 TINY = Options(preset="tiny", seed=2, validation=0.25)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scantling.core.case import IGNORE, Address, Case, Labels, Origin
+from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
 from scantling.data.labels import encode, find_labels, merge_labels
 from scantling.data.loading import load
 from scantling.data.traits import measure_traits
-from scantling.data.types import IGNORE, Address, Case, Labels, Origin
-from scantling.errors import DataError, FileError
 
 
 def save(path: Path, array: np.ndarray) -> Path:

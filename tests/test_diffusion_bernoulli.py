@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, kl_divergence
 
+from scantling.core.errors import SettingsError
+from scantling.core.randomness import torch_generator
 from scantling.diffusion.bernoulli import (
     BernoulliProcess,
     Rule,
@@ -20,8 +22,6 @@ from scantling.diffusion.bernoulli import (
     flipped_log_odds,
 )
 from scantling.diffusion.schedules import betas
-from scantling.errors import SettingsError
-from scantling.randomness import torch_generator
 
 LONG = BernoulliProcess(betas("cosine2", 1000))
 SHORT = BernoulliProcess(betas("linear", 12, low=0.01, high=0.5))

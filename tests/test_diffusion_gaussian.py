@@ -12,9 +12,9 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from scantling.core.randomness import torch_generator
 from scantling.diffusion.gaussian import GaussianProcess, Prediction, normal_divergence
 from scantling.diffusion.schedules import betas
-from scantling.randomness import torch_generator
 
 LINEAR = GaussianProcess(betas("linear", 1000))
 COSINE = GaussianProcess(betas("cosine2", 40))

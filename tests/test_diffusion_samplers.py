@@ -11,12 +11,12 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
+from scantling.core.randomness import torch_generator
 from scantling.diffusion.bernoulli import BernoulliProcess
 from scantling.diffusion.chain import pairs
 from scantling.diffusion.gaussian import GaussianProcess, Prediction
 from scantling.diffusion.samplers import Final, Guess, Model, Moment, ancestral, bernoulli, ddim, dpm_solver_pp
 from scantling.diffusion.schedules import Schedule, Spacing, betas, timesteps
-from scantling.randomness import torch_generator
 
 PROCESS = GaussianProcess(betas("linear", 1000))
 GAUSSIAN = [ancestral, ddim, dpm_solver_pp]

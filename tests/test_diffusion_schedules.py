@@ -10,9 +10,9 @@ import torch
 from diffusers import DDIMScheduler
 from monai.networks.schedulers import DDPMScheduler
 
+from scantling.core.errors import SettingsError
 from scantling.diffusion.chain import Chain, bits, columns, pairs
 from scantling.diffusion.schedules import Schedule, Spacing, betas, timesteps
-from scantling.errors import SettingsError
 
 NAMES: tuple[Schedule, ...] = ("linear", "scaled", "cosine", "cosine2", "sigmoid")
 

@@ -16,19 +16,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from made import images_for
-from scantling.data.types import IGNORE, Batch, Case, Geometry, Intake, Intensity, Labels, Sample, Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import Answer, Method, build
+from scantling.contract.step import InferenceOptions, Now
+from scantling.core.case import IGNORE, Case, Geometry, Labels, Sample
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
 from scantling.inference import predict
 from scantling.inference.answering import segment
 from scantling.inference.tiles import Tiler
 from scantling.losses.overlap import binary_cross_entropy, dice_loss
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Answer, Asked, Method, Now, build
 from scantling.methods.direction import DirectionMender, DirectionSettings, unit
 from scantling.methods.fr_unet import FRUNetSegmenter, FRUNetSettings
 from scantling.methods.unet import UNetSegmenter, UNetSettings
 from scantling.training import Options, train
-from scantling.training.play import Play
+from scantling.training.stage_runner import StageRunner
 
 CPU = torch.device("cpu")
 NOW = Now(seed=0)
@@ -100,8 +102,8 @@ class Seer(Method):
         self.weight = nn.Parameter(torch.zeros(1))
 
     @property
-    def intake(self) -> Intake:
-        return Intake(dimensions=self.traits.dimensions, normalise="none")
+    def intake(self) -> Preprocessing:
+        return Preprocessing(dimensions=self.traits.dimensions, normalise="none")
 
     def segment(self, batch: Batch, now: Now) -> Answer:
         return Answer(probabilities=self.features(batch.image)[1])
@@ -116,7 +118,7 @@ def test_the_base_stays_as_it_is_to_the_last_bit() -> None:
     base = unet(facts, norm="batch", dropout=0.5)
     method = mender(base, facts)
     (stage,) = method.stages()
-    play = Play(method, stage, seed=0, device=CPU)
+    play = StageRunner(method, stage, seed=0, device=CPU)
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     assert any("running_mean" in name for name in before)
     first = method.layer.weight.clone()
@@ -141,15 +143,15 @@ def test_samples_are_those_of_the_dropout_of_the_base() -> None:
     method = mender(unet(facts, dropout=0.5), facts).eval()
     image = np.random.default_rng(0).normal(size=(1, 40, 44)).astype(np.float32)
     sample = Sample(Case(id="a", subject="a"), image, Geometry((40, 44), (1.0, 1.0)))
-    found = segment(method, sample, device=CPU, tiler=Tiler(), asked=Asked(samples=2))
+    found = segment(method, sample, device=CPU, tiler=Tiler(), asked=InferenceOptions(samples=2))
     assert not np.array_equal(found.samples[0], found.samples[1])
 
 
 def test_steps_of_the_diffusion_are_no_calls_of_the_network() -> None:
     facts = traits()
     method = mender(unet(facts, dropout=0.5), facts)
-    assert method.calls(method.asked(Asked(steps=50))) == 1
-    assert method.calls(method.asked(Asked(samples=4))) == 4
+    assert method.calls(method.asked(InferenceOptions(steps=50))) == 1
+    assert method.calls(method.asked(InferenceOptions(samples=4))) == 4
 
 
 def _terms(method: DirectionMender, image: Tensor, facts: Traits) -> list[dict[str, Tensor]]:
@@ -258,7 +260,7 @@ def test_it_learns_the_way_of_a_broken_line_and_closes_it() -> None:
     image, whole = broken_line()
     before = probabilities(method, image)
     (stage,) = method.stages()
-    play = Play(method, stage, seed=0, device=CPU)
+    play = StageRunner(method, stage, seed=0, device=CPU)
     told = [play.step(step, [{"labelled": batch(image, whole)}])["direction"] for step in range(20)]
     values = [float(terms["cross_entropy"]) for terms in told]
     assert values[-1] < 0.5 * values[0]
@@ -424,8 +426,8 @@ def test_its_picture_shows_the_angle_as_hue_and_the_probability_as_brightness() 
             self.angle = angle
 
         @property
-        def intake(self) -> Intake:
-            return Intake(dimensions=2)
+        def intake(self) -> Preprocessing:
+            return Preprocessing(dimensions=2)
 
         def segment(self, batch: Batch, now: Now) -> Answer:
             along = torch.tensor([math.sin(self.angle), math.cos(self.angle)]).view(1, 2, 1, 1).expand(1, 2, 4, 4)

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scantling.data.types import Batch, Intensity, Labels, Traits
-from scantling.errors import SettingsError
-from scantling.methods.contract import Asked, Now, build
+from scantling.contract.method import build
+from scantling.contract.step import InferenceOptions, Now
+from scantling.core.case import Labels
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Intensity, Traits
 from scantling.methods.dtu_net import DTUNet, DTUNetSettings
 from scantling.networks.dtu_net import (
     CrossAttention,
@@ -220,7 +222,7 @@ def test_what_the_image_says_is_computed_once_and_nothing_changes_by_it() -> Non
     calls, see = list[int](), method.network.see
     method.network.see = lambda image: (calls.append(1), see(image))[1]  # type: ignore[method-assign]
     image, rows = torch.randn(2, 3, 37, 53, dtype=torch.float64), torch.arange(2)
-    asked = method.asked(Asked(samples=3, steps=4))
+    asked = method.asked(InferenceOptions(samples=3, steps=4))
     once, _ = looked_at_once_and_at_every_step(method, Batch(rows, rows, {"image": image}), Now(seed=0, asked=asked))
     assert once.shape == (3, 2, 1, 37, 53)
     assert len(calls) == 2 + 2 * 4  # once an image, and then once a step

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from scantling.core.case import IGNORE, Geometry
+from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.data.files import write_labels, write_map
-from scantling.data.types import IGNORE, Geometry
-from scantling.errors import DataError, FileError, SettingsError
 from scantling.evaluation import Evaluation, evaluate, scores_of_arrays
 from scantling.evaluation.summary import summarise
+from scantling.records.run_folder import identity_of
 from scantling.report.records import read_evaluation
-from scantling.runs import identity_of
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 FLAT = Geometry(shape=(6, 8), spacing=(1.0, 1.0))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scantling.core.case import Geometry
+from scantling.core.errors import SettingsError
 from scantling.data.files import write_labels, write_map
-from scantling.data.types import Geometry
-from scantling.errors import SettingsError
 from scantling.evaluation import Evaluation, evaluate, scores_of_arrays
-from scantling.measures.several import several
+from scantling.metrics.several import several
 from scantling.report.records import read_evaluation
 
 FLAT = Geometry(shape=(6, 8), spacing=(1.0, 1.0))

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scantling.core.case import Address, Geometry
+from scantling.core.errors import FileError
 from scantling.data import files
 from scantling.data.files import Limits
-from scantling.data.types import Address, Geometry
-from scantling.errors import FileError
 
 pytestmark = pytest.mark.filterwarnings("error")
 

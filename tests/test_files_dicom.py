@@ -23,8 +23,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from scantling.core.errors import FileError
 from scantling.data import files
-from scantling.errors import FileError
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -11,12 +11,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.data.intake import normalise
-from scantling.data.types import IGNORE, Batch, Intake, Intensity, Labels, Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import build
+from scantling.contract.step import Now
+from scantling.core.case import IGNORE, Labels
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
+from scantling.data.preprocessing import normalise
 from scantling.losses.continuity import soft_cldice_loss
 from scantling.losses.overlap import cross_entropy, dice_loss
-from scantling.methods.contract import Now, build
 from scantling.methods.fr_unet import FRUNetSegmenter, FRUNetSettings
 from scantling.networks.fr_unet import FRUNet
 
@@ -218,7 +220,7 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert not any(getattr(stream.augment, change) for change in changes)
     assert (paper.widths, paper.dropout, paper.norm) == ((32, 64, 128, 256), 0.2, "batch")
     assert sum(parameter.numel() for parameter in method_of.parameters()) == 5_719_621
-    assert method_of.intake == Intake(dimensions=2, normalise="unit")
+    assert method_of.intake == Preprocessing(dimensions=2, normalise="unit")
 
 
 def test_its_steps_are_forty_epochs_of_the_patches_of_drive() -> None:
@@ -234,7 +236,7 @@ def test_z_scores_scaled_to_their_range_are_the_image_scaled_to_its_range() -> N
     z = (image - 90) / 40
     wanted = (z - z.min()) / (z.max() - z.min())
     facts = traits(channels=("grey",))
-    taken = torch.from_numpy(normalise(image, None, Intake(dimensions=2, normalise="unit"), facts))[None]
+    taken = torch.from_numpy(normalise(image, None, Preprocessing(dimensions=2, normalise="unit"), facts))[None]
     assert torch.allclose(method(facts).shades(taken)[0], torch.from_numpy(wanted), atol=1e-6)
 
 

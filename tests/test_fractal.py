@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from scantling.errors import SettingsError
-from scantling.procedural.fractal import CANVAS, Fractal, _warp, fractal_rectangles, fractal_vessels
-from scantling.randomness import numpy_generator
+from scantling.core.errors import SettingsError
+from scantling.core.randomness import numpy_generator
+from scantling.phantoms.fractal import CANVAS, Fractal, _warp, fractal_rectangles, fractal_vessels
 
 STRAIGHT = Fractal(jitter=(0.0, 0.0), turned=0.0)
 

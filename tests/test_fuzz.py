@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from scantling.core.errors import FileError
 from scantling.data import files
-from scantling.errors import FileError
 
 pytestmark = pytest.mark.filterwarnings("error")
 

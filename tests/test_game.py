@@ -18,13 +18,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scantling.data.types import Augmentation, Batch, Case
-from scantling.errors import RunError
-from scantling.methods.contract import Criterion, Game, Now, Player, Stage, Teacher, Total, Visit, frozen
-from scantling.training.course import Course, StoppedError
-from scantling.training.play import GameError, Play, rate_at
+from scantling.contract.stage import Criterion, Game, Player, Stage, Teacher, Visit, frozen
+from scantling.contract.step import Now, Total
+from scantling.core.case import Case
+from scantling.core.errors import RunError
+from scantling.core.samples import Augmentation, Batch
 from scantling.training.processes import Processes
+from scantling.training.stage_runner import StageError, StageRunner, rate_at
 from scantling.training.state import capture, load_prepared, load_state, restore, save_prepared, save_state
+from scantling.training.trainer import StoppedError, Trainer
 from toys import Featured, Pair, Toy, course, fresh, readers, taken
 
 
@@ -45,9 +47,9 @@ class Two(Toy):
         ]
 
 
-def played(method: Toy, *, accumulation: int = 1, steps: int = 1) -> Play:
+def played(method: Toy, *, accumulation: int = 1, steps: int = 1) -> StageRunner:
     (stage,) = method.stages()
-    play = Play(method, stage, seed=3, device=torch.device("cpu"), accumulation=accumulation)
+    play = StageRunner(method, stage, seed=3, device=torch.device("cpu"), accumulation=accumulation)
     reader = readers(stage, seed=3)
     for step in range(steps):
         batches = [
@@ -103,7 +105,9 @@ def test_accumulation_equals_the_whole_batch_in_float64(kind: type[Toy]) -> None
         prepared: dict[str, Tensor] = {}
         if number:
             prepared = {"features": torch.linspace(-1, 1, 5 * 5 * 144, dtype=torch.float64).view(5, 5, 12, 12)}
-        play = Play(method, stage, seed=1, device=torch.device("cpu"), accumulation=accumulation, prepared=prepared)
+        play = StageRunner(
+            method, stage, seed=1, device=torch.device("cpu"), accumulation=accumulation, prepared=prepared
+        )
         for step in range(5):
             play.step(
                 step,
@@ -133,7 +137,7 @@ def test_the_order_of_players_may_not_depend_on_the_batch() -> None:
         yield name, {"a": mean(getattr(method, name), batch)}
 
     method = Two(objectives)
-    with pytest.raises(GameError, match="may depend on the step but not on the batch"):
+    with pytest.raises(StageError, match="may depend on the step but not on the batch"):
         played(method, accumulation=2)
 
 
@@ -156,7 +160,7 @@ def test_nothing_is_yielded_inside_a_context_manager(context: Any) -> None:
             yield "first", {"a": loss}
 
     method = Two(objectives)
-    with pytest.raises(GameError, match="inside a context manager"):
+    with pytest.raises(StageError, match="inside a context manager"):
         played(method)
     torch.set_grad_enabled(True)
 
@@ -169,7 +173,7 @@ def test_a_second_loss_for_an_updated_player_needs_a_new_forward_pass() -> None:
         yield "first", {"b": (out - 1).square().mean()}
 
     method = Two(objectives)
-    with pytest.raises(GameError, match="needs a new forward pass"):
+    with pytest.raises(StageError, match="needs a new forward pass"):
         played(method)
 
 
@@ -183,8 +187,8 @@ def test_players_share_no_parameter() -> None:
         steps=1,
         objectives=stage.objectives,
     )
-    with pytest.raises(GameError, match="share a parameter"):
-        Play(method, shared, seed=0, device=torch.device("cpu"))
+    with pytest.raises(StageError, match="share a parameter"):
+        StageRunner(method, shared, seed=0, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -201,14 +205,14 @@ def test_a_move_that_makes_no_sense_is_refused(move: Any, complaint: str) -> Non
         yield move(method, batch)
 
     method = Two(objectives)
-    with pytest.raises(GameError, match=complaint):
+    with pytest.raises(StageError, match=complaint):
         played(method)
 
 
 def test_what_is_no_player_is_in_evaluation_mode_and_without_gradient() -> None:
     method = fresh(Featured)
     _, head = method.stages()
-    Play(method, head, seed=0, device=torch.device("cpu"))
+    StageRunner(method, head, seed=0, device=torch.device("cpu"))
     assert not any(module.training for module in method.encoder.modules())
     assert not any(p.requires_grad for p in method.encoder.parameters())
     assert all(module.training for module in method.head.modules())
@@ -232,7 +236,7 @@ def test_averaged_weights_follow_their_formula() -> None:
     method = fresh(Pair)
     (stage,) = method.stages()
     reader = readers(stage)
-    play = Play(method, stage, seed=0, device=torch.device("cpu"))
+    play = StageRunner(method, stage, seed=0, device=torch.device("cpu"))
     expected = [p.detach().clone().double() for p in method.painter.parameters()]
     for step in range(4):
         play.step(step, [{name: r.batch(step) for name, r in reader.items()}])
@@ -277,7 +281,7 @@ def test_random_rows_do_not_depend_on_how_a_batch_is_divided() -> None:
     assert sorted(set(numbers.tolist())) == [3, 4, 5, 6]
 
 
-def weights(course: Course) -> Tensor:
+def weights(course: Trainer) -> Tensor:
     return torch.cat([t.double().flatten() for t in course.method.state_dict().values()])
 
 
@@ -288,22 +292,22 @@ def test_an_interrupted_training_ends_with_the_same_weights_bit_for_bit(
     whole = course(fresh(kind), tmp_path / "whole")
     whole.go()
     total = (6 + 1) * len(whole.method.stages())  # one step of each stage is a rehearsal
-    monkeypatch.setattr("scantling.training.course.REHEARSED", 1)
-    original = Play.step
+    monkeypatch.setattr("scantling.training.trainer.REHEARSED", 1)
+    original = StageRunner.step
     for stop_at in range(1, total + 1):
         run = tmp_path / f"stopped-{stop_at}"
         left = iter(range(stop_at - 1))
 
-        def step(self: Play, *args: Any, left: Iterator[int] = left) -> Any:
+        def step(self: StageRunner, *args: Any, left: Iterator[int] = left) -> Any:
             if next(left, None) is None:
                 raise KeyboardInterrupt
             return original(self, *args)
 
-        monkeypatch.setattr(Play, "step", step)
+        monkeypatch.setattr(StageRunner, "step", step)
         stopped = course(fresh(kind), run, saved_every=0.0)
         with pytest.raises(KeyboardInterrupt):
             stopped.go()
-        monkeypatch.setattr(Play, "step", original)
+        monkeypatch.setattr(StageRunner, "step", original)
         again = course(fresh(kind), run)
         again.go()
         assert torch.equal(weights(whole), weights(again)), f"stopped at step {stop_at}"
@@ -335,14 +339,14 @@ def test_a_stage_is_prepared_once_and_not_again_on_resuming(tmp_path: Path) -> N
 def test_a_rehearsal_leaves_no_trace(tmp_path: Path) -> None:
     method = fresh(Pair)
     (stage,) = method.stages()
-    play = Play(method, stage, seed=3, device=torch.device("cpu"))
+    play = StageRunner(method, stage, seed=3, device=torch.device("cpu"))
     before = {name: tensor.clone() for name, tensor in capture(play).items()}
-    from scantling.training.course import _Played
     from scantling.training.state import Position
+    from scantling.training.trainer import _StageTraining
 
     position = Position(updates=dict(play.updates))
     save_state(tmp_path, capture(play), position, {})
-    _Played(course(method, tmp_path), [stage], 0, None, {})._tell_time(play, position)
+    _StageTraining(course(method, tmp_path), [stage], 0, None, {})._tell_time(play, position)
     after = capture(play)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -354,7 +358,7 @@ def test_restored_optimisers_lie_in_memory_as_their_parameters_do() -> None:
     method.first = nn.Conv2d(1, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     (stage,) = method.stages()
     stage = replace(stage, players=(replace(stage.players[0], optimiser="adam"),))
-    play = Play(method, stage, seed=0, device=torch.device("cpu"))
+    play = StageRunner(method, stage, seed=0, device=torch.device("cpu"))
     play.step(0, [{name: reader.batch(0) for name, reader in readers(stage).items()}])
     kept = {name: tensor.contiguous().clone() for name, tensor in capture(play).items()}  # as a file holds them
     before = {name: tensor.clone() for name, tensor in capture(play).items()}
@@ -441,7 +445,7 @@ def test_processes_keep_the_same_buffers_and_say_so_when_one_stops(tmp_path: Pat
     """Batch norm has seen other samples in each process; what is validated and resumed is the first one's."""
     code = (
         "import os, sys, torch\nfrom pathlib import Path\n"
-        "from scantling.errors import RunError\nfrom scantling.training.processes import processes\n"
+        "from scantling.core.errors import RunError\nfrom scantling.training.processes import processes\n"
         "from toys import Featured, course, fresh\n"
         "try:\n"
         "    with processes(torch.device('cpu')) as group:\n"
@@ -486,10 +490,10 @@ def test_the_newest_state_that_can_be_read_is_used(tmp_path: Path) -> None:
 
 def test_the_log_has_no_line_twice_after_resuming(tmp_path: Path) -> None:
     method = fresh(Pair, steps=20)
-    original = Play.step
+    original = StageRunner.step
     seen = 0
 
-    def step(self: Play, *args: Any) -> Any:
+    def step(self: StageRunner, *args: Any) -> Any:
         nonlocal seen
         seen += 1
         if seen == 12:
@@ -497,7 +501,7 @@ def test_the_log_has_no_line_twice_after_resuming(tmp_path: Path) -> None:
         return original(self, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Play, "step", step)
+        patch.setattr(StageRunner, "step", step)
         with pytest.raises(StoppedError, match="the same command goes on"):
             course(method, tmp_path).go()
     with (tmp_path / "log.jsonl").open("a") as log:
@@ -542,7 +546,7 @@ def state_of(module: nn.Module) -> dict[str, Tensor]:
 def test_a_teacher_is_the_running_average_of_its_student(decay: Any) -> None:
     method = Taught(decay=decay)
     (stage,) = method.stages()
-    play = Play(method, stage, seed=0, device=torch.device("cpu"))
+    play = StageRunner(method, stage, seed=0, device=torch.device("cpu"))
     expected = state_of(method.student)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in method.teacher.state_dict().items())
     for step in range(4):
@@ -560,9 +564,9 @@ def test_a_teacher_is_the_running_average_of_its_student(decay: Any) -> None:
 def test_a_teacher_is_resumed_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = fresh(Taught, steps=6), fresh(Taught, steps=6)
     course(whole, tmp_path / "whole").go()
-    original, played = Play.step, 0
+    original, played = StageRunner.step, 0
 
-    def step(self: Play, *args: Any) -> Any:
+    def step(self: StageRunner, *args: Any) -> Any:
         nonlocal played
         played += 1
         if played == 6:
@@ -570,7 +574,7 @@ def test_a_teacher_is_resumed_bit_for_bit(tmp_path: Path, monkeypatch: pytest.Mo
         return original(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Play, "step", step)
+        patch.setattr(StageRunner, "step", step)
         with pytest.raises(KeyboardInterrupt):
             course(broken, tmp_path / "broken", saved_every=0.0).go()
     again = fresh(Taught, steps=6)
@@ -583,8 +587,8 @@ def test_a_teacher_is_no_player() -> None:
     method = Taught()
     method.teacher = method.student
     (stage,) = method.stages()
-    with pytest.raises(GameError, match="a teacher follows and is not trained"):
-        Play(method, stage, seed=0, device=torch.device("cpu"))
+    with pytest.raises(StageError, match="a teacher follows and is not trained"):
+        StageRunner(method, stage, seed=0, device=torch.device("cpu"))
 
 
 def test_a_total_is_the_sum_over_the_whole_step() -> None:
@@ -609,5 +613,5 @@ def test_a_total_that_not_all_parts_ask_for_is_refused() -> None:
         yield "first", {"a": method.first(batch["images"].image).mean()}
 
     method = Two(objectives)
-    with pytest.raises(GameError, match="may depend on the step but not on the batch"):
+    with pytest.raises(StageError, match="may depend on the step but not on the batch"):
         played(method, accumulation=2)

@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from made import blobs, write
-from scantling.cli.verbs import Check
+from scantling.cli.commands import Check
+from scantling.core.case import Geometry
+from scantling.core.errors import FileError
 from scantling.data import files, guard
 from scantling.data.dataset import open_dataset
 from scantling.data.files import Limits
 from scantling.data.integrity import check
-from scantling.data.types import Geometry
-from scantling.errors import FileError
 from scantling.evaluation import evaluate
 from scantling.inference import predict
 from scantling.training import Options, train

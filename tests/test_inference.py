@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scantling.data.types import Batch, Case, Geometry, Intake, Labels, Sample
+from scantling.contract.method import Answer
+from scantling.contract.step import Now
+from scantling.core.case import Case, Geometry, Labels, Sample
+from scantling.core.samples import Batch, Preprocessing
 from scantling.inference.answering import decide, segment
 from scantling.inference.tiles import STEP, Tiler, affordable, bell, peak_bytes, places, tile_shape
-from scantling.methods.contract import Answer, Now
 from toys import TRAITS, Toy
 
 
@@ -129,8 +131,8 @@ class Sided(Toy):
     dimensions = 2
 
     @property
-    def intake(self) -> Intake:
-        return Intake(dimensions=self.dimensions, normalise="none")
+    def intake(self) -> Preprocessing:
+        return Preprocessing(dimensions=self.dimensions, normalise="none")
 
     def segment(self, batch: Batch, now: Now) -> Answer:
         self.seen = [*getattr(self, "seen", []), tuple(batch.image.shape)]

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from scantling.core.case import Address, Case, Geometry, Labels, Origin
 from scantling.data.contact_sheet import contact_sheet
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.duplicates import NEAR, Looks, looks, near_pairs
@@ -22,7 +23,6 @@ from scantling.data.integrity import CheckReport, check
 from scantling.data.labels import LabelSource
 from scantling.data.pictures import CLASS_COLOURS
 from scantling.data.splits import assign
-from scantling.data.types import Address, Case, Geometry, Labels, Origin
 
 SHAPE = (96, 80)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scantling.core.errors import DataError, FileError
 from scantling.data.contents import entries
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.integrity import check
-from scantling.errors import DataError, FileError
 from test_files_dicom import SLICE, save, series
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from scantling.errors import SettingsError
-from scantling.machine import device_of, memory_free, steady
+from scantling.core.errors import SettingsError
+from scantling.core.machine import device_of, memory_free, steady
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scantling.core.case import Address
+from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.described import compiled, filled
 from scantling.data.manifest import Manifest, read_manifest
-from scantling.data.types import Address
-from scantling.errors import DataError, FileError
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "manifests"
 

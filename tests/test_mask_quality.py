@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from made import write
-from scantling.atomic import to_json
 from scantling.cli.main import main
-from scantling.errors import DataError, RunError, SettingsError
+from scantling.core.atomic import to_json
+from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.evaluation.masks import measure_masks
 from scantling.inference.synthesis import synthesize
 from scantling.report import holds_masks, report_masks

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scantling.data.types import Batch
+from scantling.contract.method import build
+from scantling.contract.step import InferenceOptions, Now
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch
 from scantling.diffusion.samplers import Final
-from scantling.errors import SettingsError
 from scantling.fusion import fuse
-from scantling.methods.contract import Asked, Now, build
 from scantling.methods.mb_diff import MBDiff, MBDiffSettings
 from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
 from test_dtu_net import traits
@@ -79,7 +80,7 @@ def test_chains_with_the_same_noise_and_no_chance_leave_no_evolution() -> None:
     method.noise = lambda moments, purpose, like: torch.ones_like(like).expand(len(moments), *like.shape[1:])
     with torch.no_grad():
         answer = method.segment(
-            batch(torch.randn(1, 3, 20, 24, dtype=torch.float64)), Now(seed=0, asked=Asked(samples=4))
+            batch(torch.randn(1, 3, 20, 24, dtype=torch.float64)), Now(seed=0, asked=InferenceOptions(samples=4))
         )
     assert answer.uncertainty["evolution"].max() < 1e-12
     assert answer.uncertainty["total"].min() > 0
@@ -132,18 +133,18 @@ def test_samples_vote_at_a_half_of_the_units_of_an_answer() -> None:
 
 def test_votes_of_the_settings_are_asked_for_where_samples_vote() -> None:
     method = made(samples=4, votes=3)
-    assert method.asked(Asked()).votes == 3
-    assert method.asked(Asked(votes=1)).votes == 1
-    assert method.asked(Asked(fuse="mean")).votes is None
-    assert method.asked(Asked(samples=1)).votes is None, "as in the validation of a training"
+    assert method.asked(InferenceOptions()).votes == 3
+    assert method.asked(InferenceOptions(votes=1)).votes == 1
+    assert method.asked(InferenceOptions(fuse="mean")).votes is None
+    assert method.asked(InferenceOptions(samples=1)).votes is None, "as in the validation of a training"
     with pytest.raises(SettingsError, match="3 votes are asked of 2 samples"):
-        method.asked(Asked(samples=2))
+        method.asked(InferenceOptions(samples=2))
     with pytest.raises(SettingsError, match="6 votes are asked of 4 samples"):
         MBDiffSettings.preset("quick", {"samples": 4, "votes": 6}).resolve(traits())
 
 
 def test_the_printed_rule_sums_what_the_samples_say() -> None:
-    asked = made(counts="raw", samples=3, votes=2).asked(Asked())
+    asked = made(counts="raw", samples=3, votes=2).asked(InferenceOptions())
     assert (asked.fuse, asked.votes) == ("sum", 2)
     assert made(counts="raw", samples=3).asked(asked) == asked, "what is resolved stays"
     samples = torch.tensor([0.9, 0.7, 0.3, 0.8, 0.8, 0.8]).view(2, 3, 1, 1, 1)
@@ -188,7 +189,7 @@ def test_what_the_image_says_is_computed_once_and_nothing_changes_by_it() -> Non
     calls: list[int] = []
     method.guidance.register_forward_hook(lambda *_: calls.append(1))
     image = torch.randn(2, 3, 21, 30, dtype=torch.float64)
-    looked_at_once_and_at_every_step(method, batch(image), Now(seed=0, asked=Asked(steps=4)))
+    looked_at_once_and_at_every_step(method, batch(image), Now(seed=0, asked=InferenceOptions(steps=4)))
     assert len(calls) == 2 + 2 * 4  # once an image, and then once a step
 
 

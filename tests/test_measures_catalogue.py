@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scantling.evaluation.scores import scores_of_arrays
-from scantling.measures.catalogue import MEASURES, chosen
+from scantling.metrics.catalogue import METRICS, chosen
 
 NAMES = [
     *("dice", "found", "false_alarm", "iou", "precision", "sensitivity", "specificity", "accuracy", "dice_or_empty"),
@@ -35,8 +35,8 @@ def scores(
 
 
 def test_the_catalogue_has_the_measures_under_their_names() -> None:
-    assert list(MEASURES) == NAMES
-    assert all(name == measure.name for name, measure in MEASURES.items())
+    assert list(METRICS) == NAMES
+    assert all(name == measure.name for name, measure in METRICS.items())
 
 
 def test_every_value_lies_in_the_range_that_the_catalogue_states() -> None:
@@ -44,7 +44,7 @@ def test_every_value_lies_in_the_range_that_the_catalogue_states() -> None:
         draw = np.random.default_rng(seed)
         prediction, truth = (draw.random((2, 12, 13)) < draw.random((2, 1, 1)) ** 2).astype(np.uint8)
         for name, value in scores(prediction, truth, draw.random((12, 13)), draw.random((12, 13))).items():
-            low, high = MEASURES[name].range
+            low, high = METRICS[name].range
             assert math.isnan(value) or low <= value <= high, name
 
 
@@ -62,7 +62,7 @@ def test_a_perfect_prediction_has_the_best_value_and_a_poor_one_a_worse_one() ->
     perfect["uncertainty_auc"] = scores(poor, truth, poor.astype(float), poor != truth)["uncertainty_auc"]
     assert (perfect.pop("found"), worse["found"]) == (1, 1), "both share a pixel with the truth"
     assert math.isnan(perfect.pop("false_alarm")), "there is something to find"
-    for name, measure in ((name, MEASURES[name]) for name in perfect):
+    for name, measure in ((name, METRICS[name]) for name in perfect):
         best = {"higher": measure.range[1], "lower": measure.range[0], "ideal 1": 1.0}[measure.direction]
         assert perfect[name] == best, name
         assert measure.better(perfect[name], worse[name]), name
@@ -70,12 +70,12 @@ def test_a_perfect_prediction_has_the_best_value_and_a_poor_one_a_worse_one() ->
 
 
 def test_vca_below_one_is_as_bad_as_above() -> None:
-    assert MEASURES["vca"].better(1.1, 0.5)
-    assert MEASURES["vca"].better(0.9, 1.5)
+    assert METRICS["vca"].better(1.1, 0.5)
+    assert METRICS["vca"].better(0.9, 1.5)
 
 
 def test_conventions_are_sentences() -> None:
-    for measure in MEASURES.values():
+    for measure in METRICS.values():
         assert measure.convention[0].isupper() or measure.convention[0] == "|" or measure.name == "cldice"
         assert measure.convention.endswith(".")
 

@@ -11,7 +11,7 @@ from monai import metrics
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from scantling.measures.distance import surface_distances
+from scantling.metrics.distance import surface_distances
 
 
 def border(mask: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from scantling.measures.overlap import confusion
+from scantling.metrics.overlap import confusion
 
 
 def masks(*shape: int) -> Iterator[np.ndarray]:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from scantling.measures.calibration import calibration
-from scantling.measures.ranking import ranking
+from scantling.metrics.calibration import calibration
+from scantling.metrics.ranking import ranking
 
 
 def drawn(seed: int, *, levels: int, share: float, shape: tuple[int, ...] = (9, 11)) -> tuple[np.ndarray, np.ndarray]:

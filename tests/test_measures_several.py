@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from scantling.measures.several import several
-from scantling.measures.uncertainty import error_ranking
+from scantling.metrics.several import several
+from scantling.metrics.uncertainty import error_ranking
 
 
 def sets(number: int, others: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

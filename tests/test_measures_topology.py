@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.measure import euler_number
 from skimage.morphology import skeletonize
 
-from scantling.measures.topology import betti_numbers, components, euler_characteristic, skeleton, topology
+from scantling.metrics.topology import betti_numbers, components, euler_characteristic, skeleton, topology
 
 
 def masks(*shape: int) -> Iterator[np.ndarray]:

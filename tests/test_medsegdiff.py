@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scantling.data.types import Batch, Intensity, Labels, Traits
-from scantling.errors import SettingsError
-from scantling.methods.contract import Asked, Now, build
+from scantling.contract.method import build
+from scantling.contract.step import InferenceOptions, Now
+from scantling.core.case import Labels
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Intensity, Traits
 from scantling.methods.medsegdiff import MedSegDiff, MedSegDiffSettings
 from scantling.networks.conditioning import DynamicEncoding, ImageEncoder, level_sizes
 from scantling.networks.spectral import FFParser
@@ -226,7 +228,7 @@ def test_ddim_with_a_network_that_knows_the_noise_gives_the_mask(monkeypatch: py
         return of.process.eps_from(2 * mask - 1, noisy, timestep)
 
     monkeypatch.setattr(of, "denoise", knows)
-    now = Now(seed=0, asked=Asked(samples=3, steps=7))
+    now = Now(seed=0, asked=InferenceOptions(samples=3, steps=7))
     samples = of.segment(batch(numbers(1, 3, 32, 32)), now).samples
     assert samples is not None
     torch.testing.assert_close(samples, mask.expand(3, 1, 1, 32, 32), rtol=0, atol=1e-6)
@@ -235,7 +237,7 @@ def test_ddim_with_a_network_that_knows_the_noise_gives_the_mask(monkeypatch: py
 def test_samples_are_hypotheses_of_their_own() -> None:
     of = method(traits())
     with torch.no_grad():
-        samples = of.segment(batch(numbers(2, 3, 32, 32)), Now(seed=0, asked=Asked(samples=3))).samples
+        samples = of.segment(batch(numbers(2, 3, 32, 32)), Now(seed=0, asked=InferenceOptions(samples=3))).samples
     assert samples is not None
     assert samples.shape == (3, 2, 1, 32, 32)
     assert np.unique(samples[:, 0].flatten(1).numpy(), axis=0).shape[0] == 3

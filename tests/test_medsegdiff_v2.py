@@ -10,10 +10,12 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from scantling.data.types import Batch, Intensity, Labels, Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import build
+from scantling.contract.step import InferenceOptions, Now
+from scantling.core.case import Labels
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Intensity, Traits
 from scantling.losses.overlap import cross_entropy, dice_loss
-from scantling.methods.contract import Asked, Now, build
 from scantling.methods.medsegdiff_v2 import MedSegDiffV2, MedSegDiffV2Settings
 from scantling.networks.conditioning import Anchor, ConditionUNet
 from scantling.networks.spectral import BandPass, SpectralAttention, SSFormer
@@ -269,7 +271,7 @@ def test_the_condition_unet_hands_out_maps_that_fit_the_denoisers_levels_at_any_
 
 def test_an_image_is_looked_at_once_whatever_the_number_of_samples_and_steps() -> None:
     of, image = method(traits()), numbers(2, 1, 37, 30)
-    now = Now(seed=0, asked=Asked(samples=3, steps=4))
+    now = Now(seed=0, asked=InferenceOptions(samples=3, steps=4))
     looks = []
     of.condition_network.register_forward_hook(lambda *_: looks.append(1))
     looked_at_once_and_at_every_step(of, batch(image), now)

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from scantling.errors import DataError, SettingsError
+from scantling.core.errors import DataError, SettingsError
 from scantling.inference import mend_folder
 from scantling.inference.mending import read_map
 

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scantling.errors import SettingsError
-from scantling.measures.overlap import confusion
-from scantling.measures.topology import components
+from scantling.core.errors import SettingsError
+from scantling.core.randomness import numpy_generator
 from scantling.mending.anisotropic import Diffusion, diffuse, diffuse_tensors
 from scantling.mending.differentiable import change, derivative, transposed_derivative
 from scantling.mending.hysteresis import hysteresis
 from scantling.mending.orientation import structure_orientation
 from scantling.mending.stencil import LARGEST_SQUARE, REAL_STABILITY, WEIGHTS, longest_step, symbol
-from scantling.randomness import numpy_generator
+from scantling.metrics.overlap import confusion
+from scantling.metrics.topology import components
 
 SHAPES = [(40, 33), (1, 7), (5, 1), (70, 18), (9, 10, 11), (1, 2, 3), (30, 3, 17)]
 Array = NDArray[np.float64]

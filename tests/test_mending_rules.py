@@ -14,9 +14,8 @@ from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold
 from skimage.morphology import reconstruction, remove_small_objects
 
-from scantling.errors import DataError, SettingsError
-from scantling.measures.overlap import confusion
-from scantling.measures.topology import components, topology
+from scantling.core.errors import DataError, SettingsError
+from scantling.core.randomness import numpy_generator
 from scantling.mending.anisotropic import Diffusion, diffuse
 from scantling.mending.choose import UNMENDED, Example, candidates, choose
 from scantling.mending.eigen import smallest
@@ -24,7 +23,8 @@ from scantling.mending.hysteresis import drop_small, hysteresis
 from scantling.mending.mend import RULES, Mending, mend
 from scantling.mending.orientation import structure_orientation
 from scantling.mending.smoothing import smoothed
-from scantling.randomness import numpy_generator
+from scantling.metrics.overlap import confusion
+from scantling.metrics.topology import components, topology
 
 Map = NDArray[np.float32]
 

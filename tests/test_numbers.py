@@ -12,18 +12,19 @@ import torch
 from PIL import Image
 
 from made import blobs
+from scantling.core.case import Address, Case, Geometry, Labels
+from scantling.core.errors import DataError, FileError
+from scantling.core.samples import Augmentation, Intensity, Preprocessing, Traits
 from scantling.data import files
 from scantling.data.augmentation import change_values
 from scantling.data.dataset import open_dataset
 from scantling.data.duplicates import looks
 from scantling.data.examination import examine
-from scantling.data.intake import normalise
 from scantling.data.integrity import check
 from scantling.data.labels import encode_one, find_labels, region_of, valid_labels
 from scantling.data.loading import load
+from scantling.data.preprocessing import normalise
 from scantling.data.traits import Moments, measure_traits
-from scantling.data.types import Address, Augmentation, Case, Geometry, Intake, Intensity, Labels, Traits
-from scantling.errors import DataError, FileError
 from scantling.evaluation import evaluate
 
 IMAGE = np.random.default_rng(0).random((1, 24, 20)).astype(np.float32)
@@ -39,7 +40,7 @@ def traits(intensity: Intensity) -> Traits:
 
 def normalised(image: np.ndarray, kind: str, region: np.ndarray | None = None) -> np.ndarray:
     known = traits(Moments.of(image.ravel(), 1).intensity())
-    return normalise(image, region, Intake(dimensions=2, normalise=kind), known)  # type: ignore[arg-type]
+    return normalise(image, region, Preprocessing(dimensions=2, normalise=kind), known)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,7 +100,9 @@ def test_an_image_in_metres_is_segmented_like_one_in_millimetres(tmp_path: Path)
     one, small = (open_dataset(tmp_path / name) for name in ("one", "small"))
     for kind in KINDS:
         seen = [
-            normalise(load(part.cases[0]).image, None, Intake(dimensions=2, normalise=kind), measure_traits(part))  # type: ignore[arg-type]
+            normalise(
+                load(part.cases[0]).image, None, Preprocessing(dimensions=2, normalise=kind), measure_traits(part)
+            )  # type: ignore[arg-type]
             for part in (one, small)
         ]
         np.testing.assert_allclose(seen[1], seen[0], atol=1e-5)

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from made import images_for
-from scantling.atomic import replacing, to_json, write_json, write_text
 from scantling.cli.main import main
-from scantling.errors import RunError, SettingsError
+from scantling.core.atomic import replacing, to_json, write_json, write_text
+from scantling.core.errors import RunError, SettingsError
+from scantling.core.outputs import PREDICTIONS, check_file, check_inputs, check_record, locked, output_folder
 from scantling.methods.catalogue import CARDS
-from scantling.outputs import PREDICTIONS, check_file, check_inputs, check_record, locked, output_folder
 
 
 @pytest.fixture(scope="module")
@@ -213,9 +213,9 @@ def test_an_output_that_cannot_be_written_is_found_before_anything_is_computed(
 ) -> None:
     (tmp_path / "file").touch()
     out = str(tmp_path / "file" / "out")
-    monkeypatch.setattr("scantling.inference.verb._one", lambda *_, **__: pytest.fail("computed"))
+    monkeypatch.setattr("scantling.inference.prediction._one", lambda *_, **__: pytest.fail("computed"))
     monkeypatch.setattr("scantling.inference.mending._mended", lambda *_: pytest.fail("computed"))
-    monkeypatch.setattr("scantling.training.course.Course.go", lambda _: pytest.fail("computed"))
+    monkeypatch.setattr("scantling.training.trainer.Trainer.go", lambda _: pytest.fail("computed"))
     for words in commands(place).values():
         assert main([*words, "--out", out]) == 2
         assert "cannot be written" in capsys.readouterr().err

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from scantling.errors import SettingsError
-from scantling.procedural.angiogram import angiogram
-from scantling.procedural.phantoms import Phantom
-from scantling.procedural.retina import retina
-from scantling.procedural.texture import smooth_noise
-from scantling.randomness import numpy_generator
+from scantling.core.errors import SettingsError
+from scantling.core.randomness import numpy_generator
+from scantling.phantoms.angiogram import angiogram
+from scantling.phantoms.phantom import Phantom
+from scantling.phantoms.retina import retina
+from scantling.phantoms.texture import smooth_noise
 
 KINDS = pytest.mark.parametrize(("make", "channels"), [(angiogram, 1), (retina, 3)], ids=["angiogram", "retina"])
 

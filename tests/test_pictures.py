@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from scantling.core.case import Address, Case, Geometry, Labels
+from scantling.core.samples import Preprocessing, Traits
 from scantling.data import files
 from scantling.data.contact_sheet import contact_sheet
 from scantling.data.dataset import Dataset
 from scantling.data.labels import LabelSource
 from scantling.data.pictures import CLASS_COLOURS, Marks, View
-from scantling.data.types import Address, Case, Geometry, Intake, Labels, Traits
 from scantling.training.pictures import draw
 
 ALL = [
@@ -175,7 +176,7 @@ def test_pictures_of_a_training_are_the_right_way_up(dimensions: int, tmp_path: 
         )  # fmt: skip
         middle = (lambda batch: batch.image[0]) if dimensions == 2 else (lambda batch: batch.image[0, :, 4])
         method = SimpleNamespace(
-            traits=traits, intake=Intake(dimensions=dimensions, normalise="none"), dtype=torch.float32,
+            traits=traits, intake=Preprocessing(dimensions=dimensions, normalise="none"), dtype=torch.float32,
             pictures=lambda batch, now, middle=middle: {"What it sees": (middle(batch) / 5000).expand(3, -1, -1)},
         )  # fmt: skip
         draw(method, [case], tmp_path / "run", device=torch.device("cpu"))  # type: ignore[arg-type]

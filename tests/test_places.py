@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from made import blobs, write
-from scantling import atomic
+from scantling.core import atomic
+from scantling.core.case import Labels
+from scantling.core.errors import DataError, FileError
+from scantling.core.randomness import seed_of
 from scantling.data.dataset import file_hashes, fingerprint, open_dataset
 from scantling.data.labels import class_folder, valid_labels
-from scantling.data.types import Labels
-from scantling.errors import DataError, FileError
 from scantling.evaluation import evaluate
 from scantling.inference import predict
-from scantling.randomness import seed_of
 from scantling.training import Options, train
 
 BAD = os.fsdecode(b"im\xff")

@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 from scipy.stats import rankdata
 
-from scantling.errors import SettingsError
-from scantling.procedural import vessel_image, vessel_images
-from scantling.procedural.vessels import photograph, vessel_scene
-from scantling.randomness import numpy_generator
+from scantling.core.errors import SettingsError
+from scantling.core.randomness import numpy_generator
+from scantling.phantoms import vessel_image, vessel_images
+from scantling.phantoms.vessels import photograph, vessel_scene
 
 
 def generator(seed: int = 0) -> np.random.Generator:

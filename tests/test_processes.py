@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scantling.errors import RunError
+from scantling.core.errors import RunError
 from scantling.training.processes import _place
 
 MET = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}

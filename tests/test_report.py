@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from reported import Page, evaluation, labels_of, log_lines, page_of, run_facts, settled_run, write_run
-from scantling.errors import ScantlingError
+from scantling.core.errors import ScantlingError
+from scantling.records.run_folder import identity_of
 from scantling.report import pictures, report
 from scantling.report.charts import POINTS, Axis, Series, line_chart, round_ticks, smooth, thin, trace
 from scantling.report.records import read_evaluation, read_run
 from scantling.report.words import duration, listing, measure, moment, percent
-from scantling.runs import identity_of
 
 
 @pytest.fixture(name="run")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scantling.atomic import write_json
+from scantling.core.atomic import write_json
 from scantling.evaluation import evaluate
 from scantling.report.case_files import read_case
 from scantling.report.exemplars import draw
@@ -169,7 +169,7 @@ def test_pixels_that_the_truth_ignores_are_no_errors(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_labels_that_do_not_fit_end_in_one_sentence(labels: object, tmp_path: Path) -> None:
-    from scantling.errors import FileError
+    from scantling.core.errors import FileError
 
     layers = blobs("v")
     for side in ("truth", "masks"):

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from reported import SIZE, Page, evaluation, page_of
+from scantling.core.case import Geometry
 from scantling.data.files import write_map
-from scantling.data.types import Geometry
 from scantling.report.pictures import glow
 from scantling.report.words import measure
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from scantling.errors import SettingsError
+from scantling.core.errors import SettingsError
 from scantling.mending.ridges import connected, otsu, strongest, vesselness
 
 KINDS = pytest.mark.parametrize("kind", ["sato", "frangi", "meijering"])

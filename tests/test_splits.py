@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scantling.core.case import Address, Case, Origin
+from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.splits import StoredSplit, assign, blindly, divide, inherited, keep_labels, store_split
-from scantling.data.types import Address, Case, Origin
-from scantling.errors import DataError, FileError
-from scantling.evaluation.leakage import learned_from
+from scantling.experiments.leakage import learned_from
 from scantling.training import Options, train
 
 IMAGE = {"image": Address(Path("x.png"))}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scantling.evaluation.statistics import EXACT, FLIPS, holm, least_p, mean_ranks, paired, sign_flips
+from scantling.experiments.statistics import EXACT, FLIPS, holm, least_p, mean_ranks, paired, sign_flips
 
 
 def own(count: int) -> list[str]:

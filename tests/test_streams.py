@@ -10,19 +10,20 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
+from scantling.core.case import IGNORE, Case, Geometry, Sample
+from scantling.core.errors import DataError, SettingsError
+from scantling.core.randomness import numpy_generator
+from scantling.core.samples import Augmentation, Intensity, Preprocessing, Stream, Traits
 from scantling.data.augmentation import Placement
-from scantling.data.intake import Taken, give_back, take
-from scantling.data.streams import Feeder, Reader, Shelf
-from scantling.data.types import IGNORE, Augmentation, Case, Geometry, Intake, Intensity, Sample, Stream, Traits
-from scantling.errors import DataError, SettingsError
-from scantling.randomness import numpy_generator
+from scantling.data.preprocessing import Preprocessed, restore_grid, take
+from scantling.data.streams import CaseCache, Prefetcher, Reader
 from toys import cases, taken
 
 STRONG = Augmentation(rotation=40, zoom=0.3, warped=0.5, brightness=0.2, contrast=0.2, gamma=0.2, noise=0.1)
 
 
 def reader(stream: Stream, *, budget: int = 1 << 30, seed: int = 0) -> Reader:
-    return Reader(stream, list(cases().values()), Shelf(taken, budget=budget), seed=seed, stage="s", others=cases())
+    return Reader(stream, list(cases().values()), CaseCache(taken, budget=budget), seed=seed, stage="s", others=cases())
 
 
 def test_the_batch_of_a_step_is_a_function_of_the_step() -> None:
@@ -54,7 +55,7 @@ def test_each_case_comes_once_an_epoch_in_an_order_that_changes() -> None:
 
 def test_feeding_ahead_changes_nothing() -> None:
     stream = Stream(name="a", batch=4, patch=(8, 8), augment=STRONG)
-    feeder = Feeder({"a": reader(stream)}, None, [0], 1)
+    feeder = Prefetcher({"a": reader(stream)}, None, [0], 1)
     fed = [feeder.batches(step)[0]["a"].image for step in (0, 1, 2, 5)]
     feeder.close()
     assert all(
@@ -64,20 +65,20 @@ def test_feeding_ahead_changes_nothing() -> None:
 
 def test_a_step_reads_the_streams_that_it_draws() -> None:
     streams = {name: reader(Stream(name=name, batch=1, patch=(8, 8))) for name in "ab"}
-    feeder = Feeder(streams, lambda step: ("a",) if step % 3 else ("b",), [0], 1)
+    feeder = Prefetcher(streams, lambda step: ("a",) if step % 3 else ("b",), [0], 1)
     assert [list(feeder.batches(step)[0]) for step in range(4)] == [["b"], ["a"], ["a"], ["b"]]
     feeder.close()
 
 
 def test_image_and_mask_stay_together_under_every_change_of_the_grid() -> None:
-    def same(case: Case) -> Taken:
+    def same(case: Case) -> Preprocessed:
         mask = taken(case, (24, 24)).masks[0]
-        return Taken(mask.float(), {"region": mask.bool()}, (mask,))
+        return Preprocessed(mask.float(), {"region": mask.bool()}, (mask,))
 
     exact = Augmentation(rotation=0, zoom=0)
     read = Reader(
-        Stream(name="a", batch=16, patch=(16, 16), augment=exact), list(cases().values()), Shelf(same, budget=1 << 30),
-        seed=0, stage="s",
+        Stream(name="a", batch=16, patch=(16, 16), augment=exact), list(cases().values()),
+        CaseCache(same, budget=1 << 30), seed=0, stage="s",
     )  # fmt: skip
     batch = read.batch(0)
     assert torch.equal(batch.image, batch.mask.float())
@@ -149,14 +150,14 @@ def test_beyond_the_border_the_image_goes_on_and_the_mask_does_not_count() -> No
 
 
 def test_patches_are_centred_on_labelled_pixels_as_often_as_asked() -> None:
-    def dot(case: Case) -> Taken:
+    def dot(case: Case) -> Preprocessed:
         mask = torch.zeros(1, 64, 64, dtype=torch.uint8)
         mask[0, 40, 20] = 1
-        return Taken(mask.float(), {}, (mask,))
+        return Preprocessed(mask.float(), {}, (mask,))
 
     def share(foreground: float) -> float:
         stream = Stream(name="a", batch=200, patch=(8, 8), foreground=foreground)
-        read = Reader(stream, list(cases().values()), Shelf(dot, budget=1 << 30), seed=0, stage="s")
+        read = Reader(stream, list(cases().values()), CaseCache(dot, budget=1 << 30), seed=0, stage="s")
         return float(read.batch(0).mask.flatten(1).any(1).float().mean())
 
     assert share(1.0) == 1.0
@@ -168,13 +169,13 @@ def test_linked_images_are_cut_at_the_same_place() -> None:
     known = cases(2)
     known["case0"] = replace(known["case0"], links={"after": "case1"})
 
-    def twin(case: Case) -> Taken:
+    def twin(case: Case) -> Preprocessed:
         image = torch.arange(400.0).view(1, 20, 20)
-        return Taken(image + (1000 if case.id == "case1" else 0), {}, ())
+        return Preprocessed(image + (1000 if case.id == "case1" else 0), {}, ())
 
     augment = Augmentation(rotation=20, zoom=0.1, warped=0.5)
     stream = Stream(name="a", reads=("image",), batch=8, patch=(8, 8), linked=("after",), augment=augment)
-    read = Reader(stream, [known["case0"]], Shelf(twin, budget=1 << 30), seed=0, stage="s", others=known)
+    read = Reader(stream, [known["case0"]], CaseCache(twin, budget=1 << 30), seed=0, stage="s", others=known)
     batch = read.batch(0)
     assert torch.allclose(batch.linked["after"].image - batch.image, torch.full((8, 1, 8, 8), 1000.0), atol=1e-2)
 
@@ -184,7 +185,7 @@ def test_a_case_linked_to_one_that_is_not_for_training_is_a_sentence() -> None:
     torn = replace(known["case0"], links={"after": "elsewhere"})
     stream = Stream(name="a", reads=("image",), patch=(8, 8), linked=("after",))
     with pytest.raises(DataError, match="case0: its after is 'elsewhere', which is no training case"):
-        Reader(stream, [torn], Shelf(taken, budget=0), seed=0, stage="s", others=known)
+        Reader(stream, [torn], CaseCache(taken, budget=0), seed=0, stage="s", others=known)
 
 
 def test_a_visit_brings_each_case_once_whole_and_unchanged() -> None:
@@ -200,7 +201,7 @@ def test_a_visit_brings_each_case_once_whole_and_unchanged() -> None:
 def test_a_picture_among_volumes_is_one_place_and_a_volume_as_many_as_it_has_slices() -> None:
     found = list(cases().values())[:2]
     read = Reader(
-        Stream(name="a"), found, Shelf(taken, budget=0), seed=0, stage="s",
+        Stream(name="a"), found, CaseCache(taken, budget=0), seed=0, stage="s",
         slices=lambda case: 3 if case.id == found[0].id else None,
     )  # fmt: skip
     assert [(place.case.id, place.slice) for place in read.places] == [
@@ -211,21 +212,25 @@ def test_a_picture_among_volumes_is_one_place_and_a_volume_as_many_as_it_has_sli
 def test_what_does_not_fit_into_memory_is_read_once_a_visit() -> None:
     read: list[str] = []
 
-    def counted(case: Case) -> Taken:
+    def counted(case: Case) -> Preprocessed:
         read.append(case.id)
         return taken(case)
 
     stream = Stream(name="a", batch=10, patch=(8, 8), foreground=1.0)
-    Reader(stream, list(cases().values()), Shelf(counted, budget=0), seed=0, stage="s").batch(0)
+    Reader(stream, list(cases().values()), CaseCache(counted, budget=0), seed=0, stage="s").batch(0)
     assert Counter(read) == dict.fromkeys(cases(), 2)
 
 
 def test_whole_images_of_several_sizes_cannot_be_stacked() -> None:
-    def uneven(case: Case) -> Taken:
-        return Taken(torch.zeros(1, 8, 8 + int(case.id[-1])), {}, ())
+    def uneven(case: Case) -> Preprocessed:
+        return Preprocessed(torch.zeros(1, 8, 8 + int(case.id[-1])), {}, ())
 
     read = Reader(
-        Stream(name="a", reads=("image",), batch=4), list(cases().values()), Shelf(uneven, budget=0), seed=0, stage="s"
+        Stream(name="a", reads=("image",), batch=4),
+        list(cases().values()),
+        CaseCache(uneven, budget=0),
+        seed=0,
+        stage="s",
     )
     with pytest.raises(DataError, match="sizes differ"):
         read.batch(0)
@@ -233,7 +238,7 @@ def test_whole_images_of_several_sizes_cannot_be_stacked() -> None:
 
 def test_an_empty_stream_says_what_no_case_has() -> None:
     with pytest.raises(DataError, match="no training case has image and scribble"):
-        Reader(Stream(name="a", reads=("image", "scribble")), [], Shelf(taken, budget=0), seed=0, stage="s")
+        Reader(Stream(name="a", reads=("image", "scribble")), [], CaseCache(taken, budget=0), seed=0, stage="s")
 
 
 def traits(**changes: object) -> Traits:
@@ -258,20 +263,20 @@ def volume(shape: tuple[int, ...] = (8, 10, 6)) -> Sample:
 
 def test_a_volume_read_as_slices_comes_back_as_it_was() -> None:
     sample, facts = volume(), traits()
-    intake = Intake(dimensions=2, normalise="none")
+    intake = Preprocessing(dimensions=2, normalise="none")
     back = take(sample, intake, facts)
     assert back.shape == (6, 8, 10)
-    assert np.array_equal(give_back(back.image, sample, intake, facts).numpy(), sample.image)
+    assert np.array_equal(restore_grid(back.image, sample, intake, facts).numpy(), sample.image)
 
 
 def test_resampling_to_a_grid_and_back_keeps_shape_and_linear_images() -> None:
     sample, facts = volume((16, 20, 12)), traits()
     ramp = np.broadcast_to(np.linspace(0, 1, 20, dtype=np.float32)[:, None], (1, 16, 20, 12))
     sample = replace(sample, image=np.ascontiguousarray(ramp))
-    intake = Intake(dimensions=3, normalise="none", spacing=(2.0, 2.0, 2.0))
+    intake = Preprocessing(dimensions=3, normalise="none", spacing=(2.0, 2.0, 2.0))
     on_grid = take(sample, intake, facts)
     assert on_grid.shape == (8, 10, 18)
-    back = give_back(on_grid.image, sample, intake, facts).numpy()
+    back = restore_grid(on_grid.image, sample, intake, facts).numpy()
     assert back.shape == sample.image.shape
     assert np.abs(back - sample.image)[:, :, 2:-2].max() < 1e-5
 
@@ -280,12 +285,12 @@ def test_units_are_what_their_names_say() -> None:
     sample, facts = volume(), traits()
     region = np.zeros((8, 10, 6), bool)
     region[:4] = True
-    inside = take(replace(sample, region=region), Intake(dimensions=3), facts).image[0].numpy()[region]
+    inside = take(replace(sample, region=region), Preprocessing(dimensions=3), facts).image[0].numpy()[region]
     assert abs(float(inside.mean())) < 1e-5
     assert abs(float(inside.std()) - 1) < 1e-5
-    unit = take(sample, Intake(dimensions=3, normalise="unit"), facts).image
+    unit = take(sample, Preprocessing(dimensions=3, normalise="unit"), facts).image
     assert (float(unit.min()), float(unit.max())) == (-1.0, 1.0)
-    known = take(sample, Intake(dimensions=3, normalise="dataset"), facts).image.numpy()
+    known = take(sample, Preprocessing(dimensions=3, normalise="dataset"), facts).image.numpy()
     assert np.allclose(known, (sample.image.clip(1, 9) - 5) / 2)
     flat = replace(sample, image=np.full((1, 8, 10, 6), 7, np.float32))
-    assert not take(flat, Intake(dimensions=3), facts).image.any()
+    assert not take(flat, Preprocessing(dimensions=3), facts).image.any()

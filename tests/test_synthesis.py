@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from scantling.contract.method import Answer
+from scantling.contract.step import Now
+from scantling.core.errors import RunError, SettingsError
 from scantling.data.dataset import open_dataset
 from scantling.data.files import read, read_labels
-from scantling.errors import RunError, SettingsError
 from scantling.inference import synthesize
-from scantling.methods.contract import Answer, Now
 from scantling.methods.vessels_by_rule import FractalVessels, VesselTrees
 
 SMALL = {"size": 64}

@@ -24,15 +24,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from made import images_for
+from scantling.core.case import Geometry, Labels
+from scantling.core.errors import FileError, RunError, ScantlingError, SettingsError
+from scantling.core.outputs import locked
 from scantling.data.dataset import open_dataset
-from scantling.data.types import Geometry, Labels
-from scantling.errors import FileError, RunError, ScantlingError, SettingsError
 from scantling.inference import predict
 from scantling.inference.answering import segment as answer
-from scantling.inference.verb import write_mask, written_values
+from scantling.inference.prediction import write_mask, written_values
 from scantling.methods.catalogue import CARDS
-from scantling.outputs import locked
-from scantling.runs import load_model, read_run
+from scantling.records.run_folder import load_model, read_run
 from scantling.training import Options, train
 
 TINY = Options(preset="tiny", seed=2, validation=0.25)
@@ -361,7 +361,7 @@ def test_a_case_that_takes_too_much_memory_fails_alone(
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
         return answer(method, sample, **how)
 
-    monkeypatch.setattr("scantling.inference.verb.segment", segment)
+    monkeypatch.setattr("scantling.inference.prediction.segment", segment)
     done = predict(run, data, out=tmp_path)
     assert [case["id"] for case in done.failed] == ["case4"]
     assert [case["id"] for case in done.cases] == ["case5"]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from scantling.errors import SettingsError
-from scantling.measures.topology import betti_numbers
-from scantling.procedural.forest import Forest, tree_vessels
-from scantling.procedural.raster import draw, path_lengths
-from scantling.procedural.trees import Growth, Tree, _angles, _fork, grow_tree
-from scantling.randomness import numpy_generator
+from scantling.core.errors import SettingsError
+from scantling.core.randomness import numpy_generator
+from scantling.metrics.topology import betti_numbers
+from scantling.phantoms.forest import Forest, tree_vessels
+from scantling.phantoms.raster import draw, path_lengths
+from scantling.phantoms.trees import Growth, Tree, _angles, _fork, grow_tree
 
 
 def generator(seed: int = 0) -> np.random.Generator:

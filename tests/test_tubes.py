@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from scantling.measures.overlap import confusion
-from scantling.measures.tubes import branching_angles, coverage, diversity, fractal_dimension, widths
+from scantling.metrics.overlap import confusion
+from scantling.metrics.tubes import branching_angles, coverage, diversity, fractal_dimension, widths
 
 
 def rod(shape: tuple[int, ...], start: tuple[float, ...], stop: tuple[float, ...], radius: float) -> np.ndarray:

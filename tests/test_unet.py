@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scantling.data.types import IGNORE, Intensity, Labels, Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import build
+from scantling.core.case import IGNORE, Labels
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Intensity, Traits
 from scantling.losses.overlap import class_channels, cross_entropy, dice_loss, probabilities_of
-from scantling.methods.contract import build
 from scantling.methods.unet import UNetSegmenter, UNetSettings
 from scantling.networks.unet import UNet, doubled_by_neighbours, pooled, pooled_by_blocks, upsampled
 

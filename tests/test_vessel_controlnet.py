@@ -15,21 +15,23 @@ from scipy import ndimage
 from torch import Tensor
 
 from made import images_for, write
+from scantling.contract.method import build
+from scantling.contract.step import Now
+from scantling.core.case import Labels
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Traits
 from scantling.data.dataset import join, open_dataset
 from scantling.data.splits import divide
 from scantling.data.traits import measure_traits
-from scantling.data.types import Batch, Labels, Traits
-from scantling.errors import SettingsError
 from scantling.inference.synthesis import synthesize
-from scantling.measures.topology import betti_numbers, skeleton
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Now, build
 from scantling.methods.vessel_controlnet import VesselControlNet, VesselControlNetSettings
-from scantling.procedural.fractal import fractal_vessels
-from scantling.procedural.sketch import sketch_of
-from scantling.runs import load_model, read_run
+from scantling.metrics.topology import betti_numbers, skeleton
+from scantling.phantoms.fractal import fractal_vessels
+from scantling.phantoms.sketch import sketch_of
+from scantling.records.run_folder import load_model, read_run
 from scantling.training import Options, train
-from scantling.training.play import Play
+from scantling.training.stage_runner import StageRunner
 
 TINY = Options(preset="tiny", seed=2, validation=0.25)
 VESSEL = Labels(names=("vessel",), values=((255,),))
@@ -348,20 +350,20 @@ def test_a_training_that_is_interrupted_in_its_second_stage_ends_with_the_same_w
     data = ruled(tmp_path / "masks")
     options = replace(TINY, steps=6, saved_every=0.0)
     quietly("vessel-controlnet", [data], tmp_path / "whole", options)
-    original, played = Play.step, 0
-    monkeypatch.setattr("scantling.training.course.REHEARSED", 1)
+    original, played = StageRunner.step, 0
+    monkeypatch.setattr("scantling.training.trainer.REHEARSED", 1)
 
-    def step(self: Play, *args: Any) -> Any:
+    def step(self: StageRunner, *args: Any) -> Any:
         nonlocal played
         played += self.stage.name == "control"
         if played == 3:  # a rehearsal, one step, and this one
             raise KeyboardInterrupt
         return original(self, *args)
 
-    monkeypatch.setattr(Play, "step", step)
+    monkeypatch.setattr(StageRunner, "step", step)
     with pytest.raises(KeyboardInterrupt):
         quietly("vessel-controlnet", [data], tmp_path / "broken", options)
-    monkeypatch.setattr(Play, "step", original)
+    monkeypatch.setattr(StageRunner, "step", original)
     quietly("vessel-controlnet", [data], tmp_path / "broken", options)
     whole, broken = (load_model(tmp_path / run).state_dict() for run in ("whole", "broken"))
     for name, tensor in whole.items():

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from scantling.errors import FileError, RunError, SettingsError
+from scantling.contract.method import build
+from scantling.contract.step import Now
+from scantling.core.errors import FileError, RunError, SettingsError
 from scantling.inference.synthesis import synthesize
-from scantling.methods.contract import Now, build
 from scantling.methods.vessel_stable_diffusion import StableSettings, VesselStableDiffusion
 
 NAME = "vessel-stable-diffusion"

@@ -11,14 +11,16 @@ import torch
 from rich.console import Console
 
 from made import write
-from scantling.data.types import Batch, Intensity, Labels, Traits
-from scantling.errors import SettingsError
-from scantling.inference.verb import predict
+from scantling.contract.method import build
+from scantling.contract.step import Now
+from scantling.core.case import Labels
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Intensity, Traits
+from scantling.inference.prediction import predict
 from scantling.mending.dark_border import inside_dark_border
-from scantling.methods.contract import Now, build
 from scantling.methods.vesselness import Vesselness, VesselnessSettings
-from scantling.runs import identity_of, load_model
-from scantling.training.verb import Options, train
+from scantling.records.run_folder import identity_of, load_model
+from scantling.training.training import Options, train
 
 COLOUR = ("red", "green", "blue")
 NOW = Now(seed=0)

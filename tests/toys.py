@@ -12,14 +12,18 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scantling.data.intake import Taken
-from scantling.data.streams import Reader, Shelf
-from scantling.data.types import Address, Augmentation, Batch, Case, Intake, Intensity, Labels, Stream, Traits
-from scantling.methods.catalogue import Card
-from scantling.methods.contract import Answer, Game, Method, Now, Player, Settings, Stage, Visit, frozen
+from scantling.contract.card import Card
+from scantling.contract.method import Answer, Method
+from scantling.contract.settings import Settings
+from scantling.contract.stage import Game, Player, Stage, Visit, frozen
+from scantling.contract.step import Now
+from scantling.core.case import Address, Case, Labels
+from scantling.core.samples import Augmentation, Batch, Intensity, Preprocessing, Stream, Traits
+from scantling.data.preprocessing import Preprocessed
+from scantling.data.streams import CaseCache, Reader
 from scantling.methods.mask_diffusion import MaskDiffusion
-from scantling.training.course import Course
 from scantling.training.processes import Processes
+from scantling.training.trainer import Trainer
 
 TRAITS = Traits(
     dimensions=2,
@@ -58,8 +62,8 @@ class Toy(Method):
         super().__init__(settings or ToySettings(), TRAITS)
 
     @property
-    def intake(self) -> Intake:
-        return Intake(dimensions=2)
+    def intake(self) -> Preprocessing:
+        return Preprocessing(dimensions=2)
 
     def stream(self, name: str, **changes: Any) -> Stream:
         augment = Augmentation(brightness=0.1)
@@ -186,22 +190,22 @@ def cases(count: int = 5) -> dict[str, Case]:
     }
 
 
-def taken(case: Case, size: tuple[int, ...] = (12, 12)) -> Taken:
+def taken(case: Case, size: tuple[int, ...] = (12, 12)) -> Preprocessed:
     """An image that is its mask plus noise, a function of the case's id."""
     generator = torch.Generator().manual_seed(int(case.id.removeprefix("case")) + 1)
     mask = (torch.rand((1, *size), generator=generator) < 0.3).to(torch.uint8)
     image = mask.float() * 2 - 1 + 0.3 * torch.randn((1, *size), generator=generator)
-    return Taken(image, {}, (mask,))
+    return Preprocessed(image, {}, (mask,))
 
 
-def readers(stage: Stage, *, seed: int = 0, make: Callable[[Case], Taken] = taken) -> dict[str, Reader]:
+def readers(stage: Stage, *, seed: int = 0, make: Callable[[Case], Preprocessed] = taken) -> dict[str, Reader]:
     """Readers of made cases."""
     known = cases()
 
-    def prepare(stream: Stream) -> Callable[[Case], Taken]:
-        def only(case: Case) -> Taken:
+    def prepare(stream: Stream) -> Callable[[Case], Preprocessed]:
+        def only(case: Case) -> Preprocessed:
             whole = make(case)
-            return Taken(
+            return Preprocessed(
                 whole.image if "image" in stream.reads else None,
                 whole.fields,
                 whole.masks if "mask" in stream.reads else (),
@@ -211,15 +215,20 @@ def readers(stage: Stage, *, seed: int = 0, make: Callable[[Case], Taken] = take
 
     return {
         stream.name: Reader(
-            stream, [*known.values()], Shelf(prepare(stream), budget=1 << 30), seed=seed, stage=stage.name, others=known
+            stream,
+            [*known.values()],
+            CaseCache(prepare(stream), budget=1 << 30),
+            seed=seed,
+            stage=stage.name,
+            others=known,
         )
         for stream in stage.streams
     }
 
 
-def course(method: Method, run: Path, *, group: Processes = Processes(), **changes: Any) -> Course:
+def course(method: Method, run: Path, *, group: Processes = Processes(), **changes: Any) -> Trainer:
     """A training of a toy without files of data."""
-    return Course(
+    return Trainer(
         run=run,
         method=method,
         seed=3,

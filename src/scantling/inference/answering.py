@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scantling.data.intake import Taken, give_back, take
-from scantling.data.types import Batch, Sample
+from scantling.contract.method import Answer, Method, dropouts
+from scantling.contract.step import DEFAULT_OPTIONS, InferenceOptions, Now
+from scantling.core.case import Sample
+from scantling.core.randomness import seed_of
+from scantling.core.samples import Batch
+from scantling.data.preprocessing import Preprocessed, restore_grid, take
 from scantling.fusion import fuse, uncertainties
 from scantling.inference.tiles import Tiler
-from scantling.methods.contract import AS_IT_IS, Answer, Asked, Method, Now, dropouts
-from scantling.randomness import seed_of
 
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ def segment(
     tiler: Tiler,
     others: Sequence[tuple[Method, Tiler]] = (),
     views: bool = False,
-    asked: Asked = AS_IT_IS,
+    asked: InferenceOptions = DEFAULT_OPTIONS,
     seed: int = 0,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
@@ -91,7 +93,7 @@ def decide(probabilities: np.ndarray, *, exclusive: bool) -> np.ndarray:
     return np.where(probabilities.max(0) > background, best + 1, 0).astype(np.uint8)
 
 
-def batches_of(taken: Taken, *, slicing: bool, many: int) -> Iterator[Batch]:
+def batches_of(taken: Preprocessed, *, slicing: bool, many: int) -> Iterator[Batch]:
     """The image of a sample as batches: one of one, or `many` slices at a time."""
     if taken.image is None:
         raise ValueError("a case without an image cannot be segmented")
@@ -150,7 +152,7 @@ def _drawn(
     def back(values: Sequence[Tensor]) -> np.ndarray:
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
         whole = answer.movedim(0, 1) if slicing else answer[0]
-        return give_back(whole, sample, method.intake, method.traits).numpy()
+        return restore_grid(whole, sample, method.intake, method.traits).numpy()
 
     def make(number: int) -> np.ndarray:
         return back([part[number] for part in parts])

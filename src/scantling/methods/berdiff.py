@@ -9,14 +9,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import Batch, Traits
+from scantling.contract.method import Method
+from scantling.contract.stage import Game
+from scantling.contract.step import Now
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Traits
 from scantling.diffusion.bernoulli import BernoulliProcess, Rule, cross_entropy, flipped_log_odds
 from scantling.diffusion.chain import exact
 from scantling.diffusion.samplers import Draw, Final, Guess, Model, bernoulli
 from scantling.diffusion.schedules import Schedule, Spacing, betas
-from scantling.errors import SettingsError
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Game, Method, Now
 from scantling.methods.mask_diffusion import Condition, MaskDiffusion, MaskDiffusionSettings, Positive, masks_of
 
 Weight = Annotated[float, Field(ge=0)]

@@ -3,72 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from scantling.data.types import Case, Frozen
-from scantling.errors import SettingsError
+from scantling.contract.card import Card
+from scantling.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from scantling.methods.contract import Method
-
-Capability = Literal["segment", "generate", "classify", "register"]
-
-NEEDS = {
-    "image": "images",
-    "mask": "masks",
-    "masks": "masks by several annotators",
-    "scribble": "scribbles",
-    "box": "boxes",
-    "point": "points",
-    "class": "image classes (labels.csv)",
-    "instance": "instance maps",
-    "region": "regions of interest (fov)",
-}
-"""The words in which cards, streams and cases speak of what a case holds; also `link:ROLE` and `pool:NAME`."""
-
-
-class Card(Frozen):
-    """One published system.
-
-    Attributes:
-        name: as on the command line, with hyphens.
-        needs: to train: what at least one training case must have together, in the words of `NEEDS`, e.g.
-            ("image", "mask"); several alternatives or pools are several tuples, all of which must be found.
-        asks: at inference, in the same words.
-        gives: its capabilities.
-        dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
-        builds_on: the capability that `--from RUN` must have, where it is built on another method's model.
-        fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
-            method without stages.
-        extra: the optional dependency without which it does nothing, as in `pip install 'scantling[EXTRA]'`; such a
-            method also asks for weights that the user has.
-        implementation: the module and the class.
-    """
-
-    name: str
-    title: str
-    authors: str
-    year: int
-    needs: tuple[tuple[str, ...], ...]
-    asks: tuple[str, ...] = ("image",)
-    gives: tuple[Capability, ...]
-    dimensions: tuple[Literal[2, 3], ...]
-    builds_on: Capability | None = None
-    fits: str = ""
-    extra: str = ""
-    implementation: str
-
-    def summary(self) -> dict[str, object]:
-        """The card as `scantling methods --json` lists it."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "year": self.year,
-            "needs": [" + ".join(NEEDS.get(word, word) for word in words) for words in self.needs],
-            "gives": list(self.gives),
-            "dimensions": list(self.dimensions),
-        }
+    from scantling.contract.method import Method
 
 
 CARDS: dict[str, Card] = {
@@ -279,13 +220,3 @@ def implementation_of(card: Card) -> type[Method]:
     module, _, name = card.implementation.partition(":")
     kind: type[Method] = getattr(importlib.import_module(module), name)
     return kind
-
-
-def lacking(card: Card, cases: Iterable[Case]) -> list[str]:
-    """What `cases` lack to train the method, as clauses for a sentence; empty where nothing is lacking."""
-    cases = tuple(cases)
-    return [
-        "no training case has " + " and ".join(NEEDS.get(word, word.replace(":", " ")) for word in words)
-        for words in card.needs
-        if not any(all(case.has(word) for word in words) for case in cases)
-    ]

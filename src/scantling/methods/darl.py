@@ -13,35 +13,26 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scantling.data.types import Augmentation, Batch, Intake, Stream, Traits
+from scantling.contract.method import VESSEL, Answer, Method
+from scantling.contract.settings import Settings
+from scantling.contract.stage import Criterion, Game, Player, Stage, Visit, frozen
+from scantling.contract.step import Now
+from scantling.core.errors import SettingsError
+from scantling.core.randomness import numpy_generator
+from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
-from scantling.errors import SettingsError
 from scantling.losses.patch_contrast import SIDES, PatchContrast
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import (
-    VESSEL,
-    Answer,
-    Criterion,
-    Game,
-    Method,
-    Now,
-    Player,
-    Settings,
-    Stage,
-    Visit,
-    frozen,
-)
 from scantling.networks.denoiser import Denoiser
 from scantling.networks.padding import cropped, padded
 from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator
 from scantling.networks.spectral_norm import power_iteration
-from scantling.procedural.backgrounds import evened, without_rim, without_tubes
-from scantling.procedural.fractal import fractal_crossing
-from scantling.randomness import numpy_generator
+from scantling.phantoms.backgrounds import evened, without_rim, without_tubes
+from scantling.phantoms.fractal import fractal_crossing
 
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -250,9 +241,9 @@ class DARL(Method):
         self.contrast = PatchContrast(shape[1:], patches=of.patches) if of.contrast else None
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Preprocessing:
         """Pictures, each in [-1, 1]."""
-        return Intake(dimensions=2, normalise="unit")
+        return Preprocessing(dimensions=2, normalise="unit")
 
     def stages(self) -> Sequence[Stage]:
         """One stage: the denoiser and the generator against the discriminators."""

@@ -11,14 +11,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import Augmentation, Batch, Intake, Stream, Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import Answer, Method
+from scantling.contract.settings import Settings
+from scantling.contract.stage import Game, Player, Stage, frozen
+from scantling.contract.step import InferenceOptions, Now, Total
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.losses.continuity import soft_cldice_loss
 from scantling.losses.orientation import crossing, mask_structure, trace
 from scantling.losses.overlap import binary_cross_entropy, dice_loss
 from scantling.mending.anisotropic import Diffusion, diffuse, diffuse_tensors
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Answer, Asked, Game, Method, Now, Player, Settings, Stage, Total, frozen
 from scantling.networks.unet import CONV
 
 Positive = Annotated[int, Field(gt=0)]
@@ -157,7 +160,7 @@ class DirectionMender(Method):
         )
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Preprocessing:
         """The base's."""
         return self.base.intake
 
@@ -201,11 +204,11 @@ class DirectionMender(Method):
             terms["crossing"] = of.crossing * now.mean(crossing(unit(vectors), structure), change)
         yield "direction", terms
 
-    def asked(self, asked: Asked) -> Asked:
+    def asked(self, asked: InferenceOptions) -> InferenceOptions:
         """Steps are those of the diffusion."""
         return super().asked(asked.model_copy(update={"steps": None})).model_copy(update={"steps": asked.steps})
 
-    def calls(self, asked: Asked) -> int:
+    def calls(self, asked: InferenceOptions) -> int:
         """One a sample: steps are those of the diffusion."""
         return asked.samples or 1
 
@@ -307,7 +310,7 @@ def _check_match(base: Method, traits: Traits) -> None:
         )
 
 
-def _patch(traits: Traits, intake: Intake, pixels: int) -> tuple[int, ...]:
+def _patch(traits: Traits, intake: Preprocessing, pixels: int) -> tuple[int, ...]:
     """A square or a cube of `pixels` pixels, cut to the images as the base takes them."""
     spacing = intake.spacing or traits.spacing
     shape = [max(1, round(n * a / b)) for n, a, b in zip(traits.shape, traits.spacing, spacing, strict=True)]

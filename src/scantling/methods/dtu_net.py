@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import Method
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Traits
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Method
 from scantling.methods.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.methods.mask_diffusion import Condition, Positive
 from scantling.networks.dtu_net import DiffusionTransformerUNet

@@ -8,12 +8,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import Augmentation, Batch, Intake, Stream, Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import Answer, Method
+from scantling.contract.settings import Settings
+from scantling.contract.stage import Game, Player, Stage
+from scantling.contract.step import Now
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.losses.continuity import soft_cldice_loss
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Answer, Game, Method, Now, Player, Settings, Stage
 from scantling.networks.fr_unet import DIVISOR, SMALLEST, FRUNet
 
 Positive = Annotated[int, Field(gt=0)]
@@ -35,7 +38,7 @@ class FRUNetSettings(Settings):
         widths: channels of the four rows.
         patch: the side of a patch; resolved to what the images have room for.
         grey: colour becomes one grey channel.
-        normalise: "unit" scales each image to [0, 1]; the others as in `Intake`.
+        normalise: "unit" scales each image to [0, 1]; the others as in `Preprocessing`.
         norm: "instance" where batches are small.
         dropout: on whole channels, after every convolution of a block.
         cross_entropy: weight of the cross-entropy.
@@ -138,9 +141,9 @@ class FRUNetSegmenter(Method):
         )
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Preprocessing:
         """Images, or slices of volumes, on their own grid."""
-        return Intake(dimensions=2, normalise=self.settings.normalise)
+        return Preprocessing(dimensions=2, normalise=self.settings.normalise)
 
     def stages(self) -> Sequence[Stage]:
         """One stage, one player; patches lie anywhere, where the paper's lie on a grid of stride 6."""

@@ -7,12 +7,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from scantling.data.types import Batch, Traits
+from scantling.contract.method import Method
+from scantling.contract.stage import Game
+from scantling.contract.step import Now
+from scantling.core.samples import Batch, Traits
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess, Prediction
 from scantling.diffusion.samplers import Draw, Final, Guess, Model, ancestral, ddim, dpm_solver_pp
 from scantling.diffusion.schedules import betas
-from scantling.methods.contract import Game, Method, Now
 from scantling.methods.mask_diffusion import MaskDiffusion, MaskDiffusionSettings, masks_of, mean_of_known
 
 SAMPLERS = {"ancestral": ancestral, "ddim": ddim, "dpm-solver++": dpm_solver_pp}

@@ -13,13 +13,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import IGNORE, Augmentation, Batch, Intake, Stream, Traits
+from scantling.contract.method import Answer, Method
+from scantling.contract.settings import Settings
+from scantling.contract.stage import Game, Player, Stage
+from scantling.contract.step import InferenceOptions, Now
+from scantling.core.case import IGNORE
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.diffusion.chain import exact, pairs
 from scantling.diffusion.samplers import Draw, Final, Guess, Model
 from scantling.diffusion.schedules import Schedule, Spacing, timesteps
-from scantling.errors import SettingsError
 from scantling.losses.overlap import class_channels
-from scantling.methods.contract import Answer, Asked, Game, Method, Now, Player, Settings, Stage
 from scantling.networks.denoiser import Denoiser
 
 Positive = Annotated[int, Field(gt=0)]
@@ -140,12 +144,12 @@ class MaskDiffusion(Method):
     draws = True
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Preprocessing:
         """Planes of one size, each image in units of its own deviation."""
         size = self.settings.size
-        return Intake(dimensions=2, normalise="image", size=None if size is None else (size, size))
+        return Preprocessing(dimensions=2, normalise="image", size=None if size is None else (size, size))
 
-    def asked(self, asked: Asked) -> Asked:
+    def asked(self, asked: InferenceOptions) -> InferenceOptions:
         """The number of samples, of steps and the rule of the settings, unless something else is asked."""
         of = self.settings
         steps = asked.steps or of.sampling_steps

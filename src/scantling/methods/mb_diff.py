@@ -9,11 +9,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import Traits
+from scantling.contract.method import Method
+from scantling.contract.step import InferenceOptions
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Traits
 from scantling.diffusion.samplers import Draw, Final, Model
-from scantling.errors import SettingsError
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Asked, Method
 from scantling.methods.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.methods.mask_diffusion import Condition, Positive
 from scantling.networks.padding import padded
@@ -142,7 +143,7 @@ class MBDiff(GaussianMasks):
         self.guidance = Guidance(pyramid, settings.widths)
         self.network = self.denoiser(len(traits.classes), self.outputs)
 
-    def asked(self, asked: Asked) -> Asked:
+    def asked(self, asked: InferenceOptions) -> InferenceOptions:
         """The votes of the settings, too, where several samples vote, and how they are counted."""
         asked = super().asked(asked)
         if asked.fuse != "vote":

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from scantling.data.types import Traits
+from scantling.contract.method import Method
+from scantling.core.samples import Traits
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Method
 from scantling.methods.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.methods.mask_diffusion import Condition, Positive
 from scantling.networks.conditioning import DynamicEncoding, ImageEncoder, level_sizes

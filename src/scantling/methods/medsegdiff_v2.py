@@ -8,11 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor, nn
 
-from scantling.data.types import IGNORE, Batch, Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import Method
+from scantling.contract.stage import Game
+from scantling.contract.step import Now
+from scantling.core.case import IGNORE
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Traits
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Game, Method, Now
 from scantling.methods.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.methods.mask_diffusion import Condition, Positive
 from scantling.networks.conditioning import Anchor, ConditionUNet, Seen, level_sizes

@@ -12,16 +12,18 @@ from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
+from scantling.contract.method import Answer, Method
+from scantling.contract.settings import Settings
+from scantling.contract.step import Now
+from scantling.core.randomness import numpy_generator
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.samplers import Model
 from scantling.diffusion.schedules import timesteps
 from scantling.mending.hysteresis import drop_small
-from scantling.methods.contract import Answer, Method, Now, Settings
 from scantling.methods.gaussian_masks import SAMPLERS
-from scantling.procedural.forest import tree_vessels
-from scantling.procedural.fractal import fractal_vessels
-from scantling.procedural.sketch import sketch_of
-from scantling.randomness import numpy_generator
+from scantling.phantoms.forest import tree_vessels
+from scantling.phantoms.fractal import fractal_vessels
+from scantling.phantoms.sketch import sketch_of
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

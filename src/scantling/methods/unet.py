@@ -9,11 +9,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import Augmentation, Batch, Intake, Stream, Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import Answer, Method
+from scantling.contract.settings import Settings
+from scantling.contract.stage import Game, Player, Stage
+from scantling.contract.step import Now
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Answer, Game, Method, Now, Player, Settings, Stage
 from scantling.networks.unet import UNet
 
 Positive = Annotated[int, Field(gt=0)]
@@ -32,7 +35,8 @@ class UNetSettings(Settings):
             whole would not show; None: images keep their own pixels.
         spacing: the working grid in mm; None: the median of the training data for volumes, untouched for
             raster images.
-        normalise: see `Intake`; None: "dataset" for CT (a channel called ct, or values below -500), else "image".
+        normalise: see `Preprocessing`; None: "dataset" for CT (a channel called ct, or values below -500), else
+            "image".
         norm: "instance" where a batch is too small to have a mean.
         flips: mirror the patches; None: raster images yes, volumes no, because a body has a left and a right, a
             front and a back.
@@ -140,9 +144,9 @@ class UNetSegmenter(Method):
         )
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Preprocessing:
         """Volumes on one grid, each image in units of its own deviation (or the data set's)."""
-        return Intake(
+        return Preprocessing(
             dimensions=self.traits.dimensions,
             normalise=self.settings.normalise or "image",
             spacing=self.settings.spacing,

@@ -11,20 +11,22 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.data.types import Augmentation, Batch, Intake, Stream, Traits
+from scantling.contract.method import Method
+from scantling.contract.stage import Game, Player, Stage, Visit
+from scantling.contract.step import Now
+from scantling.core.errors import SettingsError
+from scantling.core.randomness import numpy_generator
+from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess, Prediction
 from scantling.diffusion.samplers import Guess
 from scantling.diffusion.schedules import Schedule, betas
-from scantling.errors import SettingsError
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Game, Method, Now, Player, Stage, Visit
 from scantling.methods.gaussian_masks import RANGE
 from scantling.methods.sketched_masks import Positive, Share, SketchedMasks, SketchSettings
 from scantling.networks.control import ControlNet
 from scantling.networks.denoiser import Denoiser
-from scantling.procedural.sketch import sketch_of
-from scantling.randomness import numpy_generator
+from scantling.phantoms.sketch import sketch_of
 
 
 class VesselControlNetSettings(SketchSettings):
@@ -153,9 +155,9 @@ class VesselControlNet(SketchedMasks):
         self.control = ControlNet(self.denoiser, hints=channels)
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Preprocessing:
         """It reads masks alone."""
-        return Intake(dimensions=2, normalise="none")
+        return Preprocessing(dimensions=2, normalise="none")
 
     def stages(self) -> Sequence[Stage]:
         """First masks without a condition, then the control of a denoiser that stays as it is."""

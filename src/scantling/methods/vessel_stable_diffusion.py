@@ -12,14 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from scantling.data.types import Intake, Labels, Traits
+from scantling.contract.method import Method
+from scantling.contract.step import Now
+from scantling.core.case import Labels
+from scantling.core.errors import FileError, SettingsError
+from scantling.core.samples import Preprocessing, Traits
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess, Prediction
 from scantling.diffusion.samplers import Guess
 from scantling.diffusion.schedules import betas
-from scantling.errors import FileError, SettingsError
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import Method, Now
 from scantling.methods.sketched_masks import SketchedMasks, SketchSettings
 
 PARTS = {"unet": "UNet2DConditionModel", "controlnet": "ControlNetModel", "vae": "AutoencoderKL"}
@@ -81,9 +83,9 @@ class VesselStableDiffusion(SketchedMasks):
         )
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Preprocessing:
         """It takes no images."""
-        return Intake(dimensions=2)
+        return Preprocessing(dimensions=2)
 
     @property
     def hand_drawn(self) -> int:

@@ -11,12 +11,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.data.types import Batch, Intake, Traits
-from scantling.errors import SettingsError
+from scantling.contract.method import VESSEL, Answer, Method
+from scantling.contract.settings import Settings
+from scantling.contract.step import Now
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.mending.dark_border import inside_dark_border
 from scantling.mending.ridges import Mask, Response, Ridge, connected, otsu, strongest, vesselness
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import VESSEL, Answer, Method, Now, Settings
 
 COLOUR = ("red", "green", "blue")
 LIKELY = 0.5001
@@ -95,11 +97,11 @@ class Vesselness(Method):
         super().__init__(settings, traits.model_copy(update={"labels": labels}), base=base)
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Preprocessing:
         """The values of the file; volumes on a grid of cubes as large as the voxels are."""
         spacing = self.traits.spacing
         cube = math.prod(spacing) ** (1 / len(spacing))
-        return Intake(
+        return Preprocessing(
             dimensions=self.traits.dimensions,
             normalise="none",
             spacing=(cube,) * len(spacing) if self.traits.dimensions == 3 else None,

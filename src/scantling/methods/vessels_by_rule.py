@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from scantling.data.types import Intake, Intensity, Traits
+from scantling.contract.method import VESSEL, Answer, Method
+from scantling.contract.settings import Settings
+from scantling.contract.step import Now
+from scantling.core.randomness import numpy_generator
+from scantling.core.samples import Intensity, Preprocessing, Traits
 from scantling.methods.catalogue import CARDS
-from scantling.methods.contract import VESSEL, Answer, Method, Now, Settings
-from scantling.procedural.angiogram import angiogram
-from scantling.procedural.forest import tree_vessels
-from scantling.procedural.fractal import Fractal, fractal_vessels
-from scantling.procedural.phantoms import Phantom
-from scantling.procedural.retina import retina
-from scantling.randomness import numpy_generator
+from scantling.phantoms.angiogram import angiogram
+from scantling.phantoms.forest import tree_vessels
+from scantling.phantoms.fractal import Fractal, fractal_vessels
+from scantling.phantoms.phantom import Phantom
+from scantling.phantoms.retina import retina
 
 COLOUR = ("red", "green", "blue")
 ANY = Intensity(mean=0.5, std=0.25, low=0, high=1, minimum=0, maximum=1)
@@ -82,9 +84,9 @@ class Rule(Method):
         )
 
     @property
-    def intake(self) -> Intake:
+    def intake(self) -> Preprocessing:
         """It takes no images."""
-        return Intake(dimensions=self.traits.dimensions)
+        return Preprocessing(dimensions=self.traits.dimensions)
 
     def generate(self, count: int, now: Now) -> Answer:
         """Masks (bool), images where the rule makes any, and what is known of them."""

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scantling.atomic import write_json
+from scantling.contract.method import Method
+from scantling.contract.step import Now
+from scantling.core.atomic import write_json
+from scantling.core.case import Case, Geometry
 from scantling.data.files import write_image
-from scantling.data.intake import take
 from scantling.data.loading import load
 from scantling.data.pictures import View, lettered, resized
-from scantling.data.types import Case, Geometry
+from scantling.data.preprocessing import take
 from scantling.inference.answering import batches_of
-from scantling.methods.contract import Method, Now
 
 SAMPLES, CAPTIONS = "samples", "captions.json"
 SMALLEST = 256
