@@ -20,7 +20,7 @@ from scantling.contract.method import build
 from scantling.core.machine import autocast_type, steady
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.diffusion.chain import exact
-from scantling.methods.darl import DARL, DARLSettings
+from scantling.methods.without_labels.darl import DARL, DARLSettings
 from scantling.training.stage_runner import StageRunner
 
 ROUNDS, STEPS, TARGET = 7, 4, 0.95

@@ -22,7 +22,7 @@ from scantling.core.samples import Intensity, Traits
 from scantling.data.preprocessing import Preprocessed
 from scantling.data.streams import CaseCache, Prefetcher, Reader
 from scantling.losses.overlap import cross_entropy, dice_loss
-from scantling.methods.unet import UNetSegmenter, UNetSettings
+from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
 from scantling.phantoms import vessel_images
 from scantling.training.stage_runner import StageRunner
 

@@ -30,7 +30,7 @@ from scantling.diffusion.chain import pairs
 from scantling.diffusion.samplers import Guess
 from scantling.diffusion.schedules import timesteps
 from scantling.methods.catalogue import CARDS, implementation_of
-from scantling.methods.mask_diffusion import MaskDiffusion
+from scantling.methods.mask_diffusion.chains import MaskDiffusion
 
 SIZE, SAMPLES, STEPS, TARGET = 64, 16, 10, 3.0
 ONCE = ("medsegdiff-v2", "dtu-net", "mb-diff")

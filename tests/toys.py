@@ -21,7 +21,7 @@ from scantling.core.case import Address, Case, Labels
 from scantling.core.samples import Augmentation, Batch, Intensity, Preprocessing, Stream, Traits
 from scantling.data.preprocessing import Preprocessed
 from scantling.data.streams import CaseCache, Reader
-from scantling.methods.mask_diffusion import MaskDiffusion
+from scantling.methods.mask_diffusion.chains import MaskDiffusion
 from scantling.training.processes import Processes
 from scantling.training.trainer import Trainer
 

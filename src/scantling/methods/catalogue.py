@@ -24,7 +24,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2, 3),
             fits="overlap",
-            implementation="scantling.methods.unet:UNetSegmenter",
+            implementation="scantling.methods.supervised.unet:UNetSegmenter",
         ),
         Card(
             name="fr-unet",
@@ -36,7 +36,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="cross_entropy",
-            implementation="scantling.methods.fr_unet:FRUNetSegmenter",
+            implementation="scantling.methods.supervised.fr_unet:FRUNetSegmenter",
         ),
         Card(
             name="direction",
@@ -48,7 +48,7 @@ CARDS: dict[str, Card] = {
             dimensions=(2, 3),
             builds_on="segment",
             fits="cross_entropy",
-            implementation="scantling.methods.direction:DirectionMender",
+            implementation="scantling.methods.supervised.direction:DirectionMender",
         ),
         Card(
             name="berdiff",
@@ -59,7 +59,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="cross_entropy",
-            implementation="scantling.methods.berdiff:BerDiff",
+            implementation="scantling.methods.mask_diffusion.berdiff:BerDiff",
         ),
         Card(
             name="medsegdiff",
@@ -70,7 +70,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.medsegdiff:MedSegDiff",
+            implementation="scantling.methods.mask_diffusion.medsegdiff:MedSegDiff",
         ),
         Card(
             name="medsegdiff-v2",
@@ -81,7 +81,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.medsegdiff_v2:MedSegDiffV2",
+            implementation="scantling.methods.mask_diffusion.medsegdiff_v2:MedSegDiffV2",
         ),
         Card(
             name="dtu-net",
@@ -92,7 +92,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.dtu_net:DTUNet",
+            implementation="scantling.methods.mask_diffusion.dtu_net:DTUNet",
         ),
         Card(
             name="mb-diff",
@@ -103,7 +103,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.mb_diff:MBDiff",
+            implementation="scantling.methods.mask_diffusion.mb_diff:MBDiff",
         ),
         Card(
             name="darl",
@@ -114,7 +114,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="cycle",
-            implementation="scantling.methods.darl:DARL",
+            implementation="scantling.methods.without_labels.darl:DARL",
         ),
         Card(
             name="vesselness",
@@ -125,7 +125,7 @@ CARDS: dict[str, Card] = {
             needs=(("image",),),
             gives=("segment",),
             dimensions=(2, 3),
-            implementation="scantling.methods.vesselness:Vesselness",
+            implementation="scantling.methods.without_labels.vesselness:Vesselness",
         ),
         Card(
             name="vessel-controlnet",
@@ -138,7 +138,7 @@ CARDS: dict[str, Card] = {
             gives=("generate",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.vessel_controlnet:VesselControlNet",
+            implementation="scantling.methods.generation.vessel_controlnet:VesselControlNet",
         ),
         Card(
             name="vessel-stable-diffusion",
@@ -150,7 +150,7 @@ CARDS: dict[str, Card] = {
             gives=("generate",),
             dimensions=(2,),
             extra="diffusers",
-            implementation="scantling.methods.vessel_stable_diffusion:VesselStableDiffusion",
+            implementation="scantling.methods.generation.vessel_stable_diffusion:VesselStableDiffusion",
         ),
         Card(
             name="fractal-vessels",
@@ -161,7 +161,7 @@ CARDS: dict[str, Card] = {
             asks=(),
             gives=("generate",),
             dimensions=(2,),
-            implementation="scantling.methods.vessels_by_rule:FractalVessels",
+            implementation="scantling.methods.generation.vessels_by_rule:FractalVessels",
         ),
         Card(
             name="vessel-trees",
@@ -172,7 +172,7 @@ CARDS: dict[str, Card] = {
             asks=(),
             gives=("generate",),
             dimensions=(2, 3),
-            implementation="scantling.methods.vessels_by_rule:VesselTrees",
+            implementation="scantling.methods.generation.vessels_by_rule:VesselTrees",
         ),
         Card(
             name="angiogram-phantoms",
@@ -183,7 +183,7 @@ CARDS: dict[str, Card] = {
             asks=(),
             gives=("generate",),
             dimensions=(2,),
-            implementation="scantling.methods.vessels_by_rule:AngiogramPhantoms",
+            implementation="scantling.methods.generation.vessels_by_rule:AngiogramPhantoms",
         ),
         Card(
             name="retina-phantoms",
@@ -194,7 +194,7 @@ CARDS: dict[str, Card] = {
             asks=(),
             gives=("generate",),
             dimensions=(2,),
-            implementation="scantling.methods.vessels_by_rule:RetinaPhantoms",
+            implementation="scantling.methods.generation.vessels_by_rule:RetinaPhantoms",
         ),
     )
 }
