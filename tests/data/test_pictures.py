@@ -177,7 +177,7 @@ def test_pictures_of_a_training_are_the_right_way_up(dimensions: int, tmp_path: 
         middle = (lambda batch: batch.image[0]) if dimensions == 2 else (lambda batch: batch.image[0, :, 4])
         method = SimpleNamespace(
             traits=traits, intake=Preprocessing(dimensions=dimensions, normalise="none"), dtype=torch.float32,
-            pictures=lambda batch, now, middle=middle: {"What it sees": (middle(batch) / 5000).expand(3, -1, -1)},
+            pictures=lambda batch, step, middle=middle: {"What it sees": (middle(batch) / 5000).expand(3, -1, -1)},
         )  # fmt: skip
         draw(method, [case], tmp_path / "run", device=torch.device("cpu"))  # type: ignore[arg-type]
         drawn.append(np.asarray(Image.open(tmp_path / "run" / "samples" / "01.png")).astype(int))

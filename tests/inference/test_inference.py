@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scantling.contract.method import Answer
-from scantling.contract.step import Now
+from scantling.contract.step import Inference
 from scantling.core.case import Case, Geometry, Labels, Sample
 from scantling.core.samples import Batch, Preprocessing
 from scantling.inference.answering import decide, segment
@@ -134,7 +134,7 @@ class Sided(Toy):
     def intake(self) -> Preprocessing:
         return Preprocessing(dimensions=self.dimensions, normalise="none")
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         self.seen = [*getattr(self, "seen", []), tuple(batch.image.shape)]
         ramp = torch.linspace(0, 1, batch.image.shape[-1])
         return Answer(probabilities=batch.image * ramp)

@@ -11,11 +11,10 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from test_berdiff import made
 
 from made import images_for
 from scantling.contract.method import Answer, Method
-from scantling.contract.step import InferenceOptions, Now
+from scantling.contract.step import Inference, InferenceOptions
 from scantling.core.case import Case, Geometry, Labels, Sample
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Batch, Preprocessing
@@ -26,11 +25,12 @@ from scantling.fusion import RULES, fuse
 from scantling.inference import predict
 from scantling.inference.answering import Answered, decide, segment
 from scantling.inference.tiles import Tiler
-from scantling.methods import mask_diffusion
 from scantling.methods.catalogue import CARDS
+from scantling.methods.mask_diffusion import chains
 from scantling.records.run_folder import load_model
 from scantling.training import Options, train
 from toys import TRAITS, Toy
+from toys import small_berdiff as made
 
 CPU = torch.device("cpu")
 
@@ -69,7 +69,7 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn_or_drawn_together(
     method = load_model(run).eval()
     many = answer(method, data, asked=InferenceOptions(samples=5))
     few = answer(method, data, asked=InferenceOptions(samples=3))
-    monkeypatch.setitem(mask_diffusion.TOGETHER, "cpu", 1)
+    monkeypatch.setitem(chains.TOGETHER, "cpu", 1)
     alone = answer(method, data, asked=InferenceOptions(samples=5))
     for number in range(5):
         np.testing.assert_allclose(many.samples[number], alone.samples[number], atol=1e-5)
@@ -162,10 +162,10 @@ class Drawing(Toy):
         votes = asked.votes or self.votes
         return asked.model_copy(update={"samples": asked.samples or 5, "fuse": asked.fuse or "vote", "votes": votes})
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
-        self.seeds.append(now.seed)
-        like = batch.image.new_empty(now.asked.samples or 0, len(batch.image), 3, 6, 6)
-        return Answer(samples=(2 * now.randn("samples", like=like)).softmax(2)[:, :, 1:])
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
+        self.seeds.append(inference.seed)
+        like = batch.image.new_empty(inference.options.samples or 0, len(batch.image), 3, 6, 6)
+        return Answer(samples=(2 * inference.randn("samples", like=like)).softmax(2)[:, :, 1:])
 
 
 def drawn(method: Method, **how: Any) -> Answered:
@@ -236,7 +236,7 @@ class Dropping(Toy):
         self.drop = torch.nn.Dropout(0.5)
         self.traits = TRAITS.model_copy(update={"dimensions": 3, "slice_axis": 0})
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         return Answer(probabilities=self.drop(batch.image.abs() + 1))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scantling.contract.method import Answer
-from scantling.contract.step import Now
+from scantling.contract.step import Inference
 from scantling.core.errors import RunError, SettingsError
 from scantling.data.dataset import open_dataset
 from scantling.data.files import read, read_labels
@@ -72,16 +72,16 @@ def test_volumes_are_made_one_by_one_and_are_those_that_would_be_made_together(
     counts: list[int] = []
     generate = VesselTrees.generate
 
-    def counted(self: VesselTrees, count: int, now: Now) -> Answer:
+    def counted(self: VesselTrees, count: int, inference: Inference) -> Answer:
         counts.append(count)
-        return generate(self, count, now)
+        return generate(self, count, inference)
 
     monkeypatch.setattr(VesselTrees, "generate", counted)
     settings = {"size": 64, "dimensions": 3}
     synthesize("vessel-trees", count=3, out=tmp_path, settings=settings)
     assert counts == [1, 1, 1]
     chosen = VesselTrees.Settings.model_validate(settings)
-    together = VesselTrees(chosen, VesselTrees.blank(chosen)).generate(3, Now(seed=0, stage="synthesis"))
+    together = VesselTrees(chosen, VesselTrees.blank(chosen)).generate(3, Inference(seed=0, stage="synthesis"))
     assert together.probabilities is not None
     assert together.probabilities.dtype == torch.bool, "a byte a voxel until they are written"
     for case, mask in zip(open_dataset(tmp_path).cases, together.probabilities[:, 0].numpy(), strict=True):
@@ -120,10 +120,10 @@ def test_another_folder_s_files_are_never_mixed_with_what_is_made(tmp_path: Path
 def test_what_is_interrupted_before_the_first_list_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate = FractalVessels.generate
 
-    def stops(self: FractalVessels, count: int, now: Now) -> Answer:
-        if now.step:
+    def stops(self: FractalVessels, count: int, inference: Inference) -> Answer:
+        if inference.number:
             raise KeyboardInterrupt
-        return generate(self, count, now)
+        return generate(self, count, inference)
 
     with monkeypatch.context() as patch:
         patch.setattr(FractalVessels, "generate", stops)

@@ -10,21 +10,18 @@ import torch
 from torch import Tensor
 
 from scantling.contract.method import build
-from scantling.contract.step import InferenceOptions, Now
+from scantling.contract.step import Inference, InferenceOptions, Step
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
 from scantling.methods.mask_diffusion.berdiff import BerDiff, BerDiffSettings
 from scantling.methods.mask_diffusion.chains import Condition
-from toys import TRAITS
+from toys import small_berdiff
 
 SIZE = 32
 
 
 def made(**settings: Any) -> BerDiff:
-    traits = TRAITS.model_copy(update={"shape": (SIZE, SIZE), "smallest": (SIZE, SIZE)})
-    method = build(BerDiff, BerDiffSettings.preset("tiny", settings).resolve(traits), traits, seed=3)
-    assert isinstance(method, BerDiff)
-    return method.eval()
+    return small_berdiff(size=SIZE, **settings)
 
 
 def labelled(count: int = 4) -> Mapping[str, Batch]:
@@ -51,7 +48,7 @@ def knowing(**settings: Any) -> Knowing:
 
 
 def test_a_network_that_has_learned_nothing_pays_one_bit_a_pixel() -> None:
-    for name, terms in made().objectives(labelled(), Now(seed=0, steps=4)):
+    for name, terms in made().objectives(labelled(), Step(seed=0, count=4)):
         assert name == "berdiff"
         assert terms["cross_entropy"].item() == pytest.approx(1, abs=1e-6)
 
@@ -60,7 +57,7 @@ def test_a_network_that_knows_the_mask_pays_nothing() -> None:
     plain = labelled()["labelled"]
     known = Batch(plain.index, plain.case, {"image": plain.mask.float(), "mask": plain.mask})
     for step in range(5):
-        for _, terms in knowing().objectives({"labelled": known}, Now(seed=0, step=step)):
+        for _, terms in knowing().objectives({"labelled": known}, Step(seed=0, number=step)):
             assert sum(term.item() for term in terms.values()) == pytest.approx(0, abs=1e-3)
 
 
@@ -70,7 +67,7 @@ def test_chains_of_a_network_that_knows_the_mask_end_there(predicts: str, rule: 
     method = knowing(predicts=predicts, rule=rule)
     mask = labelled(1)["labelled"].mask.float()
     batch = Batch(torch.arange(1), torch.arange(1), {"image": mask})
-    answer = method.segment(batch, Now(seed=0, asked=InferenceOptions(samples=3, steps=4)))
+    answer = method.segment(batch, Inference(seed=0, options=InferenceOptions(samples=3, steps=4)))
     assert answer.samples is not None
     assert torch.allclose(answer.samples, mask.expand(3, 1, 1, SIZE, SIZE), atol=1e-5)
 
@@ -85,7 +82,7 @@ def test_half_of_the_background_has_flipped_at_the_end_of_the_chain() -> None:
 def test_pixels_of_which_nothing_is_known_cost_nothing() -> None:
     batch = labelled()
     batch["labelled"].mask.fill_(255)
-    for _, terms in made().objectives(batch, Now(seed=0)):
+    for _, terms in made().objectives(batch, Step(seed=0)):
         assert sum(term.item() for term in terms.values()) == 0
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from made import base_for, images_for
 from scantling.contract.card import Card
 from scantling.contract.method import Method, build
-from scantling.contract.step import Now
+from scantling.contract.step import Inference
 from scantling.core.errors import DataError
 from scantling.core.samples import Batch
 from scantling.data.dataset import open_dataset
@@ -102,7 +102,7 @@ def maker(card: Card, dimensions: int, folder: Path, base: Path | None) -> Metho
 def made(method: Method, count: int, *, seed: int = 0) -> dict[str, torch.Tensor]:
     """What a method generates, by name."""
     with torch.no_grad():
-        answer = method.generate(count, Now(seed=seed, stage="synthesis"))
+        answer = method.generate(count, Inference(seed=seed, stage="synthesis"))
     assert answer.probabilities is not None
     images = {} if answer.images is None else {"images": answer.images}
     return {"probabilities": answer.probabilities, **images, **answer.extras}

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from made import images_for, write
 from scantling.contract.method import build
-from scantling.contract.step import Now
+from scantling.contract.step import Inference, Step
 from scantling.core.case import Labels
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
@@ -80,7 +80,7 @@ def played(of: DARL, **batches: Batch) -> tuple[list[tuple[str, dict[str, Tensor
         return made, guess
 
     of.generate_from = spied  # type: ignore[method-assign]
-    return [(str(name), dict(terms)) for name, terms in of.objectives(batches, Now(seed=5))], calls
+    return [(str(name), dict(terms)) for name, terms in of.objectives(batches, Step(seed=5))], calls
 
 
 def pooled() -> tuple[DARL, dict[str, Batch]]:
@@ -204,7 +204,7 @@ def test_three_passes_share_one_noise_and_the_cycle_its_timestep() -> None:
     assert not torch.equal(first[1], second[1])
     assert int(first[1].max()) < of.settings.small
     # what the passes began with, noised by hand
-    noise = Now(seed=5).randn("noise", like=first[0])
+    noise = Step(seed=5).randn("noise", like=first[0])
     before = {
         "angiograms": next(p for p in apart(batches["angiograms"].image, 2)[:4] if close(of, p, first, noise, 0)),
         "backgrounds": next(p for p in apart(batches["backgrounds"].image, 2)[:4] if close(of, p, second, noise, 0)),
@@ -239,7 +239,7 @@ def test_vessels_that_are_painted_onto_a_background_leave_the_rest_of_it_alone()
     _, calls = played(
         method(onto=True, large=3, small=2), angiograms=images(0, 8, 1, 32, 32), backgrounds=images(1, 8, 1, 32, 32)
     )
-    assert torch.equal(calls[1][1], Now(seed=5).randint("any noise", 0, 3, count=8))
+    assert torch.equal(calls[1][1], Step(seed=5).randint("any noise", 0, 3, count=8))
     with pytest.raises(SettingsError, match=r"--settings\.large: found 2001, expected at most 2000 timesteps"):
         method(large=2001)
 
@@ -249,7 +249,7 @@ def test_the_losses_are_those_of_the_paper() -> None:
     of.settings = of.settings.model_copy(update={"adversarial": 0.2, "cycle": 5.0})
     moves, (first, second, again) = played(of, **batches)
     terms, judged = moves[0][1], moves[1][1]
-    noise = Now(seed=5).randn("noise", like=first[0])
+    noise = Step(seed=5).randn("noise", like=first[0])
     assert second[2] is not None
     masks = 2 * second[2].double() - 1
     scores = {
@@ -283,7 +283,7 @@ def test_an_answer_is_that_of_each_phase_at_timestep_0() -> None:
     region[..., :5] = False
     batch = images(3, 1, 1, 30, 28, region=region)
     with torch.no_grad():
-        answer = of.segment(batch, Now(seed=0)).probabilities
+        answer = of.segment(batch, Inference(seed=0)).probabilities
         grey, _ = of.grey(batch)
         expected = torch.zeros_like(grey)
         for row in range(2):
@@ -382,14 +382,14 @@ def test_fractals_are_drawn_anew_for_every_sample_and_again_for_the_same_one() -
     of = method(canvas=64)
     like = torch.zeros(3, 1, 16, 16)
 
-    def drawn(**now: Any) -> Tensor:
-        return of._ruled((32, 32), Now(seed=1, **now), like=like)
+    def drawn(**at: Any) -> Tensor:
+        return of._ruled((32, 32), Step(seed=1, **at), like=like)
 
     assert drawn().shape == (3, 1, 32, 32)
-    assert torch.equal(drawn(step=4), drawn(step=4))
-    assert not torch.equal(drawn(step=4), drawn(step=5))
+    assert torch.equal(drawn(number=4), drawn(number=4))
+    assert not torch.equal(drawn(number=4), drawn(number=5))
     # the second half of a batch of six is the batch of three of the second process
-    six = of._ruled((32, 32), Now(seed=1), like=torch.zeros(6, 1, 16, 16))
+    six = of._ruled((32, 32), Step(seed=1), like=torch.zeros(6, 1, 16, 16))
     assert torch.equal(six[3:], drawn(slot=1))
 
 
@@ -475,7 +475,7 @@ def test_weights_are_not_chosen_where_there_is_nothing_to_choose_by(tmp_path: Pa
 def test_a_criterion_that_is_never_a_number_chooses_nothing_and_the_run_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DARL, "inconsistency", lambda self, visit, now: math.nan)
+    monkeypatch.setattr(DARL, "inconsistency", lambda self, visit, step: math.nan)
     facts = trained([folders(tmp_path)], tmp_path / "run", replace(TINY, select="best"))
     assert (facts["selected"]["rule"], facts["selected"]["value"]) == ("last", None)
     assert "its last weights were kept" in facts["warnings"][-1]
@@ -504,12 +504,12 @@ def test_the_criterion_paints_other_fractals_than_training(tmp_path: Path) -> No
 
     of._ruled = spied  # type: ignore[method-assign]
     with torch.no_grad():
-        of.double().inconsistency(lambda stream: [images(0, 1, 1, 32, 32)], Now(seed=1))
+        of.double().inconsistency(lambda stream: [images(0, 1, 1, 32, 32)], Step(seed=1))
     (purpose,) = purposes
     assert purpose != "fractals"
     like = torch.zeros(1, 1, 16, 16)
     assert not torch.equal(
-        ruled((32, 32), Now(seed=1), like=like, purpose=purpose), ruled((32, 32), Now(seed=1), like=like)
+        ruled((32, 32), Step(seed=1), like=like, purpose=purpose), ruled((32, 32), Step(seed=1), like=like)
     )
 
 
@@ -639,7 +639,7 @@ def test_networks_see_an_evened_image_without_the_rim_of_its_region_and_answer_n
     assert torch.equal(inside, without_rim(region, width=4))
     assert torch.equal(grey, evened(given.image, inside, window=8))
     with torch.no_grad():
-        found = of.segment(given, Now(seed=0)).probabilities
+        found = of.segment(given, Inference(seed=0)).probabilities
     assert found is not None
     assert not found[~inside].any()
     assert found[inside].all()

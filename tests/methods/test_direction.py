@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from made import images_for
 from scantling.contract.method import Answer, Method, build
-from scantling.contract.step import InferenceOptions, Now
+from scantling.contract.step import Inference, InferenceOptions, Step
 from scantling.core.case import IGNORE, Case, Geometry, Labels, Sample
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
@@ -33,7 +33,7 @@ from scantling.training import Options, train
 from scantling.training.stage_runner import StageRunner
 
 CPU = torch.device("cpu")
-NOW = Now(seed=0)
+NOW = Inference(seed=0)
 ONE = Labels(names=("vessel",), values=((255,),))
 TWO = Labels(names=("artery", "vein"), values=((1,), (2,)))
 
@@ -80,13 +80,13 @@ def mask_of(facts: Traits, *shape: int) -> Tensor:
     return drawn.to(torch.uint8)
 
 
-def answered(method: Method, image: Tensor, now: Now = NOW) -> Answer:
+def answered(method: Method, image: Tensor, inference: Inference = NOW) -> Answer:
     with torch.no_grad():
-        return method.eval().segment(batch(image), now)
+        return method.eval().segment(batch(image), inference)
 
 
-def probabilities(method: Method, image: Tensor, now: Now = NOW) -> Tensor:
-    found = answered(method, image, now).probabilities
+def probabilities(method: Method, image: Tensor, inference: Inference = NOW) -> Tensor:
+    found = answered(method, image, inference).probabilities
     assert found is not None
     return found
 
@@ -105,7 +105,7 @@ class Seer(Method):
     def intake(self) -> Preprocessing:
         return Preprocessing(dimensions=self.traits.dimensions, normalise="none")
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         return Answer(probabilities=self.features(batch.image)[1])
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,7 +156,7 @@ def test_steps_of_the_diffusion_are_no_calls_of_the_network() -> None:
 
 def _terms(method: DirectionMender, image: Tensor, facts: Traits) -> list[dict[str, Tensor]]:
     labelled = batch(image, mask_of(facts, *image.shape[2:]))
-    return [dict(terms) for _, terms in method.objectives({"labelled": labelled}, NOW)]
+    return [dict(terms) for _, terms in method.objectives({"labelled": labelled}, Step(seed=0))]
 
 
 def test_gradients_reach_the_layer_and_nothing_else() -> None:
@@ -209,7 +209,7 @@ def test_in_tiles_it_answers_as_on_the_whole_image() -> None:
     image = torch.rand(1, 3, 96, 112, generator=torch.Generator().manual_seed(0))
     asked: list[tuple[int, ...]] = []
     method.layer.register_forward_hook(lambda layer, inputs, output: asked.append(tuple(output.shape[2:])))
-    tiled = probabilities(method, image, Now(seed=0, tile=Tiler(memory=100_000)))
+    tiled = probabilities(method, image, Inference(seed=0, tile=Tiler(memory=100_000)))
     assert (96, 112) not in asked
     assert len(asked) > 4
     assert torch.allclose(tiled, probabilities(method, image), atol=1e-5)
@@ -429,7 +429,7 @@ def test_its_picture_shows_the_angle_as_hue_and_the_probability_as_brightness() 
         def intake(self) -> Preprocessing:
             return Preprocessing(dimensions=2)
 
-        def segment(self, batch: Batch, now: Now) -> Answer:
+        def segment(self, batch: Batch, inference: Inference) -> Answer:
             along = torch.tensor([math.sin(self.angle), math.cos(self.angle)]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
             chance = torch.zeros(1, 1, 4, 4)
             chance[..., :2] = 1
@@ -437,7 +437,7 @@ def test_its_picture_shows_the_angle_as_hue_and_the_probability_as_brightness() 
 
     def picture(angle: float) -> torch.Tensor:
         batch = Batch(torch.zeros(1), torch.zeros(1), {"image": torch.zeros(1, 1, 4, 4)})
-        (drawn,) = Shown(angle).pictures(batch, Now(seed=0)).values()
+        (drawn,) = Shown(angle).pictures(batch, Inference(seed=0)).values()
         return drawn
 
     assert torch.allclose(picture(0.4), picture(0.4 + math.pi), atol=1e-6)

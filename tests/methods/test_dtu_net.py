@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling.contract.method import build
-from scantling.contract.step import InferenceOptions, Now
+from scantling.contract.step import Inference, InferenceOptions
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
@@ -223,7 +223,9 @@ def test_what_the_image_says_is_computed_once_and_nothing_changes_by_it() -> Non
     method.network.see = lambda image: (calls.append(1), see(image))[1]  # type: ignore[method-assign]
     image, rows = torch.randn(2, 3, 37, 53, dtype=torch.float64), torch.arange(2)
     asked = method.asked(InferenceOptions(samples=3, steps=4))
-    once, _ = looked_at_once_and_at_every_step(method, Batch(rows, rows, {"image": image}), Now(seed=0, asked=asked))
+    once, _ = looked_at_once_and_at_every_step(
+        method, Batch(rows, rows, {"image": image}), Inference(seed=0, options=asked)
+    )
     assert once.shape == (3, 2, 1, 37, 53)
     assert len(calls) == 2 + 2 * 4  # once an image, and then once a step
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scantling.contract.method import build
-from scantling.contract.step import Now
+from scantling.contract.step import Inference, Step
 from scantling.core.case import IGNORE, Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
@@ -53,7 +53,7 @@ def batch(image: Tensor, mask: Tensor | None = None) -> Batch:
 
 
 def terms(of: FRUNetSegmenter, labelled: Batch) -> dict[str, Tensor]:
-    ((player, losses),) = of.objectives({"labelled": labelled}, Now(seed=0))
+    ((player, losses),) = of.objectives({"labelled": labelled}, Step(seed=0))
     assert player == "fr-unet"
     return dict(losses)
 
@@ -258,7 +258,7 @@ def test_only_colour_is_made_grey_and_only_where_it_is_asked_for(
 ) -> None:
     of = method(traits(channels=channels), preset, widths=(4, 4, 4, 4))
     assert of.shades(torch.randn(2, len(channels), 8, 8)).shape == (2, inputs, 8, 8)
-    assert of.segment(batch(torch.randn(1, len(channels), 21, 18)), Now(seed=0)).probabilities is not None
+    assert of.segment(batch(torch.randn(1, len(channels), 21, 18)), Inference(seed=0)).probabilities is not None
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_it_learns_one_class_exclusive_classes_and_overlapping_classes(labels: L
     assert set(losses) == {"cross_entropy", "overlap", "continuity"}
     sum(losses.values()).backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in of.parameters())
-    answer = of.segment(batch(torch.rand(2, 1, 19, 27)), Now(seed=0)).probabilities
+    answer = of.segment(batch(torch.rand(2, 1, 19, 27)), Inference(seed=0)).probabilities
     assert answer is not None
     assert answer.shape == (2, len(labels.names), 19, 27)
 

@@ -12,7 +12,7 @@ from test_dtu_net import traits
 from torch import Tensor, nn
 
 from scantling.contract.method import build
-from scantling.contract.step import InferenceOptions, Now
+from scantling.contract.step import Inference, InferenceOptions
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
 from scantling.diffusion.samplers import Final
@@ -80,7 +80,8 @@ def test_chains_with_the_same_noise_and_no_chance_leave_no_evolution() -> None:
     method.noise = lambda moments, purpose, like: torch.ones_like(like).expand(len(moments), *like.shape[1:])
     with torch.no_grad():
         answer = method.segment(
-            batch(torch.randn(1, 3, 20, 24, dtype=torch.float64)), Now(seed=0, asked=InferenceOptions(samples=4))
+            batch(torch.randn(1, 3, 20, 24, dtype=torch.float64)),
+            Inference(seed=0, options=InferenceOptions(samples=4)),
         )
     assert answer.uncertainty["evolution"].max() < 1e-12
     assert answer.uncertainty["total"].min() > 0
@@ -189,7 +190,7 @@ def test_what_the_image_says_is_computed_once_and_nothing_changes_by_it() -> Non
     calls: list[int] = []
     method.guidance.register_forward_hook(lambda *_: calls.append(1))
     image = torch.randn(2, 3, 21, 30, dtype=torch.float64)
-    looked_at_once_and_at_every_step(method, batch(image), Now(seed=0, asked=InferenceOptions(steps=4)))
+    looked_at_once_and_at_every_step(method, batch(image), Inference(seed=0, options=InferenceOptions(steps=4)))
     assert len(calls) == 2 + 2 * 4  # once an image, and then once a step
 
 

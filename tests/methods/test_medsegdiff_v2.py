@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from scantling.contract.method import build
-from scantling.contract.step import InferenceOptions, Now
+from scantling.contract.step import Inference, InferenceOptions, Step
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
@@ -68,8 +68,8 @@ def batch(image: Tensor, mask: Tensor | None = None) -> Batch:
     return Batch(rows, rows, {"image": image} | ({} if mask is None else {"mask": mask}))
 
 
-def terms(of: MedSegDiffV2, labelled: Batch, now: Now) -> dict[str, Tensor]:
-    ((player, told),) = of.objectives({"labelled": labelled}, now)
+def terms(of: MedSegDiffV2, labelled: Batch, step: Step) -> dict[str, Tensor]:
+    ((player, told),) = of.objectives({"labelled": labelled}, step)
     assert player == "medsegdiff-v2"
     return dict(told)
 
@@ -194,8 +194,8 @@ def test_a_block_asks_the_image_first_and_the_noise_after() -> None:
 @pytest.mark.parametrize("labels", [ONE, EXCLUSIVE, OVERLAPPING], ids=["one", "exclusive", "overlapping"])
 def test_each_sample_teaches_the_anchor_by_its_own_timestep(labels: Labels) -> None:
     of = method(traits(labels), every=2, cross_entropy=3.0)
-    labelled, now = batch(numbers(6, 1, 32, 32), mask_of(labels, 6)), Now(seed=3)
-    _, timestep = of.noised(labelled, now)
+    labelled, step = batch(numbers(6, 1, 32, 32), mask_of(labels, 6)), Step(seed=3)
+    _, timestep = of.noised(labelled, step)
     taught = timestep % 2 == 0
     assert 0 < taught.sum() < 6
     logits = of.condition_network(labelled.image).logits.detach()
@@ -205,7 +205,7 @@ def test_each_sample_teaches_the_anchor_by_its_own_timestep(labels: Labels) -> N
         probabilities = said.softmax(1)[:, 1:] if labels is EXCLUSIVE else said.sigmoid()
         overlap += float(dice_loss(probabilities, mask)) / 6
         entropy += 3 * float(cross_entropy(said, mask)) / 6
-    told = terms(of, labelled, now)
+    told = terms(of, labelled, step)
     assert told["anchor_overlap"].item() == pytest.approx(overlap)
     assert told["anchor_cross_entropy"].item() == pytest.approx(entropy)
 
@@ -213,8 +213,8 @@ def test_each_sample_teaches_the_anchor_by_its_own_timestep(labels: Labels) -> N
 def test_without_a_multiple_of_a_the_anchor_is_taught_nothing_but_by_the_denoiser() -> None:
     of = method(traits(), every=20)  # the chain has 20 steps: 0 alone
     labelled = batch(numbers(2, 1, 32, 32), mask_of(ONE, 2))
-    now = next(now for now in (Now(seed=seed) for seed in range(9)) if (of.noised(labelled, now)[1] > 0).all())
-    told = terms(of, labelled, now)
+    step = next(step for step in (Step(seed=seed) for seed in range(9)) if (of.noised(labelled, step)[1] > 0).all())
+    told = terms(of, labelled, step)
     assert told["anchor_overlap"].item() == told["anchor_cross_entropy"].item() == 0
     sum(told.values()).backward()  # type: ignore[union-attr]
     for name, parameter in of.condition_network.named_parameters():
@@ -225,7 +225,7 @@ def test_without_a_multiple_of_a_the_anchor_is_taught_nothing_but_by_the_denoise
 @pytest.mark.parametrize("changes", [{}, {"anchors": 2, "ss_blocks": 2, "learned_variance": True}])
 def test_every_parameter_has_a_gradient(changes: dict[str, Any]) -> None:
     of = method(traits(channels=3), every=1, **changes)
-    told = terms(of, batch(numbers(2, 3, 32, 32), mask_of(ONE, 2)), Now(seed=0))
+    told = terms(of, batch(numbers(2, 3, 32, 32), mask_of(ONE, 2)), Step(seed=0))
     sum(told.values()).backward()  # type: ignore[union-attr]
     for name, parameter in of.named_parameters():
         assert parameter.grad is not None, name
@@ -271,10 +271,10 @@ def test_the_condition_unet_hands_out_maps_that_fit_the_denoisers_levels_at_any_
 
 def test_an_image_is_looked_at_once_whatever_the_number_of_samples_and_steps() -> None:
     of, image = method(traits()), numbers(2, 1, 37, 30)
-    now = Now(seed=0, asked=InferenceOptions(samples=3, steps=4))
+    inference = Inference(seed=0, options=InferenceOptions(samples=3, steps=4))
     looks = []
     of.condition_network.register_forward_hook(lambda *_: looks.append(1))
-    looked_at_once_and_at_every_step(of, batch(image), now)
+    looked_at_once_and_at_every_step(of, batch(image), inference)
     assert len(looks) == 2 + 2 * 4  # once an image, and then once a step
 
 
@@ -282,7 +282,7 @@ def test_an_image_is_looked_at_once_whatever_the_number_of_samples_and_steps() -
 def test_several_classes_have_a_channel_each(labels: Labels) -> None:
     of = method(traits(labels))
     with torch.no_grad():
-        samples = of.segment(batch(numbers(1, 1, 32, 32)), Now(seed=0)).samples
+        samples = of.segment(batch(numbers(1, 1, 32, 32)), Inference(seed=0)).samples
         logits = of.condition_network(numbers(1, 1, 32, 32)).logits
     assert samples is not None
     assert samples.shape == (2, 1, 2, 32, 32)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from made import images_for, write
 from scantling.contract.method import build
-from scantling.contract.step import Now
+from scantling.contract.step import Inference, Step
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
@@ -150,9 +150,11 @@ def test_the_control_starts_as_a_copy_that_changes_nothing() -> None:
             parameter.normal_(0, 0.2)
     mask = (torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) > 0.9).to(torch.uint8)
     batch = {"masks": Batch(torch.arange(2), torch.arange(2), {"mask": mask})}
-    painter.begin_control(lambda stream: [], Now(seed=0))
+    painter.begin_control(lambda stream: [], Step(seed=0))
     for (_, alone), (_, controlled) in zip(
-        painter.unconditional(batch, Now(seed=1, step=3)), painter.conditional(batch, Now(seed=1, step=3)), strict=True
+        painter.unconditional(batch, Step(seed=1, number=3)),
+        painter.conditional(batch, Step(seed=1, number=3)),
+        strict=True,
     ):
         assert torch.equal(alone["denoising"], controlled["denoising"])
     assert torch.equal(painter.control.copy.stem.weight, painter.denoiser.stem.weight)
@@ -166,8 +168,8 @@ def painting(painter: VesselControlNet, monkeypatch: pytest.MonkeyPatch, *shares
     asked: list[int] = []
     side = painter.settings.size
 
-    def paint(sketch: np.ndarray, now: Now) -> Tensor:
-        asked.append(int(now.stage.split()[-1]))
+    def paint(sketch: np.ndarray, inference: Inference) -> Tensor:
+        asked.append(int(inference.stage.split()[-1]))
         covered = torch.zeros(1, 1, *sketch.shape)
         covered[:, :, : round(shares[asked[-1]] * side)] = 1
         return covered
@@ -185,7 +187,7 @@ def test_the_first_mask_within_the_bounds_is_taken_else_the_nearest(
 ) -> None:
     painter = method(coverage=(0.05, 0.15), attempts=3)
     asked = painting(painter, monkeypatch, *shares)
-    masks = painter.generate(2, Now(seed=0)).probabilities
+    masks = painter.generate(2, Inference(seed=0)).probabilities
     assert asked == 2 * list(range(attempts))
     assert masks is not None
     assert masks.shape == (2, 1, 32, 32)
@@ -195,14 +197,14 @@ def test_the_first_mask_within_the_bounds_is_taken_else_the_nearest(
 def test_specks_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     painter = method(coverage=(0.0, 1.0), least=5)
 
-    def paint(sketch: np.ndarray, now: Now) -> Tensor:
-        del now
+    def paint(sketch: np.ndarray, inference: Inference) -> Tensor:
+        del inference
         covered = torch.zeros(1, 1, *sketch.shape)
         covered[:, :, 2, 2] = covered[:, :, 8:12, 8:12] = 1
         return covered
 
     monkeypatch.setattr(painter, "paint", paint)
-    masks = painter.generate(1, Now(seed=0)).probabilities
+    masks = painter.generate(1, Inference(seed=0)).probabilities
     assert masks is not None
     assert betti_numbers(masks[0, 0].numpy())[0] == 1
     assert masks[0, 0, 16:24, 16:24].all()
@@ -214,15 +216,15 @@ def test_a_line_thinner_than_a_pixel_is_kept_whole_along_its_sketch_and_nowhere_
     painter = method(coverage=(0.0, 1.0), least=0)
     sketch = np.eye(16, dtype=np.bool_)
 
-    def paint(sketch: np.ndarray, now: Now) -> Tensor:
-        del now
+    def paint(sketch: np.ndarray, inference: Inference) -> Tensor:
+        del inference
         covered = torch.full((1, 1, 16, 16), 0.4)
         covered[:, :, 12:] = 0.1  # and where nothing is painted, a sketch makes no vessel
         return covered
 
     monkeypatch.setattr(painter, "sketch", lambda generator: sketch)
     monkeypatch.setattr(painter, "paint", paint)
-    masks = painter.generate(1, Now(seed=0)).probabilities
+    masks = painter.generate(1, Inference(seed=0)).probabilities
     assert masks is not None
     mask = masks[0, 0].numpy() > 0
     assert betti_numbers(mask) == (1, 0)
@@ -234,7 +236,7 @@ def test_a_line_thinner_than_a_pixel_is_kept_whole_along_its_sketch_and_nowhere_
 @torch.no_grad()
 def test_a_mask_depends_on_its_number_alone() -> None:
     painter = method(coverage=(0.0, 1.0))
-    ten, two = painter.generate(10, Now(seed=4)), painter.generate(2, Now(seed=4, step=8))
+    ten, two = painter.generate(10, Inference(seed=4)), painter.generate(2, Inference(seed=4, number=8))
     assert ten.probabilities is not None
     assert two.probabilities is not None
     assert torch.equal(ten.probabilities[8:], two.probabilities)

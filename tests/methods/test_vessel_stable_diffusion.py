@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from scantling.contract.method import build
-from scantling.contract.step import Now
+from scantling.contract.step import Inference
 from scantling.core.errors import FileError, RunError, SettingsError
 from scantling.inference.synthesis import synthesize
 from scantling.methods.generation.vessel_stable_diffusion import StableSettings, VesselStableDiffusion
@@ -68,7 +68,7 @@ def test_the_sketch_and_the_number_decide_what_is_painted(weights: Path) -> None
     line, empty = np.zeros((32, 32), np.bool_), np.zeros((32, 32), np.bool_)
     line[16] = True
     with_line, again, without, other = (
-        method.paint(sketch, Now(seed=0, step=number))
+        method.paint(sketch, Inference(seed=0, number=number))
         for sketch, number in ((line, 0), (line, 0), (empty, 0), (line, 1))
     )
     assert with_line.shape == (1, 1, 32, 32)

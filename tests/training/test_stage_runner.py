@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from scantling.contract.stage import Criterion, Game, Player, Stage, Teacher, Visit, frozen
-from scantling.contract.step import Now, Total
+from scantling.contract.step import Step, Total
 from scantling.core.case import Case
 from scantling.core.errors import RunError
 from scantling.core.samples import Augmentation, Batch
@@ -66,7 +66,7 @@ def mean(network: nn.Module, batch: Mapping[str, Batch]) -> Tensor:
 def test_a_player_is_updated_before_the_next_one_moves() -> None:
     seen: list[float] = []
 
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
         seen.append(method.first.weight.item())
         yield "first", {"a": mean(method.first, batch)}
         seen.append(method.first.weight.item())
@@ -80,10 +80,10 @@ def test_a_player_is_updated_before_the_next_one_moves() -> None:
 def test_micro_batches_advance_in_step() -> None:
     trace: list[str] = []
 
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
-        trace.append(f"first {now.slot} {method.first.weight.item():+.6f}")
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
+        trace.append(f"first {step.slot} {method.first.weight.item():+.6f}")
         yield "first", {"a": mean(method.first, batch)}
-        trace.append(f"second {now.slot} {method.first.weight.item():+.6f}")
+        trace.append(f"second {step.slot} {method.first.weight.item():+.6f}")
         yield "second", {"b": mean(method.second, batch)}
 
     method = Two(objectives)
@@ -122,7 +122,7 @@ def test_accumulation_equals_the_whole_batch_in_float64(kind: type[Toy]) -> None
 
 
 def test_one_loss_may_move_several_players() -> None:
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
         yield ("first", "second"), {"both": mean(nn.Sequential(method.first, method.second), batch)}
 
     method = Two(objectives)
@@ -132,8 +132,8 @@ def test_one_loss_may_move_several_players() -> None:
 
 
 def test_the_order_of_players_may_not_depend_on_the_batch() -> None:
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
-        name = "first" if now.slot == 0 else "second"
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
+        name = "first" if step.slot == 0 else "second"
         yield name, {"a": mean(getattr(method, name), batch)}
 
     method = Two(objectives)
@@ -142,8 +142,8 @@ def test_the_order_of_players_may_not_depend_on_the_batch() -> None:
 
 
 def test_the_order_of_players_may_depend_on_the_step() -> None:
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
-        name = "first" if now.step % 2 else "second"
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
+        name = "first" if step.number % 2 else "second"
         yield name, {"a": mean(getattr(method, name), batch)}
 
     method = Two(objectives)
@@ -154,7 +154,7 @@ def test_the_order_of_players_may_depend_on_the_step() -> None:
     "context", [torch.no_grad, lambda: frozen(nn.Conv2d(1, 1, 1)), lambda: torch.autocast("cpu", torch.bfloat16)]
 )
 def test_nothing_is_yielded_inside_a_context_manager(context: Any) -> None:
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
         loss = mean(method.first, batch)
         with context():
             yield "first", {"a": loss}
@@ -166,7 +166,7 @@ def test_nothing_is_yielded_inside_a_context_manager(context: Any) -> None:
 
 
 def test_a_second_loss_for_an_updated_player_needs_a_new_forward_pass() -> None:
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
         inner = method.first(batch["images"].image)
         out = method.first(inner)
         yield "first", {"a": out.square().mean()}
@@ -201,7 +201,7 @@ def test_players_share_no_parameter() -> None:
     ],
 )
 def test_a_move_that_makes_no_sense_is_refused(move: Any, complaint: str) -> None:
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Iterator[Any]:
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Iterator[Any]:
         yield move(method, batch)
 
     method = Two(objectives)
@@ -272,12 +272,14 @@ def test_schedules_start_rise_and_end_where_they_should() -> None:
 
 
 def test_random_rows_do_not_depend_on_how_a_batch_is_divided() -> None:
-    whole = Now(seed=5, stage="s", step=7).randn("noise", like=torch.empty(6, 2, 3))
-    parts = [Now(seed=5, stage="s", step=7, slot=slot).randn("noise", like=torch.empty(2, 2, 3)) for slot in range(3)]
+    whole = Step(seed=5, stage="s", number=7).randn("noise", like=torch.empty(6, 2, 3))
+    parts = [
+        Step(seed=5, stage="s", number=7, slot=slot).randn("noise", like=torch.empty(2, 2, 3)) for slot in range(3)
+    ]
     assert torch.equal(whole, torch.cat(parts))
-    assert not torch.equal(whole, Now(seed=5, stage="s", step=8).randn("noise", like=torch.empty(6, 2, 3)))
-    assert not torch.equal(whole, Now(seed=5, stage="s", step=7).randn("other", like=torch.empty(6, 2, 3)))
-    numbers = Now(seed=5).randint("t", 3, 7, count=4000)
+    assert not torch.equal(whole, Step(seed=5, stage="s", number=8).randn("noise", like=torch.empty(6, 2, 3)))
+    assert not torch.equal(whole, Step(seed=5, stage="s", number=7).randn("other", like=torch.empty(6, 2, 3)))
+    numbers = Step(seed=5).randint("t", 3, 7, count=4000)
     assert sorted(set(numbers.tolist())) == [3, 4, 5, 6]
 
 
@@ -319,12 +321,12 @@ def test_a_stage_is_prepared_once_and_not_again_on_resuming(tmp_path: Path) -> N
     stages = list(first.stages())
     calls = 0
 
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
         nonlocal calls
         calls += 1
         if calls > 6:  # three of them are a rehearsal
             raise KeyboardInterrupt
-        yield from first.classify_pixels(batch, now)
+        yield from first.classify_pixels(batch, step)
 
     interrupted = Stage(**{**vars(stages[1]), "objectives": objectives})
     first.stages = lambda: (stages[0], interrupted)  # type: ignore[method-assign]
@@ -354,7 +356,7 @@ def test_a_rehearsal_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_restored_optimisers_lie_in_memory_as_their_parameters_do() -> None:
-    method = Two(lambda batch, now: iter([("first", {"a": mean(method.first, batch)})]))
+    method = Two(lambda batch, step: iter([("first", {"a": mean(method.first, batch)})]))
     method.first = nn.Conv2d(1, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     (stage,) = method.stages()
     stage = replace(stage, players=(replace(stage.players[0], optimiser="adam"),))
@@ -374,7 +376,7 @@ class Judged(Two):
     direction = "min"
 
     def __init__(self, values: list[float] | None = None) -> None:
-        super().__init__(lambda batch, now: iter([("first", {"a": mean(self.first, batch)})]))
+        super().__init__(lambda batch, step: iter([("first", {"a": mean(self.first, batch)})]))
         self.values, self.shown, self.seen = values, [], []
 
     def stages(self) -> list[Stage]:
@@ -383,10 +385,10 @@ class Judged(Two):
         stream = replace(stage.streams[0], augment=Augmentation(brightness=5.0))
         return [replace(stage, players=stage.players[:1], steps=6, streams=(stream,), criterion=criterion)]
 
-    def look(self, visit: Visit, now: Now) -> float:
+    def look(self, visit: Visit, step: Step) -> float:
         self.shown = [batch.image for batch in visit("images")]
         self.seen.append(self.first.weight.item())
-        return self.values[now.step - 1] if self.values else 0.0
+        return self.values[step.number - 1] if self.values else 0.0
 
 
 def test_a_criterion_sees_validation_cases_whole_and_unchanged(tmp_path: Path) -> None:
@@ -531,7 +533,7 @@ class Taught(Toy):
             )
         ]
 
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         image = batch["images"].image
         aim = self.teacher(image)
         assert not aim.requires_grad
@@ -592,10 +594,10 @@ def test_a_teacher_is_no_player() -> None:
 
 
 def test_a_total_is_the_sum_over_the_whole_step() -> None:
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
         image = batch["images"].image
         count = yield Total((image > 0).sum().to(image.dtype))
-        yield "first", {"a": now.mean((method.first(image) * (image > 0)).sum(), count)}
+        yield "first", {"a": step.mean((method.first(image) * (image > 0)).sum(), count)}
 
     weights = []
     for parts in (1, 2):
@@ -607,8 +609,8 @@ def test_a_total_is_the_sum_over_the_whole_step() -> None:
 
 
 def test_a_total_that_not_all_parts_ask_for_is_refused() -> None:
-    def objectives(batch: Mapping[str, Batch], now: Now) -> Game:
-        if now.slot:
+    def objectives(batch: Mapping[str, Batch], step: Step) -> Game:
+        if step.slot:
             yield Total(torch.ones(()))
         yield "first", {"a": method.first(batch["images"].image).mean()}
 

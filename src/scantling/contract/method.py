@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from scantling.contract.card import Capability, Card
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Stage
-from scantling.contract.step import InferenceOptions, Now
+from scantling.contract.step import Inference, InferenceOptions
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.randomness import seed_of
@@ -136,22 +136,22 @@ class Method(nn.Module, ABC):
         """Passes through the network that an answer takes, for what `asked` returned; all tiles of a canvas are one."""
         return (asked.samples or 1) * (asked.steps or 1)
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         """The probabilities of the classes for the images of a batch, or samples of them, which `fusion` makes one."""
         raise self._cannot("segment")
 
-    def generate(self, count: int, now: Now) -> Answer:
-        """`count` new masks in `probabilities`, with `images` where it makes any; `now.step` is the first one's number.
+    def generate(self, count: int, inference: Inference) -> Answer:
+        """`count` new masks in `probabilities`, with `images` where it makes any, from `inference.number` on.
 
         What `extras` holds under "region" and "centre line", (B, 1, *S) of 0 and 1, goes into folders of its own.
         """
         raise self._cannot("generate")
 
-    def classify(self, batch: Batch, now: Now) -> Answer:
+    def classify(self, batch: Batch, inference: Inference) -> Answer:
         """The class of each whole image of a batch."""
         raise self._cannot("classify")
 
-    def register(self, fixed: Batch, moving: Batch, now: Now) -> Answer:
+    def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Answer:
         """The deformation that brings `moving` onto `fixed`."""
         raise self._cannot("register")
 
@@ -166,9 +166,9 @@ class Method(nn.Module, ABC):
         """
         raise SettingsError(f"{self.card.name} hands out no features that another method could be built on")
 
-    def pictures(self, batch: Batch, now: Now) -> Mapping[str, Tensor]:
+    def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """What it shows of itself in the report on one image, by caption: (3, H, W) in [0, 1]; nothing by default."""
-        del batch, now
+        del batch, inference
         return {}
 
     def _cannot(self, capability: Capability) -> SettingsError:

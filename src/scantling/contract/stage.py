@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from scantling.contract.step import Now, Total
+from scantling.contract.step import Step, Total
 from scantling.core.samples import Batch, Stream
 
 Losses = Mapping[str, Tensor]
@@ -101,7 +101,7 @@ class Criterion:
 
     name: str
     direction: Literal["min", "max"]
-    value: Callable[[Visit, Now], float]
+    value: Callable[[Visit, Step], float]
     """Given a `Visit` of the validation cases of each stream; NaN where it cannot tell."""
     visits: tuple[str, ...]
     """The streams that it cannot do without."""
@@ -112,11 +112,11 @@ class Stage:
     """A part of the training with its own players, streams and length.
 
     Attributes:
-        objectives: `objectives(batch, now)` with the batches by stream yields (player, terms) moves; the loop
+        objectives: `objectives(batch, step)` with the batches by stream yields (player, terms) moves; the loop
             updates the player, then resumes the generator.
         teachers: what follows the players' modules, after every step and before `stepped`.
         prepare: called once before the first step, without gradients, in evaluation mode; it may set the
-            state of the method, and what it returns is kept for the whole stage as `now.prepared`.
+            state of the method, and what it returns is kept for the whole stage as `step.prepared`.
         draws: the names of the streams that a step reads, a function of the step alone; all if None.
         stepped: called once after each optimiser step has been taken by all players of that step.
         criterion: see `Criterion`.
@@ -126,11 +126,11 @@ class Stage:
     players: tuple[Player, ...]
     streams: tuple[Stream, ...]
     steps: int
-    objectives: Callable[[Mapping[str, Batch], Now], Game]
+    objectives: Callable[[Mapping[str, Batch], Step], Game]
     teachers: tuple[Teacher, ...] = ()
-    prepare: Callable[[Visit, Now], Mapping[str, Tensor]] | None = None
+    prepare: Callable[[Visit, Step], Mapping[str, Tensor]] | None = None
     draws: Callable[[int], Sequence[str]] | None = None
-    stepped: Callable[[Now], None] | None = None
+    stepped: Callable[[Step], None] | None = None
     criterion: Criterion | None = None
 
 

@@ -45,44 +45,27 @@ DEFAULT_OPTIONS = InferenceOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Now:
-    """The moment in which an objective or an answer is asked for, and all the randomness that it may use.
+class Draws:
+    """All the randomness that an objective or an answer may use.
 
-    Every draw is a function of the seed, the stage, what it is for, the step and the position of the sample in
-    the batch of the whole step; `slot` says which part of that batch this is, of `slots` (processes times
-    micro-batches), so that one big batch and many small ones draw the same numbers.
+    Every draw is a function of the seed, the stage, what it is for, the number and the position of the sample in the
+    batch of the whole step, so that one big batch and many small ones draw the same numbers.
+
+    Attributes:
+        number: of the step, from 0; of the first case that is made.
+        slot: which part of the step's batch this is.
+        device: where what is drawn is brought.
     """
 
     seed: int
     stage: str = ""
-    step: int = 0
-    steps: int = 1
+    number: int = 0
     slot: int = 0
-    slots: int = 1
     device: torch.device = torch.device("cpu")
-    prepared: Mapping[str, Tensor] = field(default_factory=dict)
-    """What the stage's `prepare` returned."""
-    tile: Callable[[Network, Tensor], Tensor] = lambda network, canvas: network(canvas)
-    """Applies a network (B, C, *S) to (B, K, *S) over a whole canvas, in blended tiles where it is too large."""
-    asked: InferenceOptions = DEFAULT_OPTIONS
-    """What an answer is asked to be, resolved by the method's `asked`."""
-    gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
-    """The rows of all processes in the order of the samples; every process receives the same."""
-
-    @property
-    def progress(self) -> float:
-        """The share of the stage that is done, 0 to 1."""
-        return self.step / max(self.steps, 1)
-
-    def mean(self, part: Tensor, total: Tensor) -> Tensor:
-        """The term of a loss that is one ratio over the whole step: `part`, summed over what this part of the batch
-        holds, over the `total` of the step, which yielding a `Total` has given; the loop averages over the parts.
-        """
-        return part * self.slots / total.clamp(min=1e-6)
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A processor generator for one draw that all samples of the step share."""
-        return torch_generator(self.seed, self.stage, purpose, self.step)
+        """A processor generator for one draw that all samples share."""
+        return torch_generator(self.seed, self.stage, purpose, self.number)
 
     def randn(self, purpose: str, *, like: Tensor) -> Tensor:
         """Standard normal numbers (B, ...) in the shape, type and place of `like`, row by row."""
@@ -103,9 +86,50 @@ class Now:
         rows = [
             draw(
                 like.shape[1:],
-                generator=torch_generator(self.seed, self.stage, purpose, self.step, first + row),
+                generator=torch_generator(self.seed, self.stage, purpose, self.number, first + row),
                 dtype=dtype,
             )
             for row in range(len(like))
         ]
         return torch.stack(rows).to(like.device, like.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Draws):
+    """The step of a training, as the objectives of a stage see it for one part of its batch.
+
+    Attributes:
+        count: of the steps of the stage.
+        slots: the parts of the batch: processes times micro-batches.
+        prepared: what the stage's `prepare` returned.
+        gather: gives the rows of all processes in the order of the samples; every process receives the same.
+    """
+
+    count: int = 1
+    slots: int = 1
+    prepared: Mapping[str, Tensor] = field(default_factory=dict)
+    gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+    @property
+    def progress(self) -> float:
+        """The share of the stage that is done, 0 to 1."""
+        return self.number / max(self.count, 1)
+
+    def mean(self, part: Tensor, total: Tensor) -> Tensor:
+        """The term of a loss that is one ratio over the whole step: `part`, summed over what this part of the batch
+        holds, over the `total` of the step, which yielding a `Total` has given; the loop averages over the parts.
+        """
+        return part * self.slots / total.clamp(min=1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference(Draws):
+    """An answer at hand.
+
+    Attributes:
+        tile: applies a network (B, C, *S) to (B, K, *S) over a whole canvas, in blended tiles where it is too large.
+        options: what the answer is asked to be, resolved by the method's `asked`.
+    """
+
+    tile: Callable[[Network, Tensor], Tensor] = lambda network, canvas: network(canvas)
+    options: InferenceOptions = DEFAULT_OPTIONS

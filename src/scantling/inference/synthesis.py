@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from scantling.contract.method import Answer, Method, build
-from scantling.contract.step import Now
+from scantling.contract.step import Inference
 from scantling.core.atomic import write_json
 from scantling.core.case import Geometry, Labels
 from scantling.core.errors import RunError, SettingsError
@@ -85,9 +85,9 @@ def synthesize(
             if all(id in done for id in some):
                 cases += [done[id] for id in some]
             else:
-                now = Now(seed=seed, stage="synthesis", step=first, device=where)
+                inference = Inference(seed=seed, stage="synthesis", number=first, device=where)
                 with torch.no_grad(), torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
-                    answer = method.generate(len(some), now)
+                    answer = method.generate(len(some), inference)
                 cases += [_written(out, id, each, labels, origin) for id, each in zip(some, _rows(answer), strict=True)]
             if progress is not None:
                 progress(min(first + at_once, count), count, some[-1])

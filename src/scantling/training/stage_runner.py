@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from scantling.contract.method import Method, dropouts
 from scantling.contract.stage import Game, Move, Player, Stage, frozen_depth
-from scantling.contract.step import Now, Total
+from scantling.contract.step import Step, Total
 from scantling.core.errors import RunError, ScantlingError
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
@@ -102,11 +102,11 @@ class StageRunner:
             for parameter in self.owned[name]:
                 parameter.requires_grad_(True)
 
-    def now(self, step: int, slot: int = 0) -> Now:
-        """The moment of a step for one part of its batch."""
+    def at(self, step: int, slot: int = 0) -> Step:
+        """A step for one part of its batch."""
         return replace(
-            self.moment(self.stage, self.seed, self.device),
-            step=step,
+            self.start(self.stage, self.seed, self.device),
+            number=step,
             slot=slot,
             slots=self.slots,
             prepared=self.prepared,
@@ -114,9 +114,9 @@ class StageRunner:
         )
 
     @staticmethod
-    def moment(stage: Stage, seed: int, device: torch.device) -> Now:
-        """The moment before the first step of a stage."""
-        return Now(seed=seed, stage=stage.name, steps=stage.steps, device=device)
+    def start(stage: Stage, seed: int, device: torch.device) -> Step:
+        """Before the first step of a stage."""
+        return Step(seed=seed, stage=stage.name, count=stage.steps, device=device)
 
     def step(self, step: int, batches: Sequence[Mapping[str, Batch]]) -> dict[str, dict[str, Tensor]]:
         """Play one step; returns the terms of every player's loss, averaged over this process's micro-batches.
@@ -127,7 +127,7 @@ class StageRunner:
         torch.manual_seed(seed_of(self.seed, self.stage.name, "layers", step))
         begun = torch.get_rng_state()
         games = [
-            _Turn(_started(self.stage.objectives(self._brought(batch), self.now(step, slot))), slot, begun)
+            _Turn(_started(self.stage.objectives(self._brought(batch), self.at(step, slot))), slot, begun)
             for slot, batch in zip(self.own_slots, batches, strict=True)
         ]
         told: dict[str, dict[str, Tensor]] = {}
@@ -139,7 +139,7 @@ class StageRunner:
             teacher.follow(step)
         if self.stage.stepped is not None:
             with torch.no_grad():
-                self.stage.stepped(self.now(step))
+                self.stage.stepped(self.at(step))
         self.group.share_buffers(self.method)
         return told
 

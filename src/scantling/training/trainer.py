@@ -205,7 +205,7 @@ class _StageTraining:
         with play.averaged(), torch.no_grad():
             if criterion is not None:
                 name, direction = criterion.name, criterion.direction
-                value = self.course.group.agreed(criterion.value(self._visit_held_out, play.now(position.step)))
+                value = self.course.group.agreed(criterion.value(self._visit_held_out, play.at(position.step)))
             elif self.course.validation is not None:
                 name, direction, value = "dice", "max", self.course.validation.dice(self.course.method)
             if self.log is not None:
@@ -245,7 +245,7 @@ class _StageTraining:
         if not again:
             course.method.eval().requires_grad_(False)
             course.console.print(f"{self.title}: preparing", highlight=False)
-            empty = StageRunner.moment(stage, course.seed, course.device)
+            empty = StageRunner.start(stage, course.seed, course.device)
             with torch.no_grad():
                 tensors = dict(stage.prepare(self._visit, empty))
             if course.group.first:

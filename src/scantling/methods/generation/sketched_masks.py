@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from scantling.contract.method import Answer, Method
 from scantling.contract.settings import Settings
-from scantling.contract.step import Now
+from scantling.contract.step import Draws, Inference
 from scantling.core.randomness import numpy_generator
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.samplers import Model
@@ -69,17 +69,17 @@ class SketchedMasks(Method):
     settings: SketchSettings
 
     @abstractmethod
-    def paint(self, sketch: np.ndarray, now: Now) -> Tensor:
+    def paint(self, sketch: np.ndarray, inference: Inference) -> Tensor:
         """The share (1, 1, size, size) in [0, 1] of each pixel that vessels cover, along a sketch (size, size)."""
 
-    def generate(self, count: int, now: Now) -> Answer:
+    def generate(self, count: int, inference: Inference) -> Answer:
         """Masks (B, 1, patch, patch) of 0 and 1, with the sketch that each was painted along.
 
         Vessel is what is covered by more than half; where the sketch runs, a pixel that is covered by more than
         `FAINT` counts as covered, since a line thinner than a pixel covers none by half. Each mask is painted by
         itself, so that it does not depend on those beside it.
         """
-        made = [self._one(replace(now, step=now.step + number, slot=0)) for number in range(count)]
+        made = [self._one(replace(inference, number=inference.number + number, slot=0)) for number in range(count)]
         masks, sketches = (torch.from_numpy(np.stack(rows))[:, None].float() for rows in zip(*made, strict=True))
         return Answer(probabilities=masks, extras={"sketch": F.interpolate(sketches, masks.shape[2:], mode="nearest")})
 
@@ -94,24 +94,24 @@ class SketchedMasks(Method):
         return sketch_of(touched, generator=generator, deleted=0.0, jitter=0.0)
 
     def walk(
-        self, model: Model, *, like: Tensor, process: GaussianProcess, now: Now, clip: tuple[float, float] | None
+        self, model: Model, *, like: Tensor, process: GaussianProcess, draws: Draws, clip: tuple[float, float] | None
     ) -> Tensor:
         """The end of a chain in the shape of `like`."""
 
         def draw(purpose: str, like: Tensor) -> Tensor:
-            return now.randn(purpose, like=like)
+            return draws.randn(purpose, like=like)
 
         steps = timesteps(process.steps, self.settings.sampling_steps, spacing="trailing")
         sampler = SAMPLERS[self.settings.sampler]
         return sampler(model, draw("start", like), process=process, timesteps=steps, draw=draw, clip=clip).x
 
-    def _one(self, now: Now) -> tuple[np.ndarray, np.ndarray]:
+    def _one(self, inference: Inference) -> tuple[np.ndarray, np.ndarray]:
         """The first acceptable mask with its sketch, or the one nearest to that."""
         of = self.settings
         tried: list[tuple[float, np.ndarray, np.ndarray]] = []
         for attempt in range(of.attempts):
-            moment = replace(now, stage=f"{now.stage}, attempt {attempt}")
-            sketch = self.sketch(numpy_generator(moment.seed, moment.stage, "sketch", moment.step))
+            moment = replace(inference, stage=f"{inference.stage}, attempt {attempt}")
+            sketch = self.sketch(numpy_generator(moment.seed, moment.stage, "sketch", moment.number))
             covered = self.paint(sketch, moment)
             covered = covered.masked_fill((covered > FAINT) & torch.from_numpy(sketch).to(covered.device), 1.0)
             covered = F.interpolate(covered, (of.patch,) * 2, mode="bilinear")[0, 0]

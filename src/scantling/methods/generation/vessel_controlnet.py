@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from scantling.contract.method import Method
 from scantling.contract.stage import Game, Player, Stage, Visit
-from scantling.contract.step import Now
+from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
@@ -195,23 +195,23 @@ class VesselControlNet(SketchedMasks):
             ),
         )
 
-    def unconditional(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def unconditional(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The squared error of the denoiser."""
-        noisy, timestep, target = self._noised(self._folded(2 * self._covered(batch["masks"]) - 1), now)
+        noisy, timestep, target = self._noised(self._folded(2 * self._covered(batch["masks"]) - 1), step)
         yield "denoiser", {"denoising": F.mse_loss(exact(self.denoiser(noisy, timestep)), target)}
 
-    def begin_control(self, visit: Visit, now: Now) -> Mapping[str, Tensor]:
+    def begin_control(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
         """The control begins as a copy of the denoiser that was trained."""
-        del visit, now
+        del visit, step
         self.control.imitate(self.denoiser)
         return {}
 
-    def conditional(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def conditional(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The same error, the control knowing a sketch of each mask."""
         masks, of = batch["masks"], self.settings
         clean = self._folded(2 * self._covered(masks) - 1)
-        noisy, timestep, target = self._noised(clean, now)
-        seeds = now.randint("sketches", 0, 1 << 53, count=len(clean)).tolist()
+        noisy, timestep, target = self._noised(clean, step)
+        seeds = step.randint("sketches", 0, 1 << 53, count=len(clean)).tolist()
         sketches = [
             sketch_of(shape, generator=numpy_generator("sketches", seed), deleted=of.deleted, jitter=of.jitter)
             for shape, seed in zip(self.touched(masks.mask[:, 0] == 1), seeds, strict=True)
@@ -219,23 +219,23 @@ class VesselControlNet(SketchedMasks):
         said = self._said(noisy, timestep, self._hint(sketches, like=clean))
         yield "control", {"denoising": F.mse_loss(exact(said), target)}
 
-    def paint(self, sketch: np.ndarray, now: Now) -> Tensor:
+    def paint(self, sketch: np.ndarray, inference: Inference) -> Tensor:
         """The share (1, 1, size, size) that vessels cover of each pixel along a sketch (size, size), in [0, 1]."""
         of = self.settings
-        like = torch.zeros(1, of.fold**2, *(of.size // of.fold,) * 2, device=now.device)
+        like = torch.zeros(1, of.fold**2, *(of.size // of.fold,) * 2, device=inference.device)
         hint = self._hint([sketch], like=like)
 
         def model(noisy: Tensor, timestep: int) -> Guess:
             said = self._said(noisy, torch.full((len(noisy),), timestep, device=noisy.device), hint)
             return Guess(self.process.x0_from(exact(said), noisy, timestep, kind=of.predicts))
 
-        end = self.walk(model, like=like, process=self.process, now=now, clip=RANGE)
+        end = self.walk(model, like=like, process=self.process, draws=inference, clip=RANGE)
         return ((F.pixel_shuffle(end, of.fold) + 1) / 2).clamp(0, 1)
 
-    def _noised(self, clean: Tensor, now: Now) -> tuple[Tensor, Tensor, Tensor]:
+    def _noised(self, clean: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
         """A noisy mask, its timestep, and what a network should say of them."""
-        timestep = now.randint("timestep", 0, self.settings.chain, count=len(clean))
-        noise = now.randn("noise", like=clean)
+        timestep = step.randint("timestep", 0, self.settings.chain, count=len(clean))
+        noise = step.randn("noise", like=clean)
         target = self.process.target(clean, timestep, noise, kind=self.settings.predicts)
         return self.process.noised(clean, timestep, noise), timestep, target
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scantling.contract.method import Method
-from scantling.contract.step import Now
+from scantling.contract.step import Inference
 from scantling.core.case import Labels
 from scantling.core.errors import FileError, SettingsError
 from scantling.core.samples import Preprocessing, Traits
@@ -92,11 +92,11 @@ class VesselStableDiffusion(SketchedMasks):
         """What the user says."""
         return self.settings.hand_drawn or 0
 
-    def paint(self, sketch: np.ndarray, now: Now) -> Tensor:
+    def paint(self, sketch: np.ndarray, inference: Inference) -> Tensor:
         """The brightness (1, 1, size, size) of a picture in [0, 1]."""
         side = self.settings.size
         coarser = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        hint = torch.from_numpy(sketch).expand(1, 3, -1, -1).to(now.device, self.dtype)
+        hint = torch.from_numpy(sketch).expand(1, 3, -1, -1).to(inference.device, self.dtype)
         like = hint.new_empty(1, self.vae.config.latent_channels, side // coarser, side // coarser)
         prompt = self.get_buffer("prompt").to(self.dtype)
 
@@ -107,7 +107,7 @@ class VesselStableDiffusion(SketchedMasks):
             ).sample
             return Guess(self.process.x0_from(exact(said), noisy, timestep, kind=self.settings.predicts))
 
-        latent = self.walk(model, like=like, process=self.process, now=now, clip=None)
+        latent = self.walk(model, like=like, process=self.process, draws=inference, clip=None)
         picture: Tensor = self.vae.decode(latent / self.vae.config.scaling_factor).sample
         return ((exact(picture).mean(1, keepdim=True) + 1) / 2).clamp(0, 1)
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from scantling.contract.method import VESSEL, Answer, Method
 from scantling.contract.settings import Settings
-from scantling.contract.step import Now
+from scantling.contract.step import Inference
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Intensity, Preprocessing, Traits
 from scantling.methods.catalogue import CARDS
@@ -88,9 +88,12 @@ class Rule(Method):
         """It takes no images."""
         return Preprocessing(dimensions=self.traits.dimensions)
 
-    def generate(self, count: int, now: Now) -> Answer:
+    def generate(self, count: int, inference: Inference) -> Answer:
         """Masks (bool), images where the rule makes any, and what is known of them."""
-        made = [self.make(numpy_generator(now.seed, now.stage, now.step + number)) for number in range(count)]
+        made = [
+            self.make(numpy_generator(inference.seed, inference.stage, inference.number + number))
+            for number in range(count)
+        ]
         images = [torch.from_numpy(image) for image, _, _ in made if image is not None]
         return Answer(
             probabilities=torch.from_numpy(np.stack([mask for _, mask, _ in made]))[:, None],

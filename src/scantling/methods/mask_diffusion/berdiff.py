@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scantling.contract.method import Method
 from scantling.contract.stage import Game
-from scantling.contract.step import Now
+from scantling.contract.step import Draws, Step
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
 from scantling.diffusion.bernoulli import BernoulliProcess, Rule, cross_entropy, flipped_log_odds
@@ -115,12 +115,12 @@ class BerDiff(MaskDiffusion):
         self.process = BernoulliProcess(betas(settings.schedule, settings.chain))
         self.network = self.denoiser(1 + len(traits.channels), 1)
 
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The divergence of the step back, and the cross-entropy of the flips."""
         labelled, of = batch["labelled"], self.settings
         clean, known = masks_of(labelled.mask, 1)  # (B, 1, H, W)
-        timestep = now.randint("timestep", 0, of.chain, count=len(clean))
-        noisy = self.process.noised(clean, timestep, now.rand("flips", like=clean))
+        timestep = step.randint("timestep", 0, of.chain, count=len(clean))
+        noisy = self.process.noised(clean, timestep, step.rand("flips", like=clean))
         mask = self.log_odds(self.denoise(noisy, (labelled.image,), timestep), noisy)
         terms = {}
         if of.divergence:
@@ -151,9 +151,9 @@ class BerDiff(MaskDiffusion):
         start = (draw("start", like) < 0.5).to(like.dtype)
         return bernoulli(model, start, process=self.process, timesteps=steps, draw=draw, rule=self.settings.rule)
 
-    def noise(self, moments: Sequence[Now], purpose: str, like: Tensor) -> Tensor:
+    def noise(self, moments: Sequence[Draws], purpose: str, like: Tensor) -> Tensor:
         """Uniform numbers, each sample its own."""
-        return torch.cat([now.rand(purpose, like=like[:1]) for now in moments])
+        return torch.cat([draws.rand(purpose, like=like[:1]) for draws in moments])
 
     def probability(self, state: Tensor) -> Tensor:
         """The last state is one."""

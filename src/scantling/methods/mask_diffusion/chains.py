@@ -16,7 +16,7 @@ from torch import Tensor
 from scantling.contract.method import Answer, Method
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
-from scantling.contract.step import InferenceOptions, Now
+from scantling.contract.step import Draws, Inference, InferenceOptions, Step
 from scantling.core.case import IGNORE
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
@@ -217,7 +217,7 @@ class MaskDiffusion(Method):
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
     @abstractmethod
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """What the player is to minimise on a batch of the stream."""
 
     def denoiser(self, inputs: int, outputs: int) -> Denoiser:
@@ -233,13 +233,13 @@ class MaskDiffusion(Method):
             dropout=of.dropout,
         )
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         """Samples (N, B, K, *S) on the processor, each a chain of its own over the whole canvas.
 
         The noise of a sample depends on its number alone: the slices of a volume share it, however many come together,
         so that what is vague is decided alike in neighbours.
         """
-        drawn = [self._answered(batch.image[row : row + 1], now) for row in range(len(batch.image))]
+        drawn = [self._answered(batch.image[row : row + 1], inference) for row in range(len(batch.image))]
         names = drawn[0][1]
         return Answer(
             samples=torch.cat([samples for samples, _ in drawn], 1),
@@ -251,9 +251,9 @@ class MaskDiffusion(Method):
         del ends
         return {}
 
-    def _answered(self, image: Tensor, now: Now) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def _answered(self, image: Tensor, inference: Inference) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Samples (N, 1, K, *S) of one image (1, C, *S), and the uncertainties."""
-        asked = self.asked(now.asked)
+        asked = self.asked(inference.options)
         whole = tuple(image.shape[2:])
         steps = timesteps(self.settings.chain, asked.steps or 1, spacing=self.settings.spacing)
         before = dict(pairs(steps))
@@ -269,13 +269,13 @@ class MaskDiffusion(Method):
 
         def model(noisy: Tensor, timestep: int) -> Guess:
             canvas = torch.cat([noisy, image.expand(len(noisy), *image.shape[1:])], 1)
-            said = now.tile(partial(network, timestep=timestep), canvas)
+            said = inference.tile(partial(network, timestep=timestep), canvas)
             return self.guess(said, noisy, timestep, before[timestep])
 
         at_once = max(1, TOGETHER.get(image.device.type, TOGETHER["cuda"]) // math.prod(whole))
         ends = []
         for numbers in torch.arange(asked.samples or 1).split(at_once):
-            moments = [replace(now, step=0, slot=int(number)) for number in numbers]
+            moments = [replace(inference, number=0, slot=int(number)) for number in numbers]
             like = image.new_empty((len(moments), classes, *whole))
             end = self.walk(model, like=like, steps=steps, draw=partial(self.noise, moments))
             ends.append(
@@ -284,9 +284,9 @@ class MaskDiffusion(Method):
         samples = torch.cat([self.probability(end.x) for end in ends])  # (N, K, *S)
         return _within_one(samples, self.traits)[:, None], self.doubt(ends)
 
-    def noise(self, moments: Sequence[Now], purpose: str, like: Tensor) -> Tensor:
+    def noise(self, moments: Sequence[Draws], purpose: str, like: Tensor) -> Tensor:
         """Standard normal numbers (N, K, *S) for the samples of these moments, each its own whatever their number."""
-        return torch.cat([now.randn(purpose, like=like[:1]) for now in moments])
+        return torch.cat([draws.randn(purpose, like=like[:1]) for draws in moments])
 
 
 def masks_of(mask: Tensor, classes: int) -> tuple[Tensor, Tensor]:

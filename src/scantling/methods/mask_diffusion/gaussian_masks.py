@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scantling.contract.method import Method
 from scantling.contract.stage import Game
-from scantling.contract.step import Now
+from scantling.contract.step import Step
 from scantling.core.samples import Batch, Traits
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess, Prediction
@@ -50,20 +50,20 @@ class GaussianMasks(MaskDiffusion):
         """Channels of what the network says: a prediction for each class, then, if learned, its variance."""
         return len(self.traits.classes) * (2 if self.settings.learned_variance else 1)
 
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The squared error of what the network says of noisy masks and, if learned, what teaches it its variance."""
         labelled = batch["labelled"]
-        noisy, timestep = self.noised(labelled, now)
+        noisy, timestep = self.noised(labelled, step)
         said = self.denoise(noisy, self.condition(labelled.image), timestep)
-        yield self.card.name, self.terms(said, labelled, now)
+        yield self.card.name, self.terms(said, labelled, step)
 
-    def noised(self, batch: Batch, now: Now) -> tuple[Tensor, Tensor]:
+    def noised(self, batch: Batch, step: Step) -> tuple[Tensor, Tensor]:
         """Noisy masks (B, K, *S) of a batch, and the timesteps (B,) that they are at."""
         clean, _ = masks_of(batch.mask, len(self.traits.classes))
-        timestep = now.randint("timestep", 0, self.settings.chain, count=len(clean))
-        return self.process.noised(2 * clean - 1, timestep, now.randn("noise", like=clean)), timestep
+        timestep = step.randint("timestep", 0, self.settings.chain, count=len(clean))
+        return self.process.noised(2 * clean - 1, timestep, step.randn("noise", like=clean)), timestep
 
-    def terms(self, said: Tensor, batch: Batch, now: Now) -> Mapping[str, Tensor]:
+    def terms(self, said: Tensor, batch: Batch, step: Step) -> Mapping[str, Tensor]:
         """The terms that train the denoiser on what `noised` gave: the squared error and, if learned, the variance's.
 
         The bound that trains the variance is cut from the mean (Nichol and Dhariwal, 2021, section 3.1).
@@ -71,13 +71,13 @@ class GaussianMasks(MaskDiffusion):
         Args:
             said: (B, outputs, *S), of the network.
             batch: that was noised.
-            now: of the same step.
+            step: of the same step.
         """
         clean, known = masks_of(batch.mask, len(self.traits.classes))
         clean, said = 2 * clean - 1, exact(said)
-        noisy, timestep = self.noised(batch, now)
+        noisy, timestep = self.noised(batch, step)
         prediction, variance = self._parts(said)
-        noise = now.randn("noise", like=clean)
+        noise = step.randn("noise", like=clean)
         target = self.process.target(clean, timestep, noise, kind=self.settings.predicts)
         terms = {"denoising": mean_of_known((prediction - target).square(), known)}
         if variance is not None:

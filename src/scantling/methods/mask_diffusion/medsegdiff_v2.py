@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scantling.contract.method import Method
 from scantling.contract.stage import Game
-from scantling.contract.step import Now
+from scantling.contract.step import Step
 from scantling.core.case import IGNORE
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
@@ -142,13 +142,13 @@ class MedSegDiffV2(GaussianMasks):
         )
         self.network = self.denoiser(classes, self.outputs)
 
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The error of the noise, and what the condition U-Net's own mask lacks."""
         labelled, of = batch["labelled"], self.settings
         seen = self.condition_network(labelled.image)
-        noisy, timestep = self.noised(labelled, now)
+        noisy, timestep = self.noised(labelled, step)
         said = self.denoise(noisy, self.told(seen), timestep)
-        terms = dict(self.terms(said, labelled, now))
+        terms = dict(self.terms(said, labelled, step))
         # an unknown mask costs nothing, so the means over the batch are those of [t = 0 mod a] (Dice + b CE)
         taught = (timestep % of.every == 0).view(-1, 1, 1, 1)
         mask = labelled.mask.masked_fill(~taught, IGNORE)

@@ -14,7 +14,7 @@ from torch import Tensor
 from scantling.contract.method import Answer, Method
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage, frozen
-from scantling.contract.step import InferenceOptions, Now, Total
+from scantling.contract.step import Inference, InferenceOptions, Step, Total
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.losses.continuity import soft_cldice_loss
@@ -183,7 +183,7 @@ class DirectionMender(Method):
         )
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The terms that have a weight, of the mended probabilities: cross-entropy, Dice, soft clDice."""
         labelled, of = batch["labelled"], self.settings
         if of.crossing:
@@ -201,7 +201,7 @@ class DirectionMender(Method):
             whole = soft_cldice_loss(probabilities=mended, mask=labelled.mask, iterations=of.skeleton)
             terms["continuity"] = of.cldice * whole
         if of.crossing:
-            terms["crossing"] = of.crossing * now.mean(crossing(unit(vectors), structure), change)
+            terms["crossing"] = of.crossing * step.mean(crossing(unit(vectors), structure), change)
         yield "direction", terms
 
     def asked(self, asked: InferenceOptions) -> InferenceOptions:
@@ -212,7 +212,7 @@ class DirectionMender(Method):
         """One a sample: steps are those of the diffusion."""
         return asked.samples or 1
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         """The base's probabilities, mended over the whole canvas at once; `extras` holds the directions (B, K D, *S).
 
         Where the canvas is tiled, probabilities and vectors are blended, and vectors become directions after it.
@@ -223,19 +223,19 @@ class DirectionMender(Method):
                 features, probabilities = self.base.features(tile)
             return torch.cat([probabilities, self.layer(features)], 1)
 
-        probabilities, vectors = now.tile(network, batch.image).tensor_split([len(self.traits.classes)], 1)
+        probabilities, vectors = inference.tile(network, batch.image).tensor_split([len(self.traits.classes)], 1)
         direction = self.directed(self._vectors(vectors))
         how = self.settings.diffusion
-        if now.asked.steps is not None:
-            how = how.model_copy(update={"iterations": now.asked.steps})
+        if inference.options.steps is not None:
+            how = how.model_copy(update={"iterations": inference.options.steps})
         mended = self.mended(probabilities, direction, how=how)
         return Answer(probabilities=mended, extras={"direction": direction.flatten(1, 2)})
 
-    def pictures(self, batch: Batch, now: Now) -> Mapping[str, Tensor]:
+    def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """The directions of the first class in an image: the hue is the angle, the brightness the probability."""
         if self.intake.dimensions != 2 or batch.image.ndim != 4:
             return {}
-        answer = self.segment(batch, now)
+        answer = self.segment(batch, inference)
         if answer.probabilities is None:
             return {}
         down, right = answer.extras["direction"][0, :2]

@@ -11,7 +11,7 @@ from torch import Tensor
 from scantling.contract.method import Answer, Method
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
-from scantling.contract.step import Now
+from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.losses.continuity import soft_cldice_loss
@@ -176,7 +176,7 @@ class FRUNetSegmenter(Method):
         )
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The terms that have a weight: cross-entropy, Dice, soft clDice."""
         labelled, of = batch["labelled"], self.settings
         logits = self.network(self.shades(labelled.image))  # (B, K or K + 1, H, W)
@@ -191,10 +191,10 @@ class FRUNetSegmenter(Method):
             terms["continuity"] = of.cldice * whole
         yield "fr-unet", terms
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         """Probabilities of the classes, from the whole image or from blended tiles."""
         image = self.shades(batch.image)
-        return Answer(probabilities=now.tile(lambda tile: self.probabilities(self.network(tile)), image))
+        return Answer(probabilities=inference.tile(lambda tile: self.probabilities(self.network(tile)), image))
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The map of the last block (B, widths[0], H, W) and the probabilities (B, K, H, W)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from scantling.contract.method import Answer, Method
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
-from scantling.contract.step import Now
+from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
@@ -185,7 +185,7 @@ class UNetSegmenter(Method):
         )
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """Cross-entropy plus Dice."""
         labelled = batch["labelled"]
         logits = self.network(labelled.image)  # (B, K or K + 1, *S)
@@ -195,9 +195,9 @@ class UNetSegmenter(Method):
             terms["overlap"] = self.settings.dice * overlap
         yield "unet", terms
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         """Probabilities of the classes, from the whole image or from blended tiles."""
-        return Answer(probabilities=now.tile(lambda tile: self.probabilities(self.network(tile)), batch.image))
+        return Answer(probabilities=inference.tile(lambda tile: self.probabilities(self.network(tile)), batch.image))
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The last feature map (B, widths[0], *S) and the probabilities (B, K, *S)."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from scantling.contract.method import VESSEL, Answer, Method
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Criterion, Game, Player, Stage, Visit, frozen
-from scantling.contract.step import Now
+from scantling.contract.step import Draws, Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
@@ -271,22 +271,22 @@ class DARL(Method):
             streams=tuple(streams),
             steps=of.steps,
             objectives=self.objectives,
-            stepped=lambda now: power_iteration(self.generator),
+            stepped=lambda step: power_iteration(self.generator),
             criterion=Criterion(name="cycle", direction="min", value=self.inconsistency, visits=("angiograms",)),
         )
         return (stage,)
 
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The generator's move, with the denoiser, and then the discriminators'."""
         of = self.settings
-        angiogram, _ = self._subsampled(batch["angiograms"], "angiograms", now)  # (B, 1, side, side)
-        background, region = self._subsampled(batch.get("backgrounds", batch["angiograms"]), "backgrounds", now)
-        vessels = self._vessels(batch.get("vessels"), now, like=angiogram) & region
+        angiogram, _ = self._subsampled(batch["angiograms"], "angiograms", step)  # (B, 1, side, side)
+        background, region = self._subsampled(batch.get("backgrounds", batch["angiograms"]), "backgrounds", step)
+        vessels = self._vessels(batch.get("vessels"), step, like=angiogram) & region
         masks = 2 * vessels.to(angiogram.dtype) - 1
-        noise = now.randn("noise", like=angiogram)
+        noise = step.randn("noise", like=angiogram)
         count = len(angiogram)
-        t_a = now.randint("little noise", 0, of.small, count=count)
-        t_b = now.randint("any noise", 0, of.large or of.timesteps, count=count)
+        t_a = step.randint("little noise", 0, of.small, count=count)
+        t_b = step.randint("any noise", 0, of.large or of.timesteps, count=count)
         # path A: segment; nothing is detached
         found, _ = self.generate_from(self.process.noised(angiogram, t_a, noise), t_a)
         # path B: paint; here alone the denoiser learns to denoise
@@ -302,23 +302,23 @@ class DARL(Method):
             "cycle": of.cycle * F.l1_loss(exact(again), masks),
         }
         if self.contrast is not None:
-            order = now.rand("patches", like=masks.new_empty(count, of.side**2))
+            order = step.rand("patches", like=masks.new_empty(count, of.side**2))
             terms["contrast"] = of.contrast * self.contrast(masks, exact(again), exact(found), order=order)
         yield "generator", terms
         reals = {"masks": masks, "images": angiogram}
         terms = {}
         for name in self.judges:
-            real, fake = (self._judged(name, seen) for seen in (reals[name], self._shown(name, fakes, now)))
+            real, fake = (self._judged(name, seen) for seen in (reals[name], self._shown(name, fakes, step)))
             terms[name] = ((real - 1).square().mean() + fake.square().mean()) / 2
         yield "discriminators", terms
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         """In a single step at t = 0, without noise: (1 + tanh) / 2 of all phases put together; 0 outside the region."""
         grey, region = self.grey(batch)
-        soft = now.tile(lambda canvas: self._in_phases(canvas, None), grey)
+        soft = inference.tile(lambda canvas: self._in_phases(canvas, None), grey)
         return Answer(probabilities=((1 + soft) / 2).clamp(0, 1).masked_fill(~region, 0))
 
-    def pictures(self, batch: Batch, now: Now) -> Mapping[str, Tensor]:
+    def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """A background, a mask, what the model paints of both, and what it finds there again."""
         ways = {
             "pool": "The image with its vessels taken out by a wide median; training has backgrounds of its own",
@@ -326,7 +326,7 @@ class DARL(Method):
             "image": "The background: the image itself",
         }
         prior = "training has a folder of masks" if self.settings.masks == "folder" else "as in training"
-        background, vessels, painted, found = self._demonstrated(batch, now)
+        background, vessels, painted, found = self._demonstrated(batch, inference)
         shown = {
             ways[self.settings.background or "median"]: (1 + background) / 2,
             f"A mask by the fractal rule, {prior}": vessels,
@@ -335,11 +335,11 @@ class DARL(Method):
         }
         return {caption: picture[0].float().expand(3, -1, -1) for caption, picture in shown.items()}
 
-    def inconsistency(self, visit: Visit, now: Now) -> float:
+    def inconsistency(self, visit: Visit, step: Step) -> float:
         """Cycle consistency on validation images, whose masks are not read: the mean of |found again - painted|."""
         errors = []
         for number, batch in enumerate(visit("angiograms")):
-            _, vessels, _, found = self._demonstrated(batch, replace(now, step=number))
+            _, vessels, _, found = self._demonstrated(batch, replace(step, number=number))
             errors.append(float((exact(found) + 1 - 2 * vessels.to(found.dtype)).abs().mean()))
         return sum(errors) / len(errors) if errors else float("nan")
 
@@ -372,27 +372,27 @@ class DARL(Method):
         counted = region.sum((1, 2, 3), keepdim=True).clamp(min=1)
         return torch.where(region, grey, (grey * region).sum((1, 2, 3), keepdim=True) / counted), region
 
-    def _subsampled(self, batch: Batch, purpose: str, now: Now) -> tuple[Tensor, Tensor]:
+    def _subsampled(self, batch: Batch, purpose: str, step: Step) -> tuple[Tensor, Tensor]:
         """One phase of each image, or of the background that is made of it, and the same of its region."""
         grey, region = self.grey(batch)
         if purpose == "backgrounds" and self.settings.background == "median":
             grey = without_tubes(grey, region, window=self.settings.window)
-        first = now.randint(f"phase of {purpose}", 0, self.settings.interleave**2, count=len(grey))
+        first = step.randint(f"phase of {purpose}", 0, self.settings.interleave**2, count=len(grey))
         return phase(grey, self.settings.interleave, first=first), phase(region, self.settings.interleave, first=first)
 
-    def _vessels(self, batch: Batch | None, now: Now, *, like: Tensor) -> Tensor:
+    def _vessels(self, batch: Batch | None, step: Step, *, like: Tensor) -> Tensor:
         """Masks (B, 1, side, side) bool from the folder, or by the rule."""
         of, count = self.settings, len(like)
-        masks = (batch.mask == 1) if batch is not None else self._ruled((of.patch, of.patch), now, like=like)
-        first = now.randint("phase of vessels", 0, of.interleave**2, count=count)
+        masks = (batch.mask == 1) if batch is not None else self._ruled((of.patch, of.patch), step, like=like)
+        first = step.randint("phase of vessels", 0, of.interleave**2, count=count)
         return phase(masks, of.interleave, first=first)
 
-    def _ruled(self, shape: tuple[int, int], now: Now, *, like: Tensor, purpose: str = "fractals") -> Tensor:
+    def _ruled(self, shape: tuple[int, int], draws: Draws, *, like: Tensor, purpose: str = "fractals") -> Tensor:
         """Masks by the fractal rule (B, 1, *shape) bool."""
         side, count = max(self.settings.canvas or 0, *shape), self.settings.overlaid
         masks = [
             fractal_crossing(shape, side=side, count=count, generator=numpy_generator("fractals", seed))
-            for seed in now.randint(purpose, 0, 1 << 53, count=len(like)).tolist()
+            for seed in draws.randint(purpose, 0, 1 << 53, count=len(like)).tolist()
         ]
         return torch.from_numpy(np.stack(masks))[:, None].to(like.device)
 
@@ -405,12 +405,12 @@ class DARL(Method):
         made, _ = self.generate_from(phases, torch.zeros(len(phases), dtype=torch.int64, device=grey.device), masks)
         return cropped(together(made, factor), grey.shape[2:])
 
-    def _demonstrated(self, batch: Batch, now: Now) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _demonstrated(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of the middle of the images: backgrounds, masks by the rule, paintings, what is found in them."""
         grey, region = (_middle(tensor, self.settings.patch) for tensor in self.grey(batch))
         if self.settings.background != "image":
             grey = without_tubes(grey, region, window=self.settings.window)
-        vessels = self._ruled((grey.shape[2], grey.shape[3]), now, like=grey, purpose="shown fractals") & region
+        vessels = self._ruled((grey.shape[2], grey.shape[3]), draws, like=grey, purpose="shown fractals") & region
         painted = self._in_phases(grey, vessels)
         return grey, vessels, painted, self._in_phases(painted, None)
 
@@ -418,11 +418,11 @@ class DARL(Method):
         scores: Tensor = exact(self.judges[name](images)[-1])
         return scores
 
-    def _shown(self, name: str, fakes: Mapping[str, Tensor], now: Now) -> Tensor:
+    def _shown(self, name: str, fakes: Mapping[str, Tensor], step: Step) -> Tensor:
         """This process's part of what the pool shows for the fakes of all."""
         own = exact(fakes[name].detach())
-        rows, coins = now.gather(own), now.gather(now.rand(f"pool of {name}", like=own.new_empty(len(own), 2)))
-        first = now.slot * len(own) % len(rows)
+        rows, coins = step.gather(own), step.gather(step.rand(f"pool of {name}", like=own.new_empty(len(own), 2)))
+        first = step.slot * len(own) % len(rows)
         shown: Tensor = self.pools[name](rows, coins)
         return shown[first : first + len(own)]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scantling.contract.method import VESSEL, Answer, Method
 from scantling.contract.settings import Settings
-from scantling.contract.step import Now
+from scantling.contract.step import Inference
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.mending.dark_border import inside_dark_border
@@ -107,16 +107,16 @@ class Vesselness(Method):
             spacing=(cube,) * len(spacing) if self.traits.dimensions == 3 else None,
         )
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         """p = r / (r + t) of every image; 0 outside the region of interest."""
-        del now
+        del inference
         answers = [self._answered(*self._looked(batch, row)) for row in range(len(batch.image))]
         probabilities = torch.from_numpy(np.stack(answers)[:, None].astype(np.float32))
         return Answer(probabilities=probabilities.to(batch.image.device))
 
-    def pictures(self, batch: Batch, now: Now) -> Mapping[str, Tensor]:
+    def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """The response of the filter, and the region that it was looked for in."""
-        del now
+        del inference
         response, region = self._looked(batch, 0)
         told = "of the data" if "region" in batch.fields else "all but a dark border, found by rule"
         shown = {
