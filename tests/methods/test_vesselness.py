@@ -12,7 +12,7 @@ from rich.console import Console
 
 from made import write
 from scantling.contract.method import build
-from scantling.contract.step import Step
+from scantling.contract.step import Inference
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
@@ -23,7 +23,7 @@ from scantling.records.run_folder import identity_of, load_model
 from scantling.training.training import Options, train
 
 COLOUR = ("red", "green", "blue")
-NOW = Step(seed=0)
+NOW = Inference(seed=0)
 
 
 def traits(
