@@ -19,8 +19,8 @@ import gudhi
 import numpy as np
 from scipy import ndimage
 
-from scantling.measures.topology import betti_numbers
-from scantling.randomness import numpy_generator
+from scantling.core.randomness import numpy_generator
+from scantling.metrics.topology import betti_numbers
 
 TARGET = 100
 CALLS = 5

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from scantling.evaluation.intervals import mean_interval, rate_interval
-from scantling.evaluation.statistics import paired
+from scantling.experiments.statistics import paired
 
 SUBJECTS = (4, 8, 10, 20)
 TRIALS = 1000

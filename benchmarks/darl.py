@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.data.types import Batch, Intensity, Traits
+from scantling.contract.method import build
+from scantling.core.machine import autocast_type, steady
+from scantling.core.samples import Batch, Intensity, Traits
 from scantling.diffusion.chain import exact
-from scantling.machine import autocast_type, steady
-from scantling.methods.contract import build
-from scantling.methods.darl import DARL, DARLSettings
-from scantling.training.play import Play
+from scantling.methods.without_labels.darl import DARL, DARLSettings
+from scantling.training.stage_runner import StageRunner
 
 ROUNDS, STEPS, TARGET = 7, 4, 0.95
 
@@ -41,7 +41,7 @@ def main() -> int:
     batch = Batch(rows, rows, {"image": image})
 
     ours = build(DARL, settings, traits)
-    play = Play(ours, ours.stages()[0], seed=0, device=device, autocast=autocast)
+    play = StageRunner(ours, ours.stages()[0], seed=0, device=device, autocast=autocast)
     step = 0
 
     def our_step() -> None:

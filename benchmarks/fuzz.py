@@ -28,9 +28,9 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
 
+from scantling.core.case import Address, Geometry
+from scantling.core.errors import FileError
 from scantling.data import files
-from scantling.data.types import Address, Geometry
-from scantling.errors import FileError
 
 SLOWEST = 2.0
 HEADER = 256

@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scantling.data.intake import Taken
-from scantling.data.streams import Feeder, Reader, Shelf
-from scantling.data.types import Address, Case, Intensity, Labels, Traits
+from scantling.contract.method import build
+from scantling.core.case import Address, Case, Labels
+from scantling.core.machine import autocast_type, steady
+from scantling.core.samples import Intensity, Traits
+from scantling.data.preprocessing import Preprocessed
+from scantling.data.streams import CaseCache, Prefetcher, Reader
 from scantling.losses.overlap import cross_entropy, dice_loss
-from scantling.machine import autocast_type, steady
-from scantling.methods.contract import build
-from scantling.methods.unet import UNetSegmenter, UNetSettings
-from scantling.procedural import vessel_images
-from scantling.training.play import Play
+from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
+from scantling.phantoms import vessel_images
+from scantling.training.stage_runner import StageRunner
 
 ROUNDS, STEPS, TARGET = 9, 6, 1.05
 
@@ -46,10 +47,10 @@ def main() -> int:
 
     ours = build(UNetSegmenter, settings, traits)
     (stage,) = ours.stages()
-    play = Play(ours, stage, seed=0, device=device, autocast=autocast)
-    shelf = Shelf(lambda case: images[case.id], budget=1 << 30)
+    play = StageRunner(ours, stage, seed=0, device=device, autocast=autocast)
+    shelf = CaseCache(lambda case: images[case.id], budget=1 << 30)
     readers = {s.name: Reader(s, cases, shelf, seed=0, stage=stage.name) for s in stage.streams}
-    feeder = Feeder(readers, None, [0], 1)
+    feeder = Prefetcher(readers, None, [0], 1)
 
     bare = build(UNetSegmenter, settings, traits).train()
     optimiser = torch.optim.AdamW(bare.parameters(), settings.rate, weight_decay=settings.weight_decay)
@@ -102,11 +103,11 @@ def timed(step: Callable[[], None], *, last: Callable[[], None] | None = None) -
     return (time.perf_counter() - begun) / STEPS
 
 
-def taken(image: np.ndarray, mask: np.ndarray) -> Taken:
+def taken(image: np.ndarray, mask: np.ndarray) -> Preprocessed:
     """A made image as the intake would give it."""
     planes = np.moveaxis(image, -1, 0).astype(np.float32)
     planes = (planes - planes.mean((1, 2), keepdims=True)) / planes.std((1, 2), keepdims=True)
-    return Taken(torch.from_numpy(planes), {}, (torch.from_numpy((mask > 0).astype(np.uint8))[None],))
+    return Preprocessed(torch.from_numpy(planes), {}, (torch.from_numpy((mask > 0).astype(np.uint8))[None],))
 
 
 if __name__ == "__main__":

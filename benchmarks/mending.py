@@ -24,12 +24,12 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
+from scantling.core.randomness import numpy_generator
 from scantling.mending.anisotropic import Diffusion, diffuse, diffuse_tensors
 from scantling.mending.hysteresis import hysteresis
 from scantling.mending.mend import Mending, mend
 from scantling.mending.orientation import structure_orientation
 from scantling.mending.stencil import WEIGHTS
-from scantling.randomness import numpy_generator
 
 SIZE, STEP, STEPS = 512, 0.1, 20
 OVER_CONVOLUTIONS, OVER_SLICES, OVER_POOLING = 20, 5, 10

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from scantling.measures.overlap import confusion
-from scantling.measures.topology import topology
+from scantling.core.randomness import numpy_generator
 from scantling.mending.mend import Mending, mend, spelled
-from scantling.randomness import numpy_generator
+from scantling.metrics.overlap import confusion
+from scantling.metrics.topology import topology
 
 SIZE, GAPS, SEEDS = 80, 14, (0, 1, 2)
 

@@ -21,14 +21,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from scantling.data.types import Batch, Intensity, Labels, Traits
+from scantling.contract.method import Method, build
+from scantling.contract.step import Inference, InferenceOptions
+from scantling.core.case import Labels
+from scantling.core.machine import steady
+from scantling.core.samples import Batch, Intensity, Traits
 from scantling.diffusion.chain import pairs
 from scantling.diffusion.samplers import Guess
 from scantling.diffusion.schedules import timesteps
-from scantling.machine import steady
 from scantling.methods.catalogue import CARDS, implementation_of
-from scantling.methods.contract import Asked, Method, Now, build
-from scantling.methods.mask_diffusion import MaskDiffusion
+from scantling.methods.mask_diffusion.chains import MaskDiffusion
 
 SIZE, SAMPLES, STEPS, TARGET = 64, 16, 10, 3.0
 ONCE = ("medsegdiff-v2", "dtu-net", "mb-diff")
@@ -60,8 +62,8 @@ def main() -> int:
         if not isinstance(method, MaskDiffusion):
             raise TypeError(f"{name} draws no masks by diffusion")
         filled(method)
-        asked = method.asked(Asked(samples=SAMPLES, steps=STEPS, fuse="mean"))
-        now = Now(seed=0, stage="answer", asked=asked)
+        asked = method.asked(InferenceOptions(samples=SAMPLES, steps=STEPS, fuse="mean"))
+        now = Inference(seed=0, stage="answer", options=asked)
         times: list[tuple[float, float]] = []
         difference = 0.0
         for _ in range(arguments.repeats + 1):  # the first turn warms up
@@ -80,17 +82,17 @@ def main() -> int:
     return 0 if reached else 1
 
 
-def together(method: MaskDiffusion, batch: Batch, now: Now) -> Tensor:
+def together(method: MaskDiffusion, batch: Batch, inference: Inference) -> Tensor:
     """Samples (N, 1, K, H, W) as inference asks for them."""
-    samples = method.segment(batch, now).samples
+    samples = method.segment(batch, inference).samples
     if samples is None:
         raise ValueError("a method that draws samples answers with them")
     return samples
 
 
-def one_by_one(method: MaskDiffusion, image: Tensor, now: Now) -> Tensor:
+def one_by_one(method: MaskDiffusion, image: Tensor, inference: Inference) -> Tensor:
     """The same samples by the plain loop."""
-    asked = now.asked
+    asked = inference.options
     steps = timesteps(method.settings.chain, asked.steps or 1, spacing=method.settings.spacing)
     before = dict(pairs(steps))
 
@@ -101,7 +103,7 @@ def one_by_one(method: MaskDiffusion, image: Tensor, now: Now) -> Tensor:
     like = image.new_empty((1, len(method.traits.classes), *image.shape[2:]))
     drawn = []
     for number in range(asked.samples or 1):
-        draw = partial(method.noise, [replace(now, slot=number)])
+        draw = partial(method.noise, [replace(inference, slot=number)])
         drawn.append(method.probability(method.walk(model, like=like, steps=steps, draw=draw).x))
     return torch.stack(drawn)
 

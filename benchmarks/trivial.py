@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from scantling.core.case import Case, Labels
 from scantling.data.dataset import open_dataset
-from scantling.data.intake import resample
 from scantling.data.loading import load
+from scantling.data.preprocessing import resample
 from scantling.data.splits import divide
-from scantling.data.types import Case, Labels
-from scantling.measures.overlap import confusion
+from scantling.metrics.overlap import confusion
 
 SIDE = 256
 """Masks are averaged on a square of this side."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scantling.atomic import replacing, write_text
-from scantling.measures.catalogue import MEASURES, Measure
-from scantling.methods.catalogue import CARDS, NEEDS, Card
-from scantling.procedural import vessel_images
+from scantling.contract.card import NEEDS, Card
+from scantling.core.atomic import replacing, write_text
+from scantling.methods.catalogue import CARDS
+from scantling.metrics.catalogue import METRICS, Metric
+from scantling.phantoms import vessel_images
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = Path("docs/pictures/vessels.jpg")
@@ -41,7 +42,7 @@ def measures_table() -> str:
     def bound(value: float) -> str:
         return "∞" if math.isinf(value) else f"{value:g}"
 
-    def row(measure: Measure) -> str:
+    def row(measure: Metric) -> str:
         low, high = (bound(value) for value in measure.range)
         convention = measure.convention.partition(": ")[2] or measure.convention
         convention = (convention[0].upper() + convention[1:]).replace("|", "\\|")
@@ -51,9 +52,9 @@ def measures_table() -> str:
 
     return "\n".join(
         [
-            "| Name | Measure | Better | Range | Needs | Convention |",
+            "| Name | Metric | Better | Range | Needs | Convention |",
             "| --- | --- | --- | --- | --- | --- |",
-            *map(row, MEASURES.values()),
+            *map(row, METRICS.values()),
         ]
     )
 

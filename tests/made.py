@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from scantling.methods.catalogue import Card
+from scantling.contract.card import Card
 from scantling.training import Options, train
 
 

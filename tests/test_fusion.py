@@ -11,7 +11,7 @@ import SimpleITK
 import torch
 from torch import Tensor
 
-from scantling.errors import SettingsError
+from scantling.core.errors import SettingsError
 from scantling.fusion import RULES, fuse, staple, total, uncertainties
 
 

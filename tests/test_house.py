@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scantling.procedural import vessel_images
+from scantling.phantoms import vessel_images
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))

@@ -12,14 +12,19 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scantling.data.intake import Taken
-from scantling.data.streams import Reader, Shelf
-from scantling.data.types import Address, Augmentation, Batch, Case, Intake, Intensity, Labels, Stream, Traits
-from scantling.methods.catalogue import Card
-from scantling.methods.contract import Answer, Game, Method, Now, Player, Settings, Stage, Visit, frozen
-from scantling.methods.mask_diffusion import MaskDiffusion
-from scantling.training.course import Course
+from scantling.contract.card import Card
+from scantling.contract.method import Answer, Method, build
+from scantling.contract.settings import Settings
+from scantling.contract.stage import Game, Player, Stage, Visit, frozen
+from scantling.contract.step import Inference, Step
+from scantling.core.case import Address, Case, Labels
+from scantling.core.samples import Augmentation, Batch, Intensity, Preprocessing, Stream, Traits
+from scantling.data.preprocessing import Preprocessed
+from scantling.data.streams import CaseCache, Reader
+from scantling.methods.mask_diffusion.berdiff import BerDiff, BerDiffSettings
+from scantling.methods.mask_diffusion.chains import MaskDiffusion
 from scantling.training.processes import Processes
+from scantling.training.trainer import Trainer
 
 TRAITS = Traits(
     dimensions=2,
@@ -58,8 +63,8 @@ class Toy(Method):
         super().__init__(settings or ToySettings(), TRAITS)
 
     @property
-    def intake(self) -> Intake:
-        return Intake(dimensions=2)
+    def intake(self) -> Preprocessing:
+        return Preprocessing(dimensions=2)
 
     def stream(self, name: str, **changes: Any) -> Stream:
         augment = Augmentation(brightness=0.1)
@@ -94,20 +99,20 @@ class Pair(Toy):
         )
         return (stage,)
 
-    def objectives(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         image, mask = batch["images"].image, batch["masks"].mask
         drawn = (mask == 1).to(image.dtype)
-        noise = now.randn("noise", like=image)
+        noise = step.randn("noise", like=image)
         painted = self.painter(torch.cat([noise, drawn], 1))
         with frozen(self.judge):
             score = self.judge(painted)
         yield "painter", {"fooled": (score - 1).square().mean(), "drawn": F.mse_loss(painted, drawn)}
-        seen = self.remembered(painted.detach(), now)
+        seen = self.remembered(painted.detach(), step)
         yield "judge", {"real": (self.judge(image) - 1).square().mean(), "made": self.judge(seen).square().mean()}
 
-    def remembered(self, painted: Tensor, now: Now) -> Tensor:
+    def remembered(self, painted: Tensor, step: Step) -> Tensor:
         """Each painting is exchanged for one of the pool or kept, one after the other over all processes."""
-        rows, coins = now.gather(painted), now.gather(now.rand("pool", like=painted[:, 0, 0, 0]))
+        rows, coins = step.gather(painted), step.gather(step.rand("pool", like=painted[:, 0, 0, 0]))
         shown = []
         with torch.no_grad():
             for row, coin in zip(rows, coins.tolist(), strict=True):
@@ -115,15 +120,15 @@ class Pair(Toy):
                 shown.append(self.pool[place].clone() if place < len(self.pool) else row)
                 if place < len(self.pool):
                     self.pool[place] = row
-        first = (now.slot * len(painted)) % len(rows)
+        first = (step.slot * len(painted)) % len(rows)
         return torch.stack(shown)[first : first + len(painted)]
 
-    def clip_judge(self, now: Now) -> None:
+    def clip_judge(self, step: Step) -> None:
         for parameter in self.judge.parameters():
             parameter.clamp_(-0.5, 0.5)
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
-        noise = now.randn("noise", like=batch.image)
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
+        noise = inference.randn("noise", like=batch.image)
         return Answer(probabilities=self.painter(torch.cat([noise, batch.image], 1)).sigmoid())
 
 
@@ -159,21 +164,21 @@ class Featured(Toy):
             ),
         )
 
-    def reconstruct(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def reconstruct(self, batch: Mapping[str, Batch], step: Step) -> Game:
         image = batch["images"].image
         yield "code", {"l2": F.mse_loss(self.decoder(self.encoder(image)), image)}
 
-    def prepare(self, visit: Visit, now: Now) -> Mapping[str, Tensor]:
+    def prepare(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
         self.prepared += 1
         return {"features": torch.cat([self.encoder(batch.image) for batch in visit("whole")])}
 
-    def classify_pixels(self, batch: Mapping[str, Batch], now: Now) -> Game:
+    def classify_pixels(self, batch: Mapping[str, Batch], step: Step) -> Game:
         whole = batch["whole"]
-        features = now.prepared["features"][whole.case].to(whole.image.dtype)
+        features = step.prepared["features"][whole.case].to(whole.image.dtype)
         wanted = (whole.mask == 1).to(features.dtype)
         yield "head", {"bce": F.binary_cross_entropy_with_logits(self.head(features), wanted)}
 
-    def segment(self, batch: Batch, now: Now) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Answer:
         return Answer(probabilities=self.head(self.encoder(batch.image)).sigmoid())
 
 
@@ -186,22 +191,22 @@ def cases(count: int = 5) -> dict[str, Case]:
     }
 
 
-def taken(case: Case, size: tuple[int, ...] = (12, 12)) -> Taken:
+def taken(case: Case, size: tuple[int, ...] = (12, 12)) -> Preprocessed:
     """An image that is its mask plus noise, a function of the case's id."""
     generator = torch.Generator().manual_seed(int(case.id.removeprefix("case")) + 1)
     mask = (torch.rand((1, *size), generator=generator) < 0.3).to(torch.uint8)
     image = mask.float() * 2 - 1 + 0.3 * torch.randn((1, *size), generator=generator)
-    return Taken(image, {}, (mask,))
+    return Preprocessed(image, {}, (mask,))
 
 
-def readers(stage: Stage, *, seed: int = 0, make: Callable[[Case], Taken] = taken) -> dict[str, Reader]:
+def readers(stage: Stage, *, seed: int = 0, make: Callable[[Case], Preprocessed] = taken) -> dict[str, Reader]:
     """Readers of made cases."""
     known = cases()
 
-    def prepare(stream: Stream) -> Callable[[Case], Taken]:
-        def only(case: Case) -> Taken:
+    def prepare(stream: Stream) -> Callable[[Case], Preprocessed]:
+        def only(case: Case) -> Preprocessed:
             whole = make(case)
-            return Taken(
+            return Preprocessed(
                 whole.image if "image" in stream.reads else None,
                 whole.fields,
                 whole.masks if "mask" in stream.reads else (),
@@ -211,15 +216,20 @@ def readers(stage: Stage, *, seed: int = 0, make: Callable[[Case], Taken] = take
 
     return {
         stream.name: Reader(
-            stream, [*known.values()], Shelf(prepare(stream), budget=1 << 30), seed=seed, stage=stage.name, others=known
+            stream,
+            [*known.values()],
+            CaseCache(prepare(stream), budget=1 << 30),
+            seed=seed,
+            stage=stage.name,
+            others=known,
         )
         for stream in stage.streams
     }
 
 
-def course(method: Method, run: Path, *, group: Processes = Processes(), **changes: Any) -> Course:
+def course(method: Method, run: Path, *, group: Processes = Processes(), **changes: Any) -> Trainer:
     """A training of a toy without files of data."""
-    return Course(
+    return Trainer(
         run=run,
         method=method,
         seed=3,
@@ -239,16 +249,27 @@ def fresh(kind: type[Toy], **settings: Any) -> Toy:
         return kind(ToySettings(**settings))
 
 
-def looked_at_once_and_at_every_step(method: MaskDiffusion, batch: Batch, now: Now) -> tuple[Tensor, Tensor]:
+def looked_at_once_and_at_every_step(
+    method: MaskDiffusion, batch: Batch, inference: Inference
+) -> tuple[Tensor, Tensor]:
     """Samples (N, B, K, *S) of images that are looked at once, and of the same ones looked at anew at every step."""
     look, denoise = method.condition, method.denoise
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        once = method.segment(batch, now).samples
+        once = method.segment(batch, inference).samples
         patch.setattr(method, "condition", lambda image: (image,))
         patch.setattr(method, "denoise", lambda noisy, given, t: denoise(noisy, look(given[0]), t))
-        anew = method.segment(batch, now).samples
+        anew = method.segment(batch, inference).samples
     assert once is not None
     assert anew is not None
     torch.testing.assert_close(once, anew)
     assert not torch.allclose(once[:, 0], once[:, 1]), "two images are answered alike"
     return once, anew
+
+
+def small_berdiff(*, size: int = 32, **settings: Any) -> BerDiff:
+    """A BerDiff of its tiny preset for square pictures of `size` pixels."""
+    traits = TRAITS.model_copy(update={"shape": (size, size), "smallest": (size, size)})
+    method = build(BerDiff, BerDiffSettings.preset("tiny", settings).resolve(traits), traits, seed=3)
+    if not isinstance(method, BerDiff):
+        raise TypeError("build gives the kind that it is asked for")
+    return method.eval()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scantling.data.dataset import open_dataset
     from scantling.data.integrity import check
     from scantling.evaluation import evaluate
-    from scantling.evaluation.compare import compare
+    from scantling.experiments.compare import compare
     from scantling.inference import predict, synthesize
     from scantling.report import report as write_report
     from scantling.training import train
@@ -24,7 +24,7 @@ __all__ = ["check", "compare", "evaluate", "open_dataset", "predict", "synthesiz
 # `scantling report` is `write_report` here, because `scantling.report` is the room that it lives in.
 _HOMES = {
     "check": ("scantling.data.integrity", "check"),
-    "compare": ("scantling.evaluation.compare", "compare"),
+    "compare": ("scantling.experiments.compare", "compare"),
     "evaluate": ("scantling.evaluation", "evaluate"),
     "open_dataset": ("scantling.data.dataset", "open_dataset"),
     "predict": ("scantling.inference", "predict"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scantling.errors import SettingsError
+from scantling.core.errors import SettingsError
 
 RULES = ("mean", "vote", "staple", "uncertainty", "sum")
 COUNTING = ("vote", "sum")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scantling.atomic import write_text
-from scantling.cli.verb import Outcome, tell
-from scantling.errors import SettingsError
+from scantling.cli.command import Outcome, tell
+from scantling.core.atomic import write_text
+from scantling.core.errors import SettingsError
 
 COUNTS = {"train": 24, "test": 8}
 SIZE = 192
@@ -17,7 +17,7 @@ STEPS = 400
 
 def demo(out: Path, *, steps: int | None, seed: int) -> Outcome:
     """Draw vessels, check them, train a U-Net on them, predict, evaluate and report."""
-    from scantling.cli.verbs import Check, Evaluate, Predict, Report, Train
+    from scantling.cli.commands import Check, Evaluate, Predict, Report, Train
 
     data, run, masks = out / "data", out / "run", out / "masks"
     _say("1/6", f"drawing {sum(COUNTS.values())} images of vessels", data)
@@ -42,9 +42,9 @@ def draw(folder: Path, *, seed: int) -> None:
     Raises:
         SettingsError: the folder holds something else.
     """
+    from scantling.core.case import Geometry
     from scantling.data.files import write_image, write_labels
-    from scantling.data.types import Geometry
-    from scantling.procedural import vessel_images
+    from scantling.phantoms import vessel_images
 
     marker = folder / "SOURCE.md"
     made = f"Drawn by `scantling demo`: seed {seed}, {COUNTS}, {SIZE} pixels.\n"

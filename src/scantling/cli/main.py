@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scantling.cli.verb import Outcome, silence
-from scantling.errors import ScantlingError, SettingsError, out_of_memory
-from scantling.outputs import check_file
+from scantling.cli.command import Outcome, silence
+from scantling.core.errors import ScantlingError, SettingsError, out_of_memory
+from scantling.core.outputs import check_file
 
 DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge, from few masks, weak labels or none."
 
@@ -29,10 +29,10 @@ def parse(argv: Sequence[str]) -> Any:
     """
     import tyro
 
-    from scantling.cli import verbs
+    from scantling.cli import commands
 
     words, settings = _settings(argv)
-    kinds: dict[str, Callable[..., Any]] = {kind.__name__.lower(): kind for kind in verbs.ALL}
+    kinds: dict[str, Callable[..., Any]] = {kind.__name__.lower(): kind for kind in commands.ALL}
     try:
         verb = tyro.extras.subcommand_cli_from_dict(
             kinds,
@@ -48,7 +48,7 @@ def parse(argv: Sequence[str]) -> Any:
             )
         raise
     if settings:
-        if not isinstance(verb, verbs.Train | verbs.Synthesize):
+        if not isinstance(verb, commands.Train | commands.Synthesize):
             raise SettingsError(
                 f"--settings.{next(iter(settings))}: only `scantling train` and `scantling synthesize` take settings"
             )
@@ -125,7 +125,7 @@ def _say(sentence: str, code: int) -> int:
 
 
 def _write(where: str, facts: Any) -> None:
-    from scantling.atomic import named, to_json, write_text
+    from scantling.core.atomic import named, to_json, write_text
 
     text = to_json(facts) + "\n"
     if where == "-":

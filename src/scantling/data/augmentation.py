@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.data.types import IGNORE, Augmentation
+from scantling.core.case import IGNORE
+from scantling.core.samples import Augmentation
 
 STILL = Augmentation(flips=False, turns=False)
 

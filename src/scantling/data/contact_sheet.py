@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from scantling.atomic import named, replacing
+from scantling.core.atomic import named, replacing
+from scantling.core.case import IGNORE, Case, Labels
+from scantling.core.errors import DataError, ScantlingError
 from scantling.data.files import Limits
 from scantling.data.loading import load_apart
 from scantling.data.pictures import View, class_colours, grey, lettered, outline, resized
 from scantling.data.splits import SPLITS
 from scantling.data.traits import in_order
-from scantling.data.types import IGNORE, Case, Labels
-from scantling.errors import DataError, ScantlingError
 
 if TYPE_CHECKING:
     from scantling.data.dataset import Dataset

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from scantling.core.case import Case, Frozen, Labels
+from scantling.core.errors import DataError, FileError
 from scantling.data import files
 from scantling.data.files import stem_of
-from scantling.data.types import Case, Frozen, Labels
-from scantling.errors import DataError, FileError
 
 MANIFESTS = ("scantling.toml", "scantling.json")
 STORED_SPLIT = "scantling-split.json"

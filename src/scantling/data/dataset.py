@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from scantling.core.case import Address, Case, Labels, Split
+from scantling.core.errors import DataError, FileError
 from scantling.data.contents import MANIFESTS, STORED_SPLIT, Contents, Finding, count, safe_id, some, unique
 from scantling.data.described import contents_of
 from scantling.data.labels import LabelSource
@@ -17,8 +19,6 @@ from scantling.data.layouts import loose_files, paired
 from scantling.data.loading import EVERYTHING
 from scantling.data.nnunet import nnunet
 from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
-from scantling.data.types import Address, Case, Labels, Split
-from scantling.errors import DataError, FileError
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from scantling.core.case import Address, Case, Labels, Split
+from scantling.core.errors import DataError, FileError
 from scantling.data.contents import (
     Contents,
     Finding,
@@ -24,8 +26,6 @@ from scantling.data.contents import (
 from scantling.data.files import is_image_name
 from scantling.data.labels import valid_labels
 from scantling.data.manifest import Block, CaseTable, Group, Manifest, Mask, read_manifest
-from scantling.data.types import Address, Case, Labels, Split
-from scantling.errors import DataError, FileError
 
 
 def contents_of(path: Path, *, root: Path | None = None) -> Contents:

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
+from scantling.core.case import Geometry
 from scantling.data.loading import LUMA, is_grey
-from scantling.data.types import Geometry
 
 SIDE = 64
 """The thumbnail's side in pixels."""

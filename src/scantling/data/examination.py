@@ -9,13 +9,13 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
+from scantling.core.errors import DataError, FileError
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Picture, read, read_labels
 from scantling.data.labels import encode, region_of
 from scantling.data.loading import class_numbers, disagreement, finite, is_grey, with_spacing
 from scantling.data.traits import COLOUR, Moments, class_pixels
-from scantling.data.types import IGNORE, Address, Case, Geometry, Labels
-from scantling.errors import DataError, FileError
 
 T = TypeVar("T")
 

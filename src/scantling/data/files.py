@@ -16,11 +16,11 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from scantling import atomic
+from scantling.core import atomic
+from scantling.core.case import Address, Geometry
+from scantling.core.errors import FileError
 from scantling.data.formats.common import HARMLESS, Array, Header, Limits, Picture, Plan, Source
 from scantling.data.formats.recognised import inspector, recognise
-from scantling.data.types import Address, Geometry
-from scantling.errors import FileError
 
 __all__ = [
     "Header",

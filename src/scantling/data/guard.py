@@ -24,9 +24,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from scantling.core.case import Address, Geometry
+from scantling.core.errors import FileError
 from scantling.data.formats.common import Array, Header, Limits, Picture
-from scantling.data.types import Address, Geometry
-from scantling.errors import FileError
 
 START = "import sys; sys.path += sys.argv[2:]; from scantling.data import guard; guard.serve()"
 STARTING = 60.0

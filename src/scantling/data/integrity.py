@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scantling.core.case import Frozen, Labels
+from scantling.core.errors import ScantlingError
 from scantling.data.contents import Finding, count, some
 from scantling.data.duplicates import ALIKE, BITS, NEAR
 from scantling.data.examination import Seen, examine
 from scantling.data.leakage import duplicates, leaks
 from scantling.data.summary import Summary, summary_of
 from scantling.data.traits import Progress, in_order, stride_for
-from scantling.data.types import Frozen, Labels
-from scantling.errors import ScantlingError
 
 if TYPE_CHECKING:
     from scantling.data.dataset import Dataset

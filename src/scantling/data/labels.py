@@ -9,10 +9,10 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from scantling.core.case import IGNORE, Address, Labels
+from scantling.core.errors import DataError, FileError
 from scantling.data.contents import some
 from scantling.data.files import FORBIDDEN, read_labels, safe_id
-from scantling.data.types import IGNORE, Address, Labels
-from scantling.errors import DataError, FileError
 
 MOST_VALUES = 64
 """More distinct values than this in undeclared masks are no label map."""

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from scantling.core.case import Address, Case, Split
+from scantling.core.errors import DataError, FileError
 from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, safe_id, some, unique
 from scantling.data.files import is_image_name, stem_of
-from scantling.data.types import Address, Case, Split
-from scantling.errors import DataError, FileError
 
 IMAGES, MASKS, INSTANCES, CLASSES = "images", "masks", "instances", "labels.csv"
 REGIONS = ("fov", "region", "regions")

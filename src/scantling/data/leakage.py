@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from scantling.core.case import Case
 from scantling.data.contents import Finding, count, some
 from scantling.data.duplicates import ALIKE, BITS, NEAR, near_pairs
 from scantling.data.examination import Seen
 from scantling.data.splits import SPLITS, torn_subjects
-from scantling.data.types import Case
 
 MOST_PAIRS = 20
 """So many pairs of images are told one by one; the others are counted."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from scantling.core.case import Address, Case, Geometry, Labels, Sample
+from scantling.core.errors import DataError, FileError
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, read, read_labels
 from scantling.data.labels import encode, encode_one, region_of
-from scantling.data.types import Address, Case, Geometry, Labels, Sample
-from scantling.errors import DataError, FileError
 
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 """Weights of red, green and blue in one grey value (ITU-R BT.601)."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from scantling.data.types import Frozen, Origin, Split
-from scantling.errors import FileError
+from scantling.core.case import Frozen, Origin, Split
+from scantling.core.errors import FileError
 
 Mask = str | dict[str, str]
 """One label map, or one file for each class."""

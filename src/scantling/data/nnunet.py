@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scantling.core.case import Address, Case, Labels, Split
+from scantling.core.errors import DataError, FileError
 from scantling.data.contents import Contents, Finding, entries, left_out, safe_id, unique
 from scantling.data.labels import valid_labels
 from scantling.data.layouts import unread
-from scantling.data.types import Address, Case, Labels, Split
-from scantling.errors import DataError, FileError
 
 
 def nnunet(root: Path) -> Contents:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from scantling.data.types import Geometry
+from scantling.core.case import Geometry
 
 CLASS_COLOURS = ("#009E73", "#F0E442", "#0072B2", "#D55E00", "#999999", "#44AA99", "#882255", "#DDCC77")
 LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 
-from scantling.atomic import write_json
+from scantling.core.atomic import write_json
+from scantling.core.case import Case, Frozen, Split
+from scantling.core.errors import DataError, FileError
+from scantling.core.randomness import seed_of
 from scantling.data.contents import STORED_SPLIT, count, some
-from scantling.data.types import Case, Frozen, Split
-from scantling.errors import DataError, FileError
-from scantling.randomness import seed_of
 
 if TYPE_CHECKING:
     from scantling.data.dataset import Dataset

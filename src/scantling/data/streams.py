@@ -14,17 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scantling.core.case import IGNORE, Case
+from scantling.core.errors import DataError, SettingsError
+from scantling.core.randomness import numpy_generator, torch_generator
+from scantling.core.samples import Augmentation, Batch, Stream
 from scantling.data.augmentation import OUTSIDE, Placement, change_values
-from scantling.data.intake import Taken
-from scantling.data.types import IGNORE, Augmentation, Batch, Case, Stream
-from scantling.errors import DataError, SettingsError
-from scantling.randomness import numpy_generator, torch_generator
+from scantling.data.preprocessing import Preprocessed
 
 KEPT_PIXELS = 4096
 """Labelled pixels that are remembered of each class of a case, to centre patches on."""
 
 
-class Shelf:
+class CaseCache:
     """Prepared cases, kept in memory as long as the budget lasts.
 
     Args:
@@ -32,15 +33,15 @@ class Shelf:
         budget: bytes that may be kept.
     """
 
-    def __init__(self, prepare: Callable[[Case], Taken], *, budget: int) -> None:
+    def __init__(self, prepare: Callable[[Case], Preprocessed], *, budget: int) -> None:
         self._prepare = prepare
         self._budget = budget
-        self._kept: dict[str, Taken] = {}
+        self._kept: dict[str, Preprocessed] = {}
         self._foreground: dict[str, tuple[np.ndarray, ...]] = {}
         self._held = 0
         self._lock = threading.Lock()
 
-    def take(self, case: Case) -> Taken:
+    def take(self, case: Case) -> Preprocessed:
         """The case, from memory where it is kept."""
         if (kept := self._kept.get(case.id)) is not None:
             return kept
@@ -51,7 +52,7 @@ class Shelf:
                 self._held += taken.nbytes
         return taken
 
-    def foreground(self, case: Case, taken: Taken) -> tuple[np.ndarray, ...]:
+    def foreground(self, case: Case, taken: Preprocessed) -> tuple[np.ndarray, ...]:
         """For each class that the first mask of the case has, up to `KEPT_PIXELS` of its pixels (n, D)."""
         if case.id not in self._foreground:
             mask = taken.masks[0].numpy()
@@ -96,7 +97,7 @@ class Reader:
         self,
         stream: Stream,
         cases: Sequence[Case],
-        shelf: Shelf,
+        shelf: CaseCache,
         *,
         seed: int,
         stage: str,
@@ -188,7 +189,7 @@ class Reader:
             self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
         return int(order[offset])
 
-    def _centre(self, place: Place, whole: Taken, generator: np.random.Generator) -> tuple[int, ...] | None:
+    def _centre(self, place: Place, whole: Preprocessed, generator: np.random.Generator) -> tuple[int, ...] | None:
         layers = self.shelf.foreground(place.case, whole)
         if place.slice is not None:
             layers = tuple(rest for layer in layers if len(rest := layer[layer[:, 0] == place.slice][:, 1:]))
@@ -197,17 +198,17 @@ class Reader:
         layer = layers[int(generator.integers(len(layers)))]
         return tuple(int(c) for c in layer[int(generator.integers(len(layer)))])
 
-    def _slice(self, taken: Taken, part: int | None) -> Taken:
+    def _slice(self, taken: Preprocessed, part: int | None) -> Preprocessed:
         if part is None:
             return taken
-        return Taken(
+        return Preprocessed(
             None if taken.image is None else taken.image[:, part],
             {name: field[:, part] for name, field in taken.fields.items()},
             tuple(mask[:, part] for mask in taken.masks),
         )
 
     def _fields(
-        self, place: Place, taken: Taken, placement: Placement, generator: np.random.Generator
+        self, place: Place, taken: Preprocessed, placement: Placement, generator: np.random.Generator
     ) -> dict[str, Tensor]:
         fields = {
             name: placement.cut(field, linear=False, outside=OUTSIDE[name]) for name, field in taken.fields.items()
@@ -247,7 +248,7 @@ class Reader:
         return replace(batch, linked=partners) if partners else batch
 
 
-class Feeder:
+class Prefetcher:
     """Makes the batches of the next step while the current one is computed."""
 
     def __init__(

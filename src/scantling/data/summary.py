@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scantling.core.case import Frozen, Labels
+from scantling.core.samples import Intensity
 from scantling.data.contents import count
 from scantling.data.examination import Seen
 from scantling.data.splits import SPLITS, is_labelled
 from scantling.data.traits import summed
-from scantling.data.types import Frozen, Intensity, Labels
 
 
 class Range(Frozen):

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
 
 import numpy as np
 
+from scantling.core.case import IGNORE, Case, Geometry, Labels
+from scantling.core.errors import DataError, FileError
+from scantling.core.samples import Intensity, Traits
 from scantling.data.contents import some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
-from scantling.data.types import IGNORE, Case, Geometry, Intensity, Labels, Traits
-from scantling.errors import DataError, FileError
 
 if TYPE_CHECKING:
     from scantling.data.dataset import Dataset

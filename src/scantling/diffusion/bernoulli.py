@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scantling.core.errors import SettingsError
 from scantling.diffusion.chain import Chain, Time, bits, columns, exact
-from scantling.errors import SettingsError
 
 Rule = Literal["plug-in", "mixture"]
 """How a soft guess of y_0 enters the posterior: put into its formula, or as the mean of the posteriors of 0 and 1."""

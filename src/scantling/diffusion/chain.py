@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from scantling.errors import SettingsError
+from scantling.core.errors import SettingsError
 
 Time = int | Tensor
 """A time step of all samples, or one for each: (B,) whole numbers, -1 for clean data."""

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from scantling.errors import SettingsError
+from scantling.core.errors import SettingsError
 
 Schedule = Literal["linear", "scaled", "cosine", "cosine2", "sigmoid"]
 Spacing = Literal["leading", "trailing"]

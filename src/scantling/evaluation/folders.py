@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from scantling.core.case import Address, Case
+from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.files import Limits, read_labels
 from scantling.data.labels import region_of
 from scantling.data.loading import disagreement, load
-from scantling.data.types import Address, Case
-from scantling.errors import DataError, ScantlingError, SettingsError
 from scantling.evaluation.predictions import Files, Predictions, files_by_id, matched, open_predictions, size
 from scantling.evaluation.result import WHOLE, CaseScores, Evaluation
 from scantling.evaluation.scores import marked_share, scores_of_arrays
 from scantling.evaluation.truth import choose, open_truth
-from scantling.measures.catalogue import chosen
+from scantling.metrics.catalogue import chosen
 
 Progress = Callable[[int, int, str], None]
 FULL = 0.95

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scantling.runs import identity_of
+from scantling.records.run_folder import identity_of
 
 EVALUATIONS = "evaluations"
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scantling.core.case import IGNORE, Case, Geometry, Labels
+from scantling.core.errors import DataError, ScantlingError, SettingsError
+from scantling.core.randomness import seed_of
 from scantling.data.loading import load
-from scantling.data.types import IGNORE, Case, Geometry, Labels
-from scantling.errors import DataError, ScantlingError, SettingsError
 from scantling.evaluation.truth import open_truth
-from scantling.measures.topology import betti_numbers
-from scantling.measures.tubes import branching_angles, coverage, diversity, fractal_dimension, widths
-from scantling.randomness import seed_of
+from scantling.metrics.topology import betti_numbers
+from scantling.metrics.tubes import branching_angles, coverage, diversity, fractal_dimension, widths
 
 MOST = 200
 """Masks of a folder that are measured unless said."""

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from scantling.core.case import Address, Geometry, Labels
+from scantling.core.errors import DataError, FileError
 from scantling.data.contents import entries, some
 from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
 from scantling.data.labels import class_folder, encode, encode_one, unknown_values
 from scantling.data.layouts import ENDINGS
-from scantling.data.types import Address, Geometry, Labels
-from scantling.errors import DataError, FileError
 
 LISTING = "predictions.json"
 Files = Address | Mapping[str, Address]

@@ -11,15 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scantling.atomic import named, write_json, write_text
+from scantling.core.atomic import named, write_json, write_text
 from scantling.evaluation.detection import FALSE_ALARM, FOUND, Tally, tally
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import EVALUATIONS, file_name, run_of
 from scantling.evaluation.scores import Scores
 from scantling.evaluation.summary import Summary, summarise
-from scantling.measures.arrays import mean_of_defined
-from scantling.measures.calibration import Calibration
-from scantling.measures.catalogue import Measure
+from scantling.metrics.arrays import mean_of_defined
+from scantling.metrics.calibration import Calibration
+from scantling.metrics.catalogue import Metric
 
 WHOLE = "All pixels of the image count."
 
@@ -73,7 +73,7 @@ class Evaluation:
     labels: Mapping[str, Any]
     options: Mapping[str, Any]
     made: Mapping[str, Any]
-    measures: tuple[Measure, ...]
+    measures: tuple[Metric, ...]
     region: str
     cases: tuple[CaseScores, ...]
     failed: tuple[Mapping[str, str], ...] = ()

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scantling.data.types import IGNORE
-from scantling.measures.arrays import mean_of_defined
-from scantling.measures.calibration import Calibration, calibration
-from scantling.measures.catalogue import chosen
-from scantling.measures.distance import surface_distances
-from scantling.measures.overlap import confusion
-from scantling.measures.ranking import ranking
-from scantling.measures.several import several
-from scantling.measures.topology import topology
-from scantling.measures.uncertainty import error_ranking
+from scantling.core.case import IGNORE
+from scantling.metrics.arrays import mean_of_defined
+from scantling.metrics.calibration import Calibration, calibration
+from scantling.metrics.catalogue import chosen
+from scantling.metrics.distance import surface_distances
+from scantling.metrics.overlap import confusion
+from scantling.metrics.ranking import ranking
+from scantling.metrics.several import several
+from scantling.metrics.topology import topology
+from scantling.metrics.uncertainty import error_ranking
 
 Array = NDArray[np.generic]
 

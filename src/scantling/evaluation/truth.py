@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scantling.core.case import Address, Case, Labels
+from scantling.core.errors import DataError, SettingsError
 from scantling.data.contents import count, entries, some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import LabelSource
 from scantling.data.splits import SPLITS
-from scantling.data.types import Address, Case, Labels
-from scantling.errors import DataError, SettingsError
 from scantling.evaluation.predictions import Predictions, files_by_id
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scantling.data.intake import Taken, give_back, take
-from scantling.data.types import Batch, Sample
+from scantling.contract.method import Answer, Method, dropouts
+from scantling.contract.step import DEFAULT_OPTIONS, Inference, InferenceOptions
+from scantling.core.case import Sample
+from scantling.core.randomness import seed_of
+from scantling.core.samples import Batch
+from scantling.data.preprocessing import Preprocessed, restore_grid, take
 from scantling.fusion import fuse, uncertainties
 from scantling.inference.tiles import Tiler
-from scantling.methods.contract import AS_IT_IS, Answer, Asked, Method, Now, dropouts
-from scantling.randomness import seed_of
 
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ def segment(
     tiler: Tiler,
     others: Sequence[tuple[Method, Tiler]] = (),
     views: bool = False,
-    asked: Asked = AS_IT_IS,
+    asked: InferenceOptions = DEFAULT_OPTIONS,
     seed: int = 0,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
@@ -67,8 +69,8 @@ def segment(
     told: dict[str, np.ndarray] = {}
     for number, (each, own) in enumerate([(method, tiler), *others]):
         root = seed_of(seed, sample.case.id) if number == 0 else seed_of(seed, sample.case.id, "model", number)
-        now = Now(seed=root, stage="answer", device=device, tile=own, asked=each.asked(asked))
-        drawn, read = _drawn(each, sample, now, views=views, autocast=autocast, slices_at_once=slices_at_once)
+        inference = Inference(seed=root, stage="answer", device=device, tile=own, options=each.asked(asked))
+        drawn, read = _drawn(each, sample, inference, views=views, autocast=autocast, slices_at_once=slices_at_once)
         makes += drawn
         told |= {} if others else read
     samples = _Lazy(makes)
@@ -91,7 +93,7 @@ def decide(probabilities: np.ndarray, *, exclusive: bool) -> np.ndarray:
     return np.where(probabilities.max(0) > background, best + 1, 0).astype(np.uint8)
 
 
-def batches_of(taken: Taken, *, slicing: bool, many: int) -> Iterator[Batch]:
+def batches_of(taken: Preprocessed, *, slicing: bool, many: int) -> Iterator[Batch]:
     """The image of a sample as batches: one of one, or `many` slices at a time."""
     if taken.image is None:
         raise ValueError("a case without an image cannot be segmented")
@@ -128,20 +130,26 @@ def _tensor(make: Callable[[], np.ndarray]) -> Tensor:
 
 
 def _drawn(
-    method: Method, sample: Sample, now: Now, *, views: bool, autocast: torch.dtype | None, slices_at_once: int
+    method: Method,
+    sample: Sample,
+    inference: Inference,
+    *,
+    views: bool,
+    autocast: torch.dtype | None,
+    slices_at_once: int,
 ) -> tuple[list[Callable[[], np.ndarray]], dict[str, np.ndarray]]:
     """What makes each sample of a method (K, *S) on the grid of the file, and the uncertainties that it reads itself.
 
     Until then samples wait on its own grid, on the processor. Slices whose samples are those of dropout are answered
     one by one, so that a sample drops the same in all of them.
     """
-    taken, device = take(sample, method.intake, method.traits), now.device
+    taken, device = take(sample, method.intake, method.traits), inference.device
     slicing = method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
-    dropping = (now.asked.samples or 1) > 1 and not method.draws
+    dropping = (inference.options.samples or 1) > 1 and not method.draws
     parts, maps = list[Tensor](), list[Mapping[str, Tensor]]()
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         for number, batch in enumerate(batches_of(taken, slicing=slicing, many=1 if dropping else slices_at_once)):
-            ask = partial(_asked, method, now=replace(now, step=number), dropping=dropping)
+            ask = partial(_asked, method, inference=replace(inference, number=number), dropping=dropping)
             on_device = batch.to(device, method.dtype)
             answer = _over_views(ask, on_device) if views else ask(on_device)
             parts.append(_samples(answer).float().cpu())
@@ -150,7 +158,7 @@ def _drawn(
     def back(values: Sequence[Tensor]) -> np.ndarray:
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
         whole = answer.movedim(0, 1) if slicing else answer[0]
-        return give_back(whole, sample, method.intake, method.traits).numpy()
+        return restore_grid(whole, sample, method.intake, method.traits).numpy()
 
     def make(number: int) -> np.ndarray:
         return back([part[number] for part in parts])
@@ -159,17 +167,20 @@ def _drawn(
     return [partial(make, number) for number in range(len(parts[0]))], read
 
 
-def _asked(method: Method, batch: Batch, *, now: Now, dropping: bool) -> Answer:
-    return _dropped(method, batch, now) if dropping else method.segment(batch, now)
+def _asked(method: Method, batch: Batch, *, inference: Inference, dropping: bool) -> Answer:
+    return _dropped(method, batch, inference) if dropping else method.segment(batch, inference)
 
 
-def _dropped(method: Method, batch: Batch, now: Now) -> Answer:
+def _dropped(method: Method, batch: Batch, inference: Inference) -> Answer:
     """Samples of a method that draws none, by its dropout (Gal and Ghahramani, 2016)."""
     drawn = []
-    with torch.random.fork_rng(devices=[now.device] if now.device.type == "cuda" else []), _dropping(method):
-        for number in range(now.asked.samples or 1):
-            torch.manual_seed(seed_of(now.seed, "dropout", number))
-            drawn.append(_samples(method.segment(batch, now))[0].cpu())
+    with (
+        torch.random.fork_rng(devices=[inference.device] if inference.device.type == "cuda" else []),
+        _dropping(method),
+    ):
+        for number in range(inference.options.samples or 1):
+            torch.manual_seed(seed_of(inference.seed, "dropout", number))
+            drawn.append(_samples(method.segment(batch, inference))[0].cpu())
     return Answer(samples=torch.stack(drawn))
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scantling.atomic import write_json
-from scantling.errors import FileError, RunError
-from scantling.outputs import PREDICTIONS, locked
-from scantling.runs import read_json
+from scantling.core.atomic import write_json
+from scantling.core.errors import FileError, RunError
+from scantling.core.outputs import PREDICTIONS, locked
+from scantling.records.run_folder import read_json
 
 PROGRESS = ("total", "cases", "failed")
 """What changes while predictions are made; all else says how they are made."""

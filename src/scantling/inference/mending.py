@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from scantling.core.case import Address, Case, Geometry, Labels
+from scantling.core.errors import DataError, FileError, ScantlingError, SettingsError
+from scantling.core.outputs import PREDICTIONS, output_folder
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name, read, stem_of
 from scantling.data.loading import load
-from scantling.data.types import Address, Case, Geometry, Labels
-from scantling.errors import DataError, FileError, ScantlingError, SettingsError
 from scantling.inference.listing import PROGRESS, Predictions, lists_in
-from scantling.inference.verb import write_mask, write_probabilities
-from scantling.measures.overlap import confusion
-from scantling.measures.topology import topology
+from scantling.inference.prediction import write_mask, write_probabilities
 from scantling.mending.choose import Choice, Example, candidates, choose
 from scantling.mending.mend import Mending, mend
-from scantling.outputs import PREDICTIONS, output_folder
-from scantling.runs import read_json, read_run
+from scantling.metrics.overlap import confusion
+from scantling.metrics.topology import topology
+from scantling.records.run_folder import read_json, read_run
 
 NNUNET_MEMBERS = ("probabilities", "softmax")
 """What nnU-Net calls the maps in its .npz files: (background and classes, slices, rows, columns)."""

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from scantling.atomic import write_json
+from scantling.contract.method import Answer, Method, build
+from scantling.contract.step import Inference
+from scantling.core.atomic import write_json
+from scantling.core.case import Geometry, Labels
+from scantling.core.errors import RunError, SettingsError
+from scantling.core.machine import Precision, autocast_type, device_of, steady
+from scantling.core.outputs import MADE, output_folder
 from scantling.data.files import write_image, write_labels
-from scantling.data.types import Geometry, Labels
-from scantling.errors import RunError, SettingsError
 from scantling.inference.answering import decide
-from scantling.machine import Precision, autocast_type, device_of, steady
 from scantling.methods.catalogue import CARDS, implementation_of
-from scantling.methods.contract import Answer, Method, Now, build
-from scantling.outputs import MADE, output_folder
-from scantling.runs import identity_of, load_model, read_json
+from scantling.records.run_folder import identity_of, load_model, read_json
 
 AT_ONCE = 8
 """How many pictures are made together, of volumes one; the number of a case in its eight is part of its seed."""
@@ -84,9 +85,9 @@ def synthesize(
             if all(id in done for id in some):
                 cases += [done[id] for id in some]
             else:
-                now = Now(seed=seed, stage="synthesis", step=first, device=where)
+                inference = Inference(seed=seed, stage="synthesis", number=first, device=where)
                 with torch.no_grad(), torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
-                    answer = method.generate(len(some), now)
+                    answer = method.generate(len(some), inference)
                 cases += [_written(out, id, each, labels, origin) for id, each in zip(some, _rows(answer), strict=True)]
             if progress is not None:
                 progress(min(first + at_once, count), count, some[-1])

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from scantling.machine import memory_free
-from scantling.methods.contract import Network
+from scantling.contract.step import Network
+from scantling.core.machine import memory_free
 
 STEP = 16
 """Tiles are multiples of this many pixels along each axis."""

@@ -18,7 +18,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from scantling.errors import DataError, SettingsError
+from scantling.core.errors import DataError, SettingsError
 from scantling.mending.anisotropic import Diffusion
 from scantling.mending.mend import RULES, Mending, checked_maps, cut, diffused, way
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from scantling.errors import DataError
+from scantling.core.errors import DataError
 from scantling.mending.anisotropic import Diffusion, diffuse
 from scantling.mending.hysteresis import drop_small, hysteresis
 from scantling.mending.orientation import Orientation, carried, structure_orientation

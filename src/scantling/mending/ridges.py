@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.filters import frangi, meijering, sato, threshold_otsu
 
-from scantling.errors import SettingsError
+from scantling.core.errors import SettingsError
 from scantling.mending.hysteresis import hysteresis
 
 Ridge = Literal["sato", "frangi", "meijering"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from scantling.errors import SettingsError
+from scantling.core.errors import SettingsError
 
 REACH = 4
 WEIGHTS = (4 / 5, -1 / 5, 4 / 105, -1 / 280)

@@ -3,72 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from scantling.data.types import Case, Frozen
-from scantling.errors import SettingsError
+from scantling.contract.card import Card
+from scantling.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from scantling.methods.contract import Method
-
-Capability = Literal["segment", "generate", "classify", "register"]
-
-NEEDS = {
-    "image": "images",
-    "mask": "masks",
-    "masks": "masks by several annotators",
-    "scribble": "scribbles",
-    "box": "boxes",
-    "point": "points",
-    "class": "image classes (labels.csv)",
-    "instance": "instance maps",
-    "region": "regions of interest (fov)",
-}
-"""The words in which cards, streams and cases speak of what a case holds; also `link:ROLE` and `pool:NAME`."""
-
-
-class Card(Frozen):
-    """One published system.
-
-    Attributes:
-        name: as on the command line, with hyphens.
-        needs: to train: what at least one training case must have together, in the words of `NEEDS`, e.g.
-            ("image", "mask"); several alternatives or pools are several tuples, all of which must be found.
-        asks: at inference, in the same words.
-        gives: its capabilities.
-        dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
-        builds_on: the capability that `--from RUN` must have, where it is built on another method's model.
-        fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
-            method without stages.
-        extra: the optional dependency without which it does nothing, as in `pip install 'scantling[EXTRA]'`; such a
-            method also asks for weights that the user has.
-        implementation: the module and the class.
-    """
-
-    name: str
-    title: str
-    authors: str
-    year: int
-    needs: tuple[tuple[str, ...], ...]
-    asks: tuple[str, ...] = ("image",)
-    gives: tuple[Capability, ...]
-    dimensions: tuple[Literal[2, 3], ...]
-    builds_on: Capability | None = None
-    fits: str = ""
-    extra: str = ""
-    implementation: str
-
-    def summary(self) -> dict[str, object]:
-        """The card as `scantling methods --json` lists it."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "year": self.year,
-            "needs": [" + ".join(NEEDS.get(word, word) for word in words) for words in self.needs],
-            "gives": list(self.gives),
-            "dimensions": list(self.dimensions),
-        }
+    from scantling.contract.method import Method
 
 
 CARDS: dict[str, Card] = {
@@ -83,7 +24,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2, 3),
             fits="overlap",
-            implementation="scantling.methods.unet:UNetSegmenter",
+            implementation="scantling.methods.supervised.unet:UNetSegmenter",
         ),
         Card(
             name="fr-unet",
@@ -95,7 +36,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="cross_entropy",
-            implementation="scantling.methods.fr_unet:FRUNetSegmenter",
+            implementation="scantling.methods.supervised.fr_unet:FRUNetSegmenter",
         ),
         Card(
             name="direction",
@@ -107,7 +48,7 @@ CARDS: dict[str, Card] = {
             dimensions=(2, 3),
             builds_on="segment",
             fits="cross_entropy",
-            implementation="scantling.methods.direction:DirectionMender",
+            implementation="scantling.methods.supervised.direction:DirectionMender",
         ),
         Card(
             name="berdiff",
@@ -118,7 +59,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="cross_entropy",
-            implementation="scantling.methods.berdiff:BerDiff",
+            implementation="scantling.methods.mask_diffusion.berdiff:BerDiff",
         ),
         Card(
             name="medsegdiff",
@@ -129,7 +70,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.medsegdiff:MedSegDiff",
+            implementation="scantling.methods.mask_diffusion.medsegdiff:MedSegDiff",
         ),
         Card(
             name="medsegdiff-v2",
@@ -140,7 +81,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.medsegdiff_v2:MedSegDiffV2",
+            implementation="scantling.methods.mask_diffusion.medsegdiff_v2:MedSegDiffV2",
         ),
         Card(
             name="dtu-net",
@@ -151,7 +92,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.dtu_net:DTUNet",
+            implementation="scantling.methods.mask_diffusion.dtu_net:DTUNet",
         ),
         Card(
             name="mb-diff",
@@ -162,7 +103,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.mb_diff:MBDiff",
+            implementation="scantling.methods.mask_diffusion.mb_diff:MBDiff",
         ),
         Card(
             name="darl",
@@ -173,7 +114,7 @@ CARDS: dict[str, Card] = {
             gives=("segment",),
             dimensions=(2,),
             fits="cycle",
-            implementation="scantling.methods.darl:DARL",
+            implementation="scantling.methods.without_labels.darl:DARL",
         ),
         Card(
             name="vesselness",
@@ -184,7 +125,7 @@ CARDS: dict[str, Card] = {
             needs=(("image",),),
             gives=("segment",),
             dimensions=(2, 3),
-            implementation="scantling.methods.vesselness:Vesselness",
+            implementation="scantling.methods.without_labels.vesselness:Vesselness",
         ),
         Card(
             name="vessel-controlnet",
@@ -197,7 +138,7 @@ CARDS: dict[str, Card] = {
             gives=("generate",),
             dimensions=(2,),
             fits="denoising",
-            implementation="scantling.methods.vessel_controlnet:VesselControlNet",
+            implementation="scantling.methods.generation.vessel_controlnet:VesselControlNet",
         ),
         Card(
             name="vessel-stable-diffusion",
@@ -209,7 +150,7 @@ CARDS: dict[str, Card] = {
             gives=("generate",),
             dimensions=(2,),
             extra="diffusers",
-            implementation="scantling.methods.vessel_stable_diffusion:VesselStableDiffusion",
+            implementation="scantling.methods.generation.vessel_stable_diffusion:VesselStableDiffusion",
         ),
         Card(
             name="fractal-vessels",
@@ -220,7 +161,7 @@ CARDS: dict[str, Card] = {
             asks=(),
             gives=("generate",),
             dimensions=(2,),
-            implementation="scantling.methods.vessels_by_rule:FractalVessels",
+            implementation="scantling.methods.generation.vessels_by_rule:FractalVessels",
         ),
         Card(
             name="vessel-trees",
@@ -231,7 +172,7 @@ CARDS: dict[str, Card] = {
             asks=(),
             gives=("generate",),
             dimensions=(2, 3),
-            implementation="scantling.methods.vessels_by_rule:VesselTrees",
+            implementation="scantling.methods.generation.vessels_by_rule:VesselTrees",
         ),
         Card(
             name="angiogram-phantoms",
@@ -242,7 +183,7 @@ CARDS: dict[str, Card] = {
             asks=(),
             gives=("generate",),
             dimensions=(2,),
-            implementation="scantling.methods.vessels_by_rule:AngiogramPhantoms",
+            implementation="scantling.methods.generation.vessels_by_rule:AngiogramPhantoms",
         ),
         Card(
             name="retina-phantoms",
@@ -253,7 +194,7 @@ CARDS: dict[str, Card] = {
             asks=(),
             gives=("generate",),
             dimensions=(2,),
-            implementation="scantling.methods.vessels_by_rule:RetinaPhantoms",
+            implementation="scantling.methods.generation.vessels_by_rule:RetinaPhantoms",
         ),
     )
 }
@@ -279,13 +220,3 @@ def implementation_of(card: Card) -> type[Method]:
     module, _, name = card.implementation.partition(":")
     kind: type[Method] = getattr(importlib.import_module(module), name)
     return kind
-
-
-def lacking(card: Card, cases: Iterable[Case]) -> list[str]:
-    """What `cases` lack to train the method, as clauses for a sentence; empty where nothing is lacking."""
-    cases = tuple(cases)
-    return [
-        "no training case has " + " and ".join(NEEDS.get(word, word.replace(":", " ")) for word in words)
-        for words in card.needs
-        if not any(all(case.has(word) for word in words) for case in cases)
-    ]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from scantling.core.case import IGNORE, Address, Case, Geometry
+from scantling.core.errors import DataError, ScantlingError
 from scantling.data import files
 from scantling.data.loading import load, with_spacing
 from scantling.data.pictures import View
-from scantling.data.types import IGNORE, Address, Case, Geometry
-from scantling.errors import DataError, ScantlingError
 from scantling.evaluation.predictions import Files, Predictions
 from scantling.report.records import CaseScores, Evaluation
 

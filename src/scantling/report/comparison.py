@@ -13,11 +13,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from scantling import atomic
-from scantling.evaluation.comparison import Comparison, Contender, Pair, probability
+from scantling.core import atomic
+from scantling.experiments.comparison import ComparedMethod, Comparison, Pair, probability
 from scantling.report.charts import LEFT, RIGHT, TOP, WIDTH, Axis, Chart, svg, tick_text
 from scantling.report.commands import shell
-from scantling.report.words import NONE, Measure, duration, measure
+from scantling.report.words import NONE, Metric, duration, measure
 
 PAGE = "comparison.html.j2"
 
@@ -26,7 +26,7 @@ PAGE = "comparison.html.j2"
 class Line:
     """A method in the table: its cells as (text, what stands small below it, number to sort by)."""
 
-    method: Contender
+    method: ComparedMethod
     cells: tuple[tuple[str, str, str], ...]
 
 
@@ -72,7 +72,7 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
     return page
 
 
-def _line(method: Contender, measures: Sequence[Measure]) -> Line:
+def _line(method: ComparedMethod, measures: Sequence[Metric]) -> Line:
     cells = []
     for number, one in enumerate(measures):
         mean, (low, high) = method.mean[one.key], method.interval[one.key]
@@ -97,19 +97,19 @@ def _key(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
-def _duel(pair: Pair, one: Measure) -> Duel:
+def _duel(pair: Pair, one: Metric) -> Duel:
     low, high = pair.interval
     interval = NONE if math.isnan(low) else f"{_signed(low, one)} to {_signed(high, one)}"
     corrected = probability(pair.p_holm) or NONE
     return Duel(pair, (_signed(pair.difference, one), interval, probability(pair.p) or NONE, corrected, pair.verdict))
 
 
-def _signed(value: float, one: Measure) -> str:
+def _signed(value: float, one: Metric) -> str:
     """A difference, without a sign where it rounds to 0."""
     return one.write(value if math.isnan(value) else round(value, one.digits) + 0.0)
 
 
-def _differences(found: Comparison, one: Measure) -> Chart | None:
+def _differences(found: Comparison, one: Metric) -> Chart | None:
     """Each method's difference from the baseline as a dot with its 95 % interval, around a line at 0."""
     pairs = [pair for pair in found.pairs if pair.measure == one.key and pair.b == found.baseline]
     pairs = [pair for pair in pairs if not math.isnan(pair.difference)]

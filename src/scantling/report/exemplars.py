@@ -23,7 +23,7 @@ from scantling.report.pictures import (
     shrink,
 )
 from scantling.report.records import CaseScores, Evaluation
-from scantling.report.words import Measure, in_order, measure
+from scantling.report.words import Metric, in_order, measure
 
 DIM = 0.5
 """How bright the image stays under the errors."""
@@ -74,7 +74,7 @@ class Exemplar:
         return round(small), round(large), round(992 - small - large)
 
 
-def choose(evaluation: Evaluation) -> tuple[Measure, list[tuple[str, CaseScores]]]:
+def choose(evaluation: Evaluation) -> tuple[Metric, list[tuple[str, CaseScores]]]:
     """The measure that orders the cases (Dice if it is there), and the worst, the median and the best by it.
 
     Equal values go by id. Of two cases there is a best and a worst, of one only itself, of none nothing. What is marked

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from scantling.atomic import to_json
+from scantling.core.atomic import to_json
 from scantling.report.records import Evaluation, EvaluationRecord
 from scantling.report.words import listing, plural
 

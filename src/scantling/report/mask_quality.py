@@ -13,11 +13,11 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scantling import atomic
+from scantling.core import atomic
+from scantling.core.errors import RunError, ScantlingError, SettingsError
+from scantling.core.outputs import check_file
 from scantling.data.pictures import Marks, View, class_colours
-from scantling.errors import RunError, ScantlingError, SettingsError
 from scantling.evaluation.masks import CONVENTIONS, MOST, QUANTITIES, Made, MaskSet, Progress, measure_masks, read_mask
-from scantling.outputs import check_file
 from scantling.report.charts import Chart
 from scantling.report.commands import shell
 from scantling.report.histograms import histogram_chart

@@ -14,20 +14,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scantling import atomic
-from scantling.errors import RunError, ScantlingError, SettingsError
+from scantling.core import atomic
+from scantling.core.errors import RunError, ScantlingError, SettingsError
+from scantling.core.outputs import check_file
 from scantling.evaluation import evaluate
-from scantling.outputs import check_file
 from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
-from scantling.report.doubts import Findings, look
-from scantling.report.doubts_of_scores import ABOUT_SCORES, Scores
-from scantling.report.doubts_of_training import ABOUT_TRAINING
 from scantling.report.headers import Header, header_of
 from scantling.report.records import Evaluation, Run, read_evaluation, read_json, read_run
 from scantling.report.samples import samples_of
 from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
 from scantling.report.titles import title_of, told_apart
+from scantling.report.warnings import Findings, look
+from scantling.report.warnings_on_scores import SCORE_CHECKS, Scores
+from scantling.report.warnings_on_training import ABOUT_TRAINING
 from scantling.report.words import plural
 
 MOST_DRAWN = 8
@@ -171,14 +171,14 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
     blocks = []
     several = len(evaluations) > 1
     for number, evaluation in enumerate(evaluations):
-        found = look(ABOUT_SCORES, Scores(evaluation, run))
+        found = look(SCORE_CHECKS, Scores(evaluation, run))
         findings += found.said_of(title_of(evaluation)) if several else found
         blocks.append(block_of(evaluation, drawn=number < room, longest=longest))
     validation = None
     if run is not None and run.validation is not None:
         validation = block_of(run.validation, drawn=not evaluations and room > 0, longest=longest, validation=True)
         if not evaluations:
-            findings += look(ABOUT_SCORES, Scores(run.validation, run)).said_of("On the validation cases")
+            findings += look(SCORE_CHECKS, Scores(run.validation, run)).said_of("On the validation cases")
             blocks, validation = [validation], None
     records = [one.record for one in (*evaluations, *([run.validation] if run and run.validation else []))]
     conventions = tuple(dict.fromkeys(sentence for record in records for sentence in record.conventions))

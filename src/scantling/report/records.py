@@ -11,10 +11,10 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from scantling.data.types import Labels
-from scantling.errors import FileError
+from scantling.core.case import Labels
+from scantling.core.errors import FileError
+from scantling.records.run_folder import identity_of
 from scantling.report.logs import Log, read_log
-from scantling.runs import identity_of
 
 
 def _finite(value: Any) -> Any:
@@ -88,7 +88,7 @@ class RunRecord(Record):
 class Files(Record):
     """The addresses of a scored case; a mask of overlapping classes has one for each class.
 
-    `threshold` and `spacing` are what the data say of this case beside its files (see `data.types.Case`).
+    `threshold` and `spacing` are what the data say of this case beside its files (see `core.case.Case`).
     """
 
     image: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()

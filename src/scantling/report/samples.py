@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scantling.core.errors import FileError
 from scantling.data.files import read
-from scantling.errors import FileError
 from scantling.report.pictures import jpeg_uri, shrink
 from scantling.report.records import read_json
 

@@ -15,7 +15,7 @@ from scantling.report.hypotheses import Hypotheses, hypotheses_of
 from scantling.report.records import CaseScores, Evaluation, Failure
 from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
 from scantling.report.titles import title_of
-from scantling.report.words import NONE, Measure, in_order, plural
+from scantling.report.words import NONE, Metric, in_order, plural
 
 if TYPE_CHECKING:
     from scantling.report.headers import Header
@@ -43,7 +43,7 @@ SIDE_BY_SIDE = (
 class Row:
     """A measure over the cases; None and dashes where it is undefined."""
 
-    measure: Measure
+    measure: Metric
     mean: float | None
     std: float | None
     interval: tuple[float, float] | None
@@ -78,10 +78,10 @@ class ScoreBlock:
     where: str
     validation: bool
     groups: tuple[Group, ...]
-    measures: tuple[Measure, ...]
+    measures: tuple[Metric, ...]
     classes: tuple[tuple[str, tuple[str, ...]], ...]
     charts: tuple[Chart, ...]
-    ordered_by: Measure
+    ordered_by: Metric
     exemplars: tuple[exemplars.Exemplar, ...]
     undrawn: str
     hypotheses: Hypotheses | None
@@ -134,7 +134,7 @@ class Line:
 class Comparison:
     """Several targets side by side, and whether that is fair."""
 
-    measures: tuple[Measure, ...]
+    measures: tuple[Metric, ...]
     lines: tuple[Line, ...]
     remark: str
 
@@ -164,7 +164,7 @@ def block_of(evaluation: Evaluation, *, drawn: bool, longest: int, validation: b
     )  # fmt: skip
 
 
-def _row(evaluation: Evaluation, measure: Measure) -> Row:
+def _row(evaluation: Evaluation, measure: Metric) -> Row:
     record, values = evaluation.record, [value for _, value in evaluation.of(measure.key)]
     low, high = record.interval.get(measure.key) or (None, None)
     interval = (low, high) if low is not None and high is not None else None
@@ -175,7 +175,7 @@ def _row(evaluation: Evaluation, measure: Measure) -> Row:
     )  # fmt: skip
 
 
-def _charts(evaluation: Evaluation, measure: Measure) -> list[Chart]:
+def _charts(evaluation: Evaluation, measure: Metric) -> list[Chart]:
     record, charts = evaluation.record, []
     cases = [(case.id, value) for case, value in evaluation.of(measure.key)]
     if len(cases) > 1:

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from scantling.measures.catalogue import MEASURES, Direction
+from scantling.metrics.catalogue import METRICS, Direction
 
 NONE = "–"
 """What stands where there is no number."""
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """How the page writes a measure of the catalogue."""
 
     key: str
@@ -57,19 +57,19 @@ _FAMILIES = {"topology": "continuity", "ranking": "probabilities", "calibration"
 _FAMILIES |= {"several": "several annotators"}
 
 
-def measure(key: str) -> Measure:
+def measure(key: str) -> Metric:
     """How to write the measure `key`; one that the catalogue lacks goes by its key and has no direction."""
-    known = MEASURES.get(key)
+    known = METRICS.get(key)
     if known is None:
-        return Measure(key, key.replace("_", " "), key.replace("_", " "), None, "others", 3)
+        return Metric(key, key.replace("_", " "), key.replace("_", " "), None, "others", 3)
     digits = 3 if math.isfinite(known.range[1]) else 2
     family = _FAMILIES.get(known.family, known.family)
-    return Measure(key, known.title, _SHORT.get(key, known.title), known.direction, family, digits)
+    return Metric(key, known.title, _SHORT.get(key, known.title), known.direction, family, digits)
 
 
-def in_order(keys: Iterable[str]) -> list[Measure]:
+def in_order(keys: Iterable[str]) -> list[Metric]:
     """The measures of `keys` in the order of the catalogue, then those that it lacks by name."""
-    places = {key: place for place, key in enumerate(MEASURES)}
+    places = {key: place for place, key in enumerate(METRICS)}
     return [measure(key) for key in sorted(set(keys), key=lambda key: (places.get(key, len(places)), key))]
 
 

@@ -1,5 +1,5 @@
 """Drives any method's stages: devices, processes, checkpoints, resume, logs."""
 
-from scantling.training.verb import Options, train
+from scantling.training.training import Options, train
 
 __all__ = ["Options", "train"]

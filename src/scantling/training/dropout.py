@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from scantling.methods.contract import DROPOUTS, Dropout
-from scantling.randomness import seed_of
+from scantling.contract.method import DROPOUTS, Dropout
+from scantling.core.randomness import seed_of
 
 
 @contextmanager

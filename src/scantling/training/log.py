@@ -12,7 +12,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from scantling.atomic import to_json, write_text
+from scantling.core.atomic import to_json, write_text
 
 LOG = "log.jsonl"
 

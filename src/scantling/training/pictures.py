@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scantling.atomic import write_json
+from scantling.contract.method import Method
+from scantling.contract.step import Inference
+from scantling.core.atomic import write_json
+from scantling.core.case import Case, Geometry
 from scantling.data.files import write_image
-from scantling.data.intake import take
 from scantling.data.loading import load
 from scantling.data.pictures import View, lettered, resized
-from scantling.data.types import Case, Geometry
+from scantling.data.preprocessing import take
 from scantling.inference.answering import batches_of
-from scantling.methods.contract import Method, Now
 
 SAMPLES, CAPTIONS = "samples", "captions.json"
 SMALLEST = 256
@@ -35,7 +36,7 @@ def draw(method: Method, cases: Sequence[Case], run: Path, *, device: torch.devi
     batches = batches_of(take(sample, method.intake, method.traits), slicing=slicing, many=1)
     batch = next(islice(batches, middle if slicing else 0, None))
     with torch.no_grad():
-        pictures = method.pictures(batch.to(device, method.dtype), Now(seed=0, stage="pictures", device=device))
+        pictures = method.pictures(batch.to(device, method.dtype), Inference(seed=0, stage="pictures", device=device))
     view = View.of(sample.geometry, index=(axis, middle) if len(shape) == 3 else None)
     plane = view(np.zeros(shape, np.uint8))
     captions = {}

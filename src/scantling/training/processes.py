@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from scantling.errors import RunError
+from scantling.core.errors import RunError
 
 MEETING = timedelta(hours=2)
 """How long a process waits for the others: at the start, and in a step, while the first one validates."""

@@ -13,11 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from scantling.atomic import replacing
-from scantling.data.types import Frozen
-from scantling.errors import RunError
-from scantling.runs import save_tensors
-from scantling.training.play import Play
+from scantling.core.atomic import replacing
+from scantling.core.case import Frozen
+from scantling.core.errors import RunError
+from scantling.records.run_folder import save_tensors
+from scantling.training.stage_runner import StageRunner
 
 STATE, PREVIOUS, PREPARED = "state.safetensors", "state-previous.safetensors", "prepared.safetensors"
 
@@ -45,7 +45,7 @@ class Position(Frozen):
     finished: tuple[tuple[str, int, float | None], ...] = ()
 
 
-def capture(play: Play) -> dict[str, Tensor]:
+def capture(play: StageRunner) -> dict[str, Tensor]:
     """Everything that the steps of a stage change, as tensors by name; views, not copies."""
     tensors = {f"model/{name}": tensor for name, tensor in play.method.state_dict().items()}
     for player, averages in play.averages.items():
@@ -59,7 +59,7 @@ def capture(play: Play) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore(play: Play, tensors: Mapping[str, Tensor], updates: Mapping[str, int]) -> None:
+def restore(play: StageRunner, tensors: Mapping[str, Tensor], updates: Mapping[str, int]) -> None:
     """Put captured tensors back; optimisers forget what was not captured."""
     own = play.method.state_dict()
     for name, tensor in own.items():

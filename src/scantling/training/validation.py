@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 import torch
 
+from scantling.contract.method import Method
+from scantling.contract.step import InferenceOptions
+from scantling.core.case import IGNORE, Case, Sample
 from scantling.data.loading import load
-from scantling.data.types import IGNORE, Case, Sample
 from scantling.inference.answering import decide, segment
 from scantling.inference.tiles import Tiler
-from scantling.measures.arrays import mean_of_defined
-from scantling.measures.overlap import confusion
-from scantling.methods.contract import Asked, Method
+from scantling.metrics.arrays import mean_of_defined
+from scantling.metrics.overlap import confusion
 from scantling.training.processes import Processes
 
 KEPT = 1 << 30
@@ -50,7 +51,7 @@ class Validation:
             sample,
             device=self.device,
             tiler=self._tiler,
-            asked=Asked(samples=1),
+            asked=InferenceOptions(samples=1),
             seed=self.seed,
             autocast=self.autocast,
         )

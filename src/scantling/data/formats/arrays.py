@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from scantling.core.case import Address
 from scantling.data.formats.common import COLOUR, GREY, Array, Header, Plan, Source, numbered, raster, volume
-from scantling.data.types import Address
 
 FIELDS = {
     "descr": re.compile(r"'descr' ?: ?'([<>|=][a-z]\d+)'"),

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from scantling.data.types import Address, Geometry
-from scantling.errors import FileError
+from scantling.core.case import Address, Geometry
+from scantling.core.errors import FileError
 
 GREY = ("grey",)
 COLOUR = ("red", "green", "blue")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from scantling.core.case import Geometry
 from scantling.data.formats.common import Array, Source, plausible_spacing, volume
-from scantling.data.types import Geometry
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 UNEVEN = 0.05

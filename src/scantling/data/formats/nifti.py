@@ -17,6 +17,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
+from scantling.core.case import Geometry
 from scantling.data.formats.common import (
     COLOUR,
     Array,
@@ -29,7 +30,6 @@ from scantling.data.formats.common import (
     plausible_spacing,
     volume,
 )
-from scantling.data.types import Geometry
 
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 COLOURS = {128: 3, 2304: 4}

@@ -1,0 +1,80 @@
+"""The card of a method: what it is, what it needs and what it gives; read without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+from scantling.core.case import Case, Frozen
+
+if TYPE_CHECKING:
+    pass
+
+Capability = Literal["segment", "generate", "classify", "register"]
+
+
+NEEDS = {
+    "image": "images",
+    "mask": "masks",
+    "masks": "masks by several annotators",
+    "scribble": "scribbles",
+    "box": "boxes",
+    "point": "points",
+    "class": "image classes (labels.csv)",
+    "instance": "instance maps",
+    "region": "regions of interest (fov)",
+}
+"""The words in which cards, streams and cases speak of what a case holds; also `link:ROLE` and `pool:NAME`."""
+
+
+class Card(Frozen):
+    """One published system.
+
+    Attributes:
+        name: as on the command line, with hyphens.
+        needs: to train: what at least one training case must have together, in the words of `NEEDS`, e.g.
+            ("image", "mask"); several alternatives or pools are several tuples, all of which must be found.
+        asks: at inference, in the same words.
+        gives: its capabilities.
+        dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
+        builds_on: the capability that `--from RUN` must have, where it is built on another method's model.
+        fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
+            method without stages.
+        extra: the optional dependency without which it does nothing, as in `pip install 'scantling[EXTRA]'`; such a
+            method also asks for weights that the user has.
+        implementation: the module and the class.
+    """
+
+    name: str
+    title: str
+    authors: str
+    year: int
+    needs: tuple[tuple[str, ...], ...]
+    asks: tuple[str, ...] = ("image",)
+    gives: tuple[Capability, ...]
+    dimensions: tuple[Literal[2, 3], ...]
+    builds_on: Capability | None = None
+    fits: str = ""
+    extra: str = ""
+    implementation: str
+
+    def summary(self) -> dict[str, object]:
+        """The card as `scantling methods --json` lists it."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "year": self.year,
+            "needs": [" + ".join(NEEDS.get(word, word) for word in words) for words in self.needs],
+            "gives": list(self.gives),
+            "dimensions": list(self.dimensions),
+        }
+
+
+def lacking(card: Card, cases: Iterable[Case]) -> list[str]:
+    """What `cases` lack to train the method, as clauses for a sentence; empty where nothing is lacking."""
+    cases = tuple(cases)
+    return [
+        "no training case has " + " and ".join(NEEDS.get(word, word.replace(":", " ")) for word in words)
+        for words in card.needs
+        if not any(all(case.has(word) for word in words) for case in cases)
+    ]

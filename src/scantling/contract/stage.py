@@ -1,0 +1,166 @@
+"""The stages of a training: players, teachers, streams, and the game that the players play."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from scantling.contract.step import Step, Total
+from scantling.core.samples import Batch, Stream
+
+Losses = Mapping[str, Tensor]
+
+
+Move = tuple[str | tuple[str, ...], Losses]
+"""One or several players and the terms of their loss, by name; their sum is what the players minimise."""
+
+
+Game = Generator[Move | Total, Tensor, None]
+"""What objectives are: they yield moves, after which the loop updates the players, and totals, which it answers."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Player:
+    """Whoever is updated together: parameters, their optimiser and its schedule.
+
+    Attributes:
+        modules: what it owns; players of one stage share no parameter.
+        rate: the learning rate, at its highest.
+        betas: of Adam; "sgd" takes the first as its Nesterov momentum.
+        schedule: of the rate over the steps of the stage: constant; a half cosine or a polynomial (0.9) to 0;
+            one-cycle, a cosine up from rate/25 over the first 30 % and down to 0 (Smith and Topin, 2018).
+        warmup: steps over which the rate rises from 0, before the schedule.
+        clip: the greatest norm of the gradient.
+        average: decay of an exponential average of the weights, which then is what answers; 0 for none. It
+            grows to this value: min(average, (1 + updates) / (10 + updates)).
+    """
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    rate: float
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "polynomial", "one-cycle"] = "constant"
+    warmup: int = 0
+    clip: float | None = None
+    average: float = 0.0
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Its parameters, each once, in a fixed order."""
+        return list({id(p): p for module in self.modules for p in module.parameters()}.values())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Teacher:
+    """A module that follows a player's and learns nothing itself: its weights are averages (Tarvainen, Valpola, 2017).
+
+    In a stage it is frozen and in evaluation mode; objectives use it without gradient. It is part of the method, and
+    so saved and resumed like everything else.
+
+    Attributes:
+        module: begins the stage with the weights of `of`, whose architecture it has.
+        of: what it follows.
+        decay: the share of itself that it keeps after a step, in [0, 1]: a number, or a function of the step from 0.
+            It holds for floating weights and buffers; others, such as counters, are copied.
+    """
+
+    module: nn.Module
+    of: nn.Module
+    decay: float | Callable[[int], float] = 0.99
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Take over what it follows."""
+        self.module.load_state_dict(self.of.state_dict())
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Follow by one step, which has been taken."""
+        decay = self.decay(step) if callable(self.decay) else self.decay
+        followed = self.of.state_dict()
+        for name, own in self.module.state_dict().items():
+            if own.is_floating_point():
+                own.lerp_(followed[name].to(own.dtype), 1 - decay)
+            else:
+                own.copy_(followed[name])
+
+
+Visit = Callable[[str], Iterable[Batch]]
+"""Visits each case of a stream once, whole and unchanged, one case a batch; `batch.case` is its position."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """A value by which weights may be chosen where masks may not choose them; it sees validation cases only."""
+
+    name: str
+    direction: Literal["min", "max"]
+    value: Callable[[Visit, Step], float]
+    """Given a `Visit` of the validation cases of each stream; NaN where it cannot tell."""
+    visits: tuple[str, ...]
+    """The streams that it cannot do without."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """A part of the training with its own players, streams and length.
+
+    Attributes:
+        objectives: `objectives(batch, step)` with the batches by stream yields (player, terms) moves; the loop
+            updates the player, then resumes the generator.
+        teachers: what follows the players' modules, after every step and before `stepped`.
+        prepare: called once before the first step, without gradients, in evaluation mode; it may set the
+            state of the method, and what it returns is kept for the whole stage as `step.prepared`.
+        draws: the names of the streams that a step reads, a function of the step alone; all if None.
+        stepped: called once after each optimiser step has been taken by all players of that step.
+        criterion: see `Criterion`.
+    """
+
+    name: str
+    players: tuple[Player, ...]
+    streams: tuple[Stream, ...]
+    steps: int
+    objectives: Callable[[Mapping[str, Batch], Step], Game]
+    teachers: tuple[Teacher, ...] = ()
+    prepare: Callable[[Visit, Step], Mapping[str, Tensor]] | None = None
+    draws: Callable[[int], Sequence[str]] | None = None
+    stepped: Callable[[Step], None] | None = None
+    criterion: Criterion | None = None
+
+
+_frozen_depth = 0
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Let gradients flow through `networks` but not into them, in evaluation mode, for the length of the block.
+
+    Nothing may be yielded from inside it.
+    """
+    global _frozen_depth
+    before = [(p, p.requires_grad) for network in networks for p in network.parameters()]
+    modes = [(m, m.training) for network in networks for m in network.modules()]
+    for parameter, _ in before:
+        parameter.requires_grad_(False)
+    for network in networks:
+        network.eval()
+    _frozen_depth += 1
+    try:
+        yield
+    finally:
+        _frozen_depth -= 1
+        for parameter, wanted in before:
+            parameter.requires_grad_(wanted)
+        for module, training in modes:
+            module.training = training
+
+
+def frozen_depth() -> int:
+    """How many `frozen` blocks are open; the loop refuses a move made inside one."""
+    return _frozen_depth

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, atomic writes, randomness, the machine, where commands write."""

@@ -1,0 +1,1 @@
+"""What runs many trainings or holds many against each other: comparisons with statistics."""

@@ -1,0 +1,227 @@
+"""The verb `compare`: several runs, folders of masks or evaluations on the same cases, and whether they differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from scantling.core.errors import DataError, FileError, SettingsError
+from scantling.core.machine import Precision
+from scantling.data.contents import some
+from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
+from scantling.data.splits import SPLITS
+from scantling.evaluation.folders import evaluate
+from scantling.evaluation.predictions import LISTING
+from scantling.evaluation.truth import ids_in, open_truth
+from scantling.experiments.candidates import Candidate, open_candidate
+from scantling.experiments.comparison import Comparison
+from scantling.experiments.pairs import Scored, compare_scores
+from scantling.inference import predict
+from scantling.inference.prediction import chosen as cases_of
+from scantling.metrics.catalogue import METRICS, chosen
+from scantling.records.run_folder import read_json
+
+MAIN = ("dice", "found", "false_alarm", "cldice", "hd95", "ece")
+"""What is compared unless told; the first is tested."""
+
+
+def compare(
+    runs: Sequence[Path | str],
+    data: Path | str,
+    *,
+    split: str = "test",
+    out: Path | None = None,
+    baseline: str = "best",
+    measures: Sequence[str] | None = None,
+    region: Path | str | None = None,
+    manifest: Path | None = None,
+    root: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Comparison:
+    """Compare methods on the cases of one split of `data`.
+
+    What a run predicts is kept, with its probability maps, and used again for the same weights and the same images.
+
+    Args:
+        runs: run folders, folders of predicted masks and evaluations (JSON), two or more. Runs that differ in their
+            seed alone are one method, unless there is no other.
+        data: a dataset with true masks.
+        split: "train", "validation", "test" or "all".
+        out: where predictions are kept; None: in `compared` below each run.
+        baseline: "best", "first", or a method by its name or by that of one of its folders.
+        measures: names of the catalogue, of which the first is tested; None: those of `MAIN` that all have.
+        region: see `evaluate`.
+        progress: told (done, total, id) after each case that is predicted or scored.
+
+    Raises:
+        ScantlingError: they cannot be compared. Cases that fail are listed, not raised.
+    """
+    if split not in ("all", *SPLITS):
+        raise SettingsError(f"--split {split}: expected train, validation, test or all")
+    entrants = [open_candidate(path) for path in _distinct([Path(run) for run in runs])]
+    notes = _same_classes(entrants)
+    opened = open_dataset if any(one.kind == "run" for one in entrants) else open_truth
+    dataset = opened(Path(data), manifest=manifest, root=root)
+    _has_truth(dataset, Path(data), split)
+    wanted = _measures(measures, entrants, several=any(len(case.masks) > 1 for case in dataset.cases))
+
+    def scored(entrant: Candidate) -> Scored:
+        if entrant.kind == "scores":
+            return _recorded(entrant, wanted, dataset, split)
+        masks = entrant.path
+        if entrant.kind == "run":
+            seen = _seen(entrant, dataset, split)
+            masks = entrant.cache(
+                out, f"{dataset.name}-{split}", Path(data).absolute(), manifest, root, split, precision, seen
+            )
+            done = predict(
+                entrant.path, data, out=masks, split=split, probabilities=True, manifest=manifest, root=root,
+                device=device, threads=threads, precision=precision, progress=progress,
+            )  # fmt: skip
+            if done.failed and not done.cases:
+                raise DataError(
+                    f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}"
+                )
+        found = evaluate(masks, dataset, split=split, measures=wanted, region=region, progress=progress)
+        return Scored(
+            entrant,
+            values={case.id: case.scores.mean for case in found.cases},
+            subjects={case.id: case.subject for case in found.cases},
+            failed={failure["id"]: failure["error"] for failure in found.failed},
+            made=read_json(masks / LISTING) if (masks / LISTING).is_file() else {},
+            region=found.region,
+        )
+
+    field = [scored(entrant) for entrant in entrants]
+    return compare_scores(
+        field, dataset, [METRICS[name] for name in wanted], split=split, baseline=baseline, notes=notes
+    )
+
+
+def _distinct(paths: list[Path]) -> list[Path]:
+    for number, path in enumerate(paths):
+        if path.resolve() in {other.resolve() for other in paths[:number]}:
+            raise SettingsError(f"{path}: is named twice; name each run once")
+    if len(paths) < 2:
+        found = f"found only {paths[0]}" if paths else "found no run"
+        raise SettingsError(f"{found} to compare; expected two or more runs, folders of masks or evaluations")
+    return paths
+
+
+def _same_classes(entrants: Sequence[Candidate]) -> list[str]:
+    """A note where two call their single class differently; such names match, as in `evaluate`.
+
+    Raises:
+        DataError: they segment different things.
+    """
+    known = [(one.path, one.classes) for one in entrants if one.classes]
+    for path, classes in known[1:]:
+        first, expected = known[0]
+        if set(classes) != set(expected):
+            if len(classes) == len(expected) == 1:
+                return [f"{first} calls its class {expected[0]}, {path} {classes[0]}; they are taken as the same."]
+            raise DataError(
+                f"{first} has the classes {some(expected)}, {path} has {some(classes)}; expected the same; compare "
+                "runs that segment the same things"
+            )
+    return []
+
+
+def _has_truth(dataset: Dataset, data: Path, split: str) -> None:
+    true = [case for case in dataset.cases if case.masks]
+    if not true:
+        raise DataError(f"{data}: none of its cases has a true mask; expected masks to compare with")
+    # a run, not the data, says which training cases are for validation
+    names = ("train", "validation") if split == "validation" else (split,)
+    if split != "all" and not any(case.split in names for case in true):
+        held = some(sorted({case.split or "train" for case in true}))
+        raise DataError(
+            f"{data}: no case of the split {split!r} has a true mask, those of {held} have; choose another --split"
+        )
+
+
+def _measures(named: Sequence[str] | None, entrants: Sequence[Candidate], *, several: bool) -> list[str]:
+    """The names of the measures, in the order in which they were named; `several`: a case has several true masks."""
+    try:
+        chosen(named, probability=True, annotators=several, uncertainty=True)
+    except ValueError as error:
+        raise SettingsError(f"--measures: {error}") from None
+    wanted = list(dict.fromkeys(MAIN if named is None else named))
+    for entrant in entrants:
+        lacking = [name for name in wanted if not _gives(entrant, name)]
+        if lacking and named is not None:
+            maps = "uncertainty" if "uncertainty" in METRICS[lacking[0]].needs else "probability"
+            what = "was not scored for" if entrant.kind == "scores" else f"has no {maps} maps, as are needed for"
+            raise SettingsError(f"{entrant.path}: {what} {some(lacking)}; score it again or choose other --measures")
+        wanted = [name for name in wanted if name not in lacking]
+    if not wanted:
+        raise SettingsError(f"found none of {some(MAIN)} in all evaluations; choose other measures with --measures")
+    return wanted
+
+
+def _gives(entrant: Candidate, name: str) -> bool:
+    if entrant.kind == "scores":
+        return all(name in case for case in entrant.scores["cases"])
+    needs, cases = METRICS[name].needs, entrant.made.get("cases", [])
+    if "uncertainty" in needs:
+        return entrant.doubts if entrant.kind == "run" else any(case.get("uncertainty_maps") for case in cases)
+    if entrant.kind == "run" or "probability" not in needs:
+        return True
+    return any(path and (entrant.path / path).is_file() for path in (case.get("probability") for case in cases))
+
+
+def _seen(entrant: Candidate, dataset: Dataset, split: str) -> str:
+    """The fingerprint of what a run looks at in a split: the images and their regions."""
+    hashes: dict[str, str] = {}
+    for case in cases_of(dataset, entrant.path, split)[1]:
+        with suppress(FileError):  # the case fails, and is listed, when it is predicted
+            hashes |= file_hashes(replace(dataset, cases=(case,)), reads=("image", "region"))
+    return fingerprint(hashes)
+
+
+def _recorded(entrant: Candidate, measures: Sequence[str], dataset: Dataset, split: str) -> Scored:
+    """What an evaluation has recorded of the cases of a split.
+
+    Raises:
+        DataError: it has recorded none of them.
+    """
+    facts, persons = entrant.scores, {case.id: case.subject for case in dataset.cases}
+    meant = ids_in(split, dataset, run=facts.get("run") or entrant.made.get("run"))
+    ids = {id: case for case in facts["cases"] if (id := str(case["id"])) in meant}
+    if not ids:
+        raise DataError(
+            f"{entrant.path}: holds no score of a case of the split {split!r} of {dataset.root}; score that split, or "
+            "choose another --split"
+        )
+    truth = Path(str(facts.get("truth")))
+    notes = (
+        []
+        if truth.resolve() == dataset.root.resolve()
+        else [f"{entrant.path} was scored against {truth}, not against {dataset.root}."]
+    )
+    if "detection" not in facts:
+        notes.append(
+            f"{entrant.path} was scored by an older version, to which an empty truth answered by an empty mask was a "
+            "Dice of 1; score it again where a truth is empty."
+        )
+    return Scored(
+        entrant,
+        values={id: {name: _number(case[name]) for name in measures} for id, case in ids.items()},
+        subjects={id: persons.get(id, str(case.get("subject", id))) for id, case in ids.items()},
+        failed={
+            id: str(one.get("error", "")) for one in facts.get("failed", []) if (id := str(one.get("id"))) in meant
+        },
+        made=entrant.made,
+        region=str(next(iter(facts.get("conventions", [])), "")),
+        notes=tuple(notes),
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

@@ -1,0 +1,330 @@
+"""What a comparison says: as JSON, as tables for people, and in sentences, of which some say that nothing was shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scantling.data.contents import count, some
+from scantling.evaluation.intervals import FEW
+from scantling.experiments.statistics import EXACT, FLIPS, SIGNIFICANT
+from scantling.metrics.catalogue import Metric
+
+Verdict = Literal["a is better", "b is better", "no difference shown", "not tested"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method takes; None where nobody knows.
+
+    Attributes:
+        parameters: of the model.
+        calls: of the network for an image.
+        seconds: for an image, the median.
+        training_seconds: of one training.
+    """
+
+    parameters: float | None
+    calls: float | None
+    seconds: float | None
+    training_seconds: float | None
+
+
+@dataclass(frozen=True)
+class ComparedMethod:
+    """A method: one run or folder of masks, or several runs that differ in their seed alone.
+
+    Attributes:
+        runs: as they were named.
+        seeds: one for each of `runs`.
+        mean, std, interval: by measure, over the compared cases; the value of a case is the mean over the seeds.
+        seed_mean: by measure, the mean over the cases for each of `runs`.
+        seed_std: by measure, the sample standard deviation of `seed_mean`; NaN for one run.
+        rank: by measure, the mean rank over the cases, 1 for the best.
+        seen: compared cases that show a subject that the model has learned from.
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    seeds: tuple[int | None, ...]
+    mean: Mapping[str, float]
+    std: Mapping[str, float]
+    interval: Mapping[str, tuple[float, float]]
+    seed_mean: Mapping[str, tuple[float, ...]]
+    seed_std: Mapping[str, float]
+    rank: dict[str, float]
+    cost: Cost
+    seen: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Its name and how many seeds it stands for."""
+        return f"{self.name} ({len(self.runs)} seeds)" if len(self.runs) > 1 else self.name
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods in one measure.
+
+    Attributes:
+        difference: the mean of a minus b over the cases; of a measure whose ideal is 1, of the distances from 1.
+        interval: its 95 % interval.
+        p: of the permutation test, NaN where it was not made.
+        p_holm: corrected for all pairs of the measure.
+    """
+
+    a: str
+    b: str
+    measure: str
+    difference: float
+    interval: tuple[float, float]
+    p: float
+    p_holm: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several methods on the same cases.
+
+    Attributes:
+        data: the folder of the data; `name` is what they are called.
+        baseline: the name of the method that the others are held against.
+        measures: the first is the one that is tested.
+        methods: the best first, by the mean of the first measure.
+        pairs: all pairs in the first measure, each method against the baseline in the others.
+        cases, left_out: ids of the cases that were compared, and of those that not every method has a score for.
+        subjects: how many persons the cases show.
+        count: by measure, the cases in which it is defined for every method.
+        tested_subjects: how many persons show a case in which the first measure is defined for every method.
+        least: the smallest p that so many subjects can give.
+        region: which pixels counted, as a sentence.
+        warnings: sentences that no reader may miss.
+        notes: sentences that a reader should know.
+        failed: a sentence for each case that could not be predicted or scored.
+    """
+
+    data: Path
+    name: str
+    split: str
+    baseline: str
+    measures: tuple[Metric, ...]
+    methods: tuple[ComparedMethod, ...]
+    pairs: tuple[Pair, ...]
+    cases: tuple[str, ...]
+    left_out: tuple[str, ...]
+    subjects: int
+    count: Mapping[str, int]
+    tested_subjects: int
+    least: float
+    region: str
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    @property
+    def tested(self) -> tuple[Pair, ...]:
+        """The pairs of the first measure."""
+        return tuple(pair for pair in self.pairs if pair.measure == self.measures[0].name)
+
+    @property
+    def scope(self) -> str:
+        """What was compared on what."""
+        people = count(self.subjects, "subject")
+        on = count(len(self.cases), "case") + ("" if self.subjects == len(self.cases) else f" of {people}")
+        return f"{count(len(self.methods), 'method')} on {on} of {self.name}, {self.split} split"
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was found, plainly; the pairs with the baseline first."""
+        first = self.measures[0]
+        ordered = sorted(self.tested, key=lambda pair: self.baseline not in (pair.a, pair.b))
+        found = [_sentence(pair, first, len(ordered)) for pair in ordered]
+        if self.least * len(ordered) >= SIGNIFICANT:
+            found.append(
+                f"{count(self.tested_subjects, 'subject')}, {count(len(ordered), 'pair')} of methods: no difference "
+                "could have been shown, however large, because the smallest p that can come out is "
+                f"{probability(self.least)}."
+            )
+        elif self.tested_subjects < FEW:
+            found.append(f"{self.tested_subjects} subjects are few: the intervals rest on how these few scatter.")
+        if self.left_out:
+            found.append(
+                f"{count(len(self.left_out), 'case')} left out, because not every run has a score there: "
+                f"{some(self.left_out)}."
+            )
+        return tuple(found)
+
+    @property
+    def conventions(self) -> tuple[str, ...]:
+        """How the numbers are defined, a sentence each."""
+        told = [
+            self.region,
+            "Only cases that every run has a score for are compared; in each measure, only those in which it is "
+            "defined for all of them.",
+            "The value of a case is the mean over the seeds of a method; the spread over seeds is the standard "
+            "deviation of their means.",
+            "Intervals of 95 % are Student's t with subjects as units (jackknife; on the logit scale between 0 and 1), "
+            "of shares of cases Clopper and Pearson's; that of a difference is of the paired differences, and is not "
+            "corrected for the number of pairs.",
+            "Measures of a structure are of the cases whose truth has one; of the others, false alarms are counted.",
+            "p is of the two-sided paired permutation test: the differences of a subject change sign together, in all "
+            f"ways for up to {EXACT} subjects that differ, in {FLIPS:,} drawn ways for more. It is corrected by Holm "
+            f"for all pairs of methods, and a difference is shown where it is then below {SIGNIFICANT}.",
+            f"Only {self.measures[0].title} is tested, because each further measure would be one more chance to be "
+            "wrong; the other differences are described by their intervals. Name another measure first to test it.",
+            "That no difference could be shown does not mean that there is none; the interval says how large it "
+            "may be.",
+            "The rank is the mean over the cases, 1 for the best; ties share theirs.",
+            "Seconds for an image are the median of those measured while it was predicted, whatever else the machine "
+            "was doing; the seconds of a training are those in its run.",
+        ]
+        if any(measure.direction == "ideal 1" for measure in self.measures):
+            told.append("Of a measure whose ideal is 1, the distances from 1 are compared.")
+        return (*told, *(measure.convention for measure in self.measures))
+
+    def facts(self) -> dict[str, Any]:
+        """As plain values, ready for JSON; NaN stands where a number is undefined."""
+        return {
+            "data": str(self.data),
+            "split": self.split,
+            "baseline": self.baseline,
+            "measures": [measure.name for measure in self.measures],
+            "methods": [
+                {
+                    "name": one.name,
+                    "runs": list(one.runs),
+                    "seeds": list(one.seeds),
+                    "mean": dict(one.mean),
+                    "std": dict(one.std),
+                    "interval": {name: _limits(pair) for name, pair in one.interval.items()},
+                    "seed_mean": {name: list(values) for name, values in one.seed_mean.items()},
+                    "seed_std": dict(one.seed_std),
+                    "rank": dict(one.rank),
+                    "cost": {
+                        "parameters": one.cost.parameters,
+                        "calls": one.cost.calls,
+                        "seconds": one.cost.seconds,
+                        "training_seconds": one.cost.training_seconds,
+                    },
+                    "seen": list(one.seen),
+                }
+                for one in self.methods
+            ],
+            "pairs": [
+                {
+                    "a": pair.a,
+                    "b": pair.b,
+                    "measure": pair.measure,
+                    "difference": pair.difference,
+                    "interval": _limits(pair.interval),
+                    "p": pair.p,
+                    "p_holm": pair.p_holm,
+                    "verdict": pair.verdict,
+                }
+                for pair in self.pairs
+            ],
+            "cases": len(self.cases),
+            "subjects": self.subjects,
+            "tested_subjects": self.tested_subjects,
+            "count": dict(self.count),
+            "left_out": len(self.left_out),
+            "left_out_cases": list(self.left_out),
+            "sentences": list(self.sentences),
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "failed": list(self.failed),
+            "conventions": list(self.conventions),
+        }
+
+    def table(self) -> str:
+        """For people: warnings, the methods with their costs, the tested pairs, and what can be said."""
+        lines = [f"WARNING: {sentence}" for sentence in self.warnings] + [self.scope, ""]
+        lines += _aligned(self._methods())
+        if self.tested:
+            lines += ["", *_aligned(self._pairs())]
+        return "\n".join([*lines, "", *self.sentences, *self.notes])
+
+    def _methods(self) -> Iterator[Sequence[str]]:
+        first = self.measures[0].name
+        several = any(len(one.runs) > 1 for one in self.methods)
+        titles = [measure.title for measure in self.measures[1:]]
+        spread = ["± seeds"] if several else []
+        costs = ["parameters", "calls", "s/image", "training"]
+        yield ["", self.measures[0].title, "95 % interval", *spread, "rank", *titles, *costs]
+        for one in self.methods:
+            others = [written(one.mean[measure.name], measure) for measure in self.measures[1:]]
+            low, high = (written(end, self.measures[0]) for end in one.interval[first])
+            yield [
+                one.title + (" (!)" if one.seen else ""),
+                written(one.mean[first], self.measures[0]),
+                f"{low} to {high}" if low else "",
+                *([written(one.seed_std[first], self.measures[0])] if several else []),
+                _plain(one.rank[first], ".2f"),
+                *others,
+                _plain(one.cost.parameters, ",.0f"),
+                _plain(one.cost.calls, "g"),
+                _plain(one.cost.seconds, ".3g"),
+                _plain(one.cost.training_seconds, ",.0f"),
+            ]
+
+    def _pairs(self) -> Iterator[Sequence[str]]:
+        first = self.measures[0]
+        yield [f"{first.title}: a - b", "difference", "95 % interval", "p", "Holm", "verdict"]
+        for pair in self.tested:
+            low, high = (written(end, first) for end in pair.interval)
+            yield [
+                f"{pair.a} - {pair.b}", written(pair.difference, first), f"{low} to {high}" if low else "",
+                probability(pair.p), probability(pair.p_holm), pair.verdict,
+            ]  # fmt: skip
+
+
+def written(value: float, measure: Metric) -> str:
+    """Three decimals of a measure from 0 to 1, two of others; nothing for NaN."""
+    text = "" if math.isnan(value) else f"{value:.{3 if measure.range == (0.0, 1.0) else 2}f}"
+    return text.removeprefix("-") if text and not float(text) else text
+
+
+def probability(p: float) -> str:
+    """Two significant digits: "0.41", "0.0021", "1", "< 0.001"; nothing for NaN."""
+    return "" if math.isnan(p) else f"{p:.2g}" if p >= 0.001 else "< 0.001"
+
+
+def _sentence(pair: Pair, measure: Metric, pairs: int) -> str:
+    """The finding of a pair, told from the side that has the higher value."""
+    if math.isnan(pair.difference):
+        return f"Nothing can be said of {pair.a} and {pair.b}: {measure.title} is defined for all methods in no case."
+    turned = pair.difference < 0
+    one, other = (pair.b, pair.a) if turned else (pair.a, pair.b)
+    ends = sorted(-end if turned else end for end in pair.interval)
+    known = not any(math.isnan(end) for end in ends)
+    interval = f"95 % {written(ends[0], measure)} to {written(ends[1], measure)}, " if known else ""
+    after = f", {probability(pair.p_holm)} after Holm's correction for {pairs} pairs" if pairs > 1 else ""
+    chance = f"({interval}p = {probability(pair.p)}{after})".replace("p = <", "p <")
+    size = written(abs(pair.difference), measure)
+    what = f"the distance of {measure.title} from 1" if measure.direction == "ideal 1" else measure.title
+    if pair.verdict == "no difference shown":
+        return f"No difference could be shown: {one} and {other} differ in {what} by {size} {chance}."
+    winner, loser = (pair.a, pair.b) if pair.verdict == "a is better" else (pair.b, pair.a)
+    return f"{winner} is better than {loser}: {what} is {'higher' if winner == one else 'lower'} by {size} {chance}."
+
+
+def _limits(pair: tuple[float, float]) -> list[float] | None:
+    return None if any(math.isnan(end) for end in pair) else list(pair)
+
+
+def _plain(value: float | None, form: str) -> str:
+    return "" if value is None or math.isnan(value) else format(value, form)
+
+
+def _aligned(rows: Iterator[Sequence[str]]) -> list[str]:
+    """Columns of one width, the first to the left, the others to the right."""
+    listed = list(rows)
+    widths = [max(len(row[column]) for row in listed) for column in range(len(listed[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in listed
+    ]

@@ -1,0 +1,94 @@
+"""Which cases a model has learned from, by the records of its training and by the files themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scantling.core.case import Case
+from scantling.core.errors import ScantlingError
+from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
+from scantling.methods.catalogue import card_of
+from scantling.records.run_folder import identity_of, read_run
+
+
+def record_of(run: object, *, model: object = None) -> Mapping[str, Any]:
+    """The `run.json` of a run; empty if it is gone, broken or only a model, or holds other weights than `model`."""
+    if not isinstance(run, str | Path):
+        return {}
+    try:
+        facts = read_run(Path(run))
+        return facts if model is None or model == identity_of(Path(run)) else {}
+    except (ScantlingError, OSError):
+        return {}
+
+
+def learned_from(records: Iterable[Mapping[str, Any]], dataset: Dataset, *, among: Collection[str]) -> set[str]:
+    """The ids `among` those of `dataset` that show a subject from whom models, or what they are built on, have learned.
+
+    A training on the same folder, or on a copy with the same contents, is known by its record; one on any folder that
+    is still there, by the images that are in both and by the subjects that both name (`Case.named`). Where the weights
+    were chosen on validation cases, those count too.
+
+    Args:
+        records: the `run.json` of each model.
+    """
+    involved, ids = list(records), set[str]()
+    for record in involved:
+        if record:
+            ids |= _learned(record, dataset, among)
+            base = record_of(record.get("base"))
+            involved += [base] if base not in involved else []
+    subjects = {case.subject for case in dataset.cases if case.id in ids}
+    return {case.id for case in dataset.cases if case.subject in subjects and case.id in among}
+
+
+def _learned(record: Mapping[str, Any], dataset: Dataset, among: Collection[str]) -> set[str]:
+    chosen_on = (record.get("options") or {}).get("select") == "best"
+    splits = ("train", "validation") if chosen_on else ("train",)
+    ids = {str(id) for name in splits for id in record["split"].get(name, [])}
+    recorded = {case.id for case in _of(dataset, ids)} if _same_files(record, dataset) else set[str]()
+    images, named = set[str](), set[str]()
+    for entry in record["data"]:
+        try:
+            learned = _of(open_dataset(entry["path"]), ids)
+        except (ScantlingError, OSError, KeyError, TypeError):
+            continue  # the data are no longer there
+        images |= {digest for case in learned for digest in _images(case)}
+        named |= {case.subject for case in learned if case.named}
+    if not images and not named:
+        return recorded
+    return recorded | {
+        case.id
+        for case in dataset.cases
+        if case.id in among and ((case.named and case.subject in named) or not images.isdisjoint(_images(case)))
+    }
+
+
+def _same_files(record: Mapping[str, Any], dataset: Dataset) -> bool:
+    """Whether a run was trained on this folder, or on a copy of it."""
+    root = dataset.root.resolve()
+    if any(Path(str(entry.get("path"))) == root for entry in record["data"]):
+        return True
+    counts = [(entry.get("sha256"), sum(entry.get("cases", {}).values())) for entry in record["data"]]
+    known = {digest for digest, number in counts if digest and number == len(dataset.cases)}
+    try:
+        reads = {word for words in card_of(record["method"]).needs for word in words}
+        return bool(known) and fingerprint(file_hashes(dataset, reads={*reads, "region"})) in known
+    except ScantlingError:
+        return False
+
+
+def _of(dataset: Dataset, ids: Collection[str]) -> list[Case]:
+    """The cases with these ids; where several data sets were joined, an id may stand behind the name of its own."""
+    return [case for case in dataset.cases if case.id in ids or f"{dataset.name}_{case.id}" in ids]
+
+
+def _images(case: Case) -> set[str]:
+    """The hashes of the images of a case; none if a file is gone."""
+    try:
+        return set(file_hashes(Dataset("", Path(), (replace(case, masks=()),)), reads=("image",)).values())
+    except ScantlingError:
+        return set()

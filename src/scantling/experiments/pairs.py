@@ -1,0 +1,296 @@
+"""The same cases, several methods: seeds taken together, named, ranked, priced, and held against each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scantling.core.errors import DataError, SettingsError
+from scantling.data.contents import count, some
+from scantling.data.dataset import Dataset
+from scantling.evaluation.summary import summarise
+from scantling.experiments.candidates import Candidate, median_seconds
+from scantling.experiments.comparison import ComparedMethod, Comparison, Cost, Pair, Verdict
+from scantling.experiments.leakage import learned_from
+from scantling.experiments.statistics import SIGNIFICANT, Values, holm, least_p, mean_ranks, paired
+from scantling.metrics.arrays import mean_of_defined
+from scantling.metrics.catalogue import Metric
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An entrant with the values of its cases, by id and measure.
+
+    Attributes:
+        subjects: whom each case shows.
+        failed: by id, why a case has no values.
+        made: the contents of `predictions.json`.
+        region: which pixels counted, as a sentence.
+    """
+
+    entrant: Candidate
+    values: Mapping[str, Mapping[str, float]]
+    subjects: Mapping[str, str]
+    failed: Mapping[str, str]
+    made: Mapping[str, Any]
+    region: str
+    notes: tuple[str, ...] = ()
+
+
+Group = Sequence[Scored]
+
+
+def compare_scores(
+    field: Sequence[Scored],
+    dataset: Dataset,
+    measures: Sequence[Metric],
+    *,
+    split: str,
+    baseline: str,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """Compare those whose cases have been scored; see `compare`.
+
+    Raises:
+        DataError: they have no case in common, or were not scored on the same pixels.
+        SettingsError: no method is called like the baseline.
+    """
+    _same_pixels(field)
+    every = {id for one in field for id in (*one.values, *one.failed)}
+    cases = sorted(set.intersection(*({*one.values} for one in field)))
+    if not cases:
+        raise DataError(
+            f"{dataset.root}: found no case of the split {split!r} for which every run has a score; predict the same "
+            "cases with all of them"
+        )
+    subjects = [field[0].subjects[id] for id in cases]
+    groups, remark = _groups(field)
+    names = _names(groups)
+    values = {
+        measure.name: [np.array([[one.values[id][measure.name] for id in cases] for one in group]) for group in groups]
+        for measure in measures
+    }
+    compared = {measure.name: _comparable(values[measure.name], measure) for measure in measures}
+    # a measure that no case defines (false alarms where every truth has something) is no column
+    measures = [measure for measure in measures if measure is measures[0] or not np.isnan(compared[measure.name]).all()]
+    tested = {subject for subject, value in zip(subjects, compared[measures[0].name][0], strict=True) if value == value}
+    contenders = [
+        _contender(
+            name,
+            group,
+            dataset,
+            cases,
+            subjects,
+            {measure.name: values[measure.name][number] for measure in measures},
+            compared,
+            ranges={measure.name: measure.range for measure in measures},
+        )
+        for number, (name, group) in enumerate(zip(names, groups, strict=True))
+    ]
+    for measure in measures:
+        ranks = mean_ranks(compared[measure.name], higher=measure.direction == "higher")
+        for one, rank in zip(contenders, ranks.tolist(), strict=True):
+            one.rank[measure.name] = rank
+    first = measures[0]
+    places = sorted(range(len(names)), key=lambda place: _shortfall(compared[first.name][place], first))
+    against = _baseline(baseline, contenders, places)
+    pairs: list[Pair] = []
+    for measure in measures:
+        duels = [(a, b) for a, b in combinations(places, 2) if measure is first or against in (a, b)]
+        duels = [(b, a) if a == against else (a, b) for a, b in duels]
+        pairs += _pairs(duels, names, compared[measure.name], subjects, measure, tested=measure is first)
+    return Comparison(
+        data=dataset.root.resolve(),
+        name=dataset.name,
+        split=split,
+        baseline=names[against],
+        measures=tuple(measures),
+        methods=tuple(contenders[place] for place in places),
+        pairs=tuple(pairs),
+        cases=tuple(cases),
+        left_out=tuple(sorted(every - set(cases))),
+        subjects=len(set(subjects)),
+        count={measure.name: int((~np.isnan(compared[measure.name][0])).sum()) for measure in measures},
+        tested_subjects=len(tested),
+        least=least_p(len(tested)),
+        region=field[0].region,
+        warnings=tuple(_warnings(contenders, len(cases))),
+        notes=tuple(dict.fromkeys([*notes, *(note for one in field for note in one.notes), remark, *_copies(field)])),
+        failed=tuple(f"{one.entrant.path}: {id}: {why}" for one in field for id, why in sorted(one.failed.items())),
+    )
+
+
+def _contender(
+    name: str,
+    group: Group,
+    dataset: Dataset,
+    cases: Sequence[str],
+    subjects: Sequence[str],
+    values: Mapping[str, Values],
+    compared: Mapping[str, Values],
+    *,
+    ranges: Mapping[str, tuple[float, float]],
+) -> ComparedMethod:
+    """A method with its own `values` (seeds, cases), of which those count that are defined for all methods."""
+    counted = {key: np.where(np.isnan(compared[key][0]), np.nan, seeds) for key, seeds in values.items()}
+    rows = [{key: float(seeds[:, place].mean()) for key, seeds in counted.items()} for place in range(len(cases))]
+    summary = summarise(rows, subjects, ranges=ranges)
+    means = {key: tuple(mean_of_defined(row.tolist()) for row in seeds) for key, seeds in counted.items()}
+    records = [record for one in group for record in (one.entrant.run, *one.entrant.partners)]
+    seen = learned_from(records, dataset, among=cases)
+    return ComparedMethod(
+        name=name,
+        runs=tuple(str(one.entrant.path) for one in group),
+        seeds=tuple(one.entrant.seed for one in group),
+        mean=summary.mean,
+        std=summary.std,
+        interval=summary.interval,
+        seed_mean=means,
+        seed_std={key: float(np.std(each, ddof=1)) if len(each) > 1 else math.nan for key, each in means.items()},
+        rank={},
+        cost=_cost(group),
+        seen=tuple(id for id in cases if id in seen),
+    )
+
+
+def _pairs(
+    duels: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    values: Values,
+    subjects: Sequence[str],
+    measure: Metric,
+    *,
+    tested: bool,
+) -> list[Pair]:
+    """The pairs of one measure; NaN for the p where it is not tested."""
+    found = [paired(values[a], values[b], subjects) for a, b in duels]
+    corrected = holm([one.p for one in found]) if tested else [math.nan] * len(found)
+    pairs = []
+    for (a, b), one, p_holm in zip(duels, found, corrected, strict=True):
+        verdict: Verdict = "no difference shown" if tested else "not tested"
+        if p_holm < SIGNIFICANT:
+            verdict = "a is better" if (one.difference > 0) == (measure.direction == "higher") else "b is better"
+        p = one.p if tested else math.nan
+        pairs.append(Pair(names[a], names[b], measure.name, one.difference, one.interval, p, p_holm, verdict))
+    return pairs
+
+
+def _comparable(values: Sequence[Values], measure: Metric) -> Values:
+    """(methods, cases): the means over the seeds, or of their distances from an ideal of 1; NaN where one has none."""
+    ideal = measure.direction == "ideal 1"
+    means = np.stack([(np.abs(seeds - 1) if ideal else seeds).mean(axis=0) for seeds in values])
+    return np.where(np.isnan(means).any(axis=0), np.nan, means)
+
+
+def _shortfall(values: Values, measure: Metric) -> float:
+    """A number that falls with quality, for ordering; infinite where nothing is defined."""
+    mean = mean_of_defined(values.tolist())
+    return math.inf if math.isnan(mean) else -mean if measure.direction == "higher" else mean
+
+
+def _same_pixels(field: Sequence[Scored]) -> None:
+    first = field[0]
+    for one in field:
+        if one.region != first.region:
+            raise DataError(
+                f"{first.entrant.path} and {one.entrant.path} were not scored on the same pixels ({first.region} "
+                f"{one.region}); score both with the same --region"
+            )
+
+
+def _groups(field: Sequence[Scored]) -> tuple[list[list[Scored]], str]:
+    """Runs that differ in nothing but their seed together, in the order in which they were named, and a remark.
+
+    Where all do, each stands for itself.
+    """
+    groups: list[tuple[str | None, list[Scored]]] = []
+    for one in field:
+        alike, seed = one.entrant.alike(), one.entrant.seed
+        for known, group in groups:
+            if alike is not None and known == alike and all(other.entrant.seed != seed for other in group):
+                group.append(one)
+                break
+        else:
+            groups.append((alike, [one]))
+    if len(groups) == 1:
+        return [[one] for one in field], "The runs differ in their seed alone, so each stands for itself."
+    if any(len(group) > 1 for _, group in groups):
+        return [group for _, group in groups], (
+            "Runs that differ in their seed alone are one method; of a method with one run, nobody knows how much "
+            "another seed would change."
+        )
+    remark = "Each method is one training; how much another seed would change is not in these numbers."
+    return [group for _, group in groups], remark
+
+
+def _names(groups: Sequence[Group]) -> list[str]:
+    """What each method is called: after the method where no other has that name, else after its folders."""
+
+    def folder(group: Group) -> str:
+        paths = [one.entrant.path.resolve() for one in group]
+        names = [path.stem if path.suffix == ".json" else path.name for path in paths]
+        if len(names) == 1:
+            return names[0]
+        common = "".join(letters[0] for letters in takewhile(lambda each: len({*each}) == 1, zip(*names, strict=False)))
+        return common.rstrip("-_. ") or group[0].entrant.label
+
+    def path(group: Group) -> str:
+        return str(group[0].entrant.path)
+
+    names = [group[0].entrant.label for group in groups]
+    schemes: tuple[Callable[[Group], str], ...] = (folder, path)
+    for scheme in schemes:
+        names = [scheme(group) if names.count(name) > 1 else name for name, group in zip(names, groups, strict=True)]
+    return names
+
+
+def _cost(group: Group) -> Cost:
+    """The means over the seeds of what is known."""
+
+    def mean(values: Sequence[object]) -> float | None:
+        known = [value for value in values if isinstance(value, int | float)]
+        return math.fsum(known) / len(known) if known else None
+
+    return Cost(
+        parameters=mean([one.entrant.parameters for one in group]),
+        calls=mean([one.made.get("calls") for one in group]),
+        seconds=mean([median_seconds(one.made) for one in group]),
+        training_seconds=mean([one.entrant.run.get("seconds") for one in group]),
+    )
+
+
+def _baseline(said: str, contenders: Sequence[ComparedMethod], places: Sequence[int]) -> int:
+    if said in ("best", "first"):
+        return places[0] if said == "best" else 0
+    tests: tuple[Callable[[ComparedMethod], bool], ...] = (
+        lambda one: said == one.name,
+        lambda one: any(Path(said).resolve() == Path(run).resolve() for run in one.runs),
+        lambda one: any(said == Path(run).resolve().name for run in one.runs),
+    )
+    for test in tests:
+        for number, one in enumerate(contenders):
+            if test(one):
+                return number
+    known = some(one.name for one in contenders)
+    raise SettingsError(f"--baseline {said}: no method is called so; expected best, first, or one of {known}")
+
+
+def _warnings(contenders: Sequence[ComparedMethod], cases: int) -> list[str]:
+    return [
+        f"{one.name} has learned from {len(one.seen)} of these {count(cases, 'case')}, or from other images of the "
+        f"same subjects ({some(one.seen, most=3)}); its scores there say nothing of new images."
+        for one in contenders
+        if one.seen
+    ]
+
+
+def _copies(field: Sequence[Scored]) -> list[str]:
+    """A note where two runs hold the same weights."""
+    pairs = combinations([one.entrant for one in field if one.entrant.kind == "run"], 2)
+    return [f"{a.path} and {b.path} hold the same weights." for a, b in pairs if a.weights == b.weights]

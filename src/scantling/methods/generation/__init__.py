@@ -1,0 +1,1 @@
+"""Makers of masks and of labelled images."""

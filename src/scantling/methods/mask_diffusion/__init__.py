@@ -1,0 +1,1 @@
+"""Segmenters that draw masks by diffusion."""

@@ -1,0 +1,1 @@
+"""Segmenters that read no mask of a real image."""

@@ -1,0 +1,202 @@
+"""Every measure by name: what it is called, which way is better, what it needs, and what empty masks get."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Family = Literal["overlap", "ranking", "topology", "distance", "calibration", "several", "uncertainty"]
+Direction = Literal["higher", "lower", "ideal 1"]
+Need = Literal["mask", "probability", "spacing", "samples", "annotators", "uncertainty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measure of a prediction.
+
+    Attributes:
+        name: as it stands in JSON and CSV, and as the property of its family's comparison.
+        title: as a reader would call it.
+        direction: which way is better.
+        needs: what it compares beside the true mask.
+        range: the smallest and the largest value that it can take.
+        family: the module that computes it.
+        convention: how it is defined where that is not obvious, and what empty masks get, as a sentence.
+    """
+
+    name: str
+    title: str
+    direction: Direction
+    needs: tuple[Need, ...]
+    range: tuple[float, float]
+    family: Family
+    convention: str
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether `one` is a better value than `other`."""
+        if self.direction == "ideal 1":
+            return abs(one - 1) < abs(other - 1)
+        return one > other if self.direction == "higher" else one < other
+
+
+_MASK: tuple[Need, ...] = ("mask",)
+_PROBABILITY: tuple[Need, ...] = ("probability",)
+_SPACED: tuple[Need, ...] = ("mask", "spacing")
+_SEVERAL: tuple[Need, ...] = ("samples", "annotators")
+_UNIT = (0.0, 1.0)
+_POSITIVE = (0.0, math.inf)
+_EMPTY = "undefined if the truth is empty, 0 if the prediction alone is."
+_DIAGONAL = (
+    "undefined if the truth is empty, the diagonal of the image if the prediction alone is, so that missing a "
+    "structure altogether is never rewarded."
+)
+_SET = "a prediction without samples is its mask alone; undefined where one annotator alone marked the case."
+_COUNTED = (
+    "over the whole image or region, not averaged over patches; undefined if the truth is empty; an empty prediction "
+    "has none."
+)
+
+METRICS: dict[str, Metric] = {
+    measure.name: measure
+    for measure in (
+        Metric("dice", "Dice", "higher", _MASK, _UNIT, "overlap", f"Dice: {_EMPTY}"),
+        Metric(
+            "found", "Structures found", "higher", _MASK, _UNIT, "overlap",
+            "Structures found: 1 if prediction and truth share at least one pixel (ours), 0 if they do not; undefined "
+            "if the truth is empty.",
+        ),
+        Metric(
+            "false_alarm", "False alarms", "lower", _MASK, _UNIT, "overlap",
+            "False alarms: 1 if the truth is empty and the prediction is not, 0 if both are empty; undefined if the "
+            "truth has something.",
+        ),
+        Metric("iou", "Intersection over union", "higher", _MASK, _UNIT, "overlap", f"IoU: {_EMPTY}"),
+        Metric("precision", "Precision", "higher", _MASK, _UNIT, "overlap", f"Precision: {_EMPTY}"),
+        Metric("sensitivity", "Sensitivity", "higher", _MASK, _UNIT, "overlap", f"Sensitivity: {_EMPTY}"),
+        Metric(
+            "specificity", "Specificity", "higher", _MASK, _UNIT, "overlap",
+            "Specificity: where the truth fills everything, 1 if the prediction does too, otherwise 0.",
+        ),
+        Metric(
+            "accuracy", "Accuracy", "higher", _MASK, _UNIT, "overlap",
+            "Accuracy: always defined; a small structure hardly moves it.",
+        ),
+        Metric(
+            "dice_or_empty", "Dice, both empty is 1", "higher", _MASK, _UNIT, "overlap",
+            "Dice, both empty is 1: as in tables where an empty truth answered by an empty mask counts 1, and one "
+            "answered by anything else 0; a model that marks nothing scores the share of empty images.",
+        ),
+        Metric(
+            "auc", "Area under the ROC curve", "higher", _PROBABILITY, _UNIT, "ranking",
+            "AUC: exact, equal probabilities count one half; undefined if the truth is empty or fills everything.",
+        ),
+        Metric(
+            "average_precision", "Average precision", "higher", _PROBABILITY, _UNIT, "ranking",
+            "Average precision: exact, without interpolation; undefined if the truth is empty.",
+        ),
+        Metric(
+            "cldice", "Centre-line Dice", "higher", _MASK, _UNIT, "topology",
+            "clDice: skeletons by scikit-image's skeletonize, Zhang in 2-D and Lee in 3-D (the deepest voxels "
+            f"stand in for pieces that it loses); {_EMPTY}",
+        ),
+        Metric(
+            "vca", "Components per true component", "ideal 1", _MASK, _POSITIVE, "topology",
+            "VCA: components of the prediction over components of the truth, with 8 or 26 neighbours, the background "
+            f"excluded; {_EMPTY}",
+        ),
+        Metric(
+            "log_vca", "|log VCA|", "lower", _MASK, _POSITIVE, "topology",
+            "|log VCA|: natural logarithm; undefined if the truth is empty; an empty prediction counts half a "
+            "component (ours), so that it is worse than a single one.",
+        ),
+        Metric(
+            "betti0_error", "Betti-0 error", "lower", _MASK, _POSITIVE, "topology",
+            f"Betti-0 error: the difference in the number of components (8 or 26 neighbours), {_COUNTED}",
+        ),
+        Metric(
+            "betti1_error", "Betti-1 error", "lower", _MASK, _POSITIVE, "topology",
+            f"Betti-1 error: the difference in the number of holes (2-D) or tunnels (3-D), {_COUNTED}",
+        ),
+        Metric(
+            "hd95", "95 % Hausdorff distance", "lower", _SPACED, _POSITIVE, "distance",
+            "HD95: in mm (pixels where the file has no spacing), the larger of the two directed 95th percentiles "
+            f"between border pixels; {_DIAGONAL}",
+        ),
+        Metric(
+            "assd", "Average surface distance", "lower", _SPACED, _POSITIVE, "distance",
+            "ASSD: in mm (pixels where the file has no spacing), the mean over the border pixels of both masks "
+            f"together; {_DIAGONAL}",
+        ),
+        Metric(
+            "ece", "Expected calibration error", "lower", _PROBABILITY, _UNIT, "calibration",
+            "ECE: 15 equal bins of the foreground probability over all pixels; always defined.",
+        ),
+        Metric(
+            "brier", "Brier score", "lower", _PROBABILITY, _UNIT, "calibration",
+            "Brier: the mean squared error of the foreground probability over all pixels; always defined.",
+        ),
+        Metric(
+            "ged", "Generalised energy distance", "lower", _SEVERAL, (0.0, 2.0), "several",
+            "GED: squared, with the distance 1 - IoU, which is 0 if both masks are empty; over all pairs of samples "
+            f"and annotators, a mask with itself among them, so it depends on the number of samples; {_SET}",
+        ),
+        Metric(
+            "hm_iou", "Hungarian-matched IoU", "higher", _SEVERAL, _UNIT, "several",
+            "HM-IoU: the mean IoU of the best matching of samples and annotators, both repeated up to the least common "
+            f"multiple of their numbers; the IoU is 1 if both masks are empty; {_SET}",
+        ),
+        Metric(
+            "max_dice", "Dice of the nearest sample", "higher", _SEVERAL, _UNIT, "several",
+            "Max-Dice: the mean over annotators of the best Dice among the samples, so it grows with their number; the "
+            f"Dice is 1 if both masks are empty; {_SET}",
+        ),
+        Metric(
+            "soft_dice", "Soft Dice", "higher", _SEVERAL, _UNIT, "several",
+            "Soft Dice: the mean over the thresholds 0.1, 0.3, 0.5, 0.7 and 0.9 of the Dice between the mean of the "
+            "samples and the mean of the annotators where they exceed the threshold, 1 where neither does; without "
+            "samples the probability stands for their mean, without either the mask; undefined where one annotator "
+            "alone marked the case.",
+        ),
+        Metric(
+            "uncertainty_auc", "Errors found by uncertainty", "higher", ("mask", "uncertainty"), _UNIT, "uncertainty",
+            "Errors found by uncertainty: the area under the ROC curve of the uncertainty of each pixel, of the first "
+            "map that is listed, against whether the mask is wrong there; undefined if no pixel is wrong, or all are.",
+        ),
+    )
+}  # fmt: skip
+
+_ABSENT: dict[Need, str] = {
+    "probability": "probability maps, and there are none",
+    "annotators": "masks by several annotators, and no case has more than one",
+    "uncertainty": "uncertainty maps, and the predictions list none",
+}
+
+
+def chosen(
+    names: Iterable[str] | None, *, probability: bool, annotators: bool = False, uncertainty: bool = False
+) -> tuple[Metric, ...]:
+    """The measures called `names` in the order of the catalogue; None takes all that can be computed.
+
+    Args:
+        probability: whether there are probability maps.
+        annotators: whether a case was marked by several annotators.
+        uncertainty: whether there are uncertainty maps.
+
+    Raises:
+        ValueError: a name is unknown, or needs what there is not.
+    """
+    there = {"probability": probability, "annotators": annotators, "uncertainty": uncertainty}
+    absent = {need: sentence for need, sentence in _ABSENT.items() if not there[need]}
+    if names is None:
+        return tuple(measure for measure in METRICS.values() if absent.keys().isdisjoint(measure.needs))
+    wanted = set(names)
+    unknown = sorted(wanted - METRICS.keys())
+    if unknown:
+        raise ValueError(f"no measure is called {', '.join(unknown)}; expected some of {', '.join(METRICS)}")
+    taken = tuple(measure for measure in METRICS.values() if measure.name in wanted)
+    for need, sentence in absent.items():
+        if without := [measure.name for measure in taken if need in measure.needs]:
+            raise ValueError(f"{', '.join(without)} needs {sentence}")
+    return taken

@@ -1,0 +1,1 @@
+"""What is written beside data and results, and how it is read back."""

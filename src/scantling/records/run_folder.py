@@ -1,0 +1,150 @@
+"""The run folder: what is written into it and what is read back, safely.
+
+run.json            command, settings, traits, data, split, versions, device, seed, times
+log.jsonl           one line a logged step
+model/              weights.safetensors, settings.json, card.json: all that inference needs, safe to share
+state.safetensors   what resuming needs
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from scantling.contract.method import Method, build
+from scantling.core.atomic import replacing, to_json, write_json
+from scantling.core.errors import FileError, RunError, ScantlingError
+from scantling.core.samples import Traits
+from scantling.methods.catalogue import card_of, implementation_of
+
+MODEL, WEIGHTS = "model", "weights.safetensors"
+GREATEST_JSON = 256 << 20
+"""Bytes; a JSON file of a run that is larger is refused."""
+_PARTS: Mapping[type, Sequence[str]] = {dict: ("settings", "split"), list: ("data", "warnings"), str: ("method",)}
+"""What a `run.json` must hold for a run to be used, beside its traits."""
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a run.
+
+    Raises:
+        FileError: it is missing, too large or not JSON.
+    """
+    try:
+        if path.stat().st_size > GREATEST_JSON:
+            raise FileError(path, f"is larger than {GREATEST_JSON >> 20} MiB", expected="a JSON file of a run")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(path, f"cannot be read ({error.strerror})", expected="a JSON file of a run") from None
+    except (ValueError, RecursionError) as error:
+        raise FileError(path, f"is not JSON ({error})", remedy="restore it or train again") from None
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """`run.json` of a run folder.
+
+    Raises:
+        RunError: the folder is no run.
+        FileError: its `run.json` cannot be read or holds something else.
+    """
+    if not (run / "run.json").is_file():
+        what = "does not exist" if not run.exists() else "holds no run.json"
+        raise RunError(f"{run}: found no run: the folder {what}; expected a folder that `scantling train` has written")
+    facts = read_json(run / "run.json")
+    try:
+        Traits.model_validate(facts["traits"])
+        whole = all(isinstance(facts[name], kind) for kind, names in _PARTS.items() for name in names)
+        whole = whole and all(isinstance(part, dict) for part in facts["data"])
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise FileError(
+            run / "run.json", "does not describe a training", remedy="restore it, or train into another folder"
+        )
+    return facts
+
+
+def save_model(method: Method, folder: Path) -> None:
+    """Write a model: weights, settings with traits, and card. A model that it is built on goes along."""
+    with replacing(folder / WEIGHTS) as aside:
+        # the settings are in it so that two models without weights differ, too (`identity_of`); as one entry, since
+        # safetensors writes several in random order
+        facts = {"method": method.card.name, "settings": method.settings.model_dump(mode="json")}
+        save_tensors(aside, method.state_dict(), metadata={"model": to_json(facts, indent=None)})
+    write_json(folder / "card.json", method.card.model_dump())
+    write_json(folder / "settings.json", described(method))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
+    """Write tensors as one safetensors file.
+
+    Raises:
+        FileError: the disk does not take it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, path, metadata=dict(metadata))
+    except SafetensorError as error:
+        raise FileError(path.parent, f"takes no file ({error})", remedy="make room and repeat the command") from None
+
+
+def described(method: Method) -> dict[str, Any]:
+    """All that builds the method again, but for its weights."""
+    return {
+        "method": method.card.name,
+        "settings": method.settings.model_dump(),
+        "traits": method.traits.model_dump(),
+        "base": described(method.base) if method.base is not None else None,
+    }
+
+
+def load_model(run: Path) -> Method:
+    """The model of a run folder, or of a model folder by itself, in evaluation mode on the processor.
+
+    Raises:
+        RunError: there is no model, or its weights do not fit its settings.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = _model_folder(run)
+    if not (folder / WEIGHTS).is_file():
+        if (run / "run.json").is_file():
+            raise RunError(f"{run}: found no model: its training is not finished; the same train command resumes it")
+        raise RunError(f"{run}: found no model; expected a folder that `scantling train` has written")
+    try:
+        method = _built(read_json(folder / "settings.json"))
+        method.load_state_dict(load_file(folder / WEIGHTS))
+    except ScantlingError:
+        raise
+    except (SafetensorError, OSError) as error:
+        raise FileError(folder / WEIGHTS, f"cannot be read ({error})", remedy="copy the model again") from None
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{folder}: the weights and the settings do not belong together ({reason})") from None
+    return method.eval().requires_grad_(False)
+
+
+def identity_of(run: Path) -> str:
+    """A short name for the weights of a run or model folder: two trainings into one folder differ in it."""
+    with (_model_folder(run) / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _model_folder(run: Path) -> Path:
+    return run / MODEL if (run / MODEL).is_dir() else run
+
+
+def _built(facts: Mapping[str, Any]) -> Method:
+    kind = implementation_of(card_of(facts["method"]))
+    base = _built(facts["base"]) if facts.get("base") else None
+    settings = kind.Settings.model_validate(facts["settings"])
+    return build(kind, settings, Traits.model_validate(facts["traits"]), base=base)

@@ -1,0 +1,330 @@
+"""The course of a training: its stages one after the other, with checkpoints, validation, log and progress."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from scantling.contract.method import Method
+from scantling.contract.stage import Stage
+from scantling.core.errors import RunError
+from scantling.core.samples import Batch
+from scantling.data.streams import Prefetcher, Reader
+from scantling.networks.replay import forget
+from scantling.training.log import Bar, Log, spoken
+from scantling.training.processes import Processes
+from scantling.training.stage_runner import StageRunner, finite, rate_at
+from scantling.training.state import (
+    Position,
+    capture,
+    copied,
+    load_prepared,
+    load_state,
+    restore,
+    save_prepared,
+    save_state,
+)
+from scantling.training.validation import Validation
+
+REHEARSED = 3
+"""Steps that are played and taken back, to tell the time that a training will take."""
+
+
+class StoppedError(RunError):
+    """The training was asked to stop; its state is saved."""
+
+
+@dataclass
+class Trainer:
+    """Everything that a training needs besides the method: where it runs, what it reads, how often it looks up.
+
+    Attributes:
+        readers: makes the readers of a stage, by stream.
+        held_out: makes those of the validation cases, for a stage's criterion; None where there are none.
+        validation: scores the last stage; None where no labelled validation case exists.
+        select: which weights a stage keeps: the last, or the best on validation (by masks in the last stage, by
+            the stage's own criterion in any).
+        saved_every: seconds between two checkpoints.
+        faster: what is told beside the expected time where that is more than an hour.
+        logged, validated: how many times a stage is logged and validated.
+    """
+
+    run: Path
+    method: Method
+    seed: int
+    device: torch.device
+    group: Processes
+    readers: Callable[[Stage], Mapping[str, Reader]]
+    validation: Validation | None
+    held_out: Callable[[Stage], Mapping[str, Reader]] | None = None
+    select: Literal["last", "best"] = "last"
+    accumulation: int = 1
+    autocast: torch.dtype | None = None
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+    saved_every: float = 60.0
+    faster: str = ""
+    logged: int = 200
+    validated: int = 10
+
+    def go(self) -> Position:
+        """Play all stages from where the run folder stands.
+
+        Raises:
+            StoppedError: a signal asked to stop; the state is saved.
+        """
+        stages = list(self.method.stages())
+        found = load_state(self.run)
+        position = found[0] if found else Position()
+        if any(other != position.model_dump() for other in self.group.all(position.model_dump())):
+            raise RunError(f"{self.run}: not all processes see the same checkpoint; put the run on a disk they share")
+        if found:
+            weights = {name.removeprefix("model/"): t for name, t in found[1].items() if name.startswith("model/")}
+            self.method.load_state_dict(weights)
+        log = (
+            Log(self.run, [s.name for s in stages], stage=position.stage, step=position.step)
+            if self.group.first
+            else None
+        )
+        try:
+            with _signals() as asked:
+                for number in range(position.stage, len(stages)):
+                    played = _StageTraining(self, stages, number, log, asked)
+                    position = played.play(found, position)
+                    found = None
+        finally:
+            if log is not None:
+                log.close()
+        return position
+
+
+class _StageTraining:
+    """One stage of a course."""
+
+    def __init__(
+        self, course: Trainer, stages: Sequence[Stage], number: int, log: Log | None, asked: dict[str, str]
+    ) -> None:
+        self.course, self.stage, self.number = course, stages[number], number
+        self.final = number == len(stages) - 1
+        self.log, self.asked = log, asked
+        self.readers = course.readers(self.stage)
+        self.criterion = self.stage.criterion if course.held_out is not None else None
+        self.held_out = course.held_out(self.stage) if self.criterion and course.held_out is not None else {}
+        self.title = self.stage.name if len(stages) == 1 else f"{self.stage.name} ({number + 1}/{len(stages)})"
+
+    def play(self, found: tuple[Position, dict[str, Tensor], dict[str, Tensor]] | None, position: Position) -> Position:
+        course, stage = self.course, self.stage
+        begun_before = position.begun and found is not None
+        prepared = self._prepared(again=begun_before)
+        play = StageRunner(
+            course.method, stage,
+            seed=course.seed, device=course.device, group=course.group,
+            accumulation=course.accumulation, autocast=course.autocast, prepared=prepared,
+        )  # fmt: skip
+        best: dict[str, Tensor] = {}
+        if begun_before and found is not None:
+            restore(play, found[1], position.updates)
+            best = {name: tensor.to(course.device) for name, tensor in found[2].items()}
+        else:
+            position = position.model_copy(update={"stage": self.number, "begun": True, "updates": dict(play.updates)})
+            self._save(play, position, best)
+        feeder = Prefetcher(self.readers, stage.draws, play.own_slots, play.slots)
+        try:
+            if position.step < stage.steps:
+                self._tell_time(play, position)
+            position, best = self._steps(play, feeder, position, best)
+        finally:
+            feeder.close()
+        return self._finish(play, position, best)
+
+    def _steps(
+        self, play: StageRunner, feeder: Prefetcher, position: Position, best: dict[str, Tensor]
+    ) -> tuple[Position, dict[str, Tensor]]:
+        course, stage = self.course, self.stage
+        every = max(1, stage.steps // course.logged)
+        looked = max(1, stage.steps // course.validated)
+        begun = saved = time.monotonic()
+        before, first = position.seconds, position.step
+        bar = Bar(
+            course.console if course.group.first else Console(quiet=True), self.title, total=stage.steps, done=first
+        )
+        facts = ""
+        with bar:
+            for step in range(first, stage.steps):
+                told = play.step(step, feeder.batches(step, last=step + 1 == stage.steps))
+                done = step + 1
+                now = time.monotonic()
+                position = position.model_copy(
+                    update={"step": done, "updates": dict(play.updates), "seconds": before + now - begun}
+                )
+                if done % every == 0 or done == stage.steps:
+                    facts = self._log(play, told, position, (now - begun) / (done - first))
+                if self._validates and (done % looked == 0 or done == stage.steps):
+                    position, best = self._validate(play, position, best)
+                    if position.best_value is not None:
+                        facts = f"{facts}, best validation {position.best_value:.3f}"
+                bar.to(done, facts, (now - begun) / (done - first) * (stage.steps - done))
+                if (
+                    done == stage.steps
+                    or self._wants_save(now - saved)
+                    or (course.group.count > 1 and done % every == 0)
+                ):
+                    asked = any(course.group.all(bool(self.asked)))
+                    self._save(play, position, best)
+                    saved = time.monotonic()
+                    if asked and done < stage.steps:
+                        raise StoppedError(
+                            f"{course.run}: stopped at step {done} of {stage.steps} "
+                            f"({self.asked.get('signal', 'by another process')}); the same command goes on from there"
+                        )
+        return position, best
+
+    def _wants_save(self, since: float) -> bool:
+        if self.course.group.count > 1:  # all processes must save together, which a clock cannot tell them
+            return False
+        return bool(self.asked) or since >= self.course.saved_every
+
+    @property
+    def _validates(self) -> bool:
+        return self.criterion is not None or (self.final and self.course.validation is not None)
+
+    def _validate(
+        self, play: StageRunner, position: Position, best: dict[str, Tensor]
+    ) -> tuple[Position, dict[str, Tensor]]:
+        criterion = self.criterion
+        with play.averaged(), torch.no_grad():
+            if criterion is not None:
+                name, direction = criterion.name, criterion.direction
+                value = self.course.group.agreed(criterion.value(self._visit_held_out, play.at(position.step)))
+            elif self.course.validation is not None:
+                name, direction, value = "dice", "max", self.course.validation.dice(self.course.method)
+            if self.log is not None:
+                self.log.line({"stage": self.stage.name, "step": position.step, "validation": {name: value}})
+            known = position.best_value
+            better = known is None or (value > known if direction == "max" else value < known)
+            if better and not math.isnan(value):
+                position = position.model_copy(update={"best_value": value, "best_step": position.step})
+                if self.course.select == "best":
+                    best = copied(self.course.method.state_dict())
+        return position, best
+
+    def _finish(self, play: StageRunner, position: Position, best: dict[str, Tensor]) -> Position:
+        play.settle()
+        chosen = position.step
+        if best and position.best_step is not None:
+            self.course.method.load_state_dict(best)
+            chosen = position.best_step
+        forget(self.course.method)
+        self.course.method.eval().requires_grad_(False)
+        kept = (self.stage.name, chosen, position.best_value if best else None)
+        position = position.model_copy(
+            update={
+                "stage": self.number + 1, "begun": False, "step": 0, "updates": {},
+                "best_value": None, "best_step": None, "finished": (*position.finished, kept),
+            }
+        )  # fmt: skip
+        if self.course.group.first:
+            weights = {f"model/{name}": tensor for name, tensor in self.course.method.state_dict().items()}
+            save_state(self.course.run, weights, position, {})
+        return position
+
+    def _prepared(self, *, again: bool) -> dict[str, Tensor]:
+        course, stage = self.course, self.stage
+        if stage.prepare is None:
+            return {}
+        if not again:
+            course.method.eval().requires_grad_(False)
+            course.console.print(f"{self.title}: preparing", highlight=False)
+            empty = StageRunner.start(stage, course.seed, course.device)
+            with torch.no_grad():
+                tensors = dict(stage.prepare(self._visit, empty))
+            if course.group.first:
+                save_prepared(course.run, stage.name, tensors)
+            course.group.agreed(None)
+        return {name: tensor.to(course.device) for name, tensor in load_prepared(course.run, stage.name).items()}
+
+    def _visit(self, stream: str) -> Iterator[Batch]:
+        for batch in self.readers[stream].visit():
+            yield batch.to(self.course.device, self.course.method.dtype)
+
+    def _visit_held_out(self, stream: str) -> Iterator[Batch]:
+        for batch in self.held_out[stream].visit() if stream in self.held_out else ():
+            yield batch.to(self.course.device, self.course.method.dtype)
+
+    def _tell_time(self, play: StageRunner, position: Position) -> None:
+        """Play a few steps, go back to the checkpoint of just before them, and say how long the rest takes."""
+        feeder = Prefetcher(self.readers, self.stage.draws, play.own_slots, play.slots)
+        steps = range(position.step, min(position.step + REHEARSED, self.stage.steps))
+        times = []
+        try:
+            for step in steps:
+                begun = time.monotonic()
+                batches = feeder.batches(step, last=step == steps[-1])
+                finite({p: {t: float(v) for t, v in terms.items()} for p, terms in play.step(step, batches).items()},
+                       self.stage.name, step)  # fmt: skip
+                times.append(time.monotonic() - begun)
+        finally:
+            feeder.close()
+        found = load_state(self.course.run)
+        if found is None:
+            raise RunError(f"{self.course.run}: its checkpoint has gone while the training ran; start it again")
+        restore(play, found[1], found[0].updates)
+        left = self.stage.steps - position.step
+        expected = min(times) * left
+        if self.course.group.first:
+            of = f"{left} steps" if position.step == 0 else f"{left} of {self.stage.steps} steps left"
+            hint = f"; {self.course.faster}" if self.course.faster and expected > 3600 else ""
+            self.course.console.print(f"{self.title}: {of}, about {spoken(expected)}{hint}", highlight=False)
+
+    def _log(self, play: StageRunner, told: Mapping[str, Mapping[str, Tensor]], position: Position, pace: float) -> str:
+        done = position.step
+        losses = {player: {term: float(value) for term, value in terms.items()} for player, terms in told.items()}
+        finite(losses, self.stage.name, done)
+        if self.log is not None:
+            line: dict[str, Any] = {
+                "stage": self.stage.name,
+                "step": done,
+                "seconds": round(position.seconds, 3),
+                "rate": round(1 / pace, 3),
+                "losses": losses,
+                "lr": {name: rate_at(player, done - 1, self.stage.steps) for name, player in play.players.items()},
+            }
+            self.log.line(line)
+        return ", ".join(f"{player} {sum(terms.values()):.3f}" for player, terms in losses.items())
+
+    def _save(self, play: StageRunner, position: Position, best: dict[str, Tensor]) -> None:
+        if self.course.group.first:
+            save_state(self.course.run, capture(play), position, best)
+        self.course.group.agreed(None)
+
+
+@contextmanager
+def _signals() -> Iterator[dict[str, str]]:
+    """SIGTERM and SIGINT ask the training to save and stop, for the length of the block."""
+    asked: dict[str, str] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked:  # asked twice: somebody means it
+            raise KeyboardInterrupt
+        asked["signal"] = signal.Signals(number).name
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread, which alone hears signals
+        yield asked
+        return
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,440 @@
+"""The verb `train`: data and a method in, a run folder out; the same command goes on where it stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+
+from scantling.contract.card import Card, lacking
+from scantling.contract.method import Method, build
+from scantling.contract.settings import Settings
+from scantling.contract.stage import Stage
+from scantling.core.atomic import write_json
+from scantling.core.case import Case, Split
+from scantling.core.errors import DataError, RunError, SettingsError
+from scantling.core.machine import Precision, autocast_type, device_of, memory_free, record, steady
+from scantling.core.outputs import PREDICTIONS, RUN, check_inputs, check_record, locked
+from scantling.core.samples import Traits
+from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
+from scantling.data.files import probe
+from scantling.data.loading import load
+from scantling.data.preprocessing import Preprocessed, take
+from scantling.data.splits import blindly, divide, keep_labels
+from scantling.data.streams import CaseCache, Reader
+from scantling.data.traits import measure_traits
+from scantling.inference.prediction import predict_cases, written_values
+from scantling.methods.catalogue import card_of, implementation_of
+from scantling.records.run_folder import MODEL, identity_of, load_model, read_run, save_model
+from scantling.training.pictures import draw
+from scantling.training.processes import Processes, processes
+from scantling.training.state import PREPARED, PREVIOUS, STATE, Position, has_progress
+from scantling.training.trainer import Trainer
+from scantling.training.validation import Validation
+
+FIXED = ("method", "settings", "base", "data", "split", "seed", "options")
+"""What must not change between the parts of one training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to train, beside what the method's settings say; see `train`."""
+
+    preset: str = "paper"
+    steps: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    labels: int | None = None
+    validation: float = 0.2
+    select: Literal["last", "best"] = "last"
+    base: Path | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+    threads: int | None = None
+    accumulation: int = 1
+    manifest: Path | None = None
+    root: Path | None = None
+    saved_every: float = 60.0
+
+
+def train(
+    method: str, data: Sequence[Path | str], out: Path, options: Options = Options(), *, console: Console | None = None
+) -> dict[str, Any]:
+    """Train `method` on the training cases of `data` into the run folder `out`; returns its `run.json`.
+
+    A run that exists goes on where it stopped, one that has not done a step begins anew, and one that is finished is
+    left alone.
+
+    Raises:
+        ScantlingError: nothing can be started, the run was made with other settings, or it was asked to stop.
+    """
+    card = card_of(method)
+    if not data:
+        raise SettingsError("found no data; name at least one data set with --data")
+    console = console or Console(stderr=True)
+    _check(options)
+    steady(threads=options.threads)
+    device = device_of(options.device)
+    with processes(device) as group:
+        if group.first:
+            check_record(out, RUN)
+            with locked(out):
+                return _train(card, data, out, options, device, group, console)
+        return _train(card, data, out, options, device, group, Console(quiet=True))
+
+
+def _train(
+    card: Card,
+    data: Sequence[Path | str],
+    out: Path,
+    options: Options,
+    device: torch.device,
+    group: Processes,
+    console: Console,
+) -> dict[str, Any]:
+    # 1. the data, and whether the method can learn from it
+    opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
+    check_inputs(out, (file for part in opened for file in part.files()))
+    reads = {word for words in card.needs for word in words}
+    blind = all(word.partition(":")[0] in ("image", "region", "link", "pool") for word in reads)
+    opened = [blindly(part) for part in opened] if blind else opened
+    dataset = divide(join(opened), validation=options.validation, labelled=not blind)
+    remarks = [remark.sentence for remark in dataset.remarks if remark.level != "note"]
+    for sentence in remarks:
+        console.print(sentence, highlight=False, markup=False)
+    if options.labels is not None:
+        dataset = keep_labels(dataset, options.labels)
+    cases = dataset.split("train")
+    missing = lacking(card, cases)
+    if missing:
+        raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
+    # 2. the method
+    kind = implementation_of(card)
+    changes = dict(options.settings) | ({"steps": options.steps} if options.steps is not None else {})
+    settings = kind.Settings.preset(options.preset, changes)
+    facts = group.agreed(_earlier(out) if group.first else None)
+    if facts is None:
+        console.print(f"{dataset.name}: {_counts(dataset)}; measuring", highlight=False)
+        measured = measure_traits(dataset, reads=reads).model_dump() if group.first else None
+        traits = Traits.model_validate(group.agreed(measured))
+    else:
+        traits = Traits.model_validate(facts["traits"])
+    autocast = autocast_type(options.precision, device, training=True)
+    base = load_model(options.base) if options.base is not None else None
+    if base is not None and card.builds_on is None:
+        behind = max(traits.hand_drawn_before, base.hand_drawn)
+        traits = traits.model_copy(update={"hand_drawn_before": behind})
+    model = _model(card, kind, settings.resolve(traits), traits, options, base)
+    validation = _validation(card, dataset, device, autocast, options.seed, group)
+    if options.select == "best" and validation is None and not _judged(model, dataset, options.seed):
+        raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
+    for stage in model.stages():
+        for reader in readers_of(stage, model, dataset, seed=options.seed).values():
+            reader.share(group.count * options.accumulation)
+    # 3. the run folder
+    plan = group.agreed(_plan(card, model, dataset, opened, options, reads) if group.first else None)
+    if facts is None:
+        facts = {
+            "command": sys.argv, **plan, "preset": options.preset, "traits": traits.model_dump(),
+            "started": _clock(), "finished": None, "seconds": None, "parameters": _parameters(model),
+            "steps": sum(stage.steps for stage in model.stages()), "selected": None,
+            "warnings": [*remarks, *_taught(card, model)], **record(device),
+        }  # fmt: skip
+    else:
+        _same(out, facts, plan)
+        if facts.get("finished"):
+            console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
+            return facts
+        facts["warnings"] = [*facts["warnings"], *_elsewhere(facts, record(device))]
+    if group.first:
+        write_json(out / "run.json", facts)
+    # 4. the training
+    model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
+
+    def readers(split: Split) -> Callable[[Stage], dict[str, Reader]]:
+        budget = memory_free() // (3 * group.here)
+        return lambda stage: readers_of(stage, model, dataset, seed=options.seed, split=split, budget=budget)
+
+    course = Trainer(
+        run=out, method=model, seed=options.seed, device=device, group=group,
+        readers=readers("train"), held_out=readers("validation") if dataset.split("validation") else None,
+        validation=validation,
+        select=options.select, accumulation=options.accumulation, autocast=autocast, console=console,
+        saved_every=options.saved_every,
+        faster="--preset quick takes minutes" if options.preset == "paper" and "quick" in kind.Settings.presets else "",
+    )  # fmt: skip
+    position = course.go()
+    # 5. what is left behind
+    if group.first:
+        facts = _finish(out, model, dataset, facts, position, options, device)
+        done = f"trained {facts['steps']} steps in {position.seconds:.0f} s" if model.stages() else "nothing to train"
+        console.print(f"{out}: {done}", highlight=False)
+    group.agreed(None)
+    return facts
+
+
+def readers_of(
+    stage: Stage, method: Method, dataset: Dataset, *, seed: int, split: Split = "train", budget: int | None = None
+) -> dict[str, Reader]:
+    """The readers of a stage's streams over the cases of a split; streams that read the same share memory.
+
+    Args:
+        budget: bytes of cases that may be kept; None: a third of what is free.
+
+    Raises:
+        DataError: a stream of training cases is empty. One of other cases is left out.
+    """
+    cases = dataset.split(split)
+    by_id = {case.id: case for case in cases}
+    budget = memory_free() // 3 if budget is None else budget
+    shelves: dict[tuple[str, ...], CaseCache] = {}
+    traits, intake = method.traits, method.intake
+    slicing = intake.dimensions == 2 and traits.dimensions == 3
+
+    def slices(case: Case) -> int | None:
+        shape = probe(next(address for _, address in case.addresses())).geometry.shape
+        return shape[traits.slice_axis] if len(shape) == 3 else None
+
+    def preparing(reads: tuple[str, ...]) -> Callable[[Case], Preprocessed]:
+        return lambda case: take(
+            load(case, labels=traits.labels, channels=traits.channels, reads=reads), intake, traits
+        )
+
+    readers = {}
+    for stream in stage.streams:
+        taken = [case for case in cases if stream.takes(case)]
+        if not taken and split != "train":
+            continue
+        words = {*stream.reads} - {"class"} | ({"region"} if "image" in stream.reads else set())
+        if stream.annotator == "drawn" and "mask" in words:
+            words = words - {"mask"} | {"masks"}
+        reads = tuple(sorted(words))
+        if reads not in shelves:
+            shelves[reads] = CaseCache(preparing(reads), budget=budget // len(stage.streams))
+        readers[stream.name] = Reader(
+            stream,
+            taken,
+            shelves[reads],
+            seed=seed,
+            stage=stage.name,
+            others=by_id,
+            slices=slices if slicing else None,
+            image_classes=traits.image_classes,
+        )
+    return readers
+
+
+def _judged(model: Method, dataset: Dataset, seed: int) -> bool:
+    """Whether there is a validation case that the criterion of a stage can be computed of."""
+    for stage in model.stages():
+        if stage.criterion is not None:
+            held_out = readers_of(stage, model, dataset, seed=seed, split="validation")
+            if held_out.keys() >= {*stage.criterion.visits}:
+                return True
+    return False
+
+
+def _model(
+    card: Card, kind: type[Method], settings: Settings, traits: Traits, options: Options, base: Method | None
+) -> Method:
+    """A fresh method, on the base where its card builds on one, else with the weights of `--from`."""
+    if card.builds_on is not None:
+        if base is None or card.builds_on not in base.card.gives:
+            raise SettingsError(f"{card.name} is built on a model that can {card.builds_on}; name its run with --from")
+        return build(kind, settings, traits, seed=options.seed, base=base)
+    method = build(kind, settings, traits, seed=options.seed)
+    if base is not None:
+        try:
+            method.load_state_dict(base.state_dict())
+        except RuntimeError:
+            raise SettingsError(
+                f"--from {options.base}: a model of {base.card.name} for {len(base.traits.channels)} channels and "
+                f"{len(base.traits.classes)} classes does not fit; expected {card.name} with the same architecture, "
+                f"{len(traits.channels)} channels and {len(traits.classes)} classes"
+            ) from None
+    return method
+
+
+def _plan(
+    card: Card, model: Method, dataset: Dataset, opened: Sequence[Dataset], options: Options, reads: set[str]
+) -> dict[str, Any]:
+    """What a training is a function of."""
+    return {
+        "method": card.name,
+        "settings": model.settings.model_dump(mode="json"),
+        "base": str(options.base) if options.base else None,
+        "data": [
+            {
+                "path": str(part.root.resolve()),
+                "name": part.name,
+                "sha256": fingerprint(file_hashes(part, reads={*reads, "region"})),
+                "cases": {name: len(part.split(name)) for name in ("train", "validation", "test")},
+            }
+            for part in opened
+        ],
+        "split": {name: [case.id for case in dataset.split(name)] for name in ("train", "validation", "test")},
+        "seed": options.seed,
+        "manifest": str(options.manifest.resolve()) if options.manifest else None,
+        "root": str(options.root.resolve()) if options.root else None,
+        "options": {
+            "labels": options.labels,
+            "validation": options.validation,
+            "select": options.select,
+            "precision": options.precision,
+            "accumulation": options.accumulation,
+        },
+    }
+
+
+def _same(out: Path, facts: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    differences = [line for key in FIXED for line in _differences(key, facts.get(key), plan[key])]
+    if differences:
+        shown = "; ".join(differences[:6]) + (f"; and {len(differences) - 6} more" if len(differences) > 6 else "")
+        raise RunError(
+            f"{out}: was begun with other settings: {shown}; repeat the first command or choose another --out"
+        )
+
+
+def _differences(name: str, before: Any, after: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = list(dict.fromkeys([*before, *after]))
+        return [line for key in keys for line in _differences(f"{name}.{key}", before.get(key), after.get(key))]
+    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        if list(before) == list(after):
+            return []
+        if len(before) == len(after) and all(isinstance(value, dict) for value in [*before, *after]):
+            pairs = enumerate(zip(before, after, strict=True))
+            return [line for i, (b, a) in pairs for line in _differences(f"{name}[{i}]", b, a)]
+    if before == after:
+        return []
+    return [f"{name} was {_short(before)}, is {_short(after)}"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _elsewhere(facts: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
+    """Sentences on what changed under a resumed run, which then is no longer bit-identical."""
+    changed = [
+        f"{key} was {facts.get(key)}, is {value}"
+        for key, value in machine.items()
+        if key in ("device", "device_name", "threads", "versions") and facts.get(key) != value
+    ]
+    return [f"resumed on {_clock()} where {'; '.join(changed)}: numbers may differ in the last bits"] if changed else []
+
+
+def _validation(
+    card: Card, dataset: Dataset, device: torch.device, autocast: torch.dtype | None, seed: int, group: Processes
+) -> Validation | None:
+    cases = [case for case in dataset.split("validation") if case.has("mask") and case.has("image")]
+    if "segment" not in card.gives or not cases or "mask" not in {word for words in card.needs for word in words}:
+        return None
+    return Validation(cases, device=device, autocast=autocast, seed=seed, group=group)
+
+
+def _finish(
+    out: Path,
+    model: Method,
+    dataset: Dataset,
+    facts: dict[str, Any],
+    position: Position,
+    options: Options,
+    device: torch.device,
+) -> dict[str, Any]:
+    save_model(model, out / MODEL)
+    labels = model.traits.labels
+    held_out = [case for case in dataset.split("validation") if case.has("image") and case.has("mask")]
+    if held_out and labels is not None and "segment" in model.card.gives:
+        header = {
+            "run": str(out.resolve()), "method": model.card.name, "model": identity_of(out),
+            "input": facts["data"][0]["path"],
+            "manifest": str(options.manifest.resolve()) if options.manifest else None,
+            "root": str(options.root.resolve()) if options.root else None, "split": "validation",
+            "classes": list(labels.names), "values": written_values(labels),
+            "exclusive": labels.exclusive, "options": {},
+        }  # fmt: skip
+        (out / "validation" / PREDICTIONS).unlink(missing_ok=True)
+        autocast = autocast_type(options.precision, device, training=False)
+        done = predict_cases(
+            [model], held_out, out=out / "validation", header=header, probabilities=True, load_options={},
+            answer_options={"device": device, "autocast": autocast},
+        )  # fmt: skip
+        failed = [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]
+        facts = facts | {"warnings": [*facts["warnings"], *failed]}
+    draw(model, held_out or dataset.split("train"), out, device=device)
+    name, step, value = position.finished[-1] if position.finished else ("", 0, None)
+    rule = options.select
+    if rule == "best" and value is None and position.finished:
+        rule = "last"
+        told = f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
+        facts = facts | {"warnings": [*facts["warnings"], told]}
+    facts = facts | {
+        "finished": _clock(),
+        "seconds": round(position.seconds, 1),
+        "selected": {"rule": rule, "stage": name, "step": step, "value": value},
+    }
+    write_json(out / "run.json", facts)
+    for leftover in (PREVIOUS, PREPARED):
+        (out / leftover).unlink(missing_ok=True)
+    return facts
+
+
+def _taught(card: Card, model: Method) -> list[str]:
+    """A sentence on labels that reach a method which needs none."""
+    if any({"mask", "masks"} & {*words} for words in card.needs) or not model.hand_drawn:
+        return []
+    return [
+        f"the run is not free of labels: behind the masks that it learns from stand {model.hand_drawn} that people "
+        "drew (or of which nothing says that they are synthetic), read as they are or by the model that made them"
+    ]
+
+
+def _earlier(out: Path) -> dict[str, Any] | None:
+    """The facts of a run that is to go on; one that has not done a step binds nobody and is begun anew."""
+    if (out / "run.json").exists():
+        facts = read_run(out)
+        if facts.get("finished") or has_progress(out):
+            return facts
+        for name in (STATE, PREVIOUS, PREPARED):
+            (out / name).unlink(missing_ok=True)
+        return None
+    check_record(out, RUN)
+    return None
+
+
+def _check(options: Options) -> None:
+    if not 0 <= options.validation < 1:
+        raise SettingsError(f"--validation {options.validation}: expected a share of at least 0 and below 1")
+    if options.labels is not None and options.labels < 1:
+        raise SettingsError(f"--labels {options.labels}: expected 1 or more")
+    if options.steps is not None and options.steps < 1:
+        raise SettingsError(f"--steps {options.steps}: expected 1 or more")
+    if options.accumulation < 1:
+        raise SettingsError(f"--accumulation {options.accumulation}: expected 1 or more")
+
+
+def _counts(dataset: Dataset) -> str:
+    training = dataset.split("train")
+    labelled = sum(case.has("mask") and case.has("image") for case in training)
+    alone = sum(case.has("mask") and not case.has("image") for case in training)
+    parts = [f"{labelled} training cases with masks"]
+    parts += [f"{bare} without masks"] if (bare := len(training) - labelled - alone) else []
+    parts += [f"{alone} that are only a mask"] if alone else []
+    others = [f"{len(dataset.split(name))} {name}" for name in ("validation", "test") if dataset.split(name)]
+    return ", ".join([" and ".join(parts), *others])
+
+
+def _parameters(model: Method) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _clock() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,103 @@
+"""The catalogue of measures: what it promises of each is what the measure does."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from scantling.evaluation.scores import scores_of_arrays
+from scantling.metrics.catalogue import METRICS, chosen
+
+NAMES = [
+    *("dice", "found", "false_alarm", "iou", "precision", "sensitivity", "specificity", "accuracy", "dice_or_empty"),
+    *("auc", "average_precision"),
+    *("cldice", "vca", "log_vca", "betti0_error", "betti1_error", "hd95", "assd", "ece", "brier"),
+    *("ged", "hm_iou", "max_dice", "soft_dice", "uncertainty_auc"),
+]
+SEVERAL = {"ged", "hm_iou", "max_dice", "soft_dice"}
+
+
+def scores(
+    prediction: np.ndarray, truth: np.ndarray, probability: np.ndarray, uncertainty: np.ndarray
+) -> dict[str, float]:
+    found = scores_of_arrays(
+        prediction[None],
+        truth[None],
+        classes=["vessel"],
+        others=[truth[None]],
+        probability=probability[None],
+        uncertainty=uncertainty,
+        measures=None,
+    )
+    return dict(found.mean)
+
+
+def test_the_catalogue_has_the_measures_under_their_names() -> None:
+    assert list(METRICS) == NAMES
+    assert all(name == measure.name for name, measure in METRICS.items())
+
+
+def test_every_value_lies_in_the_range_that_the_catalogue_states() -> None:
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        prediction, truth = (draw.random((2, 12, 13)) < draw.random((2, 1, 1)) ** 2).astype(np.uint8)
+        for name, value in scores(prediction, truth, draw.random((12, 13)), draw.random((12, 13))).items():
+            low, high = METRICS[name].range
+            assert math.isnan(value) or low <= value <= high, name
+
+
+def test_a_perfect_prediction_has_the_best_value_and_a_poor_one_a_worse_one() -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[5, 2:18] = truth[10:14, 10:14] = 1
+    truth[11, 11] = 0
+    poor = np.roll(truth, 3, axis=0)
+    poor[5, 6:9] = poor[18, 2] = poor[19, 19] = 1
+    poor[1, 1] = 1
+    poor[13:17, 10:14] = 1
+    perfect = scores(truth, truth, truth.astype(float), truth.astype(float))
+    worse = scores(poor, truth, np.where(poor, 0.9, 0.2), truth.astype(float))
+    assert math.isnan(perfect["uncertainty_auc"]), "where nothing is wrong there are no errors to find"
+    perfect["uncertainty_auc"] = scores(poor, truth, poor.astype(float), poor != truth)["uncertainty_auc"]
+    assert (perfect.pop("found"), worse["found"]) == (1, 1), "both share a pixel with the truth"
+    assert math.isnan(perfect.pop("false_alarm")), "there is something to find"
+    for name, measure in ((name, METRICS[name]) for name in perfect):
+        best = {"higher": measure.range[1], "lower": measure.range[0], "ideal 1": 1.0}[measure.direction]
+        assert perfect[name] == best, name
+        assert measure.better(perfect[name], worse[name]), name
+        assert not measure.better(worse[name], perfect[name]), name
+
+
+def test_vca_below_one_is_as_bad_as_above() -> None:
+    assert METRICS["vca"].better(1.1, 0.5)
+    assert METRICS["vca"].better(0.9, 1.5)
+
+
+def test_conventions_are_sentences() -> None:
+    for measure in METRICS.values():
+        assert measure.convention[0].isupper() or measure.convention[0] == "|" or measure.name == "cldice"
+        assert measure.convention.endswith(".")
+
+
+def test_measures_are_chosen_by_name_in_the_order_of_the_catalogue() -> None:
+    assert [measure.name for measure in chosen(["hd95", "dice"], probability=False)] == ["dice", "hd95"]
+    everything = chosen(None, probability=True, annotators=True, uncertainty=True)
+    assert [measure.name for measure in everything] == NAMES
+    one_mask = {measure.name for measure in chosen(None, probability=True)}
+    assert set(NAMES) - one_mask == SEVERAL | {"uncertainty_auc"}
+    without = {measure.name for measure in chosen(None, probability=False)}
+    assert one_mask - without == {"auc", "average_precision", "ece", "brier"}
+
+
+def test_a_measure_that_is_unknown_or_cannot_be_computed_is_refused() -> None:
+    with pytest.raises(ValueError, match="no measure is called dize; expected some of dice"):
+        chosen(["dize"], probability=True)
+    with pytest.raises(ValueError, match="auc needs probability maps"):
+        chosen(["dice", "auc"], probability=False)
+    with pytest.raises(
+        ValueError, match="ged, hm_iou needs masks by several annotators, and no case has more than one"
+    ):
+        chosen(["hm_iou", "ged"], probability=True)
+    with pytest.raises(ValueError, match="uncertainty_auc needs uncertainty maps"):
+        chosen(["uncertainty_auc"], probability=True)
