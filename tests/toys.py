@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling.contract.card import Card
-from scantling.contract.method import Answer, Method, build
+from scantling.contract.method import Method, Segmenter, build
+from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage, Visit, frozen
 from scantling.contract.step import Inference, Step
@@ -53,7 +54,7 @@ class ToySettings(Settings):
     batch: int = 4
 
 
-class Toy(Method):
+class Toy(Segmenter):
     """What both have in common."""
 
     card = CARD
@@ -65,6 +66,9 @@ class Toy(Method):
     @property
     def intake(self) -> Preprocessing:
         return Preprocessing(dimensions=2)
+
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        raise AssertionError("this toy is only trained")
 
     def stream(self, name: str, **changes: Any) -> Stream:
         augment = Augmentation(brightness=0.1)
@@ -127,9 +131,9 @@ class Pair(Toy):
         for parameter in self.judge.parameters():
             parameter.clamp_(-0.5, 0.5)
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         noise = inference.randn("noise", like=batch.image)
-        return Answer(probabilities=self.painter(torch.cat([noise, batch.image], 1)).sigmoid())
+        return Segmentation(probabilities=self.painter(torch.cat([noise, batch.image], 1)).sigmoid())
 
 
 class Featured(Toy):
@@ -178,8 +182,8 @@ class Featured(Toy):
         wanted = (whole.mask == 1).to(features.dtype)
         yield "head", {"bce": F.binary_cross_entropy_with_logits(self.head(features), wanted)}
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
-        return Answer(probabilities=self.head(self.encoder(batch.image)).sigmoid())
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        return Segmentation(probabilities=self.head(self.encoder(batch.image)).sigmoid())
 
 
 def cases(count: int = 5) -> dict[str, Case]:

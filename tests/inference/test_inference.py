@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scantling.contract.method import Answer
+from scantling.contract.results import Segmentation
 from scantling.contract.step import Inference
 from scantling.core.case import Case, Geometry, Labels, Sample
 from scantling.core.samples import Batch, Preprocessing
@@ -134,10 +134,10 @@ class Sided(Toy):
     def intake(self) -> Preprocessing:
         return Preprocessing(dimensions=self.dimensions, normalise="none")
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         self.seen = [*getattr(self, "seen", []), tuple(batch.image.shape)]
         ramp = torch.linspace(0, 1, batch.image.shape[-1])
-        return Answer(probabilities=batch.image * ramp)
+        return Segmentation(probabilities=batch.image * ramp)
 
 
 def sample(shape: tuple[int, ...]) -> Sample:

@@ -13,7 +13,8 @@ from PIL import Image
 from rich.console import Console
 
 from made import images_for
-from scantling.contract.method import Answer, Method
+from scantling.contract.method import Method
+from scantling.contract.results import Segmentation
 from scantling.contract.step import Inference, InferenceOptions
 from scantling.core.case import Case, Geometry, Labels, Sample
 from scantling.core.errors import RunError, SettingsError
@@ -162,10 +163,10 @@ class Drawing(Toy):
         votes = asked.votes or self.votes
         return asked.model_copy(update={"samples": asked.samples or 5, "fuse": asked.fuse or "vote", "votes": votes})
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         self.seeds.append(inference.seed)
         like = batch.image.new_empty(inference.options.samples or 0, len(batch.image), 3, 6, 6)
-        return Answer(samples=(2 * inference.randn("samples", like=like)).softmax(2)[:, :, 1:])
+        return Segmentation(samples=(2 * inference.randn("samples", like=like)).softmax(2)[:, :, 1:])
 
 
 def drawn(method: Method, **how: Any) -> Answered:
@@ -236,8 +237,8 @@ class Dropping(Toy):
         self.drop = torch.nn.Dropout(0.5)
         self.traits = TRAITS.model_copy(update={"dimensions": 3, "slice_axis": 0})
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
-        return Answer(probabilities=self.drop(batch.image.abs() + 1))
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        return Segmentation(probabilities=self.drop(batch.image.abs() + 1))
 
 
 def test_a_sample_of_dropout_drops_the_same_in_all_slices() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from scantling.contract.method import Answer
+from scantling.contract.results import Generation
 from scantling.contract.step import Inference
 from scantling.core.errors import RunError, SettingsError
 from scantling.data.dataset import open_dataset
@@ -72,7 +72,7 @@ def test_volumes_are_made_one_by_one_and_are_those_that_would_be_made_together(
     counts: list[int] = []
     generate = VesselTrees.generate
 
-    def counted(self: VesselTrees, count: int, inference: Inference) -> Answer:
+    def counted(self: VesselTrees, count: int, inference: Inference) -> Generation:
         counts.append(count)
         return generate(self, count, inference)
 
@@ -82,9 +82,8 @@ def test_volumes_are_made_one_by_one_and_are_those_that_would_be_made_together(
     assert counts == [1, 1, 1]
     chosen = VesselTrees.Settings.model_validate(settings)
     together = VesselTrees(chosen, VesselTrees.blank(chosen)).generate(3, Inference(seed=0, stage="synthesis"))
-    assert together.probabilities is not None
-    assert together.probabilities.dtype == torch.bool, "a byte a voxel until they are written"
-    for case, mask in zip(open_dataset(tmp_path).cases, together.probabilities[:, 0].numpy(), strict=True):
+    assert together.masks.dtype == torch.bool, "a byte a voxel until they are written"
+    for case, mask in zip(open_dataset(tmp_path).cases, together.masks[:, 0].numpy(), strict=True):
         assert np.array_equal(read_labels(case.masks[0])[0] == 255, mask)  # type: ignore[arg-type]
 
 
@@ -120,7 +119,7 @@ def test_another_folder_s_files_are_never_mixed_with_what_is_made(tmp_path: Path
 def test_what_is_interrupted_before_the_first_list_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate = FractalVessels.generate
 
-    def stops(self: FractalVessels, count: int, inference: Inference) -> Answer:
+    def stops(self: FractalVessels, count: int, inference: Inference) -> Generation:
         if inference.number:
             raise KeyboardInterrupt
         return generate(self, count, inference)

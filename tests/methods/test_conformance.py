@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from made import base_for, images_for
 from scantling.contract.card import Card
-from scantling.contract.method import Method, build
+from scantling.contract.method import Generator, Method, Segmenter, build
 from scantling.contract.step import Inference
 from scantling.core.errors import DataError
 from scantling.core.samples import Batch
@@ -103,13 +103,19 @@ def made(method: Method, count: int, *, seed: int = 0) -> dict[str, torch.Tensor
     """What a method generates, by name."""
     with torch.no_grad():
         answer = method.generate(count, Inference(seed=seed, stage="synthesis"))
-    assert answer.probabilities is not None
     images = {} if answer.images is None else {"images": answer.images}
-    return {"probabilities": answer.probabilities, **images, **answer.extras}
+    return {"probabilities": answer.masks, **images, **answer.fields}
 
 
 def flat(method: torch.nn.Module) -> torch.Tensor:
     return torch.cat([tensor.double().flatten() for tensor in method.state_dict().values()])
+
+
+@pytest.mark.parametrize("card", CARDS.values(), ids=list(CARDS))
+def test_what_a_card_gives_are_the_bases_of_its_method(card: Card) -> None:
+    kinds = {"segment": Segmenter, "generate": Generator}
+    given = [name for name, kind in kinds.items() if issubclass(implementation_of(card), kind)]
+    assert given == list(card.gives)
 
 
 @trained

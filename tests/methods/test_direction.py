@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from made import images_for
-from scantling.contract.method import Answer, Method, build
+from scantling.contract.method import Method, Segmenter, build
+from scantling.contract.results import Segmentation
 from scantling.contract.step import Inference, InferenceOptions, Step
 from scantling.core.case import IGNORE, Case, Geometry, Labels, Sample
 from scantling.core.errors import SettingsError
@@ -80,7 +81,7 @@ def mask_of(facts: Traits, *shape: int) -> Tensor:
     return drawn.to(torch.uint8)
 
 
-def answered(method: Method, image: Tensor, inference: Inference = NOW) -> Answer:
+def answered(method: Method, image: Tensor, inference: Inference = NOW) -> Segmentation:
     with torch.no_grad():
         return method.eval().segment(batch(image), inference)
 
@@ -91,7 +92,7 @@ def probabilities(method: Method, image: Tensor, inference: Inference = NOW) -> 
     return found
 
 
-class Seer(Method):
+class Seer(Segmenter):
     """A base that says of each pixel what the image's channels say: probabilities first, then features."""
 
     card = CARDS["unet"]
@@ -105,8 +106,8 @@ class Seer(Method):
     def intake(self) -> Preprocessing:
         return Preprocessing(dimensions=self.traits.dimensions, normalise="none")
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
-        return Answer(probabilities=self.features(batch.image)[1])
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        return Segmentation(probabilities=self.features(batch.image)[1])
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         classes = len(self.traits.classes)
@@ -181,7 +182,7 @@ def test_which_way_along_a_vessel_is_of_no_matter(shape: tuple[int, ...]) -> Non
         for parameter in method.layer.parameters():
             parameter.neg_()
     after = answered(method, image)
-    assert torch.equal(before.extras["direction"], -after.extras["direction"])
+    assert torch.equal(before.maps["direction"], -after.maps["direction"])
     assert before.probabilities is not None
     assert after.probabilities is not None
     assert torch.equal(before.probabilities, after.probabilities)
@@ -265,7 +266,7 @@ def test_it_learns_the_way_of_a_broken_line_and_closes_it() -> None:
     values = [float(terms["cross_entropy"]) for terms in told]
     assert values[-1] < 0.5 * values[0]
     answer = answered(method, image)
-    after, direction = answer.probabilities, answer.extras["direction"]
+    after, direction = answer.probabilities, answer.maps["direction"]
     assert after is not None
     gap, beside = (..., 16, slice(20, 28)), (..., slice(0, 14), slice(None))
     assert before[gap].min() < 0.5 < after[gap].min()
@@ -429,11 +430,11 @@ def test_its_picture_shows_the_angle_as_hue_and_the_probability_as_brightness() 
         def intake(self) -> Preprocessing:
             return Preprocessing(dimensions=2)
 
-        def segment(self, batch: Batch, inference: Inference) -> Answer:
+        def segment(self, batch: Batch, inference: Inference) -> Segmentation:
             along = torch.tensor([math.sin(self.angle), math.cos(self.angle)]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
             chance = torch.zeros(1, 1, 4, 4)
             chance[..., :2] = 1
-            return Answer(probabilities=chance, extras={"direction": along})
+            return Segmentation(probabilities=chance, maps={"direction": along})
 
     def picture(angle: float) -> torch.Tensor:
         batch = Batch(torch.zeros(1), torch.zeros(1), {"image": torch.zeros(1, 1, 4, 4)})

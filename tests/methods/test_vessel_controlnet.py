@@ -187,9 +187,8 @@ def test_the_first_mask_within_the_bounds_is_taken_else_the_nearest(
 ) -> None:
     painter = method(coverage=(0.05, 0.15), attempts=3)
     asked = painting(painter, monkeypatch, *shares)
-    masks = painter.generate(2, Inference(seed=0)).probabilities
+    masks = painter.generate(2, Inference(seed=0)).masks
     assert asked == 2 * list(range(attempts))
-    assert masks is not None
     assert masks.shape == (2, 1, 32, 32)
     assert masks.mean((1, 2, 3)).sub(taken).abs().max() < 0.04  # an edge, after enlargement
 
@@ -204,8 +203,7 @@ def test_specks_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
         return covered
 
     monkeypatch.setattr(painter, "paint", paint)
-    masks = painter.generate(1, Inference(seed=0)).probabilities
-    assert masks is not None
+    masks = painter.generate(1, Inference(seed=0)).masks
     assert betti_numbers(masks[0, 0].numpy())[0] == 1
     assert masks[0, 0, 16:24, 16:24].all()
 
@@ -224,8 +222,7 @@ def test_a_line_thinner_than_a_pixel_is_kept_whole_along_its_sketch_and_nowhere_
 
     monkeypatch.setattr(painter, "sketch", lambda generator: sketch)
     monkeypatch.setattr(painter, "paint", paint)
-    masks = painter.generate(1, Inference(seed=0)).probabilities
-    assert masks is not None
+    masks = painter.generate(1, Inference(seed=0)).masks
     mask = masks[0, 0].numpy() > 0
     assert betti_numbers(mask) == (1, 0)
     assert mask[np.arange(23), np.arange(23)].all()
@@ -237,11 +234,9 @@ def test_a_line_thinner_than_a_pixel_is_kept_whole_along_its_sketch_and_nowhere_
 def test_a_mask_depends_on_its_number_alone() -> None:
     painter = method(coverage=(0.0, 1.0))
     ten, two = painter.generate(10, Inference(seed=4)), painter.generate(2, Inference(seed=4, number=8))
-    assert ten.probabilities is not None
-    assert two.probabilities is not None
-    assert torch.equal(ten.probabilities[8:], two.probabilities)
-    assert torch.equal(ten.extras["sketch"][8:], two.extras["sketch"])
-    assert len({tuple(mask.flatten().tolist()) for mask in ten.probabilities}) == 10
+    assert torch.equal(ten.masks[8:], two.masks)
+    assert torch.equal(ten.fields["sketch"][8:], two.fields["sketch"])
+    assert len({tuple(mask.flatten().tolist()) for mask in ten.masks}) == 10
 
 
 # settings

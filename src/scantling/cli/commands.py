@@ -67,14 +67,14 @@ class Check(Opened):
         from scantling.data.dataset import open_dataset
         from scantling.data.integrity import check
         from scantling.data.splits import store_split
-        from scantling.methods.catalogue import CARDS
+        from scantling.methods.catalogue import cards
 
         dataset = open_dataset(self.data, manifest=self.manifest, root=self.root)
         if self.contact_sheet is not None:
             check_file(self.contact_sheet, suffix=".png", inputs=dataset.files())
         with counting("checking") as progress:
             found = check(dataset, untrusted=self.untrusted, progress=progress)
-        methods = {name: lacking(card, dataset.split("train")) for name, card in CARDS.items() if card.needs}
+        methods = {name: lacking(card, dataset.split("train")) for name, card in cards().items() if card.needs}
         tell(found.text())
         for name, missing in methods.items():
             tell(f"method {name}: " + (f"cannot run: {'; '.join(missing)}" if missing else "can run"))
@@ -103,14 +103,16 @@ class Methods(Command):
 
     def run(self) -> Outcome:
         """List cards."""
-        from scantling.methods.catalogue import CARDS, card_of, implementation_of
+        from scantling.methods.catalogue import card_of, cards, implementation_of, left_out
 
         if self.name is None:
-            width = max(len(name) for name in CARDS)
-            for card in CARDS.values():
+            width = max(len(name) for name in cards())
+            for card in cards().values():
                 dimensions = "/".join(f"{d}-D" for d in card.dimensions)
                 tell(f"{card.name:<{width}}  {dimensions:<7}  {', '.join(card.gives):<9}  {card.title} ({card.year})")
-            return Outcome([card.summary() for card in CARDS.values()])
+            for sentence in left_out():
+                talk().print(sentence, style="yellow", markup=False, soft_wrap=True)
+            return Outcome([card.summary() for card in cards().values()])
         card = card_of(self.name)
         kind = implementation_of(card).Settings
         fields: dict[str, dict[str, Any]] = {}

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from scantling.contract.card import Capability, Card
+from scantling.contract.card import Card
+from scantling.contract.results import Generation, Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Stage
 from scantling.contract.step import Inference, InferenceOptions
@@ -35,45 +35,17 @@ VESSEL = Labels(names=("vessel",), values=((255, 1),))
 Dropout = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a method says of a batch of images, with its doubt.
-
-    Attributes:
-        probabilities: (B, K, *S), one channel for each foreground class; of exclusive classes, what remains to
-            1 is background.
-        samples: (N, B, K, *S), on any device, where a method draws; then `fusion` makes them one, on the grid of the
-            file, and probabilities are not read.
-        uncertainty: (B, 1, *S) by name.
-        instances: (B, 1, *S) int32, 0 background, with `extras` for scores, classes and boxes.
-        image_class: (B, classes) probabilities.
-        deformation: (B, D, *S) displacements in voxels.
-        images: (B, C, *S) in [0, 1], that were made; `probabilities` are then their masks.
-        extras: anything else by name.
-    """
-
-    probabilities: Tensor | None = None
-    samples: Tensor | None = None
-    uncertainty: Mapping[str, Tensor] = field(default_factory=dict)
-    instances: Tensor | None = None
-    image_class: Tensor | None = None
-    deformation: Tensor | None = None
-    images: Tensor | None = None
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
-
-
 class Method(nn.Module, ABC):
     """A published system over data with given traits. Subclasses name their card and their settings.
 
     The constructor builds the networks and reads nothing; `base` is the model that it is built on, where its
-    card says so. Subclasses define the capabilities that their card gives.
+    card says so. What it can do, it says by its bases: `Segmenter` and `Generator`, which are what
+    its card gives.
     """
 
     card: ClassVar[Card]
     Settings: ClassVar[type[Settings]]
     settings: Any
-    draws: ClassVar[bool] = False
-    """Whether `segment` answers with as many samples as are asked for."""
 
     def __init__(self, settings: Any, traits: Traits, *, base: Method | None = None) -> None:
         super().__init__()
@@ -100,19 +72,25 @@ class Method(nn.Module, ABC):
         read = of_images * self.traits.hand_drawn + alone * self.traits.hand_drawn_alone
         return max(read, self.traits.hand_drawn_before)
 
-    @classmethod
-    def blank(cls, settings: Any) -> Traits:
-        """The traits of what a rule makes, for a method that needs no data and is not trained.
-
-        Raises:
-            SettingsError: the method has to be trained first.
-        """
-        del settings
-        raise SettingsError(f"{cls.card.name} has to be trained first; name its run")
-
     def stages(self) -> Sequence[Stage]:
         """How it is trained; none for a filter or a rule."""
         return ()
+
+    def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
+        """What it shows of itself in the report on one image, by caption: (3, H, W) in [0, 1]; nothing by default."""
+        del batch, inference
+        return {}
+
+
+class Segmenter(Method):
+    """A method that segments images."""
+
+    draws: ClassVar[bool] = False
+    """Whether `segment` answers with as many samples as are asked for."""
+
+    @abstractmethod
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        """The probabilities of the classes for the images of a batch, or samples of them, which `fusion` makes one."""
 
     def asked(self, asked: InferenceOptions) -> InferenceOptions:
         """What is asked, with all that the method decides filled in; a method that draws no samples answers once.
@@ -136,25 +114,6 @@ class Method(nn.Module, ABC):
         """Passes through the network that an answer takes, for what `asked` returned; all tiles of a canvas are one."""
         return (asked.samples or 1) * (asked.steps or 1)
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
-        """The probabilities of the classes for the images of a batch, or samples of them, which `fusion` makes one."""
-        raise self._cannot("segment")
-
-    def generate(self, count: int, inference: Inference) -> Answer:
-        """`count` new masks in `probabilities`, with `images` where it makes any, from `inference.number` on.
-
-        What `extras` holds under "region" and "centre line", (B, 1, *S) of 0 and 1, goes into folders of its own.
-        """
-        raise self._cannot("generate")
-
-    def classify(self, batch: Batch, inference: Inference) -> Answer:
-        """The class of each whole image of a batch."""
-        raise self._cannot("classify")
-
-    def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Answer:
-        """The deformation that brings `moving` onto `fixed`."""
-        raise self._cannot("register")
-
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What a method that is built on this one reads, in one pass over an image or a tile (B, C, *S).
 
@@ -166,14 +125,26 @@ class Method(nn.Module, ABC):
         """
         raise SettingsError(f"{self.card.name} hands out no features that another method could be built on")
 
-    def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
-        """What it shows of itself in the report on one image, by caption: (3, H, W) in [0, 1]; nothing by default."""
-        del batch, inference
-        return {}
 
-    def _cannot(self, capability: Capability) -> SettingsError:
-        gives = ", ".join(self.card.gives)
-        return SettingsError(f"{self.card.name} cannot {capability}; it can {gives}")
+class Generator(Method):
+    """A method that makes masks, or images with their masks."""
+
+    @abstractmethod
+    def generate(self, count: int, inference: Inference) -> Generation:
+        """`count` cases, from number `inference.number` on."""
+
+    @classmethod
+    def blank(cls, settings: Any) -> Traits:
+        """The traits of what a rule makes, for a method that needs no data and is not trained.
+
+        Raises:
+            SettingsError: the method has to be trained first.
+        """
+        del settings
+        raise SettingsError(f"{cls.card.name} has to be trained first; name its run")
+
+
+M = TypeVar("M", bound=Method)
 
 
 def dropouts(network: nn.Module) -> list[Dropout]:
@@ -181,9 +152,7 @@ def dropouts(network: nn.Module) -> list[Dropout]:
     return [layer for layer in network.modules() if isinstance(layer, DROPOUTS) and layer.p > 0]
 
 
-def build(
-    kind: type[Method], settings: Settings, traits: Traits, *, seed: int = 0, base: Method | None = None
-) -> Method:
+def build(kind: type[M], settings: Settings, traits: Traits, *, seed: int = 0, base: Method | None = None) -> M:
     """A method with freshly drawn weights, a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "weights"))

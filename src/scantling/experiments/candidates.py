@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from scantling.contract.method import Segmenter
 from scantling.contract.step import DEFAULT_OPTIONS
 from scantling.core.atomic import to_json
 from scantling.core.errors import FileError, RunError
@@ -91,7 +92,7 @@ def open_candidate(path: Path) -> Candidate:
     path = path.parent if path.name == "run.json" else path
     if (path / "run.json").is_file() or (path / "model" / WEIGHTS).is_file() or (path / WEIGHTS).is_file():
         method = load_model(path)
-        if "segment" not in method.card.gives:
+        if not isinstance(method, Segmenter):
             raise RunError(f"{path}: {method.card.name} cannot segment; it can {', '.join(method.card.gives)}")
         number = sum(parameter.numel() for parameter in method.parameters())
         several, made = (method.asked(DEFAULT_OPTIONS).samples or 1) > 1, {"method": method.card.name}

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scantling.contract.method import Answer, Method, dropouts
+from scantling.contract.method import Segmenter, dropouts
+from scantling.contract.results import Segmentation
 from scantling.contract.step import DEFAULT_OPTIONS, Inference, InferenceOptions
 from scantling.core.case import Sample
 from scantling.core.randomness import seed_of
@@ -41,12 +42,12 @@ class Answered:
 
 
 def segment(
-    method: Method,
+    method: Segmenter,
     sample: Sample,
     *,
     device: torch.device,
     tiler: Tiler,
-    others: Sequence[tuple[Method, Tiler]] = (),
+    others: Sequence[tuple[Segmenter, Tiler]] = (),
     views: bool = False,
     asked: InferenceOptions = DEFAULT_OPTIONS,
     seed: int = 0,
@@ -130,7 +131,7 @@ def _tensor(make: Callable[[], np.ndarray]) -> Tensor:
 
 
 def _drawn(
-    method: Method,
+    method: Segmenter,
     sample: Sample,
     inference: Inference,
     *,
@@ -167,11 +168,11 @@ def _drawn(
     return [partial(make, number) for number in range(len(parts[0]))], read
 
 
-def _asked(method: Method, batch: Batch, *, inference: Inference, dropping: bool) -> Answer:
+def _asked(method: Segmenter, batch: Batch, *, inference: Inference, dropping: bool) -> Segmentation:
     return _dropped(method, batch, inference) if dropping else method.segment(batch, inference)
 
 
-def _dropped(method: Method, batch: Batch, inference: Inference) -> Answer:
+def _dropped(method: Segmenter, batch: Batch, inference: Inference) -> Segmentation:
     """Samples of a method that draws none, by its dropout (Gal and Ghahramani, 2016)."""
     drawn = []
     with (
@@ -181,11 +182,11 @@ def _dropped(method: Method, batch: Batch, inference: Inference) -> Answer:
         for number in range(inference.options.samples or 1):
             torch.manual_seed(seed_of(inference.seed, "dropout", number))
             drawn.append(_samples(method.segment(batch, inference))[0].cpu())
-    return Answer(samples=torch.stack(drawn))
+    return Segmentation(samples=torch.stack(drawn))
 
 
 @contextmanager
-def _dropping(method: Method) -> Iterator[None]:
+def _dropping(method: Segmenter) -> Iterator[None]:
     layers = dropouts(method)
     modes = [layer.training for layer in layers]
     try:
@@ -197,7 +198,7 @@ def _dropping(method: Method) -> Iterator[None]:
             layer.training = training
 
 
-def _samples(answer: Answer) -> Tensor:
+def _samples(answer: Segmentation) -> Tensor:
     """(N, B, K, *S), one where the method just says how likely each class is."""
     if answer.samples is not None:
         return answer.samples
@@ -206,7 +207,7 @@ def _samples(answer: Answer) -> Tensor:
     return answer.probabilities[None]
 
 
-def _over_views(ask: Callable[[Batch], Answer], batch: Batch) -> Answer:
+def _over_views(ask: Callable[[Batch], Segmentation], batch: Batch) -> Segmentation:
     """The mean over all mirrored images, times quarter turns in 2-D."""
     seen = views_of(batch.image.ndim - 2)
     total = torch.zeros(())
@@ -215,7 +216,7 @@ def _over_views(ask: Callable[[Batch], Answer], batch: Batch) -> Answer:
         turned = {name: torch.rot90(tensor, quarter, (2, 3)).flip(axes) for name, tensor in batch.fields.items()}
         said = _samples(ask(replace(batch, fields=turned))).mean(0)
         total = total.to(said.device) + torch.rot90(said.flip(axes), -quarter, (2, 3))
-    return Answer(probabilities=total / len(seen))
+    return Segmentation(probabilities=total / len(seen))
 
 
 def views_of(dimensions: int) -> list[tuple[int, ...]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scantling.contract.method import Method
+from scantling.contract.method import Segmenter
 from scantling.contract.step import DEFAULT_OPTIONS, InferenceOptions
 from scantling.core.case import Case, Geometry, Labels
 from scantling.core.errors import DataError, RunError, ScantlingError, SettingsError, out_of_memory
@@ -144,7 +144,7 @@ def predict(
 
 
 def predict_cases(
-    methods: Sequence[Method],
+    methods: Sequence[Segmenter],
     cases: Sequence[Case],
     *,
     out: Path,
@@ -280,7 +280,7 @@ def write_probabilities(out: Path, id: str, probabilities: np.ndarray, geometry:
 
 
 def _one(
-    models: Sequence[tuple[Method, Tiler]],
+    models: Sequence[tuple[Segmenter, Tiler]],
     case: Case,
     out: Path,
     load_options: Mapping[str, Any],
@@ -308,14 +308,14 @@ def _classes(traits: Traits) -> tuple[object, ...]:
     return len(traits.classes), traits.classes if several else (), traits.labels is None or traits.labels.exclusive
 
 
-def _loaded(run: Path) -> Method:
+def _loaded(run: Path) -> Segmenter:
     method = load_model(run)
-    if "segment" not in method.card.gives:
+    if not isinstance(method, Segmenter):
         raise RunError(f"{run}: {method.card.name} cannot segment; it can {', '.join(method.card.gives)}")
     return method
 
 
-def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> list[str]:
+def _agree(methods: Sequence[Segmenter], runs: Sequence[Path]) -> list[str]:
     """Make sure that the models of an ensemble are several and speak of the same images and classes; who they are."""
     first = methods[0].traits
     models = [identity_of(run) for run in runs]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from scantling.contract.method import Answer, Method, build
+from scantling.contract.method import Generator, Method, build
+from scantling.contract.results import Generation
 from scantling.contract.step import Inference
 from scantling.core.atomic import write_json
 from scantling.core.case import Geometry, Labels
@@ -20,7 +21,7 @@ from scantling.core.machine import Precision, autocast_type, device_of, steady
 from scantling.core.outputs import MADE, output_folder
 from scantling.data.files import write_image, write_labels
 from scantling.inference.answering import decide
-from scantling.methods.catalogue import CARDS, implementation_of
+from scantling.methods.catalogue import cards, implementation_of
 from scantling.records.run_folder import identity_of, load_model, read_json
 
 AT_ONCE = 8
@@ -98,26 +99,26 @@ def synthesize(
     return facts
 
 
-def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Method, str]:
+def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Generator, str]:
     """The method behind a name or a run, and what is written as the model of each origin."""
-    if str(source) in CARDS:
-        card = CARDS[str(source)]
-        if "generate" not in card.gives:
-            able = ", ".join(each.name for each in CARDS.values() if "generate" in each.gives)
-            raise SettingsError(f"{card.name} makes no images; those that do are: {able}")
+    if str(source) in cards():
+        card = cards()[str(source)]
         kind = implementation_of(card)
+        if not issubclass(kind, Generator):
+            able = ", ".join(each.name for each in cards().values() if "generate" in each.gives)
+            raise SettingsError(f"{card.name} makes no images; those that do are: {able}")
         chosen = kind.Settings.preset("paper", dict(settings))
         method = build(kind, chosen, kind.blank(chosen))
         return method, f"{card.name} {chosen.model_dump_json()}{_weights(method)}"
     if settings:
         raise SettingsError("--settings belong to a method; those of a run were decided when it was trained")
     if not Path(source).exists():
-        able = ", ".join(each.name for each in CARDS.values() if each.gives == ("generate",) and not each.needs)
+        able = ", ".join(each.name for each in cards().values() if each.gives == ("generate",) and not each.needs)
         raise SettingsError(f"{source}: there is no such method and no such run; rules to make masks by are: {able}")
-    method = load_model(Path(source))
-    if "generate" not in method.card.gives:
-        raise RunError(f"{source}: {method.card.name} cannot generate; it can {', '.join(method.card.gives)}")
-    return method, f"{method.card.name} {identity_of(Path(source))}"
+    model = load_model(Path(source))
+    if not isinstance(model, Generator):
+        raise RunError(f"{source}: {model.card.name} cannot generate; it can {', '.join(model.card.gives)}")
+    return model, f"{model.card.name} {identity_of(Path(source))}"
 
 
 def _weights(method: Method) -> str:
@@ -131,26 +132,22 @@ def _weights(method: Method) -> str:
     return f" {digest.hexdigest()[:16]}"
 
 
-def _rows(answer: Answer) -> Iterator[Answer]:
+def _rows(answer: Generation) -> Iterator[Generation]:
     """One answer for each that was made."""
-    if answer.probabilities is None:
-        raise ValueError("a method that generates must answer with masks")
-    for row in range(len(answer.probabilities)):
+    for row in range(len(answer.masks)):
         one = slice(row, row + 1)
-        mask = answer.probabilities[one].cpu()
+        mask = answer.masks[one].cpu()
         yield replace(
             answer,
-            probabilities=mask if mask.dtype == torch.bool else mask.float(),
+            masks=mask if mask.dtype == torch.bool else mask.float(),
             images=None if answer.images is None else answer.images[one].float().cpu(),
-            extras={name: tensor[one].cpu() for name, tensor in answer.extras.items()},
+            fields={name: tensor[one].cpu() for name, tensor in answer.fields.items()},
         )
 
 
-def _written(out: Path, id: str, made: Answer, labels: Labels, origin: Mapping[str, Any]) -> dict[str, Any]:
+def _written(out: Path, id: str, made: Generation, labels: Labels, origin: Mapping[str, Any]) -> dict[str, Any]:
     """Write one case; returns its entry in the manifest."""
-    if made.probabilities is None:
-        raise ValueError("a method that generates must answer with masks")
-    probabilities = made.probabilities[0].numpy()
+    probabilities = made.masks[0].numpy()
     shape = probabilities.shape[1:]
     geometry = Geometry(shape, (1.0,) * len(shape))
     if len(shape) == 3:
@@ -166,7 +163,7 @@ def _written(out: Path, id: str, made: Answer, labels: Labels, origin: Mapping[s
     if made.images is not None:
         picture = (made.images[0].numpy() * 255).round().clip(0, 255).astype(np.uint8)
         entry["images"] = {"image": _below(out, write_image(out / "images", id, picture, geometry))}
-    for name, tensor in made.extras.items():
+    for name, tensor in made.fields.items():
         layer = (tensor[0, 0].numpy() > 0).astype(np.uint8) * np.uint8(255)
         path = write_labels(out / FOLDERS.get(name, name), id, layer, geometry)
         if name == "region":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from scantling.contract.card import Card
@@ -200,23 +203,68 @@ CARDS: dict[str, Card] = {
 }
 
 
+GROUP = "scantling.methods"
+"""The entry points by which other packages announce the cards of their methods."""
+
+
+def cards() -> Mapping[str, Card]:
+    """The cards of all methods: ours, and those of packages that announce theirs."""
+    return {**CARDS, **_outside()[0]}
+
+
+def left_out() -> tuple[str, ...]:
+    """A sentence for each announced method that cannot be used."""
+    return _outside()[1]
+
+
+@cache
+def _outside() -> tuple[Mapping[str, Card], tuple[str, ...]]:
+    found, sentences = dict[str, Card](), list[str]()
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            card = point.load()
+        except Exception as error:  # whatever goes wrong in a package that is not ours
+            problem = f"cannot be loaded ({type(error).__name__}: {error})"
+        else:
+            if isinstance(card, Card) and card.name not in {**CARDS, **found}:
+                found[card.name] = card
+                continue
+            taken = f"its name {card.name} is taken" if isinstance(card, Card) else ""
+            problem = taken or f"is a {type(card).__name__}; expected a Card"
+        sentences.append(f"method {point.name} ({point.value}): {problem}; it is left out")
+    return found, tuple(sentences)
+
+
 def card_of(name: str) -> Card:
     """The card of the method `name`.
 
     Raises:
         SettingsError: there is no such method; the sentence lists those that there are.
     """
-    if name not in CARDS:
+    known = cards()
+    if name not in known:
         import difflib
 
-        near = difflib.get_close_matches(name, CARDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(CARDS)}"
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
         raise SettingsError(f"no method is called {name!r}; {hint} (see `scantling methods`)")
-    return CARDS[name]
+    return known[name]
 
 
 def implementation_of(card: Card) -> type[Method]:
-    """The class behind a card; this imports torch."""
+    """The class behind a card; this imports torch.
+
+    Raises:
+        SettingsError: the package of a method that is not ours cannot be imported.
+    """
     module, _, name = card.implementation.partition(":")
-    kind: type[Method] = getattr(importlib.import_module(module), name)
+    try:
+        kind: type[Method] = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        if module.partition(".")[0] == "scantling":
+            raise
+        raise SettingsError(
+            f"{card.name}: {card.implementation} cannot be imported ({type(error).__name__}: {error}); mend or "
+            "reinstall its package"
+        ) from error
     return kind

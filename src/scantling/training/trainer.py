@@ -207,7 +207,7 @@ class _StageTraining:
                 name, direction = criterion.name, criterion.direction
                 value = self.course.group.agreed(criterion.value(self._visit_held_out, play.at(position.step)))
             elif self.course.validation is not None:
-                name, direction, value = "dice", "max", self.course.validation.dice(self.course.method)
+                name, direction, value = "dice", "max", self.course.validation.dice()
             if self.log is not None:
                 self.log.line({"stage": self.stage.name, "step": position.step, "validation": {name: value}})
             known = position.best_value

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from scantling.contract.card import Card, lacking
-from scantling.contract.method import Method, build
+from scantling.contract.method import Method, Segmenter, build
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Stage
 from scantling.core.atomic import write_json
@@ -131,7 +131,7 @@ def _train(
         behind = max(traits.hand_drawn_before, base.hand_drawn)
         traits = traits.model_copy(update={"hand_drawn_before": behind})
     model = _model(card, kind, settings.resolve(traits), traits, options, base)
-    validation = _validation(card, dataset, device, autocast, options.seed, group)
+    validation = _validation(model, dataset, device, autocast, options.seed, group)
     if options.select == "best" and validation is None and not _judged(model, dataset, options.seed):
         raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
     for stage in model.stages():
@@ -332,12 +332,13 @@ def _elsewhere(facts: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str
 
 
 def _validation(
-    card: Card, dataset: Dataset, device: torch.device, autocast: torch.dtype | None, seed: int, group: Processes
+    model: Method, dataset: Dataset, device: torch.device, autocast: torch.dtype | None, seed: int, group: Processes
 ) -> Validation | None:
     cases = [case for case in dataset.split("validation") if case.has("mask") and case.has("image")]
-    if "segment" not in card.gives or not cases or "mask" not in {word for words in card.needs for word in words}:
+    reads = {word for words in model.card.needs for word in words}
+    if not isinstance(model, Segmenter) or not cases or "mask" not in reads:
         return None
-    return Validation(cases, device=device, autocast=autocast, seed=seed, group=group)
+    return Validation(model, cases, device=device, autocast=autocast, seed=seed, group=group)
 
 
 def _finish(
@@ -352,7 +353,7 @@ def _finish(
     save_model(model, out / MODEL)
     labels = model.traits.labels
     held_out = [case for case in dataset.split("validation") if case.has("image") and case.has("mask")]
-    if held_out and labels is not None and "segment" in model.card.gives:
+    if held_out and labels is not None and isinstance(model, Segmenter):
         header = {
             "run": str(out.resolve()), "method": model.card.name, "model": identity_of(out),
             "input": facts["data"][0]["path"],

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from scantling.contract.method import Method
+from scantling.contract.method import Segmenter
 from scantling.contract.step import InferenceOptions
 from scantling.core.case import IGNORE, Case, Sample
 from scantling.data.loading import load
@@ -27,27 +27,35 @@ class Validation:
     """Scores a method on labelled validation cases; processes share the cases."""
 
     def __init__(
-        self, cases: Sequence[Case], *, device: torch.device, autocast: torch.dtype | None, seed: int, group: Processes
+        self,
+        method: Segmenter,
+        cases: Sequence[Case],
+        *,
+        device: torch.device,
+        autocast: torch.dtype | None,
+        seed: int,
+        group: Processes,
     ) -> None:
+        self.method = method
         self.cases = sorted(cases, key=lambda case: case.id)
         self.device, self.autocast, self.seed, self.group = device, autocast, seed, group
         self._tiler = Tiler()
         self._kept: dict[str, Sample] = {}
         self._held = 0
 
-    def dice(self, method: Method) -> float:
+    def dice(self) -> float:
         """The mean over cases of the mean over classes, of those that the truth has; NaN where it has none anywhere."""
         own = self.cases[self.group.rank :: self.group.count]
-        scores = [self._dice(method, case) for case in own]
+        scores = [self._dice(case) for case in own]
         return mean_of_defined(score for part in self.group.all(scores) for score in part)
 
-    def _dice(self, method: Method, case: Case) -> float:
-        labels = method.traits.labels
+    def _dice(self, case: Case) -> float:
+        labels = self.method.traits.labels
         if labels is None:
             raise ValueError("without classes there is nothing to score")
-        sample = self._sample(method, case)
+        sample = self._sample(case)
         answer = segment(
-            method,
+            self.method,
             sample,
             device=self.device,
             tiler=self._tiler,
@@ -65,10 +73,10 @@ class Validation:
             scores.append(confusion(found, wanted, region=None if known.all() else known).dice)
         return mean_of_defined(scores)
 
-    def _sample(self, method: Method, case: Case) -> Sample:
+    def _sample(self, case: Case) -> Sample:
         kept = self._kept.get(case.id)
         if kept is None:
-            traits = method.traits
+            traits = self.method.traits
             kept = load(case, labels=traits.labels, channels=traits.channels, reads=("image", "mask", "region"))
             size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
             if self._held + size <= KEPT:

@@ -12,7 +12,8 @@ from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.contract.method import Answer, Method
+from scantling.contract.method import Generator
+from scantling.contract.results import Generation
 from scantling.contract.settings import Settings
 from scantling.contract.step import Draws, Inference
 from scantling.core.randomness import numpy_generator
@@ -63,7 +64,7 @@ class SketchSettings(Settings):
         return coverage
 
 
-class SketchedMasks(Method):
+class SketchedMasks(Generator):
     """A method that paints masks along sketches. Subclasses say how they paint."""
 
     settings: SketchSettings
@@ -72,7 +73,7 @@ class SketchedMasks(Method):
     def paint(self, sketch: np.ndarray, inference: Inference) -> Tensor:
         """The share (1, 1, size, size) in [0, 1] of each pixel that vessels cover, along a sketch (size, size)."""
 
-    def generate(self, count: int, inference: Inference) -> Answer:
+    def generate(self, count: int, inference: Inference) -> Generation:
         """Masks (B, 1, patch, patch) of 0 and 1, with the sketch that each was painted along.
 
         Vessel is what is covered by more than half; where the sketch runs, a pixel that is covered by more than
@@ -81,7 +82,7 @@ class SketchedMasks(Method):
         """
         made = [self._one(replace(inference, number=inference.number + number, slot=0)) for number in range(count)]
         masks, sketches = (torch.from_numpy(np.stack(rows))[:, None].float() for rows in zip(*made, strict=True))
-        return Answer(probabilities=masks, extras={"sketch": F.interpolate(sketches, masks.shape[2:], mode="nearest")})
+        return Generation(masks=masks, fields={"sketch": F.interpolate(sketches, masks.shape[2:], mode="nearest")})
 
     def sketch(self, generator: np.random.Generator) -> np.ndarray:
         """The centre lines (size, size) of a tree or a fractal, complete and in their places."""

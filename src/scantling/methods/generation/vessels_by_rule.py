@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from scantling.contract.method import VESSEL, Answer, Method
+from scantling.contract.method import VESSEL, Generator
+from scantling.contract.results import Generation
 from scantling.contract.settings import Settings
 from scantling.contract.step import Inference
 from scantling.core.randomness import numpy_generator
@@ -61,7 +62,7 @@ class TreeSettings(RuleSettings):
     dimensions: Literal[2, 3] = 2
 
 
-class Rule(Method):
+class Rule(Generator):
     """What all rules share: image number n of a seed is always the same, however many are made."""
 
     Settings = RuleSettings
@@ -88,17 +89,17 @@ class Rule(Method):
         """It takes no images."""
         return Preprocessing(dimensions=self.traits.dimensions)
 
-    def generate(self, count: int, inference: Inference) -> Answer:
+    def generate(self, count: int, inference: Inference) -> Generation:
         """Masks (bool), images where the rule makes any, and what is known of them."""
         made = [
             self.make(numpy_generator(inference.seed, inference.stage, inference.number + number))
             for number in range(count)
         ]
         images = [torch.from_numpy(image) for image, _, _ in made if image is not None]
-        return Answer(
-            probabilities=torch.from_numpy(np.stack([mask for _, mask, _ in made]))[:, None],
+        return Generation(
+            masks=torch.from_numpy(np.stack([mask for _, mask, _ in made]))[:, None],
             images=torch.stack(images) if images else None,
-            extras={
+            fields={
                 name: torch.from_numpy(np.stack([extras[name] for _, _, extras in made]))[:, None]
                 for name in made[0][2]
             },

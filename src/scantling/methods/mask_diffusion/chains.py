@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import Answer, Method
+from scantling.contract.method import Segmenter
+from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Draws, Inference, InferenceOptions, Step
@@ -134,7 +135,7 @@ class MaskDiffusionSettings(Settings):
         )
 
 
-class MaskDiffusion(Method):
+class MaskDiffusion(Segmenter):
     """A method that answers with samples. Subclasses say what they know of an image, and what they make of noise.
 
     The network sees whatever does not depend on the noisy mask once for each image, not once a step.
@@ -233,7 +234,7 @@ class MaskDiffusion(Method):
             dropout=of.dropout,
         )
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """Samples (N, B, K, *S) on the processor, each a chain of its own over the whole canvas.
 
         The noise of a sample depends on its number alone: the slices of a volume share it, however many come together,
@@ -241,7 +242,7 @@ class MaskDiffusion(Method):
         """
         drawn = [self._answered(batch.image[row : row + 1], inference) for row in range(len(batch.image))]
         names = drawn[0][1]
-        return Answer(
+        return Segmentation(
             samples=torch.cat([samples for samples, _ in drawn], 1),
             uncertainty={name: torch.cat([told[name] for _, told in drawn]) for name in names},
         )

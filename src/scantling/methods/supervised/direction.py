@@ -11,7 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import Answer, Method
+from scantling.contract.method import Method, Segmenter
+from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage, frozen
 from scantling.contract.step import Inference, InferenceOptions, Step, Total
@@ -128,7 +129,7 @@ class DirectionSettings(Settings):
         return self.diffusion.model_copy(update={"iterations": count, "step": time / count})
 
 
-class DirectionMender(Method):
+class DirectionMender(Segmenter):
     r"""One convolution on the features of a frozen segmenter; its probabilities are diffused along what it says.
 
     .. math:: v = \frac{w * F}{|w * F|}, \quad D = \lambda_\parallel v v^T + \lambda_\perp (I - v v^T), \quad
@@ -142,10 +143,10 @@ class DirectionMender(Method):
     card = CARDS["direction"]
     Settings = DirectionSettings
     settings: DirectionSettings
-    base: Method
+    base: Segmenter
 
     def __init__(self, settings: DirectionSettings, traits: Traits, *, base: Method | None = None) -> None:
-        if base is None:
+        if not isinstance(base, Segmenter):
             raise SettingsError("direction is built on a model that can segment; name its run with --from")
         _check_match(base, traits)
         # the base must see its images in the units that it was trained in
@@ -212,8 +213,8 @@ class DirectionMender(Method):
         """One a sample: steps are those of the diffusion."""
         return asked.samples or 1
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
-        """The base's probabilities, mended over the whole canvas at once; `extras` holds the directions (B, K D, *S).
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        """The base's probabilities, mended over the whole canvas at once; `maps` hold the directions (B, K D, *S).
 
         Where the canvas is tiled, probabilities and vectors are blended, and vectors become directions after it.
         """
@@ -229,7 +230,7 @@ class DirectionMender(Method):
         if inference.options.steps is not None:
             how = how.model_copy(update={"iterations": inference.options.steps})
         mended = self.mended(probabilities, direction, how=how)
-        return Answer(probabilities=mended, extras={"direction": direction.flatten(1, 2)})
+        return Segmentation(probabilities=mended, maps={"direction": direction.flatten(1, 2)})
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """The directions of the first class in an image: the hue is the angle, the brightness the probability."""
@@ -238,7 +239,7 @@ class DirectionMender(Method):
         answer = self.segment(batch, inference)
         if answer.probabilities is None:
             return {}
-        down, right = answer.extras["direction"][0, :2]
+        down, right = answer.maps["direction"][0, :2]
         twice = 2 * torch.atan2(down, right)  # v and -v are one direction
         thirds = torch.tensor([0.0, -1.0, 1.0], device=twice.device).view(3, 1, 1) * (2 * torch.pi / 3)
         colour = (1 + torch.cos(twice + thirds)) / 2
@@ -294,7 +295,7 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().float().contiguous().numpy()
 
 
-def _check_match(base: Method, traits: Traits) -> None:
+def _check_match(base: Segmenter, traits: Traits) -> None:
     """Refuse a base that was trained on other channels, classes or dimensions than the data have."""
 
     def told(facts: Traits) -> str:

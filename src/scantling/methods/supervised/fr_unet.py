@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import Answer, Method
+from scantling.contract.method import Method, Segmenter
+from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
@@ -121,7 +122,7 @@ class FRUNetSettings(Settings):
         return self.model_copy(update={"patch": min(self.patch, room), "grey": self.grey and traits.channels == COLOUR})
 
 
-class FRUNetSegmenter(Method):
+class FRUNetSegmenter(Segmenter):
     """FR-UNet trained on patches; answers with one forward pass."""
 
     card = CARDS["fr-unet"]
@@ -191,10 +192,10 @@ class FRUNetSegmenter(Method):
             terms["continuity"] = of.cldice * whole
         yield "fr-unet", terms
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """Probabilities of the classes, from the whole image or from blended tiles."""
         image = self.shades(batch.image)
-        return Answer(probabilities=inference.tile(lambda tile: self.probabilities(self.network(tile)), image))
+        return Segmentation(probabilities=inference.tile(lambda tile: self.probabilities(self.network(tile)), image))
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The map of the last block (B, widths[0], H, W) and the probabilities (B, K, H, W)."""

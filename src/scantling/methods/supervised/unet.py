@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import Answer, Method
+from scantling.contract.method import Method, Segmenter
+from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
@@ -117,7 +118,7 @@ class UNetSettings(Settings):
         )
 
 
-class UNetSegmenter(Method):
+class UNetSegmenter(Segmenter):
     """U-Net trained with cross-entropy and Dice on patches; answers with one forward pass.
 
     The last layer has one channel for each class, or one more for the background where several classes exclude
@@ -195,9 +196,11 @@ class UNetSegmenter(Method):
             terms["overlap"] = self.settings.dice * overlap
         yield "unet", terms
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """Probabilities of the classes, from the whole image or from blended tiles."""
-        return Answer(probabilities=inference.tile(lambda tile: self.probabilities(self.network(tile)), batch.image))
+        return Segmentation(
+            probabilities=inference.tile(lambda tile: self.probabilities(self.network(tile)), batch.image)
+        )
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The last feature map (B, widths[0], *S) and the probabilities (B, K, *S)."""

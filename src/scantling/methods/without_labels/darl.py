@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scantling.contract.method import VESSEL, Answer, Method
+from scantling.contract.method import VESSEL, Method, Segmenter
+from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Criterion, Game, Player, Stage, Visit, frozen
 from scantling.contract.step import Draws, Inference, Step
@@ -197,7 +198,7 @@ class DARLSettings(Settings):
         )
 
 
-class DARL(Method):
+class DARL(Segmenter):
     r"""Diffusion adversarial representation learning (Kim, Oh and Ye, 2023): three unpaired pools and no label.
 
     A denoiser ε_θ learns backgrounds; a generator G paints masks onto what it makes of them, and finds vessels where
@@ -312,11 +313,11 @@ class DARL(Method):
             terms[name] = ((real - 1).square().mean() + fake.square().mean()) / 2
         yield "discriminators", terms
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """In a single step at t = 0, without noise: (1 + tanh) / 2 of all phases put together; 0 outside the region."""
         grey, region = self.grey(batch)
         soft = inference.tile(lambda canvas: self._in_phases(canvas, None), grey)
-        return Answer(probabilities=((1 + soft) / 2).clamp(0, 1).masked_fill(~region, 0))
+        return Segmentation(probabilities=((1 + soft) / 2).clamp(0, 1).masked_fill(~region, 0))
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """A background, a mask, what the model paints of both, and what it finds there again."""

@@ -11,7 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import VESSEL, Answer, Method
+from scantling.contract.method import VESSEL, Method, Segmenter
+from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.step import Inference
 from scantling.core.errors import SettingsError
@@ -79,7 +80,7 @@ class VesselnessSettings(Settings):
         )
 
 
-class Vesselness(Method):
+class Vesselness(Segmenter):
     r"""The strongest responses of a filter for tubes (Sato et al., 1998, unless set otherwise); nothing is trained.
 
     A response r becomes a probability p = r / (r + t), where t is the weakest response in the mask that the rule makes;
@@ -107,12 +108,12 @@ class Vesselness(Method):
             spacing=(cube,) * len(spacing) if self.traits.dimensions == 3 else None,
         )
 
-    def segment(self, batch: Batch, inference: Inference) -> Answer:
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """p = r / (r + t) of every image; 0 outside the region of interest."""
         del inference
         answers = [self._answered(*self._looked(batch, row)) for row in range(len(batch.image))]
         probabilities = torch.from_numpy(np.stack(answers)[:, None].astype(np.float32))
-        return Answer(probabilities=probabilities.to(batch.image.device))
+        return Segmentation(probabilities=probabilities.to(batch.image.device))
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """The response of the filter, and the region that it was looked for in."""

@@ -1,0 +1,84 @@
+"""Methods outside the package: the one that `docs/extending.md` builds, and ones that are broken."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from made import images_for
+from scantling.methods.catalogue import CARDS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of installed packages: the one of the page, and three that announce what cannot be used."""
+    site = tmp_path_factory.mktemp("site")
+    text = PAGE.read_text()
+    for name, code in re.findall(r"```py\n# (\S+)\n(.*?)```", text, re.S):
+        (site / name).parent.mkdir(exist_ok=True)
+        (site / name).write_text(code)
+    points = dict(re.findall(r'^(\w+) = "(pixelwise\.card:CARD)"$', text, re.M))
+    (site / "broken.py").write_text("raise ValueError('no licence')\nCARD = 1\n")
+    (site / "strange.py").write_text("CARD = {'name': 'strange'}\n")
+    (site / "taken.py").write_text("from scantling.methods.catalogue import CARDS\nCARD = CARDS['unet']\n")
+    points |= {name: f"{name}:CARD" for name in ("broken", "strange", "taken")}
+    info = site / "outside-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
+    lines = "\n".join(f"{name} = {value}" for name, value in points.items())
+    (info / "entry_points.txt").write_text(f"[scantling.methods]\n{lines}\n")
+    return site
+
+
+def scantling(site: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r}); from scantling.cli.main import main; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_method_of_the_page_is_listed_trained_and_used(site: Path, tmp_path: Path) -> None:
+    data = images_for(CARDS["unet"], tmp_path / "data", dimensions=2)
+    listed = scantling(site, "methods", "--json", "-")
+    assert listed.returncode == 0, listed.stderr
+    assert "pixelwise" in {card["name"] for card in json.loads(listed.stdout)}
+    run, out = tmp_path / "run", tmp_path / "masks"
+    done = scantling(site, "train", "pixelwise", "--data", data, "--out", run, "--preset", "tiny", "--steps", "60")
+    assert done.returncode == 0, done.stderr
+    done = scantling(site, "predict", run, data, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert len(list(out.glob("*.png"))) == 2
+    done = scantling(site, "check", data)
+    assert "method pixelwise: can run" in done.stdout
+
+
+def test_methods_that_cannot_be_used_are_named_and_left_out(site: Path) -> None:
+    done = scantling(site, "methods")
+    assert done.returncode == 0
+    assert "unet" in done.stdout
+    assert "broken (broken:CARD): cannot be loaded (ValueError: no licence); it is left out" in done.stderr
+    assert "strange (strange:CARD): is a dict; expected a Card; it is left out" in done.stderr
+    assert "taken (taken:CARD): its name unet is taken; it is left out" in done.stderr
+
+
+def test_a_run_of_a_method_that_is_not_installed_says_so(site: Path, tmp_path: Path) -> None:
+    data = images_for(CARDS["unet"], tmp_path / "data", dimensions=2)
+    done = scantling(
+        site, "train", "pixelwise", "--data", data, "--out", tmp_path / "run", "--preset", "tiny", "--steps", "1"
+    )
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "empty").mkdir()
+    done = scantling(tmp_path / "empty", "predict", tmp_path / "run", data, "--out", tmp_path / "masks")
+    assert done.returncode == 2
+    assert "no method is called 'pixelwise'" in done.stderr
+    assert "Traceback" not in done.stderr
