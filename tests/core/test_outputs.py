@@ -138,14 +138,14 @@ def test_shards_share_a_folder_and_nothing_else_does(tmp_path: Path) -> None:
 
 def test_a_lock_of_another_user_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".lock").touch()
-    opened = Path.open
+    opened = os.open
 
-    def refused(self: Path, mode: str = "r", *rest: object, **named: object) -> object:
-        if "a" in mode:
+    def refused(path: str, flags: int, *rest: int) -> int:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
             raise PermissionError(13, "Permission denied")
-        return opened(self, mode, *rest, **named)
+        return opened(path, flags, *rest)
 
-    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(os, "open", refused)
     with locked(tmp_path), pytest.raises(RunError, match="in use"), locked(tmp_path):
         pass
 
@@ -265,7 +265,8 @@ def test_a_full_device_is_a_sentence_and_stays(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("name", "text", "suffix", "told"),
     [
-        ("a.json", "id,dice\n", ".json", "holds something else than JSON"),
+        ("a.json", "id,dice\n", ".json", "holds something else than a result"),
+        ("a.json", '{"images": []}', ".json", "holds something else than a result"),
         ("run.json", "{}", ".json", "is a record"),
         ("predictions.1-of-2.json", "{}", ".json", "is a record"),
         ("scantling.toml", "", ".json", "is a record"),
@@ -314,6 +315,123 @@ def test_a_result_of_the_same_kind_is_replaced(place: Path, tmp_path: Path) -> N
     assert main(["check", data, "--contact-sheet", str(image)]) == 2
     assert main(["report", f"{out}-scores.json", "--out", f"{out}.json"]) == 2
     assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["file", "nothing", "folder", "pipe"])
+def test_a_lock_that_is_no_file_is_left_alone(tmp_path: Path, kind: str) -> None:
+    victim, out = tmp_path / "victim", tmp_path / "out"
+    out.mkdir()
+    if kind == "pipe":
+        os.mkfifo(out / ".lock")
+    elif kind == "folder":
+        (out / ".lock").mkdir()
+    else:
+        if kind == "file":
+            victim.write_text("precious")
+        (out / ".lock").symlink_to(victim)
+    with pytest.raises(SettingsError, match=r"cannot be written|is no ordinary file"), locked(out):
+        pass
+    assert victim.exists() == (kind == "file")
+    assert kind != "file" or victim.read_text() == "precious"
+
+
+def test_a_folder_of_the_output_that_leads_to_the_inputs_is_refused(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(place / "made" / "predicted", out)
+    shutil.rmtree(out / "probabilities")
+    (out / "probabilities").symlink_to(place / "data" / "test" / "images")
+    before = contents(place / "data")
+    assert main([*commands(place)["predicted"], "--out", str(out)]) == 2
+    assert "probabilities is a link that leads elsewhere" in capsys.readouterr().err
+    assert contents(place / "data") == before
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "made/predicted by another/predictions.json",
+        "made/predicted/predictions.json",
+        "run-1/model/settings.json",
+        "data/classes.json",
+        "new/predictions.json",
+        "new/case4.png",
+        "new",
+    ],
+)
+def test_json_never_stands_where_something_else_does_or_will(
+    place: Path, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "data" / "classes.json").write_text('{"1": "blob"}')
+    before = contents(place)
+    words = ["predict", str(place / "run-0"), str(place / "data"), "--out", str(place / "new")]
+    assert main([*words, "--json", str(place / target)]) == 2
+    assert "choose another" in capsys.readouterr().err
+    (place / "data" / "classes.json").unlink()
+    before.pop("data/classes.json")
+    assert contents(place) == before
+
+
+def test_shards_of_data_that_changed_are_not_one_list(place: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(place / "data" / "train" / "images", data)
+
+    def shard(part: int) -> int:
+        words = ["predict", str(place / "run-0"), str(data), "--out", str(out), "--shard", f"{part}/2"]
+        return main(words)
+
+    assert shard(1) == 0
+    for number in range(3):
+        shutil.copy(data / "case0.png", data / f"more{number}.png")
+    assert shard(2) == 0
+    assert not (out / PREDICTIONS).exists()
+    assert shard(1) == 0
+    listed = [case["id"] for case in json.loads((out / PREDICTIONS).read_text())["cases"]]
+    assert listed == sorted({path.stem for path in data.iterdir()})
+
+
+def test_made_cases_stay_listed_while_a_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scantling.inference.synthesis.AT_ONCE", 1)
+    words = ["synthesize", "fractal-vessels", "--size", "64", "--count", "20", "--out", str(tmp_path / "made")]
+    assert main(words) == 0
+    (tmp_path / "made" / "masks" / "fractal-vessels-0-000000.png").unlink()
+
+    def stop(path: Path, facts: dict[str, list[object]]) -> None:
+        write_json(path, facts)
+        assert len(facts["case"]) == 20
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scantling.inference.synthesis.write_json", stop)
+        assert main(words) == 1
+    assert len(json.loads((tmp_path / "made" / "scantling.json").read_text())["case"]) == 20
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        {"name": "mine", "classes": {"tumour": 7}, "case": []},
+        {"name": "made", "classes": {"vessel": 255}, "case": [], "ignore": 3},
+        {"name": "made", "classes": {"vessel": 255}, "case": [{"id": 7, "origin": {"model": "x"}}]},
+        {"case": 3},
+    ],
+)
+def test_a_manifest_of_the_user_is_no_record_of_ours(tmp_path: Path, manifest: dict[str, object]) -> None:
+    (tmp_path / "made").mkdir()
+    write_json(tmp_path / "made" / "scantling.json", manifest)
+    before = contents(tmp_path)
+    assert main(["synthesize", "fractal-vessels", "--count", "1", "--size", "64", "--out", str(tmp_path / "made")]) == 2
+    assert contents(tmp_path) == before
+
+
+def test_a_loop_of_links_is_a_sentence(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for words in commands(place).values():
+        assert main([*words, "--out", str(tmp_path / "loop")]) == 2
+    assert main(["methods", "--json", str(tmp_path / "loop")]) == 0, "it leads nowhere, and is replaced"
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -18,8 +18,6 @@ from scantling.core.outputs import check_file
 @dataclass(kw_only=True)
 class Command:
     examples: ClassVar[tuple[str, ...]] = ()
-    records: ClassVar[tuple[str, ...]] = ()
-    """The names of records that `--json` may replace, as it writes the same."""
 
     json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """Write the result as JSON to this file; - for standard output."""
@@ -179,7 +177,6 @@ class Train(Opened, Computed):
 class Predict(Opened, Computed):
     """Segment images with a trained run; broken files are listed, an interrupted command goes on."""
 
-    records: ClassVar[tuple[str, ...]] = ("predictions.json",)
     examples: ClassVar[tuple[str, ...]] = (
         "scantling predict runs/unet scans --out masks --probabilities",
         'scantling predict runs/unet "new/*.png" --out masks --views --shard 1/4',
@@ -248,7 +245,6 @@ class Predict(Opened, Computed):
 class Mend(Opened):
     """Mend broken vessels in the probability maps of any tool: diffuse along them, use two thresholds, drop specks."""
 
-    records: ClassVar[tuple[str, ...]] = ("predictions.json",)
     examples: ClassVar[tuple[str, ...]] = (
         "scantling mend masks/probabilities --out mended --iterations 100",
         "scantling mend masks/probabilities --out mended --rule both --iterations auto --validation scans",
@@ -400,7 +396,6 @@ class Compare(Opened, Computed):
 class Synthesize(Computed):
     """Make masks or labelled images by a rule or with a trained run: a data set to train on, origins written down."""
 
-    records: ClassVar[tuple[str, ...]] = ("scantling.json",)
     examples: ClassVar[tuple[str, ...]] = (
         "scantling synthesize fractal-vessels --count 1000 --size 512 --out vessels",
         "scantling synthesize retina-phantoms --count 200 --out phantoms --seed 1",

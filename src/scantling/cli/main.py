@@ -16,7 +16,7 @@ from typing import Any
 
 from scantling.cli.command import Outcome, silence
 from scantling.core.errors import ScantlingError, SettingsError, out_of_memory
-from scantling.core.outputs import check_file
+from scantling.core.outputs import check_file, is_record
 
 DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge, from few masks, weak labels or none."
 
@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.redirect_stdout(sys.stderr) if verb.json == "-" else contextlib.nullcontext():
             outcome: Outcome = verb.run()
         if verb.json is not None:
-            _write(verb.json, outcome.facts)
+            marked = {"made_by": f"scantling {type(verb).__name__.lower()}"}
+            _write(verb.json, marked | outcome.facts if isinstance(outcome.facts, dict) else outcome.facts)
         sys.stdout.flush()
     except ScantlingError as error:
         return _say(f"scantling: {error}", 2)
@@ -103,7 +104,15 @@ def check_json(verb: Any, *, closed: bool) -> None:
         paths = [value for value in vars(verb).values() if isinstance(value, Path)]
         lists = [value for value in vars(verb).values() if isinstance(value, list)]
         named = [*paths, *(path for value in lists for path in value if isinstance(path, Path))]
-        check_file(Path(verb.json), suffix=".json", inputs=named, records=verb.records)
+        target, out = Path(verb.json), getattr(verb, "out", None)
+        check_file(target, suffix=".json", inputs=named)
+        absolute = Path(os.path.abspath(target))
+        if any(absolute == Path(os.path.abspath(path)) for path in named):
+            raise SettingsError(f"--json {target}: the command reads or writes it otherwise; choose another file")
+        if isinstance(out, Path) and absolute.is_relative_to(os.path.abspath(out)) and target.suffix != ".json":
+            raise SettingsError(f"--json {target}: lies in --out {out}; name it .json, or choose another place")
+        if isinstance(out, Path) and absolute.parent == Path(os.path.abspath(out)) and is_record(target.name):
+            raise SettingsError(f"--json {target}: the command keeps its own record there; choose another name")
 
 
 def _open_streams() -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from scantling.contract.step import Step, Total
 from scantling.core.samples import Batch, Stream
+from scantling.networks.spectral_norm import SpectralNorm
 
 Losses = Mapping[str, Tensor]
 
@@ -84,8 +85,9 @@ class Teacher:
         """Follow by one step, which has been taken."""
         decay = self.decay(step) if callable(self.decay) else self.decay
         followed = self.of.state_dict()
-        for name, own in self.module.state_dict().items():
-            if own.is_floating_point():
+        vectors = {id(b) for m in self.module.modules() if isinstance(m, SpectralNorm) for b in m.buffers()}
+        for name, own in self.module.state_dict(keep_vars=True).items():
+            if own.is_floating_point() and id(own) not in vectors:  # the mean of unit vectors is none
                 own.lerp_(followed[name].to(own.dtype), 1 - decay)
             else:
                 own.copy_(followed[name])

@@ -44,7 +44,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def named(path: Path | str) -> Path:
     """Where a file that a user names is to be written: what a link leads to, a device or pipe as it is called."""
     path = Path(path)
-    return path.resolve() if path.is_symlink() and not _is_special(path) else path
+    try:
+        return path.resolve() if path.is_symlink() and not _is_special(path) else path
+    except (OSError, RuntimeError):  # a loop of links
+        return path
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,13 +19,15 @@ RUN, PREDICTIONS, MADE = "run.json", "predictions.json", "scantling.json"
 _RECORDS = {RUN: "a run", PREDICTIONS: "predictions", MADE: "a data set", "scantling.toml": "a data set"}
 _SHARD = re.compile(r"predictions\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {
-    ".json": (rb"\s*[\[{]", "JSON"),
+    ".json": (rb'\s*(\{\s*"made_by": "scantling|\[\s*\{\s*"name": "[^"]+",\s*"title":)', "a result of Scantling"),
     ".csv": (rb"id,subject,class", "a table of `scantling evaluate`"),
     ".html": (rb"(?s).*Scantling</title>", "a page of Scantling"),
     ".png": (rb"(?s)\x89PNG.*Software\x00Scantling", "a contact sheet of Scantling"),
 }
 """By suffix, how a result begins that a command may replace, and what it is."""
 _SNIFFED = 4096
+PATIENCE = 2.0
+"""Seconds that a shard waits for one that ends."""
 
 
 @contextmanager
@@ -52,9 +56,9 @@ def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
     Raises:
         SettingsError: a file does.
     """
-    folders = {Path(os.path.abspath(out)), out.resolve()}
+    folders = {Path(os.path.abspath(out)), _resolved(out)}
     for path in inputs:
-        for place in (Path(os.path.abspath(path)), path.resolve()):
+        for place in (Path(os.path.abspath(path)), _resolved(path)):
             if any(place.is_relative_to(folder) for folder in folders):
                 raise SettingsError(f"--out {out}: holds {path}, which is read; choose another folder")
 
@@ -70,9 +74,15 @@ def check_record(out: Path, record: str) -> None:
     if not out.is_dir():
         raise SettingsError(f"--out {out}: is a file; expected a folder")
     try:
-        names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+        there = [path for path in out.iterdir() if not path.name.startswith(".")]
+        folders = [path for path in there if path.is_dir()]
+        deeper = [path for folder in folders if not folder.is_symlink() for path in folder.iterdir() if path.is_dir()]
+        linked = [path for path in (*folders, *deeper) if path.is_symlink()]
     except OSError as error:
         raise _unwritable(out, error) from None
+    if linked:
+        raise SettingsError(f"--out {out}: {linked[0]} is a link that leads elsewhere; choose another folder")
+    names = {path.name for path in there}
     found = {name for name in names if name == record or (record == PREDICTIONS and _SHARD.fullmatch(name))}
     others = sorted(names & _RECORDS.keys() - {record})
     if others:
@@ -84,7 +94,7 @@ def check_record(out: Path, record: str) -> None:
         )
 
 
-def check_file(path: Path, *, suffix: str, inputs: Iterable[Path] = (), records: Iterable[str] = ()) -> None:
+def check_file(path: Path, *, suffix: str, inputs: Iterable[Path] = ()) -> None:
     """Make sure, before anything is computed, that a result can be written to a file that the user names.
 
     An older result of the same kind is replaced; nothing else is.
@@ -92,7 +102,6 @@ def check_file(path: Path, *, suffix: str, inputs: Iterable[Path] = (), records:
     Args:
         suffix: of the kind of result, a key of `.json`, `.csv`, `.html` and `.png`, whatever the file is called.
         inputs: what the command reads.
-        records: names of records that the result may replace.
 
     Raises:
         SettingsError: it cannot be written, or something else stands there.
@@ -103,17 +112,22 @@ def check_file(path: Path, *, suffix: str, inputs: Iterable[Path] = (), records:
         return  # a device or a pipe
     if path.is_file():
         begin, kind = _RESULTS[suffix]
-        reserved = (path.name in _RECORDS or _SHARD.fullmatch(path.name)) and path.name not in records
+        reserved = is_record(path.name)
         with suppress(OSError), path.open("rb") as file:
             if reserved or ((start := file.read(_SNIFFED)) and not re.match(begin, start)):
                 what = "is a record of Scantling" if reserved else f"holds something else than {kind}"
                 raise SettingsError(f"{path}: {what}; choose another file, so that nothing is written over")
-        if any(path.resolve() == other.resolve() for other in inputs):
+        if any(_resolved(path) == _resolved(other) for other in inputs):
             raise SettingsError(f"{path}: is read by this command; choose another file for its result")
-    target = path.resolve()
+    target = _resolved(path)
     parent = next(parent for parent in target.parents if parent.exists())
     if not os.access(target if target.is_file() else parent, os.W_OK) or not parent.is_dir():
         raise SettingsError(f"{path}: cannot be written; choose another file")
+
+
+def is_record(name: str) -> bool:
+    """Whether a record of Scantling has this file name."""
+    return name in _RECORDS or bool(_SHARD.fullmatch(name))
 
 
 @contextmanager
@@ -145,6 +159,7 @@ def locked(folder: Path, *, shard: str = "", wait: bool = False) -> Iterator[Non
 @contextmanager
 def _locked_file(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
     """Hold a lock file, and remove it at the end unless others share it."""
+    patience = time.monotonic() + PATIENCE
     while True:
         with _opened(path) as file:
             try:
@@ -154,6 +169,9 @@ def _locked_file(path: Path, *, shared: bool = False, wait: bool = False) -> Ite
                     f"{path.parent}: its file system cannot lock files ({error.strerror}), so that two commands could "
                     "write there; choose an --out elsewhere"
                 ) from None
+            if not held and shared and time.monotonic() < patience:
+                time.sleep(0.02)  # a shard that ends asks for a moment whether it is the last
+                continue
             if not held:
                 file.seek(0)
                 holder = file.read(200).decode(errors="replace").strip() or "another process"
@@ -177,15 +195,23 @@ def _opened(path: Path) -> IO[bytes]:
     """A lock file, made if it is not there; that of another user can be locked though not written.
 
     Raises:
-        SettingsError: it can be neither.
+        SettingsError: it can be neither, or is no ordinary file.
     """
+
+    def plain(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
     try:
         try:
-            return path.open("ab+", buffering=0)
+            file = open(path, "ab+", buffering=0, opener=plain)  # noqa: SIM115
         except PermissionError:
-            return path.open("rb", buffering=0)
+            file = open(path, "rb", buffering=0, opener=plain)  # noqa: SIM115
     except OSError as error:
         raise _unwritable(path.parent, error) from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise SettingsError(f"{path}: is no ordinary file; choose another folder")
+    return file
 
 
 def _is_at(path: Path, file: IO[bytes]) -> bool:
@@ -215,6 +241,14 @@ def _lock(handle: int, *, shared: bool, wait: bool) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _resolved(path: Path) -> Path:
+    """Where a path leads; a loop of links leads nowhere but to itself."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return Path(os.path.abspath(path))
 
 
 def _unwritable(folder: Path, error: OSError) -> SettingsError:

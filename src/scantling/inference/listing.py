@@ -12,7 +12,7 @@ from scantling.core.errors import FileError, RunError
 from scantling.core.outputs import PREDICTIONS, locked
 from scantling.records.run_folder import read_json
 
-PROGRESS = ("total", "cases", "failed")
+PROGRESS = ("total", "of", "cases", "failed")
 """What changes while predictions are made; all else says how they are made."""
 
 
@@ -25,6 +25,8 @@ class Predictions:
     name: str = PREDICTIONS
     total: int = 0
     """Cases that the command is to do."""
+    of: str = ""
+    """A hash of the ids of all cases of the job, whichever shard does them."""
     cases: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     skipped: int = 0
@@ -32,7 +34,7 @@ class Predictions:
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""
-        return {**self.header, "total": self.total, "cases": self.cases, "failed": self.failed}
+        return {**self.header, "total": self.total, "of": self.of, "cases": self.cases, "failed": self.failed}
 
     def save(self) -> None:
         """Write the list."""
@@ -50,7 +52,7 @@ def lists_in(out: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     lists = {path.name: read_json(path) for path in paths}
     for path in paths:
         facts = lists[path.name]
-        if not isinstance(facts, dict) or not all(isinstance(facts.get(key), list) for key in ("cases", "failed")):
+        if not _lists(facts):
             raise FileError(path, "does not list predictions", remedy="delete it or choose another --out")
         changed = [key for key in {**header, **facts} if key not in PROGRESS and facts.get(key) != header.get(key)]
         if changed:
@@ -62,8 +64,18 @@ def lists_in(out: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return lists
 
 
-def resumed(out: Path, header: Mapping[str, Any], name: str, ids: Sequence[str]) -> Predictions:
+def _lists(facts: object) -> bool:
+    """Whether the contents of a file can be a list of predictions."""
+    if not isinstance(facts, dict) or not isinstance(facts.get("total", 0), int):
+        return False
+    return all(isinstance(facts.get(key), list) for key in ("cases", "failed"))
+
+
+def resumed(out: Path, header: Mapping[str, Any], name: str, ids: Sequence[str], *, of: str = "") -> Predictions:
     """The list `name` with what earlier commands of the same kind have done; failures are tried again.
+
+    Args:
+        of: a hash of the ids of all cases of the job.
 
     Raises:
         RunError: the folder lists predictions that were made otherwise.
@@ -77,19 +89,20 @@ def resumed(out: Path, header: Mapping[str, Any], name: str, ids: Sequence[str])
             raise FileError(
                 out / listed, "does not list predictions", remedy="delete it or choose another --out"
             ) from None
-        done |= {id: case for id, case in cases.items() if id in wanted or listed == name}
-    return Predictions(out, header, name, len(ids), list(done.values()), skipped=len(wanted & done.keys()))
+        kept = listed == name == PREDICTIONS  # what was predicted of files that are gone stays listed
+        done |= {id: case for id, case in cases.items() if id in wanted or kept}
+    return Predictions(out, header, name, len(ids), of, list(done.values()), skipped=len(wanted & done.keys()))
 
 
-def merge(out: Path, parts: int, header: Mapping[str, Any]) -> None:
-    """When all shards are through, write one list of all; whichever shard ends last does."""
+def merge(out: Path, parts: int, header: Mapping[str, Any], *, of: str) -> None:
+    """When all shards are through with the same cases, write one list of all; whichever shard ends last does."""
     names = [shard_name(part, parts) for part in range(1, parts + 1)]
     with locked(out, shard="merge", wait=True):
         found = lists_in(out, header)
         lists = [found[name] for name in names if name in found]
-        if len(lists) < parts or not all(_is_whole(facts) for facts in lists):
+        if len(lists) < parts or not all(facts.get("of") == of and _is_whole(facts) for facts in lists):
             return
-        merged = Predictions(out, header, total=sum(facts.get("total", len(facts["cases"])) for facts in lists))
+        merged = Predictions(out, header, total=sum(facts["total"] for facts in lists), of=of)
         merged.cases = _sorted(facts["cases"] for facts in lists)
         merged.failed = _sorted(facts["failed"] for facts in lists)
         merged.save()
@@ -105,8 +118,7 @@ def _sorted(parts: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _is_whole(facts: Mapping[str, Any]) -> bool:
-    done = len(facts["cases"]) + len(facts["failed"])
-    return done >= int(facts.get("total", done))
+    return len(facts["cases"]) + len(facts["failed"]) == facts.get("total")
 
 
 def _is_written(out: Path, case: Mapping[str, Any]) -> bool:

@@ -108,8 +108,8 @@ def mend_folder(
             "exclusive": maps.labels.exclusive,
         }
         done = Predictions(out, header, total=len(wanted))
-        if not lists_in(out, header):
-            done.save()  # from now on the folder is known to be that of these masks
+        lists_in(out, header)
+        done.save()  # from now on the folder is known to be that of these masks, and none of them is whole yet
         for number, (id, path) in enumerate(wanted.items(), start=1):
             try:
                 done.cases.append(_mended(id, path, out, used, maps.labels))

@@ -19,6 +19,7 @@ from scantling.core.case import Case, Geometry, Labels
 from scantling.core.errors import DataError, RunError, ScantlingError, SettingsError, out_of_memory
 from scantling.core.machine import Precision, autocast_type, device_of, steady
 from scantling.core.outputs import PREDICTIONS, output_folder
+from scantling.core.randomness import seed_of
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Limits, safe_id, write_labels, write_map
@@ -118,6 +119,7 @@ def predict(
         "calls": sum(each.calls(plan) for each, plan in zip(methods, plans, strict=True))
         * (len(views_of(method.intake.dimensions)) if views else 1),
     }
+    of = f"{seed_of(*(case.id for case in cases)):016x}"
     own = f"{part}-of-{parts}" if parts > 1 else ""
     with output_folder(out, record=PREDICTIONS, inputs=dataset.files(), shard=own):
         done = predict_cases(
@@ -126,6 +128,7 @@ def predict(
             out=out,
             name=shard_name(part, parts),
             header=header,
+            of=of,
             probabilities=probabilities,
             memory=memory,
             load_options={"limits": limits, "untrusted": untrusted},
@@ -139,7 +142,7 @@ def predict(
             progress=progress,
         )
         if parts > 1:
-            merge(out, parts, header)
+            merge(out, parts, header, of=of)
     return done
 
 
@@ -150,6 +153,7 @@ def predict_cases(
     out: Path,
     header: dict[str, Any],
     name: str = PREDICTIONS,
+    of: str = "",
     probabilities: bool,
     memory: int | None = None,
     load_options: Mapping[str, Any],
@@ -157,7 +161,7 @@ def predict_cases(
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Predictions:
     """Answer cases one by one, writing masks and the list `name` into `out`; what the list holds is not done again."""
-    done = resumed(out, header, name, [case.id for case in cases])
+    done = resumed(out, header, name, [case.id for case in cases], of=of)
     finished = {case["id"] for case in done.cases}
     done.save()  # from now on the folder is known to be that of these predictions
     saved = time.monotonic()

@@ -75,7 +75,7 @@ def synthesize(
     if method.hand_drawn:
         origin["hand_drawn"] = method.hand_drawn
     with output_folder(out, record=MADE, inputs=()):
-        done = _earlier(out, made_by, ids)
+        done = _earlier(out, header, made_by, ids)
         if not (out / MADE).exists():
             write_json(out / MADE, {**header, "case": []})  # from now on the folder is known to be ours
         autocast = autocast_type(precision, where, training=False)
@@ -93,7 +93,8 @@ def synthesize(
             if progress is not None:
                 progress(min(first + at_once, count), count, some[-1])
             if first // at_once % 16 == 15:
-                write_json(out / MADE, {**header, "case": cases})
+                left = [case for id, case in done.items() if id not in ids[: first + at_once]]
+                write_json(out / MADE, {**header, "case": [*cases, *left]})
         facts = {**header, "case": cases}
         write_json(out / MADE, facts)
     return facts
@@ -175,18 +176,19 @@ def _below(out: Path, path: Path) -> str:
     return path.relative_to(out).as_posix()
 
 
-def _earlier(out: Path, model: str, ids: list[str]) -> dict[str, dict[str, Any]]:
+def _earlier(out: Path, header: Mapping[str, Any], model: str, ids: list[str]) -> dict[str, dict[str, Any]]:
     """The cases that an interrupted command has made; a folder that holds anything else is refused."""
     path = out / MADE
     if not path.exists():
         return {}
     facts = read_json(path)
     try:
-        cases = {case["id"]: case for case in facts["case"]}
-        others = [case for case in cases.values() if case["origin"]["model"] != model]
+        cases = {str(case["id"]): case for case in facts["case"]}
+        strange = any(case["origin"]["model"] != model or not case["masks"] for case in cases.values())
+        strange |= facts["classes"] != header["classes"] or not facts.keys() <= {*header, "case"}
     except (KeyError, TypeError, AttributeError):
-        others, cases = [{}], {}
-    if others or {id.rpartition("-")[0] for id in cases} - {ids[0].rpartition("-")[0]}:
+        strange, cases = True, {}
+    if strange or {id.rpartition("-")[0] for id in cases} - {ids[0].rpartition("-")[0]}:
         raise RunError(f"{path}: lists cases that were made otherwise; choose another --out")
     if set(cases) - set(ids):
         raise SettingsError(

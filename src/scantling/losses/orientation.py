@@ -57,6 +57,11 @@ def crossing(direction: Tensor, structure: tuple[tuple[Tensor, ...], ...]) -> Te
 
 def smoothed(maps: Tensor, scale: float) -> Tensor:
     """Maps (B, K, *S) under a Gaussian of deviation `scale` pixels, cut at four of them, the border repeated."""
+    with torch.autocast(maps.device.type, enabled=False):
+        return _smoothed(maps, scale)
+
+
+def _smoothed(maps: Tensor, scale: float) -> Tensor:
     reach = int(4 * scale + 0.5)
     offsets = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
     weights = torch.exp(-0.5 * (offsets / scale).square())

@@ -59,7 +59,8 @@ def read_run(run: Path) -> dict[str, Any]:
     try:
         Traits.model_validate(facts["traits"])
         whole = all(isinstance(facts[name], kind) for kind, names in _PARTS.items() for name in names)
-        whole = whole and all(isinstance(part, dict) for part in facts["data"])
+        whole = whole and all(isinstance(part, dict) and isinstance(part.get("path"), str) for part in facts["data"])
+        whole = whole and all(isinstance(ids, list) for ids in facts["split"].values())
     except (ValueError, KeyError, TypeError):
         whole = False
     if not whole:

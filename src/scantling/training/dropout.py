@@ -47,4 +47,4 @@ def _dropped(layer: Dropout, slot: Callable[[], int], x: Tensor) -> Tensor:
         generator.manual_seed(seed_of(call, first + row))
         rows.append(torch.rand(shape, generator=generator, device=x.device))
     kept = torch.stack(rows) >= layer.p
-    return x * (kept.to(x.dtype) / max(1 - layer.p, 1e-9))
+    return x * kept / max(1 - layer.p, 1e-9)

@@ -5,6 +5,7 @@ A method that draws samples draws one of each case.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from scantling.contract.method import Segmenter
 from scantling.contract.step import InferenceOptions
 from scantling.core.case import IGNORE, Case, Sample
+from scantling.core.errors import ScantlingError
 from scantling.data.loading import load
 from scantling.inference.answering import decide, segment
 from scantling.inference.tiles import Tiler
@@ -46,8 +48,15 @@ class Validation:
     def dice(self) -> float:
         """The mean over cases of the mean over classes, of those that the truth has; NaN where it has none anywhere."""
         own = self.cases[self.group.rank :: self.group.count]
-        scores = [self._dice(case) for case in own]
+        scores = [self._dice_or_nan(case) for case in own]
         return mean_of_defined(score for part in self.group.all(scores) for score in part)
+
+    def _dice_or_nan(self, case: Case) -> float:
+        """NaN where the case cannot be read, which ends no training; its last answer says why (`train`'s warnings)."""
+        try:
+            return self._dice(case)
+        except ScantlingError:
+            return math.nan
 
     def _dice(self, case: Case) -> float:
         labels = self.method.traits.labels
