@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _say("scantling: interrupted; the same command goes on where it stopped", 1)
     except (MemoryError, RuntimeError) as error:
+        if "Symlink loop" in str(error):  # Python 3.12 and older, where a path is resolved
+            return _say(f"scantling: {error}; correct the link", 2)
         if not out_of_memory(error):
             raise
         return _say("scantling: out of memory; use smaller patches, a smaller --memory or a larger machine", 2)
