@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from scantling.core.case import IGNORE, Case, Geometry, Sample
+from scantling.core.case import IGNORE, Address, Case, Geometry, Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Augmentation, Intensity, Preprocessing, Stream, Traits
@@ -83,14 +84,37 @@ def test_image_and_mask_stay_together_under_every_change_of_the_grid() -> None:
     batch = read.batch(0)
     assert torch.equal(batch.image, batch.mask.float())
     assert torch.equal(batch.region, batch.mask.bool())
-    warped = Placement.draw((24, 24), (16, 16), STRONG, numpy_generator("w", 1))
-    while warped.matrix is None:
-        warped = Placement.draw((24, 24), (16, 16), STRONG, numpy_generator("w", 2))
+    drawn = (Placement.draw((24, 24), (16, 16), STRONG, numpy_generator("w", seed)) for seed in range(40))
+    warped = next(placement for placement in drawn if placement.matrix is not None)
     block = torch.zeros(1, 24, 24)
     block[:, 8:16, 8:16] = 1
     soft = warped.cut(block, linear=True)
     hard = warped.cut(block.to(torch.uint8), linear=False)
     assert ((soft > 0.5) == (hard == 1)).float().mean() > 0.95
+
+
+def test_the_region_of_a_sample_does_not_depend_on_the_batch_that_it_stands_in() -> None:
+    known = {
+        id: replace(case, region=Address(Path("region.png")) if number % 2 else None)
+        for number, (id, case) in enumerate(cases().items())
+    }
+    half = torch.arange(64).reshape(1, 8, 8) < 32
+
+    def prepared(case: Case) -> Preprocessed:
+        return Preprocessed(torch.zeros(1, 8, 8), {"region": half} if case.region else {}, ())
+
+    def reader(known: dict[str, Case]) -> Reader:
+        stream = Stream(name="a", reads=("image",), batch=4)
+        return Reader(stream, list(known.values()), CaseCache(prepared, budget=1 << 20), seed=0, stage="s")
+
+    read = reader(known)
+    for step in range(3):
+        whole, parts = read.batch(step), [read.batch(step, slot=slot, slots=4) for slot in range(4)]
+        assert torch.equal(whole.region, torch.cat([part.region for part in parts]))
+        for row, position in enumerate(whole.case.tolist()):
+            own = list(known.values())[position].region is not None
+            assert torch.equal(whole.region[row], half if own else torch.ones_like(half))
+    assert "region" not in reader(cases()).batch(0).fields, "where no case has one, none is made up"
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

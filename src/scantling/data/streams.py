@@ -117,6 +117,8 @@ class Reader:
                         f"case {case.id}: its {role} is {case.links[role]!r}, which is no training case; link cases of "
                         "one split"
                     )
+        known = (*cases, *(self.others[case.links[role]] for case in cases for role in stream.linked))
+        self._regions = "image" in stream.reads and any(case.region is not None for case in known)
         ordered = sorted(cases, key=lambda case: case.id)
         self.places: list[Place] = []
         for case in ordered:
@@ -213,6 +215,9 @@ class Reader:
         fields = {
             name: placement.cut(field, linear=False, outside=OUTSIDE[name]) for name, field in taken.fields.items()
         }
+        if self._regions and "region" not in fields:
+            whole = torch.ones((1, *taken.shape), dtype=torch.bool)  # a case without one is all of interest
+            fields["region"] = placement.cut(whole, linear=False, outside=OUTSIDE["region"])
         if taken.image is not None:
             fields["image"] = placement.cut(taken.image, linear=True)
         if taken.masks:
