@@ -10,6 +10,7 @@ from typing import Any
 from scantling.core.atomic import write_json
 from scantling.core.errors import FileError, RunError
 from scantling.core.outputs import PREDICTIONS, locked
+from scantling.records.differences import differences
 from scantling.records.run_folder import read_json
 
 PROGRESS = ("total", "of", "cases", "failed")
@@ -54,12 +55,12 @@ def lists_in(out: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         facts = lists[path.name]
         if not _lists(facts):
             raise FileError(path, "does not list predictions", remedy="delete it or choose another --out")
-        changed = [key for key in {**header, **facts} if key not in PROGRESS and facts.get(key) != header.get(key)]
+        keys = [key for key in {**header, **facts} if key not in PROGRESS]
+        changed = [line for key in keys for line in differences(key, facts.get(key), header.get(key))]
         if changed:
+            more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
             raise RunError(
-                f"{path}: lists predictions made otherwise: "
-                f"{'; '.join(f'{key} was {facts.get(key)}, is {header.get(key)}' for key in changed[:2])}; "
-                "choose another --out"
+                f"{path}: lists predictions made otherwise: {'; '.join(changed[:3])}{more}; choose another --out"
             )
     return lists
 

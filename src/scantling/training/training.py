@@ -31,6 +31,7 @@ from scantling.data.streams import CaseCache, Reader
 from scantling.data.traits import measure_traits
 from scantling.inference.prediction import predict_cases, written_values
 from scantling.methods.catalogue import card_of, implementation_of
+from scantling.records.differences import differences
 from scantling.records.run_folder import MODEL, identity_of, load_model, read_run, save_model
 from scantling.training.pictures import draw
 from scantling.training.processes import Processes, processes
@@ -293,32 +294,12 @@ def _plan(
 
 
 def _same(out: Path, facts: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-    differences = [line for key in FIXED for line in _differences(key, facts.get(key), plan[key])]
-    if differences:
-        shown = "; ".join(differences[:6]) + (f"; and {len(differences) - 6} more" if len(differences) > 6 else "")
+    changed = [line for key in FIXED for line in differences(key, facts.get(key), plan[key])]
+    if changed:
+        shown = "; ".join(changed[:6]) + (f"; and {len(changed) - 6} more" if len(changed) > 6 else "")
         raise RunError(
             f"{out}: was begun with other settings: {shown}; repeat the first command or choose another --out"
         )
-
-
-def _differences(name: str, before: Any, after: Any) -> list[str]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = list(dict.fromkeys([*before, *after]))
-        return [line for key in keys for line in _differences(f"{name}.{key}", before.get(key), after.get(key))]
-    if isinstance(before, list | tuple) and isinstance(after, list | tuple):
-        if list(before) == list(after):
-            return []
-        if len(before) == len(after) and all(isinstance(value, dict) for value in [*before, *after]):
-            pairs = enumerate(zip(before, after, strict=True))
-            return [line for i, (b, a) in pairs for line in _differences(f"{name}[{i}]", b, a)]
-    if before == after:
-        return []
-    return [f"{name} was {_short(before)}, is {_short(after)}"]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _elsewhere(facts: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
