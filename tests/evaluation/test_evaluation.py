@@ -210,6 +210,15 @@ def test_a_list_of_predictions_that_is_none_is_refused(tmp_path: Path, text: str
         evaluate(predictions, folder(tmp_path / "t", {"a": WHOLE}))
 
 
+def test_masks_that_are_not_finished_are_said_to_be(tmp_path: Path) -> None:
+    truth = folder(tmp_path / "t", {"a": HALF, "b": HALF})
+    predictions = folder(tmp_path / "p", {"a": HALF, "b": HALF})
+    listed(predictions, ["a"], total=2)
+    assert any("1 of 2 cases are listed" in note for note in evaluate(predictions, truth).notes)
+    listed(predictions, ["a", "b"], total=2)
+    assert not any("not finished" in note for note in evaluate(predictions, truth).notes)
+
+
 # Classes that overlap
 
 

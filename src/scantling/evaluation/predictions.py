@@ -54,6 +54,7 @@ class Listing(Record):
     split: str | None = None
     classes: tuple[str, ...]
     values: tuple[tuple[int, ...], ...]
+    total: int | None = None
     cases: tuple[ListedCase, ...]
     failed: tuple[ListedFailure, ...] = ()
     made: dict[str, Any] = {}

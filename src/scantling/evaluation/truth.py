@@ -100,6 +100,11 @@ def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Ch
     if not wanted:
         raise DataError(f"{truth.root}: no case with a mask is in the split {split!r}; choose another --split")
     notes = []
+    done = len(listing.cases) + len(listing.failed) if listing else 0
+    if listing and listing.total is not None and done < listing.total:
+        notes.append(
+            f"The masks are not finished: {done} of {listing.total} cases are listed; the same command goes on."
+        )
     if aside := sorted(predictions.masks.keys() - labelled.keys()):
         notes.append(f"{count(len(aside), 'prediction')} without a true mask left out ({some(aside, most=3)}).")
     if split is None and (aside := sorted(labelled.keys() - set(wanted))):
