@@ -439,7 +439,7 @@ def test_a_share_of_all_or_none_has_an_interval_that_is_not_its_point() -> None:
 
 @pytest.mark.parametrize("kind", ["Dice", "Dice, some cases fail", "found", "paired difference"])
 def test_intervals_of_few_subjects_hold_the_truth_as_often_as_they_say(kind: str) -> None:
-    specification = importlib.util.spec_from_file_location("coverage_of_intervals", BENCHMARKS / "coverage.py")
+    specification = importlib.util.spec_from_file_location("intervals_benchmark", BENCHMARKS / "intervals.py")
     assert specification is not None
     assert specification.loader is not None
     benchmark = importlib.util.module_from_spec(specification)

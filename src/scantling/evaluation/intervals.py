@@ -1,6 +1,6 @@
 """Intervals of means over few subjects, each with several cases: how far a mean could be chance.
 
-The percentile bootstrap covers 80 % instead of 95 % at four subjects; `benchmarks/coverage.py` shows what these cover.
+The percentile bootstrap covers 80 % instead of 95 % at four subjects; `benchmarks/intervals.py` shows what these cover.
 """
 
 from __future__ import annotations
