@@ -276,3 +276,20 @@ def test_untrusted_decodes_nothing_in_the_process_of_the_command(
     assert (tmp_path / "untrusted.png").read_bytes() == (tmp_path / "trusted.png").read_bytes()
     for file in (tmp_path / "here").glob("*.png"):
         assert file.read_bytes() == (tmp_path / "there" / file.name).read_bytes()
+
+
+def test_an_interrupted_read_leaves_no_answer_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, side in (("one", 9), ("two", 5)):
+        Image.fromarray(np.full((side, side), side, np.uint8)).save(tmp_path / f"{name}.png")
+    ask = guard.Worker.ask
+
+    def interrupted(worker: guard.Worker, request: dict[str, object]) -> dict[str, object]:
+        guard._send(worker.process.stdin, request)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(guard.Worker, "ask", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            files.read(tmp_path / "one.png", untrusted=True)
+    assert guard.Worker.ask is ask
+    assert files.read(tmp_path / "two.png", untrusted=True).array.shape == (1, 5, 5)

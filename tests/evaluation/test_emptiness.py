@@ -127,6 +127,30 @@ def test_the_page_draws_the_worst_false_alarm_and_doubts_the_trivial_models(plac
         assert bool(re.search(r"False alarm s\d\d_\d", page.text)) == (name != "nothing")
 
 
+def test_where_every_truth_is_empty_an_empty_mask_is_no_fault_and_nothing_is_tested(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, empty = tmp_path / "data", np.zeros((16, 16), bool)
+    for number in range(3):
+        for name in ("masks", "images"):
+            write(data / name / f"{number}.png", empty)
+        for name in ("one", "other"):
+            write(tmp_path / name / f"{number}.png", empty)
+    (data / "scantling.toml").write_text(
+        'classes = { tumour = 255 }\n[[group]]\npattern = "masks/{id}.png"\nimages = {}\nmasks = "{path}"\n'
+    )
+    assert main(["evaluate", str(tmp_path / "one"), str(data)]) == 0
+    assert "Every predicted mask is empty" not in capsys.readouterr().out
+    masks = [str(tmp_path / name) for name in ("one", "other")]
+    words = ["compare", *masks, "--data", str(data), "--split", "all", "--out", str(tmp_path / "out")]
+    assert main([*words, "--json", str(tmp_path / "table.json")]) == 0
+    told = capsys.readouterr().out
+    assert "Nothing can be said of" in told
+    assert "smallest p" not in told
+    (pair,) = [pair for pair in json.loads((tmp_path / "table.json").read_text())["pairs"] if pair["measure"] == "dice"]
+    assert pair["verdict"] == "not tested"
+
+
 def test_the_least_p_counts_only_subjects_in_which_something_is_tested(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

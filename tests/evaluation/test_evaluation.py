@@ -426,6 +426,25 @@ def test_the_interval_of_few_is_that_of_the_t_distribution() -> None:
     assert 0 < distances.interval["x"][0] < 5.5 < distances.interval["x"][1]
 
 
+def test_equal_values_of_few_subjects_have_no_interval_and_skew_ones_one_of_their_size() -> None:
+    ranges = {"x": (0.0, math.inf)}
+    for value in (0.0, 1.0):
+        found = summarise([{"x": value}] * 3, list("abc"), ranges=ranges)
+        assert all(math.isnan(limit) for limit in found.interval["x"])
+    skew = summarise([{"x": 2.0}, {"x": 20.0}], ["a", "b"], ranges=ranges).interval["x"]
+    assert skew == (0.0, pytest.approx(11 + 12.706 * 9, rel=1e-3))
+
+
+def test_a_class_of_which_the_truth_says_nothing_costs_the_others_nothing() -> None:
+    known = np.array([[0, 1, 1, 0]])
+    truth = np.stack([known, np.full_like(known, IGNORE)]).astype(np.uint8)
+    found = scores_of_arrays(np.stack([known, known]).astype(np.uint8), truth, classes=["a", "b"], measures=["dice"])
+    assert found.classes["a"]["dice"] == found.mean["dice"] == 1
+    assert math.isnan(found.classes["b"]["dice"])
+    with pytest.raises(ValueError, match="no pixel to compare"):
+        scores_of_arrays(truth % 2, np.full_like(truth, IGNORE), classes=["a", "b"], measures=["dice"])
+
+
 def test_a_share_of_all_or_none_has_an_interval_that_is_not_its_point() -> None:
     for hit in (0.0, 1.0):
         found = summarise([{"found": hit}] * 6, ["a", "a", "b", "b", "c", "d"], ranges={"found": (0, 1)})

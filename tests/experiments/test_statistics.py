@@ -118,6 +118,12 @@ def test_a_paired_difference_by_hand() -> None:
     assert mirrored.interval == pytest.approx((-high, -low))
 
 
+def test_no_interval_of_a_difference_is_wider_than_the_measure() -> None:
+    found = paired(np.array([0.9, 0.2]), np.array([0.1, 0.2]), own(2), most=1.0)
+    assert found.interval == (-1.0, 1.0)
+    assert paired(np.array([0.9, 0.2]), np.array([0.1, 0.2]), own(2)).interval[1] > 5
+
+
 def test_rounding_is_no_difference() -> None:
     one = np.linspace(0.1, 0.9, 30)
     found = paired(one, one + 1e-16 * np.arange(1, 31), own(30))

@@ -17,13 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made import images_for
 from reported import Page, evaluation, labels_of, log_lines, page_of, run_facts, settled_run, write_run
 from scantling.core.errors import ScantlingError
+from scantling.methods.catalogue import CARDS
 from scantling.records.run_folder import identity_of
 from scantling.report import pictures, report
 from scantling.report.charts import POINTS, Axis, Series, line_chart, round_ticks, smooth, thin, trace
 from scantling.report.records import read_evaluation, read_run
 from scantling.report.words import duration, listing, measure, moment, percent
+from scantling.training import Options, train
 
 
 @pytest.fixture(name="run")
@@ -598,3 +601,32 @@ def test_what_lies_beside_an_evaluation_by_chance_is_not_taken_for_its_masks(tmp
     for name, beside in (("mine.json", False), ("scores.json", True)):
         (tmp_path / name).write_text(json.dumps(facts))
         assert bool(read_evaluation(tmp_path / name).predictions.failed) == beside
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts["cases"][0].update(dice=10**400),
+        lambda facts: facts.update(made={"run": "r", "input": "--help", "options": {"memory": 10**400}}),
+        lambda facts: facts["cases"][0]["files"].update(spacing=[0, 0]),
+        lambda facts: facts["cases"][0]["files"].update(spacing=[1e-300, 1e300]),
+        lambda facts: [case.update(dice=(-1) ** n * 1e308) for n, case in enumerate(facts["cases"])],
+    ],
+    ids=["number", "memory", "flat", "needle", "span"],
+)
+def test_numbers_of_a_stranger_break_no_page(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    facts = evaluation(tmp_path / "masks")
+    change(facts)
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps(facts))
+    page = page_of(path)
+    assert "predict r --help" not in page.text
+
+
+def test_the_validation_cases_of_all_joined_data_sets_are_scored(tmp_path: Path) -> None:
+    sets = [images_for(CARDS["unet"], tmp_path / name, dimensions=2) for name in ("one", "other")]
+    facts = train("unet", sets, tmp_path / "run", Options(preset="tiny", steps=2, validation=0.5))
+    page_of(tmp_path / "run")
+    scores = json.loads((tmp_path / "run" / "validation" / "scores.json").read_text())
+    assert sorted(case["id"] for case in scores["cases"]) == sorted(facts["split"]["validation"])
+    assert {id.partition("_")[0] for id in facts["split"]["validation"]} == {"one", "other"}

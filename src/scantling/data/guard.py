@@ -79,6 +79,9 @@ def _asked(address: Address, limits: Limits, what: str, judged: Callable[[Worker
                 f"took over {limits.seconds:g} s to decode" if expired.is_set() else f"ended its decoder ({code})",
                 remedy="if you trust it, read it without the guard or raise the limits",
             ) from error
+        except BaseException:  # interrupted: the answer that is still to come is no other file's
+            worker.end()
+            raise
         finally:
             timer.cancel()
             if expired.is_set():  # perhaps just after the answer came

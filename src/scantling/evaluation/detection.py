@@ -25,11 +25,15 @@ class Tally:
         """As JSON."""
         return {"cases": list(self.cases), "subjects": list(self.subjects)}
 
-    def __str__(self) -> str:
-        """ "92 of 98 cases, 10 of 10 subjects"; subjects only where they are fewer than cases."""
+    def told(self, what: str = "cases") -> str:
+        """ "92 of 98 cases, 10 of 10 subjects"; subjects only where they are fewer than cases.
+
+        Args:
+            what: is counted: with several classes the classes of the cases.
+        """
         (k, m), (some, all_) = self.cases, self.subjects
         people = f", {some} of {all_} subjects" if all_ != m else ""
-        return f"{k} of {m} cases{people}"
+        return f"{k} of {m} {what}{people}"
 
 
 def tally(values: Iterable[tuple[str, float]]) -> Tally:

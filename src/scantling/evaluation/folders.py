@@ -179,7 +179,7 @@ def evaluate(
 
 
 def trivial(marked: Sequence[tuple[float, float]]) -> list[str]:
-    """A sentence where all masks are empty, or all (nearly) full though the truth is not.
+    """A sentence where all masks are empty, or all (nearly) full, though the truth is not.
 
     Args:
         marked: for each case the share of the pixels that prediction and truth mark.
@@ -187,7 +187,7 @@ def trivial(marked: Sequence[tuple[float, float]]) -> list[str]:
     if not marked:
         return []
     if all(share == 0 for share, _ in marked):
-        return ["Every predicted mask is empty."]
+        return ["Every predicted mask is empty."] if any(true > 0 for _, true in marked) else []
     full = [share for share, true in marked if share > FULL and true <= FULL]
     if len(full) == len(marked):
         exactly = "everything" if min(full) == 1 else f"more than {FULL:.0%} of the pixels"

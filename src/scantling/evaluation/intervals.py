@@ -28,8 +28,8 @@ def mean_interval(
 
     .. math:: \bar x \pm t_{J-1} \sqrt{\tfrac{J-1}{J} \sum_j (\bar x_{(j)} - \bar x_{(\cdot)})^2},
 
-    with the mean without subject j. Of a measure with bounds it is worked out for the logit of the mean (two bounds)
-    or its logarithm (one) and brought back, as the values of few subjects lie skew between bounds.
+    with the mean without subject j. Of a measure with two bounds it is worked out for the logit of the mean
+    and brought back, as the values of few subjects lie skew between bounds; of one with a single bound it is cut there.
 
     Args:
         sums: (J,) the sum of the values of each subject's cases.
@@ -37,7 +37,8 @@ def mean_interval(
         low, high: the bounds of the measure.
 
     Returns:
-        The limits, NaN below two subjects. Where all values are at one bound: `rate_interval`.
+        The limits, NaN below two subjects, and where the values of a measure with a bound are all equal, which says
+        nothing of how they scatter. Where all values are at one of two bounds: `rate_interval`.
     """
     sums, counts = sums[counts > 0], counts[counts > 0]
     subjects = len(sums)
@@ -48,13 +49,12 @@ def mean_interval(
     if mean in (low, high) and math.isfinite(high - low):
         first, last = rate_interval((sums - low * counts) / (high - low), counts)
         return low + first * (high - low), low + last * (high - low)
+    if math.isfinite(low) and np.ptp(without) <= 1e-12 * max(1.0, abs(mean)):
+        return NOWHERE
     scaled = without.min() > low and without.max() < high and low < mean < high
     if scaled and math.isfinite(high) and math.isfinite(low):
         centre, spread = _t(float(_logit((mean - low) / (high - low))), _logit((without - low) / (high - low)))
         limits = low + (high - low) / (1 + np.exp(-np.array([centre - spread, centre + spread])))
-    elif scaled and math.isfinite(low):
-        centre, spread = _t(math.log(mean - low), np.log(without - low))
-        limits = low + np.exp(np.array([centre - spread, centre + spread]))
     else:
         centre, spread = _t(mean, without)
         limits = np.clip([centre - spread, centre + spread], low, high)

@@ -129,7 +129,7 @@ class Evaluation:
             "Each case counts once; a failed case counts nowhere and is listed; a case in which a measure is undefined "
             "is left out of that measure, and 'count' says how many remain.",
             "The deviation is that of the sample (n - 1). The 95 % interval of a mean is Student's t with subjects as "
-            "units (jackknife; on the logit scale between 0 and 1, on the logarithmic one above 0), that of a share of "
+            "units (jackknife; on the logit scale between 0 and 1), that of a share of "
             "cases is Clopper and Pearson's of as many cases as the subjects are worth.",
             "Measures of a structure are of the cases whose truth has one; of the others, false alarms are counted.",
         ]
@@ -197,7 +197,8 @@ class Evaluation:
         for name, title in ((FOUND, "Found"), (FALSE_ALARM, "False alarms")):
             counted = self.detection(name)
             if counted is not None and counted.cases[1]:
-                told.append(f"{title}: {counted}.")
+                what = "classes of cases" if len(self.classes) > 1 else "cases"
+                told.append(f"{title}: {counted.told(what)}.")
         subjects = len({case.subject for case in self.cases})
         if 1 < subjects < FEW:
             told.append(f"{subjects} subjects are few: the intervals are wide, and rest on how these few scatter.")

@@ -85,9 +85,17 @@ def scores_of_arrays(
     families = {measure.family for measure in wanted}
     scores: dict[str, dict[str, float]] = {}
     tables: list[Calibration] = []
+    seen = [_counted(truth, number, region) for number in range(len(classes))]
+    unknown = {number for number, pixels in enumerate(seen) if pixels is not None and not pixels.any()}
+    unknown = set() if len(unknown) == len(classes) else unknown  # of which the truth says nothing at all
     for number, name in enumerate(classes):
         masks, counted = (_layer(prediction, number), _layer(truth, number)), _counted(truth, number, region)
         compared: dict[str, object] = {}
+        if counted is not None and not counted.any() and number not in unknown:
+            raise ValueError("there is no pixel to compare; expected at least one that the truth knows")
+        if number in unknown:
+            scores[name] = {each.name: math.nan for each in wanted}
+            continue
         if "overlap" in families:
             compared["overlap"] = confusion(*masks, region=counted)
         if "topology" in families:

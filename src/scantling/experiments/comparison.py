@@ -143,7 +143,9 @@ class Comparison:
         first = self.measures[0]
         ordered = sorted(self.tested, key=lambda pair: self.baseline not in (pair.a, pair.b))
         found = [_sentence(pair, first, len(ordered)) for pair in ordered]
-        if self.least * len(ordered) >= SIGNIFICANT:
+        if not self.tested_subjects:
+            pass  # the pairs have said that nothing can be said
+        elif self.least * len(ordered) >= SIGNIFICANT:
             found.append(
                 f"{count(self.tested_subjects, 'subject')}, {count(len(ordered), 'pair')} of methods: no difference "
                 "could have been shown, however large, because the smallest p that can come out is "

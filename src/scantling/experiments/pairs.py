@@ -169,11 +169,12 @@ def _pairs(
     tested: bool,
 ) -> list[Pair]:
     """The pairs of one measure; NaN for the p where it is not tested."""
-    found = [paired(values[a], values[b], subjects) for a, b in duels]
+    most = math.inf if measure.direction == "ideal 1" else measure.range[1] - measure.range[0]
+    found = [paired(values[a], values[b], subjects, most=most) for a, b in duels]
     corrected = holm([one.p for one in found]) if tested else [math.nan] * len(found)
     pairs = []
     for (a, b), one, p_holm in zip(duels, found, corrected, strict=True):
-        verdict: Verdict = "no difference shown" if tested else "not tested"
+        verdict: Verdict = "no difference shown" if tested and not math.isnan(one.p) else "not tested"
         if p_holm < SIGNIFICANT:
             verdict = "a is better" if (one.difference > 0) == (measure.direction == "higher") else "b is better"
         p = one.p if tested else math.nan

@@ -39,7 +39,7 @@ class Paired:
     p: float
 
 
-def paired(one: Values, other: Values, subjects: Sequence[str]) -> Paired:
+def paired(one: Values, other: Values, subjects: Sequence[str], *, most: float = math.inf) -> Paired:
     """Compare two methods case by case, with subjects as the units of chance.
 
     The interval is that of `intervals.mean_interval` of the differences. The test is `sign_flips`.
@@ -47,15 +47,17 @@ def paired(one: Values, other: Values, subjects: Sequence[str]) -> Paired:
     Args:
         one, other: (N,) the values of the cases, NaN where undefined; such a case does not count.
         subjects: (N,) whom each case shows.
+        most: no difference can be larger.
     """
     size = np.maximum(1.0, np.maximum(np.abs(one), np.abs(other)))
     difference = np.where(np.abs(one - other) <= _SAME * size, 0.0, one - other)
     known = ~np.isnan(difference)
     summary = summarise([{"difference": float(value)} for value in difference], subjects)
+    low, high = summary.interval.get("difference", (math.nan, math.nan))
     persons = [subject for subject, there in zip(subjects, known, strict=True) if there]
     return Paired(
         difference=summary.mean.get("difference", math.nan),
-        interval=summary.interval.get("difference", (math.nan, math.nan)),
+        interval=(max(low, -most), min(high, most)) if low == low else (low, high),
         p=sign_flips(difference[known], persons),
     )
 

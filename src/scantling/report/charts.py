@@ -79,6 +79,8 @@ class Axis:
 
 def round_ticks(low: float, high: float, *, about: int = 4) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten apart) that enclose [low, high]."""
+    if not math.isfinite(high - low) or high <= low:
+        return [low, low + 1] if math.isfinite(low) else [0.0, 1.0]
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))

@@ -91,7 +91,7 @@ def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
         "scantling",
         "predict",
         folder,
-        str(made["input"]),
+        f"./{made['input']}" if str(made["input"]).startswith("-") else str(made["input"]),
         "--out",
         out,
         *_flags(split=made.get("split"), manifest=made.get("manifest"), root=made.get("root")),
@@ -101,7 +101,7 @@ def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
             sampling_steps=asked.get("steps"),
             fuse="vote" if fuse == "sum" else fuse,  # a method's own way to count votes
             precision=None if precision == "auto" else precision,
-            memory=memory / 2**30 if isinstance(memory, int) else None,
+            memory=memory / 2**30 if isinstance(memory, int) and 0 < memory < 2**60 else None,
         ),
         *(word for other in others if other for word in ("--ensemble", str(other))),
     )

@@ -84,8 +84,8 @@ def choose(evaluation: Evaluation) -> tuple[Metric, list[tuple[str, CaseScores]]
     by = next((one for one in defined if one.key == "dice"), defined[0] if defined else measure("dice"))
     ordered = [case for case, _ in sorted(evaluation.of(by.key), key=lambda pair: (by.worth(pair[1]), pair[0].id))]
     alarms = [case for case, value in evaluation.of("false_alarm") if value > 0]
-    largest = sorted(alarms, key=lambda case: (-(case.marked.get("prediction") or 0), case.id))[:1]
-    alarm = [("False alarm", case) for case in largest]
+    extra = {case.id: (case.marked.get("prediction") or 0) - (case.marked.get("truth") or 0) for case in alarms}
+    alarm = [("False alarm", case) for case in sorted(alarms, key=lambda case: (-extra[case.id], case.id))[:1]]
     if len(ordered) < 2:
         return by, [("Only case", case) for case in ordered] + alarm
     middle = [("Median", ordered[(len(ordered) - 1) // 2])] if len(ordered) > 2 else []

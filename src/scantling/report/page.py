@@ -17,6 +17,7 @@ from markupsafe import Markup
 from scantling.core import atomic
 from scantling.core.errors import RunError, ScantlingError, SettingsError
 from scantling.core.outputs import check_file
+from scantling.data.dataset import join, open_dataset
 from scantling.evaluation import evaluate
 from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
@@ -136,10 +137,16 @@ def _score_validation(run: Path) -> None:
             before = read_json(scores)
             if "labels" in before and before["made"].get("model") == said.get("model"):
                 return
-        truth, manifest, root = (Path(said[key]) if said.get(key) else None for key in ("input", "manifest", "root"))
-        if truth is not None:
-            evaluation = evaluate(listing.parent, truth, split="validation", manifest=manifest, root=root)
-            atomic.write_json(scores, evaluation.facts())
+        manifest, root = (Path(said[key]) if said.get(key) else None for key in ("manifest", "root"))
+        facts = read_json(run / "run.json")
+        places = [Path(part["path"]) for part in facts["data"]]
+        if len(places) == 1:
+            evaluation = evaluate(listing.parent, places[0], split="validation", manifest=manifest, root=root)
+        else:
+            joined = join([open_dataset(place, manifest=manifest, root=root) for place in places])
+            held_out = tuple(case for case in joined.cases if case.id in set(facts["split"]["validation"]))
+            evaluation = evaluate(listing.parent, replace(joined, cases=held_out), split="all")
+        atomic.write_json(scores, evaluation.facts())
     except (ScantlingError, KeyError, AttributeError, TypeError, OSError):
         return
 

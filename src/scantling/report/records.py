@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,19 @@ from scantling.report.logs import Log, read_log
 
 
 def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if isinstance(value, int | float) and not abs(value) < GREATEST else value
+
+
+def _number(value: float | None) -> float | None:
+    """A number that can be drawn; None for one that is none, or beyond all measures."""
+    return float(value) if value is not None and abs(value) < GREATEST else None
+
+
+def _sides(value: Any) -> Any:
+    """A spacing, or None for one that is none."""
+    sides = value if isinstance(value, list | tuple) else ()
+    sound = all(isinstance(side, int | float) and 1 / GREATEST < side < GREATEST for side in sides)
+    return value if sides and sound else None
 
 
 def _addresses(value: Any) -> Any:
@@ -27,6 +38,8 @@ def _addresses(value: Any) -> Any:
     return [value] if isinstance(value, str) else value or []
 
 
+GREATEST = 1e30
+"""A stranger's numbers that are larger are taken as none."""
 Number = Annotated[float | None, BeforeValidator(_finite)]
 Numbers = dict[str, Number]
 
@@ -99,7 +112,7 @@ class Files(Record):
     samples: tuple[str | dict[str, str], ...] = ()
     uncertainty: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})] = {}
     threshold: float | None = None
-    spacing: tuple[float, ...] | None = None
+    spacing: Annotated[tuple[float, ...] | None, BeforeValidator(_sides)] = None
 
 
 class MaskLabels(Record):
@@ -136,7 +149,7 @@ class CaseScores(BaseModel):
         """Every number of the case by the name of its measure, None where it is undefined."""
         found = self.model_extra or {}
         return {
-            key: _finite(float(value)) if value is not None else None
+            key: _number(value)
             for key, value in found.items()
             if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
         }
@@ -164,9 +177,10 @@ class Tally(Record):
     cases: tuple[int, int]
     subjects: tuple[int, int]
 
-    def __str__(self) -> str:
+    def told(self, classes: int) -> str:
+        """How many of how many, of cases or, where there are several `classes`, of the classes of cases."""
         people = f", {self.subjects[0]:,} of {self.subjects[1]:,} subjects" if self.subjects[1] != self.cases[1] else ""
-        return f"{self.cases[0]:,} of {self.cases[1]:,} cases{people}"
+        return f"{self.cases[0]:,} of {self.cases[1]:,} {'classes of cases' if classes > 1 else 'cases'}{people}"
 
 
 class EvaluationRecord(Record):

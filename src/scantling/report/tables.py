@@ -98,10 +98,9 @@ class ScoreBlock:
     def detected(self) -> tuple[str, ...]:
         """How many structures were found, and how often one was marked where there is none."""
         titles = {"found": "Found", "false_alarm": "False alarms"}
-        counted = self.evaluation.record.detection
-        return tuple(
-            f"{title}: {counted[key]}." for key, title in titles.items() if key in counted and counted[key].cases[1]
-        )
+        record = self.evaluation.record
+        known = [(title, record.detection[key]) for key, title in titles.items() if key in record.detection]
+        return tuple(f"{title}: {tally.told(len(record.classes))}." for title, tally in known if tally.cases[1])
 
     @property
     def headline(self) -> frozenset[str]:

@@ -106,7 +106,15 @@ def _trained_on(scores: Scores) -> Iterable[ReportWarning] | None:
     if run is None or not scores.same_data:
         return None
     ids = {case.id for case in record.cases}
-    trained, seen = (sorted(ids & set(run.record.split.get(split, ()))) for split in ("train", "validation"))
+    truth = Path(record.truth).resolve()
+    names = [one.name for one in run.record.data if Path(one.path).resolve() in (truth, *truth.parents)]
+
+    def among(split: str) -> list[str]:
+        """The scored cases of a split; an id that several joined sets use stands behind the name of its own."""
+        known = set(run.record.split.get(split, ()))
+        return sorted(id for id in ids if not known.isdisjoint((id, *(f"{name}_{id}" for name in names))))
+
+    trained, seen = among("train"), among("validation")
     scored = plural(len(ids), "scored case")
     doubts = []
     if trained:
@@ -166,7 +174,7 @@ def _trivial(scores: Scores) -> Iterable[ReportWarning] | None:
     known = [(mask, truth) for mask, truth in pairs if mask is not None and truth is not None]
     if not known:
         return None
-    if all(mask == 0 for mask, _ in known):
+    if all(mask == 0 for mask, _ in known) and any(truth > 0 for _, truth in known):
         return [
             ReportWarning(
                 "serious", f"Every one of the {plural(len(known), 'mask')} is empty: the model marks nothing."
@@ -187,8 +195,9 @@ def _false_alarms(scores: Scores) -> Iterable[ReportWarning] | None:
     if not counted.cases[0]:
         return []
     weight: Literal["serious", "caution"] = "serious" if 2 * counted.cases[0] > counted.cases[1] else "caution"
+    classes = len(scores.evaluation.record.classes)
     where = "in which the truth is empty, the masks mark something, which no score of a structure shows"
-    return [ReportWarning(weight, f"False alarms in {counted} {where}.")]
+    return [ReportWarning(weight, f"False alarms in {counted.told(classes)} {where}.")]
 
 
 def _older(scores: Scores) -> Iterable[ReportWarning]:
