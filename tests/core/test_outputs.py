@@ -136,6 +136,26 @@ def test_shards_share_a_folder_and_nothing_else_does(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_shards_that_come_and_go_do_not_refuse_each_other(tmp_path: Path) -> None:
+    failed: list[BaseException] = []
+
+    def come_and_go(shard: str) -> None:
+        try:
+            for _ in range(200):
+                with locked(tmp_path, shard=shard):
+                    pass
+        except RunError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=come_and_go, args=(f"{number}-of-3",)) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not failed
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_lock_of_another_user_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".lock").touch()
     opened = os.open

@@ -471,3 +471,14 @@ def test_overlapping_classes_go_from_files_to_files(tmp_path: Path) -> None:
 def test_loading_a_model_never_imports_a_pickle(run: Path) -> None:
     assert {path.suffix for path in (run / "model").iterdir()} == {".json", ".safetensors"}
     assert os.sep not in (run / "model" / "settings.json").read_text().replace("://", "")
+
+
+def test_a_validation_image_that_cannot_be_read_ends_no_training(data: Path, tmp_path: Path) -> None:
+    scans = Path(shutil.copytree(data, tmp_path / "scans"))
+    facts = train("unet", [scans], tmp_path / "first", TINY, console=Console(quiet=True))
+    (held_out,) = facts["split"]["validation"]
+    image = scans / "train" / "images" / f"{held_out}.png"
+    image.write_bytes(image.read_bytes()[:-20])
+    facts = train("unet", [scans], tmp_path / "second", TINY, console=Console(quiet=True))
+    assert facts["finished"]
+    assert any(f"validation case {held_out} could not be answered" in warning for warning in facts["warnings"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 from scantling.contract.method import Method
 from scantling.contract.step import Inference
 from scantling.core.atomic import write_json
-from scantling.core.case import Case, Geometry
+from scantling.core.case import Case, Geometry, Sample
+from scantling.core.errors import ScantlingError
 from scantling.data.files import write_image
 from scantling.data.loading import load
 from scantling.data.pictures import View, lettered, resized
@@ -24,12 +26,20 @@ SMALLEST = 256
 """Pixels of the longer side of a picture that has letters at its borders or pixels that are not square, at least."""
 
 
+def _readable(method: Method, cases: Sequence[Case]) -> Iterator[Sample]:
+    """The images that can be read; of the others the answers to the validation cases say why."""
+    for case in cases:
+        if case.has("image"):
+            with suppress(ScantlingError):
+                yield load(case, channels=method.traits.channels, reads=("image", "region"))
+
+
 def draw(method: Method, cases: Sequence[Case], run: Path, *, device: torch.device) -> None:
-    """Draw the pictures of `method`, if it looks at images, on the first case with one, of a volume on its middle."""
-    case = next((case for case in cases if case.has("image")), None)
-    if case is None or not method.traits.channels:
+    """Draw the pictures of `method`, if it looks at images, on the first that is read, of a volume on its middle."""
+    sample = next(_readable(method, cases), None) if method.traits.channels else None
+    if sample is None:
         return
-    sample = load(case, channels=method.traits.channels, reads=("image", "region"))
+    case = sample.case
     shape, slicing = sample.geometry.shape, method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
     axis = method.traits.slice_axis if slicing else 0
     middle = shape[axis] // 2 if len(shape) == 3 else 0
