@@ -48,9 +48,9 @@ def main() -> int:
     ours = build(UNetSegmenter, settings, traits)
     (stage,) = ours.stages()
     play = StageRunner(ours, stage, seed=0, device=device, autocast=autocast)
-    shelf = CaseCache(lambda case: images[case.id], budget=1 << 30)
-    readers = {s.name: Reader(s, cases, shelf, seed=0, stage=stage.name) for s in stage.streams}
-    feeder = Prefetcher(readers, None, [0], 1)
+    cache = CaseCache(lambda case: images[case.id], budget=1 << 30)
+    readers = {s.name: Reader(s, cases, cache, seed=0, stage=stage.name) for s in stage.streams}
+    prefetcher = Prefetcher(readers, None, [0], 1)
 
     bare = build(UNetSegmenter, settings, traits).train()
     optimiser = torch.optim.AdamW(bare.parameters(), settings.rate, weight_decay=settings.weight_decay)
@@ -69,19 +69,19 @@ def main() -> int:
 
     def our_step() -> None:
         nonlocal step
-        play.step(step, feeder.batches(step))
+        play.step(step, prefetcher.batches(step))
         step += 1
 
     def feeding() -> None:
         """Wait for the batch that is made ahead, so that it costs the loop its time and not the bare loop."""
-        ahead = feeder._ahead
+        ahead = prefetcher._ahead
         if ahead is not None:
             ahead[1].result()
 
     for warm in (plain_step, our_step):
         timed(warm)
     pairs = [(timed(our_step, last=feeding), timed(plain_step)) for _ in range(ROUNDS)]
-    feeder.close()
+    prefetcher.close()
     ratio = statistics.median(a / b for a, b in pairs)
     loop, plain = (statistics.median(side) for side in zip(*pairs, strict=True))
     sys.stdout.write(

@@ -56,9 +56,9 @@ def test_each_case_comes_once_an_epoch_in_an_order_that_changes() -> None:
 
 def test_feeding_ahead_changes_nothing() -> None:
     stream = Stream(name="a", batch=4, patch=(8, 8), augment=STRONG)
-    feeder = Prefetcher({"a": reader(stream)}, None, [0], 1)
-    fed = [feeder.batches(step)[0]["a"].image for step in (0, 1, 2, 5)]
-    feeder.close()
+    prefetcher = Prefetcher({"a": reader(stream)}, None, [0], 1)
+    fed = [prefetcher.batches(step)[0]["a"].image for step in (0, 1, 2, 5)]
+    prefetcher.close()
     assert all(
         torch.equal(image, reader(stream).batch(step).image) for image, step in zip(fed, (0, 1, 2, 5), strict=True)
     )
@@ -66,9 +66,9 @@ def test_feeding_ahead_changes_nothing() -> None:
 
 def test_a_step_reads_the_streams_that_it_draws() -> None:
     streams = {name: reader(Stream(name=name, batch=1, patch=(8, 8))) for name in "ab"}
-    feeder = Prefetcher(streams, lambda step: ("a",) if step % 3 else ("b",), [0], 1)
-    assert [list(feeder.batches(step)[0]) for step in range(4)] == [["b"], ["a"], ["a"], ["b"]]
-    feeder.close()
+    prefetcher = Prefetcher(streams, lambda step: ("a",) if step % 3 else ("b",), [0], 1)
+    assert [list(prefetcher.batches(step)[0]) for step in range(4)] == [["b"], ["a"], ["a"], ["b"]]
+    prefetcher.close()
 
 
 def test_image_and_mask_stay_together_under_every_change_of_the_grid() -> None:

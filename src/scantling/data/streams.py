@@ -85,7 +85,7 @@ class Reader:
         stream: what to read.
         cases: the training cases that belong to it (`Stream.takes`), in any order.
         others: all training cases by id, for links.
-        shelf: where cases are prepared with all that the stream reads.
+        cache: where cases are prepared with all that the stream reads.
         slices: the number of slices of a case, where a method in 2-D reads volumes; None of a case that is a picture.
         image_classes: the names in the order of their numbers.
 
@@ -97,7 +97,7 @@ class Reader:
         self,
         stream: Stream,
         cases: Sequence[Case],
-        shelf: CaseCache,
+        cache: CaseCache,
         *,
         seed: int,
         stage: str,
@@ -107,7 +107,7 @@ class Reader:
     ) -> None:
         if not cases:
             raise DataError(f"stream {stream.name!r} is empty: no training case has {' and '.join(stream.reads)}")
-        self.stream, self.shelf = stream, shelf
+        self.stream, self.cache = stream, cache
         self.seed, self.stage = seed, stage
         self.others, self.image_classes = others or {}, list(image_classes)
         for case in cases:
@@ -149,7 +149,7 @@ class Reader:
     def visit(self) -> Iterator[Batch]:
         """Each place once, whole and unchanged, one a batch."""
         for position, place in enumerate(self.places):
-            taken = self._slice(self.shelf.take(place.case), place.slice)
+            taken = self._slice(self.cache.take(place.case), place.slice)
             whole = Placement((0,) * len(taken.shape), taken.shape)
             generator = numpy_generator(self.seed, self.stage, self.stream.name, "visit", position)
             fields = self._fields(place, taken, whole, generator)
@@ -162,7 +162,7 @@ class Reader:
         generator = numpy_generator(self.seed, self.stage, stream.name, index)
         position = self._position(index)
         place = self.places[position]
-        whole = self.shelf.take(place.case)
+        whole = self.cache.take(place.case)
         taken = self._slice(whole, place.slice)
         centre = None
         if stream.foreground and generator.random() < stream.foreground:
@@ -172,7 +172,7 @@ class Reader:
         linked = {}
         for role in stream.linked:
             other = Place(self.others[place.case.links[role]], place.slice)
-            partner = self._slice(self.shelf.take(other.case), other.slice)
+            partner = self._slice(self.cache.take(other.case), other.slice)
             if partner.shape != taken.shape:
                 raise DataError(
                     f"{place.case.id} and its {role} {other.case.id} differ in size: {taken.shape} and {partner.shape}"
@@ -192,7 +192,7 @@ class Reader:
         return int(order[offset])
 
     def _centre(self, place: Place, whole: Preprocessed, generator: np.random.Generator) -> tuple[int, ...] | None:
-        layers = self.shelf.foreground(place.case, whole)
+        layers = self.cache.foreground(place.case, whole)
         if place.slice is not None:
             layers = tuple(rest for layer in layers if len(rest := layer[layer[:, 0] == place.slice][:, 1:]))
         if not layers:

@@ -93,7 +93,8 @@ def synthesize(
             if progress is not None:
                 progress(min(first + at_once, count), count, some[-1])
             if first // at_once % 16 == 15:
-                left = [case for id, case in done.items() if id not in ids[: first + at_once]]
+                listed = {case["id"] for case in cases}
+                left = [case for id, case in done.items() if id not in listed]
                 write_json(out / MADE, {**header, "case": [*cases, *left]})
         facts = {**header, "case": cases}
         write_json(out / MADE, facts)

@@ -1,4 +1,4 @@
-"""The course of a training: its stages one after the other, with checkpoints, validation, log and progress."""
+"""The trainer: the stages of a training one after the other, with checkpoints, validation, log and progress."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Trainer:
     validated: int = 10
 
     def go(self) -> Position:
-        """Play all stages from where the run folder stands.
+        """Train all stages from where the run folder stands.
 
         Raises:
             StoppedError: a signal asked to stop; the state is saved.
@@ -109,59 +109,59 @@ class Trainer:
 
 
 class _StageTraining:
-    """One stage of a course."""
+    """One stage of a trainer."""
 
     def __init__(
-        self, course: Trainer, stages: Sequence[Stage], number: int, log: Log | None, asked: dict[str, str]
+        self, trainer: Trainer, stages: Sequence[Stage], number: int, log: Log | None, asked: dict[str, str]
     ) -> None:
-        self.course, self.stage, self.number = course, stages[number], number
+        self.trainer, self.stage, self.number = trainer, stages[number], number
         self.final = number == len(stages) - 1
         self.log, self.asked = log, asked
-        self.readers = course.readers(self.stage)
-        self.criterion = self.stage.criterion if course.held_out is not None else None
-        self.held_out = course.held_out(self.stage) if self.criterion and course.held_out is not None else {}
+        self.readers = trainer.readers(self.stage)
+        self.criterion = self.stage.criterion if trainer.held_out is not None else None
+        self.held_out = trainer.held_out(self.stage) if self.criterion and trainer.held_out is not None else {}
         self.title = self.stage.name if len(stages) == 1 else f"{self.stage.name} ({number + 1}/{len(stages)})"
 
     def play(self, found: tuple[Position, dict[str, Tensor], dict[str, Tensor]] | None, position: Position) -> Position:
-        course, stage = self.course, self.stage
+        trainer, stage = self.trainer, self.stage
         begun_before = position.begun and found is not None
         prepared = self._prepared(again=begun_before)
         play = StageRunner(
-            course.method, stage,
-            seed=course.seed, device=course.device, group=course.group,
-            accumulation=course.accumulation, autocast=course.autocast, prepared=prepared,
+            trainer.method, stage,
+            seed=trainer.seed, device=trainer.device, group=trainer.group,
+            accumulation=trainer.accumulation, autocast=trainer.autocast, prepared=prepared,
         )  # fmt: skip
         best: dict[str, Tensor] = {}
         if begun_before and found is not None:
             restore(play, found[1], position.updates)
-            best = {name: tensor.to(course.device) for name, tensor in found[2].items()}
+            best = {name: tensor.to(trainer.device) for name, tensor in found[2].items()}
         else:
             position = position.model_copy(update={"stage": self.number, "begun": True, "updates": dict(play.updates)})
             self._save(play, position, best)
-        feeder = Prefetcher(self.readers, stage.draws, play.own_slots, play.slots)
+        prefetcher = Prefetcher(self.readers, stage.draws, play.own_slots, play.slots)
         try:
             if position.step < stage.steps:
                 self._tell_time(play, position)
-            position, best = self._steps(play, feeder, position, best)
+            position, best = self._steps(play, prefetcher, position, best)
         finally:
-            feeder.close()
+            prefetcher.close()
         return self._finish(play, position, best)
 
     def _steps(
-        self, play: StageRunner, feeder: Prefetcher, position: Position, best: dict[str, Tensor]
+        self, play: StageRunner, prefetcher: Prefetcher, position: Position, best: dict[str, Tensor]
     ) -> tuple[Position, dict[str, Tensor]]:
-        course, stage = self.course, self.stage
-        every = max(1, stage.steps // course.logged)
-        looked = max(1, stage.steps // course.validated)
+        trainer, stage = self.trainer, self.stage
+        every = max(1, stage.steps // trainer.logged)
+        looked = max(1, stage.steps // trainer.validated)
         begun = saved = time.monotonic()
         before, first = position.seconds, position.step
         bar = Bar(
-            course.console if course.group.first else Console(quiet=True), self.title, total=stage.steps, done=first
+            trainer.console if trainer.group.first else Console(quiet=True), self.title, total=stage.steps, done=first
         )
         facts = ""
         with bar:
             for step in range(first, stage.steps):
-                told = play.step(step, feeder.batches(step, last=step + 1 == stage.steps))
+                told = play.step(step, prefetcher.batches(step, last=step + 1 == stage.steps))
                 done = step + 1
                 now = time.monotonic()
                 position = position.model_copy(
@@ -177,26 +177,26 @@ class _StageTraining:
                 if (
                     done == stage.steps
                     or self._wants_save(now - saved)
-                    or (course.group.count > 1 and done % every == 0)
+                    or (trainer.group.count > 1 and done % every == 0)
                 ):
-                    asked = any(course.group.all(bool(self.asked)))
+                    asked = any(trainer.group.all(bool(self.asked)))
                     self._save(play, position, best)
                     saved = time.monotonic()
                     if asked and done < stage.steps:
                         raise StoppedError(
-                            f"{course.run}: stopped at step {done} of {stage.steps} "
+                            f"{trainer.run}: stopped at step {done} of {stage.steps} "
                             f"({self.asked.get('signal', 'by another process')}); the same command goes on from there"
                         )
         return position, best
 
     def _wants_save(self, since: float) -> bool:
-        if self.course.group.count > 1:  # all processes must save together, which a clock cannot tell them
+        if self.trainer.group.count > 1:  # all processes must save together, which a clock cannot tell them
             return False
-        return bool(self.asked) or since >= self.course.saved_every
+        return bool(self.asked) or since >= self.trainer.saved_every
 
     @property
     def _validates(self) -> bool:
-        return self.criterion is not None or (self.final and self.course.validation is not None)
+        return self.criterion is not None or (self.final and self.trainer.validation is not None)
 
     def _validate(
         self, play: StageRunner, position: Position, best: dict[str, Tensor]
@@ -205,27 +205,27 @@ class _StageTraining:
         with play.averaged(), torch.no_grad():
             if criterion is not None:
                 name, direction = criterion.name, criterion.direction
-                value = self.course.group.agreed(criterion.value(self._visit_held_out, play.at(position.step)))
-            elif self.course.validation is not None:
-                name, direction, value = "dice", "max", self.course.validation.dice()
+                value = self.trainer.group.agreed(criterion.value(self._visit_held_out, play.at(position.step)))
+            elif self.trainer.validation is not None:
+                name, direction, value = "dice", "max", self.trainer.validation.dice()
             if self.log is not None:
                 self.log.line({"stage": self.stage.name, "step": position.step, "validation": {name: value}})
             known = position.best_value
             better = known is None or (value > known if direction == "max" else value < known)
             if better and not math.isnan(value):
                 position = position.model_copy(update={"best_value": value, "best_step": position.step})
-                if self.course.select == "best":
-                    best = copied(self.course.method.state_dict())
+                if self.trainer.select == "best":
+                    best = copied(self.trainer.method.state_dict())
         return position, best
 
     def _finish(self, play: StageRunner, position: Position, best: dict[str, Tensor]) -> Position:
         play.settle()
         chosen = position.step
         if best and position.best_step is not None:
-            self.course.method.load_state_dict(best)
+            self.trainer.method.load_state_dict(best)
             chosen = position.best_step
-        forget(self.course.method)
-        self.course.method.eval().requires_grad_(False)
+        forget(self.trainer.method)
+        self.trainer.method.eval().requires_grad_(False)
         kept = (self.stage.name, chosen, position.best_value if best else None)
         position = position.model_copy(
             update={
@@ -233,58 +233,58 @@ class _StageTraining:
                 "best_value": None, "best_step": None, "finished": (*position.finished, kept),
             }
         )  # fmt: skip
-        if self.course.group.first:
-            weights = {f"model/{name}": tensor for name, tensor in self.course.method.state_dict().items()}
-            save_state(self.course.run, weights, position, {})
+        if self.trainer.group.first:
+            weights = {f"model/{name}": tensor for name, tensor in self.trainer.method.state_dict().items()}
+            save_state(self.trainer.run, weights, position, {})
         return position
 
     def _prepared(self, *, again: bool) -> dict[str, Tensor]:
-        course, stage = self.course, self.stage
+        trainer, stage = self.trainer, self.stage
         if stage.prepare is None:
             return {}
         if not again:
-            course.method.eval().requires_grad_(False)
-            course.console.print(f"{self.title}: preparing", highlight=False)
-            empty = StageRunner.start(stage, course.seed, course.device)
+            trainer.method.eval().requires_grad_(False)
+            trainer.console.print(f"{self.title}: preparing", highlight=False)
+            empty = StageRunner.start(stage, trainer.seed, trainer.device)
             with torch.no_grad():
                 tensors = dict(stage.prepare(self._visit, empty))
-            if course.group.first:
-                save_prepared(course.run, stage.name, tensors)
-            course.group.agreed(None)
-        return {name: tensor.to(course.device) for name, tensor in load_prepared(course.run, stage.name).items()}
+            if trainer.group.first:
+                save_prepared(trainer.run, stage.name, tensors)
+            trainer.group.agreed(None)
+        return {name: tensor.to(trainer.device) for name, tensor in load_prepared(trainer.run, stage.name).items()}
 
     def _visit(self, stream: str) -> Iterator[Batch]:
         for batch in self.readers[stream].visit():
-            yield batch.to(self.course.device, self.course.method.dtype)
+            yield batch.to(self.trainer.device, self.trainer.method.dtype)
 
     def _visit_held_out(self, stream: str) -> Iterator[Batch]:
         for batch in self.held_out[stream].visit() if stream in self.held_out else ():
-            yield batch.to(self.course.device, self.course.method.dtype)
+            yield batch.to(self.trainer.device, self.trainer.method.dtype)
 
     def _tell_time(self, play: StageRunner, position: Position) -> None:
-        """Play a few steps, go back to the checkpoint of just before them, and say how long the rest takes."""
-        feeder = Prefetcher(self.readers, self.stage.draws, play.own_slots, play.slots)
+        """Take a few steps, go back to the checkpoint of just before them, and say how long the rest takes."""
+        prefetcher = Prefetcher(self.readers, self.stage.draws, play.own_slots, play.slots)
         steps = range(position.step, min(position.step + REHEARSED, self.stage.steps))
         times = []
         try:
             for step in steps:
                 begun = time.monotonic()
-                batches = feeder.batches(step, last=step == steps[-1])
+                batches = prefetcher.batches(step, last=step == steps[-1])
                 finite({p: {t: float(v) for t, v in terms.items()} for p, terms in play.step(step, batches).items()},
                        self.stage.name, step)  # fmt: skip
                 times.append(time.monotonic() - begun)
         finally:
-            feeder.close()
-        found = load_state(self.course.run)
+            prefetcher.close()
+        found = load_state(self.trainer.run)
         if found is None:
-            raise RunError(f"{self.course.run}: its checkpoint has gone while the training ran; start it again")
+            raise RunError(f"{self.trainer.run}: its checkpoint has gone while the training ran; start it again")
         restore(play, found[1], found[0].updates)
         left = self.stage.steps - position.step
         expected = min(times) * left
-        if self.course.group.first:
+        if self.trainer.group.first:
             of = f"{left} steps" if position.step == 0 else f"{left} of {self.stage.steps} steps left"
-            hint = f"; {self.course.faster}" if self.course.faster and expected > 3600 else ""
-            self.course.console.print(f"{self.title}: {of}, about {spoken(expected)}{hint}", highlight=False)
+            hint = f"; {self.trainer.faster}" if self.trainer.faster and expected > 3600 else ""
+            self.trainer.console.print(f"{self.title}: {of}, about {spoken(expected)}{hint}", highlight=False)
 
     def _log(self, play: StageRunner, told: Mapping[str, Mapping[str, Tensor]], position: Position, pace: float) -> str:
         done = position.step
@@ -303,9 +303,9 @@ class _StageTraining:
         return ", ".join(f"{player} {sum(terms.values()):.3f}" for player, terms in losses.items())
 
     def _save(self, play: StageRunner, position: Position, best: dict[str, Tensor]) -> None:
-        if self.course.group.first:
-            save_state(self.course.run, capture(play), position, best)
-        self.course.group.agreed(None)
+        if self.trainer.group.first:
+            save_state(self.trainer.run, capture(play), position, best)
+        self.trainer.group.agreed(None)
 
 
 @contextmanager

@@ -194,7 +194,7 @@ def readers_of(
     cases = dataset.split(split)
     by_id = {case.id: case for case in cases}
     budget = memory_free() // 3 if budget is None else budget
-    shelves: dict[tuple[str, ...], CaseCache] = {}
+    caches: dict[tuple[str, ...], CaseCache] = {}
     traits, intake = method.traits, method.intake
     slicing = intake.dimensions == 2 and traits.dimensions == 3
 
@@ -216,12 +216,12 @@ def readers_of(
         if stream.annotator == "drawn" and "mask" in words:
             words = words - {"mask"} | {"masks"}
         reads = tuple(sorted(words))
-        if reads not in shelves:
-            shelves[reads] = CaseCache(preparing(reads), budget=budget // len(stage.streams))
+        if reads not in caches:
+            caches[reads] = CaseCache(preparing(reads), budget=budget // len(stage.streams))
         readers[stream.name] = Reader(
             stream,
             taken,
-            shelves[reads],
+            caches[reads],
             seed=seed,
             stage=stage.name,
             others=by_id,
