@@ -104,7 +104,7 @@ def timed(step: Callable[[], None], *, last: Callable[[], None] | None = None) -
 
 
 def taken(image: np.ndarray, mask: np.ndarray) -> Preprocessed:
-    """A made image as the intake would give it."""
+    """A made image as the preprocessing would give it."""
     planes = np.moveaxis(image, -1, 0).astype(np.float32)
     planes = (planes - planes.mean((1, 2), keepdims=True)) / planes.std((1, 2), keepdims=True)
     return Preprocessed(torch.from_numpy(planes), {}, (torch.from_numpy((mask > 0).astype(np.uint8))[None],))

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from scantling.contract.method import Method, build
-from scantling.contract.step import Inference, InferenceOptions
+from scantling.contract.options import SegmentOptions
+from scantling.contract.step import Inference
 from scantling.core.case import Labels
 from scantling.core.machine import steady
 from scantling.core.samples import Batch, Intensity, Traits
@@ -62,8 +63,8 @@ def main() -> int:
         if not isinstance(method, MaskDiffusion):
             raise TypeError(f"{name} draws no masks by diffusion")
         filled(method)
-        asked = method.asked(InferenceOptions(samples=SAMPLES, steps=STEPS, fuse="mean"))
-        now = Inference(seed=0, stage="answer", options=asked)
+        options = method.segment_options(SegmentOptions(samples=SAMPLES, steps=STEPS, fuse="mean"))
+        now = Inference(seed=0, stage="answer", options=options)
         times: list[tuple[float, float]] = []
         difference = 0.0
         for _ in range(arguments.repeats + 1):  # the first turn warms up
@@ -92,8 +93,8 @@ def together(method: MaskDiffusion, batch: Batch, inference: Inference) -> Tenso
 
 def one_by_one(method: MaskDiffusion, image: Tensor, inference: Inference) -> Tensor:
     """The same samples by the plain loop."""
-    asked = inference.options
-    steps = timesteps(method.settings.chain, asked.steps or 1, spacing=method.settings.spacing)
+    options = inference.options
+    steps = timesteps(method.settings.chain, options.steps or 1, spacing=method.settings.spacing)
     before = dict(pairs(steps))
 
     def model(noisy: Tensor, timestep: int) -> Guess:
@@ -102,7 +103,7 @@ def one_by_one(method: MaskDiffusion, image: Tensor, inference: Inference) -> Te
 
     like = image.new_empty((1, len(method.traits.classes), *image.shape[2:]))
     drawn = []
-    for number in range(asked.samples or 1):
+    for number in range(options.samples or 1):
         draw = partial(method.noise, [replace(inference, slot=number)])
         drawn.append(method.probability(method.walk(model, like=like, steps=steps, draw=draw).x))
     return torch.stack(drawn)

@@ -36,19 +36,19 @@ def methods_table(*, pages: str) -> str:
     )
 
 
-def measures_table() -> str:
-    """The measures as a table, a convention each."""
+def metrics_table() -> str:
+    """The metrics as a table, a convention each."""
 
     def bound(value: float) -> str:
         return "∞" if math.isinf(value) else f"{value:g}"
 
-    def row(measure: Metric) -> str:
-        low, high = (bound(value) for value in measure.range)
-        convention = measure.convention.partition(": ")[2] or measure.convention
+    def row(metric: Metric) -> str:
+        low, high = (bound(value) for value in metric.range)
+        convention = metric.convention.partition(": ")[2] or metric.convention
         convention = (convention[0].upper() + convention[1:]).replace("|", "\\|")
-        title = measure.title.replace("|", "\\|")
-        needs = ", ".join(measure.needs)
-        return f"| `{measure.name}` | {title} | {measure.direction} | {low} to {high} | {needs} | {convention} |"
+        title = metric.title.replace("|", "\\|")
+        needs = ", ".join(metric.needs)
+        return f"| `{metric.name}` | {title} | {metric.direction} | {low} to {high} | {needs} | {convention} |"
 
     return "\n".join(
         [
@@ -64,7 +64,7 @@ def texts(root: Path = ROOT) -> dict[Path, str]:
     parts = {
         "README.md": ("methods", methods_table(pages="docs/methods/")),
         "docs/methods/README.md": ("methods", methods_table(pages="")),
-        "docs/measures.md": ("measures", measures_table()),
+        "docs/metrics.md": ("metrics", metrics_table()),
     }
     return {root / name: _between((root / name).read_text(), *part) for name, part in parts.items()}
 

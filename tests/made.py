@@ -32,14 +32,14 @@ def images_for(card: Card, folder: Path, *, dimensions: int, count: int = 6, cla
     return folder
 
 
-def base_for(card: Card, data: Path, run: Path) -> Path | None:
-    """A run to build on, where the card is built on a model that segments: a small U-Net after a moment's training."""
-    if card.builds_on is None:
-        return None
-    if card.builds_on != "segment":
-        raise ValueError(f"this maker of models does not know what can {card.builds_on}: teach it")
-    train("unet", [data], run, Options(preset="tiny", steps=200, validation=0.0), console=Console(quiet=True))
-    return run
+def runs_for(card: Card, data: Path, folder: Path) -> dict[str, Path]:
+    """Runs that the method is built on, by role: a small U-Net after a moment's training where it has to segment."""
+    for role, capability in card.uses.items():
+        if capability != "segment":
+            raise ValueError(f"this maker of models does not know what can {capability}: teach it")
+        options = Options(preset="tiny", steps=200, validation=0.0)
+        train("unet", [data], folder / role, options, console=Console(quiet=True))
+    return {role: folder / role for role in card.uses}
 
 
 def blobs(shape: tuple[int, ...], generator: np.random.Generator, classes: int) -> np.ndarray:

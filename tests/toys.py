@@ -12,8 +12,9 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.card import Card
-from scantling.contract.method import Method, Segmenter, build
+from scantling.contract.method import Method, build
 from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage, Visit, frozen
@@ -64,7 +65,7 @@ class Toy(Segmenter):
         super().__init__(settings or ToySettings(), TRAITS)
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         return Preprocessing(dimensions=2)
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
@@ -127,7 +128,7 @@ class Pair(Toy):
         first = (step.slot * len(painted)) % len(rows)
         return torch.stack(shown)[first : first + len(painted)]
 
-    def clip_judge(self, step: Step) -> None:
+    def clip_judge(self, step: Step, returned: Sequence[Any]) -> None:
         for parameter in self.judge.parameters():
             parameter.clamp_(-0.5, 0.5)
 

@@ -139,10 +139,10 @@ def test_frames_are_a_volume(tmp_path: Path) -> None:
 
 def test_enhanced_frames_lie_where_their_groups_say(tmp_path: Path) -> None:
     frames = RNG.integers(0, 900, (3, 6, 5)).astype(np.int16)
-    shared, measures, plane, values = Dataset(), Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, plane.ImageOrientationPatient = [0.8, 0.6], [1, 0, 0, 0, 1, 0]
+    shared, metrics, plane, values = Dataset(), Dataset(), Dataset(), Dataset()
+    metrics.PixelSpacing, plane.ImageOrientationPatient = [0.8, 0.6], [1, 0, 0, 0, 1, 0]
     values.RescaleSlope, values.RescaleIntercept = 2, 0
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Sequence([measures]), Sequence([plane])
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Sequence([metrics]), Sequence([plane])
     shared.PixelValueTransformationSequence = Sequence([values])
     groups = []
     for height in (4.0, 0.0, 2.0):

@@ -257,5 +257,5 @@ def test_scores_and_images_take_the_same_inside_of_a_jpeg_region(tmp_path: Path)
     (tmp_path / "masks").mkdir()
     # wrong everywhere outside, where nobody looks
     Image.fromarray(np.full((64, 64), 255, np.uint8)).save(tmp_path / "masks" / "a.png")
-    scores = evaluate(tmp_path / "masks", tmp_path / "data", region="dataset", measures=["dice"]).facts()
+    scores = evaluate(tmp_path / "masks", tmp_path / "data", region="dataset", metrics=["dice"]).facts()
     assert scores["mean"]["dice"] > 0.98

@@ -16,7 +16,7 @@ from scantling.core.errors import DataError, SettingsError
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Augmentation, Intensity, Preprocessing, Stream, Traits
 from scantling.data.augmentation import Placement
-from scantling.data.preprocessing import Preprocessed, restore_grid, take
+from scantling.data.preprocessing import Preprocessed, preprocess, restore_grid
 from scantling.data.streams import CaseCache, Prefetcher, Reader
 from toys import cases, taken
 
@@ -287,20 +287,20 @@ def volume(shape: tuple[int, ...] = (8, 10, 6)) -> Sample:
 
 def test_a_volume_read_as_slices_comes_back_as_it_was() -> None:
     sample, facts = volume(), traits()
-    intake = Preprocessing(dimensions=2, normalise="none")
-    back = take(sample, intake, facts)
+    preprocessing = Preprocessing(dimensions=2, normalise="none")
+    back = preprocess(sample, preprocessing, facts)
     assert back.shape == (6, 8, 10)
-    assert np.array_equal(restore_grid(back.image, sample, intake, facts).numpy(), sample.image)
+    assert np.array_equal(restore_grid(back.image, sample, preprocessing, facts).numpy(), sample.image)
 
 
 def test_resampling_to_a_grid_and_back_keeps_shape_and_linear_images() -> None:
     sample, facts = volume((16, 20, 12)), traits()
     ramp = np.broadcast_to(np.linspace(0, 1, 20, dtype=np.float32)[:, None], (1, 16, 20, 12))
     sample = replace(sample, image=np.ascontiguousarray(ramp))
-    intake = Preprocessing(dimensions=3, normalise="none", spacing=(2.0, 2.0, 2.0))
-    on_grid = take(sample, intake, facts)
+    preprocessing = Preprocessing(dimensions=3, normalise="none", spacing=(2.0, 2.0, 2.0))
+    on_grid = preprocess(sample, preprocessing, facts)
     assert on_grid.shape == (8, 10, 18)
-    back = restore_grid(on_grid.image, sample, intake, facts).numpy()
+    back = restore_grid(on_grid.image, sample, preprocessing, facts).numpy()
     assert back.shape == sample.image.shape
     assert np.abs(back - sample.image)[:, :, 2:-2].max() < 1e-5
 
@@ -309,12 +309,12 @@ def test_units_are_what_their_names_say() -> None:
     sample, facts = volume(), traits()
     region = np.zeros((8, 10, 6), bool)
     region[:4] = True
-    inside = take(replace(sample, region=region), Preprocessing(dimensions=3), facts).image[0].numpy()[region]
+    inside = preprocess(replace(sample, region=region), Preprocessing(dimensions=3), facts).image[0].numpy()[region]
     assert abs(float(inside.mean())) < 1e-5
     assert abs(float(inside.std()) - 1) < 1e-5
-    unit = take(sample, Preprocessing(dimensions=3, normalise="unit"), facts).image
+    unit = preprocess(sample, Preprocessing(dimensions=3, normalise="unit"), facts).image
     assert (float(unit.min()), float(unit.max())) == (-1.0, 1.0)
-    known = take(sample, Preprocessing(dimensions=3, normalise="dataset"), facts).image.numpy()
+    known = preprocess(sample, Preprocessing(dimensions=3, normalise="dataset"), facts).image.numpy()
     assert np.allclose(known, (sample.image.clip(1, 9) - 5) / 2)
     flat = replace(sample, image=np.full((1, 8, 10, 6), 7, np.float32))
-    assert not take(flat, Preprocessing(dimensions=3), facts).image.any()
+    assert not preprocess(flat, Preprocessing(dimensions=3), facts).image.any()

@@ -107,8 +107,8 @@ def test_a_model_that_finds_most_is_told_from_one_that_finds_nothing(
     assert main([*words, "--json", str(tmp_path / "table.json")]) == 0
     table = json.loads((tmp_path / "table.json").read_text())
     assert [one["name"] for one in table["methods"]] == ["mixed", "everything", "nothing"]
-    assert all(pair["verdict"] != "no difference shown" for pair in table["pairs"] if pair["measure"] == "dice")
-    assert table["measures"][:3] == ["dice", "found", "false_alarm"]
+    assert all(pair["verdict"] != "no difference shown" for pair in table["pairs"] if pair["metric"] == "dice")
+    assert table["metrics"][:3] == ["dice", "found", "false_alarm"]
     assert table["count"]["dice"] + table["count"]["false_alarm"] == table["cases"]
 
 
@@ -147,7 +147,7 @@ def test_where_every_truth_is_empty_an_empty_mask_is_no_fault_and_nothing_is_tes
     told = capsys.readouterr().out
     assert "Nothing can be said of" in told
     assert "smallest p" not in told
-    (pair,) = [pair for pair in json.loads((tmp_path / "table.json").read_text())["pairs"] if pair["measure"] == "dice"]
+    (pair,) = [pair for pair in json.loads((tmp_path / "table.json").read_text())["pairs"] if pair["metric"] == "dice"]
     assert pair["verdict"] == "not tested"
 
 

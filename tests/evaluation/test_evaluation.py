@@ -196,7 +196,7 @@ def test_names_that_nobody_declared_come_from_the_predictions(tmp_path: Path) ->
     predictions = folder(tmp_path / "p", {"a": bar(slice(0, 2), slice(0, 4), 1)})
     assert evaluate(predictions, truth).classes == ("class-1", "class-2")
     listed(predictions, ["a"], classes=["back", "front", "top"], values=[[2], [1], [3]])
-    found = evaluate(predictions, truth, measures=["dice"])
+    found = evaluate(predictions, truth, metrics=["dice"])
     assert found.classes == ("front", "back", "top")
     scores = {name: one["dice"] for name, one in found.cases[0].scores.classes.items()}
     assert scores == pytest.approx({"front": 1, "back": 0, "top": math.nan}, nan_ok=True)
@@ -227,7 +227,7 @@ def test_overlapping_classes_lie_in_a_folder_each(tmp_path: Path) -> None:
         folder(tmp_path / "t" / name, {"a": mask, "b": mask})
         folder(tmp_path / "p" / name, {"a": WHOLE // 255, "b": mask})
     (tmp_path / "p" / "inner" / "b.png").unlink()
-    found = evaluate(tmp_path / "p", tmp_path / "t", measures=["dice"])
+    found = evaluate(tmp_path / "p", tmp_path / "t", metrics=["dice"])
     assert found.classes == ("inner", "outer")
     assert found.cases[0].scores.classes == {"inner": {"dice": pytest.approx(2 / 3)}, "outer": {"dice": 1}}
     assert [failure["id"] for failure in found.failed] == ["b"]
@@ -241,7 +241,7 @@ def test_regions_that_share_values_are_scored_from_label_maps_of_other_tools(tmp
     manifest.write_text(
         'classes = { whole = [1, 2], core = 1 }\n[[group]]\npattern = "{id}.png"\nimages = {}\nmasks = "{path}"'
     )
-    found = evaluate(predictions, truth, manifest=manifest, root=truth, measures=["dice"])
+    found = evaluate(predictions, truth, manifest=manifest, root=truth, metrics=["dice"])
     assert found.cases[0].scores.classes == {"whole": {"dice": 1}, "core": {"dice": pytest.approx(2 / 3)}}
 
 
@@ -326,11 +326,11 @@ def test_maps_that_are_no_probabilities_fail_their_case(tmp_path: Path) -> None:
 
 def test_measures_are_chosen_by_name(tmp_path: Path) -> None:
     truth, predictions = folder(tmp_path / "t", {"a": WHOLE}), folder(tmp_path / "p", {"a": HALF})
-    assert list(evaluate(predictions, truth, measures=["hd95", "dice"]).mean) == ["dice", "hd95"]
-    with pytest.raises(SettingsError, match="no measure is called f1"):
-        evaluate(predictions, truth, measures=["f1"])
+    assert list(evaluate(predictions, truth, metrics=["hd95", "dice"]).mean) == ["dice", "hd95"]
+    with pytest.raises(SettingsError, match="no metric is called f1"):
+        evaluate(predictions, truth, metrics=["f1"])
     with pytest.raises(SettingsError, match="auc needs probability maps"):
-        evaluate(predictions, truth, measures=["auc"])
+        evaluate(predictions, truth, metrics=["auc"])
     with pytest.raises(DataError, match="expected a folder of probability maps"):
         evaluate(predictions, truth, probabilities=tmp_path / "absent")
 
@@ -362,7 +362,7 @@ def test_pixels_of_which_the_truth_knows_nothing_do_not_count() -> None:
     prediction = np.array([[[1, 0, 1, 0]]], np.uint8)
     assert scores_of_arrays(prediction, truth, classes=["a"]).mean["dice"] == 1
     region = np.array([[False, True, True, True]])
-    everything = scores_of_arrays(prediction, truth, classes=["a"], region=region, measures=None).mean
+    everything = scores_of_arrays(prediction, truth, classes=["a"], region=region, metrics=None).mean
     assert (everything["false_alarm"], everything["accuracy"]) == (0, 1)  # one pixel of background counts
     assert math.isnan(everything["dice"])
     with pytest.raises(ValueError, match="no pixel to compare"):
@@ -384,8 +384,8 @@ def test_arrays_of_overlapping_and_of_exclusive_classes_score_alike() -> None:
     numbers = np.array([[[0, 1, 2, 2]]], np.uint8)
     layers = np.concatenate([numbers == 1, numbers == 2]).astype(np.uint8)
     wrong = np.array([[[0, 1, 2, 1]]], np.uint8)
-    one = scores_of_arrays(wrong, numbers, classes=["a", "b"], measures=None)
-    other = scores_of_arrays(wrong, layers, classes=["a", "b"], measures=None)
+    one = scores_of_arrays(wrong, numbers, classes=["a", "b"], metrics=None)
+    other = scores_of_arrays(wrong, layers, classes=["a", "b"], metrics=None)
     assert one.classes == other.classes
     assert one.mean["dice"] == pytest.approx((2 / 3 + 2 / 3) / 2)
     with pytest.raises(ValueError, match="for 3 classes"):
@@ -438,11 +438,11 @@ def test_equal_values_of_few_subjects_have_no_interval_and_skew_ones_one_of_thei
 def test_a_class_of_which_the_truth_says_nothing_costs_the_others_nothing() -> None:
     known = np.array([[0, 1, 1, 0]])
     truth = np.stack([known, np.full_like(known, IGNORE)]).astype(np.uint8)
-    found = scores_of_arrays(np.stack([known, known]).astype(np.uint8), truth, classes=["a", "b"], measures=["dice"])
+    found = scores_of_arrays(np.stack([known, known]).astype(np.uint8), truth, classes=["a", "b"], metrics=["dice"])
     assert found.classes["a"]["dice"] == found.mean["dice"] == 1
     assert math.isnan(found.classes["b"]["dice"])
     with pytest.raises(ValueError, match="no pixel to compare"):
-        scores_of_arrays(truth % 2, np.full_like(truth, IGNORE), classes=["a", "b"], measures=["dice"])
+        scores_of_arrays(truth % 2, np.full_like(truth, IGNORE), classes=["a", "b"], metrics=["dice"])
 
 
 def test_a_share_of_all_or_none_has_an_interval_that_is_not_its_point() -> None:
@@ -533,7 +533,7 @@ def test_the_report_reads_what_is_written_and_undefined_is_null(tmp_path: Path) 
 def test_the_table_for_spreadsheets_has_a_line_for_each_case_and_class(tmp_path: Path) -> None:
     mask = bar(slice(0, 2), slice(0, 4), 1) + bar(slice(3, 5), slice(0, 4), 2)
     truth, predictions = (folder(tmp_path / side, {"a": mask, "b": mask // 2}) for side in "tp")
-    found = evaluate(predictions, truth, measures=["dice", "vca"])
+    found = evaluate(predictions, truth, metrics=["dice", "vca"])
     found.write_csv(tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -575,14 +575,14 @@ def test_each_evaluation_is_kept_in_a_file_of_its_own_and_replaces_only_itself(t
     for side in sides:
         listed(side, ["a"], run=str(run), model=model)
     ways: list[dict[str, Any]] = [
-        {}, {"split": "all"}, {"region": tmp_path / "fov"}, {"measures": ["dice"]}, {"measures": ["dice", "iou"]},
+        {}, {"split": "all"}, {"region": tmp_path / "fov"}, {"metrics": ["dice"]}, {"metrics": ["dice", "iou"]},
     ]  # fmt: skip
     done = [(side, truth, way) for side in sides for truth in truths for way in ways]
     kept = [evaluate(side, truth, **way).keep() for side, truth, way in done]
     assert len({*kept}) == len(done) == len([*(run / "evaluations").iterdir()])
     again = [evaluate(side, truth, **way).keep() for side, truth, way in done]
     assert again == kept
-    assert evaluate(sides[0], truths[0], measures=["iou", "dice"]).keep() == kept[4], "the order says nothing"
+    assert evaluate(sides[0], truths[0], metrics=["iou", "dice"]).keep() == kept[4], "the order says nothing"
     for path, (side, truth, _) in zip(kept, done, strict=True):
         assert path is not None
         facts = json.loads(path.read_text())
@@ -660,7 +660,7 @@ def test_ids_of_a_run_on_joined_data_stand_behind_the_name_of_their_data_set(tmp
 def test_the_table_for_people_has_a_line_for_each_measure(tmp_path: Path) -> None:
     truth = folder(tmp_path / "t", {"a": WHOLE, "b": WHOLE})
     lines = (
-        evaluate(folder(tmp_path / "p", {"a": HALF, "b": WHOLE}), truth, measures=["dice", "vca"]).table().splitlines()
+        evaluate(folder(tmp_path / "p", {"a": HALF, "b": WHOLE}), truth, metrics=["dice", "vca"]).table().splitlines()
     )
     assert len(lines) == 4
     assert lines[1].split()[:4] == ["Dice", "0.8333", "±", "0.2357"]
@@ -674,7 +674,7 @@ def test_the_table_for_people_has_a_line_for_each_measure(tmp_path: Path) -> Non
 def test_the_second_observer_of_drive_has_the_score_that_others_report(shared_data: Path) -> None:
     """bob.ip.binseg's documentation has F1 0.788 ± 0.021 for the second annotator, inside the field of view."""
     drive = shared_data / "drive"
-    found = evaluate(drive / "test" / "masks-2nd", drive, region="dataset", measures=["dice"])
+    found = evaluate(drive / "test" / "masks-2nd", drive, region="dataset", metrics=["dice"])
     assert found.summary.count["dice"] == 20
     assert found.mean["dice"] == pytest.approx(0.788, abs=0.0005)
     assert found.summary.std["dice"] == pytest.approx(0.021, abs=0.0005)

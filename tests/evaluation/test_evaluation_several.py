@@ -53,8 +53,8 @@ def masks(number: int, seed: int) -> np.ndarray:
     return draw.random((number, 6, 8)) < draw.random((number, 1, 1))
 
 
-def values(found: Evaluation, measure: str) -> dict[str, float]:
-    return {case.id: case.scores.mean[measure] for case in found.cases}
+def values(found: Evaluation, metric: str) -> dict[str, float]:
+    return {case.id: case.scores.mean[metric] for case in found.cases}
 
 
 def test_the_samples_of_a_list_are_held_against_all_annotators(tmp_path: Path) -> None:
@@ -107,18 +107,18 @@ def test_one_annotator_everywhere_is_said_before_anything_is_scored(tmp_path: Pa
     root, told = marked(tmp_path / "t", {"a": masks(1, 0)}), []
     folder = predicted(tmp_path / "p", {"a": masks(3, 1)})
     with pytest.raises(SettingsError, match="ged needs masks by several annotators, and no case has more than one"):
-        evaluate(folder, root, measures=["dice", "ged"], progress=lambda *each: told.append(each))
+        evaluate(folder, root, metrics=["dice", "ged"], progress=lambda *each: told.append(each))
     with pytest.raises(SettingsError, match="uncertainty_auc needs uncertainty maps, and the predictions list none"):
-        evaluate(folder, root, measures=["uncertainty_auc"], progress=lambda *each: told.append(each))
+        evaluate(folder, root, metrics=["uncertainty_auc"], progress=lambda *each: told.append(each))
     assert told == []
 
 
 def test_every_image_counts_however_many_there_are(tmp_path: Path) -> None:
-    """Released evaluations stop at a fixed number of images for some measures; here the mean is over all of them."""
+    """Released evaluations stop at a fixed number of images for some metrics; here the mean is over all of them."""
     ids = [f"{number:03d}" for number in range(200)]
     true = {id: masks(2, number) for number, id in enumerate(ids)}
     drawn = {id: masks(2, 1000 + number) for number, id in enumerate(ids)}
-    found = evaluate(predicted(tmp_path / "p", drawn), marked(tmp_path / "t", true), measures=SEVERAL)
+    found = evaluate(predicted(tmp_path / "p", drawn), marked(tmp_path / "t", true), metrics=SEVERAL)
     assert len(found.cases) == 200
     for name in SEVERAL:
         each = [getattr(several(drawn[id], true[id]), name) for id in ids]
@@ -129,7 +129,7 @@ def test_every_image_counts_however_many_there_are(tmp_path: Path) -> None:
 def test_images_on_which_everybody_finds_nothing_count_too(tmp_path: Path) -> None:
     empty = np.zeros((2, 6, 8), bool)
     true, drawn = {"a": empty, "b": masks(2, 0)}, {"a": empty, "b": masks(2, 1)}
-    found = evaluate(predicted(tmp_path / "p", drawn), marked(tmp_path / "t", true), measures=SEVERAL)
+    found = evaluate(predicted(tmp_path / "p", drawn), marked(tmp_path / "t", true), metrics=SEVERAL)
     assert [values(found, name)["a"] for name in SEVERAL] == [0, 1, 1, 1]
     assert all(found.summary.count[name] == 2 for name in SEVERAL)
 
@@ -140,7 +140,7 @@ def test_classes_are_compared_each_by_itself_exclusive_or_not() -> None:
     layers = [np.concatenate([each == 1, each == 2]).astype(np.uint8) for each in numbers]
     one, other = (
         scores_of_arrays(
-            each[0], each[1], classes=["a", "b"], others=[each[2]], samples=list(each[3:]), measures=SEVERAL
+            each[0], each[1], classes=["a", "b"], others=[each[2]], samples=list(each[3:]), metrics=SEVERAL
         )
         for each in (list(numbers), layers)
     )
@@ -153,7 +153,7 @@ def test_classes_are_compared_each_by_itself_exclusive_or_not() -> None:
 def test_pixels_that_one_annotator_does_not_know_do_not_count_for_the_set() -> None:
     true, other = np.array([[[1, 1, 0, 0]]], np.uint8), np.array([[[1, 1, 255, 0]]], np.uint8)
     prediction = np.array([[[1, 1, 1, 0]]], np.uint8)
-    found = scores_of_arrays(prediction, true, classes=["a"], others=[other], measures=["dice", "ged"])
+    found = scores_of_arrays(prediction, true, classes=["a"], others=[other], metrics=["dice", "ged"])
     assert (found.mean["ged"], found.mean["dice"]) == (0, pytest.approx(0.8))
 
 
@@ -177,7 +177,7 @@ def test_samples_of_overlapping_classes_lie_in_a_file_each(tmp_path: Path) -> No
     (out / "predictions.json").write_text(json.dumps({"classes": names, "values": [[], []], "cases": [case]}))
     path = tmp_path / "m.toml"
     path.write_text(manifest)
-    found = evaluate(out, root, manifest=path, root=root, measures=["ged"])
+    found = evaluate(out, root, manifest=path, root=root, metrics=["ged"])
     assert found.failed == ()
     expected = {name: {"ged": pytest.approx(several(drawn[name], true[name]).ged)} for name in names}
     assert found.cases[0].scores.classes == expected
@@ -194,7 +194,7 @@ def test_samples_that_are_gone_or_do_not_fit_fail_their_case_alone(tmp_path: Pat
     assert list(values(found, "dice")) == ["a"]
     assert "01.png: does not exist" in errors["b"]
     assert "00.png: found 3 x 8 pixels; expected 6 x 8" in errors["c"]
-    assert len(evaluate(folder, tmp_path / "t", measures=["dice"]).cases) == 3, "what no measure needs is not read"
+    assert len(evaluate(folder, tmp_path / "t", metrics=["dice"]).cases) == 3, "what no metric needs is not read"
 
 
 def test_volumes_have_samples_too(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_volumes_have_samples_too(tmp_path: Path) -> None:
     names = [write_labels(out / "samples" / "a", f"{at:02d}", mask, geometry).name for at, mask in enumerate(drawn)]
     case = {"id": "a", "mask": "a.nii.gz", "samples": [f"samples/a/{name}" for name in names]}
     (out / "predictions.json").write_text(json.dumps({"classes": ["x"], "values": [[1]], "cases": [case]}))
-    found = evaluate(out, root, measures=["ged"])
+    found = evaluate(out, root, metrics=["ged"])
     assert found.failed == ()
     assert found.mean["ged"] == pytest.approx(several(drawn, true).ged)
 
@@ -235,7 +235,7 @@ def test_an_uncertainty_map_that_is_listed_is_asked_where_the_mask_is_wrong(tmp_
 def test_the_readers_of_stare_are_both_read(shared_data: Path) -> None:
     """The second reader against both: half a match with the first and a whole one with the second."""
     stare = shared_data / "stare"
-    found = evaluate(stare / "masks-2nd", stare, split="all", measures=["iou", "hm_iou", "max_dice", "dice"])
+    found = evaluate(stare / "masks-2nd", stare, split="all", metrics=["iou", "hm_iou", "max_dice", "dice"])
     assert found.summary.count["hm_iou"] == 20
     assert found.mean["hm_iou"] == pytest.approx((1 + found.mean["iou"]) / 2)
     assert found.mean["max_dice"] == pytest.approx((1 + found.mean["dice"]) / 2)

@@ -75,17 +75,17 @@ def test_a_comparison_of_two_runs_from_the_command_line(
     words = ["--data", str(data), "--json", str(tmp_path / "table.json"), "--out", str(tmp_path / "out")]
     assert main(["compare", *map(str, runs), *words]) == 0
     facts, told = json.loads((tmp_path / "table.json").read_text()), capsys.readouterr().out
-    assert facts["measures"] == ["dice", "found", "cldice", "hd95", "ece"], "no truth is empty, so no alarm is false"
+    assert facts["metrics"] == ["dice", "found", "cldice", "hd95", "ece"], "no truth is empty, so no alarm is false"
     assert (facts["cases"], facts["subjects"], facts["left_out"]) == (TESTED, TESTED, 0)
     assert [one["name"] for one in facts["methods"]] == ["long", "short"], "two of one method go by their folders"
     # the same masks, scored by `evaluate` and tested by SciPy
     masks = [next((tmp_path / "out").glob(f"{run.name}-*")) for run in runs]
-    dice = [[case.scores.mean["dice"] for case in evaluate(one, data, measures=["dice"]).cases] for one in masks]
+    dice = [[case.scores.mean["dice"] for case in evaluate(one, data, metrics=["dice"]).cases] for one in masks]
     difference = np.subtract(*dice)
     oracle = stats.permutation_test(
         (difference,), lambda x, axis: np.mean(x, axis=axis), permutation_type="samples", n_resamples=np.inf
     )
-    pair = next(pair for pair in facts["pairs"] if pair["measure"] == "dice")
+    pair = next(pair for pair in facts["pairs"] if pair["metric"] == "dice")
     assert (pair["a"], pair["b"], pair["verdict"]) == ("short", "long", "b is better"), "the baseline is the best"
     assert pair["difference"] == pytest.approx(-difference.mean())
     assert pair["p"] == pair["p_holm"] == pytest.approx(oracle.pvalue)
@@ -98,7 +98,7 @@ def test_a_comparison_of_two_runs_from_the_command_line(
         assert one["cost"]["seconds"] > 0
         assert one["cost"]["calls"] == 1
         assert one["cost"]["training_seconds"] is not None
-    assert [pair["p"] for pair in facts["pairs"] if pair["measure"] != "dice"] == [None] * 4, "one measure is tested"
+    assert [pair["p"] for pair in facts["pairs"] if pair["metric"] != "dice"] == [None] * 4, "one metric is tested"
     assert facts["sentences"][0].startswith("long is better than short: Dice is higher by 0.")
     for sentence in facts["sentences"]:
         assert sentence in told
@@ -122,7 +122,7 @@ def test_copies_of_one_run_under_two_seeds_do_not_differ(data: Path, runs: tuple
 
 def test_seeds_of_one_method_are_one_method(data: Path, runs: tuple[Path, Path], tmp_path: Path) -> None:
     other = reseeded(runs[0], tmp_path / "long-1", 1)
-    found = compare([runs[0], runs[1], other], data, out=tmp_path / "out", measures=["dice"], baseline="short")
+    found = compare([runs[0], runs[1], other], data, out=tmp_path / "out", metrics=["dice"], baseline="short")
     assert [(one.title, one.seeds) for one in found.methods] == [("long (2 seeds)", (0, 1)), ("short", (0,))]
     assert found.baseline == "short"
     assert found.methods[0].seed_std["dice"] == 0
@@ -133,7 +133,7 @@ def test_what_was_predicted_is_used_again_by_the_same_weights_alone(
     data: Path, runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = reseeded(runs[0], tmp_path / "one", 0), reseeded(runs[1], tmp_path / "other", 0)
-    first = compare([one, other], data, measures=["dice"])
+    first = compare([one, other], data, metrics=["dice"])
     (kept,) = (one / "compared").iterdir()
 
     def refuses(*_: object, **__: object) -> None:
@@ -141,10 +141,10 @@ def test_what_was_predicted_is_used_again_by_the_same_weights_alone(
 
     with monkeypatch.context() as patch:
         patch.setattr("scantling.inference.prediction.segment", refuses)
-        assert compare([one, other], data, measures=["dice"]).facts() == first.facts()
+        assert compare([one, other], data, metrics=["dice"]).facts() == first.facts()
         shutil.copytree(other / "model", one / "model", dirs_exist_ok=True)
         with pytest.raises(DataError, match="one: no case could be predicted; the first failed: predicted again"):
-            compare([one, other], data, measures=["dice"])
+            compare([one, other], data, metrics=["dice"])
     assert {path != kept for path in (one / "compared").iterdir()} == {True, False}, "other weights, another folder"
 
 
@@ -152,13 +152,13 @@ def test_other_images_under_the_same_names_are_predicted_anew(
     data: Path, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     own = Path(shutil.copytree(data, tmp_path / "own"))
-    first = compare(runs, own, out=tmp_path / "out", measures=["dice"])
+    first = compare(runs, own, out=tmp_path / "out", metrics=["dice"])
     for path in (own / "test" / "images").iterdir():
         Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
-    second = compare(runs, own, out=tmp_path / "out", measures=["dice"])
+    second = compare(runs, own, out=tmp_path / "out", metrics=["dice"])
     assert [one.mean for one in second.methods] != [one.mean for one in first.methods]
     shutil.rmtree(tmp_path / "out")
-    anew = compare(runs, own, out=tmp_path / "out", measures=["dice"])
+    anew = compare(runs, own, out=tmp_path / "out", metrics=["dice"])
     assert [one.mean for one in anew.methods] == [one.mean for one in second.methods]
 
 
@@ -170,12 +170,12 @@ def test_of_an_evaluation_only_the_cases_of_the_split_take_part(
         shutil.copy(path, tmp_path / "masks")
     for split in ("all", "train"):
         (tmp_path / f"{split}.json").write_text(json.dumps(evaluate(tmp_path / "masks", data, split=split).facts()))
-    found = compare([runs[0], tmp_path / "all.json"], data, out=tmp_path / "out", measures=["dice"])
+    found = compare([runs[0], tmp_path / "all.json"], data, out=tmp_path / "out", metrics=["dice"])
     assert (len(found.cases), found.left_out) == (TESTED, ())
     both = [tmp_path / "all.json", tmp_path / "train.json"]
     with pytest.raises(DataError, match=r"train\.json: holds no score of a case of the split 'test'"):
-        compare(both, data, measures=["dice"])
-    assert len(compare(both, data, split="train", measures=["dice"]).cases) == 4
+        compare(both, data, metrics=["dice"])
+    assert len(compare(both, data, split="train", metrics=["dice"]).cases) == 4
 
 
 def test_what_was_learned_from_any_data_set_of_a_run_counts(
@@ -211,7 +211,7 @@ def test_runs_that_differ_in_split_or_in_what_their_base_learned_are_no_seeds_of
 def test_cases_that_a_run_has_learned_from_are_a_warning_that_nobody_misses(
     data: Path, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    found = compare(runs, data, split="train", out=tmp_path / "out", measures=["dice"])
+    found = compare(runs, data, split="train", out=tmp_path / "out", metrics=["dice"])
     assert [len(one.seen) for one in found.methods] == [4, 4]
     assert found.warnings[0].startswith(f"{found.methods[0].name} has learned from 4 of these 4 cases")
     assert found.table().startswith("WARNING: ")
@@ -225,7 +225,7 @@ def test_copies_of_the_data_do_not_hide_what_was_learned(data: Path, runs: tuple
     mixed = Path(shutil.copytree(data, tmp_path / "mixed"))
     for kind in ("images", "masks"):
         (mixed / "train" / kind / "case00.png").rename(mixed / "test" / kind / "renamed.png")
-    found = compare(runs, mixed, out=tmp_path / "out", measures=["dice"])
+    found = compare(runs, mixed, out=tmp_path / "out", metrics=["dice"])
     assert {one.seen for one in found.methods} == {("renamed",)}, "by the image, whatever it is called"
     moved = Path(shutil.copytree(data, tmp_path / "moved"))
     dataset, record = open_dataset(moved), json.loads((runs[0] / "run.json").read_text())
@@ -251,7 +251,7 @@ def test_masks_and_evaluations_take_part_and_only_common_cases_count(
     words = ["--data", str(data), "--out", str(out), "--json", str(table)]
     assert main(["compare", str(runs[0]), str(masks), str(tmp_path / "perfect.json"), *words]) == 1, "a case failed"
     found = json.loads(table.read_text())
-    assert found["measures"] == ["dice", "found", "cldice", "hd95"], "masks alone have no calibration"
+    assert found["metrics"] == ["dice", "found", "cldice", "hd95"], "masks alone have no calibration"
     assert (found["cases"], found["left_out_cases"]) == (TESTED - 2, ["case04", "case05"])
     assert {one["name"]: one["cost"]["parameters"] is None for one in found["methods"]} == {
         "reader": True, "perfect": True, "unet": False,
@@ -267,11 +267,11 @@ def test_masks_and_evaluations_take_part_and_only_common_cases_count(
         (["long", "long"], {}, "is named twice"),
         (["long", "nowhere"], {}, "nowhere: does not exist; expected a run"),
         (["long", "short"], {"split": "tests"}, "--split tests: expected train, validation, test or all"),
-        (["long", "short"], {"measures": ["dise"]}, "--measures: no measure is called dise"),
-        (["long", "short"], {"measures": ["dice"], "baseline": "nobody"}, "--baseline nobody: .*one of long, short"),
-        (["long", "data/test/masks"], {"measures": ["ece"]}, "masks: has no probability maps, as are needed for ece"),
-        (["long", "short"], {"measures": ["dice", "ged"]}, "--measures: ged needs"),
-        (["long", "short"], {"measures": ["uncertainty_auc"]}, "long: has no uncertainty maps, as are needed for unc"),
+        (["long", "short"], {"metrics": ["dise"]}, "--metrics: no metric is called dise"),
+        (["long", "short"], {"metrics": ["dice"], "baseline": "nobody"}, "--baseline nobody: .*one of long, short"),
+        (["long", "data/test/masks"], {"metrics": ["ece"]}, "masks: has no probability maps, as are needed for ece"),
+        (["long", "short"], {"metrics": ["dice", "ged"]}, "--metrics: ged needs"),
+        (["long", "short"], {"metrics": ["uncertainty_auc"]}, "long: has no uncertainty maps, as are needed for unc"),
     ],
 )
 def test_what_cannot_be_compared_is_said_in_a_sentence(
@@ -332,7 +332,7 @@ def test_a_broken_file_is_said_in_a_sentence(
 def scored(
     name: str, values: Mapping[str, Sequence[float]], *, seed: int | None = None, subjects: Sequence[str] = ()
 ) -> Scored:
-    """Cases 0, 1, … with these values by measure; of a run if it has a seed."""
+    """Cases 0, 1, … with these values by metric; of a run if it has a seed."""
     count = len(next(iter(values.values())))
     run = {"method": name, "settings": {}, "data": [], "split": {}, "seed": seed} if seed is not None else {}
     path = Path(name if seed is None else f"{name}-{seed}")
@@ -346,9 +346,9 @@ def scored(
     )
 
 
-def contested(field: Sequence[Scored], *measures: str, baseline: str = "best") -> Comparison:
+def contested(field: Sequence[Scored], *metrics: str, baseline: str = "best") -> Comparison:
     dataset = Dataset("made", Path("nowhere"), ())
-    return compare_scores(field, dataset, [METRICS[name] for name in measures], split="test", baseline=baseline)
+    return compare_scores(field, dataset, [METRICS[name] for name in metrics], split="test", baseline=baseline)
 
 
 def test_a_case_of_several_seeds_has_their_mean() -> None:
@@ -375,12 +375,12 @@ def test_holm_counts_all_pairs_of_the_first_measure() -> None:
     found = contested([scored(name, {"dice": [*row], "hd95": [*row]}) for name, row in rows.items()], "dice", "hd95")
     pairs = {frozenset((pair.a, pair.b)): pair for pair in found.tested}
     assert len(pairs) == 3
-    assert len(found.pairs) == 5, "in the other measure each against the baseline"
+    assert len(found.pairs) == 5, "in the other metric each against the baseline"
     apart = pairs[frozenset("ac")]
     assert apart.p == 2 / 2**12, "of all patterns of signs only these and the opposite are as far"
     assert apart.p_holm == pytest.approx(3 * apart.p)
     assert pairs[frozenset("ab")].verdict == "no difference shown"
-    assert {pair.verdict for pair in found.pairs if pair.measure == "hd95"} == {"not tested"}
+    assert {pair.verdict for pair in found.pairs if pair.metric == "hd95"} == {"not tested"}
     told = " ".join(found.sentences)
     assert "after Holm's correction for 3 pairs" in told
     assert "No difference could be shown: a and b differ in Dice by 0.0" in told

@@ -131,7 +131,7 @@ class Sided(Toy):
     dimensions = 2
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         return Preprocessing(dimensions=self.dimensions, normalise="none")
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:

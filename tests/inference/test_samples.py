@@ -14,8 +14,9 @@ from rich.console import Console
 
 from made import images_for
 from scantling.contract.method import Method
+from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Segmentation
-from scantling.contract.step import Inference, InferenceOptions
+from scantling.contract.step import Inference
 from scantling.core.case import Case, Geometry, Labels, Sample
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Batch, Preprocessing
@@ -68,10 +69,10 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn_or_drawn_together(
     run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = load_model(run).eval()
-    many = answer(method, data, asked=InferenceOptions(samples=5))
-    few = answer(method, data, asked=InferenceOptions(samples=3))
+    many = answer(method, data, options=SegmentOptions(samples=5))
+    few = answer(method, data, options=SegmentOptions(samples=3))
     monkeypatch.setitem(chains.TOGETHER, "cpu", 1)
-    alone = answer(method, data, asked=InferenceOptions(samples=5))
+    alone = answer(method, data, options=SegmentOptions(samples=5))
     for number in range(5):
         np.testing.assert_allclose(many.samples[number], alone.samples[number], atol=1e-5)
         if number < 3:
@@ -79,7 +80,7 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn_or_drawn_together(
 
 
 def test_samples_differ_and_their_mean_is_the_answer(run: Path, data: Path) -> None:
-    found = answer(load_model(run).eval(), data, asked=InferenceOptions(samples=4, fuse="mean"))
+    found = answer(load_model(run).eval(), data, options=SegmentOptions(samples=4, fuse="mean"))
     drawn = np.stack(list(found.samples))
     assert len({sample.tobytes() for sample in drawn}) == 4
     np.testing.assert_allclose(found.probabilities, drawn.mean(0), atol=1e-6)
@@ -91,18 +92,18 @@ def test_a_tile_looks_for_itself_and_a_whole_canvas_is_looked_at_once(
     run: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = load_model(run).eval()
-    once, looked = answer(method, data, asked=InferenceOptions(samples=2)), []
+    once, looked = answer(method, data, options=SegmentOptions(samples=2)), []
     condition = type(method).condition
     monkeypatch.setattr(
         type(method), "condition", lambda self, image: looked.append(tuple(image.shape)) or condition(self, image)
     )
     monkeypatch.setattr("scantling.inference.tiles.TRIALS", (16, 32))
-    again = answer(method, data, asked=InferenceOptions(samples=2), memory=1)
+    again = answer(method, data, options=SegmentOptions(samples=2), memory=1)
     assert len(looked) > 3
     assert {shape[2:] for shape in looked} == {(16, 16)}, "where all is tiled, nothing looks at the whole"
     assert again.probabilities.shape == once.probabilities.shape
     looked.clear()
-    answer(method, data, asked=InferenceOptions(samples=2))
+    answer(method, data, options=SegmentOptions(samples=2))
     assert [shape[2:] for shape in looked if shape[2:] != (16, 16)] == [once.probabilities.shape[1:]]
 
 
@@ -110,7 +111,7 @@ def test_dropout_draws_samples_that_a_seed_repeats_and_leaves_no_trace(unets: li
     method = load_model(unets[0]).eval()
     plain = answer(method, data)
     state = torch.random.get_rng_state()
-    one, other = (answer(method, data, asked=InferenceOptions(samples=3), seed=7) for _ in range(2))
+    one, other = (answer(method, data, options=SegmentOptions(samples=3), seed=7) for _ in range(2))
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(np.array_equal(a, b) for a, b in zip(one.samples, other.samples, strict=True))
     assert not np.array_equal(one.samples[0], one.samples[1])
@@ -120,13 +121,13 @@ def test_dropout_draws_samples_that_a_seed_repeats_and_leaves_no_trace(unets: li
     case = open_dataset(data).split("test")[0]
     sample, tiler = load(case, channels=method.traits.channels, reads=("image", "region")), Tiler()
     for _ in range(2):
-        found = segment(method, sample, device=CPU, tiler=tiler, asked=InferenceOptions(samples=3), seed=7)
+        found = segment(method, sample, device=CPU, tiler=tiler, options=SegmentOptions(samples=3), seed=7)
         assert all(np.array_equal(a, b) for a, b in zip(found.samples, one.samples, strict=True))
 
 
 def test_predict_writes_samples_and_doubt_and_goes_on_where_it_was(run: Path, data: Path, tmp_path: Path) -> None:
-    asked = InferenceOptions(samples=3, steps=2, fuse="staple")
-    done = predict(run, data, out=tmp_path, split="test", asked=asked, probabilities=True)
+    options = SegmentOptions(samples=3, steps=2, fuse="staple")
+    done = predict(run, data, out=tmp_path, split="test", options=options, probabilities=True)
     facts = json.loads((tmp_path / "predictions.json").read_text())
     assert facts["calls"] == 6
     assert facts["options"]["fuse"] == "staple"
@@ -135,12 +136,14 @@ def test_predict_writes_samples_and_doubt_and_goes_on_where_it_was(run: Path, da
         assert all(set(np.unique(np.asarray(Image.open(tmp_path / name)))) <= {0, 255} for name in case["samples"])
         map_ = read(tmp_path / case["uncertainty_maps"]["deviation"]).array
         assert case["uncertainty"]["deviation"] == pytest.approx(float(map_.mean()), abs=1e-6)
-    again = predict(run, data, out=tmp_path, split="test", asked=asked, probabilities=True)
+    again = predict(run, data, out=tmp_path, split="test", options=options, probabilities=True)
     assert again.skipped == len(done.cases)
     (tmp_path / facts["cases"][0]["samples"][1]).unlink()
-    assert predict(run, data, out=tmp_path, split="test", asked=asked, probabilities=True).skipped == again.skipped - 1
+    assert (
+        predict(run, data, out=tmp_path, split="test", options=options, probabilities=True).skipped == again.skipped - 1
+    )
     with pytest.raises(RunError, match="made otherwise"):
-        predict(run, data, out=tmp_path, split="test", asked=InferenceOptions(samples=2), probabilities=True)
+        predict(run, data, out=tmp_path, split="test", options=SegmentOptions(samples=2), probabilities=True)
 
 
 class Drawing(Toy):
@@ -156,12 +159,14 @@ class Drawing(Toy):
         self.seeds: list[int] = []
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         return Preprocessing(dimensions=2, normalise="none", size=(6, 6))
 
-    def asked(self, asked: InferenceOptions) -> InferenceOptions:
-        votes = asked.votes or self.votes
-        return asked.model_copy(update={"samples": asked.samples or 5, "fuse": asked.fuse or "vote", "votes": votes})
+    def segment_options(self, options: SegmentOptions) -> SegmentOptions:
+        votes = options.votes or self.votes
+        return options.model_copy(
+            update={"samples": options.samples or 5, "fuse": options.fuse or "vote", "votes": votes}
+        )
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         self.seeds.append(inference.seed)
@@ -178,7 +183,7 @@ def drawn(method: Method, **how: Any) -> Answered:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_the_answer_is_the_fusion_of_the_samples_as_they_are_written(rule: str, exclusive: bool) -> None:
-    found = drawn(Drawing(exclusive=exclusive), asked=InferenceOptions(fuse=rule))
+    found = drawn(Drawing(exclusive=exclusive), options=SegmentOptions(fuse=rule))
     samples = torch.from_numpy(np.stack(list(found.samples)))[:, None]
     assert samples.shape == (5, 1, 2, 33, 29)
     np.testing.assert_allclose(found.probabilities, fuse(rule, samples, exclusive=exclusive)[0], atol=1e-6)
@@ -192,7 +197,7 @@ def test_the_answer_is_the_fusion_of_the_samples_as_they_are_written(rule: str, 
 
 def test_models_of_an_ensemble_draw_apart_and_vote_together() -> None:
     one, other = Drawing(), Drawing()
-    both = drawn(one, others=[(other, Tiler())], asked=InferenceOptions(votes=8))
+    both = drawn(one, others=[(other, Tiler())], options=SegmentOptions(votes=8))
     alone = drawn(Drawing())
     samples = np.stack(list(both.samples))
     assert len(samples) == 10
@@ -200,12 +205,12 @@ def test_models_of_an_ensemble_draw_apart_and_vote_together() -> None:
     assert not np.array_equal(samples[:5], samples[5:])
     expected = fuse("vote", torch.from_numpy(samples)[:, None], votes=8, exclusive=True)[0]
     assert np.array_equal(both.probabilities, expected)
-    votes = drawn(one, others=[(other, Tiler())], asked=InferenceOptions(samples=1, votes=2))
+    votes = drawn(one, others=[(other, Tiler())], options=SegmentOptions(samples=1, votes=2))
     assert len(votes.samples) == 2, "no member counts the votes by itself"
 
 
 def test_a_single_sample_is_the_answer_and_needs_no_rule() -> None:
-    found = drawn(Drawing(), asked=InferenceOptions(samples=1, fuse="staple"))
+    found = drawn(Drawing(), options=SegmentOptions(samples=1, fuse="staple"))
     assert len(found.samples) == 0
     assert len(np.unique(found.probabilities)) > 2
 
@@ -220,7 +225,7 @@ def test_samples_of_slices_share_their_noise_and_do_not_depend_on_how_many_come_
     torch.nn.init.normal_(method.network.head[-1].weight, std=0.1)  # it starts at zero
     method.traits = method.traits.model_copy(update={"dimensions": 3, "slice_axis": 0})
     found = [
-        segment(method, volume(3), device=CPU, tiler=Tiler(), asked=InferenceOptions(samples=2), slices_at_once=many)
+        segment(method, volume(3), device=CPU, tiler=Tiler(), options=SegmentOptions(samples=2), slices_at_once=many)
         for many in (1, 2)
     ]
     for one, other in zip(*(answered.samples for answered in found), strict=True):
@@ -242,16 +247,16 @@ class Dropping(Toy):
 
 
 def test_a_sample_of_dropout_drops_the_same_in_all_slices() -> None:
-    found = segment(Dropping().eval(), volume(3), device=CPU, tiler=Tiler(), asked=InferenceOptions(samples=2))
+    found = segment(Dropping().eval(), volume(3), device=CPU, tiler=Tiler(), options=SegmentOptions(samples=2))
     for sample in found.samples:
         assert np.array_equal(sample[:, 0], sample[:, 2])
     assert not np.array_equal(found.samples[0], found.samples[1])
 
 
 def test_shards_that_were_made_otherwise_do_not_become_one_list(run: Path, data: Path, tmp_path: Path) -> None:
-    predict(run, data, out=tmp_path, split="test", asked=InferenceOptions(samples=2, steps=2), shard=(1, 2))
+    predict(run, data, out=tmp_path, split="test", options=SegmentOptions(samples=2, steps=2), shard=(1, 2))
     with pytest.raises(RunError, match=r"1-of-2.json: lists predictions made otherwise"):
-        predict(run, data, out=tmp_path, split="test", asked=InferenceOptions(samples=3, steps=2), shard=(2, 2))
+        predict(run, data, out=tmp_path, split="test", options=SegmentOptions(samples=3, steps=2), shard=(2, 2))
     assert not (tmp_path / "predictions.json").exists()
 
 
@@ -276,7 +281,7 @@ def test_an_ensemble_is_the_mean_of_its_runs(unets: list[Path], data: Path, tmp_
 
 def test_the_votes_that_a_model_sets_for_itself_are_not_those_of_an_ensemble() -> None:
     one, other = Drawing(votes=5), Drawing(votes=5)
-    assert one.asked(InferenceOptions()).votes == 5
+    assert one.segment_options(SegmentOptions()).votes == 5
     alone, both = drawn(one), drawn(one, others=[(other, Tiler())])
     samples = torch.from_numpy(np.stack(list(both.samples)))[:, None]
     assert np.allclose(both.probabilities, fuse("vote", samples, votes=None, exclusive=True)[0], atol=1e-6)
@@ -291,9 +296,9 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(
     run: Path, unets: list[Path], data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match="the chain has 20 steps; take 1 to 20"):
-        predict(run, data, out=tmp_path / "out", asked=InferenceOptions(steps=21))
+        predict(run, data, out=tmp_path / "out", options=SegmentOptions(steps=21))
     with pytest.raises(SettingsError, match="runs no chain"):
-        predict(unets[0], data, out=tmp_path / "out", asked=InferenceOptions(steps=2))
+        predict(unets[0], data, out=tmp_path / "out", options=SegmentOptions(steps=2))
     with pytest.raises(SettingsError, match="--views"):
         predict(run, data, out=tmp_path / "out", views=True)
     assert not (tmp_path / "out").exists()
@@ -302,7 +307,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(
 def test_a_model_without_dropout_has_no_samples_to_give(data: Path, tmp_path: Path) -> None:
     train("unet", [data], tmp_path / "run", Options(preset="tiny", validation=0.0), console=Console(quiet=True))
     with pytest.raises(SettingsError, match="has no dropout"):
-        predict(tmp_path / "run", data, out=tmp_path / "out", asked=InferenceOptions(samples=4))
+        predict(tmp_path / "run", data, out=tmp_path / "out", options=SegmentOptions(samples=4))
 
 
 def test_more_classes_than_the_paper_knows_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from scantling.contract.method import build
-from scantling.contract.step import Inference, InferenceOptions, Step
+from scantling.contract.options import SegmentOptions
+from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
 from scantling.methods.mask_diffusion.berdiff import BerDiff, BerDiffSettings
@@ -67,7 +68,7 @@ def test_chains_of_a_network_that_knows_the_mask_end_there(predicts: str, rule: 
     method = knowing(predicts=predicts, rule=rule)
     mask = labelled(1)["labelled"].mask.float()
     batch = Batch(torch.arange(1), torch.arange(1), {"image": mask})
-    answer = method.segment(batch, Inference(seed=0, options=InferenceOptions(samples=3, steps=4)))
+    answer = method.segment(batch, Inference(seed=0, options=SegmentOptions(samples=3, steps=4)))
     assert answer.samples is not None
     assert torch.allclose(answer.samples, mask.expand(3, 1, 1, SIZE, SIZE), atol=1e-5)
 

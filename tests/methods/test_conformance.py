@@ -16,9 +16,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from made import base_for, images_for
+from made import images_for, runs_for
+from scantling.contract.capabilities import CAPABILITIES
 from scantling.contract.card import Card
-from scantling.contract.method import Generator, Method, Segmenter, build
+from scantling.contract.method import Method, build
 from scantling.contract.step import Inference
 from scantling.core.errors import DataError
 from scantling.core.samples import Batch
@@ -58,17 +59,17 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def base(prepared: tuple[Card, int, Path], tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+def uses(prepared: tuple[Card, int, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     card, _, folder = prepared
-    return base_for(card, folder, tmp_path_factory.mktemp("base") / "run")
+    return runs_for(card, folder, tmp_path_factory.mktemp("uses"))
 
 
-def built(card: Card, folder: Path, base: Path | None, **settings: Any) -> Method:
+def built(card: Card, folder: Path, uses: dict[str, Path], **settings: Any) -> Method:
     dataset = divide(open_dataset(folder), validation=0.0)
     traits = measure_traits(dataset)
     kind = implementation_of(card)
-    under = load_model(base) if base is not None else None
-    return build(kind, kind.Settings.preset("tiny", settings).resolve(traits), traits, seed=1, base=under)
+    models = {role: load_model(run) for role, run in uses.items()}
+    return build(kind, kind.Settings.preset("tiny", settings).resolve(traits), traits, seed=1, uses=models)
 
 
 def quiet() -> Console:
@@ -89,10 +90,10 @@ def answers(method: Method, folder: Path, seed: int = 0) -> list[np.ndarray]:
     ]
 
 
-def maker(card: Card, dimensions: int, folder: Path, base: Path | None) -> Method:
+def maker(card: Card, dimensions: int, folder: Path, uses: dict[str, Path]) -> Method:
     """A method that generates: on the data, or as it is where it needs none."""
     if card.needs:
-        return built(card, folder, base).eval()
+        return built(card, folder, uses).eval()
     kind = implementation_of(card)
     several = {"dimensions": dimensions} if len(card.dimensions) > 1 else {}
     settings = kind.Settings.preset("tiny", several)
@@ -113,15 +114,14 @@ def flat(method: torch.nn.Module) -> torch.Tensor:
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=list(CARDS))
 def test_what_a_card_gives_are_the_bases_of_its_method(card: Card) -> None:
-    kinds = {"segment": Segmenter, "generate": Generator}
-    given = [name for name, kind in kinds.items() if issubclass(implementation_of(card), kind)]
+    given = [name for name, kind in CAPABILITIES.items() if issubclass(implementation_of(card), kind)]
     assert given == list(card.gives)
 
 
 @trained
-def test_it_fits_one_batch(prepared: tuple[Card, int, Path], base: Path | None) -> None:
+def test_it_fits_one_batch(prepared: tuple[Card, int, Path], uses: dict[str, Path]) -> None:
     card, _, folder = prepared
-    method = built(card, folder, base, steps=60)
+    method = built(card, folder, uses, steps=60)
     values = []
     for stage in method.stages():
         reader = readers_of(stage, method, divide(open_dataset(folder), validation=0.0), seed=0)
@@ -135,10 +135,10 @@ def test_it_fits_one_batch(prepared: tuple[Card, int, Path], base: Path | None) 
 
 @segmenting
 def test_odd_sizes_give_answers_of_the_right_shape_and_range(
-    prepared: tuple[Card, int, Path], base: Path | None
+    prepared: tuple[Card, int, Path], uses: dict[str, Path]
 ) -> None:
     card, _, folder = prepared
-    method = built(card, folder, base).eval()
+    method = built(card, folder, uses).eval()
     for case, answer in zip(open_dataset(folder).split("test"), answers(method, folder), strict=True):
         assert answer.shape == (len(method.traits.classes), *load(case, reads=("image",)).geometry.shape)
         assert answer.dtype == np.float32
@@ -146,19 +146,19 @@ def test_odd_sizes_give_answers_of_the_right_shape_and_range(
 
 
 @segmenting
-def test_the_same_seed_gives_the_same_answer(prepared: tuple[Card, int, Path], base: Path | None) -> None:
+def test_the_same_seed_gives_the_same_answer(prepared: tuple[Card, int, Path], uses: dict[str, Path]) -> None:
     card, _, folder = prepared
-    method = built(card, folder, base).eval()
+    method = built(card, folder, uses).eval()
     for one, other in zip(answers(method, folder, seed=4), answers(method, folder, seed=4), strict=True):
         assert np.array_equal(one, other)
 
 
 @segmenting
 def test_a_saved_and_loaded_model_gives_the_same_answer(
-    prepared: tuple[Card, int, Path], base: Path | None, tmp_path: Path
+    prepared: tuple[Card, int, Path], uses: dict[str, Path], tmp_path: Path
 ) -> None:
     card, _, folder = prepared
-    method = built(card, folder, base).eval()
+    method = built(card, folder, uses).eval()
     save_model(method, tmp_path)
     for one, other in zip(answers(method, folder), answers(load_model(tmp_path), folder), strict=True):
         assert np.array_equal(one, other)
@@ -172,10 +172,10 @@ def test_a_saved_and_loaded_model_gives_the_same_answer(
 
 @generating
 def test_a_made_image_is_a_function_of_the_seed_and_its_number(
-    prepared: tuple[Card, int, Path], base: Path | None
+    prepared: tuple[Card, int, Path], uses: dict[str, Path]
 ) -> None:
     card, dimensions, folder = prepared
-    method = maker(card, dimensions, folder, base)
+    method = maker(card, dimensions, folder, uses)
     five, two, again = (made(method, count, seed=3) for count in (5, 2, 5))
     for name, tensor in five.items():
         assert torch.equal(tensor, again[name]), name
@@ -186,9 +186,9 @@ def test_a_made_image_is_a_function_of_the_seed_and_its_number(
 
 
 @generating
-def test_what_is_made_has_the_right_shape_and_range(prepared: tuple[Card, int, Path], base: Path | None) -> None:
+def test_what_is_made_has_the_right_shape_and_range(prepared: tuple[Card, int, Path], uses: dict[str, Path]) -> None:
     card, dimensions, folder = prepared
-    method = maker(card, dimensions, folder, base)
+    method = maker(card, dimensions, folder, uses)
     parts = made(method, 3)
     shape = parts["probabilities"].shape[2:]
     assert len(shape) == dimensions
@@ -200,9 +200,11 @@ def test_what_is_made_has_the_right_shape_and_range(prepared: tuple[Card, int, P
 
 
 @trained
-def test_what_a_stage_names_is_trained_and_the_rest_is_not(prepared: tuple[Card, int, Path], base: Path | None) -> None:
+def test_what_a_stage_names_is_trained_and_the_rest_is_not(
+    prepared: tuple[Card, int, Path], uses: dict[str, Path]
+) -> None:
     card, _, folder = prepared
-    method = built(card, folder, base)
+    method = built(card, folder, uses)
     data = divide(open_dataset(folder), validation=0.0)
     for stage in method.stages():
         reader = readers_of(stage, method, data, seed=0)
@@ -218,10 +220,10 @@ def test_what_a_stage_names_is_trained_and_the_rest_is_not(prepared: tuple[Card,
 
 @trained
 def test_an_interrupted_training_ends_with_the_same_weights(
-    prepared: tuple[Card, int, Path], base: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: tuple[Card, int, Path], uses: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card, _, folder = prepared
-    options = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0, base=base)
+    options = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0, uses=uses)
     train(card.name, [folder], tmp_path / "whole", options, console=quiet())
     original, played = StageRunner.step, 0
     monkeypatch.setattr("scantling.training.trainer.REHEARSED", 1)
@@ -257,14 +259,14 @@ SWITCHED_ON: dict[str, Any] = {"dropout": 0.2, "crossing": 1.0, "contrast": 1.0,
 
 @trained
 def test_the_weights_do_not_depend_on_how_a_batch_is_divided(
-    prepared: tuple[Card, int, Path], base: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: tuple[Card, int, Path], uses: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card, _, folder = prepared
     fields = implementation_of(card).Settings.model_fields
     settings = {name: value for name, value in SWITCHED_ON.items() if name in fields}
     if not {"contrast"} & settings.keys():
         settings.pop("patch", None)
-    options = Options(preset="tiny", settings=settings, precision="float64", validation=0.25, threads=1, base=base)
+    options = Options(preset="tiny", settings=settings, precision="float64", validation=0.25, threads=1, uses=uses)
     monkeypatch.setattr("scantling.training.trainer.REHEARSED", 1)
     ways = {"whole": (1, 1), "processes": (2, 1), "accumulated": (1, 2)}
 

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from made import images_for
-from scantling.contract.method import Method, Segmenter, build
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.method import Method, build
+from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Segmentation
-from scantling.contract.step import Inference, InferenceOptions, Step
+from scantling.contract.step import Inference, Step
 from scantling.core.case import IGNORE, Case, Geometry, Labels, Sample
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
@@ -63,7 +65,12 @@ def fr_unet(facts: Traits, **changes: Any) -> Method:
 
 
 def mender(base: Method | None, facts: Traits, preset: str = "tiny", **changes: Any) -> DirectionMender:
-    built = build(DirectionMender, DirectionSettings.preset(preset, changes).resolve(facts), facts, base=base)
+    built = build(
+        DirectionMender,
+        DirectionSettings.preset(preset, changes).resolve(facts),
+        facts,
+        uses={} if base is None else {"segmenter": base},
+    )
     assert isinstance(built, DirectionMender)
     return built
 
@@ -103,7 +110,7 @@ class Seer(Segmenter):
         self.weight = nn.Parameter(torch.zeros(1))
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         return Preprocessing(dimensions=self.traits.dimensions, normalise="none")
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
@@ -144,15 +151,15 @@ def test_samples_are_those_of_the_dropout_of_the_base() -> None:
     method = mender(unet(facts, dropout=0.5), facts).eval()
     image = np.random.default_rng(0).normal(size=(1, 40, 44)).astype(np.float32)
     sample = Sample(Case(id="a", subject="a"), image, Geometry((40, 44), (1.0, 1.0)))
-    found = segment(method, sample, device=CPU, tiler=Tiler(), asked=InferenceOptions(samples=2))
+    found = segment(method, sample, device=CPU, tiler=Tiler(), options=SegmentOptions(samples=2))
     assert not np.array_equal(found.samples[0], found.samples[1])
 
 
 def test_steps_of_the_diffusion_are_no_calls_of_the_network() -> None:
     facts = traits()
     method = mender(unet(facts, dropout=0.5), facts)
-    assert method.calls(method.asked(InferenceOptions(steps=50))) == 1
-    assert method.calls(method.asked(InferenceOptions(samples=4))) == 4
+    assert method.calls(method.segment_options(SegmentOptions(steps=50))) == 1
+    assert method.calls(method.segment_options(SegmentOptions(samples=4))) == 4
 
 
 def _terms(method: DirectionMender, image: Tensor, facts: Traits) -> list[dict[str, Tensor]]:
@@ -350,7 +357,7 @@ def test_the_default_settings_are_those_of_the_slides_and_the_code() -> None:
 def test_it_takes_its_images_as_its_base_does() -> None:
     volumes = traits(shape=(20, 64, 90), channels=("ct",), slice_axis=0)
     sliced = mender(fr_unet(volumes), volumes, "quick")
-    assert sliced.intake == sliced.base.intake
+    assert sliced.preprocessing == sliced.base.preprocessing
     assert sliced.layer.weight.ndim == 4, "slices have directions in the plane"
     assert sliced.stages()[0].streams[0].patch == (64, 64)
     whole = mender(unet(volumes), volumes, "quick")
@@ -375,7 +382,7 @@ def test_what_does_not_suit_is_refused_in_a_sentence() -> None:
         mender(unet(facts), facts, kernel=4)
     with pytest.raises(SettingsError, match=r"--settings.kernel: found 15"):
         mender(unet(facts), facts, kernel=15)
-    with pytest.raises(SettingsError, match=r"direction is built on .* name its run with --from"):
+    with pytest.raises(SettingsError, match=r"direction is built on .* name its run with --use segmenter"):
         mender(None, facts)
     with pytest.raises(SettingsError, match=r"channels grey and the classes vessel; .*channels red, green, blue"):
         mender(unet(facts), traits(channels=("red", "green", "blue")))
@@ -400,12 +407,12 @@ def test_a_run_stands_by_itself_and_needs_its_base_no_more(tmp_path: Path) -> No
     quiet = Console(quiet=True)
     options = Options(preset="tiny", validation=0.25)
     with pytest.raises(
-        SettingsError, match=r"direction is built on a model that can segment; name its run with --from"
+        SettingsError, match=r"direction is built on a model that can segment; name its run with --use segmenter"
     ):
         train("direction", [data], tmp_path / "mended", options, console=quiet)
     assert not (tmp_path / "mended" / "run.json").exists()
     train("unet", [data], tmp_path / "base", options, console=quiet)
-    based = Options(preset="tiny", validation=0.25, base=tmp_path / "base")
+    based = Options(preset="tiny", validation=0.25, uses={"segmenter": tmp_path / "base"})
     facts = train("direction", [data], tmp_path / "mended", based, console=quiet)
     assert facts["method"] == "direction"
     assert (tmp_path / "mended" / "validation" / "predictions.json").is_file()
@@ -427,7 +434,7 @@ def test_its_picture_shows_the_angle_as_hue_and_the_probability_as_brightness() 
             self.angle = angle
 
         @property
-        def intake(self) -> Preprocessing:
+        def preprocessing(self) -> Preprocessing:
             return Preprocessing(dimensions=2)
 
         def segment(self, batch: Batch, inference: Inference) -> Segmentation:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling.contract.method import build
-from scantling.contract.step import Inference, InferenceOptions
+from scantling.contract.options import SegmentOptions
+from scantling.contract.step import Inference
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
@@ -222,7 +223,7 @@ def test_what_the_image_says_is_computed_once_and_nothing_changes_by_it() -> Non
     calls, see = list[int](), method.network.see
     method.network.see = lambda image: (calls.append(1), see(image))[1]  # type: ignore[method-assign]
     image, rows = torch.randn(2, 3, 37, 53, dtype=torch.float64), torch.arange(2)
-    asked = method.asked(InferenceOptions(samples=3, steps=4))
+    asked = method.segment_options(SegmentOptions(samples=3, steps=4))
     once, _ = looked_at_once_and_at_every_step(
         method, Batch(rows, rows, {"image": image}), Inference(seed=0, options=asked)
     )

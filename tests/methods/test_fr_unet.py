@@ -220,7 +220,7 @@ def test_the_paper_preset_is_the_papers() -> None:
     assert not any(getattr(stream.augment, change) for change in changes)
     assert (paper.widths, paper.dropout, paper.norm) == ((32, 64, 128, 256), 0.2, "batch")
     assert sum(parameter.numel() for parameter in method_of.parameters()) == 5_719_621
-    assert method_of.intake == Preprocessing(dimensions=2, normalise="unit")
+    assert method_of.preprocessing == Preprocessing(dimensions=2, normalise="unit")
 
 
 def test_its_steps_are_forty_epochs_of_the_patches_of_drive() -> None:
@@ -308,7 +308,7 @@ def test_it_reads_volumes_slice_by_slice() -> None:
     facts = traits(shape=(20, 64, 90), channels=("ct",), slice_axis=0)
     of = method(facts, "paper", widths=(4, 4, 4, 4))
     (stage,) = of.stages()
-    assert of.intake.dimensions == 2
+    assert of.preprocessing.dimensions == 2
     assert stage.streams[0].patch == (48, 48), "the thin axis is the one that is sliced"
 
 

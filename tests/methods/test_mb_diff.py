@@ -12,7 +12,8 @@ from test_dtu_net import traits
 from torch import Tensor, nn
 
 from scantling.contract.method import build
-from scantling.contract.step import Inference, InferenceOptions
+from scantling.contract.options import SegmentOptions
+from scantling.contract.step import Inference
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
 from scantling.diffusion.samplers import Final
@@ -81,7 +82,7 @@ def test_chains_with_the_same_noise_and_no_chance_leave_no_evolution() -> None:
     with torch.no_grad():
         answer = method.segment(
             batch(torch.randn(1, 3, 20, 24, dtype=torch.float64)),
-            Inference(seed=0, options=InferenceOptions(samples=4)),
+            Inference(seed=0, options=SegmentOptions(samples=4)),
         )
     assert answer.uncertainty["evolution"].max() < 1e-12
     assert answer.uncertainty["total"].min() > 0
@@ -134,20 +135,20 @@ def test_samples_vote_at_a_half_of_the_units_of_an_answer() -> None:
 
 def test_votes_of_the_settings_are_asked_for_where_samples_vote() -> None:
     method = made(samples=4, votes=3)
-    assert method.asked(InferenceOptions()).votes == 3
-    assert method.asked(InferenceOptions(votes=1)).votes == 1
-    assert method.asked(InferenceOptions(fuse="mean")).votes is None
-    assert method.asked(InferenceOptions(samples=1)).votes is None, "as in the validation of a training"
+    assert method.segment_options(SegmentOptions()).votes == 3
+    assert method.segment_options(SegmentOptions(votes=1)).votes == 1
+    assert method.segment_options(SegmentOptions(fuse="mean")).votes is None
+    assert method.segment_options(SegmentOptions(samples=1)).votes is None, "as in the validation of a training"
     with pytest.raises(SettingsError, match="3 votes are asked of 2 samples"):
-        method.asked(InferenceOptions(samples=2))
+        method.segment_options(SegmentOptions(samples=2))
     with pytest.raises(SettingsError, match="6 votes are asked of 4 samples"):
         MBDiffSettings.preset("quick", {"samples": 4, "votes": 6}).resolve(traits())
 
 
 def test_the_printed_rule_sums_what_the_samples_say() -> None:
-    asked = made(counts="raw", samples=3, votes=2).asked(InferenceOptions())
+    asked = made(counts="raw", samples=3, votes=2).segment_options(SegmentOptions())
     assert (asked.fuse, asked.votes) == ("sum", 2)
-    assert made(counts="raw", samples=3).asked(asked) == asked, "what is resolved stays"
+    assert made(counts="raw", samples=3).segment_options(asked) == asked, "what is resolved stays"
     samples = torch.tensor([0.9, 0.7, 0.3, 0.8, 0.8, 0.8]).view(2, 3, 1, 1, 1)
     for drawn, enough in zip(samples, (0.0, 1.0), strict=True):  # 1.9 and 2.4
         assert fuse(asked.fuse or "", drawn[:, None], votes=asked.votes).item() == enough
@@ -190,7 +191,7 @@ def test_what_the_image_says_is_computed_once_and_nothing_changes_by_it() -> Non
     calls: list[int] = []
     method.guidance.register_forward_hook(lambda *_: calls.append(1))
     image = torch.randn(2, 3, 21, 30, dtype=torch.float64)
-    looked_at_once_and_at_every_step(method, batch(image), Inference(seed=0, options=InferenceOptions(steps=4)))
+    looked_at_once_and_at_every_step(method, batch(image), Inference(seed=0, options=SegmentOptions(steps=4)))
     assert len(calls) == 2 + 2 * 4  # once an image, and then once a step
 
 

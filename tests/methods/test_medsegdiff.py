@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling.contract.method import build
-from scantling.contract.step import Inference, InferenceOptions, Step
+from scantling.contract.options import SegmentOptions
+from scantling.contract.step import Inference, Step
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
@@ -228,7 +229,7 @@ def test_ddim_with_a_network_that_knows_the_noise_gives_the_mask(monkeypatch: py
         return of.process.eps_from(2 * mask - 1, noisy, timestep)
 
     monkeypatch.setattr(of, "denoise", knows)
-    inference = Inference(seed=0, options=InferenceOptions(samples=3, steps=7))
+    inference = Inference(seed=0, options=SegmentOptions(samples=3, steps=7))
     samples = of.segment(batch(numbers(1, 3, 32, 32)), inference).samples
     assert samples is not None
     torch.testing.assert_close(samples, mask.expand(3, 1, 1, 32, 32), rtol=0, atol=1e-6)
@@ -237,9 +238,7 @@ def test_ddim_with_a_network_that_knows_the_noise_gives_the_mask(monkeypatch: py
 def test_samples_are_hypotheses_of_their_own() -> None:
     of = method(traits())
     with torch.no_grad():
-        samples = of.segment(
-            batch(numbers(2, 3, 32, 32)), Inference(seed=0, options=InferenceOptions(samples=3))
-        ).samples
+        samples = of.segment(batch(numbers(2, 3, 32, 32)), Inference(seed=0, options=SegmentOptions(samples=3))).samples
     assert samples is not None
     assert samples.shape == (3, 2, 1, 32, 32)
     assert np.unique(samples[:, 0].flatten(1).numpy(), axis=0).shape[0] == 3

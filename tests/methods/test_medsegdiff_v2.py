@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from scantling.contract.method import build
-from scantling.contract.step import Inference, InferenceOptions, Step
+from scantling.contract.options import SegmentOptions
+from scantling.contract.step import Inference, Step
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
@@ -271,7 +272,7 @@ def test_the_condition_unet_hands_out_maps_that_fit_the_denoisers_levels_at_any_
 
 def test_an_image_is_looked_at_once_whatever_the_number_of_samples_and_steps() -> None:
     of, image = method(traits()), numbers(2, 1, 37, 30)
-    inference = Inference(seed=0, options=InferenceOptions(samples=3, steps=4))
+    inference = Inference(seed=0, options=SegmentOptions(samples=3, steps=4))
     looks = []
     of.condition_network.register_forward_hook(lambda *_: looks.append(1))
     looked_at_once_and_at_every_step(of, batch(image), inference)

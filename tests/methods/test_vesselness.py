@@ -131,9 +131,9 @@ def test_a_class_of_the_data_keeps_its_name() -> None:
 
 
 def test_volumes_are_looked_at_on_cubes_of_the_size_of_their_voxels() -> None:
-    spacing = vesselness(traits(dimensions=3, spacing=(4.0, 1.0, 2.0))).intake.spacing
+    spacing = vesselness(traits(dimensions=3, spacing=(4.0, 1.0, 2.0))).preprocessing.spacing
     assert spacing == pytest.approx((2.0, 2.0, 2.0))
-    assert vesselness(traits()).intake.spacing is None
+    assert vesselness(traits()).preprocessing.spacing is None
 
 
 def test_a_dark_frame_is_found_and_a_dark_vessel_is_none() -> None:

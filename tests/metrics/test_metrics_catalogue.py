@@ -1,4 +1,4 @@
-"""The catalogue of measures: what it promises of each is what the measure does."""
+"""The catalogue of metrics: what it promises of each is what the metric does."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def scores(
         others=[truth[None]],
         probability=probability[None],
         uncertainty=uncertainty,
-        measures=None,
+        metrics=None,
     )
     return dict(found.mean)
 
 
 def test_the_catalogue_has_the_measures_under_their_names() -> None:
     assert list(METRICS) == NAMES
-    assert all(name == measure.name for name, measure in METRICS.items())
+    assert all(name == metric.name for name, metric in METRICS.items())
 
 
 def test_every_value_lies_in_the_range_that_the_catalogue_states() -> None:
@@ -62,11 +62,11 @@ def test_a_perfect_prediction_has_the_best_value_and_a_poor_one_a_worse_one() ->
     perfect["uncertainty_auc"] = scores(poor, truth, poor.astype(float), poor != truth)["uncertainty_auc"]
     assert (perfect.pop("found"), worse["found"]) == (1, 1), "both share a pixel with the truth"
     assert math.isnan(perfect.pop("false_alarm")), "there is something to find"
-    for name, measure in ((name, METRICS[name]) for name in perfect):
-        best = {"higher": measure.range[1], "lower": measure.range[0], "ideal 1": 1.0}[measure.direction]
+    for name, metric in ((name, METRICS[name]) for name in perfect):
+        best = {"higher": metric.range[1], "lower": metric.range[0], "ideal 1": 1.0}[metric.direction]
         assert perfect[name] == best, name
-        assert measure.better(perfect[name], worse[name]), name
-        assert not measure.better(worse[name], perfect[name]), name
+        assert metric.better(perfect[name], worse[name]), name
+        assert not metric.better(worse[name], perfect[name]), name
 
 
 def test_vca_below_one_is_as_bad_as_above() -> None:
@@ -75,23 +75,23 @@ def test_vca_below_one_is_as_bad_as_above() -> None:
 
 
 def test_conventions_are_sentences() -> None:
-    for measure in METRICS.values():
-        assert measure.convention[0].isupper() or measure.convention[0] == "|" or measure.name == "cldice"
-        assert measure.convention.endswith(".")
+    for metric in METRICS.values():
+        assert metric.convention[0].isupper() or metric.convention[0] == "|" or metric.name == "cldice"
+        assert metric.convention.endswith(".")
 
 
 def test_measures_are_chosen_by_name_in_the_order_of_the_catalogue() -> None:
-    assert [measure.name for measure in chosen(["hd95", "dice"], probability=False)] == ["dice", "hd95"]
+    assert [metric.name for metric in chosen(["hd95", "dice"], probability=False)] == ["dice", "hd95"]
     everything = chosen(None, probability=True, annotators=True, uncertainty=True)
-    assert [measure.name for measure in everything] == NAMES
-    one_mask = {measure.name for measure in chosen(None, probability=True)}
+    assert [metric.name for metric in everything] == NAMES
+    one_mask = {metric.name for metric in chosen(None, probability=True)}
     assert set(NAMES) - one_mask == SEVERAL | {"uncertainty_auc"}
-    without = {measure.name for measure in chosen(None, probability=False)}
+    without = {metric.name for metric in chosen(None, probability=False)}
     assert one_mask - without == {"auc", "average_precision", "ece", "brier"}
 
 
 def test_a_measure_that_is_unknown_or_cannot_be_computed_is_refused() -> None:
-    with pytest.raises(ValueError, match="no measure is called dize; expected some of dice"):
+    with pytest.raises(ValueError, match="no metric is called dize; expected some of dice"):
         chosen(["dize"], probability=True)
     with pytest.raises(ValueError, match="auc needs probability maps"):
         chosen(["dice", "auc"], probability=False)

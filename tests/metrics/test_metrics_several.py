@@ -1,4 +1,4 @@
-"""Samples against annotators: each measure against its definition, written out pair by pair."""
+"""Samples against annotators: each metric against its definition, written out pair by pair."""
 
 from __future__ import annotations
 

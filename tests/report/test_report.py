@@ -25,7 +25,7 @@ from scantling.records.run_folder import identity_of
 from scantling.report import pictures, report
 from scantling.report.charts import POINTS, Axis, Series, line_chart, round_ticks, smooth, thin, trace
 from scantling.report.records import read_evaluation, read_run
-from scantling.report.words import duration, listing, measure, moment, percent
+from scantling.report.words import duration, listing, metric, moment, percent
 from scantling.training import Options, train
 
 
@@ -486,10 +486,10 @@ def samples() -> Iterator[tuple[str, str]]:
     yield listing(["a"]), "a"
     yield listing(["a", "b", "c"]), "a, b and c"
     yield listing(list("abcdef")), "a, b, c, d and 2 more"
-    yield measure("hd95").write(7.774), "7.77"
-    yield measure("vca").write(114.29), "114.3"
-    yield measure("dice").write(None), "–"
-    yield measure("never_heard").title, "never heard"
+    yield metric("hd95").write(7.774), "7.77"
+    yield metric("vca").write(114.29), "114.3"
+    yield metric("dice").write(None), "–"
+    yield metric("never_heard").title, "never heard"
 
 
 def test_numbers_are_said_as_people_say_them() -> None:
@@ -509,7 +509,7 @@ def test_an_evaluation_is_called_by_its_masks_and_how_they_were_made(tmp_path: P
     titles = {
         "a/masks": {},
         "b/masks (mended, of 16 samples, of 2 runs, over views)": {"prediction": "/b/masks", "made": MADE},
-        "c": {"prediction": "/b/c", "truth": "/data/q/truth", "options": {"region": "/fov", "measures": ["dice"]}},
+        "c": {"prediction": "/b/c", "truth": "/data/q/truth", "options": {"region": "/fov", "metrics": ["dice"]}},
     }
     paths = []
     for number, changes in enumerate(titles.values()):

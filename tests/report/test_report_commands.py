@@ -63,7 +63,7 @@ def data_words(place: Path) -> list[str]:
 
 CASES: dict[str, tuple[list[str], list[list[str]], list[str]]] = {
     "plain": ([], [], []),
-    "views": (["--views", "--precision", "float32"], [], ["--measures", "hd95", "dice", "--split", "test"]),
+    "views": (["--views", "--precision", "float32"], [], ["--metrics", "hd95", "dice", "--split", "test"]),
     "samples": (
         ["--samples", "3", "--fuse", "staple", "--probabilities", "--memory", "0.25"],
         [],

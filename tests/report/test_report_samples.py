@@ -14,7 +14,7 @@ from reported import SIZE, Page, evaluation, page_of
 from scantling.core.case import Geometry
 from scantling.data.files import write_map
 from scantling.report.pictures import glow
-from scantling.report.words import measure
+from scantling.report.words import metric
 
 MEDIAN = 5
 """The number of the median case of the twelve that `evaluation` makes."""
@@ -112,5 +112,5 @@ def test_a_glow_is_clear_at_nothing_and_opaque_at_its_brightest() -> None:
 
 @pytest.mark.parametrize(("key", "short"), [("ged", "GED"), ("hm_iou", "HM-IoU"), ("soft_dice", "Soft Dice")])
 def test_measures_of_several_annotators_are_a_family_with_three_digits(key: str, short: str) -> None:
-    said = measure(key)
+    said = metric(key)
     assert (said.family, said.short, said.write(0.25)) == ("several annotators", short, "0.250")

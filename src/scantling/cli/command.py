@@ -60,7 +60,7 @@ def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(title, total=None, name="")
 
-        def told(done: int, total: int, name: str) -> None:
+        def update(done: int, total: int, name: str) -> None:
             progress.update(task, completed=done, total=total, name=name)
 
-        yield told
+        yield update

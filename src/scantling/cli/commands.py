@@ -133,6 +133,7 @@ class Train(Opened, Computed):
     examples: ClassVar[tuple[str, ...]] = (
         "scantling train unet --data scans --out runs/unet --preset quick --seed 0",
         "scantling train unet --data scans --out runs/five --labels 5 --settings.rate 0.001",
+        "scantling train direction --data scans --out runs/direction --use segmenter=runs/fr-unet",
         "torchrun --nproc-per-node 4 -m scantling train unet --data scans --out runs/unet",
     )
 
@@ -155,7 +156,11 @@ class Train(Opened, Computed):
     select: Literal["last", "best"] = "last"
     """Which weights are kept: the last, or the best on the validation subjects."""
     base: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
-    """A run to build on, or to take the first weights from."""
+    """A run to take the first weights from."""
+    use: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="ROLE=RUN")] = field(
+        default_factory=list
+    )
+    """A run that the method is built on, by its role (`scantling methods NAME`); may be given several times."""
     accumulation: int = 1
     """Micro-batches a step, where a batch does not fit into memory."""
     settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -164,9 +169,15 @@ class Train(Opened, Computed):
         """Train."""
         from scantling.training import Options, train
 
+        uses = dict[str, Path]()
+        for word in self.use:
+            role, equals, run = word.partition("=")
+            if not (role and equals and run) or role in uses:
+                raise SettingsError(f"--use {word}: expected ROLE=RUN, each role once")
+            uses[role] = Path(run)
         options = Options(
             preset=self.preset, steps=self.steps, settings=self.settings, seed=self.seed, labels=self.labels,
-            validation=self.validation, select=self.select, base=self.base, device=self.device,
+            validation=self.validation, select=self.select, base=self.base, uses=uses, device=self.device,
             precision=self.precision, threads=self.threads, accumulation=self.accumulation,
             manifest=self.manifest, root=self.root,
         )  # fmt: skip
@@ -216,13 +227,13 @@ class Predict(Opened, Computed):
 
     def run(self) -> Outcome:
         """Predict."""
-        from scantling.contract.step import InferenceOptions
+        from scantling.contract.options import SegmentOptions
         from scantling.inference import predict
 
         for flag, number in (("--samples", self.samples), ("--sampling-steps", self.sampling_steps)):
             if number is not None and number < 1:
                 raise SettingsError(f"{flag} {number}: expected 1 or more")
-        asked = InferenceOptions(samples=self.samples, steps=self.sampling_steps, fuse=self.fuse)
+        options = SegmentOptions(samples=self.samples, steps=self.sampling_steps, fuse=self.fuse)
         part, _, parts = self.shard.partition("/")
         if not (part.isdecimal() and parts.isdecimal() and self.shard.isascii()):
             raise SettingsError(f"--shard {self.shard}: expected i/n, e.g. 1/4")
@@ -231,7 +242,7 @@ class Predict(Opened, Computed):
         with counting("predicting") as progress:
             done = predict(
                 self.run_folder, self.input, out=self.out, split=self.split, probabilities=self.probabilities,
-                views=self.views, asked=asked, others=self.ensemble, shard=(int(part), int(parts)),
+                views=self.views, options=options, others=self.ensemble, shard=(int(part), int(parts)),
                 device=self.device, threads=self.threads, precision=self.precision,
                 memory=None if self.memory is None else int(self.memory * 2**30), untrusted=self.untrusted,
                 manifest=self.manifest, root=self.root, progress=progress,
@@ -321,7 +332,7 @@ class Evaluate(Opened):
     """A folder of probability maps, for AUC, average precision, calibration and Brier."""
     region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
-    measures: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
+    metrics: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
     """What to measure; by default all that can be computed. Where several readers marked an image, ged, hm_iou,
     max_dice and soft_dice too."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -336,7 +347,7 @@ class Evaluate(Opened):
         with counting("scoring") as progress:
             scores = evaluate(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
-                region=self.region, measures=self.measures, manifest=self.manifest, root=self.root, progress=progress,
+                region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root, progress=progress,
             )  # fmt: skip
         tell(scores.table())
         if self.csv is not None:
@@ -353,7 +364,7 @@ class Compare(Opened, Computed):
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling compare runs/unet runs/fr-unet --data scans --json table.json",
-        "scantling compare runs/unet-0 runs/unet-1 runs/fr-0 runs/fr-1 --data scans --measures cldice dice --out both",
+        "scantling compare runs/unet-0 runs/unet-1 runs/fr-0 runs/fr-1 --data scans --metrics cldice dice --out both",
         "scantling compare masks nnunet-output --data scans --baseline first",
     )
 
@@ -368,7 +379,7 @@ class Compare(Opened, Computed):
     again), and compare.html into the folder that holds all of the runs."""
     baseline: Annotated[str, tyro.conf.arg(metavar="best|first|NAME")] = "best"
     """The method that the others are held against."""
-    measures: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
+    metrics: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
     """What to compare; the first is tested. By default dice, found, false_alarm, cldice, hd95 and ece."""
     region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
@@ -382,7 +393,7 @@ class Compare(Opened, Computed):
         check_file(target, suffix=".html")
         with counting("comparing") as progress:
             found = compare(
-                self.runs, self.data, split=self.split, out=self.out, baseline=self.baseline, measures=self.measures,
+                self.runs, self.data, split=self.split, out=self.out, baseline=self.baseline, metrics=self.metrics,
                 region=self.region, manifest=self.manifest, root=self.root, device=self.device, threads=self.threads,
                 precision=self.precision, progress=progress,
             )  # fmt: skip

@@ -49,10 +49,10 @@ def draw(folder: Path, *, seed: int) -> None:
     marker = folder / "SOURCE.md"
     made = f"Drawn by `scantling demo`: seed {seed}, {COUNTS}, {SIZE} pixels.\n"
     begun = f"Unfinished. {made}"
-    said = marker.read_text() if marker.is_file() else ""
-    if said == made:
+    recorded = marker.read_text() if marker.is_file() else ""
+    if recorded == made:
         return
-    if said != begun and folder.exists() and any(folder.iterdir()):
+    if recorded != begun and folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"{folder}: is not empty; choose another --out for the demo")
     write_text(marker, begun)
     geometry = Geometry(shape=(SIZE, SIZE), spacing=(1.0, 1.0))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from scantling.core.case import Case, Frozen
 
-if TYPE_CHECKING:
-    pass
-
-Capability = Literal["segment", "generate", "classify", "register"]
+Capability = Literal["segment", "classify", "generate", "register", "encode"]
 
 
 NEEDS = {
@@ -34,12 +31,15 @@ class Card(Frozen):
         name: as on the command line, with hyphens.
         needs: to train: what at least one training case must have together, in the words of `NEEDS`, e.g.
             ("image", "mask"); several alternatives or pools are several tuples, all of which must be found.
-        asks: at inference, in the same words.
-        gives: its capabilities.
+        asks: at inference, in the same words; of a generator what `synthesize --from` has to hold.
+        gives: its capabilities, which are the bases of its class; a trained model gives those of them that its data
+            allow (`Method.gives`).
         dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
-        builds_on: the capability that `--from RUN` must have, where it is built on another method's model.
+        uses: other models that it is built on, by role ("backbone"), and what each has to give; `--use ROLE=RUN` names
+            them.
         fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
             method without stages.
+        repeats: whether a training repeats bit for bit on a GPU too; not where a kernel is not deterministic there.
         extra: the optional dependency without which it does nothing, as in `pip install 'scantling[EXTRA]'`; such a
             method also asks for weights that the user has.
         implementation: the module and the class.
@@ -53,8 +53,9 @@ class Card(Frozen):
     asks: tuple[str, ...] = ("image",)
     gives: tuple[Capability, ...]
     dimensions: tuple[Literal[2, 3], ...]
-    builds_on: Capability | None = None
+    uses: dict[str, Capability] = {}
     fits: str = ""
+    repeats: bool = True
     extra: str = ""
     implementation: str
 

@@ -1,8 +1,8 @@
-"""What a method is, and what it answers.
+"""What a method is.
 
-A method is its paper in one file. It says how it takes its images (`intake`), how it is trained (`stages`) and what it
-answers (any of `segment`, `generate`, `classify`, `register`). Training and inference drive every method through this
-room alone.
+A method is its paper in one file. It says how its images are prepared (`preprocessing`), how it is trained (`stages`)
+and what it answers: it is one or several of `Segmenter`, `Classifier`, `Generator`, `Registrar` and `Encoder`
+(`contract.capabilities`). Training and inference drive every method through this room alone.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from scantling.contract.card import Card
-from scantling.contract.results import Generation, Segmentation
+from scantling.contract.card import Capability, Card
 from scantling.contract.settings import Settings
-from scantling.contract.stage import Stage
-from scantling.contract.step import Inference, InferenceOptions
+from scantling.contract.stage import Calibration, Stage
+from scantling.contract.step import Inference
 from scantling.core.case import Labels
-from scantling.core.errors import SettingsError
 from scantling.core.randomness import seed_of
-from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.samples import Batch, Preprocessing, Stream, Traits
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 """By their place how many of the last axes they drop together."""
@@ -34,29 +32,49 @@ VESSEL = Labels(names=("vessel",), values=((255, 1),))
 
 Dropout = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
 
+M = TypeVar("M", bound="Method")
+
 
 class Method(nn.Module, ABC):
     """A published system over data with given traits. Subclasses name their card and their settings.
 
-    The constructor builds the networks and reads nothing; `base` is the model that it is built on, where its
-    card says so. What it can do, it says by its bases: `Segmenter` and `Generator`, which are what
-    its card gives.
+    The constructor builds the networks and reads nothing; `uses` are the models that it is built on, by role, as its
+    card says. Their weights are part of its own.
     """
 
     card: ClassVar[Card]
     Settings: ClassVar[type[Settings]]
     settings: Any
+    answering: ClassVar[tuple[str, ...]] = ()
+    """The modules and buffers that inference needs, by their names; the rest is state of the training and is not saved
+    with the model. All of them if empty."""
 
-    def __init__(self, settings: Any, traits: Traits, *, base: Method | None = None) -> None:
+    def __init__(self, settings: Any, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.traits = traits
-        self.base = base
+        self.uses = nn.ModuleDict(dict(uses or {}))
+
+    @classmethod
+    def resolve_traits(cls, settings: Any, traits: Traits) -> Traits:
+        """The traits that the model is saved with: what settings and data decide of its channels and classes."""
+        del settings
+        return traits
 
     @property
     @abstractmethod
-    def intake(self) -> Preprocessing:
-        """How it takes its images."""
+    def preprocessing(self) -> Preprocessing:
+        """How its images are prepared."""
+
+    @property
+    def gives(self) -> tuple[Capability, ...]:
+        """What this model can do: of what its card gives, what the data allow."""
+        return self.card.gives
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels of the images that inference needs, of those that it was trained on."""
+        return self.traits.channels
 
     @property
     def dtype(self) -> torch.dtype:
@@ -66,7 +84,10 @@ class Method(nn.Module, ABC):
     @property
     def hand_drawn(self) -> int:
         """How many masks drawn by people its streams read, or stand behind synthetic ones or its first weights."""
-        reading = [stream for stage in self.stages() for stream in stage.streams if {"mask", "masks"} & {*stream.reads}]
+        streams: list[Stream] = [stream for stage in self.stages() for stream in stage.streams]
+        calibration = self.calibration()
+        streams += [calibration.stream] if calibration is not None else []
+        reading = [stream for stream in streams if {"mask", "masks"} & {*stream.reads}]
         of_images = any("image" not in stream.without for stream in reading)
         alone = any("image" not in stream.reads for stream in reading)
         read = of_images * self.traits.hand_drawn + alone * self.traits.hand_drawn_alone
@@ -76,75 +97,34 @@ class Method(nn.Module, ABC):
         """How it is trained; none for a filter or a rule."""
         return ()
 
+    def calibration(self) -> Calibration | None:
+        """What it learns after its last stage, if anything."""
+        return None
+
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """What it shows of itself in the report on one image, by caption: (3, H, W) in [0, 1]; nothing by default."""
         del batch, inference
         return {}
 
+    def model_state(self) -> dict[str, Tensor]:
+        """The part of its state that inference needs (`answering`), the models that it is built on included."""
+        state = self.state_dict()
+        if not self.answering:
+            return state
+        kept = tuple(name for owner in ("uses", *self.answering) for name in (owner, f"{owner}."))
+        return {name: tensor for name, tensor in state.items() if name in kept or name.startswith(kept[1::2])}
 
-class Segmenter(Method):
-    """A method that segments images."""
-
-    draws: ClassVar[bool] = False
-    """Whether `segment` answers with as many samples as are asked for."""
-
-    @abstractmethod
-    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
-        """The probabilities of the classes for the images of a batch, or samples of them, which `fusion` makes one."""
-
-    def asked(self, asked: InferenceOptions) -> InferenceOptions:
-        """What is asked, with all that the method decides filled in; a method that draws no samples answers once.
-
-        Such a method can still be asked for samples: those of its dropout, left on (Gal and Ghahramani, 2016).
+    def load_model_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `model_state` gave; what else the method has stays as it is.
 
         Raises:
-            SettingsError: the method cannot do it.
+            RuntimeError: the state is not that of such a method.
         """
-        if asked.steps is not None:
-            raise SettingsError(f"--sampling-steps: {self.card.name} runs no chain that could have steps; leave it out")
-        if (asked.samples or 1) > 1 and not dropouts(self):
-            way = "train it with --settings.dropout 0.1, or " if "dropout" in type(self.settings).model_fields else ""
-            raise SettingsError(
-                f"--samples {asked.samples}: this {self.card.name} has no dropout, so that all its answers to an image "
-                f"are one; {way}name runs with other seeds with --ensemble"
-            )
-        return asked.model_copy(update={"samples": asked.samples or 1, "fuse": asked.fuse or "mean"})
-
-    def calls(self, asked: InferenceOptions) -> int:
-        """Passes through the network that an answer takes, for what `asked` returned; all tiles of a canvas are one."""
-        return (asked.samples or 1) * (asked.steps or 1)
-
-    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """What a method that is built on this one reads, in one pass over an image or a tile (B, C, *S).
-
-        Returns:
-            The last feature map (B, F, *S) and the probabilities (B, K, *S) that are read from it.
-
-        Raises:
-            SettingsError: the method hands out no features.
-        """
-        raise SettingsError(f"{self.card.name} hands out no features that another method could be built on")
-
-
-class Generator(Method):
-    """A method that makes masks, or images with their masks."""
-
-    @abstractmethod
-    def generate(self, count: int, inference: Inference) -> Generation:
-        """`count` cases, from number `inference.number` on."""
-
-    @classmethod
-    def blank(cls, settings: Any) -> Traits:
-        """The traits of what a rule makes, for a method that needs no data and is not trained.
-
-        Raises:
-            SettingsError: the method has to be trained first.
-        """
-        del settings
-        raise SettingsError(f"{cls.card.name} has to be trained first; name its run")
-
-
-M = TypeVar("M", bound=Method)
+        missing = self.model_state().keys() - state.keys()
+        unknown = state.keys() - self.state_dict().keys()
+        if missing or unknown:
+            raise RuntimeError(f"missing weights: {sorted(missing)[:3]}; unknown weights: {sorted(unknown)[:3]}")
+        self.load_state_dict(dict(state), strict=False)
 
 
 def dropouts(network: nn.Module) -> list[Dropout]:
@@ -152,8 +132,10 @@ def dropouts(network: nn.Module) -> list[Dropout]:
     return [layer for layer in network.modules() if isinstance(layer, DROPOUTS) and layer.p > 0]
 
 
-def build(kind: type[M], settings: Settings, traits: Traits, *, seed: int = 0, base: Method | None = None) -> M:
+def build(
+    kind: type[M], settings: Settings, traits: Traits, *, seed: int = 0, uses: Mapping[str, Method] | None = None
+) -> M:
     """A method with freshly drawn weights, a function of the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "weights"))
-        return kind(settings, traits, base=base)
+        return kind(settings, kind.resolve_traits(settings, traits), uses=uses)

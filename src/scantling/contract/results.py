@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
+class Objects:
+    """The objects that were found in one image, or drawn into one.
+
+    Attributes:
+        classes: (N,) int64, the number of the class of each, from 0.
+        boxes: (N, D, 2), where each starts and stops along each axis, in pixels.
+        scores: (N,) in [0, 1]; None where objects are made and not found.
+        masks: (N, *S) bool, where there are any.
+    """
+
+    classes: Tensor
+    boxes: Tensor
+    scores: Tensor | None = None
+    masks: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Segmentation:
-    """What a method says of a batch of images, with its doubt.
+    """What a method says of a batch of images, and how sure it is.
 
     Attributes:
         probabilities: (B, K, *S), one channel for each foreground class; of exclusive classes, what remains to
@@ -19,12 +36,33 @@ class Segmentation:
             file, and probabilities are not read.
         uncertainty: (B, 1, *S) by name.
         maps: what else a method has found, (B, C, *S) by name, such as directions along vessels.
+        classes: the names of the K channels, where they are not those that the model was trained on (a vocabulary that
+            is chosen at inference).
+        decision: (B, 1, *S) class numbers, or (B, K, *S) of 0 and 1 where classes overlap, where the method decides
+            itself (a map cut by Otsu's threshold, the winner of queries): no threshold and no calibration follows.
+        instances: the objects of each image.
     """
 
     probabilities: Tensor | None = None
     samples: Tensor | None = None
     uncertainty: Mapping[str, Tensor] = field(default_factory=dict)
     maps: Mapping[str, Tensor] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    decision: Tensor | None = None
+    instances: Sequence[Objects] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """What a method says of whole images.
+
+    Attributes:
+        probabilities: (B, K), one for each image class; they sum to 1.
+        uncertainty: (B,) by name.
+    """
+
+    probabilities: Tensor
+    uncertainty: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +70,53 @@ class Generation:
     """A batch of cases that a method has made.
 
     Attributes:
-        masks: (B, K, *S) probabilities or bool, one channel for each foreground class.
-        images: (B, C, *S) in [0, 1], where it makes any.
-        fields: what else is known of each case, (B, 1, *S) of 0 and 1: its "region", "centre line" or "sketch". Each
-            goes into a folder of its own.
+        masks: (B, K, *S) probabilities or bool, one channel for each foreground class, where it makes any.
+        images: (B, C, *S), the channels of `Method.channels_out`, where it makes any.
+        normalised: whether the images are in the units of its preprocessing, the inverse of which brings them into
+            those of the training data; else they are in [0, 1], from the least to the greatest value that the files of
+            such data hold.
+        fields: what else is known of each case, (B, 1, *S): "region", "scribbles", "centre line" or "sketch". Each goes
+            into a folder of its own.
+        instances: the objects of each case.
+        points: the points of each case (n, D), in pixels.
+        image_classes: (B,) int64, the number of the image class of each case.
+        rejected: how many were made and thrown away until these were left, by reason ("does not fit").
     """
 
-    masks: Tensor
+    masks: Tensor | None = None
     images: Tensor | None = None
+    normalised: bool = False
     fields: Mapping[str, Tensor] = field(default_factory=dict)
+    instances: Sequence[Objects] = ()
+    points: Sequence[Tensor] = ()
+    image_classes: Tensor | None = None
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """How a batch of moving images is warped onto fixed ones.
+
+    Attributes:
+        displacement: (B, D, *S) in pixels of the grid of the method: the value at x of the warped image is that of the
+            moving image at x + displacement(x), axes in the order of the array.
+        inverse: the same from the moving image's pixels to the fixed one's, where the method has it.
+        uncertainty: (B, 1, *S) by name.
+    """
+
+    displacement: Tensor
+    inverse: Tensor | None = None
+    uncertainty: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What a method makes of images for others to build on.
+
+    Attributes:
+        features: (B, F, *s) by level and timestep, e.g. "level 2" or "level 2, timestep 50".
+        latent: what `decode` takes, where the method decodes.
+    """
+
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    latent: Tensor | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,11 @@ Move = tuple[str | tuple[str, ...], Losses]
 """One or several players and the terms of their loss, by name; their sum is what the players minimise."""
 
 
-Game = Generator[Move | Total, Tensor, None]
-"""What objectives are: they yield moves, after which the loop updates the players, and totals, which it answers."""
+Game = Generator[Move | Total, Tensor, Any]
+"""What objectives are: they yield moves, after which the loop updates the players, and totals, which it answers.
+
+What they return in the end is handed to `Stage.stepped`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,6 +113,23 @@ class Criterion:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """What a method learns after its training: a threshold, a temperature, reliabilities.
+
+    Attributes:
+        stream: what is read of each case; masks that it reads count as read.
+        split: the cases that are visited, each once, whole and unchanged.
+        fit: sets buffers of the method, in evaluation mode and without gradients.
+        optional: without a case to visit the buffers stay as they were built; else that is an error.
+    """
+
+    stream: Stream
+    split: Literal["train", "validation"]
+    fit: Callable[[Iterable[Batch], Step], None]
+    optional: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:
     """A part of the training with its own players, streams and length.
 
@@ -120,7 +140,8 @@ class Stage:
         prepare: called once before the first step, without gradients, in evaluation mode; it may set the
             state of the method, and what it returns is kept for the whole stage as `step.prepared`.
         draws: the names of the streams that a step reads, a function of the step alone; all if None.
-        stepped: called once after each optimiser step has been taken by all players of that step.
+        stepped: called once after each optimiser step has been taken by all players of that step, with what the
+            objectives returned, one for each micro-batch of this process.
         criterion: see `Criterion`.
     """
 
@@ -132,7 +153,7 @@ class Stage:
     teachers: tuple[Teacher, ...] = ()
     prepare: Callable[[Visit, Step], Mapping[str, Tensor]] | None = None
     draws: Callable[[int], Sequence[str]] | None = None
-    stepped: Callable[[Step], None] | None = None
+    stepped: Callable[[Step, Sequence[Any]], None] | None = None
     criterion: Criterion | None = None
 
 

@@ -1,14 +1,15 @@
-"""The step of a training, or the answer at hand: its randomness, its place in the whole, what is asked of it."""
+"""The step of a training, or the answer at hand: its randomness, its place in the whole, its options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from scantling.core.case import Frozen
+from scantling.contract.options import SEGMENT_DEFAULTS
 from scantling.core.randomness import torch_generator
 
 Network = Callable[[Tensor], Tensor]
@@ -23,25 +24,6 @@ class Total:
     """
 
     part: Tensor
-
-
-class InferenceOptions(Frozen):
-    """What may change from one answer of a model to the next; None is the method's own choice.
-
-    Attributes:
-        samples: masks that are drawn for each image.
-        steps: of the chain that each of them ends, for methods that run one.
-        fuse: how they become one mask: a name of `fusion.RULES`.
-        votes: for the rules "vote" and "sum", how many samples have to agree; None: half of them, rounded up.
-    """
-
-    samples: int | None = None
-    steps: int | None = None
-    fuse: str | None = None
-    votes: int | None = None
-
-
-DEFAULT_OPTIONS = InferenceOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +110,8 @@ class Inference(Draws):
 
     Attributes:
         tile: applies a network (B, C, *S) to (B, K, *S) over a whole canvas, in blended tiles where it is too large.
-        options: what the answer is asked to be, resolved by the method's `asked`.
+        options: of the capability (`contract.options`), resolved by the method; a segmentation's if none are given.
     """
 
     tile: Callable[[Network, Tensor], Tensor] = lambda network, canvas: network(canvas)
-    options: InferenceOptions = DEFAULT_OPTIONS
+    options: Any = SEGMENT_DEFAULTS

@@ -20,7 +20,7 @@ Split = Literal["train", "validation", "test"]
 
 
 IGNORE = 255
-"""The value of a mask where nothing is known; it counts in no loss and in no measure."""
+"""The value of a mask where nothing is known; it counts in no loss and in no metric."""
 
 
 class Frozen(BaseModel):

@@ -143,7 +143,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one stream, on the device, normalised as the method's intake says.
+    """Samples of one stream, on the device, normalised as the method's preprocessing says.
 
     Attributes:
         index: (B,) int64, the global index of each sample in its stream: what its randomness is a function of.

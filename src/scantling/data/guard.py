@@ -45,12 +45,12 @@ def read(address: Address, limits: Limits, *, labels: bool) -> Picture:
     Raises:
         FileError: what the worker found wrong, or that it took too long, too much memory, or died.
     """
-    return _asked(address, limits, "labels" if labels else "image", lambda worker, said: worker.picture(said, limits))
+    return _asked(address, limits, "labels" if labels else "image", lambda worker, reply: worker.picture(reply, limits))
 
 
 def probe(address: Address, limits: Limits) -> Header:
     """Judge the header of `address` in the worker; raises as `read` does."""
-    return _asked(address, limits, "header", lambda worker, said: _header(said))
+    return _asked(address, limits, "header", lambda worker, reply: _header(reply))
 
 
 def _asked(address: Address, limits: Limits, what: str, judged: Callable[[Worker, dict[str, Any]], T]) -> T:
@@ -210,8 +210,8 @@ def serve() -> None:
             else:
                 found = files.decoded(address, limits, labels=what == "labels")
         except FileError as error:
-            told = {"path": error.path, "found": error.found, "sentence": str(error)}
-            named = {key: text.replace(request["path"], request["named"]) for key, text in told.items()}
+            facts = {"path": error.path, "found": error.found, "sentence": str(error)}
+            named = {key: text.replace(request["path"], request["named"]) for key, text in facts.items()}
             _send(output, {"error": named})
             continue
         finally:
@@ -231,9 +231,9 @@ def _listen(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
         os._exit(0)
 
 
-def _revived(told: dict[str, Any]) -> FileError:
-    error = FileError(str(told["path"]), str(told["found"]))
-    error.args = (str(told["sentence"]),)
+def _revived(facts: dict[str, Any]) -> FileError:
+    error = FileError(str(facts["path"]), str(facts["found"]))
+    error.args = (str(facts["sentence"]),)
     return error
 
 

@@ -57,13 +57,13 @@ class CheckReport(Frozen):
 
     def text(self) -> str:
         """Everything, for people: the fingerprint, then the findings, worst first."""
-        told = [f"{self.name} ({self.root})", *(f"  {line}" for line in self.summary.lines())]
+        lines = [f"{self.name} ({self.root})", *(f"  {line}" for line in self.summary.lines())]
         if not self.findings:
-            return "\n".join([*told, "nothing is wrong"])
+            return "\n".join([*lines, "nothing is wrong"])
         counted = [count(len(self.of(level)), level) for level in LEVELS if self.of(level)]
-        told.append(", ".join(counted) + ":")
-        told += [f"  {finding.level}, {finding.kind}: {finding.sentence}" for finding in self.findings]
-        return "\n".join(told)
+        lines.append(", ".join(counted) + ":")
+        lines += [f"  {finding.level}, {finding.kind}: {finding.sentence}" for finding in self.findings]
+        return "\n".join(lines)
 
     def of(self, level: str) -> tuple[Finding, ...]:
         """The findings of one level ("error", "warning", "note")."""

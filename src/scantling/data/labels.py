@@ -47,10 +47,10 @@ class LabelSource:
         return self.find()
 
     @property
-    def told(self) -> Labels | None:
+    def resolved(self) -> Labels | None:
         """The labels that are declared, here or by the parts that declare any; no mask is opened."""
         try:
-            return merge_labels([(part.told, False) for part in self.parts]) if self.parts else self.declared
+            return merge_labels([(part.resolved, False) for part in self.parts]) if self.parts else self.declared
         except DataError:  # they mean different things, which matters to who reads masks of both
             return None
 
@@ -98,7 +98,7 @@ def class_folder(name: str) -> str:
 
 
 def _valid_folders(labels: Labels, where: str) -> None:
-    taken = dict.fromkeys(OWN_FOLDERS, "Scantling's own")
+    owners = dict.fromkeys(OWN_FOLDERS, "Scantling's own")
     for name in labels.names:
         try:
             folder = class_folder(name)
@@ -107,7 +107,7 @@ def _valid_folders(labels: Labels, where: str) -> None:
                 f"{where}: the class {name!r} cannot be the name of a folder, and its masks are written into one; "
                 "rename it, with letters, digits, spaces, '-' and '_'"
             ) from None
-        other = taken.setdefault(folder.lower(), f"that of {name!r}")
+        other = owners.setdefault(folder.lower(), f"that of {name!r}")
         if not labels.exclusive and other != f"that of {name!r}":
             raise DataError(
                 f"{where}: the masks of {name!r} go into the folder {folder!r}, which is {other}; rename it"

@@ -106,13 +106,13 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        said = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        content = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as error:
         raise FileError(path, f"the manifest cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise FileError(path, f"the manifest is no {path.suffix[1:].upper() or 'TOML'} ({error})") from None
     try:
-        return Manifest.model_validate(said)
+        return Manifest.model_validate(content)
     except ValidationError as error:
         raise FileError(path, _complaint(error)) from None
 

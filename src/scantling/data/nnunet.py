@@ -26,12 +26,12 @@ def nnunet(root: Path) -> Contents:
     """
     path = root / "dataset.json"
     try:
-        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        channels = [str(said["channel_names"][key]) for key in sorted(said["channel_names"], key=int)]
-        ending = str(said["file_ending"])
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        channels = [str(content["channel_names"][key]) for key in sorted(content["channel_names"], key=int)]
+        ending = str(content["file_ending"])
         meanings = {
             str(name): tuple(map(int, values)) if isinstance(values, list) else (int(values),)
-            for name, values in said["labels"].items()
+            for name, values in content["labels"].items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
@@ -63,7 +63,7 @@ def nnunet(root: Path) -> Contents:
         )
     known = {path, *(root / f"{kind}{part}" for part in parts for kind in ("images", "labels"))}
     return Contents(
-        name=str(said.get("name") or root.resolve().name),
+        name=str(content.get("name") or root.resolve().name),
         root=root,
         cases=unique(cases, root),
         labels=labels,

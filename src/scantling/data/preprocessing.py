@@ -47,22 +47,22 @@ class Preprocessed:
         return sum(array.nbytes for array in arrays)
 
 
-def take(sample: Sample, intake: Preprocessing, traits: Traits) -> Preprocessed:
-    """Bring a sample to the grid and the units of `intake`.
+def preprocess(sample: Sample, recipe: Preprocessing, traits: Traits) -> Preprocessed:
+    """Bring a sample to the grid and the units of `recipe`.
 
     A volume for a method in 2-D gets its slice axis (the traits') moved to the front of the spatial axes.
     """
     region = sample.region
-    slicing = intake.dimensions == 2 and len(sample.geometry.shape) == 3
+    slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
     axis = traits.slice_axis
 
     def bring(array: np.ndarray, *, linear: bool) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, 1 + axis, 1) if slicing else array))
-        return resample(tensor, grid_of(sample, intake, traits), linear=linear, smooth=intake.size is not None)
+        return resample(tensor, grid_of(sample, recipe, traits), linear=linear, smooth=recipe.size is not None)
 
     image = None
     if sample.image.size:
-        image = bring(normalise(sample.image, region, intake, traits), linear=True)
+        image = bring(normalise(sample.image, region, recipe, traits), linear=True)
     fields: dict[str, Tensor] = {}
     if region is not None:
         fields["region"] = bring(region[None].astype(np.uint8), linear=False).bool()
@@ -73,26 +73,26 @@ def take(sample: Sample, intake: Preprocessing, traits: Traits) -> Preprocessed:
     return Preprocessed(image, fields, tuple(bring(mask, linear=False) for mask in sample.masks))
 
 
-def grid_of(sample: Sample, intake: Preprocessing, traits: Traits) -> tuple[int, ...]:
-    """The shape of a sample on the grid of `intake`, the slice axis first where a volume is read as slices."""
+def grid_of(sample: Sample, recipe: Preprocessing, traits: Traits) -> tuple[int, ...]:
+    """The shape of a sample on the grid of `recipe`, the slice axis first where a volume is read as slices."""
     shape, spacing = list(sample.geometry.shape), list(sample.geometry.spacing)
-    if intake.dimensions == 2 and len(shape) == 3:
+    if recipe.dimensions == 2 and len(shape) == 3:
         shape.insert(0, shape.pop(traits.slice_axis))
         spacing.insert(0, spacing.pop(traits.slice_axis))
-    if intake.size is not None:
-        return (*shape[: len(shape) - len(intake.size)], *intake.size)
-    if intake.spacing is None:
+    if recipe.size is not None:
+        return (*shape[: len(shape) - len(recipe.size)], *recipe.size)
+    if recipe.spacing is None:
         return tuple(shape)
-    targets = list(intake.spacing)
+    targets = list(recipe.spacing)
     while len(targets) < len(shape):
         targets.insert(0, spacing[0])
     return tuple(max(1, round(n * mm / target)) for n, mm, target in zip(shape, spacing, targets, strict=True))
 
 
-def restore_grid(answer: Tensor, sample: Sample, intake: Preprocessing, traits: Traits) -> Tensor:
+def restore_grid(answer: Tensor, sample: Sample, recipe: Preprocessing, traits: Traits) -> Tensor:
     """The way back: (K, *grid) values to (K, *S) on the sample's own grid."""
     shape = list(sample.geometry.shape)
-    slicing = intake.dimensions == 2 and len(shape) == 3
+    slicing = recipe.dimensions == 2 and len(shape) == 3
     if slicing:
         shape.insert(0, shape.pop(traits.slice_axis))
     answer = resample(answer, tuple(shape), linear=True)
@@ -114,20 +114,20 @@ def resample(array: Tensor, shape: tuple[int, ...], *, linear: bool, smooth: boo
     return exact.to(array.dtype)
 
 
-def normalise(image: np.ndarray, region: np.ndarray | None, intake: Preprocessing, traits: Traits) -> np.ndarray:
-    """(C, *S) in the units of `intake`, float32, whatever the units of the image; a constant channel becomes zero."""
-    if intake.normalise == "none":
+def normalise(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessing, traits: Traits) -> np.ndarray:
+    """(C, *S) in the units of `recipe`, float32, whatever the units of the image; a constant channel becomes zero."""
+    if recipe.normalise == "none":
         return image.astype(np.float32)
     out = np.empty(image.shape, np.float32)
     for channel, values in enumerate(image):
         inside = values[region] if region is not None and region.any() else values
         most = float(np.abs(inside).max())
-        if intake.normalise == "dataset":
+        if recipe.normalise == "dataset":
             facts = traits.intensity[channel]
             values = values.clip(facts.low, facts.high)
             middle, scale = facts.mean, facts.std
             most = max(abs(facts.minimum), abs(facts.maximum))
-        elif intake.normalise == "unit":
+        elif recipe.normalise == "unit":
             low, high = float(inside.min()), float(inside.max())
             middle, scale = (low + high) / 2, (high - low) / 2
             values = values.clip(low, high)

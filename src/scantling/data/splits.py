@@ -118,8 +118,8 @@ def inherited(cases: Sequence[Case]) -> tuple[Case, ...]:
 
 
 def _strictest(unit: Iterable[Case]) -> Split:
-    said = [case.split for case in unit if case.split is not None]
-    return max(said, key=_STRICTNESS.__getitem__) if said else "train"
+    stated = [case.split for case in unit if case.split is not None]
+    return max(stated, key=_STRICTNESS.__getitem__) if stated else "train"
 
 
 def _by_labels(found: list[list[Case]]) -> tuple[list[list[Case]], list[list[Case]]]:

@@ -45,17 +45,17 @@ class CaseCache:
         """The case, from memory where it is kept."""
         if (kept := self._kept.get(case.id)) is not None:
             return kept
-        taken = self._prepare(case)
+        prepared = self._prepare(case)
         with self._lock:
-            if case.id not in self._kept and self._held + taken.nbytes <= self._budget:
-                self._kept[case.id] = taken
-                self._held += taken.nbytes
-        return taken
+            if case.id not in self._kept and self._held + prepared.nbytes <= self._budget:
+                self._kept[case.id] = prepared
+                self._held += prepared.nbytes
+        return prepared
 
-    def foreground(self, case: Case, taken: Preprocessed) -> tuple[np.ndarray, ...]:
+    def foreground(self, case: Case, prepared: Preprocessed) -> tuple[np.ndarray, ...]:
         """For each class that the first mask of the case has, up to `KEPT_PIXELS` of its pixels (n, D)."""
         if case.id not in self._foreground:
-            mask = taken.masks[0].numpy()
+            mask = prepared.masks[0].numpy()
             values = [value for value in np.unique(mask) if value not in (0, IGNORE)]
             layers = (layer == 1 for layer in mask) if len(mask) > 1 else (mask[0] == value for value in values)
             generator = numpy_generator("foreground", case.id)
@@ -149,10 +149,10 @@ class Reader:
     def visit(self) -> Iterator[Batch]:
         """Each place once, whole and unchanged, one a batch."""
         for position, place in enumerate(self.places):
-            taken = self._slice(self.cache.take(place.case), place.slice)
-            whole = Placement((0,) * len(taken.shape), taken.shape)
+            prepared = self._slice(self.cache.take(place.case), place.slice)
+            whole = Placement((0,) * len(prepared.shape), prepared.shape)
             generator = numpy_generator(self.seed, self.stage, self.stream.name, "visit", position)
-            fields = self._fields(place, taken, whole, generator)
+            fields = self._fields(place, prepared, whole, generator)
             yield self._collect([(position, position, fields, {}, generator)], None)
 
     def _sample(
@@ -163,22 +163,23 @@ class Reader:
         position = self._position(index)
         place = self.places[position]
         whole = self.cache.take(place.case)
-        taken = self._slice(whole, place.slice)
+        prepared = self._slice(whole, place.slice)
         centre = None
         if stream.foreground and generator.random() < stream.foreground:
             centre = self._centre(place, whole, generator)
-        patch = stream.patch or taken.shape
-        placement = Placement.draw(taken.shape, patch, stream.augment, generator, centre=centre)
+        patch = stream.patch or prepared.shape
+        placement = Placement.draw(prepared.shape, patch, stream.augment, generator, centre=centre)
         linked = {}
         for role in stream.linked:
             other = Place(self.others[place.case.links[role]], place.slice)
             partner = self._slice(self.cache.take(other.case), other.slice)
-            if partner.shape != taken.shape:
+            if partner.shape != prepared.shape:
                 raise DataError(
-                    f"{place.case.id} and its {role} {other.case.id} differ in size: {taken.shape} and {partner.shape}"
+                    f"{place.case.id} and its {role} {other.case.id} differ in size: {prepared.shape} and "
+                    f"{partner.shape}"
                 )
             linked[role] = self._fields(other, partner, placement, generator)
-        return index, position, self._fields(place, taken, placement, generator), linked, generator
+        return index, position, self._fields(place, prepared, placement, generator), linked, generator
 
     def _position(self, index: int) -> int:
         count = len(self.places)
@@ -200,29 +201,29 @@ class Reader:
         layer = layers[int(generator.integers(len(layers)))]
         return tuple(int(c) for c in layer[int(generator.integers(len(layer)))])
 
-    def _slice(self, taken: Preprocessed, part: int | None) -> Preprocessed:
+    def _slice(self, prepared: Preprocessed, part: int | None) -> Preprocessed:
         if part is None:
-            return taken
+            return prepared
         return Preprocessed(
-            None if taken.image is None else taken.image[:, part],
-            {name: field[:, part] for name, field in taken.fields.items()},
-            tuple(mask[:, part] for mask in taken.masks),
+            None if prepared.image is None else prepared.image[:, part],
+            {name: field[:, part] for name, field in prepared.fields.items()},
+            tuple(mask[:, part] for mask in prepared.masks),
         )
 
     def _fields(
-        self, place: Place, taken: Preprocessed, placement: Placement, generator: np.random.Generator
+        self, place: Place, prepared: Preprocessed, placement: Placement, generator: np.random.Generator
     ) -> dict[str, Tensor]:
         fields = {
-            name: placement.cut(field, linear=False, outside=OUTSIDE[name]) for name, field in taken.fields.items()
+            name: placement.cut(field, linear=False, outside=OUTSIDE[name]) for name, field in prepared.fields.items()
         }
         if self._regions and "region" not in fields:
-            whole = torch.ones((1, *taken.shape), dtype=torch.bool)  # a case without one is all of interest
+            whole = torch.ones((1, *prepared.shape), dtype=torch.bool)  # a case without one is all of interest
             fields["region"] = placement.cut(whole, linear=False, outside=OUTSIDE["region"])
-        if taken.image is not None:
-            fields["image"] = placement.cut(taken.image, linear=True)
-        if taken.masks:
+        if prepared.image is not None:
+            fields["image"] = placement.cut(prepared.image, linear=True)
+        if prepared.masks:
             drawn = self.stream.annotator == "drawn"
-            mask = taken.masks[int(generator.integers(len(taken.masks))) if drawn else 0]
+            mask = prepared.masks[int(generator.integers(len(prepared.masks))) if drawn else 0]
             fields["mask"] = placement.cut(mask, linear=False, outside=OUTSIDE["mask"])
         if "class" in self.stream.reads and place.case.image_class is not None:
             fields["image_class"] = torch.tensor(self.image_classes.index(place.case.image_class))

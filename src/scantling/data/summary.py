@@ -22,7 +22,7 @@ class Range(Frozen):
     median: tuple[float, ...]
     greatest: tuple[float, ...]
 
-    def told(self) -> str:
+    def text(self) -> str:
         """ "584 x 565", or "31 x 40 to 38 x 57 (median 36 x 50)"."""
         low, middle, high = (
             " x ".join(f"{value:.4g}" for value in row) for row in (self.least, self.median, self.greatest)
@@ -68,31 +68,31 @@ class Summary(Frozen):
 
     def lines(self) -> list[str]:
         """The summary for people, a line for each thing."""
-        told = []
+        lines = []
         for part in self.parts:
             pool = f" in {part.pool}" if part.pool else ""
             made = f", {part.synthetic} synthetic" if part.synthetic else ""
-            told.append(
+            lines.append(
                 f"{part.split}{pool}: {count(part.cases, 'case')} of {count(part.subjects, 'subject')}, "
                 f"{part.labelled} with image and mask{made}"
             )
-        told.append("files: " + ", ".join(f"{number} {role}" for role, number in self.holds.items()))
+        lines.append("files: " + ", ".join(f"{number} {role}" for role, number in self.holds.items()))
         if self.shape is not None:
-            told.append(f"size: {self.shape.told()} pixels")
+            lines.append(f"size: {self.shape.text()} pixels")
         if self.spacing is not None:
-            told.append(f"spacing: {self.spacing.told()} mm")
+            lines.append(f"spacing: {self.spacing.text()} mm")
         for name, how in self.stored.items():
-            told.append(f"channels of {name}: " + ", ".join(f"{number} {kind}" for kind, number in how.items()))
+            lines.append(f"channels of {name}: " + ", ".join(f"{number} {kind}" for kind, number in how.items()))
         if self.classes:
-            told.append("classes: " + ", ".join(f"{name} {share:.2%}" for name, share in self.classes.items()))
+            lines.append("classes: " + ", ".join(f"{name} {share:.2%}" for name, share in self.classes.items()))
         if self.image_classes:
-            told.append("image classes: " + ", ".join(f"{n} {name}" for name, n in self.image_classes.items()))
+            lines.append("image classes: " + ", ".join(f"{n} {name}" for name, n in self.image_classes.items()))
         for name, one in self.intensity.items():
-            told.append(
+            lines.append(
                 f"intensity of {name}: mean {one.mean:.4g}, deviation {one.std:.4g}, "
                 f"{one.low:.4g} to {one.high:.4g} (0.5th to 99.5th percentile)"
             )
-        return told
+        return lines
 
 
 def summary_of(found: Sequence[Seen], labels: Labels | None) -> Summary:

@@ -141,7 +141,7 @@ def measure_traits(
     if not cases:
         what = "a mask" if blind else "an image"
         raise DataError(f"{dataset.name}: there is no training case with {what}; expected at least one")
-    labels = dataset.labels if masks else dataset.label_source.told
+    labels = dataset.labels if masks else dataset.label_source.resolved
     stride = 1 if blind else stride_for(cases)
     wanted = ("mask",) if blind else ("image", "region", "mask") if masks else ("image", "region")
     found = list(in_order(lambda case: measured(case, labels, stride, wanted), cases, progress=progress))

@@ -25,7 +25,7 @@ class Tally:
         """As JSON."""
         return {"cases": list(self.cases), "subjects": list(self.subjects)}
 
-    def told(self, what: str = "cases") -> str:
+    def text(self, what: str = "cases") -> str:
         """ "92 of 98 cases, 10 of 10 subjects"; subjects only where they are fewer than cases.
 
         Args:

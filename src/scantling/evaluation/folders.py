@@ -1,6 +1,6 @@
 """The verb `evaluate`: a folder of predictions against the truth, one case at a time.
 
-The first annotator's mask is the truth of every measure but those of several annotators, which compare the samples
+The first annotator's mask is the truth of every metric but those of several annotators, which compare the samples
 that `predictions.json` lists with the masks of all.
 """
 
@@ -37,7 +37,7 @@ def evaluate(
     split: str | None = None,
     probabilities: Path | str | None = None,
     region: Path | str | None = None,
-    measures: Iterable[str] | None = None,
+    metrics: Iterable[str] | None = None,
     manifest: Path | str | None = None,
     root: Path | str | None = None,
     limits: Limits | None = None,
@@ -56,7 +56,7 @@ def evaluate(
             `predictions.json` lists.
         region: a folder of masks by id of the pixels that count, or "dataset" for the cases' own; unless said, the
             whole image counts.
-        measures: names of the catalogue; None takes all that can be computed.
+        metrics: names of the catalogue; None takes all that can be computed.
         manifest: describes the files below `truth`.
         root: the folder that holds the files of the manifest.
         limits: bounds on what is decoded.
@@ -70,7 +70,7 @@ def evaluate(
         ScantlingError: nothing can be compared.
     """
     folder, limits = Path(prediction), limits or Limits()
-    measures = None if measures is None else list(measures)
+    metrics = None if metrics is None else list(metrics)
     place = Path(truth) if not isinstance(truth, Dataset) else truth.root
     if isinstance(truth, Dataset):
         dataset = truth
@@ -87,7 +87,7 @@ def evaluate(
     selection = choose(dataset, predictions, split=split)
     try:
         wanted = chosen(
-            measures,
+            metrics,
             probability=predictions.maps_in is not None or bool(predictions.maps),
             annotators=any(len(case.masks) > 1 for case in selection.cases),
             uncertainty=bool(predictions.uncertainties),
@@ -97,7 +97,7 @@ def evaluate(
     regions = _Regions(region, ids)
     if regions.own and not any(case.region for case in selection.cases):
         raise DataError(f"{place}: no case has a region of interest; leave --region out, or name a folder of regions")
-    names, needed = [measure.name for measure in wanted], {need for measure in wanted for need in measure.needs}
+    names, needed = [metric.name for metric in wanted], {need for metric in wanted for need in metric.needs}
     cases: list[CaseScores] = []
     failed = dict(selection.failed)
     astray: list[str] = []
@@ -130,7 +130,7 @@ def evaluate(
                 uncertainty=None if doubt is None else doubt[0],
                 region=pixels,
                 spacing=spacing,
-                measures=names,
+                metrics=names,
             )
         except (ScantlingError, ValueError, MemoryError, OSError) as error:
             failed[case.id] = str(error) or type(error).__name__
@@ -165,12 +165,12 @@ def evaluate(
         options={
             "probabilities": _place(probabilities),
             "region": "dataset" if regions.own else _place(region),
-            "measures": None if measures is None else list(measures),
+            "metrics": None if metrics is None else list(metrics),
             "manifest": _place(manifest),
             "root": _place(root),
         },
         made=predictions.listing.made if predictions.listing else {},
-        measures=wanted,
+        metrics=wanted,
         region=regions.sentence,
         cases=tuple(cases),
         failed=tuple({"id": id, "error": failed[id]} for id in sorted(failed)),
@@ -211,15 +211,15 @@ def _range(numbers: set[int]) -> str:
 class _Regions:
     """Which pixels count: all, those in the cases' own regions, or those in masks of a folder."""
 
-    def __init__(self, said: Path | str | None, ids: Iterable[str]) -> None:
+    def __init__(self, choice: Path | str | None, ids: Iterable[str]) -> None:
         outside = "outside, both masks are taken as empty"
-        self.own = said == "dataset"
+        self.own = choice == "dataset"
         self.files: Mapping[str, Address] | None = None
         self.sentence = WHOLE
         if self.own:
             self.sentence = f"Only pixels in the cases' own regions count; {outside}."
-        elif said is not None:
-            folder = Path(said)
+        elif choice is not None:
+            folder = Path(choice)
             if not folder.is_dir():
                 raise DataError(f"{folder}: there is no such folder; expected masks of the region, or 'dataset'")
             self.folder, self.files = folder, files_by_id(folder, set(ids))

@@ -28,16 +28,16 @@ def mean_interval(
 
     .. math:: \bar x \pm t_{J-1} \sqrt{\tfrac{J-1}{J} \sum_j (\bar x_{(j)} - \bar x_{(\cdot)})^2},
 
-    with the mean without subject j. Of a measure with two bounds it is worked out for the logit of the mean
+    with the mean without subject j. Of a metric with two bounds it is worked out for the logit of the mean
     and brought back, as the values of few subjects lie skew between bounds; of one with a single bound it is cut there.
 
     Args:
         sums: (J,) the sum of the values of each subject's cases.
         counts: (J,) how many cases each has; subjects without a case do not count.
-        low, high: the bounds of the measure.
+        low, high: the bounds of the metric.
 
     Returns:
-        The limits, NaN below two subjects, and where the values of a measure with a bound are all equal, which says
+        The limits, NaN below two subjects, and where the values of a metric with a bound are all equal, which says
         nothing of how they scatter. Where all values are at one of two bounds: `rate_interval`.
     """
     sums, counts = sums[counts > 0], counts[counts > 0]

@@ -36,7 +36,7 @@ def run_of(made: Mapping[str, Any]) -> Path | None:
         return None
 
 
-def file_name(readable: Sequence[str], told: Mapping[str, Any]) -> str:
+def file_name(readable: Sequence[str], facts: Mapping[str, Any]) -> str:
     """A file name that people can read and that no other evaluation has.
 
     Args:
@@ -44,5 +44,5 @@ def file_name(readable: Sequence[str], told: Mapping[str, Any]) -> str:
         told: all that tells the evaluation from others, as JSON has it.
     """
     stem = re.sub(r"[^\w.-]+", "_", "-".join(part for part in readable if part)).strip("._-")[:80]
-    key = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=5).hexdigest()
+    key = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=5).hexdigest()
     return f"{stem}-{key}.json"

@@ -75,7 +75,7 @@ class MaskSet:
         values: a number for each of them by the names of `QUANTITIES`; NaN where there is nothing to measure.
         widths: (n,) in pixels, at all points of all centre lines.
         angles: (n,) in degrees, of all forks.
-        diversity: see `measures.tubes.diversity`; NaN for fewer than two masks of one shape.
+        diversity: see `metrics.tubes.diversity`; NaN for fewer than two masks of one shape.
         compared: masks that the diversity is of.
         shapes: of the masks, the commonest first.
         failed: sentences on masks that could not be read.
@@ -130,7 +130,7 @@ def measure_masks(
     root: Path | None = None,
     progress: Progress | None = None,
 ) -> MaskSet:
-    """Measure the masks of a data set, or of a folder that holds nothing but masks.
+    """Metric the masks of a data set, or of a folder that holds nothing but masks.
 
     Args:
         most: masks that are measured; of more a hash of their ids draws so many, always the same.

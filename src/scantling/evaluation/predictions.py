@@ -326,9 +326,9 @@ def _listing(path: Path) -> Listing | None:
     if not path.is_file():
         return None
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        made = {key: value for key, value in said.items() if key not in ("cases", "failed")}
-        listing = Listing.model_validate({**said, "made": made})
+        content = json.loads(path.read_text(encoding="utf-8"))
+        made = {key: value for key, value in content.items() if key not in ("cases", "failed")}
+        listing = Listing.model_validate({**content, "made": made})
         if len(listing.values) != len(listing.classes):
             raise ValueError(f"{len(listing.classes)} classes have {len(listing.values)} entries in 'values'")
     except (OSError, ValueError, AttributeError, ValidationError, RecursionError) as error:

@@ -55,9 +55,9 @@ class Evaluation:
         classes: the foreground classes.
         labels: what the values of the masks mean in "truth" and in "prediction", and in "order" for each class its
             number, from 0, in the predictions.
-        options: what the evaluation was asked: "probabilities", "region", "measures", "manifest" and "root".
+        options: what the evaluation was asked: "probabilities", "region", "metrics", "manifest" and "root".
         made: all that the predictions say of how they were made (`predictions.json`, but for its cases).
-        measures: what was measured.
+        metrics: what was measured.
         region: which pixels count, as a sentence.
         cases: the scored cases, by id.
         failed: "id" and "error" of each case that could not be scored.
@@ -73,7 +73,7 @@ class Evaluation:
     labels: Mapping[str, Any]
     options: Mapping[str, Any]
     made: Mapping[str, Any]
-    measures: tuple[Metric, ...]
+    metrics: tuple[Metric, ...]
     region: str
     cases: tuple[CaseScores, ...]
     failed: tuple[Mapping[str, str], ...] = ()
@@ -81,25 +81,25 @@ class Evaluation:
 
     @cached_property
     def summary(self) -> Summary:
-        """Mean, deviation, interval and count of each measure over the cases."""
+        """Mean, deviation, interval and count of each metric over the cases."""
         return summarise(
             [case.scores.mean for case in self.cases],
             [case.subject for case in self.cases],
-            ranges={measure.name: measure.range for measure in self.measures},
+            ranges={metric.name: metric.range for metric in self.metrics},
         )
 
     @property
     def mean(self) -> Mapping[str, float]:
-        """The mean of each measure over the cases; NaN where no case defines it."""
-        return {measure.name: self.summary.mean.get(measure.name, math.nan) for measure in self.measures}
+        """The mean of each metric over the cases; NaN where no case defines it."""
+        return {metric.name: self.summary.mean.get(metric.name, math.nan) for metric in self.metrics}
 
     @property
     def classes_mean(self) -> dict[str, dict[str, float]]:
-        """By class and measure, the mean over the cases that define it."""
+        """By class and metric, the mean over the cases that define it."""
         return {
             name: {
-                measure.name: mean_of_defined(case.scores.classes[name][measure.name] for case in self.cases)
-                for measure in self.measures
+                metric.name: mean_of_defined(case.scores.classes[name][metric.name] for case in self.cases)
+                for metric in self.metrics
             }
             for name in self.classes
         }
@@ -110,7 +110,7 @@ class Evaluation:
         Args:
             of: a class; every class of each case if None.
         """
-        if not any(measure.name == name for measure in self.measures):
+        if not any(metric.name == name for metric in self.metrics):
             return None
         classes = self.classes if of is None else (of,)
         return tally((case.subject, case.scores.classes[one][name]) for case in self.cases for one in classes)
@@ -126,21 +126,21 @@ class Evaluation:
         """How the numbers are defined, a sentence each."""
         general = [
             self.region,
-            "Each case counts once; a failed case counts nowhere and is listed; a case in which a measure is undefined "
-            "is left out of that measure, and 'count' says how many remain.",
+            "Each case counts once; a failed case counts nowhere and is listed; a case in which a metric is undefined "
+            "is left out of that metric, and 'count' says how many remain.",
             "The deviation is that of the sample (n - 1). The 95 % interval of a mean is Student's t with subjects as "
             "units (jackknife; on the logit scale between 0 and 1), that of a share of "
             "cases is Clopper and Pearson's of as many cases as the subjects are worth.",
-            "Measures of a structure are of the cases whose truth has one; of the others, false alarms are counted.",
+            "Metrics of a structure are of the cases whose truth has one; of the others, false alarms are counted.",
         ]
         if len(self.classes) > 1:
-            general.append("The value of a case is the mean over the classes in which the measure is defined.")
-        return general + [measure.convention for measure in self.measures]
+            general.append("The value of a case is the mean over the classes in which the metric is defined.")
+        return general + [metric.convention for metric in self.metrics]
 
     def facts(self) -> dict[str, Any]:
         """As plain values, ready for JSON; undefined numbers are None."""
         several, summary, table = len(self.classes) > 1, self.summary, self.reliability
-        names = [measure.name for measure in self.measures]
+        names = [metric.name for metric in self.metrics]
         return {
             "prediction": str(self.prediction),
             "truth": str(self.truth),
@@ -198,22 +198,22 @@ class Evaluation:
             counted = self.detection(name)
             if counted is not None and counted.cases[1]:
                 what = "classes of cases" if len(self.classes) > 1 else "cases"
-                told.append(f"{title}: {counted.told(what)}.")
+                told.append(f"{title}: {counted.text(what)}.")
         subjects = len({case.subject for case in self.cases})
         if 1 < subjects < FEW:
             told.append(f"{subjects} subjects are few: the intervals are wide, and rest on how these few scatter.")
         return told
 
     def table(self) -> str:
-        """For people: a line a measure with mean, deviation, interval and number of cases; then the notes."""
+        """For people: a line a metric with mean, deviation, interval and number of cases; then the notes."""
         several, summary = len(self.classes) > 1, self.summary
         rows = [["", "mean", "± std", "95 % interval", "cases", *(self.classes if several else ())]]
-        for measure in self.measures if self.cases else ():
-            name = measure.name
+        for metric in self.metrics if self.cases else ():
+            name = metric.name
             interval = " to ".join(_text(limit) for limit in summary.interval[name])
             means = (_text(self.classes_mean[one][name]) for one in self.classes) if several else ()
             spread = "" if math.isnan(summary.std[name]) else f"± {_text(summary.std[name])}"
-            row = [measure.title, _text(summary.mean[name]), spread, interval, str(summary.count[name]), *means]
+            row = [metric.title, _text(summary.mean[name]), spread, interval, str(summary.count[name]), *means]
             rows.append(["" if "nan" in cell else cell for cell in row])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [
@@ -225,14 +225,14 @@ class Evaluation:
         return "\n".join([*(lines if self.cases else ["no case could be scored"]), *self.sentences, *self.notes])
 
     def write_csv(self, path: Path | str) -> None:
-        """Write one line for each case and class: id, subject, class, then the measures, empty where undefined."""
+        """Write one line for each case and class: id, subject, class, then the metrics, empty where undefined."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        names = [measure.name for measure in self.measures]
+        names = [metric.name for metric in self.metrics]
         table.writerow(["id", "subject", "class", *names])
         for case in self.cases:
             for name, scores in case.scores.classes.items():
-                values = (_number(scores[measure]) for measure in names)
+                values = (_number(scores[metric]) for metric in names)
                 table.writerow([case.id, case.subject, name, *("" if value is None else value for value in values)])
         write_text(named(path), text.getvalue())
 
@@ -248,10 +248,10 @@ class Evaluation:
         run = run_of(self.made)
         if run is None:
             return None
-        measures = self.options["measures"]
+        metrics = self.options["metrics"]
         told = {
             **self.options,
-            "measures": None if measures is None else sorted(measures),
+            "metrics": None if metrics is None else sorted(metrics),
             "prediction": str(self.prediction),
             "truth": str(self.truth),
             "split": self.split,

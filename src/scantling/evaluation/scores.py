@@ -25,11 +25,11 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Scores:
-    """The measures of one case; NaN where one is undefined.
+    """The metrics of one case; NaN where one is undefined.
 
     Attributes:
-        mean: by measure, the mean over the classes in which it is defined.
-        classes: by class and measure.
+        mean: by metric, the mean over the classes in which it is defined.
+        classes: by class and metric.
         calibration: the reliability table of all classes together, where there are probabilities.
     """
 
@@ -49,7 +49,7 @@ def scores_of_arrays(
     uncertainty: Array | None = None,
     region: Array | None = None,
     spacing: Sequence[float] | None = None,
-    measures: Iterable[str] | None = ("dice",),
+    metrics: Iterable[str] | None = ("dice",),
 ) -> Scores:
     """Score arrays that are in memory, in the form of `Sample.masks`.
 
@@ -57,17 +57,17 @@ def scores_of_arrays(
         prediction: (1, *S) class numbers, 0 background and 1..K, or (K, *S) of 0 and 1 where classes overlap.
         truth: the same, with `IGNORE` where nothing is known; those pixels do not count.
         classes: the K names of the classes.
-        others: what further annotators marked, in the form of `truth`; without any, the measures of several are
+        others: what further annotators marked, in the form of `truth`; without any, the metrics of several are
             undefined, and pixels that one of them does not know do not count there.
         samples: in the form of `prediction`, which stands for them if there are none.
         probability: (K, *S) in [0, 1].
         uncertainty: (*S), any finite range.
         region: (*S), the pixels that count; all of them if None.
         spacing: mm between neighbours along each axis; 1 if None.
-        measures: names of the catalogue; None takes all that can be computed.
+        metrics: names of the catalogue; None takes all that can be computed.
 
     Raises:
-        ValueError: a measure is unknown, there is no pixel to compare, or the arrays do not fit each other.
+        ValueError: a metric is unknown, there is no pixel to compare, or the arrays do not fit each other.
     """
     shape = truth.shape[1:]
     every = (prediction, truth, *others, *samples)
@@ -75,14 +75,14 @@ def scores_of_arrays(
         raise ValueError(f"the masks have shapes {prediction.shape} and {truth.shape} for {len(classes)} classes")
     if probability is not None and probability.shape != (len(classes), *shape):
         raise ValueError(f"the probabilities have shape {probability.shape}; expected {(len(classes), *shape)}")
-    named = measures is not None
+    named = metrics is not None
     wanted = chosen(
-        measures,
+        metrics,
         probability=probability is not None,
         annotators=named or bool(others),
         uncertainty=named or uncertainty is not None,
     )
-    families = {measure.family for measure in wanted}
+    families = {metric.family for metric in wanted}
     scores: dict[str, dict[str, float]] = {}
     tables: list[Calibration] = []
     seen = [_counted(truth, number, region) for number in range(len(classes))]

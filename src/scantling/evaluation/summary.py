@@ -13,7 +13,7 @@ from scantling.evaluation.intervals import mean_interval, rate_interval
 
 @dataclass(frozen=True)
 class Summary:
-    """By measure, over the cases in which it is defined; NaN where there are too few.
+    """By metric, over the cases in which it is defined; NaN where there are too few.
 
     Attributes:
         mean: the mean over cases.
@@ -36,15 +36,15 @@ def summarise(
     *,
     ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Summary:
-    """Summarise the measures of several cases.
+    """Summarise the metrics of several cases.
 
     Images of one person are not independent, so subjects are the units of the interval; see `mean_interval`, and
-    `rate_interval` for measures that are 0 or 1 in every case.
+    `rate_interval` for metrics that are 0 or 1 in every case.
 
     Args:
-        scores: for each case the value of each measure, NaN where it is undefined; the same measures everywhere.
+        scores: for each case the value of each metric, NaN where it is undefined; the same metrics everywhere.
         subjects: for each case whom it shows.
-        ranges: the bounds of the measures; none where a measure is not named.
+        ranges: the bounds of the metrics; none where a metric is not named.
     """
     names = list(scores[0]) if scores else []
     values = np.array([[case[name] for name in names] for case in scores], dtype=np.float64)

@@ -9,13 +9,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from scantling.contract.method import Segmenter
-from scantling.contract.step import DEFAULT_OPTIONS
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.options import SegmentOptions
 from scantling.core.atomic import to_json
 from scantling.core.errors import FileError, RunError
 from scantling.evaluation.predictions import LISTING
 from scantling.experiments.leakage import record_of
-from scantling.records.run_folder import WEIGHTS, identity_of, load_model, read_json
+from scantling.records.run_folder import WEIGHTS, earlier_runs, identity_of, load_model, parts_of, read_json
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ class Candidate:
         settings = self.folder / "model" / "settings.json" if self.folder else Path()
         described = read_json(settings) if settings.is_file() else {}
         made = {key: self.made.get(key) for key in ("options", "mending")}
-        return to_json({**_recipe(self.run, described.get("base")), "made": made})
+        return to_json({**_recipe(self.run, parts_of(described)), "made": made})
 
-    def cache(self, out: Path | None, name: str, *told: object) -> Path:
+    def cache(self, out: Path | None, name: str, *parts: object) -> Path:
         """Where the predictions of a run are kept: of these very weights, and of data and options that are `told`."""
-        said = f"{self.path.resolve()} {self.weights} {told}"
-        key = hashlib.blake2b(said.encode(errors="surrogateescape"), digest_size=5).hexdigest()
+        text = f"{self.path.resolve()} {self.weights} {parts}"
+        key = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=5).hexdigest()
         return self.path / "compared" / f"{name}-{key}" if out is None else out / f"{self.path.resolve().name}-{key}"
 
 
@@ -95,7 +95,7 @@ def open_candidate(path: Path) -> Candidate:
         if not isinstance(method, Segmenter):
             raise RunError(f"{path}: {method.card.name} cannot segment; it can {', '.join(method.card.gives)}")
         number = sum(parameter.numel() for parameter in method.parameters())
-        several, made = (method.asked(DEFAULT_OPTIONS).samples or 1) > 1, {"method": method.card.name}
+        several, made = (method.segment_options(SegmentOptions()).samples or 1) > 1, {"method": method.card.name}
         return Candidate(path, "run", record_of(path), path, (), number, method.traits.classes, several, made)
     if path.is_dir():
         return _from_masks(path, path)
@@ -151,17 +151,20 @@ def _lists_cases(found: Any) -> bool:
     return all(isinstance(part, list) and all(isinstance(one, dict) and "id" in one for one in part) for part in parts)
 
 
-def _recipe(run: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """All of a training but its seed; `base` is what the model says of the one it is built on, if that run is gone."""
-    of_base = record_of(run.get("base"))
+def _recipe(run: Mapping[str, Any], parts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All of a training but its seed; `parts` stands for the records of those whose runs are gone."""
+
+    def before(role: str, path: Any) -> Any:
+        record, part = record_of(path), (parts or {}).get(role)
+        return _recipe(record) if record else _without_traits(part) if part else path
+
     return {
         **{key: run.get(key) for key in ("method", "settings", "options", "split")},
         "data": [entry.get("sha256") for entry in run["data"]],
-        "base": _recipe(of_base) if of_base else _without_traits(base) if base else run.get("base"),
+        "built on": {role: before(role, path) for role, path in earlier_runs(run).items()},
     }
 
 
 def _without_traits(described: Mapping[str, Any]) -> dict[str, Any]:
-    base = described.get("base")
     kept = {key: described.get(key) for key in ("method", "settings")}
-    return {**kept, "base": _without_traits(base) if base else None}
+    return {**kept, "uses": {role: _without_traits(part) for role, part in parts_of(described).items()}}

@@ -35,7 +35,7 @@ def compare(
     split: str = "test",
     out: Path | None = None,
     baseline: str = "best",
-    measures: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
     region: Path | str | None = None,
     manifest: Path | None = None,
     root: Path | None = None,
@@ -55,7 +55,7 @@ def compare(
         split: "train", "validation", "test" or "all".
         out: where predictions are kept; None: in `compared` below each run.
         baseline: "best", "first", or a method by its name or by that of one of its folders.
-        measures: names of the catalogue, of which the first is tested; None: those of `MAIN` that all have.
+        metrics: names of the catalogue, of which the first is tested; None: those of `MAIN` that all have.
         region: see `evaluate`.
         progress: told (done, total, id) after each case that is predicted or scored.
 
@@ -69,7 +69,7 @@ def compare(
     opened = open_dataset if any(one.kind == "run" for one in entrants) else open_truth
     dataset = opened(Path(data), manifest=manifest, root=root)
     _has_truth(dataset, Path(data), split)
-    wanted = _measures(measures, entrants, several=any(len(case.masks) > 1 for case in dataset.cases))
+    wanted = _metrics(metrics, entrants, several=any(len(case.masks) > 1 for case in dataset.cases))
 
     def scored(entrant: Candidate) -> Scored:
         if entrant.kind == "scores":
@@ -88,7 +88,7 @@ def compare(
                 raise DataError(
                     f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}"
                 )
-        found = evaluate(masks, dataset, split=split, measures=wanted, region=region, progress=progress)
+        found = evaluate(masks, dataset, split=split, metrics=wanted, region=region, progress=progress)
         return Scored(
             entrant,
             values={case.id: case.scores.mean for case in found.cases},
@@ -146,22 +146,22 @@ def _has_truth(dataset: Dataset, data: Path, split: str) -> None:
         )
 
 
-def _measures(named: Sequence[str] | None, entrants: Sequence[Candidate], *, several: bool) -> list[str]:
-    """The names of the measures, in the order in which they were named; `several`: a case has several true masks."""
+def _metrics(named: Sequence[str] | None, entrants: Sequence[Candidate], *, several: bool) -> list[str]:
+    """The names of the metrics, in the order in which they were named; `several`: a case has several true masks."""
     try:
         chosen(named, probability=True, annotators=several, uncertainty=True)
     except ValueError as error:
-        raise SettingsError(f"--measures: {error}") from None
+        raise SettingsError(f"--metrics: {error}") from None
     wanted = list(dict.fromkeys(MAIN if named is None else named))
     for entrant in entrants:
         lacking = [name for name in wanted if not _gives(entrant, name)]
         if lacking and named is not None:
             maps = "uncertainty" if "uncertainty" in METRICS[lacking[0]].needs else "probability"
             what = "was not scored for" if entrant.kind == "scores" else f"has no {maps} maps, as are needed for"
-            raise SettingsError(f"{entrant.path}: {what} {some(lacking)}; score it again or choose other --measures")
+            raise SettingsError(f"{entrant.path}: {what} {some(lacking)}; score it again or choose other --metrics")
         wanted = [name for name in wanted if name not in lacking]
     if not wanted:
-        raise SettingsError(f"found none of {some(MAIN)} in all evaluations; choose other measures with --measures")
+        raise SettingsError(f"found none of {some(MAIN)} in all evaluations; choose other metrics with --metrics")
     return wanted
 
 
@@ -185,7 +185,7 @@ def _seen(entrant: Candidate, dataset: Dataset, split: str) -> str:
     return fingerprint(hashes)
 
 
-def _recorded(entrant: Candidate, measures: Sequence[str], dataset: Dataset, split: str) -> Scored:
+def _recorded(entrant: Candidate, metrics: Sequence[str], dataset: Dataset, split: str) -> Scored:
     """What an evaluation has recorded of the cases of a split.
 
     Raises:
@@ -212,7 +212,7 @@ def _recorded(entrant: Candidate, measures: Sequence[str], dataset: Dataset, spl
         )
     return Scored(
         entrant,
-        values={id: {name: _number(case[name]) for name in measures} for id, case in ids.items()},
+        values={id: {name: _number(case[name]) for name in metrics} for id, case in ids.items()},
         subjects={id: persons.get(id, str(case.get("subject", id))) for id, case in ids.items()},
         failed={
             id: str(one.get("error", "")) for one in facts.get("failed", []) if (id := str(one.get("id"))) in meant

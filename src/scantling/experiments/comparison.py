@@ -40,10 +40,10 @@ class ComparedMethod:
     Attributes:
         runs: as they were named.
         seeds: one for each of `runs`.
-        mean, std, interval: by measure, over the compared cases; the value of a case is the mean over the seeds.
-        seed_mean: by measure, the mean over the cases for each of `runs`.
-        seed_std: by measure, the sample standard deviation of `seed_mean`; NaN for one run.
-        rank: by measure, the mean rank over the cases, 1 for the best.
+        mean, std, interval: by metric, over the compared cases; the value of a case is the mean over the seeds.
+        seed_mean: by metric, the mean over the cases for each of `runs`.
+        seed_std: by metric, the sample standard deviation of `seed_mean`; NaN for one run.
+        rank: by metric, the mean rank over the cases, 1 for the best.
         seen: compared cases that show a subject that the model has learned from.
     """
 
@@ -67,18 +67,18 @@ class ComparedMethod:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two methods in one measure.
+    """Two methods in one metric.
 
     Attributes:
-        difference: the mean of a minus b over the cases; of a measure whose ideal is 1, of the distances from 1.
+        difference: the mean of a minus b over the cases; of a metric whose ideal is 1, of the distances from 1.
         interval: its 95 % interval.
         p: of the permutation test, NaN where it was not made.
-        p_holm: corrected for all pairs of the measure.
+        p_holm: corrected for all pairs of the metric.
     """
 
     a: str
     b: str
-    measure: str
+    metric: str
     difference: float
     interval: tuple[float, float]
     p: float
@@ -93,13 +93,13 @@ class Comparison:
     Attributes:
         data: the folder of the data; `name` is what they are called.
         baseline: the name of the method that the others are held against.
-        measures: the first is the one that is tested.
-        methods: the best first, by the mean of the first measure.
-        pairs: all pairs in the first measure, each method against the baseline in the others.
+        metrics: the first is the one that is tested.
+        methods: the best first, by the mean of the first metric.
+        pairs: all pairs in the first metric, each method against the baseline in the others.
         cases, left_out: ids of the cases that were compared, and of those that not every method has a score for.
         subjects: how many persons the cases show.
-        count: by measure, the cases in which it is defined for every method.
-        tested_subjects: how many persons show a case in which the first measure is defined for every method.
+        count: by metric, the cases in which it is defined for every method.
+        tested_subjects: how many persons show a case in which the first metric is defined for every method.
         least: the smallest p that so many subjects can give.
         region: which pixels counted, as a sentence.
         warnings: sentences that no reader may miss.
@@ -111,7 +111,7 @@ class Comparison:
     name: str
     split: str
     baseline: str
-    measures: tuple[Metric, ...]
+    metrics: tuple[Metric, ...]
     methods: tuple[ComparedMethod, ...]
     pairs: tuple[Pair, ...]
     cases: tuple[str, ...]
@@ -127,8 +127,8 @@ class Comparison:
 
     @property
     def tested(self) -> tuple[Pair, ...]:
-        """The pairs of the first measure."""
-        return tuple(pair for pair in self.pairs if pair.measure == self.measures[0].name)
+        """The pairs of the first metric."""
+        return tuple(pair for pair in self.pairs if pair.metric == self.metrics[0].name)
 
     @property
     def scope(self) -> str:
@@ -140,7 +140,7 @@ class Comparison:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was found, plainly; the pairs with the baseline first."""
-        first = self.measures[0]
+        first = self.metrics[0]
         ordered = sorted(self.tested, key=lambda pair: self.baseline not in (pair.a, pair.b))
         found = [_sentence(pair, first, len(ordered)) for pair in ordered]
         if not self.tested_subjects:
@@ -163,30 +163,30 @@ class Comparison:
     @property
     def conventions(self) -> tuple[str, ...]:
         """How the numbers are defined, a sentence each."""
-        told = [
+        notes = [
             self.region,
-            "Only cases that every run has a score for are compared; in each measure, only those in which it is "
+            "Only cases that every run has a score for are compared; in each metric, only those in which it is "
             "defined for all of them.",
             "The value of a case is the mean over the seeds of a method; the spread over seeds is the standard "
             "deviation of their means.",
             "Intervals of 95 % are Student's t with subjects as units (jackknife; on the logit scale between 0 and 1), "
             "of shares of cases Clopper and Pearson's; that of a difference is of the paired differences, and is not "
             "corrected for the number of pairs.",
-            "Measures of a structure are of the cases whose truth has one; of the others, false alarms are counted.",
+            "Metrics of a structure are of the cases whose truth has one; of the others, false alarms are counted.",
             "p is of the two-sided paired permutation test: the differences of a subject change sign together, in all "
             f"ways for up to {EXACT} subjects that differ, in {FLIPS:,} drawn ways for more. It is corrected by Holm "
             f"for all pairs of methods, and a difference is shown where it is then below {SIGNIFICANT}.",
-            f"Only {self.measures[0].title} is tested, because each further measure would be one more chance to be "
-            "wrong; the other differences are described by their intervals. Name another measure first to test it.",
+            f"Only {self.metrics[0].title} is tested, because each further metric would be one more chance to be "
+            "wrong; the other differences are described by their intervals. Name another metric first to test it.",
             "That no difference could be shown does not mean that there is none; the interval says how large it "
             "may be.",
             "The rank is the mean over the cases, 1 for the best; ties share theirs.",
             "Seconds for an image are the median of those measured while it was predicted, whatever else the machine "
             "was doing; the seconds of a training are those in its run.",
         ]
-        if any(measure.direction == "ideal 1" for measure in self.measures):
-            told.append("Of a measure whose ideal is 1, the distances from 1 are compared.")
-        return (*told, *(measure.convention for measure in self.measures))
+        if any(metric.direction == "ideal 1" for metric in self.metrics):
+            notes.append("Of a metric whose ideal is 1, the distances from 1 are compared.")
+        return (*notes, *(metric.convention for metric in self.metrics))
 
     def facts(self) -> dict[str, Any]:
         """As plain values, ready for JSON; NaN stands where a number is undefined."""
@@ -194,7 +194,7 @@ class Comparison:
             "data": str(self.data),
             "split": self.split,
             "baseline": self.baseline,
-            "measures": [measure.name for measure in self.measures],
+            "metrics": [metric.name for metric in self.metrics],
             "methods": [
                 {
                     "name": one.name,
@@ -220,7 +220,7 @@ class Comparison:
                 {
                     "a": pair.a,
                     "b": pair.b,
-                    "measure": pair.measure,
+                    "metric": pair.metric,
                     "difference": pair.difference,
                     "interval": _limits(pair.interval),
                     "p": pair.p,
@@ -251,20 +251,20 @@ class Comparison:
         return "\n".join([*lines, "", *self.sentences, *self.notes])
 
     def _methods(self) -> Iterator[Sequence[str]]:
-        first = self.measures[0].name
+        first = self.metrics[0].name
         several = any(len(one.runs) > 1 for one in self.methods)
-        titles = [measure.title for measure in self.measures[1:]]
+        titles = [metric.title for metric in self.metrics[1:]]
         spread = ["± seeds"] if several else []
         costs = ["parameters", "calls", "s/image", "training"]
-        yield ["", self.measures[0].title, "95 % interval", *spread, "rank", *titles, *costs]
+        yield ["", self.metrics[0].title, "95 % interval", *spread, "rank", *titles, *costs]
         for one in self.methods:
-            others = [written(one.mean[measure.name], measure) for measure in self.measures[1:]]
-            low, high = (written(end, self.measures[0]) for end in one.interval[first])
+            others = [written(one.mean[metric.name], metric) for metric in self.metrics[1:]]
+            low, high = (written(end, self.metrics[0]) for end in one.interval[first])
             yield [
                 one.title + (" (!)" if one.seen else ""),
-                written(one.mean[first], self.measures[0]),
+                written(one.mean[first], self.metrics[0]),
                 f"{low} to {high}" if low else "",
-                *([written(one.seed_std[first], self.measures[0])] if several else []),
+                *([written(one.seed_std[first], self.metrics[0])] if several else []),
                 _plain(one.rank[first], ".2f"),
                 *others,
                 _plain(one.cost.parameters, ",.0f"),
@@ -274,7 +274,7 @@ class Comparison:
             ]
 
     def _pairs(self) -> Iterator[Sequence[str]]:
-        first = self.measures[0]
+        first = self.metrics[0]
         yield [f"{first.title}: a - b", "difference", "95 % interval", "p", "Holm", "verdict"]
         for pair in self.tested:
             low, high = (written(end, first) for end in pair.interval)
@@ -284,9 +284,9 @@ class Comparison:
             ]  # fmt: skip
 
 
-def written(value: float, measure: Metric) -> str:
-    """Three decimals of a measure from 0 to 1, two of others; nothing for NaN."""
-    text = "" if math.isnan(value) else f"{value:.{3 if measure.range == (0.0, 1.0) else 2}f}"
+def written(value: float, metric: Metric) -> str:
+    """Three decimals of a metric from 0 to 1, two of others; nothing for NaN."""
+    text = "" if math.isnan(value) else f"{value:.{3 if metric.range == (0.0, 1.0) else 2}f}"
     return text.removeprefix("-") if text and not float(text) else text
 
 
@@ -295,19 +295,19 @@ def probability(p: float) -> str:
     return "" if math.isnan(p) else f"{p:.2g}" if p >= 0.001 else "< 0.001"
 
 
-def _sentence(pair: Pair, measure: Metric, pairs: int) -> str:
+def _sentence(pair: Pair, metric: Metric, pairs: int) -> str:
     """The finding of a pair, told from the side that has the higher value."""
     if math.isnan(pair.difference):
-        return f"Nothing can be said of {pair.a} and {pair.b}: {measure.title} is defined for all methods in no case."
+        return f"Nothing can be said of {pair.a} and {pair.b}: {metric.title} is defined for all methods in no case."
     turned = pair.difference < 0
     one, other = (pair.b, pair.a) if turned else (pair.a, pair.b)
     ends = sorted(-end if turned else end for end in pair.interval)
     known = not any(math.isnan(end) for end in ends)
-    interval = f"95 % {written(ends[0], measure)} to {written(ends[1], measure)}, " if known else ""
+    interval = f"95 % {written(ends[0], metric)} to {written(ends[1], metric)}, " if known else ""
     after = f", {probability(pair.p_holm)} after Holm's correction for {pairs} pairs" if pairs > 1 else ""
     chance = f"({interval}p = {probability(pair.p)}{after})".replace("p = <", "p <")
-    size = written(abs(pair.difference), measure)
-    what = f"the distance of {measure.title} from 1" if measure.direction == "ideal 1" else measure.title
+    size = written(abs(pair.difference), metric)
+    what = f"the distance of {metric.title} from 1" if metric.direction == "ideal 1" else metric.title
     if pair.verdict == "no difference shown":
         return f"No difference could be shown: {one} and {other} differ in {what} by {size} {chance}."
     winner, loser = (pair.a, pair.b) if pair.verdict == "a is better" else (pair.b, pair.a)

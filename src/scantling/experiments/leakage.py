@@ -11,7 +11,7 @@ from scantling.core.case import Case
 from scantling.core.errors import ScantlingError
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
 from scantling.methods.catalogue import card_of
-from scantling.records.run_folder import identity_of, read_run
+from scantling.records.run_folder import earlier_runs, identity_of, read_run
 
 
 def record_of(run: object, *, model: object = None) -> Mapping[str, Any]:
@@ -39,8 +39,8 @@ def learned_from(records: Iterable[Mapping[str, Any]], dataset: Dataset, *, amon
     for record in involved:
         if record:
             ids |= _learned(record, dataset, among)
-            base = record_of(record.get("base"))
-            involved += [base] if base not in involved else []
+            before = [record_of(path) for path in earlier_runs(record).values()]
+            involved += [run for run in before if run not in involved]
     subjects = {case.subject for case in dataset.cases if case.id in ids}
     return {case.id for case in dataset.cases if case.subject in subjects and case.id in among}
 

@@ -25,7 +25,7 @@ from scantling.metrics.catalogue import Metric
 
 @dataclass(frozen=True)
 class Scored:
-    """An entrant with the values of its cases, by id and measure.
+    """An entrant with the values of its cases, by id and metric.
 
     Attributes:
         subjects: whom each case shows.
@@ -49,7 +49,7 @@ Group = Sequence[Scored]
 def compare_scores(
     field: Sequence[Scored],
     dataset: Dataset,
-    measures: Sequence[Metric],
+    metrics: Sequence[Metric],
     *,
     split: str,
     baseline: str,
@@ -73,13 +73,13 @@ def compare_scores(
     groups, remark = _groups(field)
     names = _names(groups)
     values = {
-        measure.name: [np.array([[one.values[id][measure.name] for id in cases] for one in group]) for group in groups]
-        for measure in measures
+        metric.name: [np.array([[one.values[id][metric.name] for id in cases] for one in group]) for group in groups]
+        for metric in metrics
     }
-    compared = {measure.name: _comparable(values[measure.name], measure) for measure in measures}
-    # a measure that no case defines (false alarms where every truth has something) is no column
-    measures = [measure for measure in measures if measure is measures[0] or not np.isnan(compared[measure.name]).all()]
-    tested = {subject for subject, value in zip(subjects, compared[measures[0].name][0], strict=True) if value == value}
+    compared = {metric.name: _comparable(values[metric.name], metric) for metric in metrics}
+    # a metric that no case defines (false alarms where every truth has something) is no column
+    metrics = [metric for metric in metrics if metric is metrics[0] or not np.isnan(compared[metric.name]).all()]
+    tested = {subject for subject, value in zip(subjects, compared[metrics[0].name][0], strict=True) if value == value}
     contenders = [
         _contender(
             name,
@@ -87,36 +87,36 @@ def compare_scores(
             dataset,
             cases,
             subjects,
-            {measure.name: values[measure.name][number] for measure in measures},
+            {metric.name: values[metric.name][number] for metric in metrics},
             compared,
-            ranges={measure.name: measure.range for measure in measures},
+            ranges={metric.name: metric.range for metric in metrics},
         )
         for number, (name, group) in enumerate(zip(names, groups, strict=True))
     ]
-    for measure in measures:
-        ranks = mean_ranks(compared[measure.name], higher=measure.direction == "higher")
+    for metric in metrics:
+        ranks = mean_ranks(compared[metric.name], higher=metric.direction == "higher")
         for one, rank in zip(contenders, ranks.tolist(), strict=True):
-            one.rank[measure.name] = rank
-    first = measures[0]
+            one.rank[metric.name] = rank
+    first = metrics[0]
     places = sorted(range(len(names)), key=lambda place: _shortfall(compared[first.name][place], first))
     against = _baseline(baseline, contenders, places)
     pairs: list[Pair] = []
-    for measure in measures:
-        duels = [(a, b) for a, b in combinations(places, 2) if measure is first or against in (a, b)]
+    for metric in metrics:
+        duels = [(a, b) for a, b in combinations(places, 2) if metric is first or against in (a, b)]
         duels = [(b, a) if a == against else (a, b) for a, b in duels]
-        pairs += _pairs(duels, names, compared[measure.name], subjects, measure, tested=measure is first)
+        pairs += _pairs(duels, names, compared[metric.name], subjects, metric, tested=metric is first)
     return Comparison(
         data=dataset.root.resolve(),
         name=dataset.name,
         split=split,
         baseline=names[against],
-        measures=tuple(measures),
+        metrics=tuple(metrics),
         methods=tuple(contenders[place] for place in places),
         pairs=tuple(pairs),
         cases=tuple(cases),
         left_out=tuple(sorted(every - set(cases))),
         subjects=len(set(subjects)),
-        count={measure.name: int((~np.isnan(compared[measure.name][0])).sum()) for measure in measures},
+        count={metric.name: int((~np.isnan(compared[metric.name][0])).sum()) for metric in metrics},
         tested_subjects=len(tested),
         least=least_p(len(tested)),
         region=field[0].region,
@@ -164,35 +164,35 @@ def _pairs(
     names: Sequence[str],
     values: Values,
     subjects: Sequence[str],
-    measure: Metric,
+    metric: Metric,
     *,
     tested: bool,
 ) -> list[Pair]:
-    """The pairs of one measure; NaN for the p where it is not tested."""
-    most = math.inf if measure.direction == "ideal 1" else measure.range[1] - measure.range[0]
+    """The pairs of one metric; NaN for the p where it is not tested."""
+    most = math.inf if metric.direction == "ideal 1" else metric.range[1] - metric.range[0]
     found = [paired(values[a], values[b], subjects, most=most) for a, b in duels]
     corrected = holm([one.p for one in found]) if tested else [math.nan] * len(found)
     pairs = []
     for (a, b), one, p_holm in zip(duels, found, corrected, strict=True):
         verdict: Verdict = "no difference shown" if tested and not math.isnan(one.p) else "not tested"
         if p_holm < SIGNIFICANT:
-            verdict = "a is better" if (one.difference > 0) == (measure.direction == "higher") else "b is better"
+            verdict = "a is better" if (one.difference > 0) == (metric.direction == "higher") else "b is better"
         p = one.p if tested else math.nan
-        pairs.append(Pair(names[a], names[b], measure.name, one.difference, one.interval, p, p_holm, verdict))
+        pairs.append(Pair(names[a], names[b], metric.name, one.difference, one.interval, p, p_holm, verdict))
     return pairs
 
 
-def _comparable(values: Sequence[Values], measure: Metric) -> Values:
+def _comparable(values: Sequence[Values], metric: Metric) -> Values:
     """(methods, cases): the means over the seeds, or of their distances from an ideal of 1; NaN where one has none."""
-    ideal = measure.direction == "ideal 1"
+    ideal = metric.direction == "ideal 1"
     means = np.stack([(np.abs(seeds - 1) if ideal else seeds).mean(axis=0) for seeds in values])
     return np.where(np.isnan(means).any(axis=0), np.nan, means)
 
 
-def _shortfall(values: Values, measure: Metric) -> float:
+def _shortfall(values: Values, metric: Metric) -> float:
     """A number that falls with quality, for ordering; infinite where nothing is defined."""
     mean = mean_of_defined(values.tolist())
-    return math.inf if math.isnan(mean) else -mean if measure.direction == "higher" else mean
+    return math.inf if math.isnan(mean) else -mean if metric.direction == "higher" else mean
 
 
 def _same_pixels(field: Sequence[Scored]) -> None:
@@ -266,20 +266,20 @@ def _cost(group: Group) -> Cost:
     )
 
 
-def _baseline(said: str, contenders: Sequence[ComparedMethod], places: Sequence[int]) -> int:
-    if said in ("best", "first"):
-        return places[0] if said == "best" else 0
+def _baseline(wanted: str, contenders: Sequence[ComparedMethod], places: Sequence[int]) -> int:
+    if wanted in ("best", "first"):
+        return places[0] if wanted == "best" else 0
     tests: tuple[Callable[[ComparedMethod], bool], ...] = (
-        lambda one: said == one.name,
-        lambda one: any(Path(said).resolve() == Path(run).resolve() for run in one.runs),
-        lambda one: any(said == Path(run).resolve().name for run in one.runs),
+        lambda one: wanted == one.name,
+        lambda one: any(Path(wanted).resolve() == Path(run).resolve() for run in one.runs),
+        lambda one: any(wanted == Path(run).resolve().name for run in one.runs),
     )
     for test in tests:
         for number, one in enumerate(contenders):
             if test(one):
                 return number
     known = some(one.name for one in contenders)
-    raise SettingsError(f"--baseline {said}: no method is called so; expected best, first, or one of {known}")
+    raise SettingsError(f"--baseline {wanted}: no method is called so; expected best, first, or one of {known}")
 
 
 def _warnings(contenders: Sequence[ComparedMethod], cases: int) -> list[str]:

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scantling.contract.method import Segmenter, dropouts
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.method import dropouts
+from scantling.contract.options import SEGMENT_DEFAULTS, SegmentOptions
 from scantling.contract.results import Segmentation
-from scantling.contract.step import DEFAULT_OPTIONS, Inference, InferenceOptions
+from scantling.contract.step import Inference
 from scantling.core.case import Sample
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
-from scantling.data.preprocessing import Preprocessed, restore_grid, take
+from scantling.data.preprocessing import Preprocessed, preprocess, restore_grid
 from scantling.fusion import fuse, uncertainties
 from scantling.inference.tiles import Tiler
 
@@ -49,7 +51,7 @@ def segment(
     tiler: Tiler,
     others: Sequence[tuple[Segmenter, Tiler]] = (),
     views: bool = False,
-    asked: InferenceOptions = DEFAULT_OPTIONS,
+    options: SegmentOptions = SEGMENT_DEFAULTS,
     seed: int = 0,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
@@ -64,13 +66,13 @@ def segment(
         seed: with the case's id and the number of the model, what its randomness is a function of.
         slices_at_once: how many slices of a volume a method in 2-D answers together.
     """
-    plan = method.asked(asked)
+    plan = method.segment_options(options)
     exclusive = method.traits.labels is None or method.traits.labels.exclusive
     makes: list[Callable[[], np.ndarray]] = []
     told: dict[str, np.ndarray] = {}
     for number, (each, own) in enumerate([(method, tiler), *others]):
         root = seed_of(seed, sample.case.id) if number == 0 else seed_of(seed, sample.case.id, "model", number)
-        inference = Inference(seed=root, stage="answer", device=device, tile=own, options=each.asked(asked))
+        inference = Inference(seed=root, stage="answer", device=device, tile=own, options=each.segment_options(options))
         drawn, read = _drawn(each, sample, inference, views=views, autocast=autocast, slices_at_once=slices_at_once)
         makes += drawn
         told |= {} if others else read
@@ -78,7 +80,7 @@ def segment(
     if len(samples) == 1:
         return Answered(samples[0], (), told)
     tensors = _Lazy([partial(_tensor, make) for make in makes])
-    votes = asked.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
+    votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
     fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive)[0].float().numpy()
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
     return Answered(fused, samples, read | told)
@@ -144,13 +146,13 @@ def _drawn(
     Until then samples wait on its own grid, on the processor. Slices whose samples are those of dropout are answered
     one by one, so that a sample drops the same in all of them.
     """
-    taken, device = take(sample, method.intake, method.traits), inference.device
-    slicing = method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
+    taken, device = preprocess(sample, method.preprocessing, method.traits), inference.device
+    slicing = method.preprocessing.dimensions == 2 and len(sample.geometry.shape) == 3
     dropping = (inference.options.samples or 1) > 1 and not method.draws
     parts, maps = list[Tensor](), list[Mapping[str, Tensor]]()
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         for number, batch in enumerate(batches_of(taken, slicing=slicing, many=1 if dropping else slices_at_once)):
-            ask = partial(_asked, method, inference=replace(inference, number=number), dropping=dropping)
+            ask = partial(_answer, method, inference=replace(inference, number=number), dropping=dropping)
             on_device = batch.to(device, method.dtype)
             answer = _over_views(ask, on_device) if views else ask(on_device)
             parts.append(_samples(answer).float().cpu())
@@ -159,7 +161,7 @@ def _drawn(
     def back(values: Sequence[Tensor]) -> np.ndarray:
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
         whole = answer.movedim(0, 1) if slicing else answer[0]
-        return restore_grid(whole, sample, method.intake, method.traits).numpy()
+        return restore_grid(whole, sample, method.preprocessing, method.traits).numpy()
 
     def make(number: int) -> np.ndarray:
         return back([part[number] for part in parts])
@@ -168,7 +170,7 @@ def _drawn(
     return [partial(make, number) for number in range(len(parts[0]))], read
 
 
-def _asked(method: Segmenter, batch: Batch, *, inference: Inference, dropping: bool) -> Segmentation:
+def _answer(method: Segmenter, batch: Batch, *, inference: Inference, dropping: bool) -> Segmentation:
     return _dropped(method, batch, inference) if dropping else method.segment(batch, inference)
 
 
@@ -214,8 +216,8 @@ def _over_views(ask: Callable[[Batch], Segmentation], batch: Batch) -> Segmentat
     for quarter, *mirrored in seen:
         axes = [2 + axis for axis, wanted in enumerate(mirrored) if wanted]
         turned = {name: torch.rot90(tensor, quarter, (2, 3)).flip(axes) for name, tensor in batch.fields.items()}
-        said = _samples(ask(replace(batch, fields=turned))).mean(0)
-        total = total.to(said.device) + torch.rot90(said.flip(axes), -quarter, (2, 3))
+        mean = _samples(ask(replace(batch, fields=turned))).mean(0)
+        total = total.to(mean.device) + torch.rot90(mean.flip(axes), -quarter, (2, 3))
     return Segmentation(probabilities=total / len(seen))
 
 

@@ -239,9 +239,9 @@ def _of_nnunet(array: np.ndarray, geometry: Geometry, path: Path) -> tuple[np.nd
     raise DataError(f"{path}: found maps of {shape}; expected the size of the mask beside it, {there.shape}")
 
 
-def _settings(said: Mapping[str, Any]) -> Mending:
+def _settings(values: Mapping[str, Any]) -> Mending:
     try:
-        return Mending.model_validate(dict(said))
+        return Mending.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "the thresholds"

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from scantling.contract.method import Segmenter
-from scantling.contract.step import DEFAULT_OPTIONS, InferenceOptions
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.options import SEGMENT_DEFAULTS, SegmentOptions
 from scantling.core.case import Case, Geometry, Labels
 from scantling.core.errors import DataError, RunError, ScantlingError, SettingsError, out_of_memory
 from scantling.core.machine import Precision, autocast_type, device_of, steady
@@ -42,7 +42,7 @@ def predict(
     split: str | None = None,
     probabilities: bool = False,
     views: bool = False,
-    asked: InferenceOptions = DEFAULT_OPTIONS,
+    options: SegmentOptions = SEGMENT_DEFAULTS,
     others: Sequence[Path] = (),
     shard: tuple[int, int] = (1, 1),
     device: str = "auto",
@@ -63,7 +63,7 @@ def predict(
             test split or the model was trained on this very data, and all cases elsewhere.
         probabilities: also write float32 maps.
         views: average over mirrored and turned views of each image.
-        asked: samples, their steps and how they become one mask; see `InferenceOptions`.
+        asked: samples, their steps and how they become one mask; see `SegmentOptions`.
         others: runs that answer together with `run`, each a sample of its own (a deep ensemble).
         shard: (i, n) does every n-th case, the i-th of n jobs, counted from 1.
         memory: bytes that a forward pass may take; None: half of what is free.
@@ -81,7 +81,7 @@ def predict(
     if labels is None:
         raise RunError(f"{run}: the model knows no classes; train it again")
     models = _agree(methods, (run, *others))
-    plans = [each.asked(asked) for each in methods]
+    plans = [each.segment_options(options) for each in methods]
     if views and (len(methods) > 1 or (plans[0].samples or 1) > 1):
         raise SettingsError(
             "--views averages what samples would tell apart; leave one of them out, or ask for --samples 1"
@@ -102,7 +102,7 @@ def predict(
         "classes": list(labels.names),
         "values": written_values(labels),
         "exclusive": labels.exclusive,
-        "asked": asked.model_dump(),
+        "requested": options.model_dump(),
         "options": {
             "probabilities": probabilities,
             "views": views,
@@ -117,7 +117,7 @@ def predict(
             ]
         },
         "calls": sum(each.calls(plan) for each, plan in zip(methods, plans, strict=True))
-        * (len(views_of(method.intake.dimensions)) if views else 1),
+        * (len(views_of(method.preprocessing.dimensions)) if views else 1),
     }
     of = f"{seed_of(*(case.id for case in cases)):016x}"
     own = f"{part}-of-{parts}" if parts > 1 else ""
@@ -135,7 +135,7 @@ def predict(
             answer_options={
                 "device": where,
                 "views": views,
-                "asked": asked,
+                "options": options,
                 "seed": seed,
                 "autocast": autocast_type(precision, where, training=False),
             },
@@ -236,15 +236,15 @@ def write_answer(
         listed = written if isinstance(written, list) else [written]
         return [(folder / path).relative_to(out).as_posix() for path in listed]
 
-    def told(files: list[str]) -> str | list[str]:
+    def one_or_all(files: list[str]) -> str | list[str]:
         return files[0] if labels.exclusive else files
 
-    facts: dict[str, Any] = {"id": case.id, "mask": told(mask(out, case.id, answer.probabilities))}
+    facts: dict[str, Any] = {"id": case.id, "mask": one_or_all(mask(out, case.id, answer.probabilities))}
     facts["probability"] = write_probabilities(out, case.id, answer.probabilities, geometry) if maps else None
     if len(answer.samples):
         own = out / "samples" / safe_id(case.id)
         facts["samples"] = [
-            told(
+            one_or_all(
                 mask(own, f"{number:02d}", sample)
                 if labels.exclusive
                 else mask(own / f"{number:02d}", safe_id(case.id), sample)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from scantling.contract.method import Generator, Method, build
+from scantling.contract.capabilities import Generator
+from scantling.contract.method import Method, build
 from scantling.contract.results import Generation
 from scantling.contract.step import Inference
 from scantling.core.atomic import write_json
@@ -136,6 +137,8 @@ def _weights(method: Method) -> str:
 
 def _rows(answer: Generation) -> Iterator[Generation]:
     """One answer for each that was made."""
+    if answer.masks is None:
+        raise RunError("this model makes no masks")
     for row in range(len(answer.masks)):
         one = slice(row, row + 1)
         mask = answer.masks[one].cpu()
@@ -149,6 +152,8 @@ def _rows(answer: Generation) -> Iterator[Generation]:
 
 def _written(out: Path, id: str, made: Generation, labels: Labels, origin: Mapping[str, Any]) -> dict[str, Any]:
     """Write one case; returns its entry in the manifest."""
+    if made.masks is None:
+        raise RunError("this model makes no masks")
     probabilities = made.masks[0].numpy()
     shape = probabilities.shape[1:]
     geometry = Geometry(shape, (1.0,) * len(shape))

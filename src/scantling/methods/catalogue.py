@@ -49,7 +49,7 @@ CARDS: dict[str, Card] = {
             needs=(("image", "mask"),),
             gives=("segment",),
             dimensions=(2, 3),
-            builds_on="segment",
+            uses={"segmenter": "segment"},
             fits="cross_entropy",
             implementation="scantling.methods.supervised.direction:DirectionMender",
         ),

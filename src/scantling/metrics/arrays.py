@@ -1,4 +1,4 @@
-"""What every measure asks of its arrays: equal shapes, foreground as booleans, and only what lies in the region."""
+"""What every metric asks of its arrays: equal shapes, foreground as booleans, and only what lies in the region."""
 
 from __future__ import annotations
 

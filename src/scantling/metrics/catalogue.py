@@ -1,4 +1,4 @@
-"""Every measure by name: what it is called, which way is better, what it needs, and what empty masks get."""
+"""Every metric by name: what it is called, which way is better, what it needs, and what empty masks get."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Need = Literal["mask", "probability", "spacing", "samples", "annotators", "uncer
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One measure of a prediction.
+    """One metric of a prediction.
 
     Attributes:
         name: as it stands in JSON and CSV, and as the property of its family's comparison.
@@ -59,8 +59,8 @@ _COUNTED = (
 )
 
 METRICS: dict[str, Metric] = {
-    measure.name: measure
-    for measure in (
+    metric.name: metric
+    for metric in (
         Metric("dice", "Dice", "higher", _MASK, _UNIT, "overlap", f"Dice: {_EMPTY}"),
         Metric(
             "found", "Structures found", "higher", _MASK, _UNIT, "overlap",
@@ -177,7 +177,7 @@ _ABSENT: dict[Need, str] = {
 def chosen(
     names: Iterable[str] | None, *, probability: bool, annotators: bool = False, uncertainty: bool = False
 ) -> tuple[Metric, ...]:
-    """The measures called `names` in the order of the catalogue; None takes all that can be computed.
+    """The metrics called `names` in the order of the catalogue; None takes all that can be computed.
 
     Args:
         probability: whether there are probability maps.
@@ -190,13 +190,13 @@ def chosen(
     there = {"probability": probability, "annotators": annotators, "uncertainty": uncertainty}
     absent = {need: sentence for need, sentence in _ABSENT.items() if not there[need]}
     if names is None:
-        return tuple(measure for measure in METRICS.values() if absent.keys().isdisjoint(measure.needs))
+        return tuple(metric for metric in METRICS.values() if absent.keys().isdisjoint(metric.needs))
     wanted = set(names)
     unknown = sorted(wanted - METRICS.keys())
     if unknown:
-        raise ValueError(f"no measure is called {', '.join(unknown)}; expected some of {', '.join(METRICS)}")
-    taken = tuple(measure for measure in METRICS.values() if measure.name in wanted)
+        raise ValueError(f"no metric is called {', '.join(unknown)}; expected some of {', '.join(METRICS)}")
+    taken = tuple(metric for metric in METRICS.values() if metric.name in wanted)
     for need, sentence in absent.items():
-        if without := [measure.name for measure in taken if need in measure.needs]:
+        if without := [metric.name for metric in taken if need in metric.needs]:
             raise ValueError(f"{', '.join(without)} needs {sentence}")
     return taken

@@ -19,7 +19,7 @@ class SurfaceDistances:
     """The distance in mm from every border pixel of each mask to the nearest border pixel of the other.
 
     If the prediction alone is empty there is no such distance. Leaving the case out would reward whoever misses a
-    structure altogether, and 0 would crown it; so both measures are then `worst`, the diagonal of the image, which no
+    structure altogether, and 0 would crown it; so both metrics are then `worst`, the diagonal of the image, which no
     pair of masks can exceed. If the truth is empty there is no structure to be near to, and they are NaN.
     """
 
@@ -61,7 +61,7 @@ def surface_distances(
     spacing: Sequence[float] | None = None,
     region: ArrayLike | None = None,
 ) -> SurfaceDistances:
-    """Measure how far the borders of two masks `(*S)` lie apart; both are emptied outside `region` `(*S)`.
+    """Metric how far the borders of two masks `(*S)` lie apart; both are emptied outside `region` `(*S)`.
 
     A border pixel is a foreground pixel with a background neighbour across a side (4 in 2-D, 6 in 3-D); what lies
     beyond the image is background. Distances are between pixel centres.

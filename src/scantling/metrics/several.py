@@ -21,7 +21,7 @@ _CHUNK = 1 << 18
 class Several:
     """N sampled masks and M annotators' masks of one image, of the pixels that count.
 
-    The distance of two masks is d = 1 - IoU, and 0 if both are empty; likewise their Dice is then 1. So every measure
+    The distance of two masks is d = 1 - IoU, and 0 if both are empty; likewise their Dice is then 1. So every metric
     is defined for every image.
 
     Attributes:

@@ -109,8 +109,8 @@ class SwitchableNorm(nn.Module):
         if code is None:
             alone: Tensor = self.alone(h)
             return alone
-        told = F.relu(self.read(F.interpolate(code, h.shape[2:], mode="nearest")))
-        normed: Tensor = F.instance_norm(h) * (1 + self.gamma(told)) + self.beta(told)
+        features = F.relu(self.read(F.interpolate(code, h.shape[2:], mode="nearest")))
+        normed: Tensor = F.instance_norm(h) * (1 + self.gamma(features)) + self.beta(features)
         return normed
 
 

@@ -77,8 +77,8 @@ class BandPass(nn.Module):
     def passed(self, affinity: Tensor, code: Tensor) -> Tensor:
         """The share of each frequency that is kept, (B, heads, N, M) in (0, 1)."""
         h = torch.cat([affinity.real, affinity.imag], 1)
-        for conv, layer_norm, told in zip(self.convs, self.norms, self.codes, strict=True):
-            scale, shift = told(code)[:, :, None, None].chunk(2, 1)
+        for conv, layer_norm, modulation in zip(self.convs, self.norms, self.codes, strict=True):
+            scale, shift = modulation(code)[:, :, None, None].chunk(2, 1)
             h = nn.functional.silu(layer_norm(conv(h)) * (1 + scale) + shift)
         return _exact(self.last(h)).sigmoid()
 
@@ -114,7 +114,7 @@ class SpectralAttention(nn.Module):
         )
         self.value = nn.Conv2d(width, width, 1, bias=False)
         self.filter = BandPass(heads, layers=layers, width=hidden, code=code)
-        self.told, self.norm = nn.Linear(code, 2 * width), norm(width)
+        self.modulation, self.norm = nn.Linear(code, 2 * width), norm(width)
         self.out = zeroed(nn.Conv2d(width, width, 1))
         self.refine = nn.Sequential(
             norm(width), nn.Conv2d(width, 4 * width, 1), nn.GELU(), zeroed(nn.Conv2d(4 * width, width, 1))
@@ -122,7 +122,7 @@ class SpectralAttention(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, code: Tensor) -> Tensor:
         """x (B, C, H, W), with what it hears of y (B, C, H, W) at the timestep that the code (B, code) stands for."""
-        scale, shift = self.told(code)[:, :, None, None].chunk(2, 1)
+        scale, shift = self.modulation(code)[:, :, None, None].chunk(2, 1)
         x = x + self.out(self.norm(self.message(x, y, code)) * (1 + scale) + shift)
         refined: Tensor = x + self.refine(x)
         return refined
@@ -142,8 +142,8 @@ class SpectralAttention(nn.Module):
         weights = torch.fft.irfftn(kept, s=(*size, *size), dim=(2, 3, 4, 5), norm="ortho").flatten(4).flatten(2, 3)
         # 3. each token gathers what the others say
         v = v.flatten(3).transpose(2, 3)  # (B, heads, N, d)
-        told: Tensor = weights.to(v.dtype) @ v
-        return told.transpose(2, 3).reshape(x.shape)
+        modulation: Tensor = weights.to(v.dtype) @ v
+        return modulation.transpose(2, 3).reshape(x.shape)
 
 
 class SSFormer(nn.Module):

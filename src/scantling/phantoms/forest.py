@@ -54,7 +54,7 @@ class Vessels:
     Attributes:
         trees: with exact centre lines and radii; each is one piece without loops, as a graph.
         raster: their union on the grid. What it has in pieces and loops, where branches touch or cross, is
-            `measures.topology.betti_numbers(raster.mask)`, exactly.
+            `metrics.topology.betti_numbers(raster.mask)`, exactly.
     """
 
     trees: tuple[Tree, ...]

@@ -70,13 +70,19 @@ def read_run(run: Path) -> dict[str, Any]:
     return facts
 
 
+def earlier_runs(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The runs that a training was built on, by role, "from" being the one that gave its first weights."""
+    before = {"from": facts["base"]} if facts.get("base") else {}
+    return {**(facts.get("uses") or {}), **before}
+
+
 def save_model(method: Method, folder: Path) -> None:
     """Write a model: weights, settings with traits, and card. A model that it is built on goes along."""
     with replacing(folder / WEIGHTS) as aside:
         # the settings are in it so that two models without weights differ, too (`identity_of`); as one entry, since
         # safetensors writes several in random order
         facts = {"method": method.card.name, "settings": method.settings.model_dump(mode="json")}
-        save_tensors(aside, method.state_dict(), metadata={"model": to_json(facts, indent=None)})
+        save_tensors(aside, method.model_state(), metadata={"model": to_json(facts, indent=None)})
     write_json(folder / "card.json", method.card.model_dump())
     write_json(folder / "settings.json", described(method))
 
@@ -103,7 +109,8 @@ def described(method: Method) -> dict[str, Any]:
         "method": method.card.name,
         "settings": method.settings.model_dump(),
         "traits": method.traits.model_dump(),
-        "base": described(method.base) if method.base is not None else None,
+        "gives": list(method.gives),
+        "uses": {role: described(model) for role, model in method.uses.items() if isinstance(model, Method)},
     }
 
 
@@ -122,8 +129,9 @@ def load_model(run: Path) -> Method:
             raise RunError(f"{run}: found no model: its training is not finished; the same train command resumes it")
         raise RunError(f"{run}: found no model; expected a folder that `scantling train` has written")
     try:
-        method = _built(read_json(folder / "settings.json"))
-        method.load_state_dict(load_file(folder / WEIGHTS))
+        facts = read_json(folder / "settings.json")
+        method = _built(facts)
+        method.load_model_state(_renamed(load_file(folder / WEIGHTS), facts))
     except ScantlingError:
         raise
     except (SafetensorError, OSError) as error:
@@ -146,6 +154,24 @@ def _model_folder(run: Path) -> Path:
 
 def _built(facts: Mapping[str, Any]) -> Method:
     kind = implementation_of(card_of(facts["method"]))
-    base = _built(facts["base"]) if facts.get("base") else None
+    uses = {role: _built(part) for role, part in parts_of(facts).items()}
     settings = kind.Settings.model_validate(facts["settings"])
-    return build(kind, settings, Traits.model_validate(facts["traits"]), base=base)
+    return build(kind, settings, Traits.model_validate(facts["traits"]), uses=uses)
+
+
+def parts_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The models that a model is built on, by role; earlier versions knew one, the `base`."""
+    if facts.get("base"):
+        return dict.fromkeys(card_of(facts["method"]).uses, facts["base"])
+    return dict(facts.get("uses", {}))
+
+
+def _renamed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights by today's names: those of an earlier version's `base` lie under its role."""
+    if not facts.get("base"):
+        return dict(tensors)
+    role = next(iter(card_of(facts["method"]).uses))
+    return {
+        f"uses.{role}.{name.removeprefix('base.')}" if name.startswith("base.") else name: tensor
+        for name, tensor in tensors.items()
+    }

@@ -174,7 +174,7 @@ def line_chart(
                 if math.isfinite(y)
             ]
     ends = [(one, [value for value in one.y if math.isfinite(value)]) for one in series]
-    said = [f"{one.name} from {brief(found[0])} to {brief(found[-1])}" for one, found in ends if found]
+    clauses = [f"{one.name} from {brief(found[0])} to {brief(found[-1])}" for one, found in ends if found]
     keys = tuple(
         Key(one.name, place % 6, brief(found[-1]) if found else "no numbers") for place, (one, found) in enumerate(ends)
     )
@@ -183,7 +183,7 @@ def line_chart(
         words.append("Faint: as logged. Solid: running mean over a twentieth of the curve.")
     if log:
         words.append("Logarithmic scale.")
-    return Chart(title, svg(parts, f"{title}: {'; '.join(said) or 'no numbers'}."), keys, " ".join(words))
+    return Chart(title, svg(parts, f"{title}: {'; '.join(clauses) or 'no numbers'}."), keys, " ".join(words))
 
 
 def brief(value: float) -> str:

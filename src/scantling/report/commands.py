@@ -44,14 +44,14 @@ def scoring(record: EvaluationRecord) -> str:
     """The `evaluate` that wrote a record."""
     options = record.options
     named = {key: options.get(key) for key in ("probabilities", "region", "manifest", "root")}
-    measures = options.get("measures")
+    metrics = options.get("metrics")
     return shell(
         "scantling",
         "evaluate",
         record.prediction,
         record.truth,
         *_flags(split=record.split, **named),
-        *(["--measures", *map(str, measures)] if isinstance(measures, list) and measures else []),
+        *(["--metrics", *map(str, metrics)] if isinstance(metrics, list) and metrics else []),
     )
 
 
@@ -80,13 +80,13 @@ def _of_training(out: Path, made: Mapping[str, Any]) -> bool:
 
 def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
     options = _table(made.get("options"))
-    asked = _table(made.get("asked")) or options
+    requested = _table(made.get("requested") or made.get("asked")) or options
     folder = str(made["run"]) if run is None else str(run.folder)
     memory = options.get("memory")
     precision = options.get("precision")
     listed = options.get("ensemble")
     others = [_table(other).get("run") for other in listed] if isinstance(listed, list) else []
-    fuse = asked.get("fuse")
+    fuse = requested.get("fuse")
     return shell(
         "scantling",
         "predict",
@@ -97,8 +97,8 @@ def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
         *_flags(split=made.get("split"), manifest=made.get("manifest"), root=made.get("root")),
         *(f"--{name}" for name in ("probabilities", "views") if options.get(name)),
         *_flags(
-            samples=asked.get("samples"),
-            sampling_steps=asked.get("steps"),
+            samples=requested.get("samples"),
+            sampling_steps=requested.get("steps"),
             fuse="vote" if fuse == "sum" else fuse,  # a method's own way to count votes
             precision=None if precision == "auto" else precision,
             memory=memory / 2**30 if isinstance(memory, int) and 0 < memory < 2**60 else None,
@@ -110,14 +110,14 @@ def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
 def _mending(made: Mapping[str, Any], mended: Mapping[str, Any], out: Path) -> str:
     used, chosen = _table(made.get("mending")), bool(mended.get("auto"))
     settings = {name: used.get(name) for name in SETTINGS_OF_MENDING}
-    told = {"iterations": "auto", **{key: mended.get(key) for key in ("validation", "manifest", "root")}}
+    chosen_by = {"iterations": "auto", **{key: mended.get(key) for key in ("validation", "manifest", "root")}}
     return shell(
         "scantling",
         "mend",
         str(mended.get("maps")),
         "--out",
         out,
-        *_flags(rule=mended.get("rule", used.get("rule")), **(told if chosen else settings)),
+        *_flags(rule=mended.get("rule", used.get("rule")), **(chosen_by if chosen else settings)),
     )
 
 

@@ -17,7 +17,7 @@ from scantling.core import atomic
 from scantling.experiments.comparison import ComparedMethod, Comparison, Pair, probability
 from scantling.report.charts import LEFT, RIGHT, TOP, WIDTH, Axis, Chart, svg, tick_text
 from scantling.report.commands import shell
-from scantling.report.words import NONE, Metric, duration, measure
+from scantling.report.words import NONE, Metric, duration, metric
 
 PAGE = "comparison.html.j2"
 
@@ -55,14 +55,14 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     script = (here / "page.js").read_text(encoding="utf-8")
-    measures = [measure(one.name) for one in found.measures]
+    metrics = [metric(one.name) for one in found.metrics]
     text = environment.get_template(PAGE).render(
         found=found,
-        measures=measures,
-        lines=[_line(one, measures) for one in found.methods],
-        duels=[_duel(pair, measures[0]) for pair in found.tested],
+        metrics=metrics,
+        lines=[_line(one, metrics) for one in found.methods],
+        duels=[_duel(pair, metrics[0]) for pair in found.tested],
         seeds=[one for one in found.methods if len(one.runs) > 1],
-        charts=[chart for one in measures if (chart := _differences(found, one)) is not None],
+        charts=[chart for one in metrics if (chart := _differences(found, one)) is not None],
         command=shell(*command),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -72,9 +72,9 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
     return page
 
 
-def _line(method: ComparedMethod, measures: Sequence[Metric]) -> Line:
+def _line(method: ComparedMethod, metrics: Sequence[Metric]) -> Line:
     cells = []
-    for number, one in enumerate(measures):
+    for number, one in enumerate(metrics):
         mean, (low, high) = method.mean[one.key], method.interval[one.key]
         below = "" if math.isnan(low) else f"{one.write(low)} to {one.write(high)}"
         cells.append((one.write(mean), below, _key(mean)))
@@ -111,7 +111,7 @@ def _signed(value: float, one: Metric) -> str:
 
 def _differences(found: Comparison, one: Metric) -> Chart | None:
     """Each method's difference from the baseline as a dot with its 95 % interval, around a line at 0."""
-    pairs = [pair for pair in found.pairs if pair.measure == one.key and pair.b == found.baseline]
+    pairs = [pair for pair in found.pairs if pair.metric == one.key and pair.b == found.baseline]
     pairs = [pair for pair in pairs if not math.isnan(pair.difference)]
     if not pairs:
         return None
@@ -131,9 +131,9 @@ def _differences(found: Comparison, one: Metric) -> Chart | None:
         parts.append(f'<text x="0" y="{y - 8}">{escape(pair.a)}</text>')
         if not math.isnan(low):
             parts.append(f'<path class="curve s0" d="M{across(low):.1f} {y}H{across(high):.1f}"/>')
-        told = f"{pair.a} − {pair.b}: {_signed(pair.difference, one)}"
+        sentence = f"{pair.a} − {pair.b}: {_signed(pair.difference, one)}"
         at = across(pair.difference)
-        parts.append(f'<circle class="dot s0" r="4" cx="{at:.1f}" cy="{y}"><title>{escape(told)}</title></circle>')
+        parts.append(f'<circle class="dot s0" r="4" cx="{at:.1f}" cy="{y}"><title>{escape(sentence)}</title></circle>')
     label = f"{one.title}: difference of {len(pairs)} from {found.baseline}, with 95 % intervals."
     what = f"Minus {found.baseline}; {one.better}"
     if one.direction == "ideal 1":

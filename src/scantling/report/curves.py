@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scantling.report.charts import Chart, Series, line_chart
 from scantling.report.logs import Curve
 from scantling.report.records import Run
-from scantling.report.words import measure
+from scantling.report.words import metric
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def _charts(run: Run, stage: str) -> list[Chart]:
     if shares:
         charts.append(_validation("Validation", shares, run, stage))
     for name in (name for name in values if name not in shares):
-        charts.append(_validation(f"Validation {measure(name).title}", {name: values[name]}, run, stage))
+        charts.append(_validation(f"Validation {metric(name).title}", {name: values[name]}, run, stage))
     rates = {player: curve for (one, player), curve in log.rates.items() if one == stage}
     if rates:
         charts.append(line_chart("Learning rate", _series(rates), zero=True))
@@ -51,7 +51,7 @@ def _validation(title: str, group: dict[str, Curve], run: Run, stage: str) -> Ch
     steps = [step for curve in group.values() for step in curve[0]]
     mark = float(step) if step is not None and min(steps) <= step <= max(steps) else None
     note = f"Dashed: the weights that were kept, step {step:,}." if mark is not None else ""
-    titled = {measure(key).title: curve for key, curve in group.items()}
+    titled = {metric(key).title: curve for key, curve in group.items()}
     return line_chart(title, _series(titled), mark=mark, note=note)
 
 

@@ -23,7 +23,7 @@ from scantling.report.pictures import (
     shrink,
 )
 from scantling.report.records import CaseScores, Evaluation
-from scantling.report.words import Metric, in_order, measure
+from scantling.report.words import Metric, in_order, metric
 
 DIM = 0.5
 """How bright the image stays under the errors."""
@@ -75,13 +75,13 @@ class Exemplar:
 
 
 def choose(evaluation: Evaluation) -> tuple[Metric, list[tuple[str, CaseScores]]]:
-    """The measure that orders the cases (Dice if it is there), and the worst, the median and the best by it.
+    """The metric that orders the cases (Dice if it is there), and the worst, the median and the best by it.
 
     Equal values go by id. Of two cases there is a best and a worst, of one only itself, of none nothing. What is marked
     where the truth is empty has no score that could be the worst: the largest of these false alarms comes last.
     """
     defined = [one for one in in_order(evaluation.record.mean) if one.direction and evaluation.of(one.key)]
-    by = next((one for one in defined if one.key == "dice"), defined[0] if defined else measure("dice"))
+    by = next((one for one in defined if one.key == "dice"), defined[0] if defined else metric("dice"))
     ordered = [case for case, _ in sorted(evaluation.of(by.key), key=lambda pair: (by.worth(pair[1]), pair[0].id))]
     alarms = [case for case, value in evaluation.of("false_alarm") if value > 0]
     extra = {case.id: (case.marked.get("prediction") or 0) - (case.marked.get("truth") or 0) for case in alarms}

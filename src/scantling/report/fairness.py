@@ -23,10 +23,10 @@ def fairness(evaluations: Sequence[Evaluation]) -> str:
         reasons.append(f"the masks were held against {truths} different truths")
     if any(one != shared for one in ids):
         reasons.append(f"the targets have only {plural(len(shared), 'scored case')} in common")
-    told_apart = {what: told for what, told in _DIFFERENCES.items() if what != FILES or truths == 1}
+    keys = {what: key for what, key in _DIFFERENCES.items() if what != FILES or truths == 1}
     if not all("ged" in record.mean for record in records):
-        del told_apart[SAMPLES]
-    differing = [what for what, told in told_apart.items() if _kinds(records, partial(_apply, told, shared)) > 1]
+        del keys[SAMPLES]
+    differing = [what for what, key in keys.items() if _kinds(records, partial(_apply, key, shared)) > 1]
     if conventions := _conventions(records):
         differing.append(f"the definition of {listing(conventions)}")
     if differing:
@@ -59,13 +59,13 @@ _DIFFERENCES: dict[str, Callable[[EvaluationRecord, set[str]], Any]] = {
 }  # fmt: skip
 
 
-def _apply(told: Callable[[EvaluationRecord, set[str]], Any], shared: set[str], record: EvaluationRecord) -> Any:
-    return told(record, shared)
+def _apply(key: Callable[[EvaluationRecord, set[str]], Any], shared: set[str], record: EvaluationRecord) -> Any:
+    return key(record, shared)
 
 
-def _kinds(records: Sequence[EvaluationRecord], told: Callable[[EvaluationRecord], Any]) -> int:
+def _kinds(records: Sequence[EvaluationRecord], key: Callable[[EvaluationRecord], Any]) -> int:
     """How many different things the records say."""
-    return len({to_json(told(record)) for record in records})
+    return len({to_json(key(record)) for record in records})
 
 
 def _conventions(records: Sequence[EvaluationRecord]) -> list[str]:

@@ -10,7 +10,7 @@ from scantling.report.commands import shell
 from scantling.report.records import Evaluation, Run
 from scantling.report.tables import ScoreBlock
 from scantling.report.titles import title_of
-from scantling.report.words import duration, listing, measure, moment, plural
+from scantling.report.words import duration, listing, metric, moment, plural
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ def header_of(run: Run | None, evaluations: tuple[Evaluation, ...], block: Score
 def _score_figures(block: ScoreBlock | None) -> list[Figure]:
     if block is None:
         return []
-    means = {row.measure.key: row for group in block.groups for row in group.rows}
+    means = {row.metric.key: row for group in block.groups for row in group.rows}
     wanted = [key for key in ("dice", "cldice", "hd95", "iou") if key in means and means[key].mean is not None][:2]
     kind = "Validation" if block.validation else "Mean"
     figures = [
-        Figure(means[key].written_mean, f"{kind} {measure(key).short}", means[key].written_interval) for key in wanted
+        Figure(means[key].written_mean, f"{kind} {metric(key).short}", means[key].written_interval) for key in wanted
     ]
     return [*figures, Figure(f"{len(block.cases):,}", "Cases scored", block.where)]
 
@@ -86,8 +86,8 @@ def _trained(run: Run) -> str:
         f"seed {record.seed}" if record.seed is not None else "",
         f"finished {moment(record.finished)}" if record.finished else "not finished",
     ]
-    said = ", ".join(part for part in parts if part)
-    return said[0].upper() + said[1:]
+    text = ", ".join(part for part in parts if part)
+    return text[0].upper() + text[1:]
 
 
 def _scored(evaluations: tuple[Evaluation, ...]) -> str:
@@ -99,8 +99,8 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
     record, card = run.record, run.card
     facts: list[tuple[str, str | None]] = [("Method", record.method)]
     authors = card.get("authors")
-    said = listing([str(one) for one in authors], most=3) if isinstance(authors, list | tuple) else str(authors or "")
-    facts.append(("Published", ", ".join(str(part) for part in (said, card.get("year")) if part)))
+    text = listing([str(one) for one in authors], most=3) if isinstance(authors, list | tuple) else str(authors or "")
+    facts.append(("Published", ", ".join(str(part) for part in (text, card.get("year")) if part)))
     facts.append(("Preset", record.preset))
     for data in record.data:
         facts.append(("Data", f"{data.path or data.name}{f' (SHA-256 {data.sha256[:12]}…)' if data.sha256 else ''}"))
@@ -120,7 +120,8 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
     facts.append(("Seed", None if record.seed is None else str(record.seed)))
     facts.append(("Device", " – ".join(part for part in (record.device, record.device_name) if part)))
     facts.append(("Threads", None if record.threads is None else str(record.threads)))
-    facts.append(("Built on", record.base))
+    facts.append(("First weights from", record.base))
+    facts.append(("Built on", ", ".join(f"{path} ({role})" for role, path in record.uses.items()) or None))
     if isinstance(record.parameters, dict):
         facts.append(("Parameters", ", ".join(f"{name} {count:,}" for name, count in record.parameters.items())))
     elif record.parameters is not None:

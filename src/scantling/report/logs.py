@@ -16,7 +16,7 @@ Curve = tuple[list[float], list[float]]
 class Log:
     """The curves of a run.
 
-    Losses go by (stage, player, term), learning rates by (stage, player), validation by (stage, measure).
+    Losses go by (stage, player, term), learning rates by (stage, player), validation by (stage, metric).
     """
 
     losses: dict[tuple[str, str, str], Curve] = field(default_factory=dict)

@@ -160,8 +160,8 @@ def _origin(made: Made, count: int) -> str:
     if made.kind == "real":
         return f"{some}real, by annotators"
     model, _, rest = made.model.partition(" ")
-    told = f" ({_settings(rest)})" if rest else ""
-    return f"{some}made by {model}{told}" if model else f"{some}made; by what is not said"
+    suffix = f" ({_settings(rest)})" if rest else ""
+    return f"{some}made by {model}{suffix}" if model else f"{some}made; by what is not said"
 
 
 def _settings(text: str) -> str:
@@ -224,13 +224,13 @@ def _remarks(sets: Sequence[MaskSet], names: Sequence[str]) -> list[tuple[str, s
         if each.failed
     ]
     if len({each.shapes[0] for each in sets}) > 1:
-        told = ", ".join(
+        suffix = ", ".join(
             f"{name} {' × '.join(map(str, each.shapes[0]))}" for each, name in zip(sets, names, strict=True)
         )
         remarks.append(
             (
                 "caution",
-                f"The masks have different sizes ({told}): widths are in pixels, and more fits into more pixels.",
+                f"The masks have different sizes ({suffix}): widths are in pixels, and more fits into more pixels.",
             )
         )
     for each, name in zip(sets, names, strict=True):

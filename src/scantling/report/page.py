@@ -132,12 +132,12 @@ def _score_validation(run: Path) -> None:
     if not listing.is_file():
         return
     try:
-        said = read_json(listing)
+        content = read_json(listing)
         if scores.exists():
             before = read_json(scores)
-            if "labels" in before and before["made"].get("model") == said.get("model"):
+            if "labels" in before and before["made"].get("model") == content.get("model"):
                 return
-        manifest, root = (Path(said[key]) if said.get(key) else None for key in ("manifest", "root"))
+        manifest, root = (Path(content[key]) if content.get(key) else None for key in ("manifest", "root"))
         facts = read_json(run / "run.json")
         places = [Path(part["path"]) for part in facts["data"]]
         if len(places) == 1:

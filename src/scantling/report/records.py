@@ -21,7 +21,7 @@ def _finite(value: Any) -> Any:
 
 
 def _number(value: float | None) -> float | None:
-    """A number that can be drawn; None for one that is none, or beyond all measures."""
+    """A number that can be drawn; None for one that is none, or beyond all metrics."""
     return float(value) if value is not None and abs(value) < GREATEST else None
 
 
@@ -85,6 +85,7 @@ class RunRecord(Record):
     device: str | None = None
     device_name: str | None = None
     base: str | None = None
+    uses: dict[str, str] = {}
     manifest: str | None = None
     root: str | None = None
     options: dict[str, Any] = {}
@@ -133,7 +134,7 @@ class MaskLabels(Record):
 
 
 class CaseScores(BaseModel):
-    """One scored case; its measures stand beside its id, under names that the report does not prescribe."""
+    """One scored case; its metrics stand beside its id, under names that the report does not prescribe."""
 
     model_config = ConfigDict(frozen=True, extra="allow", coerce_numbers_to_str=True)
 
@@ -146,7 +147,7 @@ class CaseScores(BaseModel):
 
     @property
     def values(self) -> Mapping[str, float | None]:
-        """Every number of the case by the name of its measure, None where it is undefined."""
+        """Every number of the case by the name of its metric, None where it is undefined."""
         found = self.model_extra or {}
         return {
             key: _number(value)
@@ -177,7 +178,7 @@ class Tally(Record):
     cases: tuple[int, int]
     subjects: tuple[int, int]
 
-    def told(self, classes: int) -> str:
+    def text(self, classes: int) -> str:
         """How many of how many, of cases or, where there are several `classes`, of the classes of cases."""
         people = f", {self.subjects[0]:,} of {self.subjects[1]:,} subjects" if self.subjects[1] != self.cases[1] else ""
         return f"{self.cases[0]:,} of {self.cases[1]:,} {'classes of cases' if classes > 1 else 'cases'}{people}"
@@ -247,7 +248,7 @@ class Evaluation:
     truth: str = ""
 
     def of(self, key: str) -> list[tuple[CaseScores, float]]:
-        """The cases in which the measure `key` is defined, with its value."""
+        """The cases in which the metric `key` is defined, with its value."""
         return [(case, value) for case in self.record.cases if (value := case.values.get(key)) is not None]
 
 

@@ -48,14 +48,18 @@ def reliability_chart(edges: Sequence[float], bins: Sequence[tuple[float | None,
                 f' height="{tall:.1f}"><title>{count:,.0f} pixels</title></rect>'
             )
     parts.append(f'<path class="ideal" d="M{across(0)} {up(0)}L{across(1)} {up(1)}"/>')
-    points = [(said, true, count) for said, true, count in bins if said is not None and true is not None and count > 0]
+    points = [
+        (predicted, true, count)
+        for predicted, true, count in bins
+        if predicted is not None and true is not None and count > 0
+    ]
     parts.append(f'<path class="curve s0" d="{trace([p[0] for p in points], [p[1] for p in points], across, up)}"/>')
-    for said, true, count in points:
+    for predicted, true, count in points:
         parts.append(
-            f'<circle class="dot s0" r="3" cx="{across(said):.1f}" cy="{up(true):.1f}">'
-            f"<title>predicted {said:.3f}, true {true:.3f}, {count:,.0f} pixels</title></circle>"
+            f'<circle class="dot s0" r="3" cx="{across(predicted):.1f}" cy="{up(true):.1f}">'
+            f"<title>predicted {predicted:.3f}, true {true:.3f}, {count:,.0f} pixels</title></circle>"
         )
-    said_so = "; ".join(f"{said:.2f} predicted, {true:.2f} true" for said, true, _ in points)
+    said_so = "; ".join(f"{predicted:.2f} predicted, {true:.2f} true" for predicted, true, _ in points)
     note = "On the dashed line, of the pixels given a probability p a share p is foreground. Bars: pixels in a bin, "
     return Chart(
         "Reliability of the probabilities",
@@ -68,7 +72,7 @@ def reliability_chart(edges: Sequence[float], bins: Sequence[tuple[float | None,
 def strip_chart(
     title: str, cases: Sequence[tuple[str, float]], *, mean: float | None, interval: tuple[float, float] | None
 ) -> Chart:
-    """Each case as a dot over the values of a measure; above 150 cases, bars that count them."""
+    """Each case as a dot over the values of a metric; above 150 cases, bars that count them."""
     values = [value for _, value in cases]
     across = Axis(values, 14.0, WIDTH - RIGHT)
     floor, parts = 128.0, []

@@ -1,4 +1,4 @@
-"""Scores as tables: the measures with their intervals, the classes, the cases, and several evaluations side by side."""
+"""Scores as tables: the metrics with their intervals, the classes, the cases, and several evaluations side by side."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ SIDE_BY_SIDE = (
 
 @dataclass(frozen=True)
 class Row:
-    """A measure over the cases; None and dashes where it is undefined."""
+    """A metric over the cases; None and dashes where it is undefined."""
 
-    measure: Metric
+    metric: Metric
     mean: float | None
     std: float | None
     interval: tuple[float, float] | None
@@ -54,16 +54,16 @@ class Row:
 
     @property
     def written_mean(self) -> str:
-        return self.measure.write(self.mean)
+        return self.metric.write(self.mean)
 
     @property
     def written_interval(self) -> str:
-        return NONE if self.interval is None else " to ".join(self.measure.write(end) for end in self.interval)
+        return NONE if self.interval is None else " to ".join(self.metric.write(end) for end in self.interval)
 
 
 @dataclass(frozen=True)
 class Group:
-    """The measures of one family."""
+    """The metrics of one family."""
 
     name: str
     rows: tuple[Row, ...]
@@ -78,7 +78,7 @@ class ScoreBlock:
     where: str
     validation: bool
     groups: tuple[Group, ...]
-    measures: tuple[Metric, ...]
+    metrics: tuple[Metric, ...]
     classes: tuple[tuple[str, tuple[str, ...]], ...]
     charts: tuple[Chart, ...]
     ordered_by: Metric
@@ -100,11 +100,11 @@ class ScoreBlock:
         titles = {"found": "Found", "false_alarm": "False alarms"}
         record = self.evaluation.record
         known = [(title, record.detection[key]) for key, title in titles.items() if key in record.detection]
-        return tuple(f"{title}: {tally.told(len(record.classes))}." for title, tally in known if tally.cases[1])
+        return tuple(f"{title}: {tally.text(len(record.classes))}." for title, tally in known if tally.cases[1])
 
     @property
     def headline(self) -> frozenset[str]:
-        """The measures that stand beside a picture."""
+        """The metrics that stand beside a picture."""
         return frozenset(HEADLINE) | {self.ordered_by.key}
 
     @property
@@ -133,7 +133,7 @@ class Line:
 class Comparison:
     """Several targets side by side, and whether that is fair."""
 
-    measures: tuple[Metric, ...]
+    metrics: tuple[Metric, ...]
     lines: tuple[Line, ...]
     remark: str
 
@@ -141,12 +141,12 @@ class Comparison:
 def block_of(evaluation: Evaluation, *, drawn: bool, longest: int, validation: bool = False) -> ScoreBlock:
     """Tables, charts and, if `drawn`, pictures (at most `longest` pixels a side) of an evaluation."""
     record = evaluation.record
-    measures = in_order(record.mean)
-    rows = [_row(evaluation, measure) for measure in measures]
-    families = dict.fromkeys(row.measure.family for row in rows)
-    groups = [Group(family, tuple(row for row in rows if row.measure.family == family)) for family in families]
+    metrics = in_order(record.mean)
+    rows = [_row(evaluation, metric) for metric in metrics]
+    families = dict.fromkeys(row.metric.family for row in rows)
+    groups = [Group(family, tuple(row for row in rows if row.metric.family == family)) for family in families]
     classes = tuple(
-        (name, tuple(measure.write(means.get(measure.key)) for measure in measures))
+        (name, tuple(metric.write(means.get(metric.key)) for metric in metrics))
         for name, means in record.classes_mean.items()
     )
     ordered_by, chosen = exemplars.choose(evaluation)
@@ -157,29 +157,29 @@ def block_of(evaluation: Evaluation, *, drawn: bool, longest: int, validation: b
     where = title_of(evaluation)
     title = "Scores on the validation cases" if validation else f"Scores of {where}"
     return ScoreBlock(
-        evaluation.name, title, where, validation, tuple(groups), tuple(measures), classes if len(classes) > 1 else (),
+        evaluation.name, title, where, validation, tuple(groups), tuple(metrics), classes if len(classes) > 1 else (),
         tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn,
         hypotheses_of(evaluation, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
     )  # fmt: skip
 
 
-def _row(evaluation: Evaluation, measure: Metric) -> Row:
-    record, values = evaluation.record, [value for _, value in evaluation.of(measure.key)]
-    low, high = record.interval.get(measure.key) or (None, None)
+def _row(evaluation: Evaluation, metric: Metric) -> Row:
+    record, values = evaluation.record, [value for _, value in evaluation.of(metric.key)]
+    low, high = record.interval.get(metric.key) or (None, None)
     interval = (low, high) if low is not None and high is not None else None
-    mean = record.mean.get(measure.key)
+    mean = record.mean.get(metric.key)
     return Row(
-        measure, mean, record.std.get(measure.key), interval, min(values, default=None), max(values, default=None),
-        record.count.get(measure.key, len(values)), spread_bar(values, mean=mean, interval=interval),
+        metric, mean, record.std.get(metric.key), interval, min(values, default=None), max(values, default=None),
+        record.count.get(metric.key, len(values)), spread_bar(values, mean=mean, interval=interval),
     )  # fmt: skip
 
 
-def _charts(evaluation: Evaluation, measure: Metric) -> list[Chart]:
+def _charts(evaluation: Evaluation, metric: Metric) -> list[Chart]:
     record, charts = evaluation.record, []
-    cases = [(case.id, value) for case, value in evaluation.of(measure.key)]
+    cases = [(case.id, value) for case, value in evaluation.of(metric.key)]
     if len(cases) > 1:
-        row = _row(evaluation, measure)
-        charts.append(strip_chart(f"{measure.title} of each case", cases, mean=row.mean, interval=row.interval))
+        row = _row(evaluation, metric)
+        charts.append(strip_chart(f"{metric.title} of each case", cases, mean=row.mean, interval=row.interval))
     bins = record.reliability
     if bins is not None and bins.count and len(bins.edges) == len(bins.count) + 1:
         triples = list(zip(bins.confidence, bins.accuracy, bins.count, strict=False))
@@ -192,12 +192,12 @@ def compare(sections: Sequence[tuple[Header, Sequence[ScoreBlock]]]) -> Comparis
     firsts = [(header, blocks[0] if blocks else None) for header, blocks in sections]
     scored = [block for _, block in firsts if block is not None]
     present = {key for block in scored for key in block.evaluation.record.mean}
-    measures = in_order(key for key in SIDE_BY_SIDE if key in present)
+    metrics = in_order(key for key in SIDE_BY_SIDE if key in present)
     lines = []
     for header, block in firsts:
-        rows = {row.measure.key: row for group in (block.groups if block else ()) for row in group.rows}
-        found = [rows.get(one.key) for one in measures]
+        rows = {row.metric.key: row for group in (block.groups if block else ()) for row in group.rows}
+        found = [rows.get(one.key) for one in metrics]
         cells = [(row.written_mean, row.written_interval) if row is not None else (NONE, "") for row in found]
         where = ("validation cases" if block.validation else block.where) if block else "not scored yet"
         lines.append(Line(header.title, header.name, where, tuple(cells), len(block.cases) if block else 0))
-    return Comparison(tuple(measures), tuple(lines), fairness([block.evaluation for block in scored]))
+    return Comparison(tuple(metrics), tuple(lines), fairness([block.evaluation for block in scored]))

@@ -14,17 +14,17 @@ def title_of(evaluation: Evaluation) -> str:
     """What was scored: "masks (mended, of 16 samples) on drive, test split, inside the regions"."""
     record = evaluation.record
     options, made = record.options, record.made
-    asked = made.get("options")
-    drawn, others = (asked.get(key) if isinstance(asked, dict) else None for key in ("samples", "ensemble"))
+    requested = made.get("options")
+    drawn, others = (requested.get(key) if isinstance(requested, dict) else None for key in ("samples", "ensemble"))
     how = [
         "mended" if "mending" in made else "",
         f"of {drawn} samples" if isinstance(drawn, int) and drawn > 1 else "",
         f"of {1 + len(others)} runs" if isinstance(others, list) and others else "",
-        "over views" if isinstance(asked, dict) and asked.get("views") is True else "",
+        "over views" if isinstance(requested, dict) and requested.get("views") is True else "",
     ]
-    said = ", ".join(filter(None, how))
-    of = (evaluation.masks or Path(record.prediction).name or evaluation.name) + (f" ({said})" if said else "")
-    region, measures = options.get("region"), options.get("measures")
+    clauses = ", ".join(filter(None, how))
+    of = (evaluation.masks or Path(record.prediction).name or evaluation.name) + (f" ({clauses})" if clauses else "")
+    region, metrics = options.get("region"), options.get("metrics")
     inside = "inside the regions" if any(case.files.region for case in record.cases) else ""
     if inside and isinstance(region, str) and region != "dataset":
         inside += f" of {Path(region).name}"
@@ -32,7 +32,7 @@ def title_of(evaluation: Evaluation) -> str:
         f"{of} on {evaluation.truth or Path(record.truth).name or evaluation.name}",
         f"{record.split} split" if record.split else "",
         inside,
-        f"by {listing([str(one) for one in measures])}" if isinstance(measures, list) and measures else "",
+        f"by {listing([str(one) for one in metrics])}" if isinstance(metrics, list) and metrics else "",
     ]
     return ", ".join(filter(None, parts))
 

@@ -12,7 +12,7 @@ from typing import Literal
 from scantling.evaluation.intervals import FEW
 from scantling.report.records import Evaluation, Run
 from scantling.report.warnings import Check, ReportWarning
-from scantling.report.words import in_order, listing, measure, percent, plural
+from scantling.report.words import in_order, listing, metric, percent, plural
 
 FULL = 0.95
 """A mask that marks more of the pixels than this is nearly full."""
@@ -51,8 +51,8 @@ def _few(scores: Scores) -> Iterable[ReportWarning]:
     if not record.cases:
         yield ReportWarning("serious", "0 cases were scored.")
         return
-    told = [case for case, _ in scores.evaluation.of("dice")] or list(record.cases)
-    number = len({case.subject or case.id for case in told})
+    scored = [case for case, _ in scores.evaluation.of("dice")] or list(record.cases)
+    number = len({case.subject or case.id for case in scored})
     only = f"Only {plural(number, 'subject was', 'subjects were')} scored"
     mean, interval = record.mean.get("dice"), record.interval.get("dice")
     low, high = interval or (None, None)
@@ -95,8 +95,8 @@ def _failed(scores: Scores) -> Iterable[ReportWarning]:
         )
     lost = [failure.id for failure in scores.evaluation.predictions.failed if failure.id not in failed]
     if lost:
-        said = f"{plural(len(lost), 'case')} could not be predicted ({listing(lost)})"
-        yield ReportWarning("serious", f"{said}; the means leave them out.")
+        text = f"{plural(len(lost), 'case')} could not be predicted ({listing(lost)})"
+        yield ReportWarning("serious", f"{text}; the means leave them out.")
 
 
 def _trained_on(scores: Scores) -> Iterable[ReportWarning] | None:
@@ -152,9 +152,9 @@ def _outliers(scores: Scores) -> Iterable[ReportWarning] | None:
     low = sorted((value, case.id) for case, value in pairs if value < middle - max(FAR, 3 * spread))
     if not low:
         return []
-    said = listing([f"{name} with {value:.3f}" for value, name in low])
+    text = listing([f"{name} with {value:.3f}" for value, name in low])
     lie = plural(len(low), "case lies", "cases lie")
-    return [ReportWarning("caution", f"{lie} far below the median Dice of {middle:.3f}: {said}.")]
+    return [ReportWarning("caution", f"{lie} far below the median Dice of {middle:.3f}: {text}.")]
 
 
 def _nothing_found(scores: Scores) -> Iterable[ReportWarning] | None:
@@ -197,7 +197,7 @@ def _false_alarms(scores: Scores) -> Iterable[ReportWarning] | None:
     weight: Literal["serious", "caution"] = "serious" if 2 * counted.cases[0] > counted.cases[1] else "caution"
     classes = len(scores.evaluation.record.classes)
     where = "in which the truth is empty, the masks mark something, which no score of a structure shows"
-    return [ReportWarning(weight, f"False alarms in {counted.told(classes)} {where}.")]
+    return [ReportWarning(weight, f"False alarms in {counted.text(classes)} {where}.")]
 
 
 def _older(scores: Scores) -> Iterable[ReportWarning]:
@@ -213,11 +213,11 @@ def _older(scores: Scores) -> Iterable[ReportWarning]:
 def _undefined(scores: Scores) -> Iterable[ReportWarning]:
     record, cases = scores.evaluation.record, len(scores.evaluation.record.cases)
     gaps = [(one, cases - record.count[one.key]) for one in in_order(record.mean) if one.key in record.count]
-    said = [f"{one.title} in {missing:,}" for one, missing in gaps if missing > 0]
-    if said:
-        undefined = listing(said, most=6)
+    text = [f"{one.title} in {missing:,}" for one, missing in gaps if missing > 0]
+    if text:
+        undefined = listing(text, most=6)
         yield ReportWarning(
-            "note", f"Of {plural(cases, 'case')}, measures leave out those where they are undefined: {undefined}."
+            "note", f"Of {plural(cases, 'case')}, metrics leave out those where they are undefined: {undefined}."
         )
 
 
@@ -231,7 +231,7 @@ def _calibration(scores: Scores) -> Iterable[ReportWarning] | None:
     bins = scores.evaluation.record.reliability
     if bins is not None:
         pairs = zip(bins.confidence, bins.accuracy, bins.count, strict=False)
-        known = [(said - true) * number for said, true, number in pairs if said is not None and true is not None]
+        known = [(text - true) * number for text, true, number in pairs if text is not None and true is not None]
         excess = math.fsum(known)
         sure = ", mostly too high" if excess > 0 else ", mostly too low"
     return [
@@ -285,15 +285,15 @@ def _weak_class(scores: Scores) -> Iterable[ReportWarning] | None:
     weak = sorted((value, name) for name, value in known.items() if value < mean - FAR)
     if not weak:
         return []
-    said = listing([f"{name} with {value:.3f}" for value, name in weak])
-    return [ReportWarning("caution", f"The mean Dice over classes, {mean:.3f}, hides weak ones: {said}.")]
+    text = listing([f"{name} with {value:.3f}" for value, name in weak])
+    return [ReportWarning("caution", f"The mean Dice over classes, {mean:.3f}, hides weak ones: {text}.")]
 
 
 def _tiny(scores: Scores) -> Iterable[ReportWarning] | None:
     traits = scores.run.record.traits if scores.run is not None else None
     shares = traits.get("foreground") if traits else None
     mean = scores.evaluation.record.mean
-    flattered = [measure(key).title.lower() for key in ("accuracy", "specificity") if key in mean]
+    flattered = [metric(key).title.lower() for key in ("accuracy", "specificity") if key in mean]
     if not isinstance(shares, list) or not shares or not flattered:
         return None
     share = min(float(value) for value in shares)
@@ -315,7 +315,7 @@ def _region(scores: Scores) -> Iterable[ReportWarning] | None:
     cases = scores.evaluation.record.cases
     without = [case.id for case in cases if case.files.region is None]
     mean = scores.evaluation.record.mean
-    flattered = [measure(key).title.lower() for key in ("accuracy", "specificity") if key in mean]
+    flattered = [metric(key).title.lower() for key in ("accuracy", "specificity") if key in mean]
     flattered += ["ROC-AUC"] if "auc" in mean else []
     if not without or not flattered:
         return []
@@ -340,7 +340,7 @@ SCORE_CHECKS: tuple[Check[Scores], ...] = (
     Check("masks that mark nothing or everything", _trivial),
     Check("false alarms", _false_alarms),
     Check("the convention for empty masks", _older),
-    Check("undefined measures", _undefined),
+    Check("undefined metrics", _undefined),
     Check("calibration", _calibration),
     Check("broken or merged structures", _torn),
     Check("the balance of sensitivity and precision", _lopsided),

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from scantling.report.logs import Curve
 from scantling.report.records import Run
 from scantling.report.warnings import Check, ReportWarning
-from scantling.report.words import listing, measure, plural
+from scantling.report.words import listing, metric, plural
 
 FALLING = 0.05
 """A loss that fell by this share over the last fifth of a training was not done falling."""
@@ -106,7 +106,7 @@ def _course(run: Run) -> Iterable[ReportWarning] | None:
     if found is None:
         return None
     key, (steps, values) = found
-    name = measure(key).title
+    name = metric(key).title
     best = max(range(len(values)), key=values.__getitem__)
     quarter = values[-1 - max(1, len(values) // 4)]
     chosen = run.record.selected is not None and run.record.selected.rule == "best"
@@ -131,11 +131,11 @@ def _course(run: Run) -> Iterable[ReportWarning] | None:
 
 
 def _watched(run: Run) -> tuple[str, Curve] | None:
-    """The validation curve of a higher-is-better measure in the last stage, Dice first, if it has four values."""
+    """The validation curve of a higher-is-better metric in the last stage, Dice first, if it has four values."""
     curves = {key: curve for (stage, key), curve in run.log.validation.items() if stage == run.log.stages[-1]}
     for key in sorted(curves, key=lambda key: (key != "dice", key)):
         kept = [(step, value) for step, value in zip(*curves[key], strict=True) if math.isfinite(value)]
-        if measure(key).direction == "higher" and len(kept) >= 4:
+        if metric(key).direction == "higher" and len(kept) >= 4:
             return key, ([step for step, _ in kept], [value for _, value in kept])
     return None
 

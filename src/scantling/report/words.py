@@ -1,4 +1,4 @@
-"""How the report says things: what a measure is called, which way is better, how a number is written."""
+"""How the report says things: what a metric is called, which way is better, how a number is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NONE = "–"
 
 @dataclass(frozen=True)
 class Metric:
-    """How the page writes a measure of the catalogue."""
+    """How the page writes a metric of the catalogue."""
 
     key: str
     title: str
@@ -37,7 +37,7 @@ class Metric:
         return words.get(self.direction or "", "")
 
     def write(self, value: float | None) -> str:
-        """The value with the measure's digits, or a dash where there is none."""
+        """The value with the metric's digits, or a dash where there is none."""
         if value is None or not math.isfinite(value):
             return NONE
         digits = min(self.digits, 1) if abs(value) >= 100 else self.digits
@@ -57,8 +57,8 @@ _FAMILIES = {"topology": "continuity", "ranking": "probabilities", "calibration"
 _FAMILIES |= {"several": "several annotators"}
 
 
-def measure(key: str) -> Metric:
-    """How to write the measure `key`; one that the catalogue lacks goes by its key and has no direction."""
+def metric(key: str) -> Metric:
+    """How to write the metric `key`; one that the catalogue lacks goes by its key and has no direction."""
     known = METRICS.get(key)
     if known is None:
         return Metric(key, key.replace("_", " "), key.replace("_", " "), None, "others", 3)
@@ -68,9 +68,9 @@ def measure(key: str) -> Metric:
 
 
 def in_order(keys: Iterable[str]) -> list[Metric]:
-    """The measures of `keys` in the order of the catalogue, then those that it lacks by name."""
+    """The metrics of `keys` in the order of the catalogue, then those that it lacks by name."""
     places = {key: place for place, key in enumerate(METRICS)}
-    return [measure(key) for key in sorted(set(keys), key=lambda key: (places.get(key, len(places)), key))]
+    return [metric(key) for key in sorted(set(keys), key=lambda key: (places.get(key, len(places)), key))]
 
 
 def plural(number: int, one: str, many: str = "") -> str:

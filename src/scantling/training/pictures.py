@@ -18,7 +18,7 @@ from scantling.core.errors import ScantlingError
 from scantling.data.files import write_image
 from scantling.data.loading import load
 from scantling.data.pictures import View, lettered, resized
-from scantling.data.preprocessing import take
+from scantling.data.preprocessing import preprocess
 from scantling.inference.answering import batches_of
 
 SAMPLES, CAPTIONS = "samples", "captions.json"
@@ -40,10 +40,10 @@ def draw(method: Method, cases: Sequence[Case], run: Path, *, device: torch.devi
     if sample is None:
         return
     case = sample.case
-    shape, slicing = sample.geometry.shape, method.intake.dimensions == 2 and len(sample.geometry.shape) == 3
+    shape, slicing = sample.geometry.shape, method.preprocessing.dimensions == 2 and len(sample.geometry.shape) == 3
     axis = method.traits.slice_axis if slicing else 0
     middle = shape[axis] // 2 if len(shape) == 3 else 0
-    batches = batches_of(take(sample, method.intake, method.traits), slicing=slicing, many=1)
+    batches = batches_of(preprocess(sample, method.preprocessing, method.traits), slicing=slicing, many=1)
     batch = next(islice(batches, middle if slicing else 0, None))
     with torch.no_grad():
         pictures = method.pictures(batch.to(device, method.dtype), Inference(seed=0, stage="pictures", device=device))

@@ -11,6 +11,7 @@ import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +34,13 @@ class StageError(ScantlingError):
 class _Turn:
     """The game of one part of a step's batch."""
 
-    moves: Generator[Move | Total, Tensor | None, None]
+    moves: Generator[Move | Total, Tensor | None, Any]
     slot: int
     random: Tensor
     """The state of torch's generator when it goes on."""
     answer: Tensor | None = None
+    returned: Any = None
+    """What the objectives gave back in the end."""
 
 
 class StageRunner:
@@ -130,24 +133,24 @@ class StageRunner:
             _Turn(_started(self.stage.objectives(self._brought(batch), self.at(step, slot))), slot, begun)
             for slot, batch in zip(self.own_slots, batches, strict=True)
         ]
-        told: dict[str, dict[str, Tensor]] = {}
+        losses: dict[str, dict[str, Tensor]] = {}
         with by_sample(self.layers, lambda: self._slot):
-            while (names := self._move(games, told)) is not None:
+            while (names := self._move(games, losses)) is not None:
                 for name in names:
                     self._update(name, step)
         for teacher in self.stage.teachers:
             teacher.follow(step)
         if self.stage.stepped is not None:
             with torch.no_grad():
-                self.stage.stepped(self.at(step))
+                self.stage.stepped(self.at(step), [game.returned for game in games])
         self.group.share_buffers(self.method)
-        return told
+        return losses
 
     def _brought(self, batches: Mapping[str, Batch]) -> dict[str, Batch]:
         """The batches beside the weights, in their precision."""
         return {name: batch.to(self.device, self.method.dtype) for name, batch in batches.items()}
 
-    def _move(self, games: Sequence[_Turn], told: dict[str, dict[str, Tensor]]) -> tuple[str, ...] | None:
+    def _move(self, games: Sequence[_Turn], losses: dict[str, dict[str, Tensor]]) -> tuple[str, ...] | None:
         """All games make their next move and leave its gradients with the players; None when all have ended."""
         while True:
             moved: list[tuple[str, ...] | None] = []
@@ -165,7 +168,7 @@ class StageRunner:
                 self._check_move(names, terms)
                 moved.append(names)
                 self._backward(names, terms, share=1 / len(games))
-                kept = told.setdefault("+".join(names), {})
+                kept = losses.setdefault("+".join(names), {})
                 for term, value in terms.items():
                     kept[term] = kept.get(term, 0) + value.detach() / len(games)
             self._check_order(moved)
@@ -199,7 +202,8 @@ class StageRunner:
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             try:
                 move = game.moves.send(game.answer)
-            except StopIteration:
+            except StopIteration as end:
+                game.returned = end.value
                 return None
             if (
                 not torch.is_grad_enabled()
@@ -264,9 +268,9 @@ class StageRunner:
                 average.copy_(kept)
 
 
-def _started(moves: Game) -> Generator[Move | Total, Tensor | None, None]:
+def _started(moves: Game) -> Generator[Move | Total, Tensor | None, Any]:
     """The game with nothing sent before its first move."""
-    yield from moves
+    return (yield from moves)
 
 
 def rate_at(player: Player, step: int, steps: int) -> float:
@@ -286,13 +290,13 @@ def rate_at(player: Player, step: int, steps: int) -> float:
     return player.rate
 
 
-def finite(told: Mapping[str, Mapping[str, float]], stage: str, step: int) -> None:
+def finite(losses: Mapping[str, Mapping[str, float]], stage: str, step: int) -> None:
     """Stop a training whose losses are no longer numbers.
 
     Raises:
         RunError: a term is NaN or infinite.
     """
-    for player, terms in told.items():
+    for player, terms in losses.items():
         for term, value in terms.items():
             if not math.isfinite(value):
                 raise RunError(

@@ -45,13 +45,13 @@ class Position(Frozen):
     finished: tuple[tuple[str, int, float | None], ...] = ()
 
 
-def capture(play: StageRunner) -> dict[str, Tensor]:
+def capture(runner: StageRunner) -> dict[str, Tensor]:
     """Everything that the steps of a stage change, as tensors by name; views, not copies."""
-    tensors = {f"model/{name}": tensor for name, tensor in play.method.state_dict().items()}
-    for player, averages in play.averages.items():
+    tensors = {f"model/{name}": tensor for name, tensor in runner.method.state_dict().items()}
+    for player, averages in runner.averages.items():
         tensors |= {f"average/{player}/{number}": average for number, average in enumerate(averages)}
-    for player, optimiser in play.optimisers.items():
-        for number, parameter in enumerate(play.owned[player]):
+    for player, optimiser in runner.optimisers.items():
+        for number, parameter in enumerate(runner.owned[player]):
             for name, value in optimiser.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     tensors[f"optimiser/{player}/{number}/{name}"] = value
@@ -59,17 +59,17 @@ def capture(play: StageRunner) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def restore(play: StageRunner, tensors: Mapping[str, Tensor], updates: Mapping[str, int]) -> None:
+def restore(runner: StageRunner, tensors: Mapping[str, Tensor], updates: Mapping[str, int]) -> None:
     """Put captured tensors back; optimisers forget what was not captured."""
-    own = play.method.state_dict()
+    own = runner.method.state_dict()
     for name, tensor in own.items():
         tensor.copy_(tensors[f"model/{name}"])
-    for player, averages in play.averages.items():
+    for player, averages in runner.averages.items():
         for number, average in enumerate(averages):
             average.copy_(tensors[f"average/{player}/{number}"])
-    for player, optimiser in play.optimisers.items():
+    for player, optimiser in runner.optimisers.items():
         optimiser.state.clear()
-        for number, parameter in enumerate(play.owned[player]):
+        for number, parameter in enumerate(runner.owned[player]):
             prefix = f"optimiser/{player}/{number}/"
             found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             if found:
@@ -78,7 +78,7 @@ def restore(play: StageRunner, tensors: Mapping[str, Tensor], updates: Mapping[s
                     name: value.clone() if name == "step" else torch.empty_like(parameter).copy_(value)
                     for name, value in found.items()
                 }
-    play.updates = dict(updates)
+    runner.updates = dict(updates)
 
 
 def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -97,9 +97,9 @@ class Trainer:
             else None
         )
         try:
-            with _signals() as asked:
+            with _signals() as stopping:
                 for number in range(position.stage, len(stages)):
-                    played = _StageTraining(self, stages, number, log, asked)
+                    played = _StageTraining(self, stages, number, log, stopping)
                     position = played.play(found, position)
                     found = None
         finally:
@@ -112,11 +112,11 @@ class _StageTraining:
     """One stage of a trainer."""
 
     def __init__(
-        self, trainer: Trainer, stages: Sequence[Stage], number: int, log: Log | None, asked: dict[str, str]
+        self, trainer: Trainer, stages: Sequence[Stage], number: int, log: Log | None, stopping: dict[str, str]
     ) -> None:
         self.trainer, self.stage, self.number = trainer, stages[number], number
         self.final = number == len(stages) - 1
-        self.log, self.asked = log, asked
+        self.log, self.stopping = log, stopping
         self.readers = trainer.readers(self.stage)
         self.criterion = self.stage.criterion if trainer.held_out is not None else None
         self.held_out = trainer.held_out(self.stage) if self.criterion and trainer.held_out is not None else {}
@@ -126,29 +126,31 @@ class _StageTraining:
         trainer, stage = self.trainer, self.stage
         begun_before = position.begun and found is not None
         prepared = self._prepared(again=begun_before)
-        play = StageRunner(
+        runner = StageRunner(
             trainer.method, stage,
             seed=trainer.seed, device=trainer.device, group=trainer.group,
             accumulation=trainer.accumulation, autocast=trainer.autocast, prepared=prepared,
         )  # fmt: skip
         best: dict[str, Tensor] = {}
         if begun_before and found is not None:
-            restore(play, found[1], position.updates)
+            restore(runner, found[1], position.updates)
             best = {name: tensor.to(trainer.device) for name, tensor in found[2].items()}
         else:
-            position = position.model_copy(update={"stage": self.number, "begun": True, "updates": dict(play.updates)})
-            self._save(play, position, best)
-        prefetcher = Prefetcher(self.readers, stage.draws, play.own_slots, play.slots)
+            position = position.model_copy(
+                update={"stage": self.number, "begun": True, "updates": dict(runner.updates)}
+            )
+            self._save(runner, position, best)
+        prefetcher = Prefetcher(self.readers, stage.draws, runner.own_slots, runner.slots)
         try:
             if position.step < stage.steps:
-                self._tell_time(play, position)
-            position, best = self._steps(play, prefetcher, position, best)
+                self._tell_time(runner, position)
+            position, best = self._steps(runner, prefetcher, position, best)
         finally:
             prefetcher.close()
-        return self._finish(play, position, best)
+        return self._finish(runner, position, best)
 
     def _steps(
-        self, play: StageRunner, prefetcher: Prefetcher, position: Position, best: dict[str, Tensor]
+        self, runner: StageRunner, prefetcher: Prefetcher, position: Position, best: dict[str, Tensor]
     ) -> tuple[Position, dict[str, Tensor]]:
         trainer, stage = self.trainer, self.stage
         every = max(1, stage.steps // trainer.logged)
@@ -161,16 +163,16 @@ class _StageTraining:
         facts = ""
         with bar:
             for step in range(first, stage.steps):
-                told = play.step(step, prefetcher.batches(step, last=step + 1 == stage.steps))
+                losses = runner.step(step, prefetcher.batches(step, last=step + 1 == stage.steps))
                 done = step + 1
                 now = time.monotonic()
                 position = position.model_copy(
-                    update={"step": done, "updates": dict(play.updates), "seconds": before + now - begun}
+                    update={"step": done, "updates": dict(runner.updates), "seconds": before + now - begun}
                 )
                 if done % every == 0 or done == stage.steps:
-                    facts = self._log(play, told, position, (now - begun) / (done - first))
+                    facts = self._log(runner, losses, position, (now - begun) / (done - first))
                 if self._validates and (done % looked == 0 or done == stage.steps):
-                    position, best = self._validate(play, position, best)
+                    position, best = self._validate(runner, position, best)
                     if position.best_value is not None:
                         facts = f"{facts}, best validation {position.best_value:.3f}"
                 bar.to(done, facts, (now - begun) / (done - first) * (stage.steps - done))
@@ -179,33 +181,34 @@ class _StageTraining:
                     or self._wants_save(now - saved)
                     or (trainer.group.count > 1 and done % every == 0)
                 ):
-                    asked = any(trainer.group.all(bool(self.asked)))
-                    self._save(play, position, best)
+                    stopping = any(trainer.group.all(bool(self.stopping)))
+                    self._save(runner, position, best)
                     saved = time.monotonic()
-                    if asked and done < stage.steps:
+                    if stopping and done < stage.steps:
                         raise StoppedError(
                             f"{trainer.run}: stopped at step {done} of {stage.steps} "
-                            f"({self.asked.get('signal', 'by another process')}); the same command goes on from there"
+                            f"({self.stopping.get('signal', 'by another process')}); the same command goes on from "
+                            "there"
                         )
         return position, best
 
     def _wants_save(self, since: float) -> bool:
         if self.trainer.group.count > 1:  # all processes must save together, which a clock cannot tell them
             return False
-        return bool(self.asked) or since >= self.trainer.saved_every
+        return bool(self.stopping) or since >= self.trainer.saved_every
 
     @property
     def _validates(self) -> bool:
         return self.criterion is not None or (self.final and self.trainer.validation is not None)
 
     def _validate(
-        self, play: StageRunner, position: Position, best: dict[str, Tensor]
+        self, runner: StageRunner, position: Position, best: dict[str, Tensor]
     ) -> tuple[Position, dict[str, Tensor]]:
         criterion = self.criterion
-        with play.averaged(), torch.no_grad():
+        with runner.averaged(), torch.no_grad():
             if criterion is not None:
                 name, direction = criterion.name, criterion.direction
-                value = self.trainer.group.agreed(criterion.value(self._visit_held_out, play.at(position.step)))
+                value = self.trainer.group.agreed(criterion.value(self._visit_held_out, runner.at(position.step)))
             elif self.trainer.validation is not None:
                 name, direction, value = "dice", "max", self.trainer.validation.dice()
             if self.log is not None:
@@ -218,8 +221,8 @@ class _StageTraining:
                     best = copied(self.trainer.method.state_dict())
         return position, best
 
-    def _finish(self, play: StageRunner, position: Position, best: dict[str, Tensor]) -> Position:
-        play.settle()
+    def _finish(self, runner: StageRunner, position: Position, best: dict[str, Tensor]) -> Position:
+        runner.settle()
         chosen = position.step
         if best and position.best_step is not None:
             self.trainer.method.load_state_dict(best)
@@ -261,16 +264,16 @@ class _StageTraining:
         for batch in self.held_out[stream].visit() if stream in self.held_out else ():
             yield batch.to(self.trainer.device, self.trainer.method.dtype)
 
-    def _tell_time(self, play: StageRunner, position: Position) -> None:
+    def _tell_time(self, runner: StageRunner, position: Position) -> None:
         """Take a few steps, go back to the checkpoint of just before them, and say how long the rest takes."""
-        prefetcher = Prefetcher(self.readers, self.stage.draws, play.own_slots, play.slots)
+        prefetcher = Prefetcher(self.readers, self.stage.draws, runner.own_slots, runner.slots)
         steps = range(position.step, min(position.step + REHEARSED, self.stage.steps))
         times = []
         try:
             for step in steps:
                 begun = time.monotonic()
                 batches = prefetcher.batches(step, last=step == steps[-1])
-                finite({p: {t: float(v) for t, v in terms.items()} for p, terms in play.step(step, batches).items()},
+                finite({p: {t: float(v) for t, v in terms.items()} for p, terms in runner.step(step, batches).items()},
                        self.stage.name, step)  # fmt: skip
                 times.append(time.monotonic() - begun)
         finally:
@@ -278,7 +281,7 @@ class _StageTraining:
         found = load_state(self.trainer.run)
         if found is None:
             raise RunError(f"{self.trainer.run}: its checkpoint has gone while the training ran; start it again")
-        restore(play, found[1], found[0].updates)
+        restore(runner, found[1], found[0].updates)
         left = self.stage.steps - position.step
         expected = min(times) * left
         if self.trainer.group.first:
@@ -286,45 +289,47 @@ class _StageTraining:
             hint = f"; {self.trainer.faster}" if self.trainer.faster and expected > 3600 else ""
             self.trainer.console.print(f"{self.title}: {of}, about {spoken(expected)}{hint}", highlight=False)
 
-    def _log(self, play: StageRunner, told: Mapping[str, Mapping[str, Tensor]], position: Position, pace: float) -> str:
+    def _log(
+        self, runner: StageRunner, losses: Mapping[str, Mapping[str, Tensor]], position: Position, pace: float
+    ) -> str:
         done = position.step
-        losses = {player: {term: float(value) for term, value in terms.items()} for player, terms in told.items()}
-        finite(losses, self.stage.name, done)
+        numbers = {player: {term: float(value) for term, value in terms.items()} for player, terms in losses.items()}
+        finite(numbers, self.stage.name, done)
         if self.log is not None:
             line: dict[str, Any] = {
                 "stage": self.stage.name,
                 "step": done,
                 "seconds": round(position.seconds, 3),
                 "rate": round(1 / pace, 3),
-                "losses": losses,
-                "lr": {name: rate_at(player, done - 1, self.stage.steps) for name, player in play.players.items()},
+                "losses": numbers,
+                "lr": {name: rate_at(player, done - 1, self.stage.steps) for name, player in runner.players.items()},
             }
             self.log.line(line)
-        return ", ".join(f"{player} {sum(terms.values()):.3f}" for player, terms in losses.items())
+        return ", ".join(f"{player} {sum(terms.values()):.3f}" for player, terms in numbers.items())
 
-    def _save(self, play: StageRunner, position: Position, best: dict[str, Tensor]) -> None:
+    def _save(self, runner: StageRunner, position: Position, best: dict[str, Tensor]) -> None:
         if self.trainer.group.first:
-            save_state(self.trainer.run, capture(play), position, best)
+            save_state(self.trainer.run, capture(runner), position, best)
         self.trainer.group.agreed(None)
 
 
 @contextmanager
 def _signals() -> Iterator[dict[str, str]]:
     """SIGTERM and SIGINT ask the training to save and stop, for the length of the block."""
-    asked: dict[str, str] = {}
+    stopping: dict[str, str] = {}
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if asked:  # asked twice: somebody means it
+        if stopping:  # asked twice: somebody means it
             raise KeyboardInterrupt
-        asked["signal"] = signal.Signals(number).name
+        stopping["signal"] = signal.Signals(number).name
 
     try:
         before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     except ValueError:  # not the main thread, which alone hears signals
-        yield asked
+        yield stopping
         return
     try:
-        yield asked
+        yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.card import Card, lacking
-from scantling.contract.method import Method, Segmenter, build
+from scantling.contract.method import Method, build
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Stage
 from scantling.core.atomic import write_json
@@ -25,7 +26,7 @@ from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
 from scantling.data.files import probe
 from scantling.data.loading import load
-from scantling.data.preprocessing import Preprocessed, take
+from scantling.data.preprocessing import Preprocessed, preprocess
 from scantling.data.splits import blindly, divide, keep_labels
 from scantling.data.streams import CaseCache, Reader
 from scantling.data.traits import measure_traits
@@ -39,7 +40,7 @@ from scantling.training.state import PREPARED, PREVIOUS, STATE, Position, has_pr
 from scantling.training.trainer import Trainer
 from scantling.training.validation import Validation
 
-FIXED = ("method", "settings", "base", "data", "split", "seed", "options")
+FIXED = ("method", "settings", "base", "uses", "data", "split", "seed", "options")
 """What must not change between the parts of one training."""
 
 
@@ -55,6 +56,7 @@ class Options:
     validation: float = 0.2
     select: Literal["last", "best"] = "last"
     base: Path | None = None
+    uses: Mapping[str, Path] = field(default_factory=dict)
     device: str = "auto"
     precision: Precision = "auto"
     threads: int | None = None
@@ -128,10 +130,10 @@ def _train(
         traits = Traits.model_validate(facts["traits"])
     autocast = autocast_type(options.precision, device, training=True)
     base = load_model(options.base) if options.base is not None else None
-    if base is not None and card.builds_on is None:
-        behind = max(traits.hand_drawn_before, base.hand_drawn)
-        traits = traits.model_copy(update={"hand_drawn_before": behind})
-    model = _model(card, kind, settings.resolve(traits), traits, options, base)
+    uses = _used(card, options.uses)
+    before = [model.hand_drawn for model in (*uses.values(), *([base] if base is not None else []))]
+    traits = traits.model_copy(update={"hand_drawn_before": max(traits.hand_drawn_before, *before, 0)})
+    model = _model(kind, settings.resolve(traits), traits, options, base, uses)
     validation = _validation(model, dataset, device, autocast, options.seed, group)
     if options.select == "best" and validation is None and not _judged(model, dataset, options.seed):
         raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
@@ -195,16 +197,16 @@ def readers_of(
     by_id = {case.id: case for case in cases}
     budget = memory_free() // 3 if budget is None else budget
     caches: dict[tuple[str, ...], CaseCache] = {}
-    traits, intake = method.traits, method.intake
-    slicing = intake.dimensions == 2 and traits.dimensions == 3
+    traits, preprocessing = method.traits, method.preprocessing
+    slicing = preprocessing.dimensions == 2 and traits.dimensions == 3
 
     def slices(case: Case) -> int | None:
         shape = probe(next(address for _, address in case.addresses())).geometry.shape
         return shape[traits.slice_axis] if len(shape) == 3 else None
 
     def preparing(reads: tuple[str, ...]) -> Callable[[Case], Preprocessed]:
-        return lambda case: take(
-            load(case, labels=traits.labels, channels=traits.channels, reads=reads), intake, traits
+        return lambda case: preprocess(
+            load(case, labels=traits.labels, channels=traits.channels, reads=reads), preprocessing, traits
         )
 
     readers = {}
@@ -241,23 +243,49 @@ def _judged(model: Method, dataset: Dataset, seed: int) -> bool:
     return False
 
 
+def _used(card: Card, runs: Mapping[str, Path]) -> dict[str, Method]:
+    """The models that a method is built on, by role.
+
+    Raises:
+        SettingsError: a role is not filled, not known, or filled by a model that cannot do it.
+    """
+    for role in runs:
+        if role not in card.uses:
+            known = f"it uses: {', '.join(card.uses)}" if card.uses else "it is built on no other model"
+            raise SettingsError(f"--use {role}={runs[role]}: {card.name} has no such role; {known}")
+    models = {}
+    for role, capability in card.uses.items():
+        if role not in runs:
+            raise SettingsError(
+                f"{card.name} is built on a model that can {capability}; name its run with --use {role}=RUN"
+            )
+        models[role] = load_model(runs[role])
+        if capability not in models[role].gives:
+            raise SettingsError(
+                f"--use {role}={runs[role]}: {models[role].card.name} can {', '.join(models[role].gives)}; expected a "
+                f"model that can {capability}"
+            )
+    return models
+
+
 def _model(
-    card: Card, kind: type[Method], settings: Settings, traits: Traits, options: Options, base: Method | None
+    kind: type[Method],
+    settings: Settings,
+    traits: Traits,
+    options: Options,
+    base: Method | None,
+    uses: Mapping[str, Method],
 ) -> Method:
-    """A fresh method, on the base where its card builds on one, else with the weights of `--from`."""
-    if card.builds_on is not None:
-        if base is None or card.builds_on not in base.card.gives:
-            raise SettingsError(f"{card.name} is built on a model that can {card.builds_on}; name its run with --from")
-        return build(kind, settings, traits, seed=options.seed, base=base)
-    method = build(kind, settings, traits, seed=options.seed)
+    """A fresh method on the models that it uses, with the weights of `--from` where a run is named."""
+    method = build(kind, settings, traits, seed=options.seed, uses=uses)
     if base is not None:
         try:
-            method.load_state_dict(base.state_dict())
+            method.load_model_state(base.model_state())
         except RuntimeError:
             raise SettingsError(
                 f"--from {options.base}: a model of {base.card.name} for {len(base.traits.channels)} channels and "
-                f"{len(base.traits.classes)} classes does not fit; expected {card.name} with the same architecture, "
-                f"{len(traits.channels)} channels and {len(traits.classes)} classes"
+                f"{len(base.traits.classes)} classes does not fit; expected {kind.card.name} with the same "
+                f"architecture, {len(traits.channels)} channels and {len(traits.classes)} classes"
             ) from None
     return method
 
@@ -270,6 +298,7 @@ def _plan(
         "method": card.name,
         "settings": model.settings.model_dump(mode="json"),
         "base": str(options.base) if options.base else None,
+        "uses": {role: str(run.resolve()) for role, run in options.uses.items()},
         "data": [
             {
                 "path": str(part.root.resolve()),
@@ -356,8 +385,8 @@ def _finish(
     rule = options.select
     if rule == "best" and value is None and position.finished:
         rule = "last"
-        told = f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
-        facts = facts | {"warnings": [*facts["warnings"], told]}
+        warning = f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
+        facts = facts | {"warnings": [*facts["warnings"], warning]}
     facts = facts | {
         "finished": _clock(),
         "seconds": round(position.seconds, 1),

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from scantling.contract.method import Segmenter
-from scantling.contract.step import InferenceOptions
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.options import SegmentOptions
 from scantling.core.case import IGNORE, Case, Sample
 from scantling.core.errors import ScantlingError
 from scantling.data.loading import load
@@ -68,7 +68,7 @@ class Validation:
             sample,
             device=self.device,
             tiler=self._tiler,
-            asked=InferenceOptions(samples=1),
+            options=SegmentOptions(samples=1),
             seed=self.seed,
             autocast=self.autocast,
         )

@@ -12,11 +12,12 @@ from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.contract.method import Generator
+from scantling.contract.capabilities import Generator
 from scantling.contract.results import Generation
 from scantling.contract.settings import Settings
 from scantling.contract.step import Draws, Inference
 from scantling.core.randomness import numpy_generator
+from scantling.core.samples import Batch
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.samplers import Model
 from scantling.diffusion.schedules import timesteps
@@ -73,7 +74,7 @@ class SketchedMasks(Generator):
     def paint(self, sketch: np.ndarray, inference: Inference) -> Tensor:
         """The share (1, 1, size, size) in [0, 1] of each pixel that vessels cover, along a sketch (size, size)."""
 
-    def generate(self, count: int, inference: Inference) -> Generation:
+    def generate(self, count: int, inference: Inference, given: Batch | None = None) -> Generation:
         """Masks (B, 1, patch, patch) of 0 and 1, with the sketch that each was painted along.
 
         Vessel is what is covered by more than half; where the sketch runs, a pixel that is covered by more than

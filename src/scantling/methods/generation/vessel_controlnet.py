@@ -140,8 +140,10 @@ class VesselControlNet(SketchedMasks):
     Settings = VesselControlNetSettings
     settings: VesselControlNetSettings
 
-    def __init__(self, settings: VesselControlNetSettings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(
+        self, settings: VesselControlNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None
+    ) -> None:
+        super().__init__(settings, traits, uses=uses)
         self.process = GaussianProcess(betas(settings.schedule, settings.chain))
         channels = settings.fold**2
         self.denoiser = Denoiser(
@@ -155,7 +157,7 @@ class VesselControlNet(SketchedMasks):
         self.control = ControlNet(self.denoiser, hints=channels)
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         """It reads masks alone."""
         return Preprocessing(dimensions=2, normalise="none")
 
@@ -216,8 +218,8 @@ class VesselControlNet(SketchedMasks):
             sketch_of(shape, generator=numpy_generator("sketches", seed), deleted=of.deleted, jitter=of.jitter)
             for shape, seed in zip(self.touched(masks.mask[:, 0] == 1), seeds, strict=True)
         ]
-        said = self._said(noisy, timestep, self._hint(sketches, like=clean))
-        yield "control", {"denoising": F.mse_loss(exact(said), target)}
+        predicted = self._predicted(noisy, timestep, self._hint(sketches, like=clean))
+        yield "control", {"denoising": F.mse_loss(exact(predicted), target)}
 
     def paint(self, sketch: np.ndarray, inference: Inference) -> Tensor:
         """The share (1, 1, size, size) that vessels cover of each pixel along a sketch (size, size), in [0, 1]."""
@@ -226,8 +228,8 @@ class VesselControlNet(SketchedMasks):
         hint = self._hint([sketch], like=like)
 
         def model(noisy: Tensor, timestep: int) -> Guess:
-            said = self._said(noisy, torch.full((len(noisy),), timestep, device=noisy.device), hint)
-            return Guess(self.process.x0_from(exact(said), noisy, timestep, kind=of.predicts))
+            predicted = self._predicted(noisy, torch.full((len(noisy),), timestep, device=noisy.device), hint)
+            return Guess(self.process.x0_from(exact(predicted), noisy, timestep, kind=of.predicts))
 
         end = self.walk(model, like=like, process=self.process, draws=inference, clip=RANGE)
         return ((F.pixel_shuffle(end, of.fold) + 1) / 2).clamp(0, 1)
@@ -239,10 +241,10 @@ class VesselControlNet(SketchedMasks):
         target = self.process.target(clean, timestep, noise, kind=self.settings.predicts)
         return self.process.noised(clean, timestep, noise), timestep, target
 
-    def _said(self, noisy: Tensor, timestep: Tensor, hint: Tensor) -> Tensor:
+    def _predicted(self, noisy: Tensor, timestep: Tensor, hint: Tensor) -> Tensor:
         added = self.control(noisy, timestep, hint)
-        said: Tensor = self.denoiser(noisy, timestep, added=added)
-        return said
+        predicted: Tensor = self.denoiser(noisy, timestep, added=added)
+        return predicted
 
     def _covered(self, masks: Batch) -> Tensor:
         """The share (B, 1, size, size) of each pixel that is covered; what is unknown counts as empty."""

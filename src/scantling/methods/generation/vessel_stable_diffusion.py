@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,8 +56,8 @@ class VesselStableDiffusion(SketchedMasks):
     Settings = StableSettings
     settings: StableSettings
 
-    def __init__(self, settings: StableSettings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(self, settings: StableSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
+        super().__init__(settings, traits, uses=uses)
         if settings.weights is None or settings.hand_drawn is None:
             raise SettingsError(
                 "vessel-stable-diffusion paints with weights of yours: name their folder with --settings.weights, and "
@@ -83,7 +84,7 @@ class VesselStableDiffusion(SketchedMasks):
         )
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         """It takes no images."""
         return Preprocessing(dimensions=2)
 
@@ -102,10 +103,10 @@ class VesselStableDiffusion(SketchedMasks):
 
         def model(noisy: Tensor, timestep: int) -> Guess:
             skips, middle = self.controlnet(noisy, timestep, prompt, controlnet_cond=hint, return_dict=False)
-            said = self.unet(
+            predicted = self.unet(
                 noisy, timestep, prompt, down_block_additional_residuals=skips, mid_block_additional_residual=middle
             ).sample
-            return Guess(self.process.x0_from(exact(said), noisy, timestep, kind=self.settings.predicts))
+            return Guess(self.process.x0_from(exact(predicted), noisy, timestep, kind=self.settings.predicts))
 
         latent = self.walk(model, like=like, process=self.process, draws=inference, clip=None)
         picture: Tensor = self.vae.decode(latent / self.vae.config.scaling_factor).sample

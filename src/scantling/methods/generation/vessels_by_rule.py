@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from scantling.contract.method import VESSEL, Generator
+from scantling.contract.capabilities import Generator
+from scantling.contract.method import VESSEL
 from scantling.contract.results import Generation
 from scantling.contract.settings import Settings
 from scantling.contract.step import Inference
 from scantling.core.randomness import numpy_generator
-from scantling.core.samples import Intensity, Preprocessing, Traits
+from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
 from scantling.methods.catalogue import CARDS
 from scantling.phantoms.angiogram import angiogram
 from scantling.phantoms.forest import tree_vessels
@@ -85,11 +86,11 @@ class Rule(Generator):
         )
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         """It takes no images."""
         return Preprocessing(dimensions=self.traits.dimensions)
 
-    def generate(self, count: int, inference: Inference) -> Generation:
+    def generate(self, count: int, inference: Inference, given: Batch | None = None) -> Generation:
         """Masks (bool), images where the rule makes any, and what is known of them."""
         made = [
             self.make(numpy_generator(inference.seed, inference.stage, inference.number + number))

@@ -110,8 +110,8 @@ class BerDiff(MaskDiffusion):
     Settings = BerDiffSettings
     settings: BerDiffSettings
 
-    def __init__(self, settings: BerDiffSettings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(self, settings: BerDiffSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
+        super().__init__(settings, traits, uses=uses)
         self.process = BernoulliProcess(betas(settings.schedule, settings.chain))
         self.network = self.denoiser(1 + len(traits.channels), 1)
 
@@ -134,17 +134,17 @@ class BerDiff(MaskDiffusion):
     def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:
         """Log-odds (B, 1, H, W), of a flip or of the mask."""
         (image,) = condition
-        said: Tensor = self.network(torch.cat([noisy, image], 1), timestep)
-        return exact(said)
+        predicted: Tensor = self.network(torch.cat([noisy, image], 1), timestep)
+        return exact(predicted)
 
-    def log_odds(self, said: Tensor, noisy: Tensor) -> Tensor:
+    def log_odds(self, predicted: Tensor, noisy: Tensor) -> Tensor:
         """Those of the mask, of what the network says."""
-        return flipped_log_odds(said, noisy) if self.settings.predicts == "flips" else said
+        return flipped_log_odds(predicted, noisy) if self.settings.predicts == "flips" else predicted
 
-    def guess(self, said: Tensor, noisy: Tensor, timestep: int, before: int) -> Guess:
+    def guess(self, predicted: Tensor, noisy: Tensor, timestep: int, before: int) -> Guess:
         """The probability of the mask."""
         del timestep, before
-        return Guess(self.log_odds(exact(said), noisy).sigmoid())
+        return Guess(self.log_odds(exact(predicted), noisy).sigmoid())
 
     def walk(self, model: Model, *, like: Tensor, steps: Sequence[int], draw: Draw) -> Final:
         """From fair coins to the probability of the mask."""

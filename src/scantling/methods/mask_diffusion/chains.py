@@ -13,11 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import Segmenter
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
-from scantling.contract.step import Draws, Inference, InferenceOptions, Step
+from scantling.contract.step import Draws, Inference, Step
 from scantling.core.case import IGNORE
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
@@ -145,18 +146,18 @@ class MaskDiffusion(Segmenter):
     draws = True
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         """Planes of one size, each image in units of its own deviation."""
         size = self.settings.size
         return Preprocessing(dimensions=2, normalise="image", size=None if size is None else (size, size))
 
-    def asked(self, asked: InferenceOptions) -> InferenceOptions:
+    def segment_options(self, options: SegmentOptions) -> SegmentOptions:
         """The number of samples, of steps and the rule of the settings, unless something else is asked."""
         of = self.settings
-        steps = asked.steps or of.sampling_steps
+        steps = options.steps or of.sampling_steps
         _check_steps(steps, of.chain, "--sampling-steps")
-        return asked.model_copy(
-            update={"samples": asked.samples or of.samples, "steps": steps, "fuse": asked.fuse or of.fuse}
+        return options.model_copy(
+            update={"samples": options.samples or of.samples, "steps": steps, "fuse": options.fuse or of.fuse}
         )
 
     def condition(self, image: Tensor) -> Condition:
@@ -168,7 +169,7 @@ class MaskDiffusion(Segmenter):
         """What the network says (B, ?, *S) of noisy masks (B, K, *S) at timesteps (B,) under a condition."""
 
     @abstractmethod
-    def guess(self, said: Tensor, noisy: Tensor, timestep: int, before: int) -> Guess:
+    def guess(self, predicted: Tensor, noisy: Tensor, timestep: int, before: int) -> Guess:
         """The clean masks that the network's words (B, ?, *S) mean, on the way from a timestep to the one before it."""
 
     @abstractmethod
@@ -244,7 +245,7 @@ class MaskDiffusion(Segmenter):
         names = drawn[0][1]
         return Segmentation(
             samples=torch.cat([samples for samples, _ in drawn], 1),
-            uncertainty={name: torch.cat([told[name] for _, told in drawn]) for name in names},
+            uncertainty={name: torch.cat([maps[name] for _, maps in drawn]) for name in names},
         )
 
     def doubt(self, ends: Sequence[Final]) -> Mapping[str, Tensor]:
@@ -254,9 +255,9 @@ class MaskDiffusion(Segmenter):
 
     def _answered(self, image: Tensor, inference: Inference) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Samples (N, 1, K, *S) of one image (1, C, *S), and the uncertainties."""
-        asked = self.asked(inference.options)
+        options = self.segment_options(inference.options)
         whole = tuple(image.shape[2:])
-        steps = timesteps(self.settings.chain, asked.steps or 1, spacing=self.settings.spacing)
+        steps = timesteps(self.settings.chain, options.steps or 1, spacing=self.settings.spacing)
         before = dict(pairs(steps))
         known, classes = list[Condition](), len(self.traits.classes)
 
@@ -270,12 +271,12 @@ class MaskDiffusion(Segmenter):
 
         def model(noisy: Tensor, timestep: int) -> Guess:
             canvas = torch.cat([noisy, image.expand(len(noisy), *image.shape[1:])], 1)
-            said = inference.tile(partial(network, timestep=timestep), canvas)
-            return self.guess(said, noisy, timestep, before[timestep])
+            predicted = inference.tile(partial(network, timestep=timestep), canvas)
+            return self.guess(predicted, noisy, timestep, before[timestep])
 
         at_once = max(1, TOGETHER.get(image.device.type, TOGETHER["cuda"]) // math.prod(whole))
         ends = []
-        for numbers in torch.arange(asked.samples or 1).split(at_once):
+        for numbers in torch.arange(options.samples or 1).split(at_once):
             moments = [replace(inference, number=0, slot=int(number)) for number in numbers]
             like = image.new_empty((len(moments), classes, *whole))
             end = self.walk(model, like=like, steps=steps, draw=partial(self.noise, moments))

@@ -130,8 +130,8 @@ class DTUNet(GaussianMasks):
     Settings = DTUNetSettings
     settings: DTUNetSettings
 
-    def __init__(self, settings: DTUNetSettings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(self, settings: DTUNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
+        super().__init__(settings, traits, uses=uses)
         self.network = DiffusionTransformerUNet(
             len(traits.channels),
             len(traits.classes),
@@ -156,5 +156,5 @@ class DTUNet(GaussianMasks):
     def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:
         """The prediction (B, outputs, H, W)."""
         (seen,) = condition
-        said: Tensor = self.network(noisy.to(self.dtype), seen, timestep)
-        return said
+        predicted: Tensor = self.network(noisy.to(self.dtype), seen, timestep)
+        return predicted

@@ -41,8 +41,10 @@ class GaussianMasks(MaskDiffusion):
 
     settings: GaussianMaskSettings
 
-    def __init__(self, settings: GaussianMaskSettings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(
+        self, settings: GaussianMaskSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None
+    ) -> None:
+        super().__init__(settings, traits, uses=uses)
         self.process = GaussianProcess(betas(settings.schedule, settings.chain))
 
     @property
@@ -54,8 +56,8 @@ class GaussianMasks(MaskDiffusion):
         """The squared error of what the network says of noisy masks and, if learned, what teaches it its variance."""
         labelled = batch["labelled"]
         noisy, timestep = self.noised(labelled, step)
-        said = self.denoise(noisy, self.condition(labelled.image), timestep)
-        yield self.card.name, self.terms(said, labelled, step)
+        predicted = self.denoise(noisy, self.condition(labelled.image), timestep)
+        yield self.card.name, self.terms(predicted, labelled, step)
 
     def noised(self, batch: Batch, step: Step) -> tuple[Tensor, Tensor]:
         """Noisy masks (B, K, *S) of a batch, and the timesteps (B,) that they are at."""
@@ -63,7 +65,7 @@ class GaussianMasks(MaskDiffusion):
         timestep = step.randint("timestep", 0, self.settings.chain, count=len(clean))
         return self.process.noised(2 * clean - 1, timestep, step.randn("noise", like=clean)), timestep
 
-    def terms(self, said: Tensor, batch: Batch, step: Step) -> Mapping[str, Tensor]:
+    def terms(self, predicted: Tensor, batch: Batch, step: Step) -> Mapping[str, Tensor]:
         """The terms that train the denoiser on what `noised` gave: the squared error and, if learned, the variance's.
 
         The bound that trains the variance is cut from the mean (Nichol and Dhariwal, 2021, section 3.1).
@@ -74,9 +76,9 @@ class GaussianMasks(MaskDiffusion):
             step: of the same step.
         """
         clean, known = masks_of(batch.mask, len(self.traits.classes))
-        clean, said = 2 * clean - 1, exact(said)
+        clean, predicted = 2 * clean - 1, exact(predicted)
         noisy, timestep = self.noised(batch, step)
-        prediction, variance = self._parts(said)
+        prediction, variance = self._parts(predicted)
         noise = step.randn("noise", like=clean)
         target = self.process.target(clean, timestep, noise, kind=self.settings.predicts)
         terms = {"denoising": mean_of_known((prediction - target).square(), known)}
@@ -89,9 +91,9 @@ class GaussianMasks(MaskDiffusion):
             terms["variance"] = bound.mean()
         return terms
 
-    def guess(self, said: Tensor, noisy: Tensor, timestep: int, before: int) -> Guess:
+    def guess(self, predicted: Tensor, noisy: Tensor, timestep: int, before: int) -> Guess:
         """The clean masks, and the variance if it is learned."""
-        prediction, variance = self._parts(exact(said))
+        prediction, variance = self._parts(exact(predicted))
         clean = self.process.x0_from(prediction, noisy, timestep, kind=self.settings.predicts)
         if variance is None:
             return Guess(clean)
@@ -106,8 +108,8 @@ class GaussianMasks(MaskDiffusion):
         """[-1, 1] as [0, 1]."""
         return ((state + 1) / 2).clamp(0, 1)
 
-    def _parts(self, said: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _parts(self, predicted: Tensor) -> tuple[Tensor, Tensor | None]:
         if not self.settings.learned_variance:
-            return said, None
-        prediction, variance = said.chunk(2, 1)
+            return predicted, None
+        prediction, variance = predicted.chunk(2, 1)
         return prediction, variance

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from scantling.contract.method import Method
-from scantling.contract.step import InferenceOptions
+from scantling.contract.options import SegmentOptions
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
 from scantling.diffusion.samplers import Draw, Final, Model
@@ -132,8 +132,8 @@ class MBDiff(GaussianMasks):
     Settings = MBDiffSettings
     settings: MBDiffSettings
 
-    def __init__(self, settings: MBDiffSettings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(self, settings: MBDiffSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
+        super().__init__(settings, traits, uses=uses)
         channels, widths, depths = len(traits.channels), settings.pyramid_widths, settings.pyramid_depths
         pyramid: TransformerPyramid | ConvolutionalPyramid
         if settings.pyramid == "transformer":
@@ -143,16 +143,16 @@ class MBDiff(GaussianMasks):
         self.guidance = Guidance(pyramid, settings.widths)
         self.network = self.denoiser(len(traits.classes), self.outputs)
 
-    def asked(self, asked: InferenceOptions) -> InferenceOptions:
+    def segment_options(self, options: SegmentOptions) -> SegmentOptions:
         """The votes of the settings, too, where several samples vote, and how they are counted."""
-        asked = super().asked(asked)
-        if asked.fuse != "vote":
-            return asked
-        votes = asked.votes
-        if votes is None and (asked.samples or 1) > 1:
-            _check_votes(self.settings.votes, asked.samples or 1, "--samples: too few for --settings.votes")
+        options = super().segment_options(options)
+        if options.fuse != "vote":
+            return options
+        votes = options.votes
+        if votes is None and (options.samples or 1) > 1:
+            _check_votes(self.settings.votes, options.samples or 1, "--samples: too few for --settings.votes")
             votes = self.settings.votes
-        return asked.model_copy(update={"votes": votes, "fuse": "sum" if self.settings.counts == "raw" else "vote"})
+        return options.model_copy(update={"votes": votes, "fuse": "sum" if self.settings.counts == "raw" else "vote"})
 
     def condition(self, image: Tensor) -> Condition:
         """What the image says at each level of the denoiser: (B, widths[l], H' / 2^l, W' / 2^l), H' and W' padded."""
@@ -161,8 +161,8 @@ class MBDiff(GaussianMasks):
 
     def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:
         """The prediction and its variance (B, 2K, H, W); each level of the encoder has the image added to it."""
-        said: Tensor = self.network(noisy.to(self.dtype), timestep, guide=lambda level, h: h + condition[level])
-        return said
+        predicted: Tensor = self.network(noisy.to(self.dtype), timestep, guide=lambda level, h: h + condition[level])
+        return predicted
 
     def walk(self, model: Model, *, like: Tensor, steps: Sequence[int], draw: Draw) -> Final:
         """From pure noise to y, drawn about the end of the chain with the variance of its last step."""

@@ -96,8 +96,10 @@ class MedSegDiff(GaussianMasks):
     Settings = MedSegDiffSettings
     settings: MedSegDiffSettings
 
-    def __init__(self, settings: MedSegDiffSettings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(
+        self, settings: MedSegDiffSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None
+    ) -> None:
+        super().__init__(settings, traits, uses=uses)
         channels, widths = len(traits.channels), settings.widths
         sizes = level_sizes(settings.patch or settings.size or 1, levels=len(widths))
         self.image_encoder = ImageEncoder(channels, widths=widths, blocks=settings.blocks)
@@ -120,5 +122,5 @@ class MedSegDiff(GaussianMasks):
             return m_x
 
         entering = torch.cat([noisy, image], 1) if self.settings.beside else noisy
-        said: Tensor = self.network(entering.to(self.dtype), timestep, guide=guide)
-        return said
+        predicted: Tensor = self.network(entering.to(self.dtype), timestep, guide=guide)
+        return predicted

@@ -121,8 +121,10 @@ class MedSegDiffV2(GaussianMasks):
     Settings = MedSegDiffV2Settings
     settings: MedSegDiffV2Settings
 
-    def __init__(self, settings: MedSegDiffV2Settings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(
+        self, settings: MedSegDiffV2Settings, traits: Traits, *, uses: Mapping[str, Method] | None = None
+    ) -> None:
+        super().__init__(settings, traits, uses=uses)
         classes, widths = len(traits.classes), settings.widths
         exclusive = traits.labels is not None and traits.labels.exclusive
         self.condition_network = ConditionUNet(
@@ -147,8 +149,8 @@ class MedSegDiffV2(GaussianMasks):
         labelled, of = batch["labelled"], self.settings
         seen = self.condition_network(labelled.image)
         noisy, timestep = self.noised(labelled, step)
-        said = self.denoise(noisy, self.told(seen), timestep)
-        terms = dict(self.terms(said, labelled, step))
+        predicted = self.denoise(noisy, self.embedded(seen), timestep)
+        terms = dict(self.terms(predicted, labelled, step))
         # an unknown mask costs nothing, so the means over the batch are those of [t = 0 mod a] (Dice + b CE)
         taught = (timestep % of.every == 0).view(-1, 1, 1, 1)
         mask = labelled.mask.masked_fill(~taught, IGNORE)
@@ -159,9 +161,9 @@ class MedSegDiffV2(GaussianMasks):
 
     def condition(self, image: Tensor) -> Condition:
         """All that the denoiser needs to know of an image (B, C, H, W), computed once."""
-        return self.told(self.condition_network(image))
+        return self.embedded(self.condition_network(image))
 
-    def told(self, seen: Seen) -> Condition:
+    def embedded(self, seen: Seen) -> Condition:
         """The gates (B, 1, H' / 2^level, W' / 2^level) of the anchored stages, then the deepest embedding."""
         gates = [anchor(f_c) for anchor, f_c in zip(self.anchors, seen.decoded, strict=False)]
         return (*gates, seen.deepest)
@@ -177,5 +179,5 @@ class MedSegDiffV2(GaussianMasks):
                 f_d = self.former(f_d, deepest, timestep)
             return f_d
 
-        said: Tensor = self.network(noisy.to(self.dtype), timestep, guide=guide)
-        return said
+        predicted: Tensor = self.network(noisy.to(self.dtype), timestep, guide=guide)
+        return predicted

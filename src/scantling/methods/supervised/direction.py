@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import Method, Segmenter
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.method import Method
+from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage, frozen
-from scantling.contract.step import Inference, InferenceOptions, Step, Total
+from scantling.contract.step import Inference, Step, Total
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
 from scantling.losses.continuity import soft_cldice_loss
@@ -143,15 +145,17 @@ class DirectionMender(Segmenter):
     card = CARDS["direction"]
     Settings = DirectionSettings
     settings: DirectionSettings
-    base: Segmenter
 
-    def __init__(self, settings: DirectionSettings, traits: Traits, *, base: Method | None = None) -> None:
+    def __init__(
+        self, settings: DirectionSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None
+    ) -> None:
+        base = (uses or {}).get("segmenter")
         if not isinstance(base, Segmenter):
-            raise SettingsError("direction is built on a model that can segment; name its run with --from")
+            raise SettingsError("direction is built on a model that segments; name its run with --use segmenter=RUN")
         _check_match(base, traits)
         # the base must see its images in the units that it was trained in
-        super().__init__(settings, traits.model_copy(update={"intensity": base.traits.intensity}), base=base)
-        dimensions = base.intake.dimensions
+        super().__init__(settings, traits.model_copy(update={"intensity": base.traits.intensity}), uses=uses)
+        dimensions = base.preprocessing.dimensions
         for diffusion in (settings.diffusion, settings.learning):
             diffusion.check(dimensions)
         weight = next(base.parameters())
@@ -161,9 +165,14 @@ class DirectionMender(Segmenter):
         )
 
     @property
-    def intake(self) -> Preprocessing:
+    def base(self) -> Segmenter:
+        """The segmenter that it is built on."""
+        return cast(Segmenter, self.uses["segmenter"])
+
+    @property
+    def preprocessing(self) -> Preprocessing:
         """The base's."""
-        return self.base.intake
+        return self.base.preprocessing
 
     def stages(self) -> Sequence[Stage]:
         """One stage, in which only the layer learns."""
@@ -178,9 +187,9 @@ class DirectionMender(Segmenter):
         stream = Stream(
             name="labelled",
             batch=of.batch,
-            patch=_patch(self.traits, self.intake, of.pixels),
+            patch=_patch(self.traits, self.preprocessing, of.pixels),
             foreground=of.foreground,
-            augment=Augmentation(flips=True, turns=True, spacing=self.intake.spacing),
+            augment=Augmentation(flips=True, turns=True, spacing=self.preprocessing.spacing),
         )
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
@@ -205,13 +214,17 @@ class DirectionMender(Segmenter):
             terms["crossing"] = of.crossing * step.mean(crossing(unit(vectors), structure), change)
         yield "direction", terms
 
-    def asked(self, asked: InferenceOptions) -> InferenceOptions:
+    def segment_options(self, options: SegmentOptions) -> SegmentOptions:
         """Steps are those of the diffusion."""
-        return super().asked(asked.model_copy(update={"steps": None})).model_copy(update={"steps": asked.steps})
+        return (
+            super()
+            .segment_options(options.model_copy(update={"steps": None}))
+            .model_copy(update={"steps": options.steps})
+        )
 
-    def calls(self, asked: InferenceOptions) -> int:
+    def calls(self, options: SegmentOptions) -> int:
         """One a sample: steps are those of the diffusion."""
-        return asked.samples or 1
+        return options.samples or 1
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """The base's probabilities, mended over the whole canvas at once; `maps` hold the directions (B, K D, *S).
@@ -234,7 +247,7 @@ class DirectionMender(Segmenter):
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """The directions of the first class in an image: the hue is the angle, the brightness the probability."""
-        if self.intake.dimensions != 2 or batch.image.ndim != 4:
+        if self.preprocessing.dimensions != 2 or batch.image.ndim != 4:
             return {}
         answer = self.segment(batch, inference)
         if answer.probabilities is None:
@@ -282,7 +295,7 @@ class DirectionMender(Segmenter):
 
     def _vectors(self, channels: Tensor) -> Tensor:
         """(B, K, D, *S) of the layer's channels (B, K D, *S), in the order of the axes."""
-        return channels.unflatten(1, (len(self.traits.classes), self.intake.dimensions))
+        return channels.unflatten(1, (len(self.traits.classes), self.preprocessing.dimensions))
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -298,24 +311,24 @@ def _array(tensor: Tensor) -> np.ndarray:
 def _check_match(base: Segmenter, traits: Traits) -> None:
     """Refuse a base that was trained on other channels, classes or dimensions than the data have."""
 
-    def told(facts: Traits) -> str:
+    def described(facts: Traits) -> str:
         together = facts.labels is None or facts.labels.exclusive
         channels, classes = ", ".join(facts.channels), ", ".join(facts.classes) or "none"
         overlapping = "" if together else "overlapping "
         return f"{facts.dimensions}-D images with the channels {channels} and the {overlapping}classes {classes}"
 
-    if told(base.traits) != told(traits):
+    if described(base.traits) != described(traits):
         raise SettingsError(
-            f"direction: the model to build on ({base.card.name}) was trained for {told(base.traits)}; the data have "
-            f"{told(traits)}; name a model for such data with --from"
+            f"direction: the model to build on ({base.card.name}) was trained for {described(base.traits)}; the data "
+            f"have {described(traits)}; name a model for such data with --use segmenter=RUN"
         )
 
 
-def _patch(traits: Traits, intake: Preprocessing, pixels: int) -> tuple[int, ...]:
+def _patch(traits: Traits, preprocessing: Preprocessing, pixels: int) -> tuple[int, ...]:
     """A square or a cube of `pixels` pixels, cut to the images as the base takes them."""
-    spacing = intake.spacing or traits.spacing
+    spacing = preprocessing.spacing or traits.spacing
     shape = [max(1, round(n * a / b)) for n, a, b in zip(traits.shape, traits.spacing, spacing, strict=True)]
-    if intake.dimensions < len(shape):
+    if preprocessing.dimensions < len(shape):
         shape.pop(traits.slice_axis)
     side = round(pixels ** (1 / len(shape)))
     if len(shape) == 2:  # a square can be turned

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import Method, Segmenter
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.method import Method
 from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
@@ -129,8 +130,8 @@ class FRUNetSegmenter(Segmenter):
     Settings = FRUNetSettings
     settings: FRUNetSettings
 
-    def __init__(self, settings: FRUNetSettings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(self, settings: FRUNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
+        super().__init__(settings, traits, uses=uses)
         classes = len(traits.classes)
         exclusive = traits.labels is not None and traits.labels.exclusive
         self.network = FRUNet(
@@ -142,7 +143,7 @@ class FRUNetSegmenter(Segmenter):
         )
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         """Images, or slices of volumes, on their own grid."""
         return Preprocessing(dimensions=2, normalise=self.settings.normalise)
 
@@ -207,7 +208,7 @@ class FRUNetSegmenter(Segmenter):
         return probabilities_of(logits, len(self.traits.classes))
 
     def shades(self, image: Tensor) -> Tensor:
-        """What the network reads, (B, 1 or C, H, W): in [0, 1] where the intake is "unit", and grey if so set.
+        """What the network reads, (B, 1 or C, H, W): in [0, 1] where the preprocessing is "unit", and grey if so set.
 
         The paper's z-score by data set and scaling to [0, 1] by image are scaling alone: both are affine, and
         the range of (x - mean) / deviation is mapped to [0, 1] as the range of x is.

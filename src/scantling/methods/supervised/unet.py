@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import Method, Segmenter
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.method import Method
 from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
@@ -129,8 +130,8 @@ class UNetSegmenter(Segmenter):
     Settings = UNetSettings
     settings: UNetSettings
 
-    def __init__(self, settings: UNetSettings, traits: Traits, *, base: Method | None = None) -> None:
-        super().__init__(settings, traits, base=base)
+    def __init__(self, settings: UNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
+        super().__init__(settings, traits, uses=uses)
         classes = len(traits.classes)
         exclusive = traits.labels is not None and traits.labels.exclusive
         patch = settings.patch or traits.shape
@@ -145,7 +146,7 @@ class UNetSegmenter(Segmenter):
         )
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         """Volumes on one grid, each image in units of its own deviation (or the data set's)."""
         return Preprocessing(
             dimensions=self.traits.dimensions,

@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scantling.contract.method import VESSEL, Method, Segmenter
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.method import VESSEL, Method
 from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Criterion, Game, Player, Stage, Visit, frozen
@@ -226,9 +227,8 @@ class DARL(Segmenter):
     Settings = DARLSettings
     settings: DARLSettings
 
-    def __init__(self, settings: DARLSettings, traits: Traits, *, base: Method | None = None) -> None:
-        labels = traits.labels if len(traits.classes) == 1 else VESSEL
-        super().__init__(settings, traits.model_copy(update={"labels": labels}), base=base)
+    def __init__(self, settings: DARLSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
+        super().__init__(settings, traits, uses=uses)
         of, shape = settings, (1, settings.side, settings.side)
         self.process = GaussianProcess(betas("linear", of.timesteps, low=of.beta_low, high=of.beta_high))
         self.denoiser = Denoiser(1, 1, widths=of.denoiser, blocks=of.blocks, attention=of.attention)
@@ -241,8 +241,14 @@ class DARL(Segmenter):
         self.pools = nn.ModuleDict({name: ReplayPool(of.pool, shape) for name in judged})
         self.contrast = PatchContrast(shape[1:], patches=of.patches) if of.contrast else None
 
+    @classmethod
+    def resolve_traits(cls, settings: DARLSettings, traits: Traits) -> Traits:
+        """One class: that of the data where they name one, else the vessel."""
+        del settings
+        return traits if len(traits.classes) == 1 else traits.model_copy(update={"labels": VESSEL})
+
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         """Pictures, each in [-1, 1]."""
         return Preprocessing(dimensions=2, normalise="unit")
 
@@ -255,8 +261,8 @@ class DARL(Segmenter):
             Player(name="discriminators", modules=(self.judges,), rate=of.rate, betas=(0.5, 0.999)),
         )
 
-        def stream(name: str, **said: Any) -> Stream:
-            return Stream(name=name, batch=of.batch, patch=(of.patch, of.patch), augment=Augmentation(), **said)
+        def stream(name: str, **fields: Any) -> Stream:
+            return Stream(name=name, batch=of.batch, patch=(of.patch, of.patch), augment=Augmentation(), **fields)
 
         pictures: dict[str, Any] = {"reads": ("image",), "without": (f"pool:{BACKGROUND}",)}
         streams = [stream("angiograms", **pictures)]
@@ -272,7 +278,7 @@ class DARL(Segmenter):
             streams=tuple(streams),
             steps=of.steps,
             objectives=self.objectives,
-            stepped=lambda step: power_iteration(self.generator),
+            stepped=lambda step, returned: power_iteration(self.generator),
             criterion=Criterion(name="cycle", direction="min", value=self.inconsistency, visits=("angiograms",)),
         )
         return (stage,)

@@ -11,7 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from scantling.contract.method import VESSEL, Method, Segmenter
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.method import VESSEL
 from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.step import Inference
@@ -93,12 +94,14 @@ class Vesselness(Segmenter):
     Settings = VesselnessSettings
     settings: VesselnessSettings
 
-    def __init__(self, settings: VesselnessSettings, traits: Traits, *, base: Method | None = None) -> None:
-        labels = traits.labels if len(traits.classes) == 1 else VESSEL
-        super().__init__(settings, traits.model_copy(update={"labels": labels}), base=base)
+    @classmethod
+    def resolve_traits(cls, settings: VesselnessSettings, traits: Traits) -> Traits:
+        """One class: that of the data where they name one, else the vessel."""
+        del settings
+        return traits if len(traits.classes) == 1 else traits.model_copy(update={"labels": VESSEL})
 
     @property
-    def intake(self) -> Preprocessing:
+    def preprocessing(self) -> Preprocessing:
         """The values of the file; volumes on a grid of cubes as large as the voxels are."""
         spacing = self.traits.spacing
         cube = math.prod(spacing) ** (1 / len(spacing))
@@ -119,10 +122,10 @@ class Vesselness(Segmenter):
         """The response of the filter, and the region that it was looked for in."""
         del inference
         response, region = self._looked(batch, 0)
-        told = "of the data" if "region" in batch.fields else "all but a dark border, found by rule"
+        where = "of the data" if "region" in batch.fields else "all but a dark border, found by rule"
         shown = {
             f"The response of the filter of {self.settings.filter.capitalize()}": response,
-            f"The region of interest: {told}": region.astype(np.float64),
+            f"The region of interest: {where}": region.astype(np.float64),
         }
         return {caption: _plane(values) for caption, values in shown.items()}
 

@@ -1,0 +1,179 @@
+"""What a method can do: a base class for each capability, with its options and its result."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from scantling.contract.card import Capability
+from scantling.contract.method import Method, dropouts
+from scantling.contract.options import (
+    ClassifyOptions,
+    EncodeOptions,
+    GenerateOptions,
+    RegisterOptions,
+    SegmentOptions,
+)
+from scantling.contract.results import Classification, Encoding, Generation, Registration, Segmentation
+from scantling.contract.step import Inference
+from scantling.core.errors import SettingsError
+from scantling.core.samples import Batch, Traits
+
+
+class Segmenter(Method):
+    """A method that segments images."""
+
+    segment_with: ClassVar[type[SegmentOptions]] = SegmentOptions
+    draws: ClassVar[bool] = False
+    """Whether `segment` answers with as many samples as its options say."""
+
+    @abstractmethod
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        """The probabilities of the classes for the images of a batch, or samples of them, which `fusion` makes one."""
+
+    def segment_options(self, options: SegmentOptions) -> SegmentOptions:
+        """The options with all that the method decides filled in; a method that draws no samples answers once.
+
+        Such a method can still give samples: those of its dropout, left on (Gal and Ghahramani, 2016).
+
+        Raises:
+            SettingsError: the method cannot do it.
+        """
+        if options.steps is not None:
+            raise SettingsError(f"--sampling-steps: {self.card.name} runs no chain that could have steps; leave it out")
+        if (options.samples or 1) > 1 and not dropouts(self):
+            raise SettingsError(f"--samples {options.samples}: {without_dropout(self)}")
+        return options.model_copy(update={"samples": options.samples or 1, "fuse": options.fuse or "mean"})
+
+    def calls(self, options: SegmentOptions) -> int:
+        """Passes through the network that an answer takes, with resolved options; all tiles of a canvas are one."""
+        return (options.samples or 1) * (options.steps or 1)
+
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What a method that is built on this one reads, in one pass over an image or a tile (B, C, *S).
+
+        Returns:
+            The last feature map (B, F, *S) and the probabilities (B, K, *S) that are read from it.
+
+        Raises:
+            SettingsError: the method hands out no features.
+        """
+        raise SettingsError(f"{self.card.name} hands out no features that another method could be built on")
+
+
+class Classifier(Method):
+    """A method that says to which class an image belongs: one of `traits.image_classes`."""
+
+    classify_with: ClassVar[type[ClassifyOptions]] = ClassifyOptions
+
+    @abstractmethod
+    def classify(self, batch: Batch, inference: Inference) -> Classification:
+        """The probabilities of the image classes for the images of a batch."""
+
+    def classify_options(self, options: ClassifyOptions) -> ClassifyOptions:
+        """The options with all that the method decides filled in.
+
+        Raises:
+            SettingsError: the method cannot do it.
+        """
+        if (options.samples or 1) > 1 and not dropouts(self):
+            raise SettingsError(f"--samples {options.samples}: {without_dropout(self)}")
+        return options.model_copy(update={"samples": options.samples or 1})
+
+
+class Generator(Method):
+    """A method that makes masks, images, or images with their masks."""
+
+    generate_with: ClassVar[type[GenerateOptions]] = GenerateOptions
+
+    @abstractmethod
+    def generate(self, count: int, inference: Inference, given: Batch | None = None) -> Generation:
+        """`count` cases, from number `inference.number` on.
+
+        Args:
+            given: what its card asks for, a row for each case: masks, sketches, images, image classes.
+        """
+
+    @classmethod
+    def blank(cls, settings: Any) -> Traits:
+        """The traits of what a rule makes, for a method that needs no data and is not trained.
+
+        Raises:
+            SettingsError: the method has to be trained first.
+        """
+        del settings
+        raise SettingsError(f"{cls.card.name} has to be trained first; name its run")
+
+    @property
+    def channels_out(self) -> tuple[str, ...]:
+        """The names of the channels of the images that it makes."""
+        return self.traits.channels
+
+    def generate_options(self, options: GenerateOptions) -> GenerateOptions:
+        """The options with all that the method decides filled in.
+
+        Raises:
+            SettingsError: the method cannot do it.
+        """
+        if options.steps is not None:
+            raise SettingsError(f"--sampling-steps: {self.card.name} runs no chain that could have steps; leave it out")
+        return options
+
+
+class Registrar(Method):
+    """A method that warps a moving image onto a fixed one."""
+
+    register_with: ClassVar[type[RegisterOptions]] = RegisterOptions
+
+    @abstractmethod
+    def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Registration:
+        """The displacements that warp the images of `moving` onto those of `fixed`, which are on one grid."""
+
+    def register_options(self, options: RegisterOptions) -> RegisterOptions:
+        """The options with all that the method decides filled in.
+
+        Raises:
+            SettingsError: the method cannot do it.
+        """
+        return options
+
+
+class Encoder(Method):
+    """A method whose features other methods are built on; it has no command of its own."""
+
+    encode_with: ClassVar[type[EncodeOptions]] = EncodeOptions
+
+    @abstractmethod
+    def encode(self, batch: Batch, inference: Inference) -> Encoding:
+        """Features and latents of the images of a batch."""
+
+    def decode(self, latent: Tensor, inference: Inference) -> Tensor:
+        """The images (B, C, *S) of latents.
+
+        Raises:
+            SettingsError: the method does not decode.
+        """
+        del latent, inference
+        raise SettingsError(f"{self.card.name} does not decode what it encodes")
+
+
+CAPABILITIES: Mapping[Capability, type] = {
+    "segment": Segmenter,
+    "classify": Classifier,
+    "generate": Generator,
+    "register": Registrar,
+    "encode": Encoder,
+}
+"""The base class of each capability."""
+
+
+def without_dropout(method: Method) -> str:
+    """Why a method that draws nothing and drops nothing cannot give several answers, as the end of a sentence."""
+    way = "train it with --settings.dropout 0.1, or " if "dropout" in type(method.settings).model_fields else ""
+    return (
+        f"this {method.card.name} has no dropout, so that all its answers to an image are one; {way}name runs with "
+        "other seeds with --ensemble"
+    )

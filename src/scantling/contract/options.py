@@ -1,0 +1,110 @@
+"""What may change from one answer of a trained model to the next: a type for each capability, extended by methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from scantling.core.case import Frozen
+from scantling.core.errors import SettingsError
+
+
+class InferenceOptions(Frozen):
+    """What every capability takes; None is the method's own choice.
+
+    A method extends the type of its capability by values of its own (a guidance scale, a noise level, a vocabulary), as
+    it extends `Settings`: they are checked before anything is read, listed by `scantling methods NAME` and written into
+    the record.
+
+    Attributes:
+        seed: what the randomness of an answer is a function of, with the id of the case.
+        memory: GiB that a forward pass may take; larger canvases go in blended tiles. None: half of what is free.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    seed: int = 0
+    memory: float | None = Field(default=None, gt=0, lt=2**30)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The options of these values, by name.
+
+        Raises:
+            SettingsError: an unknown option, or a value out of range.
+        """
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            first = error.errors()[0]
+            flag = flag_of(".".join(str(part) for part in first["loc"]))
+            if first["type"] == "extra_forbidden":
+                known = ", ".join(flag_of(name) for name in cls.model_fields)
+                raise SettingsError(f"{flag}: this model has no such option; it has: {known}") from None
+            raise SettingsError(f"{flag}: found {first['input']!r}; {first['msg']}") from None
+
+
+class SegmentOptions(InferenceOptions):
+    """How a segmentation is made.
+
+    Attributes:
+        samples: masks that are drawn for each image.
+        steps: of the chain that each of them ends, for methods that run one.
+        fuse: how they become one mask: a name of `fusion.RULES`.
+        votes: for the rules "vote" and "sum", how many samples have to agree; None: half of them, rounded up.
+        views: average over mirrored and turned views of each image.
+    """
+
+    samples: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    fuse: str | None = None
+    votes: int | None = None
+    views: bool = False
+
+
+class ClassifyOptions(InferenceOptions):
+    """How an image is classified.
+
+    Attributes:
+        samples: answers whose mean is taken: those of dropout, left on.
+    """
+
+    samples: int | None = Field(default=None, ge=1)
+
+
+class GenerateOptions(InferenceOptions):
+    """How cases are made.
+
+    Attributes:
+        steps: of the chain that draws each, for methods that run one.
+    """
+
+    steps: int | None = Field(default=None, ge=1)
+
+
+class RegisterOptions(InferenceOptions):
+    """How two images are registered."""
+
+
+class EncodeOptions(InferenceOptions):
+    """How an image is encoded."""
+
+
+SEGMENT_DEFAULTS = SegmentOptions()
+
+FLAGS: Mapping[str, str] = {
+    "seed": "--seed",
+    "memory": "--memory",
+    "samples": "--samples",
+    "steps": "--sampling-steps",
+    "fuse": "--fuse",
+    "views": "--views",
+}
+"""Options that are flags of their own on the command line; all others are `--options.NAME`."""
+
+
+def flag_of(name: str) -> str:
+    """How an option is given on the command line."""
+    return FLAGS.get(name, f"--options.{name}")
