@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scantling.contract.card import NEEDS, Card
+from scantling.contract.card import Card
+from scantling.core.fields import title_of
 from scantling.core.atomic import replacing, write_text
 from scantling.methods.catalogue import CARDS
 from scantling.metrics.catalogue import METRICS, Metric

@@ -127,7 +127,7 @@ def test_everything_a_case_may_have_can_be_said(tmp_path: Path) -> None:
     a, b = dataset.cases[:2]
     assert list(a.images) == ["one", "two"]
     assert len(a.masks) == 2
-    for what in ("region", "instance", "scribble", "class", "link:background", "pool:front"):
+    for what in ("region", "instances", "scribbles", "image_class", "link:background", "pool:front"):
         assert a.has(what), what
     assert a.image_class == "kind-a"
     # b has only its images; nothing else need be there for every case

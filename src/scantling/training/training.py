@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,15 +20,19 @@ from scantling.contract.stage import Stage
 from scantling.core.atomic import write_json
 from scantling.core.case import Case, Split
 from scantling.core.errors import DataError, RunError, SettingsError
+from scantling.core.fields import FIELDS, reads_labels, reads_masks
 from scantling.core.machine import Precision, autocast_type, device_of, memory_free, record, steady
 from scantling.core.outputs import PREDICTIONS, RUN, check_inputs, check_record, locked
-from scantling.core.samples import Traits
+from scantling.core.samples import Augmentation, Stream, Traits
+from scantling.data.case_cache import CaseCache
+from scantling.data.contents import some
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
 from scantling.data.files import probe
-from scantling.data.loading import load
+from scantling.data.loading import load, owner_of
+from scantling.data.order import belongs
 from scantling.data.preprocessing import Preprocessed, preprocess
+from scantling.data.reader import Reader
 from scantling.data.splits import blindly, divide, keep_labels
-from scantling.data.streams import CaseCache, Reader
 from scantling.data.traits import measure_traits
 from scantling.inference.prediction import predict_cases, written_values
 from scantling.methods.catalogue import card_of, implementation_of
@@ -61,6 +65,9 @@ class Options:
     precision: Precision = "auto"
     threads: int | None = None
     accumulation: int = 1
+    share: Mapping[str, float] = field(default_factory=dict)
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    augment: Literal["own", "none", "strong"] = "own"
     manifest: Path | None = None
     root: Path | None = None
     saved_every: float = 60.0
@@ -105,7 +112,7 @@ def _train(
     opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
     check_inputs(out, (file for part in opened for file in part.files()))
     reads = {word for words in card.needs for word in words}
-    blind = all(word.partition(":")[0] in ("image", "region", "link", "pool") for word in reads)
+    blind = not reads_labels(reads)
     opened = [blindly(part) for part in opened] if blind else opened
     dataset = divide(join(opened), validation=options.validation, labelled=not blind)
     remarks = [remark.sentence for remark in dataset.remarks if remark.level != "note"]
@@ -117,6 +124,10 @@ def _train(
     missing = lacking(card, cases)
     if missing:
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
+    for name in options.share:
+        if not any(belongs(case, name) for case in cases):
+            pools = some(sorted({case.pool for case in cases if case.pool} | {case.origin.kind for case in cases}))
+            raise SettingsError(f"--share {name}: no training case is of such a pool; there are: {pools}")
     # 2. the method
     kind = implementation_of(card)
     changes = dict(options.settings) | ({"steps": options.steps} if options.steps is not None else {})
@@ -124,7 +135,7 @@ def _train(
     facts = group.agreed(_earlier(out) if group.first else None)
     if facts is None:
         console.print(f"{dataset.name}: {_counts(dataset)}; measuring", highlight=False)
-        measured = measure_traits(dataset, reads=reads).model_dump() if group.first else None
+        measured = measure_traits(dataset, reads=reads, partial=True).model_dump() if group.first else None
         traits = Traits.model_validate(group.agreed(measured))
     else:
         traits = Traits.model_validate(facts["traits"])
@@ -138,7 +149,7 @@ def _train(
     if options.select == "best" and validation is None and not _judged(model, dataset, options.seed):
         raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
     for stage in model.stages():
-        for reader in readers_of(stage, model, dataset, seed=options.seed).values():
+        for reader in readers_of(stage, model, dataset, seed=options.seed, options=options).values():
             reader.share(group.count * options.accumulation)
     # 3. the run folder
     plan = group.agreed(_plan(card, model, dataset, opened, options, reads) if group.first else None)
@@ -162,7 +173,9 @@ def _train(
 
     def readers(split: Split) -> Callable[[Stage], dict[str, Reader]]:
         budget = memory_free() // (3 * group.here)
-        return lambda stage: readers_of(stage, model, dataset, seed=options.seed, split=split, budget=budget)
+        return lambda stage: readers_of(
+            stage, model, dataset, seed=options.seed, split=split, budget=budget, options=options
+        )
 
     course = Trainer(
         run=out, method=model, seed=options.seed, device=device, group=group,
@@ -183,20 +196,28 @@ def _train(
 
 
 def readers_of(
-    stage: Stage, method: Method, dataset: Dataset, *, seed: int, split: Split = "train", budget: int | None = None
+    stage: Stage,
+    method: Method,
+    dataset: Dataset,
+    *,
+    seed: int,
+    split: Split = "train",
+    budget: int | None = None,
+    options: Options = Options(),
 ) -> dict[str, Reader]:
     """The readers of a stage's streams over the cases of a split; streams that read the same share memory.
 
     Args:
         budget: bytes of cases that may be kept; None: a third of what is free.
+        options: in which order and shares cases come, and how they are changed.
 
     Raises:
-        DataError: a stream of training cases is empty. One of other cases is left out.
+        DataError: a stream of training cases is empty that is not optional. One of other cases is left out.
     """
     cases = dataset.split(split)
     by_id = {case.id: case for case in cases}
     budget = memory_free() // 3 if budget is None else budget
-    caches: dict[tuple[str, ...], CaseCache] = {}
+    caches: dict[tuple[object, ...], CaseCache] = {}
     traits, preprocessing = method.traits, method.preprocessing
     slicing = preprocessing.dimensions == 2 and traits.dimensions == 3
 
@@ -204,33 +225,68 @@ def readers_of(
         shape = probe(next(address for _, address in case.addresses())).geometry.shape
         return shape[traits.slice_axis] if len(shape) == 3 else None
 
-    def preparing(reads: tuple[str, ...]) -> Callable[[Case], Preprocessed]:
+    def preparing(reads: Sequence[str], partial: bool) -> Callable[[Case], Preprocessed]:
         return lambda case: preprocess(
-            load(case, labels=traits.labels, channels=traits.channels, reads=reads), preprocessing, traits
+            load(case, labels=traits.labels, channels=traits.channels, reads=reads, partial=partial),
+            preprocessing,
+            traits,
         )
 
     readers = {}
     for stream in stage.streams:
         taken = [case for case in cases if stream.takes(case)]
-        if not taken and split != "train":
+        if not taken and (split != "train" or stream.optional):
             continue
-        words = {*stream.reads} - {"class"} | ({"region"} if "image" in stream.reads else set())
+        _check_channels(stream, taken, traits)
+        words = {name for name in stream.fields if name in FIELDS} - {"image_class"}
         if stream.annotator == "drawn" and "mask" in words:
-            words = words - {"mask"} | {"masks"}
+            words |= {"masks"}
+        if "masks" in words:
+            words -= {"mask"}
         reads = tuple(sorted(words))
-        if reads not in caches:
-            caches[reads] = CaseCache(preparing(reads), budget=budget // len(stage.streams))
+        key = (*reads, stream.partial)
+        if key not in caches:
+            caches[key] = CaseCache(preparing(reads, stream.partial), budget=budget // len(stage.streams))
         readers[stream.name] = Reader(
-            stream,
+            replace(stream, augment=_augmented(stream.augment, method, options)),
             taken,
-            caches[reads],
+            caches[key],
             seed=seed,
             stage=stage.name,
             others=by_id,
             slices=slices if slicing else None,
-            image_classes=traits.image_classes,
+            traits=traits,
+            shares=options.share,
+            sequential=options.order == "sequential",
         )
     return readers
+
+
+def _check_channels(stream: Stream, cases: Sequence[Case], traits: Traits) -> None:
+    """Make sure that the cases of a stream have all channels, where it cannot do without them."""
+    if stream.partial or "image" not in stream.reads:
+        return
+    for case in cases:
+        there = [bool(owner_of(channel, case.images)) for channel in traits.channels]
+        if any(there) and not all(there):
+            raise DataError(
+                f"case {case.id}: it has the images {some(case.images)}; expected {some(traits.channels)} as in other "
+                "cases"
+            )
+
+
+def _augmented(own: Augmentation | None, method: Method, options: Options) -> Augmentation | None:
+    """The changes to the samples of a stream: its own, none, or strong ones that keep which axes may be mirrored."""
+    if options.augment == "own":
+        return own
+    if options.augment == "none":
+        return None
+    if own is not None:
+        return replace(Augmentation.strong(spacing=own.spacing), flips=own.flips, turns=own.turns)
+    spacing = list(method.preprocessing.spacing or method.traits.spacing)
+    if len(spacing) > method.preprocessing.dimensions:
+        spacing.pop(method.traits.slice_axis)
+    return Augmentation.strong(spacing=tuple(spacing))
 
 
 def _judged(model: Method, dataset: Dataset, seed: int) -> bool:
@@ -316,6 +372,9 @@ def _plan(
             "labels": options.labels,
             "validation": options.validation,
             "select": options.select,
+            "share": dict(options.share),
+            "order": options.order,
+            "augment": options.augment,
             "precision": options.precision,
             "accumulation": options.accumulation,
         },
@@ -400,7 +459,7 @@ def _finish(
 
 def _taught(card: Card, model: Method) -> list[str]:
     """A sentence on labels that reach a method which needs none."""
-    if any({"mask", "masks"} & {*words} for words in card.needs) or not model.hand_drawn:
+    if any(reads_masks(words) for words in card.needs) or not model.hand_drawn:
         return []
     return [
         f"the run is not free of labels: behind the masks that it learns from stand {model.hand_drawn} that people "
@@ -430,6 +489,9 @@ def _check(options: Options) -> None:
         raise SettingsError(f"--steps {options.steps}: expected 1 or more")
     if options.accumulation < 1:
         raise SettingsError(f"--accumulation {options.accumulation}: expected 1 or more")
+    if not all(0 <= share <= 1 for share in options.share.values()) or sum(options.share.values()) > 1 + 1e-9:
+        shares = ", ".join(f"{name}={share:g}" for name, share in options.share.items())
+        raise SettingsError(f"--share {shares}: expected shares from 0 to 1 that add up to 1 at most")
 
 
 def _counts(dataset: Dataset) -> str:
