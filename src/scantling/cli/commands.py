@@ -199,7 +199,8 @@ class Train(Opened, Computed):
             preset=self.preset, steps=self.steps, settings=self.settings, seed=self.seed, labels=self.labels,
             validation=self.validation, select=self.select, base=self.base, uses=uses, device=self.device,
             precision=self.precision, threads=self.threads, accumulation=self.accumulation,
-            share=shares, order=self.order, augment=self.augment, manifest=self.manifest, root=self.root,
+            share=shares, order=self.order, augment=self.augment,
+            manifest=self.manifest, root=self.root,
         )  # fmt: skip
         return Outcome(train(self.method, self.data, self.out, options, console=talk()))
 

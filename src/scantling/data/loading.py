@@ -121,12 +121,7 @@ def load_apart(
         boxes=_coordinates(case, case.boxes, len(geometry.shape)) if "boxes" in reads and case.boxes else None,
         points=_coordinates(case, case.points, len(geometry.shape)) if "points" in reads and case.points else None,
         classes={
-            name: _numbers(case, name, len(rows), classes, labels)
-            for name, rows, classes in (
-                ("boxes", case.boxes, case.box_classes),
-                ("points", case.points, case.point_classes),
-            )
-            if rows and name in reads
+            name: object_classes(case, name, labels) for name in ("boxes", "points") if name in reads and case.has(name)
         },
     )
 
@@ -138,16 +133,21 @@ def _coordinates(case: Case, rows: Sequence[Sequence[object]], axes: int) -> np.
     return np.array(rows, np.float32)
 
 
-def _numbers(case: Case, name: str, count: int, names: Sequence[str], labels: Labels | None) -> np.ndarray:
-    """(N,) int64, the class of each box or point from 0; all are of the only class where none is named."""
+def object_classes(case: Case, name: str, labels: Labels | None) -> np.ndarray:
+    """(N,) int64, the class of each of the "boxes" or "points" from 0; of the only class where none is named.
+
+    Raises:
+        DataError: there are several classes and none is named, or one is named that is not there.
+    """
+    count, names = (len(case.boxes), case.box_classes) if name == "boxes" else (len(case.points), case.point_classes)
     known = labels.names if labels is not None else ()
-    if not names and len(known) <= 1:
+    if not count or (not names and len(known) <= 1):
         return np.zeros(count, np.int64)
-    key = f"{name.removesuffix('es' if name == 'boxes' else 's')}_classes"
-    if len(names) != count or (known and not {*names} <= {*known}) or not known:
+    if len(names) != count or not {*names} <= {*known}:
+        key = "box_classes" if name == "boxes" else "point_classes"
         raise DataError(
             f"case {case.id}: found {count} {name} with the classes {some(names) or 'none'}; expected one of "
-            f"{some(known) or 'the declared classes'} for each; correct {key!r} and 'classes' in the manifest"
+            f"{some(known) or 'those that are declared'} for each; correct {key!r} and 'classes' in the manifest"
         )
     return np.array([known.index(one) for one in names], np.int64)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -18,19 +18,13 @@ from scantling.contract.method import Method, build
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Stage
 from scantling.core.atomic import write_json
-from scantling.core.case import Case, Split
+from scantling.core.case import Split
 from scantling.core.errors import DataError, RunError, SettingsError
-from scantling.core.fields import FIELDS, reads_labels, reads_masks
+from scantling.core.fields import reads_labels, reads_masks
 from scantling.core.machine import Precision, autocast_type, device_of, memory_free, record, steady
 from scantling.core.outputs import PREDICTIONS, RUN, check_inputs, check_record, locked
-from scantling.core.samples import Augmentation, Stream, Traits
-from scantling.data.case_cache import CaseCache
-from scantling.data.contents import some
+from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
-from scantling.data.files import probe
-from scantling.data.loading import load, owner_of
-from scantling.data.order import belongs
-from scantling.data.preprocessing import Preprocessed, preprocess
 from scantling.data.reader import Reader
 from scantling.data.splits import blindly, divide, keep_labels
 from scantling.data.traits import measure_traits
@@ -40,6 +34,7 @@ from scantling.records.differences import differences
 from scantling.records.run_folder import MODEL, identity_of, load_model, read_run, save_model
 from scantling.training.pictures import draw
 from scantling.training.processes import Processes, processes
+from scantling.training.readers import Sampling, readers_of
 from scantling.training.state import PREPARED, PREVIOUS, STATE, Position, has_progress
 from scantling.training.trainer import Trainer
 from scantling.training.validation import Validation
@@ -71,6 +66,11 @@ class Options:
     manifest: Path | None = None
     root: Path | None = None
     saved_every: float = 60.0
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the samples of every stream are drawn."""
+        return Sampling(share=self.share, order=self.order, augment=self.augment)
 
 
 def train(
@@ -124,10 +124,7 @@ def _train(
     missing = lacking(card, cases)
     if missing:
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
-    for name in options.share:
-        if not any(belongs(case, name) for case in cases):
-            pools = some(sorted({case.pool for case in cases if case.pool} | {case.origin.kind for case in cases}))
-            raise SettingsError(f"--share {name}: no training case is of such a pool; there are: {pools}")
+    options.sampling.check(cases)
     # 2. the method
     kind = implementation_of(card)
     changes = dict(options.settings) | ({"steps": options.steps} if options.steps is not None else {})
@@ -149,7 +146,7 @@ def _train(
     if options.select == "best" and validation is None and not _judged(model, dataset, options.seed):
         raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
     for stage in model.stages():
-        for reader in readers_of(stage, model, dataset, seed=options.seed, options=options).values():
+        for reader in readers_of(stage, model, dataset, seed=options.seed, sampling=options.sampling).values():
             reader.share(group.count * options.accumulation)
     # 3. the run folder
     plan = group.agreed(_plan(card, model, dataset, opened, options, reads) if group.first else None)
@@ -174,7 +171,7 @@ def _train(
     def readers(split: Split) -> Callable[[Stage], dict[str, Reader]]:
         budget = memory_free() // (3 * group.here)
         return lambda stage: readers_of(
-            stage, model, dataset, seed=options.seed, split=split, budget=budget, options=options
+            stage, model, dataset, seed=options.seed, split=split, budget=budget, sampling=options.sampling
         )
 
     course = Trainer(
@@ -193,100 +190,6 @@ def _train(
         console.print(f"{out}: {done}", highlight=False)
     group.agreed(None)
     return facts
-
-
-def readers_of(
-    stage: Stage,
-    method: Method,
-    dataset: Dataset,
-    *,
-    seed: int,
-    split: Split = "train",
-    budget: int | None = None,
-    options: Options = Options(),
-) -> dict[str, Reader]:
-    """The readers of a stage's streams over the cases of a split; streams that read the same share memory.
-
-    Args:
-        budget: bytes of cases that may be kept; None: a third of what is free.
-        options: in which order and shares cases come, and how they are changed.
-
-    Raises:
-        DataError: a stream of training cases is empty that is not optional. One of other cases is left out.
-    """
-    cases = dataset.split(split)
-    by_id = {case.id: case for case in cases}
-    budget = memory_free() // 3 if budget is None else budget
-    caches: dict[tuple[object, ...], CaseCache] = {}
-    traits, preprocessing = method.traits, method.preprocessing
-    slicing = preprocessing.dimensions == 2 and traits.dimensions == 3
-
-    def slices(case: Case) -> int | None:
-        shape = probe(next(address for _, address in case.addresses())).geometry.shape
-        return shape[traits.slice_axis] if len(shape) == 3 else None
-
-    def preparing(reads: Sequence[str], partial: bool) -> Callable[[Case], Preprocessed]:
-        return lambda case: preprocess(
-            load(case, labels=traits.labels, channels=traits.channels, reads=reads, partial=partial),
-            preprocessing,
-            traits,
-        )
-
-    readers = {}
-    for stream in stage.streams:
-        taken = [case for case in cases if stream.takes(case)]
-        if not taken and (split != "train" or stream.optional):
-            continue
-        _check_channels(stream, taken, traits)
-        words = {name for name in stream.fields if name in FIELDS} - {"image_class"}
-        if stream.annotator == "drawn" and "mask" in words:
-            words |= {"masks"}
-        if "masks" in words:
-            words -= {"mask"}
-        reads = tuple(sorted(words))
-        key = (*reads, stream.partial)
-        if key not in caches:
-            caches[key] = CaseCache(preparing(reads, stream.partial), budget=budget // len(stage.streams))
-        readers[stream.name] = Reader(
-            replace(stream, augment=_augmented(stream.augment, method, options)),
-            taken,
-            caches[key],
-            seed=seed,
-            stage=stage.name,
-            others=by_id,
-            slices=slices if slicing else None,
-            traits=traits,
-            shares=options.share,
-            sequential=options.order == "sequential",
-        )
-    return readers
-
-
-def _check_channels(stream: Stream, cases: Sequence[Case], traits: Traits) -> None:
-    """Make sure that the cases of a stream have all channels, where it cannot do without them."""
-    if stream.partial or "image" not in stream.reads:
-        return
-    for case in cases:
-        there = [bool(owner_of(channel, case.images)) for channel in traits.channels]
-        if any(there) and not all(there):
-            raise DataError(
-                f"case {case.id}: it has the images {some(case.images)}; expected {some(traits.channels)} as in other "
-                "cases"
-            )
-
-
-def _augmented(own: Augmentation | None, method: Method, options: Options) -> Augmentation | None:
-    """The changes to the samples of a stream: its own, none, or strong ones that keep which axes may be mirrored."""
-    if options.augment == "own":
-        return own
-    if options.augment == "none":
-        return None
-    if own is not None:
-        return replace(Augmentation.strong(spacing=own.spacing), flips=own.flips, turns=own.turns)
-    spacing = list(method.preprocessing.spacing or method.traits.spacing)
-    if len(spacing) > method.preprocessing.dimensions:
-        spacing.pop(method.traits.slice_axis)
-    return Augmentation.strong(spacing=tuple(spacing))
 
 
 def _judged(model: Method, dataset: Dataset, seed: int) -> bool:
@@ -372,9 +275,7 @@ def _plan(
             "labels": options.labels,
             "validation": options.validation,
             "select": options.select,
-            "share": dict(options.share),
-            "order": options.order,
-            "augment": options.augment,
+            **options.sampling.model_dump(mode="json"),
             "precision": options.precision,
             "accumulation": options.accumulation,
         },
@@ -489,9 +390,6 @@ def _check(options: Options) -> None:
         raise SettingsError(f"--steps {options.steps}: expected 1 or more")
     if options.accumulation < 1:
         raise SettingsError(f"--accumulation {options.accumulation}: expected 1 or more")
-    if not all(0 <= share <= 1 for share in options.share.values()) or sum(options.share.values()) > 1 + 1e-9:
-        shares = ", ".join(f"{name}={share:g}" for name, share in options.share.items())
-        raise SettingsError(f"--share {shares}: expected shares from 0 to 1 that add up to 1 at most")
 
 
 def _counts(dataset: Dataset) -> str:
