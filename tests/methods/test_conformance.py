@@ -20,6 +20,7 @@ from made import images_for, runs_for
 from scantling.contract.capabilities import CAPABILITIES
 from scantling.contract.card import Card
 from scantling.contract.method import Method, build
+from scantling.contract.options import SegmentOptions
 from scantling.contract.step import Inference
 from scantling.core.errors import DataError
 from scantling.core.samples import Batch
@@ -84,7 +85,7 @@ def answers(method: Method, folder: Path, seed: int = 0) -> list[np.ndarray]:
             load(case, channels=traits.channels, reads=("image", "region")),
             device=CPU,
             tiler=Tiler(),
-            seed=seed,
+            options=SegmentOptions(seed=seed),
         ).probabilities
         for case in open_dataset(folder).split("test")
     ]

@@ -547,8 +547,8 @@ def test_a_value_that_a_folder_of_masks_declares_is_read_so_beside_images(tmp_pa
     shutil.copytree(masks, other)
     (other / "scantling.toml").write_text(manifest.replace("vessel", "nerve"))
     joined = join([open_dataset(pictures), open_dataset(masks)])
-    assert joined.label_source.told == Labels(names=("vessel",), values=((1,),), ignore=255)
-    assert join([open_dataset(masks), open_dataset(other)]).label_source.told is None
+    assert joined.label_source.resolved == Labels(names=("vessel",), values=((1,),), ignore=255)
+    assert join([open_dataset(masks), open_dataset(other)]).label_source.resolved is None
 
 
 def test_backgrounds_come_from_their_pool_and_stay_out_of_the_angiograms(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ from scantling.data.preprocessing import Preprocessed, preprocess
 from scantling.data.splits import blindly, divide, keep_labels
 from scantling.data.streams import CaseCache, Reader
 from scantling.data.traits import measure_traits
-from scantling.inference.prediction import predict_cases, written_values
+from scantling.inference.models import models_of
+from scantling.inference.prediction import Predictor, described
+from scantling.inference.runner import Job, work_through
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.records.differences import differences
 from scantling.records.run_folder import MODEL, identity_of, load_model, read_run, save_model
@@ -364,20 +366,18 @@ def _finish(
     labels = model.traits.labels
     held_out = [case for case in dataset.split("validation") if case.has("image") and case.has("mask")]
     if held_out and labels is not None and isinstance(model, Segmenter):
+        models = models_of([model], {}, identities=(identity_of(out),))
         header = {
-            "run": str(out.resolve()), "method": model.card.name, "model": identity_of(out),
-            "input": facts["data"][0]["path"],
+            "run": str(out.resolve()), "input": facts["data"][0]["path"],
             "manifest": str(options.manifest.resolve()) if options.manifest else None,
             "root": str(options.root.resolve()) if options.root else None, "split": "validation",
-            "classes": list(labels.names), "values": written_values(labels),
-            "exclusive": labels.exclusive, "options": {},
+            **described(models), "options": {},
         }  # fmt: skip
         (out / "validation" / PREDICTIONS).unlink(missing_ok=True)
         autocast = autocast_type(options.precision, device, training=False)
-        done = predict_cases(
-            [model], held_out, out=out / "validation", header=header, probabilities=True, load_options={},
-            answer_options={"device": device, "autocast": autocast},
-        )  # fmt: skip
+        predictor = Predictor(models, out / "validation", device=device, autocast=autocast, maps=True)
+        done = work_through(Job(out=out / "validation", header=header), held_out, predictor)
+        predictor.finish(done)
         failed = [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]
         facts = facts | {"warnings": [*facts["warnings"], *failed]}
     draw(model, held_out or dataset.split("train"), out, device=device)

@@ -68,8 +68,7 @@ class Validation:
             sample,
             device=self.device,
             tiler=self._tiler,
-            options=SegmentOptions(samples=1),
-            seed=self.seed,
+            options=SegmentOptions(samples=1, seed=self.seed),
             autocast=self.autocast,
         )
         probabilities = answer.probabilities
