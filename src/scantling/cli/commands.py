@@ -344,17 +344,18 @@ class Mend(Opened):
 
 @dataclass(kw_only=True)
 class Evaluate(Opened):
-    """Score a folder of masks, whoever made them, against a folder of masks or a data set."""
+    """Score masks and image classes, whoever made them, against a data set, a folder of masks or a table of classes."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling evaluate masks scans --probabilities masks/probabilities --json scores.json",
         "scantling evaluate nnunet-output scans/test/masks",
+        "scantling evaluate classes photographs/labels.csv",
     )
 
     prediction: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTION")]
-    """A folder of masks."""
+    """A folder of masks, of a `classes.csv`, or of both."""
     truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
-    """A folder of masks, or a data set."""
+    """A data set, a folder of masks, or a table (CSV) with the columns `id` and `class`."""
     split: Literal["train", "validation", "test", "all"] | None = None
     """The cases that must be there; by default those that were predicted."""
     probabilities: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -365,26 +366,26 @@ class Evaluate(Opened):
     """What to measure; by default all that can be computed. Where several readers marked an image, ged, hm_iou,
     max_dice and soft_dice too."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write the scores of each case as a table."""
+    """Also write the scores of each case as a table; of classes beside masks into NAME-classes.csv."""
 
     def run(self) -> Outcome:
         """Evaluate."""
-        from scantling.evaluation import evaluate
+        from scantling.evaluation import evaluate_everything
 
         if self.csv is not None:
             check_file(self.csv, suffix=".csv")
         with counting("scoring") as progress:
-            scores = evaluate(
+            scores = evaluate_everything(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
                 region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root, progress=progress,
             )  # fmt: skip
         tell(scores.table())
         if self.csv is not None:
             scores.write_csv(self.csv)
-        kept = scores.keep()
+        kept = scores.masks.keep() if scores.masks else None
         if kept is not None:
             tell(f"kept for the report of its run: {kept}")
-        return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
+        return Outcome(scores.facts(), scores.failed)
 
 
 @dataclass(kw_only=True)

@@ -77,8 +77,9 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
     if not manifest and path.suffix in (".toml", ".json") and path.is_file():
         manifest = path
     contents = _contents(path, Path(manifest) if manifest else None, Path(root) if root else None)
-    stored = stored_split(contents.root) if path.is_dir() or manifest else None
-    described, unknown = with_strata(contents.cases, contents.root / STRATA)
+    whole = path.is_dir() or manifest is not None
+    stored = stored_split(contents.root) if whole else None
+    described, unknown = with_strata(contents.cases, contents.root / STRATA) if whole else (contents.cases, ())
     cases = assign(described, stored=stored)
     remarks = (*contents.remarks, *_split_remarks(contents.cases, cases, stored), *unknown)
     parted = stored is not None or any(case.split is not None for case in contents.cases)

@@ -99,7 +99,7 @@ def rate_interval(sums: Values, counts: Values) -> tuple[float, float]:
     if subjects < 2:
         return NOWHERE
     share = float(sums.sum() / cases)
-    variance = jackknife_variance((sums.sum() - sums) / (cases - counts))
+    variance = _variance((sums.sum() - sums) / (cases - counts))
     effective = float(subjects)
     if 0 < share < 1 and variance > 0:
         at = (1 + LEVEL) / 2
@@ -113,11 +113,10 @@ def rate_interval(sums: Values, counts: Values) -> tuple[float, float]:
 
 def _t(centre: float, without: Values) -> tuple[float, float]:
     """The middle and half the width of the interval of a number whose values without each subject are known."""
-    return centre, float(stats.t.ppf((1 + LEVEL) / 2, len(without) - 1) * math.sqrt(jackknife_variance(without)))
+    return centre, float(stats.t.ppf((1 + LEVEL) / 2, len(without) - 1) * math.sqrt(_variance(without)))
 
 
-def jackknife_variance(without: Values) -> float:
-    """The jackknife's variance of a number whose values (J,) without each subject are known."""
+def _variance(without: Values) -> float:
     return float((len(without) - 1) / len(without) * np.square(without - without.mean()).sum())
 
 
