@@ -174,7 +174,7 @@ def largest_gap(estimates: Mapping[str, Estimate], low: float, high: float) -> G
     difference = able[last].value - able[first].value
     down, up = _difference(able[last], able[first], pairs=math.comb(len(able), 2))
     width = high - low
-    known = not math.isnan(down + up)
+    known = down + up > 0  # not NaN, and they scatter
     interval = (max(difference - down, -width), min(difference + up, width)) if known else NOWHERE
     return Gap(last, first, difference, interval)
 
