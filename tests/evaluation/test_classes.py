@@ -161,6 +161,17 @@ def test_the_command_scores_the_classes_of_a_dataset(tmp_path: Path, capsys: pyt
     assert [row["predicted"] for row in csv.DictReader(table.read_text().splitlines())] == ["b", "a"]
     told = capsys.readouterr()
     assert "Balanced accuracy" in told.out + told.err
+    assert main(["evaluate", str(made), str(data), "--split", "all", "--csv", str(table)]) == 0  # replaces its own
+
+
+def test_the_command_writes_over_no_table_that_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = predictions(tmp_path / "p", {"1": 0.9})
+    table = truth(tmp_path / "t.csv", ["1,x,b"], header="id,subject,class")  # begins like a table of scores
+    for read in (table, made / "classes.csv"):
+        before = read.read_text()
+        assert main(["evaluate", str(made), str(table), "--csv", str(read)]) == 2
+        assert read.read_text() == before
+    assert "choose another file" in capsys.readouterr().err
 
 
 def test_masks_and_classes_are_scored_where_both_are_there(tmp_path: Path) -> None:

@@ -370,10 +370,10 @@ class Evaluate(Opened):
 
     def run(self) -> Outcome:
         """Evaluate."""
-        from scantling.evaluation import evaluate_everything
+        from scantling.evaluation.everything import beside, evaluate_everything
 
-        if self.csv is not None:
-            check_file(self.csv, suffix=".csv")
+        for table in () if self.csv is None else (self.csv, beside(self.csv)):
+            check_file(table, suffix=".csv", inputs=(self.truth, self.prediction / "classes.csv"))
         with counting("scoring") as progress:
             scores = evaluate_everything(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,

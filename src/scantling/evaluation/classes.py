@@ -34,7 +34,7 @@ CONVENTIONS = (
     "All cases count together, each once; a failed case counts nowhere and is listed.",
     "The 95 % interval has subjects as units: of a share of cases it is Clopper and Pearson's of as many cases as the "
     "subjects are worth, else Student's t with the jackknife's variance (on the logit scale between two bounds), and "
-    "at a bound Clopper and Pearson's of as many cases as the rarest class has subjects. Where a single subject has "
+    "at a bound Clopper and Pearson's, both of as many subjects as the rarest class has. Where a single subject has "
     "all cases of a class there is none.",
 )
 

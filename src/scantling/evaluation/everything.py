@@ -44,11 +44,16 @@ class Everything:
         return list(dict.fromkeys(f"{case['id']}: {case['error']}" for failed in lists for case in failed))
 
     def write_csv(self, path: Path) -> None:
-        """Write the scores of each case: of masks to `path`, of classes too or, beside masks, to `NAME-classes.csv`."""
+        """Write the scores of each case: of masks to `path`, of classes too or, beside masks, to `beside(path)`."""
         if self.masks is not None:
             self.masks.write_csv(path)
         if self.classes is not None:
-            self.classes.write_csv(path if self.masks is None else path.with_name(f"{path.stem}-classes{path.suffix}"))
+            self.classes.write_csv(path if self.masks is None else beside(path))
+
+
+def beside(path: Path) -> Path:
+    """The table of classes beside that of masks: `NAME-classes.csv`."""
+    return path.with_name(f"{path.stem}-classes{path.suffix}")
 
 
 def evaluate_everything(

@@ -57,7 +57,8 @@ def jackknife_interval(
     Args:
         without: (J,) the number without each of the subjects.
         low, high: its bounds.
-        effective: how many independent cases it is worth where it lies at one of two bounds.
+        effective: how many subjects it rests on, those of its rarest part: they are the degrees of freedom plus one,
+            and the independent cases that it is worth where it lies at one of two bounds.
 
     Returns:
         The limits, NaN below two subjects, where the number is undefined, without a subject too, and where it is the
@@ -73,10 +74,12 @@ def jackknife_interval(
         return NOWHERE
     scaled = without.min() > low and without.max() < high and low < value < high
     if scaled and math.isfinite(high) and math.isfinite(low):
-        centre, spread = _t(float(_logit((value - low) / (high - low))), _logit((without - low) / (high - low)))
+        centre, spread = _t(
+            float(_logit((value - low) / (high - low))), _logit((without - low) / (high - low)), effective
+        )
         limits = low + (high - low) / (1 + np.exp(-np.array([centre - spread, centre + spread])))
     else:
-        centre, spread = _t(value, without)
+        centre, spread = _t(value, without, effective)
         limits = np.clip([centre - spread, centre + spread], low, high)
     return float(limits[0]), float(limits[1])
 
@@ -111,9 +114,9 @@ def rate_interval(sums: Values, counts: Values) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _t(centre: float, without: Values) -> tuple[float, float]:
+def _t(centre: float, without: Values, subjects: int) -> tuple[float, float]:
     """The middle and half the width of the interval of a number whose values without each subject are known."""
-    return centre, float(stats.t.ppf((1 + LEVEL) / 2, len(without) - 1) * math.sqrt(_variance(without)))
+    return centre, float(stats.t.ppf((1 + LEVEL) / 2, max(subjects - 1, 1)) * math.sqrt(_variance(without)))
 
 
 def _variance(without: Values) -> float:
