@@ -86,7 +86,7 @@ class Method(nn.Module, ABC):
         """How many masks drawn by people its streams read, or stand behind synthetic ones or its first weights."""
         streams: list[Stream] = [stream for stage in self.stages() for stream in stage.streams]
         calibration = self.calibration()
-        streams += [calibration.stream] if calibration is not None else []
+        streams += [calibration.stream] if calibration is not None and calibration.split == "train" else []
         reading = [stream for stream in streams if {"mask", "masks"} & {*stream.reads}]
         of_images = any("image" not in stream.without for stream in reading)
         alone = any("image" not in stream.reads for stream in reading)
@@ -111,8 +111,7 @@ class Method(nn.Module, ABC):
         state = self.state_dict()
         if not self.answering:
             return state
-        kept = tuple(name for owner in ("uses", *self.answering) for name in (owner, f"{owner}."))
-        return {name: tensor for name, tensor in state.items() if name in kept or name.startswith(kept[1::2])}
+        return {name: tensor for name, tensor in state.items() if name.partition(".")[0] in ("uses", *self.answering)}
 
     def load_model_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `model_state` gave; what else the method has stays as it is.
