@@ -65,6 +65,14 @@ def test_scores_are_those_of_all_cases_and_come_with_what_is_left_out(tmp_path: 
     assert "1 true class without a prediction left out (5)." in found.notes
 
 
+def test_a_table_of_true_classes_names_subjects_and_strata_and_may_hold_more(tmp_path: Path) -> None:
+    header = "image,label,subject,stratum site,width"
+    table = truth(tmp_path / "t.csv", ["1.png,b,x,A,9", "2.png,a,y,,8", "3.png,,z,B,8"], header=header)
+    found = evaluate_classes(predictions(tmp_path / "p", {"1": 0.9, "2": 0.6, "3": 0.2}), table)
+    assert [(case.id, case.subject, case.strata) for case in found.cases] == [("1", "x", {"site": "A"}), ("2", "y", {})]
+    assert found.without_truth == ("3",)
+
+
 def test_a_split_makes_a_missing_prediction_a_failure(tmp_path: Path) -> None:
     made = predictions(tmp_path / "p", {"1": 0.9})
     found = evaluate_classes(made, truth(tmp_path / "t.csv", ["1,b,x", "2,a,y"]), split="all")

@@ -28,6 +28,8 @@ from scantling.metrics.catalogue import CLASS_METRICS
 from scantling.metrics.classification import class_calibration
 from scantling.records.classes_csv import CLASSES, read_classes
 
+STRATUM = "stratum "
+"""How the column of a stratum begins in a table of true classes, which may have other columns."""
 TITLES = {name: metric.title for name, metric in CLASS_METRICS.items()}
 RANGES = {name: metric.range for name, metric in CLASS_METRICS.items()}
 CONVENTIONS = (
@@ -217,7 +219,7 @@ def evaluate_classes(
     Args:
         prediction: a folder with `classes.csv` (`records.classes_csv`); a `predictions.json` says more.
         truth: a data set, its folder or manifest, or a table (`.csv`) with the columns `id` (or `stem`, `image`) and
-            `class` (or `label`), if need be `subject`, and a column for each stratum.
+            `class` (or `label`), if need be `subject`, and `stratum NAME` for each stratum.
         split: "train", "validation", "test" or "all"; see `truth.choose`.
         manifest: describes the files below `truth`.
         root: the folder that holds the files of the manifest.
@@ -298,7 +300,7 @@ def open_classes(path: Path, *, manifest: Path | str | None = None, root: Path |
         id = safe_id(stem_of(file) if is_image_name(file) else cells[key], path)
         if id in cases:
             raise FileError(path, f"the id {id!r} is there twice", expected="one row for each case")
-        strata = {name: cell for name, cell in cells.items() if name not in (key, given, "subject") and cell}
+        strata = {n.removeprefix(STRATUM): cell for n, cell in cells.items() if n.startswith(STRATUM) and cell}
         subject = cells.get("subject") or id
         cases[id] = Case(id=id, subject=subject, image_class=cells[given] or None, strata=strata)
     return Dataset(path.stem, path, tuple(cases.values()))
