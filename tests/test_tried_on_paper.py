@@ -82,20 +82,30 @@ def unknown_attributes(tree: ast.Module, known: dict[str, Any]) -> Iterator[str]
     kinds: dict[str, type] = {"step": Step, "inference": Inference, "self.traits": Traits, **known}
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
         arguments = {argument.arg for argument in function.args.args}
+        mappings = set[str]()
         batches = {"fixed", "moving"} if function.name == "register" else {"given"} & arguments
         batches |= {"batch"} & arguments if "step" not in arguments else set()
         for node in ast.walk(function):
-            if isinstance(node, ast.Assign) and re.match(
-                r'(batch\["[^]]+"\]|batch\.values\(\))$', ast.unparse(node.value)
-            ):
-                batches.add(ast.unparse(node.targets[0]).strip("(),"))
+            if isinstance(node, ast.Assign):
+                batches |= {name for name, value in assigned(node) if ONE_BATCH.fullmatch(value)}
+                mappings |= {name for name, value in assigned(node) if value.endswith(".companions")}
         for node in ast.walk(function):
             if not isinstance(node, ast.Attribute):
                 continue
             owner = ast.unparse(node.value)
-            kind = Batch if owner in batches or ONE_BATCH.fullmatch(owner) else kinds.get(owner)
+            one = owner in batches or ONE_BATCH.fullmatch(owner) or owner.partition("[")[0] in mappings
+            kind = Batch if one else kinds.get(owner)
             if isinstance(kind, type) and node.attr not in attributes(kind):
                 yield f"{kind.__name__}.{node.attr}"
+
+
+def assigned(node: ast.Assign) -> Iterator[tuple[str, str]]:
+    """Names and the expressions that they stand for, of `a = x`, `a, b = x, y` and `(a,) = x`."""
+    target, value = node.targets[0], node.value
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        yield from ((ast.unparse(a), ast.unparse(b)) for a, b in zip(target.elts, value.elts, strict=True))
+    else:
+        yield ast.unparse(target).strip("(),"), ast.unparse(value)
 
 
 def attributes(kind: type) -> set[str]:
@@ -114,7 +124,6 @@ def unknown_words(tree: ast.Module) -> Iterator[str]:
         for word in ast.walk(call)
         if isinstance(word, ast.Constant)
     }
-    prepared |= {"sketch", "organ"} if "make=rule" in ast.unparse(tree) else set()
     for call in calls:
         if ast.unparse(call.func) in {"Card", "Stream"}:
             for keyword in call.keywords:
