@@ -129,6 +129,7 @@ class Methods(Command):
 
     def run(self) -> Outcome:
         """List cards."""
+        from scantling.contract.options import FLAGS
         from scantling.methods.catalogue import card_of, cards, implementation_of, left_out
 
         if self.name is None:
@@ -140,7 +141,8 @@ class Methods(Command):
                 talk().print(sentence, style="yellow", markup=False, soft_wrap=True)
             return Outcome([card.summary() for card in cards().values()])
         card = card_of(self.name)
-        kind = implementation_of(card).Settings
+        method = implementation_of(card)
+        kind = method.Settings
         fields: dict[str, dict[str, Any]] = {}
         tell(f"{card.name}: {card.title} ({card.authors}, {card.year})")
         tell(textwrap.indent(textwrap.dedent("    " + (kind.__doc__ or "")).strip(), "  "))
@@ -151,7 +153,18 @@ class Methods(Command):
                 f", {preset}: {value}" for preset, value in values.items() if value != values["paper"]
             )
             tell(f"  --settings.{name:<14} {shown}")
-        return Outcome({**card.summary(), "settings": fields})
+        for role, capability in (card.uses | card.may_use).items():
+            needed = "" if role in card.uses else ", if you like"
+            tell(f"  --use {role}=RUN{'':<{max(1, 12 - len(role))}} a model that can {capability}{needed}")
+        options = {
+            name: field.default
+            for gives in card.gives
+            for name, field in getattr(method, f"{gives}_with").model_fields.items()
+            if name not in FLAGS
+        }
+        for name, value in options.items():
+            tell(f"  --options.{name:<15} {value} (at inference)")
+        return Outcome({**card.summary(), "settings": fields, "options": options})
 
 
 @dataclass(kw_only=True)
