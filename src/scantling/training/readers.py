@@ -155,3 +155,13 @@ def _augmented(own: Augmentation | None, method: Method, sampling: Sampling) -> 
     if len(spacing) > method.preprocessing.dimensions:
         spacing.pop(method.traits.slice_axis)
     return Augmentation.strong(spacing=tuple(spacing))
+
+
+def can_be_judged(model: Method, dataset: Dataset, seed: int) -> bool:
+    """Whether there is a validation case that the criterion of a stage can be computed of."""
+    for stage in model.stages():
+        if stage.criterion is not None:
+            held_out = readers_of(stage, model, dataset, seed=seed, split="validation")
+            if held_out.keys() >= {*stage.criterion.visits}:
+                return True
+    return False
