@@ -7,7 +7,7 @@ axes in the order of the file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
 from scantling.core.case import Case, Frozen, Labels
@@ -122,7 +122,7 @@ class Augmentation:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class View:
     """The same patch of the same image once more, with changes of its values of its own (FixMatch: Sohn et al., 2020).
 
@@ -134,7 +134,7 @@ class View:
     augment: Augmentation | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Link:
     """The case that the case links to by this role, on the same patch; cases without such a link are not in a stream.
 
@@ -150,7 +150,7 @@ class Link:
         return self.role
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Partner:
     """Another case of the stream's pool, drawn at every visit, with a patch and changes of its own.
 
@@ -161,6 +161,7 @@ class Partner:
     """
 
     name: str
+    _: KW_ONLY
     labelled: bool | None = None
     other_subject: bool = True
     case: str = ""
