@@ -237,7 +237,7 @@ class Reader:
                 arrays = self._arrays(name, prepared, generator)
                 cuts = [placement.cut_field(array, kind) for array in arrays]
                 first = cuts[0] if cuts else self._absent(kind, placement, prepared)
-                fields[name] = first if name != "masks" else torch.stack(cuts or [first])
+                fields[name] = first if name != "masks" else torch.stack(cuts) if cuts else first[None][:0]
                 parts = {"channels": prepared.channels, "classes": prepared.known}.get(kind.channels)
                 width = {"channels": len(first), "classes": len(self.traits.classes) if self.traits else 1}
                 there = torch.tensor([bool(arrays)]).expand(width.get(kind.channels, 1))

@@ -78,7 +78,8 @@ def readers_of(
         sampling: in which order and shares cases come, and how they are changed.
 
     Raises:
-        DataError: a stream of training cases is empty that is not optional. One of other cases is left out.
+        DataError: a stream of training cases is empty that is not optional, or its cases have no companions. One of
+            other cases is left out.
     """
     cases = dataset.split(split)
     by_id = {case.id: case for case in cases}
@@ -114,19 +115,23 @@ def readers_of(
         key = (*reads, stream.partial)
         if key not in caches:
             caches[key] = CaseCache(preparing(reads, stream.partial), budget=budget // len(stage.streams))
-        readers[stream.name] = Reader(
-            replace(stream, augment=_augmented(stream.augment, method, sampling)),
-            taken,
-            caches[key],
-            seed=seed,
-            stage=stage.name,
-            others=by_id,
-            slices=slices if slicing else None,
-            traits=traits,
-            shares=sampling.share,
-            sequential=sampling.order == "sequential",
-            prepared=prepared,
-        )
+        try:
+            readers[stream.name] = Reader(
+                replace(stream, augment=_augmented(stream.augment, method, sampling)),
+                taken,
+                caches[key],
+                seed=seed,
+                stage=stage.name,
+                others=by_id,
+                slices=slices if slicing else None,
+                traits=traits,
+                shares=sampling.share,
+                sequential=sampling.order == "sequential",
+                prepared=prepared,
+            )
+        except DataError:  # among few validation cases there may be no partner
+            if split == "train":
+                raise
     return readers
 
 
