@@ -19,6 +19,7 @@ from scantling.data.dataset import Dataset
 from scantling.data.files import probe
 from scantling.data.loading import load, owner_of
 from scantling.data.order import belongs
+from scantling.data.prepared_fields import PreparedField
 from scantling.data.preprocessing import Preprocessed, preprocess
 from scantling.data.reader import Reader
 
@@ -67,11 +68,13 @@ def readers_of(
     split: Split = "train",
     budget: int | None = None,
     sampling: Sampling = OWN,
+    prepared: Mapping[str, PreparedField] | None = None,
 ) -> dict[str, Reader]:
     """The readers of a stage's streams over the cases of a split; streams that read the same share memory.
 
     Args:
         budget: bytes of cases that may be kept; None: a third of what is free.
+        prepared: fields that stages prepare, which streams read by name.
         sampling: in which order and shares cases come, and how they are changed.
 
     Raises:
@@ -98,7 +101,8 @@ def readers_of(
 
     readers = {}
     for stream in stage.streams:
-        taken = [case for case in cases if stream.takes(case)]
+        own = tuple(name for name in stream.reads if name not in (prepared or {}))
+        taken = [case for case in cases if replace(stream, reads=own).takes(case)]
         if not taken and (split != "train" or stream.optional):
             continue
         _check_channels(stream, taken, traits)
@@ -123,6 +127,7 @@ def readers_of(
                 traits=traits,
                 shares=sampling.share,
                 sequential=sampling.order == "sequential",
+                prepared=prepared,
             )
         except DataError:  # among few validation cases there may be no partner
             if split == "train":
