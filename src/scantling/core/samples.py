@@ -126,8 +126,7 @@ class Augmentation:
 class View:
     """The same patch of the same image once more, with changes of its values of its own (FixMatch: Sohn et al., 2020).
 
-    Attributes:
-        augment: only its changes to the values count.
+    Only the changes of `augment` to the values count.
     """
 
     name: str
@@ -136,17 +135,13 @@ class View:
 
 @dataclass(frozen=True)
 class Link:
-    """The case that the case links to by this role, on the same patch; cases without such a link are not in a stream.
-
-    Attributes:
-        role: also the name of the companion.
-    """
+    """The case that a case links to by this role, on the same patch; cases without the link are not in the stream."""
 
     role: str
 
     @property
     def name(self) -> str:
-        """What it is called among the companions."""
+        """The role."""
         return self.role
 
 
