@@ -17,6 +17,7 @@ from rich.console import Console
 from made import images_for
 from scantling.contract.method import Method, build
 from scantling.contract.stage import Stage
+from scantling.core.case import IGNORE
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.samples import Augmentation, Stream
 from scantling.data.dataset import Dataset, open_dataset
@@ -139,3 +140,23 @@ def test_a_share_of_made_cases_is_what_the_batches_hold(data: Path, tmp_path: Pa
     reader = readers_of(stage(stream), method, dataset, seed=0, sampling=Sampling(share={"synthetic": 0.25}))["a"]
     made = [position for position, place in enumerate(reader.places) if place.case.origin.kind == "synthetic"]
     assert [sum(int(case) in made for case in reader.batch(step).case) for step in range(5)] == [1] * 5
+
+
+def test_of_a_class_without_a_file_nothing_is_known_where_a_stream_says_so(tmp_path: Path) -> None:
+    cases = []
+    for number in range(2):
+        files = {"x": f"{number}-x.png"} | ({"y": f"{number}-y.png"} if number else {})
+        for name in (f"{number}-image.png", *files.values()):
+            Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(tmp_path / name)
+        cases.append({"id": f"c{number}", "images": f"{number}-image.png", "masks": files, "split": "train"})
+    (tmp_path / "scantling.json").write_text(json.dumps({"classes": {"x": [], "y": []}, "case": cases}))
+    dataset, method = opened(tmp_path)
+    stream = Stream(name="a", batch=2, patch=(16, 16), partial=True)
+    batch = readers_of(stage(stream), method, dataset, seed=0)["a"].batch(0)
+    rows = {int(position): row for row, position in enumerate(batch.case)}
+    assert [batch.present["mask"][rows[number]].tolist() for number in range(2)] == [[True, False], [True, True]]
+    assert batch.mask[rows[0], 1].unique().tolist() == [IGNORE]
+    assert batch.mask[rows[1], 1].unique().tolist() == [0, 1]
+    whole = readers_of(stage(replace(stream, partial=False)), method, dataset, seed=0)["a"].batch(0)
+    assert whole.present["mask"].all()
+    assert whole.mask[rows[0], 1].unique().tolist() == [0], "else there is nothing of a class without a file"
