@@ -110,17 +110,19 @@ def batches_of(taken: Preprocessed, *, slicing: bool, many: int) -> Iterator[Bat
         raise ValueError("a case without an image cannot be segmented")
     image, region = taken.image, taken.fields.get("region")
     if not slicing:
-        yield _batch(image[None], None if region is None else region[None], 0)
+        yield _batch(image[None], None if region is None else region[None], 0, taken.channels)
         return
     for first in range(0, image.shape[1], many):
         some = slice(first, first + many)
-        yield _batch(image[:, some].movedim(1, 0), None if region is None else region[:, some].movedim(1, 0), first)
+        cut = None if region is None else region[:, some].movedim(1, 0)
+        yield _batch(image[:, some].movedim(1, 0), cut, first, taken.channels)
 
 
-def _batch(image: Tensor, region: Tensor | None, first: int) -> Batch:
+def _batch(image: Tensor, region: Tensor | None, first: int, channels: Tensor | None) -> Batch:
     numbers = torch.arange(first, first + len(image))
     fields = {"image": image} | ({} if region is None else {"region": region})
-    return Batch(numbers, torch.zeros_like(numbers), fields)
+    present = {} if channels is None else {"image": channels[None].expand(len(image), -1)}
+    return Batch(numbers, torch.zeros_like(numbers), fields, present=present)
 
 
 class _Lazy(Sequence[T]):

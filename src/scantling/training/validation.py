@@ -79,7 +79,13 @@ class Validation(ABC):
         """The case, from memory where it is kept."""
         kept = self._kept.get(case.id)
         if kept is None:
-            kept = load(case, labels=self.method.traits.labels, channels=self.method.channels, reads=self.reads)
+            kept = load(
+                case,
+                labels=self.method.traits.labels,
+                channels=self.method.channels,
+                reads=self.reads,
+                partial=self.method.partial,
+            )
             size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
             if self._held + size <= KEPT:
                 self._kept[case.id] = kept
