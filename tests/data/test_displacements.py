@@ -13,7 +13,9 @@ from scantling.core.errors import FileError
 from scantling.data.displacements import millimetres, read_displacement, write_displacement
 
 TURN = np.eye(4)  # a rotation about an oblique axis, mirrored, with a spacing for each axis (ITK takes no shear)
-TURN[:3, :3] = np.linalg.qr(np.array([[1.0, -1.2, 0.3], [0.9, 0.1, 0.4], [0.2, 0.2, 2.5]]))[0] @ np.diag([0.9, 1.2, 2.5])
+TURN[:3, :3] = np.linalg.qr(np.array([[1.0, -1.2, 0.3], [0.9, 0.1, 0.4], [0.2, 0.2, 2.5]]))[0] @ np.diag(
+    [0.9, 1.2, 2.5]
+)
 TURN[:3, 3] = 4, -7, 11
 VOLUME = Geometry((4, 5, 6), tuple(np.linalg.norm(TURN[:3, :3], axis=0)), TURN, "volume", 2)
 GRIDS = {
