@@ -1,7 +1,7 @@
 """Displacements: warping by them, composing, inverting, their Jacobian; tensors in, tensors out.
 
-A displacement u is (B, D, *S) in pixels, its components in the order of the axes: the value of a warped image at x is that
-of the image at x + u(x). Pixels are counted at their centres, from 0. A constant, affine change is a matrix.
+A displacement u is (B, D, *S) in pixels, its components in the order of the axes: the value of a warped image at x is
+that of the image at x + u(x). Pixels are counted at their centres, from 0.
 """
 
 from __future__ import annotations

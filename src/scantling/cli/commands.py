@@ -293,7 +293,7 @@ class Register(Opened, Computed):
     """The images to warp onto: a file, a folder, a quoted glob or a data set."""
     moving: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="MOVING")] = None
     """The images to warp: a file, or a folder or data set with the same names; without it each image of FIXED is
-    warped onto the one before it, by id."""
+    warped onto the one before it by id, the first onto the last."""
     out: Path
     """Warped images and masks, displacements and registrations.json go here."""
     pairs: Annotated[str, tyro.conf.arg(metavar="FILE|all")] = ""

@@ -57,8 +57,8 @@ def parse(argv: Sequence[str]) -> Any:
     if options:
         if not isinstance(verb, commands.Predict | commands.Register | commands.Synthesize):
             raise SettingsError(
-                f"--options.{next(iter(options))}: only `scantling predict`, `scantling register` and `scantling synthesize` "
-                "take options of a model"
+                f"--options.{next(iter(options))}: only `scantling predict`, `scantling register` and "
+                "`scantling synthesize` take options of a model"
             )
         verb.options = options
     return verb

@@ -1,9 +1,9 @@
 """The command `register`: moving images are warped onto fixed ones, one pair or one fixed image at a time.
 
-The method sees both images on one grid: the fixed image's, as its preprocessing resamples it. The moving image is brought
-onto the fixed image's grid through the world where both files say where they lie (affines), else by its shape, as if both
-showed the same region. The displacement that is answered is brought onto the grid of the fixed file, and what is written
-is interpolated once, from the moving file itself.
+The method sees both images on one grid: that of the fixed image, as its preprocessing resamples it. The moving image is
+brought onto the fixed image's grid through the world where both files say where they lie (affines), else by its shape,
+as if both showed the same region. The displacement that is answered is brought onto the grid of the fixed file. What is
+written is interpolated once, from the moving file itself.
 """
 
 from __future__ import annotations
@@ -85,13 +85,10 @@ def register(
         ScantlingError: nothing can be started. Pairs that fail are listed, not raised.
     """
     check_shard(shard)
-    if fuse is not None and len(set(atlases)) < 2:
-        raise SettingsError(f"--fuse {fuse}: makes one mask of those of several atlases; name two with --atlas")
-    if fuse not in (None, *RULES):
-        raise SettingsError(f"--fuse {fuse}: expected one of {', '.join(RULES)}")
+    check_fuse(fuse, atlases)
     given = given_options(options)
     method, wanted = open_registrar(run, given)
-    device = compute.prepare()
+    resolved, device = method.register_options(wanted).model_dump(), compute.prepare()
     data = opening.open(fixed)
     split, cases = select_cases(data, run, split)
     source = data if moving is None else replace(opening, manifest=None, root=None).open(moving)
@@ -109,19 +106,10 @@ def register(
         "split": split,
         "pairs": str(Path(pairs).absolute()) if pairs not in ("", "all") else pairs,
         "atlases": list(dict.fromkeys(atlases)),
-        "classes": list(labels.names) if labels else [],
-        "values": written_values(labels) if labels else [],
-        "exclusive": labels.exclusive if labels else True,
-        "ignore": written_ignore(labels) if labels else None,
+        **meaning(labels),
         "requested": given,
-        "options": {
-            "jacobian": jacobian,
-            "fuse": fuse or "mean",
-            "precision": compute.precision,
-            **method.register_options(wanted).model_dump(),
-        },
+        "options": {"jacobian": jacobian, "fuse": fuse or "mean", "precision": compute.precision, **resolved},
     }
-    method.to(device)
     work = Worker(
         method, out, device=device, options=wanted, labels=labels, fuse=fuse or "mean", jacobian=jacobian,
         opening=opening, autocast=compute.autocast(device, training=False),
@@ -129,6 +117,18 @@ def register(
     files = [*data.files(), *source.files(), *([Path(pairs)] if pairs not in ("", "all") else ())]
     job = Job(out=out, header=header, record=REGISTRATIONS, shard=shard)
     return run_job(job, items, work, inputs=files, content=_content, progress=progress)
+
+
+def check_fuse(rule: str | None, atlases: Sequence[str]) -> None:
+    """Make sure that there is something to fuse, by a known rule.
+
+    Raises:
+        SettingsError: there is not.
+    """
+    if rule is not None and len(set(atlases)) < 2:
+        raise SettingsError(f"--fuse {rule}: makes one mask of those of several atlases; name two with --atlas")
+    if rule not in (None, *RULES):
+        raise SettingsError(f"--fuse {rule}: expected one of {', '.join(RULES)}")
 
 
 def open_registrar(run: Path, given: Mapping[str, Any]) -> tuple[Registrar, RegisterOptions]:
@@ -153,6 +153,16 @@ def labels_of(source: Dataset, items: Sequence[Pairing], *, untrusted: bool) -> 
     return source.label_source.find(untrusted=True) if untrusted else source.labels
 
 
+def meaning(labels: Labels | None) -> dict[str, Any]:
+    """What the record says of the values in the warped masks; no class where there are no masks."""
+    return {
+        "classes": list(labels.names) if labels else [],
+        "values": written_values(labels) if labels else [],
+        "exclusive": labels.exclusive if labels else True,
+        "ignore": written_ignore(labels) if labels else None,
+    }
+
+
 @dataclass
 class Worker:
     """Registers all moving images of an item and writes what comes of it."""
@@ -168,6 +178,7 @@ class Worker:
     autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
+        self.method.to(self.device)
         memory = self.options.memory
         self.tiler = Tiler(memory=None if memory is None else int(memory * 2**30))
 
