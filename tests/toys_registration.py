@@ -54,7 +54,7 @@ class ToyShift(Registrar):
         return (
             Stage(
                 name="shift",
-                players=(Player(name="gain", modules=(self,), rate=0.05),),
+                players=(Player(name="gain", modules=(self,), rate=0.05, schedule="cosine"),),
                 streams=(Stream(name="images", reads=("image",), batch=1, patch=None),),
                 steps=self.settings.steps,
                 objectives=self.objectives,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -54,13 +53,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "toy"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(catalogue.CARDS, CARD.name, CARD)
         words = ["train", CARD.name, "--data", str(data), "--out", str(out), "--validation", "0", "--device", "cpu"]
         assert main(words) == 0
-    yield out
+    return out
 
 
 def record(out: Path) -> dict:
@@ -206,8 +205,8 @@ def test_what_cannot_be_paired_is_told_in_a_sentence(data: Path, run: Path, tmp_
         register(run, data, out=out, fuse="vote", split="all")
     with pytest.raises(SettingsError, match="there is no such file"):
         register(run, data, out=out, pairs="nowhere.csv", split="all")
+    others = draw(tmp_path / "others", {"a": CENTRES["a"], "a copy": CENTRES["a"]}, masks=False)
     with pytest.raises(DataError, match="no image of the other folder is called like b, c, d, a copy"):
-        others = draw(tmp_path / "others", {"a": CENTRES["a"], "a copy": CENTRES["a"]}, masks=False)
         register(run, data, others, out=out, split="all")
     with pytest.raises(DataError, match="no pair of two images among a"):
         register(run, data / "images" / "a.png", out=out)
