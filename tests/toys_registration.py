@@ -30,7 +30,7 @@ CARD = Card(
 
 
 class ToyShiftSettings(Settings):
-    steps: int = 60
+    steps: int = 120
     dimensions: int = 2
     spacing: tuple[float, ...] | None = None
 

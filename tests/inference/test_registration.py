@@ -148,7 +148,7 @@ def test_itk_warps_a_volume_on_another_grid_to_the_same_by_the_field(
     middles = [centre_of(sitk.GetArrayFromImage(each)) for each in (ours, fixed)]
     before = sitk.Resample(moving, fixed, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkLinear, 10.0)
     away = np.linalg.norm(centre_of(sitk.GetArrayFromImage(before)) - middles[1])
-    assert np.linalg.norm(middles[0] - middles[1]) < 0.4 < away
+    assert np.linalg.norm(middles[0] - middles[1]) < 0.5 < away
 
 
 def centre_of(image: np.ndarray) -> np.ndarray:

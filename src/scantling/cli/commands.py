@@ -12,7 +12,7 @@ import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell
 from scantling.core.errors import SettingsError
-from scantling.core.outputs import check_file
+from scantling.core.outputs import REGISTRATIONS, check_file
 
 if TYPE_CHECKING:
     from scantling.core.machine import Compute
@@ -401,7 +401,7 @@ class Mend(Opened):
 
 @dataclass(kw_only=True)
 class Evaluate(Opened):
-    """Score a folder of masks, whoever made them, against a folder of masks or a data set."""
+    """Score a folder of masks, whoever made them, or of registrations, against a folder of masks or a data set."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling evaluate masks scans --probabilities masks/probabilities --json scores.json",
@@ -409,7 +409,7 @@ class Evaluate(Opened):
     )
 
     prediction: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTION")]
-    """A folder of masks."""
+    """A folder of masks, or of registrations: then overlap before and after, landmarks and folding are measured."""
     truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
     """A folder of masks, or a data set."""
     split: Literal["train", "validation", "test", "all"] | None = None
@@ -430,6 +430,8 @@ class Evaluate(Opened):
 
         if self.csv is not None:
             check_file(self.csv, suffix=".csv")
+        if (self.prediction / REGISTRATIONS).is_file():
+            return self._of_registrations()
         with counting("scoring") as progress:
             scores = evaluate(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
@@ -441,6 +443,22 @@ class Evaluate(Opened):
         kept = scores.keep()
         if kept is not None:
             tell(f"kept for the report of its run: {kept}")
+        return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
+
+    def _of_registrations(self) -> Outcome:
+        """What warping has won."""
+        from scantling.evaluation import evaluate_registrations
+
+        flags = ("split", "probabilities", "region", "metrics")
+        if wrong := [f"--{name}" for name in flags if getattr(self, name) is not None]:
+            raise SettingsError(
+                f"{self.prediction}: holds registrations, of which all are scored; leave {wrong[0]} out"
+            )
+        with counting("scoring") as progress:
+            scores = evaluate_registrations(self.prediction, self.truth, opening=self.opening(), progress=progress)
+        tell(scores.table())
+        if self.csv is not None:
+            scores.write_csv(self.csv)
         return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
 
 
