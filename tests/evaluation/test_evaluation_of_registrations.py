@@ -38,12 +38,12 @@ def square(row: int, column: int) -> np.ndarray:
 def data(tmp_path: Path) -> Path:
     """Two cases whose squares lie 2 rows and 3 columns apart, with points at their corners and a spacing."""
     folder, corners = tmp_path / "data", {"one": (5, 6), "two": (7, 9)}
-    entries = ["name = 'squares'", "[labels]", "names = ['a', 'b']", "values = [[1], [2]]"]
+    entries = ["name = 'squares'", "classes = { a = 1, b = 2 }"]
     for name, (row, column) in corners.items():
         for kind in ("images", "masks"):
             (folder / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(square(row, column)).save(folder / kind / f"{name}.png")
-        entries += ["[[case]]", f"id = '{name}'", f"image = 'images/{name}.png'", f"mask = 'masks/{name}.png'"]
+        entries += ["[[case]]", f"id = '{name}'", f"images = 'images/{name}.png'", f"masks = 'masks/{name}.png'"]
         entries += ["spacing = [2.0, 0.5]", f"points = [[{row}.0, {column}.0], [{row + 5}.0, {column}.0]]"]
     (folder / "scantling.toml").write_text("\n".join(entries))
     return folder
