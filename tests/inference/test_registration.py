@@ -9,15 +9,27 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scantling.cli.main import main
+from scantling.contract.capabilities import Registrar
+from scantling.contract.options import RegisterOptions
+from scantling.contract.results import Registration
+from scantling.contract.step import Inference
+from scantling.core.case import Case, Geometry, Sample
 from scantling.core.errors import DataError, FileError, SettingsError
+from scantling.core.samples import Batch, Preprocessing
 from scantling.data.files import read
+from scantling.data.opening import Opening
+from scantling.evaluation import evaluate, evaluate_registrations
 from scantling.inference import register
+from scantling.inference.registration import displacement_between
+from scantling.inference.tiles import Tiler
 from scantling.methods import catalogue
 from scantling.records.registrations import read_registrations
-from toys_registration import CARD
+from toys import TRAITS
+from toys_registration import CARD, ToyShiftSettings
 
 SHAPE = (30, 36)
 CENTRES = {"a": (12, 14), "b": (16, 20), "c": (15, 13), "d": (13, 19)}
@@ -277,3 +289,107 @@ def test_a_run_that_cannot_register_and_an_option_that_it_does_not_have_are_told
     assert "toy-shift cannot segment or classify; it can register" in capsys.readouterr().err
     assert main(["register", str(run), str(data), "--out", str(tmp_path / "w"), "--options.steps", "3"]) == 2
     assert "--sampling-steps: this model has no such option" in capsys.readouterr().err
+
+
+class Shifted(Registrar):
+    """Shifts everything by one vector, in pixels of its grid."""
+
+    card = CARD
+    Settings = ToyShiftSettings
+
+    def __init__(self, vector: tuple[float, ...], dimensions: int, recipe: Preprocessing) -> None:
+        traits = TRAITS.model_copy(update={"dimensions": dimensions, "spacing": (1.0,) * dimensions})
+        super().__init__(ToyShiftSettings(), traits)
+        self.vector, self.recipe = torch.tensor(vector), recipe
+        self.seen: list[torch.Tensor] = []
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.recipe
+
+    def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Registration:
+        self.seen.append(moving.image)
+        rows, shape = len(fixed.image), fixed.image.shape[2:]
+        return Registration(displacement=self.vector.view(1, -1, *[1] * len(shape)).expand(rows, -1, *shape))
+
+
+def sampled(shape: tuple[int, ...], *, spacing: tuple[float, ...] | None = None, seed: int = 0) -> Sample:
+    image = np.random.default_rng(seed).normal(size=(1, *shape)).astype(np.float32)
+    return Sample(Case(id=f"{seed}", subject="x"), image, Geometry(shape, spacing or (1.0,) * len(shape)))
+
+
+def between(method: Shifted, fixed: Sample, moving: Sample) -> np.ndarray:
+    return displacement_between(
+        method, fixed, moving, device=torch.device("cpu"), tiler=Tiler(), options=RegisterOptions()
+    )
+
+
+def test_a_displacement_on_a_coarser_grid_counts_in_pixels_of_the_file() -> None:
+    coarse = Preprocessing(dimensions=2, normalise="none", spacing=(2.0, 1.5))
+    found = between(Shifted((1.0, -2.0), 2, coarse), sampled((20, 30)), sampled((20, 30), seed=1))
+    np.testing.assert_allclose(found, np.broadcast_to([[[2.0]], [[-3.0]]], (2, 20, 30)), rtol=1e-6)
+
+
+def test_a_method_in_2d_moves_a_volume_within_its_slices() -> None:
+    flat = Preprocessing(dimensions=2, normalise="none")
+    method = Shifted((1.0, -2.0), 3, flat)
+    method.traits = method.traits.model_copy(update={"slice_axis": 1})
+    fixed, moving = sampled((5, 11, 7)), sampled((5, 11, 7), seed=1)
+    found = between(method, fixed, moving)
+    np.testing.assert_allclose(found, np.broadcast_to(np.reshape([1.0, 0.0, -2.0], (3, 1, 1, 1)), (3, 5, 11, 7)))
+    np.testing.assert_allclose(torch.cat(method.seen)[:, 0].movedim(0, 1), moving.image[0], atol=1e-5)
+
+
+def test_a_displacement_that_is_not_finite_or_of_another_shape_is_no_answer() -> None:
+    recipe = Preprocessing(dimensions=2, normalise="none")
+    with pytest.raises(DataError, match="not finite"):
+        between(Shifted((float("nan"), 0.0), 2, recipe), sampled((8, 9)), sampled((8, 9)))
+    with pytest.raises(ValueError, match="displacement of shape"):
+        between(Shifted((1.0, 0.0, 0.0), 2, recipe), sampled((8, 9)), sampled((8, 9)))
+    with pytest.raises(DataError, match="fixed image has 2 axes, the moving one 3"):
+        between(Shifted((1.0, 0.0), 2, recipe), sampled((8, 9)), sampled((8, 9, 10)))
+
+
+def test_unknown_pixels_stay_unknown_in_a_warped_mask_and_overlapping_classes_keep_their_files(
+    run: Path, tmp_path: Path
+) -> None:
+    data = draw(tmp_path / "data")
+    for name in CENTRES:
+        mask = np.array(Image.open(data / "masks" / f"{name}.png"))
+        mask[mask == 2] = 99
+        Image.fromarray(mask).save(data / "masks" / f"{name}.png")
+    lines = ["classes = { ball = 1 }", "ignore = 99", "[[group]]", "pattern = 'images/{id}.png'"]
+    (data / "scantling.toml").write_text("\n".join([*lines, "masks = 'masks/{id}.png'"]))
+    register(run, data, out=tmp_path / "unknown", split="all")
+    wanted = mask_of(data / "masks" / "a.png")
+    assert np.array_equal(mask_of(tmp_path / "unknown" / "masks" / "a_from_b.png"), wanted)
+    assert record(tmp_path / "unknown")["ignore"] == 99
+    scores = evaluate_registrations(tmp_path / "unknown", data)
+    assert [pair.scores["dice"] for pair in scores.pairs] == [1, 1, 1, 1]
+
+    lines = ["classes = { ball = [], all = [] }", "[[group]]", "pattern = 'images/{id}.png'", "[group.masks]"]
+    for kind, values in (("ball", (1,)), ("all", (1, 99))):
+        (data / kind).mkdir()
+        lines.append(f"{kind} = '{kind}/{{id}}.png'")
+        for name in CENTRES:
+            mask = np.isin(mask_of(data / "masks" / f"{name}.png"), values)
+            Image.fromarray(mask.astype(np.uint8) * 255).save(data / kind / f"{name}.png")
+    (data / "scantling.toml").write_text("\n".join(lines))
+    register(run, data, out=tmp_path / "layers", split="all", atlases=["b", "c", "d"])
+    for path in ("masks/{}/a_from_c.png", "fused/{}/a.png"):
+        for kind in ("ball", "all"):
+            found = mask_of(tmp_path / "layers" / path.format(kind))
+            assert np.array_equal(found, mask_of(data / kind / "a.png")), path
+    scores = evaluate_registrations(tmp_path / "layers", data)
+    assert [pair.scores["dice"] for pair in scores.pairs] == [1, 1, 1]
+    # the fused masks are a folder like any other
+    assert evaluate(tmp_path / "layers" / "fused", data, split="all").mean["dice"] == 1
+
+
+def test_files_that_nobody_trusts_are_warped_to_the_same(data: Path, run: Path, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("fixed,moving\na,b\n")
+    for name, opening in (("plain", Opening()), ("guarded", Opening(untrusted=True))):
+        register(run, data, out=tmp_path / name, pairs=str(table), split="all", opening=opening)
+    for path in ("masks/a_from_b.png", "images/a_from_b.tif", "displacement/a_from_b.nii.gz"):
+        assert (tmp_path / "plain" / path).read_bytes() == (tmp_path / "guarded" / path).read_bytes()
