@@ -30,8 +30,9 @@ CARD = Card(
 
 
 class ToyShiftSettings(Settings):
+    presets = {"tiny": {"steps": 6, "size": 32}}
     steps: int = 120
-    dimensions: int = 2
+    size: int | None = None
     spacing: tuple[float, ...] | None = None
 
 
@@ -47,15 +48,20 @@ class ToyShift(Registrar):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        dimensions = 2 if self.settings.dimensions == 2 else 3
-        return Preprocessing(dimensions=dimensions, normalise="unit", spacing=self.settings.spacing)
+        dimensions, size = self.traits.dimensions, self.settings.size
+        return Preprocessing(
+            dimensions=dimensions,
+            normalise="unit",
+            spacing=self.settings.spacing,
+            size=None if size is None else (size,) * dimensions,
+        )
 
     def stages(self) -> Sequence[Stage]:
         return (
             Stage(
                 name="shift",
                 players=(Player(name="gain", modules=(self,), rate=0.05, schedule="cosine"),),
-                streams=(Stream(name="images", reads=("image",), batch=1, patch=None),),
+                streams=(Stream(name="images", reads=("image",), batch=2 if self.settings.size else 1),),
                 steps=self.settings.steps,
                 objectives=self.objectives,
             ),

@@ -142,7 +142,7 @@ def test_itk_warps_a_volume_on_another_grid_to_the_same_by_the_field(
         folder = tmp_path / "volumes" / "images"
         folder.mkdir(parents=True, exist_ok=True)
         nib.save(nib.Nifti1Image(image, turned(steps, origin, degrees)), folder / f"{name}.nii.gz")
-    settings = ["--settings.dimensions", "3"] + (["--settings.spacing", spacing] if spacing else [])
+    settings = ["--settings.spacing", spacing] if spacing else []
     words = ["train", CARD.name, "--data", str(tmp_path / "volumes"), "--out", str(tmp_path / "run")]
     assert main([*words, "--validation", "0", "--device", "cpu", *settings]) == 0
     files = [str(tmp_path / "volumes" / "images" / f"{name}.nii.gz") for name in "fm"]

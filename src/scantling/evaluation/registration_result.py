@@ -103,7 +103,8 @@ class RegistrationEvaluation:
         return summarise(
             [pair.scores for pair in self.pairs],
             [pair.subject for pair in self.pairs],
-            ranges={metric.name: metric.range for metric in MEASURED},
+            # a share of pixels that is 0 in all pairs is no count of pairs, of which an interval would follow
+            ranges={metric.name: metric.range for metric in MEASURED} | {"folded": (0.0, math.inf)},
         )
 
     @property
