@@ -81,7 +81,9 @@ class ToyShift(Registrar):
     def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Registration:
         shift = self.shift(fixed.image, moving.image)
         shape = fixed.image.shape[2:]
-        return Registration(displacement=shift.view(*shift.shape, *[1] * len(shape)).expand(*shift.shape, *shape))
+        displacement = shift.view(*shift.shape, *[1] * len(shape)).expand(*shift.shape, *shape)
+        apart = (fixed.image - moving.image).abs().mean(1, keepdim=True)
+        return Registration(displacement=displacement, uncertainty={"difference": apart})
 
 
 def centre(image: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,7 +20,14 @@ from scantling.cli.main import main
 from scantling.core.atomic import replacing, to_json, write_json, write_text
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.outputs import PREDICTIONS, check_file, check_inputs, check_record, locked, output_folder
-from scantling.methods.catalogue import CARDS
+from scantling.methods.catalogue import CARDS, added
+from toys_registration import CARD as SHIFT
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registrar() -> Iterator[None]:
+    with added(SHIFT):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +37,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images_for(CARDS["unet"], place / "data", dimensions=2)
     for seed in ("0", "1"):
         assert main(train(place, seed, place / f"run-{seed}")) == 0
+    registrar = ["train", SHIFT.name, "--data", str(place / "data"), "--out", str(place / "registrar")]
+    assert main([*registrar, "--steps", "2"]) == 0
     for name, words in commands(place).items():
         assert main([*words, "--out", str(place / "made" / name)]) == 0, name
     return place
@@ -51,6 +60,8 @@ def commands(place: Path) -> dict[str, list[str]]:
         "predicted by another": ["predict", other, data, "--probabilities"],
         "predicted with views": ["predict", run, data, "--probabilities", "--views"],
         "predicted in part": ["predict", other, data, "--probabilities", "--shard", "1/2"],
+        "registered": ["register", str(place / "registrar"), data, "--split", "all"],
+        "registered in part": ["register", str(place / "registrar"), data, "--split", "test", "--shard", "1/2"],
         "mended": ["mend", maps, "--rule", "hysteresis"],
         "mended otherwise": ["mend", maps, "--rule", "hysteresis", "--high", "0.6"],
         "made": ["synthesize", "fractal-vessels", "--count", "1", "--size", "64"],
@@ -84,13 +95,13 @@ def test_no_command_writes_into_the_folder_of_another(
         assert contents(out) == before, name
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"predicted in part"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"predicted in part", "registered in part"}))
 def test_the_same_command_again_leaves_the_same_files(place: Path, name: str) -> None:
     out = place / "made" / name
     before = contents(out)
     assert main([*commands(place)[name], "--out", str(out)]) == 0
     after = contents(out)
-    timed = {"run.json", "predictions.json"}  # seconds
+    timed = {"run.json", "predictions.json", "registrations.json"}  # seconds
     assert {file: hash_ for file, hash_ in after.items() if file not in timed} == {
         file: hash_ for file, hash_ in before.items() if file not in timed
     }
@@ -463,7 +474,7 @@ def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
 def test_standard_output_holds_the_json_and_nothing_else() -> None:
     done = run('"$@"', "methods", "--json", "-")
     assert done.returncode == 0
-    assert {card["name"] for card in json.loads(done.stdout)} == set(CARDS)
+    assert {card["name"] for card in json.loads(done.stdout)} == set(CARDS) - {SHIFT.name}
     assert "unet" in done.stderr
 
 

@@ -25,6 +25,7 @@ from scantling.data.opening import Opening
 from scantling.evaluation import evaluate, evaluate_registrations
 from scantling.inference import register
 from scantling.inference.registration import displacement_between
+from scantling.inference.resampling import resample_onto
 from scantling.inference.tiles import Tiler
 from scantling.methods import catalogue
 from scantling.records.registrations import read_registrations
@@ -99,6 +100,7 @@ def test_each_image_is_warped_onto_the_one_before_it_and_its_mask_lands_on_the_f
         wanted = np.asarray(Image.open(data / "images" / f"{case.fixed}.png"))[6:24, 7:29]
         # less than a twentieth of a pixel off: at an edge of 100 or 200 grey levels, which few pixels are
         assert np.abs(image[0, 6:24, 7:29] - wanted).mean() < 3
+        assert read(tmp_path / "w" / files.uncertainty["difference"]).array.shape == (1, *SHAPE)
         assert files.jacobian is not None
         np.testing.assert_allclose(read(tmp_path / "w" / files.jacobian).array, 1, atol=1e-5)
         shift = np.subtract(CENTRES[case.moving[0]], CENTRES[case.fixed])
@@ -310,7 +312,8 @@ class Shifted(Registrar):
     def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Registration:
         self.seen.append(moving.image)
         rows, shape = len(fixed.image), fixed.image.shape[2:]
-        return Registration(displacement=self.vector.view(1, -1, *[1] * len(shape)).expand(rows, -1, *shape))
+        displacement = self.vector.view(1, -1, *[1] * len(shape)).expand(rows, -1, *shape)
+        return Registration(displacement=displacement, uncertainty={"width": moving.image.abs()})
 
 
 def sampled(shape: tuple[int, ...], *, spacing: tuple[float, ...] | None = None, seed: int = 0) -> Sample:
@@ -319,9 +322,11 @@ def sampled(shape: tuple[int, ...], *, spacing: tuple[float, ...] | None = None,
 
 
 def between(method: Shifted, fixed: Sample, moving: Sample) -> np.ndarray:
-    return displacement_between(
+    found, uncertainty = displacement_between(
         method, fixed, moving, device=torch.device("cpu"), tiler=Tiler(), options=RegisterOptions()
     )
+    assert uncertainty["width"].shape == (1, *found.shape[1:])
+    return found
 
 
 def test_a_displacement_on_a_coarser_grid_counts_in_pixels_of_the_file() -> None:
@@ -393,3 +398,13 @@ def test_files_that_nobody_trusts_are_warped_to_the_same(data: Path, run: Path, 
         register(run, data, out=tmp_path / name, pairs=str(table), split="all", opening=opening)
     for path in ("masks/a_from_b.png", "images/a_from_b.tif", "displacement/a_from_b.nii.gz"):
         assert (tmp_path / "plain" / path).read_bytes() == (tmp_path / "guarded" / path).read_bytes()
+
+
+def test_an_image_that_is_sampled_piece_by_piece_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed, moving = Geometry((9, 8, 7), (1.0,) * 3), Geometry((6, 5, 11), (1.0,) * 3)
+    generator = np.random.default_rng(0)
+    image = generator.normal(size=(2, *moving.shape)).astype(np.float32)
+    field = generator.normal(size=(3, *fixed.shape)).astype(np.float32)
+    whole = resample_onto(image, fixed, moving, displacement=field)
+    monkeypatch.setattr("scantling.inference.resampling.AT_ONCE", 2 * 56)
+    np.testing.assert_array_equal(resample_onto(image, fixed, moving, displacement=field), whole)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scantling.contract.capabilities import Registrar
 from scantling.contract.options import InferenceOptions, RegisterOptions
@@ -208,7 +209,7 @@ class Worker:
     def _warp(self, fixed: Sample, moving: Sample) -> tuple[dict[str, Any], np.ndarray | None]:
         """Register one moving image and write it; its files, and its warped mask."""
         id, geometry = name_of_pair(fixed.case, moving.case), fixed.geometry
-        displacement = displacement_between(
+        displacement, uncertainty = displacement_between(
             self.method, fixed, moving, device=self.device, tiler=self.tiler, options=self.options,
             autocast=self.autocast,
         )  # fmt: skip
@@ -219,6 +220,10 @@ class Worker:
             determinant = jacobian_determinant(torch.from_numpy(displacement)[None])[0].numpy()
             paths["jacobian"] = write_map(self.out / "jacobian", id, determinant, geometry)
         files: dict[str, Any] = {name: path.relative_to(self.out).as_posix() for name, path in paths.items()}
+        files["uncertainty"] = {
+            name: write_map(self.out / "uncertainty" / name, id, map_, geometry).relative_to(self.out).as_posix()
+            for name, map_ in uncertainty.items()
+        }
         if not moving.masks:
             return files, None
         mask = resample_onto(moving.masks[0], geometry, moving.geometry, displacement=displacement, linear=False)
@@ -253,10 +258,13 @@ def displacement_between(
     options: RegisterOptions,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
-) -> np.ndarray:
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The displacement (D, *S) float32 that warps `moving` onto `fixed`, in pixels of the fixed file.
 
     A method in 2-D moves the pixels of a volume within their slices.
+
+    Returns:
+        The displacement, and the uncertainty (1, *S) by name that the method gives.
 
     Raises:
         DataError: the method answers with values that are not finite.
@@ -274,21 +282,23 @@ def displacement_between(
         batches = zip(*(batches_of(side, slicing=slicing, many=slices_at_once) for side in sides), strict=True)
         for number, pair in enumerate(batches):
             one, other = (batch.to(device, method.dtype) for batch in pair)
-            answer = method.register(one, other, replace(inference, number=number)).displacement
-            if answer.shape != (len(one.image), recipe.dimensions, *one.image.shape[2:]):
-                raise ValueError(f"{method.card.name} answered with a displacement of shape {tuple(answer.shape)}")
-            answers.append(answer.float().cpu())
-    vectors = torch.cat(answers)
+            answer = method.register(one, other, replace(inference, number=number))
+            if (shape_of := answer.displacement.shape) != (len(one.image), recipe.dimensions, *one.image.shape[2:]):
+                raise ValueError(f"{method.card.name} answered with a displacement of shape {tuple(shape_of)}")
+            answers.append(answer)
+    vectors = torch.cat([answer.displacement.float().cpu() for answer in answers])
     if not bool(torch.isfinite(vectors).all()):
         raise DataError(f"{method.card.name} answered with a displacement that is not finite; train it again")
-    vectors = vectors.movedim(0, 1) if slicing else vectors[0]
+
+    def back(values: Tensor) -> np.ndarray:
+        return restore_grid(values.movedim(0, 1) if slicing else values[0], fixed, recipe, traits).numpy()
+
+    restored, whole = back(vectors), np.zeros((len(shape), *shape), np.float32)
     axes = [axis for axis in range(len(shape)) if not (slicing and axis == traits.slice_axis)]
-    grid = vectors.shape[-len(axes) :]
-    restored = restore_grid(vectors, fixed, recipe, traits).numpy()
-    whole = np.zeros((len(shape), *shape), np.float32)
     for place, axis in enumerate(axes):
-        whole[axis] = restored[place] * (shape[axis] / grid[place])
-    return whole
+        whole[axis] = restored[place] * (shape[axis] / vectors.shape[2 + place])
+    names = answers[0].uncertainty
+    return whole, {name: back(torch.cat([each.uncertainty[name].float().cpu() for each in answers])) for name in names}
 
 
 def fused_mask(masks: Sequence[np.ndarray], labels: Labels, *, rule: str) -> np.ndarray:

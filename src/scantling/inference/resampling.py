@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from scantling.core.case import Geometry, Sample
 from scantling.core.errors import DataError
 from scantling.warping import Outside, affine_map, pixel_grid, sample_at
+
+AT_ONCE = 1 << 22
+"""Pixels that are sampled together, so that their places take little memory beside a large volume."""
 
 
 def index_map(fixed: Geometry, moving: Geometry) -> np.ndarray:
@@ -51,12 +55,18 @@ def resample_onto(
     Raises:
         DataError: one image has two axes and the other three.
     """
-    points = pixel_grid(fixed.shape, like=torch.zeros((), dtype=torch.float32))
-    if displacement is not None:
-        points = points + torch.from_numpy(np.ascontiguousarray(displacement))[None].to(points.dtype)
-    points = affine_map(points, torch.from_numpy(index_map(fixed, moving)))
-    values = torch.from_numpy(np.ascontiguousarray(array))[None]
-    return sample_at(values, points, linear=linear, outside=outside)[0].numpy()
+    matrix, image = torch.from_numpy(index_map(fixed, moving)), torch.from_numpy(np.ascontiguousarray(array))[None]
+    out = np.empty((len(array), *fixed.shape), array.dtype)
+    rows = max(1, AT_ONCE // max(1, math.prod(fixed.shape[1:])))
+    for start in range(0, fixed.shape[0], rows):
+        some = slice(start, min(start + rows, fixed.shape[0]))
+        points = pixel_grid((some.stop - start, *fixed.shape[1:]), like=torch.zeros((), dtype=torch.float64))
+        points[:, 0] += start
+        if displacement is not None:
+            points = points + torch.from_numpy(np.ascontiguousarray(displacement[:, some]))[None]
+        points = affine_map(points, matrix).float()
+        out[:, some] = sample_at(image, points, linear=linear, outside=outside)[0].numpy()
+    return out
 
 
 def sample_onto(sample: Sample, fixed: Geometry) -> Sample:

@@ -31,12 +31,14 @@ class WarpedFiles(Record):
         mask: its mask, warped with the nearest value; None where it has none.
         displacement: see `data.displacements`.
         jacobian: the Jacobian determinant, where it was wanted.
+        uncertainty: maps by name, where the method gives them.
     """
 
     image: str
     mask: Files | None = None
     displacement: str
     jacobian: str | None = None
+    uncertainty: dict[str, str] = {}
 
 
 class Registered(Record):
