@@ -69,7 +69,9 @@ def pairings(
     else:
         found = _by_name(fixed, moving)
     if not found:
-        raise DataError(f"found no pair of two images among {some(case.id for case in fixed)}; name another MOVING")
+        raise DataError(
+            f"found no pair of two images among {some(case.id for case in fixed)}; name another MOVING or --split"
+        )
     if twice := [id for id, times in Counter(one.id for one in found).items() if times > 1]:
         raise DataError(f"several pairs would be called {some(twice, most=3)}; list each once, or rename the images")
     return found
