@@ -23,7 +23,6 @@ from scantling.core.outputs import PREDICTIONS, check_file, check_inputs, check_
 from scantling.methods.catalogue import CARDS, added
 from toys_registration import CARD as SHIFT
 
-
 OURS = set(CARDS)
 """The methods that another process knows."""
 
