@@ -31,10 +31,9 @@ from scantling.records.run_folder import load_model, save_model
 from scantling.testing import answers
 from scantling.testing.data import make_data
 from scantling.testing.processes import as_processes, together
-from scantling.training import stage_runner, trainer, training
+from scantling.training import Options, stage_runner, train, trainer, training
 from scantling.training.processes import Processes
 from scantling.training.readers import readers_of
-from scantling.training.training import Options, train
 
 SWITCHED_ON: dict[str, Any] = {"dropout": 0.2, "crossing": 1.0, "contrast": 1.0, "interleave": 1, "patch": 16}
 """Settings that touch randomness or statistics and that `tiny` leaves off."""
