@@ -203,6 +203,8 @@ def test_pairs_come_from_a_table_from_equal_names_or_are_all(data: Path, run: Pa
     assert len(record(tmp_path / "all")["cases"]) == 4 * 3
     others = draw(tmp_path / "others", dict.fromkeys(CENTRES, CENTRES["a"]), masks=False)
     register(run, data, others, out=tmp_path / "named", split="all")
+    register(run, data, others, out=tmp_path / "of the test split")
+    assert len(read_registrations(tmp_path / "of the test split").cases) == 1
     listed = read_registrations(tmp_path / "named")
     assert [(case.id, case.moving) for case in listed.cases] == [(name, (name,)) for name in CENTRES]
     assert listed.classes == ()

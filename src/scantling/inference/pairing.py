@@ -46,7 +46,8 @@ def pairings(
     Args:
         fixed: the fixed images.
         moving: the moving ones; None where they are among the fixed ones.
-        known: all cases of the data of the fixed images, where an atlas may come from.
+        known: all cases of the data of the fixed images, where an atlas may come from; a moving image of the name of
+            one that is not among the fixed ones, being of another split, is left out.
 
     Raises:
         SettingsError: the wishes contradict each other, or an atlas is unknown.
@@ -67,7 +68,7 @@ def pairings(
     elif len(fixed) == len(moving) == 1:
         found = [_pair(fixed[0], moving[0])]
     else:
-        found = _by_name(fixed, moving)
+        found = _by_name(fixed, moving, known)
     if not found:
         raise DataError(
             f"found no pair of two images among {some(case.id for case in fixed)}; name another MOVING or --split"
@@ -95,8 +96,8 @@ def _onto_others(fixed: Sequence[Case], known: Sequence[Case], atlases: Sequence
     return [Pairing(id=case.id, fixed=case, moving=chosen) for case in fixed if case not in chosen]
 
 
-def _by_name(fixed: Sequence[Case], moving: Sequence[Case]) -> list[Pairing]:
-    partners, ids = {case.id: case for case in moving}, {case.id for case in fixed}
+def _by_name(fixed: Sequence[Case], moving: Sequence[Case], known: Sequence[Case]) -> list[Pairing]:
+    partners, ids = {case.id: case for case in moving}, {case.id for case in (*fixed, *known)}
     alone = [case.id for case in fixed if case.id not in partners] + [id for id in partners if id not in ids]
     if alone:
         raise DataError(
