@@ -159,7 +159,7 @@ class Stage:
         prepare: called once before the first step, without gradients, in evaluation mode; it may set the
             state of the method, and what it returns is kept for the whole stage as `step.prepared`.
         prepares: fields that are made for every case after that.
-        draws: the names of the streams that a step reads, a function of the step alone; all if None.
+        draws: the names of the streams that a step reads, a function of the step alone and its randomness; all if None.
         stepped: called once after each optimiser step has been taken by all players of that step, with what the
             objectives returned, one for each micro-batch of this process.
         criterion: see `Criterion`.
@@ -173,7 +173,7 @@ class Stage:
     teachers: tuple[Teacher, ...] = ()
     prepare: Callable[[Visit, Step], Mapping[str, Tensor]] | None = None
     prepares: tuple[Prepared, ...] = ()
-    draws: Callable[[int], Sequence[str]] | None = None
+    draws: Callable[[Step], Sequence[str]] | None = None
     stepped: Callable[[Step, Sequence[Any]], None] | None = None
     criterion: Criterion | None = None
 

@@ -226,7 +226,7 @@ def trains_what_its_stage_names(subject: Subject) -> None:
         owned = {id(parameter) for parameters in runner.owned.values() for parameter in parameters}
         owned |= {id(each) for teacher in stage.teachers for each in teacher.module.parameters()}
         for step in range(4):  # what starts at zero hides what is below it for a step
-            names = stage.draws(step) if stage.draws is not None else list(readers)
+            names = stage.draws(runner.at(step)) if stage.draws is not None else list(readers)
             runner.step(step, [{name: readers[name].batch(step) for name in names}])
         for name, parameter in method.named_parameters():
             changed = not torch.equal(parameter, before[name])

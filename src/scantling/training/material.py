@@ -12,7 +12,7 @@ from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.order import belongs
-from scantling.data.splits import blindly, divide, keep_labels
+from scantling.data.splits import MASKS, blindly, divide, keep_labels
 from scantling.training.options import Options
 
 
@@ -48,14 +48,15 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
     opened = [blindly(part) for part in opened] if blind else opened
-    dataset = divide(join(opened), validation=options.validation, labelled=not blind)
+    labels = {"mask" if word == "masks" else word for word in reads if reads_labels([word])} or MASKS
+    dataset = divide(join(opened), validation=options.validation, labelled=not blind, labels=labels)
     options.sampling.check(dataset.split("train"))
     unwanted = [name for name, share in options.share.items() if share == 0]
     if unwanted:
         kept = [c for c in dataset.cases if c.split != "train" or not any(belongs(c, name) for name in unwanted)]
         dataset = replace(dataset, cases=tuple(kept))
     if options.labels is not None:
-        dataset = keep_labels(dataset, options.labels)
+        dataset = keep_labels(dataset, options.labels, labels=labels)
     missing = lacking(card, dataset.split("train"))
     if missing:
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")

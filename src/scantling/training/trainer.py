@@ -146,7 +146,7 @@ class _StageTraining:
                 update={"stage": self.number, "begun": True, "updates": dict(runner.updates)}
             )
             self._save(runner, position, best)
-        prefetcher = Prefetcher(self.readers, stage.draws, runner.own_slots, runner.slots)
+        prefetcher = self._prefetcher(runner)
         try:
             if position.step < stage.steps:
                 self._tell_time(runner, position)
@@ -154,6 +154,11 @@ class _StageTraining:
         finally:
             prefetcher.close()
         return self._finish(runner, position, best)
+
+    def _prefetcher(self, runner: StageRunner) -> Prefetcher:
+        draws = self.stage.draws
+        named = None if draws is None else lambda number: draws(runner.at(number))
+        return Prefetcher(self.readers, named, runner.own_slots, runner.slots)
 
     def _steps(
         self, runner: StageRunner, prefetcher: Prefetcher, position: Position, best: dict[str, Tensor]
@@ -286,7 +291,7 @@ class _StageTraining:
 
     def _tell_time(self, runner: StageRunner, position: Position) -> None:
         """Take a few steps, go back to the checkpoint of just before them, and say how long the rest takes."""
-        prefetcher = Prefetcher(self.readers, self.stage.draws, runner.own_slots, runner.slots)
+        prefetcher = self._prefetcher(runner)
         steps = range(position.step, min(position.step + REHEARSED, self.stage.steps))
         times = []
         try:
