@@ -50,9 +50,6 @@ class Method(nn.Module, ABC):
     """The modules and buffers that inference needs, by their names; the rest is state of the training and is not saved
     with the model. All of them if empty."""
 
-    partial: ClassVar[bool] = False
-    """Whether it answers about images that lack some of its channels: these are 0, and `Batch.present` says so."""
-
     def __init__(self, settings: Any, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__()
         self.settings = settings

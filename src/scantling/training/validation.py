@@ -79,12 +79,9 @@ class Validation(ABC):
         """The case, from memory where it is kept."""
         kept = self._kept.get(case.id)
         if kept is None:
+            method = self.method
             kept = load(
-                case,
-                labels=self.method.traits.labels,
-                channels=self.method.channels,
-                reads=self.reads,
-                partial=self.method.partial,
+                case, labels=method.traits.labels, channels=method.channels, reads=self.reads, partial=method.partial
             )
             size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
             if self._held + size <= KEPT:
