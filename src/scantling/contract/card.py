@@ -24,6 +24,10 @@ NEEDS = {
 """The words in which cards, streams and cases speak of what a case holds; also `link:ROLE` and `pool:NAME`."""
 
 
+LABELS = frozenset({"mask", "masks", "scribble", "box", "point", "class", "instance"})
+"""Those of the words that stand for what people have drawn or said of an image."""
+
+
 class Card(Frozen):
     """One published system.
 

@@ -111,8 +111,7 @@ class Method(nn.Module, ABC):
         state = self.state_dict()
         if not self.answering:
             return state
-        kept = tuple(name for owner in ("uses", *self.answering) for name in (owner, f"{owner}."))
-        return {name: tensor for name, tensor in state.items() if name in kept or name.startswith(kept[1::2])}
+        return {name: tensor for name, tensor in state.items() if name.partition(".")[0] in ("uses", *self.answering)}
 
     def load_model_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `model_state` gave; what else the method has stays as it is.

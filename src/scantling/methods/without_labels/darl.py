@@ -226,6 +226,7 @@ class DARL(Segmenter):
     card = CARDS["darl"]
     Settings = DARLSettings
     settings: DARLSettings
+    answering = ("process", "denoiser", "generator")
 
     def __init__(self, settings: DARLSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
