@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from scantling.contract.capabilities import Generator
-from scantling.contract.results import Generation
+from scantling.contract.results import Generation, Objects
 from scantling.core.case import IGNORE, Geometry, Labels
 from scantling.core.errors import RunError
 from scantling.core.samples import Intensity, StoredImage
@@ -20,12 +20,11 @@ from scantling.data.formats.common import COLOUR
 from scantling.data.labels import class_folder
 from scantling.data.preprocessing import denormalise
 from scantling.inference.answering import decide
-from scantling.inference.prediction import written_values
+from scantling.inference.objects import label_map
+from scantling.inference.writing import INSTANCES, MOST_OBJECTS, written_values
 
 FOLDERS = {"region": "fov", "centre line": "centre-lines", "sketch": "sketches"}
 """What is known of an image beside its mask, and the folder that it goes into."""
-MOST_OBJECTS = 65535
-"""More objects do not fit into a label map of 16 bits."""
 
 
 def split_rows(answer: Generation, count: int) -> Iterator[Generation]:
@@ -103,6 +102,8 @@ def write_case(
         path = layer(FOLDERS.get(name, name), (tensor[0, 0].numpy() > 0).astype(np.uint8) * np.uint8(255))
         if name == "region":
             entry["region"] = path
+    if made.instances:
+        entry |= _instances(out, id, made.instances[0], geometry)
     if made.points:
         entry["points"] = [[round(float(part), 3) for part in point] for point in made.points[0]]
     return entry
@@ -211,6 +212,20 @@ def _mask(
         name: _below(out, write_labels(out / "masks" / class_folder(name), id, layer * np.uint8(255), geometry))
         for name, layer in zip(names, decided, strict=True)
     }
+
+
+def _instances(out: Path, id: str, objects: Objects, geometry: Geometry) -> dict[str, Any]:
+    """Write the label map of objects, the number of each its place from 1; or just their boxes, without masks."""
+    if objects.corners is None:
+        return {"boxes": [[[round(float(end), 3) for end in axis] for axis in box] for box in objects.boxes]}
+    if len(objects.classes) > MOST_OBJECTS:
+        raise RunError(
+            f"{id}: the model has made {len(objects.classes):,} objects; a label map of 16 bits holds {MOST_OBJECTS:,}"
+        )
+    numbers = label_map(objects, geometry.shape)
+    if numbers is None:
+        raise RunError(f"{id}: the model has made objects that overlap, which one label map cannot hold")
+    return {INSTANCES: _below(out, write_labels(out / INSTANCES, id, numbers, geometry))}
 
 
 def unlabelled_value(labels: Labels) -> int:
