@@ -165,7 +165,7 @@ def write_image(folder: Path | str, id: str, array: Array, geometry: Geometry, *
     """
     image = np.asarray(array)
     colour = len(image) == 3 if colour is None else colour
-    flat = (image.dtype, len(image)) in ((np.uint8, 1), (np.uint16, 1)) or (colour and image.dtype == np.uint8)
+    flat = (len(image) == 1 and image.dtype.name in WRITTEN[:2]) or (colour and image.dtype == np.uint8)
     suffix = ".nii.gz" if geometry.container == "volume" else ".png" if flat else ".tif"
     path = Path(folder) / f"{safe_id(id)}{suffix}"
     if image.dtype.name not in WRITTEN or image.ndim < 3 or (colour and len(image) != 3):

@@ -191,10 +191,10 @@ def storage_of(found: Sequence[Measured], channels: Sequence[str]) -> Storage:
         files.append(StoredImage(name=name, channels=tuple(left[:count]), dtype=dtype))
         left = left[count:]
     affines = [one.geometry.affine for one in found]
-    turned = [
-        None if affine is None else (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)) for affine in affines
+    keys = [
+        None if a is None else tuple((a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0)).round(2).ravel().tolist())
+        for a in affines
     ]
-    keys = [None if turn is None else tuple(turn.round(2).ravel().tolist()) for turn in turned]
     usual = Counter(keys).most_common(1)[0][0]
     alike = [affine for affine, key in zip(affines, keys, strict=True) if affine is not None and key == usual]
     return Storage(

@@ -1,4 +1,4 @@
-"""How made cases are written: images as the training data are stored, masks, objects, and what else is known of each."""
+"""How made cases are written: images as the training data are stored, masks, objects, and what else is known."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def _mask(
     names = labels.names if labels else ()
     if labels is None or len(probabilities) != len(names):
         raise RunError(
-            f"{id}: the model has made masks of {len(probabilities)} classes; it knows {len(names)} ({', '.join(names)})"
+            f"{id}: the model has made masks of {len(probabilities)} classes; expected {len(names)}: {', '.join(names)}"
         )
     decided = decide(probabilities, exclusive=labels.exclusive)
     if labels.exclusive:

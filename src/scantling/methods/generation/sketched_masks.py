@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scantling.contract.capabilities import Generator
+from scantling.contract.options import GenerateOptions
 from scantling.contract.results import Generation
 from scantling.contract.settings import Settings
-from scantling.contract.step import Draws, Inference
+from scantling.contract.step import Inference
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch
 from scantling.diffusion.gaussian import GaussianProcess
@@ -85,6 +86,10 @@ class SketchedMasks(Generator):
         masks, sketches = (torch.from_numpy(np.stack(rows))[:, None].float() for rows in zip(*made, strict=True))
         return Generation(masks=masks, fields={"sketch": F.interpolate(sketches, masks.shape[2:], mode="nearest")})
 
+    def generate_options(self, options: GenerateOptions) -> GenerateOptions:
+        """With the steps of the chain that are walked."""
+        return options.model_copy(update={"steps": options.steps or self.settings.sampling_steps})
+
     def sketch(self, generator: np.random.Generator) -> np.ndarray:
         """The centre lines (size, size) of a tree or a fractal, complete and in their places."""
         shape = (self.settings.patch,) * 2
@@ -96,14 +101,20 @@ class SketchedMasks(Generator):
         return sketch_of(touched, generator=generator, deleted=0.0, jitter=0.0)
 
     def walk(
-        self, model: Model, *, like: Tensor, process: GaussianProcess, draws: Draws, clip: tuple[float, float] | None
+        self,
+        model: Model,
+        *,
+        like: Tensor,
+        process: GaussianProcess,
+        draws: Inference,
+        clip: tuple[float, float] | None,
     ) -> Tensor:
         """The end of a chain in the shape of `like`."""
 
         def draw(purpose: str, like: Tensor) -> Tensor:
             return draws.randn(purpose, like=like)
 
-        steps = timesteps(process.steps, self.settings.sampling_steps, spacing="trailing")
+        steps = timesteps(process.steps, draws.options.steps or self.settings.sampling_steps, spacing="trailing")
         sampler = SAMPLERS[self.settings.sampler]
         return sampler(model, draw("start", like), process=process, timesteps=steps, draw=draw, clip=clip).x
 
