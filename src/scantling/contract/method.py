@@ -86,7 +86,7 @@ class Method(nn.Module, ABC):
         """How many masks drawn by people its streams read, or stand behind synthetic ones or its first weights."""
         streams: list[Stream] = [stream for stage in self.stages() for stream in stage.streams]
         calibration = self.calibration()
-        streams += [calibration.stream] if calibration is not None else []
+        streams += [calibration.stream] if calibration is not None and calibration.split == "train" else []
         reading = [stream for stream in streams if {"mask", "masks"} & {*stream.reads}]
         of_images = any("image" not in stream.without for stream in reading)
         alone = any("image" not in stream.reads for stream in reading)

@@ -31,7 +31,8 @@ class _Candidate:
 def gather(windows: Sequence[tuple[tuple[int, ...], tuple[int, ...], Objects]], shape: tuple[int, ...]) -> Objects:
     """The objects of overlapping windows on a canvas, each once: the best score first.
 
-    A whole object goes before one that a border inside the canvas cuts, whatever their scores.
+    A whole object goes before one that a border inside the canvas cuts, whatever their scores. An object is whole in
+    some window if it is no larger than what neighbouring windows share; of a larger one pieces remain.
 
     Args:
         windows: for each its start on the canvas, its shape, and its objects in its own pixels.

@@ -14,7 +14,6 @@ import torch
 
 from scantling.contract.capabilities import Classifier, Segmenter
 from scantling.contract.method import Method
-from scantling.contract.options import ClassifyOptions, SegmentOptions
 from scantling.core.case import IGNORE, Case, Sample
 from scantling.core.errors import ScantlingError
 from scantling.data.loading import load
@@ -105,7 +104,7 @@ class DiceValidation(Validation):
             sample,
             device=self.device,
             tiler=self._tiler,
-            options=SegmentOptions(samples=1, seed=self.seed),
+            options=self.method.segment_with.of({"samples": 1, "seed": self.seed}),
             autocast=self.autocast,
         )
         truth, decided = sample.masks[0], answer.decision
@@ -136,7 +135,7 @@ class ClassValidation(Validation):
             [self.method],
             self.sample(case),
             tilers=[self._tiler],
-            options=ClassifyOptions(samples=1, seed=self.seed),
+            options=self.method.classify_with.of({"samples": 1, "seed": self.seed}),
             device=self.device,
             autocast=self.autocast,
         )
