@@ -212,6 +212,9 @@ def test_objects_are_a_label_map_and_rejections_are_counted_over_the_whole_job(
     assert scantling("synthesize", "sower", "--count", 18, "--out", out, "--json", tmp_path / "o.json") == 0
     assert json.loads((tmp_path / "o.json").read_text())["rejected"] == counts
     assert made(out) == made(whole)
+    for part in ("2/2", "1/2"):
+        assert scantling("synthesize", "sower", "--count", 18, "--out", tmp_path / "parts", "--shard", part) == 0
+    assert made(tmp_path / "parts") == made(whole)
     for case in open_dataset(out).cases:
         numbers = read_labels(case.instances)[0]  # type: ignore[arg-type]
         mask = read_labels(case.masks[0])[0]  # type: ignore[arg-type]

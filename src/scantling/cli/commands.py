@@ -463,6 +463,8 @@ class Synthesize(Opened, Computed):
     """Whose cases of --from: train, validation, test or all; what is made from a case is in its split."""
     image_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
     """The image class of all that is made."""
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    """i/n makes every n-th part: for array jobs."""
     options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
     settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
 
@@ -480,7 +482,7 @@ class Synthesize(Opened, Computed):
         with counting("making") as progress:
             made = synthesize(
                 self.source, count=self.count, out=self.out, options=options, settings=settings, conditions=conditions,
-                compute=self.compute(), progress=progress,
+                shard=shard_of(self.shard), compute=self.compute(), progress=progress,
             )  # fmt: skip
         tell(f"{self.out}: {len(made['case'])} cases")
         if counts := made["rejected"]:

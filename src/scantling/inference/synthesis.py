@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,23 @@ from scantling.contract.method import Method, build
 from scantling.contract.options import GenerateOptions
 from scantling.contract.results import Generation
 from scantling.contract.step import Inference
-from scantling.core.atomic import to_json, write_json
+from scantling.core.atomic import to_json
 from scantling.core.case import Geometry
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
 from scantling.core.outputs import MADE, output_folder
 from scantling.inference.conditions import NOTHING, Conditions, Given, open_conditions
-from scantling.inference.listing import strings_in
-from scantling.inference.made_cases import split_rows, unlabelled_value, write_case
+from scantling.inference.made_cases import split_rows, write_case
+from scantling.inference.made_set import Cases, MadeSet, rejected
 from scantling.inference.models import given_options
-from scantling.inference.runner import Progress
+from scantling.inference.runner import Progress, check_shard
 from scantling.inference.tiles import Tiler
-from scantling.inference.writing import written_values
 from scantling.methods.catalogue import cards, implementation_of
-from scantling.records.run_folder import identity_of, load_model, read_json
+from scantling.records.run_folder import identity_of, load_model
 
 AT_ONCE = 8
 """How many pictures are made together, of volumes one; the number of a case in its eight is part of its seed. What is
 conditioned on something is made one by one."""
-FILES = ("masks", "images", "region", "scribbles", "instances")
-"""The keys of a case in the manifest that name files."""
 
 
 def synthesize(
@@ -46,6 +42,7 @@ def synthesize(
     options: Mapping[str, Any] | GenerateOptions | None = None,
     settings: Mapping[str, Any] | None = None,
     conditions: Conditions = NOTHING,
+    shard: tuple[int, int] = (1, 1),
     compute: Compute = COMPUTE,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -57,7 +54,8 @@ def synthesize(
             however many are made.
         settings: of a method that needs no training.
         conditions: what a method is given that asks for something.
-        progress: called with (done, total, id) after each case.
+        shard: (i, n) makes every n-th group of those that are made together, the i-th of n jobs, counted from 1.
+        progress: called with (done, total, id) after each group.
 
     Returns:
         The contents of the manifest that was written, and how many were "rejected", by reason.
@@ -67,6 +65,7 @@ def synthesize(
     """
     if count < 1:
         raise SettingsError(f"--count {count}: expected 1 or more")
+    check_shard(shard)
     device = compute.prepare()
     method, made_by = _method(source, settings or {})
     chosen = given_options(options)
@@ -80,22 +79,20 @@ def synthesize(
         autocast=compute.autocast(device, training=False),
     )  # fmt: skip
     at_once = 1 if method.traits.dimensions == 3 or given is not None else AT_ONCE
-    ids = [f"{method.card.name}-{resolved.seed}-{number:06d}" for number in range(count)]
+    ids = tuple(f"{method.card.name}-{resolved.seed}-{number:06d}" for number in range(count))
+    part, parts = shard
+    made = MadeSet(out=out, labels=method.traits.labels, made_by=made_by, ids=ids, shared=parts > 1)
     inputs = given.files() if given is not None else ()
-    with output_folder(out, record=MADE, inputs=inputs):
-        header = {"name": out.resolve().name, **_classes(method)}
-        done = _earlier(out, header, made_by, ids)
-        if not (out / MADE).exists():
-            _save(out, header, method, {})  # from now on the folder is known to be ours
-        cases: dict[str, dict[str, Any]] = {}
-        for first in range(0, count, at_once):
+    with output_folder(out, record=MADE, inputs=inputs, shard=f"{part}-of-{parts}" if parts > 1 else ""):
+        done, cases, groups = made.resume(), Cases(), range(0, count, at_once)[part - 1 :: parts]
+        for number, first in enumerate(groups, start=1):
             some = ids[first : first + at_once]
             cases |= {id: done[id] for id in some} if done.keys() >= {*some} else maker(first, some)
             if progress is not None:
-                progress(min(first + at_once, count), count, some[-1])
-            if first // at_once % 16 == 15:
-                _save(out, header, method, cases | {id: case for id, case in done.items() if id not in cases})
-        facts = _save(out, header, method, cases)
+                progress(min(number * at_once, count), min(len(groups) * at_once, count), some[-1])
+            if number % 16 == 0:
+                made.save(done | cases)
+        facts = made.save(cases)
     return {**facts, "rejected": rejected(facts["case"])}
 
 
@@ -111,7 +108,7 @@ class _Maker:
     device: torch.device
     autocast: torch.dtype | None
 
-    def __call__(self, first: int, ids: list[str]) -> dict[str, dict[str, Any]]:
+    def __call__(self, first: int, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """The cases from number `first` on, made together."""
         answer, geometry = self._answer(first, len(ids))
         counts = {reason: number for reason, number in answer.rejected.items() if number}
@@ -149,39 +146,6 @@ class _Maker:
         return {"split": parent.split or "train", **subject, "origin": origin | {"parents": [parent.id]}}
 
 
-def rejected(cases: list[dict[str, Any]]) -> dict[str, int]:
-    """How many were made and thrown away until these were left, by reason, the most frequent first."""
-    total: Counter[str] = Counter()
-    for case in cases:
-        total.update(case["origin"].get("rejected", {}))
-    return dict(total.most_common())
-
-
-def _save(
-    out: Path, header: Mapping[str, Any], method: Generator, cases: Mapping[str, dict[str, Any]]
-) -> dict[str, Any]:
-    """Write the manifest; returns its contents."""
-    labels = method.traits.labels
-    drawn = labels is not None and any("scribbles" in case for case in cases.values())
-    ignore = {"ignore": unlabelled_value(labels)} if labels is not None and drawn else {}
-    facts = {**header, **ignore, "case": list(cases.values())}
-    write_json(out / MADE, facts)
-    return facts
-
-
-def _classes(method: Generator) -> dict[str, Any]:
-    """What the manifest says of the classes: the value of each, none of those that overlap and lie in files apart."""
-    labels = method.traits.labels
-    if labels is None:
-        return {}
-    values = written_values(labels)
-    return {
-        "classes": {
-            name: value[0] if labels.exclusive else [] for name, value in zip(labels.names, values, strict=True)
-        }
-    }
-
-
 def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Generator, str]:
     """The method behind a name or a run, and what is written as the model of each origin."""
     if str(source) in cards():
@@ -199,8 +163,8 @@ def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Generator,
         able = ", ".join(each.name for each in cards().values() if each.gives == ("generate",) and not each.needs)
         raise SettingsError(f"{source}: there is no such method and no such run; rules to make masks by are: {able}")
     model = load_model(Path(source))
-    if not isinstance(model, Generator):
-        raise RunError(f"{source}: {model.card.name} cannot generate; it can {', '.join(model.card.gives)}")
+    if not isinstance(model, Generator) or "generate" not in model.gives:
+        raise RunError(f"{source}: {model.card.name} cannot generate; it can {', '.join(model.gives)}")
     return model, f"{model.card.name} {identity_of(Path(source))}"
 
 
@@ -213,29 +177,3 @@ def _weights(method: Method) -> str:
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return f" {digest.hexdigest()[:16]}"
-
-
-def _earlier(out: Path, header: Mapping[str, Any], model: str, ids: list[str]) -> dict[str, dict[str, Any]]:
-    """The cases that an interrupted command has made; a folder that holds anything else is refused."""
-    path = out / MADE
-    if not path.exists():
-        return {}
-    facts = read_json(path)
-    try:
-        cases = {str(case["id"]): case for case in facts["case"]}
-        strange = any(case["origin"]["model"] != model for case in cases.values())
-        strange |= facts.get("classes") != header.get("classes") or not facts.keys() <= {*header, "ignore", "case"}
-    except (KeyError, TypeError, AttributeError):
-        strange, cases = True, {}
-    if strange or {id.rpartition("-")[0] for id in cases} - {ids[0].rpartition("-")[0]}:
-        raise RunError(f"{path}: lists cases that were made otherwise; choose another --out")
-    if set(cases) - set(ids):
-        raise SettingsError(
-            f"--count {len(ids)}: {out} holds {len(cases)} cases already; ask for {len(cases)} or more, or choose "
-            "another --out"
-        )
-    return {
-        id: case
-        for id, case in cases.items()
-        if all((out / name).is_file() for key in FILES for name in strings_in(case.get(key)))
-    }
