@@ -52,6 +52,15 @@ def test_three_channels_of_one_colour_file_leave_as_one_and_others_by_themselves
     assert [(file.name, file.dtype) for file in files_of(method)] == [("photo green", "uint16"), ("depth", "float32")]
 
 
+def test_the_spacing_of_pictures_stands_in_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_outside", lambda: (CARDS, ()))
+    traits = sower(spacing=(0.5, 0.25)).traits
+    monkeypatch.setattr(Sower, "blank", lambda settings: traits)
+    synthesize("sower", count=1, out=tmp_path / "out")
+    dataset = open_dataset(tmp_path / "out")
+    assert load(dataset.cases[0], labels=dataset.labels).geometry.spacing == (0.5, 0.25)
+
+
 def test_values_are_rounded_and_clipped_to_their_type() -> None:
     values = np.array([-3.2, 0.5, 1.5, 254.6, 70000.0], np.float32)
     assert stored(values, "uint8").tolist() == [0, 0, 2, 255, 255]

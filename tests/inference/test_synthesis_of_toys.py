@@ -153,6 +153,8 @@ def test_what_a_method_asks_for_is_given_or_refused_in_a_sentence(
         ((run, "--from", tmp_path / "trees"), "has the classes vessel; expected those of the model: core, rim"),
         ((run, "--from", channels, "--split", "none"), "--split none: expected train"),
         (("sower", "--from", channels), "sower asks for nothing; leave it out"),
+        (("sower", "--split", "test"), "found no --from DATA"),
+        (("sower", "--shard", "3/2"), "--shard 3/2"),
         ((run, "--from", channels, "--split", "all", "--out", channels), "which is read; choose another folder"),
     ):
         assert scantling("synthesize", "--count", 1, "--out", out, *words) == 2

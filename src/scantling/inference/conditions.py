@@ -154,9 +154,11 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
     known = method.traits.image_classes
     if conditions.image_class is not None and conditions.image_class not in known:
         raise SettingsError(f"--class {conditions.image_class}: the model knows the image classes: {', '.join(known)}")
+    if not asks and conditions.data is not None:
+        raise SettingsError(f"--from {conditions.data}: {name} asks for nothing; leave it out")
+    if conditions.data is None and (conditions.split != "train" or conditions.opening != OPENING):
+        raise SettingsError("--split, --manifest and --root say what the cases of --from are; found no --from DATA")
     if not asks:
-        if conditions.data is not None:
-            raise SettingsError(f"--from {conditions.data}: {name} asks for nothing; leave it out")
         return None
     if conditions.data is None:
         if asks == (CLASS,) and conditions.image_class is not None:
