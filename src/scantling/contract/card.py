@@ -41,6 +41,7 @@ class Card(Frozen):
         dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
         uses: other models that it is built on, by role ("backbone"), and what each has to give; `--use ROLE=RUN` names
             them.
+        may_use: the same of models that it can do without.
         fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
             method without stages.
         repeats: whether a training repeats bit for bit on a GPU too; not where a kernel is not deterministic there.
@@ -58,6 +59,7 @@ class Card(Frozen):
     gives: tuple[Capability, ...]
     dimensions: tuple[Literal[2, 3], ...]
     uses: dict[str, Capability] = {}
+    may_use: dict[str, Capability] = {}
     fits: str = ""
     repeats: bool = True
     extra: str = ""

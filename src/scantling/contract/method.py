@@ -101,6 +101,13 @@ class Method(nn.Module, ABC):
         """What it learns after its last stage, if anything."""
         return None
 
+    def learned(self) -> Mapping[str, float]:
+        """Numbers that it has learned and that say something to people, by name ("reliability of T1"); none by default.
+
+        They are written into `run.json` and shown in the report.
+        """
+        return {}
+
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """What it shows of itself in the report on one image, by caption: (3, H, W) in [0, 1]; nothing by default."""
         del batch, inference

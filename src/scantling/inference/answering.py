@@ -166,7 +166,7 @@ def _drawn(
     prepared = preprocess(sample, recipe, traits)
     slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
     by_dropout = (inference.options.samples or 1) > 1 and not method.draws
-    answers = list[Segmentation]()
+    answers, classes = list[Segmentation](), _classes(method, inference)
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         many = 1 if by_dropout else slices_at_once
         for number, batch in enumerate(batches_of(prepared, slicing=slicing, many=many)):
@@ -177,14 +177,14 @@ def _drawn(
                 else partial(method.segment, inference=moment)
             )
             brought = batch.to(device, method.dtype)
-            answers.append(_on_processor(_over_views(ask, brought) if views else ask(brought)))
+            answers.append(_on_processor(_over_views(ask, brought, classes) if views else ask(brought)))
 
     def back(values: Sequence[Tensor], *, linear: bool = True) -> np.ndarray:
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
         whole = answer.movedim(0, 1) if slicing else answer[0]
         return restore_grid(whole, sample, recipe, traits, linear=linear).numpy()
 
-    samples = [_samples(answer) for answer in answers]
+    samples = [_samples(answer, classes) for answer in answers]
 
     def make(number: int) -> np.ndarray:
         return back([part[number] for part in samples])
@@ -242,7 +242,7 @@ def _by_dropout(method: Segmenter, batch: Batch, inference: Inference) -> Segmen
     with dropping(method, inference.device):
         for number in range(inference.options.samples or 1):
             torch.manual_seed(seed_of(inference.seed, "dropout", number))
-            drawn.append(_samples(method.segment(batch, inference))[0].cpu())
+            drawn.append(_samples(method.segment(batch, inference), _classes(method, inference))[0].cpu())
     return Segmentation(samples=torch.stack(drawn))
 
 
@@ -261,23 +261,34 @@ def dropping(method: Method, device: torch.device) -> Iterator[None]:
                 layer.training = training
 
 
-def _samples(answer: Segmentation) -> Tensor:
+def _classes(method: Segmenter, inference: Inference) -> int:
+    """How many classes an answer has."""
+    labels = method.labels_of(inference.options)
+    return 1 if labels is None else len(labels.names)
+
+
+def _samples(answer: Segmentation, classes: int) -> Tensor:
     """(N, B, K, *S), one where the method just says how likely each class is."""
     if answer.samples is not None:
         return answer.samples
-    if answer.probabilities is None:
-        raise ValueError("a method that segments must answer with probabilities or samples")
-    return answer.probabilities[None]
+    if answer.probabilities is not None:
+        return answer.probabilities[None]
+    if answer.decision is None:
+        raise ValueError("a method that segments must answer with probabilities, samples or a decision")
+    if answer.decision.shape[1] > 1 or classes == 1:
+        return (answer.decision == 1).float()[None]
+    numbers = torch.arange(1, classes + 1, device=answer.decision.device).view(1, -1, *[1] * (answer.decision.ndim - 2))
+    return (answer.decision == numbers).float()[None]
 
 
-def _over_views(ask: Callable[[Batch], Segmentation], batch: Batch) -> Segmentation:
+def _over_views(ask: Callable[[Batch], Segmentation], batch: Batch, classes: int) -> Segmentation:
     """The mean over all mirrored images, times quarter turns in 2-D."""
     seen = views_of(batch.image.ndim - 2)
     total = torch.zeros(())
     for quarter, *mirrored in seen:
         axes = [2 + axis for axis, wanted in enumerate(mirrored) if wanted]
         turned = {name: torch.rot90(tensor, quarter, (2, 3)).flip(axes) for name, tensor in batch.fields.items()}
-        mean = _samples(ask(replace(batch, fields=turned))).mean(0)
+        mean = _samples(ask(replace(batch, fields=turned)), classes).mean(0)
         total = total.to(mean.device) + torch.rot90(mean.flip(axes), -quarter, (2, 3))
     return Segmentation(probabilities=total / len(seen))
 

@@ -60,6 +60,7 @@ def finish(
         "warnings": [*facts["warnings"], *warnings],
         "finished": clock(),
         "seconds": round(position.seconds, 1),
+        "learned": {name: float(number) for name, number in model.learned().items()},
         "selected": {"rule": rule, "stage": name, "step": step, "value": value},
     }
     write_json(out / "run.json", facts)

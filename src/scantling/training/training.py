@@ -185,12 +185,15 @@ def _used(card: Card, runs: Mapping[str, Path]) -> dict[str, Method]:
     Raises:
         SettingsError: a role is not filled, not known, or filled by a model that cannot do it.
     """
+    roles = card.uses | card.may_use
     for role in runs:
-        if role not in card.uses:
-            known = f"it uses: {', '.join(card.uses)}" if card.uses else "it is built on no other model"
+        if role not in roles:
+            known = f"it uses: {', '.join(roles)}" if roles else "it is built on no other model"
             raise SettingsError(f"--use {role}={runs[role]}: {card.name} has no such role; {known}")
     models = {}
-    for role, capability in card.uses.items():
+    for role, capability in roles.items():
+        if role not in runs and role in card.may_use:
+            continue
         if role not in runs:
             raise SettingsError(
                 f"{card.name} is built on a model that can {capability}; name its run with --use {role}=RUN"
