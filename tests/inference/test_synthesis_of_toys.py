@@ -145,7 +145,7 @@ def test_what_a_method_asks_for_is_given_or_refused_in_a_sentence(
 ) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
     assert scantling("train", "translator", "--data", channels, "--out", run, "--validation", 0) == 0
-    assert scantling("synthesize", "vessel-trees", "--count", 1, "--size", 64, "--out", tmp_path / "trees") == 0
+    assert scantling("synthesize", "fractal-vessels", "--count", 1, "--size", 64, "--out", tmp_path / "trees") == 0
     capsys.readouterr()
     for words, sentence in (
         ((run,), "translator asks for masks; name a data set that has them with --from DATA"),

@@ -90,7 +90,8 @@ class MadeSet:
             cases: Cases = {str(case["id"]): case for case in facts["case"]}
             strange = any(case["origin"]["model"] != self.made_by for case in cases.values())
             strange |= facts.get("classes") != (None if self.labels is None else _classes(self.labels))
-            strange |= not facts.keys() <= {"name", "classes", "ignore", "case"}
+            drawn = any("scribbles" in case for case in cases.values())
+            strange |= not facts.keys() <= {"name", "classes", "case", *(["ignore"] if drawn else [])}
         except (KeyError, TypeError, AttributeError):
             strange, cases = True, {}
         if strange or {id.rpartition("-")[0] for id in cases} - {ids[0].rpartition("-")[0]}:
