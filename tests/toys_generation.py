@@ -34,26 +34,28 @@ def card(name: str, implementation: str, **facts: Any) -> Card:
 CARDS = {
     each.name: each
     for each in (
-        card("volume-maker", "VolumeMaker", needs=(("image",),), asks=(), dimensions=(3,)),
-        card("translator", "Translator", needs=(("image", "mask"),), asks=("mask",), dimensions=(2, 3)),
-        card("classwise", "Classwise", needs=(("image", "class"),), asks=("class",), dimensions=(2,)),
+        card("volume-maker", "VolumeMaker", needs=(("image",),), asks=(), dimensions=(3,), fits="mse"),
+        card("translator", "Translator", needs=(("image", "mask"),), asks=("mask",), dimensions=(2, 3), fits="mse"),
+        card("classwise", "Classwise", needs=(("image", "class"),), asks=("class",), dimensions=(2,), fits="mse"),
         card("sower", "Sower", needs=(), asks=(), dimensions=(2,)),
     )
 }
 
 
 class ToySettings(Settings):
+    presets = {"tiny": {"steps": 4}}
     steps: int = 8
+    batch: int = 2
 
 
 class Painter(Generator):
-    """Learns the mean of each channel, of each class where it reads masks."""
+    """Learns the mean of each channel, of each class where it reads any."""
 
     Settings = ToySettings
 
     def __init__(self, settings: Any, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
-        self.means = nn.Embedding(1 + len(traits.classes), len(traits.channels))
+        self.means = nn.Embedding(1 + len(traits.classes) + len(traits.image_classes), len(traits.channels))
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -61,7 +63,7 @@ class Painter(Generator):
 
     def stages(self) -> Sequence[Stage]:
         reads = self.card.needs[0]
-        images = Stream(name="images", reads=reads, batch=2, patch=tuple(self.traits.smallest))
+        images = Stream(name="images", reads=reads, batch=self.settings.batch, patch=tuple(self.traits.smallest))
         player = Player(name="means", modules=(self.means,), rate=0.1)
         of = self.settings
         stage = Stage(
@@ -71,8 +73,12 @@ class Painter(Generator):
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         images = batch["images"]
-        numbers = images.mask if "mask" in images.fields else torch.zeros_like(images.image[:, :1])
-        yield "means", {"mse": F.mse_loss(self.painted(numbers), images.image)}
+        if "mask" in images.fields:
+            painted, wanted = self.painted(images.mask), images.image
+        else:
+            wanted = images.image.flatten(2).mean(-1)
+            painted = self.means(images.fields.get("image_class", torch.zeros_like(images.index)))
+        yield "means", {"mse": F.mse_loss(painted, wanted)}
 
     def painted(self, numbers: torch.Tensor) -> torch.Tensor:
         """(B, C, *S) of class numbers (B, 1, *S)."""
@@ -122,6 +128,7 @@ class Classwise(Painter):
 
 
 class SowerSettings(Settings):
+    presets = {"tiny": {"discs": 4}}
     discs: int = 12
     size: int = 48
 

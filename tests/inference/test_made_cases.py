@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,16 @@ from scantling.data.preprocessing import denormalise, preprocess
 from scantling.data.traits import Moments
 from scantling.inference import synthesize
 from scantling.inference.made_cases import files_of, geometry_of, stored, write_case
-from scantling.methods import catalogue
+from scantling.methods.catalogue import added
 from toys_generation import CARDS, Sower
 
 COLOUR = ("red", "green", "blue")
+
+
+@pytest.fixture(autouse=True)
+def _toys() -> Iterator[None]:
+    with added(*CARDS.values()):
+        yield
 
 
 def sower(**changes: object) -> Sower:
@@ -53,7 +60,6 @@ def test_three_channels_of_one_colour_file_leave_as_one_and_others_by_themselves
 
 
 def test_the_spacing_of_pictures_stands_in_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "_outside", lambda: (CARDS, ()))
     traits = sower(spacing=(0.5, 0.25)).traits
     monkeypatch.setattr(Sower, "blank", lambda settings: traits)
     synthesize("sower", count=1, out=tmp_path / "out")
@@ -150,7 +156,6 @@ def test_scribbles_region_and_class_names_are_read_back_as_they_were_made(
         fields={"scribbles": drawn, "region": region, "sketch": region},
         image_classes=torch.tensor([1]),
     )
-    monkeypatch.setattr(catalogue, "_outside", lambda: (CARDS, ()))
     monkeypatch.setattr(Sower, "generate", lambda *_: made)
     blank = Sower.blank
     monkeypatch.setattr(
@@ -187,7 +192,6 @@ def test_scribbles_region_and_class_names_are_read_back_as_they_were_made(
 def test_what_does_not_fit_the_model_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Generation, sentence: str
 ) -> None:
-    monkeypatch.setattr(catalogue, "_outside", lambda: (CARDS, ()))
     monkeypatch.setattr(Sower, "generate", lambda *_: made)
     with pytest.raises(RunError, match=sentence):
         synthesize("sower", count=1, out=tmp_path / "out")

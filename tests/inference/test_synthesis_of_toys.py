@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -19,7 +20,7 @@ from scantling.contract.step import Inference
 from scantling.core.samples import Batch, Traits
 from scantling.data.dataset import open_dataset
 from scantling.data.files import read, read_labels
-from scantling.methods import catalogue
+from scantling.methods.catalogue import added
 from toys_generation import CARDS, Sower
 
 AFFINE = np.array([[-0.8, 0, 0, 90], [0, -0.8, 0, 110], [0, 0, 2.5, -40], [0, 0, 0, 1.0]])
@@ -27,8 +28,9 @@ AFFINE = np.array([[-0.8, 0, 0, 90], [0, -0.8, 0, 110], [0, 0, 2.5, -40], [0, 0,
 
 
 @pytest.fixture(autouse=True)
-def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "_outside", lambda: (CARDS, ()))
+def _toys() -> Iterator[None]:
+    with added(*CARDS.values()):
+        yield
 
 
 def scantling(*words: object) -> int:
