@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from scantling.data.loading import load
 from scantling.data.preprocessing import denormalise, preprocess
 from scantling.data.traits import Moments
 from scantling.inference import synthesize
+from scantling.inference.conditions import Conditions, open_conditions
 from scantling.inference.made_cases import files_of, geometry_of, stored, write_case
 from scantling.methods.catalogue import added
 from toys_generation import CARDS, Sower
@@ -142,6 +144,25 @@ def test_what_is_made_from_a_case_covers_the_same_space() -> None:
     np.testing.assert_allclose(world(made, (9.5, 29.5, 3.5)), world(parent, (19.5, 29.5, 7.5)))
     same = geometry_of(parent.shape, volumes(), parent)
     np.testing.assert_allclose(same.affine, AFFINE)
+
+
+def test_a_method_in_2d_is_given_each_slice_of_volumes_in_turn_with_its_place(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).integers(0, 2, (2, 4, 5, 3)).astype(np.uint8)
+    for volume, mask in enumerate(numbers):
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(mask, AFFINE), tmp_path / "masks" / f"v{volume}.nii.gz")
+    cases = "".join(f'[[case]]\nid = "v{n}"\nmasks = "masks/v{n}.nii.gz"\n' for n in range(2))
+    (tmp_path / "scantling.toml").write_text(f"classes = {{ thing = 1 }}\n{cases}")
+    method = volumes(dimensions=2)
+    method.card = CARDS["translator"]
+    given = open_conditions(method, Conditions(data=tmp_path), source="translator")
+    assert given is not None
+    for number, (volume, part) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 0)]):
+        batch, parent = given.batch(number)
+        np.testing.assert_array_equal(batch.mask[0, 0], numbers[volume, :, :, part])
+        assert given.parent(number).id == f"v{volume}"  # type: ignore[union-attr]
+        place = world(geometry_of((4, 5), method, parent), (2, 3))
+        np.testing.assert_allclose(place, (AFFINE @ [2, 3, part, 1])[:3], atol=1e-5)
 
 
 def test_scribbles_region_and_class_names_are_read_back_as_they_were_made(

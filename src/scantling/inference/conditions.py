@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,7 +71,7 @@ class Given:
     def __post_init__(self) -> None:
         self._places = [place for case in self.cases for place in self._places_of(case)]
 
-    @property
+    @cached_property
     def hand_drawn(self) -> int:
         """How many masks drawn by people stand behind what is made: the method's own, and those that it is given."""
         own = self.method.hand_drawn
@@ -97,6 +98,10 @@ class Given:
         if case is not None and {*self.method.card.asks} - {CLASS}:
             whole, geometry = self._read(case)
             fields = {name: (tensor if part is None else tensor[:, part])[None] for name, tensor in whole.items()}
+            if part is not None and geometry.affine is not None:  # where the slice lies
+                affine = geometry.affine.copy()
+                affine[:3, 3] += part * affine[:3, self.method.traits.slice_axis]
+                geometry = replace(geometry, affine=affine)
         if CLASS in self.method.card.asks:
             name = self.conditions.image_class or (case.image_class if case is not None else None)
             known = self.method.traits.image_classes
@@ -177,8 +182,10 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
     labels = dataset.labels if {"mask", "masks", "scribble", "scribbles"} & {*asks} else None
     if labels is not None:
         _check_classes(labels, method.traits.labels, conditions.data)
-    hashes = fingerprint(file_hashes(replace(dataset, cases=tuple(cases)), reads={*asks, "region"}))[:16]
-    identity = f"from {hashes}" + (f" class {conditions.image_class}" if conditions.image_class else "")
+    hashes = file_hashes(replace(dataset, cases=tuple(cases)), reads={*asks, "region"})
+    hashes |= {f"{case.id}: class": case.image_class or "" for case in cases if CLASS in words}
+    chosen = f" class {conditions.image_class}" if conditions.image_class else ""
+    identity = f"from {fingerprint(hashes)[:16]}{chosen}"
     return Given(method, tuple(cases), labels, conditions, identity, trained_on)
 
 

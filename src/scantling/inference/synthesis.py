@@ -70,7 +70,7 @@ def synthesize(
     method, made_by = _method(source, settings or {})
     chosen = given_options(options)
     resolved = method.generate_options(method.generate_with.of(chosen))
-    if own := {name: getattr(resolved, name) for name in chosen if name not in ("seed", "memory")}:
+    if own := resolved.model_dump(mode="json", include={*chosen} - {"seed", "memory"}):
         made_by += f" {to_json(own, indent=None)}"
     given = open_conditions(method, conditions, source=source)
     made_by += f" {given.identity}" if given is not None else ""
