@@ -29,7 +29,8 @@ from scantling.data.traits import measure_traits
 from scantling.inference import predict
 from scantling.losses.patch_contrast import PatchContrast
 from scantling.methods.catalogue import CARDS
-from scantling.methods.without_labels.darl import DARL, DARLSettings
+from scantling.methods.without_labels.darl import DARL
+from scantling.methods.without_labels.darl_settings import DARLSettings
 from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator, one_hot, reflected

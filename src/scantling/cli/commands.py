@@ -129,6 +129,7 @@ class Methods(Command):
 
     def run(self) -> Outcome:
         """List cards."""
+        from scantling.contract.options import FLAGS
         from scantling.methods.catalogue import card_of, cards, implementation_of, left_out
 
         if self.name is None:
@@ -140,7 +141,8 @@ class Methods(Command):
                 talk().print(sentence, style="yellow", markup=False, soft_wrap=True)
             return Outcome([card.summary() for card in cards().values()])
         card = card_of(self.name)
-        kind = implementation_of(card).Settings
+        method = implementation_of(card)
+        kind = method.Settings
         fields: dict[str, dict[str, Any]] = {}
         tell(f"{card.name}: {card.title} ({card.authors}, {card.year})")
         tell(textwrap.indent(textwrap.dedent("    " + (kind.__doc__ or "")).strip(), "  "))
@@ -151,7 +153,18 @@ class Methods(Command):
                 f", {preset}: {value}" for preset, value in values.items() if value != values["paper"]
             )
             tell(f"  --settings.{name:<14} {shown}")
-        return Outcome({**card.summary(), "settings": fields})
+        for role, capability in (card.uses | card.may_use).items():
+            needed = "" if role in card.uses else ", if you like"
+            tell(f"  --use {role}=RUN{'':<{max(1, 12 - len(role))}} a model that can {capability}{needed}")
+        options = {
+            name: field.default
+            for gives in card.gives
+            for name, field in getattr(method, f"{gives}_with").model_fields.items()
+            if name not in FLAGS
+        }
+        for name, value in options.items():
+            tell(f"  --options.{name:<15} {value} (at inference)")
+        return Outcome({**card.summary(), "settings": fields, "options": options})
 
 
 @dataclass(kw_only=True)
@@ -344,17 +357,18 @@ class Mend(Opened):
 
 @dataclass(kw_only=True)
 class Evaluate(Opened):
-    """Score a folder of masks, whoever made them, against a folder of masks or a data set."""
+    """Score masks and image classes, whoever made them, against a data set, a folder of masks or a table of classes."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling evaluate masks scans --probabilities masks/probabilities --json scores.json",
         "scantling evaluate nnunet-output scans/test/masks",
+        "scantling evaluate classes photographs/labels.csv",
     )
 
     prediction: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTION")]
-    """A folder of masks."""
+    """A folder of masks, of a `classes.csv`, or of both."""
     truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
-    """A folder of masks, or a data set."""
+    """A data set, a folder of masks, or a table (CSV) with the columns `id` and `class`."""
     split: Literal["train", "validation", "test", "all"] | None = None
     """The cases that must be there; by default those that were predicted."""
     probabilities: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -365,26 +379,26 @@ class Evaluate(Opened):
     """What to measure; by default all that can be computed. Where several readers marked an image, ged, hm_iou,
     max_dice and soft_dice too."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write the scores of each case as a table."""
+    """Also write the scores of each case as a table; of classes beside masks into NAME-classes.csv."""
 
     def run(self) -> Outcome:
         """Evaluate."""
-        from scantling.evaluation import evaluate
+        from scantling.evaluation.everything import beside, evaluate_everything
 
-        if self.csv is not None:
-            check_file(self.csv, suffix=".csv")
+        for table in () if self.csv is None else (self.csv, beside(self.csv)):
+            check_file(table, suffix=".csv", inputs=(self.truth, self.prediction / "classes.csv"))
         with counting("scoring") as progress:
-            scores = evaluate(
+            scores = evaluate_everything(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
                 region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root, progress=progress,
             )  # fmt: skip
         tell(scores.table())
         if self.csv is not None:
             scores.write_csv(self.csv)
-        kept = scores.keep()
+        kept = scores.masks.keep() if scores.masks else None
         if kept is not None:
             tell(f"kept for the report of its run: {kept}")
-        return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
+        return Outcome(scores.facts(), scores.failed)
 
 
 @dataclass(kw_only=True)

@@ -73,6 +73,7 @@ class Card(Frozen):
             "year": self.year,
             "needs": [" + ".join(NEEDS.get(word, word) for word in words) for words in self.needs],
             "gives": list(self.gives),
+            "uses": dict(self.uses),
             "dimensions": list(self.dimensions),
         }
 

@@ -84,7 +84,8 @@ def evaluate(
         folder, truth=labels, ids=ids, probabilities=Path(probabilities) if probabilities else None
     )
     classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
-    selection = choose(dataset, predictions, split=split)
+    answered, listing = predictions.masks.keys(), predictions.listing
+    selection = choose(dataset, folder, answered=answered, listing=listing, split=split, kind="mask")
     try:
         wanted = chosen(
             metrics,
@@ -136,7 +137,8 @@ def evaluate(
             failed[case.id] = str(error) or type(error).__name__
         else:
             marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
-            cases.append(CaseScores(case.id, case.subject, scores, _files(case, predictions, regions), marked))
+            files = _files(case, predictions, regions)
+            cases.append(CaseScores(case.id, case.subject, scores, files, marked, case.strata))
             astray += [case.id] if disagreement(sample.geometry, geometry) else []
             compared |= {(len(drawn), 1 + len(others))} if others else set()
         if progress is not None:

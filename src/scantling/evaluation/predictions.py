@@ -30,10 +30,10 @@ class Record(BaseModel):
 
 
 class ListedCase(Record):
-    """A case that was predicted; a mask is one file, or one for each class where classes overlap; so is a sample."""
+    """A case that was predicted; a mask, if any, is one file, or one a class where classes overlap; so is a sample."""
 
     id: str
-    mask: str | tuple[str, ...]
+    mask: str | tuple[str, ...] | None = None
     probability: str | None = None
     samples: tuple[str | tuple[str, ...], ...] | None = None
     uncertainty_maps: dict[str, str] | None = None
@@ -225,10 +225,10 @@ def open_predictions(
         raise DataError(f"{folder}: there is no such folder; expected a folder of predicted masks")
     if probabilities is not None and not probabilities.is_dir():
         raise DataError(f"{probabilities}: there is no such folder; expected a folder of probability maps")
-    listing = _listing(folder / LISTING)
+    listing = read_listing(folder / LISTING)
     maps = {} if probabilities is None else files_by_id(probabilities, ids)
     if listing is not None:
-        masks = {case.id: _listed_files(folder, listing, case, case.mask) for case in listing.cases}
+        masks = {case.id: _listed_files(folder, listing, case, case.mask) for case in listing.cases if case.mask}
         samples = {
             case.id: tuple(_listed_files(folder, listing, case, sample) for sample in case.samples)
             for case in listing.cases
@@ -322,7 +322,12 @@ def _inside(folder: Path, case: ListedCase, path: str) -> Address:
         ) from None
 
 
-def _listing(path: Path) -> Listing | None:
+def read_listing(path: Path) -> Listing | None:
+    """What `scantling predict` says of its folder; None where it says nothing.
+
+    Raises:
+        FileError: the file is not what it writes.
+    """
     if not path.is_file():
         return None
     try:

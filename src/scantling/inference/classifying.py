@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,15 +12,12 @@ from torch import Tensor
 from scantling.contract.capabilities import Classifier
 from scantling.contract.options import ClassifyOptions
 from scantling.contract.step import Inference
-from scantling.core.atomic import write_text
 from scantling.core.case import Sample
 from scantling.core.errors import DataError
 from scantling.core.randomness import seed_of
 from scantling.data.preprocessing import preprocess
 from scantling.inference.answering import batches_of, dropping
 from scantling.inference.tiles import Tiler
-
-CLASSES = "classes.csv"
 
 
 def classify(
@@ -66,16 +60,6 @@ def classify(
         "classes": {name: round(float(value), 6) for name, value in zip(names, mean, strict=True)},
         "class_uncertainty": {"entropy": round(entropy, 6), **own},
     }
-
-
-def write_classes(out: Path, cases: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    """Write `classes.csv`: a row for each case with its class and the probability of each."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "predicted", *(f"p {name}" for name in names)])
-    for case in sorted(cases, key=lambda case: str(case["id"])):
-        table.writerow([case["id"], case["class"], *(case["classes"].get(name) for name in names)])
-    write_text(out / CLASSES, text.getvalue())
 
 
 def _answer(

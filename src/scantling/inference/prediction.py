@@ -23,12 +23,13 @@ from scantling.data.hashing import content_of
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
 from scantling.inference.answering import segment, views_of
-from scantling.inference.classifying import classify, write_classes
+from scantling.inference.classifying import classify
 from scantling.inference.listing import Listing
 from scantling.inference.models import Models, given_options, open_models
 from scantling.inference.runner import Job, Progress, check_shard, run_job
 from scantling.inference.tiles import Tiler
 from scantling.inference.writing import write_answer, written_values
+from scantling.records.classes_csv import CLASSES, ClassRow, write_classes
 from scantling.records.run_folder import read_run
 
 READS = ("image", "region")
@@ -133,7 +134,8 @@ class Predictor:
     def finish(self, listing: Listing) -> None:
         """Write what is one file for all cases."""
         if self.models.classify is not None:
-            write_classes(self.out, listing.cases, self.models.methods[0].traits.image_classes)
+            rows = (ClassRow(str(case["id"]), case["class"], case["classes"]) for case in listing.cases)
+            write_classes(self.out / CLASSES, rows, self.models.methods[0].traits.image_classes)
 
     def _loaded(self, case: Case) -> Sample:
         method, opening = self.models.methods[0], self.opening

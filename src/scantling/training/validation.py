@@ -5,7 +5,6 @@ A method that draws samples draws one of each case.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from scantling.inference.answering import decide, segment
 from scantling.inference.classifying import classify
 from scantling.inference.tiles import Tiler
 from scantling.metrics.arrays import mean_of_defined
+from scantling.metrics.classification import balanced_accuracy, confusion_matrix
 from scantling.metrics.overlap import confusion
 from scantling.training.processes import Processes
 
@@ -143,9 +143,9 @@ class ClassValidation(Validation):
 
     def summary(self, found: Sequence[tuple[str, str]]) -> float:
         """NaN without cases."""
-        classes = sorted({true for true, _ in found})
-        shares = [mean_of_defined([float(one == true) for true, one in found if true == name]) for name in classes]
-        return mean_of_defined(shares) if shares else math.nan
+        numbers = {name: number for number, name in enumerate(sorted({name for pair in found for name in pair}))}
+        truth, answered = ([numbers[pair[side]] for pair in found] for side in (0, 1))
+        return balanced_accuracy(confusion_matrix(answered, truth, classes=len(numbers)))
 
 
 def with_truth(method: Method, cases: Sequence[Case]) -> list[Case]:
