@@ -29,13 +29,13 @@ def card(name: str, kind: str, **facts: object) -> Card:
     return Card.model_validate({**default, **facts, "name": name, "implementation": f"toys_capabilities:{kind}"})
 
 
-IMAGE_AND_CLASS = (("image", "class"),)
+IMAGE_AND_CLASS = (("image", "image_class"),)
 BOTH: tuple[Capability, ...] = ("segment", "classify")
 TOYS = {
     each.name: each
     for each in (
         card("toy-classifier", "Shade", needs=IMAGE_AND_CLASS, gives=("classify",), fits="cross_entropy"),
-        card("toy-both", "Both", needs=(("image", "mask"), ("image", "class")), gives=BOTH, fits="both"),
+        card("toy-both", "Both", needs=(("image", "mask"), ("image", "image_class")), gives=BOTH, fits="both"),
         card("toy-objects", "Blobs", needs=(("image", "mask"),), gives=("segment",)),
         card("toy-encoder", "Coder", needs=(("image",),), gives=("encode",), fits="l2"),
         card("toy-head", "Head", needs=(("image", "mask"),), gives=("segment",), uses={"code": "encode"}, fits="bce"),
@@ -122,7 +122,7 @@ class Both(Shade, Segmenter):
         self.register_buffer("threshold", torch.tensor(float("nan")))
 
     def streams(self) -> tuple[Stream, ...]:
-        return (Stream(name="all", reads=("image", "class"), batch=self.settings.batch),)
+        return (Stream(name="all", reads=("image", "image_class"), batch=self.settings.batch),)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         of = batch["all"]

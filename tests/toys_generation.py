@@ -36,7 +36,14 @@ CARDS = {
     for each in (
         card("volume-maker", "VolumeMaker", needs=(("image",),), asks=(), dimensions=(3,), fits="mse"),
         card("translator", "Translator", needs=(("image", "mask"),), asks=("mask",), dimensions=(2, 3), fits="mse"),
-        card("classwise", "Classwise", needs=(("image", "class"),), asks=("class",), dimensions=(2,), fits="mse"),
+        card(
+            "classwise",
+            "Classwise",
+            needs=(("image", "image_class"),),
+            asks=("image_class",),
+            dimensions=(2,),
+            fits="mse",
+        ),
         card("sower", "Sower", needs=(), asks=(), dimensions=(2,)),
     )
 }
@@ -168,6 +175,7 @@ class Sower(Generator):
             images=masks.any(1, keepdim=True) * 0.5,
             instances=[objects for _, objects, _ in made],
             points=[objects.boxes.mean(-1) for _, objects, _ in made],
+            point_classes=[objects.classes for _, objects, _ in made],
             rejected=rejected,
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from scantling.contract.results import Generation
+from scantling.contract.results import Generation, Objects
 from scantling.core.case import IGNORE, Case, Geometry, Sample
 from scantling.core.errors import RunError
 from scantling.core.samples import Preprocessing, Storage, StoredImage, Traits
@@ -66,7 +66,22 @@ def test_the_spacing_of_pictures_stands_in_the_manifest(tmp_path: Path, monkeypa
     monkeypatch.setattr(Sower, "blank", lambda settings: traits)
     synthesize("sower", count=1, out=tmp_path / "out")
     dataset = open_dataset(tmp_path / "out")
-    assert load(dataset.cases[0], labels=dataset.labels).geometry.spacing == (0.5, 0.25)
+    sample = load(dataset.cases[0], labels=dataset.labels)
+    assert sample.geometry.spacing == (0.5, 0.25)
+    assert sample.points is not None
+    assert len(sample.points) == 12
+
+
+def test_objects_without_masks_are_boxes_with_their_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = torch.tensor([[[1, 3], [2, 5]], [[0, 2], [4, 6]]]).float()
+    objects = Objects(classes=torch.tensor([1, 0]), boxes=boxes)
+    made = Generation(images=torch.zeros(1, 1, 8, 8), instances=[objects])
+    monkeypatch.setattr(Sower, "generate", lambda *_: made)
+    synthesize("sower", count=1, out=tmp_path / "out")
+    dataset = open_dataset(tmp_path / "out")
+    sample = load(dataset.cases[0], labels=dataset.labels)
+    np.testing.assert_array_equal(sample.boxes, boxes)
+    assert sample.classes["boxes"].tolist() == [1, 0]
 
 
 def test_values_are_rounded_and_clipped_to_their_type() -> None:
@@ -206,7 +221,7 @@ def test_scribbles_region_and_class_names_are_read_back_as_they_were_made(
         ),
         (
             Generation(images=torch.zeros(1, 1, 8, 8), image_classes=torch.tensor([0])),
-            "its image class has the number 0; the model knows 0 image classes",
+            "a class of its image has the number 0; the model knows 0",
         ),
     ],
 )

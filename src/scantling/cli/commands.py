@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 from dataclasses import dataclass, field
@@ -202,6 +203,15 @@ class Train(Opened, Computed):
         default_factory=list
     )
     """A run that the method is built on, by its role (`scantling methods NAME`); may be given several times."""
+    share: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="NAME=FRACTION")] = field(
+        default_factory=list
+    )
+    """The share of the samples that come from a pool, or from "real" or "synthetic" cases; may be given several
+    times, the other cases share what is left."""
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    """The order in which cases come: drawn anew each epoch, or by id."""
+    augment: Literal["own", "none", "strong"] = "own"
+    """Changes to the training images: the method's own, none, or the strong default set."""
     accumulation: int = 1
     """Micro-batches a step, where a batch does not fit into memory."""
     settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -216,10 +226,21 @@ class Train(Opened, Computed):
             if not (role and equals and run) or role in uses:
                 raise SettingsError(f"--use {word}: expected ROLE=RUN, each role once")
             uses[role] = Path(run)
+        shares = dict[str, float]()
+        for word in self.share:
+            name, _, number = word.rpartition("=")
+            try:
+                fraction = float(number)
+            except ValueError:
+                fraction = math.nan
+            if not name or math.isnan(fraction) or name in shares:
+                raise SettingsError(f"--share {word}: expected NAME=FRACTION, such as synthetic=0.5, each name once")
+            shares[name] = fraction
         options = Options(
             preset=self.preset, steps=self.steps, settings=self.settings, seed=self.seed, labels=self.labels,
             validation=self.validation, select=self.select, base=self.base, uses=uses, device=self.device,
             precision=self.precision, threads=self.threads, accumulation=self.accumulation,
+            share=shares, order=self.order, augment=self.augment,
             manifest=self.manifest, root=self.root,
         )  # fmt: skip
         return Outcome(train(self.method, self.data, self.out, options, console=talk()))

@@ -19,6 +19,7 @@ from scantling.contract.settings import Settings
 from scantling.contract.stage import Calibration, Stage
 from scantling.contract.step import Inference
 from scantling.core.case import Labels
+from scantling.core.fields import reads_masks
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch, Preprocessing, Stream, Traits
 
@@ -87,7 +88,7 @@ class Method(nn.Module, ABC):
         streams: list[Stream] = [stream for stage in self.stages() for stream in stage.streams]
         calibration = self.calibration()
         streams += [calibration.stream] if calibration is not None and calibration.split == "train" else []
-        reading = [stream for stream in streams if {"mask", "masks"} & {*stream.reads}]
+        reading = [stream for stream in streams if reads_masks(stream.fields)]
         of_images = any("image" not in stream.without for stream in reading)
         alone = any("image" not in stream.reads for stream in reading)
         read = of_images * self.traits.hand_drawn + alone * self.traits.hand_drawn_alone

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 from scantling.core.atomic import write_json
 from scantling.core.case import Case, Frozen, Split
 from scantling.core.errors import DataError, FileError
+from scantling.core.fields import FIELDS
 from scantling.core.randomness import seed_of
 from scantling.data.contents import STORED_SPLIT, count, some
 
@@ -218,7 +219,13 @@ def keep_labels(dataset: Dataset, count: int) -> Dataset:
 
 def without_labels(case: Case) -> Case:
     """The case as if nobody had labelled it."""
-    return replace(case, masks=(), scribbles=None, boxes=(), points=(), image_class=None, instances=None)
+    labels = {
+        "box_classes",
+        "point_classes",
+        *(field.attribute or name for name, field in FIELDS.items() if field.label),
+    }
+    empty: dict[str, Any] = {each.name: each.default for each in fields(Case) if each.name in labels}
+    return replace(case, **empty)
 
 
 def stored_split(root: Path) -> StoredSplit | None:

@@ -19,6 +19,7 @@ from scantling.contract.options import SEGMENT_DEFAULTS, SegmentOptions
 from scantling.contract.results import Objects, Segmentation
 from scantling.contract.step import Inference
 from scantling.core.case import Sample
+from scantling.core.fields import Kind
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
 from scantling.data.preprocessing import Preprocessed, preprocess, restore_grid
@@ -182,7 +183,8 @@ def _drawn(
     def back(values: Sequence[Tensor], *, linear: bool = True) -> np.ndarray:
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
         whole = answer.movedim(0, 1) if slicing else answer[0]
-        return restore_grid(whole, sample, recipe, traits, linear=linear).numpy()
+        kind: Kind = "probabilities" if linear else "labels"
+        return restore_grid(whole, sample, recipe, traits, kind=kind).numpy()
 
     samples = [_samples(answer, classes) for answer in answers]
 

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
 
 from scantling.contract.capabilities import Generator
-from scantling.contract.card import NEEDS
 from scantling.core.case import Case, Geometry, Labels, Split
 from scantling.core.errors import DataError, SettingsError
-from scantling.core.samples import Batch
+from scantling.core.fields import reads_masks, title_of
+from scantling.core.machine import memory_free
+from scantling.core.samples import Batch, Stream
+from scantling.data.case_cache import CaseCache
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.data.files import probe
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
-from scantling.data.preprocessing import preprocess
+from scantling.data.preprocessing import Preprocessed, preprocess
+from scantling.data.reader import Place, Reader
 from scantling.data.traits import hand_drawn
 from scantling.records.run_folder import read_run
 
-CLASS = "class"
+CLASS = "image_class"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,37 +47,41 @@ class Conditions:
 NOTHING = Conditions()
 
 
-@dataclass(eq=False)
 class Given:
     """What each made case is conditioned on, read when its turn comes.
 
-    Attributes:
+    Args:
         method: that asks for it.
-        cases: with the split that each of them has for the method; none where an image class is all.
+        cases: by id, with the split that each of them has for the method; none where an image class is all.
         labels: what the values of their masks mean.
         identity: a hash of all of it.
         trained_on: whether the method was trained on the same data set.
     """
 
-    method: Generator
-    cases: tuple[Case, ...]
-    labels: Labels | None
-    conditions: Conditions
-    identity: str
-    trained_on: bool = False
-    _places: list[tuple[Case, int | None]] = field(init=False)
-    _held: tuple[Case, dict[str, Tensor], Geometry] | None = field(default=None, init=False)
-    """The case that was read last, whose next slice may follow."""
-
-    def __post_init__(self) -> None:
-        self._places = [place for case in self.cases for place in self._places_of(case)]
-
-    @cached_property
-    def hand_drawn(self) -> int:
+    def __init__(
+        self,
+        method: Generator,
+        conditions: Conditions,
+        *,
+        identity: str,
+        cases: Sequence[Case] = (),
+        labels: Labels | None = None,
+        trained_on: bool = False,
+    ) -> None:
+        self.method, self.conditions, self.identity, self.cases = method, conditions, identity, cases
+        self._labels, self._traits = labels, method.traits.only(method.channels)
+        self._reads = tuple(word for word in method.card.asks if word != CLASS)
+        self._geometries: dict[str, Geometry] = {}
+        self._reader = None
+        if cases and self._reads:
+            stream = Stream(name="given", reads=self._reads)
+            cache = CaseCache(self._prepare, budget=memory_free() // 4)
+            self._reader = Reader(
+                stream, cases, cache, seed=0, stage="synthesis", slices=self._slices, traits=self._traits
+            )  # fmt: skip
+        own, given = method.hand_drawn, hand_drawn(cases) if reads_masks(self._reads) else 0
+        self.hand_drawn = max(own, given) if trained_on else own + given
         """How many masks drawn by people stand behind what is made: the method's own, and those that it is given."""
-        own = self.method.hand_drawn
-        given = hand_drawn(self.cases) if {"mask", "masks"} & {*self.method.card.asks} else 0
-        return max(own, given) if self.trained_on else own + given
 
     def files(self) -> Iterator[Path]:
         """Every file that may be read."""
@@ -84,7 +89,9 @@ class Given:
 
     def parent(self, number: int) -> Case | None:
         """The case that the made case `number` is conditioned on."""
-        return self._places[number % len(self._places)][0] if self._places else None
+        if self._reader is not None:
+            return self._reader.places[number % len(self._reader.places)].case
+        return self.cases[number % len(self.cases)] if self.cases else None
 
     def batch(self, number: int) -> tuple[Batch, Geometry | None]:
         """What the made case `number` is conditioned on, a batch of one, and the grid of its file.
@@ -93,53 +100,46 @@ class Given:
             FileError: a file cannot be read.
             DataError: the files of the case do not fit each other or what the model was trained on.
         """
-        fields, geometry = dict[str, Tensor](), None
-        case, part = self._places[number % len(self._places)] if self._places else (None, None)
-        if case is not None and {*self.method.card.asks} - {CLASS}:
-            whole, geometry = self._read(case)
-            fields = {name: (tensor if part is None else tensor[:, part])[None] for name, tensor in whole.items()}
-            if part is not None and geometry.affine is not None:  # where the slice lies
-                affine = geometry.affine.copy()
-                affine[:3, 3] += part * affine[:3, self.method.traits.slice_axis]
-                geometry = replace(geometry, affine=affine)
+        index, geometry = torch.tensor([number]), None
+        batch = Batch(index, index, {})
+        if self._reader is not None:
+            position = number % len(self._reader.places)
+            batch = replace(self._reader.whole(position), index=index, case=index)
+            geometry = self._geometry(self._reader.places[position])
         if CLASS in self.method.card.asks:
+            case, known = self.parent(number), self.method.traits.image_classes
             name = self.conditions.image_class or (case.image_class if case is not None else None)
-            known = self.method.traits.image_classes
             if name not in known:
                 where = f"case {case.id}" if case is not None else "--class"
                 raise DataError(f"{where}: found the image class {name!r}; the model knows: {', '.join(known)}")
-            fields["image_class"] = torch.tensor([known.index(name)])
-        index = torch.tensor([number])
-        return Batch(index, index, fields), geometry
+            batch = replace(batch, fields={**batch.fields, CLASS: torch.tensor([known.index(name)])})
+        return batch, geometry
 
-    def _places_of(self, case: Case) -> Iterator[tuple[Case, int | None]]:
-        """A case, or each of its slices where a method in 2-D reads volumes."""
-        if self.method.preprocessing.dimensions == 2 and {*self.method.card.asks} - {CLASS}:
-            shape = probe(next(address for _, address in case.addresses())).shape
-            if len(shape) == 3:
-                yield from ((case, number) for number in range(shape[self.method.traits.slice_axis]))
-                return
-        yield case, None
+    def _slices(self, case: Case) -> int | None:
+        """How many slices a case has where a method in 2-D reads volumes."""
+        shape = probe(next(address for _, address in case.addresses())).shape
+        slicing = self.method.preprocessing.dimensions == 2 and len(shape) == 3
+        return shape[self._traits.slice_axis] if slicing else None
 
-    def _read(self, case: Case) -> tuple[dict[str, Tensor], Geometry]:
-        if self._held is not None and self._held[0] is case:
-            return self._held[1:]
-        method, opening = self.method, self.conditions.opening
-        reads = {*method.card.asks} - {CLASS} | ({"region"} if "image" in method.card.asks else set())
+    def _prepare(self, case: Case) -> Preprocessed:
+        opening, traits = self.conditions.opening, self._traits
         sample = load(
-            case, labels=self.labels, channels=method.channels, reads=reads, limits=opening.limits,
+            case, labels=self._labels, channels=traits.channels, reads=(*self._reads, "region"), limits=opening.limits,
             untrusted=opening.untrusted,
         )  # fmt: skip
-        if (found := len(sample.geometry.shape)) != method.traits.dimensions:
-            raise DataError(f"{case.id}: found {found} dimensions; expected {method.traits.dimensions} as in training")
-        prepared = preprocess(sample, method.preprocessing, method.traits.only(method.channels))
-        fields: dict[str, Tensor] = dict(prepared.fields)
-        if prepared.image is not None:
-            fields["image"] = prepared.image
-        if prepared.masks:
-            fields["mask"] = prepared.masks[0]
-        self._held = (case, fields, sample.geometry)
-        return fields, sample.geometry
+        if (found := len(sample.geometry.shape)) != traits.dimensions:
+            raise DataError(f"{case.id}: found {found} dimensions; expected {traits.dimensions} as in training")
+        self._geometries[case.id] = sample.geometry
+        return preprocess(sample, self.method.preprocessing, traits)
+
+    def _geometry(self, place: Place) -> Geometry:
+        """How a case lies in the world; of a slice with its own origin."""
+        geometry = self._geometries[place.case.id]
+        if place.slice is None or geometry.affine is None:
+            return geometry
+        affine = geometry.affine.copy()
+        affine[:3, 3] += place.slice * affine[:3, self._traits.slice_axis]
+        return replace(geometry, affine=affine)
 
 
 def open_conditions(method: Generator, conditions: Conditions, *, source: Path | str) -> Given | None:
@@ -153,7 +153,7 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
         DataError: the data hold nothing of what it asks for.
     """
     asks, name = method.card.asks, method.card.name
-    wanted = " and ".join(NEEDS.get(word, word) for word in asks)
+    wanted = " and ".join(map(title_of, asks))
     if conditions.image_class is not None and CLASS not in asks:
         raise SettingsError(f"--class {conditions.image_class}: {name} asks for no image class; leave it out")
     known = method.traits.image_classes
@@ -167,7 +167,7 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
         return None
     if conditions.data is None:
         if asks == (CLASS,) and conditions.image_class is not None:
-            return Given(method, (), None, conditions, f"class {conditions.image_class}")
+            return Given(method, conditions, identity=f"class {conditions.image_class}")
         other = f" or --class NAME ({', '.join(known)})" if asks == (CLASS,) else ""
         raise SettingsError(f"{name} asks for {wanted}; name a data set that has them with --from DATA{other}")
     dataset = conditions.opening.open(conditions.data)
@@ -179,14 +179,14 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
             f"{conditions.data}: found no case with {wanted} in the split {conditions.split}; {name} asks for them; "
             "choose another --split or --from"
         )
-    labels = dataset.labels if {"mask", "masks", "scribble", "scribbles"} & {*asks} else None
+    labels = dataset.labels if {"mask", "masks", "scribbles", "boxes", "points"} & {*asks} else None
     if labels is not None:
         _check_classes(labels, method.traits.labels, conditions.data)
     hashes = file_hashes(replace(dataset, cases=tuple(cases)), reads={*asks, "region"})
     hashes |= {f"{case.id}: class": case.image_class or "" for case in cases if CLASS in words}
     chosen = f" class {conditions.image_class}" if conditions.image_class else ""
     identity = f"from {fingerprint(hashes)[:16]}{chosen}"
-    return Given(method, tuple(cases), labels, conditions, identity, trained_on)
+    return Given(method, conditions, identity=identity, cases=cases, labels=labels, trained_on=trained_on)
 
 
 def _cases(dataset: Dataset, conditions: Conditions, source: Path | str) -> tuple[list[Case], bool]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from scantling.contract.capabilities import Generator
@@ -41,6 +42,7 @@ def split_rows(answer: Generation, count: int) -> Iterator[Generation]:
         "image classes": answer.image_classes,
         "instances": answer.instances or None,
         "points": answer.points or None,
+        "point classes": answer.point_classes or None,
         **answer.fields,
     }
     for name, part in parts.items():
@@ -51,11 +53,12 @@ def split_rows(answer: Generation, count: int) -> Iterator[Generation]:
         mask = None if answer.masks is None else answer.masks[one].cpu()
         yield replace(
             answer,
-            masks=None if mask is None else mask if str(mask.dtype) == "torch.bool" else mask.float(),
+            masks=None if mask is None else mask if mask.dtype == torch.bool else mask.float(),
             images=None if answer.images is None else answer.images[one].float().cpu(),
             fields={name: tensor[one].cpu() for name, tensor in answer.fields.items()},
             instances=answer.instances[one],
             points=answer.points[one],
+            point_classes=answer.point_classes[one],
             image_classes=None if answer.image_classes is None else answer.image_classes[one].cpu(),
         )
 
@@ -94,7 +97,7 @@ def write_case(
     if geometry.container == "raster" and set(geometry.spacing) != {1.0}:
         entry["spacing"] = list(geometry.spacing)
     if made.image_classes is not None:
-        entry["class"] = _class_name(id, int(made.image_classes[0]), method.traits.image_classes)
+        (entry["class"],) = _class_names(id, "image", made.image_classes, method.traits.image_classes)
     for name, tensor in made.fields.items():
         if name == "scribbles":
             entry[name] = layer(name, _scribbles(id, tensor[0, 0].numpy(), labels))
@@ -103,9 +106,13 @@ def write_case(
         if name == "region":
             entry["region"] = path
     if made.instances:
-        entry |= _instances(out, id, made.instances[0], geometry)
+        entry |= _instances(out, id, made.instances[0], geometry, method.traits.classes)
     if made.points:
         entry["points"] = [[round(float(part), 3) for part in point] for point in made.points[0]]
+        if not made.point_classes and len(method.traits.classes) > 1:
+            raise RunError(f"{id}: the model has made points without their classes; it knows several")
+        numbers = made.point_classes[0] if made.point_classes else torch.zeros(len(made.points[0]))
+        entry["point_classes"] = _class_names(id, "points", numbers, method.traits.classes)
     return entry
 
 
@@ -214,10 +221,11 @@ def _mask(
     }
 
 
-def _instances(out: Path, id: str, objects: Objects, geometry: Geometry) -> dict[str, Any]:
+def _instances(out: Path, id: str, objects: Objects, geometry: Geometry, classes: Sequence[str]) -> dict[str, Any]:
     """Write the label map of objects, the number of each its place from 1; or just their boxes, without masks."""
     if objects.corners is None:
-        return {"boxes": [[[round(float(end), 3) for end in axis] for axis in box] for box in objects.boxes]}
+        boxes = [[[round(float(end), 3) for end in axis] for axis in box] for box in objects.boxes]
+        return {"boxes": boxes, "box_classes": _class_names(id, "boxes", objects.classes, classes)}
     if len(objects.classes) > MOST_OBJECTS:
         raise RunError(
             f"{id}: the model has made {len(objects.classes):,} objects; a label map of 16 bits holds {MOST_OBJECTS:,}"
@@ -243,10 +251,12 @@ def _scribbles(id: str, numbers: np.ndarray, labels: Labels | None) -> np.ndarra
     return values[numbers.astype(np.uint8)]
 
 
-def _class_name(id: str, number: int, classes: Sequence[str]) -> str:
-    if not 0 <= number < len(classes):
-        raise RunError(f"{id}: its image class has the number {number}; the model knows {len(classes)} image classes")
-    return classes[number]
+def _class_names(id: str, what: str, numbers: Tensor, classes: Sequence[str]) -> list[str]:
+    """The names of classes by number, from 0."""
+    for number in numbers.tolist():
+        if not 0 <= number < len(classes):
+            raise RunError(f"{id}: a class of its {what} has the number {number:g}; the model knows {len(classes)}")
+    return [classes[int(number)] for number in numbers.tolist()]
 
 
 def _below(out: Path, path: Path) -> str:

@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scantling.contract.capabilities import CAPABILITIES, Generator
-from scantling.contract.card import LABELS, Card
+from scantling.contract.card import Card
 from scantling.contract.method import Method, build
 from scantling.core.errors import DataError
+from scantling.core.fields import reads_labels
 from scantling.core.samples import Batch
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.splits import divide
@@ -148,7 +149,7 @@ def checks_of(card: Card) -> list[Check]:
         (goes_on_where_it_was_interrupted, trained),
         (is_divided_in_any_way, trained),
         (refuses_data_that_lack_what_it_needs, card.needs not in ((), (("image",),))),
-        (reads_no_label, trained and not LABELS & {word for words in card.needs for word in words}),
+        (reads_no_label, trained and not reads_labels(word for words in card.needs for word in words)),
     ]
     return [check for check, applies in applicable if applies]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scantling.contract.card import LABELS
 from scantling.contract.method import Method
 from scantling.contract.stage import Calibration, Stage
 from scantling.core.atomic import write_json
 from scantling.core.case import Case
 from scantling.core.errors import DataError, SettingsError
+from scantling.core.fields import reads_labels, reads_masks
 from scantling.core.machine import autocast_type
 from scantling.core.outputs import PREDICTIONS
 from scantling.core.samples import Batch
@@ -77,7 +77,8 @@ def check_calibration(model: Method) -> None:
     """
     calibration = model.calibration()
     needed = {word for words in model.card.needs for word in words}
-    hidden = sorted(LABELS & {*(calibration.stream.reads if calibration else ())} - needed)
+    read = {*(calibration.stream.fields if calibration else ())} - needed
+    hidden = sorted(word for word in read if reads_labels([word]))
     if hidden:
         raise SettingsError(
             f"{model.card.name}: its calibration reads {' and '.join(hidden)}, which its card does not need; name it "
@@ -112,7 +113,7 @@ def calibrate(model: Method, dataset: Dataset, *, seed: int, device: torch.devic
     model.eval().requires_grad_(False)
     with torch.no_grad():
         calibration.fit(visit(), StageRunner.start(stage, seed, device))
-    if {"mask", "masks"} & {*calibration.stream.reads} and calibration.split == "validation":
+    if reads_masks(calibration.stream.fields) and calibration.split == "validation":
         before = model.hand_drawn + hand_drawn(cases)
         model.traits = model.traits.model_copy(update={"hand_drawn_before": before})
 

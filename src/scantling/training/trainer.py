@@ -20,7 +20,8 @@ from scantling.contract.method import Method
 from scantling.contract.stage import Stage
 from scantling.core.errors import RunError
 from scantling.core.samples import Batch
-from scantling.data.streams import Prefetcher, Reader
+from scantling.data.prefetcher import Prefetcher
+from scantling.data.reader import Reader
 from scantling.networks.replay import forget
 from scantling.training.log import Bar, Log, spoken
 from scantling.training.processes import Processes

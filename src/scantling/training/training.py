@@ -11,26 +11,27 @@ from typing import Any, Literal
 import torch
 from rich.console import Console
 
-from scantling.contract.card import LABELS, Card, lacking
+from scantling.contract.card import Card, lacking
 from scantling.contract.method import Method, build
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Stage
 from scantling.core.atomic import write_json
 from scantling.core.case import Split
 from scantling.core.errors import DataError, RunError, SettingsError
+from scantling.core.fields import reads_labels, reads_masks
 from scantling.core.machine import Precision, autocast_type, device_of, memory_free, record, steady
 from scantling.core.outputs import RUN, check_inputs, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
+from scantling.data.reader import Reader
 from scantling.data.splits import blindly, divide, keep_labels
-from scantling.data.streams import Reader
 from scantling.data.traits import measure_traits
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.records.differences import differences
 from scantling.records.run_folder import load_model, read_run
 from scantling.training.finishing import check_calibration, clock, finish
 from scantling.training.processes import Processes, processes
-from scantling.training.readers import can_be_judged, readers_of
+from scantling.training.readers import Sampling, can_be_judged, readers_of
 from scantling.training.state import PREPARED, PREVIOUS, STATE, has_progress
 from scantling.training.trainer import Trainer
 from scantling.training.validation import validation_of
@@ -56,9 +57,17 @@ class Options:
     precision: Precision = "auto"
     threads: int | None = None
     accumulation: int = 1
+    share: Mapping[str, float] = field(default_factory=dict)
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    augment: Literal["own", "none", "strong"] = "own"
     manifest: Path | None = None
     root: Path | None = None
     saved_every: float = 60.0
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the samples of every stream are drawn."""
+        return Sampling(share=self.share, order=self.order, augment=self.augment)
 
 
 def train(
@@ -100,7 +109,7 @@ def _train(
     opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
     check_inputs(out, (file for part in opened for file in part.files()))
     reads = {word for words in card.needs for word in words}
-    blind = not LABELS & reads
+    blind = not reads_labels(reads)
     opened = [blindly(part) for part in opened] if blind else opened
     dataset = divide(join(opened), validation=options.validation, labelled=not blind)
     remarks = [remark.sentence for remark in dataset.remarks if remark.level != "note"]
@@ -112,6 +121,7 @@ def _train(
     missing = lacking(card, cases)
     if missing:
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
+    options.sampling.check(cases)
     # 2. the method
     kind = implementation_of(card)
     changes = dict(options.settings) | ({"steps": options.steps} if options.steps is not None else {})
@@ -119,7 +129,7 @@ def _train(
     facts = group.agreed(_earlier(out) if group.first else None)
     if facts is None:
         console.print(f"{dataset.name}: {_counts(dataset)}; measuring", highlight=False)
-        measured = measure_traits(dataset, reads=reads).model_dump() if group.first else None
+        measured = measure_traits(dataset, reads=reads, partial=True).model_dump() if group.first else None
         traits = Traits.model_validate(group.agreed(measured))
     else:
         traits = Traits.model_validate(facts["traits"])
@@ -135,7 +145,7 @@ def _train(
     if options.select == "best" and validation is None and not can_be_judged(model, dataset, options.seed):
         raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
     for stage in model.stages():
-        for reader in readers_of(stage, model, dataset, seed=options.seed).values():
+        for reader in readers_of(stage, model, dataset, seed=options.seed, sampling=options.sampling).values():
             reader.share(group.count * options.accumulation)
     # 3. the run folder
     plan = group.agreed(_plan(card, model, dataset, opened, options, reads) if group.first else None)
@@ -159,7 +169,9 @@ def _train(
 
     def readers(split: Split) -> Callable[[Stage], dict[str, Reader]]:
         budget = memory_free() // (3 * group.here)
-        return lambda stage: readers_of(stage, model, dataset, seed=options.seed, split=split, budget=budget)
+        return lambda stage: readers_of(
+            stage, model, dataset, seed=options.seed, split=split, budget=budget, sampling=options.sampling
+        )
 
     course = Trainer(
         run=out, method=model, seed=options.seed, device=device, group=group,
@@ -255,6 +267,7 @@ def _plan(
             "labels": options.labels,
             "validation": options.validation,
             "select": options.select,
+            **options.sampling.model_dump(mode="json"),
             "precision": options.precision,
             "accumulation": options.accumulation,
         },
@@ -282,7 +295,7 @@ def _elsewhere(facts: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str
 
 def _taught(card: Card, model: Method) -> list[str]:
     """A sentence on labels that reach a method which needs none."""
-    if any({"mask", "masks"} & {*words} for words in card.needs) or not model.hand_drawn:
+    if any(reads_masks(words) for words in card.needs) or not model.hand_drawn:
         return []
     return [
         f"the run is not free of labels: behind the masks that it learns from stand {model.hand_drawn} that people "

@@ -177,7 +177,7 @@ def validation_of(
     masked = [case for case in cases if case.has("mask")]
     kinds: list[tuple[type[Validation], bool, list[Case]]] = [
         (DiceValidation, isinstance(method, Segmenter) and bool({"mask", "masks"} & reads), masked),
-        (ClassValidation, "image_class" in reads or "class" in reads, [c for c in cases if c.image_class is not None]),
+        (ClassValidation, "image_class" in reads, [c for c in cases if c.image_class is not None]),
     ]
     for kind, may, chosen in kinds:
         if may and chosen:
