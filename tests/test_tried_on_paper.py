@@ -27,10 +27,7 @@ COMMON = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text().partition("\n## ")[0
 ONE_BATCH = re.compile(r"batch\['\w+'\]|batch\.values\(\)|\w+\.companions\['\w+'\]")
 """Expressions whose value is one `Batch`, or which are unpacked into one."""
 
-PENDING = {
-    "Stage.prepares",
-    "scantling.contract.stage.Prepared",
-}
+PENDING = set[str]()
 """What the page uses and the code does not have yet; a name that has come is taken out of this list."""
 
 

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Origin, Sample
+from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
 from scantling.core.randomness import numpy_generator
@@ -25,7 +25,6 @@ from scantling.core.samples import (
     Traits,
     View,
 )
-from scantling.data.augmentation import change_values
 from scantling.data.case_cache import CaseCache
 from scantling.data.placement import Placement
 from scantling.data.preprocessing import Preprocessed, preprocess, restore_grid
@@ -235,7 +234,7 @@ def test_what_is_absent_is_neutral_and_present_says_so() -> None:
         assert bool(batch.region[row].all()) != one.has("region")
         assert batch.present["region"][row].tolist() == [one.has("region")]
         assert int(batch.counts["points"][row]) == len(one.points)
-        assert int(batch.counts["masks"][row]) == max(1, len(one.masks))
+        assert int(batch.counts["masks"][row]) == len(one.masks)
         assert batch.classes["points"][row].tolist() == [*([0, 1, 0][: len(one.points)]), *[-1] * (3 - len(one.points))]
     assert [int(batch.image_class[rows[number]]) for number in range(4)] == [1, -1, -1, 0]
     assert batch.points.shape == (4, 3, 2)
@@ -244,12 +243,13 @@ def test_what_is_absent_is_neutral_and_present_says_so() -> None:
 
 
 def test_parts_of_a_batch_with_absent_fields_make_the_whole_batch() -> None:
-    read = reader(wanting(augment=STRONG, patch=(16, 16)))
+    read = reader(wanting(augment=STRONG, patch=(16, 16), companions=(Partner(name="other"),)))
     for step in range(3):
         whole, parts = read.batch(step), [read.batch(step, slot=slot, slots=4) for slot in range(4)]
         for name in whole.fields:
             assert torch.equal(whole.present[name], torch.cat([part.present[name] for part in parts])), name
             for row, part in enumerate(parts):
+                assert torch.equal(whole.companions["other"].image[row], part.companions["other"].image[0])
                 own, more = part.fields[name][0], whole.fields[name][row]
                 if name in whole.counts:  # more rows are padding
                     assert int(whole.counts[name][row]) == int(part.counts[name][0])
@@ -320,47 +320,3 @@ def test_a_visit_brings_companions_whole_and_unchanged() -> None:
     for batch in read.visit():
         assert torch.equal(batch.companions["strong"].image, batch.image)
         assert torch.equal(batch.companions["after"].image[0], prepared(known["case3"]).image)  # type: ignore[arg-type]
-
-
-def test_samples_come_in_the_shares_that_were_asked_for() -> None:
-    made = {id: replace(one, origin=Origin(kind="synthetic" if id == "case3" else "real")) for id, one in CASES.items()}
-
-    def positions(count: int, **changes: object) -> list[int]:
-        stream = wanting(batch=1)
-        read = Reader(
-            stream, list(made.values()), CaseCache(prepared, budget=1 << 30), seed=0, stage="s", traits=TRAITS,
-            **changes,  # type: ignore[arg-type]
-        )  # fmt: skip
-        return [read._order.position(index) for index in range(count)]
-
-    shared = positions(1000, shares={"synthetic": 0.5})
-    assert shared.count(3) == 500
-    assert all(3 in shared[n : n + 2] for n in range(0, 1000, 2)), "evenly spread"
-    real = [position for position in shared if position != 3]
-    assert all(sorted(real[n : n + 3]) == [0, 1, 2] for n in range(0, 498, 3)), "each case once an epoch"
-    assert 3 not in positions(100, shares={"real": 1.0})
-    assert positions(8, sequential=True) == [0, 1, 2, 3, 0, 1, 2, 3]
-    assert positions(100, shares={"a pool that is not here": 0.5}) == positions(100)
-    with pytest.raises(DataError, match="the shares leave no case"):
-        positions(1, shares={"real": 0.0, "synthetic": 0.0})
-
-
-@pytest.mark.parametrize("shape", [(2, 1, 32, 36), (2, 1, 12, 14, 10)])
-def test_strong_changes_do_what_their_names_say(shape: tuple[int, ...]) -> None:
-    image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    still = Augmentation(flips=False, turns=False)
-
-    def changed(**changes: object) -> Tensor:
-        generators = [numpy_generator("v", row) for row in range(2)]
-        return change_values(image, replace(still, **changes), generators)  # type: ignore[arg-type]
-
-    roughness = image.diff(dim=-1).abs().mean()
-    assert changed(blur=3.0).diff(dim=-1).abs().mean() < 0.8 * roughness
-    flat = torch.full_like(image, 4.0)
-    generators = [numpy_generator("v", row) for row in range(2)]
-    assert torch.allclose(change_values(flat, replace(still, blur=3.0, low_resolution=3.0), generators), flat)
-    assert changed(low_resolution=4.0).diff(dim=-1).abs().mean() < 0.9 * roughness
-    cut = changed(cutout=0.5)
-    holes = (cut != image).flatten(1).sum(1).tolist()
-    assert holes == [int(np.prod([round(n / 2) for n in shape[2:]]))] * 2
-    assert torch.allclose(cut[0][cut[0] != image[0]], image[0].mean())

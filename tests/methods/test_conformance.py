@@ -10,8 +10,9 @@ from scantling.methods.catalogue import CARDS, added
 from scantling.testing.checks import Check, Subject, checks_of
 from toys_capabilities import TOYS
 from toys_generation import CARDS as GENERATORS
+from toys_registration import CARD as SHIFT
 
-CARDS_OF_TOYS = (*TOYS.values(), *GENERATORS.values())
+CARDS_OF_TOYS = (*TOYS.values(), *GENERATORS.values(), SHIFT)
 EACH = {f"{card.name}-{n}d": (card, n) for card in (*CARDS.values(), *CARDS_OF_TOYS) for n in card.dimensions}
 CHECKS = [(name, check) for name, (card, _) in EACH.items() for check in checks_of(card)]
 

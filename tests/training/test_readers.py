@@ -20,8 +20,11 @@ from scantling.contract.stage import Stage
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.samples import Augmentation, Stream
 from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.loading import load
+from scantling.data.preprocessing import preprocess
 from scantling.data.splits import divide
 from scantling.data.traits import measure_traits
+from scantling.inference.answering import batches_of
 from scantling.methods.catalogue import CARDS, implementation_of
 from scantling.records.run_folder import read_run
 from scantling.training import Options, train
@@ -69,6 +72,11 @@ def test_cases_may_lack_channels_where_a_stream_says_so(tmp_path: Path) -> None:
     assert sorted(batch.present["image"].tolist()) == [[True, False]] * 2 + [[True, True]] * 2
     assert not batch.image[~batch.present["image"]].any()
     assert batch.image[batch.present["image"]].flatten(1).std(1).min() > 0
+    assert not method.partial
+    sample = load(dataset.cases[0], channels=method.channels, reads=("image",), partial=True)
+    (answered,) = batches_of(preprocess(sample, method.preprocessing, method.traits), slicing=False, many=1)
+    assert answered.present["image"].tolist() == [[True, False]]
+    assert not answered.image[:, 1].any()
     with pytest.raises(DataError, match="case c0: it has the images flair; expected flair, t1 as in other cases"):
         readers_of(stage(replace(stream, partial=False)), method, dataset, seed=0)
 

@@ -78,6 +78,11 @@ class Method(nn.Module, ABC):
         return self.traits.channels
 
     @property
+    def partial(self) -> bool:
+        """Whether images may lack channels, to train it and to be answered: where one of its streams says so."""
+        return any(stream.partial for stage in self.stages() for stream in stage.streams)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of its weights, in which it is given images; float32 if it has none."""
         return next((parameter.dtype for parameter in self.parameters()), torch.float32)

@@ -7,7 +7,7 @@ axes in the order of the file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
 from scantling.core.case import Case, Frozen, Labels
@@ -145,35 +145,30 @@ class Augmentation:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class View:
     """The same patch of the same image once more, with changes of its values of its own (FixMatch: Sohn et al., 2020).
 
-    Attributes:
-        augment: only its changes to the values count.
+    Only the changes of `augment` to the values count.
     """
 
     name: str
     augment: Augmentation | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Link:
-    """The case that the case links to by this role, on the same patch; cases without such a link are not in a stream.
-
-    Attributes:
-        role: also the name of the companion.
-    """
+    """The case that a case links to by this role, on the same patch; cases without the link are not in the stream."""
 
     role: str
 
     @property
     def name(self) -> str:
-        """What it is called among the companions."""
+        """The role."""
         return self.role
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Partner:
     """Another case of the stream's pool, drawn at every visit, with a patch and changes of its own.
 
@@ -184,6 +179,7 @@ class Partner:
     """
 
     name: str
+    _: KW_ONLY
     labelled: bool | None = None
     other_subject: bool = True
     case: str = ""

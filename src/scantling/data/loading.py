@@ -54,11 +54,12 @@ def load(
         DataError: the files of the case disagree in shape or place, or hold values or channels that do not fit.
     """
     pictures, sample = load_apart(case, labels=labels, reads=reads, limits=limits, untrusted=untrusted)
-    if partial and sample.masks and labels is not None and isinstance(case.masks[0], Mapping):
-        known = np.array([name in case.masks[0] for name in labels.names])
-        for mask in sample.masks[:1]:
-            mask[~known] = IGNORE
-        sample = replace(sample, known=known)
+    if partial and labels is not None:
+        for array, mask in zip(sample.masks, case.masks, strict=False):
+            if isinstance(mask, Mapping):
+                array[[name not in mask for name in labels.names]] = IGNORE
+        if sample.masks and isinstance(first := case.masks[0], Mapping):
+            sample = replace(sample, known=np.array([name in first for name in labels.names]))
     if not pictures:
         return sample
     there = np.array([bool(owner_of(channel, pictures)) for channel in channels])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
+from scantling.core.errors import DataError
 from scantling.core.samples import Batch
 from scantling.data.reader import Reader
 
@@ -51,6 +52,11 @@ class Prefetcher:
     def _make(self, step: int) -> list[dict[str, Batch]]:
         names = self._draws(step) if self._draws is not None else list(self._readers)
         readers = {name: self._readers[name] for name in names if name in self._readers}
+        if not readers:
+            raise DataError(
+                f"step {step} draws from {', '.join(names) or 'no stream'}, to which no training case belongs; add "
+                "cases"
+            )
         return [
             {name: reader.batch(step, slot=slot, slots=self._total) for name, reader in readers.items()}
             for slot in self._slots

@@ -18,6 +18,7 @@ from scantling.data.augmentation import change_values
 from scantling.data.case_cache import CaseCache
 from scantling.data.order import Order
 from scantling.data.placement import Placement
+from scantling.data.prepared_fields import PreparedField
 from scantling.data.preprocessing import Preprocessed
 
 DTYPES: Mapping[Kind, torch.dtype] = {"labels": torch.uint8, "binary": torch.bool, "objects": torch.int32}
@@ -59,6 +60,7 @@ class Reader:
         traits: of the data: how many channels and classes there are, and which image classes.
         shares: see `Order`.
         sequential: see `Order`.
+        prepared: fields that were made for the cases, by name.
 
     Raises:
         DataError: there is no case, a case has no partner, or one is linked to a case that is not for training.
@@ -77,12 +79,13 @@ class Reader:
         traits: Traits | None = None,
         shares: Mapping[str, float] | None = None,
         sequential: bool = False,
+        prepared: Mapping[str, PreparedField] | None = None,
     ) -> None:
         if not cases:
             raise DataError(f"stream {stream.name!r} is empty: no training case has {' and '.join(stream.reads)}")
         self.stream, self.cache, self.traits = stream, cache, traits
         self.seed, self.stage = seed, stage
-        self.others = others or {}
+        self.others, self.prepared = others or {}, prepared or {}
 
         def places(cases: Sequence[Case]) -> list[Place]:
             ordered = sorted(cases, key=lambda case: case.id)
@@ -126,10 +129,11 @@ class Reader:
 
     def visit(self) -> Iterator[Batch]:
         """Each place once, whole and unchanged, one a batch; its companions, whole and unchanged, come along."""
-        return (self.whole(position) for position in range(len(self.places)))
+        for position in range(len(self.places)):
+            yield self.at(position)
 
-    def whole(self, position: int) -> Batch:
-        """What is at one of the places, as `visit` gives it."""
+    def at(self, position: int) -> Batch:
+        """One place, whole and unchanged."""
         return self._collect([self._row(position, visit=True)], None, visit=True)
 
     def _row(self, index: int, *, visit: bool = False) -> Row:
@@ -213,6 +217,9 @@ class Reader:
         """Fields, presence and classes of a sample; what it does not have is neutral."""
         fields, present, classes = {}, {}, {}
         for name in self.stream.fields:
+            if name in self.prepared:
+                fields[name], present[name] = self._prepared_field(name, place, prepared, placement)
+                continue
             if (kind := FIELDS.get(name)) is None:  # "link:ROLE" or "pool:NAME"
                 continue
             there = torch.tensor([place.case.has(name)])
@@ -230,13 +237,30 @@ class Reader:
                 arrays = self._arrays(name, prepared, generator)
                 cuts = [placement.cut_field(array, kind) for array in arrays]
                 first = cuts[0] if cuts else self._absent(kind, placement, prepared)
-                fields[name] = first if name != "masks" else torch.stack(cuts or [first])
+                fields[name] = first if name != "masks" else torch.stack(cuts) if cuts else first[None][:0]
                 parts = {"channels": prepared.channels, "classes": prepared.known}.get(kind.channels)
                 width = {"channels": len(first), "classes": len(self.traits.classes) if self.traits else 1}
                 there = torch.tensor([bool(arrays)]).expand(width.get(kind.channels, 1))
                 there = there if parts is None or not arrays else parts
             present[name] = there
         return fields, present, classes
+
+    def _prepared_field(
+        self, name: str, place: Place, prepared: Preprocessed, placement: Placement
+    ) -> tuple[Tensor, Tensor]:
+        """A prepared field of a sample, and whether it has one; one on a coarser grid stays whole."""
+        field = self.prepared[name].field
+        array = self.prepared[name].load(place.case.id, place.slice)
+        if array is None:
+            return self._absent(field, placement, prepared), torch.zeros(1, dtype=torch.bool)
+        if tuple(array.shape[1:]) == prepared.shape:
+            return placement.cut_field(array, field), torch.ones(1, dtype=torch.bool)
+        if self.stream.patch is not None or self.stream.augment is not None:
+            raise DataError(
+                f"stream {self.stream.name!r}: {name!r} of {place.case.id} lies on a grid of {tuple(array.shape[1:])}, "
+                f"its image on one of {prepared.shape}; read it without a patch and without augmentation"
+            )
+        return array.clone(), torch.ones(1, dtype=torch.bool)
 
     def _arrays(self, name: str, prepared: Preprocessed, generator: np.random.Generator) -> Sequence[Tensor]:
         """What there is of a field on a grid: none, one, or the masks of all annotators."""

@@ -104,7 +104,7 @@ class Given:
         batch = Batch(index, index, {})
         if self._reader is not None:
             position = number % len(self._reader.places)
-            batch = replace(self._reader.whole(position), index=index, case=index)
+            batch = replace(self._reader.at(position), index=index, case=index)
             geometry = self._geometry(self._reader.places[position])
         if CLASS in self.method.card.asks:
             case, known = self.parent(number), self.method.traits.image_classes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -24,14 +24,13 @@ from scantling.inference.models import models_of
 from scantling.inference.prediction import Predictor, described
 from scantling.inference.runner import Job, work_through
 from scantling.records.run_folder import MODEL, identity_of, save_model
+from scantling.training.options import Options
 from scantling.training.pictures import draw
+from scantling.training.prepared import forget_fields
 from scantling.training.readers import readers_of
 from scantling.training.stage_runner import StageRunner
 from scantling.training.state import PREPARED, PREVIOUS, Position
 from scantling.training.validation import with_truth
-
-if TYPE_CHECKING:
-    from scantling.training.training import Options
 
 
 def finish(
@@ -66,6 +65,7 @@ def finish(
     write_json(out / "run.json", facts)
     for leftover in (PREVIOUS, PREPARED):
         (out / leftover).unlink(missing_ok=True)
+    forget_fields(out)
     return facts
 
 

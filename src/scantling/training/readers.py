@@ -19,6 +19,7 @@ from scantling.data.dataset import Dataset
 from scantling.data.files import probe
 from scantling.data.loading import load, owner_of
 from scantling.data.order import belongs
+from scantling.data.prepared_fields import PreparedField
 from scantling.data.preprocessing import Preprocessed, preprocess
 from scantling.data.reader import Reader
 
@@ -67,15 +68,18 @@ def readers_of(
     split: Split = "train",
     budget: int | None = None,
     sampling: Sampling = OWN,
+    prepared: Mapping[str, PreparedField] | None = None,
 ) -> dict[str, Reader]:
     """The readers of a stage's streams over the cases of a split; streams that read the same share memory.
 
     Args:
         budget: bytes of cases that may be kept; None: a third of what is free.
+        prepared: fields that stages prepare, which streams read by name.
         sampling: in which order and shares cases come, and how they are changed.
 
     Raises:
-        DataError: a stream of training cases is empty that is not optional. One of other cases is left out.
+        DataError: a stream of training cases is empty that is not optional, or its cases have no companions. One of
+            other cases is left out.
     """
     cases = dataset.split(split)
     by_id = {case.id: case for case in cases}
@@ -97,7 +101,8 @@ def readers_of(
 
     readers = {}
     for stream in stage.streams:
-        taken = [case for case in cases if stream.takes(case)]
+        own = tuple(name for name in stream.reads if name not in (prepared or {}))
+        taken = [case for case in cases if replace(stream, reads=own).takes(case)]
         if not taken and (split != "train" or stream.optional):
             continue
         _check_channels(stream, taken, traits)
@@ -110,18 +115,23 @@ def readers_of(
         key = (*reads, stream.partial)
         if key not in caches:
             caches[key] = CaseCache(preparing(reads, stream.partial), budget=budget // len(stage.streams))
-        readers[stream.name] = Reader(
-            replace(stream, augment=_augmented(stream.augment, method, sampling)),
-            taken,
-            caches[key],
-            seed=seed,
-            stage=stage.name,
-            others=by_id,
-            slices=slices if slicing else None,
-            traits=traits,
-            shares=sampling.share,
-            sequential=sampling.order == "sequential",
-        )
+        try:
+            readers[stream.name] = Reader(
+                replace(stream, augment=_augmented(stream.augment, method, sampling)),
+                taken,
+                caches[key],
+                seed=seed,
+                stage=stage.name,
+                others=by_id,
+                slices=slices if slicing else None,
+                traits=traits,
+                shares=sampling.share,
+                sequential=sampling.order == "sequential",
+                prepared=prepared,
+            )
+        except DataError:  # among few validation cases there may be no partner
+            if split == "train":
+                raise
     return readers
 
 

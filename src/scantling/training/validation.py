@@ -79,7 +79,10 @@ class Validation(ABC):
         """The case, from memory where it is kept."""
         kept = self._kept.get(case.id)
         if kept is None:
-            kept = load(case, labels=self.method.traits.labels, channels=self.method.channels, reads=self.reads)
+            method = self.method
+            kept = load(
+                case, labels=method.traits.labels, channels=method.channels, reads=self.reads, partial=method.partial
+            )
             size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
             if self._held + size <= KEPT:
                 self._kept[case.id] = kept
