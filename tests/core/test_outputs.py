@@ -437,7 +437,7 @@ def test_made_cases_stay_listed_while_a_command_goes_on(tmp_path: Path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("scantling.inference.synthesis.write_json", stop)
+        patch.setattr("scantling.inference.made_set.write_json", stop)
         assert main(words) == 1
     assert len(json.loads((tmp_path / "made" / "scantling.json").read_text())["case"]) == 20
     assert main(words) == 0

@@ -104,7 +104,7 @@ def test_a_mask_that_cannot_be_read_is_listed(tmp_path: Path) -> None:
 
 
 def test_the_page_tells_origins_sizes_and_names_and_is_whole_in_itself(tmp_path: Path) -> None:
-    synthesize("fractal-vessels", count=2, out=tmp_path / "made", settings={"size": 96}, seed=3)
+    synthesize("fractal-vessels", count=2, out=tmp_path / "made", settings={"size": 96}, options={"seed": 3})
     folders = [bars(tmp_path / "real"), tmp_path / "made"]
     page, sets = report_masks(folders, command=("scantling", "report", "real", "made"))
     assert page == tmp_path / "mask-quality.html"

@@ -12,6 +12,7 @@ import torch
 from scantling.contract.results import Generation
 from scantling.contract.step import Inference
 from scantling.core.errors import RunError, SettingsError
+from scantling.core.samples import Batch
 from scantling.data.dataset import open_dataset
 from scantling.data.files import read, read_labels
 from scantling.inference import synthesize
@@ -21,7 +22,7 @@ SMALL = {"size": 64}
 
 
 def test_masks_alone_are_a_data_set_for_training_with_their_origin(tmp_path: Path) -> None:
-    synthesize("fractal-vessels", count=3, out=tmp_path, seed=5, settings=SMALL)
+    synthesize("fractal-vessels", count=3, out=tmp_path, options={"seed": 5}, settings=SMALL)
     cases = open_dataset(tmp_path).cases
     assert len(cases) == 3
     for case in cases:
@@ -72,7 +73,7 @@ def test_volumes_are_made_one_by_one_and_are_those_that_would_be_made_together(
     counts: list[int] = []
     generate = VesselTrees.generate
 
-    def counted(self: VesselTrees, count: int, inference: Inference) -> Generation:
+    def counted(self: VesselTrees, count: int, inference: Inference, given: Batch | None = None) -> Generation:
         counts.append(count)
         return generate(self, count, inference)
 
@@ -112,14 +113,14 @@ def test_another_folder_s_files_are_never_mixed_with_what_is_made(tmp_path: Path
     with pytest.raises(RunError, match="made otherwise"):
         synthesize("vessel-trees", count=1, out=tmp_path / "made", settings=SMALL)
     with pytest.raises(RunError, match="made otherwise"):
-        synthesize("fractal-vessels", count=1, seed=1, out=tmp_path / "made", settings=SMALL)
+        synthesize("fractal-vessels", count=1, options={"seed": 1}, out=tmp_path / "made", settings=SMALL)
     assert len(json.loads((tmp_path / "made" / "scantling.json").read_text())["case"]) == 1
 
 
 def test_what_is_interrupted_before_the_first_list_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate = FractalVessels.generate
 
-    def stops(self: FractalVessels, count: int, inference: Inference) -> Generation:
+    def stops(self: FractalVessels, count: int, inference: Inference, given: Batch | None = None) -> Generation:
         if inference.number:
             raise KeyboardInterrupt
         return generate(self, count, inference)

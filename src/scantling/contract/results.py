@@ -106,6 +106,7 @@ class Generation:
             into a folder of its own.
         instances: the objects of each case.
         points: the points of each case (n, D), in pixels.
+        point_classes: (n,) int64, the class of each of them, from 0; may be left out where there is one class.
         image_classes: (B,) int64, the number of the image class of each case.
         rejected: how many were made and thrown away until these were left, by reason ("does not fit").
     """
@@ -116,6 +117,7 @@ class Generation:
     fields: Mapping[str, Tensor] = field(default_factory=dict)
     instances: Sequence[Objects] = ()
     points: Sequence[Tensor] = ()
+    point_classes: Sequence[Tensor] = ()
     image_classes: Tensor | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
 

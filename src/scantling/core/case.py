@@ -48,6 +48,8 @@ class Origin(Frozen):
     parents: tuple[str, ...] = ()
     hand_drawn: int = 0
     """How many masks drawn by people its model has learned from; a synthetic mask that is free of labels has 0."""
+    rejected: dict[str, int] = {}
+    """How many were made and thrown away, by reason, until this case and those made together with it were left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,27 @@ class Intensity(Frozen):
     maximum: float
 
 
+StoredType = Literal["uint8", "uint16", "int16", "int32", "float32"]
+
+
+class StoredImage(Frozen):
+    """One image file of a case: its name in `Case.images`, its channels in `Traits.channels`, its number type."""
+
+    name: str
+    channels: tuple[str, ...]
+    dtype: StoredType = "uint8"
+
+
+class Storage(Frozen):
+    """How the training cases lie in their files, and so those that are made like them."""
+
+    files: tuple[StoredImage, ...] = ()
+    """In the order of the channels; none where the cases are only masks."""
+    container: Literal["raster", "volume"] = "raster"
+    affine: tuple[tuple[float, ...], ...] | None = None
+    """(4, 4), the median of those with the most frequent orientation; None where most files do not say."""
+
+
 class Traits(Frozen):
     """What a method knows of its data: measured on the training cases once, saved with the model for good."""
 
@@ -60,6 +81,8 @@ class Traits(Frozen):
     """The same of the weights that the training began with."""
     pools: tuple[str, ...] = ()
     """The names of the pools of the training images."""
+    storage: Storage | None = None
+    """How the training cases are stored; None where nothing was measured (rules, models of earlier versions)."""
 
     def only(self, channels: tuple[str, ...]) -> Traits:
         """The traits of the images with these of their channels alone."""

@@ -44,6 +44,7 @@ SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
 WHOLE = 1e-3
 """How far a label may be from a whole number (scaled label maps hold 0.99999997)."""
 RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10))}
+WRITTEN = ("uint8", "uint16", "int16", "int32", "float32")
 FORBIDDEN = set('/\\:*?"<>|')
 
 
@@ -153,20 +154,31 @@ def write_map(folder: Path | str, id: str, array: Array, geometry: Geometry) -> 
     return path
 
 
-def write_image(folder: Path | str, id: str, array: Array, geometry: Geometry) -> Path:
-    """Write an image `(1, H, W)` or `(3, H, W)` of 8 bits as `ID.png`; return its path.
+def write_image(folder: Path | str, id: str, array: Array, geometry: Geometry, *, colour: bool | None = None) -> Path:
+    """Write an image `(C, *S)` in its own number type; return its path.
+
+    A volume becomes `ID.nii.gz`; another image `ID.png` where that holds it (8 bits in grey or colour, 16 in grey),
+    else `ID.tif`. `colour` is whether the channels are red, green and blue; None: where there are three.
 
     Raises:
         FileError: if the id is no safe name, or the array is no such image.
     """
     image = np.asarray(array)
-    path = Path(folder) / f"{safe_id(id)}.png"
-    if image.dtype != np.uint8 or image.ndim != 3 or len(image) not in (1, 3):
-        raise FileError(path, f"the image is {image.dtype} {image.shape}", expected="uint8 (1 or 3, H, W)")
+    colour = len(image) == 3 if colour is None else colour
+    flat = (len(image) == 1 and image.dtype.name in WRITTEN[:2]) or (colour and image.dtype == np.uint8)
+    suffix = ".nii.gz" if geometry.container == "volume" else ".png" if flat else ".tif"
+    path = Path(folder) / f"{safe_id(id)}{suffix}"
+    if image.dtype.name not in WRITTEN or image.ndim < 3 or (colour and len(image) != 3):
+        raise FileError(path, f"the image is {image.dtype} {image.shape}", expected=f"(C, *S) of {', '.join(WRITTEN)}")
     _fits(path, image.shape[1:], geometry)
-    from scantling.data.formats import png
+    from scantling.data.formats import nifti, png, tiff
 
-    atomic.write_bytes(path, png.encode(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)))
+    if geometry.container == "volume":
+        atomic.write_bytes(path, nifti.encode(image, geometry))
+    elif flat:
+        atomic.write_bytes(path, png.encode(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)))
+    else:
+        atomic.write_bytes(path, tiff.encode(image, colour=colour))
     return path
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from scantling.core.case import Sample
 from scantling.core.fields import FIELDS, LINEARLY, Kind
-from scantling.core.samples import Preprocessing, Traits
+from scantling.core.samples import Intensity, Preprocessing, Traits
 
 CONSTANT = 1e-12
 """A channel is constant if its deviation is not above this share of its greatest value: more than float64 rounds."""
@@ -205,4 +205,25 @@ def normalise(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessin
         else:
             wide = values if SAFE[0] < scale and most < SAFE[1] else values.astype(np.float64)
             out[channel] = (wide - middle) / scale
+    return out
+
+
+def denormalise(image: np.ndarray, recipe: Preprocessing, intensities: Sequence[Intensity]) -> np.ndarray:
+    """(C, *S) in the units of `recipe` in those of the training data, float32: the inverse of `normalise`.
+
+    What differs from image to image is taken from the whole training set: "image" and "dataset" take its mean and
+    deviation, "unit" its least and greatest value.
+
+    Args:
+        intensities: of each channel.
+    """
+    out = image.astype(np.float32)
+    for channel, facts in enumerate(intensities):
+        if recipe.normalise == "unit":
+            middle, scale = (facts.minimum + facts.maximum) / 2, (facts.maximum - facts.minimum) / 2
+        elif recipe.normalise == "none":
+            middle, scale = 0.0, 1.0
+        else:
+            middle, scale = facts.mean, facts.std
+        out[channel] = out[channel] * scale + middle
     return out

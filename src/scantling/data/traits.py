@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 import numpy as np
 
 from scantling.core.case import IGNORE, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.core.fields import reads_masks
-from scantling.core.samples import Intensity, Traits
+from scantling.core.samples import Intensity, Storage, StoredImage, StoredType, Traits
 from scantling.data.contents import some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
@@ -93,10 +93,11 @@ class Moments:
 
 @dataclass(frozen=True)
 class Measured:
-    """One training case: its grid, its channels by image name, and how many pixels each class has."""
+    """One training case: its grid, its channels and number type by image name, how many pixels each class has."""
 
     geometry: Geometry
     names: dict[str, tuple[str, ...]]
+    dtypes: dict[str, np.dtype[Any]]
     moments: dict[str, tuple[Moments, ...]]
     pixels: np.ndarray
     """(1 + K,) int64: the pixels of which something is known, then those of each class."""
@@ -180,7 +181,36 @@ def measure_traits(
         hand_drawn=hand_drawn(case for case in training if case.images and case.masks),
         hand_drawn_alone=hand_drawn(case for case in training if case.masks and not case.images),
         pools=tuple(sorted({case.pool for case in cases if case.pool})),
+        storage=storage_of(found, channels),
     )
+
+
+def storage_of(found: Sequence[Measured], channels: Sequence[str]) -> Storage:
+    """How the files of the measured cases are stored: each in a type that holds all of them."""
+    left, files = list(channels), []
+    for name in dict.fromkeys(name for one in found for name in one.names):
+        count = max(len(one.names[name]) for one in found)
+        dtype = stored_type(np.result_type(*{one.dtypes[name] for one in found}))
+        files.append(StoredImage(name=name, channels=tuple(left[:count]), dtype=dtype))
+        left = left[count:]
+    affines = [one.geometry.affine for one in found]
+    keys = [
+        None if a is None else tuple((a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0)).round(2).ravel().tolist())
+        for a in affines
+    ]
+    usual = Counter(keys).most_common(1)[0][0]
+    alike = [affine for affine, key in zip(affines, keys, strict=True) if affine is not None and key == usual]
+    return Storage(
+        files=tuple(files),
+        container=Counter(one.geometry.container for one in found).most_common(1)[0][0],
+        affine=tuple(tuple(row) for row in np.median(alike, axis=0).tolist()) if alike else None,
+    )
+
+
+def stored_type(dtype: np.dtype[Any]) -> StoredType:
+    """The type that images like those of `dtype` are written in: float32 where no other holds all its numbers."""
+    able: tuple[StoredType, ...] = ("uint8", "uint16", "int16", "int32")
+    return next((name for name in able if np.can_cast(dtype, name)), "float32")
 
 
 def hand_drawn(cases: Iterable[Case]) -> int:
@@ -216,6 +246,7 @@ def measured(case: Case, labels: Labels | None, stride: int, reads: Collection[s
     return Measured(
         sample.geometry,
         names,
+        {name: picture.array.dtype for name, picture in pictures.items()},
         moments,
         class_pixels(sample.masks[0], labels) if sample.masks else np.zeros(0, np.int64),
     )

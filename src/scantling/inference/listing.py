@@ -139,14 +139,14 @@ def _is_whole(facts: Mapping[str, Any]) -> bool:
 
 def _is_written(out: Path, case: Mapping[str, Any]) -> bool:
     """Whether all files of an entry are there."""
-    return all((out / name).is_file() for key in FILES for name in _names(case.get(key)))
+    return all((out / name).is_file() for key in FILES for name in strings_in(case.get(key)))
 
 
-def _names(value: Any) -> list[str]:
-    """The strings in a value, however deep in lists and tables."""
+def strings_in(value: Any) -> list[str]:
+    """The strings in a JSON value, however deep in lists and tables."""
     if isinstance(value, str):
         return [value]
     if value is None:
         return []
     parts = value.values() if isinstance(value, dict) else value
-    return [name for part in parts for name in _names(part)]
+    return [name for part in parts for name in strings_in(part)]

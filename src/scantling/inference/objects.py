@@ -143,7 +143,7 @@ def label_map(objects: Objects, shape: tuple[int, ...]) -> np.ndarray | None:
     numbers = np.zeros(shape, np.int32)
     for number, (crop, corner) in enumerate(zip(objects.crops, objects.corners.tolist(), strict=True), start=1):
         place = numbers[tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))]
-        inside = crop.numpy()
+        inside = crop.cpu().numpy()
         if place[inside].any():
             return None
         place[inside] = number

@@ -1,34 +1,37 @@
-"""The verb `synthesize`: labelled images or masks from a rule or a trained run, as a dataset folder with origins."""
+"""The command `synthesize`: labelled images or masks from a rule or a trained run, as a dataset folder with origins."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from scantling.contract.capabilities import Generator
 from scantling.contract.method import Method, build
+from scantling.contract.options import GenerateOptions
 from scantling.contract.results import Generation
 from scantling.contract.step import Inference
-from scantling.core.atomic import write_json
-from scantling.core.case import Geometry, Labels
+from scantling.core.atomic import to_json
+from scantling.core.case import Geometry
 from scantling.core.errors import RunError, SettingsError
-from scantling.core.machine import Precision, autocast_type, device_of, steady
+from scantling.core.machine import COMPUTE, Compute
 from scantling.core.outputs import MADE, output_folder
-from scantling.data.files import write_image, write_labels
-from scantling.inference.answering import decide
+from scantling.inference.conditions import NOTHING, Conditions, Given, open_conditions
+from scantling.inference.made_cases import split_rows, write_case
+from scantling.inference.made_set import Cases, MadeSet, rejected
+from scantling.inference.models import given_options
+from scantling.inference.runner import Progress, check_shard
+from scantling.inference.tiles import Tiler
 from scantling.methods.catalogue import cards, implementation_of
-from scantling.records.run_folder import identity_of, load_model, read_json
+from scantling.records.run_folder import identity_of, load_model
 
 AT_ONCE = 8
-"""How many pictures are made together, of volumes one; the number of a case in its eight is part of its seed."""
-FOLDERS = {"region": "fov", "centre line": "centre-lines", "sketch": "sketches"}
-"""What is known of an image beside its mask, and the folder that it goes into."""
+"""How many pictures are made together, of volumes one; the number of a case in its eight is part of its seed. What is
+conditioned on something is made one by one."""
 
 
 def synthesize(
@@ -36,70 +39,111 @@ def synthesize(
     *,
     count: int,
     out: Path,
-    seed: int = 0,
+    options: Mapping[str, Any] | GenerateOptions | None = None,
     settings: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    precision: Precision = "auto",
-    progress: Callable[[int, int, str], None] | None = None,
+    conditions: Conditions = NOTHING,
+    shard: tuple[int, int] = (1, 1),
+    compute: Compute = COMPUTE,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Make `count` cases and write them into `out` as a data set for training; what is there is not made again.
 
     Args:
         source: a method of the catalogue that needs no training, or a run whose method generates.
-        seed: case number n of a seed is the same however many are made.
+        options: of the method, by name (`contract.options`): seed, steps, ...; case number n of a seed is the same
+            however many are made.
         settings: of a method that needs no training.
-        progress: told (done, total, id) after each case.
+        conditions: what a method is given that asks for something.
+        shard: (i, n) makes every n-th group of those that are made together, the i-th of n jobs, counted from 1.
+        progress: called with (done, total, id) after each group.
 
     Returns:
-        The contents of the manifest that was written.
+        The contents of the manifest that was written, and how many were "rejected", by reason.
 
     Raises:
         ScantlingError: nothing can be made, or the folder holds something else.
     """
     if count < 1:
         raise SettingsError(f"--count {count}: expected 1 or more")
-    steady(threads=threads)
+    check_shard(shard)
+    device = compute.prepare()
     method, made_by = _method(source, settings or {})
-    labels = method.traits.labels
-    if labels is None:
-        raise RunError(f"{source}: the model knows no classes, so that its masks would mean nothing")
-    where = device_of(device)
-    method.to(where).eval()
-    name = method.card.name
-    ids = [f"{name}-{seed}-{number:06d}" for number in range(count)]
-    header = {
-        "name": out.resolve().name,
-        "classes": {n: v[0] for n, v in zip(labels.names, labels.values, strict=True)},
-    }
-    origin = {"kind": "synthetic", "model": made_by, "seed": seed}
-    if method.hand_drawn:
-        origin["hand_drawn"] = method.hand_drawn
-    with output_folder(out, record=MADE, inputs=()):
-        done = _earlier(out, header, made_by, ids)
-        if not (out / MADE).exists():
-            write_json(out / MADE, {**header, "case": []})  # from now on the folder is known to be ours
-        autocast = autocast_type(precision, where, training=False)
-        at_once = 1 if method.traits.dimensions == 3 else AT_ONCE
-        cases: list[dict[str, Any]] = []
-        for first in range(0, count, at_once):
+    chosen = given_options(options)
+    resolved = method.generate_options(method.generate_with.of(chosen))
+    if own := resolved.model_dump(mode="json", include={*chosen} - {"seed", "memory"}):
+        made_by += f" {to_json(own, indent=None)}"
+    given = open_conditions(method, conditions, source=source)
+    made_by += f" {given.identity}" if given is not None else ""
+    maker = _Maker(
+        method.to(device).eval(), out, made_by=made_by, options=resolved, given=given, device=device,
+        autocast=compute.autocast(device, training=False),
+    )  # fmt: skip
+    at_once = 1 if method.traits.dimensions == 3 or given is not None else AT_ONCE
+    ids = tuple(f"{method.card.name}-{resolved.seed}-{number:06d}" for number in range(count))
+    part, parts = shard
+    made = MadeSet(out=out, labels=method.traits.labels, made_by=made_by, ids=ids, shared=parts > 1)
+    inputs = given.files() if given is not None else ()
+    with output_folder(out, record=MADE, inputs=inputs, shard=f"{part}-of-{parts}" if parts > 1 else ""):
+        done, cases, groups = made.resume(), Cases(), range(0, count, at_once)[part - 1 :: parts]
+        for number, first in enumerate(groups, start=1):
             some = ids[first : first + at_once]
-            if all(id in done for id in some):
-                cases += [done[id] for id in some]
-            else:
-                inference = Inference(seed=seed, stage="synthesis", number=first, device=where)
-                with torch.no_grad(), torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
-                    answer = method.generate(len(some), inference)
-                cases += [_written(out, id, each, labels, origin) for id, each in zip(some, _rows(answer), strict=True)]
+            cases |= {id: done[id] for id in some} if done.keys() >= {*some} else maker(first, some)
             if progress is not None:
-                progress(min(first + at_once, count), count, some[-1])
-            if first // at_once % 16 == 15:
-                listed = {case["id"] for case in cases}
-                left = [case for id, case in done.items() if id not in listed]
-                write_json(out / MADE, {**header, "case": [*cases, *left]})
-        facts = {**header, "case": cases}
-        write_json(out / MADE, facts)
-    return facts
+                progress(min(number * at_once, count), min(len(groups) * at_once, count), some[-1])
+            if number % 16 == 0:
+                made.save(done | cases)
+        facts = made.save(cases)
+    return {**facts, "rejected": rejected(facts["case"])}
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes cases and writes them; returns their entries in the manifest, by id."""
+
+    method: Generator
+    out: Path
+    made_by: str
+    options: GenerateOptions
+    given: Given | None
+    device: torch.device
+    autocast: torch.dtype | None
+
+    def __call__(self, first: int, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The cases from number `first` on, made together."""
+        answer, geometry = self._answer(first, len(ids))
+        counts = {reason: number for reason, number in answer.rejected.items() if number}
+        entries = {}
+        for number, (id, made) in enumerate(zip(ids, split_rows(answer, len(ids)), strict=True)):
+            facts = self._facts(first + number, {} if number else counts)
+            entries[id] = write_case(self.out, id, made, self.method, facts=facts, parent=geometry)
+        return entries
+
+    def _answer(self, first: int, count: int) -> tuple[Generation, Geometry | None]:
+        memory = None if self.options.memory is None else int(self.options.memory * 2**30)
+        inference = Inference(
+            seed=self.options.seed, stage="synthesis", number=first, device=self.device, tile=Tiler(memory=memory),
+            options=self.options,
+        )  # fmt: skip
+        batch, geometry = self.given.batch(first) if self.given is not None else (None, None)
+        if batch is not None:
+            batch = batch.to(self.device, self.method.dtype)
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            answer = self.method.generate(count, inference, batch)
+        return answer, geometry
+
+    def _facts(self, number: int, counts: Mapping[str, int]) -> dict[str, Any]:
+        """What the manifest says of a case whatever was made: its split, subject and origin."""
+        origin: dict[str, Any] = {"kind": "synthetic", "model": self.made_by, "seed": self.options.seed}
+        behind = self.given.hand_drawn if self.given is not None else self.method.hand_drawn
+        if behind:
+            origin["hand_drawn"] = behind
+        if counts:
+            origin["rejected"] = dict(counts)
+        parent = self.given.parent(number) if self.given is not None else None
+        if parent is None:
+            return {"split": "train", "origin": origin}
+        subject = {"subject": parent.subject} if parent.named else {}
+        return {"split": parent.split or "train", **subject, "origin": origin | {"parents": [parent.id]}}
 
 
 def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Generator, str]:
@@ -119,8 +163,8 @@ def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Generator,
         able = ", ".join(each.name for each in cards().values() if each.gives == ("generate",) and not each.needs)
         raise SettingsError(f"{source}: there is no such method and no such run; rules to make masks by are: {able}")
     model = load_model(Path(source))
-    if not isinstance(model, Generator):
-        raise RunError(f"{source}: {model.card.name} cannot generate; it can {', '.join(model.card.gives)}")
+    if not isinstance(model, Generator) or "generate" not in model.gives:
+        raise RunError(f"{source}: {model.card.name} cannot generate; it can {', '.join(model.gives)}")
     return model, f"{model.card.name} {identity_of(Path(source))}"
 
 
@@ -133,76 +177,3 @@ def _weights(method: Method) -> str:
     for name in sorted(tensors):
         digest.update(name.encode() + tensors[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return f" {digest.hexdigest()[:16]}"
-
-
-def _rows(answer: Generation) -> Iterator[Generation]:
-    """One answer for each that was made."""
-    if answer.masks is None:
-        raise RunError("this model makes no masks")
-    for row in range(len(answer.masks)):
-        one = slice(row, row + 1)
-        mask = answer.masks[one].cpu()
-        yield replace(
-            answer,
-            masks=mask if mask.dtype == torch.bool else mask.float(),
-            images=None if answer.images is None else answer.images[one].float().cpu(),
-            fields={name: tensor[one].cpu() for name, tensor in answer.fields.items()},
-        )
-
-
-def _written(out: Path, id: str, made: Generation, labels: Labels, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Write one case; returns its entry in the manifest."""
-    if made.masks is None:
-        raise RunError("this model makes no masks")
-    probabilities = made.masks[0].numpy()
-    shape = probabilities.shape[1:]
-    geometry = Geometry(shape, (1.0,) * len(shape))
-    if len(shape) == 3:
-        geometry = replace(geometry, affine=np.eye(4), container="volume")
-    values = np.array([0, *(named[0] for named in labels.values)], np.int32)
-    decided = decide(probabilities, exclusive=True)
-    entry: dict[str, Any] = {
-        "id": id,
-        "split": "train",
-        "masks": [_below(out, write_labels(out / "masks", id, values[decided], geometry))],
-        "origin": origin,
-    }
-    if made.images is not None:
-        picture = (made.images[0].numpy() * 255).round().clip(0, 255).astype(np.uint8)
-        entry["images"] = {"image": _below(out, write_image(out / "images", id, picture, geometry))}
-    for name, tensor in made.fields.items():
-        layer = (tensor[0, 0].numpy() > 0).astype(np.uint8) * np.uint8(255)
-        path = write_labels(out / FOLDERS.get(name, name), id, layer, geometry)
-        if name == "region":
-            entry["region"] = _below(out, path)
-    return entry
-
-
-def _below(out: Path, path: Path) -> str:
-    return path.relative_to(out).as_posix()
-
-
-def _earlier(out: Path, header: Mapping[str, Any], model: str, ids: list[str]) -> dict[str, dict[str, Any]]:
-    """The cases that an interrupted command has made; a folder that holds anything else is refused."""
-    path = out / MADE
-    if not path.exists():
-        return {}
-    facts = read_json(path)
-    try:
-        cases = {str(case["id"]): case for case in facts["case"]}
-        strange = any(case["origin"]["model"] != model or not case["masks"] for case in cases.values())
-        strange |= facts["classes"] != header["classes"] or not facts.keys() <= {*header, "case"}
-    except (KeyError, TypeError, AttributeError):
-        strange, cases = True, {}
-    if strange or {id.rpartition("-")[0] for id in cases} - {ids[0].rpartition("-")[0]}:
-        raise RunError(f"{path}: lists cases that were made otherwise; choose another --out")
-    if set(cases) - set(ids):
-        raise SettingsError(
-            f"--count {len(ids)}: {out} holds {len(cases)} cases already; ask for {len(cases)} or more, or choose "
-            "another --out"
-        )
-    return {
-        id: case
-        for id, case in cases.items()
-        if all((out / name).is_file() for name in [*case["masks"], *case.get("images", {}).values()])
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from scantling.core.samples import Batch
 from scantling.data.loading import load
 from scantling.data.preprocessing import preprocess
 from scantling.inference.answering import batches_of, segment
+from scantling.inference.conditions import Conditions, open_conditions
 from scantling.inference.tiles import Tiler
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def of(method: Method, subject: Subject, *, seed: int) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     with torch.no_grad():
         if isinstance(method, Generator):
-            found |= made(method, MADE, seed=seed)
+            found |= made(method, subject, MADE, seed=seed)
         if isinstance(method, Segmenter):
             for case in subject.dataset.split("test"):
                 if not case.images:
@@ -66,9 +68,19 @@ def images(method: Method, subject: Subject) -> list[Batch]:
     return batches
 
 
-def made(method: Generator, count: int, *, seed: int) -> dict[str, np.ndarray]:
-    """What a method generates, by name."""
-    answer: Generation = method.generate(count, Inference(seed=seed, stage="synthesis"))
+def made(method: Generator, subject: Subject, count: int, *, seed: int) -> dict[str, np.ndarray]:
+    """What a method generates, by name; of one that asks for something, what it makes of the first case each time."""
+    inference = Inference(seed=seed, stage="synthesis", options=method.generate_options(method.generate_with()))
+    if not method.card.asks:
+        return parts_of(method.generate(count, inference))
+    given = open_conditions(method, Conditions(data=subject.data, split="all"), source=method.card.name)
+    batch = given.batch(0)[0] if given is not None else None
+    each = [parts_of(method.generate(1, replace(inference, number=n), batch)) for n in range(count)]
+    return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+
+
+def parts_of(answer: Generation) -> dict[str, np.ndarray]:
+    """The arrays of what was made, by name."""
     parts = {"the masks": answer.masks, "the images": answer.images}
     found = {name: tensor.numpy() for name, tensor in parts.items() if tensor is not None}
     return found | {f"the field {name}": tensor.numpy() for name, tensor in answer.fields.items()}
@@ -122,10 +134,12 @@ def repeats_with_a_seed(subject: Subject) -> None:
     if not isinstance(method, Generator):
         return
     with torch.no_grad():
-        many, few = made(method, MADE + 2, seed=3), made(method, MADE, seed=3)
-        another = made(method, MADE, seed=4)
+        many, few = made(method, subject, MADE + 2, seed=3), made(method, subject, MADE, seed=3)
+        another = made(method, subject, MADE, seed=4)
     for name, array in few.items():
         subject.require(bool(np.allclose(array, many[name][:MADE], atol=1e-5)), f"{name} depend on how many are made")
+    if method.card.asks:  # what it is given may decide all
+        return
     subject.require(any(not np.array_equal(a, another[name]) for name, a in few.items()), "two seeds make the same")
     first = next(iter(few.values()))
     subject.require(not np.array_equal(first[0], first[1]), "the first two that it makes are equal")

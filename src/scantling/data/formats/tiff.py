@@ -87,17 +87,18 @@ def inspect(source: Source) -> Plan:
     return Plan(header, decode, decoded, coded)
 
 
-def encode(maps: Array) -> bytes:
-    """A float32 TIFF of maps `(K, H, W)`, one page each."""
+def encode(maps: Array, *, colour: bool = False) -> bytes:
+    """A TIFF of maps `(K, H, W)`, one page each, or one of red, green and blue."""
     import tifffile
 
+    alone = len(maps) == 1
     stream = io.BytesIO()
     tifffile.imwrite(
         stream,
-        maps[0] if len(maps) == 1 else maps,
-        photometric="minisblack",
+        np.moveaxis(maps, 0, -1) if colour else maps[0] if alone else maps,
+        photometric="rgb" if colour else "minisblack",
         compression="zlib",
-        metadata={"axes": "YX" if len(maps) == 1 else "CYX"},
+        metadata={"axes": "YXS" if colour else "YX" if alone else "CYX"},
         software=US,
     )
     return stream.getvalue()

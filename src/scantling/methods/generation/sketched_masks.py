@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scantling.contract.capabilities import Generator
+from scantling.contract.options import GenerateOptions
 from scantling.contract.results import Generation
 from scantling.contract.settings import Settings
-from scantling.contract.step import Draws, Inference
+from scantling.contract.step import Inference
+from scantling.core.errors import SettingsError
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch
 from scantling.diffusion.gaussian import GaussianProcess
@@ -69,6 +71,7 @@ class SketchedMasks(Generator):
     """A method that paints masks along sketches. Subclasses say how they paint."""
 
     settings: SketchSettings
+    process: GaussianProcess
 
     @abstractmethod
     def paint(self, sketch: np.ndarray, inference: Inference) -> Tensor:
@@ -85,6 +88,15 @@ class SketchedMasks(Generator):
         masks, sketches = (torch.from_numpy(np.stack(rows))[:, None].float() for rows in zip(*made, strict=True))
         return Generation(masks=masks, fields={"sketch": F.interpolate(sketches, masks.shape[2:], mode="nearest")})
 
+    def generate_options(self, options: GenerateOptions) -> GenerateOptions:
+        """With the steps of the chain that are walked."""
+        if (options.steps or 1) > self.process.steps:
+            raise SettingsError(
+                f"--sampling-steps {options.steps}: the chain has {self.process.steps} steps; take 1 to "
+                f"{self.process.steps}"
+            )
+        return options.model_copy(update={"steps": options.steps or self.settings.sampling_steps})
+
     def sketch(self, generator: np.random.Generator) -> np.ndarray:
         """The centre lines (size, size) of a tree or a fractal, complete and in their places."""
         shape = (self.settings.patch,) * 2
@@ -95,17 +107,15 @@ class SketchedMasks(Generator):
         (touched,) = self.touched(torch.from_numpy(drawn)[None])
         return sketch_of(touched, generator=generator, deleted=0.0, jitter=0.0)
 
-    def walk(
-        self, model: Model, *, like: Tensor, process: GaussianProcess, draws: Draws, clip: tuple[float, float] | None
-    ) -> Tensor:
+    def walk(self, model: Model, *, like: Tensor, draws: Inference, clip: tuple[float, float] | None) -> Tensor:
         """The end of a chain in the shape of `like`."""
 
         def draw(purpose: str, like: Tensor) -> Tensor:
             return draws.randn(purpose, like=like)
 
-        steps = timesteps(process.steps, self.settings.sampling_steps, spacing="trailing")
+        steps = timesteps(self.process.steps, draws.options.steps or self.settings.sampling_steps, spacing="trailing")
         sampler = SAMPLERS[self.settings.sampler]
-        return sampler(model, draw("start", like), process=process, timesteps=steps, draw=draw, clip=clip).x
+        return sampler(model, draw("start", like), process=self.process, timesteps=steps, draw=draw, clip=clip).x
 
     def _one(self, inference: Inference) -> tuple[np.ndarray, np.ndarray]:
         """The first acceptable mask with its sketch, or the one nearest to that."""

@@ -231,7 +231,7 @@ class VesselControlNet(SketchedMasks):
             predicted = self._predicted(noisy, torch.full((len(noisy),), timestep, device=noisy.device), hint)
             return Guess(self.process.x0_from(exact(predicted), noisy, timestep, kind=of.predicts))
 
-        end = self.walk(model, like=like, process=self.process, draws=inference, clip=RANGE)
+        end = self.walk(model, like=like, draws=inference, clip=RANGE)
         return ((F.pixel_shuffle(end, of.fold) + 1) / 2).clamp(0, 1)
 
     def _noised(self, clean: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:

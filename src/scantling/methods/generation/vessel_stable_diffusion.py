@@ -108,7 +108,7 @@ class VesselStableDiffusion(SketchedMasks):
             ).sample
             return Guess(self.process.x0_from(exact(predicted), noisy, timestep, kind=self.settings.predicts))
 
-        latent = self.walk(model, like=like, process=self.process, draws=inference, clip=None)
+        latent = self.walk(model, like=like, draws=inference, clip=None)
         picture: Tensor = self.vae.decode(latent / self.vae.config.scaling_factor).sample
         return ((exact(picture).mean(1, keepdim=True) + 1) / 2).clamp(0, 1)
 
