@@ -20,7 +20,7 @@ from scantling.data.files import write_labels, write_map
 from scantling.evaluation import Evaluation, evaluate, scores_of_arrays
 from scantling.evaluation.summary import summarise
 from scantling.records.run_folder import identity_of
-from scantling.report.records import read_evaluation
+from scantling.report.targets import open_evaluation
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 FLAT = Geometry(shape=(6, 8), spacing=(1.0, 1.0))
@@ -524,7 +524,7 @@ def test_the_report_reads_what_is_written_and_undefined_is_null(tmp_path: Path) 
     assert "classes" not in facts["cases"][0]
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(facts, allow_nan=False))
-    record = read_evaluation(path).record
+    record = open_evaluation(path).record
     assert record.mean["dice"] == pytest.approx(found.mean["dice"])
     assert record.cases[0].files.truth == str(truth / "a.png")
     assert record.cases[0].files.image == ()

@@ -14,7 +14,7 @@ from scantling.core.errors import SettingsError
 from scantling.data.files import write_labels, write_map
 from scantling.evaluation import Evaluation, evaluate, scores_of_arrays
 from scantling.metrics.several import several
-from scantling.report.records import read_evaluation
+from scantling.report.targets import open_evaluation
 
 FLAT = Geometry(shape=(6, 8), spacing=(1.0, 1.0))
 SEVERAL = ("ged", "hm_iou", "max_dice", "soft_dice")
@@ -225,7 +225,7 @@ def test_an_uncertainty_map_that_is_listed_is_asked_where_the_mask_is_wrong(tmp_
     assert found.mean["uncertainty_auc"] == 1
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(found.facts()))
-    read = read_evaluation(path)
+    read = open_evaluation(path)
     assert read.record.cases[0].files.uncertainty["entropy"] == str(folder / maps["entropy"])
     assert read.predictions.cases[0].uncertainty == {"deviation": 0.25}
     write_map(folder / "uncertainty" / "deviation", "a", np.full((1, 6, 8), np.nan, np.float32), FLAT)

@@ -355,7 +355,7 @@ class Evaluate(Opened):
         kept = scores.keep()
         if kept is not None:
             tell(f"kept for the report of its run: {kept}")
-        return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
+        return Outcome(scores.facts(), [f"{failure.id}: {failure.error}" for failure in scores.failed])
 
 
 @dataclass(kw_only=True)

@@ -7,12 +7,13 @@ that `predictions.json` lists with the masks of all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-from scantling.core.case import Address, Case
+from scantling.core.case import Address, Case, Labels
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
@@ -20,10 +21,12 @@ from scantling.data.files import Limits, read_labels
 from scantling.data.labels import region_of
 from scantling.data.loading import disagreement, load
 from scantling.evaluation.predictions import Files, Predictions, files_by_id, matched, open_predictions, size
-from scantling.evaluation.result import WHOLE, CaseScores, Evaluation
+from scantling.evaluation.result import CaseScores, Evaluation
 from scantling.evaluation.scores import marked_share, scores_of_arrays
 from scantling.evaluation.truth import choose, open_truth
-from scantling.metrics.catalogue import chosen
+from scantling.metrics.catalogue import Metric, chosen
+from scantling.records.evaluation import CaseFiles, Located, Region
+from scantling.records.predictions import Failure
 
 Progress = Callable[[int, int, str], None]
 FULL = 0.95
@@ -85,71 +88,20 @@ def evaluate(
     )
     classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
     selection = choose(dataset, predictions, split=split)
-    try:
-        wanted = chosen(
-            metrics,
-            probability=predictions.maps_in is not None or bool(predictions.maps),
-            annotators=any(len(case.masks) > 1 for case in selection.cases),
-            uncertainty=bool(predictions.uncertainties),
-        )
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
     regions = _Regions(region, ids)
-    if regions.own and not any(case.region for case in selection.cases):
+    if regions.region.of == "cases" and not any(case.region for case in selection.cases):
         raise DataError(f"{place}: no case has a region of interest; leave --region out, or name a folder of regions")
-    names, needed = [metric.name for metric in wanted], {need for metric in wanted for need in metric.needs}
-    cases: list[CaseScores] = []
+    wanted = _wanted(metrics, predictions, selection.cases)
+    scorer = _Scorer(predictions, labels, classes, order, regions, wanted, limits, untrusted)
+    found: list[_Compared] = []
     failed = dict(selection.failed)
-    astray: list[str] = []
-    compared: set[tuple[int, int]] = set()
     for number, case in enumerate(selection.cases, start=1):
         try:
-            reads = "masks" if "annotators" in needed else "mask"
-            sample = load(case, labels=labels, reads=(reads,), limits=limits, untrusted=untrusted)
-            (true, *others), spacing = sample.masks, sample.geometry.spacing
-            predicted, geometry = predictions.mask(case.id, order, limits=limits, untrusted=untrusted)
-            _fits(predicted, true, predictions.masks[case.id])
-            probability = predictions.probability(case.id, order, limits=limits, untrusted=untrusted)
-            if probability is not None:
-                _fits(probability, true, predictions.maps[case.id])
-            drawn = predictions.drawn(case.id, order, limits=limits, untrusted=untrusted) if others else []
-            for index, one in enumerate(drawn):
-                _fits(one, true, predictions.samples[case.id][index])
-            ask = "uncertainty" in needed
-            doubt = predictions.uncertainty(case.id, limits=limits, untrusted=untrusted) if ask else None
-            if doubt is not None:
-                _fits(doubt, true, predictions.uncertainties[case.id])
-            pixels = regions.read(case, true, limits=limits, untrusted=untrusted)
-            scores = scores_of_arrays(
-                predicted,
-                true,
-                classes=classes,
-                others=others,
-                samples=drawn,
-                probability=probability,
-                uncertainty=None if doubt is None else doubt[0],
-                region=pixels,
-                spacing=spacing,
-                metrics=names,
-            )
+            found.append(scorer.compare(case))
         except (ScantlingError, ValueError, MemoryError, OSError) as error:
             failed[case.id] = str(error) or type(error).__name__
-        else:
-            marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
-            cases.append(CaseScores(case.id, case.subject, scores, _files(case, predictions, regions), marked))
-            astray += [case.id] if disagreement(sample.geometry, geometry) else []
-            compared |= {(len(drawn), 1 + len(others))} if others else set()
         if progress is not None:
             progress(number, len(selection.cases), case.id)
-    notes = list(selection.notes)
-    if astray:
-        notes.append(
-            f"{count(len(astray), 'prediction')} not where the truth lies in space (another affine), compared "
-            f"voxel by voxel all the same: {some(astray)}."
-        )
-    if compared:
-        notes.append(_sets(compared))
-    notes += trivial([case.marked for case in cases])
     return Evaluation(
         prediction=folder.resolve(),
         truth=place.resolve(),
@@ -164,18 +116,119 @@ def evaluate(
         },
         options={
             "probabilities": _place(probabilities),
-            "region": "dataset" if regions.own else _place(region),
-            "metrics": None if metrics is None else list(metrics),
+            "region": "dataset" if region == "dataset" else _place(region),
+            "metrics": metrics,
             "manifest": _place(manifest),
             "root": _place(root),
         },
         made=predictions.listing.made if predictions.listing else {},
         metrics=wanted,
-        region=regions.sentence,
-        cases=tuple(cases),
-        failed=tuple({"id": id, "error": failed[id]} for id in sorted(failed)),
-        notes=tuple(notes),
+        region=regions.region,
+        cases=tuple(one.case for one in found),
+        failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
+        notes=(*selection.notes, *_notes(found)),
     )
+
+
+def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Iterable[Case]) -> tuple[Metric, ...]:
+    """The metrics that were named, or all that can be computed.
+
+    Raises:
+        SettingsError: one is unknown or cannot be computed.
+    """
+    try:
+        return chosen(
+            metrics,
+            probability=predictions.maps_in is not None or bool(predictions.maps),
+            annotators=any(len(case.masks) > 1 for case in cases),
+            uncertainty=bool(predictions.uncertainties),
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+class _How(TypedDict):
+    limits: Limits
+    untrusted: bool
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A scored case, whether its files lie apart in space, and how many samples and annotators were compared."""
+
+    case: CaseScores
+    apart: bool
+    sets: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores a case of what `evaluate` has opened."""
+
+    predictions: Predictions
+    labels: Labels
+    classes: tuple[str, ...]
+    order: tuple[int, ...]
+    regions: _Regions
+    metrics: tuple[Metric, ...]
+    limits: Limits
+    untrusted: bool
+
+    def compare(self, case: Case) -> _Compared:
+        """Read the files of a case, and score it.
+
+        Raises:
+            ScantlingError: a file cannot be read, or does not fit the others.
+            ValueError: there is nothing to compare.
+        """
+        how: _How = {"limits": self.limits, "untrusted": self.untrusted}
+        needed = {need for metric in self.metrics for need in metric.needs}
+        reads = "masks" if "annotators" in needed else "mask"
+        sample = load(case, labels=self.labels, reads=(reads,), **how)
+        (true, *others), predictions, order = sample.masks, self.predictions, self.order
+        predicted, geometry = predictions.mask(case.id, order, **how)
+        _fits(predicted, true, predictions.masks[case.id])
+        probability = predictions.probability(case.id, order, **how)
+        if probability is not None:
+            _fits(probability, true, predictions.maps[case.id])
+        drawn = predictions.drawn(case.id, order, **how) if others else []
+        for index, one in enumerate(drawn):
+            _fits(one, true, predictions.samples[case.id][index])
+        doubt = predictions.uncertainty(case.id, **how) if "uncertainty" in needed else None
+        if doubt is not None:
+            _fits(doubt, true, predictions.uncertainties[case.id])
+        pixels = self.regions.read(case, true, **how)
+        scores = scores_of_arrays(
+            predicted,
+            true,
+            classes=self.classes,
+            others=others,
+            samples=drawn,
+            probability=probability,
+            uncertainty=None if doubt is None else doubt[0],
+            region=pixels,
+            spacing=sample.geometry.spacing,
+            metrics=[metric.name for metric in self.metrics],
+        )
+        marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
+        return _Compared(
+            CaseScores(case.id, case.subject, scores, _files(case, predictions, self.regions), marked),
+            bool(disagreement(sample.geometry, geometry)),
+            (len(drawn), 1 + len(others)) if others else None,
+        )
+
+
+def _notes(found: Sequence[_Compared]) -> list[str]:
+    """What a reader should know of the cases that were scored."""
+    notes = []
+    if apart := [one.case.id for one in found if one.apart]:
+        notes.append(
+            f"{count(len(apart), 'prediction')} not where the truth lies in space (another affine), compared "
+            f"voxel by voxel all the same: {some(apart)}."
+        )
+    if sets := {one.sets for one in found if one.sets}:
+        notes.append(_sets(sets))
+    return [*notes, *trivial([one.case.marked for one in found])]
 
 
 def trivial(marked: Sequence[tuple[float, float]]) -> list[str]:
@@ -212,24 +265,22 @@ class _Regions:
     """Which pixels count: all, those in the cases' own regions, or those in masks of a folder."""
 
     def __init__(self, choice: Path | str | None, ids: Iterable[str]) -> None:
-        outside = "outside, both masks are taken as empty"
-        self.own = choice == "dataset"
-        self.files: Mapping[str, Address] | None = None
-        self.sentence = WHOLE
-        if self.own:
-            self.sentence = f"Only pixels in the cases' own regions count; {outside}."
-        elif choice is not None:
+        self.region = Region(of="image" if choice is None else "cases" if choice == "dataset" else "folder")
+        self.files: Mapping[str, Address] = {}
+        if choice is not None and self.region.of == "folder":
             folder = Path(choice)
             if not folder.is_dir():
                 raise DataError(f"{folder}: there is no such folder; expected masks of the region, or 'dataset'")
+            self.region = Region(of="folder", folder=_place(folder))
             self.folder, self.files = folder, files_by_id(folder, set(ids))
-            self.sentence = f"Only pixels in the regions of the folder {folder.name} count; {outside}."
 
     def address(self, case: Case) -> Address | None:
         """Where the region of a case lies; None where all pixels count."""
-        found = case.region if self.own else self.files.get(case.id) if self.files is not None else None
-        if found is None and (self.own or self.files is not None):
-            where = "it" if self.own else str(self.folder)
+        if self.region.of == "image":
+            return None
+        found = case.region if self.region.of == "cases" else self.files.get(case.id)
+        if found is None:
+            where = "it" if self.region.of == "cases" else str(self.folder)
             raise DataError(f"case {case.id}: {where} has no region of interest; add one, or score whole images")
         return found
 
@@ -259,28 +310,28 @@ def _fits(array: np.ndarray, true: np.ndarray, where: Files) -> None:
         )
 
 
-def _files(case: Case, predictions: Predictions, regions: _Regions) -> dict[str, Any]:
+def _files(case: Case, predictions: Predictions, regions: _Regions) -> CaseFiles:
     region, probability = regions.address(case), predictions.maps.get(case.id)
-    uncertainty = predictions.uncertainties.get(case.id)
-    return {
-        "image": [_text(address) for address in case.images.values()],
-        "prediction": _text(predictions.masks[case.id]),
-        "truth": _text(case.masks[0]),
-        "region": None if region is None else _text(region),
-        "probability": None if probability is None else _text(probability),
-        "annotators": [_text(mask) for mask in case.masks[1:]],
-        "samples": [_text(sample) for sample in predictions.samples.get(case.id, ())],
-        "uncertainty": None if uncertainty is None else _text(uncertainty),
-        "threshold": case.threshold,
-        "spacing": case.spacing,
-    }
+    uncertainty = predictions.uncertainties.get(case.id, {})
+    return CaseFiles(
+        image=tuple(str(_text(address)) for address in case.images.values()),
+        prediction=_text(predictions.masks[case.id]),
+        truth=_text(case.masks[0]),
+        region=None if region is None else str(_text(region)),
+        probability=None if probability is None else str(_text(probability)),
+        annotators=tuple(_text(mask) for mask in case.masks[1:]),
+        samples=tuple(_text(sample) for sample in predictions.samples.get(case.id, ())),
+        uncertainty={name: str(_text(address)) for name, address in uncertainty.items()},
+        threshold=case.threshold,
+        spacing=case.spacing,
+    )
 
 
 def _place(path: Path | str | None) -> str | None:
     return None if path is None else str(Path(path).resolve())
 
 
-def _text(address: Files) -> str | dict[str, str]:
+def _text(address: Files) -> Located:
     if isinstance(address, Mapping):
         return {name: str(_text(one)) for name, one in address.items()}
     path = address.path.resolve()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels
-from scantling.core.errors import DataError, SettingsError
+from scantling.core.errors import DataError, FileError, SettingsError
+from scantling.core.outputs import RUN
 from scantling.data.contents import count, entries, some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import LabelSource
 from scantling.data.splits import SPLITS
 from scantling.evaluation.predictions import Predictions, files_by_id
+from scantling.records.record import read_record
+from scantling.records.run import RunRecord
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,12 @@ def _splits(run: str | None, truth: Dataset) -> Mapping[str, frozenset[str]]:
     Where it joined several data sets, an id that two of them use stands behind the name of its own.
     """
     try:
-        facts = json.loads((Path(run) / "run.json").read_text(encoding="utf-8")) if run else {}
-        if not any(_same(entry["path"], truth.root) for entry in facts.get("data", [])):
-            return {}
-        listed = {str(name): frozenset(map(str, ids)) for name, ids in facts["split"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        record = read_record(RunRecord, Path(run) / RUN) if run else None
+    except (FileError, ValueError):
         return {}
+    if record is None or not any(_same(part.path, truth.root) for part in record.data):
+        return {}
+    listed = {name: frozenset(ids) for name, ids in record.split.items()}
     return {
         name: frozenset(case.id for case in truth.cases if not ids.isdisjoint((case.id, f"{truth.name}_{case.id}")))
         for name, ids in listed.items()

@@ -11,7 +11,7 @@ from scantling.core.atomic import write_json
 from scantling.core.errors import FileError, RunError
 from scantling.core.outputs import PREDICTIONS, locked
 from scantling.records.differences import differences
-from scantling.records.run_folder import read_json
+from scantling.records.record import read_json
 
 PROGRESS = ("total", "of", "cases", "failed")
 """What changes while predictions are made; all else says how they are made."""

@@ -28,7 +28,8 @@ from scantling.data.loading import load
 from scantling.inference.answering import Answered, decide, segment, views_of
 from scantling.inference.listing import Predictions, merge, resumed, shard_name
 from scantling.inference.tiles import Tiler
-from scantling.records.run_folder import identity_of, load_model, read_run
+from scantling.records.run import run_facts as read_run
+from scantling.records.run_folder import identity_of, load_model
 
 SAVED_EVERY = 10.0
 """Seconds between two writings of the list of what is done."""

@@ -23,7 +23,8 @@ from scantling.core.outputs import MADE, output_folder
 from scantling.data.files import write_image, write_labels
 from scantling.inference.answering import decide
 from scantling.methods.catalogue import cards, implementation_of
-from scantling.records.run_folder import identity_of, load_model, read_json
+from scantling.records.record import read_json
+from scantling.records.run_folder import identity_of, load_model
 
 AT_ONCE = 8
 """How many pictures are made together, of volumes one; the number of a case in its eight is part of its seed."""

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, model_validator
 
 from scantling.core.case import Labels
-from scantling.records.predictions import Failure
-from scantling.records.record import GREATEST, FileRecord, Number, Numbers, Record, Table, finite
+from scantling.records.predictions import Failure, PredictionsRecord
+from scantling.records.record import GREATEST, FileRecord, Number, Numbers, Record, Table, finite, renamed
 
 Located = str | dict[str, str]
 """An address; of a mask whose classes lie in a file each, one by class."""
@@ -191,17 +191,18 @@ class EvaluationRecord(FileRecord):
         """Metrics were once `measures`; the region stood in the options, and nowhere which definitions were used."""
         facts = dict(facts)
         options = facts.get("options")
+        if isinstance(facts.get("made"), dict):
+            facts["made"] = PredictionsRecord.upgraded(facts["made"])
         if isinstance(options, dict):
-            if "measures" in options and "metrics" not in options:
-                options = {"metrics" if key == "measures" else key: value for key, value in options.items()}
-                facts["options"] = options
+            facts["options"] = renamed(options, "measures", "metrics")
             region = options.get("region")
             if "region" in options and (region is None or isinstance(region, str)):
                 of = "image" if region is None else "cases" if region == "dataset" else "folder"
                 facts.setdefault("region", {"of": of, "folder": region if of == "folder" else None})
-        if isinstance(facts.get("mean"), dict):
-            # before detections were counted, an empty truth answered by an empty mask was a Dice of 1
-            facts.setdefault("definitions", dict.fromkeys(facts["mean"], 1 if "detection" in facts else 0))
+        # before detections were counted, an empty truth answered by an empty mask was a Dice of 1
+        mean = facts.get("mean")
+        names = mean if isinstance(mean, dict) else ("dice",)
+        facts.setdefault("definitions", dict.fromkeys(names, 1 if "detection" in facts else 0))
         return facts
 
     @model_validator(mode="after")

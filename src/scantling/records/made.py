@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-
 from scantling.data.manifest import CaseTable
 from scantling.records.record import FileRecord
 

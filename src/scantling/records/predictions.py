@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BeforeValidator, model_validator
 
 from scantling.core.case import Labels
-from scantling.records.record import FileRecord, Number, Numbers, Record, Table
+from scantling.records.record import FileRecord, Number, Numbers, Record, Table, renamed
 
 Listed = str | tuple[str, ...]
 """The path of a mask below its folder; where classes overlap one for each class."""
@@ -80,9 +80,7 @@ class PredictionsRecord(FileRecord):
     @classmethod
     def upgraded(cls, facts: dict[str, Any]) -> dict[str, Any]:
         """What was requested was once `asked`."""
-        if "asked" not in facts or "requested" in facts:
-            return facts
-        return {"requested" if key == "asked" else key: value for key, value in facts.items()}
+        return renamed(facts, "asked", "requested")
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -100,3 +98,7 @@ class PredictionsRecord(FileRecord):
         """How the masks were made: all but the cases, as plain values."""
         facts = self.facts()
         return {key: value for key, value in facts.items() if key not in ("version", "cases", "failed")}
+
+
+NO_PREDICTIONS = PredictionsRecord(cases=())
+"""What is known of masks of which nothing is said."""

@@ -28,7 +28,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, int | float) and not abs(value) < GREATEST else value
 
 
-Number = Annotated[float | None, BeforeValidator(finite)]
+Number = Annotated[int | float | None, BeforeValidator(finite)]
 Numbers = dict[str, Number]
 Table = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
@@ -53,7 +53,7 @@ class FileRecord(Record):
     writer: ClassVar[str]
     """The command that writes it, for messages."""
 
-    version: int
+    version: int = 1
 
     @model_validator(mode="before")
     @classmethod
@@ -86,6 +86,13 @@ class FileRecord(Record):
             OSError: it cannot be written.
         """
         write_json(path, self.facts())
+
+
+def renamed(table: dict[str, Any], before: str, now: str) -> dict[str, Any]:
+    """A table in which a key has its new name."""
+    if before not in table or now in table:
+        return table
+    return {now if key == before else key: value for key, value in table.items()}
 
 
 R = TypeVar("R", bound=FileRecord)

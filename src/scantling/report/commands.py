@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scantling.report.records import Evaluation, EvaluationRecord, Run
+from scantling.records.evaluation import EvaluationRecord
+from scantling.report.targets import EvaluationFile, Run
 
 SETTINGS_OF_MENDING = ("iterations", "high", "low", "smallest", "carry", "coherence")
 
@@ -30,7 +31,7 @@ def _quoted(word: str) -> str:
     return shlex.quote(word)
 
 
-def repeating(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[str]:
+def repeating(run: Run | None, evaluations: tuple[EvaluationFile, ...]) -> list[str]:
     """Training, prediction, mending and scoring, in this order and each once."""
     lines = [shell(*run.command)] if run is not None and run.command else []
     for evaluation in evaluations:
@@ -80,7 +81,7 @@ def _of_training(out: Path, made: Mapping[str, Any]) -> bool:
 
 def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
     options = _table(made.get("options"))
-    requested = _table(made.get("requested") or made.get("asked")) or options
+    requested = _table(made.get("requested")) or options
     folder = str(made["run"]) if run is None else str(run.folder)
     memory = options.get("memory")
     precision = options.get("precision")

@@ -17,7 +17,6 @@ from scantling.contract.card import Card, lacking
 from scantling.contract.method import Method, build
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Stage
-from scantling.core.atomic import write_json
 from scantling.core.case import Case, Split
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.machine import Precision, autocast_type, device_of, memory_free, record, steady
@@ -33,7 +32,8 @@ from scantling.data.traits import measure_traits
 from scantling.inference.prediction import predict_cases, written_values
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.records.differences import differences
-from scantling.records.run_folder import MODEL, identity_of, load_model, read_run, save_model
+from scantling.records.run import RunRecord, read_run
+from scantling.records.run_folder import MODEL, identity_of, load_model, save_model
 from scantling.training.pictures import draw
 from scantling.training.processes import Processes, processes
 from scantling.training.state import PREPARED, PREVIOUS, STATE, Position, has_progress
@@ -144,8 +144,8 @@ def _train(
     plan = group.agreed(_plan(card, model, dataset, opened, options, reads) if group.first else None)
     if facts is None:
         facts = {
-            "command": sys.argv, **plan, "preset": options.preset, "traits": traits.model_dump(),
-            "started": _clock(), "finished": None, "seconds": None, "parameters": _parameters(model),
+            "version": RunRecord.newest, "command": sys.argv, **plan, "preset": options.preset,
+            "traits": traits.model_dump(), "started": _clock(), "finished": None, "seconds": None, "parameters": _parameters(model),
             "steps": sum(stage.steps for stage in model.stages()), "selected": None,
             "warnings": [*remarks, *_taught(card, model)], **record(device),
         }  # fmt: skip
@@ -156,7 +156,7 @@ def _train(
             return facts
         facts["warnings"] = [*facts["warnings"], *_elsewhere(facts, record(device))]
     if group.first:
-        write_json(out / "run.json", facts)
+        RunRecord.model_validate(facts).write(out / RUN)
     # 4. the training
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
 
@@ -392,7 +392,7 @@ def _finish(
         "seconds": round(position.seconds, 1),
         "selected": {"rule": rule, "stage": name, "step": step, "value": value},
     }
-    write_json(out / "run.json", facts)
+    RunRecord.model_validate(facts).write(out / RUN)
     for leftover in (PREVIOUS, PREPARED):
         (out / leftover).unlink(missing_ok=True)
     return facts
@@ -410,8 +410,8 @@ def _taught(card: Card, model: Method) -> list[str]:
 
 def _earlier(out: Path) -> dict[str, Any] | None:
     """The facts of a run that is to go on; one that has not done a step binds nobody and is begun anew."""
-    if (out / "run.json").exists():
-        facts = read_run(out)
+    if (out / RUN).exists():
+        facts = read_run(out).facts()
         if facts.get("finished") or has_progress(out):
             return facts
         for name in (STATE, PREVIOUS, PREPARED):
