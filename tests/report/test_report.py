@@ -526,7 +526,7 @@ def test_an_evaluation_is_called_by_its_masks_and_how_they_were_made(tmp_path: P
     ("changes", "said"),
     [
         ({"split": "all"}, "they differ in the split"),
-        ({"conventions": ["Only some.", "Dice: 0 if both masks are empty."]}, "they differ in the definition of Dice"),
+        ({"definitions": {"dice": 2}}, "they differ in the definition of Dice"),
         ({"files": {"region": "/fov/a.png"}}, "they differ in the pixels that count (region)"),
         ({"files": {"threshold": 128}}, "how the true masks are read (threshold"),
         ({"files": {"truth": "/elsewhere.png"}}, "they differ in the files of the truth"),

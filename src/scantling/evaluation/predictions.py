@@ -284,11 +284,12 @@ def _listing(path: Path) -> PredictionsRecord | None:
         return None
     listing = read_record(PredictionsRecord, path)
     bare = next((case.id for case in listing.cases if not case.mask), None)
-    if bare is not None or not listing.classes or not listing.values:
-        lacks = "says nothing of classes and their values" if bare is None else f"lists no mask of {bare}"
+    classes, values = len(listing.classes), len(listing.values)
+    if bare is not None or classes != values or not classes:
+        lacks = f"{classes} classes have {values} entries in 'values'"
         raise FileError(
             path,
-            f"is no list of predicted masks: it {lacks}",
+            f"is no list of predictions of masks ({lacks if bare is None else f'{bare} has no mask'})",
             expected="what `scantling predict` writes",
             remedy="predict again, or delete the file to match masks by name",
         )

@@ -99,13 +99,17 @@ class CaseRecord(Record):
     marked: Numbers = {}
     files: CaseFiles = CaseFiles()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        return {key: finite(one) for key, one in value.items()} if isinstance(value, dict) else value
+
     @property
     def values(self) -> Mapping[str, float | None]:
         """Every number of the case by the name of its metric, None where it is undefined."""
-        found = {key: finite(value) for key, value in (self.model_extra or {}).items()}
         return {
             key: None if value is None else float(value)
-            for key, value in found.items()
+            for key, value in (self.model_extra or {}).items()
             if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
         }
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator
 
 from scantling.core.case import Labels
 from scantling.records.record import FileRecord, Number, Numbers, Record, Table, renamed
@@ -74,19 +74,13 @@ class PredictionsRecord(FileRecord):
     mended: Table = {}
     total: int | None = None
     of: str = ""
-    cases: tuple[PredictedCase, ...]
+    cases: tuple[PredictedCase, ...] = ()
     failed: tuple[Failure, ...] = ()
 
     @classmethod
     def upgraded(cls, facts: dict[str, Any]) -> dict[str, Any]:
         """What was requested was once `asked`."""
         return renamed(facts, "asked", "requested")
-
-    @model_validator(mode="after")
-    def _fit(self) -> Self:
-        if self.values and len(self.values) != len(self.classes):
-            raise ValueError(f"{len(self.classes)} classes have {len(self.values)} entries in 'values'")
-        return self
 
     @property
     def labels(self) -> Labels:
@@ -100,5 +94,5 @@ class PredictionsRecord(FileRecord):
         return {key: value for key, value in facts.items() if key not in ("version", "cases", "failed")}
 
 
-NO_PREDICTIONS = PredictionsRecord(cases=())
+NO_PREDICTIONS = PredictionsRecord()
 """What is known of masks of which nothing is said."""

@@ -95,6 +95,8 @@ def renamed(table: dict[str, Any], before: str, now: str) -> dict[str, Any]:
     return {now if key == before else key: value for key, value in table.items()}
 
 
+_KINDS = ("int", "float", "str", "tuple[str, ...]", "dict[str,str]", "dict[str,int]")
+"""What pydantic adds to a place where several types may stand."""
 R = TypeVar("R", bound=FileRecord)
 
 
@@ -130,7 +132,7 @@ def read_record(kind: type[R], path: Path) -> R:
         return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"] if part not in _KINDS)
         found = first["msg"].removeprefix("Value error, ")
         raise FileError(
             path,

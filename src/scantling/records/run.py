@@ -60,7 +60,7 @@ class RunRecord(FileRecord):
     what: ClassVar[str] = "record of a training"
     writer: ClassVar[str] = "scantling train"
 
-    method: str
+    method: str = ""
     command: tuple[str, ...] = ()
     preset: str | None = None
     settings: Table = {}
@@ -99,7 +99,7 @@ class RunRecord(FileRecord):
         except ValidationError:
             return False
         named = {"settings", "split", "data", "warnings"} <= self.model_fields_set
-        return named and all(part.path for part in self.data)
+        return named and bool(self.method) and all(part.path for part in self.data)
 
 
 def read_run(run: Path) -> RunRecord:

@@ -145,8 +145,8 @@ def _train(
     if facts is None:
         facts = {
             "version": RunRecord.newest, "command": sys.argv, **plan, "preset": options.preset,
-            "traits": traits.model_dump(), "started": _clock(), "finished": None, "seconds": None, "parameters": _parameters(model),
-            "steps": sum(stage.steps for stage in model.stages()), "selected": None,
+            "traits": traits.model_dump(), "started": _clock(), "finished": None, "seconds": None,
+            "parameters": _parameters(model), "steps": sum(stage.steps for stage in model.stages()), "selected": None,
             "warnings": [*remarks, *_taught(card, model)], **record(device),
         }  # fmt: skip
     else:
