@@ -19,6 +19,7 @@ from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.data.files import write_labels, write_map
 from scantling.evaluation import Evaluation, evaluate, scores_of_arrays
 from scantling.evaluation.summary import summarise
+from scantling.records.predictions import Failure
 from scantling.records.run_folder import identity_of
 from scantling.report.targets import open_evaluation
 
@@ -145,7 +146,7 @@ def test_the_list_of_predictions_says_which_cases_and_which_were_lost(tmp_path: 
     listed(predictions, ["a", "b"], failed=[{"id": "d", "error": "the file ends"}, {"id": "unlabelled", "error": "x"}])
     found = evaluate(predictions, truth)
     assert ids(found) == ["a", "b"]
-    assert found.failed == ({"id": "d", "error": "it was not predicted: the file ends"},)
+    assert found.failed == (Failure(id="d", error="it was not predicted: the file ends"),)
     assert found.classes == ("vessel",)
 
 
@@ -153,7 +154,7 @@ def test_predictions_made_of_a_split_of_the_same_data_must_cover_it(tmp_path: Pa
     truth = dataset(tmp_path / "t", {"train": {"a": WHOLE}, "test": {"c": WHOLE, "d": WHOLE}})
     predictions = listed(folder(tmp_path / "p", {"c": HALF}), ["c"], input=str(truth), split="test")
     found = evaluate(predictions, truth)
-    assert (found.split, ids(found), [each["id"] for each in found.failed]) == ("test", ["c"], ["d"])
+    assert (found.split, ids(found), [each.id for each in found.failed]) == ("test", ["c"], ["d"])
 
 
 def test_the_split_of_the_run_counts_and_training_cases_are_noted(tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ def test_data_without_truth_and_runs_with_other_classes_are_refused_before_anyth
     (other / "model" / "settings.json").write_text(json.dumps(facts))
     with pytest.raises(ScantlingError, match="weights and the settings do not belong together"):
         compare([runs[0], other], data, out=tmp_path / "out")
-    scores = evaluate(data / "test" / "masks", data).facts() | {"classes": ["artery", "vein"]}
+    scores = evaluate(data / "test" / "masks", data).facts() | {"classes": ["artery", "vein"], "labels": None}
     (tmp_path / "two.json").write_text(json.dumps(scores))
     with pytest.raises(DataError, match=r"has the classes .*, .*two.json has artery, vein; expected the same"):
         compare([runs[0], tmp_path / "two.json"], data, out=tmp_path / "out")

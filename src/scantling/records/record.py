@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError, model_validator
 
 from scantling.core.atomic import plain, write_json
 from scantling.core.errors import FileError
@@ -28,7 +28,14 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, int | float) and not abs(value) < GREATEST else value
 
 
-Number = Annotated[int | float | None, BeforeValidator(finite)]
+def _number(value: Any) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ValueError("input should be a valid number")
+    return finite(value)
+
+
+Number = Annotated[float | None, PlainValidator(_number)]
+"""None where a number is undefined; whole numbers stay whole."""
 Numbers = dict[str, Number]
 Table = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
@@ -95,8 +102,6 @@ def renamed(table: dict[str, Any], before: str, now: str) -> dict[str, Any]:
     return {now if key == before else key: value for key, value in table.items()}
 
 
-_KINDS = ("int", "float", "str", "tuple[str, ...]", "dict[str,str]", "dict[str,int]")
-"""What pydantic adds to a place where several types may stand."""
 R = TypeVar("R", bound=FileRecord)
 
 
@@ -132,7 +137,7 @@ def read_record(kind: type[R], path: Path) -> R:
         return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in _KINDS)
+        where = ".".join(str(part) for part in first["loc"])
         found = first["msg"].removeprefix("Value error, ")
         raise FileError(
             path,
