@@ -20,7 +20,8 @@ from scantling.contract.method import build
 from scantling.core.machine import autocast_type, steady
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.diffusion.chain import exact
-from scantling.methods.without_labels.darl import DARL, DARLSettings
+from scantling.methods.without_labels.darl import DARL
+from scantling.methods.without_labels.darl_settings import DARLSettings
 from scantling.training.stage_runner import StageRunner
 
 ROUNDS, STEPS, TARGET = 7, 4, 0.95

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from scantling.contract.card import NEEDS, Card
 from scantling.core.atomic import replacing, write_text
 from scantling.methods.catalogue import CARDS
-from scantling.metrics.catalogue import METRICS, Metric
+from scantling.metrics.catalogue import CLASS_METRICS, METRICS, Metric
 from scantling.phantoms import vessel_images
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,8 +37,8 @@ def methods_table(*, pages: str) -> str:
     )
 
 
-def metrics_table() -> str:
-    """The metrics as a table, a convention each."""
+def metrics_table(metrics: Mapping[str, Metric]) -> str:
+    """Metrics as a table, a convention each."""
 
     def bound(value: float) -> str:
         return "∞" if math.isinf(value) else f"{value:g}"
@@ -54,7 +55,7 @@ def metrics_table() -> str:
         [
             "| Name | Metric | Better | Range | Needs | Convention |",
             "| --- | --- | --- | --- | --- | --- |",
-            *map(row, METRICS.values()),
+            *map(row, metrics.values()),
         ]
     )
 
@@ -62,11 +63,17 @@ def metrics_table() -> str:
 def texts(root: Path = ROOT) -> dict[Path, str]:
     """Every page that has a part written by code, as it should read."""
     parts = {
-        "README.md": ("methods", methods_table(pages="docs/methods/")),
-        "docs/methods/README.md": ("methods", methods_table(pages="")),
-        "docs/metrics.md": ("metrics", metrics_table()),
+        "README.md": {"methods": methods_table(pages="docs/methods/")},
+        "docs/methods/README.md": {"methods": methods_table(pages="")},
+        "docs/metrics.md": {"metrics": metrics_table(METRICS), "class metrics": metrics_table(CLASS_METRICS)},
     }
-    return {root / name: _between((root / name).read_text(), *part) for name, part in parts.items()}
+    found: dict[Path, str] = {}
+    for name, tables in parts.items():
+        text = (root / name).read_text()
+        for part, content in tables.items():
+            text = _between(text, part, content)
+        found[root / name] = text
+    return found
 
 
 def picture() -> np.ndarray:

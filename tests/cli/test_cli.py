@@ -45,8 +45,8 @@ def test_a_training_that_cannot_start_says_why_in_one_line(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--memory", "nan"], "--memory nan: expected GiB above 0"),
-        (["--memory", "-1"], "--memory -1: expected GiB above 0"),
+        (["--memory", "nan"], "--memory: found nan"),
+        (["--memory", "-1"], "--memory: found -1.0; Input should be greater than 0"),
         (["--shard", "0/0"], "--shard 0/0: expected i/n"),
         (["--shard", "a"], "--shard a: expected i/n"),
         ([], "found no model"),

@@ -233,7 +233,7 @@ def test_an_output_that_cannot_be_written_is_found_before_anything_is_computed(
 ) -> None:
     (tmp_path / "file").touch()
     out = str(tmp_path / "file" / "out")
-    monkeypatch.setattr("scantling.inference.prediction._one", lambda *_, **__: pytest.fail("computed"))
+    monkeypatch.setattr("scantling.inference.prediction.Predictor.__call__", lambda *_, **__: pytest.fail("computed"))
     monkeypatch.setattr("scantling.inference.mending._mended", lambda *_: pytest.fail("computed"))
     monkeypatch.setattr("scantling.training.trainer.Trainer.go", lambda _: pytest.fail("computed"))
     for words in commands(place).values():

@@ -22,6 +22,7 @@ from scantling.data import files, guard
 from scantling.data.dataset import open_dataset
 from scantling.data.files import Limits
 from scantling.data.integrity import check
+from scantling.data.opening import Opening
 from scantling.evaluation import evaluate
 from scantling.inference import predict
 from scantling.training import Options, train
@@ -266,7 +267,9 @@ def test_untrusted_decodes_nothing_in_the_process_of_the_command(
 
     monkeypatch.setattr(files, "_planned", refused)
     outcome = Check(data=data, untrusted=True, contact_sheet=tmp_path / "untrusted.png").run()
-    done = predict(tmp_path / "run", data, out=tmp_path / "there", split="all", probabilities=True, untrusted=True)
+    done = predict(
+        tmp_path / "run", data, out=tmp_path / "there", split="all", probabilities=True, opening=Opening(untrusted=True)
+    )
     assert outcome.failed == []
     assert outcome.facts["summary"] == trusted.facts()["summary"]
     assert done.failed == []

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Segmentation
 from scantling.contract.step import Inference
 from scantling.core.case import Case, Geometry, Labels, Sample
@@ -151,9 +152,11 @@ def answered(method: Toy, of: Sample, **how: bool) -> np.ndarray:
 
 def test_views_make_an_answer_that_turns_and_mirrors_with_the_image() -> None:
     method, of = Sided(), sample((20, 20))
-    plain = answered(method, of, views=True)
+    plain = answered(method, of, options=SegmentOptions(views=True))
     turned = Sample(of.case, np.ascontiguousarray(np.rot90(of.image, 1, (1, 2))[:, ::-1]), of.geometry)
-    assert np.allclose(answered(method, turned, views=True), np.rot90(plain, 1, (1, 2))[:, ::-1], atol=1e-6)
+    assert np.allclose(
+        answered(method, turned, options=SegmentOptions(views=True)), np.rot90(plain, 1, (1, 2))[:, ::-1], atol=1e-6
+    )
     assert not np.allclose(answered(method, turned), np.rot90(answered(method, of), 1, (1, 2))[:, ::-1], atol=1e-2)
 
 

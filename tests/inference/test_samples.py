@@ -111,7 +111,7 @@ def test_dropout_draws_samples_that_a_seed_repeats_and_leaves_no_trace(unets: li
     method = load_model(unets[0]).eval()
     plain = answer(method, data)
     state = torch.random.get_rng_state()
-    one, other = (answer(method, data, options=SegmentOptions(samples=3), seed=7) for _ in range(2))
+    one, other = (answer(method, data, options=SegmentOptions(samples=3, seed=7)) for _ in range(2))
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(np.array_equal(a, b) for a, b in zip(one.samples, other.samples, strict=True))
     assert not np.array_equal(one.samples[0], one.samples[1])
@@ -121,7 +121,7 @@ def test_dropout_draws_samples_that_a_seed_repeats_and_leaves_no_trace(unets: li
     case = open_dataset(data).split("test")[0]
     sample, tiler = load(case, channels=method.traits.channels, reads=("image", "region")), Tiler()
     for _ in range(2):
-        found = segment(method, sample, device=CPU, tiler=tiler, options=SegmentOptions(samples=3), seed=7)
+        found = segment(method, sample, device=CPU, tiler=tiler, options=SegmentOptions(samples=3, seed=7))
         assert all(np.array_equal(a, b) for a, b in zip(found.samples, one.samples, strict=True))
 
 
@@ -261,18 +261,18 @@ def test_shards_that_were_made_otherwise_do_not_become_one_list(run: Path, data:
 
 
 def test_views_are_calls_too(unets: list[Path], data: Path, tmp_path: Path) -> None:
-    predict(unets[0], data, out=tmp_path, split="test", views=True)
+    predict(unets[0], data, out=tmp_path, split="test", options={"views": True})
     assert json.loads((tmp_path / "predictions.json").read_text())["calls"] == 8
 
 
 def test_one_model_named_twice_is_no_ensemble(unets: list[Path], data: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="name each model of an ensemble once"):
-        predict(unets[0], data, out=tmp_path, others=unets[1:] + unets[:1])
+        predict(unets[0], data, out=tmp_path, ensemble=unets[1:] + unets[:1])
 
 
 def test_an_ensemble_is_the_mean_of_its_runs(unets: list[Path], data: Path, tmp_path: Path) -> None:
     for name, first, others in (("0", unets[0], ()), ("1", unets[1], ()), ("both", unets[0], unets[1:])):
-        predict(first, data, out=tmp_path / name, split="test", others=others, probabilities=True)
+        predict(first, data, out=tmp_path / name, split="test", ensemble=others, probabilities=True)
     for case in json.loads((tmp_path / "both" / "predictions.json").read_text())["cases"]:
         maps = {name: read(tmp_path / name / case["probability"]).array for name in ("0", "1", "both")}
         np.testing.assert_allclose(maps["both"], (maps["0"] + maps["1"]) / 2, atol=1e-6)
@@ -300,7 +300,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(
     with pytest.raises(SettingsError, match="runs no chain"):
         predict(unets[0], data, out=tmp_path / "out", options=SegmentOptions(steps=2))
     with pytest.raises(SettingsError, match="--views"):
-        predict(run, data, out=tmp_path / "out", views=True)
+        predict(run, data, out=tmp_path / "out", options={"views": True})
     assert not (tmp_path / "out").exists()
 
 

@@ -29,7 +29,8 @@ from scantling.data.traits import measure_traits
 from scantling.inference import predict
 from scantling.losses.patch_contrast import PatchContrast
 from scantling.methods.catalogue import CARDS
-from scantling.methods.without_labels.darl import DARL, DARLSettings
+from scantling.methods.without_labels.darl import DARL
+from scantling.methods.without_labels.darl_settings import DARLSettings
 from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator, one_hot, reflected
@@ -402,6 +403,7 @@ def trained(data: list[Path], out: Path, options: Options = TINY) -> dict[str, A
 
 
 def weights(run: Path) -> dict[str, Tensor]:
+    """What the model keeps."""
     return load_file(run / "model" / "weights.safetensors")
 
 
@@ -446,7 +448,9 @@ def test_slices_of_volumes_are_painted_with_masks_of_a_folder_of_pictures(tmp_pa
 
 def test_no_painting_of_a_training_image_is_in_the_model(tmp_path: Path) -> None:
     trained([folders(tmp_path)], tmp_path / "run")
-    pools = {name: tensor for name, tensor in weights(tmp_path / "run").items() if name.startswith("pools.")}
+    assert {name.partition(".")[0] for name in weights(tmp_path / "run")} == {"denoiser", "generator"}
+    state = load_file(tmp_path / "run" / "state.safetensors")
+    pools = {name: tensor for name, tensor in state.items() if name.startswith("model/pools.")}
     assert len(pools) == 4
     assert not any(tensor.any() for tensor in pools.values())
 
@@ -547,8 +551,8 @@ def test_a_value_that_a_folder_of_masks_declares_is_read_so_beside_images(tmp_pa
     shutil.copytree(masks, other)
     (other / "scantling.toml").write_text(manifest.replace("vessel", "nerve"))
     joined = join([open_dataset(pictures), open_dataset(masks)])
-    assert joined.label_source.told == Labels(names=("vessel",), values=((1,),), ignore=255)
-    assert join([open_dataset(masks), open_dataset(other)]).label_source.told is None
+    assert joined.label_source.resolved == Labels(names=("vessel",), values=((1,),), ignore=255)
+    assert join([open_dataset(masks), open_dataset(other)]).label_source.resolved is None
 
 
 def test_backgrounds_come_from_their_pool_and_stay_out_of_the_angiograms(tmp_path: Path) -> None:

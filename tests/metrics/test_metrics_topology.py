@@ -9,7 +9,7 @@ import gudhi
 import numpy as np
 import pytest
 from scipy import ndimage
-from skimage.metrics import euler_number
+from skimage.measure import euler_number
 from skimage.morphology import skeletonize
 
 from scantling.metrics.topology import betti_numbers, components, euler_characteristic, skeleton, topology

@@ -30,7 +30,7 @@ from scantling.core.outputs import locked
 from scantling.data.dataset import open_dataset
 from scantling.inference import predict
 from scantling.inference.answering import segment as answer
-from scantling.inference.prediction import write_mask, written_values
+from scantling.inference.writing import write_mask, written_values
 from scantling.methods.catalogue import CARDS
 from scantling.records.run_folder import load_model, read_run
 from scantling.training import Options, train
@@ -332,7 +332,7 @@ def test_an_interrupted_prediction_goes_on_where_it_was(run: Path, data: Path, t
     assert (tmp_path / "case4.png").stat().st_mtime_ns == kept
     assert (tmp_path / "case5.png").exists()
     with pytest.raises(RunError, match="choose another --out"):
-        predict(run, data, out=tmp_path, views=True)
+        predict(run, data, out=tmp_path, options={"views": True})
 
 
 def test_predictions_of_another_model_under_the_same_name_are_not_taken_over(data: Path, tmp_path: Path) -> None:

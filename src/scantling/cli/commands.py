@@ -6,13 +6,17 @@ import sys
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell
 from scantling.core.errors import SettingsError
 from scantling.core.outputs import check_file
+
+if TYPE_CHECKING:
+    from scantling.core.machine import Compute
+    from scantling.data.opening import Opening
 
 
 @dataclass(kw_only=True)
@@ -30,6 +34,12 @@ class Opened(Command):
     root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The folder that the manifest's paths start from."""
 
+    def opening(self) -> Opening:
+        """The typed form of these options."""
+        from scantling.data.opening import Opening
+
+        return Opening(manifest=self.manifest, root=self.root, untrusted=getattr(self, "untrusted", False))
+
 
 @dataclass(kw_only=True)
 class Computed(Command):
@@ -39,6 +49,24 @@ class Computed(Command):
     """Processor threads; numbers repeat bit for bit only with the same count."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """auto is bf16 on a GPU that has it and, to train, on a processor that has it; float32 elsewhere."""
+
+    def compute(self) -> Compute:
+        """The typed form of these options."""
+        from scantling.core.machine import Compute
+
+        return Compute(device=self.device, threads=self.threads, precision=self.precision)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Which of how many jobs `--shard` names.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and text.isascii()):
+        raise SettingsError(f"--shard {text}: expected i/n, e.g. 1/4")
+    return int(part), int(parts)
 
 
 @dataclass(kw_only=True)
@@ -101,6 +129,7 @@ class Methods(Command):
 
     def run(self) -> Outcome:
         """List cards."""
+        from scantling.contract.options import FLAGS
         from scantling.methods.catalogue import card_of, cards, implementation_of, left_out
 
         if self.name is None:
@@ -112,7 +141,8 @@ class Methods(Command):
                 talk().print(sentence, style="yellow", markup=False, soft_wrap=True)
             return Outcome([card.summary() for card in cards().values()])
         card = card_of(self.name)
-        kind = implementation_of(card).Settings
+        method = implementation_of(card)
+        kind = method.Settings
         fields: dict[str, dict[str, Any]] = {}
         tell(f"{card.name}: {card.title} ({card.authors}, {card.year})")
         tell(textwrap.indent(textwrap.dedent("    " + (kind.__doc__ or "")).strip(), "  "))
@@ -123,7 +153,18 @@ class Methods(Command):
                 f", {preset}: {value}" for preset, value in values.items() if value != values["paper"]
             )
             tell(f"  --settings.{name:<14} {shown}")
-        return Outcome({**card.summary(), "settings": fields})
+        for role, capability in (card.uses | card.may_use).items():
+            needed = "" if role in card.uses else ", if you like"
+            tell(f"  --use {role}=RUN{'':<{max(1, 12 - len(role))}} a model that can {capability}{needed}")
+        options = {
+            name: field.default
+            for gives in card.gives
+            for name, field in getattr(method, f"{gives}_with").model_fields.items()
+            if name not in FLAGS
+        }
+        for name, value in options.items():
+            tell(f"  --options.{name:<15} {value} (at inference)")
+        return Outcome({**card.summary(), "settings": fields, "options": options})
 
 
 @dataclass(kw_only=True)
@@ -222,33 +263,30 @@ class Predict(Opened, Computed):
     """i/n does every n-th case: for array jobs."""
     memory: Annotated[float | None, tyro.conf.arg(metavar="GIB")] = None
     """GiB that a forward pass may take; larger images go in blended tiles. By default half of what is free."""
+    seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """What the randomness of the answers is a function of; 0 unless said."""
     untrusted: bool = False
     """Decode in a process of its own with limits on time and memory."""
+    options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
 
     def run(self) -> Outcome:
         """Predict."""
-        from scantling.contract.options import SegmentOptions
         from scantling.inference import predict
 
-        for flag, number in (("--samples", self.samples), ("--sampling-steps", self.sampling_steps)):
-            if number is not None and number < 1:
-                raise SettingsError(f"{flag} {number}: expected 1 or more")
-        options = SegmentOptions(samples=self.samples, steps=self.sampling_steps, fuse=self.fuse)
-        part, _, parts = self.shard.partition("/")
-        if not (part.isdecimal() and parts.isdecimal() and self.shard.isascii()):
-            raise SettingsError(f"--shard {self.shard}: expected i/n, e.g. 1/4")
-        if self.memory is not None and not 0 < self.memory < 2**30:
-            raise SettingsError(f"--memory {self.memory:g}: expected GiB above 0")
+        flags = {
+            "samples": self.samples, "steps": self.sampling_steps, "fuse": self.fuse, "views": self.views or None,
+            "memory": self.memory, "seed": self.seed,
+        }  # fmt: skip
+        options = {name: value for name, value in flags.items() if value is not None} | self.options
         with counting("predicting") as progress:
             done = predict(
-                self.run_folder, self.input, out=self.out, split=self.split, probabilities=self.probabilities,
-                views=self.views, options=options, others=self.ensemble, shard=(int(part), int(parts)),
-                device=self.device, threads=self.threads, precision=self.precision,
-                memory=None if self.memory is None else int(self.memory * 2**30), untrusted=self.untrusted,
-                manifest=self.manifest, root=self.root, progress=progress,
+                self.run_folder, self.input, out=self.out, options=options, ensemble=self.ensemble, split=self.split,
+                probabilities=self.probabilities, shard=shard_of(self.shard), opening=self.opening(),
+                compute=self.compute(), progress=progress,
             )  # fmt: skip
         earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
-        tell(f"{self.out}: {len(done.cases)} masks{earlier}")
+        what = "masks" if done.header["classes"] else "image classes"
+        tell(f"{self.out}: {len(done.cases)} {what}{earlier}")
         return Outcome(done.facts(), [f"{case['id']}: {case['error']}" for case in done.failed])
 
 
@@ -283,6 +321,8 @@ class Mend(Opened):
     """Diffuse less where the direction is uncertain: the power of the coherence."""
     validation: Annotated[Path | None, tyro.conf.arg(metavar="DATA")] = None
     """A data set with true masks of validation cases, for auto."""
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    """i/n does every n-th map: for array jobs."""
 
     def run(self) -> Outcome:
         """Mend."""
@@ -300,8 +340,8 @@ class Mend(Opened):
             settings["iterations"] = int(self.iterations)
         with counting("mending") as progress:
             done, used, choice = mend_folder(
-                self.maps, self.out, settings, auto=auto, validation=self.validation, manifest=self.manifest,
-                root=self.root, progress=progress,
+                self.maps, self.out, settings, auto=auto, validation=self.validation, shard=shard_of(self.shard),
+                opening=self.opening(), progress=progress,
             )  # fmt: skip
         facts = done.facts()
         if choice is not None:
@@ -309,23 +349,26 @@ class Mend(Opened):
             facts["tried"] = [
                 {**row.settings.model_dump(), **row.scores, "admissible": row.admissible} for row in choice.table
             ]
+        elif auto:
+            tell(f"chosen on validation cases by an earlier command: {spelled(used)}")
         tell(f"{self.out}: {len(done.cases)} masks")
         return Outcome(facts, [f"{case['id']}: {case['error']}" for case in done.failed])
 
 
 @dataclass(kw_only=True)
 class Evaluate(Opened):
-    """Score a folder of masks, whoever made them, against a folder of masks or a data set."""
+    """Score masks and image classes, whoever made them, against a data set, a folder of masks or a table of classes."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling evaluate masks scans --probabilities masks/probabilities --json scores.json",
         "scantling evaluate nnunet-output scans/test/masks",
+        "scantling evaluate classes photographs/labels.csv",
     )
 
     prediction: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTION")]
-    """A folder of masks."""
+    """A folder of masks, of a `classes.csv`, or of both."""
     truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
-    """A folder of masks, or a data set."""
+    """A data set, a folder of masks, or a table (CSV) with the columns `id` and `class`."""
     split: Literal["train", "validation", "test", "all"] | None = None
     """The cases that must be there; by default those that were predicted."""
     probabilities: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -336,26 +379,26 @@ class Evaluate(Opened):
     """What to measure; by default all that can be computed. Where several readers marked an image, ged, hm_iou,
     max_dice and soft_dice too."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write the scores of each case as a table."""
+    """Also write the scores of each case as a table; of classes beside masks into NAME-classes.csv."""
 
     def run(self) -> Outcome:
         """Evaluate."""
-        from scantling.evaluation import evaluate
+        from scantling.evaluation.everything import beside, evaluate_everything
 
-        if self.csv is not None:
-            check_file(self.csv, suffix=".csv")
+        for table in () if self.csv is None else (self.csv, beside(self.csv)):
+            check_file(table, suffix=".csv", inputs=(self.truth, self.prediction / "classes.csv"))
         with counting("scoring") as progress:
-            scores = evaluate(
+            scores = evaluate_everything(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
                 region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root, progress=progress,
             )  # fmt: skip
         tell(scores.table())
         if self.csv is not None:
             scores.write_csv(self.csv)
-        kept = scores.keep()
+        kept = scores.masks.keep() if scores.masks else None
         if kept is not None:
             tell(f"kept for the report of its run: {kept}")
-        return Outcome(scores.facts(), [f"{failure.id}: {failure.error}" for failure in scores.failed])
+        return Outcome(scores.facts(), scores.failed)
 
 
 @dataclass(kw_only=True)
@@ -423,6 +466,7 @@ class Synthesize(Computed):
     """The side of an image; short for --settings.size."""
     seed: int = 0
     """Number n of a seed is the same however many are made."""
+    options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
     settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
 
     def run(self) -> Outcome:

@@ -31,7 +31,8 @@ def parse(argv: Sequence[str]) -> Any:
 
     from scantling.cli import commands
 
-    words, settings = _settings(argv)
+    words, settings = _taken_out(argv, "settings")
+    words, options = _taken_out(words, "options")
     kinds: dict[str, Callable[..., Any]] = {kind.__name__.lower(): kind for kind in commands.ALL}
     try:
         verb = tyro.extras.subcommand_cli_from_dict(
@@ -53,6 +54,13 @@ def parse(argv: Sequence[str]) -> Any:
                 f"--settings.{next(iter(settings))}: only `scantling train` and `scantling synthesize` take settings"
             )
         verb.settings = settings
+    if options:
+        if not isinstance(verb, commands.Predict | commands.Synthesize):
+            raise SettingsError(
+                f"--options.{next(iter(options))}: only `scantling predict` and `scantling synthesize` take options of "
+                "a model"
+            )
+        verb.options = options
     return verb
 
 
@@ -145,22 +153,22 @@ def _write(where: str, facts: Any) -> None:
         write_text(named(where), text)
 
 
-def _settings(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Take `--settings.NAME VALUE` out of a command line: names depend on the method, which is not yet known."""
+def _taken_out(argv: Sequence[str], kind: str) -> tuple[list[str], dict[str, Any]]:
+    """Take `--KIND.NAME VALUE` out of a command line: names depend on the method, which is not yet known."""
     words: list[str] = []
-    settings: dict[str, Any] = {}
-    rest = iter(argv)
+    values: dict[str, Any] = {}
+    rest, begin = iter(argv), f"--{kind}."
     for word in rest:
-        if not word.startswith("--settings."):
+        if not word.startswith(begin):
             words.append(word)
             continue
-        name, equals, value = word.removeprefix("--settings.").partition("=")
+        name, equals, value = word.removeprefix(begin).partition("=")
         if not equals:
             value = next(rest, "")
             if not value or value.startswith("--"):
-                raise SettingsError(f"--settings.{name}: found no value; expected one after it")
-        settings[name.replace("-", "_")] = _value(value)
-    return words, settings
+                raise SettingsError(f"{begin}{name}: found no value; expected one after it")
+        values[name.replace("-", "_")] = _value(value)
+    return words, values
 
 
 def _value(text: str) -> Any:

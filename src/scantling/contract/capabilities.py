@@ -19,6 +19,7 @@ from scantling.contract.options import (
 )
 from scantling.contract.results import Classification, Encoding, Generation, Registration, Segmentation
 from scantling.contract.step import Inference
+from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
 
@@ -47,6 +48,11 @@ class Segmenter(Method):
         if (options.samples or 1) > 1 and not dropouts(self):
             raise SettingsError(f"--samples {options.samples}: {without_dropout(self)}")
         return options.model_copy(update={"samples": options.samples or 1, "fuse": options.fuse or "mean"})
+
+    def labels_of(self, options: SegmentOptions) -> Labels | None:
+        """The classes of its masks: those that it was trained on, unless its options choose others (a vocabulary)."""
+        del options
+        return self.traits.labels
 
     def calls(self, options: SegmentOptions) -> int:
         """Passes through the network that an answer takes, with resolved options; all tiles of a canvas are one."""

@@ -24,6 +24,10 @@ NEEDS = {
 """The words in which cards, streams and cases speak of what a case holds; also `link:ROLE` and `pool:NAME`."""
 
 
+LABELS = frozenset({"mask", "masks", "scribble", "box", "point", "class", "instance"})
+"""Those of the words that stand for what people have drawn or said of an image."""
+
+
 class Card(Frozen):
     """One published system.
 
@@ -37,6 +41,7 @@ class Card(Frozen):
         dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
         uses: other models that it is built on, by role ("backbone"), and what each has to give; `--use ROLE=RUN` names
             them.
+        may_use: the same of models that it can do without.
         fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
             method without stages.
         repeats: whether a training repeats bit for bit on a GPU too; not where a kernel is not deterministic there.
@@ -54,6 +59,7 @@ class Card(Frozen):
     gives: tuple[Capability, ...]
     dimensions: tuple[Literal[2, 3], ...]
     uses: dict[str, Capability] = {}
+    may_use: dict[str, Capability] = {}
     fits: str = ""
     repeats: bool = True
     extra: str = ""
@@ -67,6 +73,7 @@ class Card(Frozen):
             "year": self.year,
             "needs": [" + ".join(NEEDS.get(word, word) for word in words) for words in self.needs],
             "gives": list(self.gives),
+            "uses": dict(self.uses),
             "dimensions": list(self.dimensions),
         }
 

@@ -86,7 +86,7 @@ class Method(nn.Module, ABC):
         """How many masks drawn by people its streams read, or stand behind synthetic ones or its first weights."""
         streams: list[Stream] = [stream for stage in self.stages() for stream in stage.streams]
         calibration = self.calibration()
-        streams += [calibration.stream] if calibration is not None else []
+        streams += [calibration.stream] if calibration is not None and calibration.split == "train" else []
         reading = [stream for stream in streams if {"mask", "masks"} & {*stream.reads}]
         of_images = any("image" not in stream.without for stream in reading)
         alone = any("image" not in stream.reads for stream in reading)
@@ -101,6 +101,13 @@ class Method(nn.Module, ABC):
         """What it learns after its last stage, if anything."""
         return None
 
+    def learned(self) -> Mapping[str, float]:
+        """Numbers that it has learned and that say something to people, by name ("reliability of T1"); none by default.
+
+        They are written into `run.json` and shown in the report.
+        """
+        return {}
+
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """What it shows of itself in the report on one image, by caption: (3, H, W) in [0, 1]; nothing by default."""
         del batch, inference
@@ -111,8 +118,7 @@ class Method(nn.Module, ABC):
         state = self.state_dict()
         if not self.answering:
             return state
-        kept = tuple(name for owner in ("uses", *self.answering) for name in (owner, f"{owner}."))
-        return {name: tensor for name, tensor in state.items() if name in kept or name.startswith(kept[1::2])}
+        return {name: tensor for name, tensor in state.items() if name.partition(".")[0] in ("uses", *self.answering)}
 
     def load_model_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `model_state` gave; what else the method has stays as it is.

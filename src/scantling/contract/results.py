@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
+import torch
 from torch import Tensor
 
 
@@ -16,13 +18,41 @@ class Objects:
         classes: (N,) int64, the number of the class of each, from 0.
         boxes: (N, D, 2), where each starts and stops along each axis, in pixels.
         scores: (N,) in [0, 1]; None where objects are made and not found.
-        masks: (N, *S) bool, where there are any.
+        crops: the mask of each, bool, cut to where it is; none where there are no masks.
+        corners: (N, D) int64, where each crop starts; None where there are no masks.
     """
 
     classes: Tensor
     boxes: Tensor
     scores: Tensor | None = None
-    masks: Tensor | None = None
+    crops: tuple[Tensor, ...] = ()
+    corners: Tensor | None = None
+
+    @classmethod
+    def of_masks(
+        cls, masks: Sequence[Tensor], *, classes: Tensor, scores: Tensor | None = None, boxes: Tensor | None = None
+    ) -> Self:
+        """Objects of N masks (*S) of bool; an empty mask has an empty crop.
+
+        Args:
+            boxes: None takes those around the masks.
+        """
+        crops, corners, around = [], [], []
+        for mask in masks:
+            places = mask.nonzero()
+            low = places.amin(0) if len(places) else torch.zeros(mask.ndim, dtype=torch.long)
+            high = places.amax(0) + 1 if len(places) else low
+            crops.append(mask[tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))].cpu())
+            corners.append(low.cpu())
+            around.append(torch.stack([low, high], 1).float().cpu())
+        dimensions = masks[0].ndim if len(masks) else (boxes.shape[1] if boxes is not None else 2)
+        none = torch.zeros(0, dimensions, dtype=torch.long)
+        if boxes is None:
+            boxes = torch.stack(around) if around else torch.zeros(0, dimensions, 2)
+        return cls(
+            classes=classes, boxes=boxes, scores=scores, crops=tuple(crops),
+            corners=torch.stack(corners) if corners else none,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +66,6 @@ class Segmentation:
             file, and probabilities are not read.
         uncertainty: (B, 1, *S) by name.
         maps: what else a method has found, (B, C, *S) by name, such as directions along vessels.
-        classes: the names of the K channels, where they are not those that the model was trained on (a vocabulary that
-            is chosen at inference).
         decision: (B, 1, *S) class numbers, or (B, K, *S) of 0 and 1 where classes overlap, where the method decides
             itself (a map cut by Otsu's threshold, the winner of queries): no threshold and no calibration follows.
         instances: the objects of each image.
@@ -47,7 +75,6 @@ class Segmentation:
     samples: Tensor | None = None
     uncertainty: Mapping[str, Tensor] = field(default_factory=dict)
     maps: Mapping[str, Tensor] = field(default_factory=dict)
-    classes: tuple[str, ...] = ()
     decision: Tensor | None = None
     instances: Sequence[Objects] = ()
 

@@ -36,8 +36,7 @@ class Player:
         modules: what it owns; players of one stage share no parameter.
         rate: the learning rate, at its highest.
         betas: of Adam; "sgd" takes the first as its Nesterov momentum.
-        schedule: of the rate over the steps of the stage: constant; a half cosine or a polynomial (0.9) to 0;
-            one-cycle, a cosine up from rate/25 over the first 30 % and down to 0 (Smith and Topin, 2018).
+        schedule: of the rate over the steps of the stage, a name or a function of progress (`contract.schedules`).
         warmup: steps over which the rate rises from 0, before the schedule.
         clip: the greatest norm of the gradient.
         average: decay of an exponential average of the weights, which then is what answers; 0 for none. It
@@ -50,7 +49,7 @@ class Player:
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine", "polynomial", "one-cycle"] = "constant"
+    schedule: Literal["constant", "cosine", "polynomial", "one-cycle"] | Callable[[float], float] = "constant"
     warmup: int = 0
     clip: float | None = None
     average: float = 0.0

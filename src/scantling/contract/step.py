@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from scantling.contract.options import SEGMENT_DEFAULTS
+from scantling.contract.results import Objects
 from scantling.core.randomness import torch_generator
 
 Network = Callable[[Tensor], Tensor]
+Finder = Callable[[Tensor], Objects]
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,11 @@ class Inference(Draws):
 
     Attributes:
         tile: applies a network (B, C, *S) to (B, K, *S) over a whole canvas, in blended tiles where it is too large.
+        find: applies what finds objects in one image (1, C, *S) over a whole canvas, in overlapping windows where it is
+            too large; an object that several windows show is given once.
         options: of the capability (`contract.options`), resolved by the method; a segmentation's if none are given.
     """
 
     tile: Callable[[Network, Tensor], Tensor] = lambda network, canvas: network(canvas)
+    find: Callable[[Finder, Tensor], Objects] = lambda finder, canvas: finder(canvas)
     options: Any = SEGMENT_DEFAULTS

@@ -70,6 +70,7 @@ class Case:
         instances: a label map of objects, 0 background, 1..N one number for each.
         region: a mask of the pixels that count (field of view, brain mask).
         links: other cases by role ("background", "after") and their ids.
+        strata: what scores are told apart by: the value of each stratum by its name ("skin": "dark", "site": "A").
         pool: the name of the set it belongs to, where a dataset holds several ("angiograms", "background").
         split: where it may be used; None until a dataset without a split gets one.
         spacing: overrides what the file says, in mm for each axis.
@@ -88,6 +89,7 @@ class Case:
     instances: Address | None = None
     region: Address | None = None
     links: Mapping[str, str] = field(default_factory=dict)
+    strata: Mapping[str, str] = field(default_factory=dict)
     pool: str = ""
     split: Split | None = None
     spacing: tuple[float, ...] | None = None

@@ -8,6 +8,7 @@ import importlib.metadata
 import math
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +47,37 @@ def device_of(name: str) -> torch.device:
     if index >= there:
         raise SettingsError(f"--device {name}: torch sees {there} GPU{'s' * (there > 1)} here, numbered from 0")
     return torch.device("cuda", index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Where and how numbers are computed.
+
+    Attributes:
+        device: auto, cpu, cuda or cuda:N.
+        threads: of the processor; numbers repeat bit for bit only with the same count.
+        precision: auto is bf16 on a GPU that has it and, to train, on a processor that has it; float32 elsewhere.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    precision: Precision = "auto"
+
+    def prepare(self) -> torch.device:
+        """Make torch deterministic, and find the device.
+
+        Raises:
+            SettingsError: the device is absent, or there are fewer threads than one.
+        """
+        steady(threads=self.threads)
+        return device_of(self.device)
+
+    def autocast(self, device: torch.device, *, training: bool) -> torch.dtype | None:
+        """The type of autocast on a device, None for none."""
+        return autocast_type(self.precision, device, training=training)
+
+
+COMPUTE = Compute()
 
 
 def steady(*, threads: int | None = None) -> None:

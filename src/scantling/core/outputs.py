@@ -20,7 +20,7 @@ _RECORDS = {RUN: "a run", PREDICTIONS: "predictions", MADE: "a data set", "scant
 _SHARD = re.compile(r"predictions\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {
     ".json": (rb'\s*(\{\s*"made_by": "scantling|\[\s*\{\s*"name": "[^"]+",\s*"title":)', "a result of Scantling"),
-    ".csv": (rb"id,subject,class", "a table of `scantling evaluate`"),
+    ".csv": (rb"id,subject,(class|true,predicted)", "a table of `scantling evaluate`"),
     ".html": (rb"(?s).*Scantling</title>", "a page of Scantling"),
     ".png": (rb"(?s)\x89PNG.*Software\x00Scantling", "a contact sheet of Scantling"),
 }

@@ -61,6 +61,15 @@ class Traits(Frozen):
     pools: tuple[str, ...] = ()
     """The names of the pools of the training images."""
 
+    def only(self, channels: tuple[str, ...]) -> Traits:
+        """The traits of the images with these of their channels alone."""
+        if channels == self.channels:
+            return self
+        places = [self.channels.index(name) for name in channels]
+        return self.model_copy(
+            update={"channels": channels, "intensity": tuple(self.intensity[place] for place in places)}
+        )
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the foreground classes."""

@@ -14,6 +14,7 @@ from scantling.data.files import stem_of
 
 MANIFESTS = ("scantling.toml", "scantling.json")
 STORED_SPLIT = "scantling-split.json"
+STRATA = "scantling-strata.csv"
 
 _SILENT = ("readme", "source.md", "license", "licence", "copying", "citation", "changelog", "notice")
 
@@ -59,7 +60,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def is_silent(path: Path) -> bool:
     """Whether a file is hidden, documentation, a licence or Scantling's own, and so needs no remark; no image is."""
     name = path.name.lower()
-    if name.startswith(".") or name in (*MANIFESTS, STORED_SPLIT):
+    if name.startswith(".") or name in (*MANIFESTS, STORED_SPLIT, STRATA):
         return True
     return not name.endswith(files.SUFFIXES) and (name.startswith(_SILENT) or name.endswith(".md"))
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
-from scantling.data.contents import MANIFESTS, STORED_SPLIT, Contents, Finding, count, safe_id, some, unique
+from scantling.data.contents import MANIFESTS, STORED_SPLIT, STRATA, Contents, Finding, count, safe_id, some, unique
 from scantling.data.described import contents_of
 from scantling.data.labels import LabelSource
 from scantling.data.layouts import loose_files, paired
 from scantling.data.loading import EVERYTHING
 from scantling.data.nnunet import nnunet
 from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
+from scantling.data.strata import with_strata
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
 
     A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
     `dataset.json`; then paired folders (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of
-    them also below `train`, `validation`, `test`); then a plain folder of images.
+    them also below `train`, `validation`, `test`); then a plain folder of images. A `scantling-strata.csv` in the
+    folder gives the cases of any of them their strata.
 
     Args:
         path: what to open.
@@ -75,9 +77,11 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
     if not manifest and path.suffix in (".toml", ".json") and path.is_file():
         manifest = path
     contents = _contents(path, Path(manifest) if manifest else None, Path(root) if root else None)
-    stored = stored_split(contents.root) if path.is_dir() or manifest else None
-    cases = assign(contents.cases, stored=stored)
-    remarks = (*contents.remarks, *_split_remarks(contents.cases, cases, stored))
+    whole = path.is_dir() or manifest is not None
+    stored = stored_split(contents.root) if whole else None
+    described, unknown = with_strata(contents.cases, contents.root / STRATA) if whole else (contents.cases, ())
+    cases = assign(described, stored=stored)
+    remarks = (*contents.remarks, *_split_remarks(contents.cases, cases, stored), *unknown)
     parted = stored is not None or any(case.split is not None for case in contents.cases)
     return Dataset(contents.name, contents.root, cases, _source(contents.labels, cases), parted, remarks)
 

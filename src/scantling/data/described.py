@@ -155,6 +155,7 @@ class _Builder:
             },
             "image_class": filled(block.image_class, fields, f"{where}, key 'class'") or None,
             "links": {role: filled(text, fields, f"{where}, key 'links'") for role, text in block.links.items()},
+            "strata": {name: filled(text, fields, f"{where}, key 'strata'") for name, text in block.strata.items()},
             "pool": filled(block.pool, fields, f"{where}, key 'pool'"),
             "split": split or None,
             "spacing": block.spacing,

@@ -30,6 +30,7 @@ class Block(Frozen):
     instances: str = ""
     image_class: str = Field("", alias="class")
     links: dict[str, str] = {}
+    strata: dict[str, str] = {}
     pool: str = ""
     split: str = ""
     spacing: tuple[float, ...] | None = None

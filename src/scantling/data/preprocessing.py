@@ -89,13 +89,15 @@ def grid_of(sample: Sample, recipe: Preprocessing, traits: Traits) -> tuple[int,
     return tuple(max(1, round(n * mm / target)) for n, mm, target in zip(shape, spacing, targets, strict=True))
 
 
-def restore_grid(answer: Tensor, sample: Sample, recipe: Preprocessing, traits: Traits) -> Tensor:
+def restore_grid(
+    answer: Tensor, sample: Sample, recipe: Preprocessing, traits: Traits, *, linear: bool = True
+) -> Tensor:
     """The way back: (K, *grid) values to (K, *S) on the sample's own grid."""
     shape = list(sample.geometry.shape)
     slicing = recipe.dimensions == 2 and len(shape) == 3
     if slicing:
         shape.insert(0, shape.pop(traits.slice_axis))
-    answer = resample(answer, tuple(shape), linear=True)
+    answer = resample(answer, tuple(shape), linear=linear)
     return answer.movedim(1, 1 + traits.slice_axis) if slicing else answer
 
 

@@ -53,6 +53,7 @@ class Summary(Frozen):
         stored: how many images are grey, in colour, or grey in three channels, by name of the image.
         classes: the share of the known pixels of the first masks that each class has.
         image_classes: how many cases each image class has.
+        strata: how many cases each value of a stratum has, by its name.
         intensity: of the training images inside their regions, by name and channel of the image.
     """
 
@@ -64,6 +65,7 @@ class Summary(Frozen):
     stored: dict[str, dict[str, int]]
     classes: dict[str, float]
     image_classes: dict[str, int]
+    strata: dict[str, dict[str, int]]
     intensity: dict[str, Intensity]
 
     def lines(self) -> list[str]:
@@ -87,6 +89,8 @@ class Summary(Frozen):
             lines.append("classes: " + ", ".join(f"{name} {share:.2%}" for name, share in self.classes.items()))
         if self.image_classes:
             lines.append("image classes: " + ", ".join(f"{n} {name}" for name, n in self.image_classes.items()))
+        for name, number_of in self.strata.items():
+            lines.append(f"stratum {name}: " + ", ".join(f"{n} {value}" for value, n in number_of.items()))
         for name, one in self.intensity.items():
             lines.append(
                 f"intensity of {name}: mean {one.mean:.4g}, deviation {one.std:.4g}, "
@@ -135,6 +139,10 @@ def summary_of(found: Sequence[Seen], labels: Labels | None) -> Summary:
             for name, number in zip(labels.names if labels and counted else (), pixels[1:], strict=False)
         },
         image_classes=dict(sorted(Counter(case.image_class for case in cases if case.image_class is not None).items())),
+        strata={
+            name: dict(sorted(Counter(case.strata[name] for case in cases if name in case.strata).items()))
+            for name in sorted({name for case in cases for name in case.strata})
+        },
         intensity=_intensity(found),
     )
 

@@ -87,7 +87,8 @@ def evaluate(
         folder, truth=labels, ids=ids, probabilities=Path(probabilities) if probabilities else None
     )
     classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
-    selection = choose(dataset, predictions, split=split)
+    answered, listing = predictions.masks.keys(), predictions.listing
+    selection = choose(dataset, folder, answered=answered, listing=listing, split=split, kind="mask")
     regions = _Regions(region, ids)
     if regions.region.of == "cases" and not any(case.region for case in selection.cases):
         raise DataError(f"{place}: no case has a region of interest; leave --region out, or name a folder of regions")
@@ -212,7 +213,7 @@ class _Scorer:
         )
         marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
         return _Compared(
-            CaseScores(case.id, case.subject, scores, _files(case, predictions, self.regions), marked),
+            CaseScores(case.id, case.subject, scores, _files(case, predictions, self.regions), marked, case.strata),
             bool(disagreement(sample.geometry, geometry)),
             (len(drawn), 1 + len(others)) if others else None,
         )

@@ -46,17 +46,40 @@ def mean_interval(
         return NOWHERE
     mean = float(sums.sum() / counts.sum())
     without = (sums.sum() - sums) / (counts.sum() - counts)
-    if mean in (low, high) and math.isfinite(high - low):
-        first, last = rate_interval((sums - low * counts) / (high - low), counts)
-        return low + first * (high - low), low + last * (high - low)
-    if math.isfinite(low) and np.ptp(without) <= 1e-12 * max(1.0, abs(mean)):
+    return jackknife_interval(mean, without, low=low, high=high, effective=subjects)
+
+
+def jackknife_interval(
+    value: float, without: Values, *, low: float = -math.inf, high: float = math.inf, effective: int
+) -> tuple[float, float]:
+    """The limits of the 95 % interval of any number that all cases give together; see `mean_interval`.
+
+    Args:
+        without: (J,) the number without each of the subjects.
+        low, high: its bounds.
+        effective: how many subjects it rests on, those of its rarest part: they are the degrees of freedom plus one,
+            and the independent cases that it is worth where it lies at one of two bounds.
+
+    Returns:
+        The limits, NaN below two subjects, where the number is undefined, without a subject too, and where it is the
+        same without each of them.
+    """
+    if len(without) < 2 or not (math.isfinite(value) and np.isfinite(without).all()):
         return NOWHERE
-    scaled = without.min() > low and without.max() < high and low < mean < high
+    if value in (low, high) and math.isfinite(high - low):
+        share = np.full(effective, (value - low) / (high - low))
+        first, last = rate_interval(share, np.ones(effective))
+        return low + first * (high - low), low + last * (high - low)
+    if math.isfinite(low) and np.ptp(without) <= 1e-12 * max(1.0, abs(value)):
+        return NOWHERE
+    scaled = without.min() > low and without.max() < high and low < value < high
     if scaled and math.isfinite(high) and math.isfinite(low):
-        centre, spread = _t(float(_logit((mean - low) / (high - low))), _logit((without - low) / (high - low)))
+        centre, spread = _t(
+            float(_logit((value - low) / (high - low))), _logit((without - low) / (high - low)), effective
+        )
         limits = low + (high - low) / (1 + np.exp(-np.array([centre - spread, centre + spread])))
     else:
-        centre, spread = _t(mean, without)
+        centre, spread = _t(value, without, effective)
         limits = np.clip([centre - spread, centre + spread], low, high)
     return float(limits[0]), float(limits[1])
 
@@ -91,9 +114,9 @@ def rate_interval(sums: Values, counts: Values) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _t(centre: float, without: Values) -> tuple[float, float]:
+def _t(centre: float, without: Values, subjects: int) -> tuple[float, float]:
     """The middle and half the width of the interval of a number whose values without each subject are known."""
-    return centre, float(stats.t.ppf((1 + LEVEL) / 2, len(without) - 1) * math.sqrt(_variance(without)))
+    return centre, float(stats.t.ppf((1 + LEVEL) / 2, max(subjects - 1, 1)) * math.sqrt(_variance(without)))
 
 
 def _variance(without: Values) -> float:

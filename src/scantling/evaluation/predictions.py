@@ -181,7 +181,7 @@ def open_predictions(
         raise DataError(f"{folder}: there is no such folder; expected a folder of predicted masks")
     if probabilities is not None and not probabilities.is_dir():
         raise DataError(f"{probabilities}: there is no such folder; expected a folder of probability maps")
-    listing = _listing(folder / PREDICTIONS)
+    listing = read_listing(folder / PREDICTIONS)
     maps = {} if probabilities is None else files_by_id(probabilities, ids)
     if listing is not None:
         masks = {case.id: _listed_files(folder, listing, case, case.mask) for case in listing.cases if case.mask}
@@ -278,18 +278,20 @@ def _inside(folder: Path, case: PredictedCase, path: str) -> Address:
         ) from None
 
 
-def _listing(path: Path) -> PredictionsRecord | None:
-    """The list of a folder of masks, where there is one."""
+def read_listing(path: Path) -> PredictionsRecord | None:
+    """What `scantling predict` says of its folder; None where it says nothing.
+
+    Raises:
+        FileError: the file is not what it writes.
+    """
     if not path.is_file():
         return None
     listing = read_record(PredictionsRecord, path)
-    bare = next((case.id for case in listing.cases if not case.mask), None)
     classes, values = len(listing.classes), len(listing.values)
-    if bare is not None or classes != values or not classes:
-        lacks = f"{classes} classes have {values} entries in 'values'"
+    if classes != values or not {"classes", "values", "cases"} <= listing.model_fields_set:
         raise FileError(
             path,
-            f"is no list of predictions of masks ({lacks if bare is None else f'{bare} has no mask'})",
+            f"is no list of predictions ({classes} classes have {values} entries in 'values')",
             expected="what `scantling predict` writes",
             remedy="predict again, or delete the file to match masks by name",
         )

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from scantling.evaluation.detection import FALSE_ALARM, FOUND, tally
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import EVALUATIONS, file_name, run_of
 from scantling.evaluation.scores import Scores
+from scantling.evaluation.strata import MAIN, Stratum, strata_facts, strata_of_masks
 from scantling.evaluation.summary import Summary, summarise
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration
@@ -29,6 +30,7 @@ class CaseScores:
     """One scored case.
 
     Attributes:
+        strata: of the case, see `Case`.
         marked: the shares of the pixels that count which the prediction marks, and which the truth does.
         files: the addresses that were read.
     """
@@ -38,6 +40,7 @@ class CaseScores:
     scores: Scores
     files: CaseFiles
     marked: tuple[float, float] = (math.nan, math.nan)
+    strata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,17 @@ class Evaluation:
         return summarise(
             [case.scores.mean for case in self.cases],
             [case.subject for case in self.cases],
+            ranges={metric.name: metric.range for metric in self.metrics},
+        )
+
+    @cached_property
+    def strata(self) -> tuple[Stratum, ...]:
+        """The scores by each stratum of the cases."""
+        return strata_of_masks(
+            [case.id for case in self.cases],
+            [case.strata for case in self.cases],
+            scores=[case.scores.mean for case in self.cases],
+            subjects=[case.subject for case in self.cases],
             ranges={metric.name: metric.range for metric in self.metrics},
         )
 
@@ -156,9 +170,11 @@ class Evaluation:
             "subjects": {name: summary.subjects.get(name, 0) for name in names},
             "definitions": {metric.name: metric.definition for metric in self.metrics},
             "detection": self._detections(),
+            "strata": strata_facts(self.strata),
             "classes_mean": self.classes_mean if several else {},
             "cases": [
                 {"id": case.id, "subject": case.subject}
+                | ({"strata": case.strata} if case.strata else {})
                 | dict(case.scores.mean)
                 | ({"classes": case.scores.classes} if several else {})
                 | {"marked": {"prediction": case.marked[0], "truth": case.marked[1]}, "files": case.files}
@@ -220,7 +236,9 @@ class Evaluation:
             )
             for row in rows
         ]
-        return "\n".join([*(lines if self.cases else ["no case could be scored"]), *self.sentences, *self.notes])
+        titles = {metric.name: metric.title for metric in self.metrics if metric.name in MAIN}
+        told = [line for stratum in self.strata for line in stratum.lines(titles)]
+        return "\n".join([*(lines if self.cases else ["no case could be scored"]), *told, *self.sentences, *self.notes])
 
     def write_csv(self, path: Path | str) -> None:
         """Write one line for each case and class: id, subject, class, then the metrics, empty where undefined."""

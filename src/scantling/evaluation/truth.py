@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from scantling.core.case import Address, Case, Labels
 from scantling.core.errors import DataError, FileError, SettingsError
@@ -14,9 +15,12 @@ from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import LabelSource
 from scantling.data.splits import SPLITS
-from scantling.evaluation.predictions import Predictions, files_by_id
+from scantling.evaluation.predictions import files_by_id
+from scantling.records.predictions import PredictionsRecord
 from scantling.records.record import read_record
 from scantling.records.run import RunRecord
+
+Kind = Literal["mask", "class"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Chosen:
     """The cases to score, and what a reader should know of the choice.
 
     Attributes:
-        cases: all have a true mask.
+        cases: all have a true mask, or a true class.
         split: the split that they are.
         failed: id and reason of cases that are known to be lost already.
     """
@@ -66,12 +70,27 @@ def open_truth(path: Path, *, manifest: Path | None = None, root: Path | None = 
     return replace(dataset, cases=cases_of_masks, label_source=LabelSource(masks=masks))
 
 
-def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Chosen:
+def choose(
+    truth: Dataset,
+    folder: Path,
+    *,
+    answered: Collection[str],
+    listing: PredictionsRecord | None,
+    split: str | None,
+    kind: Kind,
+) -> Chosen:
     """The cases to score.
 
     With a split, or with predictions that were made of a split of this very data: all its cases, so that a missing
     prediction is a failure. Otherwise the cases that `predictions.json` lists; otherwise the test cases of a truth that
     says itself which those are; otherwise the ids that both sides have.
+
+    Args:
+        folder: of the predictions.
+        answered: the ids of the cases that were predicted.
+        listing: what the folder says of itself.
+        split: see above.
+        kind: what is scored, of the cases whose truth is known.
 
     Raises:
         SettingsError: there is no such split.
@@ -79,15 +98,17 @@ def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Ch
     """
     if split not in (None, "all", *SPLITS):
         raise SettingsError(f"--split {split}: expected train, validation, test or all")
-    labelled = {case.id: case for case in truth.cases if case.masks}
-    common = [id for id in labelled if id in predictions.masks]
+    labelled = {
+        case.id: case for case in truth.cases if (case.masks if kind == "mask" else case.image_class is not None)
+    }
+    nouns = ("true mask",) if kind == "mask" else ("true class", "true classes")
+    common = [id for id in labelled if id in answered]
     if not common:
-        theirs, ours = some(sorted(predictions.masks), most=3), some(sorted(labelled), most=3)
+        theirs, ours = some(sorted(answered), most=3), some(sorted(labelled), most=3)
         raise DataError(
-            f"{predictions.folder}: no prediction has the id of a true mask: found {theirs or 'none'}, "
+            f"{folder}: no prediction has the id of a true {kind}: found {theirs or 'none'}, "
             f"expected {ours}; give both the same stems"
         )
-    listing = predictions.listing
     lost = {failure.id: failure.error for failure in listing.failed} if listing else {}
     if split is None and listing is not None and listing.split in SPLITS and _same(listing.input, truth.root):
         split = listing.split
@@ -95,22 +116,22 @@ def choose(truth: Dataset, predictions: Predictions, *, split: str | None) -> Ch
         split = "test"
     run = listing.run if listing else None
     if split is None:
-        wanted = [id for id in labelled if id in predictions.masks or id in lost]
+        wanted = [id for id in labelled if id in answered or id in lost]
     else:
         meant = ids_in(split, truth, run=run)
         wanted = [id for id in labelled if id in meant]
     if not wanted:
-        raise DataError(f"{truth.root}: no case with a mask is in the split {split!r}; choose another --split")
+        raise DataError(f"{truth.root}: no case with a {kind} is in the split {split!r}; choose another --split")
     notes = []
     done = len(listing.cases) + len(listing.failed) if listing else 0
     if listing and listing.total is not None and done < listing.total:
         notes.append(
-            f"The masks are not finished: {done} of {listing.total} cases are listed; the same command goes on."
+            f"The predictions are not finished: {done} of {listing.total} cases are listed; the same command goes on."
         )
-    if aside := sorted(predictions.masks.keys() - labelled.keys()):
-        notes.append(f"{count(len(aside), 'prediction')} without a true mask left out ({some(aside, most=3)}).")
+    if aside := sorted(set(answered) - labelled.keys()):
+        notes.append(f"{count(len(aside), 'prediction')} without a true {kind} left out ({some(aside, most=3)}).")
     if split is None and (aside := sorted(labelled.keys() - set(wanted))):
-        notes.append(f"{count(len(aside), 'true mask')} without a prediction left out ({some(aside, most=3)}).")
+        notes.append(f"{count(len(aside), *nouns)} without a prediction left out ({some(aside, most=3)}).")
     if learnt := sorted(_splits(run, truth).get("train", frozenset()) & set(wanted)):
         notes.append(
             f"The model was trained on {len(learnt)} of these cases ({some(learnt, most=3)}); scores on them "

@@ -10,7 +10,6 @@ from statistics import median
 from typing import Any, Literal
 
 from scantling.contract.capabilities import Segmenter
-from scantling.contract.options import SegmentOptions
 from scantling.core.atomic import to_json
 from scantling.core.errors import RunError
 from scantling.core.outputs import PREDICTIONS, RUN
@@ -98,7 +97,7 @@ def open_candidate(path: Path) -> Candidate:
         if not isinstance(method, Segmenter):
             raise RunError(f"{path}: {method.card.name} cannot segment; it can {', '.join(method.card.gives)}")
         number = sum(parameter.numel() for parameter in method.parameters())
-        several, made = (method.segment_options(SegmentOptions()).samples or 1) > 1, NO_PREDICTIONS
+        several, made = (method.segment_options(method.segment_with()).samples or 1) > 1, NO_PREDICTIONS
         made = made.model_copy(update={"method": method.card.name})
         return Candidate(path, "run", record_of(path), path, (), number, method.traits.classes, several, made)
     if path.is_dir():

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from scantling.core.errors import DataError, FileError, SettingsError
-from scantling.core.machine import Precision
+from scantling.core.machine import Compute, Precision
 from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
+from scantling.data.opening import Opening
 from scantling.data.splits import SPLITS
 from scantling.evaluation.folders import evaluate
 from scantling.evaluation.result import Evaluation
@@ -21,7 +22,7 @@ from scantling.experiments.candidates import Candidate, open_candidate
 from scantling.experiments.comparison import Comparison
 from scantling.experiments.pairs import Scored, compare_scores
 from scantling.inference import predict
-from scantling.inference.prediction import chosen as cases_of
+from scantling.inference.prediction import select_cases as cases_of
 from scantling.metrics.catalogue import METRICS, chosen
 from scantling.records.evaluation import EvaluationRecord, Region
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
@@ -84,8 +85,9 @@ def compare(
                 out, f"{dataset.name}-{split}", Path(data).absolute(), manifest, root, split, precision, seen
             )
             done = predict(
-                entrant.path, data, out=masks, split=split, probabilities=True, manifest=manifest, root=root,
-                device=device, threads=threads, precision=precision, progress=progress,
+                entrant.path, data, out=masks, split=split, probabilities=True, progress=progress,
+                opening=Opening(manifest=manifest, root=root),
+                compute=Compute(device=device, threads=threads, precision=precision),
             )  # fmt: skip
             if done.failed and not done.cases:
                 raise DataError(

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from scantling.contract.capabilities import Segmenter
-from scantling.contract.method import dropouts
+from scantling.contract.method import Method, dropouts
 from scantling.contract.options import SEGMENT_DEFAULTS, SegmentOptions
-from scantling.contract.results import Segmentation
+from scantling.contract.results import Objects, Segmentation
 from scantling.contract.step import Inference
 from scantling.core.case import Sample
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
 from scantling.data.preprocessing import Preprocessed, preprocess, restore_grid
 from scantling.fusion import fuse, uncertainties
+from scantling.inference.objects import rescaled
 from scantling.inference.tiles import Tiler
 
 T = TypeVar("T")
@@ -34,13 +35,18 @@ class Answered:
 
     Attributes:
         probabilities: (K, *S) float32.
-        samples: (N, K, *S) float32 in [0, 1], one by one; empty where a single one was asked for.
+        samples: (N, K, *S) float32 in [0, 1], one by one; empty where there is a single one.
         uncertainty: (*S) float32 by name.
+        decision: class numbers (*S) uint8, or (K, *S) of 0 and 1 where classes overlap; None where the probabilities
+            decide.
+        objects: what was found, where the method finds objects.
     """
 
     probabilities: np.ndarray
     samples: Sequence[np.ndarray] = ()
     uncertainty: Mapping[str, np.ndarray] | None = None
+    decision: np.ndarray | None = None
+    objects: Objects | None = None
 
 
 def segment(
@@ -50,9 +56,7 @@ def segment(
     device: torch.device,
     tiler: Tiler,
     others: Sequence[tuple[Segmenter, Tiler]] = (),
-    views: bool = False,
     options: SegmentOptions = SEGMENT_DEFAULTS,
-    seed: int = 0,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
 ) -> Answered:
@@ -61,29 +65,32 @@ def segment(
     Args:
         tiler: the method's own.
         others: models that answer together with it, each with its tiler; each of their samples counts as one of all.
-        views: average over images mirrored along every axis and, in 2-D, turned by a quarter.
-        asked: how many samples, of how many steps, made one how.
-        seed: with the case's id and the number of the model, what its randomness is a function of.
+        options: how many samples, of how many steps, made one how; views; the seed, of which with the case's id and
+            the number of the model all randomness is a function.
         slices_at_once: how many slices of a volume a method in 2-D answers together.
     """
     plan = method.segment_options(options)
-    exclusive = method.traits.labels is None or method.traits.labels.exclusive
+    labels = method.labels_of(options)
+    exclusive = labels is None or labels.exclusive
     makes: list[Callable[[], np.ndarray]] = []
-    told: dict[str, np.ndarray] = {}
+    first: _Parts | None = None
     for number, (each, own) in enumerate([(method, tiler), *others]):
-        root = seed_of(seed, sample.case.id) if number == 0 else seed_of(seed, sample.case.id, "model", number)
-        inference = Inference(seed=root, stage="answer", device=device, tile=own, options=each.segment_options(options))
-        drawn, read = _drawn(each, sample, inference, views=views, autocast=autocast, slices_at_once=slices_at_once)
-        makes += drawn
-        told |= {} if others else read
+        root = seed_of(options.seed, *((sample.case.id, "model", number) if number else (sample.case.id,)))
+        resolved = each.segment_options(options)
+        inference = Inference(seed=root, stage="answer", device=device, tile=own, find=own.find, options=resolved)
+        parts = _drawn(each, sample, inference, views=options.views, autocast=autocast, slices_at_once=slices_at_once)
+        makes += parts.makes
+        first = parts if number == 0 else first
+    own_maps = first.uncertainty if first is not None and not others else {}
     samples = _Lazy(makes)
     if len(samples) == 1:
-        return Answered(samples[0], (), told)
+        decision, objects = (None, None) if first is None else (first.decision, first.objects)
+        return Answered(samples[0], (), own_maps, decision, objects)
     tensors = _Lazy([partial(_tensor, make) for make in makes])
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
     fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive)[0].float().numpy()
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
-    return Answered(fused, samples, read | told)
+    return Answered(fused, samples, read | dict(own_maps))
 
 
 def decide(probabilities: np.ndarray, *, exclusive: bool) -> np.ndarray:
@@ -132,6 +139,16 @@ def _tensor(make: Callable[[], np.ndarray]) -> Tensor:
     return torch.from_numpy(make())[None]
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """What one model answers about a sample: what makes each of its samples on the grid of the file, and the rest."""
+
+    makes: list[Callable[[], np.ndarray]]
+    uncertainty: Mapping[str, np.ndarray]
+    decision: np.ndarray | None = None
+    objects: Objects | None = None
+
+
 def _drawn(
     method: Segmenter,
     sample: Sample,
@@ -140,83 +157,138 @@ def _drawn(
     views: bool,
     autocast: torch.dtype | None,
     slices_at_once: int,
-) -> tuple[list[Callable[[], np.ndarray]], dict[str, np.ndarray]]:
-    """What makes each sample of a method (K, *S) on the grid of the file, and the uncertainties that it reads itself.
+) -> _Parts:
+    """What a method answers. Until they are brought onto the grid of the file, samples wait on the processor.
 
-    Until then samples wait on its own grid, on the processor. Slices whose samples are those of dropout are answered
-    one by one, so that a sample drops the same in all of them.
+    Slices whose samples are those of dropout are answered one by one, so that a sample drops the same in all of them.
     """
-    taken, device = preprocess(sample, method.preprocessing, method.traits), inference.device
-    slicing = method.preprocessing.dimensions == 2 and len(sample.geometry.shape) == 3
-    dropping = (inference.options.samples or 1) > 1 and not method.draws
-    parts, maps = list[Tensor](), list[Mapping[str, Tensor]]()
+    recipe, traits, device = method.preprocessing, method.traits.only(method.channels), inference.device
+    prepared = preprocess(sample, recipe, traits)
+    slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
+    by_dropout = (inference.options.samples or 1) > 1 and not method.draws
+    answers, classes = list[Segmentation](), _classes(method, inference)
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-        for number, batch in enumerate(batches_of(taken, slicing=slicing, many=1 if dropping else slices_at_once)):
-            ask = partial(_answer, method, inference=replace(inference, number=number), dropping=dropping)
-            on_device = batch.to(device, method.dtype)
-            answer = _over_views(ask, on_device) if views else ask(on_device)
-            parts.append(_samples(answer).float().cpu())
-            maps.append({name: map_.float().cpu() for name, map_ in answer.uncertainty.items()})
+        many = 1 if by_dropout else slices_at_once
+        for number, batch in enumerate(batches_of(prepared, slicing=slicing, many=many)):
+            moment = replace(inference, number=number)
+            ask = (
+                partial(_by_dropout, method, inference=moment)
+                if by_dropout
+                else partial(method.segment, inference=moment)
+            )
+            brought = batch.to(device, method.dtype)
+            answers.append(_on_processor(_over_views(ask, brought, classes) if views else ask(brought)))
 
-    def back(values: Sequence[Tensor]) -> np.ndarray:
+    def back(values: Sequence[Tensor], *, linear: bool = True) -> np.ndarray:
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
         whole = answer.movedim(0, 1) if slicing else answer[0]
-        return restore_grid(whole, sample, method.preprocessing, method.traits).numpy()
+        return restore_grid(whole, sample, recipe, traits, linear=linear).numpy()
+
+    samples = [_samples(answer, classes) for answer in answers]
 
     def make(number: int) -> np.ndarray:
-        return back([part[number] for part in parts])
+        return back([part[number] for part in samples])
 
-    read = {name: back([map_[name] for map_ in maps])[0] for name in maps[0]}
-    return [partial(make, number) for number in range(len(parts[0]))], read
+    names = answers[0].uncertainty
+    return _Parts(
+        makes=[partial(make, number) for number in range(len(samples[0]))],
+        uncertainty={name: back([answer.uncertainty[name] for answer in answers])[0] for name in names},
+        decision=_decision(answers, back),
+        objects=_objects(method, answers, back, prepared.shape, sample.geometry.shape) if not slicing else None,
+    )
 
 
-def _answer(method: Segmenter, batch: Batch, *, inference: Inference, dropping: bool) -> Segmentation:
-    return _dropped(method, batch, inference) if dropping else method.segment(batch, inference)
+def _on_processor(answer: Segmentation) -> Segmentation:
+    """An answer in float32 on the processor; uncertainty and samples alike."""
+    return replace(
+        answer,
+        probabilities=None if answer.probabilities is None else answer.probabilities.float().cpu(),
+        samples=None if answer.samples is None else answer.samples.float().cpu(),
+        uncertainty={name: map_.float().cpu() for name, map_ in answer.uncertainty.items()},
+        decision=None if answer.decision is None else answer.decision.cpu(),
+        maps={},
+    )
 
 
-def _dropped(method: Segmenter, batch: Batch, inference: Inference) -> Segmentation:
+def _decision(answers: Sequence[Segmentation], back: Callable[..., np.ndarray]) -> np.ndarray | None:
+    """The method's own decision on the grid of the file, where it makes one."""
+    decisions = [answer.decision for answer in answers if answer.decision is not None]
+    if len(decisions) < len(answers):
+        return None
+    layers: np.ndarray = back(decisions, linear=False).astype(np.uint8)
+    return layers[0] if len(layers) == 1 else layers
+
+
+def _objects(
+    method: Segmenter,
+    answers: Sequence[Segmentation],
+    back: Callable[..., np.ndarray],
+    grid: tuple[int, ...],
+    shape: tuple[int, ...],
+) -> Objects | None:
+    """The objects of one image on the grid of the file, where the method finds objects."""
+    if not answers[0].instances:
+        return None
+
+    def restore(layer: Tensor) -> Tensor:
+        return torch.from_numpy(back([layer[None]], linear=False))
+
+    return rescaled(answers[0].instances[0], restore, grid, shape)
+
+
+def _by_dropout(method: Segmenter, batch: Batch, inference: Inference) -> Segmentation:
     """Samples of a method that draws none, by its dropout (Gal and Ghahramani, 2016)."""
     drawn = []
-    with (
-        torch.random.fork_rng(devices=[inference.device] if inference.device.type == "cuda" else []),
-        _dropping(method),
-    ):
+    with dropping(method, inference.device):
         for number in range(inference.options.samples or 1):
             torch.manual_seed(seed_of(inference.seed, "dropout", number))
-            drawn.append(_samples(method.segment(batch, inference))[0].cpu())
+            drawn.append(_samples(method.segment(batch, inference), _classes(method, inference))[0].cpu())
     return Segmentation(samples=torch.stack(drawn))
 
 
 @contextmanager
-def _dropping(method: Segmenter) -> Iterator[None]:
+def dropping(method: Method, device: torch.device) -> Iterator[None]:
+    """Dropout left on, for the length of the block; torch's random numbers are as before after it."""
     layers = dropouts(method)
     modes = [layer.training for layer in layers]
-    try:
-        for layer in layers:
-            layer.train()
-        yield
-    finally:
-        for layer, training in zip(layers, modes, strict=True):
-            layer.training = training
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            for layer in layers:
+                layer.train()
+            yield
+        finally:
+            for layer, training in zip(layers, modes, strict=True):
+                layer.training = training
 
 
-def _samples(answer: Segmentation) -> Tensor:
+def _classes(method: Segmenter, inference: Inference) -> int:
+    """How many classes an answer has."""
+    labels = method.labels_of(inference.options)
+    return 1 if labels is None else len(labels.names)
+
+
+def _samples(answer: Segmentation, classes: int) -> Tensor:
     """(N, B, K, *S), one where the method just says how likely each class is."""
     if answer.samples is not None:
         return answer.samples
-    if answer.probabilities is None:
-        raise ValueError("a method that segments must answer with probabilities or samples")
-    return answer.probabilities[None]
+    if answer.probabilities is not None:
+        return answer.probabilities[None]
+    if answer.decision is None:
+        raise ValueError("a method that segments must answer with probabilities, samples or a decision")
+    if answer.decision.shape[1] > 1 or classes == 1:
+        return (answer.decision == 1).float()[None]
+    numbers = torch.arange(1, classes + 1, device=answer.decision.device).view(1, -1, *[1] * (answer.decision.ndim - 2))
+    return (answer.decision == numbers).float()[None]
 
 
-def _over_views(ask: Callable[[Batch], Segmentation], batch: Batch) -> Segmentation:
+def _over_views(ask: Callable[[Batch], Segmentation], batch: Batch, classes: int) -> Segmentation:
     """The mean over all mirrored images, times quarter turns in 2-D."""
     seen = views_of(batch.image.ndim - 2)
     total = torch.zeros(())
     for quarter, *mirrored in seen:
         axes = [2 + axis for axis, wanted in enumerate(mirrored) if wanted]
         turned = {name: torch.rot90(tensor, quarter, (2, 3)).flip(axes) for name, tensor in batch.fields.items()}
-        mean = _samples(ask(replace(batch, fields=turned))).mean(0)
+        mean = _samples(ask(replace(batch, fields=turned)), classes).mean(0)
         total = total.to(mean.device) + torch.rot90(mean.flip(axes), -quarter, (2, 3))
     return Segmentation(probabilities=total / len(seen))
 

@@ -1,7 +1,8 @@
-"""`predictions.json`: what a folder of predictions says of itself, how it is resumed, how shards become one list."""
+"""The record of a job: what was made of each item and how, how it is resumed, how shards become one list."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,24 +15,26 @@ from scantling.records.differences import differences
 from scantling.records.record import read_json
 
 PROGRESS = ("total", "of", "cases", "failed")
-"""What changes while predictions are made; all else says how they are made."""
+"""What changes while items are done; all else says how they are made."""
+FILES = ("mask", "probability", "samples", "uncertainty_maps", "files")
+"""The keys of an item's entry that name files."""
 
 
 @dataclass
-class Predictions:
-    """What was predicted: the contents of `predictions.json`, or of a shard's part of it."""
+class Listing:
+    """What was made: the contents of a record such as `predictions.json`, or of a shard's part of it."""
 
     out: Path
     header: Mapping[str, Any]
     name: str = PREDICTIONS
     total: int = 0
-    """Cases that the command is to do."""
+    """Items that the command is to do."""
     of: str = ""
-    """A hash of the ids of all cases of the job, whichever shard does them."""
+    """A hash of the ids of all items of the job, whichever shard does them."""
     cases: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     skipped: int = 0
-    """Cases that an earlier, interrupted command had done."""
+    """Items that an earlier, interrupted command had done."""
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""
@@ -41,77 +44,89 @@ class Predictions:
         """Write the list."""
         write_json(self.out / self.name, self.facts())
 
+    def drop(self, id: str) -> None:
+        """Take an item that an earlier command had done off the list, since it is done again."""
+        self.skipped -= 1
+        self.cases = [case for case in self.cases if case["id"] != id]
 
-def lists_in(out: Path, header: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+
+def lists_in(out: Path, header: Mapping[str, Any], record: str = PREDICTIONS) -> dict[str, dict[str, Any]]:
     """The lists of a folder by file name, the whole one and those of shards; all have to be made as `header` says.
 
     Raises:
         RunError: one was made otherwise.
         FileError: one cannot be read.
     """
-    paths = [path for path in (out / PREDICTIONS, *sorted(out.glob("predictions.*-of-*.json"))) if path.is_file()]
+    stem = record.removesuffix(".json")
+    shards = sorted(
+        path for path in out.glob(f"{stem}.*.json") if re.fullmatch(rf"{stem}\.\d+-of-\d+\.json", path.name)
+    )
+    paths = [path for path in (out / record, *shards) if path.is_file()]
     lists = {path.name: read_json(path) for path in paths}
     for path in paths:
         facts = lists[path.name]
         if not _lists(facts):
-            raise FileError(path, "does not list predictions", remedy="delete it or choose another --out")
+            raise FileError(path, f"does not list {stem}", remedy="delete it or choose another --out")
         keys = [key for key in {**header, **facts} if key not in PROGRESS]
         changed = [line for key in keys for line in differences(key, facts.get(key), header.get(key))]
         if changed:
             more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
-            raise RunError(
-                f"{path}: lists predictions made otherwise: {'; '.join(changed[:3])}{more}; choose another --out"
-            )
+            raise RunError(f"{path}: lists {stem} made otherwise: {'; '.join(changed[:3])}{more}; choose another --out")
     return lists
 
 
 def _lists(facts: object) -> bool:
-    """Whether the contents of a file can be a list of predictions."""
+    """Whether the contents of a file can be a list."""
     if not isinstance(facts, dict) or not isinstance(facts.get("total", 0), int):
         return False
     return all(isinstance(facts.get(key), list) for key in ("cases", "failed"))
 
 
-def resumed(out: Path, header: Mapping[str, Any], name: str, ids: Sequence[str], *, of: str = "") -> Predictions:
+def resumed(out: Path, header: Mapping[str, Any], name: str, ids: Sequence[str], *, of: str = "") -> Listing:
     """The list `name` with what earlier commands of the same kind have done; failures are tried again.
 
     Args:
-        of: a hash of the ids of all cases of the job.
+        of: a hash of the ids of all items of the job.
 
     Raises:
-        RunError: the folder lists predictions that were made otherwise.
+        RunError: the folder lists items that were made otherwise.
         FileError: a list cannot be read.
     """
     wanted, done = set(ids), dict[str, dict[str, Any]]()
-    for listed, facts in lists_in(out, header).items():
+    record = re.sub(r"\.\d+-of-\d+\.json$", ".json", name)
+    for listed, facts in lists_in(out, header, record).items():
         try:
             cases = {str(case["id"]): dict(case) for case in facts["cases"] if _is_written(out, case)}
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise FileError(
-                out / listed, "does not list predictions", remedy="delete it or choose another --out"
-            ) from None
-        kept = listed == name == PREDICTIONS  # what was predicted of files that are gone stays listed
+            what = f"does not list {record.removesuffix('.json')}"
+            raise FileError(out / listed, what, remedy="delete it or choose another --out") from None
+        kept = listed == name == record  # what was made of files that are gone stays listed
         done |= {id: case for id, case in cases.items() if id in wanted or kept}
-    return Predictions(out, header, name, len(ids), of, list(done.values()), skipped=len(wanted & done.keys()))
+    return Listing(out, header, name, len(ids), of, list(done.values()), skipped=len(wanted & done.keys()))
 
 
-def merge(out: Path, parts: int, header: Mapping[str, Any], *, of: str) -> None:
-    """When all shards are through with the same cases, write one list of all; whichever shard ends last does."""
-    names = [shard_name(part, parts) for part in range(1, parts + 1)]
+def merge(out: Path, record: str, parts: int, header: Mapping[str, Any], *, of: str) -> Listing | None:
+    """When all shards are through with the same items, write one list of all; whichever shard ends last does.
+
+    Returns:
+        The list, None where it is not whole yet.
+    """
+    names = [shard_name(record, part, parts) for part in range(1, parts + 1)]
     with locked(out, shard="merge", wait=True):
-        found = lists_in(out, header)
+        found = lists_in(out, header, record)
         lists = [found[name] for name in names if name in found]
         if len(lists) < parts or not all(facts.get("of") == of and _is_whole(facts) for facts in lists):
-            return
-        merged = Predictions(out, header, total=sum(facts["total"] for facts in lists), of=of)
+            return None
+        merged = Listing(out, header, record, total=sum(facts["total"] for facts in lists), of=of)
         merged.cases = _sorted(facts["cases"] for facts in lists)
         merged.failed = _sorted(facts["failed"] for facts in lists)
         merged.save()
+        return merged
 
 
-def shard_name(part: int, parts: int) -> str:
+def shard_name(record: str, part: int, parts: int) -> str:
     """The list of one shard; of the only one it is that of the whole."""
-    return PREDICTIONS if parts == 1 else f"predictions.{part}-of-{parts}.json"
+    return record if parts == 1 else f"{record.removesuffix('.json')}.{part}-of-{parts}.json"
 
 
 def _sorted(parts: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -123,8 +138,15 @@ def _is_whole(facts: Mapping[str, Any]) -> bool:
 
 
 def _is_written(out: Path, case: Mapping[str, Any]) -> bool:
-    masks = case["mask"] if isinstance(case["mask"], list) else [case["mask"]]
-    maps = [case["probability"]] if case["probability"] else []
-    samples = [name for names in case.get("samples", []) for name in (names if isinstance(names, list) else [names])]
-    doubts = list(case.get("uncertainty_maps", {}).values())
-    return all((out / name).is_file() for name in [*masks, *maps, *samples, *doubts])
+    """Whether all files of an entry are there."""
+    return all((out / name).is_file() for key in FILES for name in _names(case.get(key)))
+
+
+def _names(value: Any) -> list[str]:
+    """The strings in a value, however deep in lists and tables."""
+    if isinstance(value, str):
+        return [value]
+    if value is None:
+        return []
+    parts = value.values() if isinstance(value, dict) else value
+    return [name for part in parts for name in _names(part)]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ from pydantic import ValidationError
 
 from scantling.core.case import Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError, ScantlingError, SettingsError
-from scantling.core.outputs import PREDICTIONS, output_folder
+from scantling.core.outputs import PREDICTIONS, check_inputs, check_record
+from scantling.core.randomness import seed_of
 from scantling.data.contents import some
-from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.dataset import Dataset
 from scantling.data.files import is_image_name, read, stem_of
+from scantling.data.hashing import content_of, hash_of
 from scantling.data.loading import load
-from scantling.inference.listing import PROGRESS, Predictions, lists_in
-from scantling.inference.prediction import write_mask, write_probabilities
+from scantling.data.opening import OPENING, Opening
+from scantling.inference.listing import PROGRESS, Listing, lists_in
+from scantling.inference.runner import Job, Progress, run_job
+from scantling.inference.writing import write_mask, write_probabilities
 from scantling.mending.choose import Choice, Example, candidates, choose
 from scantling.mending.mend import Mending, mend
 from scantling.metrics.overlap import confusion
@@ -50,6 +55,14 @@ class Maps:
     listing: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Map:
+    """One map to mend."""
+
+    id: str
+    path: Path
+
+
 def mend_folder(
     probabilities: Path,
     out: Path,
@@ -57,10 +70,10 @@ def mend_folder(
     *,
     auto: bool = False,
     validation: Path | None = None,
-    manifest: Path | None = None,
-    root: Path | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> tuple[Predictions, Mending, Choice | None]:
+    shard: tuple[int, int] = (1, 1),
+    opening: Opening = OPENING,
+    progress: Progress | None = None,
+) -> tuple[Listing, Mending, Choice | None]:
     """Mend every map of a folder, and write masks, mended maps and predictions.json into `out`.
 
     Args:
@@ -69,70 +82,101 @@ def mend_folder(
         auto: choose among all candidates of the rule by `validation`, instead of the settings.
         validation: a dataset with true masks of validation cases; their maps are those of the run that made the
             maps (`RUN/validation`), or lie among `probabilities`. They are not mended.
+        shard: (i, n) does every n-th map, the i-th of n jobs, counted from 1.
 
     Returns:
-        What was written, the mending that was used, and how it was chosen.
+        What was written, the mending that was used, and how it was chosen; None where it was not, or by an earlier
+        command that this one goes on with.
 
     Raises:
         ScantlingError: nothing can be started. Cases that fail are listed, not raised.
     """
     maps = maps_of(probabilities)
-    dataset = open_dataset(validation, manifest=manifest, root=root) if validation is not None else None
+    dataset = opening.open(validation) if validation is not None else None
     inputs = [*maps.files.values(), *(dataset.files() if dataset is not None else ())]
-    with output_folder(out, record=PREDICTIONS, inputs=inputs):
-        wanted, choice = dict(maps.files), None
-        if auto:
-            if dataset is None:
-                raise SettingsError(
-                    "choosing the mending needs cases with true masks; name their data with --validation"
-                )
-            pairs = _validation_pairs(maps, dataset, probabilities)
-            held_out = {case.id for case, _ in pairs}
-            if held_out != maps.files.keys():
-                wanted = {id: path for id, path in maps.files.items() if id not in held_out}
-            choice = choose(candidates(str(settings["rule"])), _examples(pairs, maps.labels, dataset), score=_score)
-        used = choice.settings if choice is not None else _settings(settings)
-        header = {
-            **{key: value for key, value in maps.listing.items() if key not in PROGRESS},
-            "mending": used.model_dump(),
-            "mended": {
-                "maps": str(probabilities.resolve()),
-                "rule": str(settings["rule"]),
-                "auto": auto,
-                "validation": str(validation.resolve()) if auto and validation else None,
-                "manifest": str(manifest.resolve()) if auto and manifest else None,
-                "root": str(root.resolve()) if auto and root else None,
-                "earlier": {key: maps.listing[key] for key in ("mending", "mended") if key in maps.listing},
-            },
-            "classes": list(maps.labels.names),
-            "values": [list(values) for values in maps.labels.values],
-            "exclusive": maps.labels.exclusive,
-        }
-        done = Predictions(out, header, total=len(wanted))
-        lists_in(out, header)
-        done.save()  # from now on the folder is known to be that of these masks, and none of them is whole yet
-        for number, (id, path) in enumerate(wanted.items(), start=1):
-            try:
-                done.cases.append(_mended(id, path, out, used, maps.labels))
-            except (ScantlingError, MemoryError, OSError) as error:
-                what = str(error) or type(error).__name__
-                done.failed.append({"id": id, "error": what if path.name in what else f"{path.name}: {what}"})
-            if progress is not None:
-                progress(number, len(wanted), id)
-        done.save()
+    check_inputs(out, inputs)
+    check_record(out, PREDICTIONS)
+    wanted, pairs = dict(maps.files), list[tuple[Case, Path]]()
+    if auto:
+        if dataset is None:
+            raise SettingsError("choosing the mending needs cases with true masks; name their data with --validation")
+        pairs = _validation_pairs(maps, dataset, probabilities)
+        held_out = {case.id for case, _ in pairs}
+        if held_out != maps.files.keys():
+            wanted = {id: path for id, path in maps.files.items() if id not in held_out}
+    header = _header(maps, probabilities, settings, auto=auto, validation=validation, opening=opening, pairs=pairs)
+    used, choice = _used(out, header, settings, auto=auto), None
+    if used is None and dataset is not None:
+        choice = choose(candidates(str(settings["rule"])), _examples(pairs, maps.labels, dataset), score=_score)
+        used = choice.settings
+    if used is None:
+        raise SettingsError("choosing the mending needs cases with true masks; name their data with --validation")
+    job = Job(out=out, header={**header, "mending": used.model_dump()}, shard=shard)
+    items = [_Map(id, path) for id, path in wanted.items()]
+    work = partial(_mended, out=out, settings=used, labels=maps.labels)
+    done = run_job(job, items, work, inputs=inputs, content=lambda item: hash_of(item.path)[:16], progress=progress)
     return done, used, choice
 
 
-def _mended(id: str, path: Path, out: Path, settings: Mending, labels: Labels) -> dict[str, Any]:
+def _header(
+    maps: Maps,
+    place: Path,
+    settings: Mapping[str, Any],
+    *,
+    auto: bool,
+    validation: Path | None,
+    opening: Opening,
+    pairs: Sequence[tuple[Case, Path]],
+) -> dict[str, Any]:
+    """What the record says of how all masks are made, but for the mending that may still have to be chosen."""
+    chosen_on = [hash_of(path) for case, path in pairs] + [content_of(case, reads=("mask",)) for case, _ in pairs]
+    return {
+        **{key: value for key, value in maps.listing.items() if key not in PROGRESS},
+        "mended": {
+            "maps": str(place.resolve()),
+            "rule": str(settings["rule"]),
+            "auto": auto,
+            "validation": str(validation.resolve()) if auto and validation else None,
+            **(opening.facts() if auto else Opening().facts()),
+            "chosen_on": f"{seed_of(*chosen_on):016x}" if auto else None,
+            "earlier": {key: maps.listing[key] for key in ("mending", "mended") if key in maps.listing},
+        },
+        "classes": list(maps.labels.names),
+        "values": [list(values) for values in maps.labels.values],
+        "exclusive": maps.labels.exclusive,
+    }
+
+
+def _used(out: Path, header: Mapping[str, Any], settings: Mapping[str, Any], *, auto: bool) -> Mending | None:
+    """The mending that the settings say, or that an earlier command chose; None where it has yet to be chosen.
+
+    Raises:
+        RunError: the folder lists masks that were made otherwise, which is found before anything is chosen.
+    """
+    if not auto:
+        return _settings(settings)
+    for shard in sorted(out.glob("predictions*.json")):
+        found = read_json(shard)
+        earlier = found.get("mending") if isinstance(found, dict) else None
+        lists_in(out, {**header, "mending": earlier})
+        return _settings(earlier) if isinstance(earlier, dict) else None
+    return None
+
+
+def _mended(item: _Map, *, out: Path, settings: Mending, labels: Labels) -> dict[str, Any]:
     """Mend one map and write it; returns its entry in the list."""
     begun = time.monotonic()
-    array, geometry = read_map(path, classes=len(labels.names))
-    mended = mend(array, settings)
+    try:
+        array, geometry = read_map(item.path, classes=len(labels.names))
+        mended = mend(array, settings)
+    except ScantlingError as error:
+        what = str(error)
+        raise DataError(what if item.path.name in what else f"{item.path.name}: {what}") from None
     mask = decided(mended.mask, mended.map, exclusive=labels.exclusive)
     return {
-        "id": id,
-        "mask": write_mask(out, id, mask, geometry, labels),
-        "probability": write_probabilities(out, id, mended.map, geometry),
+        "id": item.id,
+        "mask": write_mask(out, item.id, mask, geometry, labels),
+        "probability": write_probabilities(out, item.id, mended.map, geometry),
         "seconds": round(time.monotonic() - begun, 3),
     }
 

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from scantling.contract.step import Network
+from scantling.contract.results import Objects
+from scantling.contract.step import Finder, Network
 from scantling.core.machine import memory_free
+from scantling.inference.objects import gather
 
 STEP = 16
 """Tiles are multiples of this many pixels along each axis."""
@@ -45,6 +47,24 @@ class Tiler:
             return torch.cat([network(canvas[row : row + 1]) for row in range(len(canvas))])
         tile = tile_shape(shape, pixels)
         return torch.cat([self._tiled(network, canvas[row : row + 1], tile) for row in range(len(canvas))])
+
+    def find(self, finder: Finder, canvas: Tensor) -> Objects:
+        """The objects in one image (1, C, *S), gathered from overlapping windows where it does not fit as a whole."""
+
+        def network(piece: Tensor) -> Tensor:
+            finder(piece)
+            return piece
+
+        shape = tuple(canvas.shape[2:])
+        pixels = self._affordable(network, canvas)
+        if math.prod(shape) <= pixels:
+            return finder(canvas)
+        tile = tile_shape(shape, pixels)
+        windows = []
+        for place in places(shape, tile, self.overlap):
+            cut: tuple[Any, ...] = (..., *(slice(s, s + n) for s, n in zip(place, tile, strict=True)))
+            windows.append((place, tile, finder(canvas[cut])))
+        return gather(windows, shape)
 
     def _tiled(self, network: Network, canvas: Tensor, tile: tuple[int, ...]) -> Tensor:
         weight = bell(tile).to(canvas.device)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
@@ -210,6 +211,18 @@ GROUP = "scantling.methods"
 def cards() -> Mapping[str, Card]:
     """The cards of all methods: ours, and those of packages that announce theirs."""
     return {**CARDS, **_outside()[0]}
+
+
+@contextmanager
+def added(*those: Card) -> Iterator[None]:
+    """Cards that are in no catalogue, for the length of the block."""
+    new = {card.name: card for card in those if card.name not in cards()}
+    CARDS.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            del CARDS[name]
 
 
 def left_out() -> tuple[str, ...]:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["overlap", "ranking", "topology", "distance", "calibration", "several", "uncertainty"]
+Family = Literal[
+    "overlap", "ranking", "topology", "distance", "calibration", "several", "uncertainty", "classification"
+]
 Direction = Literal["higher", "lower", "ideal 1"]
-Need = Literal["mask", "probability", "spacing", "samples", "annotators", "uncertainty"]
+Need = Literal["mask", "probability", "spacing", "samples", "annotators", "uncertainty", "class", "class probabilities"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,43 @@ METRICS: dict[str, Metric] = {
         ),
     )
 }  # fmt: skip
+
+_CLASS: tuple[Need, ...] = ("class",)
+_CLASSES: tuple[Need, ...] = ("class", "class probabilities")
+_MACRO = "the mean over the classes that the truth has, each of them against the rest"
+
+CLASS_METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "accuracy", "Accuracy", "higher", _CLASS, _UNIT, "classification",
+            "Accuracy: the share of cases whose class is right; a rare class hardly moves it.",
+        ),
+        Metric(
+            "balanced_accuracy", "Balanced accuracy", "higher", _CLASS, _UNIT, "classification",
+            "Balanced accuracy: the mean of the sensitivities of the classes that the truth has; 1 / K by chance.",
+        ),
+        Metric(
+            "f1", "F1", "higher", _CLASS, _UNIT, "classification",
+            f"F1: {_MACRO} (macro average); a class that the truth lacks is undefined, also where it was predicted.",
+        ),
+        Metric(
+            "auc", "Area under the ROC curve", "higher", _CLASSES, _UNIT, "classification",
+            f"AUC: {_MACRO} (macro average), exact, equal probabilities count one half; undefined if all cases are of "
+            "one class.",
+        ),
+        Metric(
+            "ece", "Expected calibration error", "lower", _CLASSES, _UNIT, "classification",
+            "ECE: 15 equal bins of the probability of the predicted class against whether it is right; of few cases it "
+            "is too large.",
+        ),
+        Metric(
+            "brier", "Brier score", "lower", _CLASSES, (0.0, 2.0), "classification",
+            "Brier: the mean over cases of the squared errors of the probabilities, summed over the classes.",
+        ),
+    )
+}  # fmt: skip
+"""The metrics of image classes, over all cases together."""
 
 _ABSENT: dict[Need, str] = {
     "probability": "probability maps, and there are none",

@@ -89,12 +89,14 @@ class CaseRecord(Record):
     """One scored case; its metrics stand beside its id, under their own names.
 
     Attributes:
+        strata: of the case, see `core.case.Case`.
         classes: the metrics by class, where there are several.
         marked: the shares of the pixels that count which the "prediction" marks, and which the "truth" does.
     """
 
     id: str
     subject: str | None = None
+    strata: dict[str, str] = {}
     classes: dict[str, Numbers] = {}
     marked: Numbers = {}
     files: CaseFiles = CaseFiles()
@@ -160,6 +162,7 @@ class EvaluationRecord(FileRecord):
         mean, std, interval, count, subjects: by metric, over the cases that define it.
         definitions: by metric the number of its definition, which grows when its values change (`Metric.definition`).
         detection: how often structures were found, and how often one was marked where there is none.
+        strata: the scores by stratum.
         classes_mean: by class and metric, where there are several classes.
         notes, conventions: sentences.
     """
@@ -183,6 +186,7 @@ class EvaluationRecord(FileRecord):
     subjects: dict[str, int] = {}
     definitions: dict[str, int] = {}
     detection: dict[str, Tally] = {}
+    strata: Table = {}
     classes_mean: dict[str, Numbers] = {}
     cases: tuple[CaseRecord, ...]
     failed: tuple[Failure, ...] = ()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scantling.core.errors import FileError, RunError
 from scantling.core.outputs import RUN
 from scantling.core.samples import Traits
-from scantling.records.record import FileRecord, Number, Record, Table, read_record
+from scantling.records.record import FileRecord, Number, Numbers, Record, Table, read_record
 
 
 class TrainingData(Record):
@@ -53,6 +53,7 @@ class RunRecord(FileRecord):
         started, finished: times; `finished` is None while the training is not at its end.
         seconds: of training.
         steps: of all stages.
+        learned: numbers that the method tells of itself, by name.
         parameters: how many, of the whole model or by network.
         warnings: sentences.
     """
@@ -82,6 +83,7 @@ class RunRecord(FileRecord):
     seconds: Number = None
     steps: int | None = None
     parameters: int | dict[str, int] | None = None
+    learned: Numbers = {}
     selected: Selected | None = None
     warnings: tuple[str, ...] = ()
 

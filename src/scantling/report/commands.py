@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from scantling.core.atomic import to_json
 from scantling.records.evaluation import EvaluationRecord
 from scantling.report.targets import EvaluationFile, Run
 
@@ -79,11 +80,21 @@ def _of_training(out: Path, made: Mapping[str, Any]) -> bool:
     return out == Path(str(made["run"])) / "validation"
 
 
+def _gib(memory: Any) -> float | None:
+    """The memory of a record in GiB; older ones say bytes."""
+    if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
+        return None
+    if not memory < 2**60:
+        return None
+    return memory / 2**30 if isinstance(memory, int) and memory >= 2**20 else float(memory)
+
+
 def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
     options = _table(made.get("options"))
-    requested = _table(made.get("requested")) or options
+    older = {key: options.get(key) for key in ("samples", "steps", "fuse", "memory")}
+    requested = {**older, **_table(made.get("requested"))}
     folder = str(made["run"]) if run is None else str(run.folder)
-    memory = options.get("memory")
+    memory = requested.get("memory")
     precision = options.get("precision")
     listed = options.get("ensemble")
     others = [_table(other).get("run") for other in listed] if isinstance(listed, list) else []
@@ -102,7 +113,14 @@ def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
             sampling_steps=requested.get("steps"),
             fuse="vote" if fuse == "sum" else fuse,  # a method's own way to count votes
             precision=None if precision == "auto" else precision,
-            memory=memory / 2**30 if isinstance(memory, int) and 0 < memory < 2**60 else None,
+            memory=_gib(memory),
+            seed=requested.get("seed"),
+        ),
+        *(
+            word
+            for name, value in requested.items()
+            if name not in ("samples", "steps", "fuse", "views", "votes", "memory", "seed")
+            for word in (f"--options.{name}", to_json(value, indent=None) if not isinstance(value, str) else value)
         ),
         *(word for other in others if other for word in ("--ensemble", str(other))),
     )

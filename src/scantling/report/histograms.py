@@ -48,8 +48,8 @@ def histogram_chart(
             path = f"M{across(edges[0]):.1f} {up(0.0):.1f}"
             for right, tall in zip(edges[1:], share, strict=True):
                 path += f"V{up(float(tall)):.1f}H{across(float(right)):.1f}"
-            title = f"<title>{len(values):,} numbers</title>"
-            parts.append(f'<path class="curve s{number % 6}" d="{path}V{up(0.0):.1f}">{title}</path>')
+            tooltip = f"<title>{len(values):,} numbers</title>"
+            parts.append(f'<path class="curve s{number % 6}" d="{path}V{up(0.0):.1f}">{tooltip}</path>')
     keys = tuple(
         Key(name, number % 6, f"median {np.median(values):.3g}" if values.size else "none")
         for number, (name, values) in enumerate(finite)

@@ -31,19 +31,21 @@ def _readable(method: Method, cases: Sequence[Case]) -> Iterator[Sample]:
     for case in cases:
         if case.has("image"):
             with suppress(ScantlingError):
-                yield load(case, channels=method.traits.channels, reads=("image", "region"))
+                yield load(case, channels=method.channels, reads=("image", "region"))
 
 
 def draw(method: Method, cases: Sequence[Case], run: Path, *, device: torch.device) -> None:
     """Draw the pictures of `method`, if it looks at images, on the first that is read, of a volume on its middle."""
-    sample = next(_readable(method, cases), None) if method.traits.channels else None
+    sample = next(_readable(method, cases), None) if method.channels else None
     if sample is None:
         return
     case = sample.case
     shape, slicing = sample.geometry.shape, method.preprocessing.dimensions == 2 and len(sample.geometry.shape) == 3
     axis = method.traits.slice_axis if slicing else 0
     middle = shape[axis] // 2 if len(shape) == 3 else 0
-    batches = batches_of(preprocess(sample, method.preprocessing, method.traits), slicing=slicing, many=1)
+    batches = batches_of(
+        preprocess(sample, method.preprocessing, method.traits.only(method.channels)), slicing=slicing, many=1
+    )
     batch = next(islice(batches, middle if slicing else 0, None))
     with torch.no_grad():
         pictures = method.pictures(batch.to(device, method.dtype), Inference(seed=0, stage="pictures", device=device))

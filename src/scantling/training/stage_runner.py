@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from scantling.contract.method import Method, dropouts
+from scantling.contract.schedules import SCHEDULES
 from scantling.contract.stage import Game, Move, Player, Stage, frozen_depth
 from scantling.contract.step import Step, Total
 from scantling.core.errors import RunError, ScantlingError
@@ -278,16 +279,9 @@ def rate_at(player: Player, step: int, steps: int) -> float:
     if step < player.warmup:
         return player.rate * (step + 1) / (player.warmup + 1)
     done = (step - player.warmup) / max(steps - player.warmup, 1)
-    if player.schedule == "cosine":
-        return player.rate * (1 + math.cos(math.pi * done)) / 2
-    if player.schedule == "polynomial":
-        return float(player.rate * (1 - done) ** 0.9)
-    if player.schedule == "one-cycle":
-        rise = 0.3
-        if done < rise:
-            return player.rate * (1 + 24 * (1 - math.cos(math.pi * done / rise)) / 2) / 25
-        return player.rate * (1 + math.cos(math.pi * (done - rise) / (1 - rise))) / 2
-    return player.rate
+    if callable(player.schedule):
+        return player.rate * player.schedule(done)
+    return SCHEDULES[player.schedule](done, player.rate)
 
 
 def finite(losses: Mapping[str, Mapping[str, float]], stage: str, step: int) -> None:

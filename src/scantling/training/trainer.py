@@ -210,7 +210,8 @@ class _StageTraining:
                 name, direction = criterion.name, criterion.direction
                 value = self.trainer.group.agreed(criterion.value(self._visit_held_out, runner.at(position.step)))
             elif self.trainer.validation is not None:
-                name, direction, value = "dice", "max", self.trainer.validation.dice()
+                validation = self.trainer.validation
+                name, direction, value = validation.metric, "max", validation.value()
             if self.log is not None:
                 self.log.line({"stage": self.stage.name, "step": position.step, "validation": {name: value}})
             known = position.best_value

@@ -5,40 +5,35 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from rich.console import Console
 
-from scantling.contract.capabilities import Segmenter
-from scantling.contract.card import Card, lacking
+from scantling.contract.card import LABELS, Card, lacking
 from scantling.contract.method import Method, build
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Stage
-from scantling.core.case import Case, Split
+from scantling.core.case import Split
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.machine import Precision, autocast_type, device_of, memory_free, record, steady
-from scantling.core.outputs import PREDICTIONS, RUN, check_inputs, check_record, locked
+from scantling.core.outputs import RUN, check_inputs, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
-from scantling.data.files import probe
-from scantling.data.loading import load
-from scantling.data.preprocessing import Preprocessed, preprocess
 from scantling.data.splits import blindly, divide, keep_labels
-from scantling.data.streams import CaseCache, Reader
+from scantling.data.streams import Reader
 from scantling.data.traits import measure_traits
-from scantling.inference.prediction import predict_cases, written_values
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.records.differences import differences
 from scantling.records.run import RunRecord, read_run
-from scantling.records.run_folder import MODEL, identity_of, load_model, save_model
-from scantling.training.pictures import draw
+from scantling.records.run_folder import load_model
+from scantling.training.finishing import check_calibration, clock, finish
 from scantling.training.processes import Processes, processes
-from scantling.training.state import PREPARED, PREVIOUS, STATE, Position, has_progress
+from scantling.training.readers import can_be_judged, readers_of
+from scantling.training.state import PREPARED, PREVIOUS, STATE, has_progress
 from scantling.training.trainer import Trainer
-from scantling.training.validation import Validation
+from scantling.training.validation import validation_of
 
 FIXED = ("method", "settings", "base", "uses", "data", "split", "seed", "options")
 """What must not change between the parts of one training."""
@@ -105,7 +100,7 @@ def _train(
     opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
     check_inputs(out, (file for part in opened for file in part.files()))
     reads = {word for words in card.needs for word in words}
-    blind = all(word.partition(":")[0] in ("image", "region", "link", "pool") for word in reads)
+    blind = not LABELS & reads
     opened = [blindly(part) for part in opened] if blind else opened
     dataset = divide(join(opened), validation=options.validation, labelled=not blind)
     remarks = [remark.sentence for remark in dataset.remarks if remark.level != "note"]
@@ -134,8 +129,10 @@ def _train(
     before = [model.hand_drawn for model in (*uses.values(), *([base] if base is not None else []))]
     traits = traits.model_copy(update={"hand_drawn_before": max(traits.hand_drawn_before, *before, 0)})
     model = _model(kind, settings.resolve(traits), traits, options, base, uses)
-    validation = _validation(model, dataset, device, autocast, options.seed, group)
-    if options.select == "best" and validation is None and not _judged(model, dataset, options.seed):
+    check_calibration(model)
+    held_out = dataset.split("validation")
+    validation = validation_of(model, held_out, device=device, autocast=autocast, seed=options.seed, group=group)
+    if options.select == "best" and validation is None and not can_be_judged(model, dataset, options.seed):
         raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
     for stage in model.stages():
         for reader in readers_of(stage, model, dataset, seed=options.seed).values():
@@ -145,9 +142,9 @@ def _train(
     if facts is None:
         facts = {
             "version": RunRecord.newest, "command": sys.argv, **plan, "preset": options.preset,
-            "traits": traits.model_dump(), "started": _clock(), "finished": None, "seconds": None,
+            "traits": traits.model_dump(), "started": clock(), "finished": None, "seconds": None,
             "parameters": _parameters(model), "steps": sum(stage.steps for stage in model.stages()), "selected": None,
-            "warnings": [*remarks, *_taught(card, model)], **record(device),
+            "warnings": [*remarks, *_taught(card, model), *_unsteady(card, device)], **record(device),
         }  # fmt: skip
     else:
         _same(out, facts, plan)
@@ -175,72 +172,11 @@ def _train(
     position = course.go()
     # 5. what is left behind
     if group.first:
-        facts = _finish(out, model, dataset, facts, position, options, device)
+        facts = finish(out, model, dataset, facts, position, options, device)
         done = f"trained {facts['steps']} steps in {position.seconds:.0f} s" if model.stages() else "nothing to train"
         console.print(f"{out}: {done}", highlight=False)
     group.agreed(None)
     return facts
-
-
-def readers_of(
-    stage: Stage, method: Method, dataset: Dataset, *, seed: int, split: Split = "train", budget: int | None = None
-) -> dict[str, Reader]:
-    """The readers of a stage's streams over the cases of a split; streams that read the same share memory.
-
-    Args:
-        budget: bytes of cases that may be kept; None: a third of what is free.
-
-    Raises:
-        DataError: a stream of training cases is empty. One of other cases is left out.
-    """
-    cases = dataset.split(split)
-    by_id = {case.id: case for case in cases}
-    budget = memory_free() // 3 if budget is None else budget
-    caches: dict[tuple[str, ...], CaseCache] = {}
-    traits, preprocessing = method.traits, method.preprocessing
-    slicing = preprocessing.dimensions == 2 and traits.dimensions == 3
-
-    def slices(case: Case) -> int | None:
-        shape = probe(next(address for _, address in case.addresses())).geometry.shape
-        return shape[traits.slice_axis] if len(shape) == 3 else None
-
-    def preparing(reads: tuple[str, ...]) -> Callable[[Case], Preprocessed]:
-        return lambda case: preprocess(
-            load(case, labels=traits.labels, channels=traits.channels, reads=reads), preprocessing, traits
-        )
-
-    readers = {}
-    for stream in stage.streams:
-        taken = [case for case in cases if stream.takes(case)]
-        if not taken and split != "train":
-            continue
-        words = {*stream.reads} - {"class"} | ({"region"} if "image" in stream.reads else set())
-        if stream.annotator == "drawn" and "mask" in words:
-            words = words - {"mask"} | {"masks"}
-        reads = tuple(sorted(words))
-        if reads not in caches:
-            caches[reads] = CaseCache(preparing(reads), budget=budget // len(stage.streams))
-        readers[stream.name] = Reader(
-            stream,
-            taken,
-            caches[reads],
-            seed=seed,
-            stage=stage.name,
-            others=by_id,
-            slices=slices if slicing else None,
-            image_classes=traits.image_classes,
-        )
-    return readers
-
-
-def _judged(model: Method, dataset: Dataset, seed: int) -> bool:
-    """Whether there is a validation case that the criterion of a stage can be computed of."""
-    for stage in model.stages():
-        if stage.criterion is not None:
-            held_out = readers_of(stage, model, dataset, seed=seed, split="validation")
-            if held_out.keys() >= {*stage.criterion.visits}:
-                return True
-    return False
 
 
 def _used(card: Card, runs: Mapping[str, Path]) -> dict[str, Method]:
@@ -249,12 +185,15 @@ def _used(card: Card, runs: Mapping[str, Path]) -> dict[str, Method]:
     Raises:
         SettingsError: a role is not filled, not known, or filled by a model that cannot do it.
     """
+    roles = card.uses | card.may_use
     for role in runs:
-        if role not in card.uses:
-            known = f"it uses: {', '.join(card.uses)}" if card.uses else "it is built on no other model"
+        if role not in roles:
+            known = f"it uses: {', '.join(roles)}" if roles else "it is built on no other model"
             raise SettingsError(f"--use {role}={runs[role]}: {card.name} has no such role; {known}")
     models = {}
-    for role, capability in card.uses.items():
+    for role, capability in roles.items():
+        if role not in runs and role in card.may_use:
+            continue
         if role not in runs:
             raise SettingsError(
                 f"{card.name} is built on a model that can {capability}; name its run with --use {role}=RUN"
@@ -338,64 +277,7 @@ def _elsewhere(facts: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str
         for key, value in machine.items()
         if key in ("device", "device_name", "threads", "versions") and facts.get(key) != value
     ]
-    return [f"resumed on {_clock()} where {'; '.join(changed)}: numbers may differ in the last bits"] if changed else []
-
-
-def _validation(
-    model: Method, dataset: Dataset, device: torch.device, autocast: torch.dtype | None, seed: int, group: Processes
-) -> Validation | None:
-    cases = [case for case in dataset.split("validation") if case.has("mask") and case.has("image")]
-    reads = {word for words in model.card.needs for word in words}
-    if not isinstance(model, Segmenter) or not cases or "mask" not in reads:
-        return None
-    return Validation(model, cases, device=device, autocast=autocast, seed=seed, group=group)
-
-
-def _finish(
-    out: Path,
-    model: Method,
-    dataset: Dataset,
-    facts: dict[str, Any],
-    position: Position,
-    options: Options,
-    device: torch.device,
-) -> dict[str, Any]:
-    save_model(model, out / MODEL)
-    labels = model.traits.labels
-    held_out = [case for case in dataset.split("validation") if case.has("image") and case.has("mask")]
-    if held_out and labels is not None and isinstance(model, Segmenter):
-        header = {
-            "run": str(out.resolve()), "method": model.card.name, "model": identity_of(out),
-            "input": facts["data"][0]["path"],
-            "manifest": str(options.manifest.resolve()) if options.manifest else None,
-            "root": str(options.root.resolve()) if options.root else None, "split": "validation",
-            "classes": list(labels.names), "values": written_values(labels),
-            "exclusive": labels.exclusive, "options": {},
-        }  # fmt: skip
-        (out / "validation" / PREDICTIONS).unlink(missing_ok=True)
-        autocast = autocast_type(options.precision, device, training=False)
-        done = predict_cases(
-            [model], held_out, out=out / "validation", header=header, probabilities=True, load_options={},
-            answer_options={"device": device, "autocast": autocast},
-        )  # fmt: skip
-        failed = [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]
-        facts = facts | {"warnings": [*facts["warnings"], *failed]}
-    draw(model, held_out or dataset.split("train"), out, device=device)
-    name, step, value = position.finished[-1] if position.finished else ("", 0, None)
-    rule = options.select
-    if rule == "best" and value is None and position.finished:
-        rule = "last"
-        warning = f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
-        facts = facts | {"warnings": [*facts["warnings"], warning]}
-    facts = facts | {
-        "finished": _clock(),
-        "seconds": round(position.seconds, 1),
-        "selected": {"rule": rule, "stage": name, "step": step, "value": value},
-    }
-    RunRecord.model_validate(facts).write(out / RUN)
-    for leftover in (PREVIOUS, PREPARED):
-        (out / leftover).unlink(missing_ok=True)
-    return facts
+    return [f"resumed on {clock()} where {'; '.join(changed)}: numbers may differ in the last bits"] if changed else []
 
 
 def _taught(card: Card, model: Method) -> list[str]:
@@ -405,6 +287,16 @@ def _taught(card: Card, model: Method) -> list[str]:
     return [
         f"the run is not free of labels: behind the masks that it learns from stand {model.hand_drawn} that people "
         "drew (or of which nothing says that they are synthetic), read as they are or by the model that made them"
+    ]
+
+
+def _unsteady(card: Card, device: torch.device) -> list[str]:
+    """A sentence where a training does not repeat bit for bit on this device."""
+    if card.repeats or device.type == "cpu":
+        return []
+    return [
+        f"{card.name} uses operations that have no deterministic form on a GPU: repetition is exact on the processor "
+        "only"
     ]
 
 
@@ -445,7 +337,3 @@ def _counts(dataset: Dataset) -> str:
 
 def _parameters(model: Method) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _clock() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,23 +1,26 @@
-"""How good the weights are on validation cases: mean Dice where the truth has something, each case answered whole.
+"""How good the weights are on validation cases, each answered whole; processes share the cases.
 
 A method that draws samples draws one of each case.
 """
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from scantling.contract.capabilities import Segmenter
-from scantling.contract.options import SegmentOptions
+from scantling.contract.capabilities import Classifier, Segmenter
+from scantling.contract.method import Method
 from scantling.core.case import IGNORE, Case, Sample
 from scantling.core.errors import ScantlingError
 from scantling.data.loading import load
 from scantling.inference.answering import decide, segment
+from scantling.inference.classifying import classify
 from scantling.inference.tiles import Tiler
 from scantling.metrics.arrays import mean_of_defined
+from scantling.metrics.classification import balanced_accuracy, confusion_matrix
 from scantling.metrics.overlap import confusion
 from scantling.training.processes import Processes
 
@@ -25,12 +28,19 @@ KEPT = 1 << 30
 """Bytes of validation cases that are kept in memory."""
 
 
-class Validation:
-    """Scores a method on labelled validation cases; processes share the cases."""
+class Validation(ABC):
+    """Scores a method on validation cases with a truth.
+
+    Attributes:
+        metric: the name of its value, of which more is better.
+    """
+
+    metric: str
+    reads: tuple[str, ...]
 
     def __init__(
         self,
-        method: Segmenter,
+        method: Method,
         cases: Sequence[Case],
         *,
         device: torch.device,
@@ -45,35 +55,61 @@ class Validation:
         self._kept: dict[str, Sample] = {}
         self._held = 0
 
-    def dice(self) -> float:
-        """The mean over cases of the mean over classes, of those that the truth has; NaN where it has none anywhere."""
-        own = self.cases[self.group.rank :: self.group.count]
-        scores = [self._dice_or_nan(case) for case in own]
-        return mean_of_defined(score for part in self.group.all(scores) for score in part)
+    def value(self) -> float:
+        """The score over all cases; NaN where none has one."""
+        own = [self._one_or_none(case) for case in self.cases[self.group.rank :: self.group.count]]
+        return self.summary([one for part in self.group.all(own) for one in part if one is not None])
 
-    def _dice_or_nan(self, case: Case) -> float:
-        """NaN where the case cannot be read, which ends no training; its last answer says why (`train`'s warnings)."""
+    @abstractmethod
+    def one(self, case: Case) -> Any:
+        """What is known of the answer about one case."""
+
+    @abstractmethod
+    def summary(self, found: Sequence[Any]) -> float:
+        """The score of what is known of all cases."""
+
+    def _one_or_none(self, case: Case) -> Any:
+        """None where the case cannot be read, which ends no training; its last answer says why (`train`'s warnings)."""
         try:
-            return self._dice(case)
+            return self.one(case)
         except ScantlingError:
-            return math.nan
+            return None
 
-    def _dice(self, case: Case) -> float:
+    def sample(self, case: Case) -> Sample:
+        """The case, from memory where it is kept."""
+        kept = self._kept.get(case.id)
+        if kept is None:
+            kept = load(case, labels=self.method.traits.labels, channels=self.method.channels, reads=self.reads)
+            size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
+            if self._held + size <= KEPT:
+                self._kept[case.id] = kept
+                self._held += size
+        return kept
+
+
+class DiceValidation(Validation):
+    """The mean over cases of the mean over classes of Dice, of those that the truth has."""
+
+    metric, reads = "dice", ("image", "mask", "region")
+    method: Segmenter
+
+    def one(self, case: Case) -> float:
+        """The mean of the classes that the truth has; NaN where it has none."""
         labels = self.method.traits.labels
         if labels is None:
             raise ValueError("without classes there is nothing to score")
-        sample = self._sample(case)
+        sample = self.sample(case)
         answer = segment(
             self.method,
             sample,
             device=self.device,
             tiler=self._tiler,
-            options=SegmentOptions(samples=1),
-            seed=self.seed,
+            options=self.method.segment_with.of({"samples": 1, "seed": self.seed}),
             autocast=self.autocast,
         )
-        probabilities = answer.probabilities
-        decided, truth = decide(probabilities, exclusive=labels.exclusive), sample.masks[0]
+        truth, decided = sample.masks[0], answer.decision
+        if decided is None:
+            decided = decide(answer.probabilities, exclusive=labels.exclusive)
         scores = []
         for number in range(len(labels.names)):
             wanted = truth[0] == number + 1 if labels.exclusive else truth[number] == 1
@@ -82,13 +118,68 @@ class Validation:
             scores.append(confusion(found, wanted, region=None if known.all() else known).dice)
         return mean_of_defined(scores)
 
-    def _sample(self, case: Case) -> Sample:
-        kept = self._kept.get(case.id)
-        if kept is None:
-            traits = self.method.traits
-            kept = load(case, labels=traits.labels, channels=traits.channels, reads=("image", "mask", "region"))
-            size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
-            if self._held + size <= KEPT:
-                self._kept[case.id] = kept
-                self._held += size
-        return kept
+    def summary(self, found: Sequence[float]) -> float:
+        """The mean over the cases that define it."""
+        return mean_of_defined(found)
+
+
+class ClassValidation(Validation):
+    """Balanced accuracy: the mean over the image classes of the share of their cases that are recognised."""
+
+    metric, reads = "balanced_accuracy", ("image", "region")
+    method: Classifier
+
+    def one(self, case: Case) -> tuple[str | None, str]:
+        """The true class and the one that is answered."""
+        found = classify(
+            [self.method],
+            self.sample(case),
+            tilers=[self._tiler],
+            options=self.method.classify_with.of({"samples": 1, "seed": self.seed}),
+            device=self.device,
+            autocast=self.autocast,
+        )
+        return case.image_class, found["class"]
+
+    def summary(self, found: Sequence[tuple[str, str]]) -> float:
+        """NaN without cases."""
+        numbers = {name: number for number, name in enumerate(sorted({name for pair in found for name in pair}))}
+        truth, answered = ([numbers[pair[side]] for pair in found] for side in (0, 1))
+        return balanced_accuracy(confusion_matrix(answered, truth, classes=len(numbers)))
+
+
+def with_truth(method: Method, cases: Sequence[Case]) -> list[Case]:
+    """The cases with an image and with a truth for what the method answers: a mask, or an image class."""
+    masks = isinstance(method, Segmenter) and "segment" in method.gives and method.traits.labels is not None
+    classes = isinstance(method, Classifier) and "classify" in method.gives
+    return [
+        case
+        for case in cases
+        if case.has("image") and ((masks and case.has("mask")) or (classes and case.image_class is not None))
+    ]
+
+
+def validation_of(
+    method: Method,
+    cases: Sequence[Case],
+    *,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    seed: int,
+    group: Processes,
+) -> Validation | None:
+    """What scores a method in training: by masks where it segments and learns from masks, else by image classes.
+
+    None where no case has a truth that the method may read.
+    """
+    reads = {word for words in method.card.needs for word in words}
+    cases = with_truth(method, cases)
+    masked = [case for case in cases if case.has("mask")]
+    kinds: list[tuple[type[Validation], bool, list[Case]]] = [
+        (DiceValidation, isinstance(method, Segmenter) and bool({"mask", "masks"} & reads), masked),
+        (ClassValidation, "image_class" in reads or "class" in reads, [c for c in cases if c.image_class is not None]),
+    ]
+    for kind, may, chosen in kinds:
+        if may and chosen:
+            return kind(method, chosen, device=device, autocast=autocast, seed=seed, group=group)
+    return None

@@ -1,0 +1,45 @@
+"""What a case is made from, as one hash: a result is made again where it has changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+
+from scantling.core.case import Case
+from scantling.core.errors import FileError
+
+
+def content_of(case: Case, *, reads: Collection[str] = ("image",)) -> str:
+    """A short hash of the bytes of a case's files.
+
+    Args:
+        reads: which files: "image" and "region".
+
+    Raises:
+        FileError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for role, address in case.addresses():
+        if role.partition(" ")[0] in reads:
+            digest.update(f"{role}\0{address.member}\0".encode(errors="surrogateescape"))
+            for path in _files(address.path):
+                digest.update(bytes.fromhex(hash_of(path)))
+    return digest.hexdigest()[:16]
+
+
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a file.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileError(path, f"cannot be read ({error.strerror})") from None
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]

@@ -1,0 +1,45 @@
+"""How a data set is opened and its files are decoded: what every command that reads data takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.files import Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How a data set is opened and its files are decoded.
+
+    Attributes:
+        manifest: says what the files are; folders with a layout that is recognised need none.
+        root: the folder that the manifest's paths start from.
+        untrusted: decode in a process with limits on time and memory.
+        limits: bounds on what is decoded.
+    """
+
+    manifest: Path | None = None
+    root: Path | None = None
+    untrusted: bool = False
+    limits: Limits | None = None
+
+    def open(self, path: Path | str) -> Dataset:
+        """The data set at `path`.
+
+        Raises:
+            DataError: nothing is there, or it does not hold together.
+            FileError: a manifest or table cannot be read.
+        """
+        return open_dataset(path, manifest=self.manifest, root=self.root)
+
+    def facts(self) -> dict[str, str | None]:
+        """What a record says of it."""
+        return {
+            "manifest": str(self.manifest.resolve()) if self.manifest else None,
+            "root": str(self.root.resolve()) if self.root else None,
+        }
+
+
+OPENING = Opening()

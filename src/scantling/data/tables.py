@@ -1,0 +1,40 @@
+"""Tables of comma-separated values: read whole, within bounds, every row of the same length."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from scantling.core.errors import FileError
+
+LARGEST = 64 * 2**20
+"""Bytes; a larger table is refused before it is read."""
+
+
+def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+    """The names of the columns and the rows, in their order; cells without the blanks around them.
+
+    Row i, from 0, stands in line i + 2 where no cell holds a line break and no line is empty.
+
+    Raises:
+        FileError: the file cannot be read, is too large, has no column or two of one name, or a row of another length.
+    """
+    try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise FileError(path, f"the table has {size:,} bytes", expected=f"at most {LARGEST:,}")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(file, strict=True) if line]
+    except OSError as error:
+        raise FileError(path, f"the table cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileError(path, f"the table is no CSV in UTF-8 ({error})", remedy="save it as one") from None
+    columns = tuple(lines[0]) if lines else ()
+    if not columns or not all(columns) or len(set(columns)) < len(columns):
+        found = ", ".join(map(repr, columns[:9])) or "none"
+        raise FileError(path, f"the columns of the table are {found}", expected="a different name for each")
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(columns):
+            raise FileError(
+                path, f"row {number} has {len(line)} cells", expected=f"{len(columns)}, one for each column"
+            )
+    return columns, [dict(zip(columns, line, strict=True)) for line in lines[1:]]

@@ -1,0 +1,120 @@
+"""All that a folder of predictions holds, scored: its masks, its image classes, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scantling.core.errors import DataError, SettingsError
+from scantling.core.outputs import PREDICTIONS
+from scantling.data.contents import entries
+from scantling.data.dataset import open_dataset
+from scantling.data.files import is_image_name
+from scantling.data.labels import OWN_FOLDERS
+from scantling.evaluation.classes import ClassEvaluation, evaluate_classes
+from scantling.evaluation.folders import Progress, evaluate
+from scantling.evaluation.predictions import read_listing
+from scantling.evaluation.result import Evaluation
+from scantling.records.classes_csv import CLASSES
+
+
+@dataclass(frozen=True)
+class Everything:
+    """The scores of masks and of image classes, one of them at least; `notes` say what was not scored."""
+
+    masks: Evaluation | None
+    classes: ClassEvaluation | None
+    notes: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON: that of the masks with "image_classes" beside; without masks "image_classes" alone."""
+        masks = self.masks.facts() if self.masks else {}
+        return masks | ({"image_classes": self.classes.facts()} if self.classes else {})
+
+    def table(self) -> str:
+        """For people."""
+        tables = (each.table() for each in (self.masks, self.classes) if each is not None)
+        return "\n".join(["\n\n".join(tables), *self.notes])
+
+    @property
+    def failed(self) -> list[str]:
+        """A line for each case that could not be scored."""
+        lists = (each.failed for each in (self.masks, self.classes) if each is not None)
+        return list(dict.fromkeys(f"{one.id}: {one.error}" for failed in lists for one in failed))
+
+    def write_csv(self, path: Path) -> None:
+        """Write the scores of each case: of masks to `path`, of classes too or, beside masks, to `beside(path)`."""
+        if self.masks is not None:
+            self.masks.write_csv(path)
+        if self.classes is not None:
+            self.classes.write_csv(path if self.masks is None else beside(path))
+
+
+def beside(path: Path) -> Path:
+    """The table of classes beside that of masks: `NAME-classes.csv`."""
+    return path.with_name(f"{path.stem}-classes{path.suffix}")
+
+
+def evaluate_everything(
+    prediction: Path,
+    truth: Path,
+    *,
+    split: str | None = None,
+    probabilities: Path | None = None,
+    region: Path | str | None = None,
+    metrics: Iterable[str] | None = None,
+    manifest: Path | None = None,
+    root: Path | None = None,
+    progress: Progress | None = None,
+) -> Everything:
+    """Score the masks of a folder (`evaluate`) and its `classes.csv` (`evaluate_classes`) where the truth knows them.
+
+    Raises:
+        ScantlingError: nothing can be compared.
+    """
+    table = truth.suffix.lower() == ".csv"
+    has_classes = table or (prediction / CLASSES).is_file()
+    has_masks = not has_classes or _has_masks(prediction)
+    knows_classes, knows_masks = table, not table
+    if has_classes and not table:
+        knows_classes, knows_masks = _known(truth, manifest=manifest, root=root)
+    classes, masks, notes = None, None, list[str]()
+    if has_classes and (knows_classes or not has_masks):
+        classes = evaluate_classes(prediction, truth, split=split, manifest=manifest, root=root)
+    elif has_classes:
+        notes.append(f"{prediction / CLASSES} was not scored: the truth names no image class.")
+    if has_masks and (knows_masks or classes is None):
+        masks = evaluate(
+            prediction, truth, split=split, probabilities=probabilities, region=region, metrics=metrics,
+            manifest=manifest, root=root, progress=progress,
+        )  # fmt: skip
+    elif probabilities is not None or region is not None or metrics is not None:
+        raise SettingsError(
+            "--probabilities, --region and --metrics are of masks, and there are none to compare; leave them out"
+        )
+    elif has_masks:
+        notes.append(f"The masks of {prediction} were not scored: the truth has none.")
+    return Everything(masks, classes, tuple(notes))
+
+
+def _known(truth: Path, *, manifest: Path | None, root: Path | None) -> tuple[bool, bool]:
+    """Whether the truth has image classes, and whether it has masks, or may be a folder of nothing but masks."""
+    try:
+        cases = open_dataset(truth, manifest=manifest, root=root).cases
+    except DataError:
+        if manifest is not None or not truth.is_dir():
+            raise
+        return False, True
+    classes = any(case.image_class is not None for case in cases)
+    return classes, not classes or any(case.masks for case in cases)
+
+
+def _has_masks(folder: Path) -> bool:
+    """Whether a folder of predictions holds masks, or one folder of them a class."""
+    if (listing := read_listing(folder / PREDICTIONS)) is not None:
+        return any(case.mask is not None for case in listing.cases)
+    inside = list(entries(folder))
+    folders = [entry for entry in inside if entry.is_dir() and entry.name not in OWN_FOLDERS]
+    return any(is_image_name(file) for file in (*inside, *(file for each in folders for file in entries(each))))

@@ -1,0 +1,147 @@
+"""The models that answer: one run, or several as an ensemble, with the options that each of them resolves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scantling.contract.capabilities import Classifier, Segmenter
+from scantling.contract.method import Method
+from scantling.contract.options import ClassifyOptions, InferenceOptions, SegmentOptions
+from scantling.core.case import Labels
+from scantling.core.errors import RunError, SettingsError
+from scantling.core.samples import Traits
+from scantling.records.run_folder import identity_of, load_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """Models of the same images and classes that answer together; the first one leads.
+
+    Attributes:
+        runs: their folders; empty for a model in memory.
+        identities: short names of their weights.
+        segment, classify: the options that were given, by what the models can do; None where they cannot.
+    """
+
+    methods: tuple[Method, ...]
+    runs: tuple[Path, ...] = ()
+    identities: tuple[str, ...] = ()
+    segment: SegmentOptions | None = None
+    classify: ClassifyOptions | None = None
+
+    @property
+    def segmenters(self) -> list[Segmenter]:
+        """Those that segment, which is all of them or none."""
+        return [each for each in self.methods if isinstance(each, Segmenter)] if self.segment is not None else []
+
+    @property
+    def classifiers(self) -> list[Classifier]:
+        """Those that classify, which is all of them or none."""
+        return [each for each in self.methods if isinstance(each, Classifier)] if self.classify is not None else []
+
+    @property
+    def labels(self) -> Labels | None:
+        """The classes of their masks."""
+        return self.segmenters[0].labels_of(self.segment) if self.segment is not None else None
+
+    def to(self, device: torch.device) -> None:
+        """Bring them to a device."""
+        for each in self.methods:
+            each.to(device)
+
+
+def open_models(runs: Sequence[Path], options: Mapping[str, Any]) -> Models:
+    """The models of runs, and the options by capability, before any image is read.
+
+    Raises:
+        RunError: a run has no model, cannot answer about images, or does not fit the first.
+        SettingsError: an option that the models do not know or cannot do.
+    """
+    methods = tuple(load_model(run) for run in runs)
+    able = [sorted({"segment", "classify"} & {*method.gives}) for method in methods]
+    for run, method, gives in zip(runs, methods, able, strict=True):
+        if not gives:
+            raise RunError(f"{run}: {method.card.name} cannot segment or classify; it can {', '.join(method.gives)}")
+        if gives != able[0]:
+            raise RunError(
+                f"{run}: can {' and '.join(gives)}, {runs[0]} can {' and '.join(able[0])}; an ensemble needs models "
+                "that can do the same"
+            )
+    identities = _agree(methods, runs)
+    return models_of(methods, options, runs=tuple(runs), identities=identities)
+
+
+def models_of(
+    methods: Sequence[Method],
+    options: Mapping[str, Any],
+    *,
+    runs: tuple[Path, ...] = (),
+    identities: tuple[str, ...] = (),
+) -> Models:
+    """Models with the options that were given, by capability.
+
+    Raises:
+        SettingsError: an option that they do not know or cannot do.
+    """
+    first, kinds = methods[0], dict[str, type[InferenceOptions]]()
+    if isinstance(first, Segmenter) and "segment" in first.gives:
+        kinds["segment"] = first.segment_with
+    if isinstance(first, Classifier) and "classify" in first.gives:
+        kinds["classify"] = first.classify_with
+    known = {name for kind in kinds.values() for name in kind.model_fields}
+    if unknown := {name: value for name, value in options.items() if name not in known}:
+        next(iter(kinds.values())).of(unknown)  # says which there are
+    given: dict[str, Any] = {
+        name: kind.of({key: value for key, value in options.items() if key in kind.model_fields})
+        for name, kind in kinds.items()
+    }
+    models = Models(methods=tuple(methods), runs=runs, identities=identities, **given)
+    if models.segment is not None:
+        samples = models.segmenters[0].segment_options(models.segment).samples or 1
+        if models.segment.views and (len(methods) > 1 or samples > 1):
+            raise SettingsError(
+                "--views averages what samples would tell apart; leave one of them out, or ask for --samples 1"
+            )
+    return models
+
+
+def given_options(options: Mapping[str, Any] | InferenceOptions | None) -> dict[str, Any]:
+    """Options by name, without those that nobody has chosen."""
+    if isinstance(options, InferenceOptions):
+        return options.model_dump(exclude_unset=True)
+    return dict(options or {})
+
+
+def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> tuple[str, ...]:
+    """Make sure that the models of an ensemble are several and know the same images and classes; who they are."""
+    first = methods[0].traits
+    identities = tuple(identity_of(run) for run in runs)
+    for number, (identity, run) in enumerate(zip(identities, runs, strict=True)):
+        if identity in identities[:number]:
+            raise RunError(
+                f"{run}: is the model of {runs[identities.index(identity)]} again; name each model of an ensemble once"
+            )
+    for method, run in zip(methods[1:], runs[1:], strict=True):
+        traits = method.traits
+        for what, one, other in (
+            ("classes", _classes(first), _classes(traits)),
+            ("image classes", first.image_classes, traits.image_classes),
+            ("channels", methods[0].channels, method.channels),
+            ("dimensions", first.dimensions, traits.dimensions),
+        ):
+            if one != other:
+                raise RunError(
+                    f"{run}: was trained for other {what} than {runs[0]}; an ensemble needs models of the same data"
+                )
+    return identities
+
+
+def _classes(traits: Traits) -> tuple[object, ...]:
+    """What the classes of two models have to agree in; a single class matches a single class."""
+    several = len(traits.classes) > 1
+    return len(traits.classes), traits.classes if several else (), traits.labels is None or traits.labels.exclusive

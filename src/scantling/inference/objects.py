@@ -1,0 +1,158 @@
+"""Objects of an image: gathered from overlapping windows, each once, and brought onto the grid of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scantling.contract.results import Objects
+
+OVERLAP = 0.5
+"""Two objects of one class that share more than this of their union are one; of the smaller one, where a window's
+border cuts one of them."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """An object in a window: its place in the lists, whether a border inside the canvas cuts it, where its crop is."""
+
+    label: int
+    score: float
+    box: Tensor
+    crop: Tensor | None
+    corner: tuple[int, ...]
+    cut: bool
+
+
+def gather(windows: Sequence[tuple[tuple[int, ...], tuple[int, ...], Objects]], shape: tuple[int, ...]) -> Objects:
+    """The objects of overlapping windows on a canvas, each once: the best score first.
+
+    A whole object goes before one that a border inside the canvas cuts, whatever their scores. An object is whole in
+    some window if it is no larger than what neighbouring windows share; of a larger one pieces remain.
+
+    Args:
+        windows: for each its start on the canvas, its shape, and its objects in its own pixels.
+        shape: of the canvas.
+    """
+    found = [each for window in windows for each in _candidates(*window, shape)]
+    kept: list[_Candidate] = []
+    for one in sorted(found, key=lambda each: (each.cut, -each.score)):
+        if not any(one.label == other.label and _overlap(one, other) > OVERLAP for other in kept):
+            kept.append(one)
+    kept.sort(key=lambda each: -each.score)
+    dimensions = len(shape)
+    scored, masked = (
+        any(part is not None for part in parts)
+        for parts in zip(*((objects.scores, objects.corners) for _, _, objects in windows), strict=True)
+    )
+    return Objects(
+        classes=torch.tensor([each.label for each in kept], dtype=torch.long),
+        boxes=torch.stack([each.box for each in kept]) if kept else torch.zeros(0, dimensions, 2),
+        scores=torch.tensor([each.score for each in kept]) if scored else None,
+        crops=tuple(each.crop for each in kept if each.crop is not None),
+        corners=torch.tensor([each.corner for each in kept], dtype=torch.long).view(-1, dimensions) if masked else None,
+    )
+
+
+def _candidates(
+    start: tuple[int, ...], extent: tuple[int, ...], objects: Objects, shape: tuple[int, ...]
+) -> list[_Candidate]:
+    offset = torch.tensor(start, dtype=torch.float32)
+    edges = offset[:, None] + torch.stack([torch.zeros(len(extent)), torch.tensor(extent, dtype=torch.float32)], 1)
+    inside = torch.tensor([(s > 0, s + n < full) for s, n, full in zip(start, extent, shape, strict=True)])
+    found = []
+    for number in range(len(objects.classes)):
+        box = objects.boxes[number].float().cpu() + offset[:, None]
+        corner = objects.corners[number].cpu() + torch.tensor(start) if objects.corners is not None else None
+        found.append(
+            _Candidate(
+                label=int(objects.classes[number]),
+                score=float(objects.scores[number]) if objects.scores is not None else 1.0,
+                box=box,
+                crop=objects.crops[number].cpu() if corner is not None else None,
+                corner=tuple(corner.tolist()) if corner is not None else (),
+                cut=bool(((box - edges).abs().le(1) & inside).any()),
+            )
+        )
+    return found
+
+
+def _overlap(one: _Candidate, other: _Candidate) -> float:
+    """The share that two objects have in common, of their masks where they have some, else of their boxes."""
+    low, high = torch.maximum(one.box[:, 0], other.box[:, 0]), torch.minimum(one.box[:, 1], other.box[:, 1])
+    both = float((high - low).clamp(min=0).prod())
+    if both == 0:
+        return 0.0
+    if one.crop is not None and other.crop is not None:
+        both, sizes = float(_common(one, other)), [float(one.crop.sum()), float(other.crop.sum())]
+    else:
+        sizes = [float((each.box[:, 1] - each.box[:, 0]).prod()) for each in (one, other)]
+    whole = min(sizes) if one.cut or other.cut else sum(sizes) - both
+    return both / whole if whole > 0 else 0.0
+
+
+def _common(one: _Candidate, other: _Candidate) -> int:
+    """How many pixels two masks share."""
+    if one.crop is None or other.crop is None:
+        return 0
+    low = [max(a, b) for a, b in zip(one.corner, other.corner, strict=True)]
+    high = [
+        min(a + n, b + m) for a, n, b, m in zip(one.corner, one.crop.shape, other.corner, other.crop.shape, strict=True)
+    ]
+    if any(stop <= begin for begin, stop in zip(low, high, strict=True)):
+        return 0
+    parts = [
+        each.crop[tuple(slice(b - c, s - c) for b, s, c in zip(low, high, each.corner, strict=True))]
+        for each in (one, other)
+        if each.crop is not None
+    ]
+    return int((parts[0] & parts[1]).sum())
+
+
+def rescaled(
+    objects: Objects, restore: Callable[[Tensor], Tensor], grid: Sequence[int], shape: Sequence[int]
+) -> Objects:
+    """Objects of the method's `grid` on that of the file.
+
+    Args:
+        restore: brings a map (1, *grid) onto (1, *shape), nearest values.
+    """
+    if tuple(grid) == tuple(shape):
+        return objects
+    factor = torch.tensor([new / old for new, old in zip(shape, grid, strict=True)])
+    boxes = objects.boxes.float().cpu() * factor[:, None]
+    if objects.corners is None:
+        return Objects(classes=objects.classes, boxes=boxes, scores=objects.scores)
+    masks = []
+    for crop, corner in zip(objects.crops, objects.corners.tolist(), strict=True):
+        whole = torch.zeros((1, *grid))
+        window = tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))
+        whole[0][window] = crop.float().cpu()
+        masks.append(restore(whole)[0] > 0.5)
+    return Objects.of_masks(masks, classes=objects.classes, scores=objects.scores, boxes=boxes)
+
+
+def label_map(objects: Objects, shape: tuple[int, ...]) -> np.ndarray | None:
+    """(*S) int32, 0 background and n + 1 for object n; None where masks overlap or are missing."""
+    if objects.corners is None:
+        return None
+    numbers = np.zeros(shape, np.int32)
+    for number, (crop, corner) in enumerate(zip(objects.crops, objects.corners.tolist(), strict=True), start=1):
+        place = numbers[tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))]
+        inside = crop.numpy()
+        if place[inside].any():
+            return None
+        place[inside] = number
+    return numbers
+
+
+def run_lengths(crop: Tensor) -> list[int]:
+    """How many pixels are off, on, off, ... in the order of memory (axes as in the file, the last one fastest)."""
+    flat = crop.flatten().numpy().astype(np.int8)
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    runs = np.diff(np.concatenate([[0], changes, [len(flat)]]))
+    return ([0] if len(flat) and flat[0] else []) + [int(n) for n in runs]

@@ -1,0 +1,139 @@
+"""What is written of an answer: masks, maps, samples, uncertainty, objects; each below the output folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scantling.core.atomic import write_json
+from scantling.core.case import Case, Geometry, Labels
+from scantling.core.errors import DataError
+from scantling.data.files import safe_id, write_labels, write_map
+from scantling.data.labels import class_folder
+from scantling.inference.answering import Answered, decide
+from scantling.inference.objects import label_map, run_lengths
+
+INSTANCES = "instances"
+MOST_OBJECTS = 65535
+"""More objects do not fit into a label map of 16 bits."""
+
+
+def written_values(labels: Labels) -> list[list[int]]:
+    """What the classes are in the masks that are written: as in the data, or 1..K where the data's 0 is a class."""
+    if any(0 in values for values in labels.values):
+        return [[number] for number in range(1, len(labels.names) + 1)]
+    return [list(values) for values in labels.values]
+
+
+def write_answer(
+    out: Path,
+    case: Case,
+    answer: Answered,
+    geometry: Geometry,
+    labels: Labels,
+    *,
+    maps: bool,
+    region: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Write the mask of a case, 0 where no class is, its probability map if wanted, its samples and its doubt.
+
+    The uncertainty of an image is one number for each name: the mean over the pixels of its region of interest, or all.
+
+    Returns:
+        The entry of the case in the list, paths below `out`.
+    """
+
+    def mask(folder: Path, name: str, decided: np.ndarray) -> str | list[str]:
+        files = write_mask(folder, name, decided, geometry, labels)
+        listed = [
+            (folder / path).relative_to(out).as_posix() for path in ([files] if isinstance(files, str) else files)
+        ]
+        return listed[0] if labels.exclusive else listed
+
+    def decided(probabilities: np.ndarray) -> np.ndarray:
+        return decide(probabilities, exclusive=labels.exclusive)
+
+    own = answer.decision if answer.decision is not None else decided(answer.probabilities)
+    facts: dict[str, Any] = {"id": case.id, "mask": mask(out, case.id, own)}
+    facts["probability"] = write_probabilities(out, case.id, answer.probabilities, geometry) if maps else None
+    if len(answer.samples):
+        folder = out / "samples" / safe_id(case.id)
+        facts["samples"] = [
+            mask(folder, f"{number:02d}", decided(sample))
+            if labels.exclusive
+            else mask(folder / f"{number:02d}", safe_id(case.id), decided(sample))
+            for number, sample in enumerate(answer.samples)
+        ]
+    if answer.uncertainty:
+        counted = {
+            name: map_[region] if region is not None and region.any() else map_
+            for name, map_ in answer.uncertainty.items()
+        }
+        facts["uncertainty"] = {name: round(float(values.mean()), 6) for name, values in counted.items()}
+        facts["uncertainty_maps"] = {
+            name: write_map(out / "uncertainty" / name, case.id, map_[None].astype(np.float32), geometry)
+            .relative_to(out)
+            .as_posix()
+            for name, map_ in answer.uncertainty.items()
+        }
+    if answer.objects is not None:
+        facts["files"] = write_objects(out, case.id, answer, geometry, labels)
+    return facts
+
+
+def write_objects(out: Path, id: str, answer: Answered, geometry: Geometry, labels: Labels) -> list[str]:
+    """Write `instances/ID.json`, and a label map beside it where masks do not overlap; returns the paths below `out`.
+
+    In JSON each object has its class, score and box; its number in the label map, or run lengths of its mask: pixels
+    off, on, off ... of the box `at`, the last axis fastest.
+
+    Raises:
+        DataError: there are more objects than 16 bits can number.
+    """
+    found = answer.objects
+    if found is None:
+        return []
+    if len(found.classes) > MOST_OBJECTS:
+        raise DataError(
+            f"{id}: found {len(found.classes):,} objects; a label map holds {MOST_OBJECTS:,} at most; raise the score "
+            "from which objects count, or cut the image into parts"
+        )
+    numbers, files = label_map(found, geometry.shape), list[str]()
+    if numbers is not None:
+        files.append(write_labels(out / INSTANCES, id, numbers, geometry).relative_to(out).as_posix())
+    entries = []
+    for place in range(len(found.classes)):
+        entry: dict[str, Any] = {
+            "class": labels.names[int(found.classes[place])],
+            "score": None if found.scores is None else round(float(found.scores[place]), 6),
+            "box": [[round(float(end), 3) for end in axis] for axis in found.boxes[place]],
+        }
+        if numbers is not None:
+            entry["number"] = place + 1
+        elif found.corners is not None:
+            entry["at"] = found.corners[place].tolist()
+            entry["shape"] = list(found.crops[place].shape)
+            entry["run_lengths"] = run_lengths(found.crops[place])
+        entries.append(entry)
+    path = out / INSTANCES / f"{safe_id(id)}.json"
+    write_json(path, {"id": id, "shape": list(geometry.shape), "objects": entries})
+    return [*files, path.relative_to(out).as_posix()]
+
+
+def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labels: Labels) -> str | list[str]:
+    """Write class numbers (*S), or (K, *S) of 0 and 1 where classes overlap; returns the paths below `out`."""
+    if labels.exclusive:
+        values = np.array([0, *(named[0] for named in written_values(labels))])
+        return write_labels(out, id, values[decided], geometry).relative_to(out).as_posix()
+    return [
+        write_labels(out / folder, id, layer * 255, geometry).relative_to(out).as_posix()
+        for folder, layer in zip(map(class_folder, labels.names), decided, strict=True)
+    ]
+
+
+def write_probabilities(out: Path, id: str, probabilities: np.ndarray, geometry: Geometry) -> str:
+    """Write maps (K, *S); returns the path below `out`."""
+    path = write_map(out / "probabilities", id, probabilities.astype(np.float32), geometry)
+    return path.relative_to(out).as_posix()

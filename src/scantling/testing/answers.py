@@ -1,0 +1,131 @@
+"""What a method answers on toy data, whatever it can do: arrays by name, their shapes, their repetition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scantling.contract.capabilities import Classifier, Encoder, Generator, Registrar, Segmenter
+from scantling.contract.method import Method
+from scantling.contract.results import Generation
+from scantling.contract.step import Inference
+from scantling.core.case import Case
+from scantling.core.samples import Batch
+from scantling.data.loading import load
+from scantling.data.preprocessing import preprocess
+from scantling.inference.answering import batches_of, segment
+from scantling.inference.tiles import Tiler
+
+if TYPE_CHECKING:
+    from scantling.testing.checks import Subject
+
+MADE = 3
+
+
+def of(method: Method, subject: Subject, *, seed: int) -> dict[str, np.ndarray]:
+    """The answers of a method by name: on the test cases of the toy data, or what it makes of nothing."""
+    found: dict[str, np.ndarray] = {}
+    with torch.no_grad():
+        if isinstance(method, Generator):
+            found |= made(method, MADE, seed=seed)
+        if isinstance(method, Segmenter):
+            for case in subject.dataset.split("test"):
+                if not case.images:
+                    continue
+                sample = load(case, channels=method.channels, reads=("image", "region"))
+                options = method.segment_with.of({"seed": seed})
+                answer = segment(method, sample, device=torch.device("cpu"), tiler=Tiler(), options=options)
+                found[f"the probabilities of {case.id}"] = answer.probabilities
+        if isinstance(method, Classifier | Encoder | Registrar):
+            batches = images(method, subject)
+            inference = Inference(seed=seed, stage="check")
+            if isinstance(method, Classifier):
+                for number, batch in enumerate(batches):
+                    found[f"the classes of image {number}"] = method.classify(batch, inference).probabilities.numpy()
+            if isinstance(method, Encoder):
+                for name, features in method.encode(batches[0], inference).features.items():
+                    found[f"the features {name}"] = features.numpy()
+            if isinstance(method, Registrar):
+                fixed, moving = batches[0], batches[min(1, len(batches) - 1)]
+                if fixed.image.shape != moving.image.shape:
+                    moving = fixed
+                found["the displacement"] = method.register(fixed, moving, inference).displacement.numpy()
+    return found
+
+
+def images(method: Method, subject: Subject) -> list[Batch]:
+    """The images of the test cases as the method takes them; of a volume for a method in 2-D the first slices."""
+    recipe, traits, batches = method.preprocessing, method.traits.only(method.channels), list[Batch]()
+    for case in subject.dataset.split("test"):
+        if case.images:
+            sample = load(case, channels=method.channels, reads=("image", "region"))
+            slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
+            batches.append(next(iter(batches_of(preprocess(sample, recipe, traits), slicing=slicing, many=2))))
+    return batches
+
+
+def made(method: Generator, count: int, *, seed: int) -> dict[str, np.ndarray]:
+    """What a method generates, by name."""
+    answer: Generation = method.generate(count, Inference(seed=seed, stage="synthesis"))
+    parts = {"the masks": answer.masks, "the images": answer.images}
+    found = {name: tensor.numpy() for name, tensor in parts.items() if tensor is not None}
+    return found | {f"the field {name}": tensor.numpy() for name, tensor in answer.fields.items()}
+
+
+def has_the_right_shape(subject: Subject) -> None:
+    """Answers have the shape of their images, whatever their size, and the range of what they are."""
+    method = subject.method()
+    found = of(method, subject, seed=0)
+    subject.require(bool(found), "it answers nothing")
+    shapes = {case.id: load(case, reads=("image",)).geometry.shape for case in _with_images(method, subject)}
+    for name, array in found.items():
+        subject.require(bool(np.isfinite(array.astype(np.float64)).all()), f"{name} are not all finite")
+        if name.startswith("the probabilities of "):
+            expected = (len(method.traits.classes), *shapes[name.removeprefix("the probabilities of ")])
+            subject.require(array.shape == expected, f"{name} have the shape {array.shape}, expected {expected}")
+        if name.startswith("the classes of "):
+            sums = array.sum(1)
+            subject.require(array.shape[1] == len(method.traits.image_classes), f"{name}: {array.shape[1]} classes")
+            subject.require(bool(np.allclose(sums, 1, atol=1e-4)), f"{name} sum to {sums}, expected 1")
+        if name.startswith(("the probabilities", "the classes", "the masks", "the field")):
+            low, high = float(array.min()), float(array.max())
+            subject.require(low >= -1e-6 and high <= 1 + 1e-6, f"{name} reach from {low} to {high}, expected 0 to 1")
+    if isinstance(method, Generator):
+        _made_well(subject, method, found)
+
+
+def _with_images(method: Method, subject: Subject) -> list[Case]:
+    return [case for case in subject.dataset.split("test") if case.images] if isinstance(method, Segmenter) else []
+
+
+def _made_well(subject: Subject, method: Generator, found: dict[str, np.ndarray]) -> None:
+    shape = next(iter(found.values())).shape[2:]
+    subject.require(len(shape) == method.traits.dimensions, f"what it makes has {len(shape)} axes")
+    channels = {"the masks": len(method.traits.classes), "the images": len(method.channels_out)}
+    for name, array in found.items():
+        expected = (MADE, channels.get(name, 1), *shape)
+        subject.require(array.shape == expected, f"{name} have the shape {array.shape}, expected {expected}")
+    labels = method.traits.labels
+    if "the masks" in found and (labels is None or labels.exclusive):
+        most = float(found["the masks"].astype(np.float64).sum(1).max())
+        subject.require(most <= 1 + 1e-6, "exclusive classes share a pixel")
+
+
+def repeats_with_a_seed(subject: Subject) -> None:
+    """The same seed gives the same answer; number n of a seed is the same however many are made."""
+    method = subject.method()
+    one, other = of(method, subject, seed=4), of(method, subject, seed=4)
+    for name, array in one.items():
+        subject.require(np.array_equal(array, other[name]), f"{name} differ with one seed")
+    if not isinstance(method, Generator):
+        return
+    with torch.no_grad():
+        many, few = made(method, MADE + 2, seed=3), made(method, MADE, seed=3)
+        another = made(method, MADE, seed=4)
+    for name, array in few.items():
+        subject.require(bool(np.allclose(array, many[name][:MADE], atol=1e-5)), f"{name} depend on how many are made")
+    subject.require(any(not np.array_equal(a, another[name]) for name, a in few.items()), "two seeds make the same")
+    first = next(iter(few.values()))
+    subject.require(not np.array_equal(first[0], first[1]), "the first two that it makes are equal")

@@ -1,0 +1,333 @@
+"""What the contract promises, as checks of one method with its `tiny` preset on toy data."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import Tensor
+
+from scantling.contract.capabilities import CAPABILITIES, Generator
+from scantling.contract.card import LABELS, Card
+from scantling.contract.method import Method, build
+from scantling.core.errors import DataError
+from scantling.core.samples import Batch
+from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.splits import divide
+from scantling.data.traits import measure_traits
+from scantling.methods.catalogue import added, cards, implementation_of
+from scantling.records.run_folder import load_model, save_model
+from scantling.testing import answers
+from scantling.testing.data import make_data
+from scantling.testing.processes import as_processes, together
+from scantling.training import stage_runner, trainer, training
+from scantling.training.processes import Processes
+from scantling.training.readers import readers_of
+from scantling.training.training import Options, train
+
+SWITCHED_ON: dict[str, Any] = {"dropout": 0.2, "crossing": 1.0, "contrast": 1.0, "interleave": 1, "patch": 16}
+"""Settings that touch randomness or statistics and that `tiny` leaves off."""
+FITTED = 60
+"""Steps on one batch after which a method has to fit it better."""
+
+
+class ConformanceError(AssertionError):
+    """A method that does not keep what the contract promises."""
+
+
+@dataclass
+class Subject:
+    """A method under test.
+
+    Attributes:
+        place: a folder for everything that is written.
+        models: the cards of the models that it is built on, by role; None takes any that gives what is needed.
+    """
+
+    card: Card
+    dimensions: Literal[2, 3]
+    place: Path
+    models: Mapping[str, Card] = field(default_factory=dict)
+
+    @cached_property
+    def data(self) -> Path:
+        """Toy data with what the card needs."""
+        return make_data(self.card, self.place / "data", dimensions=self.dimensions)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The same, opened; nothing is held out."""
+        return divide(open_dataset(self.data), validation=0.0)
+
+    @cached_property
+    def uses(self) -> dict[str, Path]:
+        """Runs of the models that it is built on, after a moment's training."""
+        for role in self.card.uses:
+            card = self._model_for(role)
+            options = Options(preset="tiny", steps=200, validation=0.0)
+            train(card.name, [self._data_for(card)], self.place / "uses" / role, options, console=quiet())
+        return {role: self.place / "uses" / role for role in self.card.uses}
+
+    def method(self, **settings: Any) -> Method:
+        """The method with these settings beside those of `tiny`, untrained."""
+        kind = implementation_of(self.card)
+        if not self.card.needs:
+            several = {"dimensions": self.dimensions} if len(self.card.dimensions) > 1 else {}
+            chosen = kind.Settings.preset("tiny", {**several, **settings})
+            if not issubclass(kind, Generator):
+                raise ConformanceError(f"{self.card.name} needs no data, but generates nothing")
+            return build(kind, chosen, kind.blank(chosen)).eval()
+        traits = measure_traits(self.dataset, reads={word for words in self.card.needs for word in words})
+        models = {role: load_model(run) for role, run in self.uses.items()}
+        chosen = kind.Settings.preset("tiny", settings).resolve(traits)
+        return build(kind, chosen, traits, seed=1, uses=models).eval()
+
+    def require(self, holds: bool, sentence: str) -> None:
+        """Raise a ConformanceError with a sentence where something does not hold."""
+        if not holds:
+            raise ConformanceError(f"{self.card.name} in {self.dimensions}-D: {sentence}")
+
+    def _model_for(self, role: str) -> Card:
+        if role in self.models:
+            return self.models[role]
+        capability = self.card.uses[role]
+        for card in cards().values():
+            if capability in card.gives and self.dimensions in card.dimensions and not (card.uses or card.extra):
+                return card
+        raise ValueError(f"{self.card.name}: no method in the catalogue can {capability}; name one with `uses`")
+
+    def _data_for(self, card: Card) -> Path:
+        if {word for words in card.needs for word in words} <= {word for words in self.card.needs for word in words}:
+            return self.data
+        return make_data(card, self.place / "data of others" / card.name, dimensions=self.dimensions)
+
+
+Check = Callable[[Subject], None]
+
+
+def check_method(method: Card | type[Method], *, uses: Mapping[str, Card] | None = None) -> None:
+    """Run all checks that apply to a method, in every number of dimensions that its card names.
+
+    A method that is in no catalogue is added to it meanwhile; its card then has to say where it is (`implementation`).
+
+    Args:
+        uses: the cards of the models that it is built on, by role; any that gives what is needed where none is named.
+
+    Raises:
+        ConformanceError: the method does not keep what the contract promises.
+    """
+    card = method if isinstance(method, Card) else method.card
+    with added(card, *(uses or {}).values()):
+        for dimensions in card.dimensions:
+            with tempfile.TemporaryDirectory() as place:
+                subject = Subject(card, dimensions, Path(place), dict(uses or {}))
+                for check in checks_of(card):
+                    check(subject)
+
+
+def checks_of(card: Card) -> list[Check]:
+    """The checks that apply to a method."""
+    trained = bool(card.fits)
+    applicable: list[tuple[Check, bool]] = [
+        (gives_what_its_card_says, True),
+        (answers.has_the_right_shape, not card.extra),
+        (answers.repeats_with_a_seed, not card.extra),
+        (is_saved_and_loaded, not card.extra),
+        (fits_a_batch, trained),
+        (trains_what_its_stage_names, trained),
+        (goes_on_where_it_was_interrupted, trained),
+        (is_divided_in_any_way, trained),
+        (refuses_data_that_lack_what_it_needs, card.needs not in ((), (("image",),))),
+        (reads_no_label, trained and not LABELS & {word for words in card.needs for word in words}),
+    ]
+    return [check for check, applies in applicable if applies]
+
+
+def gives_what_its_card_says(subject: Subject) -> None:
+    """The bases of its class are what its card gives."""
+    kind = implementation_of(subject.card)
+    found = [name for name, base in CAPABILITIES.items() if issubclass(kind, base)]
+    subject.require(
+        set(found) == set(subject.card.gives), f"its card gives {subject.card.gives}, its bases give {found}"
+    )
+
+
+def is_saved_and_loaded(subject: Subject) -> None:
+    """A saved model gives the same answers, and equal models are equal files."""
+    if not subject.card.needs:
+        return
+    method, folder = subject.method(), subject.place / "saved"
+    save_model(method, folder)
+    again = load_model(folder)
+    for name, one in answers.of(method, subject, seed=0).items():
+        subject.require(
+            np.array_equal(one, answers.of(again, subject, seed=0)[name]), f"a loaded model differs in {name}"
+        )
+    for _ in range(4):  # a model is known by the hash of its file
+        save_model(method, subject.place / "saved again")
+        for name in ("weights.safetensors", "settings.json", "card.json"):
+            equal = (folder / name).read_bytes() == (subject.place / "saved again" / name).read_bytes()
+            subject.require(equal, f"two savings of one model differ in {name}")
+
+
+def fits_a_batch(subject: Subject) -> None:
+    """The term that its card names falls on one batch that is seen again and again."""
+    method, values = subject.method(steps=FITTED), list[float]()
+    for stage in method.stages():
+        readers = readers_of(stage, method, subject.dataset, seed=0)
+        runner = stage_runner.StageRunner(method, stage, seed=0, device=torch.device("cpu"))
+        batch: dict[str, Batch] = {name: reader.batch(0) for name, reader in readers.items()}
+        for step in range(FITTED):
+            losses = runner.step(step, [batch])
+            values += [float(terms[subject.card.fits]) for terms in losses.values() if subject.card.fits in terms]
+    subject.require(bool(values), f"no stage has the term {subject.card.fits!r} that its card names")
+    before, after = np.mean(values[:5]), np.mean(values[-5:])
+    subject.require(
+        bool(after < 0.7 * before), f"{subject.card.fits} went from {before:.3g} to {after:.3g} on one batch"
+    )
+
+
+def trains_what_its_stage_names(subject: Subject) -> None:
+    """What players own changes, and nothing else does."""
+    method = subject.method()
+    for stage in method.stages():
+        readers = readers_of(stage, method, subject.dataset, seed=0)
+        runner = stage_runner.StageRunner(method, stage, seed=0, device=torch.device("cpu"))
+        before = {name: parameter.clone() for name, parameter in method.named_parameters()}
+        owned = {id(parameter) for parameters in runner.owned.values() for parameter in parameters}
+        owned |= {id(each) for teacher in stage.teachers for each in teacher.module.parameters()}
+        for step in range(4):  # what starts at zero hides what is below it for a step
+            names = stage.draws(step) if stage.draws is not None else list(readers)
+            runner.step(step, [{name: readers[name].batch(step) for name in names}])
+        for name, parameter in method.named_parameters():
+            changed = not torch.equal(parameter, before[name])
+            what = "does not change" if not changed else "changes though no player owns it"
+            subject.require(changed == (id(parameter) in owned), f"stage {stage.name}: {name} {what}")
+
+
+def goes_on_where_it_was_interrupted(subject: Subject) -> None:
+    """Interrupted and resumed, its weights are the same bit for bit."""
+    options = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0, uses=subject.uses)
+    name, place = subject.card.name, subject.place
+    with quickly():
+        train(name, [subject.data], place / "whole", options, console=quiet())
+        with interrupted(after=3), suppress(KeyboardInterrupt):
+            train(name, [subject.data], place / "broken", options, console=quiet())
+        train(name, [subject.data], place / "broken", options, console=quiet())
+    whole, broken = trained_weights(place / "whole"), trained_weights(place / "broken")
+    different = [name for name, tensor in whole.items() if not torch.equal(tensor, broken[name])]
+    subject.require(not different, f"after an interruption {different[:3]} differ")
+
+
+def is_divided_in_any_way(subject: Subject) -> None:
+    """Its weights in float64 are the same with one batch, two processes or two micro-batches."""
+    fields = implementation_of(subject.card).Settings.model_fields
+    settings = {name: value for name, value in SWITCHED_ON.items() if name in fields}
+    if "contrast" not in settings:
+        settings.pop("patch", None)
+    options = Options(
+        preset="tiny", settings=settings, precision="float64", validation=0.25, threads=1, uses=subject.uses
+    )
+    own = threading.local()
+
+    def work(out: Path, accumulation: int, group: Processes) -> None:
+        own.group = group
+        train(subject.card.name, [subject.data], out, replace(options, accumulation=accumulation), console=quiet())
+
+    ways = {"one batch": (1, 1), "two processes": (2, 1), "two micro-batches": (1, 2)}
+    with quickly(), swapped(training, "processes", lambda device: as_processes(own.group)):
+        for way, (count, accumulation) in ways.items():
+            together(count, partial(work, subject.place / way, accumulation))
+    whole = trained_weights(subject.place / "one batch")
+    for way in list(ways)[1:]:
+        other = trained_weights(subject.place / way)
+        for name, tensor in whole.items():
+            far = (tensor.double() - other[name].double()).abs().max().item() if tensor.numel() else 0.0
+            subject.require(far <= 1e-9, f"with {way} {name} is {far:.2g} from its value with one batch")
+
+
+def refuses_data_that_lack_what_it_needs(subject: Subject) -> None:
+    """Bare images are refused in a sentence that says what is missing, and nothing is written."""
+    bare = make_data(
+        subject.card.model_copy(update={"needs": (("image",),)}), subject.place / "bare", dimensions=subject.dimensions
+    )
+    run, found = subject.place / "refused", ""
+    try:
+        train(subject.card.name, [bare], run, Options(preset="tiny"), console=quiet())
+    except DataError as error:
+        found = str(error)
+    subject.require("no training case has" in found, f"data without what it needs gave {found or 'a run'!r}")
+    subject.require(not (run / "run.json").exists(), "a refused training has left a run")
+
+
+def reads_no_label(subject: Subject) -> None:
+    """A method that needs no label gives the same weights where there are masks."""
+    masked = make_data(
+        subject.card.model_copy(update={"needs": (*subject.card.needs, ("image", "mask"))}),
+        subject.place / "masked",
+        dimensions=subject.dimensions,
+    )
+    options = Options(preset="tiny", validation=0.25, uses=subject.uses)
+    with quickly():
+        train(subject.card.name, [masked], subject.place / "with masks", options, console=quiet())
+        for path in sorted((masked / "masks").iterdir()):
+            path.write_bytes(b"")  # whoever opens it fails
+        train(subject.card.name, [masked], subject.place / "without masks", options, console=quiet())
+    one, other = (trained_weights(subject.place / f"{word} masks") for word in ("with", "without"))
+    subject.require(all(torch.equal(t, other[name]) for name, t in one.items()), "masks change its weights")
+
+
+def trained_weights(run: Path) -> dict[str, Tensor]:
+    """All that a training has changed, what inference does not need included."""
+    state = {name: t for name, t in load_file(run / "state.safetensors").items() if name.startswith("model/")}
+    answering = load_file(run / "model" / "weights.safetensors")  # calibrated after the last step
+    return state | {f"model/{name}": tensor for name, tensor in answering.items()}
+
+
+def quiet() -> Console:
+    """A console that says nothing."""
+    return Console(quiet=True)
+
+
+@contextmanager
+def swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Another value for an attribute, for the length of the block."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """A rehearsal of one step, for the length of the block."""
+    with swapped(trainer, "REHEARSED", 1):
+        yield
+
+
+@contextmanager
+def interrupted(*, after: int) -> Iterator[None]:
+    """Steps beyond the first `after` raise KeyboardInterrupt, for the length of the block."""
+    original, taken = stage_runner.StageRunner.step, 0
+
+    def step(self: stage_runner.StageRunner, *args: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken > after:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    with swapped(stage_runner.StageRunner, "step", step):
+        yield

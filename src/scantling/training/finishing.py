@@ -1,0 +1,153 @@
+"""What is left behind when the last stage has ended: what is calibrated, the model, answers to the validation cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from scantling.contract.card import LABELS
+from scantling.contract.method import Method
+from scantling.contract.stage import Calibration, Stage
+from scantling.core.case import Case
+from scantling.core.errors import DataError, SettingsError
+from scantling.core.machine import autocast_type
+from scantling.core.outputs import PREDICTIONS, RUN
+from scantling.core.samples import Batch
+from scantling.data.dataset import Dataset
+from scantling.data.traits import hand_drawn
+from scantling.inference.models import models_of
+from scantling.inference.prediction import Predictor, described
+from scantling.inference.runner import Job, work_through
+from scantling.records.run import RunRecord
+from scantling.records.run_folder import MODEL, identity_of, save_model
+from scantling.training.pictures import draw
+from scantling.training.readers import readers_of
+from scantling.training.stage_runner import StageRunner
+from scantling.training.state import PREPARED, PREVIOUS, Position
+from scantling.training.validation import with_truth
+
+if TYPE_CHECKING:
+    from scantling.training.training import Options
+
+
+def finish(
+    out: Path,
+    model: Method,
+    dataset: Dataset,
+    facts: dict[str, Any],
+    position: Position,
+    options: Options,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Calibrate and save the model, answer the validation cases, and write what there is to say into `run.json`."""
+    calibrate(model, dataset, seed=options.seed, device=device)
+    save_model(model, out / MODEL)
+    held_out = with_truth(model, dataset.split("validation"))
+    warnings = _answered(out, model, held_out, facts, options, device) if held_out else []
+    draw(model, held_out or dataset.split("train"), out, device=device)
+    name, step, value = position.finished[-1] if position.finished else ("", 0, None)
+    rule = options.select
+    if rule == "best" and value is None and position.finished:
+        rule = "last"
+        warnings.append(
+            f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
+        )
+    facts = facts | {
+        "warnings": [*facts["warnings"], *warnings],
+        "finished": clock(),
+        "seconds": round(position.seconds, 1),
+        "learned": {name: float(number) for name, number in model.learned().items()},
+        "selected": {"rule": rule, "stage": name, "step": step, "value": value},
+    }
+    RunRecord.model_validate(facts).write(out / RUN)
+    for leftover in (PREVIOUS, PREPARED):
+        (out / leftover).unlink(missing_ok=True)
+    return facts
+
+
+def check_calibration(model: Method) -> None:
+    """Make sure that a calibration reads no label that the card of its method does not need.
+
+    Raises:
+        SettingsError: it does, so that nobody would know of it.
+    """
+    calibration = model.calibration()
+    needed = {word for words in model.card.needs for word in words}
+    hidden = sorted(LABELS & {*(calibration.stream.reads if calibration else ())} - needed)
+    if hidden:
+        raise SettingsError(
+            f"{model.card.name}: its calibration reads {' and '.join(hidden)}, which its card does not need; name it "
+            "in `needs`"
+        )
+
+
+def calibrate(model: Method, dataset: Dataset, *, seed: int, device: torch.device) -> None:
+    """Let the method learn what it learns after its training; masks that it reads are counted.
+
+    Raises:
+        DataError: there is no case to visit, and it cannot do without.
+    """
+    calibration = model.calibration()
+    if calibration is None:
+        return
+    stage = _as_stage(calibration)
+    cases = [case for case in dataset.split(calibration.split) if calibration.stream.takes(case)]
+    if not cases:
+        if calibration.optional:
+            return
+        raise DataError(
+            f"{model.card.name} calibrates itself on {calibration.split} cases with "
+            f"{' and '.join(calibration.stream.reads)}; found none"
+        )
+    reader = readers_of(stage, model, dataset, seed=seed, split=calibration.split)[calibration.stream.name]
+
+    def visit() -> Iterator[Batch]:
+        for batch in reader.visit():
+            yield batch.to(device, model.dtype)
+
+    model.eval().requires_grad_(False)
+    with torch.no_grad():
+        calibration.fit(visit(), StageRunner.start(stage, seed, device))
+    if {"mask", "masks"} & {*calibration.stream.reads} and calibration.split == "validation":
+        before = model.hand_drawn + hand_drawn(cases)
+        model.traits = model.traits.model_copy(update={"hand_drawn_before": before})
+
+
+def clock() -> str:
+    """Now."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _as_stage(calibration: Calibration) -> Stage:
+    """The stage that its stream belongs to; it is never trained."""
+    return Stage(
+        name="calibration",
+        players=(),
+        streams=(calibration.stream,),
+        steps=0,
+        objectives=lambda batch, step: iter(()),  # type: ignore[arg-type,return-value]
+    )
+
+
+def _answered(
+    out: Path, model: Method, cases: list[Case], facts: dict[str, Any], options: Options, device: torch.device
+) -> list[str]:
+    """Answer the validation cases into `validation/`; a sentence for each that failed."""
+    folder = out / "validation"
+    models = models_of([model], {}, identities=(identity_of(out),))
+    header = {
+        "run": str(out.resolve()), "input": facts["data"][0]["path"],
+        "manifest": str(options.manifest.resolve()) if options.manifest else None,
+        "root": str(options.root.resolve()) if options.root else None, "split": "validation",
+        **described(models), "options": {},
+    }  # fmt: skip
+    (folder / PREDICTIONS).unlink(missing_ok=True)
+    autocast = autocast_type(options.precision, device, training=False)
+    predictor = Predictor(models, folder, device=device, autocast=autocast, maps=True)
+    done = work_through(Job(out=folder, header=header), cases, predictor)
+    predictor.finish(done)
+    return [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]

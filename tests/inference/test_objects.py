@@ -1,0 +1,88 @@
+"""Objects that several windows show are one; boxes and masks follow the grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from scantling.contract.results import Objects
+from scantling.inference.objects import gather, label_map, rescaled, run_lengths
+from scantling.inference.tiles import Tiler
+
+
+def found(canvas: Tensor) -> Objects:
+    """Connected pieces of (1, 1, *S) as objects, larger ones with a better score."""
+    numbers, count = ndimage.label(canvas[0, 0].numpy() > 0)
+    masks = [torch.from_numpy(numbers == number) for number in range(1, count + 1)]
+    scores = torch.tensor([1 - 1 / (1 + float(mask.sum())) for mask in masks])
+    return Objects.of_masks(masks, classes=torch.zeros(len(masks), dtype=torch.long), scores=scores)
+
+
+def discs(shape: tuple[int, ...], centres: list[tuple[int, ...]], radius: float) -> Tensor:
+    grid = torch.stack(torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij"), -1)
+    hits = [(grid - torch.tensor(centre)).square().sum(-1) < radius**2 for centre in centres]
+    return torch.stack(hits).any(0).float()[None, None]
+
+
+def test_windows_find_the_same_objects_as_the_whole_canvas() -> None:
+    for shape, centres, radius in (
+        ((96, 80), [(10, 12), (31, 33), (48, 60), (70, 20), (84, 70), (16, 64)], 6.0),
+        ((40, 32, 36), [(8, 8, 9), (20, 18, 19), (32, 24, 28)], 5.0),
+    ):
+        canvas = discs(shape, centres, radius)
+        whole = found(canvas)
+        cut = Tiler(memory=18 * 32 ** len(shape)).find(found, canvas)
+        assert len(whole.classes) == len(centres) == len(cut.classes)
+        one, other = label_map(whole, shape), label_map(cut, shape)
+        assert one is not None
+        assert other is not None
+        assert np.array_equal(one > 0, other > 0)
+        assert sorted(map(str, whole.boxes.tolist())) == sorted(map(str, cut.boxes.tolist()))
+
+
+def test_of_two_that_overlap_the_whole_one_and_then_the_better_one_stays() -> None:
+    box = torch.tensor([[[2.0, 8.0], [2.0, 8.0]]])
+    label = torch.zeros(1, dtype=torch.long)
+    sure, unsure = (Objects(classes=label, boxes=box, scores=torch.tensor([score])) for score in (0.9, 0.4))
+    kept = gather([((0, 0), (10, 10), unsure), ((0, 0), (10, 10), sure)], (10, 10))
+    assert kept.scores is not None
+    assert kept.scores.tolist() == [torch.tensor(0.9).item()]
+    # the better one lies at a border inside the canvas: it is a piece of the other
+    piece = Objects(classes=label, boxes=torch.tensor([[[2.0, 5.0], [2.0, 8.0]]]), scores=torch.tensor([0.9]))
+    kept = gather([((0, 0), (5, 10), piece), ((0, 0), (10, 10), unsure)], (10, 10))
+    assert kept.boxes.tolist() == box.tolist()
+    apart = Objects(classes=label + 1, boxes=box, scores=torch.tensor([0.4]))
+    assert len(gather([((0, 0), (10, 10), sure), ((0, 0), (10, 10), apart)], (10, 10)).classes) == 2
+
+
+def test_objects_on_another_grid_keep_their_place() -> None:
+    canvas = discs((20, 30), [(6, 7), (13, 22)], 4.0)
+    objects = found(canvas)
+
+    def restore(layer: Tensor) -> Tensor:
+        return torch.nn.functional.interpolate(layer[None], (40, 60), mode="nearest")[0]
+
+    larger = rescaled(objects, restore, (20, 30), (40, 60))
+    assert torch.equal(larger.boxes, objects.boxes * 2)
+    numbers = label_map(larger, (40, 60))
+    assert numbers is not None
+    assert np.array_equal(numbers > 0, restore(canvas[0])[0].numpy() > 0)
+
+
+def test_overlapping_masks_have_no_label_map_and_run_lengths_give_them_back() -> None:
+    masks = [torch.zeros(6, 7, dtype=torch.bool) for _ in range(2)]
+    masks[0][1:4, 1:5] = True
+    masks[1][2:5, 3:6] = True
+    masks[1][3, 4] = False
+    objects = Objects.of_masks(masks, classes=torch.tensor([0, 0]))
+    assert label_map(objects, (6, 7)) is None
+    for crop, corner, mask in zip(objects.crops, objects.corners.tolist(), masks, strict=True):  # type: ignore[union-attr]
+        flat: list[bool] = []
+        for place, length in enumerate(run_lengths(crop)):
+            flat += [bool(place % 2)] * length
+        again = torch.zeros(6, 7, dtype=torch.bool)
+        inside = torch.tensor(flat).reshape(crop.shape)
+        again[tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))] = inside
+        assert torch.equal(again, mask)
