@@ -21,7 +21,7 @@ from scantling.evaluation.summary import Summary, summarise
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration
 from scantling.metrics.catalogue import Metric
-from scantling.records.evaluation import CaseFiles, EvaluationRecord, Region, Tally
+from scantling.records.evaluation import CaseFiles, EvaluationRecord, MaskLabels, Region, Tally
 from scantling.records.predictions import Failure
 
 
@@ -54,8 +54,7 @@ class Evaluation:
         split: the split that was asked for.
         run: the run that made the masks, where that is known.
         classes: the foreground classes.
-        labels: what the values of the masks mean in "truth" and in "prediction", and in "order" for each class its
-            number, from 0, in the predictions.
+        labels: what the values of the masks mean on both sides.
         options: what the evaluation was asked: "probabilities", "region", "metrics", "manifest" and "root".
         made: all that the predictions say of how they were made (`predictions.json`, but for its cases).
         metrics: what was measured.
@@ -71,7 +70,7 @@ class Evaluation:
     split: str | None
     run: str | None
     classes: tuple[str, ...]
-    labels: Mapping[str, Any]
+    labels: MaskLabels
     options: Mapping[str, Any]
     made: Mapping[str, Any]
     metrics: tuple[Metric, ...]
