@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Self, TypedDict
 
 import numpy as np
 
@@ -105,6 +105,18 @@ class Regions:
                 raise DataError(f"{folder}: there is no such folder; expected masks of the region, or 'dataset'")
             self.region = Region(of="folder", folder=resolved(folder))
             self.folder, self.files = folder, files_by_id(folder, set(ids))
+
+    def checked(self, cases: Iterable[Case], truth: Path) -> Self:
+        """The same; made sure that there is a region at all.
+
+        Raises:
+            DataError: no case of the truth has one of its own.
+        """
+        if self.region.of == "cases" and not any(case.region for case in cases):
+            raise DataError(
+                f"{truth}: no case has a region of interest; leave --region out, or name a folder of regions"
+            )
+        return self
 
     def address(self, case: Case) -> Address | None:
         """Where the region of a case lies; None where all pixels count."""

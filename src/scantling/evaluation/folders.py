@@ -17,10 +17,10 @@ from scantling.data.files import Limits
 from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
 from scantling.evaluation.predictions import Predictions, matched, open_predictions
 from scantling.evaluation.result import Evaluation
-from scantling.evaluation.truth import choose, open_truth
+from scantling.evaluation.truth import Chosen, choose, open_truth
 from scantling.metrics.catalogue import Metric, chosen
 from scantling.records.evaluation import MaskLabels
-from scantling.records.predictions import NO_PREDICTIONS, Failure
+from scantling.records.predictions import Failure
 
 Progress = Callable[[int, int, str], None]
 FULL = 0.95
@@ -66,8 +66,7 @@ def evaluate(
     Raises:
         ScantlingError: nothing can be compared.
     """
-    folder, limits = Path(prediction), limits or Limits()
-    metrics = None if metrics is None else list(metrics)
+    folder, limits, metrics = Path(prediction), limits or Limits(), None if metrics is None else list(metrics)
     place = Path(truth) if not isinstance(truth, Dataset) else truth.root
     dataset = truth if isinstance(truth, Dataset) else open_truth(place, manifest=_path(manifest), root=_path(root))
     labels = _labels(dataset, place, untrusted=untrusted)
@@ -76,30 +75,26 @@ def evaluate(
     classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
     answered, listing = predictions.masks.keys(), predictions.listing
     selection = choose(dataset, folder, answered=answered, listing=listing, split=split, kind="mask")
-    regions = Regions(region, ids)
-    if regions.region.of == "cases" and not any(case.region for case in selection.cases):
-        raise DataError(f"{place}: no case has a region of interest; leave --region out, or name a folder of regions")
+    regions = Regions(region, ids).checked(selection.cases, place)
     wanted = _wanted(metrics, predictions, selection.cases)
     scorer = CaseScorer(predictions, labels, classes, order, regions, wanted, limits, untrusted)
-    found, lost = _compared(scorer, selection.cases, progress)
-    failed = {**dict(selection.failed), **lost}
-    said = listing or NO_PREDICTIONS
+    found, failed = _compared(scorer, selection, progress)
     return Evaluation(
         prediction=folder.resolve(),
         truth=place.resolve(),
         name=dataset.name,
         split=selection.split,
-        run=said.run,
+        run=listing.run if listing else None,
         classes=classes,
         labels=MaskLabels(truth=labels, prediction=predictions.labels, order=order),
         options={
             "probabilities": resolved(probabilities),
-            "region": "dataset" if region == "dataset" else resolved(region),
-            "metrics": metrics,
             "manifest": resolved(manifest),
             "root": resolved(root),
-        },
-        made=said.made,
+            "region": "dataset" if region == "dataset" else resolved(region),
+            "metrics": metrics,
+        },  # fmt: skip
+        made=listing.made if listing else {},
         metrics=wanted,
         region=regions.region,
         cases=tuple(one.case for one in found),
@@ -125,18 +120,18 @@ def _path(path: Path | str | None) -> Path | None:
 
 
 def _compared(
-    scorer: CaseScorer, cases: Sequence[Case], progress: Progress | None
+    scorer: CaseScorer, selection: Chosen, progress: Progress | None
 ) -> tuple[list[Compared], dict[str, str]]:
     """The cases that could be scored, and by id why the others could not."""
     found: list[Compared] = []
-    failed: dict[str, str] = {}
-    for number, case in enumerate(cases, start=1):
+    failed = dict(selection.failed)
+    for number, case in enumerate(selection.cases, start=1):
         try:
             found.append(scorer.compare(case))
         except (ScantlingError, ValueError, MemoryError, OSError) as error:
             failed[case.id] = str(error) or type(error).__name__
         if progress is not None:
-            progress(number, len(cases), case.id)
+            progress(number, len(selection.cases), case.id)
     return found, failed
 
 

@@ -122,12 +122,7 @@ def choose(
         wanted = [id for id in labelled if id in meant]
     if not wanted:
         raise DataError(f"{truth.root}: no case with a {kind} is in the split {split!r}; choose another --split")
-    notes = []
-    done = len(listing.cases) + len(listing.failed) if listing else 0
-    if listing and listing.total is not None and done < listing.total:
-        notes.append(
-            f"The predictions are not finished: {done} of {listing.total} cases are listed; the same command goes on."
-        )
+    notes = _unfinished(listing)
     if aside := sorted(set(answered) - labelled.keys()):
         notes.append(f"{count(len(aside), 'prediction')} without a true {kind} left out ({some(aside, most=3)}).")
     if split is None and (aside := sorted(labelled.keys() - set(wanted))):
@@ -143,6 +138,14 @@ def choose(
         failed=tuple((id, f"it was not predicted: {lost[id]}") for id in sorted(wanted) if id in lost),
         notes=tuple(notes),
     )
+
+
+def _unfinished(listing: PredictionsRecord | None) -> list[str]:
+    """A note where a folder of predictions is not whole yet."""
+    done = len(listing.cases) + len(listing.failed) if listing else 0
+    if not listing or listing.total is None or done >= listing.total:
+        return []
+    return [f"The predictions are not finished: {done} of {listing.total} cases are listed; the same command goes on."]
 
 
 def ids_in(split: str, truth: Dataset, *, run: str | None) -> frozenset[str]:

@@ -79,7 +79,10 @@ class PredictionsRecord(FileRecord):
 
     @classmethod
     def upgraded(cls, facts: dict[str, Any]) -> dict[str, Any]:
-        """What was requested was once `asked`."""
+        """What was requested was once `asked`, without the memory."""
+        asked, options = facts.get("asked"), facts.get("options")
+        if isinstance(asked, dict) and isinstance(options, dict) and "memory" in options:
+            facts = {**facts, "asked": {"memory": options["memory"], **asked}}
         return renamed(facts, "asked", "requested")
 
     @property

@@ -92,7 +92,7 @@ def _gib(memory: Any) -> float | None:
 def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
     options = _table(made.get("options"))
     older = {key: options.get(key) for key in ("samples", "steps", "fuse", "memory")}
-    requested = {**older, **_table(made.get("requested"))}
+    requested = _table(made["requested"]) if "requested" in made else older
     folder = str(made["run"]) if run is None else str(run.folder)
     memory = requested.get("memory")
     precision = options.get("precision")
