@@ -73,11 +73,12 @@ def evaluate(
     ids = {case.id for case in dataset.cases if case.masks}
     predictions = open_predictions(folder, truth=labels, ids=ids, probabilities=_path(probabilities))
     classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
-    answered, listing = predictions.masks.keys(), predictions.listing
+    listing, answered = predictions.listing, predictions.masks
     selection = choose(dataset, folder, answered=answered, listing=listing, split=split, kind="mask")
     regions = Regions(region, ids).checked(selection.cases, place)
     wanted = _wanted(metrics, predictions, selection.cases)
     scorer = CaseScorer(predictions, labels, classes, order, regions, wanted, limits, untrusted)
+    places = {"probabilities": probabilities, "manifest": manifest, "root": root}
     found, failed = _compared(scorer, selection, progress)
     return Evaluation(
         prediction=folder.resolve(),
@@ -87,13 +88,8 @@ def evaluate(
         run=listing.run if listing else None,
         classes=classes,
         labels=MaskLabels(truth=labels, prediction=predictions.labels, order=order),
-        options={
-            "probabilities": resolved(probabilities),
-            "manifest": resolved(manifest),
-            "root": resolved(root),
-            "region": "dataset" if region == "dataset" else resolved(region),
-            "metrics": metrics,
-        },  # fmt: skip
+        options={"region": "dataset" if region == "dataset" else resolved(region), "metrics": metrics}
+        | {name: resolved(path) for name, path in places.items()},
         made=listing.made if listing else {},
         metrics=wanted,
         region=regions.region,

@@ -71,12 +71,8 @@ def scores_of_arrays(
     """
     _check_shapes(prediction, truth, *others, *samples, classes=len(classes), probability=probability)
     named = metrics is not None
-    wanted = chosen(
-        metrics,
-        probability=probability is not None,
-        annotators=named or bool(others),
-        uncertainty=named or uncertainty is not None,
-    )
+    several_of, doubted = named or bool(others), named or uncertainty is not None
+    wanted = chosen(metrics, probability=probability is not None, annotators=several_of, uncertainty=doubted)
     families = {metric.family for metric in wanted}
     scores: dict[str, dict[str, float]] = {}
     tables: list[Calibration] = []
