@@ -19,8 +19,10 @@ from scantling.contract.method import build
 from scantling.core.case import Address, Case, Labels
 from scantling.core.machine import autocast_type, steady
 from scantling.core.samples import Intensity, Traits
+from scantling.data.case_cache import CaseCache
+from scantling.data.prefetcher import Prefetcher
 from scantling.data.preprocessing import Preprocessed
-from scantling.data.streams import CaseCache, Prefetcher, Reader
+from scantling.data.reader import Reader
 from scantling.losses.overlap import cross_entropy, dice_loss
 from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
 from scantling.phantoms import vessel_images

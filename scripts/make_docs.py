@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scantling.contract.card import NEEDS, Card
+from scantling.contract.card import Card
 from scantling.core.atomic import replacing, write_text
+from scantling.core.fields import title_of
 from scantling.methods.catalogue import CARDS
 from scantling.metrics.catalogue import CLASS_METRICS, METRICS, Metric
 from scantling.phantoms import vessel_images
@@ -24,7 +25,7 @@ def methods_table(*, pages: str) -> str:
     """The catalogue as a table; `pages` is the way to the folder of their pages."""
 
     def needs(card: Card) -> str:
-        each = (", ".join(NEEDS.get(word, word.replace(":", " ")) for word in words) for words in card.needs)
+        each = (", ".join(title_of(word) for word in words) for words in card.needs)
         return "; ".join(each) or "nothing"
 
     rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, code in re.findall(r"```py\n# (\S+)\n(.*?)```", text, re.S):
         (site / name).parent.mkdir(exist_ok=True)
         (site / name).write_text(code)
-    points = dict(re.findall(r'^(\w+) = "(pixelwise\.card:CARD)"$', text, re.M))
+    points = dict(re.findall(r'^([\w-]+) = "(pixelwise\.card:\w+)"$', text, re.M))
     (site / "broken.py").write_text("raise ValueError('no licence')\nCARD = 1\n")
     (site / "strange.py").write_text("CARD = {'name': 'strange'}\n")
     (site / "taken.py").write_text("from scantling.methods.catalogue import CARDS\nCARD = CARDS['unet']\n")
@@ -60,6 +61,29 @@ def test_the_method_of_the_page_is_listed_trained_and_used(site: Path, tmp_path:
     assert len(list(out.glob("*.png"))) == 2
     done = scantling(site, "check", data)
     assert "method pixelwise: can run" in done.stdout
+
+
+def test_the_semi_supervised_method_of_the_page_learns_from_images_without_masks(site: Path, tmp_path: Path) -> None:
+    data = images_for(CARDS["unet"], tmp_path / "data", dimensions=2, count=8)
+    for labels, streams in (("2", {"cross_entropy", "agreement"}), ("9", {"cross_entropy"})):
+        run = tmp_path / f"run-{labels}"
+        words = ("--data", data, "--out", run, "--preset", "tiny", "--validation", "0", "--labels", labels)
+        done = scantling(site, "train", "pixelwise-teacher", *words)
+        if labels == "9":  # there are six
+            assert "found 6" in done.stderr
+            done = scantling(site, "train", "pixelwise-teacher", *words[:-2])
+        assert done.returncode == 0, done.stderr
+        lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        assert {term for line in lines for term in line.get("losses", {}).get("network", {})} == streams
+    assert scantling(site, "predict", run, data, "--out", tmp_path / "masks").returncode == 0
+
+
+def test_both_methods_of_the_page_keep_the_contract(site: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pixelwise.py"],
+        cwd=site, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 def test_methods_that_cannot_be_used_are_named_and_left_out(site: Path) -> None:

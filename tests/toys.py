@@ -21,8 +21,9 @@ from scantling.contract.stage import Game, Player, Stage, Visit, frozen
 from scantling.contract.step import Inference, Step
 from scantling.core.case import Address, Case, Labels
 from scantling.core.samples import Augmentation, Batch, Intensity, Preprocessing, Stream, Traits
+from scantling.data.case_cache import CaseCache
 from scantling.data.preprocessing import Preprocessed
-from scantling.data.streams import CaseCache, Reader
+from scantling.data.reader import Reader
 from scantling.methods.mask_diffusion.berdiff import BerDiff, BerDiffSettings
 from scantling.methods.mask_diffusion.chains import MaskDiffusion
 from scantling.training.processes import Processes

@@ -17,10 +17,10 @@ from scantling.contract.method import Method
 from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Classification, Encoding, Objects, Segmentation
 from scantling.contract.settings import Settings
-from scantling.contract.stage import Calibration, Game, Player, Stage
-from scantling.contract.step import Inference, Step
+from scantling.contract.stage import Calibration, Game, Player, Prepared, Stage
+from scantling.contract.step import Inference, Step, Total
 from scantling.core.errors import SettingsError
-from scantling.core.samples import Batch, Preprocessing, Stream, Traits
+from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits, View
 
 
 def card(name: str, kind: str, **facts: object) -> Card:
@@ -29,16 +29,17 @@ def card(name: str, kind: str, **facts: object) -> Card:
     return Card.model_validate({**default, **facts, "name": name, "implementation": f"toys_capabilities:{kind}"})
 
 
-IMAGE_AND_CLASS = (("image", "class"),)
+IMAGE_AND_CLASS = (("image", "image_class"),)
 BOTH: tuple[Capability, ...] = ("segment", "classify")
 TOYS = {
     each.name: each
     for each in (
         card("toy-classifier", "Shade", needs=IMAGE_AND_CLASS, gives=("classify",), fits="cross_entropy"),
-        card("toy-both", "Both", needs=(("image", "mask"), ("image", "class")), gives=BOTH, fits="both"),
+        card("toy-both", "Both", needs=(("image", "mask"), ("image", "image_class")), gives=BOTH, fits="both"),
         card("toy-objects", "Blobs", needs=(("image", "mask"),), gives=("segment",)),
         card("toy-encoder", "Coder", needs=(("image",),), gives=("encode",), fits="l2"),
         card("toy-head", "Head", needs=(("image", "mask"),), gives=("segment",), uses={"code": "encode"}, fits="bce"),
+        card("toy-pseudo", "Pseudo", needs=(("image", "mask"),), gives=("segment",), fits="bce"),
         card("toy-frames", "Frames", needs=(("image", "mask"),), gives=("segment",), fits="bce"),
     )
 }
@@ -122,7 +123,7 @@ class Both(Shade, Segmenter):
         self.register_buffer("threshold", torch.tensor(float("nan")))
 
     def streams(self) -> tuple[Stream, ...]:
-        return (Stream(name="all", reads=("image", "class"), batch=self.settings.batch),)
+        return (Stream(name="all", reads=("image", "image_class"), batch=self.settings.batch),)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         of = batch["all"]
@@ -261,3 +262,67 @@ class Frames(Toy, Segmenter):
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         assert batch.image.shape[1] == 1, "only what `channels` names is given"
         return Segmentation(probabilities=self.layer(batch.image).sigmoid())
+
+
+class Pseudo(Toy, Segmenter):
+    """A network on masks, then another on what the first one makes of all images, which is prepared once."""
+
+    card = TOYS["toy-pseudo"]
+    answering = ("student",)
+
+    def __init__(self, settings: ToySettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
+        super().__init__(settings, traits, uses=uses)
+        self.first, self.student = (nn.Conv2d(len(traits.channels), 1, 3, padding=1) for _ in range(2))
+
+    def stages(self) -> Sequence[Stage]:
+        of = self.settings
+        labelled = Stream(name="labelled", batch=of.batch, patch=(16, 16), augment=Augmentation())
+        every = Stream(
+            name="every",
+            reads=("image", "pseudo"),
+            batch=of.batch,
+            patch=(16, 16),
+            augment=Augmentation(rotation=20, zoom=0.1),
+            companions=(View(name="strong", augment=Augmentation.strong()),),
+        )
+        return (
+            Stage(
+                name="first",
+                players=(Player(name="first", modules=(self.first,), rate=of.rate),),
+                streams=(labelled,),
+                steps=of.steps,
+                objectives=self.on_masks,
+            ),
+            Stage(
+                name="student",
+                players=(Player(name="student", modules=(self.student,), rate=of.rate),),
+                streams=(every,),
+                steps=of.steps,
+                objectives=self.on_pseudo,
+                prepares=(Prepared(name="pseudo", kind="probabilities", make=self.make),),
+            ),
+        )
+
+    def make(self, batch: Batch, step: Step) -> Tensor:
+        return self.first(batch.image).sigmoid()
+
+    def on_masks(self, batch: Mapping[str, Batch], step: Step) -> Game:
+        of = batch["labelled"]
+        known = (of.mask != 255).to(of.image.dtype)
+        losses = F.binary_cross_entropy_with_logits(
+            self.first(of.image), (of.mask == 1).to(of.image.dtype), reduction="none"
+        )
+        total = yield Total(known.sum())
+        yield "first", {"bce": step.mean((losses * known).sum(), total)}
+
+    def on_pseudo(self, batch: Mapping[str, Batch], step: Step) -> Game:
+        of = batch["every"]
+        strong = of.companions["strong"].image
+        wanted = of.fields["pseudo"].to(strong.dtype)
+        losses = F.binary_cross_entropy_with_logits(self.student(strong), wanted, reduction="none")
+        inside = of.region.to(strong.dtype)
+        total = yield Total(inside.sum())
+        yield "student", {"agreement": step.mean((losses * inside).sum(), total)}
+
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        return Segmentation(probabilities=self.student(batch.image).sigmoid())

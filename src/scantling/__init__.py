@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from scantling.data.integrity import check
     from scantling.evaluation import evaluate
     from scantling.experiments.compare import compare
-    from scantling.inference import predict, synthesize
+    from scantling.inference import predict, register, synthesize
     from scantling.report import report as write_report
     from scantling.training import train
 
 __version__ = "0.1.0"
-__all__ = ["check", "compare", "evaluate", "open_dataset", "predict", "synthesize", "train", "write_report"]
+__all__ = ["check", "compare", "evaluate", "open_dataset", "predict", "register", "synthesize", "train", "write_report"]
 
 # `scantling report` is `write_report` here, because `scantling.report` is the room that it lives in.
 _HOMES = {
@@ -28,6 +28,7 @@ _HOMES = {
     "evaluate": ("scantling.evaluation", "evaluate"),
     "open_dataset": ("scantling.data.dataset", "open_dataset"),
     "predict": ("scantling.inference", "predict"),
+    "register": ("scantling.inference", "register"),
     "synthesize": ("scantling.inference", "synthesize"),
     "train": ("scantling.training", "train"),
     "write_report": ("scantling.report", "report"),

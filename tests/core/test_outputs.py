@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,7 +20,17 @@ from scantling.cli.main import main
 from scantling.core.atomic import replacing, to_json, write_json, write_text
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.outputs import PREDICTIONS, check_file, check_inputs, check_record, locked, output_folder
-from scantling.methods.catalogue import CARDS
+from scantling.methods.catalogue import CARDS, added
+from toys_registration import CARD as SHIFT
+
+OURS = set(CARDS)
+"""The methods that another process knows."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registrar() -> Iterator[None]:
+    with added(SHIFT):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +40,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images_for(CARDS["unet"], place / "data", dimensions=2)
     for seed in ("0", "1"):
         assert main(train(place, seed, place / f"run-{seed}")) == 0
+    registrar = ["train", SHIFT.name, "--data", str(place / "data"), "--out", str(place / "registrar")]
+    assert main([*registrar, "--steps", "2"]) == 0
     for name, words in commands(place).items():
         assert main([*words, "--out", str(place / "made" / name)]) == 0, name
     return place
@@ -51,6 +63,8 @@ def commands(place: Path) -> dict[str, list[str]]:
         "predicted by another": ["predict", other, data, "--probabilities"],
         "predicted with views": ["predict", run, data, "--probabilities", "--views"],
         "predicted in part": ["predict", other, data, "--probabilities", "--shard", "1/2"],
+        "registered": ["register", str(place / "registrar"), data, "--split", "all"],
+        "registered in part": ["register", str(place / "registrar"), data, "--split", "test", "--shard", "1/2"],
         "mended": ["mend", maps, "--rule", "hysteresis"],
         "mended otherwise": ["mend", maps, "--rule", "hysteresis", "--high", "0.6"],
         "made": ["synthesize", "fractal-vessels", "--count", "1", "--size", "64"],
@@ -84,13 +98,13 @@ def test_no_command_writes_into_the_folder_of_another(
         assert contents(out) == before, name
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"predicted in part"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"predicted in part", "registered in part"}))
 def test_the_same_command_again_leaves_the_same_files(place: Path, name: str) -> None:
     out = place / "made" / name
     before = contents(out)
     assert main([*commands(place)[name], "--out", str(out)]) == 0
     after = contents(out)
-    timed = {"run.json", "predictions.json"}  # seconds
+    timed = {"run.json", "predictions.json", "registrations.json"}  # seconds
     assert {file: hash_ for file, hash_ in after.items() if file not in timed} == {
         file: hash_ for file, hash_ in before.items() if file not in timed
     }
@@ -463,7 +477,7 @@ def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
 def test_standard_output_holds_the_json_and_nothing_else() -> None:
     done = run('"$@"', "methods", "--json", "-")
     assert done.returncode == 0
-    assert {card["name"] for card in json.loads(done.stdout)} == set(CARDS)
+    assert {card["name"] for card in json.loads(done.stdout)} == OURS
     assert "unet" in done.stderr
 
 
@@ -471,7 +485,7 @@ def test_a_reader_that_goes_away_does_not_cost_the_json(tmp_path: Path) -> None:
     path = tmp_path / "all.json"
     done = run('"$@" | true; exit "${PIPESTATUS[0]}"', "methods", "--json", str(path))
     assert done.returncode == 0
-    assert len(json.loads(path.read_text())) == len(CARDS)
+    assert len(json.loads(path.read_text())) == len(OURS)
     done = run('"$@" | true; exit "${PIPESTATUS[0]}"', "methods", "--json", "-")
     assert done.returncode in (0, 1)  # what was not read is no result
     assert "Traceback" not in done.stderr

@@ -13,6 +13,8 @@ from scantling.core.case import Address
 from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.described import compiled, filled
+from scantling.data.integrity import check
+from scantling.data.loading import load
 from scantling.data.manifest import Manifest, read_manifest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "manifests"
@@ -127,7 +129,7 @@ def test_everything_a_case_may_have_can_be_said(tmp_path: Path) -> None:
     a, b = dataset.cases[:2]
     assert list(a.images) == ["one", "two"]
     assert len(a.masks) == 2
-    for what in ("region", "instance", "scribble", "class", "link:background", "pool:front"):
+    for what in ("region", "instances", "scribbles", "image_class", "link:background", "pool:front"):
         assert a.has(what), what
     assert a.image_class == "kind-a"
     # b has only its images; nothing else need be there for every case
@@ -265,3 +267,59 @@ def test_the_examples_describe_the_sample_data(path: Path, shared_data: Path) ->
     assert dataset.name == path.stem
     assert dataset.cases
     assert not [remark for remark in dataset.remarks if remark.level == "error"]
+
+
+OBJECTS = """classes = { cyst = [1], tumour = [2] }
+[[case]]
+id = "a"
+images = "a.png"
+boxes = [[[1, 3], [2, 5]], [[0, 6], [0, 8]]]
+points = [[2.5, 4.0]]
+image_class = "malignant"
+box_classes = ["tumour", "cyst"]
+point_classes = ["cyst"]
+"""
+
+
+def test_boxes_and_points_have_classes_that_are_read_with_them(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    dataset = opened(tmp_path, OBJECTS)
+    case = dataset.cases[0]
+    assert case.image_class == "malignant"
+    assert case.box_classes == ("tumour", "cyst")
+    sample = load(case, labels=dataset.labels, reads=("image", "boxes", "points"))
+    assert sample.boxes is not None
+    assert sample.boxes.tolist() == [[[1, 3], [2, 5]], [[0, 6], [0, 8]]]
+    assert {name: numbers.tolist() for name, numbers in sample.classes.items()} == {"boxes": [1, 0], "points": [0]}
+    assert load(case, labels=dataset.labels, reads=("image",)).points is None
+
+
+def test_the_class_of_an_image_is_still_read_under_its_old_key(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    assert opened(tmp_path, OBJECTS.replace("image_class", "class")).cases[0].image_class == "malignant"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ('["tumour", "cyst"]', '["tumour"]', "found 1 box_classes for 2; expected one for each box"),
+        ('point_classes = ["cyst"]', 'point_classes = ["lesion"]', "is of 'lesion', which is no class"),
+    ],
+)
+def test_classes_of_objects_that_do_not_fit_are_a_sentence(
+    tmp_path: Path, before: str, after: str, sentence: str
+) -> None:
+    image(tmp_path / "a.png")
+    with pytest.raises(FileError, match=sentence):
+        opened(tmp_path, OBJECTS.replace(before, after))
+
+
+def test_of_one_class_no_object_needs_to_say_so_and_of_several_each(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    bare = OBJECTS.replace('box_classes = ["tumour", "cyst"]\n', "")
+    one = opened(tmp_path, bare.replace(", tumour = [2]", ""))
+    assert load(one.cases[0], labels=one.labels, reads=("image", "boxes")).classes["boxes"].tolist() == [0, 0]
+    several = opened(tmp_path, bare)
+    with pytest.raises(DataError, match="found 2 boxes with the classes none; expected one of cyst"):
+        load(several.cases[0], labels=several.labels, reads=("image", "boxes"))
+    assert any("box_classes" in finding.sentence for finding in check(several).findings)

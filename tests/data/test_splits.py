@@ -179,7 +179,9 @@ def test_kept_labels_are_nested_and_the_rest_has_none() -> None:
         before = labelled
         for one in kept.split("train"):
             if one.images and one.id not in labelled:
-                assert not any(one.has(what) for what in ("mask", "class", "instance", "scribble", "point", "box"))
+                assert not any(
+                    one.has(what) for what in ("mask", "image_class", "instances", "scribbles", "points", "boxes")
+                )
         assert kept.split("test") == whole.split("test")
         assert any(one.id == "shape" and one.masks for one in kept.cases)
     with pytest.raises(DataError, match="11 labelled training cases were asked for; found 10"):

@@ -9,15 +9,16 @@ import pytest
 from scantling.methods.catalogue import CARDS, added
 from scantling.testing.checks import Check, Subject, checks_of
 from toys_capabilities import TOYS
+from toys_registration import CARD as SHIFT
 
-EACH = {f"{card.name}-{n}d": (card, n) for card in (*CARDS.values(), *TOYS.values()) for n in card.dimensions}
+EACH = {f"{card.name}-{n}d": (card, n) for card in (*CARDS.values(), *TOYS.values(), SHIFT) for n in card.dimensions}
 CHECKS = [(name, check) for name, (card, _) in EACH.items() for check in checks_of(card)]
 
 
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Subject]]:
     """Each method with a folder of its own, whose data and models are made once."""
-    with added(*TOYS.values()):
+    with added(*TOYS.values(), SHIFT):
         yield {name: Subject(card, n, tmp_path_factory.mktemp("subject")) for name, (card, n) in EACH.items()}
 
 

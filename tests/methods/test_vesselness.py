@@ -20,7 +20,7 @@ from scantling.inference.prediction import predict
 from scantling.mending.dark_border import inside_dark_border
 from scantling.methods.without_labels.vesselness import Vesselness, VesselnessSettings
 from scantling.records.run_folder import identity_of, load_model
-from scantling.training.training import Options, train
+from scantling.training import Options, train
 
 COLOUR = ("red", "green", "blue")
 NOW = Inference(seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import textwrap
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell
 from scantling.core.errors import SettingsError
-from scantling.core.outputs import check_file
+from scantling.core.outputs import REGISTRATIONS, check_file
 
 if TYPE_CHECKING:
     from scantling.core.machine import Compute
@@ -202,6 +203,15 @@ class Train(Opened, Computed):
         default_factory=list
     )
     """A run that the method is built on, by its role (`scantling methods NAME`); may be given several times."""
+    share: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="NAME=FRACTION")] = field(
+        default_factory=list
+    )
+    """The share of the samples that come from a pool, or from "real" or "synthetic" cases; may be given several
+    times, the other cases share what is left."""
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    """The order in which cases come: drawn anew each epoch, or by id."""
+    augment: Literal["own", "none", "strong"] = "own"
+    """Changes to the training images: the method's own, none, or the strong default set."""
     accumulation: int = 1
     """Micro-batches a step, where a batch does not fit into memory."""
     settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -216,10 +226,21 @@ class Train(Opened, Computed):
             if not (role and equals and run) or role in uses:
                 raise SettingsError(f"--use {word}: expected ROLE=RUN, each role once")
             uses[role] = Path(run)
+        shares = dict[str, float]()
+        for word in self.share:
+            name, _, number = word.rpartition("=")
+            try:
+                fraction = float(number)
+            except ValueError:
+                fraction = math.nan
+            if not name or math.isnan(fraction) or name in shares:
+                raise SettingsError(f"--share {word}: expected NAME=FRACTION, such as synthetic=0.5, each name once")
+            shares[name] = fraction
         options = Options(
             preset=self.preset, steps=self.steps, settings=self.settings, seed=self.seed, labels=self.labels,
             validation=self.validation, select=self.select, base=self.base, uses=uses, device=self.device,
             precision=self.precision, threads=self.threads, accumulation=self.accumulation,
+            share=shares, order=self.order, augment=self.augment,
             manifest=self.manifest, root=self.root,
         )  # fmt: skip
         return Outcome(train(self.method, self.data, self.out, options, console=talk()))
@@ -291,6 +312,63 @@ class Predict(Opened, Computed):
 
 
 @dataclass(kw_only=True)
+class Register(Opened, Computed):
+    """Warp moving images and their masks onto fixed ones with a trained run; an interrupted command goes on."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling register runs/atlas fixed.nii.gz moving.nii.gz --out warped",
+        "scantling register runs/atlas scans --out warped --pairs pairs.csv --jacobian",
+        "scantling register runs/atlas scans --out labelled --atlas a01 --atlas a02 --atlas a03 --fuse staple",
+    )
+
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+    """A run folder, or its model folder."""
+    fixed: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FIXED")]
+    """The images to warp onto: a file, a folder, a quoted glob or a data set."""
+    moving: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="MOVING")] = None
+    """The images to warp: a file, or a folder or data set with the same names; without it each image of FIXED is
+    warped onto the one before it by id, the first onto the last."""
+    out: Path
+    """Warped images and masks, displacements and registrations.json go here."""
+    pairs: Annotated[str, tyro.conf.arg(metavar="FILE|all")] = ""
+    """A CSV file with the columns fixed and moving; all takes every ordered pair of two images."""
+    atlas: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="ID")] = field(default_factory=list)
+    """A case that is warped onto each other one; may be given several times, whose masks are then fused."""
+    fuse: Literal["mean", "vote", "staple", "uncertainty"] | None = None
+    """How the masks of several atlases become one; mean, the majority, unless said."""
+    jacobian: bool = False
+    """Also write the Jacobian determinant of each displacement."""
+    split: Literal["train", "validation", "test", "all"] | None = None
+    """The cases to take as fixed images; by default the test cases where the data have their own test split or the
+    run was trained on them, else all."""
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    """i/n does every n-th pair: for array jobs."""
+    memory: Annotated[float | None, tyro.conf.arg(metavar="GIB")] = None
+    """GiB that a forward pass may take; by default half of what is free."""
+    seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """What the randomness of the answers is a function of; 0 unless said."""
+    untrusted: bool = False
+    """Decode in a process of its own with limits on time and memory."""
+    options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+
+    def run(self) -> Outcome:
+        """Register."""
+        from scantling.inference import register
+
+        flags = {"memory": self.memory, "seed": self.seed}
+        options = {name: value for name, value in flags.items() if value is not None} | self.options
+        with counting("registering") as progress:
+            done = register(
+                self.run_folder, self.fixed, self.moving, out=self.out, pairs=self.pairs, atlases=self.atlas,
+                fuse=self.fuse, jacobian=self.jacobian, split=self.split, options=options, shard=shard_of(self.shard),
+                opening=self.opening(), compute=self.compute(), progress=progress,
+            )  # fmt: skip
+        earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
+        tell(f"{self.out}: {len(done.cases)} registrations{earlier}")
+        return Outcome(done.facts(), [f"{case['id']}: {case['error']}" for case in done.failed])
+
+
+@dataclass(kw_only=True)
 class Mend(Opened):
     """Mend broken vessels in the probability maps of any tool: diffuse along them, use two thresholds, drop specks."""
 
@@ -357,7 +435,7 @@ class Mend(Opened):
 
 @dataclass(kw_only=True)
 class Evaluate(Opened):
-    """Score masks and image classes, whoever made them, against a data set, a folder of masks or a table of classes."""
+    """Score masks, image classes or registrations against a data set, a folder of masks or a table of classes."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling evaluate masks scans --probabilities masks/probabilities --json scores.json",
@@ -366,7 +444,7 @@ class Evaluate(Opened):
     )
 
     prediction: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTION")]
-    """A folder of masks, of a `classes.csv`, or of both."""
+    """A folder of masks, of a `classes.csv`, of both, or of registrations."""
     truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
     """A data set, a folder of masks, or a table (CSV) with the columns `id` and `class`."""
     split: Literal["train", "validation", "test", "all"] | None = None
@@ -385,6 +463,8 @@ class Evaluate(Opened):
         """Evaluate."""
         from scantling.evaluation.everything import beside, evaluate_everything
 
+        if (self.prediction / REGISTRATIONS).is_file():
+            return self._of_registrations()
         for table in () if self.csv is None else (self.csv, beside(self.csv)):
             check_file(table, suffix=".csv", inputs=(self.truth, self.prediction / "classes.csv"))
         with counting("scoring") as progress:
@@ -399,6 +479,24 @@ class Evaluate(Opened):
         if kept is not None:
             tell(f"kept for the report of its run: {kept}")
         return Outcome(scores.facts(), scores.failed)
+
+    def _of_registrations(self) -> Outcome:
+        """What warping has won."""
+        from scantling.evaluation import evaluate_registrations
+
+        if self.csv is not None:
+            check_file(self.csv, suffix=".csv", inputs=(self.truth,))
+        flags = ("split", "probabilities", "region", "metrics")
+        if wrong := [f"--{name}" for name in flags if getattr(self, name) is not None]:
+            raise SettingsError(
+                f"{self.prediction}: holds registrations, of which all are scored; leave {wrong[0]} out"
+            )
+        with counting("scoring") as progress:
+            scores = evaluate_registrations(self.prediction, self.truth, opening=self.opening(), progress=progress)
+        tell(scores.table())
+        if self.csv is not None:
+            scores.write_csv(self.csv)
+        return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
 
 
 @dataclass(kw_only=True)
@@ -538,4 +636,16 @@ class Demo(Command):
         return demo(self.out, steps=self.steps, seed=self.seed)
 
 
-ALL: tuple[type[Command], ...] = (Check, Methods, Train, Predict, Mend, Evaluate, Compare, Synthesize, Report, Demo)
+ALL: tuple[type[Command], ...] = (
+    Check,
+    Methods,
+    Train,
+    Predict,
+    Register,
+    Mend,
+    Evaluate,
+    Compare,
+    Synthesize,
+    Report,
+    Demo,
+)

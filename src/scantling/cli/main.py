@@ -55,10 +55,10 @@ def parse(argv: Sequence[str]) -> Any:
             )
         verb.settings = settings
     if options:
-        if not isinstance(verb, commands.Predict | commands.Synthesize):
+        if not isinstance(verb, commands.Predict | commands.Register | commands.Synthesize):
             raise SettingsError(
-                f"--options.{next(iter(options))}: only `scantling predict` and `scantling synthesize` take options of "
-                "a model"
+                f"--options.{next(iter(options))}: only `scantling predict`, `scantling register` and "
+                "`scantling synthesize` take options of a model"
             )
         verb.options = options
     return verb

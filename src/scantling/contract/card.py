@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import field_validator
 
 from scantling.core.case import Case, Frozen
+from scantling.core.fields import FIELDS, title_of
 
 Capability = Literal["segment", "classify", "generate", "register", "encode"]
-
-
-NEEDS = {
-    "image": "images",
-    "mask": "masks",
-    "masks": "masks by several annotators",
-    "scribble": "scribbles",
-    "box": "boxes",
-    "point": "points",
-    "class": "image classes (labels.csv)",
-    "instance": "instance maps",
-    "region": "regions of interest (fov)",
-}
-"""The words in which cards, streams and cases speak of what a case holds; also `link:ROLE` and `pool:NAME`."""
-
-
-LABELS = frozenset({"mask", "masks", "scribble", "box", "point", "class", "instance"})
-"""Those of the words that stand for what people have drawn or said of an image."""
 
 
 class Card(Frozen):
@@ -33,8 +18,9 @@ class Card(Frozen):
 
     Attributes:
         name: as on the command line, with hyphens.
-        needs: to train: what at least one training case must have together, in the words of `NEEDS`, e.g.
-            ("image", "mask"); several alternatives or pools are several tuples, all of which must be found.
+        needs: to train: what at least one training case must have together: fields (`core.fields`), `link:ROLE` or
+            `pool:NAME`, e.g. ("image", "mask"); several alternatives or pools are several tuples, all of which must be
+            found.
         asks: at inference, in the same words; of a generator what `synthesize --from` has to hold.
         gives: its capabilities, which are the bases of its class; a trained model gives those of them that its data
             allow (`Method.gives`).
@@ -65,13 +51,21 @@ class Card(Frozen):
     extra: str = ""
     implementation: str
 
+    @field_validator("needs", "asks")
+    @classmethod
+    def _known(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        words = [word for words in value for word in ((words,) if isinstance(words, str) else words)]
+        if unknown := [word for word in words if word not in FIELDS and word.partition(":")[0] not in ("link", "pool")]:
+            raise ValueError(f"{unknown[0]!r} is no field; expected link:ROLE, pool:NAME or one of {', '.join(FIELDS)}")
+        return value
+
     def summary(self) -> dict[str, object]:
         """The card as `scantling methods --json` lists it."""
         return {
             "name": self.name,
             "title": self.title,
             "year": self.year,
-            "needs": [" + ".join(NEEDS.get(word, word) for word in words) for words in self.needs],
+            "needs": [" + ".join(title_of(word) for word in words) for words in self.needs],
             "gives": list(self.gives),
             "uses": dict(self.uses),
             "dimensions": list(self.dimensions),
@@ -82,7 +76,7 @@ def lacking(card: Card, cases: Iterable[Case]) -> list[str]:
     """What `cases` lack to train the method, as clauses for a sentence; empty where nothing is lacking."""
     cases = tuple(cases)
     return [
-        "no training case has " + " and ".join(NEEDS.get(word, word.replace(":", " ")) for word in words)
+        "no training case has " + " and ".join(title_of(word) for word in words)
         for words in card.needs
         if not any(all(case.has(word) for word in words) for case in cases)
     ]

@@ -19,6 +19,7 @@ from scantling.contract.settings import Settings
 from scantling.contract.stage import Calibration, Stage
 from scantling.contract.step import Inference
 from scantling.core.case import Labels
+from scantling.core.fields import reads_masks
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch, Preprocessing, Stream, Traits
 
@@ -77,6 +78,11 @@ class Method(nn.Module, ABC):
         return self.traits.channels
 
     @property
+    def partial(self) -> bool:
+        """Whether images may lack channels, to train it and to be answered: where one of its streams says so."""
+        return any(stream.partial for stage in self.stages() for stream in stage.streams)
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of its weights, in which it is given images; float32 if it has none."""
         return next((parameter.dtype for parameter in self.parameters()), torch.float32)
@@ -87,7 +93,7 @@ class Method(nn.Module, ABC):
         streams: list[Stream] = [stream for stage in self.stages() for stream in stage.streams]
         calibration = self.calibration()
         streams += [calibration.stream] if calibration is not None and calibration.split == "train" else []
-        reading = [stream for stream in streams if {"mask", "masks"} & {*stream.reads}]
+        reading = [stream for stream in streams if reads_masks(stream.fields)]
         of_images = any("image" not in stream.without for stream in reading)
         alone = any("image" not in stream.reads for stream in reading)
         read = of_images * self.traits.hand_drawn + alone * self.traits.hand_drawn_alone

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scantling.contract.step import Step, Total
+from scantling.core.fields import Kind
 from scantling.core.samples import Batch, Stream
 from scantling.networks.spectral_norm import SpectralNorm
 
@@ -112,6 +113,25 @@ class Criterion:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A field that is made for every training case before the first step: a pseudo-label, a latent, features.
+
+    Streams of this and of later stages read it by its name; it is cut, flipped and turned with the image. One on a
+    coarser grid than the image can be read as a whole only, by streams without patches and augmentation.
+
+    Attributes:
+        kind: how it travels between grids (`core.fields.Kind`).
+        make: `make(batch, step)` gives (1, C, *S) for one whole case, or one slice of it, without gradients.
+        reads: the fields that `make` is given; cases that lack any of them have no such field.
+    """
+
+    name: str
+    kind: Kind
+    make: Callable[[Batch, Step], Tensor]
+    reads: tuple[str, ...] = ("image",)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Calibration:
     """What a method learns after its training: a threshold, a temperature, reliabilities.
 
@@ -138,7 +158,8 @@ class Stage:
         teachers: what follows the players' modules, after every step and before `stepped`.
         prepare: called once before the first step, without gradients, in evaluation mode; it may set the
             state of the method, and what it returns is kept for the whole stage as `step.prepared`.
-        draws: the names of the streams that a step reads, a function of the step alone; all if None.
+        prepares: fields that are made for every case after that.
+        draws: the names of the streams that a step reads, a function of the step alone and its randomness; all if None.
         stepped: called once after each optimiser step has been taken by all players of that step, with what the
             objectives returned, one for each micro-batch of this process.
         criterion: see `Criterion`.
@@ -151,7 +172,8 @@ class Stage:
     objectives: Callable[[Mapping[str, Batch], Step], Game]
     teachers: tuple[Teacher, ...] = ()
     prepare: Callable[[Visit, Step], Mapping[str, Tensor]] | None = None
-    draws: Callable[[int], Sequence[str]] | None = None
+    prepares: tuple[Prepared, ...] = ()
+    draws: Callable[[Step], Sequence[str]] | None = None
     stepped: Callable[[Step, Sequence[Any]], None] | None = None
     criterion: Criterion | None = None
 

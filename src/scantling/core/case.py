@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from scantling.core.fields import FIELDS
+from scantling.core.fields import IGNORE as IGNORE
+
 if TYPE_CHECKING:
     import numpy as np
 
 Split = Literal["train", "validation", "test"]
-
-
-IGNORE = 255
-"""The value of a mask where nothing is known; it counts in no loss and in no metric."""
 
 
 class Frozen(BaseModel):
@@ -64,8 +63,10 @@ class Case:
         masks: one per annotator, the first is the reference. An annotator's mask is one label map, or one
             file for each class (by class name) where classes overlap.
         scribbles: a sparse label map, `ignore` where nothing was drawn.
-        boxes: ((axis-0 start, stop), (axis-1 start, stop), ...) in pixels for each box.
-        points: pixel coordinates, one tuple for each point.
+        boxes: ((axis-0 start, stop), (axis-1 start, stop), ...) in pixels for each box; the first reaches from 0 to 1.
+        points: indices, one tuple for each point; the centre of the first pixel is 0.
+        box_classes: the name of the class of each box; none where there is one class.
+        point_classes: the same of each point.
         image_class: the class of the whole image.
         instances: a label map of objects, 0 background, 1..N one number for each.
         region: a mask of the pixels that count (field of view, brain mask).
@@ -85,6 +86,8 @@ class Case:
     scribbles: Address | None = None
     boxes: tuple[tuple[tuple[float, float], ...], ...] = ()
     points: tuple[tuple[float, ...], ...] = ()
+    box_classes: tuple[str, ...] = ()
+    point_classes: tuple[str, ...] = ()
     image_class: str | None = None
     instances: Address | None = None
     region: Address | None = None
@@ -98,22 +101,11 @@ class Case:
     named: bool = False
 
     def has(self, what: str) -> bool:
-        """Whether the case holds `what`, in the words of a card's needs (see `methods.catalogue`)."""
-        kind, _, name = what.partition(":")
-        held: dict[str, bool] = {
-            "image": bool(self.images),
-            "mask": bool(self.masks),
-            "masks": len(self.masks) > 1,
-            "scribble": self.scribbles is not None,
-            "box": bool(self.boxes),
-            "point": bool(self.points),
-            "class": self.image_class is not None,
-            "instance": self.instances is not None,
-            "region": self.region is not None,
-            "link": name in self.links,
-            "pool": self.pool == name,
-        }
-        return held[kind]
+        """Whether the case holds `what`: a field (`core.fields`), `link:ROLE` or `pool:NAME`."""
+        kind, colon, name = what.partition(":")
+        if colon:
+            return name in self.links if kind == "link" else self.pool == name
+        return len(self.masks) > 1 if kind == "masks" else bool(getattr(self, FIELDS[kind].attribute or kind))
 
     def addresses(self) -> Iterator[tuple[str, Address]]:
         """Every address of the case with its role ("image flair", "mask 1", "region")."""
@@ -185,6 +177,11 @@ class Sample:
         region: (*S) bool.
         scribbles: (1, *S) uint8 of class numbers, `IGNORE` where nothing was drawn.
         instances: (*S) int32.
+        boxes: (N, D, 2), see `core.fields.Kind`.
+        points: (N, D).
+        classes: (N,) int64 of the boxes and the points, by field; classes are counted from 0.
+        channels: (C,) which of the image's channels the case has; None: all. The others are 0.
+        known: (K,) which classes the first mask knows; None: all.
     """
 
     case: Case
@@ -194,3 +191,8 @@ class Sample:
     region: np.ndarray | None = None
     scribbles: np.ndarray | None = None
     instances: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    points: np.ndarray | None = None
+    classes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    channels: np.ndarray | None = None
+    known: np.ndarray | None = None

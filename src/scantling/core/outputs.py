@@ -14,10 +14,16 @@ from typing import IO
 
 from scantling.core.errors import RunError, SettingsError
 
-RUN, PREDICTIONS, MADE = "run.json", "predictions.json", "scantling.json"
-"""The record of a training, of predictions (mended or not) and of made cases."""
-_RECORDS = {RUN: "a run", PREDICTIONS: "predictions", MADE: "a data set", "scantling.toml": "a data set"}
-_SHARD = re.compile(r"predictions\.\d+-of-\d+\.json")
+RUN, PREDICTIONS, REGISTRATIONS, MADE = "run.json", "predictions.json", "registrations.json", "scantling.json"
+"""The record of a training, of predictions (mended or not), of registrations and of made cases."""
+_RECORDS = {
+    RUN: "a run",
+    PREDICTIONS: "predictions",
+    REGISTRATIONS: "registrations",
+    MADE: "a data set",
+    "scantling.toml": "a data set",
+}
+_SHARD = re.compile(r"(predictions|registrations)\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {
     ".json": (rb'\s*(\{\s*"made_by": "scantling|\[\s*\{\s*"name": "[^"]+",\s*"title":)', "a result of Scantling"),
     ".csv": (rb"id,subject,(class|true,predicted)", "a table of `scantling evaluate`"),
@@ -83,7 +89,7 @@ def check_record(out: Path, record: str) -> None:
     if linked:
         raise SettingsError(f"--out {out}: {linked[0]} is a link that leads elsewhere; choose another folder")
     names = {path.name for path in there}
-    found = {name for name in names if name == record or (record == PREDICTIONS and _SHARD.fullmatch(name))}
+    found = {name for name in names if name == record or (_SHARD.fullmatch(name) and _of_shard(name) == record)}
     others = sorted(names & _RECORDS.keys() - {record})
     if others:
         raise SettingsError(f"--out {out}: holds {_RECORDS[others[0]]} ({others[0]}); choose another folder")
@@ -241,6 +247,11 @@ def _lock(handle: int, *, shared: bool, wait: bool) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _of_shard(name: str) -> str:
+    """The record that the list of a shard is a part of."""
+    return f"{name.partition('.')[0]}.json"
 
 
 def _resolved(path: Path) -> Path:

@@ -1,125 +1,53 @@
-"""Patches and their changes: the grid sample by sample, the values a whole batch at once.
+"""Changes to the values of training images, a whole batch at once.
 
-What is drawn is a function of the generator alone, in a fixed order, so a sample can be drawn again.
+What is drawn is a function of the generators alone, in a fixed order, so a sample can be drawn again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.core.case import IGNORE
 from scantling.core.samples import Augmentation
-
-STILL = Augmentation(flips=False, turns=False)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a patch lies in its image and how it is turned: the same for image, mask and linked images."""
-
-    start: tuple[int, ...]
-    patch: tuple[int, ...]
-    flipped: tuple[int, ...] = ()
-    turned: tuple[int, int, int] | None = None
-    """Axis, axis and number of quarter turns."""
-    matrix: Tensor | None = None
-    """(D, D + 1), in pixels around the centre of the patch; None keeps the exact pixels."""
-
-    @classmethod
-    def draw(
-        cls,
-        shape: tuple[int, ...],
-        patch: tuple[int, ...],
-        augment: Augmentation | None,
-        generator: np.random.Generator,
-        *,
-        centre: Sequence[int] | None = None,
-    ) -> Placement:
-        """A random placement; `centre` moves the patch onto a pixel as far as the image allows.
-
-        A patch that is longer than the image is laid around its middle.
-        """
-        augment = augment or STILL
-        room = [n - p for n, p in zip(shape, patch, strict=True)]
-        start = [int(generator.integers(0, r + 1)) if r > 0 else -((-r) // 2) for r in room]
-        if centre is not None:
-            start = [
-                min(max(c - p // 2, 0), r) if r > 0 else s
-                for c, p, r, s in zip(centre, patch, room, start, strict=True)
-            ]
-        axes = range(len(patch))
-        spacing = augment.spacing or (1.0,) * len(patch)
-        flipped = tuple(axis for axis in axes if generator.random() < 0.5) if augment.flips else ()
-        turned = None
-        if augment.turns:
-            alike = [(length, round(mm, 3)) for length, mm in zip(patch, spacing, strict=True)]
-            planes = [(a, b) for a in axes for b in axes if a < b and alike[a] == alike[b]]
-            if planes:
-                a, b = planes[int(generator.integers(len(planes)))]
-                turned = (a, b, int(generator.integers(4)))
-        matrix = None
-        if (augment.rotation or augment.zoom) and generator.random() < augment.warped:
-            matrix = _warp(spacing, augment, generator)
-        return cls(tuple(start), patch, flipped, turned, matrix)
-
-    def cut(self, array: Tensor, *, linear: bool, outside: float | None = None) -> Tensor:
-        """The patch (C, *patch) of an array (C, *S): `outside` beyond the border, the border's value if None."""
-        if self.matrix is not None:
-            patch = self._sampled(array, linear=linear, outside=outside)
-        else:
-            patch = _window(array, self.start, self.patch, outside)
-        if self.turned is not None and self.turned[2]:
-            a, b, quarter = self.turned
-            patch = torch.rot90(patch, quarter, (1 + a, 1 + b))
-        if self.flipped:
-            patch = patch.flip([1 + axis for axis in self.flipped])
-        return patch
-
-    @cached_property
-    def _pixels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Where each pixel of the patch comes from (*patch, D), the middle of these places and their reach (D,)."""
-        dimensions = len(self.patch)
-        axes = [torch.arange(p, dtype=torch.float32) - (p - 1) / 2 for p in self.patch]
-        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)  # (*patch, D)
-        matrix = self.matrix if self.matrix is not None else torch.eye(dimensions, dimensions + 1)
-        centre = torch.tensor([s + (p - 1) / 2 for s, p in zip(self.start, self.patch, strict=True)])
-        middle = centre + matrix[:, dimensions]
-        reach = matrix[:, :dimensions].abs() @ (torch.tensor(self.patch) - 1.0) / 2
-        return grid @ matrix[:, :dimensions].T + matrix[:, dimensions] + centre, middle, reach
-
-    def _sampled(self, array: Tensor, *, linear: bool, outside: float | None) -> Tensor:
-        pixels, middle, reach = self._pixels
-        # of the array only the box that the patch touches is looked at: a volume may be far larger
-        shape = torch.tensor(array.shape[1:])
-        low = (middle - reach).floor().long().clamp(torch.zeros_like(shape), shape - 1)
-        high = ((middle + reach).ceil().long() + 1).minimum(shape).maximum(low + 1)
-        touched = array[(slice(None), *(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)))]
-        places = ((2 * (pixels - low) + 1) / (high - low) - 1).flip(-1)[None]  # grid_sample wants x first, in [-1, 1]
-        out = F.grid_sample(
-            touched[None].float(),
-            places,
-            mode="bilinear" if linear else "nearest",
-            padding_mode="border",
-            align_corners=False,
-        )[0]
-        if outside is not None:
-            beyond = ((pixels < -0.5) | (pixels > shape - 0.5)).any(-1)
-            out = out.masked_fill(beyond, outside)
-        return out if linear else out.to(array.dtype)
+from scantling.data.preprocessing import LINEAR
 
 
 def change_values(images: Tensor, augment: Augmentation | None, generators: Sequence[np.random.Generator]) -> Tensor:
-    """Contrast, brightness, gamma and noise on a batch (B, C, *S), each sample from its own generator."""
-    if augment is None or not (augment.brightness or augment.contrast or augment.gamma or augment.noise):
+    """Changes of the values of a batch (B, C, *S), each sample from its own generator.
+
+    Gamma, contrast, brightness, blur, low resolution, noise, cutout, in this order.
+    """
+    if augment is None:
         return images
+    if augment.brightness or augment.contrast or augment.gamma or augment.noise:
+        images, noise = _shaded(images, augment, generators)
+    else:
+        noise = None
+    if augment.blur:
+        sigmas = [float(g.uniform(0, augment.blur)) for g in generators]
+        images = torch.stack([_blurred(image, sigma) for image, sigma in zip(images, sigmas, strict=True)])
+    if augment.low_resolution > 1:
+        factors = [float(g.uniform(1, augment.low_resolution)) for g in generators]
+        images = torch.stack([_coarse(image, factor) for image, factor in zip(images, factors, strict=True)])
+    if noise is not None:
+        images = images + noise
+    if augment.cutout:
+        images = images.clone()
+        for image, generator in zip(images, generators, strict=True):
+            block = tuple(_span(length, augment.cutout, generator) for length in image.shape[1:])
+            image[(slice(None), *block)] = image.flatten(1).mean(1).view(-1, *[1] * (image.ndim - 1))
+    return images
+
+
+def _shaded(
+    images: Tensor, augment: Augmentation, generators: Sequence[np.random.Generator]
+) -> tuple[Tensor, Tensor | None]:
+    """The images in other shades of grey, and the noise that is to be added."""
     uniform = np.stack([g.uniform(-1, 1, (4, images.shape[1])) for g in generators])  # (B, 4, C)
     draws = torch.from_numpy(uniform.astype(np.float32)).view(*uniform.shape, *[1] * (images.ndim - 2))
     shades = tuple(range(2, images.ndim))
@@ -135,36 +63,32 @@ def change_values(images: Tensor, augment: Augmentation | None, generators: Sequ
         images = images + draws[:, 0] * augment.brightness
     if augment.noise:
         noise = np.stack([g.standard_normal(images.shape[1:], np.float32) for g in generators])
-        images = images + torch.from_numpy(noise) * (draws[:, 3, :1].abs() * augment.noise)
-    return images
+        return images, torch.from_numpy(noise) * (draws[:, 3, :1].abs() * augment.noise)
+    return images, None
 
 
-def _window(array: Tensor, start: tuple[int, ...], patch: tuple[int, ...], outside: float | None) -> Tensor:
-    shape = array.shape[1:]
-    inside = tuple(slice(max(s, 0), min(s + p, n)) for s, p, n in zip(start, patch, shape, strict=True))
-    cut = array[(slice(None), *inside)]
-    if tuple(cut.shape[1:]) == patch:
-        return cut
-    pads = [(max(-s, 0), max(s + p - n, 0)) for s, p, n in zip(start, patch, shape, strict=True)]
-    flat = [amount for pair in reversed(pads) for amount in pair]
-    if outside is not None:
-        return F.pad(cut, flat, value=outside)
-    return F.pad(cut[None].float(), flat, mode="replicate")[0].to(array.dtype)
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    """(C, *S) under a Gaussian that is cut off at three deviations; beyond the border its value goes on."""
+    if sigma < 0.1:  # of a pixel: nothing changes
+        return image
+    reach = math.ceil(3 * sigma)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=image.dtype) / sigma) ** 2)
+    kernel /= kernel.sum()
+    for axis in range(1, image.ndim):
+        lines = image.movedim(axis, -1)
+        flat = F.pad(lines.reshape(-1, 1, lines.shape[-1]), (reach, reach), mode="replicate")
+        image = F.conv1d(flat, kernel.view(1, 1, -1)).view(lines.shape).movedim(-1, axis)
+    return image
 
 
-def _warp(spacing: Sequence[float], augment: Augmentation, generator: np.random.Generator) -> Tensor:
-    dimensions = len(spacing)
-    zoom = math.exp(generator.uniform(-1, 1) * math.log1p(augment.zoom))
-    matrix = np.eye(dimensions) / zoom
-    for a in range(dimensions):
-        for b in range(a + 1, dimensions):
-            angle = math.radians(generator.uniform(-1, 1) * augment.rotation)
-            turn = np.eye(dimensions)
-            turn[[a, b], [a, b]] = math.cos(angle)
-            turn[[a, b], [b, a]] = -math.sin(angle) * spacing[b] / spacing[a], math.sin(angle) * spacing[a] / spacing[b]
-            matrix = matrix @ turn
-    return torch.from_numpy(np.concatenate([matrix, np.zeros((dimensions, 1))], 1).astype(np.float32))
+def _coarse(image: Tensor, factor: float) -> Tensor:
+    """(C, *S) through a grid that is coarser by `factor`: the nearest value there, linear on the way back."""
+    size = tuple(image.shape[1:])
+    small = F.interpolate(image[None], [max(1, round(n / factor)) for n in size], mode="nearest-exact")
+    return F.interpolate(small, size, mode=LINEAR[len(size)])[0]
 
 
-OUTSIDE = {"mask": float(IGNORE), "scribbles": float(IGNORE), "region": 0.0, "instances": 0.0}
-"""What lies beyond the border of each array but the image."""
+def _span(length: int, share: float, generator: np.random.Generator) -> slice:
+    side = max(1, round(length * share))
+    start = int(generator.integers(0, length - side + 1))
+    return slice(start, start + side)

@@ -253,7 +253,7 @@ def _is_read(role: str, reads: Collection[str]) -> bool:
     kind, _, name = role.partition(" ")
     if kind == "mask":
         return "masks" in reads or ("mask" in reads and name.split()[0] == "1")
-    return kind.removesuffix("s") in reads
+    return kind in reads
 
 
 def _files(path: Path) -> Iterator[Path]:

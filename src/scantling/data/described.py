@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -43,7 +43,7 @@ def contents_of(path: Path, *, root: Path | None = None) -> Contents:
     root = root if root is not None else path.parent / manifest.root
     if not root.is_dir():
         raise FileError(path, f"the root {root} is no folder", remedy="set 'root' in the manifest or pass --root")
-    builder = _Builder(path, root)
+    builder = _Builder(path, root, manifest.classes)
     cases = [builder.listed(table, number) for number, table in enumerate(manifest.case, start=1)]
     files, remarks = _files(root) if manifest.group else ((), ())
     for number, group in enumerate(manifest.group, start=1):
@@ -69,17 +69,27 @@ class _Builder:
 
     path: Path
     root: Path
+    classes: Collection[str] = ()
 
     def listed(self, table: CaseTable, number: int) -> Case:
         where = f"{self.path}: case {number}"
         id = safe_id(table.id, f"{where}, key 'id'")
         fields = self._fields(table, {}, where, demanded=True)
+        named = {*table.box_classes, *table.point_classes}
+        if strange := sorted(named - {*self.classes}) if self.classes else ():
+            raise FileError(
+                self.path,
+                f"case {number}: a box or a point is of {strange[0]!r}, which is no class",
+                expected=f"one of {', '.join(self.classes)}",
+            )
         return Case(
             id=id,
             subject=table.subject or _inherited(table) or id,
             named=bool(table.subject),
             boxes=table.boxes,
             points=table.points,
+            box_classes=table.box_classes,
+            point_classes=table.point_classes,
             origin=table.origin,
             **fields,
         )
@@ -153,7 +163,7 @@ class _Builder:
                 for key in ("scribbles", "region", "instances")
                 for template in (getattr(block, key),)
             },
-            "image_class": filled(block.image_class, fields, f"{where}, key 'class'") or None,
+            "image_class": filled(block.image_class, fields, f"{where}, key 'image_class'") or None,
             "links": {role: filled(text, fields, f"{where}, key 'links'") for role, text in block.links.items()},
             "strata": {name: filled(text, fields, f"{where}, key 'strata'") for name, text in block.strata.items()},
             "pool": filled(block.pool, fields, f"{where}, key 'pool'"),

@@ -14,7 +14,7 @@ from scantling.core.errors import DataError, FileError
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Picture, read, read_labels
 from scantling.data.labels import encode, region_of
-from scantling.data.loading import class_numbers, disagreement, finite, is_grey, with_spacing
+from scantling.data.loading import class_numbers, disagreement, finite, is_grey, object_classes, with_spacing
 from scantling.data.traits import COLOUR, Moments, class_pixels
 
 T = TypeVar("T")
@@ -124,6 +124,11 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     if grids:
         seen.geometry = grids[0][1]
         _measure(seen, note)
+    for name in ("boxes", "points"):
+        try:
+            object_classes(case, name, labels)
+        except DataError as error:
+            note("error", "classes", str(error))
     return seen
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from scantling.core.case import Address, Case, Geometry, Labels, Sample
+from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError, FileError
+from scantling.core.fields import FIELDS
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, read, read_labels
 from scantling.data.labels import encode, encode_one, region_of
@@ -18,7 +19,7 @@ LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 SHIFT = 0.1
 """Two grids agree where no corner lies further apart than this share of the smallest spacing."""
 FLOAT32 = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
-EVERYTHING = ("image", "masks", "region", "scribble", "instance")
+EVERYTHING = tuple(name for name in FIELDS if name != "mask")
 
 
 def load(
@@ -27,6 +28,7 @@ def load(
     labels: Labels | None = None,
     channels: Sequence[str] = (),
     reads: Collection[str] = EVERYTHING,
+    partial: bool = False,
     limits: Limits | None = None,
     untrusted: bool = False,
 ) -> Sample:
@@ -38,7 +40,9 @@ def load(
         channels: the channels that are wanted (`Traits.channels`). One grey channel is repeated where three are
             wanted; three become one where one is wanted (the common value, else luma after ITU-R BT.601). None
             leaves the channels of the files.
-        reads: of "image", "mask" (the first annotator's), "masks" (all), "region", "scribble" and "instance".
+        reads: the fields that are read (`core.fields`).
+        partial: a case may lack channels, which are 0, and files of single classes, which are `IGNORE`; else the image
+            is refused, and nothing is of such a class.
         limits: bounds on what is decoded.
         untrusted: decode in a process with limits on time and memory.
 
@@ -50,7 +54,21 @@ def load(
         DataError: the files of the case disagree in shape or place, or hold values or channels that do not fit.
     """
     pictures, sample = load_apart(case, labels=labels, reads=reads, limits=limits, untrusted=untrusted)
-    return replace(sample, image=stacked(case, pictures, channels)) if pictures else sample
+    if partial and labels is not None:
+        for array, mask in zip(sample.masks, case.masks, strict=False):
+            if isinstance(mask, Mapping):
+                array[[name not in mask for name in labels.names]] = IGNORE
+        if sample.masks and isinstance(first := case.masks[0], Mapping):
+            sample = replace(sample, known=np.array([name in first for name in labels.names]))
+    if not pictures:
+        return sample
+    there = np.array([bool(owner_of(channel, pictures)) for channel in channels])
+    if partial and there.any() and not there.all():
+        present = [channel for channel, known in zip(channels, there, strict=True) if known]
+        image = np.zeros((len(channels), *sample.geometry.shape), np.float32)
+        image[there] = stacked(case, pictures, present)
+        return replace(sample, image=image, channels=there)
+    return replace(sample, image=stacked(case, pictures, channels))
 
 
 def load_apart(
@@ -81,8 +99,8 @@ def load_apart(
         for mask in annotators
     )
     region = region_of(label_map(case.region), case.region) if "region" in reads and case.region else None
-    instances = label_map(case.instances) if "instance" in reads and case.instances else None
-    scribbles = label_map(case.scribbles) if "scribble" in reads and case.scribbles else None
+    instances = label_map(case.instances) if "instances" in reads and case.instances else None
+    scribbles = label_map(case.scribbles) if "scribbles" in reads and case.scribbles else None
     if not grids:
         raise DataError(f"case {case.id}: it has nothing to read; expected one of: {', '.join(reads)}")
     for address, geometry in grids[1:]:
@@ -101,7 +119,38 @@ def load_apart(
         if scribbles is None or case.scribbles is None
         else _scribbles(scribbles, labels, case.scribbles),
         instances=instances,
+        boxes=_coordinates(case, case.boxes, len(geometry.shape)) if "boxes" in reads and case.boxes else None,
+        points=_coordinates(case, case.points, len(geometry.shape)) if "points" in reads and case.points else None,
+        classes={
+            name: object_classes(case, name, labels) for name in ("boxes", "points") if name in reads and case.has(name)
+        },
     )
+
+
+def _coordinates(case: Case, rows: Sequence[Sequence[object]], axes: int) -> np.ndarray:
+    """Boxes (N, D, 2) or points (N, D)."""
+    if any(len(row) != axes for row in rows):
+        raise DataError(f"case {case.id}: a box or a point has {len(rows[0])} axes; expected {axes} as the image has")
+    return np.array(rows, np.float32)
+
+
+def object_classes(case: Case, name: str, labels: Labels | None) -> np.ndarray:
+    """(N,) int64, the class of each of the "boxes" or "points" from 0; of the only class where none is named.
+
+    Raises:
+        DataError: there are several classes and none is named, or one is named that is not there.
+    """
+    count, names = (len(case.boxes), case.box_classes) if name == "boxes" else (len(case.points), case.point_classes)
+    known = labels.names if labels is not None else ()
+    if not count or (not names and len(known) <= 1):
+        return np.zeros(count, np.int64)
+    if len(names) != count or not {*names} <= {*known}:
+        key = "box_classes" if name == "boxes" else "point_classes"
+        raise DataError(
+            f"case {case.id}: found {count} {name} with the classes {some(names) or 'none'}; expected one of "
+            f"{some(known) or 'those that are declared'} for each; correct {key!r} and 'classes' in the manifest"
+        )
+    return np.array([known.index(one) for one in names], np.int64)
 
 
 def class_numbers(
@@ -160,19 +209,22 @@ def stacked(case: Case, pictures: Mapping[str, Picture], channels: Sequence[str]
     """
     if not channels:
         return np.concatenate([picture.array.astype(np.float32) for picture in pictures.values()])
-    if len(pictures) == 1:
+    if len(pictures) == 1 and len({owner_of(channel, pictures) for channel in channels}) == 1:
         ((name, picture),) = pictures.items()
         return as_many(picture, len(channels), case.images[name])
     wanted: dict[str, int] = {}
     for channel in channels:
-        owners = [name for name in pictures if channel == name or channel.startswith(f"{name} ")]
-        if not owners:
+        if not (owner := owner_of(channel, pictures)):
             raise DataError(
                 f"case {case.id}: it has the images {some(pictures)}; expected the channels {some(channels)}"
             )
-        owner = max(owners, key=len)
         wanted[owner] = wanted.get(owner, 0) + 1
     return np.concatenate([as_many(pictures[name], number, case.images[name]) for name, number in wanted.items()])
+
+
+def owner_of(channel: str, images: Iterable[str]) -> str:
+    """The image that a channel (`Traits.channels`) comes from, of the names of images; empty if it is none of them."""
+    return max((name for name in images if channel == name or channel.startswith(f"{name} ")), key=len, default="")
 
 
 def as_many(picture: Picture, number: int, where: Address) -> np.ndarray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from scantling.core.case import Frozen, Origin, Split
 from scantling.core.errors import FileError
@@ -28,7 +28,7 @@ class Block(Frozen):
     scribbles: str = ""
     region: str = ""
     instances: str = ""
-    image_class: str = Field("", alias="class")
+    image_class: str = Field("", validation_alias=AliasChoices("image_class", "class"))
     links: dict[str, str] = {}
     strata: dict[str, str] = {}
     pool: str = ""
@@ -69,11 +69,23 @@ class Group(Block):
 
 
 class CaseTable(Block):
-    """One case, written out; its files must exist."""
+    """One case, written out; its files must exist. Boxes and points need classes where there are several."""
 
     boxes: tuple[tuple[tuple[float, float], ...], ...] = ()
     points: tuple[tuple[float, ...], ...] = ()
+    box_classes: tuple[str, ...] = ()
+    point_classes: tuple[str, ...] = ()
     origin: Origin = Origin()
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Self:
+        for what, rows, classes in (
+            ("box", self.boxes, self.box_classes),
+            ("point", self.points, self.point_classes),
+        ):
+            if classes and len(classes) != len(rows):
+                raise ValueError(f"found {len(classes)} {what}_classes for {len(rows)}; expected one for each {what}")
+        return self
 
 
 class Manifest(Frozen):
@@ -127,9 +139,7 @@ def _complaint(error: ValidationError) -> str:
     where = f" in {place[0]} {place[1] + 1}" if len(place) > 1 and isinstance(place[1], int) else ""
     if first["type"] == "extra_forbidden":
         known = blocks.get(place[0] if place else "", Manifest).model_fields
-        return (
-            f"unknown key {last!r}{where}; expected one of {', '.join(sorted(f.alias or n for n, f in known.items()))}"
-        )
+        return f"unknown key {last!r}{where}; expected one of {', '.join(sorted(known))}"
     if first["type"] == "missing":
         return f"the key {last!r} is missing{where}; add it"
     key = next((str(part) for part in reversed(first["loc"]) if isinstance(part, str)), "")

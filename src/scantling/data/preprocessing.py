@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scantling.core.case import Sample
+from scantling.core.fields import FIELDS, LINEARLY, Kind
 from scantling.core.samples import Preprocessing, Traits
 
 CONSTANT = 1e-12
@@ -28,11 +29,19 @@ class Preprocessed:
         image: (C, *S) float32.
         fields: every other array that was read, by its name in `Batch`: (channels, *S).
         masks: one (1 or K, *S) uint8 for each annotator.
+        coordinates: boxes (N, D, 2) and points (N, D) by field; of a volume read as slices D is 3.
+        classes: (N,) int64 of them, from 0.
+        channels: (C,) bool, which channels of the image the case has; None: all.
+        known: (K,) bool, which classes the first mask knows; None: all.
     """
 
     image: Tensor | None
     fields: Mapping[str, Tensor]
     masks: tuple[Tensor, ...]
+    coordinates: Mapping[str, Tensor] = field(default_factory=dict)
+    classes: Mapping[str, Tensor] = field(default_factory=dict)
+    channels: Tensor | None = None
+    known: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,31 +55,69 @@ class Preprocessed:
         arrays = [*self.fields.values(), *self.masks, *([self.image] if self.image is not None else [])]
         return sum(array.nbytes for array in arrays)
 
+    def slice(self, part: int | None) -> Preprocessed:
+        """Slice number `part` of a volume that is read as slices; all of it for None."""
+        if part is None:
+            return self
+        coordinates, classes = {}, {}
+        for name, rows in self.coordinates.items():
+            along = rows[:, 0]
+            if FIELDS[name].kind == "boxes":
+                within = (along[:, 0] < part + 1) & (along[:, 1] > part)
+            else:
+                within = (along + 0.5).floor() == part
+            coordinates[name], classes[name] = rows[within, 1:], self.classes[name][within]
+        return replace(
+            self,
+            image=None if self.image is None else self.image[:, part],
+            fields={name: array[:, part] for name, array in self.fields.items()},
+            masks=tuple(mask[:, part] for mask in self.masks),
+            coordinates=coordinates,
+            classes=classes,
+        )
+
 
 def preprocess(sample: Sample, recipe: Preprocessing, traits: Traits) -> Preprocessed:
     """Bring a sample to the grid and the units of `recipe`.
 
     A volume for a method in 2-D gets its slice axis (the traits') moved to the front of the spatial axes.
     """
-    region = sample.region
-    slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
+    shape, grid = sample.geometry.shape, grid_of(sample, recipe, traits)
+    slicing = recipe.dimensions == 2 and len(shape) == 3
     axis = traits.slice_axis
 
-    def bring(array: np.ndarray, *, linear: bool) -> Tensor:
+    def bring(array: np.ndarray, name: str) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, 1 + axis, 1) if slicing else array))
-        return resample(tensor, grid_of(sample, recipe, traits), linear=linear, smooth=recipe.size is not None)
+        return resample(tensor, grid, linear=FIELDS[name].linear, smooth=recipe.size is not None)
 
     image = None
     if sample.image.size:
-        image = bring(normalise(sample.image, region, recipe, traits), linear=True)
+        values = normalise(sample.image, sample.region, recipe, traits)
+        if sample.channels is not None:
+            values[~sample.channels] = 0
+        image = bring(values, "image")
     fields: dict[str, Tensor] = {}
-    if region is not None:
-        fields["region"] = bring(region[None].astype(np.uint8), linear=False).bool()
+    if sample.region is not None:
+        fields["region"] = bring(sample.region[None].astype(np.uint8), "region").bool()
     if sample.scribbles is not None:
-        fields["scribbles"] = bring(sample.scribbles, linear=False)
+        fields["scribbles"] = bring(sample.scribbles, "scribbles")
     if sample.instances is not None:
-        fields["instances"] = bring(sample.instances[None], linear=False)
-    return Preprocessed(image, fields, tuple(bring(mask, linear=False) for mask in sample.masks))
+        fields["instances"] = bring(sample.instances[None], "instances")
+    order = [axis, *(other for other in range(len(shape)) if other != axis)] if slicing else [*range(len(shape))]
+    coordinates = {
+        name: rescale(torch.from_numpy(rows)[:, order].float(), FIELDS[name].kind, [shape[a] for a in order], grid)
+        for name, rows in (("boxes", sample.boxes), ("points", sample.points))
+        if rows is not None
+    }
+    return Preprocessed(
+        image,
+        fields,
+        tuple(bring(mask, "mask") for mask in sample.masks),
+        coordinates,
+        {name: torch.from_numpy(numbers) for name, numbers in sample.classes.items()},
+        None if sample.channels is None else torch.from_numpy(sample.channels),
+        None if sample.known is None else torch.from_numpy(sample.known),
+    )
 
 
 def grid_of(sample: Sample, recipe: Preprocessing, traits: Traits) -> tuple[int, ...]:
@@ -90,15 +137,33 @@ def grid_of(sample: Sample, recipe: Preprocessing, traits: Traits) -> tuple[int,
 
 
 def restore_grid(
-    answer: Tensor, sample: Sample, recipe: Preprocessing, traits: Traits, *, linear: bool = True
+    answer: Tensor, sample: Sample, recipe: Preprocessing, traits: Traits, *, kind: Kind = "probabilities"
 ) -> Tensor:
-    """The way back: (K, *grid) values to (K, *S) on the sample's own grid."""
-    shape = list(sample.geometry.shape)
+    """The way back of an answer of a kind (`core.fields`): arrays (K, *grid), boxes or points, to the sample's grid.
+
+    Boxes and points of a volume read as slices have the slice axis first, as the grid has, and so have displacements.
+    """
+    shape, grid = list(sample.geometry.shape), grid_of(sample, recipe, traits)
     slicing = recipe.dimensions == 2 and len(shape) == 3
+    order = list(range(len(shape)))
     if slicing:
-        shape.insert(0, shape.pop(traits.slice_axis))
-    answer = resample(answer, tuple(shape), linear=linear)
+        order.insert(0, order.pop(traits.slice_axis))
+    ordered, back = [shape[axis] for axis in order], [order.index(axis) for axis in range(len(shape))]
+    if kind in ("boxes", "points"):
+        return rescale(answer, kind, grid, ordered)[:, back]
+    answer = resample(answer, tuple(ordered), linear=kind in LINEARLY)
+    if kind == "displacement":
+        answer = answer * answer.new_tensor([n / g for n, g in zip(ordered, grid, strict=True)][-len(answer) :]).view(
+            -1, *[1] * len(shape)
+        )
+        answer = answer[back] if len(answer) == len(shape) else answer
     return answer.movedim(1, 1 + traits.slice_axis) if slicing else answer
+
+
+def rescale(coordinates: Tensor, kind: Kind, before: Sequence[int], after: Sequence[int]) -> Tensor:
+    """Boxes (N, D, 2) or points (N, D) of an image of the shape `before` in one of the shape `after`."""
+    scale = coordinates.new_tensor([new / old for old, new in zip(before, after, strict=True)])
+    return coordinates * scale[:, None] if kind == "boxes" else (coordinates + 0.5) * scale - 0.5
 
 
 def resample(array: Tensor, shape: tuple[int, ...], *, linear: bool, smooth: bool = False) -> Tensor:

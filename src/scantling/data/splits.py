@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 from scantling.core.atomic import write_json
 from scantling.core.case import Case, Frozen, Split
 from scantling.core.errors import DataError, FileError
+from scantling.core.fields import FIELDS
 from scantling.core.randomness import seed_of
 from scantling.data.contents import STORED_SPLIT, count, some
 
 if TYPE_CHECKING:
     from scantling.data.dataset import Dataset
 
+MASKS = ("mask",)
+"""What a case that counts as labelled has, unless a method needs other labels."""
 TEST_SHARE = 0.2
 """The share of the units that a dataset without a split keeps for testing."""
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
@@ -122,23 +125,26 @@ def _strictest(unit: Iterable[Case]) -> Split:
     return max(stated, key=_STRICTNESS.__getitem__) if stated else "train"
 
 
-def _by_labels(found: list[list[Case]]) -> tuple[list[list[Case]], list[list[Case]]]:
+def _by_labels(found: list[list[Case]], labels: Collection[str] = MASKS) -> tuple[list[list[Case]], list[list[Case]]]:
     """The labelled and the unlabelled units, each in the order of their hashes."""
     ordered = _by_hash(found)
-    return [unit for unit in ordered if _labelled(unit)], [unit for unit in ordered if not _labelled(unit)]
+    return (
+        [unit for unit in ordered if _labelled(unit, labels)],
+        [unit for unit in ordered if not _labelled(unit, labels)],
+    )
 
 
 def _by_hash(found: list[list[Case]]) -> list[list[Case]]:
     return sorted(found, key=lambda unit: seed_of("split", min(case.subject for case in unit)))
 
 
-def _labelled(unit: Iterable[Case]) -> bool:
-    return any(is_labelled(case) for case in unit)
+def _labelled(unit: Iterable[Case], labels: Collection[str] = MASKS) -> bool:
+    return any(is_labelled(case, labels) for case in unit)
 
 
-def is_labelled(case: Case) -> bool:
-    """Whether the case is a real or synthetic image with a mask."""
-    return bool(case.images and case.masks)
+def is_labelled(case: Case, labels: Collection[str] = MASKS) -> bool:
+    """Whether the case is a real or synthetic image with any of these labels (`core.fields`)."""
+    return bool(case.images) and any(case.has(name) for name in labels)
 
 
 def _share(number: int, share: float) -> int:
@@ -146,7 +152,9 @@ def _share(number: int, share: float) -> int:
     return max(1, int(share * number + 0.5)) if number > 1 else 0
 
 
-def divide(dataset: Dataset, *, validation: float = TEST_SHARE, labelled: bool = True) -> Dataset:
+def divide(
+    dataset: Dataset, *, validation: float = TEST_SHARE, labelled: bool = True, labels: Collection[str] = MASKS
+) -> Dataset:
     """Take validation subjects from the training subjects, those whose hash comes first.
 
     Args:
@@ -154,6 +162,7 @@ def divide(dataset: Dataset, *, validation: float = TEST_SHARE, labelled: bool =
         validation: the share of the labelled training units, rounded, at least one unless 0. A dataset that says
             itself which subjects are for validation keeps those and gives no others.
         labelled: False takes the share of all real units with an image, so that no label has a say in it.
+        labels: the fields of which a labelled case has any.
 
     Raises:
         DataError: no case would be left for training, or a synthetic case has parents in different splits.
@@ -172,7 +181,8 @@ def divide(dataset: Dataset, *, validation: float = TEST_SHARE, labelled: bool =
         return dataset
     training = [unit for unit in units(dataset.cases) if all(split[case.id] == "train" for case in unit)]
     real = [unit for unit in training if any(case.origin.kind == "real" for case in unit)]
-    able = _by_labels(real)[0] if labelled else _by_hash([unit for unit in real if any(case.images for case in unit)])
+    imaged = [unit for unit in real if any(case.images for case in unit)]
+    able = _by_labels(real, labels)[0] if labelled else _by_hash(imaged)
     if not able:
         return dataset
     number = max(1, int(validation * len(able) + 0.5))
@@ -190,16 +200,19 @@ def divide(dataset: Dataset, *, validation: float = TEST_SHARE, labelled: bool =
     )
 
 
-def keep_labels(dataset: Dataset, count: int) -> Dataset:
+def keep_labels(dataset: Dataset, count: int, *, labels: Collection[str] = MASKS) -> Dataset:
     """Keep the labels of `count` labelled training cases; the other training cases lose masks and weak labels alike.
 
     Which ones are kept depends on a hash of subject and id alone, and those of a smaller `count` are among those of a
     larger one. Cases without an image and those for validation and testing stay as they are.
 
+    Args:
+        labels: the fields of which a labelled case has any.
+
     Raises:
         DataError: there are fewer labelled training cases.
     """
-    labelled = [case for case in dataset.split("train") if is_labelled(case)]
+    labelled = [case for case in dataset.split("train") if is_labelled(case, labels)]
     if not 0 <= count <= len(labelled):
         raise DataError(
             f"{dataset.name}: {count} labelled training cases were asked for; found {len(labelled)}; ask for 0 to "
@@ -218,7 +231,13 @@ def keep_labels(dataset: Dataset, count: int) -> Dataset:
 
 def without_labels(case: Case) -> Case:
     """The case as if nobody had labelled it."""
-    return replace(case, masks=(), scribbles=None, boxes=(), points=(), image_class=None, instances=None)
+    labels = {
+        "box_classes",
+        "point_classes",
+        *(field.attribute or name for name, field in FIELDS.items() if field.label),
+    }
+    empty: dict[str, Any] = {each.name: each.default for each in fields(Case) if each.name in labels}
+    return replace(case, **empty)
 
 
 def stored_split(root: Path) -> StoredSplit | None:

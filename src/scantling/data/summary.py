@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scantling.core.case import Frozen, Labels
+from scantling.core.fields import FIELDS
 from scantling.core.samples import Intensity
 from scantling.data.contents import count
 from scantling.data.examination import Seen
@@ -46,7 +47,7 @@ class Summary(Frozen):
 
     Attributes:
         parts: the cases by split and pool.
-        holds: how many cases have each kind of thing ("image flair", "mask 1", "region", "class").
+        holds: how many cases have each kind of thing ("image flair", "mask 1", "region", "boxes").
         dimensions: how many cases have two or three axes.
         shape: in pixels, in the order of the axes.
         spacing: in mm.
@@ -117,7 +118,8 @@ def summary_of(found: Sequence[Seen], labels: Labels | None) -> Summary:
                 )
             )
     holds = Counter(role for case in cases for role, _ in case.addresses())
-    holds.update("class" for case in cases if case.image_class is not None)
+    listed = [name for name, field in FIELDS.items() if not field.gridded]
+    holds.update(name for case in cases for name in listed if case.has(name))
     grids = [seen.geometry for seen in found if seen.geometry is not None]
     axes = Counter(len(grid.shape) for grid in grids)
     usual = [grid for grid in grids if len(grid.shape) == axes.most_common(1)[0][0]]

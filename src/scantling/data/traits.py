@@ -15,6 +15,7 @@ import numpy as np
 
 from scantling.core.case import IGNORE, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
+from scantling.core.fields import reads_masks
 from scantling.core.samples import Intensity, Traits
 from scantling.data.contents import some
 from scantling.data.files import probe
@@ -117,6 +118,7 @@ def measure_traits(
     dataset: Dataset,
     *,
     reads: Collection[str] = ("image", "mask"),
+    partial: bool = False,
     progress: Progress | None = None,
 ) -> Traits:
     """The traits of the training cases that have an image, or of the masks where "image" is not read.
@@ -128,13 +130,14 @@ def measure_traits(
         dataset: every case of which has a split.
         reads: without "mask" no mask is opened, and labels that are not declared stay unknown. Images and regions
             are read unless masks are read and images are not.
+        partial: cases may lack images; the channels are those of all.
         progress: told after each case.
 
     Raises:
         DataError: there is no training image (or mask), or they have different channels or numbers of axes.
         FileError: a file cannot be read.
     """
-    masks = "mask" in reads or "masks" in reads
+    masks = reads_masks(reads)
     blind = masks and "image" not in reads
     training = dataset.split("train")
     cases = [case for case in training if (case.masks if blind else case.images)]
@@ -155,7 +158,7 @@ def measure_traits(
         raise DataError(
             f"{dataset.name}: images with two and with three axes (case {rare.id}); expected one kind; split the folder"
         )
-    channels, moments = merged_channels(cases, found)
+    channels, moments = merged_channels(cases, found, partial=partial)
     shapes = np.array([one.geometry.shape for one in found])
     spacings = np.array([one.geometry.spacing for one in found])
     pixels = sum((one.pixels for one in found if one.pixels.size), np.zeros(1, np.int64))
@@ -228,24 +231,31 @@ def class_pixels(mask: np.ndarray, labels: Labels | None) -> np.ndarray:
     return np.array([known.sum(), *((layer == 1).sum() for layer in mask)], np.int64)
 
 
-def merged_channels(cases: Sequence[Case], found: Sequence[Measured]) -> tuple[tuple[str, ...], list[Moments]]:
+def merged_channels(
+    cases: Sequence[Case], found: Sequence[Measured], *, partial: bool = False
+) -> tuple[tuple[str, ...], list[Moments]]:
     """The channels of all images by name and their moments; grey images count three times where others are in colour.
 
     Raises:
-        DataError: an image is missing, or its channels are neither those of the others nor grey beside colour.
+        DataError: an image is missing and not `partial`, or its channels are neither those of the others nor grey
+            beside colour.
     """
     order = tuple(dict.fromkeys(name for one in found for name in one.names))
     channels: list[str] = []
     moments: list[Moments] = []
     for name in order:
         for case, one in zip(cases, found, strict=True):
-            if name not in one.names:
+            if name not in one.names and not partial:
                 raise DataError(
                     f"case {case.id}: it has the images {some(one.names)}; expected {some(order)} as in other cases"
                 )
-        widest = max((one.names[name] for one in found), key=len)
+        widest = max((one.names[name] for one in found if name in one.names), key=len)
         for case, one in zip(cases, found, strict=True):
-            if len(one.names[name]) != len(widest) and (len(one.names[name]), widest) != (1, COLOUR):
+            if (
+                name in one.names
+                and len(one.names[name]) != len(widest)
+                and (len(one.names[name]), widest) != (1, COLOUR)
+            ):
                 raise DataError(
                     f"{case.images[name]}: found {len(one.names[name])} channels; expected {len(widest)} as in other "
                     "cases; convert the image, or describe the folder in a manifest"
@@ -253,7 +263,7 @@ def merged_channels(cases: Sequence[Case], found: Sequence[Measured]) -> tuple[t
         alone = len(order) == 1 and name == "image"
         channels += widest if alone else (name,) if len(widest) == 1 else [f"{name} {channel}" for channel in widest]
         for number in range(len(widest)):
-            parts = [one.moments[name] for one in found]
+            parts = [one.moments[name] for one in found if name in one.names]
             moments.append(summed(part[number if len(part) > 1 else 0] for part in parts))
     return tuple(channels), moments
 

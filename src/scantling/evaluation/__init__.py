@@ -3,6 +3,7 @@
 from scantling.evaluation.classes import ClassEvaluation, evaluate_classes
 from scantling.evaluation.everything import Everything, evaluate_everything
 from scantling.evaluation.folders import evaluate
+from scantling.evaluation.registrations import evaluate_registrations
 from scantling.evaluation.result import CaseScores, Evaluation
 from scantling.evaluation.scores import Scores, scores_of_arrays
 
@@ -15,5 +16,6 @@ __all__ = [
     "evaluate",
     "evaluate_classes",
     "evaluate_everything",
+    "evaluate_registrations",
     "scores_of_arrays",
 ]

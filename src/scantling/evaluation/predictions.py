@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scantling.core.case import Address, Geometry, Labels
+from scantling.core.case import IGNORE, Address, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import entries, some
@@ -99,7 +99,8 @@ class Predictions:
             encoded = self._encoded(array, files)
             if len(encoded) > 1:
                 return encoded[list(order)], geometry
-            numbers = np.zeros(len(self.labels.names) + 1, np.uint8)
+            numbers = np.zeros(IGNORE + 1, np.uint8)
+            numbers[IGNORE] = IGNORE
             numbers[np.array(order) + 1] = np.arange(1, len(order) + 1)
             return numbers[encoded], geometry
         lacking = [name for name in self.labels.names if name not in files]
@@ -113,7 +114,7 @@ class Predictions:
                     f"{files[name]}: found {size(array.shape)} pixels; expected {size(layers[0].shape)}, "
                     "as in the masks of the other classes"
                 )
-            layers.append(encode_one(array, None, files[name]))
+            layers.append(encode_one(array, self.labels, files[name]))
         return np.stack(layers), geometry
 
     def probability(

@@ -2,6 +2,7 @@
 
 from scantling.inference.mending import mend_folder
 from scantling.inference.prediction import predict
+from scantling.inference.registration import register
 from scantling.inference.synthesis import synthesize
 
-__all__ = ["mend_folder", "predict", "synthesize"]
+__all__ = ["mend_folder", "predict", "register", "synthesize"]

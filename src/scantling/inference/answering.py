@@ -19,6 +19,7 @@ from scantling.contract.options import SEGMENT_DEFAULTS, SegmentOptions
 from scantling.contract.results import Objects, Segmentation
 from scantling.contract.step import Inference
 from scantling.core.case import Sample
+from scantling.core.fields import Kind
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
 from scantling.data.preprocessing import Preprocessed, preprocess, restore_grid
@@ -107,19 +108,13 @@ def batches_of(taken: Preprocessed, *, slicing: bool, many: int) -> Iterator[Bat
     """The image of a sample as batches: one of one, or `many` slices at a time."""
     if taken.image is None:
         raise ValueError("a case without an image cannot be segmented")
-    image, region = taken.image, taken.fields.get("region")
-    if not slicing:
-        yield _batch(image[None], None if region is None else region[None], 0)
-        return
-    for first in range(0, image.shape[1], many):
+    whole = {"image": taken.image} | ({"region": taken.fields["region"]} if "region" in taken.fields else {})
+    for first in range(0, taken.image.shape[1], many) if slicing else (0,):
         some = slice(first, first + many)
-        yield _batch(image[:, some].movedim(1, 0), None if region is None else region[:, some].movedim(1, 0), first)
-
-
-def _batch(image: Tensor, region: Tensor | None, first: int) -> Batch:
-    numbers = torch.arange(first, first + len(image))
-    fields = {"image": image} | ({} if region is None else {"region": region})
-    return Batch(numbers, torch.zeros_like(numbers), fields)
+        fields = {name: array[:, some].movedim(1, 0) if slicing else array[None] for name, array in whole.items()}
+        numbers = torch.arange(first, first + len(fields["image"]))
+        present = {} if taken.channels is None else {"image": taken.channels.expand(len(numbers), -1)}
+        yield Batch(numbers, torch.zeros_like(numbers), fields, present=present)
 
 
 class _Lazy(Sequence[T]):
@@ -182,7 +177,8 @@ def _drawn(
     def back(values: Sequence[Tensor], *, linear: bool = True) -> np.ndarray:
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
         whole = answer.movedim(0, 1) if slicing else answer[0]
-        return restore_grid(whole, sample, recipe, traits, linear=linear).numpy()
+        kind: Kind = "probabilities" if linear else "labels"
+        return restore_grid(whole, sample, recipe, traits, kind=kind).numpy()
 
     samples = [_samples(answer, classes) for answer in answers]
 

@@ -139,7 +139,10 @@ class Predictor:
 
     def _loaded(self, case: Case) -> Sample:
         method, opening = self.models.methods[0], self.opening
-        sample = load(case, channels=method.channels, reads=READS, limits=opening.limits, untrusted=opening.untrusted)
+        sample = load(
+            case, channels=method.channels, reads=READS, partial=method.partial, limits=opening.limits,
+            untrusted=opening.untrusted,
+        )  # fmt: skip
         found, expected = len(sample.geometry.shape), method.traits.dimensions
         if found != expected:
             raise DataError(f"{case.id}: found {found} dimensions, expected {expected} as in training")

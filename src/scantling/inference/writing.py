@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scantling.core.atomic import write_json
-from scantling.core.case import Case, Geometry, Labels
+from scantling.core.case import IGNORE, Case, Geometry, Labels
 from scantling.core.errors import DataError
 from scantling.data.files import safe_id, write_labels, write_map
 from scantling.data.labels import class_folder
@@ -122,13 +122,27 @@ def write_objects(out: Path, id: str, answer: Answered, geometry: Geometry, labe
     return [*files, path.relative_to(out).as_posix()]
 
 
+def written_ignore(labels: Labels) -> int | None:
+    """What unknown pixels are in the masks that are written: as in the data, unless a class has that value there."""
+    if labels.ignore is None:
+        return None
+    classes = {value for values in written_values(labels) for value in values} if labels.exclusive else {255}
+    return next(value for value in (labels.ignore, *range(255, 0, -1)) if value > 0 and value not in classes)
+
+
 def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labels: Labels) -> str | list[str]:
-    """Write class numbers (*S), or (K, *S) of 0 and 1 where classes overlap; returns the paths below `out`."""
+    """Write class numbers (*S), or (K, *S) of 0 and 1 where classes overlap; returns the paths below `out`.
+
+    Pixels of `IGNORE` are written as `written_ignore` says.
+    """
+    table = np.zeros(IGNORE + 1, np.int64)
+    table[IGNORE] = written_ignore(labels) or 0
     if labels.exclusive:
-        values = np.array([0, *(named[0] for named in written_values(labels))])
-        return write_labels(out, id, values[decided], geometry).relative_to(out).as_posix()
+        table[1 : len(labels.names) + 1] = [named[0] for named in written_values(labels)]
+        return write_labels(out, id, table[decided], geometry).relative_to(out).as_posix()
+    table[1] = 255
     return [
-        write_labels(out / folder, id, layer * 255, geometry).relative_to(out).as_posix()
+        write_labels(out / folder, id, table[layer], geometry).relative_to(out).as_posix()
         for folder, layer in zip(map(class_folder, labels.names), decided, strict=True)
     ]
 

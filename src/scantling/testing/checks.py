@@ -18,11 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scantling.contract.capabilities import CAPABILITIES, Generator
-from scantling.contract.card import LABELS, Card
+from scantling.contract.card import Card
 from scantling.contract.method import Method, build
+from scantling.contract.stage import Stage
 from scantling.core.errors import DataError
+from scantling.core.fields import reads_labels
 from scantling.core.samples import Batch
 from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.reader import Reader
 from scantling.data.splits import divide
 from scantling.data.traits import measure_traits
 from scantling.methods.catalogue import added, cards, implementation_of
@@ -30,10 +33,10 @@ from scantling.records.run_folder import load_model, save_model
 from scantling.testing import answers
 from scantling.testing.data import make_data
 from scantling.testing.processes import as_processes, together
-from scantling.training import stage_runner, trainer, training
+from scantling.training import Options, stage_runner, train, trainer, training
+from scantling.training.prepared import prepare_fields, prepared_fields
 from scantling.training.processes import Processes
 from scantling.training.readers import readers_of
-from scantling.training.training import Options, train
 
 SWITCHED_ON: dict[str, Any] = {"dropout": 0.2, "crossing": 1.0, "contrast": 1.0, "interleave": 1, "patch": 16}
 """Settings that touch randomness or statistics and that `tiny` leaves off."""
@@ -148,7 +151,7 @@ def checks_of(card: Card) -> list[Check]:
         (goes_on_where_it_was_interrupted, trained),
         (is_divided_in_any_way, trained),
         (refuses_data_that_lack_what_it_needs, card.needs not in ((), (("image",),))),
-        (reads_no_label, trained and not LABELS & {word for words in card.needs for word in words}),
+        (reads_no_label, trained and not reads_labels(word for words in card.needs for word in words)),
     ]
     return [check for check, applies in applicable if applies]
 
@@ -184,8 +187,7 @@ def fits_a_batch(subject: Subject) -> None:
     """The term that its card names falls on one batch that is seen again and again."""
     method, values = subject.method(steps=FITTED), list[float]()
     for stage in method.stages():
-        readers = readers_of(stage, method, subject.dataset, seed=0)
-        runner = stage_runner.StageRunner(method, stage, seed=0, device=torch.device("cpu"))
+        readers, runner = _begun(subject, method, stage)
         batch: dict[str, Batch] = {name: reader.batch(0) for name, reader in readers.items()}
         for step in range(FITTED):
             losses = runner.step(step, [batch])
@@ -197,17 +199,34 @@ def fits_a_batch(subject: Subject) -> None:
     )
 
 
+def _begun(subject: Subject, method: Method, stage: Stage) -> tuple[dict[str, Reader], stage_runner.StageRunner]:
+    """A stage before its first step, with all that it prepares."""
+    run, cpu = subject.place / "begun", torch.device("cpu")
+    fields = prepared_fields(run, method.stages())
+
+    def readers(stage: Stage) -> dict[str, Reader]:
+        return readers_of(stage, method, subject.dataset, seed=0, prepared=fields)
+
+    own, step = readers(stage), stage_runner.StageRunner.start(stage, 0, cpu)
+    method.eval().requires_grad_(False)
+    with torch.no_grad():
+        prepared = dict(stage.prepare(lambda name: own[name].visit(), step)) if stage.prepare is not None else {}
+    prepare_fields(
+        run, method, stage, readers=readers, step=replace(step, prepared=prepared), plan="", group=Processes()
+    )
+    return own, stage_runner.StageRunner(method, stage, seed=0, device=cpu, prepared=prepared)
+
+
 def trains_what_its_stage_names(subject: Subject) -> None:
     """What players own changes, and nothing else does."""
     method = subject.method()
     for stage in method.stages():
-        readers = readers_of(stage, method, subject.dataset, seed=0)
-        runner = stage_runner.StageRunner(method, stage, seed=0, device=torch.device("cpu"))
+        readers, runner = _begun(subject, method, stage)
         before = {name: parameter.clone() for name, parameter in method.named_parameters()}
         owned = {id(parameter) for parameters in runner.owned.values() for parameter in parameters}
         owned |= {id(each) for teacher in stage.teachers for each in teacher.module.parameters()}
         for step in range(4):  # what starts at zero hides what is below it for a step
-            names = stage.draws(step) if stage.draws is not None else list(readers)
+            names = stage.draws(runner.at(step)) if stage.draws is not None else list(readers)
             runner.step(step, [{name: readers[name].batch(step) for name in names}])
         for name, parameter in method.named_parameters():
             changed = not torch.equal(parameter, before[name])

@@ -13,7 +13,7 @@ from scantling.core.atomic import write_json
 from scantling.core.case import Geometry
 from scantling.data.files import write_labels
 
-KNOWN = ("image", "mask", "masks", "scribble", "box", "point", "class", "instance", "region")
+KNOWN = ("image", "mask", "masks", "scribbles", "boxes", "points", "image_class", "instances", "region")
 CLASSES = ("bright", "dark")
 """The image classes; what is dark is so by 30 grey values of 255."""
 COUNT, TEST = 6, 2
@@ -67,7 +67,7 @@ def _case(
     mask = np.zeros(shape, np.uint8)
     for value, ball in objects:
         mask[ball] = value
-    dark = 30 * (number % 2) if "class" in words else 0
+    dark = 30 * (number % 2) if "image_class" in words else 0
     image = np.clip(60 - dark + 60 * mask + generator.normal(0, 15, shape), 0, 255).astype(np.uint8)
     labels = mask if classes > 1 else mask * np.uint8(255)
     found: dict[str, Any] = {}
@@ -77,10 +77,10 @@ def _case(
         found["masks"] = [write(folder, "masks", name, labels)]
     if "masks" in words:
         found["masks"].append(write(folder, "masks-2nd", name, np.roll(labels, 1, axis=-1)))
-    if "scribble" in words:
+    if "scribbles" in words:
         drawn = generator.random(shape) < 0.3
         found["scribbles"] = write(folder, "scribbles", name, np.where(drawn, labels, 254).astype(np.uint8))
-    if "instance" in words:
+    if "instances" in words:
         instances = np.zeros(shape, np.uint8)
         for place, (_, ball) in enumerate(objects, start=1):
             instances[ball] = place
@@ -90,12 +90,12 @@ def _case(
         region[..., :2] = 0
         found["region"] = write(folder, "fov", name, region * np.uint8(255))
     places = [np.argwhere(ball) for _, ball in objects]
-    if "box" in words:
+    if "boxes" in words:
         found["boxes"] = [[[int(a), int(b)] for a, b in zip(p.min(0), p.max(0) + 1, strict=True)] for p in places]
-    if "point" in words:
+    if "points" in words:
         found["points"] = [[float(c) for c in p.mean(0)] for p in places]
-    if "class" in words:
-        found["class"] = CLASSES[number % 2]
+    if "image_class" in words:
+        found["image_class"] = CLASSES[number % 2]
     return found
 
 

@@ -1,5 +1,6 @@
 """Drives any method's stages: devices, processes, checkpoints, resume, logs."""
 
-from scantling.training.training import Options, train
+from scantling.training.options import Options
+from scantling.training.training import train
 
 __all__ = ["Options", "train"]

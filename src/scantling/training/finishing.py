@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from scantling.contract.card import LABELS
 from scantling.contract.method import Method
 from scantling.contract.stage import Calibration, Stage
 from scantling.core.case import Case
 from scantling.core.errors import DataError, SettingsError
+from scantling.core.fields import reads_labels, reads_masks
 from scantling.core.machine import autocast_type
 from scantling.core.outputs import PREDICTIONS, RUN
 from scantling.core.samples import Batch
@@ -24,14 +24,13 @@ from scantling.inference.prediction import Predictor, described
 from scantling.inference.runner import Job, work_through
 from scantling.records.run import RunRecord
 from scantling.records.run_folder import MODEL, identity_of, save_model
+from scantling.training.options import Options
 from scantling.training.pictures import draw
+from scantling.training.prepared import forget_fields
 from scantling.training.readers import readers_of
 from scantling.training.stage_runner import StageRunner
 from scantling.training.state import PREPARED, PREVIOUS, Position
 from scantling.training.validation import with_truth
-
-if TYPE_CHECKING:
-    from scantling.training.training import Options
 
 
 def finish(
@@ -66,6 +65,7 @@ def finish(
     RunRecord.model_validate(facts).write(out / RUN)
     for leftover in (PREVIOUS, PREPARED):
         (out / leftover).unlink(missing_ok=True)
+    forget_fields(out)
     return facts
 
 
@@ -77,7 +77,8 @@ def check_calibration(model: Method) -> None:
     """
     calibration = model.calibration()
     needed = {word for words in model.card.needs for word in words}
-    hidden = sorted(LABELS & {*(calibration.stream.reads if calibration else ())} - needed)
+    read = {*(calibration.stream.fields if calibration else ())} - needed
+    hidden = sorted(word for word in read if reads_labels([word]))
     if hidden:
         raise SettingsError(
             f"{model.card.name}: its calibration reads {' and '.join(hidden)}, which its card does not need; name it "
@@ -112,7 +113,7 @@ def calibrate(model: Method, dataset: Dataset, *, seed: int, device: torch.devic
     model.eval().requires_grad_(False)
     with torch.no_grad():
         calibration.fit(visit(), StageRunner.start(stage, seed, device))
-    if {"mask", "masks"} & {*calibration.stream.reads} and calibration.split == "validation":
+    if reads_masks(calibration.stream.fields) and calibration.split == "validation":
         before = model.hand_drawn + hand_drawn(cases)
         model.traits = model.traits.model_copy(update={"hand_drawn_before": before})
 

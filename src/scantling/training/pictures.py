@@ -31,7 +31,7 @@ def _readable(method: Method, cases: Sequence[Case]) -> Iterator[Sample]:
     for case in cases:
         if case.has("image"):
             with suppress(ScantlingError):
-                yield load(case, channels=method.channels, reads=("image", "region"))
+                yield load(case, channels=method.channels, reads=("image", "region"), partial=method.partial)
 
 
 def draw(method: Method, cases: Sequence[Case], run: Path, *, device: torch.device) -> None:

@@ -1,35 +1,90 @@
-"""The readers of a stage: each stream over its cases, prepared as the method takes them."""
+"""The readers of a stage: which cases its streams draw, in which order and shares, and how they are changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 from scantling.contract.method import Method
 from scantling.contract.stage import Stage
-from scantling.core.case import Case, Split
+from scantling.core.case import Case, Frozen, Split
+from scantling.core.errors import DataError, SettingsError
+from scantling.core.fields import FIELDS
 from scantling.core.machine import memory_free
+from scantling.core.samples import Augmentation, Stream, Traits
+from scantling.data.case_cache import CaseCache
+from scantling.data.contents import some
 from scantling.data.dataset import Dataset
 from scantling.data.files import probe
-from scantling.data.loading import load
+from scantling.data.loading import load, owner_of
+from scantling.data.order import belongs
+from scantling.data.prepared_fields import PreparedField
 from scantling.data.preprocessing import Preprocessed, preprocess
-from scantling.data.streams import CaseCache, Reader
+from scantling.data.reader import Reader
+
+
+class Sampling(Frozen):
+    """How the samples of every stream are drawn, whatever the method.
+
+    Attributes:
+        share: of the samples by the name of a pool, "real" or "synthetic"; the other cases share what is left.
+        order: drawn anew each epoch, or by the ids of the cases.
+        augment: the changes of each stream: its own, none, or `Augmentation.strong`.
+    """
+
+    share: Mapping[str, float] = {}
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    augment: Literal["own", "none", "strong"] = "own"
+
+    def check(self, cases: Collection[Case]) -> None:
+        """Make sure that the shares can be given to the training cases.
+
+        Raises:
+            SettingsError: they are no shares, or a name fits no case.
+        """
+        if not all(0 <= share <= 1 for share in self.share.values()) or sum(self.share.values()) > 1 + 1e-9:
+            shares = ", ".join(f"{name}={share:g}" for name, share in self.share.items())
+            raise SettingsError(f"--share {shares}: expected shares from 0 to 1 that add up to 1 at most")
+        for name in self.share:
+            if not any(belongs(case, name) for case in cases):
+                known = {case.pool for case in cases if case.pool} | {case.origin.kind for case in cases}
+                raise SettingsError(
+                    f"--share {name}: found no training case that is of the pool {name}; expected one of "
+                    f"{some(sorted(known), most=9)}"
+                )
+
+
+OWN = Sampling()
+"""As the method says."""
 
 
 def readers_of(
-    stage: Stage, method: Method, dataset: Dataset, *, seed: int, split: Split = "train", budget: int | None = None
+    stage: Stage,
+    method: Method,
+    dataset: Dataset,
+    *,
+    seed: int,
+    split: Split = "train",
+    budget: int | None = None,
+    sampling: Sampling = OWN,
+    prepared: Mapping[str, PreparedField] | None = None,
 ) -> dict[str, Reader]:
     """The readers of a stage's streams over the cases of a split; streams that read the same share memory.
 
     Args:
         budget: bytes of cases that may be kept; None: a third of what is free.
+        prepared: fields that stages prepare, which streams read by name.
+        sampling: in which order and shares cases come, and how they are changed.
 
     Raises:
-        DataError: a stream of training cases is empty. One of other cases is left out.
+        DataError: a stream of training cases is empty that is not optional, or its cases have no companions. One of
+            other cases is left out.
     """
     cases = dataset.split(split)
     by_id = {case.id: case for case in cases}
     budget = memory_free() // 3 if budget is None else budget
-    caches: dict[tuple[str, ...], CaseCache] = {}
+    caches: dict[tuple[object, ...], CaseCache] = {}
     traits, preprocessing = method.traits, method.preprocessing
     slicing = preprocessing.dimensions == 2 and traits.dimensions == 3
 
@@ -37,33 +92,74 @@ def readers_of(
         shape = probe(next(address for _, address in case.addresses())).geometry.shape
         return shape[traits.slice_axis] if len(shape) == 3 else None
 
-    def preparing(reads: tuple[str, ...]) -> Callable[[Case], Preprocessed]:
+    def preparing(reads: Sequence[str], partial: bool) -> Callable[[Case], Preprocessed]:
         return lambda case: preprocess(
-            load(case, labels=traits.labels, channels=traits.channels, reads=reads), preprocessing, traits
+            load(case, labels=traits.labels, channels=traits.channels, reads=reads, partial=partial),
+            preprocessing,
+            traits,
         )
 
     readers = {}
     for stream in stage.streams:
-        taken = [case for case in cases if stream.takes(case)]
-        if not taken and split != "train":
+        own = tuple(name for name in stream.reads if name not in (prepared or {}))
+        taken = [case for case in cases if replace(stream, reads=own).takes(case)]
+        if not taken and (split != "train" or stream.optional):
             continue
-        words = {*stream.reads} - {"class"} | ({"region"} if "image" in stream.reads else set())
+        _check_channels(stream, taken, traits)
+        words = {name for name in stream.fields if name in FIELDS} - {"image_class"}
         if stream.annotator == "drawn" and "mask" in words:
-            words = words - {"mask"} | {"masks"}
+            words |= {"masks"}
+        if "masks" in words:
+            words -= {"mask"}
         reads = tuple(sorted(words))
-        if reads not in caches:
-            caches[reads] = CaseCache(preparing(reads), budget=budget // len(stage.streams))
-        readers[stream.name] = Reader(
-            stream,
-            taken,
-            caches[reads],
-            seed=seed,
-            stage=stage.name,
-            others=by_id,
-            slices=slices if slicing else None,
-            image_classes=traits.image_classes,
-        )
+        key = (*reads, stream.partial)
+        if key not in caches:
+            caches[key] = CaseCache(preparing(reads, stream.partial), budget=budget // len(stage.streams))
+        try:
+            readers[stream.name] = Reader(
+                replace(stream, augment=_augmented(stream.augment, method, sampling)),
+                taken,
+                caches[key],
+                seed=seed,
+                stage=stage.name,
+                others=by_id,
+                slices=slices if slicing else None,
+                traits=traits,
+                shares=sampling.share,
+                sequential=sampling.order == "sequential",
+                prepared=prepared,
+            )
+        except DataError:  # among few validation cases there may be no partner
+            if split == "train":
+                raise
     return readers
+
+
+def _check_channels(stream: Stream, cases: Sequence[Case], traits: Traits) -> None:
+    """Make sure that the cases of a stream have all channels, where it cannot do without them."""
+    if stream.partial or "image" not in stream.reads:
+        return
+    for case in cases:
+        there = [bool(owner_of(channel, case.images)) for channel in traits.channels]
+        if any(there) and not all(there):
+            raise DataError(
+                f"case {case.id}: it has the images {some(case.images)}; expected {some(traits.channels)} as in other "
+                "cases"
+            )
+
+
+def _augmented(own: Augmentation | None, method: Method, sampling: Sampling) -> Augmentation | None:
+    """The changes to the samples of a stream: its own, none, or strong ones that keep which axes may be mirrored."""
+    if sampling.augment == "own":
+        return own
+    if sampling.augment == "none":
+        return None
+    if own is not None:
+        return replace(Augmentation.strong(spacing=own.spacing), flips=own.flips, turns=own.turns)
+    spacing = list(method.preprocessing.spacing or method.traits.spacing)
+    if len(spacing) > method.preprocessing.dimensions:
+        spacing.pop(method.traits.slice_axis)
+    return Augmentation.strong(spacing=tuple(spacing))
 
 
 def can_be_judged(model: Method, dataset: Dataset, seed: int) -> bool:

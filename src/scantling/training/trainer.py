@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -20,9 +20,11 @@ from scantling.contract.method import Method
 from scantling.contract.stage import Stage
 from scantling.core.errors import RunError
 from scantling.core.samples import Batch
-from scantling.data.streams import Prefetcher, Reader
+from scantling.data.prefetcher import Prefetcher
+from scantling.data.reader import Reader
 from scantling.networks.replay import forget
 from scantling.training.log import Bar, Log, spoken
+from scantling.training.prepared import prepare_fields
 from scantling.training.processes import Processes
 from scantling.training.stage_runner import StageRunner, finite, rate_at
 from scantling.training.state import (
@@ -57,6 +59,7 @@ class Trainer:
             the stage's own criterion in any).
         saved_every: seconds between two checkpoints.
         faster: what is told beside the expected time where that is more than an hour.
+        plan: a hash of the data, settings and seed, for what stages prepare.
         logged, validated: how many times a stage is logged and validated.
     """
 
@@ -74,6 +77,7 @@ class Trainer:
     console: Console = field(default_factory=lambda: Console(stderr=True))
     saved_every: float = 60.0
     faster: str = ""
+    plan: str = ""
     logged: int = 200
     validated: int = 10
 
@@ -126,6 +130,8 @@ class _StageTraining:
         trainer, stage = self.trainer, self.stage
         begun_before = position.begun and found is not None
         prepared = self._prepared(again=begun_before)
+        if stage.prepares and not begun_before:
+            self._prepare_fields(prepared)
         runner = StageRunner(
             trainer.method, stage,
             seed=trainer.seed, device=trainer.device, group=trainer.group,
@@ -140,7 +146,7 @@ class _StageTraining:
                 update={"stage": self.number, "begun": True, "updates": dict(runner.updates)}
             )
             self._save(runner, position, best)
-        prefetcher = Prefetcher(self.readers, stage.draws, runner.own_slots, runner.slots)
+        prefetcher = self._prefetcher(runner)
         try:
             if position.step < stage.steps:
                 self._tell_time(runner, position)
@@ -148,6 +154,11 @@ class _StageTraining:
         finally:
             prefetcher.close()
         return self._finish(runner, position, best)
+
+    def _prefetcher(self, runner: StageRunner) -> Prefetcher:
+        draws = self.stage.draws
+        named = None if draws is None else lambda number: draws(runner.at(number))
+        return Prefetcher(self.readers, named, runner.own_slots, runner.slots)
 
     def _steps(
         self, runner: StageRunner, prefetcher: Prefetcher, position: Position, best: dict[str, Tensor]
@@ -255,7 +266,20 @@ class _StageTraining:
             if trainer.group.first:
                 save_prepared(trainer.run, stage.name, tensors)
             trainer.group.agreed(None)
-        return {name: tensor.to(trainer.device) for name, tensor in load_prepared(trainer.run, stage.name).items()}
+        prepared = load_prepared(trainer.run, stage.name)
+        return {name: tensor.to(trainer.device) for name, tensor in prepared.items()}
+
+    def _prepare_fields(self, prepared: Mapping[str, Tensor]) -> None:
+        """Make the fields that the stage prepares, in evaluation mode, before its first step."""
+        trainer, stage = self.trainer, self.stage
+        trainer.method.eval().requires_grad_(False)
+        names = ", ".join(each.name for each in stage.prepares)
+        trainer.console.print(f"{self.title}: preparing {names}", highlight=False)
+        step = replace(StageRunner.start(stage, trainer.seed, trainer.device), prepared=prepared)
+        prepare_fields(
+            trainer.run, trainer.method, stage, readers=trainer.readers, step=step, plan=trainer.plan,
+            group=trainer.group,
+        )  # fmt: skip
 
     def _visit(self, stream: str) -> Iterator[Batch]:
         for batch in self.readers[stream].visit():
@@ -267,7 +291,7 @@ class _StageTraining:
 
     def _tell_time(self, runner: StageRunner, position: Position) -> None:
         """Take a few steps, go back to the checkpoint of just before them, and say how long the rest takes."""
-        prefetcher = Prefetcher(self.readers, self.stage.draws, runner.own_slots, runner.slots)
+        prefetcher = self._prefetcher(runner)
         steps = range(position.step, min(position.step + REHEARSED, self.stage.steps))
         times = []
         try:

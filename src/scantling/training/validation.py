@@ -79,7 +79,10 @@ class Validation(ABC):
         """The case, from memory where it is kept."""
         kept = self._kept.get(case.id)
         if kept is None:
-            kept = load(case, labels=self.method.traits.labels, channels=self.method.channels, reads=self.reads)
+            method = self.method
+            kept = load(
+                case, labels=method.traits.labels, channels=method.channels, reads=self.reads, partial=method.partial
+            )
             size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
             if self._held + size <= KEPT:
                 self._kept[case.id] = kept
@@ -177,7 +180,7 @@ def validation_of(
     masked = [case for case in cases if case.has("mask")]
     kinds: list[tuple[type[Validation], bool, list[Case]]] = [
         (DiceValidation, isinstance(method, Segmenter) and bool({"mask", "masks"} & reads), masked),
-        (ClassValidation, "image_class" in reads or "class" in reads, [c for c in cases if c.image_class is not None]),
+        (ClassValidation, "image_class" in reads, [c for c in cases if c.image_class is not None]),
     ]
     for kind, may, chosen in kinds:
         if may and chosen:

@@ -91,19 +91,23 @@ def inspect(source: Source) -> Plan:
     return Plan(header, decode, length, source.size)
 
 
-def encode(maps: Array, geometry: Geometry) -> bytes:
+def encode(maps: Array, geometry: Geometry, *, vectors: bool = False) -> bytes:
     """A gzipped NIfTI of maps `(K, *S)`, X, Y, Z and, where there are several, K last in the file.
 
     Axes that reading left out are put back, and so is the affine; where none is known only the spacing is written.
+
+    Args:
+        vectors: the maps are the components of vectors: K becomes the fifth axis, and the intent is VECTOR (1007).
     """
     stored = geometry.stored or (geometry.shape if len(geometry.shape) == 3 else (*geometry.shape, 1))
     order = axis_order(stored)
     spacing = np.ones(3)
     spacing[list(order[: len(geometry.spacing)])] = geometry.spacing
     voxels = np.moveaxis(maps.reshape(len(maps), *stored), 0, -1)
+    shape = (*stored, 1, len(maps)) if vectors else voxels.shape if len(maps) > 1 else stored
     head = Nifti1Header()
     head.set_data_dtype(maps.dtype)
-    head.set_data_shape(voxels.shape if len(maps) > 1 else stored)
+    head.set_data_shape(shape)
     if geometry.affine is not None:
         affine = np.empty((4, 4))
         affine[:, [*order, 3]] = geometry.affine
@@ -112,8 +116,10 @@ def encode(maps: Array, geometry: Geometry) -> bytes:
         head.set_sform(affine, 1)
         if np.allclose(turns.T @ turns, np.eye(3), atol=1e-4):
             head.set_qform(affine, 1)
-    head.set_zooms([*spacing, 1.0][: voxels.ndim if len(maps) > 1 else 3])
+    head.set_zooms([*spacing, 1.0, 1.0][: len(shape)])
     head.set_xyzt_units("mm")
+    if vectors:
+        head.set_intent("vector")
     head.set_slope_inter(1.0, 0.0)
     head["vox_offset"], head["magic"] = 352, b"n+1"
     data = head.binaryblock + bytes(4) + voxels.astype(voxels.dtype.newbyteorder("=")).tobytes(order="F")

@@ -213,9 +213,7 @@ class DARL(Segmenter):
             grey = (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
         else:
             grey = image.mean(1, keepdim=True)
-        region = batch.fields.get("region")
-        if region is None:
-            region = torch.ones_like(grey, dtype=torch.bool)
+        region = batch.region
         if self.settings.evened:
             region = without_rim(region, width=RIM)
             return evened(grey, region, window=self.settings.evened), region

@@ -122,7 +122,7 @@ class Vesselness(Segmenter):
         """The response of the filter, and the region that it was looked for in."""
         del inference
         response, region = self._looked(batch, 0)
-        where = "of the data" if "region" in batch.fields else "all but a dark border, found by rule"
+        where = "of the data" if bool(batch.present["region"][0]) else "all but a dark border, found by rule"
         shown = {
             f"The response of the filter of {self.settings.filter.capitalize()}": response,
             f"The region of interest: {where}": region.astype(np.float64),
@@ -133,7 +133,7 @@ class Vesselness(Segmenter):
         """The response of one image in [0, 1] and its region, both (*S)."""
         of = self.settings
         image = batch.image[row].cpu().double().numpy()
-        if "region" in batch.fields:
+        if batch.present["region"][row]:
             region = batch.region[row, 0].cpu().numpy()
         else:
             region = inside_dark_border(image.max(0), thin=8 * max(of.scales))

@@ -14,10 +14,12 @@ from scipy.ndimage import map_coordinates
 from scantling.core.case import IGNORE, Address, Case, Geometry, Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.randomness import numpy_generator
-from scantling.core.samples import Augmentation, Intensity, Preprocessing, Stream, Traits
-from scantling.data.augmentation import Placement
+from scantling.core.samples import Augmentation, Intensity, Link, Preprocessing, Stream, Traits
+from scantling.data.case_cache import CaseCache
+from scantling.data.placement import Placement
+from scantling.data.prefetcher import Prefetcher
 from scantling.data.preprocessing import Preprocessed, preprocess, restore_grid
-from scantling.data.streams import CaseCache, Prefetcher, Reader
+from scantling.data.reader import Reader
 from toys import cases, taken
 
 STRONG = Augmentation(rotation=40, zoom=0.3, warped=0.5, brightness=0.2, contrast=0.2, gamma=0.2, noise=0.1)
@@ -56,9 +58,8 @@ def test_each_case_comes_once_an_epoch_in_an_order_that_changes() -> None:
 
 def test_feeding_ahead_changes_nothing() -> None:
     stream = Stream(name="a", batch=4, patch=(8, 8), augment=STRONG)
-    prefetcher = Prefetcher({"a": reader(stream)}, None, [0], 1)
-    fed = [prefetcher.batches(step)[0]["a"].image for step in (0, 1, 2, 5)]
-    prefetcher.close()
+    with Prefetcher({"a": reader(stream)}, None, [0], 1) as prefetcher:
+        fed = [prefetcher.batches(step)[0]["a"].image for step in (0, 1, 2, 5)]
     assert all(
         torch.equal(image, reader(stream).batch(step).image) for image, step in zip(fed, (0, 1, 2, 5), strict=True)
     )
@@ -66,9 +67,9 @@ def test_feeding_ahead_changes_nothing() -> None:
 
 def test_a_step_reads_the_streams_that_it_draws() -> None:
     streams = {name: reader(Stream(name=name, batch=1, patch=(8, 8))) for name in "ab"}
-    prefetcher = Prefetcher(streams, lambda step: ("a",) if step % 3 else ("b",), [0], 1)
-    assert [list(prefetcher.batches(step)[0]) for step in range(4)] == [["b"], ["a"], ["a"], ["b"]]
-    prefetcher.close()
+    with Prefetcher(streams, lambda step: ("a",) if step % 3 else ("b", "c"), [0], 1) as prefetcher:
+        drawn = [list(prefetcher.batches(step)[0]) for step in range(4)]
+    assert drawn == [["b"], ["a"], ["a"], ["b"]], "a stream that has no reader is left out"
 
 
 def test_image_and_mask_stay_together_under_every_change_of_the_grid() -> None:
@@ -114,7 +115,8 @@ def test_the_region_of_a_sample_does_not_depend_on_the_batch_that_it_stands_in()
         for row, position in enumerate(whole.case.tolist()):
             own = list(known.values())[position].region is not None
             assert torch.equal(whole.region[row], half if own else torch.ones_like(half))
-    assert "region" not in reader(cases()).batch(0).fields, "where no case has one, none is made up"
+            assert bool(whole.present["region"][row]) == own
+    assert reader(cases()).batch(0).region.all(), "where no case has one, all counts"
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -198,16 +200,18 @@ def test_linked_images_are_cut_at_the_same_place() -> None:
         return Preprocessed(image + (1000 if case.id == "case1" else 0), {}, ())
 
     augment = Augmentation(rotation=20, zoom=0.1, warped=0.5)
-    stream = Stream(name="a", reads=("image",), batch=8, patch=(8, 8), linked=("after",), augment=augment)
+    stream = Stream(
+        name="a", reads=("image",), batch=8, patch=(8, 8), companions=(Link(role="after"),), augment=augment
+    )
     read = Reader(stream, [known["case0"]], CaseCache(twin, budget=1 << 30), seed=0, stage="s", others=known)
     batch = read.batch(0)
-    assert torch.allclose(batch.linked["after"].image - batch.image, torch.full((8, 1, 8, 8), 1000.0), atol=1e-2)
+    assert torch.allclose(batch.companions["after"].image - batch.image, torch.full((8, 1, 8, 8), 1000.0), atol=1e-2)
 
 
 def test_a_case_linked_to_one_that_is_not_for_training_is_a_sentence() -> None:
     known = cases(2)
     torn = replace(known["case0"], links={"after": "elsewhere"})
-    stream = Stream(name="a", reads=("image",), patch=(8, 8), linked=("after",))
+    stream = Stream(name="a", reads=("image",), patch=(8, 8), companions=(Link(role="after"),))
     with pytest.raises(DataError, match="case0: its after is 'elsewhere', which is no training case"):
         Reader(stream, [torn], CaseCache(taken, budget=0), seed=0, stage="s", others=known)
 
@@ -261,8 +265,8 @@ def test_whole_images_of_several_sizes_cannot_be_stacked() -> None:
 
 
 def test_an_empty_stream_says_what_no_case_has() -> None:
-    with pytest.raises(DataError, match="no training case has image and scribble"):
-        Reader(Stream(name="a", reads=("image", "scribble")), [], CaseCache(taken, budget=0), seed=0, stage="s")
+    with pytest.raises(DataError, match="no training case has image and scribbles"):
+        Reader(Stream(name="a", reads=("image", "scribbles")), [], CaseCache(taken, budget=0), seed=0, stage="s")
 
 
 def traits(**changes: object) -> Traits:

@@ -1,0 +1,60 @@
+"""Prepared cases in memory: sets that fit are prepared once, what does not fit is read again at every visit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from scantling.core.case import IGNORE, Case
+from scantling.core.randomness import numpy_generator
+from scantling.data.preprocessing import Preprocessed
+
+KEPT_PIXELS = 4096
+"""Labelled pixels that are remembered of each class of a case, to centre patches on."""
+
+
+class CaseCache:
+    """Prepared cases, kept in memory as long as the budget lasts.
+
+    Args:
+        prepare: reads and prepares a case.
+        budget: bytes that may be kept.
+    """
+
+    def __init__(self, prepare: Callable[[Case], Preprocessed], *, budget: int) -> None:
+        self._prepare = prepare
+        self._budget = budget
+        self._kept: dict[str, Preprocessed] = {}
+        self._foreground: dict[str, tuple[np.ndarray, ...]] = {}
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def take(self, case: Case) -> Preprocessed:
+        """The case, from memory where it is kept."""
+        if (kept := self._kept.get(case.id)) is not None:
+            return kept
+        prepared = self._prepare(case)
+        with self._lock:
+            if case.id not in self._kept and self._held + prepared.nbytes <= self._budget:
+                self._kept[case.id] = prepared
+                self._held += prepared.nbytes
+        return prepared
+
+    def foreground(self, case: Case, prepared: Preprocessed) -> tuple[np.ndarray, ...]:
+        """For each class that the first mask of the case has, up to `KEPT_PIXELS` of its pixels (n, D)."""
+        if case.id not in self._foreground:
+            mask = prepared.masks[0].numpy() if prepared.masks else np.zeros((1, 0), np.uint8)
+            values = [value for value in np.unique(mask) if value not in (0, IGNORE)]
+            layers = (layer == 1 for layer in mask) if len(mask) > 1 else (mask[0] == value for value in values)
+            generator = numpy_generator("foreground", case.id)
+            found = []
+            for layer in layers:
+                pixels = np.flatnonzero(layer)
+                if len(pixels) > KEPT_PIXELS:
+                    pixels = pixels[np.sort(generator.choice(len(pixels), KEPT_PIXELS, replace=False))]
+                if len(pixels):
+                    found.append(np.stack(np.unravel_index(pixels, layer.shape), -1).astype(np.int32))
+            self._foreground[case.id] = tuple(found)
+        return self._foreground[case.id]

@@ -1,0 +1,79 @@
+"""Displacements as files that ITK and ANTs read: NIfTI of vectors (intent 1007) in millimetres.
+
+The vector at a pixel of the fixed image leads to the point of the moving image that is there after warping, as
+`DisplacementFieldTransform` of ITK takes it. In 3-D its components are ITK's: left, posterior, superior (LPS), on
+the grid of the fixed image; of an image without an affine, along the axes of the file. In 2-D there are two components
+in the plane: x along the first axis of the file (the columns of a raster image), y along the second, on a grid that
+begins at 0, with the spacing of the image; so ITK reads a raster image too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from scantling.core import atomic
+from scantling.core.case import Address, Geometry
+from scantling.core.errors import FileError
+from scantling.data.files import Limits, read, safe_id
+from scantling.data.formats import nifti
+
+LPS = np.diag((-1.0, -1.0, 1.0))
+
+
+def write_displacement(folder: Path, id: str, displacement: np.ndarray, geometry: Geometry) -> Path:
+    """Write a displacement (D, *S), in pixels of the fixed image, as `ID.nii.gz`; return its path.
+
+    Raises:
+        FileError: the id is no safe name, or the shape is not the geometry's.
+    """
+    path = folder / f"{safe_id(id)}.nii.gz"
+    if displacement.shape != (len(geometry.shape), *geometry.shape):
+        wanted = (len(geometry.shape), *geometry.shape)
+        raise FileError(path, f"is to hold a displacement of shape {displacement.shape}", expected=f"{wanted}")
+    vectors = np.einsum("ij,j...->i...", millimetres(geometry), displacement.astype(np.float64))
+    if len(geometry.shape) == 2:
+        vectors, geometry = _in_plane(vectors, geometry)
+    atomic.write_bytes(path, nifti.encode(vectors.astype(np.float32), geometry, vectors=True))
+    return path
+
+
+def read_displacement(path: Path, geometry: Geometry, *, limits: Limits | None = None) -> np.ndarray:
+    """A displacement (D, *S) float64 in pixels of the fixed image, whose geometry is known.
+
+    Raises:
+        FileError: the file cannot be read, or does not belong to an image of this geometry.
+    """
+    array = read(Address(path), limits=limits or Limits()).array.astype(np.float64)
+    raster, dimensions = geometry.container == "raster", len(geometry.shape)
+    if raster and dimensions == 2 and len(array) == 2:
+        array = array[::-1].swapaxes(1, 2)
+    if array.shape != (dimensions, *geometry.shape):
+        found = " x ".join(map(str, array.shape[1:]))
+        raise FileError(
+            path,
+            f"holds {len(array)} components on {found} pixels",
+            expected=f"{dimensions} on {' x '.join(map(str, geometry.shape))}, as in the fixed image",
+            remedy="register again",
+        )
+    if not np.isfinite(array).all():
+        raise FileError(path, "holds values that are not finite", remedy="register again")
+    return np.einsum("ij,j...->i...", np.linalg.inv(millimetres(geometry)), array)
+
+
+def millimetres(geometry: Geometry) -> np.ndarray:
+    """(D, D): what a step in pixels along each axis is in mm, in LPS where three axes have an affine."""
+    if len(geometry.shape) == 3 and geometry.affine is not None:
+        linear: np.ndarray = LPS @ geometry.affine[:3, :3]
+        return linear
+    return np.diag(geometry.spacing)
+
+
+def _in_plane(vectors: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geometry]:
+    """The vectors (2, X, Y) of an image with two axes as they are written, and their grid."""
+    shape, spacing = geometry.shape, geometry.spacing
+    if geometry.container == "raster":
+        vectors, shape, spacing = vectors[::-1].swapaxes(1, 2), shape[::-1], spacing[::-1]
+    return vectors, replace(geometry, shape=shape, spacing=spacing, affine=None, stored=None)

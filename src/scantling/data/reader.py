@@ -1,0 +1,337 @@
+"""The batches of a stream: that of a step is a function of the seed, the stage and the step, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scantling.core.case import Case
+from scantling.core.errors import DataError, SettingsError
+from scantling.core.fields import FIELDS, Field, Kind
+from scantling.core.randomness import numpy_generator
+from scantling.core.samples import Augmentation, Batch, Partner, Stream, Traits, View
+from scantling.data.augmentation import change_values
+from scantling.data.case_cache import CaseCache
+from scantling.data.order import Order
+from scantling.data.placement import Placement
+from scantling.data.prepared_fields import PreparedField
+from scantling.data.preprocessing import Preprocessed
+
+DTYPES: Mapping[Kind, torch.dtype] = {"labels": torch.uint8, "binary": torch.bool, "objects": torch.int32}
+"""The types of fields that are not float32."""
+PADDED = ("masks", "boxes", "points")
+"""Fields of which samples have different numbers."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position in a stream: a case, or one slice of it."""
+
+    case: Case
+    slice: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample of a batch, before its values change; see `Batch`."""
+
+    index: int
+    position: int
+    fields: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    classes: Mapping[str, Tensor]
+    generator: np.random.Generator
+    companions: Mapping[str, Row] = field(default_factory=dict)
+
+
+class Reader:
+    """Reads one stream of a stage.
+
+    Args:
+        stream: what to read.
+        cases: the training cases that belong to it (`Stream.takes`), in any order.
+        cache: where cases are prepared with all that the stream reads.
+        others: all training cases by id, for links and partners.
+        slices: the number of slices of a case, where a method in 2-D reads volumes; None of a case that is a picture.
+        traits: of the data: how many channels and classes there are, and which image classes.
+        shares: see `Order`.
+        sequential: see `Order`.
+        prepared: fields that were made for the cases, by name.
+
+    Raises:
+        DataError: there is no case, a case has no partner, or one is linked to a case that is not for training.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        cases: Sequence[Case],
+        cache: CaseCache,
+        *,
+        seed: int,
+        stage: str,
+        others: Mapping[str, Case] | None = None,
+        slices: Callable[[Case], int | None] | None = None,
+        traits: Traits | None = None,
+        shares: Mapping[str, float] | None = None,
+        sequential: bool = False,
+        prepared: Mapping[str, PreparedField] | None = None,
+    ) -> None:
+        if not cases:
+            raise DataError(f"stream {stream.name!r} is empty: no training case has {' and '.join(stream.reads)}")
+        self.stream, self.cache, self.traits = stream, cache, traits
+        self.seed, self.stage = seed, stage
+        self.others, self.prepared = others or {}, prepared or {}
+
+        def places(cases: Sequence[Case]) -> list[Place]:
+            ordered = sorted(cases, key=lambda case: case.id)
+            numbers = [slices(case) if slices is not None else None for case in ordered]
+            return [
+                Place(case, part)
+                for case, number in zip(ordered, numbers, strict=True)
+                for part in ((None,) if number is None else range(number))
+            ]
+
+        self.places = places(cases)
+        self.partners = {
+            companion.name: places([case for case in self.others.values() if companion.takes(case, stream.pool)])
+            for companion in stream.companions
+            if isinstance(companion, Partner)
+        }
+        for case in cases:
+            self._check_companions(case)
+        self._order = Order(
+            [place.case for place in self.places], seed, stage, stream.name, shares=shares, sequential=sequential
+        )
+
+    def batch(self, step: int, *, slot: int = 0, slots: int = 1) -> Batch:
+        """The part `slot` of the batch of a step."""
+        share = self.share(slots)
+        first = step * self.stream.batch + slot * share
+        return self._collect([self._row(index) for index in range(first, first + share)], self.stream.augment)
+
+    def share(self, slots: int) -> int:
+        """How many samples of a batch each of `slots` parts has.
+
+        Raises:
+            SettingsError: the batch cannot be divided into so many parts.
+        """
+        if self.stream.batch % slots:
+            raise SettingsError(
+                f"stream {self.stream.name!r}: a batch of {self.stream.batch} cannot be shared by {slots} processes "
+                f"times micro-batches; choose a batch that is a multiple of {slots}"
+            )
+        return self.stream.batch // slots
+
+    def visit(self) -> Iterator[Batch]:
+        """Each place once, whole and unchanged, one a batch; its companions, whole and unchanged, come along."""
+        for position in range(len(self.places)):
+            yield self.at(position)
+
+    def at(self, position: int) -> Batch:
+        """One place, whole and unchanged."""
+        return self._collect([self._row(position, visit=True)], None, visit=True)
+
+    def _row(self, index: int, *, visit: bool = False) -> Row:
+        key = (self.seed, self.stage, self.stream.name, *(("visit",) if visit else ()), index)
+        generator = numpy_generator(*key)
+        position = index if visit else self._order.position(index)
+        place = self.places[position]
+        prepared, placement = self._placed(place, generator, visit=visit)
+        row = Row(index, position, *self._cut(place, prepared, placement, generator), generator)
+        companions = {}
+        for companion in self.stream.companions:
+            own = numpy_generator(*key, "companion", companion.name)
+            if isinstance(companion, View):
+                companions[companion.name] = replace(row, generator=own)
+                continue
+            if isinstance(companion, Partner):
+                other = self._drawn(companion, place.case, own)
+                partner, where = self._placed(other, own, visit=visit)
+            else:
+                other, where = Place(self.others[place.case.links[companion.role]], place.slice), placement
+                partner = self.cache.take(other.case).slice(other.slice)
+                if partner.shape != prepared.shape:
+                    raise DataError(
+                        f"{place.case.id} and its {companion.role} {other.case.id} differ in size: {prepared.shape} "
+                        f"and {partner.shape}"
+                    )
+            companions[companion.name] = Row(index, position, *self._cut(other, partner, where, own), own)
+        return replace(row, companions=companions)
+
+    def _placed(self, place: Place, generator: np.random.Generator, *, visit: bool) -> tuple[Preprocessed, Placement]:
+        """What is at a place and which patch of it is taken; all of it on a visit."""
+        stream, whole = self.stream, self.cache.take(place.case)
+        prepared = whole.slice(place.slice)
+        if visit:
+            return prepared, Placement((0,) * len(prepared.shape), prepared.shape)
+        centre = None
+        if stream.foreground and generator.random() < stream.foreground:
+            centre = self._centre(place, whole, generator)
+        patch = stream.patch or prepared.shape
+        return prepared, Placement.draw(prepared.shape, patch, stream.augment, generator, centre=centre)
+
+    def _centre(self, place: Place, whole: Preprocessed, generator: np.random.Generator) -> tuple[int, ...] | None:
+        layers = self.cache.foreground(place.case, whole)
+        if place.slice is not None:
+            layers = tuple(rest for layer in layers if len(rest := layer[layer[:, 0] == place.slice][:, 1:]))
+        if not layers:
+            return None
+        layer = layers[int(generator.integers(len(layers)))]
+        return tuple(int(c) for c in layer[int(generator.integers(len(layer)))])
+
+    def _drawn(self, partner: Partner, case: Case, generator: np.random.Generator) -> Place:
+        """A partner of a case; there is one (`_check_companions`)."""
+        candidates = self.partners[partner.name]
+        while True:
+            place = candidates[int(generator.integers(len(candidates)))]
+            if _fits(partner, place.case, case):
+                return place
+
+    def _check_companions(self, case: Case) -> None:
+        for role in self.stream.roles:
+            if case.links[role] not in self.others:
+                raise DataError(
+                    f"case {case.id}: its {role} is {case.links[role]!r}, which is no training case; link cases of one "
+                    "split"
+                )
+        for companion in self.stream.companions:
+            if isinstance(companion, Partner) and not any(
+                _fits(companion, place.case, case) for place in self.partners[companion.name]
+            ):
+                what = f"the case {companion.case}" if companion.case else "another case"
+                kind = {True: " with a mask", False: " without a mask", None: ""}[companion.labelled]
+                subject = " of another subject" if companion.other_subject and not companion.case else ""
+                raise DataError(
+                    f"stream {self.stream.name!r}: case {case.id} needs {what}{kind}{subject} for training beside it "
+                    f"({companion.name}), and there is none; add cases"
+                )
+
+    def _cut(
+        self, place: Place, prepared: Preprocessed, placement: Placement, generator: np.random.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Fields, presence and classes of a sample; what it does not have is neutral."""
+        fields, present, classes = {}, {}, {}
+        for name in self.stream.fields:
+            if name in self.prepared:
+                fields[name], present[name] = self._prepared_field(name, place, prepared, placement)
+                continue
+            if (kind := FIELDS.get(name)) is None:  # "link:ROLE" or "pool:NAME"
+                continue
+            there = torch.tensor([place.case.has(name)])
+            if kind.kind == "class":
+                known = {title: number for number, title in enumerate(self.traits.image_classes if self.traits else ())}
+                fields[name] = torch.tensor(known.get(place.case.image_class or "", int(kind.absent)))
+                there = fields[name][None] >= 0
+            elif kind.kind in ("boxes", "points"):
+                rows = prepared.coordinates.get(name)
+                if rows is None:
+                    rows = torch.zeros((0, len(prepared.shape), 2)[: 3 if kind.kind == "boxes" else 2])
+                fields[name], inside = placement.boxes(rows) if kind.kind == "boxes" else placement.points(rows)
+                classes[name] = prepared.classes.get(name, torch.zeros(len(rows), dtype=torch.int64))[inside]
+            else:
+                arrays = self._arrays(name, prepared, generator)
+                cuts = [placement.cut_field(array, kind) for array in arrays]
+                first = cuts[0] if cuts else self._absent(kind, placement, prepared)
+                fields[name] = first if name != "masks" else torch.stack(cuts) if cuts else first[None][:0]
+                parts = {"channels": prepared.channels, "classes": prepared.known}.get(kind.channels)
+                width = {"channels": len(first), "classes": len(self.traits.classes) if self.traits else 1}
+                there = torch.tensor([bool(arrays)]).expand(width.get(kind.channels, 1))
+                there = there if parts is None or not arrays else parts
+            present[name] = there
+        return fields, present, classes
+
+    def _prepared_field(
+        self, name: str, place: Place, prepared: Preprocessed, placement: Placement
+    ) -> tuple[Tensor, Tensor]:
+        """A prepared field of a sample, and whether it has one; one on a coarser grid stays whole."""
+        field = self.prepared[name].field
+        array = self.prepared[name].load(place.case.id, place.slice)
+        if array is None:
+            return self._absent(field, placement, prepared), torch.zeros(1, dtype=torch.bool)
+        if tuple(array.shape[1:]) == prepared.shape:
+            return placement.cut_field(array, field), torch.ones(1, dtype=torch.bool)
+        if self.stream.patch is not None or self.stream.augment is not None:
+            raise DataError(
+                f"stream {self.stream.name!r}: {name!r} of {place.case.id} lies on a grid of {tuple(array.shape[1:])}, "
+                f"its image on one of {prepared.shape}; read it without a patch and without augmentation"
+            )
+        return array.clone(), torch.ones(1, dtype=torch.bool)
+
+    def _arrays(self, name: str, prepared: Preprocessed, generator: np.random.Generator) -> Sequence[Tensor]:
+        """What there is of a field on a grid: none, one, or the masks of all annotators."""
+        if name == "image":
+            return () if prepared.image is None else (prepared.image,)
+        if name == "masks":
+            return prepared.masks
+        if name == "mask":
+            drawn = self.stream.annotator == "drawn" and len(prepared.masks)
+            number = int(generator.integers(len(prepared.masks))) if drawn else 0
+            return prepared.masks[number : number + 1]
+        return (prepared.fields[name],) if name in prepared.fields else ()
+
+    def _absent(self, kind: Field, placement: Placement, prepared: Preprocessed) -> Tensor:
+        """A field (C, *patch) of a case that does not have it."""
+        dtype = DTYPES.get(kind.kind, torch.float32)
+        if kind.kind == "binary":  # all of the image
+            return placement.cut_field(torch.full((1, *prepared.shape), bool(kind.absent), dtype=dtype), kind)
+        channels, traits = 1, self.traits
+        if traits is not None and kind.channels == "channels":
+            channels = len(traits.channels)
+        elif traits is not None and kind.channels == "classes" and traits.labels and not traits.labels.exclusive:
+            channels = len(traits.classes)
+        return torch.full((channels, *placement.patch), int(kind.absent), dtype=dtype)
+
+    def _collect(self, rows: Sequence[Row], augment: Augmentation | None, *, visit: bool = False) -> Batch:
+        fields, counts, classes = {}, {}, {}
+        try:
+            for name in rows[0].fields:
+                tensors = [row.fields[name] for row in rows]
+                if name in PADDED:
+                    counts[name] = torch.tensor([len(tensor) for tensor in tensors])
+                    tensors = _padded(tensors, FIELDS[name].absent)
+                fields[name] = torch.stack(tensors)
+        except RuntimeError:
+            shapes = sorted({tuple(row.fields["image"].shape) for row in rows if "image" in row.fields})
+            raise DataError(
+                f"stream {self.stream.name!r} takes whole images, but their sizes differ: {shapes[:3]}"
+            ) from None
+        for name in rows[0].classes:
+            classes[name] = torch.stack(_padded([row.classes[name] for row in rows], -1))
+        present = {name: torch.stack([row.present[name] for row in rows]) for name in rows[0].present}
+        if "image" in fields:
+            image = change_values(fields["image"], None if visit else augment, [row.generator for row in rows])
+            there = present["image"]
+            if not there.all():
+                image = image * there.view(*there.shape, *[1] * (image.ndim - 2))
+            fields["image"] = image
+        companions = {}
+        for companion in self.stream.companions if rows[0].companions else ():
+            changes = companion.augment if isinstance(companion, View) else self.stream.augment
+            those = [row.companions[companion.name] for row in rows]
+            companions[companion.name] = self._collect(those, changes, visit=visit)
+        return Batch(
+            torch.tensor([row.index for row in rows]),
+            torch.tensor([row.position for row in rows]),
+            fields,
+            companions,
+            present,
+            counts,
+            classes,
+        )
+
+
+def _fits(partner: Partner, other: Case, case: Case) -> bool:
+    if partner.case:
+        return True
+    return other.id != case.id and not (partner.other_subject and other.subject == case.subject)
+
+
+def _padded(tensors: Sequence[Tensor], value: float) -> list[Tensor]:
+    """The tensors, each with as many rows as the longest."""
+    most = max(len(tensor) for tensor in tensors)
+    return [torch.cat([t, t.new_full((most - len(t), *t.shape[1:]), value)]) for t in tensors]

@@ -1,0 +1,181 @@
+"""What the evaluation of registrations says: as JSON, as a table, and in which conventions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scantling.core.atomic import named, write_text
+from scantling.evaluation.intervals import FEW
+from scantling.evaluation.summary import Summary, summarise
+from scantling.metrics.catalogue import METRICS, Metric
+from scantling.records.registrations import Registrations
+
+COMPARED = ("dice", "hd95")
+BEFORE = "_before"
+
+
+def _beside(metric: Metric) -> tuple[Metric, Metric]:
+    """A metric of masks after warping, and before."""
+    convention = f"{metric.title} before: of the moving mask on the grid of the fixed image, not displaced."
+    before = replace(metric, name=f"{metric.name}{BEFORE}", title=f"{metric.title} before", convention=convention)
+    return replace(metric, title=f"{metric.title} after"), before
+
+
+MEASURED: tuple[Metric, ...] = (
+    *(metric for name in COMPARED for metric in _beside(METRICS[name])),
+    Metric(
+        "landmarks", "Landmark error after (mm)", "lower", (), (0.0, math.inf), "distance",
+        "Landmark error: the mean distance, in mm, from where the displacement sends the points of the fixed image to "
+        "those of the moving one, where both have as many, in one order.",
+    ),
+    Metric(
+        f"landmarks{BEFORE}", "Landmark error before (mm)", "lower", (), (0.0, math.inf), "distance",
+        "Landmark error before: the same without the displacement.",
+    ),
+    Metric(
+        "folded", "Folded pixels", "lower", (), (0.0, 1.0), "distance",
+        "Folded pixels: the share whose Jacobian determinant is 0 or less, by central differences on the grid of the "
+        "fixed image.",
+    ),
+    Metric(
+        "log_jacobian", "Std of log-Jacobian", "lower", (), (0.0, math.inf), "distance",
+        "Std of log-Jacobian: the standard deviation of the natural logarithm of the determinant, over the pixels that "
+        "are not folded.",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """One scored pair.
+
+    Attributes:
+        subject: whom the fixed image shows: the unit of the intervals.
+        scores: by metric, of the masks the mean over the classes; NaN where it is undefined.
+        classes: by class and metric of the masks.
+    """
+
+    id: str
+    fixed: str
+    moving: str
+    subject: str
+    scores: Mapping[str, float]
+    classes: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class RegistrationEvaluation:
+    """Scores of a folder of registrations.
+
+    Attributes:
+        prediction: the folder.
+        truth: the dataset of the fixed images.
+        record: what the folder says of itself.
+        classes: the foreground classes.
+        pairs: the scored pairs.
+        failed: "id" and "error" of what could not be scored.
+        notes: what a reader should know.
+    """
+
+    prediction: Path
+    truth: Path
+    record: Registrations
+    classes: tuple[str, ...]
+    pairs: tuple[PairScores, ...]
+    failed: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """What at least one pair defines."""
+        return [each for each in MEASURED if any(not math.isnan(pair.scores[each.name]) for pair in self.pairs)]
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Mean, deviation, interval and count of each metric over the pairs."""
+        return summarise(
+            [pair.scores for pair in self.pairs],
+            [pair.subject for pair in self.pairs],
+            # a share of pixels that is 0 in all pairs is no count of pairs, of which an interval would follow
+            ranges={metric.name: metric.range for metric in MEASURED} | {"folded": (0.0, math.inf)},
+        )
+
+    @property
+    def conventions(self) -> list[str]:
+        """How the numbers are defined, a sentence each."""
+        return [
+            "Each pair counts once. The 95 % interval of a mean is Student's t with the subjects of the fixed images "
+            "as units (jackknife; on the logit scale between 0 and 1).",
+            "Masks are compared on the grid of the fixed image; pixels that either mask does not know do not count.",
+            *(metric.convention for metric in self.metrics),
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """As plain values, ready for JSON; undefined numbers become null."""
+        summary, names = self.summary, [metric.name for metric in self.metrics]
+        several = len(self.classes) > 1
+        return {
+            "prediction": str(self.prediction),
+            "truth": str(self.truth),
+            "run": self.record.run,
+            "method": self.record.method,
+            "model": self.record.model,
+            "classes": list(self.classes),
+            "mean": {name: summary.mean[name] for name in names},
+            "std": {name: summary.std[name] for name in names},
+            "interval": {name: list(summary.interval[name]) for name in names},
+            "count": {name: summary.count[name] for name in names},
+            "subjects": {name: summary.subjects[name] for name in names},
+            "pairs": [
+                {"id": pair.id, "fixed": pair.fixed, "moving": pair.moving, "subject": pair.subject}
+                | {name: pair.scores[name] for name in names}
+                | ({"classes": {name: dict(scores) for name, scores in pair.classes.items()}} if several else {})
+                for pair in self.pairs
+            ],
+            "failed": [dict(failure) for failure in self.failed],
+            "notes": list(self.notes),
+            "conventions": self.conventions,
+        }
+
+    def table(self) -> str:
+        """For people: a line a metric with mean, deviation, interval and number of pairs; then the notes."""
+        summary, rows = self.summary, [("", "mean", "± std", "95 % interval", "pairs")]
+        for metric in self.metrics:
+            name = metric.name
+            mean, std, interval = summary.mean[name], summary.std[name], summary.interval[name]
+            rows.append(
+                (
+                    metric.title,
+                    f"{mean:.4f}",
+                    "" if math.isnan(std) else f"± {std:.4f}",
+                    "" if math.isnan(interval[0]) else f"{interval[0]:.4f} to {interval[1]:.4f}",
+                    str(summary.count[name]),
+                )
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
+        subjects = len({pair.subject for pair in self.pairs})
+        few = [f"{subjects} subjects are few: the intervals rest on how these few scatter."] if subjects < FEW else []
+        return "\n".join([*lines, *few, *self.notes] if self.pairs else ["no pair could be scored", *self.notes])
+
+    def write_csv(self, path: Path | str) -> None:
+        """Write one line for each pair and class (one without a class where there are no masks); empty is undefined."""
+        text = io.StringIO()
+        table, names = csv.writer(text, lineterminator="\n"), [metric.name for metric in self.metrics]
+        table.writerow(["id", "subject", "class", "fixed", "moving", *names])
+        for pair in self.pairs:
+            for name, scores in (pair.classes or {"": {}}).items():
+                values = (scores.get(metric, pair.scores[metric]) for metric in names)
+                cells = ("" if math.isnan(value) else value for value in values)
+                table.writerow([pair.id, pair.subject, name, pair.fixed, pair.moving, *cells])
+        write_text(named(path), text.getvalue())

@@ -1,0 +1,106 @@
+"""Two images become one, with their labels: a block of the other, or its objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from scantling.core.fields import IGNORE
+
+Fields = Mapping[str, Tensor]
+"""Fields on one grid by name, (B, C, *S): images, masks, pseudo-labels, their weights."""
+
+
+class Random(Protocol):
+    """What gives the randomness: a `Step`, whose draws do not depend on how a batch is divided."""
+
+    def rand(self, purpose: str, *, like: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1) in the shape of `like`, row by row."""
+        ...
+
+
+def cutmix(
+    fields: Fields,
+    others: Fields,
+    step: Random,
+    *,
+    share: tuple[float, float] = (0.25, 0.5),
+    purpose: str = "cutmix",
+) -> tuple[dict[str, Tensor], Tensor]:
+    """A block of each sample is taken from the other sample at the same place (CutMix: Yun et al., ICCV 2019).
+
+    Args:
+        fields: (B, C, *S) by name.
+        others: the same of the other samples, such as a companion's; a field that is missing there is left out.
+        share: the least and the greatest share of the pixels that the block takes; its sides have the proportions of
+            the image (as French et al., BMVC 2020, cut for segmentation).
+
+    Returns:
+        The mixed fields, and where they are the other's, (B, 1, *S) bool.
+
+    Raises:
+        ValueError: the fields are on different grids, or the share is not in [0, 1].
+    """
+    if not 0 <= share[0] <= share[1] <= 1:
+        raise ValueError(f"the share of the block is {share}; expected 0 <= least <= greatest <= 1")
+    first = next(iter(fields.values()))
+    shape = first.shape[2:]
+    drawn = step.rand(purpose, like=first.new_empty((len(first), 1 + len(shape)), dtype=torch.float64))
+    sides = (share[0] + drawn[:, 0] * (share[1] - share[0])) ** (1 / len(shape))
+    inside = torch.ones((len(first), 1, *shape), dtype=torch.bool, device=first.device)
+    for axis, length in enumerate(shape):
+        side = (sides * length).round()
+        start = (drawn[:, 1 + axis] * (length - side + 1)).floor()
+        at = torch.arange(length, device=first.device)
+        along = (at >= start[:, None]) & (at < (start + side)[:, None])  # (B, length)
+        inside &= along.view(len(first), 1, *[length if other == axis else 1 for other in range(len(shape))])
+    return pasted(fields, others, inside), inside
+
+
+def copy_paste(
+    fields: Fields,
+    others: Fields,
+    step: Random,
+    *,
+    probability: float = 0.5,
+    purpose: str = "copy-paste",
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The labelled pixels of the other sample are pasted at the same place (Copy-Paste: Ghiasi et al., CVPR 2021).
+
+    Args:
+        fields: (B, C, *S) by name, "mask" among them.
+        others: the same of the other samples; what its mask marks of any class is pasted, `IGNORE` is not.
+        probability: that a sample gets anything.
+
+    Returns:
+        The mixed fields, and where they are the other's, (B, 1, *S) bool.
+
+    Raises:
+        ValueError: there is no mask, or the fields are on different grids.
+    """
+    if "mask" not in fields or "mask" not in others:
+        raise ValueError("found no mask to copy by; expected 'mask' among the fields of both samples")
+    mask = others["mask"]
+    drawn = step.rand(purpose, like=torch.empty((len(mask), 1), dtype=torch.float64, device=mask.device))
+    marked = ((mask != 0) & (mask != IGNORE)).any(1, keepdim=True)
+    inside = marked & (drawn < probability).view(-1, *[1] * (mask.ndim - 1))
+    return pasted(fields, others, inside), inside
+
+
+def pasted(fields: Fields, others: Fields, inside: Tensor) -> dict[str, Tensor]:
+    """The fields that both have, those of the others where `inside` (B, 1, *S) says so.
+
+    Raises:
+        ValueError: the fields are on different grids.
+    """
+    both = {name: (fields[name], others[name]) for name in fields if name in others}
+    for name, (one, other) in both.items():
+        if one.shape != other.shape or one.shape[2:] != inside.shape[2:]:
+            raise ValueError(
+                f"{name}: found {tuple(one.shape)} and {tuple(other.shape)}; expected one shape (B, C, *S) and the "
+                f"grid {tuple(inside.shape[2:])} of all fields"
+            )
+    return {name: torch.where(inside, other, one) for name, (one, other) in both.items()}

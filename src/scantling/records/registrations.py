@@ -1,0 +1,125 @@
+"""`registrations.json`: which images were warped onto which, by which model, and into which files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scantling.core.case import Labels
+from scantling.core.errors import FileError
+from scantling.core.outputs import REGISTRATIONS
+from scantling.records.record import read_json
+
+VERSION = 1
+Files = str | tuple[str, ...]
+"""A mask is one file, or one for each class where classes overlap; paths lie below the folder."""
+
+
+class Record(BaseModel):
+    """A part of the record; what a later version adds is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class WarpedFiles(Record):
+    """What was written of one moving image.
+
+    Attributes:
+        image: the warped image on the fixed grid.
+        mask: its mask, warped with the nearest value; None where it has none.
+        displacement: see `data.displacements`.
+        jacobian: the Jacobian determinant, where it was wanted.
+        uncertainty: maps by name, where the method gives them.
+    """
+
+    image: str
+    mask: Files | None = None
+    displacement: str
+    jacobian: str | None = None
+    uncertainty: dict[str, str] = {}
+
+
+class Registered(Record):
+    """One fixed image and what was warped onto it.
+
+    Attributes:
+        moving: the ids of the moving images: one, or all atlases.
+        files: of each of them, in that order.
+        mask: the mask that the atlases' masks were fused into.
+    """
+
+    id: str
+    fixed: str
+    moving: tuple[str, ...]
+    files: tuple[WarpedFiles, ...]
+    mask: Files | None = None
+    seconds: float = 0.0
+
+
+class Failure(Record):
+    """What could not be registered."""
+
+    id: str
+    error: str = ""
+
+
+class Registrations(Record):
+    """What `scantling register` writes beside its files.
+
+    Attributes:
+        fixed: the file, folder or dataset of the fixed images.
+        moving: that of the moving ones; None where it is the same.
+        manifest, root: how the fixed images were opened.
+        classes, values, exclusive, ignore: what the values of the warped masks mean; no class where there are no masks.
+        total: pairs, or fixed images that atlases are warped onto, that were to be done.
+    """
+
+    version: Literal[1]
+    run: str
+    method: str
+    model: str
+    fixed: str
+    moving: str | None = None
+    manifest: str | None = None
+    root: str | None = None
+    split: str
+    classes: tuple[str, ...] = ()
+    values: tuple[tuple[int, ...], ...] = ()
+    exclusive: bool = True
+    ignore: int | None = None
+    total: int = 0
+    cases: tuple[Registered, ...] = ()
+    failed: tuple[Failure, ...] = ()
+
+    @property
+    def labels(self) -> Labels | None:
+        """What the values of the masks mean; None where there are no masks."""
+        return Labels(names=self.classes, values=self.values, ignore=self.ignore) if self.classes else None
+
+
+def read_registrations(folder: Path) -> Registrations:
+    """The record of a folder.
+
+    Raises:
+        FileError: it is missing or does not describe registrations.
+    """
+    path = folder / REGISTRATIONS
+    try:
+        record = Registrations.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise FileError(
+            path,
+            f"does not list registrations ({where}: {first['msg']})",
+            expected=f"what `scantling register` writes (version {VERSION})",
+            remedy="register again",
+        ) from None
+    for case in record.cases:
+        if len(case.files) != len(case.moving):
+            raise FileError(
+                path, f"{case.id} lists {len(case.files)} files of {len(case.moving)} images", remedy="register again"
+            )
+    return record

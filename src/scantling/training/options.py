@@ -1,0 +1,75 @@
+"""How to train: the options of every method, as the command and the Python API take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from scantling.core.errors import SettingsError
+from scantling.core.machine import Precision
+from scantling.training.readers import Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to train, beside what the method's settings say.
+
+    Attributes:
+        preset: of the settings: paper, quick or tiny.
+        steps: of the optimiser, instead of the preset's.
+        settings: what differs from the preset, by name.
+        seed: all randomness is a function of it.
+        labels: keep this many labelled training cases; the others count as unlabelled.
+        validation: the share of the training subjects that is held out.
+        select: which weights are kept: the last, or the best on validation.
+        base: a run that gives the first weights.
+        uses: runs that the method is built on, by role.
+        accumulation: micro-batches a step, in each process.
+        share, order, augment: see `Sampling`.
+        saved_every: seconds between two checkpoints.
+    """
+
+    preset: str = "paper"
+    steps: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    labels: int | None = None
+    validation: float = 0.2
+    select: Literal["last", "best"] = "last"
+    base: Path | None = None
+    uses: Mapping[str, Path] = field(default_factory=dict)
+    device: str = "auto"
+    precision: Precision = "auto"
+    threads: int | None = None
+    accumulation: int = 1
+    share: Mapping[str, float] = field(default_factory=dict)
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    augment: Literal["own", "none", "strong"] = "own"
+    manifest: Path | None = None
+    root: Path | None = None
+    saved_every: float = 60.0
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the samples of every stream are drawn."""
+        return Sampling(share=self.share, order=self.order, augment=self.augment)
+
+    def check(self) -> None:
+        """Make sure that every value can be.
+
+        Raises:
+            SettingsError: one is out of range.
+        """
+        if not 0 <= self.validation < 1:
+            raise SettingsError(f"--validation {self.validation}: expected a share of at least 0 and below 1")
+        if self.labels is not None and self.labels < 1:
+            raise SettingsError(f"--labels {self.labels}: expected 1 or more")
+        if self.steps is not None and self.steps < 1:
+            raise SettingsError(f"--steps {self.steps}: expected 1 or more")
+        if self.accumulation < 1:
+            raise SettingsError(f"--accumulation {self.accumulation}: expected 1 or more")
+
+
+DEFAULTS = Options()

@@ -1,0 +1,113 @@
+"""What a training is a function of, and whether a run that exists was made by the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scantling.contract.card import Card
+from scantling.contract.method import Method
+from scantling.core.errors import RunError
+from scantling.core.fields import reads_masks
+from scantling.core.outputs import RUN, check_record
+from scantling.data.dataset import file_hashes, fingerprint
+from scantling.records.differences import differences
+from scantling.records.run import read_run
+from scantling.training.finishing import clock
+from scantling.training.material import Material
+from scantling.training.options import Options
+from scantling.training.state import PREPARED, PREVIOUS, STATE, has_progress
+
+FIXED = ("method", "settings", "base", "uses", "data", "split", "seed", "options")
+"""What must not change between the parts of one training."""
+
+
+def plan_of(card: Card, model: Method, material: Material, options: Options) -> dict[str, Any]:
+    """What a training is a function of."""
+    return {
+        "method": card.name,
+        "settings": model.settings.model_dump(mode="json"),
+        "base": str(options.base) if options.base else None,
+        "uses": {role: str(run.resolve()) for role, run in options.uses.items()},
+        "data": [
+            {
+                "path": str(part.root.resolve()),
+                "name": part.name,
+                "sha256": fingerprint(file_hashes(part, reads={*material.reads, "region"})),
+                "cases": {name: len(part.split(name)) for name in ("train", "validation", "test")},
+            }
+            for part in material.opened
+        ],
+        "split": {name: [case.id for case in material.dataset.split(name)] for name in ("train", "validation", "test")},
+        "seed": options.seed,
+        "manifest": str(options.manifest.resolve()) if options.manifest else None,
+        "root": str(options.root.resolve()) if options.root else None,
+        "options": {
+            "labels": options.labels,
+            "validation": options.validation,
+            "select": options.select,
+            **options.sampling.model_dump(mode="json"),
+            "precision": options.precision,
+            "accumulation": options.accumulation,
+        },
+    }
+
+
+def check_same(out: Path, facts: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    """Make sure that a run was begun by the same plan.
+
+    Raises:
+        RunError: it was not; what differs is shown.
+    """
+    changed = [line for key in FIXED for line in differences(key, facts.get(key), plan[key])]
+    if changed:
+        shown = "; ".join(changed[:6]) + (f"; and {len(changed) - 6} more" if len(changed) > 6 else "")
+        raise RunError(
+            f"{out}: was begun with other settings: {shown}; repeat the first command or choose another --out"
+        )
+
+
+def earlier_facts(out: Path) -> dict[str, Any] | None:
+    """The facts of a run that is to go on; one that has not done a step binds nobody and is begun anew."""
+    if (out / "run.json").exists():
+        facts = read_run(out).facts()
+        if facts.get("finished") or has_progress(out):
+            return facts
+        for name in (STATE, PREVIOUS, PREPARED):
+            (out / name).unlink(missing_ok=True)
+        return None
+    check_record(out, RUN)
+    return None
+
+
+def elsewhere(facts: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]:
+    """Sentences on what changed under a resumed run, which then is no longer bit-identical."""
+    changed = [
+        f"{key} was {facts.get(key)}, is {value}"
+        for key, value in machine.items()
+        if key in ("device", "device_name", "threads", "versions") and facts.get(key) != value
+    ]
+    return [f"resumed on {clock()} where {'; '.join(changed)}: numbers may differ in the last bits"] if changed else []
+
+
+def taught(model: Method) -> list[str]:
+    """A sentence on labels that reach a method which needs none."""
+    if any(reads_masks(words) for words in model.card.needs) or not model.hand_drawn:
+        return []
+    return [
+        f"the run is not free of labels: behind the masks that it learns from stand {model.hand_drawn} that people "
+        "drew (or of which nothing says that they are synthetic), read as they are or by the model that made them"
+    ]
+
+
+def unsteady(card: Card, device: torch.device) -> list[str]:
+    """A sentence where a training does not repeat bit for bit on this device."""
+    if card.repeats or device.type == "cpu":
+        return []
+    return [
+        f"{card.name} uses operations that have no deterministic form on a GPU: repetition is exact on the processor "
+        "only"
+    ]

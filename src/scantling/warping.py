@@ -1,0 +1,110 @@
+"""Displacements: warping by them, composing, inverting, their Jacobian; tensors in, tensors out.
+
+A displacement u is (B, D, *S) in pixels, its components in the order of the axes: the value of a warped image at x is
+that of the image at x + u(x). Pixels are counted at their centres, from 0.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Outside = Literal["zero", "edge"]
+
+
+def pixel_grid(shape: tuple[int, ...], *, like: Tensor) -> Tensor:
+    """The indices of every pixel, (1, D, *shape), in the type and place of `like`."""
+    axes = [torch.arange(length, dtype=like.dtype, device=like.device) for length in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
+def sample_at(image: Tensor, points: Tensor, *, linear: bool = True, outside: Outside = "zero") -> Tensor:
+    """The values of an image between its pixels.
+
+    Args:
+        image: (B, C, *S).
+        points: (B or 1, D, *T) in pixels of the image.
+        linear: interpolate between neighbours; else take the nearest, which has no gradient with respect to `points`.
+        outside: what lies more than half a pixel beyond the outermost centres: 0, or the value of the edge.
+
+    Returns:
+        (B, C, *T), in the type of the image.
+    """
+    lengths = points.new_tensor(image.shape[2:]).view(1, -1, *[1] * (points.ndim - 2))
+    grid = ((2 * points + 1) / lengths - 1).flip(1).movedim(1, -1)  # [-1, 1] from edge to edge, the last axis first
+    grid = grid.expand(len(image), *grid.shape[1:])
+    mode = "bilinear" if linear else "nearest"
+    values = F.grid_sample(image.to(grid.dtype), grid, mode=mode, padding_mode="border", align_corners=False)
+    if outside == "zero":
+        inside = ((points >= -0.5) & (points < lengths - 0.5)).all(1, keepdim=True)
+        values = values.where(inside, 0)
+    return values.to(image.dtype)
+
+
+def warp(image: Tensor, displacement: Tensor, *, linear: bool = True, outside: Outside = "zero") -> Tensor:
+    """The image (B, C, *S) at x + u(x), (B, C, *T) on the grid of the displacement u (B, D, *T); see `sample_at`."""
+    points = pixel_grid(tuple(displacement.shape[2:]), like=displacement) + displacement
+    return sample_at(image, points, linear=linear, outside=outside)
+
+
+def compose(first: Tensor, second: Tensor) -> Tensor:
+    """The one displacement that warps as `first` and then `second` do: second(x) + first(x + second(x)).
+
+    Both are (B, D, *S); beyond the grid, `first` goes on as at its edge.
+    """
+    return second + warp(first, second, outside="edge")
+
+
+def invert(displacement: Tensor, *, iterations: int = 100, tolerance: float = 1e-3) -> Tensor:
+    """The displacement v with x + v(x) + u(x + v(x)) = x, by the fixed-point iteration v ← -u(x + v(x)).
+
+    It converges where u changes by less than a pixel from pixel to pixel (Chen et al., 2008, A simple fixed-point
+    approach to invert a deformation field). A displacement that folds has no inverse; then this is where it stood.
+
+    Args:
+        displacement: u, (B, D, *S).
+        iterations: at most so many.
+        tolerance: in pixels; it ends where no component moves by more.
+    """
+    inverse = -displacement
+    for _ in range(iterations):
+        before, inverse = inverse, -warp(displacement, inverse, outside="edge")
+        if bool((inverse - before).abs().max() <= tolerance):
+            break
+    return inverse
+
+
+def jacobian_determinant(displacement: Tensor) -> Tensor:
+    """How much the map x + u(x) enlarges at each pixel, (B, 1, *S) of u (B, D, *S): 1 keeps the volume, ≤ 0 folds.
+
+    The determinant of I + ∂u_i/∂x_j, by central differences, one-sided at the border. It is the same in pixels and in
+    mm.
+    """
+    shape = displacement.shape[2:]
+    rows = []
+    for axis in range(len(shape)):
+        component = displacement[:, axis]
+        slopes = [
+            torch.gradient(component, dim=1 + along)[0] if length > 1 else torch.zeros_like(component)
+            for along, length in enumerate(shape)
+        ]
+        slopes[axis] = slopes[axis] + 1
+        rows.append(torch.stack(slopes, -1))  # (B, *S, D)
+    if len(shape) == 2:
+        (a, b), (c, d) = rows[0].unbind(-1), rows[1].unbind(-1)
+        return (a * d - b * c)[:, None]
+    return (torch.linalg.cross(rows[0], rows[1]) * rows[2]).sum(-1)[:, None]
+
+
+def linear_map(vectors: Tensor, matrix: Tensor) -> Tensor:
+    """`matrix` (D, D) applied to each vector of (B, D, *S): from pixels to mm by the columns of an affine, or back."""
+    return torch.einsum("ij,bj...->bi...", matrix.to(vectors), vectors)
+
+
+def affine_map(points: Tensor, matrix: Tensor) -> Tensor:
+    """`matrix` (D, D + 1), the shift in its last column, applied to each point of (B, D, *S)."""
+    shift = matrix[:, -1].to(points).view(1, -1, *[1] * (points.ndim - 2))
+    return linear_map(points, matrix[:, :-1]) + shift

@@ -1,0 +1,115 @@
+"""Fields that a stage prepares: cut like the image, made once, made again where what they depend on has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scantling.contract.stage import Stage
+from scantling.core.errors import DataError
+from scantling.core.samples import Augmentation, Stream
+from scantling.data.prepared_fields import PreparedField
+from scantling.data.reader import Reader
+from scantling.methods.catalogue import added
+from scantling.testing.checks import Subject, interrupted, quickly, quiet, trained_weights
+from scantling.training import Options, train
+from scantling.training.readers import readers_of
+from toys_capabilities import TOYS, Pseudo
+
+OPTIONS = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0)
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Iterator[Subject]:
+    with added(*TOYS.values()):
+        yield Subject(TOYS["toy-pseudo"], 2, tmp_path)
+
+
+def reader(subject: Subject, field: PreparedField, stream: Stream) -> Reader:
+    method = subject.method()
+    stage = Stage(name="s", players=(), streams=(stream,), steps=1, objectives=lambda batch, step: iter(()))  # type: ignore[arg-type,return-value]
+    return readers_of(stage, method, subject.dataset, seed=0, prepared={field.field.name: field})[stream.name]
+
+
+def test_a_field_is_cut_turned_and_mirrored_with_its_image(subject: Subject) -> None:
+    field = PreparedField.of(subject.place, "copy", "image")
+    plain = Stream(name="all", reads=("image", "copy"), batch=8)
+    whole = reader(subject, field, plain)
+    for position, place in enumerate(whole.places):
+        field.save(place.case.id, None, whole.at(position).image[0])
+    for augment in (None, Augmentation(), Augmentation(rotation=30, zoom=0.3, warped=1.0)):
+        stream = Stream(name="all", reads=("image", "copy"), batch=8, patch=(16, 16), augment=augment)
+        batch = reader(subject, field, stream).batch(0)
+        assert torch.equal(batch.fields["copy"], batch.image)
+        assert batch.present["copy"].all()
+
+
+def test_a_case_without_the_field_says_so_and_one_on_a_coarser_grid_is_read_whole(subject: Subject) -> None:
+    field = PreparedField.of(subject.place, "latent", "image")
+    stream = Stream(name="all", reads=("image", "latent"), batch=4)
+    whole = reader(subject, field, stream)
+    for place in whole.places[1:]:
+        field.save(place.case.id, None, torch.ones(3, 6, 6))
+    batch = whole.at(1)
+    assert batch.fields["latent"].shape == (1, 3, 6, 6)
+    assert [bool(whole.at(place).present["latent"]) for place in range(len(whole.places))] == [False, True, True, True]
+    cut = reader(subject, field, Stream(name="all", reads=("image", "latent"), batch=4, patch=(16, 16)))
+    with pytest.raises(DataError, match=r"'latent' of case\d lies on a grid of \(6, 6\)"):
+        cut.batch(0)
+
+
+def test_a_stage_interrupted_after_its_fields_were_made_goes_on_with_them(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    original = Pseudo.make
+
+    def counting(self: Pseudo, *args: object) -> torch.Tensor:
+        made.append(1)
+        return original(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pseudo, "make", counting)
+    place, data = subject.place, subject.data
+    with quickly():
+        train("toy-pseudo", [data], place / "whole", OPTIONS, console=quiet())
+        once = len(made)
+        assert once == len([case for case in subject.dataset.split("train") if case.id]) - 1  # one is held out
+        with interrupted(after=8), suppress(KeyboardInterrupt):  # 1 + 4 steps of the first stage, 1 + 2 of the second
+            train("toy-pseudo", [data], place / "broken", OPTIONS, console=quiet())
+        assert sorted(path.suffix for path in (place / "broken" / "prepared" / "pseudo").iterdir()) == [
+            ".json", *[".npy"] * once,
+        ]  # fmt: skip
+        train("toy-pseudo", [data], place / "broken", OPTIONS, console=quiet())
+    assert len(made) == 2 * once
+    whole, broken = (trained_weights(place / name) for name in ("whole", "broken"))
+    assert all(torch.equal(tensor, broken[name]) for name, tensor in whole.items())
+    assert not (place / "broken" / "prepared").exists()
+
+
+def test_fields_left_by_other_weights_are_made_again(subject: Subject) -> None:
+    field = PreparedField.of(subject.place / "run", "pseudo", "probabilities")
+    for case in subject.dataset.split("train"):
+        field.save(case.id, None, torch.full((1, 24, 24), 7.0))
+    (field.folder / "made-of.json").write_text('{"key": "of other weights"}')
+    seen = []
+    original = Pseudo.on_pseudo
+
+    def looking(self: Pseudo, batch: object, step: object) -> object:
+        seen.append(float(batch["every"].fields["pseudo"].max()))  # type: ignore[index]
+        return original(self, batch, step)  # type: ignore[arg-type]
+
+    with quickly(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pseudo, "on_pseudo", looking)
+        (subject.place / "run" / "prepared").rename(subject.place / "prepared")
+        (subject.place / "run").rmdir()
+        with interrupted(after=1), suppress(KeyboardInterrupt):
+            train("toy-pseudo", [subject.data], subject.place / "run", OPTIONS, console=quiet())
+        (subject.place / "prepared").rename(subject.place / "run" / "prepared")
+        train("toy-pseudo", [subject.data], subject.place / "run", OPTIONS, console=quiet())
+    assert seen
+    assert np.max(seen) < 1
