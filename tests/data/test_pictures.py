@@ -176,7 +176,7 @@ def test_pictures_of_a_training_are_the_right_way_up(dimensions: int, tmp_path: 
         )  # fmt: skip
         middle = (lambda batch: batch.image[0]) if dimensions == 2 else (lambda batch: batch.image[0, :, 4])
         method = SimpleNamespace(
-            traits=traits, channels=traits.channels, dtype=torch.float32,
+            traits=traits, channels=traits.channels, partial=False, dtype=torch.float32,
             preprocessing=Preprocessing(dimensions=dimensions, normalise="none"),
             pictures=lambda batch, step, middle=middle: {"What it sees": (middle(batch) / 5000).expand(3, -1, -1)},
         )  # fmt: skip

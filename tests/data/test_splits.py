@@ -16,6 +16,7 @@ from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.splits import StoredSplit, assign, blindly, divide, inherited, keep_labels, store_split
 from scantling.experiments.leakage import learned_from
+from scantling.records.run import RunRecord
 from scantling.training import Options, train
 
 IMAGE = {"image": Address(Path("x.png"))}
@@ -312,7 +313,7 @@ def test_a_model_has_learned_from_a_subject_that_both_datasets_name(tmp_path: Pa
         (tmp_path / name / "scantling.toml").write_text('[[group]]\npattern = "{subject}.png"\n')
     record = {"method": "unet", "data": [{"path": str(tmp_path / "one")}], "split": {"train": ["p", "q"]}}
     other = open_dataset(tmp_path / "two")
-    assert learned_from([record], other, among={one.id for one in other.cases}) == {"p"}
+    assert learned_from([RunRecord.model_validate(record)], other, among={one.id for one in other.cases}) == {"p"}
 
 
 def test_training_says_which_cases_a_joined_dataset_holds_out(tmp_path: Path) -> None:

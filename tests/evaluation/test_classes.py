@@ -76,8 +76,8 @@ def test_a_table_of_true_classes_names_subjects_and_strata_and_may_hold_more(tmp
 def test_a_split_makes_a_missing_prediction_a_failure(tmp_path: Path) -> None:
     made = predictions(tmp_path / "p", {"1": 0.9})
     found = evaluate_classes(made, truth(tmp_path / "t.csv", ["1,b,x", "2,a,y"]), split="all")
-    assert [failure["id"] for failure in found.failed] == ["2"]
-    assert "no prediction for 2" in found.failed[0]["error"]
+    assert [failure.id for failure in found.failed] == ["2"]
+    assert "no prediction for 2" in found.failed[0].error
 
 
 def test_the_interval_of_accuracy_with_a_case_each_is_clopper_and_pearsons_of_one_case_less() -> None:

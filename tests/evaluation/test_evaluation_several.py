@@ -14,7 +14,7 @@ from scantling.core.errors import SettingsError
 from scantling.data.files import write_labels, write_map
 from scantling.evaluation import Evaluation, evaluate, scores_of_arrays
 from scantling.metrics.several import several
-from scantling.report.records import read_evaluation
+from scantling.report.targets import open_evaluation
 
 FLAT = Geometry(shape=(6, 8), spacing=(1.0, 1.0))
 SEVERAL = ("ged", "hm_iou", "max_dice", "soft_dice")
@@ -190,7 +190,7 @@ def test_samples_that_are_gone_or_do_not_fit_fail_their_case_alone(tmp_path: Pat
     (folder / "samples" / "b" / "01.png").unlink()
     save(folder / "samples" / "c" / "00.png", np.ones((3, 8)))
     found = evaluate(folder, marked(tmp_path / "t", true))
-    errors = {failure["id"]: failure["error"] for failure in found.failed}
+    errors = {failure.id: failure.error for failure in found.failed}
     assert list(values(found, "dice")) == ["a"]
     assert "01.png: does not exist" in errors["b"]
     assert "00.png: found 3 x 8 pixels; expected 6 x 8" in errors["c"]
@@ -225,11 +225,11 @@ def test_an_uncertainty_map_that_is_listed_is_asked_where_the_mask_is_wrong(tmp_
     assert found.mean["uncertainty_auc"] == 1
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(found.facts()))
-    read = read_evaluation(path)
+    read = open_evaluation(path)
     assert read.record.cases[0].files.uncertainty["entropy"] == str(folder / maps["entropy"])
     assert read.predictions.cases[0].uncertainty == {"deviation": 0.25}
     write_map(folder / "uncertainty" / "deviation", "a", np.full((1, 6, 8), np.nan, np.float32), FLAT)
-    assert "values that are not finite" in evaluate(folder, root).failed[0]["error"]
+    assert "values that are not finite" in evaluate(folder, root).failed[0].error
 
 
 def test_the_readers_of_stare_are_both_read(shared_data: Path) -> None:

@@ -27,6 +27,9 @@ from scantling.experiments.comparison import Comparison
 from scantling.experiments.leakage import learned_from
 from scantling.experiments.pairs import Scored, compare_scores
 from scantling.metrics.catalogue import METRICS
+from scantling.records.evaluation import Region
+from scantling.records.predictions import NO_PREDICTIONS
+from scantling.records.run import RunRecord
 from scantling.report.comparison import write_comparison
 from scantling.training import Options, train
 
@@ -189,7 +192,7 @@ def test_what_was_learned_from_any_data_set_of_a_run_counts(
     record["data"].append({"path": str(other), "name": "other", "sha256": None, "cases": {"train": 1}})
     record["split"]["train"].append("twin")
     dataset = open_dataset(data)
-    learned = learned_from([record], dataset, among={case.id for case in dataset.cases})
+    learned = learned_from([RunRecord.model_validate(record)], dataset, among={case.id for case in dataset.cases})
     assert learned == {"case00", "case01", "case02", "case03", "case05"}
 
 
@@ -200,7 +203,7 @@ def test_runs_that_differ_in_split_or_in_what_their_base_learned_are_no_seeds_of
     bases = [trained(data, tmp_path / f"base-{seed}", steps=1, seed=seed) for seed in (0, 1)]
 
     def alike(**changes: Any) -> str | None:
-        return Candidate(Path("run"), "run", facts | changes).alike()
+        return Candidate(Path("run"), "run", RunRecord.model_validate(facts | changes)).alike()
 
     assert alike() == alike(seed=7)
     assert alike() != alike(split=facts["split"] | {"train": ["case00"]})
@@ -232,11 +235,15 @@ def test_copies_of_the_data_do_not_hide_what_was_learned(data: Path, runs: tuple
     record["data"][0]["path"] = "gone"
     ids = {case.id for case in dataset.cases}
     learned = {"case00", "case01", "case02", "case03"}
-    assert learned_from([record], dataset, among=ids) == learned, "by the hash of the whole"
-    assert learned_from([{**record, "data": []}], dataset, among=ids) == set()
+    assert learned_from([RunRecord.model_validate(record)], dataset, among=ids) == learned, "by the hash of the whole"
+    assert learned_from([RunRecord.model_validate({**record, "data": []})], dataset, among=ids) == set()
     above = {**record, "data": [], "base": str(runs[0])}
-    assert learned_from([above], dataset, among=ids) == learned, "what it is built on has seen them"
-    assert learned_from([record], open_dataset(mixed), among=ids) == set(), "the data are gone, and these are others"
+    assert learned_from([RunRecord.model_validate(above)], dataset, among=ids) == learned, (
+        "what it is built on has seen them"
+    )
+    assert learned_from([RunRecord.model_validate(record)], open_dataset(mixed), among=ids) == set(), (
+        "the data are gone, and these are others"
+    )
 
 
 def test_masks_and_evaluations_take_part_and_only_common_cases_count(
@@ -298,7 +305,7 @@ def test_data_without_truth_and_runs_with_other_classes_are_refused_before_anyth
     (other / "model" / "settings.json").write_text(json.dumps(facts))
     with pytest.raises(ScantlingError, match="weights and the settings do not belong together"):
         compare([runs[0], other], data, out=tmp_path / "out")
-    scores = evaluate(data / "test" / "masks", data).facts() | {"classes": ["artery", "vein"]}
+    scores = evaluate(data / "test" / "masks", data).facts() | {"classes": ["artery", "vein"], "labels": None}
     (tmp_path / "two.json").write_text(json.dumps(scores))
     with pytest.raises(DataError, match=r"has the classes .*, .*two.json has artery, vein; expected the same"):
         compare([runs[0], tmp_path / "two.json"], data, out=tmp_path / "out")
@@ -308,11 +315,15 @@ def test_data_without_truth_and_runs_with_other_classes_are_refused_before_anyth
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("scores.json", "[]", "is no evaluation; expected what `scantling evaluate --json` writes"),
+        ("scores.json", "[]", r"is no evaluation \(.*\); expected what `scantling evaluate --json` writes"),
         ("scores.json", '{"cases": [{"dice": 1}]}', "is no evaluation"),
         ("scores.json", '{"cases": [{"id": "a"}], "failed": ["b"]}', "is no evaluation"),
         ("scores.json", "{", "is not JSON"),
-        ("masks/predictions.json", '{"cases": [1]}', "is no list of predictions; expected what `scantling predict`"),
+        (
+            "masks/predictions.json",
+            '{"cases": [1]}',
+            r"is no list of predictions \(.*\); expected what `scantling predict`",
+        ),
         ("masks/predictions.json", '{"cases": [], "options": []}', "is no list of predictions"),
     ],
 )
@@ -334,15 +345,15 @@ def scored(
 ) -> Scored:
     """Cases 0, 1, … with these values by metric; of a run if it has a seed."""
     count = len(next(iter(values.values())))
-    run = {"method": name, "settings": {}, "data": [], "split": {}, "seed": seed} if seed is not None else {}
+    run = {"method": name, "settings": {}, "data": [], "split": {}, "seed": seed}
     path = Path(name if seed is None else f"{name}-{seed}")
     return Scored(
-        Candidate(path, "masks", run),
+        Candidate(path, "masks", None if seed is None else RunRecord.model_validate(run)),
         values={f"c{n}": {key: each[n] for key, each in values.items()} for n in range(count)},
         subjects={f"c{n}": (subjects or [f"s{n}" for n in range(count)])[n] for n in range(count)},
         failed={},
-        made={},
-        region="All pixels of the image count.",
+        made=NO_PREDICTIONS,
+        region=Region(),
     )
 
 
@@ -438,7 +449,7 @@ def test_the_baseline_may_be_named() -> None:
 
 def test_scores_of_other_pixels_are_refused() -> None:
     one, other = scored("one", {"dice": [0.5]}), scored("other", {"dice": [0.6]})
-    other = Scored(**{**vars(other), "region": "Only pixels in the cases' own regions count."})
+    other = Scored(**{**vars(other), "region": Region(of="cases")})
     with pytest.raises(DataError, match="were not scored on the same pixels"):
         contested([one, other], "dice")
     with pytest.raises(DataError, match="no case of the split 'test' for which every run has a score"):

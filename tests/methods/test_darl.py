@@ -37,7 +37,9 @@ from scantling.networks.spade import SwitchableGenerator, one_hot, reflected
 from scantling.networks.spectral_norm import power_iteration
 from scantling.phantoms.backgrounds import evened, without_rim, without_tubes
 from scantling.phantoms.fractal import fractal_vessels
-from scantling.records.run_folder import load_model, read_json, read_run
+from scantling.records.record import read_json
+from scantling.records.run import run_facts
+from scantling.records.run_folder import load_model
 from scantling.training import Options, train
 
 TINY = Options(preset="tiny", seed=2, validation=0.25)
@@ -539,7 +541,7 @@ def test_it_learns_from_a_folder_of_masks_and_answers_without_ever_having_seen_a
     assert not done.failed
     for case in done.cases:
         assert set(np.unique(np.asarray(Image.open(tmp_path / "out" / case["mask"])))) <= {0, 255}
-    assert read_run(run)["traits"]["labels"] is None
+    assert run_facts(run)["traits"]["labels"] is None
 
 
 def test_a_value_that_a_folder_of_masks_declares_is_read_so_beside_images(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from scantling.methods.generation.vessel_controlnet import VesselControlNet, Ves
 from scantling.metrics.topology import betti_numbers, skeleton
 from scantling.phantoms.fractal import fractal_vessels
 from scantling.phantoms.sketch import sketch_of
-from scantling.records.run_folder import load_model, read_run
+from scantling.records.run import run_facts
+from scantling.records.run_folder import load_model
 from scantling.training import Options, train
 from scantling.training.stage_runner import StageRunner
 
@@ -303,7 +304,7 @@ def test_a_run_on_masks_by_a_painter_that_saw_labels_says_so(tmp_path: Path) -> 
         if prior == "second-hand":
             synthesize(tmp_path / "second", count=3, out=tmp_path / prior)
         facts = quietly("darl", [images, tmp_path / prior], tmp_path / f"darl-{prior}")
-        (warning,) = read_run(tmp_path / f"darl-{prior}")["warnings"]
+        (warning,) = run_facts(tmp_path / f"darl-{prior}")["warnings"]
         assert "not free of labels" in warning
         assert " stand 4 that people drew" in warning
 

@@ -24,7 +24,7 @@ from scantling.methods.catalogue import CARDS
 from scantling.records.run_folder import identity_of
 from scantling.report import pictures, report
 from scantling.report.charts import POINTS, Axis, Series, line_chart, round_ticks, smooth, thin, trace
-from scantling.report.records import read_evaluation, read_run
+from scantling.report.targets import open_evaluation, open_run
 from scantling.report.words import duration, listing, metric, moment, percent
 from scantling.training import Options, train
 
@@ -440,13 +440,13 @@ def test_a_validation_without_a_test_stands_in_and_is_called_by_its_name(tmp_pat
     assert "Scores on the validation cases" in page.text
     assert "Validation Dice" in page.text
     assert "Nothing has been scored on the 12 test cases" in page.text
-    assert read_run(run).evaluations == ()
+    assert open_run(run).evaluations == ()
 
 
 def test_scores_of_validation_cases_are_known_wherever_they_are_kept(run: Path, tmp_path: Path) -> None:
     facts = evaluation(tmp_path / "masks", split="validation")
     (run / "evaluations" / "a.json").write_text(json.dumps(facts))
-    found = read_run(run)
+    found = open_run(run)
     assert found.validation is not None
     assert [one.record.split for one in found.evaluations] == ["test"]
     page = page_of(run)
@@ -526,7 +526,7 @@ def test_an_evaluation_is_called_by_its_masks_and_how_they_were_made(tmp_path: P
     ("changes", "said"),
     [
         ({"split": "all"}, "they differ in the split"),
-        ({"conventions": ["Only some.", "Dice: 0 if both masks are empty."]}, "they differ in the definition of Dice"),
+        ({"definitions": {"dice": 2}}, "they differ in the definition of Dice"),
         ({"files": {"region": "/fov/a.png"}}, "they differ in the pixels that count (region)"),
         ({"files": {"threshold": 128}}, "how the true masks are read (threshold"),
         ({"files": {"truth": "/elsewhere.png"}}, "they differ in the files of the truth"),
@@ -579,7 +579,7 @@ def test_a_training_that_another_program_started_is_not_said_to_be_a_command_of_
 ) -> None:
     facts = json.loads((run / "run.json").read_text()) | {"command": [program, "train"]}
     (run / "run.json").write_text(json.dumps(facts))
-    assert " ".join(read_run(run).command) == typed
+    assert " ".join(open_run(run).command) == typed
 
 
 def test_scores_of_weights_that_the_run_no_longer_has_are_not_shown_as_its_own(run: Path, tmp_path: Path) -> None:
@@ -600,7 +600,7 @@ def test_what_lies_beside_an_evaluation_by_chance_is_not_taken_for_its_masks(tmp
     (tmp_path / "predictions.json").write_text(json.dumps(listing))
     for name, beside in (("mine.json", False), ("scores.json", True)):
         (tmp_path / name).write_text(json.dumps(facts))
-        assert bool(read_evaluation(tmp_path / name).predictions.failed) == beside
+        assert bool(open_evaluation(tmp_path / name).predictions.failed) == beside
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from scantling.evaluation import evaluate
 from scantling.report.case_files import read_case
 from scantling.report.exemplars import draw
 from scantling.report.pictures import CONFUSED, EXTRA, HIT, MISSED, errors
-from scantling.report.records import read_evaluation
+from scantling.report.targets import open_evaluation
 
 DRAWS = np.random.default_rng(4)
 SHAPE = (24, 30)
@@ -124,7 +124,7 @@ def test_as_many_pixels_are_drawn_as_errors_as_the_scores_count(convention: str,
     found = evaluate(mask, truth, split="all")
     assert not found.failed
     write_json(tmp_path / "scores.json", found.facts())
-    read = read_evaluation(tmp_path / "scores.json")
+    read = open_evaluation(tmp_path / "scores.json")
     for case in read.record.cases:
         arrays = read_case(case, read)
         assert arrays.truth is not None
@@ -155,7 +155,7 @@ def test_pixels_that_the_truth_ignores_are_no_errors(tmp_path: Path) -> None:
     found = evaluate(tmp_path / "masks", tmp_path / "truth", split="all")
     assert found.mean["dice"] == 1.0
     write_json(tmp_path / "scores.json", found.facts())
-    read = read_evaluation(tmp_path / "scores.json")
+    read = open_evaluation(tmp_path / "scores.json")
     picture = draw("Only case", read.record.cases[0], read)
     assert picture.overlay is not None
     assert "0 pixels added (false positive), 0 pixels missed (false negative)" in picture.overlay.alt
@@ -178,4 +178,4 @@ def test_labels_that_do_not_fit_end_in_one_sentence(labels: object, tmp_path: Pa
     facts["labels"] = {**facts["labels"], **labels} if isinstance(labels, dict) else labels
     write_json(tmp_path / "scores.json", facts)
     with pytest.raises(FileError, match=r"scores\.json"):
-        read_evaluation(tmp_path / "scores.json")
+        open_evaluation(tmp_path / "scores.json")

@@ -20,8 +20,9 @@ from made import images_for, write
 from reported import page_of
 from scantling.cli.main import main, parse
 from scantling.methods.catalogue import CARDS
+from scantling.records.evaluation import EvaluationRecord
 from scantling.report.commands import repeating, shell
-from scantling.report.records import Evaluation, EvaluationRecord, read_run
+from scantling.report.targets import EvaluationFile, open_run
 from scantling.training import Options, train
 
 MANIFEST = """
@@ -112,7 +113,7 @@ def test_the_commands_of_a_page_give_its_scores_again(
     (kept,) = (run / "evaluations").iterdir()
     first = json.loads(kept.read_text())
 
-    found = read_run(run)
+    found = open_run(run)
     printed = [shlex.split(line) for line in repeating(found, found.evaluations)[1:]]
     assert [words[:2] for words in printed] == [["scantling", words[0]] for words in typed]
     for words, again in zip(typed, printed, strict=True):
@@ -158,7 +159,7 @@ def test_a_chain_and_its_way_of_counting_votes_are_repeated(tmp_path: Path) -> N
             },
         }
     )  # fmt: skip
-    predict, scored = repeating(None, (Evaluation(tmp_path, "a", record),))
+    predict, scored = repeating(None, (EvaluationFile(tmp_path, "a", record),))
     assert "'/new/*.png'" in predict
     verb = parse(shlex.split(predict)[1:])
     assert (verb.samples, verb.sampling_steps, verb.fuse, verb.precision) == (4, 7, "vote", "bf16")
@@ -170,7 +171,7 @@ def test_a_chain_and_its_way_of_counting_votes_are_repeated(tmp_path: Path) -> N
                                   {"run": "/r", "input": "/i", "options": {"ensemble": 1}}])  # fmt: skip
 def test_records_that_make_no_sense_break_no_page(made: dict[str, Any], tmp_path: Path) -> None:
     record = EvaluationRecord.model_validate({"cases": [], "mean": {}, "prediction": "/m", "truth": "/t", "made": made})
-    assert repeating(None, (Evaluation(tmp_path, "a", record),))[-1] == "scantling evaluate /m /t"
+    assert repeating(None, (EvaluationFile(tmp_path, "a", record),))[-1] == "scantling evaluate /m /t"
 
 
 @pytest.mark.parametrize("name", ["plain", "it's", "a $(b) c", os.fsdecode(b"caf\xe9 'x\\")])

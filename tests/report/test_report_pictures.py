@@ -17,7 +17,7 @@ from scantling.data.pictures import class_colours, grey, outline
 from scantling.report import pictures
 from scantling.report.case_files import read_case
 from scantling.report.exemplars import choose, draw
-from scantling.report.records import read_evaluation
+from scantling.report.targets import open_evaluation
 
 
 @pytest.fixture(name="run")
@@ -48,7 +48,7 @@ def pixels(uri: str) -> np.ndarray:
 
 
 def test_the_colours_of_the_drawn_overlay_count_the_errors(run: Path) -> None:
-    found = read_evaluation(run / "evaluations" / "test0.json")
+    found = open_evaluation(run / "evaluations" / "test0.json")
     case = found.record.cases[4]
     drawn = draw("Worst", case, found)
     assert drawn.overlay is not None
@@ -73,7 +73,7 @@ def test_outside_the_region_nothing_is_an_error(run: Path, tmp_path: Path) -> No
     facts = json.loads((run / "evaluations" / "test0.json").read_text())
     facts["cases"][0]["files"]["region"] = str(tmp_path / "region.png")
     (run / "evaluations" / "test0.json").write_text(json.dumps(facts))
-    found = read_evaluation(run / "evaluations" / "test0.json")
+    found = open_evaluation(run / "evaluations" / "test0.json")
     drawn = draw("Worst", found.record.cases[0], found)
     assert drawn.overlay is not None
     painted = pixels(drawn.overlay.layers[1])
@@ -126,18 +126,18 @@ def test_grey_values_fill_the_range_and_survive_what_is_not_finite() -> None:
 
 def test_best_median_and_worst_go_by_dice_or_the_first_measure_that_has_a_direction(run: Path) -> None:
     path = run / "evaluations" / "test0.json"
-    by, chosen = choose(read_evaluation(path))
+    by, chosen = choose(open_evaluation(path))
     assert (by.key, [(rank, case.id) for rank, case in chosen]) == (
         "dice", [("Worst", "case-00"), ("Median", "case-05"), ("Best", "case-11")],
     )  # fmt: skip
     facts = json.loads(path.read_text())
     facts["mean"] = {"hd95": 1.0, "unheard_of": 2.0}
     path.write_text(json.dumps(facts))
-    by, chosen = choose(read_evaluation(path))
+    by, chosen = choose(open_evaluation(path))
     assert (by.key, [case.id for _, case in chosen]) == ("hd95", ["case-00", "case-05", "case-11"]), "lower is better"
     for count, ranks in ((2, ["Worst", "Best"]), (1, ["Only case"]), (0, [])):
         path.write_text(json.dumps(facts | {"cases": facts["cases"][:count]}))
-        assert [rank for rank, _ in choose(read_evaluation(path))[1]] == ranks
+        assert [rank for rank, _ in choose(open_evaluation(path))[1]] == ranks
 
 
 def test_classes_keep_their_colours_and_wrong_ones_are_marked(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_classes_keep_their_colours_and_wrong_ones_are_marked(tmp_path: Path) ->
     Image.fromarray(mask).save(facts["cases"][0]["files"]["prediction"])
     Image.fromarray(np.zeros((1, 5), np.uint8)).save(facts["cases"][0]["files"]["image"][0])
     (tmp_path / "a.json").write_text(json.dumps(facts))
-    found = read_evaluation(tmp_path / "a.json")
+    found = open_evaluation(tmp_path / "a.json")
     arrays = read_case(found.record.cases[0], found)
     assert arrays.truth is not None
     assert arrays.truth.classes[:, 0].tolist() == [
@@ -182,7 +182,7 @@ def test_of_classes_that_overlap_the_smallest_is_seen_and_an_error_is_one_of_any
             Image.fromarray(np.array([row[place]], np.uint8) * 255).save(files[side][name])
     files["image"] = []
     (tmp_path / "a.json").write_text(json.dumps(facts))
-    found = read_evaluation(tmp_path / "a.json")
+    found = open_evaluation(tmp_path / "a.json")
     drawn = draw("Only case", found.record.cases[0], found)
     assert drawn.overlay is not None
     assert "1 pixels found, 0 pixels added (false positive), 1 pixels missed (false negative), 1 pixels wrong" in (

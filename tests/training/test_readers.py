@@ -27,7 +27,7 @@ from scantling.data.splits import divide
 from scantling.data.traits import measure_traits
 from scantling.inference.answering import batches_of
 from scantling.methods.catalogue import CARDS, implementation_of
-from scantling.records.run_folder import read_run
+from scantling.records.run import read_run
 from scantling.training import Options, train
 from scantling.training.readers import Sampling, readers_of
 
@@ -101,7 +101,7 @@ def test_the_changes_of_all_streams_can_be_left_out_or_made_strong(data: Path) -
 def test_shares_order_and_changes_are_recorded_and_part_of_the_run(data: Path, tmp_path: Path) -> None:
     options = replace(TINY, steps=1, share={"real": 1.0}, order="sequential", augment="strong")
     train("unet", [data], tmp_path / "run", options, console=Console(quiet=True))
-    recorded = read_run(tmp_path / "run")["options"]
+    recorded = read_run(tmp_path / "run").options
     assert recorded["share"] == {"real": 1.0}
     assert (recorded["order"], recorded["augment"]) == ("sequential", "strong")
     with pytest.raises(RunError, match=r"options.augment was strong, is none"):

@@ -32,7 +32,8 @@ from scantling.inference import predict
 from scantling.inference.answering import segment as answer
 from scantling.inference.writing import write_mask, written_values
 from scantling.methods.catalogue import CARDS
-from scantling.records.run_folder import load_model, read_run
+from scantling.records.run import run_facts
+from scantling.records.run_folder import load_model
 from scantling.training import Options, train
 
 TINY = Options(preset="tiny", seed=2, validation=0.25)
@@ -55,7 +56,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_folder_says_what_was_done(run: Path, data: Path) -> None:
-    facts = read_run(run)
+    facts = run_facts(run)
     assert facts["method"] == "unet"
     assert facts["steps"] == 4
     parts = facts["split"]

@@ -68,20 +68,21 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """JSON text of `value`; NaN and infinities become null, paths and arrays become strings and lists."""
-    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` as JSON has it: NaN and infinities None, tuples and arrays lists, paths and keys strings."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return value.as_posix()
     listed: Callable[[], Any] | None = getattr(value, "tolist", None)  # numpy scalars and arrays, torch tensors
-    return _plain(listed()) if listed is not None else value
+    return plain(listed()) if listed is not None else value
 
 
 def _is_special(path: Path) -> bool:

@@ -92,6 +92,7 @@ class Manifest(Frozen):
     """What a manifest may say; the texts of `group` and `case` are addresses below the root (`file.npz#member`).
 
     Attributes:
+        version: of the form of the file, where a command wrote it.
         name: of the dataset; the name of the folder unless said.
         root: the folder that holds the files, relative to the manifest.
         classes: the value or values of each class; an empty list where each class lies in a file of its own.
@@ -101,6 +102,7 @@ class Manifest(Frozen):
         split: subjects by split.
     """
 
+    version: int = 1
     name: str = ""
     root: str = ""
     classes: dict[str, int | tuple[int, ...]] = {}

@@ -15,18 +15,20 @@ import numpy as np
 from scantling.core.atomic import named, write_text
 from scantling.core.case import Case
 from scantling.core.errors import DataError, FileError
+from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import safe_id
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name, stem_of
 from scantling.data.tables import read_table
 from scantling.evaluation.class_estimates import ClassEstimates
 from scantling.evaluation.intervals import FEW
-from scantling.evaluation.predictions import LISTING, read_listing
+from scantling.evaluation.predictions import read_listing
 from scantling.evaluation.strata import Stratum, between, by_stratum, number, strata_facts, text
 from scantling.evaluation.truth import choose
 from scantling.metrics.catalogue import CLASS_METRICS
 from scantling.metrics.classification import class_calibration
 from scantling.records.classes_csv import CLASSES, read_classes
+from scantling.records.predictions import Failure
 
 STRATUM = "stratum "
 """How the column of a stratum begins in a table of true classes, which may have other columns."""
@@ -69,7 +71,7 @@ class ClassEvaluation:
         run: the run that predicted, where that is known.
         classes: those of the predictions, then those that the truth alone has.
         cases: the scored cases, by id.
-        failed: "id" and "error" of each case that could not be scored.
+        failed: the cases that could not be scored.
         without_truth, without_prediction: the ids of predictions without a true class, and the other way round.
         notes: what a reader should know of how cases were chosen.
     """
@@ -81,7 +83,7 @@ class ClassEvaluation:
     run: str | None
     classes: tuple[str, ...]
     cases: tuple[ClassifiedCase, ...]
-    failed: tuple[Mapping[str, str], ...] = ()
+    failed: tuple[Failure, ...] = ()
     without_truth: tuple[str, ...] = ()
     without_prediction: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -140,7 +142,7 @@ class ClassEvaluation:
                 }
                 for case in self.cases
             ],
-            "failed": [dict(failure) for failure in self.failed],
+            "failed": [failure.model_dump() for failure in self.failed],
             "without_truth": list(self.without_truth),
             "without_prediction": list(self.without_prediction),
             "notes": list(self.notes),
@@ -232,7 +234,7 @@ def evaluate_classes(
     """
     folder = Path(prediction)
     names, rows = read_classes(folder / CLASSES)
-    answers, listing = {row.id: row for row in rows}, read_listing(folder / LISTING)
+    answers, listing = {row.id: row for row in rows}, read_listing(folder / PREDICTIONS)
     dataset = truth if isinstance(truth, Dataset) else open_classes(Path(truth), manifest=manifest, root=root)
     selection = choose(dataset, folder, answered=answers, listing=listing, split=split, kind="class")
     true = {case.id: case.image_class for case in dataset.cases if case.image_class is not None}
@@ -267,7 +269,7 @@ def evaluate_classes(
             )
             for case in scored
         ),
-        failed=tuple({"id": id, "error": failed[id]} for id in sorted(failed)),
+        failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
         without_truth=tuple(sorted(answers.keys() - true.keys())),
         without_prediction=tuple(sorted(true.keys() - answers.keys())),
         notes=tuple(notes),

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from scantling.core.errors import DataError, SettingsError
+from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import entries
 from scantling.data.dataset import open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import OWN_FOLDERS
 from scantling.evaluation.classes import ClassEvaluation, evaluate_classes
 from scantling.evaluation.folders import Progress, evaluate
-from scantling.evaluation.predictions import LISTING, read_listing
+from scantling.evaluation.predictions import read_listing
 from scantling.evaluation.result import Evaluation
 from scantling.records.classes_csv import CLASSES
 
@@ -41,7 +42,7 @@ class Everything:
     def failed(self) -> list[str]:
         """A line for each case that could not be scored."""
         lists = (each.failed for each in (self.masks, self.classes) if each is not None)
-        return list(dict.fromkeys(f"{case['id']}: {case['error']}" for failed in lists for case in failed))
+        return list(dict.fromkeys(f"{one.id}: {one.error}" for failed in lists for one in failed))
 
     def write_csv(self, path: Path) -> None:
         """Write the scores of each case: of masks to `path`, of classes too or, beside masks, to `beside(path)`."""
@@ -112,7 +113,7 @@ def _known(truth: Path, *, manifest: Path | None, root: Path | None) -> tuple[bo
 
 def _has_masks(folder: Path) -> bool:
     """Whether a folder of predictions holds masks, or one folder of them a class."""
-    if (listing := read_listing(folder / LISTING)) is not None:
+    if (listing := read_listing(folder / PREDICTIONS)) is not None:
         return any(case.mask is not None for case in listing.cases)
     inside = list(entries(folder))
     folders = [entry for entry in inside if entry.is_dir() and entry.name not in OWN_FOLDERS]

@@ -6,24 +6,21 @@ that `predictions.json` lists with the masks of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from scantling.core.case import Address, Case
+from scantling.core.case import Case, Labels
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
-from scantling.data.files import Limits, read_labels
-from scantling.data.labels import region_of
-from scantling.data.loading import disagreement, load
-from scantling.evaluation.predictions import Files, Predictions, files_by_id, matched, open_predictions, size
-from scantling.evaluation.result import WHOLE, CaseScores, Evaluation
-from scantling.evaluation.scores import marked_share, scores_of_arrays
-from scantling.evaluation.truth import choose, open_truth
-from scantling.metrics.catalogue import chosen
+from scantling.data.files import Limits
+from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
+from scantling.evaluation.predictions import Predictions, matched, open_predictions
+from scantling.evaluation.result import Evaluation
+from scantling.evaluation.truth import Chosen, choose, open_truth
+from scantling.metrics.catalogue import Metric, chosen
+from scantling.records.evaluation import MaskLabels
+from scantling.records.predictions import Failure
 
 Progress = Callable[[int, int, str], None]
 FULL = 0.95
@@ -69,115 +66,99 @@ def evaluate(
     Raises:
         ScantlingError: nothing can be compared.
     """
-    folder, limits = Path(prediction), limits or Limits()
-    metrics = None if metrics is None else list(metrics)
+    folder, limits, metrics = Path(prediction), limits or Limits(), None if metrics is None else list(metrics)
     place = Path(truth) if not isinstance(truth, Dataset) else truth.root
-    if isinstance(truth, Dataset):
-        dataset = truth
-    else:
-        dataset = open_truth(place, manifest=Path(manifest) if manifest else None, root=Path(root) if root else None)
-    labels = dataset.label_source.find(untrusted=True) if untrusted else dataset.labels
-    if labels is None:
-        raise DataError(f"{place}: none of the masks can be read; expected masks to compare with")
+    dataset = truth if isinstance(truth, Dataset) else open_truth(place, manifest=_path(manifest), root=_path(root))
+    labels = _labels(dataset, place, untrusted=untrusted)
     ids = {case.id for case in dataset.cases if case.masks}
-    predictions = open_predictions(
-        folder, truth=labels, ids=ids, probabilities=Path(probabilities) if probabilities else None
-    )
+    predictions = open_predictions(folder, truth=labels, ids=ids, probabilities=_path(probabilities))
     classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
-    answered, listing = predictions.masks.keys(), predictions.listing
+    listing, answered = predictions.listing, predictions.masks
     selection = choose(dataset, folder, answered=answered, listing=listing, split=split, kind="mask")
-    try:
-        wanted = chosen(
-            metrics,
-            probability=predictions.maps_in is not None or bool(predictions.maps),
-            annotators=any(len(case.masks) > 1 for case in selection.cases),
-            uncertainty=bool(predictions.uncertainties),
-        )
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
-    regions = _Regions(region, ids)
-    if regions.own and not any(case.region for case in selection.cases):
-        raise DataError(f"{place}: no case has a region of interest; leave --region out, or name a folder of regions")
-    names, needed = [metric.name for metric in wanted], {need for metric in wanted for need in metric.needs}
-    cases: list[CaseScores] = []
-    failed = dict(selection.failed)
-    astray: list[str] = []
-    compared: set[tuple[int, int]] = set()
-    for number, case in enumerate(selection.cases, start=1):
-        try:
-            reads = "masks" if "annotators" in needed else "mask"
-            sample = load(case, labels=labels, reads=(reads,), limits=limits, untrusted=untrusted)
-            (true, *others), spacing = sample.masks, sample.geometry.spacing
-            predicted, geometry = predictions.mask(case.id, order, limits=limits, untrusted=untrusted)
-            _fits(predicted, true, predictions.masks[case.id])
-            probability = predictions.probability(case.id, order, limits=limits, untrusted=untrusted)
-            if probability is not None:
-                _fits(probability, true, predictions.maps[case.id])
-            drawn = predictions.drawn(case.id, order, limits=limits, untrusted=untrusted) if others else []
-            for index, one in enumerate(drawn):
-                _fits(one, true, predictions.samples[case.id][index])
-            ask = "uncertainty" in needed
-            doubt = predictions.uncertainty(case.id, limits=limits, untrusted=untrusted) if ask else None
-            if doubt is not None:
-                _fits(doubt, true, predictions.uncertainties[case.id])
-            pixels = regions.read(case, true, limits=limits, untrusted=untrusted)
-            scores = scores_of_arrays(
-                predicted,
-                true,
-                classes=classes,
-                others=others,
-                samples=drawn,
-                probability=probability,
-                uncertainty=None if doubt is None else doubt[0],
-                region=pixels,
-                spacing=spacing,
-                metrics=names,
-            )
-        except (ScantlingError, ValueError, MemoryError, OSError) as error:
-            failed[case.id] = str(error) or type(error).__name__
-        else:
-            marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
-            files = _files(case, predictions, regions)
-            cases.append(CaseScores(case.id, case.subject, scores, files, marked, case.strata))
-            astray += [case.id] if disagreement(sample.geometry, geometry) else []
-            compared |= {(len(drawn), 1 + len(others))} if others else set()
-        if progress is not None:
-            progress(number, len(selection.cases), case.id)
-    notes = list(selection.notes)
-    if astray:
-        notes.append(
-            f"{count(len(astray), 'prediction')} not where the truth lies in space (another affine), compared "
-            f"voxel by voxel all the same: {some(astray)}."
-        )
-    if compared:
-        notes.append(_sets(compared))
-    notes += trivial([case.marked for case in cases])
+    regions = Regions(region, ids).checked(selection.cases, place)
+    wanted = _wanted(metrics, predictions, selection.cases)
+    scorer = CaseScorer(predictions, labels, classes, order, regions, wanted, limits, untrusted)
+    places = {"probabilities": probabilities, "manifest": manifest, "root": root}
+    found, failed = _compared(scorer, selection, progress)
     return Evaluation(
         prediction=folder.resolve(),
         truth=place.resolve(),
         name=dataset.name,
         split=selection.split,
-        run=predictions.listing.run if predictions.listing else None,
+        run=listing.run if listing else None,
         classes=classes,
-        labels={
-            "truth": labels.model_dump(mode="json"),
-            "prediction": predictions.labels.model_dump(mode="json"),
-            "order": list(order),
-        },
-        options={
-            "probabilities": _place(probabilities),
-            "region": "dataset" if regions.own else _place(region),
-            "metrics": None if metrics is None else list(metrics),
-            "manifest": _place(manifest),
-            "root": _place(root),
-        },
-        made=predictions.listing.made if predictions.listing else {},
+        labels=MaskLabels(truth=labels, prediction=predictions.labels, order=order),
+        options={"region": "dataset" if region == "dataset" else resolved(region), "metrics": metrics}
+        | {name: resolved(path) for name, path in places.items()},
+        made=listing.made if listing else {},
         metrics=wanted,
-        region=regions.sentence,
-        cases=tuple(cases),
-        failed=tuple({"id": id, "error": failed[id]} for id in sorted(failed)),
-        notes=tuple(notes),
+        region=regions.region,
+        cases=tuple(one.case for one in found),
+        failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
+        notes=(*selection.notes, *_notes(found)),
     )
+
+
+def _labels(dataset: Dataset, place: Path, *, untrusted: bool) -> Labels:
+    """What the values of the true masks mean.
+
+    Raises:
+        DataError: none of them can be read.
+    """
+    labels = dataset.label_source.find(untrusted=True) if untrusted else dataset.labels
+    if labels is None:
+        raise DataError(f"{place}: none of the masks can be read; expected masks to compare with")
+    return labels
+
+
+def _path(path: Path | str | None) -> Path | None:
+    return Path(path) if path else None
+
+
+def _compared(
+    scorer: CaseScorer, selection: Chosen, progress: Progress | None
+) -> tuple[list[Compared], dict[str, str]]:
+    """The cases that could be scored, and by id why the others could not."""
+    found: list[Compared] = []
+    failed = dict(selection.failed)
+    for number, case in enumerate(selection.cases, start=1):
+        try:
+            found.append(scorer.compare(case))
+        except (ScantlingError, ValueError, MemoryError, OSError) as error:
+            failed[case.id] = str(error) or type(error).__name__
+        if progress is not None:
+            progress(number, len(selection.cases), case.id)
+    return found, failed
+
+
+def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Iterable[Case]) -> tuple[Metric, ...]:
+    """The metrics that were named, or all that can be computed.
+
+    Raises:
+        SettingsError: one is unknown or cannot be computed.
+    """
+    try:
+        return chosen(
+            metrics,
+            probability=predictions.maps_in is not None or bool(predictions.maps),
+            annotators=any(len(case.masks) > 1 for case in cases),
+            uncertainty=bool(predictions.uncertainties),
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _notes(found: Sequence[Compared]) -> list[str]:
+    """What a reader should know of the cases that were scored."""
+    notes = []
+    if apart := [one.case.id for one in found if one.apart]:
+        notes.append(
+            f"{count(len(apart), 'prediction')} not where the truth lies in space (another affine), compared "
+            f"voxel by voxel all the same: {some(apart)}."
+        )
+    if sets := {one.sets for one in found if one.sets}:
+        notes.append(_sets(sets))
+    return [*notes, *trivial([one.case.marked for one in found])]
 
 
 def trivial(marked: Sequence[tuple[float, float]]) -> list[str]:
@@ -208,82 +189,3 @@ def _sets(compared: set[tuple[int, int]]) -> str:
 def _range(numbers: set[int]) -> str:
     low, high = min(numbers), max(numbers)
     return str(low) if low == high else f"{low} to {high}"
-
-
-class _Regions:
-    """Which pixels count: all, those in the cases' own regions, or those in masks of a folder."""
-
-    def __init__(self, choice: Path | str | None, ids: Iterable[str]) -> None:
-        outside = "outside, both masks are taken as empty"
-        self.own = choice == "dataset"
-        self.files: Mapping[str, Address] | None = None
-        self.sentence = WHOLE
-        if self.own:
-            self.sentence = f"Only pixels in the cases' own regions count; {outside}."
-        elif choice is not None:
-            folder = Path(choice)
-            if not folder.is_dir():
-                raise DataError(f"{folder}: there is no such folder; expected masks of the region, or 'dataset'")
-            self.folder, self.files = folder, files_by_id(folder, set(ids))
-            self.sentence = f"Only pixels in the regions of the folder {folder.name} count; {outside}."
-
-    def address(self, case: Case) -> Address | None:
-        """Where the region of a case lies; None where all pixels count."""
-        found = case.region if self.own else self.files.get(case.id) if self.files is not None else None
-        if found is None and (self.own or self.files is not None):
-            where = "it" if self.own else str(self.folder)
-            raise DataError(f"case {case.id}: {where} has no region of interest; add one, or score whole images")
-        return found
-
-    def read(self, case: Case, true: np.ndarray, *, limits: Limits, untrusted: bool) -> np.ndarray | None:
-        """The pixels `(*S)` that count in a case; None if all do.
-
-        Raises:
-            FileError: the file cannot be read.
-            DataError: the case has no region, or one that is empty or does not fit its mask.
-        """
-        address = self.address(case)
-        if address is None:
-            return None
-        pixels = region_of(read_labels(address, limits=limits, untrusted=untrusted)[0], address)
-        _fits(pixels[None], true, address)
-        if not pixels.any():
-            raise DataError(f"{address}: the region of interest is empty; expected pixels to compare")
-        return pixels
-
-
-def _fits(array: np.ndarray, true: np.ndarray, where: Files) -> None:
-    if array.shape[1:] != true.shape[1:]:
-        name = where if isinstance(where, Address) else some(str(address) for address in where.values())
-        raise DataError(
-            f"{name}: found {size(array.shape[1:])} pixels; expected {size(true.shape[1:])}, as in the true mask; "
-            "predict at the size of the image"
-        )
-
-
-def _files(case: Case, predictions: Predictions, regions: _Regions) -> dict[str, Any]:
-    region, probability = regions.address(case), predictions.maps.get(case.id)
-    uncertainty = predictions.uncertainties.get(case.id)
-    return {
-        "image": [_text(address) for address in case.images.values()],
-        "prediction": _text(predictions.masks[case.id]),
-        "truth": _text(case.masks[0]),
-        "region": None if region is None else _text(region),
-        "probability": None if probability is None else _text(probability),
-        "annotators": [_text(mask) for mask in case.masks[1:]],
-        "samples": [_text(sample) for sample in predictions.samples.get(case.id, ())],
-        "uncertainty": None if uncertainty is None else _text(uncertainty),
-        "threshold": case.threshold,
-        "spacing": case.spacing,
-    }
-
-
-def _place(path: Path | str | None) -> str | None:
-    return None if path is None else str(Path(path).resolve())
-
-
-def _text(address: Files) -> str | dict[str, str]:
-    if isinstance(address, Mapping):
-        return {name: str(_text(one)) for name, one in address.items()}
-    path = address.path.resolve()
-    return str(Address(path, address.member))

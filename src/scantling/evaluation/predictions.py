@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scantling.core.case import IGNORE, Address, Geometry, Labels
 from scantling.core.errors import DataError, FileError
+from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import entries, some
 from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
 from scantling.data.labels import class_folder, encode, encode_one, unknown_values
 from scantling.data.layouts import ENDINGS
+from scantling.records.predictions import Listed, PredictedCase, PredictionsRecord
+from scantling.records.record import read_record
 
-LISTING = "predictions.json"
 Files = Address | Mapping[str, Address]
-
-
-class Record(BaseModel):
-    """A part of `predictions.json`; what is not needed here is passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
-
-
-class ListedCase(Record):
-    """A case that was predicted; a mask, if any, is one file, or one a class where classes overlap; so is a sample."""
-
-    id: str
-    mask: str | tuple[str, ...] | None = None
-    probability: str | None = None
-    samples: tuple[str | tuple[str, ...], ...] | None = None
-    uncertainty_maps: dict[str, str] | None = None
-
-
-class ListedFailure(Record):
-    """A case that could not be predicted."""
-
-    id: str
-    error: str = ""
-
-
-class Listing(Record):
-    """What `scantling predict` writes beside its masks."""
-
-    run: str | None = None
-    input: str | None = None
-    split: str | None = None
-    classes: tuple[str, ...]
-    values: tuple[tuple[int, ...], ...]
-    total: int | None = None
-    cases: tuple[ListedCase, ...]
-    failed: tuple[ListedFailure, ...] = ()
-    made: dict[str, Any] = {}
-    """All that the file says but for its cases."""
-
-    @property
-    def labels(self) -> Labels:
-        """What the values of the masks mean."""
-        return Labels(names=self.classes, values=self.values)
 
 
 @dataclass(frozen=True)
@@ -88,7 +44,7 @@ class Predictions:
     maps_in: Path | None = None
     samples: Mapping[str, tuple[Files, ...]] = field(default_factory=dict)
     uncertainties: Mapping[str, Mapping[str, Address]] = field(default_factory=dict)
-    listing: Listing | None = None
+    listing: PredictionsRecord | None = None
 
     def mask(
         self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False
@@ -226,7 +182,7 @@ def open_predictions(
         raise DataError(f"{folder}: there is no such folder; expected a folder of predicted masks")
     if probabilities is not None and not probabilities.is_dir():
         raise DataError(f"{probabilities}: there is no such folder; expected a folder of probability maps")
-    listing = read_listing(folder / LISTING)
+    listing = read_listing(folder / PREDICTIONS)
     maps = {} if probabilities is None else files_by_id(probabilities, ids)
     if listing is not None:
         masks = {case.id: _listed_files(folder, listing, case, case.mask) for case in listing.cases if case.mask}
@@ -306,24 +262,24 @@ def size(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _listed_files(folder: Path, listing: Listing, case: ListedCase, listed: str | tuple[str, ...]) -> Files:
+def _listed_files(folder: Path, listing: PredictionsRecord, case: PredictedCase, listed: Listed) -> Files:
     if isinstance(listed, str):
         return _inside(folder, case, listed)
     return {name: _inside(folder, case, path) for name, path in zip(listing.classes, listed, strict=False)}
 
 
-def _inside(folder: Path, case: ListedCase, path: str) -> Address:
+def _inside(folder: Path, case: PredictedCase, path: str) -> Address:
     """A listed file, which has to lie in the folder: a list may come from anyone."""
     try:
-        return Address(confined(folder, path, LISTING))
+        return Address(confined(folder, path, PREDICTIONS))
     except DataError:
         raise DataError(
-            f"{folder / LISTING}: the case {case.id} lists {path!r}, which does not lie in {folder}; expected files "
-            "of that folder; copy them there, or delete the list to match masks by name"
+            f"{folder / PREDICTIONS}: the case {case.id} lists {path!r}, which does not lie in {folder}; expected "
+            "files of that folder; copy them there, or delete the list to match masks by name"
         ) from None
 
 
-def read_listing(path: Path) -> Listing | None:
+def read_listing(path: Path) -> PredictionsRecord | None:
     """What `scantling predict` says of its folder; None where it says nothing.
 
     Raises:
@@ -331,18 +287,13 @@ def read_listing(path: Path) -> Listing | None:
     """
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        made = {key: value for key, value in content.items() if key not in ("cases", "failed")}
-        listing = Listing.model_validate({**content, "made": made})
-        if len(listing.values) != len(listing.classes):
-            raise ValueError(f"{len(listing.classes)} classes have {len(listing.values)} entries in 'values'")
-    except (OSError, ValueError, AttributeError, ValidationError, RecursionError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    listing = read_record(PredictionsRecord, path)
+    classes, values = len(listing.classes), len(listing.values)
+    if classes != values or not {"classes", "values", "cases"} <= listing.model_fields_set:
         raise FileError(
             path,
-            f"it is no list of predictions ({what})",
+            f"is no list of predictions ({classes} classes have {values} entries in 'values')",
             expected="what `scantling predict` writes",
             remedy="predict again, or delete the file to match masks by name",
-        ) from None
+        )
     return listing

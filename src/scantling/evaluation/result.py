@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scantling.core.atomic import named, write_json, write_text
-from scantling.evaluation.detection import FALSE_ALARM, FOUND, Tally, tally
+from scantling.core.atomic import named, write_text
+from scantling.evaluation.detection import FALSE_ALARM, FOUND, tally
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import EVALUATIONS, file_name, run_of
 from scantling.evaluation.scores import Scores
@@ -21,8 +21,8 @@ from scantling.evaluation.summary import Summary, summarise
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration
 from scantling.metrics.catalogue import Metric
-
-WHOLE = "All pixels of the image count."
+from scantling.records.evaluation import CaseFiles, EvaluationRecord, MaskLabels, Region, Tally
+from scantling.records.predictions import Failure
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,13 @@ class CaseScores:
     Attributes:
         strata: of the case, see `Case`.
         marked: the shares of the pixels that count which the prediction marks, and which the truth does.
-        files: addresses by role: "image" (a list), "prediction", "truth", "region", "probability", "annotators" (a
-            list of the further ones), "samples" (a list), "uncertainty" (by name); where classes lie in a file each,
-            an address by class. Beside them "threshold" and "spacing", as the data say (see `Case`).
+        files: the addresses that were read.
     """
 
     id: str
     subject: str
     scores: Scores
-    files: Mapping[str, Any]
+    files: CaseFiles
     marked: tuple[float, float] = (math.nan, math.nan)
     strata: Mapping[str, str] = field(default_factory=dict)
 
@@ -56,14 +54,13 @@ class Evaluation:
         split: the split that was asked for.
         run: the run that made the masks, where that is known.
         classes: the foreground classes.
-        labels: what the values of the masks mean in "truth" and in "prediction", and in "order" for each class its
-            number, from 0, in the predictions.
+        labels: what the values of the masks mean on both sides.
         options: what the evaluation was asked: "probabilities", "region", "metrics", "manifest" and "root".
         made: all that the predictions say of how they were made (`predictions.json`, but for its cases).
         metrics: what was measured.
-        region: which pixels count, as a sentence.
+        region: which pixels count.
         cases: the scored cases, by id.
-        failed: "id" and "error" of each case that could not be scored.
+        failed: the cases that could not be scored.
         notes: what a reader should know of how cases were chosen.
     """
 
@@ -73,13 +70,13 @@ class Evaluation:
     split: str | None
     run: str | None
     classes: tuple[str, ...]
-    labels: Mapping[str, Any]
+    labels: MaskLabels
     options: Mapping[str, Any]
     made: Mapping[str, Any]
     metrics: tuple[Metric, ...]
-    region: str
+    region: Region
     cases: tuple[CaseScores, ...]
-    failed: tuple[Mapping[str, str], ...] = ()
+    failed: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -139,7 +136,7 @@ class Evaluation:
     def conventions(self) -> list[str]:
         """How the numbers are defined, a sentence each."""
         general = [
-            self.region,
+            self.region.sentence,
             "Each case counts once; a failed case counts nowhere and is listed; a case in which a metric is undefined "
             "is left out of that metric, and 'count' says how many remain.",
             "The deviation is that of the sample (n - 1). The 95 % interval of a mean is Student's t with subjects as "
@@ -151,59 +148,60 @@ class Evaluation:
             general.append("The value of a case is the mean over the classes in which the metric is defined.")
         return general + [metric.convention for metric in self.metrics]
 
-    def facts(self) -> dict[str, Any]:
-        """As plain values, ready for JSON; undefined numbers are None."""
+    def record(self) -> EvaluationRecord:
+        """What `--json` prints and a run keeps; undefined numbers are None."""
         several, summary, table = len(self.classes) > 1, self.summary, self.reliability
         names = [metric.name for metric in self.metrics]
-        return {
+        facts = {
             "prediction": str(self.prediction),
             "truth": str(self.truth),
             "split": self.split,
             "run": self.run,
-            "options": dict(self.options),
-            "made": dict(self.made),
-            "classes": list(self.classes),
-            "labels": dict(self.labels),
-            "mean": _plain(self.mean),
-            "std": {name: _number(summary.std.get(name, math.nan)) for name in names},
+            "options": self.options,
+            "made": self.made,
+            "classes": self.classes,
+            "labels": self.labels,
+            "region": self.region,
+            "mean": self.mean,
+            "std": {name: summary.std.get(name) for name in names},
             "interval": {name: _limits(summary.interval.get(name)) for name in names},
             "count": {name: summary.count.get(name, 0) for name in names},
             "subjects": {name: summary.subjects.get(name, 0) for name in names},
+            "definitions": {metric.name: metric.definition for metric in self.metrics},
             "detection": self._detections(),
             "strata": strata_facts(self.strata),
-            "classes_mean": _by_class(self.classes_mean) if several else {},
+            "classes_mean": self.classes_mean if several else {},
             "cases": [
                 {"id": case.id, "subject": case.subject}
-                | ({"strata": dict(case.strata)} if case.strata else {})
-                | _plain(case.scores.mean)
-                | ({"classes": _by_class(case.scores.classes)} if several else {})
-                | {"marked": {"prediction": _number(case.marked[0]), "truth": _number(case.marked[1])}}
-                | {"files": dict(case.files)}
+                | ({"strata": case.strata} if case.strata else {})
+                | dict(case.scores.mean)
+                | ({"classes": case.scores.classes} if several else {})
+                | {"marked": {"prediction": case.marked[0], "truth": case.marked[1]}, "files": case.files}
                 for case in self.cases
             ],
-            "failed": [dict(failure) for failure in self.failed],
-            "notes": list(self.notes),
+            "failed": self.failed,
+            "notes": self.notes,
             "conventions": self.conventions,
             "reliability": None
             if table is None
-            else {
-                "edges": table.edges.tolist(),
-                "confidence": [_number(value) for value in table.confidence.tolist()],
-                "accuracy": [_number(value) for value in table.accuracy.tolist()],
-                "count": table.count.tolist(),
-            },
+            else {name: getattr(table, name).tolist() for name in ("edges", "confidence", "accuracy", "count")},
         }
+        return EvaluationRecord.model_validate(facts)
 
-    def _detections(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """`record` as plain values, ready for JSON."""
+        return self.record().facts()
+
+    def _detections(self) -> dict[str, Tally]:
         """What was found and what was marked for nothing, over all classes and by class."""
-        counted: dict[str, Any] = {}
+        counted = {}
         for name in (FOUND, FALSE_ALARM):
             whole = self.detection(name)
             if whole is not None:
                 each = {one: self.detection(name, of=one) for one in self.classes} if len(self.classes) > 1 else {}
-                counted[name] = whole.facts() | {
-                    "classes": {one: found.facts() for one, found in each.items() if found}
-                }
+                counted[name] = whole.model_copy(
+                    update={"classes": {one: found for one, found in each.items() if found}}
+                )
         return counted
 
     @property
@@ -213,8 +211,7 @@ class Evaluation:
         for name, title in ((FOUND, "Found"), (FALSE_ALARM, "False alarms")):
             counted = self.detection(name)
             if counted is not None and counted.cases[1]:
-                what = "classes of cases" if len(self.classes) > 1 else "cases"
-                told.append(f"{title}: {counted.text(what)}.")
+                told.append(f"{title}: {counted.text(len(self.classes))}.")
         subjects = len({case.subject for case in self.cases})
         if 1 < subjects < FEW:
             told.append(f"{subjects} subjects are few: the intervals are wide, and rest on how these few scatter.")
@@ -274,21 +271,13 @@ class Evaluation:
             "truth": str(self.truth),
             "split": self.split,
         }
-        parts = (self.prediction.name, self.name, self.split or "", "region" if self.region != WHOLE else "")
+        parts = (self.prediction.name, self.name, self.split or "", "region" if self.region.of != "image" else "")
         path = run / EVALUATIONS / file_name(parts, told)
         try:
-            write_json(path, self.facts())
+            self.record().write(path)
         except OSError:
             return None
         return path
-
-
-def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in scores.items()}
-
-
-def _by_class(classes: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    return {name: _plain(scores) for name, scores in classes.items()}
 
 
 def _number(value: float) -> float | None:

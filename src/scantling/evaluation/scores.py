@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,19 +69,10 @@ def scores_of_arrays(
     Raises:
         ValueError: a metric is unknown, there is no pixel to compare, or the arrays do not fit each other.
     """
-    shape = truth.shape[1:]
-    every = (prediction, truth, *others, *samples)
-    if {each.shape[1:] for each in every} != {shape} or {len(each) for each in every} - {1, len(classes)}:
-        raise ValueError(f"the masks have shapes {prediction.shape} and {truth.shape} for {len(classes)} classes")
-    if probability is not None and probability.shape != (len(classes), *shape):
-        raise ValueError(f"the probabilities have shape {probability.shape}; expected {(len(classes), *shape)}")
+    _check_shapes(prediction, truth, *others, *samples, classes=len(classes), probability=probability)
     named = metrics is not None
-    wanted = chosen(
-        metrics,
-        probability=probability is not None,
-        annotators=named or bool(others),
-        uncertainty=named or uncertainty is not None,
-    )
+    several_of, doubted = named or bool(others), named or uncertainty is not None
+    wanted = chosen(metrics, probability=probability is not None, annotators=several_of, uncertainty=doubted)
     families = {metric.family for metric in wanted}
     scores: dict[str, dict[str, float]] = {}
     tables: list[Calibration] = []
@@ -89,33 +80,27 @@ def scores_of_arrays(
     unknown = {number for number, pixels in enumerate(seen) if pixels is not None and not pixels.any()}
     unknown = set() if len(unknown) == len(classes) else unknown  # of which the truth says nothing at all
     for number, name in enumerate(classes):
-        masks, counted = (_layer(prediction, number), _layer(truth, number)), _counted(truth, number, region)
-        compared: dict[str, object] = {}
+        counted = _counted(truth, number, region)
         if counted is not None and not counted.any() and number not in unknown:
             raise ValueError("there is no pixel to compare; expected at least one that the truth knows")
         if number in unknown:
             scores[name] = {each.name: math.nan for each in wanted}
             continue
-        if "overlap" in families:
-            compared["overlap"] = confusion(*masks, region=counted)
-        if "topology" in families:
-            compared["topology"] = topology(*masks, region=counted)
-        if "distance" in families:
-            compared["distance"] = surface_distances(*masks, spacing=spacing, region=counted)
+        masks = (_layer(prediction, number), _layer(truth, number))
+        compared = _of_masks(*masks, families, spacing=spacing, region=counted)
         if probability is not None:
             tables.append(calibration(probability[number], masks[1], region=counted))
             compared["calibration"] = tables[-1]
-        if probability is not None and "ranking" in families:
-            compared["ranking"] = ranking(probability[number], masks[1], region=counted)
+            if "ranking" in families:
+                compared["ranking"] = ranking(probability[number], masks[1], region=counted)
         if uncertainty is not None and "uncertainty" in families:
             compared["uncertainty"] = error_ranking(uncertainty, *masks, region=counted)
         if others and "several" in families:
-            known = [_counted(each, number, None) for each in others]
             compared["several"] = several(
                 [_layer(each, number) for each in samples or (prediction,)],
                 [_layer(each, number) for each in (truth, *others)],
                 mean=None if samples or probability is None else probability[number],
-                region=_all([counted, *known]),
+                region=_all([counted, *(_counted(each, number, None) for each in others)]),
             )
         scores[name] = {each.name: float(getattr(compared.get(each.family), each.name, math.nan)) for each in wanted}
     return Scores(
@@ -123,6 +108,38 @@ def scores_of_arrays(
         classes=scores,
         calibration=sum(tables[1:], start=tables[0]) if tables else None,
     )
+
+
+def _check_shapes(prediction: Array, truth: Array, *further: Array, classes: int, probability: Array | None) -> None:
+    """Make sure that masks, each of one layer or of one a class, and probabilities are of one size.
+
+    Raises:
+        ValueError: they are not.
+    """
+    shape, every = truth.shape[1:], (prediction, truth, *further)
+    if {each.shape[1:] for each in every} != {shape} or {len(each) for each in every} - {1, classes}:
+        raise ValueError(f"the masks have shapes {prediction.shape} and {truth.shape} for {classes} classes")
+    if probability is not None and probability.shape != (classes, *shape):
+        raise ValueError(f"the probabilities have shape {probability.shape}; expected {(classes, *shape)}")
+
+
+def _of_masks(
+    prediction: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
+    families: Collection[str],
+    *,
+    spacing: Sequence[float] | None,
+    region: NDArray[np.bool_] | None,
+) -> dict[str, object]:
+    """What one class is worth by mask alone, by family."""
+    compared: dict[str, object] = {}
+    if "overlap" in families:
+        compared["overlap"] = confusion(prediction, truth, region=region)
+    if "topology" in families:
+        compared["topology"] = topology(prediction, truth, region=region)
+    if "distance" in families:
+        compared["distance"] = surface_distances(prediction, truth, spacing=spacing, region=region)
+    return compared
 
 
 def marked_share(masks: Array, truth: Array, region: Array | None) -> float:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from scantling.core.case import Address, Case, Labels
-from scantling.core.errors import DataError, SettingsError
+from scantling.core.errors import DataError, FileError, SettingsError
+from scantling.core.outputs import RUN
 from scantling.data.contents import count, entries, some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import LabelSource
 from scantling.data.splits import SPLITS
-from scantling.evaluation.predictions import Listing, files_by_id
+from scantling.evaluation.predictions import files_by_id
+from scantling.records.predictions import PredictionsRecord
+from scantling.records.record import read_record
+from scantling.records.run import RunRecord
 
 Kind = Literal["mask", "class"]
 
@@ -68,7 +71,13 @@ def open_truth(path: Path, *, manifest: Path | None = None, root: Path | None = 
 
 
 def choose(
-    truth: Dataset, folder: Path, *, answered: Collection[str], listing: Listing | None, split: str | None, kind: Kind
+    truth: Dataset,
+    folder: Path,
+    *,
+    answered: Collection[str],
+    listing: PredictionsRecord | None,
+    split: str | None,
+    kind: Kind,
 ) -> Chosen:
     """The cases to score.
 
@@ -113,12 +122,7 @@ def choose(
         wanted = [id for id in labelled if id in meant]
     if not wanted:
         raise DataError(f"{truth.root}: no case with a {kind} is in the split {split!r}; choose another --split")
-    notes = []
-    done = len(listing.cases) + len(listing.failed) if listing else 0
-    if listing and listing.total is not None and done < listing.total:
-        notes.append(
-            f"The predictions are not finished: {done} of {listing.total} cases are listed; the same command goes on."
-        )
+    notes = _unfinished(listing)
     if aside := sorted(set(answered) - labelled.keys()):
         notes.append(f"{count(len(aside), 'prediction')} without a true {kind} left out ({some(aside, most=3)}).")
     if split is None and (aside := sorted(labelled.keys() - set(wanted))):
@@ -136,6 +140,14 @@ def choose(
     )
 
 
+def _unfinished(listing: PredictionsRecord | None) -> list[str]:
+    """A note where a folder of predictions is not whole yet."""
+    done = len(listing.cases) + len(listing.failed) if listing else 0
+    if not listing or listing.total is None or done >= listing.total:
+        return []
+    return [f"The predictions are not finished: {done} of {listing.total} cases are listed; the same command goes on."]
+
+
 def ids_in(split: str, truth: Dataset, *, run: str | None) -> frozenset[str]:
     """The ids of a split: what the run that made the predictions says of this very data, else what the data say."""
     of_run = _splits(run, truth)
@@ -150,12 +162,12 @@ def _splits(run: str | None, truth: Dataset) -> Mapping[str, frozenset[str]]:
     Where it joined several data sets, an id that two of them use stands behind the name of its own.
     """
     try:
-        facts = json.loads((Path(run) / "run.json").read_text(encoding="utf-8")) if run else {}
-        if not any(_same(entry["path"], truth.root) for entry in facts.get("data", [])):
-            return {}
-        listed = {str(name): frozenset(map(str, ids)) for name, ids in facts["split"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        record = read_record(RunRecord, Path(run) / RUN) if run else None
+    except (FileError, ValueError):
         return {}
+    if record is None or not any(_same(part.path, truth.root) for part in record.data):
+        return {}
+    listed = {name: frozenset(ids) for name, ids in record.split.items()}
     return {
         name: frozenset(case.id for case in truth.cases if not ids.isdisjoint((case.id, f"{truth.name}_{case.id}")))
         for name, ids in listed.items()

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.core.machine import Compute, Precision
+from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
 from scantling.data.opening import Opening
 from scantling.data.splits import SPLITS
 from scantling.evaluation.folders import evaluate
-from scantling.evaluation.predictions import LISTING
+from scantling.evaluation.result import Evaluation
 from scantling.evaluation.truth import ids_in, open_truth
 from scantling.experiments.candidates import Candidate, open_candidate
 from scantling.experiments.comparison import Comparison
@@ -23,7 +24,9 @@ from scantling.experiments.pairs import Scored, compare_scores
 from scantling.inference import predict
 from scantling.inference.prediction import select_cases as cases_of
 from scantling.metrics.catalogue import METRICS, chosen
-from scantling.records.run_folder import read_json
+from scantling.records.evaluation import EvaluationRecord, Region
+from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
+from scantling.records.record import read_record
 
 MAIN = ("dice", "found", "false_alarm", "cldice", "hd95", "ece")
 """What is compared unless told; the first is tested."""
@@ -73,8 +76,8 @@ def compare(
     wanted = _metrics(metrics, entrants, several=any(len(case.masks) > 1 for case in dataset.cases))
 
     def scored(entrant: Candidate) -> Scored:
-        if entrant.kind == "scores":
-            return _recorded(entrant, wanted, dataset, split)
+        if entrant.scores is not None:
+            return _recorded(entrant, entrant.scores, wanted, dataset, split)
         masks = entrant.path
         if entrant.kind == "run":
             seen = _seen(entrant, dataset, split)
@@ -90,14 +93,8 @@ def compare(
                 raise DataError(
                     f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}"
                 )
-        found = evaluate(masks, dataset, split=split, metrics=wanted, region=region, progress=progress)
-        return Scored(
-            entrant,
-            values={case.id: case.scores.mean for case in found.cases},
-            subjects={case.id: case.subject for case in found.cases},
-            failed={failure["id"]: failure["error"] for failure in found.failed},
-            made=read_json(masks / LISTING) if (masks / LISTING).is_file() else {},
-            region=found.region,
+        return _evaluated(
+            entrant, evaluate(masks, dataset, split=split, metrics=wanted, region=region, progress=progress)
         )
 
     field = [scored(entrant) for entrant in entrants]
@@ -168,14 +165,14 @@ def _metrics(named: Sequence[str] | None, entrants: Sequence[Candidate], *, seve
 
 
 def _gives(entrant: Candidate, name: str) -> bool:
-    if entrant.kind == "scores":
-        return all(name in case for case in entrant.scores["cases"])
-    needs, cases = METRICS[name].needs, entrant.made.get("cases", [])
+    if entrant.scores is not None:
+        return all(name in case.values for case in entrant.scores.cases)
+    needs, cases = METRICS[name].needs, entrant.made.cases
     if "uncertainty" in needs:
-        return entrant.doubts if entrant.kind == "run" else any(case.get("uncertainty_maps") for case in cases)
+        return entrant.doubts if entrant.kind == "run" else any(case.uncertainty_maps for case in cases)
     if entrant.kind == "run" or "probability" not in needs:
         return True
-    return any(path and (entrant.path / path).is_file() for path in (case.get("probability") for case in cases))
+    return any(case.probability and (entrant.path / case.probability).is_file() for case in cases)
 
 
 def _seen(entrant: Candidate, dataset: Dataset, split: str) -> str:
@@ -187,43 +184,52 @@ def _seen(entrant: Candidate, dataset: Dataset, split: str) -> str:
     return fingerprint(hashes)
 
 
-def _recorded(entrant: Candidate, metrics: Sequence[str], dataset: Dataset, split: str) -> Scored:
+def _evaluated(entrant: Candidate, found: Evaluation) -> Scored:
+    """What the masks of a run or of a folder are worth."""
+    path = found.prediction / PREDICTIONS
+    return Scored(
+        entrant,
+        values={case.id: case.scores.mean for case in found.cases},
+        subjects={case.id: case.subject for case in found.cases},
+        failed={failure.id: failure.error for failure in found.failed},
+        made=read_record(PredictionsRecord, path) if path.is_file() else NO_PREDICTIONS,
+        region=found.region,
+    )
+
+
+def _recorded(
+    entrant: Candidate, record: EvaluationRecord, metrics: Sequence[str], dataset: Dataset, split: str
+) -> Scored:
     """What an evaluation has recorded of the cases of a split.
 
     Raises:
         DataError: it has recorded none of them.
     """
-    facts, persons = entrant.scores, {case.id: case.subject for case in dataset.cases}
-    meant = ids_in(split, dataset, run=facts.get("run") or entrant.made.get("run"))
-    ids = {id: case for case in facts["cases"] if (id := str(case["id"])) in meant}
-    if not ids:
+    persons = {case.id: case.subject for case in dataset.cases}
+    meant = ids_in(split, dataset, run=record.run or entrant.made.run)
+    cases = {case.id: case for case in record.cases if case.id in meant}
+    if not cases:
         raise DataError(
             f"{entrant.path}: holds no score of a case of the split {split!r} of {dataset.root}; score that split, or "
             "choose another --split"
         )
-    truth = Path(str(facts.get("truth")))
-    notes = (
-        []
-        if truth.resolve() == dataset.root.resolve()
-        else [f"{entrant.path} was scored against {truth}, not against {dataset.root}."]
-    )
-    if "detection" not in facts:
+    notes = []
+    if Path(record.truth).resolve() != dataset.root.resolve():
+        notes.append(f"{entrant.path} was scored against {record.truth}, not against {dataset.root}.")
+    if not record.definitions.get("dice", 1):
         notes.append(
             f"{entrant.path} was scored by an older version, to which an empty truth answered by an empty mask was a "
             "Dice of 1; score it again where a truth is empty."
         )
     return Scored(
         entrant,
-        values={id: {name: _number(case[name]) for name in metrics} for id, case in ids.items()},
-        subjects={id: persons.get(id, str(case.get("subject", id))) for id, case in ids.items()},
-        failed={
-            id: str(one.get("error", "")) for one in facts.get("failed", []) if (id := str(one.get("id"))) in meant
+        values={
+            id: {name: math.nan if (value := case.values[name]) is None else value for name in metrics}
+            for id, case in cases.items()
         },
+        subjects={id: persons.get(id, case.subject or id) for id, case in cases.items()},
+        failed={failure.id: failure.error for failure in record.failed if failure.id in meant},
         made=entrant.made,
-        region=str(next(iter(facts.get("conventions", [])), "")),
+        region=record.region or Region(),
         notes=tuple(notes),
     )
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from scantling.data.contents import count, some
 from scantling.evaluation.intervals import FEW
 from scantling.experiments.statistics import EXACT, FLIPS, SIGNIFICANT
 from scantling.metrics.catalogue import Metric
-
-Verdict = Literal["a is better", "b is better", "no difference shown", "not tested"]
+from scantling.records.comparison import ComparisonRecord, Verdict
+from scantling.records.evaluation import Region
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Comparison:
         count: by metric, the cases in which it is defined for every method.
         tested_subjects: how many persons show a case in which the first metric is defined for every method.
         least: the smallest p that so many subjects can give.
-        region: which pixels counted, as a sentence.
+        region: which pixels counted.
         warnings: sentences that no reader may miss.
         notes: sentences that a reader should know.
         failed: a sentence for each case that could not be predicted or scored.
@@ -120,7 +120,7 @@ class Comparison:
     count: Mapping[str, int]
     tested_subjects: int
     least: float
-    region: str
+    region: Region
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -164,7 +164,7 @@ class Comparison:
     def conventions(self) -> tuple[str, ...]:
         """How the numbers are defined, a sentence each."""
         notes = [
-            self.region,
+            self.region.sentence,
             "Only cases that every run has a score for are compared; in each metric, only those in which it is "
             "defined for all of them.",
             "The value of a case is the mean over the seeds of a method; the spread over seeds is the standard "
@@ -188,59 +188,33 @@ class Comparison:
             notes.append("Of a metric whose ideal is 1, the distances from 1 are compared.")
         return (*notes, *(metric.convention for metric in self.metrics))
 
-    def facts(self) -> dict[str, Any]:
-        """As plain values, ready for JSON; NaN stands where a number is undefined."""
-        return {
+    def record(self) -> ComparisonRecord:
+        """What `--json` prints."""
+        facts = {
             "data": str(self.data),
             "split": self.split,
             "baseline": self.baseline,
+            "region": self.region,
             "metrics": [metric.name for metric in self.metrics],
-            "methods": [
-                {
-                    "name": one.name,
-                    "runs": list(one.runs),
-                    "seeds": list(one.seeds),
-                    "mean": dict(one.mean),
-                    "std": dict(one.std),
-                    "interval": {name: _limits(pair) for name, pair in one.interval.items()},
-                    "seed_mean": {name: list(values) for name, values in one.seed_mean.items()},
-                    "seed_std": dict(one.seed_std),
-                    "rank": dict(one.rank),
-                    "cost": {
-                        "parameters": one.cost.parameters,
-                        "calls": one.cost.calls,
-                        "seconds": one.cost.seconds,
-                        "training_seconds": one.cost.training_seconds,
-                    },
-                    "seen": list(one.seen),
-                }
-                for one in self.methods
-            ],
-            "pairs": [
-                {
-                    "a": pair.a,
-                    "b": pair.b,
-                    "metric": pair.metric,
-                    "difference": pair.difference,
-                    "interval": _limits(pair.interval),
-                    "p": pair.p,
-                    "p_holm": pair.p_holm,
-                    "verdict": pair.verdict,
-                }
-                for pair in self.pairs
-            ],
+            "methods": [asdict(one) for one in self.methods],
+            "pairs": [asdict(pair) for pair in self.pairs],
             "cases": len(self.cases),
             "subjects": self.subjects,
             "tested_subjects": self.tested_subjects,
-            "count": dict(self.count),
+            "count": self.count,
             "left_out": len(self.left_out),
-            "left_out_cases": list(self.left_out),
-            "sentences": list(self.sentences),
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
-            "failed": list(self.failed),
-            "conventions": list(self.conventions),
+            "left_out_cases": self.left_out,
+            "sentences": self.sentences,
+            "warnings": self.warnings,
+            "notes": self.notes,
+            "failed": self.failed,
+            "conventions": self.conventions,
         }
+        return ComparisonRecord.model_validate(facts)
+
+    def facts(self) -> dict[str, Any]:
+        """`record` as plain values, ready for JSON; undefined numbers are None."""
+        return self.record().facts()
 
     def table(self) -> str:
         """For people: warnings, the methods with their costs, the tested pairs, and what can be said."""
@@ -312,10 +286,6 @@ def _sentence(pair: Pair, metric: Metric, pairs: int) -> str:
         return f"No difference could be shown: {one} and {other} differ in {what} by {size} {chance}."
     winner, loser = (pair.a, pair.b) if pair.verdict == "a is better" else (pair.b, pair.a)
     return f"{winner} is better than {loser}: {what} is {'higher' if winner == one else 'lower'} by {size} {chance}."
-
-
-def _limits(pair: tuple[float, float]) -> list[float] | None:
-    return None if any(math.isnan(end) for end in pair) else list(pair)
 
 
 def _plain(value: float | None, form: str) -> str:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from scantling.core.case import Case
 from scantling.core.errors import ScantlingError
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
 from scantling.methods.catalogue import card_of
-from scantling.records.run_folder import earlier_runs, identity_of, read_run
+from scantling.records.run import RunRecord, read_run
+from scantling.records.run_folder import identity_of
 
 
-def record_of(run: object, *, model: object = None) -> Mapping[str, Any]:
-    """The `run.json` of a run; empty if it is gone, broken or only a model, or holds other weights than `model`."""
-    if not isinstance(run, str | Path):
-        return {}
+def record_of(run: str | Path | None, *, model: str | None = None) -> RunRecord | None:
+    """The `run.json` of a run; None if it is gone, broken or only a model, or holds other weights than `model`."""
     try:
-        facts = read_run(Path(run))
-        return facts if model is None or model == identity_of(Path(run)) else {}
-    except (ScantlingError, OSError):
-        return {}
+        found = read_run(Path(run)) if run else None
+        return found if run and model in (None, identity_of(Path(run))) else None
+    except (ScantlingError, OSError, ValueError):
+        return None
 
 
-def learned_from(records: Iterable[Mapping[str, Any]], dataset: Dataset, *, among: Collection[str]) -> set[str]:
+def learned_from(records: Iterable[RunRecord | None], dataset: Dataset, *, among: Collection[str]) -> set[str]:
     """The ids `among` those of `dataset` that show a subject from whom models, or what they are built on, have learned.
 
     A training on the same folder, or on a copy with the same contents, is known by its record; one on any folder that
@@ -33,28 +31,28 @@ def learned_from(records: Iterable[Mapping[str, Any]], dataset: Dataset, *, amon
     were chosen on validation cases, those count too.
 
     Args:
-        records: the `run.json` of each model.
+        records: the `run.json` of each model; None where it is not known.
     """
     involved, ids = list(records), set[str]()
     for record in involved:
-        if record:
+        if record is not None:
             ids |= _learned(record, dataset, among)
-            before = [record_of(path) for path in earlier_runs(record).values()]
+            before = [record_of(path) for path in record.earlier.values()]
             involved += [run for run in before if run not in involved]
     subjects = {case.subject for case in dataset.cases if case.id in ids}
     return {case.id for case in dataset.cases if case.subject in subjects and case.id in among}
 
 
-def _learned(record: Mapping[str, Any], dataset: Dataset, among: Collection[str]) -> set[str]:
-    chosen_on = (record.get("options") or {}).get("select") == "best"
+def _learned(record: RunRecord, dataset: Dataset, among: Collection[str]) -> set[str]:
+    chosen_on = record.options.get("select") == "best"
     splits = ("train", "validation") if chosen_on else ("train",)
-    ids = {str(id) for name in splits for id in record["split"].get(name, [])}
+    ids = {id for name in splits for id in record.split.get(name, ())}
     recorded = {case.id for case in _of(dataset, ids)} if _same_files(record, dataset) else set[str]()
     images, named = set[str](), set[str]()
-    for entry in record["data"]:
+    for part in record.data:
         try:
-            learned = _of(open_dataset(entry["path"]), ids)
-        except (ScantlingError, OSError, KeyError, TypeError):
+            learned = _of(open_dataset(part.path), ids)
+        except (ScantlingError, OSError, ValueError):
             continue  # the data are no longer there
         images |= {digest for case in learned for digest in _images(case)}
         named |= {case.subject for case in learned if case.named}
@@ -67,15 +65,15 @@ def _learned(record: Mapping[str, Any], dataset: Dataset, among: Collection[str]
     }
 
 
-def _same_files(record: Mapping[str, Any], dataset: Dataset) -> bool:
+def _same_files(record: RunRecord, dataset: Dataset) -> bool:
     """Whether a run was trained on this folder, or on a copy of it."""
     root = dataset.root.resolve()
-    if any(Path(str(entry.get("path"))) == root for entry in record["data"]):
+    if any(Path(part.path) == root for part in record.data):
         return True
-    counts = [(entry.get("sha256"), sum(entry.get("cases", {}).values())) for entry in record["data"]]
+    counts = [(part.sha256, sum(part.cases.values())) for part in record.data]
     known = {digest for digest, number in counts if digest and number == len(dataset.cases)}
     try:
-        reads = {word for words in card_of(record["method"]).needs for word in words}
+        reads = {word for words in card_of(record.method).needs for word in words}
         return bool(known) and fingerprint(file_hashes(dataset, reads={*reads, "region"})) in known
     except ScantlingError:
         return False

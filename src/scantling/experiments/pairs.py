@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,11 +15,14 @@ from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.evaluation.summary import summarise
 from scantling.experiments.candidates import Candidate, median_seconds
-from scantling.experiments.comparison import ComparedMethod, Comparison, Cost, Pair, Verdict
+from scantling.experiments.comparison import ComparedMethod, Comparison, Cost, Pair
 from scantling.experiments.leakage import learned_from
 from scantling.experiments.statistics import SIGNIFICANT, Values, holm, least_p, mean_ranks, paired
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.catalogue import Metric
+from scantling.records.comparison import Verdict
+from scantling.records.evaluation import Region
+from scantling.records.predictions import PredictionsRecord
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,16 @@ class Scored:
     Attributes:
         subjects: whom each case shows.
         failed: by id, why a case has no values.
-        made: the contents of `predictions.json`.
-        region: which pixels counted, as a sentence.
+        made: what the masks say of how they were made.
+        region: which pixels counted.
     """
 
     entrant: Candidate
     values: Mapping[str, Mapping[str, float]]
     subjects: Mapping[str, str]
     failed: Mapping[str, str]
-    made: Mapping[str, Any]
-    region: str
+    made: PredictionsRecord
+    region: Region
     notes: tuple[str, ...] = ()
 
 
@@ -80,24 +82,8 @@ def compare_scores(
     # a metric that no case defines (false alarms where every truth has something) is no column
     metrics = [metric for metric in metrics if metric is metrics[0] or not np.isnan(compared[metric.name]).all()]
     tested = {subject for subject, value in zip(subjects, compared[metrics[0].name][0], strict=True) if value == value}
-    contenders = [
-        _contender(
-            name,
-            group,
-            dataset,
-            cases,
-            subjects,
-            {metric.name: values[metric.name][number] for metric in metrics},
-            compared,
-            ranges={metric.name: metric.range for metric in metrics},
-        )
-        for number, (name, group) in enumerate(zip(names, groups, strict=True))
-    ]
-    for metric in metrics:
-        ranks = mean_ranks(compared[metric.name], higher=metric.direction == "higher")
-        for one, rank in zip(contenders, ranks.tolist(), strict=True):
-            one.rank[metric.name] = rank
     first = metrics[0]
+    contenders = _contenders(names, groups, dataset, cases, subjects, values, compared, metrics)
     places = sorted(range(len(names)), key=lambda place: _shortfall(compared[first.name][place], first))
     against = _baseline(baseline, contenders, places)
     pairs: list[Pair] = []
@@ -124,6 +110,37 @@ def compare_scores(
         notes=tuple(dict.fromkeys([*notes, *(note for one in field for note in one.notes), remark, *_copies(field)])),
         failed=tuple(f"{one.entrant.path}: {id}: {why}" for one in field for id, why in sorted(one.failed.items())),
     )
+
+
+def _contenders(
+    names: Sequence[str],
+    groups: Sequence[Group],
+    dataset: Dataset,
+    cases: Sequence[str],
+    subjects: Sequence[str],
+    values: Mapping[str, Sequence[Values]],
+    compared: Mapping[str, Values],
+    metrics: Sequence[Metric],
+) -> list[ComparedMethod]:
+    """The methods in the order of their groups, with their ranks."""
+    contenders = [
+        _contender(
+            name,
+            group,
+            dataset,
+            cases,
+            subjects,
+            {metric.name: values[metric.name][number] for metric in metrics},
+            compared,
+            ranges={metric.name: metric.range for metric in metrics},
+        )
+        for number, (name, group) in enumerate(zip(names, groups, strict=True))
+    ]
+    for metric in metrics:
+        ranks = mean_ranks(compared[metric.name], higher=metric.direction == "higher")
+        for one, rank in zip(contenders, ranks.tolist(), strict=True):
+            one.rank[metric.name] = rank
+    return contenders
 
 
 def _contender(
@@ -200,8 +217,8 @@ def _same_pixels(field: Sequence[Scored]) -> None:
     for one in field:
         if one.region != first.region:
             raise DataError(
-                f"{first.entrant.path} and {one.entrant.path} were not scored on the same pixels ({first.region} "
-                f"{one.region}); score both with the same --region"
+                f"{first.entrant.path} and {one.entrant.path} were not scored on the same pixels "
+                f"({first.region.sentence} {one.region.sentence}); score both with the same --region"
             )
 
 
@@ -260,9 +277,9 @@ def _cost(group: Group) -> Cost:
 
     return Cost(
         parameters=mean([one.entrant.parameters for one in group]),
-        calls=mean([one.made.get("calls") for one in group]),
+        calls=mean([one.made.calls for one in group]),
         seconds=mean([median_seconds(one.made) for one in group]),
-        training_seconds=mean([one.entrant.run.get("seconds") for one in group]),
+        training_seconds=mean([one.entrant.run.seconds if one.entrant.run else None for one in group]),
     )
 
 

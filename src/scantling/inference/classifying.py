@@ -30,7 +30,7 @@ def classify(
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
 ) -> dict[str, Any]:
-    """The image class of a sample, as the entry of its case: "class", "classes" (probabilities by name), uncertainty.
+    """The image class of a sample, as the entry of its case: "image_class", "classes" (probabilities by name), uncertainty.
 
     The probabilities of several models and samples are averaged; so are those of the slices of a volume by a method in
     2-D, which is ours. "entropy" is that of the mean, in nats.
@@ -56,7 +56,7 @@ def classify(
     entropy = float(-(mean * mean.clamp(min=1e-12).log()).sum())
     own = maps[0] if len(maps) == 1 else {}
     return {
-        "class": names[int(mean.argmax())],
+        "image_class": names[int(mean.argmax())],
         "classes": {name: round(float(value), 6) for name, value in zip(names, mean, strict=True)},
         "class_uncertainty": {"entropy": round(entropy, 6), **own},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 
@@ -14,6 +14,7 @@ from scantling.core.case import Case, Geometry, Labels, Split
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import reads_masks, title_of
 from scantling.core.machine import memory_free
+from scantling.core.outputs import RUN
 from scantling.core.samples import Batch, Stream
 from scantling.data.case_cache import CaseCache
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
@@ -23,7 +24,7 @@ from scantling.data.opening import OPENING, Opening
 from scantling.data.preprocessing import Preprocessed, preprocess
 from scantling.data.reader import Place, Reader
 from scantling.data.traits import hand_drawn
-from scantling.records.run_folder import read_run
+from scantling.records.run import RunRecord, read_run
 
 CLASS = "image_class"
 
@@ -194,12 +195,12 @@ def _cases(dataset: Dataset, conditions: Conditions, source: Path | str) -> tupl
     split = conditions.split
     if split not in (*get_args(Split), "all"):
         raise SettingsError(f"--split {split}: expected train, validation, test or all")
-    facts: dict[str, Any] = read_run(Path(source)) if (Path(source) / "run.json").is_file() else {}
-    trained_on = str(dataset.root.resolve()) in {entry.get("path") for entry in facts.get("data", [])}
+    run = read_run(Path(source)) if (Path(source) / RUN).is_file() else RunRecord()
+    trained_on = str(dataset.root.resolve()) in {part.path for part in run.data}
     cases = list(dataset.cases)
     if trained_on:
         # where several data sets were joined, an id that two of them use stands behind the name of its own
-        of = {id: name for name, ids in facts["split"].items() for id in ids}
+        of = {id: name for name, ids in run.split.items() for id in ids}
         cases = [replace(c, split=of.get(c.id) or of.get(f"{dataset.name}_{c.id}") or c.split) for c in cases]
     return sorted((c for c in cases if split in ("all", c.split)), key=lambda case: case.id), trained_on
 

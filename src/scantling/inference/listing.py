@@ -12,9 +12,9 @@ from scantling.core.atomic import write_json
 from scantling.core.errors import FileError, RunError
 from scantling.core.outputs import PREDICTIONS, locked
 from scantling.records.differences import differences
-from scantling.records.run_folder import read_json
+from scantling.records.record import read_json
 
-PROGRESS = ("total", "of", "cases", "failed")
+PROGRESS = ("version", "total", "of", "cases", "failed")
 """What changes while items are done; all else says how they are made."""
 FILES = ("mask", "probability", "samples", "uncertainty_maps", "files")
 """The keys of an item's entry that name files."""
@@ -38,7 +38,14 @@ class Listing:
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""
-        return {**self.header, "total": self.total, "of": self.of, "cases": self.cases, "failed": self.failed}
+        return {
+            "version": 1,
+            **self.header,
+            "total": self.total,
+            "of": self.of,
+            "cases": self.cases,
+            "failed": self.failed,
+        }
 
     def save(self) -> None:
         """Write the list."""

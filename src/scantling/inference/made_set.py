@@ -16,7 +16,7 @@ from scantling.core.outputs import MADE, locked
 from scantling.inference.listing import strings_in
 from scantling.inference.made_cases import unlabelled_value
 from scantling.inference.writing import written_values
-from scantling.records.run_folder import read_json
+from scantling.records.record import read_json
 
 FILES = ("masks", "images", "region", "scribbles", "instances")
 """The keys of a case in the manifest that name files."""

@@ -33,7 +33,8 @@ from scantling.mending.choose import Choice, Example, candidates, choose
 from scantling.mending.mend import Mending, mend
 from scantling.metrics.overlap import confusion
 from scantling.metrics.topology import topology
-from scantling.records.run_folder import read_json, read_run
+from scantling.records.record import read_json
+from scantling.records.run import run_facts as read_run
 
 NNUNET_MEMBERS = ("probabilities", "softmax")
 """What nnU-Net calls the maps in its .npz files: (background and classes, slices, rows, columns)."""

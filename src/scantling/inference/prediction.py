@@ -30,7 +30,7 @@ from scantling.inference.runner import Job, Progress, check_shard, run_job
 from scantling.inference.tiles import Tiler
 from scantling.inference.writing import write_answer, written_values
 from scantling.records.classes_csv import CLASSES, ClassRow, write_classes
-from scantling.records.run_folder import read_run
+from scantling.records.run import run_facts as read_run
 
 READS = ("image", "region")
 """What is read of a case to answer about it."""
@@ -134,7 +134,7 @@ class Predictor:
     def finish(self, listing: Listing) -> None:
         """Write what is one file for all cases."""
         if self.models.classify is not None:
-            rows = (ClassRow(str(case["id"]), case["class"], case["classes"]) for case in listing.cases)
+            rows = (ClassRow(str(case["id"]), case["image_class"], case["classes"]) for case in listing.cases)
             write_classes(self.out / CLASSES, rows, self.models.methods[0].traits.image_classes)
 
     def _loaded(self, case: Case) -> Sample:

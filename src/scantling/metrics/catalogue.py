@@ -26,6 +26,7 @@ class Metric:
         range: the smallest and the largest value that it can take.
         family: the module that computes it.
         convention: how it is defined where that is not obvious, and what empty masks get, as a sentence.
+        definition: its number, which grows when the same masks get other values.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Metric:
     range: tuple[float, float]
     family: Family
     convention: str
+    definition: int = 1
 
     def better(self, one: float, other: float) -> bool:
         """Whether `one` is a better value than `other`."""

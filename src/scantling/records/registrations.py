@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from scantling.core.case import Labels
 from scantling.core.errors import FileError
 from scantling.core.outputs import REGISTRATIONS
-from scantling.records.run_folder import read_json
+from scantling.records.record import read_json
 
 VERSION = 1
 Files = str | tuple[str, ...]

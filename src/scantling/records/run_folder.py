@@ -9,8 +9,7 @@ state.safetensors   what resuming needs
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,59 +20,9 @@ from scantling.core.atomic import replacing, to_json, write_json
 from scantling.core.errors import FileError, RunError, ScantlingError
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import card_of, implementation_of
+from scantling.records.record import read_json
 
 MODEL, WEIGHTS = "model", "weights.safetensors"
-GREATEST_JSON = 256 << 20
-"""Bytes; a JSON file of a run that is larger is refused."""
-_PARTS: Mapping[type, Sequence[str]] = {dict: ("settings", "split"), list: ("data", "warnings"), str: ("method",)}
-"""What a `run.json` must hold for a run to be used, beside its traits."""
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file of a run.
-
-    Raises:
-        FileError: it is missing, too large or not JSON.
-    """
-    try:
-        if path.stat().st_size > GREATEST_JSON:
-            raise FileError(path, f"is larger than {GREATEST_JSON >> 20} MiB", expected="a JSON file of a run")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(path, f"cannot be read ({error.strerror})", expected="a JSON file of a run") from None
-    except (ValueError, RecursionError) as error:
-        raise FileError(path, f"is not JSON ({error})", remedy="restore it or train again") from None
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    """`run.json` of a run folder.
-
-    Raises:
-        RunError: the folder is no run.
-        FileError: its `run.json` cannot be read or holds something else.
-    """
-    if not (run / "run.json").is_file():
-        what = "does not exist" if not run.exists() else "holds no run.json"
-        raise RunError(f"{run}: found no run: the folder {what}; expected a folder that `scantling train` has written")
-    facts = read_json(run / "run.json")
-    try:
-        Traits.model_validate(facts["traits"])
-        whole = all(isinstance(facts[name], kind) for kind, names in _PARTS.items() for name in names)
-        whole = whole and all(isinstance(part, dict) and isinstance(part.get("path"), str) for part in facts["data"])
-        whole = whole and all(isinstance(ids, list) for ids in facts["split"].values())
-    except (ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise FileError(
-            run / "run.json", "does not describe a training", remedy="restore it, or train into another folder"
-        )
-    return facts
-
-
-def earlier_runs(facts: Mapping[str, Any]) -> dict[str, str]:
-    """The runs that a training was built on, by role, "from" being the one that gave its first weights."""
-    before = {"from": facts["base"]} if facts.get("base") else {}
-    return {**(facts.get("uses") or {}), **before}
 
 
 def save_model(method: Method, folder: Path) -> None:

@@ -18,7 +18,8 @@ from scantling.data import files
 from scantling.data.loading import load, with_spacing
 from scantling.data.pictures import View
 from scantling.evaluation.predictions import Files, Predictions
-from scantling.report.records import CaseScores, Evaluation
+from scantling.records.evaluation import CaseRecord
+from scantling.report.targets import EvaluationFile
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class CaseSet:
     missing: tuple[str, ...]
 
 
-def read_case(case: CaseScores, evaluation: Evaluation) -> CaseArrays:
+def read_case(case: CaseRecord, evaluation: EvaluationFile) -> CaseArrays:
     """Read the files of a case through the door; nothing is raised for a file that is missing or broken."""
     reader = _Reader(case, evaluation)
     truth, mask, region = next(iter(reader.truths(all=False)), None), reader.mask(), reader.region()
@@ -122,7 +123,7 @@ def read_case(case: CaseScores, evaluation: Evaluation) -> CaseArrays:
     return CaseArrays(image, truth, mask, region, evaluation.record.classes, tuple(notes), tuple(reader.missing))
 
 
-def read_set(case: CaseScores, evaluation: Evaluation, *, most: int) -> CaseSet:
+def read_set(case: CaseRecord, evaluation: EvaluationFile, *, most: int) -> CaseSet:
     """Read all annotators' masks of a case, its first samples, at most `most`, and its uncertainty maps."""
     reader = _Reader(case, evaluation)
     image, notes = reader.image()
@@ -147,7 +148,7 @@ def _overlap(masks: Sequence[Mask]) -> list[str]:
 class _Reader:
     """Reads the files of a case; what cannot be read is said in `missing`."""
 
-    def __init__(self, case: CaseScores, evaluation: Evaluation) -> None:
+    def __init__(self, case: CaseRecord, evaluation: EvaluationFile) -> None:
         self.missing: list[str] = []
         record = evaluation.record
         self.id, self.files, self.labels, self.count = case.id, case.files, record.labels, len(record.classes)

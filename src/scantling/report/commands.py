@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from scantling.core.atomic import to_json
-from scantling.report.records import Evaluation, EvaluationRecord, Run
+from scantling.records.evaluation import EvaluationRecord
+from scantling.report.targets import EvaluationFile, Run
 
 SETTINGS_OF_MENDING = ("iterations", "high", "low", "smallest", "carry", "coherence")
 
@@ -31,7 +32,7 @@ def _quoted(word: str) -> str:
     return shlex.quote(word)
 
 
-def repeating(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[str]:
+def repeating(run: Run | None, evaluations: tuple[EvaluationFile, ...]) -> list[str]:
     """Training, prediction, mending and scoring, in this order and each once."""
     lines = [shell(*run.command)] if run is not None and run.command else []
     for evaluation in evaluations:
@@ -90,8 +91,7 @@ def _gib(memory: Any) -> float | None:
 
 def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
     options = _table(made.get("options"))
-    older: dict[str, Any] = {key: options.get(key) for key in ("samples", "steps", "fuse", "memory")}
-    older |= _table(made.get("asked"))
+    older = {key: options.get(key) for key in ("samples", "steps", "fuse", "memory")}
     requested = _table(made["requested"]) if "requested" in made else older
     folder = str(made["run"]) if run is None else str(run.folder)
     memory = requested.get("memory")

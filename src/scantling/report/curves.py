@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scantling.report.charts import Chart, Series, line_chart
 from scantling.report.logs import Curve
-from scantling.report.records import Run
+from scantling.report.targets import Run
 from scantling.report.words import metric
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scantling.data.pictures import Marks, View, class_colours, grey, outline
+from scantling.records.evaluation import CaseRecord
 from scantling.report.case_files import Mask, read_case
 from scantling.report.pictures import (
     CONFUSED,
@@ -22,7 +23,7 @@ from scantling.report.pictures import (
     png_uri,
     shrink,
 )
-from scantling.report.records import CaseScores, Evaluation
+from scantling.report.targets import EvaluationFile
 from scantling.report.words import Metric, in_order, metric
 
 DIM = 0.5
@@ -52,7 +53,7 @@ class Exemplar:
     """A case with its pictures; what could not be drawn is said in `missing`."""
 
     rank: str
-    case: CaseScores
+    case: CaseRecord
     overlay: Picture | None
     thumbnails: tuple[Picture, ...]
     legend: tuple[tuple[str, str], ...]
@@ -74,7 +75,7 @@ class Exemplar:
         return round(small), round(large), round(992 - small - large)
 
 
-def choose(evaluation: Evaluation) -> tuple[Metric, list[tuple[str, CaseScores]]]:
+def choose(evaluation: EvaluationFile) -> tuple[Metric, list[tuple[str, CaseRecord]]]:
     """The metric that orders the cases (Dice if it is there), and the worst, the median and the best by it.
 
     Equal values go by id. Of two cases there is a best and a worst, of one only itself, of none nothing. What is marked
@@ -92,7 +93,7 @@ def choose(evaluation: Evaluation) -> tuple[Metric, list[tuple[str, CaseScores]]
     return by, [("Worst", ordered[0]), *middle, ("Best", ordered[-1]), *alarm]
 
 
-def draw(rank: str, case: CaseScores, evaluation: Evaluation, *, longest: int = 512) -> Exemplar:
+def draw(rank: str, case: CaseRecord, evaluation: EvaluationFile, *, longest: int = 512) -> Exemplar:
     """Draw a case; a file that is missing or broken becomes a sentence, never an error.
 
     Args:
@@ -127,7 +128,7 @@ def draw(rank: str, case: CaseScores, evaluation: Evaluation, *, longest: int = 
 
 
 def _overlay(
-    case: CaseScores,
+    case: CaseRecord,
     masks: Mapping[str, Mask],
     photo: np.ndarray | None,
     region: np.ndarray | None,

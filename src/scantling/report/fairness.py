@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 from scantling.core.atomic import to_json
-from scantling.report.records import Evaluation, EvaluationRecord
-from scantling.report.words import listing, plural
+from scantling.records.evaluation import EvaluationRecord
+from scantling.report.targets import EvaluationFile
+from scantling.report.words import listing, metric, plural
 
 
-def fairness(evaluations: Sequence[Evaluation]) -> str:
+def fairness(evaluations: Sequence[EvaluationFile]) -> str:
     """A sentence or two on whether these scores compare, and if not, on all that differs."""
     records = [evaluation.record for evaluation in evaluations]
     if len(records) < 2:
@@ -27,8 +28,8 @@ def fairness(evaluations: Sequence[Evaluation]) -> str:
     if not all("ged" in record.mean for record in records):
         del keys[SAMPLES]
     differing = [what for what, key in keys.items() if _kinds(records, partial(_apply, key, shared)) > 1]
-    if conventions := _conventions(records):
-        differing.append(f"the definition of {listing(conventions)}")
+    if defined := _definitions(records):
+        differing.append(f"the definition of {listing(defined)}")
     if differing:
         reasons.append(f"they differ in {listing(differing, most=len(differing))}")
     if reasons:
@@ -68,17 +69,8 @@ def _kinds(records: Sequence[EvaluationRecord], key: Callable[[EvaluationRecord]
     return len({to_json(key(record)) for record in records})
 
 
-def _conventions(records: Sequence[EvaluationRecord]) -> list[str]:
-    """What is defined in different ways; the first convention is that of the region."""
-    tables = []
-    for record in records:
-        table: dict[str, str] = {}
-        for number, sentence in enumerate(record.conventions):
-            name, mark, rest = sentence.partition(":")
-            if mark:
-                table[name] = rest
-            elif number:
-                table["means and intervals"] = table.get("means and intervals", "") + sentence
-        tables.append(table)
-    names = dict.fromkeys(name for table in tables for name in table)
-    return [name for name in names if len({table[name] for table in tables if name in table}) > 1]
+def _definitions(records: Sequence[EvaluationRecord]) -> list[str]:
+    """The metrics that are defined in different ways."""
+    names = dict.fromkeys(name for record in records for name in record.definitions)
+    tables = [record.definitions for record in records]
+    return [metric(name).title for name in names if len({table[name] for table in tables if name in table}) > 1]

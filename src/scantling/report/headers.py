@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scantling.report.commands import shell
-from scantling.report.records import Evaluation, Run
 from scantling.report.tables import ScoreBlock
+from scantling.report.targets import EvaluationFile, Run
 from scantling.report.titles import title_of
 from scantling.report.words import duration, listing, metric, moment, plural
 
@@ -36,7 +36,7 @@ class Header:
     versions: tuple[tuple[str, str], ...]
 
 
-def header_of(run: Run | None, evaluations: tuple[Evaluation, ...], block: ScoreBlock | None) -> Header:
+def header_of(run: Run | None, evaluations: tuple[EvaluationFile, ...], block: ScoreBlock | None) -> Header:
     """The head of a run with its evaluations, or of one evaluation without a run."""
     figures = _score_figures(block)
     if run is None:
@@ -90,7 +90,7 @@ def _trained(run: Run) -> str:
     return text[0].upper() + text[1:]
 
 
-def _scored(evaluations: tuple[Evaluation, ...]) -> str:
+def _scored(evaluations: tuple[EvaluationFile, ...]) -> str:
     record = evaluations[0].record
     return f"Compared with {record.truth}" if record.truth else ""
 
@@ -131,7 +131,7 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _scored_facts(evaluations: tuple[Evaluation, ...]) -> list[tuple[str, str]]:
+def _scored_facts(evaluations: tuple[EvaluationFile, ...]) -> list[tuple[str, str]]:
     several = len(evaluations) > 1
     facts = []
     for evaluation in evaluations:

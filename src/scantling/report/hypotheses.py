@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from scantling.data.pictures import View, class_colours, grey
+from scantling.records.evaluation import CaseRecord
 from scantling.report.case_files import Layer, Mask, read_set
 from scantling.report.exemplars import DIM, Picture, choose, picture
 from scantling.report.pictures import GLOW, glow, luminance, paint
-from scantling.report.records import CaseScores, Evaluation
+from scantling.report.targets import EvaluationFile
 from scantling.report.words import plural
 
 MOST = 8
@@ -21,7 +22,7 @@ MOST = 8
 class Hypotheses:
     """A case with what was drawn of it; what could not be read is said in `missing`."""
 
-    case: CaseScores
+    case: CaseRecord
     shown: str
     pictures: tuple[Picture, ...]
     classes: tuple[tuple[str, str], ...]
@@ -30,7 +31,7 @@ class Hypotheses:
     missing: tuple[str, ...]
 
 
-def hypotheses_of(evaluation: Evaluation, *, longest: int) -> Hypotheses | None:
+def hypotheses_of(evaluation: EvaluationFile, *, longest: int) -> Hypotheses | None:
     """The median case (the worst of two), if it has samples or uncertainty maps, else the first case that has any.
 
     Args:

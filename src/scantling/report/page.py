@@ -16,15 +16,19 @@ from markupsafe import Markup
 
 from scantling.core import atomic
 from scantling.core.errors import RunError, ScantlingError, SettingsError
-from scantling.core.outputs import check_file
+from scantling.core.outputs import PREDICTIONS, RUN, check_file
 from scantling.data.dataset import join, open_dataset
 from scantling.evaluation import evaluate
+from scantling.records.evaluation import EvaluationRecord
+from scantling.records.predictions import PredictionsRecord
+from scantling.records.record import read_json, read_record
+from scantling.records.run import RunRecord
 from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.headers import Header, header_of
-from scantling.report.records import Evaluation, Run, read_evaluation, read_json, read_run
 from scantling.report.samples import samples_of
 from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
+from scantling.report.targets import EvaluationFile, Run, open_evaluation, open_run
 from scantling.report.titles import title_of, told_apart
 from scantling.report.warnings import Findings, look
 from scantling.report.warnings_on_scores import SCORE_CHECKS, Scores
@@ -63,7 +67,7 @@ class Section:
 @dataclass(frozen=True)
 class _Target:
     run: Run | None
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[EvaluationFile, ...]
     page: Path
     """Where its page goes unless told."""
     home: Path
@@ -104,21 +108,21 @@ def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
 
 
 def _open(target: Path) -> _Target:
-    if target.name == "run.json":
+    if target.name == RUN:
         target = target.parent
-    if (target / "run.json").is_file():
+    if (target / RUN).is_file():
         _score_validation(target)
-        run = read_run(target)
+        run = open_run(target)
         return _Target(run, run.evaluations, target / "report.html", target.resolve().parent)
     path = target / "scores.json" if (target / "scores.json").is_file() else target
     if path.is_file() and path.suffix == ".json":
         content = read_json(path)
         if isinstance(content, dict) and "cases" in content and "mean" in content:
-            evaluation = read_evaluation(path)
+            evaluation = open_evaluation(path)
             return _Target(_run_of(evaluation), (evaluation,), path.with_suffix(".html"), path.resolve().parent)
     if not target.exists():
         found = "there is no such file or folder"
-    elif (target / "predictions.json").is_file():
+    elif (target / PREDICTIONS).is_file():
         command = shell("scantling", "evaluate", target, "TRUTH", "--json", target / "scores.json")
         found = f"these masks have not been scored; do it with {command}"
     else:
@@ -128,36 +132,37 @@ def _open(target: Path) -> _Target:
 
 def _score_validation(run: Path) -> None:
     """Score what training has predicted for its validation cases, once for its weights; without the data it goes on."""
-    listing, scores = run / "validation" / "predictions.json", run / "validation" / "scores.json"
+    listing, scores = run / "validation" / PREDICTIONS, run / "validation" / "scores.json"
     if not listing.is_file():
         return
     try:
-        content = read_json(listing)
+        masks = read_record(PredictionsRecord, listing)
         if scores.exists():
-            before = read_json(scores)
-            if "labels" in before and before["made"].get("model") == content.get("model"):
+            before = read_record(EvaluationRecord, scores)
+            if before.labels is not None and before.made.get("model") == masks.model:
                 return
-        manifest, root = (Path(content[key]) if content.get(key) else None for key in ("manifest", "root"))
-        facts = read_json(run / "run.json")
-        places = [Path(part["path"]) for part in facts["data"]]
+        manifest, root = (Path(path) if path else None for path in (masks.manifest, masks.root))
+        record = read_record(RunRecord, run / RUN)
+        places = [Path(part.path) for part in record.data]
         if len(places) == 1:
             evaluation = evaluate(listing.parent, places[0], split="validation", manifest=manifest, root=root)
         else:
             joined = join([open_dataset(place, manifest=manifest, root=root) for place in places])
-            held_out = tuple(case for case in joined.cases if case.id in set(facts["split"]["validation"]))
+            held = set(record.split.get("validation", ()))
+            held_out = tuple(case for case in joined.cases if case.id in held)
             evaluation = evaluate(listing.parent, replace(joined, cases=held_out), split="all")
-        atomic.write_json(scores, evaluation.facts())
-    except (ScantlingError, KeyError, AttributeError, TypeError, OSError):
+        evaluation.record().write(scores)
+    except (ScantlingError, OSError):
         return
 
 
-def _run_of(evaluation: Evaluation) -> Run | None:
+def _run_of(evaluation: EvaluationFile) -> Run | None:
     """The run that an evaluation names, if it can be read from here."""
     named, home = evaluation.record.run, evaluation.path.resolve().parent
     folders = [Path(named), home / named] if named else []
     if home.name in ("evaluations", "validation"):
         folders.append(home.parent)
-    return next((read_run(folder) for folder in folders if (folder / "run.json").is_file()), None)
+    return next((open_run(folder) for folder in folders if (folder / RUN).is_file()), None)
 
 
 def _destination(targets: list[_Target], out: Path | None) -> Path:
@@ -202,7 +207,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
     )
 
 
-def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missing]:
+def _missing(run: Run | None, evaluations: tuple[EvaluationFile, ...]) -> list[Missing]:
     if run is None:
         return [Missing("The run that made these masks is not known or not here, so nothing is said of its training.")]
     parts = []
@@ -229,7 +234,7 @@ def _missing(run: Run | None, evaluations: tuple[Evaluation, ...]) -> list[Missi
                 ),
             )
         )
-    if run.validation is None and (run.folder / "validation" / "predictions.json").is_file() and record.data:
+    if run.validation is None and (run.folder / "validation" / PREDICTIONS).is_file() and record.data:
         masks = run.folder / "validation"
         maps = ["--probabilities", masks / "probabilities", "--split", "validation", *data_flags(run)]
         sentence = "The validation cases were predicted but not scored. This scores them:"

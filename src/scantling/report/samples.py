@@ -8,8 +8,8 @@ import numpy as np
 
 from scantling.core.errors import FileError
 from scantling.data.files import read
+from scantling.records.record import read_json
 from scantling.report.pictures import jpeg_uri, shrink
-from scantling.report.records import read_json
 
 MOST = 12
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from scantling.records.evaluation import CaseRecord
+from scantling.records.predictions import Failure
 from scantling.report import exemplars
 from scantling.report.charts import Chart
 from scantling.report.fairness import fairness
 from scantling.report.hypotheses import Hypotheses, hypotheses_of
-from scantling.report.records import CaseScores, Evaluation, Failure
 from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
+from scantling.report.targets import EvaluationFile
 from scantling.report.titles import title_of
 from scantling.report.words import NONE, Metric, in_order, plural
 
@@ -85,9 +87,9 @@ class ScoreBlock:
     exemplars: tuple[exemplars.Exemplar, ...]
     undrawn: str
     hypotheses: Hypotheses | None
-    cases: tuple[CaseScores, ...]
+    cases: tuple[CaseRecord, ...]
     failed: tuple[Failure, ...]
-    evaluation: Evaluation
+    evaluation: EvaluationFile
 
     @property
     def counted(self) -> str:
@@ -113,7 +115,7 @@ class ScoreBlock:
         return any(case.subject not in (None, case.id) for case in self.cases)
 
     @property
-    def shown(self) -> tuple[CaseScores, ...]:
+    def shown(self) -> tuple[CaseRecord, ...]:
         """The cases that the table lists."""
         return self.cases[:MOST_CASES]
 
@@ -138,7 +140,7 @@ class Comparison:
     remark: str
 
 
-def block_of(evaluation: Evaluation, *, drawn: bool, longest: int, validation: bool = False) -> ScoreBlock:
+def block_of(evaluation: EvaluationFile, *, drawn: bool, longest: int, validation: bool = False) -> ScoreBlock:
     """Tables, charts and, if `drawn`, pictures (at most `longest` pixels a side) of an evaluation."""
     record = evaluation.record
     metrics = in_order(record.mean)
@@ -163,7 +165,7 @@ def block_of(evaluation: Evaluation, *, drawn: bool, longest: int, validation: b
     )  # fmt: skip
 
 
-def _row(evaluation: Evaluation, metric: Metric) -> Row:
+def _row(evaluation: EvaluationFile, metric: Metric) -> Row:
     record, values = evaluation.record, [value for _, value in evaluation.of(metric.key)]
     low, high = record.interval.get(metric.key) or (None, None)
     interval = (low, high) if low is not None and high is not None else None
@@ -174,7 +176,7 @@ def _row(evaluation: Evaluation, metric: Metric) -> Row:
     )  # fmt: skip
 
 
-def _charts(evaluation: Evaluation, metric: Metric) -> list[Chart]:
+def _charts(evaluation: EvaluationFile, metric: Metric) -> list[Chart]:
     record, charts = evaluation.record, []
     cases = [(case.id, value) for case, value in evaluation.of(metric.key)]
     if len(cases) > 1:

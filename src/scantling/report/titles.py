@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scantling.report.records import Evaluation
+from scantling.report.targets import EvaluationFile
 from scantling.report.words import listing
 
 
-def title_of(evaluation: Evaluation) -> str:
+def title_of(evaluation: EvaluationFile) -> str:
     """What was scored: "masks (mended, of 16 samples) on drive, test split, inside the regions"."""
     record = evaluation.record
     options, made = record.options, record.made
@@ -37,7 +37,7 @@ def title_of(evaluation: Evaluation) -> str:
     return ", ".join(filter(None, parts))
 
 
-def told_apart(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+def told_apart(evaluations: Sequence[EvaluationFile]) -> list[EvaluationFile]:
     """The evaluations of a page with names for their folders that tell them apart."""
     masks, truths = (
         _last_parts([path for path in {Path(getattr(one.record, side)) for one in evaluations} if path.parts])

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Literal
 
 from scantling.evaluation.intervals import FEW
-from scantling.report.records import Evaluation, Run
+from scantling.report.targets import EvaluationFile, Run
 from scantling.report.warnings import Check, ReportWarning
 from scantling.report.words import in_order, listing, metric, percent, plural
 
@@ -35,7 +35,7 @@ GAP = 0.05
 class Scores:
     """An evaluation, and the run that made its masks where it is known."""
 
-    evaluation: Evaluation
+    evaluation: EvaluationFile
     run: Run | None = None
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from statistics import fmean, stdev
 
 from scantling.report.logs import Curve
-from scantling.report.records import Run
+from scantling.report.targets import Run
 from scantling.report.warnings import Check, ReportWarning
 from scantling.report.words import listing, metric, plural
 

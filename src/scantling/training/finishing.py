@@ -11,18 +11,18 @@ import torch
 
 from scantling.contract.method import Method
 from scantling.contract.stage import Calibration, Stage
-from scantling.core.atomic import write_json
 from scantling.core.case import Case
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import reads_labels, reads_masks
 from scantling.core.machine import autocast_type
-from scantling.core.outputs import PREDICTIONS
+from scantling.core.outputs import PREDICTIONS, RUN
 from scantling.core.samples import Batch
 from scantling.data.dataset import Dataset
 from scantling.data.traits import hand_drawn
 from scantling.inference.models import models_of
 from scantling.inference.prediction import Predictor, described
 from scantling.inference.runner import Job, work_through
+from scantling.records.run import RunRecord
 from scantling.records.run_folder import MODEL, identity_of, save_model
 from scantling.training.options import Options
 from scantling.training.pictures import draw
@@ -62,7 +62,7 @@ def finish(
         "learned": {name: float(number) for name, number in model.learned().items()},
         "selected": {"rule": rule, "stage": name, "step": step, "value": value},
     }
-    write_json(out / "run.json", facts)
+    RunRecord.model_validate(facts).write(out / RUN)
     for leftover in (PREVIOUS, PREPARED):
         (out / leftover).unlink(missing_ok=True)
     forget_fields(out)

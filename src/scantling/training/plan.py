@@ -15,7 +15,7 @@ from scantling.core.fields import reads_masks
 from scantling.core.outputs import RUN, check_record
 from scantling.data.dataset import file_hashes, fingerprint
 from scantling.records.differences import differences
-from scantling.records.run_folder import read_run
+from scantling.records.run import read_run
 from scantling.training.finishing import clock
 from scantling.training.material import Material
 from scantling.training.options import Options
@@ -73,7 +73,7 @@ def check_same(out: Path, facts: Mapping[str, Any], plan: Mapping[str, Any]) -> 
 def earlier_facts(out: Path) -> dict[str, Any] | None:
     """The facts of a run that is to go on; one that has not done a step binds nobody and is begun anew."""
     if (out / "run.json").exists():
-        facts = read_run(out)
+        facts = read_run(out).facts()
         if facts.get("finished") or has_progress(out):
             return facts
         for name in (STATE, PREVIOUS, PREPARED):

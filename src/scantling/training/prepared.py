@@ -19,7 +19,7 @@ from scantling.core.errors import RunError
 from scantling.core.samples import Stream
 from scantling.data.prepared_fields import FOLDER, PreparedField
 from scantling.data.reader import Reader
-from scantling.records.run_folder import read_json
+from scantling.records.record import read_json
 from scantling.training.processes import Processes
 
 INDEX = "made-of.json"

@@ -14,7 +14,7 @@ from rich.console import Console
 from scantling.contract.card import Card
 from scantling.contract.method import Method
 from scantling.contract.stage import Stage
-from scantling.core.atomic import to_json, write_json
+from scantling.core.atomic import to_json
 from scantling.core.case import Split
 from scantling.core.errors import SettingsError
 from scantling.core.machine import autocast_type, device_of, memory_free, record, steady
@@ -24,6 +24,7 @@ from scantling.data.dataset import Dataset
 from scantling.data.reader import Reader
 from scantling.data.traits import measure_traits
 from scantling.methods.catalogue import card_of
+from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.finishing import clock, finish
 from scantling.training.material import Material, counts, open_material
@@ -87,7 +88,7 @@ def _train(
         console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
         return facts
     if group.first:
-        write_json(out / "run.json", facts)
+        RunRecord.model_validate(facts).write(out / RUN)
     # 4. the training
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
     readers = partial(_readers, out, model, material.dataset, options, group)
@@ -158,7 +159,8 @@ def _recorded(
     warnings = [*material.remarks, *taught(model), *unsteady(model.card, device)]
     traits = traits.model_copy(update={"hand_drawn_before": model.traits.hand_drawn_before})
     begun = {
-        "command": sys.argv, **plan, "preset": options.preset, "traits": traits.model_dump(),
+        "version": RunRecord.newest, "command": sys.argv, **plan, "preset": options.preset,
+        "traits": traits.model_dump(),
         "started": clock(), "finished": None, "seconds": None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": sum(stage.steps for stage in model.stages()), "selected": None,

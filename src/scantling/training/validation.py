@@ -142,7 +142,7 @@ class ClassValidation(Validation):
             device=self.device,
             autocast=self.autocast,
         )
-        return case.image_class, found["class"]
+        return case.image_class, found["image_class"]
 
     def summary(self, found: Sequence[tuple[str, str]]) -> float:
         """NaN without cases."""

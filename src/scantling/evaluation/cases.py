@@ -1,0 +1,183 @@
+"""One case of a folder of masks: the files that belong to it are read, made sure to fit, and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypedDict
+
+import numpy as np
+
+from scantling.core.case import Address, Case, Labels
+from scantling.core.errors import DataError
+from scantling.data.contents import some
+from scantling.data.files import Limits, read_labels
+from scantling.data.labels import region_of
+from scantling.data.loading import disagreement, load
+from scantling.evaluation.predictions import Files, Predictions, files_by_id, size
+from scantling.evaluation.result import CaseScores
+from scantling.evaluation.scores import marked_share, scores_of_arrays
+from scantling.metrics.catalogue import Metric
+from scantling.records.evaluation import CaseFiles, Located, Region
+
+
+class _How(TypedDict):
+    limits: Limits
+    untrusted: bool
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A scored case, whether its files lie apart in space, and how many samples and annotators were compared."""
+
+    case: CaseScores
+    apart: bool
+    sets: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class CaseScorer:
+    """Scores a case of what `evaluate` has opened."""
+
+    predictions: Predictions
+    labels: Labels
+    classes: tuple[str, ...]
+    order: tuple[int, ...]
+    regions: Regions
+    metrics: tuple[Metric, ...]
+    limits: Limits
+    untrusted: bool
+
+    def compare(self, case: Case) -> Compared:
+        """Read the files of a case, and score it.
+
+        Raises:
+            ScantlingError: a file cannot be read, or does not fit the others.
+            ValueError: there is nothing to compare.
+        """
+        how: _How = {"limits": self.limits, "untrusted": self.untrusted}
+        needed = {need for metric in self.metrics for need in metric.needs}
+        reads = "masks" if "annotators" in needed else "mask"
+        sample = load(case, labels=self.labels, reads=(reads,), **how)
+        (true, *others), predictions, order = sample.masks, self.predictions, self.order
+        predicted, geometry = predictions.mask(case.id, order, **how)
+        _fits(predicted, true, predictions.masks[case.id])
+        probability = predictions.probability(case.id, order, **how)
+        if probability is not None:
+            _fits(probability, true, predictions.maps[case.id])
+        drawn = predictions.drawn(case.id, order, **how) if others else []
+        for index, one in enumerate(drawn):
+            _fits(one, true, predictions.samples[case.id][index])
+        doubt = predictions.uncertainty(case.id, **how) if "uncertainty" in needed else None
+        if doubt is not None:
+            _fits(doubt, true, predictions.uncertainties[case.id])
+        pixels = self.regions.read(case, true, **how)
+        scores = scores_of_arrays(
+            predicted,
+            true,
+            classes=self.classes,
+            others=others,
+            samples=drawn,
+            probability=probability,
+            uncertainty=None if doubt is None else doubt[0],
+            region=pixels,
+            spacing=sample.geometry.spacing,
+            metrics=[metric.name for metric in self.metrics],
+        )
+        marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
+        return Compared(
+            CaseScores(case.id, case.subject, scores, _files(case, predictions, self.regions), marked, case.strata),
+            bool(disagreement(sample.geometry, geometry)),
+            (len(drawn), 1 + len(others)) if others else None,
+        )
+
+
+class Regions:
+    """Which pixels count: all, those in the cases' own regions, or those in masks of a folder."""
+
+    def __init__(self, choice: Path | str | None, ids: Iterable[str]) -> None:
+        self.region = Region(of="image" if choice is None else "cases" if choice == "dataset" else "folder")
+        self.files: Mapping[str, Address] = {}
+        if choice is not None and self.region.of == "folder":
+            folder = Path(choice)
+            if not folder.is_dir():
+                raise DataError(f"{folder}: there is no such folder; expected masks of the region, or 'dataset'")
+            self.region = Region(of="folder", folder=resolved(folder))
+            self.folder, self.files = folder, files_by_id(folder, set(ids))
+
+    def checked(self, cases: Iterable[Case], truth: Path) -> Self:
+        """The same; made sure that there is a region at all.
+
+        Raises:
+            DataError: no case of the truth has one of its own.
+        """
+        if self.region.of == "cases" and not any(case.region for case in cases):
+            raise DataError(
+                f"{truth}: no case has a region of interest; leave --region out, or name a folder of regions"
+            )
+        return self
+
+    def address(self, case: Case) -> Address | None:
+        """Where the region of a case lies; None where all pixels count."""
+        if self.region.of == "image":
+            return None
+        found = case.region if self.region.of == "cases" else self.files.get(case.id)
+        if found is None:
+            where = "it" if self.region.of == "cases" else str(self.folder)
+            raise DataError(f"case {case.id}: {where} has no region of interest; add one, or score whole images")
+        return found
+
+    def read(self, case: Case, true: np.ndarray, *, limits: Limits, untrusted: bool) -> np.ndarray | None:
+        """The pixels `(*S)` that count in a case; None if all do.
+
+        Raises:
+            FileError: the file cannot be read.
+            DataError: the case has no region, or one that is empty or does not fit its mask.
+        """
+        address = self.address(case)
+        if address is None:
+            return None
+        pixels = region_of(read_labels(address, limits=limits, untrusted=untrusted)[0], address)
+        _fits(pixels[None], true, address)
+        if not pixels.any():
+            raise DataError(f"{address}: the region of interest is empty; expected pixels to compare")
+        return pixels
+
+
+def _fits(array: np.ndarray, true: np.ndarray, where: Files) -> None:
+    if array.shape[1:] != true.shape[1:]:
+        name = where if isinstance(where, Address) else some(str(address) for address in where.values())
+        raise DataError(
+            f"{name}: found {size(array.shape[1:])} pixels; expected {size(true.shape[1:])}, as in the true mask; "
+            "predict at the size of the image"
+        )
+
+
+def _files(case: Case, predictions: Predictions, regions: Regions) -> CaseFiles:
+    region, probability = regions.address(case), predictions.maps.get(case.id)
+    uncertainty = predictions.uncertainties.get(case.id, {})
+    return CaseFiles(
+        image=tuple(str(_text(address)) for address in case.images.values()),
+        prediction=_text(predictions.masks[case.id]),
+        truth=_text(case.masks[0]),
+        region=None if region is None else str(_text(region)),
+        probability=None if probability is None else str(_text(probability)),
+        annotators=tuple(_text(mask) for mask in case.masks[1:]),
+        samples=tuple(_text(sample) for sample in predictions.samples.get(case.id, ())),
+        uncertainty={name: str(_text(address)) for name, address in uncertainty.items()},
+        threshold=case.threshold,
+        spacing=case.spacing,
+    )
+
+
+def resolved(path: Path | str | None) -> str | None:
+    """A path for a record: absolute, behind links."""
+    return None if path is None else str(Path(path).resolve())
+
+
+def _text(address: Files) -> Located:
+    if isinstance(address, Mapping):
+        return {name: str(_text(one)) for name, one in address.items()}
+    path = address.path.resolve()
+    return str(Address(path, address.member))

@@ -1,0 +1,92 @@
+"""A comparison: several methods on the same cases, as `scantling compare --json` prints it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator
+
+from scantling.records.evaluation import Region
+from scantling.records.record import FileRecord, Number, Numbers, Record, finite
+
+Verdict = Literal["a is better", "b is better", "no difference shown", "not tested"]
+
+
+def _limits(value: Any) -> Any:
+    """Two limits, or None where one of them is undefined."""
+    undefined = isinstance(value, list | tuple) and any(finite(end) is None for end in value)
+    return None if undefined else value
+
+
+Interval = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
+
+
+class CostRecord(Record):
+    """What a method takes; None where nobody knows. See `experiments.comparison.Cost`."""
+
+    parameters: Number = None
+    calls: Number = None
+    seconds: Number = None
+    training_seconds: Number = None
+
+
+class MethodRecord(Record):
+    """A compared method; see `experiments.comparison.ComparedMethod`."""
+
+    name: str
+    runs: tuple[str, ...]
+    seeds: tuple[int | None, ...] = ()
+    mean: Numbers
+    std: Numbers = {}
+    interval: dict[str, Interval] = {}
+    seed_mean: dict[str, tuple[Number, ...]] = {}
+    seed_std: Numbers = {}
+    rank: Numbers = {}
+    cost: CostRecord = CostRecord()
+    seen: tuple[str, ...] = ()
+
+
+class PairRecord(Record):
+    """Two methods in one metric; see `experiments.comparison.Pair`."""
+
+    a: str
+    b: str
+    metric: str
+    difference: Number = None
+    interval: Interval = None
+    p: Number = None
+    p_holm: Number = None
+    verdict: Verdict
+
+
+class ComparisonRecord(FileRecord):
+    """The contents of a comparison's file; see `experiments.comparison.Comparison`.
+
+    Attributes:
+        cases, left_out: how many; `left_out_cases` are their ids.
+        region: which pixels counted; None in files of early versions.
+        page: the page that was written beside it.
+    """
+
+    what: ClassVar[str] = "comparison"
+    writer: ClassVar[str] = "scantling compare --json"
+
+    data: str
+    split: str
+    baseline: str
+    region: Region | None = None
+    metrics: tuple[str, ...]
+    methods: tuple[MethodRecord, ...]
+    pairs: tuple[PairRecord, ...]
+    cases: int
+    subjects: int
+    tested_subjects: int
+    count: dict[str, int] = {}
+    left_out: int = 0
+    left_out_cases: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    conventions: tuple[str, ...] = ()
+    page: str | None = None

@@ -1,0 +1,220 @@
+"""An evaluation: the scores of a folder of masks, as `scantling evaluate --json` prints and a run keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, model_validator
+
+from scantling.core.case import Labels
+from scantling.records.predictions import Failure, PredictionsRecord
+from scantling.records.record import GREATEST, FileRecord, Number, Numbers, Record, Table, finite, renamed
+
+Located = str | dict[str, str]
+"""An address; of a mask whose classes lie in a file each, one by class."""
+
+
+def _sides(value: Any) -> Any:
+    """A spacing, or None for one that is none."""
+    sides = value if isinstance(value, list | tuple) else ()
+    sound = all(isinstance(side, int | float) and 1 / GREATEST < side < GREATEST for side in sides)
+    return value if sides and sound else None
+
+
+def _addresses(value: Any) -> Any:
+    if isinstance(value, dict):
+        return list(value.values())
+    return [value] if isinstance(value, str) else value or []
+
+
+class Region(Record):
+    """Which pixels count: those of the whole image, in the cases' own regions, or in the masks of a folder."""
+
+    of: Literal["image", "cases", "folder"] = "image"
+    folder: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        outside = "outside, both masks are taken as empty"
+        if self.of == "image":
+            return "All pixels of the image count."
+        if self.of == "cases":
+            return f"Only pixels in the cases' own regions count; {outside}."
+        return f"Only pixels in the regions of the folder {Path(self.folder or '').name} count; {outside}."
+
+
+class CaseFiles(Record):
+    """The addresses of a scored case.
+
+    Attributes:
+        annotators: the further true masks.
+        samples: the masks that were drawn.
+        uncertainty: maps by name.
+        threshold, spacing: what the data say of this case beside its files (see `core.case.Case`).
+    """
+
+    image: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
+    prediction: Located | None = None
+    truth: Located | None = None
+    region: str | None = None
+    probability: str | None = None
+    annotators: tuple[Located, ...] = ()
+    samples: tuple[Located, ...] = ()
+    uncertainty: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})] = {}
+    threshold: float | None = None
+    spacing: Annotated[tuple[float, ...] | None, BeforeValidator(_sides)] = None
+
+
+class MaskLabels(Record):
+    """What the values of the masks on both sides mean; `order`: for each class its number, from 0, in `prediction`."""
+
+    truth: Labels
+    prediction: Labels
+    order: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        for labels in (self.truth, self.prediction):
+            if len(labels.values) != len(labels.names):
+                raise ValueError("a class without its values")
+        if not set(self.order) <= set(range(len(self.prediction.names))):
+            raise ValueError("a class that the predictions do not have")
+        return self
+
+
+class CaseRecord(Record):
+    """One scored case; its metrics stand beside its id, under their own names.
+
+    Attributes:
+        strata: of the case, see `core.case.Case`.
+        classes: the metrics by class, where there are several.
+        marked: the shares of the pixels that count which the "prediction" marks, and which the "truth" does.
+    """
+
+    id: str
+    subject: str | None = None
+    strata: dict[str, str] = {}
+    classes: dict[str, Numbers] = {}
+    marked: Numbers = {}
+    files: CaseFiles = CaseFiles()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        return {key: finite(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+    @property
+    def values(self) -> Mapping[str, float | None]:
+        """Every number of the case by the name of its metric, None where it is undefined."""
+        return {
+            key: None if value is None else float(value)
+            for key, value in (self.model_extra or {}).items()
+            if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        }
+
+
+class Reliability(Record):
+    """Bins of predicted probability: their edges, mean prediction, share of foreground, number of pixels."""
+
+    edges: tuple[float, ...] = ()
+    confidence: tuple[Number, ...] = ()
+    accuracy: tuple[Number, ...] = ()
+    count: tuple[int | float, ...] = ()
+
+
+class Tally(Record):
+    """How many of how many.
+
+    Attributes:
+        cases: k and m over cases; with several classes every class of a case counts.
+        subjects: k and m over subjects: a subject counts once, however many of its cases do.
+        classes: by class, where there are several.
+    """
+
+    cases: tuple[int, int]
+    subjects: tuple[int, int]
+    classes: dict[str, Tally] = {}
+
+    def text(self, classes: int = 1) -> str:
+        """ "92 of 98 cases, 10 of 10 subjects"; subjects only where they are fewer than cases.
+
+        Args:
+            classes: of several, the classes of the cases are counted.
+        """
+        (k, m), (some, all_) = self.cases, self.subjects
+        people = f", {some:,} of {all_:,} subjects" if all_ != m else ""
+        return f"{k:,} of {m:,} {'classes of cases' if classes > 1 else 'cases'}{people}"
+
+
+class EvaluationRecord(FileRecord):
+    """The contents of an evaluation's file.
+
+    Attributes:
+        prediction, truth: the folders.
+        run: that made the masks.
+        labels: what the values of the masks mean; None in files of early versions.
+        options: of the command: "probabilities", "region", "metrics", "manifest" and "root".
+        made: what the masks say of how they were made (`PredictionsRecord.made`).
+        region: which pixels count; None where nobody says.
+        mean, std, interval, count, subjects: by metric, over the cases that define it.
+        definitions: by metric the number of its definition, which grows when its values change (`Metric.definition`).
+        detection: how often structures were found, and how often one was marked where there is none.
+        strata: the scores by stratum.
+        classes_mean: by class and metric, where there are several classes.
+        notes, conventions: sentences.
+    """
+
+    what: ClassVar[str] = "evaluation"
+    writer: ClassVar[str] = "scantling evaluate --json"
+
+    prediction: str = ""
+    truth: str = ""
+    split: str | None = None
+    run: str | None = None
+    options: Table = {}
+    made: Table = {}
+    classes: tuple[str, ...] = ()
+    labels: MaskLabels | None = None
+    region: Region | None = None
+    mean: Numbers = {}
+    std: Numbers = {}
+    interval: dict[str, tuple[Number, Number] | None] = {}
+    count: dict[str, int] = {}
+    subjects: dict[str, int] = {}
+    definitions: dict[str, int] = {}
+    detection: dict[str, Tally] = {}
+    strata: Table = {}
+    classes_mean: dict[str, Numbers] = {}
+    cases: tuple[CaseRecord, ...]
+    failed: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+    conventions: tuple[str, ...] = ()
+    reliability: Reliability | None = None
+
+    @classmethod
+    def upgraded(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        """Metrics were once `measures`; the region stood in the options, and nowhere which definitions were used."""
+        facts = dict(facts)
+        options = facts.get("options")
+        if isinstance(facts.get("made"), dict):
+            facts["made"] = PredictionsRecord.upgraded(facts["made"])
+        if isinstance(options, dict):
+            facts["options"] = renamed(options, "measures", "metrics")
+            region = options.get("region")
+            if "region" in options and (region is None or isinstance(region, str)):
+                of = "image" if region is None else "cases" if region == "dataset" else "folder"
+                facts.setdefault("region", {"of": of, "folder": region if of == "folder" else None})
+        # before detections were counted, an empty truth answered by an empty mask was a Dice of 1
+        mean = facts.get("mean")
+        names = mean if isinstance(mean, dict) else ("dice",)
+        facts.setdefault("definitions", dict.fromkeys(names, 1 if "detection" in facts else 0))
+        return facts
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.labels is not None and len(self.labels.order) != len(self.classes):
+            raise ValueError("the labels have other classes than the scores")
+        return self

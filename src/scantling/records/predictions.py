@@ -1,0 +1,110 @@
+"""`predictions.json`: which masks a folder holds, what made them and how; of a shard, its part of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
+
+from scantling.core.case import Labels
+from scantling.records.record import FileRecord, Number, Numbers, Record, Table, renamed
+
+Listed = str | tuple[str, ...]
+"""The path of a mask below its folder; where classes overlap one for each class."""
+
+
+class Failure(Record):
+    """A case that could not be predicted or scored, and why."""
+
+    id: str
+    error: str = ""
+
+
+class PredictedCase(Record):
+    """A case that was predicted; paths start from the folder.
+
+    Attributes:
+        probability: the map; None where maps were not wanted.
+        samples: the masks that were drawn.
+        uncertainty: one number of the whole image for each way to measure it; `uncertainty_maps` are their files.
+        image_class, classes: the image class that was found, and the probability of each, by a classifier.
+        class_uncertainty: one number of the image for each way to measure it.
+        files: what else was written for it, below the folder.
+        content: a hash of what was read; a case is predicted again where it has changed.
+        seconds: that the case took.
+    """
+
+    id: str
+    mask: Listed | None = None
+    probability: str | None = None
+    samples: tuple[Listed, ...] | None = None
+    uncertainty: Annotated[Numbers, BeforeValidator(lambda value: value or {})] = {}
+    uncertainty_maps: dict[str, str] | None = None
+    image_class: str | None = None
+    classes: Numbers = {}
+    class_uncertainty: Numbers = {}
+    files: tuple[str, ...] = ()
+    content: str | None = None
+    seconds: Number = None
+
+
+class PredictionsRecord(FileRecord):
+    """The contents of `predictions.json`.
+
+    Attributes:
+        run, method, model: the run, its method and a short name for its weights.
+        input, manifest, root, split: what was predicted.
+        classes, values: the foreground classes, and their values in the masks.
+        exclusive: whether a pixel has one class at most.
+        requested: the options as they were given; `options` are those that were used.
+        calls: passes through the network for an image.
+        mending, mended: the settings of a mending, and of what.
+        total: cases of the command, of which `cases` and `failed` are done.
+        of: a hash of the ids of all cases of the job, whichever shard does them.
+    """
+
+    what: ClassVar[str] = "list of predictions"
+    writer: ClassVar[str] = "scantling predict"
+
+    run: str | None = None
+    method: str | None = None
+    model: str | None = None
+    input: str | None = None
+    manifest: str | None = None
+    root: str | None = None
+    split: str | None = None
+    classes: tuple[str, ...] = ()
+    values: tuple[tuple[int, ...], ...] = ()
+    exclusive: bool | None = None
+    requested: Table = {}
+    options: Table = {}
+    calls: Number = None
+    mending: Table = {}
+    mended: Table = {}
+    total: int | None = None
+    of: str = ""
+    cases: tuple[PredictedCase, ...] = ()
+    failed: tuple[Failure, ...] = ()
+
+    @classmethod
+    def upgraded(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        """What was requested was once `asked`, without the memory."""
+        asked, options = facts.get("asked"), facts.get("options")
+        if isinstance(asked, dict) and isinstance(options, dict) and "memory" in options:
+            facts = {**facts, "asked": {"memory": options["memory"], **asked}}
+        return renamed(facts, "asked", "requested")
+
+    @property
+    def labels(self) -> Labels:
+        """What the values of the masks mean."""
+        return Labels(names=self.classes, values=self.values)
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """How the masks were made: all but the cases, as plain values."""
+        facts = self.facts()
+        return {key: value for key, value in facts.items() if key not in ("version", "cases", "failed")}
+
+
+NO_PREDICTIONS = PredictionsRecord()
+"""What is known of masks of which nothing is said."""

@@ -1,0 +1,126 @@
+"""`run.json`: how a model was trained, on what, and which weights were kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+
+from scantling.core.errors import FileError, RunError
+from scantling.core.outputs import RUN
+from scantling.core.samples import Traits
+from scantling.records.record import FileRecord, Number, Numbers, Record, Table, read_record
+
+
+class TrainingData(Record):
+    """A data set that a run was trained on.
+
+    Attributes:
+        path: its folder.
+        sha256: of all files that were read; None if that is not known.
+        cases: how many there are, by split.
+    """
+
+    path: str = ""
+    name: str = ""
+    sha256: str | None = None
+    cases: dict[str, int] = {}
+
+
+class Selected(Record):
+    """Which weights were kept, and the validation value that spoke for them."""
+
+    rule: str = "last"
+    stage: str | None = None
+    step: int | None = None
+    value: Number = None
+
+
+class RunRecord(FileRecord):
+    """The contents of `run.json`.
+
+    Attributes:
+        command: as it was typed, word by word.
+        preset, settings: of the method.
+        traits: of the data, as `core.samples.Traits` reads them.
+        split: the ids of the cases, by split.
+        base: the run that gave the first weights.
+        uses: the runs that the model is built on, by role.
+        manifest, root: how the data were opened.
+        options: of the training.
+        device, device_name, threads, versions: what bit-identical repetition depends on.
+        started, finished: times; `finished` is None while the training is not at its end.
+        seconds: of training.
+        steps: of all stages.
+        learned: numbers that the method tells of itself, by name.
+        parameters: how many, of the whole model or by network.
+        warnings: sentences.
+    """
+
+    what: ClassVar[str] = "record of a training"
+    writer: ClassVar[str] = "scantling train"
+
+    method: str = ""
+    command: tuple[str, ...] = ()
+    preset: str | None = None
+    settings: Table = {}
+    traits: dict[str, Any] | None = None
+    data: tuple[TrainingData, ...] = ()
+    split: dict[str, tuple[str, ...]] = {}
+    seed: int | None = None
+    threads: int | None = None
+    device: str | None = None
+    device_name: str | None = None
+    base: str | None = None
+    uses: Table = {}
+    manifest: str | None = None
+    root: str | None = None
+    options: Table = {}
+    versions: dict[str, str | None] = {}
+    started: str | None = None
+    finished: str | None = None
+    seconds: Number = None
+    steps: int | None = None
+    parameters: int | dict[str, int] | None = None
+    learned: Numbers = {}
+    selected: Selected | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def earlier(self) -> dict[str, str]:
+        """The runs that this one was built on, by role, "from" being the one that gave its first weights."""
+        before = {"from": self.base} if self.base else {}
+        return {**{role: str(run) for role, run in self.uses.items()}, **before}
+
+    @property
+    def whole(self) -> bool:
+        """Whether it says all that is needed to go on with the training or to use its model."""
+        try:
+            Traits.model_validate(self.traits)
+        except ValidationError:
+            return False
+        named = {"settings", "split", "data", "warnings"} <= self.model_fields_set
+        return named and bool(self.method) and all(part.path for part in self.data)
+
+
+def read_run(run: Path) -> RunRecord:
+    """`run.json` of a run folder.
+
+    Raises:
+        RunError: the folder is no run.
+        FileError: its `run.json` cannot be read, holds something else or lacks what every run needs.
+    """
+    path = run / RUN
+    if not path.is_file():
+        what = "does not exist" if not run.exists() else f"holds no {RUN}"
+        raise RunError(f"{run}: found no run: the folder {what}; expected a folder that `scantling train` has written")
+    record = read_record(RunRecord, path)
+    if not record.whole:
+        raise FileError(path, "does not describe a training", remedy="restore it, or train into another folder")
+    return record
+
+
+def run_facts(run: Path) -> dict[str, Any]:
+    """`run.json` of a run folder as plain values; raises what `read_run` raises."""
+    return read_run(run).facts()
