@@ -30,7 +30,8 @@ def classify(
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
 ) -> dict[str, Any]:
-    """The image class of a sample, as the entry of its case: "image_class", "classes" (probabilities by name), uncertainty.
+    """The image class of a sample, as the entry of its case: "image_class", "classes" (probabilities by name), and
+    "class_uncertainty".
 
     The probabilities of several models and samples are averaged; so are those of the slices of a volume by a method in
     2-D, which is ours. "entropy" is that of the mean, in nats.

@@ -200,7 +200,7 @@ def _cases(dataset: Dataset, conditions: Conditions, source: Path | str) -> tupl
     cases = list(dataset.cases)
     if trained_on:
         # where several data sets were joined, an id that two of them use stands behind the name of its own
-        of = {id: name for name, ids in run.split.items() for id in ids}
+        of: dict[str, Split] = {id: name for name in get_args(Split) for id in run.split.get(name, ())}
         cases = [replace(c, split=of.get(c.id) or of.get(f"{dataset.name}_{c.id}") or c.split) for c in cases]
     return sorted((c for c in cases if split in ("all", c.split)), key=lambda case: case.id), trained_on
 

@@ -38,7 +38,8 @@ class Listing:
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""
-        return {
+        progress = {"total": self.total, "of": self.of, "cases": self.cases, "failed": self.failed}
+        return {"version": 1, **self.header, **progress}
             "version": 1,
             **self.header,
             "total": self.total,
