@@ -40,13 +40,6 @@ class Listing:
         """As JSON."""
         progress = {"total": self.total, "of": self.of, "cases": self.cases, "failed": self.failed}
         return {"version": 1, **self.header, **progress}
-            "version": 1,
-            **self.header,
-            "total": self.total,
-            "of": self.of,
-            "cases": self.cases,
-            "failed": self.failed,
-        }
 
     def save(self) -> None:
         """Write the list."""
