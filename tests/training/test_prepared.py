@@ -12,7 +12,7 @@ import torch
 
 from scantling.contract.stage import Stage
 from scantling.core.errors import DataError
-from scantling.core.samples import Augmentation, Stream
+from scantling.core.streams import Augmentation, Stream
 from scantling.data.prepared_fields import PreparedField
 from scantling.data.reader import Reader
 from scantling.methods.catalogue import added

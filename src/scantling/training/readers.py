@@ -12,7 +12,8 @@ from scantling.core.case import Case, Frozen, Split
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import FIELDS
 from scantling.core.machine import memory_free
-from scantling.core.samples import Augmentation, Stream, Traits
+from scantling.core.samples import Traits
+from scantling.core.streams import Augmentation, Stream
 from scantling.data.case_cache import CaseCache
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset
