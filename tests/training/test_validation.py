@@ -10,7 +10,7 @@ import pytest
 
 from made import write
 from scantling.methods.catalogue import added
-from scantling.testing.checks import quiet
+from scantling.testing.trainings import quiet
 from scantling.training import Options, train
 from toys_registration import CARD, ToyShift
 

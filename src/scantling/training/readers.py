@@ -107,12 +107,7 @@ def readers_of(
         if not taken and (split != "train" or stream.optional):
             continue
         _check_channels(stream, taken, traits)
-        words = {name for name in stream.fields if name in FIELDS} - {"image_class"}
-        if stream.annotator == "drawn" and "mask" in words:
-            words |= {"masks"}
-        if "masks" in words:
-            words -= {"mask"}
-        reads = tuple(sorted(words))
+        reads = _read_by(stream)
         key = (*reads, stream.partial)
         if key not in caches:
             caches[key] = CaseCache(preparing(reads, stream.partial), budget=budget // len(stage.streams))
@@ -134,6 +129,14 @@ def readers_of(
             if split == "train":
                 raise
     return readers
+
+
+def _read_by(stream: Stream) -> tuple[str, ...]:
+    """What is read from disk for a stream, in the words of `load`: all masks where one of them is drawn."""
+    words = {name for name in stream.fields if name in FIELDS} - {"image_class"}
+    if "masks" in words or ("mask" in words and stream.annotator == "drawn"):
+        words = words - {"mask"} | {"masks"}
+    return tuple(sorted(words))
 
 
 def _check_channels(stream: Stream, cases: Sequence[Case], traits: Traits) -> None:
