@@ -1,4 +1,4 @@
-"""`scantling demo`: the story of all verbs on images that it makes."""
+"""`scantling demo`: the story of all commands on images that it makes."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Demo(Command):
     seed: int = 0
 
     def run(self) -> Outcome:
-        """Show all verbs."""
+        """Show all commands."""
         from scantling.cli.demo import demo
 
         return demo(self.out, steps=self.steps, seed=self.seed)
