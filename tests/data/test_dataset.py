@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made import write
 from scantling.core.case import IGNORE, Address, Case, Labels, Origin
 from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
@@ -525,3 +526,23 @@ def test_every_folder_of_the_sample_data_can_be_read(name: str, shared_data: Pat
     sample = load(dataset.cases[0], labels=traits.labels, channels=traits.channels)
     assert sample.image.shape == (EXPECTED[name][2], *sample.geometry.shape)
     assert all(mask.shape[1:] == sample.geometry.shape for mask in sample.masks)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("column", ["image", "Filename", "stem"])
+def test_a_table_of_classes_is_read_as_a_spreadsheet_writes_it(
+    separator: str, encoding: str, column: str, tmp_path: Path
+) -> None:
+    for number in range(2):
+        write(tmp_path / "images", f"c{number}", np.full((8, 8), 90, np.uint8))
+    ending = "" if column == "stem" else ".png"
+    lines = [
+        (column, "class"),
+        (f"c0{ending}", "gutartig"),
+        (f"c1{ending}", "bösartig, groß" if separator != "," else "böse"),
+    ]
+    text = "\r\n".join(separator.join(line) for line in lines) + "\r\n"
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    cases = open_dataset(tmp_path).cases
+    assert [case.image_class for case in cases] == [line[1] for line in lines[1:]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
 from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, safe_id, some, unique
 from scantling.data.files import is_image_name, stem_of
+from scantling.data.tables import read_table
 
 IMAGES, MASKS, INSTANCES, CLASSES = "images", "masks", "instances", "labels.csv"
 REGIONS = ("fov", "region", "regions")
@@ -201,6 +201,10 @@ def _beside_series(cases: Iterable[Case], root: Path) -> Iterator[Finding]:
         yield from left_out([path for path in inside if not is_dicom(path)], root, "no DICOM file")
 
 
+IMAGE_COLUMNS = ("stem", "id", "image", "filename", "file", "file_name", "name")
+"""What the column that names the image may be called, in any capitals."""
+
+
 def _classes(path: Path) -> dict[str, str]:
     """The class of each stem in a table: the column `label` or `class`, else the columns that hold only 0 and 1.
 
@@ -209,13 +213,8 @@ def _classes(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError(path, f"the table cannot be read ({error})") from None
-    columns = [column for column in (rows[0] if rows else {}) if column]
-    key = next((column for column in columns if column.lower() in ("stem", "id", "image")), None)
+    columns, rows = read_table(path)
+    key = next((column for column in columns if column.lower() in IMAGE_COLUMNS), None)
     named = next((column for column in columns if column.lower() in ("label", "class")), None)
     hot = (
         []
@@ -227,7 +226,7 @@ def _classes(path: Path) -> dict[str, str]:
             path,
             f"the table has the columns {some(columns, most=9) or '(none)'}",
             remedy="rename its columns",
-            expected="'stem' or 'id', and 'label' or a column of 0 and 1 for each class",
+            expected="'image', 'filename', 'stem' or 'id', and 'label', 'class' or a column of 0 and 1 for each class",
         )
     found: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):

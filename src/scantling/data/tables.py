@@ -1,18 +1,24 @@
-"""Tables of comma-separated values: read whole, within bounds, every row of the same length."""
+"""Tables of text as spreadsheets write them: read whole, within bounds, every row of the same length."""
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 from pathlib import Path
 
 from scantling.core.errors import FileError
 
 LARGEST = 64 * 2**20
 """Bytes; a larger table is refused before it is read."""
+SEPARATORS = (",", ";", "\t")
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     """The names of the columns and the rows, in their order; cells without the blanks around them.
+
+    Cells are separated by commas, semicolons or tabs, whichever the first line has most of. The text is UTF-8 or
+    UTF-16 by its byte-order mark, else UTF-8 where it can be, else Windows-1252.
 
     Row i, from 0, stands in line i + 2 where no cell holds a line break and no line is empty.
 
@@ -22,12 +28,15 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     try:
         if (size := path.stat().st_size) > LARGEST:
             raise FileError(path, f"the table has {size:,} bytes", expected=f"at most {LARGEST:,}")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file, strict=True) if line]
+        text = _decoded(path.read_bytes())
+        first = text.partition("\n")[0]
+        separator = max(SEPARATORS, key=first.count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        lines = [[cell.strip() for cell in line] for line in reader if line]
     except OSError as error:
         raise FileError(path, f"the table cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise FileError(path, f"the table is no CSV in UTF-8 ({error})", remedy="save it as one") from None
+        raise FileError(path, f"the table is no CSV ({error})", remedy="save it as one, in UTF-8") from None
     columns = tuple(lines[0]) if lines else ()
     if not columns or not all(columns) or len(set(columns)) < len(columns):
         found = ", ".join(map(repr, columns[:9])) or "none"
@@ -38,3 +47,12 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
                 path, f"row {number} has {len(line)} cells", expected=f"{len(columns)}, one for each column"
             )
     return columns, [dict(zip(columns, line, strict=True)) for line in lines[1:]]
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
