@@ -1,4 +1,4 @@
-"""nnU-Net's raw layout: `dataset.json`, imagesTr, labelsTr, imagesTs."""
+"""The raw layouts of nnU-Net (versions 1 and 2) and of the Medical Segmentation Decathlon: `dataset.json`, imagesTr."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from scantling.data.layouts import unread
 
 
 def nnunet(root: Path) -> Contents:
-    """The cases of nnU-Net's raw layout (Isensee et al., Nature Methods, 2021).
+    """The cases of nnU-Net's raw layout (Isensee et al., Nature Methods, 2021) or of the Decathlon's.
 
-    imagesTr is for training and imagesTs for testing; without imagesTs the dataset has no split of its own.
+    Version 1 and the Decathlon call the channels `modality`, name classes by their values, and are NIfTI; the
+    Decathlon has one file a case, with all channels. imagesTr is for training and imagesTs for testing; without
+    imagesTs the dataset has no split of its own.
 
     Raises:
         FileError: `dataset.json` is not as it should be.
@@ -27,17 +29,19 @@ def nnunet(root: Path) -> Contents:
     path = root / "dataset.json"
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        channels = [str(content["channel_names"][key]) for key in sorted(content["channel_names"], key=int)]
-        ending = str(content["file_ending"])
+        older = "channel_names" not in content and "modality" in content
+        named = content["modality" if older else "channel_names"]
+        channels = [str(named[key]) for key in sorted(named, key=int)]
+        ending = str(content.get("file_ending", ".nii.gz") if older else content["file_ending"])
         meanings = {
             str(name): tuple(map(int, values)) if isinstance(values, list) else (int(values),)
-            for name, values in content["labels"].items()
+            for name, values in _by_name(content["labels"], older=older).items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
             path,
             f"it is no dataset.json of nnU-Net ({type(error).__name__}: {error})",
-            expected="channel_names, labels and file_ending",
+            expected="channel_names, labels and file_ending, or modality and labels",
             remedy="correct it, or write a manifest (scantling.toml)",
         ) from None
     background = meanings.pop("background", (0,))
@@ -55,7 +59,9 @@ def nnunet(root: Path) -> Contents:
         parts = {"Tr": "train", "Ts": "test"}
     remarks: list[Finding] = []
     cases = [
-        case for part, split in parts.items() for case in _nnunet_part(root, part, split, channels, ending, remarks)
+        case
+        for part, split in parts.items()
+        for case in _nnunet_part(root, part, split, channels, ending, remarks, plain=older)
     ]
     if not cases:
         raise DataError(
@@ -71,9 +77,22 @@ def nnunet(root: Path) -> Contents:
     )
 
 
+def _by_name(labels: dict[str, Any], *, older: bool) -> dict[str, Any]:
+    """The values of the classes by name; older files say the name of each value."""
+    return {str(name): int(value) for value, name in labels.items()} if older else labels
+
+
 def _nnunet_part(
-    root: Path, part: str, split: Split | None, channels: Sequence[str], ending: str, remarks: list[Finding]
+    root: Path,
+    part: str,
+    split: Split | None,
+    channels: Sequence[str],
+    ending: str,
+    remarks: list[Finding],
+    *,
+    plain: bool,
 ) -> list[Case]:
+    """The cases of one part; `plain` takes files without the number of a channel, too."""
     folder, annotations = root / f"images{part}", root / f"labels{part}"
     found: dict[str, dict[int, Path]] = {}
     strange = []
@@ -81,6 +100,8 @@ def _nnunet_part(
         match = re.fullmatch(rf"(.+)_(\d{{4}}){re.escape(ending)}", path.name)
         if match and int(match[2]) < len(channels):
             found.setdefault(match[1], {})[int(match[2])] = path
+        elif plain and path.name.endswith(ending) and not match:
+            found.setdefault(path.name.removesuffix(ending), {})[0] = path
         else:
             strange.append(path)
     masks = {path.name: path for path in entries(annotations)} if annotations.is_dir() else {}
