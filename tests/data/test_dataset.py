@@ -546,3 +546,27 @@ def test_a_table_of_classes_is_read_as_a_spreadsheet_writes_it(
     (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
     cases = open_dataset(tmp_path).cases
     assert [case.image_class for case in cases] == [line[1] for line in lines[1:]]
+
+
+@pytest.mark.parametrize(
+    "mask", ["{}_mask", "{}_Mask", "{}-label", "mask_{}", "mask{}", "{}_manual1", "{}_segmentation"]
+)
+def test_masks_that_lie_beside_their_images_are_known_by_their_names(mask: str, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for number in range(3):
+            write(tmp_path / part, f"x{number}", np.full((8, 9), 90, np.uint8))
+            if number:
+                write(tmp_path / part, mask.format(f"x{number}"), np.eye(8, 9, dtype=np.uint8) * 255)
+    dataset = open_dataset(tmp_path)
+    marked = {(case.split, case.images["image"].path.name, len(case.masks)) for case in dataset.cases}
+    assert marked == {(part, f"x{number}.png", int(number > 0)) for part in ("train", "test") for number in range(3)}
+    (sentence,) = {remark.sentence for remark in dataset.remarks if "beside it" in remark.sentence}
+    assert sentence == f"2 images with a mask beside it by its name (x1, {mask.format('x1')}.png); 1 without"
+
+
+def test_a_second_mask_beside_an_image_is_said_and_is_no_image(tmp_path: Path) -> None:
+    for name in ("benign (1)", "benign (1)_mask", "benign (1)_mask_1", "mask of a carnival"):
+        write(tmp_path, name, np.full((8, 9), 90, np.uint8))
+    dataset = open_dataset(tmp_path)
+    assert {case.id for case in dataset.cases} == {"benign (1)", "mask of a carnival"}
+    assert any("benign (1)_mask_1.png" in remark.sentence for remark in dataset.remarks)

@@ -29,6 +29,12 @@ ENDINGS = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt
 OTHER_CLASS = "other"
 """The class of rows in which no class column is 1."""
 
+_MASK_NAME = re.compile(
+    r"(?P<before>.+)[_-](?:masks?|seg|segmentation|labels?|gt|groundtruth|ground_truth|annotation|manual1?)"
+    r"(?P<number>[_-]?\d+)?|(?:masks?|seg|labels?|gt)[_-]?(?P<after>.+)",
+    re.IGNORECASE,
+)
+"""What the file of a mask is called that lies beside its image: after its stem and this, or this and its stem."""
 _ANNOTATOR = re.compile(r"masks-(\d+)(?:st|nd|rd|th)?")
 
 
@@ -96,7 +102,7 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
     if IMAGES not in inside and MASKS not in inside:
         files = [path for path in inside.values() if is_image_name(path)]
         remarks += unread(folder, [*files, folder / CLASSES], root) if files else []
-        cases = [_plain(path, split) for path in files]
+        cases = _beside(files, split, remarks, root)
         return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
     images = _by_stem(inside.get(IMAGES), remarks, root)
     masks = _by_stem(inside.get(MASKS), remarks, root)
@@ -130,6 +136,34 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
     if folder != root or not any(name in SPLITS for name in inside):
         remarks += unread(folder, read, root)
     return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
+
+
+def _beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
+    """The cases of one folder of images, some of which are masks by their names (`x.png`, `x_mask.png`)."""
+    names = {path: name_of(path) for path in files}
+    stems, masks, further = {*names.values()}, dict[str, Path](), list[Path]()
+    for path, name in names.items():
+        match = _MASK_NAME.fullmatch(name)
+        owner = next((part for part in (match["before"], match["after"]) if part in stems), None) if match else None
+        if owner is None or match is None:
+            continue
+        if match["number"] or owner in masks:
+            further.append(path)
+        else:
+            masks[owner] = path
+    known = {*masks.values(), *further}
+    images = [path for path in files if path not in known]
+    if masks:
+        owner, mask = next(iter(masks.items()))
+        bare = len(images) - len(masks)
+        sentence = f"{count(len(masks), 'image')} with a mask beside it by its name ({owner}, {mask.name})"
+        sentence += f"; {bare} without" if bare else ""
+        remarks.append(Finding(level="note", kind="names", sentence=sentence))
+    remarks += left_out(further, root, "a further mask of an image", warning="without image")
+    return [
+        replace(_plain(path, split), masks=(Address(masks[names[path]]),) if names[path] in masks else ())
+        for path in images
+    ]
 
 
 def _plain(path: Path, split: Split | None) -> Case:
