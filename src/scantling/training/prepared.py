@@ -92,7 +92,7 @@ def _make(
             continue
         batch = reader.at(position).to(step.device, method.dtype)
         with torch.no_grad():
-            made = each.make(batch, replace(step, number=position))
+            made = each.make(batch, replace(step, stage=f"{stage.name}, {stream.name}", number=position))
         if made.ndim < 2 or len(made) != 1:
             raise RunError(
                 f"stage {stage.name!r}: prepared {each.name!r} of the shape {tuple(made.shape)} for one case; expected "

@@ -178,9 +178,14 @@ def validation_of(
     reads = {word for words in method.card.needs for word in words}
     cases = with_truth(method, cases)
     masked = [case for case in cases if case.has("mask")]
+    classed = [case for case in cases if case.image_class is not None]
     kinds: list[tuple[type[Validation], bool, list[Case]]] = [
-        (DiceValidation, isinstance(method, Segmenter) and bool({"mask", "masks"} & reads), masked),
-        (ClassValidation, "image_class" in reads, [c for c in cases if c.image_class is not None]),
+        (DiceValidation, "segment" in method.gives and bool({"mask", "masks"} & reads), masked),
+        (
+            ClassValidation,
+            "classify" in method.gives and "image_class" in reads,
+            classed,
+        ),
     ]
     for kind, may, chosen in kinds:
         if may and chosen:
