@@ -20,7 +20,8 @@ from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage, Visit, frozen
 from scantling.contract.step import Inference, Step
 from scantling.core.case import Address, Case, Labels
-from scantling.core.samples import Augmentation, Batch, Intensity, Preprocessing, Stream, Traits
+from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
+from scantling.core.streams import Augmentation, Stream
 from scantling.data.case_cache import CaseCache
 from scantling.data.preprocessing import Preprocessed
 from scantling.data.reader import Reader

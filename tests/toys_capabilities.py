@@ -20,7 +20,8 @@ from scantling.contract.settings import Settings
 from scantling.contract.stage import Calibration, Game, Player, Prepared, Stage
 from scantling.contract.step import Inference, Step, Total
 from scantling.core.errors import SettingsError
-from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits, View
+from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.streams import Augmentation, Stream, View
 
 
 def card(name: str, kind: str, **facts: object) -> Card:

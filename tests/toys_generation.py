@@ -21,7 +21,8 @@ from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
 from scantling.core.case import IGNORE, Labels
 from scantling.core.randomness import numpy_generator
-from scantling.core.samples import Batch, Intensity, Preprocessing, Stream, Traits
+from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
+from scantling.core.streams import Stream
 
 
 def card(name: str, implementation: str, **facts: Any) -> Card:

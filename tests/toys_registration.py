@@ -13,7 +13,8 @@ from scantling.contract.results import Registration
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
-from scantling.core.samples import Batch, Preprocessing, Stream, Traits
+from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.streams import Stream
 from scantling.warping import pixel_grid
 
 CARD = Card(

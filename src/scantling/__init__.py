@@ -1,6 +1,6 @@
 """Medical image segmentation from few labels, weak labels or none.
 
-The verbs of the command line are functions here; each loads what it needs when it is first asked for, so that
+The commands of the command line are functions here; each loads what it needs when it is first asked for, so that
 importing the package is cheap and imports no torch.
 """
 
@@ -36,11 +36,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a verb from its room."""
+    """Load a command from its room."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room, verb = _HOMES[name]
-    return getattr(import_module(room), verb)
+    room, command = _HOMES[name]
+    return getattr(import_module(room), command)
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scantling.core.randomness import numpy_generator
-from scantling.core.samples import Augmentation
+from scantling.core.streams import Augmentation
 from scantling.data.augmentation import change_values
 
 

@@ -14,17 +14,8 @@ from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
 from scantling.core.randomness import numpy_generator
-from scantling.core.samples import (
-    Augmentation,
-    Batch,
-    Intensity,
-    Link,
-    Partner,
-    Preprocessing,
-    Stream,
-    Traits,
-    View,
-)
+from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
+from scantling.core.streams import Augmentation, Link, Partner, Stream, View
 from scantling.data.case_cache import CaseCache
 from scantling.data.placement import Placement
 from scantling.data.preprocessing import Preprocessed, preprocess, restore_grid

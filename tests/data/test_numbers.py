@@ -14,7 +14,8 @@ from PIL import Image
 from made import blobs
 from scantling.core.case import Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
-from scantling.core.samples import Augmentation, Intensity, Preprocessing, Traits
+from scantling.core.samples import Intensity, Preprocessing, Traits
+from scantling.core.streams import Augmentation
 from scantling.data import files
 from scantling.data.augmentation import change_values
 from scantling.data.dataset import open_dataset

@@ -14,7 +14,8 @@ from scipy.ndimage import map_coordinates
 from scantling.core.case import IGNORE, Address, Case, Geometry, Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.randomness import numpy_generator
-from scantling.core.samples import Augmentation, Intensity, Link, Preprocessing, Stream, Traits
+from scantling.core.samples import Intensity, Preprocessing, Traits
+from scantling.core.streams import Augmentation, Link, Stream
 from scantling.data.case_cache import CaseCache
 from scantling.data.placement import Placement
 from scantling.data.prefetcher import Prefetcher

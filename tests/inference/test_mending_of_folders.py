@@ -1,4 +1,4 @@
-"""The verb `mend` on maps of any tool."""
+"""The command `mend` on maps of any tool."""
 
 from __future__ import annotations
 

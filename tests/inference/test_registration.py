@@ -1,4 +1,4 @@
-"""The verb `register`, from the command line, by a toy that shifts one image onto another."""
+"""The command `register`, from the command line, by a toy that shifts one image onto another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb `synthesize`: folders of made cases that say what they are, whatever was interrupted."""
+"""The command `synthesize`: folders of made cases that say what they are, whatever was interrupted."""
 
 from __future__ import annotations
 

@@ -132,8 +132,8 @@ def test_the_commands_of_a_page_give_its_scores_again(
 
 def options(words: list[str]) -> dict[str, Any]:
     """What the parser makes of a command line; what is only decided later counts as it is decided."""
-    verb = parse(words)
-    found = {field.name: getattr(verb, field.name) for field in fields(verb)}
+    command = parse(words)
+    found = {field.name: getattr(command, field.name) for field in fields(command)}
     if words[0] in ("predict", "evaluate") and found["split"] is None:
         found["split"] = "test"
     if words[0] == "mend":
@@ -161,8 +161,8 @@ def test_a_chain_and_its_way_of_counting_votes_are_repeated(tmp_path: Path) -> N
     )  # fmt: skip
     predict, scored = repeating(None, (EvaluationFile(tmp_path, "a", record),))
     assert "'/new/*.png'" in predict
-    verb = parse(shlex.split(predict)[1:])
-    assert (verb.samples, verb.sampling_steps, verb.fuse, verb.precision) == (4, 7, "vote", "bf16")
+    command = parse(shlex.split(predict)[1:])
+    assert (command.samples, command.sampling_steps, command.fuse, command.precision) == (4, 7, "vote", "bf16")
     assert shlex.split(scored) == ["scantling", "evaluate", "/m", "/t"]
 
 

@@ -12,11 +12,12 @@ import torch
 
 from scantling.contract.stage import Stage
 from scantling.core.errors import DataError
-from scantling.core.samples import Augmentation, Stream
+from scantling.core.streams import Augmentation, Stream
 from scantling.data.prepared_fields import PreparedField
 from scantling.data.reader import Reader
 from scantling.methods.catalogue import added
-from scantling.testing.checks import Subject, interrupted, quickly, quiet, trained_weights
+from scantling.testing.checks import Subject
+from scantling.testing.trainings import interrupted, quickly, quiet, trained_weights
 from scantling.training import Options, train
 from scantling.training.readers import readers_of
 from toys_capabilities import TOYS, Pseudo

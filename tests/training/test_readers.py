@@ -19,7 +19,7 @@ from scantling.contract.method import Method, build
 from scantling.contract.stage import Stage
 from scantling.core.case import IGNORE
 from scantling.core.errors import DataError, RunError, SettingsError
-from scantling.core.samples import Augmentation, Stream
+from scantling.core.streams import Augmentation, Stream
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.loading import load
 from scantling.data.preprocessing import preprocess

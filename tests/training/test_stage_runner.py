@@ -22,7 +22,8 @@ from scantling.contract.stage import Criterion, Game, Player, Stage, Teacher, Vi
 from scantling.contract.step import Step, Total
 from scantling.core.case import Case
 from scantling.core.errors import RunError
-from scantling.core.samples import Augmentation, Batch
+from scantling.core.samples import Batch
+from scantling.core.streams import Augmentation
 from scantling.training.processes import Processes
 from scantling.training.stage_runner import StageError, StageRunner, rate_at
 from scantling.training.state import capture, load_prepared, load_state, restore, save_prepared, save_state

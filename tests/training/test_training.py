@@ -1,4 +1,4 @@
-"""The verbs `train` and `predict`, end to end on small made data."""
+"""The commands `train` and `predict`, end to end on small made data."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The commands: one dataclass a verb, no logic, and nothing heavy imported before a verb runs."""
+"""The commands: one dataclass a command, no logic, and nothing heavy imported before a command runs."""

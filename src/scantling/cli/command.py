@@ -1,4 +1,4 @@
-"""What all verbs share: their outcome, `--json`, and how they talk."""
+"""What all commands share: their outcome, `--json`, and how they talk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a verb has done.
+    """What a command has done.
 
     Attributes:
         facts: for `--json`.

@@ -1,4 +1,4 @@
-"""`scantling demo`: the story of all verbs on images that it makes."""
+"""`scantling demo`: the story of all commands on images that it makes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ STEPS = 400
 
 def demo(out: Path, *, steps: int | None, seed: int) -> Outcome:
     """Draw vessels, check them, train a U-Net on them, predict, evaluate and report."""
-    from scantling.cli.commands import Check, Evaluate, Predict, Report, Train
+    from scantling.cli.commands.answering import Predict
+    from scantling.cli.commands.judging import Evaluate, Report
+    from scantling.cli.commands.looking import Check
+    from scantling.cli.commands.training import Train
 
     data, run, masks = out / "data", out / "run", out / "masks"
     _say("1/6", f"drawing {sum(COUNTS.values())} images of vessels", data)

@@ -1,4 +1,4 @@
-"""`scantling`: parses the command line, runs one verb, and turns errors into a sentence and an exit code.
+"""`scantling`: parses the command line, runs one command, and turns errors into a sentence and an exit code.
 
 0: done. 1: some cases failed, and are listed. 2: could not start.
 """
@@ -22,7 +22,7 @@ DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge
 
 
 def parse(argv: Sequence[str]) -> Any:
-    """The verb that a command line asks for, not yet run.
+    """The command that a command line asks for, not yet run.
 
     Raises:
         SystemExit: the command line is wrong, or asks for help.
@@ -35,7 +35,7 @@ def parse(argv: Sequence[str]) -> Any:
     words, options = _taken_out(words, "options")
     kinds: dict[str, Callable[..., Any]] = {kind.__name__.lower(): kind for kind in commands.ALL}
     try:
-        verb = tyro.extras.subcommand_cli_from_dict(
+        command = tyro.extras.subcommand_cli_from_dict(
             kinds,
             prog="scantling",
             description=DESCRIPTION,
@@ -49,19 +49,19 @@ def parse(argv: Sequence[str]) -> Any:
             )
         raise
     if settings:
-        if not isinstance(verb, commands.Train | commands.Synthesize):
+        if not isinstance(command, commands.Train | commands.Synthesize):
             raise SettingsError(
                 f"--settings.{next(iter(settings))}: only `scantling train` and `scantling synthesize` take settings"
             )
-        verb.settings = settings
+        command.settings = settings
     if options:
-        if not isinstance(verb, commands.Predict | commands.Register | commands.Synthesize):
+        if not isinstance(command, commands.Predict | commands.Register | commands.Synthesize):
             raise SettingsError(
                 f"--options.{next(iter(options))}: only `scantling predict`, `scantling register` and "
                 "`scantling synthesize` take options of a model"
             )
-        verb.options = options
-    return verb
+        command.options = options
+    return command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,14 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     closed = _open_streams()
     try:
-        verb = parse(argv)
-        check_json(verb, closed=closed)
+        command = parse(argv)
+        check_json(command, closed=closed)
         # with `--json -` standard output holds nothing but the JSON
-        with contextlib.redirect_stdout(sys.stderr) if verb.json == "-" else contextlib.nullcontext():
-            outcome: Outcome = verb.run()
-        if verb.json is not None:
-            marked = {"made_by": f"scantling {type(verb).__name__.lower()}"}
-            _write(verb.json, marked | outcome.facts if isinstance(outcome.facts, dict) else outcome.facts)
+        with contextlib.redirect_stdout(sys.stderr) if command.json == "-" else contextlib.nullcontext():
+            outcome: Outcome = command.run()
+        if command.json is not None:
+            marked = {"made_by": f"scantling {type(command).__name__.lower()}"}
+            _write(command.json, marked | outcome.facts if isinstance(outcome.facts, dict) else outcome.facts)
         sys.stdout.flush()
     except ScantlingError as error:
         return _say(f"scantling: {error}", 2)
@@ -98,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if outcome.failed else 0
 
 
-def check_json(verb: Any, *, closed: bool) -> None:
-    """Make sure that the result of a verb can be written where `--json` says, before anything is computed.
+def check_json(command: Any, *, closed: bool) -> None:
+    """Make sure that the result of a command can be written where `--json` says, before anything is computed.
 
     Args:
         closed: whether the command was started without a standard output.
@@ -107,14 +107,14 @@ def check_json(verb: Any, *, closed: bool) -> None:
     Raises:
         SettingsError: it cannot, or something would be written over.
     """
-    if verb.json == "-":
+    if command.json == "-":
         if closed:
             raise SettingsError("--json -: standard output is closed; name a file instead")
-    elif verb.json is not None:
-        paths = [value for value in vars(verb).values() if isinstance(value, Path)]
-        lists = [value for value in vars(verb).values() if isinstance(value, list)]
+    elif command.json is not None:
+        paths = [value for value in vars(command).values() if isinstance(value, Path)]
+        lists = [value for value in vars(command).values() if isinstance(value, list)]
         named = [*paths, *(path for value in lists for path in value if isinstance(path, Path))]
-        target, out = Path(verb.json), getattr(verb, "out", None)
+        target, out = Path(command.json), getattr(command, "out", None)
         check_file(target, suffix=".json", inputs=named)
         absolute = Path(os.path.abspath(target))
         if any(absolute == Path(os.path.abspath(path)) for path in named):

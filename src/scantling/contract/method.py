@@ -21,7 +21,8 @@ from scantling.contract.step import Inference
 from scantling.core.case import Labels
 from scantling.core.fields import reads_masks
 from scantling.core.randomness import seed_of
-from scantling.core.samples import Batch, Preprocessing, Stream, Traits
+from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.streams import Stream
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 """By their place how many of the last axes they drop together."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from scantling.contract.step import Step, Total
 from scantling.core.fields import Kind
-from scantling.core.samples import Batch, Stream
+from scantling.core.samples import Batch
+from scantling.core.streams import Stream
 from scantling.networks.spectral_norm import SpectralNorm
 
 Losses = Mapping[str, Tensor]

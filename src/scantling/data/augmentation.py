@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.core.samples import Augmentation
+from scantling.core.streams import Augmentation
 from scantling.data.preprocessing import LINEAR
 
 

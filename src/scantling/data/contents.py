@@ -94,8 +94,8 @@ def left_out(paths: Sequence[Path], root: Path, what: str, *, warning: str = "")
     ):
         if listed:
             names = some((path.relative_to(root).as_posix() for path in listed), most=3)
-            verb = "is {} and was" if len(listed) == 1 else "are {} and were"
-            sentence = f"{names} {verb.format(reason)} left out"
+            command = "is {} and was" if len(listed) == 1 else "are {} and were"
+            sentence = f"{names} {command.format(reason)} left out"
             yield Finding.model_validate({"level": level, "kind": kind, "sentence": sentence})
 
 

@@ -86,9 +86,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         found = opened(labels_of, address, lambda pair: pair[1]) if address is not None else None
         return None if found is None else found[0]
 
-    pictures = {
-        name: opened(picture_of, address, lambda picture: picture.geometry) for name, address in case.images.items()
-    }
+    pictures = {name: opened(picture_of, at, lambda picture: picture.geometry) for name, at in case.images.items()}
     found = label_map(case.region)
     region = region_of(found, case.region) if found is not None and case.region is not None else None
     if region is not None and not region.any():
@@ -108,16 +106,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
             f"case {case.id}: {apart} pixels are an instance outside the mask or mask without an "
             "instance; make one from the other",
         )
-    if (scribbles := label_map(case.scribbles)) is not None and case.scribbles is not None and labels is not None:
-        try:
-            drawn = encode(scribbles, labels, case.scribbles)
-        except DataError as error:
-            note("error", "label values", str(error))
-        else:
-            if labels.ignore is None:
-                note("error", "scribbles")
-            elif (drawn == IGNORE).all():
-                note("warning", "empty scribbles")
+    if (scribbles := label_map(case.scribbles)) is not None and labels is not None:
+        _scribbles(case, scribbles, labels, note)
     if masks:
         first = masks[0]
         seen.pixels = class_pixels(first, labels) if first is not None else None
@@ -130,6 +120,21 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         except DataError as error:
             note("error", "classes", str(error))
     return seen
+
+
+def _scribbles(case: Case, scribbles: np.ndarray, labels: Labels, note: Callable[..., None]) -> None:
+    """Note what is wrong with scribbles."""
+    if case.scribbles is None:
+        return
+    try:
+        drawn = encode(scribbles, labels, case.scribbles)
+    except DataError as error:
+        note("error", "label values", str(error))
+        return
+    if labels.ignore is None:
+        note("error", "scribbles")
+    elif (drawn == IGNORE).all():
+        note("warning", "empty scribbles")
 
 
 def _look_at(seen: Seen, name: str, picture: Picture, region: np.ndarray | None, stride: int) -> None:

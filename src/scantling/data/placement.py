@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scantling.core.fields import Field
-from scantling.core.samples import Augmentation
+from scantling.core.streams import Augmentation
 
 STILL = Augmentation(flips=False, turns=False)
 

@@ -13,7 +13,8 @@ from scantling.core.case import Case
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import FIELDS, Field, Kind
 from scantling.core.randomness import numpy_generator
-from scantling.core.samples import Augmentation, Batch, Partner, Stream, Traits, View
+from scantling.core.samples import Batch, Traits
+from scantling.core.streams import Augmentation, Partner, Stream, View
 from scantling.data.augmentation import change_values
 from scantling.data.case_cache import CaseCache
 from scantling.data.order import Order

@@ -189,8 +189,8 @@ def storage_of(found: Sequence[Measured], channels: Sequence[str]) -> Storage:
     """How the files of the measured cases are stored: each in a type that holds all of them."""
     left, files = list(channels), []
     for name in dict.fromkeys(name for one in found for name in one.names):
-        count = max(len(one.names[name]) for one in found)
-        dtype = stored_type(np.result_type(*{one.dtypes[name] for one in found}))
+        count = max(len(one.names[name]) for one in found if name in one.names)
+        dtype = stored_type(np.result_type(*{one.dtypes[name] for one in found if name in one.names}))
         files.append(StoredImage(name=name, channels=tuple(left[:count]), dtype=dtype))
         left = left[count:]
     affines = [one.geometry.affine for one in found]

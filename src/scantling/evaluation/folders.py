@@ -1,4 +1,4 @@
-"""The verb `evaluate`: a folder of predictions against the truth, one case at a time.
+"""The command `evaluate`: a folder of predictions against the truth, one case at a time.
 
 The first annotator's mask is the truth of every metric but those of several annotators, which compare the samples
 that `predictions.json` lists with the masks of all.

@@ -1,4 +1,4 @@
-"""The verb `compare`: several runs, folders of masks or evaluations on the same cases, and whether they differ."""
+"""The command `compare`: several runs, folders of masks or evaluations on the same cases, and whether they differ."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import reads_masks, title_of
 from scantling.core.machine import memory_free
 from scantling.core.outputs import RUN
-from scantling.core.samples import Batch, Stream
+from scantling.core.samples import Batch
+from scantling.core.streams import Stream
 from scantling.data.case_cache import CaseCache
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.data.files import probe

@@ -1,4 +1,4 @@
-"""The verb `mend`: a folder of probability maps, of any tool, to unbroken masks.
+"""The command `mend`: a folder of probability maps, of any tool, to unbroken masks.
 
 Which mending to use is either said, or chosen on validation cases: never on the cases that are mended.
 """

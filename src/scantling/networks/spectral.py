@@ -142,8 +142,8 @@ class SpectralAttention(nn.Module):
         weights = torch.fft.irfftn(kept, s=(*size, *size), dim=(2, 3, 4, 5), norm="ortho").flatten(4).flatten(2, 3)
         # 3. each token gathers what the others say
         v = v.flatten(3).transpose(2, 3)  # (B, heads, N, d)
-        modulation: Tensor = weights.to(v.dtype) @ v
-        return modulation.transpose(2, 3).reshape(x.shape)
+        attended: Tensor = weights.to(v.dtype) @ v
+        return attended.transpose(2, 3).reshape(x.shape)
 
 
 class SSFormer(nn.Module):

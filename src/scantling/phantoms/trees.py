@@ -125,12 +125,9 @@ def grow_tree(
         number = len(parents) - 1
         waiting.append((end, _turned(frame, turns[0], around), larger, 0.8 * curl, number))
         waiting.append((end, _turned(frame, -turns[1], around), smaller, np.zeros_like(curl), number))
-    return Tree(
-        np.concatenate(points) if points else np.zeros((0, dimensions)),
-        np.concatenate(radii) if radii else np.zeros(0),
-        np.concatenate([[0], np.cumsum([len(line) for line in points], dtype=np.int64)]).astype(np.int64),
-        np.array(parents, dtype=np.int64),
-    )
+    ends = np.cumsum([0, *(len(line) for line in points)], dtype=np.int64)
+    lines = np.concatenate(points) if points else np.zeros((0, dimensions))
+    return Tree(lines, np.concatenate(radii) if radii else np.zeros(0), ends, np.array(parents, dtype=np.int64))
 
 
 def _fork(radius: float, *, share: float) -> tuple[float, float]:

@@ -116,11 +116,11 @@ def parts_of(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Weights by today's names: those of an earlier version's `base` lie under its role."""
-    if not facts.get("base"):
-        return dict(tensors)
-    role = next(iter(card_of(facts["method"]).uses))
-    return {
-        f"uses.{role}.{name.removeprefix('base.')}" if name.startswith("base.") else name: tensor
-        for name, tensor in tensors.items()
-    }
+    """Weights by today's names: those of an earlier version's `base` lie under its role, and one layer was `told`."""
+    role = next(iter(card_of(facts["method"]).uses), "") if facts.get("base") else ""
+
+    def today(name: str) -> str:
+        name = f"uses.{role}.{name.removeprefix('base.')}" if role and name.startswith("base.") else name
+        return name.replace(".told.", ".modulation.")
+
+    return {today(name): tensor for name, tensor in tensors.items()}

@@ -93,8 +93,7 @@ def parts_of(answer: Generation) -> dict[str, np.ndarray]:
 
 def has_the_right_shape(subject: Subject) -> None:
     """Answers have the shape of their images, whatever their size, and the range of what they are."""
-    method = subject.method()
-    found = of(method, subject, seed=0)
+    method, found = subject.method(), subject.answers
     subject.require(bool(found), "it answers nothing")
     shapes = {case.id: load(case, reads=("image",)).geometry.shape for case in _with_images(method, subject)}
     for name, array in found.items():

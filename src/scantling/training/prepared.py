@@ -16,7 +16,7 @@ from scantling.contract.stage import Prepared, Stage
 from scantling.contract.step import Step
 from scantling.core.atomic import write_json
 from scantling.core.errors import RunError
-from scantling.core.samples import Stream
+from scantling.core.streams import Stream
 from scantling.data.prepared_fields import FOLDER, PreparedField
 from scantling.data.reader import Reader
 from scantling.records.record import read_json

@@ -12,7 +12,8 @@ from scantling.core.case import Case, Frozen, Split
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import FIELDS
 from scantling.core.machine import memory_free
-from scantling.core.samples import Augmentation, Stream, Traits
+from scantling.core.samples import Traits
+from scantling.core.streams import Augmentation, Stream
 from scantling.data.case_cache import CaseCache
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset
@@ -108,12 +109,7 @@ def readers_of(
         if not taken and (split != "train" or stream.optional):
             continue
         _check_channels(stream, taken, traits)
-        words = {name for name in stream.fields if name in FIELDS} - {"image_class"}
-        if stream.annotator == "drawn" and "mask" in words:
-            words |= {"masks"}
-        if "masks" in words:
-            words -= {"mask"}
-        reads = tuple(sorted(words))
+        reads = _read_by(stream)
         key = (*reads, stream.partial)
         if key not in caches:
             caches[key] = CaseCache(preparing(reads, stream.partial), budget=budget // len(stage.streams))
@@ -140,6 +136,14 @@ def readers_of(
 def _from_files(name: str, made_of: Mapping[str, Sequence[str]]) -> list[str]:
     """What a case must have so that it has a field: the field itself, or what the field is prepared from."""
     return [word for part in made_of[name] for word in _from_files(part, made_of)] if name in made_of else [name]
+
+
+def _read_by(stream: Stream) -> tuple[str, ...]:
+    """What is read from disk for a stream, in the words of `load`: all masks where one of them is drawn."""
+    words = {name for name in stream.fields if name in FIELDS} - {"image_class"}
+    if "masks" in words or ("mask" in words and stream.annotator == "drawn"):
+        words = words - {"mask"} | {"masks"}
+    return tuple(sorted(words))
 
 
 def _check_channels(stream: Stream, cases: Sequence[Case], traits: Traits) -> None:

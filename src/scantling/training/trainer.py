@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
@@ -26,6 +23,7 @@ from scantling.networks.replay import forget
 from scantling.training.log import Bar, Log, spoken
 from scantling.training.prepared import prepare_fields
 from scantling.training.processes import Processes
+from scantling.training.signals import stop_signals
 from scantling.training.stage_runner import StageRunner, finite, rate_at
 from scantling.training.state import (
     Position,
@@ -101,7 +99,7 @@ class Trainer:
             else None
         )
         try:
-            with _signals() as stopping:
+            with stop_signals() as stopping:
                 for number in range(position.stage, len(stages)):
                     played = _StageTraining(self, stages, number, log, stopping)
                     position = played.play(found, position)
@@ -336,25 +334,3 @@ class _StageTraining:
         if self.trainer.group.first:
             save_state(self.trainer.run, capture(runner), position, best)
         self.trainer.group.agreed(None)
-
-
-@contextmanager
-def _signals() -> Iterator[dict[str, str]]:
-    """SIGTERM and SIGINT ask the training to save and stop, for the length of the block."""
-    stopping: dict[str, str] = {}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stopping:  # asked twice: somebody means it
-            raise KeyboardInterrupt
-        stopping["signal"] = signal.Signals(number).name
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread, which alone hears signals
-        yield stopping
-        return
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

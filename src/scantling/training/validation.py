@@ -5,19 +5,23 @@ A method that draws samples draws one of each case.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from scantling.contract.capabilities import Classifier, Segmenter
+from scantling.contract.capabilities import Classifier, Registrar, Segmenter
 from scantling.contract.method import Method
 from scantling.core.case import IGNORE, Case, Sample
 from scantling.core.errors import ScantlingError
+from scantling.core.fields import reads_masks
 from scantling.data.loading import load
 from scantling.inference.answering import decide, segment
 from scantling.inference.classifying import classify
+from scantling.inference.registration import displacement_between
+from scantling.inference.resampling import resample_onto
 from scantling.inference.tiles import Tiler
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.classification import balanced_accuracy, confusion_matrix
@@ -151,6 +155,41 @@ class ClassValidation(Validation):
         return balanced_accuracy(confusion_matrix(answered, truth, classes=len(numbers)))
 
 
+class WarpedValidation(Validation):
+    """Dice of each case's mask and that of the next one, warped onto it: the mean over classes, then over the pairs."""
+
+    metric, reads = "dice_warped", ("image", "mask", "region")
+    method: Registrar
+
+    def one(self, case: Case) -> float:
+        """The mean of the classes that the mask of the case has; NaN for the last case, which has no next one."""
+        place = self.cases.index(case)
+        if place + 1 == len(self.cases):
+            return math.nan
+        fixed, moving = self.sample(case), self.sample(self.cases[place + 1])
+        options = self.method.register_with.of({"seed": self.seed})
+        displacement, _ = displacement_between(
+            self.method, fixed, moving, device=self.device, tiler=self._tiler, options=options, autocast=self.autocast
+        )
+        warped = resample_onto(
+            moving.masks[0], fixed.geometry, moving.geometry, displacement=displacement, linear=False
+        )
+        labels = self.method.traits.labels
+        layers = len(labels.names) if labels is not None and labels.exclusive else len(warped)
+        scores = []
+        for number in range(layers):
+            together = len(warped) == 1
+            layer, value = (0, number + 1) if together else (number, 1)
+            wanted, found = fixed.masks[0][layer], warped[layer]
+            known = (wanted != IGNORE) & (found != IGNORE)
+            scores.append(confusion(found == value, wanted == value, region=None if known.all() else known).dice)
+        return mean_of_defined(scores)
+
+    def summary(self, found: Sequence[float]) -> float:
+        """The mean over the pairs that define it."""
+        return mean_of_defined(found)
+
+
 def with_truth(method: Method, cases: Sequence[Case]) -> list[Case]:
     """The cases with an image and with a truth for what the method answers: a mask, or an image class."""
     masks = isinstance(method, Segmenter) and "segment" in method.gives and method.traits.labels is not None
@@ -176,16 +215,12 @@ def validation_of(
     None where no case has a truth that the method may read.
     """
     reads = {word for words in method.card.needs for word in words}
-    cases = with_truth(method, cases)
-    masked = [case for case in cases if case.has("mask")]
-    classed = [case for case in cases if case.image_class is not None]
+    masked = [case for case in cases if case.has("image") and case.has("mask")]
+    classed = [case for case in cases if case.has("image") and case.has("image_class")]
     kinds: list[tuple[type[Validation], bool, list[Case]]] = [
-        (DiceValidation, "segment" in method.gives and bool({"mask", "masks"} & reads), masked),
-        (
-            ClassValidation,
-            "classify" in method.gives and "image_class" in reads,
-            classed,
-        ),
+        (DiceValidation, "segment" in method.gives and reads_masks(reads), masked),
+        (WarpedValidation, "register" in method.gives and reads_masks(reads), masked if len(masked) > 1 else []),
+        (ClassValidation, "classify" in method.gives and "image_class" in reads, classed),
     ]
     for kind, may, chosen in kinds:
         if may and chosen:

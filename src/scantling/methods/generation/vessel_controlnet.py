@@ -16,7 +16,8 @@ from scantling.contract.stage import Game, Player, Stage, Visit
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.randomness import numpy_generator
-from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
+from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess, Prediction
 from scantling.diffusion.samplers import Guess

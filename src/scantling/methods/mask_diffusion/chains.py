@@ -21,7 +21,8 @@ from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.case import IGNORE
 from scantling.core.errors import SettingsError
-from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
+from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact, pairs
 from scantling.diffusion.samplers import Draw, Final, Guess, Model
 from scantling.diffusion.schedules import Schedule, Spacing, timesteps

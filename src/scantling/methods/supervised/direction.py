@@ -19,7 +19,8 @@ from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage, frozen
 from scantling.contract.step import Inference, Step, Total
 from scantling.core.errors import SettingsError
-from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
+from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.streams import Augmentation, Stream
 from scantling.losses.continuity import soft_cldice_loss
 from scantling.losses.orientation import crossing, mask_structure, trace
 from scantling.losses.overlap import binary_cross_entropy, dice_loss

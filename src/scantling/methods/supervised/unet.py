@@ -16,7 +16,8 @@ from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
-from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
+from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.streams import Augmentation, Stream
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
 from scantling.methods.catalogue import CARDS
 from scantling.networks.unet import UNet

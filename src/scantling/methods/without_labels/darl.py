@@ -18,7 +18,8 @@ from scantling.contract.results import Segmentation
 from scantling.contract.stage import Criterion, Game, Player, Stage, Visit, frozen
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.randomness import numpy_generator
-from scantling.core.samples import Augmentation, Batch, Preprocessing, Stream, Traits
+from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas

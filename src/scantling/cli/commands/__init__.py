@@ -1,0 +1,40 @@
+"""The commands of `scantling`, one dataclass each; what a field says below it is its help."""
+
+from __future__ import annotations
+
+from scantling.cli.commands.answering import Mend, Predict, Register
+from scantling.cli.commands.common import Command
+from scantling.cli.commands.judging import Compare, Evaluate, Report
+from scantling.cli.commands.looking import Check, Methods
+from scantling.cli.commands.making import Demo, Synthesize
+from scantling.cli.commands.training import Train
+
+__all__ = [
+    "ALL",
+    "Check",
+    "Command",
+    "Compare",
+    "Demo",
+    "Evaluate",
+    "Mend",
+    "Methods",
+    "Predict",
+    "Register",
+    "Report",
+    "Synthesize",
+    "Train",
+]
+
+ALL: tuple[type[Command], ...] = (
+    Check,
+    Methods,
+    Train,
+    Predict,
+    Register,
+    Mend,
+    Evaluate,
+    Compare,
+    Synthesize,
+    Report,
+    Demo,
+)

@@ -1,0 +1,65 @@
+"""What all commands share: `--json`, how data are opened, where numbers are computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import tyro
+
+from scantling.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from scantling.core.machine import Compute
+    from scantling.data.opening import Opening
+
+
+@dataclass(kw_only=True)
+class Command:
+    examples: ClassVar[tuple[str, ...]] = ()
+
+    json: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the result as JSON to this file; - for standard output."""
+
+
+@dataclass(kw_only=True)
+class Opened(Command):
+    manifest: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A manifest (TOML) that says what the files are; folders with a layout that is recognised need none."""
+    root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The folder that the manifest's paths start from."""
+
+    def opening(self) -> Opening:
+        """The typed form of these options."""
+        from scantling.data.opening import Opening
+
+        return Opening(manifest=self.manifest, root=self.root, untrusted=getattr(self, "untrusted", False))
+
+
+@dataclass(kw_only=True)
+class Computed(Command):
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Processor threads; numbers repeat bit for bit only with the same count."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """auto is bf16 on a GPU that has it and, to train, on a processor that has it; float32 elsewhere."""
+
+    def compute(self) -> Compute:
+        """The typed form of these options."""
+        from scantling.core.machine import Compute
+
+        return Compute(device=self.device, threads=self.threads, precision=self.precision)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Which of how many jobs `--shard` names.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and text.isascii()):
+        raise SettingsError(f"--shard {text}: expected i/n, e.g. 1/4")
+    return int(part), int(parts)

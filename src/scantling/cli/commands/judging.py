@@ -1,0 +1,162 @@
+"""The commands that judge: `evaluate`, `compare` and `report`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import tyro
+
+from scantling.cli.command import Outcome, counting, tell
+from scantling.cli.commands.common import Command, Computed, Opened
+from scantling.core.errors import SettingsError
+from scantling.core.outputs import REGISTRATIONS, check_file
+
+
+@dataclass(kw_only=True)
+class Evaluate(Opened):
+    """Score masks, image classes or registrations against a data set, a folder of masks or a table of classes."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling evaluate masks scans --probabilities masks/probabilities --json scores.json",
+        "scantling evaluate nnunet-output scans/test/masks",
+        "scantling evaluate classes photographs/labels.csv",
+    )
+
+    prediction: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PREDICTION")]
+    """A folder of masks, of a `classes.csv`, of both, or of registrations."""
+    truth: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TRUTH")]
+    """A data set, a folder of masks, or a table (CSV) with the columns `id` and `class`."""
+    split: Literal["train", "validation", "test", "all"] | None = None
+    """The cases that must be there; by default those that were predicted."""
+    probabilities: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """A folder of probability maps, for AUC, average precision, calibration and Brier."""
+    region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
+    metrics: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
+    """What to measure; by default all that can be computed. Where several readers marked an image, ged, hm_iou,
+    max_dice and soft_dice too."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the scores of each case as a table; of classes beside masks into NAME-classes.csv."""
+
+    def run(self) -> Outcome:
+        """Evaluate."""
+        from scantling.evaluation.everything import beside, evaluate_everything
+
+        if (self.prediction / REGISTRATIONS).is_file():
+            return self._of_registrations()
+        for table in () if self.csv is None else (self.csv, beside(self.csv)):
+            check_file(table, suffix=".csv", inputs=(self.truth, self.prediction / "classes.csv"))
+        with counting("scoring") as progress:
+            scores = evaluate_everything(
+                self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
+                region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root, progress=progress,
+            )  # fmt: skip
+        tell(scores.table())
+        if self.csv is not None:
+            scores.write_csv(self.csv)
+        kept = scores.masks.keep() if scores.masks else None
+        if kept is not None:
+            tell(f"kept for the report of its run: {kept}")
+        return Outcome(scores.facts(), scores.failed)
+
+    def _of_registrations(self) -> Outcome:
+        """What warping has won."""
+        from scantling.evaluation import evaluate_registrations
+
+        if self.csv is not None:
+            check_file(self.csv, suffix=".csv", inputs=(self.truth,))
+        flags = ("split", "probabilities", "region", "metrics")
+        if wrong := [f"--{name}" for name in flags if getattr(self, name) is not None]:
+            raise SettingsError(
+                f"{self.prediction}: holds registrations, of which all are scored; leave {wrong[0]} out"
+            )
+        with counting("scoring") as progress:
+            scores = evaluate_registrations(self.prediction, self.truth, opening=self.opening(), progress=progress)
+        tell(scores.table())
+        if self.csv is not None:
+            scores.write_csv(self.csv)
+        return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
+
+
+@dataclass(kw_only=True)
+class Compare(Opened, Computed):
+    """Compare runs on the same cases: paired differences, a test, ranks, costs, and plainly whether they differ."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling compare runs/unet runs/fr-unet --data scans --json table.json",
+        "scantling compare runs/unet-0 runs/unet-1 runs/fr-0 runs/fr-1 --data scans --metrics cldice dice --out both",
+        "scantling compare masks nnunet-output --data scans --baseline first",
+    )
+
+    runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MASKS|EVALUATION")]
+    """Run folders, folders of masks or evaluation files (JSON); runs that differ in their seed alone are one method."""
+    data: Path
+    """A data set with true masks."""
+    split: Literal["train", "validation", "test", "all"] = "test"
+    """The cases to compare on."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The page and the predictions of the runs go here; by default predictions go below each run (and are used
+    again), and compare.html into the folder that holds all of the runs."""
+    baseline: Annotated[str, tyro.conf.arg(metavar="best|first|NAME")] = "best"
+    """The method that the others are held against."""
+    metrics: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
+    """What to compare; the first is tested. By default dice, found, false_alarm, cldice, hd95 and ece."""
+    region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
+    """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
+
+    def run(self) -> Outcome:
+        """Compare."""
+        from scantling.experiments.compare import compare
+        from scantling.report.comparison import page_of, write_comparison
+
+        target = page_of(self.runs, self.out)
+        check_file(target, suffix=".html")
+        with counting("comparing") as progress:
+            found = compare(
+                self.runs, self.data, split=self.split, out=self.out, baseline=self.baseline, metrics=self.metrics,
+                region=self.region, manifest=self.manifest, root=self.root, device=self.device, threads=self.threads,
+                precision=self.precision, progress=progress,
+            )  # fmt: skip
+        tell(found.table())
+        page = write_comparison(found, target, command=("scantling", *sys.argv[1:]))
+        tell(str(page))
+        return Outcome({**found.facts(), "page": str(page)}, list(found.failed))
+
+
+@dataclass(kw_only=True)
+class Report(Command):
+    """Make one self-contained page from runs or evaluations, or on what the masks of data sets are like."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling report runs/unet",
+        "scantling report runs/unet runs/other --out both.html",
+        "scantling report painted vessels data/drive --out quality.html",
+    )
+
+    targets: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|EVALUATION|DATA")]
+    """Run folders or evaluation files (JSON); or folders of masks, made or real, to be held against each other."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The page; by default report.html in the run folder, mask-quality.html beside folders of masks."""
+    most: Annotated[int, tyro.conf.arg(metavar="N")] = 200
+    """Masks of each data set that are measured; of more a hash draws so many."""
+
+    def run(self) -> Outcome:
+        """Write the page."""
+        from scantling.report import holds_masks, report, report_masks
+
+        if not self.targets:
+            raise SettingsError("found no run, no evaluation and no data set; name at least one")
+        if any(holds_masks(target) for target in self.targets):
+            with counting("measuring") as progress:
+                page, sets = report_masks(
+                    self.targets, out=self.out, most=self.most, command=("scantling", *sys.argv[1:]), progress=progress
+                )
+            tell(str(page))
+            failed = [f"{each.name}: {sentence}" for each in sets for sentence in each.failed]
+            return Outcome({"page": str(page), "folders": [each.facts() for each in sets]}, failed)
+        page = report(self.targets, out=self.out)
+        tell(str(page))
+        return Outcome({"page": str(page)})

@@ -1,0 +1,112 @@
+"""The commands that look: at a data set before anything is trained, and at the methods."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import tyro
+
+from scantling.cli.command import Outcome, counting, talk, tell
+from scantling.cli.commands.common import Command, Opened
+from scantling.core.outputs import check_file
+
+
+@dataclass(kw_only=True)
+class Check(Opened):
+    """Look at a data set before anything is trained: integrity, leakage, fingerprint, and which methods can run."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling check scans",
+        "scantling check scans --contact-sheet sheet.png --json check.json",
+    )
+
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """A folder, a file or a manifest."""
+    contact_sheet: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Draw all cases with their masks into this PNG."""
+    store_split: bool = False
+    """Write the split into the data folder, so that it stays when cases are added."""
+    untrusted: bool = False
+    """Decode in a process of its own with limits on time and memory."""
+
+    def run(self) -> Outcome:
+        """Check, and say what was found."""
+        from scantling.contract.card import lacking
+        from scantling.data.dataset import open_dataset
+        from scantling.data.integrity import check
+        from scantling.data.splits import store_split
+        from scantling.methods.catalogue import cards
+
+        dataset = open_dataset(self.data, manifest=self.manifest, root=self.root)
+        if self.contact_sheet is not None:
+            check_file(self.contact_sheet, suffix=".png", inputs=dataset.files())
+        with counting("checking") as progress:
+            found = check(dataset, untrusted=self.untrusted, progress=progress)
+        methods = {name: lacking(card, dataset.split("train")) for name, card in cards().items() if card.needs}
+        tell(found.text())
+        for name, missing in methods.items():
+            tell(f"method {name}: " + (f"cannot run: {'; '.join(missing)}" if missing else "can run"))
+        if self.contact_sheet is not None:
+            from scantling.data.contact_sheet import contact_sheet
+
+            contact_sheet(dataset, self.contact_sheet, untrusted=self.untrusted)
+            tell(f"contact sheet: {self.contact_sheet}")
+        if self.store_split:
+            tell(f"split: {store_split(dataset)}")
+        errors = [finding.sentence for finding in found.findings if finding.level == "error"]
+        return Outcome({**found.facts(), "methods": methods}, errors)
+
+
+@dataclass(kw_only=True)
+class Methods(Command):
+    """List the methods, or show one with its settings."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling methods",
+        "scantling methods unet",
+    )
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="METHOD")] = None
+    """A method, to see its settings and presets."""
+
+    def run(self) -> Outcome:
+        """List cards."""
+        from scantling.contract.options import FLAGS
+        from scantling.methods.catalogue import card_of, cards, implementation_of, left_out
+
+        if self.name is None:
+            width = max(len(name) for name in cards())
+            for card in cards().values():
+                dimensions = "/".join(f"{d}-D" for d in card.dimensions)
+                tell(f"{card.name:<{width}}  {dimensions:<7}  {', '.join(card.gives):<9}  {card.title} ({card.year})")
+            for sentence in left_out():
+                talk().print(sentence, style="yellow", markup=False, soft_wrap=True)
+            return Outcome([card.summary() for card in cards().values()])
+        card = card_of(self.name)
+        method = implementation_of(card)
+        kind = method.Settings
+        fields: dict[str, dict[str, Any]] = {}
+        tell(f"{card.name}: {card.title} ({card.authors}, {card.year})")
+        tell(textwrap.indent(textwrap.dedent("    " + (kind.__doc__ or "")).strip(), "  "))
+        for name in kind.model_fields:
+            values = {preset: getattr(kind.preset(preset), name) for preset in ("paper", *kind.presets)}
+            fields[name] = values
+            shown = f"{values['paper']}" + "".join(
+                f", {preset}: {value}" for preset, value in values.items() if value != values["paper"]
+            )
+            tell(f"  --settings.{name:<14} {shown}")
+        for role, capability in (card.uses | card.may_use).items():
+            needed = "" if role in card.uses else ", if you like"
+            tell(f"  --use {role}=RUN{'':<{max(1, 12 - len(role))}} a model that can {capability}{needed}")
+        options = {
+            name: field.default
+            for gives in card.gives
+            for name, field in getattr(method, f"{gives}_with").model_fields.items()
+            if name not in FLAGS
+        }
+        for name, value in options.items():
+            tell(f"  --options.{name:<15} {value} (at inference)")
+        return Outcome({**card.summary(), "settings": fields, "options": options})

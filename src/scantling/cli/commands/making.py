@@ -1,0 +1,90 @@
+"""The commands that make images: `synthesize` and `demo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import tyro
+
+from scantling.cli.command import Outcome, counting, tell
+from scantling.cli.commands.common import Command, Computed, Opened, shard_of
+
+
+@dataclass(kw_only=True)
+class Synthesize(Opened, Computed):
+    """Make masks or labelled images by a rule or with a trained run: a data set to train on, origins written down."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling synthesize fractal-vessels --count 1000 --size 512 --out vessels",
+        "scantling synthesize retina-phantoms --count 200 --out phantoms --seed 1",
+        "scantling synthesize runs/painter --count 1000 --out painted",
+        "scantling synthesize runs/translator --from masks --count 500 --out images",
+    )
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="METHOD|RUN")]
+    """A method that needs no training (`scantling methods` says which can generate), or a run."""
+    count: Annotated[int, tyro.conf.arg(metavar="N")]
+    """How many to make."""
+    out: Path
+    """The data set goes here; the same command goes on where it was interrupted."""
+    size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """The side of an image; short for --settings.size."""
+    seed: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Number n of a seed is the same however many are made; 0 unless said."""
+    sampling_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Steps of the chain that draws each, for methods that run one."""
+    memory: Annotated[float | None, tyro.conf.arg(metavar="GIB")] = None
+    """GiB that a forward pass may take, for methods that work in tiles. By default half of what is free."""
+    given: Annotated[Path | None, tyro.conf.arg(name="from", metavar="DATA")] = None
+    """A data set with the masks, images or image classes that the method asks for, walked in turn by id."""
+    split: str = "train"
+    """Whose cases of --from: train, validation, test or all; what is made from a case is in its split."""
+    image_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
+    """The image class of all that is made."""
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    """i/n makes every n-th part: for array jobs."""
+    options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+    settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+
+    def run(self) -> Outcome:
+        """Make them."""
+        from scantling.inference import synthesize
+        from scantling.inference.conditions import Conditions
+
+        settings = self.settings if self.size is None else {**self.settings, "size": self.size}
+        flags = {"seed": self.seed, "steps": self.sampling_steps, "memory": self.memory}
+        options = {name: value for name, value in flags.items() if value is not None} | self.options
+        conditions = Conditions(
+            data=self.given, split=self.split, image_class=self.image_class, opening=self.opening()
+        )  # fmt: skip
+        with counting("making") as progress:
+            made = synthesize(
+                self.source, count=self.count, out=self.out, options=options, settings=settings, conditions=conditions,
+                shard=shard_of(self.shard), compute=self.compute(), progress=progress,
+            )  # fmt: skip
+        tell(f"{self.out}: {len(made['case'])} cases")
+        if counts := made["rejected"]:
+            listed = ", ".join(f"{reason} ({number})" for reason, number in counts.items())
+            tell(f"{sum(counts.values())} rejected: {listed}")
+        return Outcome(made)
+
+
+@dataclass(kw_only=True)
+class Demo(Command):
+    """The whole way on images that it makes: draw, check, train, predict, evaluate, report."""
+
+    examples: ClassVar[tuple[str, ...]] = ("scantling demo --out demo",)
+
+    out: Path = Path("demo")
+    """A folder for everything."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Training steps; by default about two minutes on two processor cores."""
+    seed: int = 0
+
+    def run(self) -> Outcome:
+        """Show all commands."""
+        from scantling.cli.demo import demo
+
+        return demo(self.out, steps=self.steps, seed=self.seed)

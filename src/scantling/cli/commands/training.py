@@ -1,0 +1,92 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from scantling.cli.command import Outcome, talk
+from scantling.cli.commands.common import Computed, Opened
+from scantling.core.errors import SettingsError
+
+
+@dataclass(kw_only=True)
+class Train(Opened, Computed):
+    """Train a method. The same command goes on where an interrupted training stopped."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling train unet --data scans --out runs/unet --preset quick --seed 0",
+        "scantling train unet --data scans --out runs/five --labels 5 --settings.rate 0.001",
+        "scantling train direction --data scans --out runs/direction --use segmenter=runs/fr-unet",
+        "torchrun --nproc-per-node 4 -m scantling train unet --data scans --out runs/unet",
+    )
+
+    method: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="METHOD")]
+    """One of `scantling methods`."""
+    data: Annotated[list[Path], tyro.conf.UseAppendAction]
+    """A data set; may be given several times."""
+    out: Path
+    """The run folder."""
+    preset: Literal["paper", "quick", "tiny"] = "paper"
+    """quick takes minutes on a laptop's processor."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Optimiser steps, instead of the preset's."""
+    seed: int = 0
+    """All randomness is a function of it."""
+    labels: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Keep this many labelled training cases; the others count as unlabelled."""
+    validation: float = 0.2
+    """The share of the training subjects held out to watch the training; 0 trains on all."""
+    select: Literal["last", "best"] = "last"
+    """Which weights are kept: the last, or the best on the validation subjects."""
+    base: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
+    """A run to take the first weights from."""
+    use: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="ROLE=RUN")] = field(
+        default_factory=list
+    )
+    """A run that the method is built on, by its role (`scantling methods NAME`); may be given several times."""
+    share: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="NAME=FRACTION")] = field(
+        default_factory=list
+    )
+    """The share of the samples that come from a pool, or from "real" or "synthetic" cases; may be given several
+    times, the other cases share what is left."""
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    """The order in which cases come: drawn anew each epoch, or by id."""
+    augment: Literal["own", "none", "strong"] = "own"
+    """Changes to the training images: the method's own, none, or the strong default set."""
+    accumulation: int = 1
+    """Micro-batches a step, where a batch does not fit into memory."""
+    settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+
+    def run(self) -> Outcome:
+        """Train."""
+        from scantling.training import Options, train
+
+        uses = dict[str, Path]()
+        for word in self.use:
+            role, equals, run = word.partition("=")
+            if not (role and equals and run) or role in uses:
+                raise SettingsError(f"--use {word}: expected ROLE=RUN, each role once")
+            uses[role] = Path(run)
+        shares = dict[str, float]()
+        for word in self.share:
+            name, _, number = word.rpartition("=")
+            try:
+                fraction = float(number)
+            except ValueError:
+                fraction = math.nan
+            if not name or math.isnan(fraction) or name in shares:
+                raise SettingsError(f"--share {word}: expected NAME=FRACTION, such as synthetic=0.5, each name once")
+            shares[name] = fraction
+        options = Options(
+            preset=self.preset, steps=self.steps, settings=self.settings, seed=self.seed, labels=self.labels,
+            validation=self.validation, select=self.select, base=self.base, uses=uses, device=self.device,
+            precision=self.precision, threads=self.threads, accumulation=self.accumulation,
+            share=shares, order=self.order, augment=self.augment,
+            manifest=self.manifest, root=self.root,
+        )  # fmt: skip
+        return Outcome(train(self.method, self.data, self.out, options, console=talk()))
