@@ -144,8 +144,8 @@ def test_nothing_names_a_path_of_one_machine() -> None:
 
 
 def test_there_are_examples_of_every_verb_in_the_readme_story() -> None:
-    commands = {arguments[0] for _, arguments in commands()}
-    assert {"check", "train", "predict", "evaluate", "report"} <= commands
+    verbs = {arguments[0] for _, arguments in commands()}
+    assert {"check", "train", "predict", "evaluate", "report"} <= verbs
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from scantling.contract.stage import Stage
-from scantling.core.errors import DataError
+from scantling.core.errors import DataError, RunError
 from scantling.core.streams import Augmentation, Stream
 from scantling.data.prepared_fields import PreparedField
 from scantling.data.reader import Reader
@@ -169,3 +170,12 @@ def test_what_is_drawn_to_make_a_field_is_not_what_a_step_draws(
     train("toy-pseudo", [subject.data], subject.place / "run", OPTIONS, console=quiet())
     assert not any(torch.equal(one, other) for one in made for other in played)
     assert len({one[0, 0].item() for one in made}) == len(made) == 3
+
+
+def test_a_training_whose_prepared_fields_have_gone_does_not_go_on_without_them(subject: Subject) -> None:
+    run = subject.place / "run"
+    with quickly(), interrupted(after=8), suppress(KeyboardInterrupt):
+        train("toy-pseudo", [subject.data], run, OPTIONS, console=quiet())
+    shutil.rmtree(run / "prepared")
+    with pytest.raises(RunError, match="the field 'pseudo' that was prepared for its training has gone"):
+        train("toy-pseudo", [subject.data], run, OPTIONS, console=quiet())
