@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from scantling.contract.results import Segmentation
 from scantling.contract.step import Inference
+from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
 from scantling.data.loading import load
 from scantling.inference.answering import Answered, decide, segment
@@ -43,3 +45,16 @@ def test_a_decision_is_kept_by_views_and_ensembles(tmp_path: Path) -> None:
     assert 0 < alone.mean() < 1
     assert np.array_equal(mask(views=True), alone)
     assert np.array_equal(mask(others=[(method, Tiler())]), alone)
+
+
+def test_objects_are_not_lost_where_several_answers_become_one(tmp_path: Path) -> None:
+    with added(*TOYS.values()):
+        subject = Subject(TOYS["toy-objects"], 2, tmp_path)
+        method = subject.method()
+        sample = load(subject.dataset.split("test")[0], channels=method.channels, reads=("image",))
+    for views, others in ((True, []), (False, [(method, Tiler())])):
+        with pytest.raises(SettingsError, match="this model finds objects"):
+            segment(
+                method, sample, device=torch.device("cpu"), tiler=Tiler(), others=others,
+                options=Blobs.segment_with(views=views),
+            )  # fmt: skip

@@ -14,7 +14,7 @@ from scantling.core.samples import Traits
 from scantling.methods.catalogue import added
 from scantling.records.run_folder import load_model, save_model
 from scantling.testing.checks import Subject
-from toys_capabilities import TOYS, Coder, ToySettings
+from toys_capabilities import TOYS, Coder, Shade, ToySettings
 
 
 class Judged(Coder):
@@ -28,6 +28,26 @@ class Judged(Coder):
     def __init__(self, settings: ToySettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
         self.judge = nn.Linear(9, 1)
+
+
+class Open(Shade):
+    """Knows a class more than its data."""
+
+    card = Card.model_validate(
+        {**TOYS["toy-classifier"].model_dump(), "name": "toy-open", "implementation": f"{__name__}:Open"}
+    )
+
+    @classmethod
+    def resolve_traits(cls, settings: ToySettings, traits: Traits) -> Traits:
+        return traits.model_copy(update={"image_classes": (*traits.image_classes, "other")})
+
+
+def test_traits_that_a_method_has_resolved_are_those_of_the_loaded_model(tmp_path: Path) -> None:
+    with added(Open.card):
+        method = Subject(Open.card, 2, tmp_path).method()
+        save_model(method, tmp_path / "model")
+        assert load_model(tmp_path / "model").traits == method.traits
+    assert method.traits.image_classes == ("bright", "dark", "other")
 
 
 def test_a_model_holds_no_training_state_of_the_models_that_it_is_built_on(tmp_path: Path) -> None:

@@ -155,9 +155,19 @@ def dropouts(network: nn.Module) -> list[Dropout]:
 
 
 def build(
-    kind: type[M], settings: Settings, traits: Traits, *, seed: int = 0, uses: Mapping[str, Method] | None = None
+    kind: type[M],
+    settings: Settings,
+    traits: Traits,
+    *,
+    seed: int = 0,
+    uses: Mapping[str, Method] | None = None,
+    resolved: bool = False,
 ) -> M:
-    """A method with freshly drawn weights, a function of the seed."""
+    """A method with freshly drawn weights, a function of the seed.
+
+    Args:
+        resolved: the traits are those that a model was saved with (`Method.resolve_traits`).
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "weights"))
-        return kind(settings, kind.resolve_traits(settings, traits), uses=uses)
+        return kind(settings, traits if resolved else kind.resolve_traits(settings, traits), uses=uses)

@@ -19,6 +19,7 @@ from scantling.contract.options import SEGMENT_DEFAULTS, SegmentOptions
 from scantling.contract.results import Objects, Segmentation
 from scantling.contract.step import Inference
 from scantling.core.case import Sample
+from scantling.core.errors import SettingsError
 from scantling.core.fields import Kind
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
@@ -86,15 +87,15 @@ def segment(
         makes += parts.makes
         first = parts if number == 0 else first
     own_maps = first.uncertainty if first is not None and not others else {}
+    objects = None if first is None else first.objects
     samples = _Lazy(makes)
     if len(samples) == 1:
-        decision, objects = (None, None) if first is None else (first.decision, first.objects)
-        return Answered(samples[0], (), own_maps, decision, objects)
+        return Answered(samples[0], (), own_maps, None if first is None else first.decision, objects)
     tensors = _Lazy([partial(_tensor, make) for make in makes])
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
     fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive)[0].float().numpy()
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
-    return Answered(fused, samples, read | dict(own_maps))
+    return Answered(fused, samples, read | dict(own_maps), None, objects)
 
 
 def decide(probabilities: np.ndarray, *, exclusive: bool) -> np.ndarray:
@@ -276,7 +277,15 @@ def _samples(answer: Segmentation, classes: int, *, decided: bool = False) -> Te
 
     Args:
         decided: the method's own decision goes before its probabilities: several answers are to become one.
+
+    Raises:
+        SettingsError: several answers are to become one, and they hold objects.
     """
+    if decided and answer.instances:
+        raise SettingsError(
+            "this model finds objects, and those of several answers do not become one; leave out --views, --samples "
+            "and --ensemble"
+        )
     if answer.samples is not None:
         return answer.samples
     if answer.probabilities is not None and not (decided and answer.decision is not None):
