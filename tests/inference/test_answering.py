@@ -17,7 +17,7 @@ from scantling.data.loading import load
 from scantling.inference.answering import Answered, decide, segment
 from scantling.inference.tiles import Tiler
 from scantling.methods.catalogue import added
-from scantling.testing.checks import Subject
+from scantling.testing.subject import Subject
 from toys_capabilities import TOYS, Blobs
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from scantling.methods.catalogue import CARDS, added
-from scantling.testing.checks import Check, Subject, checks_of
+from scantling.testing.checks import Check, checks_of
+from scantling.testing.subject import Subject
 from toys_capabilities import TOYS
 from toys_generation import CARDS as GENERATORS
 from toys_registration import CARD as SHIFT

@@ -13,7 +13,7 @@ from scantling.contract.method import Method
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import added
 from scantling.records.run_folder import load_model, save_model
-from scantling.testing.checks import Subject
+from scantling.testing.subject import Subject
 from toys_capabilities import TOYS, Coder, Shade, ToySettings
 
 

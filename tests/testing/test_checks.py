@@ -22,11 +22,11 @@ from scantling.core.streams import Stream
 from scantling.methods.catalogue import added
 from scantling.testing import ConformanceError, answers
 from scantling.testing.checks import (
-    Subject,
     goes_on_where_it_was_interrupted,
     is_saved_and_loaded,
     trains_what_its_stage_names,
 )
+from scantling.testing.subject import Subject
 from toys_capabilities import IMAGE_AND_CLASS, Pseudo, Shade, ToySettings
 from toys_registration import ToyShift
 

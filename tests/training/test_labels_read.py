@@ -23,8 +23,8 @@ from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Partner, Stream
 from scantling.methods.catalogue import added
 from scantling.records.run import run_facts
-from scantling.testing.checks import Subject
 from scantling.testing.data import make_data
+from scantling.testing.subject import Subject
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
 from toys_capabilities import TOYS, Coder, Pseudo, Shade, Toy, ToySettings, summary

@@ -19,7 +19,7 @@ from scantling.core.streams import Augmentation, Stream
 from scantling.data.prepared_fields import PreparedField
 from scantling.data.reader import Reader
 from scantling.methods.catalogue import added
-from scantling.testing.checks import Subject
+from scantling.testing.subject import Subject
 from scantling.testing.trainings import interrupted, quickly, quiet, trained_weights
 from scantling.training import Options, train
 from scantling.training.readers import readers_of

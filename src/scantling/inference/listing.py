@@ -14,8 +14,8 @@ from scantling.core.outputs import PREDICTIONS, locked
 from scantling.records.differences import differences
 from scantling.records.record import read_json
 
-PROGRESS = ("version", "total", "of", "cases", "failed")
-"""What changes while items are done; all else says how they are made."""
+PROGRESS = ("version", "requested", "total", "of", "cases", "failed")
+"""What changes while items are done, and what only says how options were spelled; all else says how they are made."""
 FILES = ("mask", "probability", "samples", "uncertainty_maps", "files")
 """The keys of an item's entry that name files."""
 

@@ -131,7 +131,7 @@ def _header(
     """What the record says of how all masks are made, but for the mending that may still have to be chosen."""
     chosen_on = [hash_of(path) for case, path in pairs] + [content_of(case, reads=("mask",)) for case, _ in pairs]
     return {
-        **{key: value for key, value in maps.listing.items() if key not in PROGRESS},
+        **{key: value for key, value in maps.listing.items() if key == "requested" or key not in PROGRESS},
         "mended": {
             "maps": str(place.resolve()),
             "rule": str(settings["rule"]),

@@ -169,6 +169,7 @@ def resolved(models: Models) -> dict[str, Any]:
         found |= models.classifiers[0].classify_options(models.classify).model_dump()
     if models.segment is not None:
         found |= models.segmenters[0].segment_options(models.segment).model_dump()
+        found |= {"votes": models.segment.votes} if len(models.methods) > 1 else {}
     others = zip(models.runs[1:], models.identities[1:], strict=True)
     return found | {"ensemble": [{"run": str(run.resolve()), "model": identity} for run, identity in others]}
 

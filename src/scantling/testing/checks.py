@@ -6,30 +6,28 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from scantling.contract.capabilities import CAPABILITIES, Generator
+from scantling.contract.capabilities import CAPABILITIES
 from scantling.contract.card import Card
-from scantling.contract.method import Method, build
+from scantling.contract.method import Method
 from scantling.contract.stage import Stage
 from scantling.core.errors import DataError
 from scantling.core.fields import reads_labels
 from scantling.core.samples import Batch
-from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.reader import Reader
-from scantling.data.splits import divide
-from scantling.data.traits import measure_traits
-from scantling.methods.catalogue import added, cards, implementation_of
+from scantling.methods.catalogue import added, implementation_of
 from scantling.records.run_folder import load_model, save_model
 from scantling.testing import answers
 from scantling.testing.data import make_data
 from scantling.testing.processes import as_processes, together
+from scantling.testing.subject import Subject
 from scantling.testing.trainings import interrupted, quickly, quiet, swapped, trained_weights
 from scantling.training import Options, stage_runner, train, training
 from scantling.training.prepared import prepare_fields, prepared_fields
@@ -40,82 +38,6 @@ SWITCHED_ON: dict[str, Any] = {"dropout": 0.2, "crossing": 1.0, "contrast": 1.0,
 """Settings that touch randomness or statistics and that `tiny` leaves off."""
 FITTED, FALLEN = 60, 0.7
 """Steps on one batch after which a method has to fit it better, and the share that is left of the term by then."""
-
-
-class ConformanceError(AssertionError):
-    """A method that does not keep what the contract promises."""
-
-
-@dataclass
-class Subject:
-    """A method under test.
-
-    Attributes:
-        place: a folder for everything that is written.
-        models: the cards of the models that it is built on, by role; None takes any that gives what is needed.
-    """
-
-    card: Card
-    dimensions: Literal[2, 3]
-    place: Path
-    models: Mapping[str, Card] = field(default_factory=dict)
-
-    @cached_property
-    def data(self) -> Path:
-        """Toy data with what the card needs."""
-        return make_data(self.card, self.place / "data", dimensions=self.dimensions)
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The same, opened; nothing is held out."""
-        return divide(open_dataset(self.data), validation=0.0)
-
-    @cached_property
-    def uses(self) -> dict[str, Path]:
-        """Runs of the models that it is built on, after a moment's training."""
-        for role in self.card.uses:
-            card = self._model_for(role)
-            options = Options(preset="tiny", steps=200, validation=0.0)
-            train(card.name, [self._data_for(card)], self.place / "uses" / role, options, console=quiet())
-        return {role: self.place / "uses" / role for role in self.card.uses}
-
-    @cached_property
-    def answers(self) -> dict[str, np.ndarray]:
-        """What the untrained method answers, by name."""
-        return answers.of(self.method(), self, seed=0)
-
-    def method(self, **settings: Any) -> Method:
-        """The method with these settings beside those of `tiny`, untrained."""
-        kind = implementation_of(self.card)
-        if not self.card.needs:
-            several = {"dimensions": self.dimensions} if len(self.card.dimensions) > 1 else {}
-            chosen = kind.Settings.preset("tiny", {**several, **settings})
-            if not issubclass(kind, Generator):
-                raise ConformanceError(f"{self.card.name} needs no data, but generates nothing")
-            return build(kind, chosen, kind.blank(chosen)).eval()
-        traits = measure_traits(self.dataset, reads={word for words in self.card.needs for word in words})
-        models = {role: load_model(run) for role, run in self.uses.items()}
-        chosen = kind.Settings.preset("tiny", settings).resolve(traits)
-        return build(kind, chosen, traits, seed=1, uses=models).eval()
-
-    def require(self, holds: bool, sentence: str) -> None:
-        """Raise a ConformanceError with a sentence where something does not hold."""
-        if not holds:
-            raise ConformanceError(f"{self.card.name} in {self.dimensions}-D: {sentence}")
-
-    def _model_for(self, role: str) -> Card:
-        if role in self.models:
-            return self.models[role]
-        capability = self.card.uses[role]
-        for card in cards().values():
-            if capability in card.gives and self.dimensions in card.dimensions and not (card.uses or card.extra):
-                return card
-        raise ValueError(f"{self.card.name}: no method in the catalogue can {capability}; name one with `uses`")
-
-    def _data_for(self, card: Card) -> Path:
-        if {word for words in card.needs for word in words} <= {word for words in self.card.needs for word in words}:
-            return self.data
-        return make_data(card, self.place / "data of others" / card.name, dimensions=self.dimensions)
 
 
 Check = Callable[[Subject], None]
@@ -266,7 +188,12 @@ def is_divided_in_any_way(subject: Subject) -> None:
     if "contrast" not in settings:
         settings.pop("patch", None)
     options = Options(
-        preset="tiny", settings=settings, precision="float64", validation=0.0, threads=1, uses=subject.uses
+        preset="tiny",
+        settings=settings,
+        precision="float64",
+        validation=held_out(subject),
+        threads=1,
+        uses=subject.uses,
     )
     own = threading.local()
 
@@ -284,6 +211,11 @@ def is_divided_in_any_way(subject: Subject) -> None:
         for name, tensor in whole.items():
             far = (tensor.double() - other[name].double()).abs().max().item() if tensor.numel() else 0.0
             subject.require(far <= 1e-9, f"with {way} {name} is {far:.2g} from its value with one batch")
+
+
+def held_out(subject: Subject) -> float:
+    """The share of validation cases where they do not matter: none, unless the method calibrates itself on some."""
+    return 0.0 if subject.method().calibration() is None else 0.25
 
 
 def refuses_data_that_lack_what_it_needs(subject: Subject) -> None:
@@ -307,7 +239,7 @@ def reads_no_label(subject: Subject) -> None:
         subject.place / "masked",
         dimensions=subject.dimensions,
     )
-    options = Options(preset="tiny", validation=0.0, uses=subject.uses)
+    options = Options(preset="tiny", validation=held_out(subject), uses=subject.uses)
     with quickly():
         train(subject.card.name, [masked], subject.place / "with masks", options, console=quiet())
         for path in sorted((masked / "masks").iterdir()):

@@ -1,0 +1,96 @@
+"""A method under test: its toy data, the models that it is built on, and how what does not hold is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from scantling.contract.capabilities import Generator
+from scantling.contract.card import Card
+from scantling.contract.method import Method, build
+from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.splits import divide
+from scantling.data.traits import measure_traits
+from scantling.methods.catalogue import cards, implementation_of
+from scantling.records.run_folder import load_model
+from scantling.testing.data import make_data
+from scantling.testing.trainings import quiet
+from scantling.training import Options, train
+
+
+class ConformanceError(AssertionError):
+    """A method that does not keep what the contract promises."""
+
+
+@dataclass
+class Subject:
+    """A method under test.
+
+    Attributes:
+        place: a folder for everything that is written.
+        models: the cards of the models that it is built on, by role; None takes any that gives what is needed.
+        answers: what it has answered untrained, by name, once that is known.
+    """
+
+    card: Card
+    dimensions: Literal[2, 3]
+    place: Path
+    models: Mapping[str, Card] = field(default_factory=dict)
+    answers: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def data(self) -> Path:
+        """Toy data with what the card needs."""
+        return make_data(self.card, self.place / "data", dimensions=self.dimensions)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The same, opened; nothing is held out."""
+        return divide(open_dataset(self.data), validation=0.0)
+
+    @cached_property
+    def uses(self) -> dict[str, Path]:
+        """Runs of the models that it is built on, after a moment's training."""
+        for role in self.card.uses:
+            card = self._model_for(role)
+            options = Options(preset="tiny", steps=200, validation=0.0)
+            train(card.name, [self._data_for(card)], self.place / "uses" / role, options, console=quiet())
+        return {role: self.place / "uses" / role for role in self.card.uses}
+
+    def method(self, **settings: Any) -> Method:
+        """The method with these settings beside those of `tiny`, untrained."""
+        kind = implementation_of(self.card)
+        if not self.card.needs:
+            several = {"dimensions": self.dimensions} if len(self.card.dimensions) > 1 else {}
+            chosen = kind.Settings.preset("tiny", {**several, **settings})
+            if not issubclass(kind, Generator):
+                raise ConformanceError(f"{self.card.name} needs no data, but generates nothing")
+            return build(kind, chosen, kind.blank(chosen)).eval()
+        traits = measure_traits(self.dataset, reads={word for words in self.card.needs for word in words})
+        models = {role: load_model(run) for role, run in self.uses.items()}
+        chosen = kind.Settings.preset("tiny", settings).resolve(traits)
+        return build(kind, chosen, traits, seed=1, uses=models).eval()
+
+    def require(self, holds: bool, sentence: str) -> None:
+        """Raise a ConformanceError with a sentence where something does not hold."""
+        if not holds:
+            raise ConformanceError(f"{self.card.name} in {self.dimensions}-D: {sentence}")
+
+    def _model_for(self, role: str) -> Card:
+        if role in self.models:
+            return self.models[role]
+        capability = self.card.uses[role]
+        for card in cards().values():
+            if capability in card.gives and self.dimensions in card.dimensions and not (card.uses or card.extra):
+                return card
+        raise ValueError(f"{self.card.name}: no method in the catalogue can {capability}; name one with `uses`")
+
+    def _data_for(self, card: Card) -> Path:
+        if {word for words in card.needs for word in words} <= {word for words in self.card.needs for word in words}:
+            return self.data
+        return make_data(card, self.place / "data of others" / card.name, dimensions=self.dimensions)
