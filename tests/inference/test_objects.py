@@ -86,3 +86,31 @@ def test_overlapping_masks_have_no_label_map_and_run_lengths_give_them_back() ->
         inside = torch.tensor(flat).reshape(crop.shape)
         again[tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))] = inside
         assert torch.equal(again, mask)
+
+
+def nothing() -> Objects:
+    return Objects(classes=torch.zeros(0, dtype=torch.long), boxes=torch.zeros(0, 2, 2), scores=torch.zeros(0))
+
+
+def test_two_objects_of_one_window_stay_two_however_they_overlap() -> None:
+    boxes = torch.tensor([[[1.0, 9.0], [1.0, 9.0]], [[1.0, 9.0], [2.0, 9.0]]])
+    both = Objects(classes=torch.zeros(2, dtype=torch.long), boxes=boxes, scores=torch.tensor([0.9, 0.8]))
+    assert torch.equal(gather([((0, 0), (12, 12), both), ((10, 0), (12, 12), nothing())], (22, 12)).boxes, boxes)
+
+
+def test_a_large_object_that_a_border_cuts_is_no_piece_of_a_small_one_inside_it() -> None:
+    def one(start: float, stop: float, score: float) -> Objects:
+        box = torch.tensor([[[start, stop], [start, stop]]])
+        return Objects(classes=torch.zeros(1, dtype=torch.long), boxes=box, scores=torch.tensor([score]))
+
+    kept = gather([((0, 0), (10, 12), one(0, 10, 0.9)), ((0, 0), (16, 12), one(4, 6, 0.8))], (20, 12))
+    assert kept.boxes[:, 0].tolist() == [[0.0, 10.0], [4.0, 6.0]]
+
+
+def test_a_crop_does_not_hold_the_memory_of_the_whole_mask() -> None:
+    objects = found(discs((200, 300), [(30, 40), (130, 220)], 4.0))
+    larger = rescaled(
+        objects, lambda layer: layer.repeat_interleave(2, 1).repeat_interleave(2, 2), (200, 300), (400, 600)
+    )
+    for crop in (*objects.crops, *larger.crops):
+        assert crop.untyped_storage().nbytes() == crop.numel()

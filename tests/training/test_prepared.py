@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from scantling.contract.stage import Stage
-from scantling.core.errors import DataError
+from scantling.core.errors import DataError, RunError
 from scantling.core.streams import Augmentation, Stream
 from scantling.data.prepared_fields import PreparedField
 from scantling.data.reader import Reader
@@ -114,3 +117,65 @@ def test_fields_left_by_other_weights_are_made_again(subject: Subject) -> None:
         train("toy-pseudo", [subject.data], subject.place / "run", OPTIONS, console=quiet())
     assert seen
     assert np.max(seen) < 1
+
+
+def test_a_stream_that_reads_a_field_has_only_cases_that_it_is_made_for(subject: Subject) -> None:
+    method, field = subject.method(), PreparedField.of(subject.place, "pseudo", "probabilities")
+    first, second = method.stages()
+    needing = replace(second, prepares=(replace(second.prepares[0], reads=("image", "mask")),))
+    stream = replace(second.streams[0], companions=())
+    wanting = replace(stream, name="wanting", reads=("image",), wants=("pseudo",))
+    dataset = subject.dataset
+    bare = tuple(replace(case, masks=()) if case.id == "case0" else case for case in dataset.cases)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(method), "stages", lambda self: (first, needing))
+        readers = readers_of(
+            replace(needing, streams=(stream, wanting)), method, replace(dataset, cases=bare), seed=0,
+            prepared={"pseudo": field},
+        )  # fmt: skip
+    assert [place.case.id for place in readers["every"].places] == ["case1", "case2", "case3"]
+    assert [place.case.id for place in readers["wanting"].places] == ["case0", "case1", "case2", "case3"]
+
+
+def test_a_field_of_several_channels_may_be_absent(subject: Subject) -> None:
+    field = PreparedField.of(subject.place, "soft", "probabilities")
+    stream = Stream(name="all", reads=("image",), wants=("soft",), batch=4, patch=(16, 16))
+    read = reader(subject, field, stream)
+    shapes = [read.at(position).image.shape[2:] for position in range(len(read.places))]
+    for place, shape in list(zip(read.places, shapes, strict=True))[1:]:
+        field.save(place.case.id, None, torch.ones(3, *shape))
+    batch = read.batch(0)
+    assert batch.fields["soft"].shape == (4, 3, 16, 16)
+    there = batch.present["soft"][:, 0]
+    assert there.sum() == 3
+    assert not batch.fields["soft"][~there].any()
+
+
+def test_what_is_drawn_to_make_a_field_is_not_what_a_step_draws(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, played = list[torch.Tensor](), list[torch.Tensor]()
+    make, on_pseudo = Pseudo.make, Pseudo.on_pseudo
+
+    def making(self: Pseudo, batch: Any, step: Any) -> torch.Tensor:
+        made.append(step.randn("noise", like=torch.empty(1, 4)))
+        return make(self, batch, step)
+
+    def playing(self: Pseudo, batch: Any, step: Any) -> Any:
+        played.append(step.randn("noise", like=torch.empty(1, 4)))
+        return on_pseudo(self, batch, step)
+
+    monkeypatch.setattr(Pseudo, "make", making)
+    monkeypatch.setattr(Pseudo, "on_pseudo", playing)
+    train("toy-pseudo", [subject.data], subject.place / "run", OPTIONS, console=quiet())
+    assert not any(torch.equal(one, other) for one in made for other in played)
+    assert len({one[0, 0].item() for one in made}) == len(made) == 3
+
+
+def test_a_training_whose_prepared_fields_have_gone_does_not_go_on_without_them(subject: Subject) -> None:
+    run = subject.place / "run"
+    with quickly(), interrupted(after=8), suppress(KeyboardInterrupt):
+        train("toy-pseudo", [subject.data], run, OPTIONS, console=quiet())
+    shutil.rmtree(run / "prepared")
+    with pytest.raises(RunError, match="the field 'pseudo' that was prepared for its training has gone"):
+        train("toy-pseudo", [subject.data], run, OPTIONS, console=quiet())

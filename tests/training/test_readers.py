@@ -160,3 +160,13 @@ def test_of_a_class_without_a_file_nothing_is_known_where_a_stream_says_so(tmp_p
     whole = readers_of(stage(replace(stream, partial=False)), method, dataset, seed=0)["a"].batch(0)
     assert whole.present["mask"].all()
     assert whole.mask[rows[0], 1].unique().tolist() == [0], "else there is nothing of a class without a file"
+
+
+def test_a_share_of_training_cases_leaves_validation_cases_alone(data: Path) -> None:
+    dataset, method = opened(data)
+    held_out = replace(dataset, cases=tuple(replace(case, split="validation") for case in dataset.split("train")))
+    sampling = Sampling(share={"real": 0.0})
+    reader = readers_of(stage(Stream(name="a")), method, held_out, seed=0, split="validation", sampling=sampling)["a"]
+    assert len(reader.places) == len(held_out.cases)
+    with pytest.raises(DataError, match="the shares leave no case"):
+        readers_of(stage(Stream(name="a")), method, dataset, seed=0, sampling=sampling)

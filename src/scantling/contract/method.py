@@ -91,7 +91,9 @@ class Method(nn.Module, ABC):
     @property
     def hand_drawn(self) -> int:
         """How many masks drawn by people its streams read, or stand behind synthetic ones or its first weights."""
-        streams: list[Stream] = [stream for stage in self.stages() for stream in stage.streams]
+        stages = self.stages()
+        streams: list[Stream] = [stream for stage in stages for stream in stage.streams]
+        streams += [Stream(name=each.name, reads=each.reads) for stage in stages for each in stage.prepares]
         calibration = self.calibration()
         streams += [calibration.stream] if calibration is not None and calibration.split == "train" else []
         reading = [stream for stream in streams if reads_masks(stream.fields)]
@@ -122,10 +124,17 @@ class Method(nn.Module, ABC):
 
     def model_state(self) -> dict[str, Tensor]:
         """The part of its state that inference needs (`answering`), the models that it is built on included."""
-        state = self.state_dict()
-        if not self.answering:
-            return state
-        return {name: tensor for name, tensor in state.items() if name.partition(".")[0] in ("uses", *self.answering)}
+        models = {role: model for role, model in self.uses.items() if isinstance(model, Method)}
+        kept = {f"uses.{role}.{name}" for role, model in models.items() for name in model.model_state()}
+        return {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if (name in kept if name.startswith("uses.") else self._answers(name))
+        }
+
+    def _answers(self, name: str) -> bool:
+        """Whether inference needs the part of its own state that has this name."""
+        return not self.answering or name.partition(".")[0] in self.answering
 
     def load_model_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `model_state` gave; what else the method has stays as it is.
@@ -146,9 +155,19 @@ def dropouts(network: nn.Module) -> list[Dropout]:
 
 
 def build(
-    kind: type[M], settings: Settings, traits: Traits, *, seed: int = 0, uses: Mapping[str, Method] | None = None
+    kind: type[M],
+    settings: Settings,
+    traits: Traits,
+    *,
+    seed: int = 0,
+    uses: Mapping[str, Method] | None = None,
+    resolved: bool = False,
 ) -> M:
-    """A method with freshly drawn weights, a function of the seed."""
+    """A method with freshly drawn weights, a function of the seed.
+
+    Args:
+        resolved: the traits are those that a model was saved with (`Method.resolve_traits`).
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "weights"))
-        return kind(settings, kind.resolve_traits(settings, traits), uses=uses)
+        return kind(settings, traits if resolved else kind.resolve_traits(settings, traits), uses=uses)

@@ -42,7 +42,9 @@ class Objects:
             places = mask.nonzero()
             low = places.amin(0) if len(places) else torch.zeros(mask.ndim, dtype=torch.long)
             high = places.amax(0) + 1 if len(places) else low
-            crops.append(mask[tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))].cpu())
+            crops.append(
+                mask[tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))].clone().cpu()
+            )
             corners.append(low.cpu())
             around.append(torch.stack([low, high], 1).float().cpu())
         dimensions = masks[0].ndim if len(masks) else (boxes.shape[1] if boxes is not None else 2)
@@ -68,6 +70,7 @@ class Segmentation:
         maps: what else a method has found, (B, C, *S) by name, such as directions along vessels.
         decision: (B, 1, *S) class numbers, or (B, K, *S) of 0 and 1 where classes overlap, where the method decides
             itself (a map cut by Otsu's threshold, the winner of queries): no threshold and no calibration follows.
+            Where several answers become one (views, samples of dropout, an ensemble), these are their samples.
         instances: the objects of each image.
     """
 

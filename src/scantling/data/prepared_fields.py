@@ -65,5 +65,11 @@ class PreparedField:
             raise RunError(f"{path}: cannot be read ({error}); delete it and run the same command again") from None
         return torch.from_numpy(array)
 
+    @property
+    def channels(self) -> int:
+        """How many channels it has: those of the first case that has it."""
+        first = next(self.folder.rglob("*.npy"), None)
+        return 1 if first is None else len(np.load(first, mmap_mode="r", allow_pickle=False))
+
     def _path(self, id: str, slice: int | None) -> Path:
         return self.folder / (f"{safe_id(id)}.npy" if slice is None else f"{safe_id(id)}/{slice:05d}.npy")

@@ -253,7 +253,9 @@ class Reader:
         field = self.prepared[name].field
         array = self.prepared[name].load(place.case.id, place.slice)
         if array is None:
-            return self._absent(field, placement, prepared), torch.zeros(1, dtype=torch.bool)
+            absent = self._absent(field, placement, prepared)
+            absent = absent.expand(self.prepared[name].channels, *absent.shape[1:])
+            return absent, torch.zeros(1, dtype=torch.bool)
         if tuple(array.shape[1:]) == prepared.shape:
             return placement.cut_field(array, field), torch.ones(1, dtype=torch.bool)
         if self.stream.patch is not None or self.stream.augment is not None:

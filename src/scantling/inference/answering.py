@@ -19,6 +19,7 @@ from scantling.contract.options import SEGMENT_DEFAULTS, SegmentOptions
 from scantling.contract.results import Objects, Segmentation
 from scantling.contract.step import Inference
 from scantling.core.case import Sample
+from scantling.core.errors import SettingsError
 from scantling.core.fields import Kind
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
@@ -79,19 +80,22 @@ def segment(
         root = seed_of(options.seed, *((sample.case.id, "model", number) if number else (sample.case.id,)))
         resolved = each.segment_options(options)
         inference = Inference(seed=root, stage="answer", device=device, tile=own, find=own.find, options=resolved)
-        parts = _drawn(each, sample, inference, views=options.views, autocast=autocast, slices_at_once=slices_at_once)
+        parts = _drawn(
+            each, sample, inference, views=options.views, decided=bool(others), autocast=autocast,
+            slices_at_once=slices_at_once,
+        )  # fmt: skip
         makes += parts.makes
         first = parts if number == 0 else first
     own_maps = first.uncertainty if first is not None and not others else {}
+    objects = None if first is None else first.objects
     samples = _Lazy(makes)
     if len(samples) == 1:
-        decision, objects = (None, None) if first is None else (first.decision, first.objects)
-        return Answered(samples[0], (), own_maps, decision, objects)
+        return Answered(samples[0], (), own_maps, None if first is None else first.decision, objects)
     tensors = _Lazy([partial(_tensor, make) for make in makes])
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
     fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive)[0].float().numpy()
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
-    return Answered(fused, samples, read | dict(own_maps))
+    return Answered(fused, samples, read | dict(own_maps), None, objects)
 
 
 def decide(probabilities: np.ndarray, *, exclusive: bool) -> np.ndarray:
@@ -150,12 +154,16 @@ def _drawn(
     inference: Inference,
     *,
     views: bool,
+    decided: bool,
     autocast: torch.dtype | None,
     slices_at_once: int,
 ) -> _Parts:
     """What a method answers. Until they are brought onto the grid of the file, samples wait on the processor.
 
     Slices whose samples are those of dropout are answered one by one, so that a sample drops the same in all of them.
+
+    Args:
+        decided: what the method decides itself is its answer: it is one of several.
     """
     recipe, traits, device = method.preprocessing, method.traits.only(method.channels), inference.device
     prepared = preprocess(sample, recipe, traits)
@@ -180,7 +188,7 @@ def _drawn(
         kind: Kind = "probabilities" if linear else "labels"
         return restore_grid(whole, sample, recipe, traits, kind=kind).numpy()
 
-    samples = [_samples(answer, classes) for answer in answers]
+    samples = [_samples(answer, classes, decided=decided) for answer in answers]
 
     def make(number: int) -> np.ndarray:
         return back([part[number] for part in samples])
@@ -238,7 +246,8 @@ def _by_dropout(method: Segmenter, batch: Batch, inference: Inference) -> Segmen
     with dropping(method, inference.device):
         for number in range(inference.options.samples or 1):
             torch.manual_seed(seed_of(inference.seed, "dropout", number))
-            drawn.append(_samples(method.segment(batch, inference), _classes(method, inference))[0].cpu())
+            answer = method.segment(batch, inference)
+            drawn.append(_samples(answer, _classes(method, inference), decided=True)[0].cpu())
     return Segmentation(samples=torch.stack(drawn))
 
 
@@ -263,11 +272,23 @@ def _classes(method: Segmenter, inference: Inference) -> int:
     return 1 if labels is None else len(labels.names)
 
 
-def _samples(answer: Segmentation, classes: int) -> Tensor:
-    """(N, B, K, *S), one where the method just says how likely each class is."""
+def _samples(answer: Segmentation, classes: int, *, decided: bool = False) -> Tensor:
+    """(N, B, K, *S), one where the method just says how likely each class is.
+
+    Args:
+        decided: the method's own decision goes before its probabilities: several answers are to become one.
+
+    Raises:
+        SettingsError: several answers are to become one, and they hold objects.
+    """
+    if decided and answer.instances:
+        raise SettingsError(
+            "this model finds objects, and those of several answers do not become one; leave out --views, --samples "
+            "and --ensemble"
+        )
     if answer.samples is not None:
         return answer.samples
-    if answer.probabilities is not None:
+    if answer.probabilities is not None and not (decided and answer.decision is not None):
         return answer.probabilities[None]
     if answer.decision is None:
         raise ValueError("a method that segments must answer with probabilities, samples or a decision")
@@ -284,7 +305,7 @@ def _over_views(ask: Callable[[Batch], Segmentation], batch: Batch, classes: int
     for quarter, *mirrored in seen:
         axes = [2 + axis for axis, wanted in enumerate(mirrored) if wanted]
         turned = {name: torch.rot90(tensor, quarter, (2, 3)).flip(axes) for name, tensor in batch.fields.items()}
-        mean = _samples(ask(replace(batch, fields=turned)), classes).mean(0)
+        mean = _samples(ask(replace(batch, fields=turned)), classes, decided=True).mean(0)
         total = total.to(mean.device) + torch.rot90(mean.flip(axes), -quarter, (2, 3))
     return Segmentation(probabilities=total / len(seen))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scantling.core.atomic import write_json
+from scantling.core.atomic import plain, write_json
 from scantling.core.errors import FileError, RunError
 from scantling.core.outputs import PREDICTIONS, locked
 from scantling.records.differences import differences
@@ -46,9 +46,15 @@ class Listing:
         write_json(self.out / self.name, self.facts())
 
     def drop(self, id: str) -> None:
-        """Take an item that an earlier command had done off the list, since it is done again."""
-        self.skipped -= 1
-        self.cases = [case for case in self.cases if case["id"] != id]
+        """Take an item off the list that an earlier command may have done, since it is done again."""
+        kept = [case for case in self.cases if case["id"] != id]
+        self.skipped -= len(self.cases) - len(kept)
+        self.cases = kept
+
+    def fail(self, id: str, error: str) -> None:
+        """List an item as failed, and not as done by an earlier command too."""
+        self.drop(id)
+        self.failed.append({"id": id, "error": error})
 
 
 def lists_in(out: Path, header: Mapping[str, Any], record: str = PREDICTIONS) -> dict[str, dict[str, Any]]:
@@ -62,7 +68,7 @@ def lists_in(out: Path, header: Mapping[str, Any], record: str = PREDICTIONS) ->
     shards = sorted(
         path for path in out.glob(f"{stem}.*.json") if re.fullmatch(rf"{stem}\.\d+-of-\d+\.json", path.name)
     )
-    paths = [path for path in (out / record, *shards) if path.is_file()]
+    paths, header = [path for path in (out / record, *shards) if path.is_file()], plain(dict(header))
     lists = {path.name: read_json(path) for path in paths}
     for path in paths:
         facts = lists[path.name]

@@ -12,14 +12,15 @@ from torch import Tensor
 from scantling.contract.results import Objects
 
 OVERLAP = 0.5
-"""Two objects of one class that share more than this of their union are one; of the smaller one, where a window's
-border cuts one of them."""
+"""Two objects of one class that two windows show are one if they share more than this of their union; of the one that
+a window's border cuts, or the smaller one of two that are cut."""
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """An object in a window: its place in the lists, whether a border inside the canvas cuts it, where its crop is."""
+    """An object in a window: whose number, whether a border inside the canvas cuts it, where its crop is."""
 
+    window: int
     label: int
     score: float
     box: Tensor
@@ -38,10 +39,11 @@ def gather(windows: Sequence[tuple[tuple[int, ...], tuple[int, ...], Objects]], 
         windows: for each its start on the canvas, its shape, and its objects in its own pixels.
         shape: of the canvas.
     """
-    found = [each for window in windows for each in _candidates(*window, shape)]
+    found = [each for number, window in enumerate(windows) for each in _candidates(number, *window, shape)]
     kept: list[_Candidate] = []
     for one in sorted(found, key=lambda each: (each.cut, -each.score)):
-        if not any(one.label == other.label and _overlap(one, other) > OVERLAP for other in kept):
+        others = (other for other in kept if other.window != one.window and other.label == one.label)
+        if not any(_overlap(one, other) > OVERLAP for other in others):
             kept.append(one)
     kept.sort(key=lambda each: -each.score)
     dimensions = len(shape)
@@ -59,7 +61,7 @@ def gather(windows: Sequence[tuple[tuple[int, ...], tuple[int, ...], Objects]], 
 
 
 def _candidates(
-    start: tuple[int, ...], extent: tuple[int, ...], objects: Objects, shape: tuple[int, ...]
+    window: int, start: tuple[int, ...], extent: tuple[int, ...], objects: Objects, shape: tuple[int, ...]
 ) -> list[_Candidate]:
     offset = torch.tensor(start, dtype=torch.float32)
     edges = offset[:, None] + torch.stack([torch.zeros(len(extent)), torch.tensor(extent, dtype=torch.float32)], 1)
@@ -70,6 +72,7 @@ def _candidates(
         corner = objects.corners[number].cpu() + torch.tensor(start) if objects.corners is not None else None
         found.append(
             _Candidate(
+                window=window,
                 label=int(objects.classes[number]),
                 score=float(objects.scores[number]) if objects.scores is not None else 1.0,
                 box=box,
@@ -91,7 +94,8 @@ def _overlap(one: _Candidate, other: _Candidate) -> float:
         both, sizes = float(_common(one, other)), [float(one.crop.sum()), float(other.crop.sum())]
     else:
         sizes = [float((each.box[:, 1] - each.box[:, 0]).prod()) for each in (one, other)]
-    whole = min(sizes) if one.cut or other.cut else sum(sizes) - both
+    cut = [size for size, each in zip(sizes, (one, other), strict=True) if each.cut]
+    whole = min(cut) if cut else sum(sizes) - both
     return both / whole if whole > 0 else 0.0
 
 
@@ -127,13 +131,22 @@ def rescaled(
     boxes = objects.boxes.float().cpu() * factor[:, None]
     if objects.corners is None:
         return Objects(classes=objects.classes, boxes=boxes, scores=objects.scores)
-    masks = []
-    for crop, corner in zip(objects.crops, objects.corners.tolist(), strict=True):
-        whole = torch.zeros((1, *grid))
+
+    def one(number: int) -> Objects:  # a whole mask for a moment only: there may be thousands
+        whole, crop = torch.zeros((1, *grid)), objects.crops[number]
+        corner = objects.corners[number].tolist() if objects.corners is not None else []
         window = tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))
         whole[0][window] = crop.float().cpu()
-        masks.append(restore(whole)[0] > 0.5)
-    return Objects.of_masks(masks, classes=objects.classes, scores=objects.scores, boxes=boxes)
+        return Objects.of_masks([restore(whole)[0] > 0.5], classes=objects.classes[number : number + 1])
+
+    each = [one(number) for number in range(len(objects.crops))]
+    return Objects(
+        classes=objects.classes,
+        boxes=boxes,
+        scores=objects.scores,
+        crops=tuple(crop for found in each for crop in found.crops),
+        corners=torch.cat([found.corners for found in each if found.corners is not None]) if each else objects.corners,
+    )
 
 
 def label_map(objects: Objects, shape: tuple[int, ...]) -> np.ndarray | None:

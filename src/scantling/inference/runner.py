@@ -111,16 +111,16 @@ def work_through(
         try:
             now = content(item) if content is not None else None
             if item.id in earlier and earlier[item.id] not in (None, now):
-                done.drop(item.id)
                 del earlier[item.id]
             if item.id not in earlier:
+                done.drop(item.id)
                 done.cases.append({**work(item), **({} if now is None else {"content": now})})
         except (ScantlingError, OSError) as error:
-            done.failed.append({"id": item.id, "error": str(error) or type(error).__name__})
+            done.fail(item.id, str(error) or type(error).__name__)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            done.failed.append({"id": item.id, "error": "too large for the memory that is free; lower --memory"})
+            done.fail(item.id, "too large for the memory that is free; lower --memory")
         if time.monotonic() - saved > SAVED_EVERY:
             done.save()
             saved = time.monotonic()

@@ -105,7 +105,7 @@ def _built(facts: Mapping[str, Any]) -> Method:
     kind = implementation_of(card_of(facts["method"]))
     uses = {role: _built(part) for role, part in parts_of(facts).items()}
     settings = kind.Settings.model_validate(facts["settings"])
-    return build(kind, settings, Traits.model_validate(facts["traits"]), uses=uses)
+    return build(kind, settings, Traits.model_validate(facts["traits"]), uses=uses, resolved=True)
 
 
 def parts_of(facts: Mapping[str, Any]) -> dict[str, Any]:

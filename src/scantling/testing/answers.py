@@ -37,20 +37,25 @@ def of(method: Method, subject: Subject, *, seed: int) -> dict[str, np.ndarray]:
                 options = method.segment_with.of({"seed": seed})
                 answer = segment(method, sample, device=torch.device("cpu"), tiler=Tiler(), options=options)
                 found[f"the probabilities of {case.id}"] = answer.probabilities
+                if answer.decision is not None:
+                    found[f"the decision about {case.id}"] = answer.decision
         if isinstance(method, Classifier | Encoder | Registrar):
             batches = images(method, subject)
             inference = Inference(seed=seed, stage="check")
             if isinstance(method, Classifier):
+                one = replace(inference, options=method.classify_options(method.classify_with()))
                 for number, batch in enumerate(batches):
-                    found[f"the classes of image {number}"] = method.classify(batch, inference).probabilities.numpy()
+                    found[f"the classes of image {number}"] = method.classify(batch, one).probabilities.numpy()
             if isinstance(method, Encoder):
-                for name, features in method.encode(batches[0], inference).features.items():
+                one = replace(inference, options=method.encode_with())
+                for name, features in method.encode(batches[0], one).features.items():
                     found[f"the features {name}"] = features.numpy()
             if isinstance(method, Registrar):
+                one = replace(inference, options=method.register_options(method.register_with()))
                 fixed, moving = batches[0], batches[min(1, len(batches) - 1)]
                 if fixed.image.shape != moving.image.shape:
                     moving = fixed
-                found["the displacement"] = method.register(fixed, moving, inference).displacement.numpy()
+                found["the displacement"] = method.register(fixed, moving, one).displacement.numpy()
     return found
 
 
@@ -109,6 +114,10 @@ def has_the_right_shape(subject: Subject) -> None:
             subject.require(low >= -1e-6 and high <= 1 + 1e-6, f"{name} reach from {low} to {high}, expected 0 to 1")
     if isinstance(method, Generator):
         _made_well(subject, method, found)
+    if isinstance(method, Registrar):
+        image, shape = images(method, subject)[0].image, found["the displacement"].shape
+        expected = (len(image), image.ndim - 2, *image.shape[2:])
+        subject.require(shape == expected, f"the displacement has the shape {shape}, expected {expected}")
 
 
 def _with_images(method: Method, subject: Subject) -> list[Case]:

@@ -27,6 +27,13 @@ class Meeting:
         self.values: dict[int, Any] = {}
         self.results: list[Any] = []
         self.round = 0
+        self.left = False
+
+    def leave(self) -> None:
+        """Tell the others that one has failed, for whom they would wait in vain."""
+        with self.arrived:
+            self.left = True
+            self.arrived.notify_all()
 
     def exchange(self, rank: int, value: Any) -> list[Any]:
         """The values of all processes, in the order of their ranks."""
@@ -39,7 +46,7 @@ class Meeting:
                     self.results = [self.values[each] for each in range(self.count)]
                     self.values, self.round = {}, own + 1
                     self.arrived.notify_all()
-                elif not self.arrived.wait_for(lambda: self.round > own, PATIENCE):
+                elif not self.arrived.wait_for(lambda: self.round > own or self.left, PATIENCE) or self.round == own:
                     raise TimeoutError(f"process {rank} waited for the others in vain")
                 return self.results
         finally:
@@ -77,6 +84,7 @@ def together(count: int, work: Callable[[Processes], object]) -> None:
                 work(Simulated(rank, count, count, meeting))
             except BaseException as error:  # a thread has nobody else to tell
                 failed.append(error)
+                meeting.leave()
 
     threads = [threading.Thread(target=one, args=(rank,)) for rank in range(count)]
     for thread in threads:

@@ -45,13 +45,13 @@ def quickly() -> Iterator[None]:
 
 
 @contextmanager
-def interrupted(*, after: int) -> Iterator[None]:
-    """Steps beyond the first `after` raise KeyboardInterrupt, for the length of the block."""
+def interrupted(*, after: int, stage: str = "") -> Iterator[None]:
+    """Steps beyond the first `after`, of a stage or of any, raise KeyboardInterrupt, for the length of the block."""
     original, taken = stage_runner.StageRunner.step, 0
 
     def step(self: stage_runner.StageRunner, *args: Any) -> Any:
         nonlocal taken
-        taken += 1
+        taken += stage in ("", self.stage.name)
         if taken > after:
             raise KeyboardInterrupt
         return original(self, *args)

@@ -12,7 +12,7 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import implementation_of
 from scantling.records.run_folder import load_model
-from scantling.training.finishing import check_calibration
+from scantling.training.finishing import check_labels
 from scantling.training.options import Options
 
 
@@ -30,7 +30,7 @@ def build_method(card: Card, traits: Traits, options: Options) -> Method:
     before = [model.hand_drawn for model in (*uses.values(), *([base] if base is not None else []))]
     traits = traits.model_copy(update={"hand_drawn_before": max(traits.hand_drawn_before, *before, 0)})
     method = _model(kind, settings.resolve(traits), traits, options, base, uses)
-    check_calibration(method)
+    check_labels(method)
     return method
 
 

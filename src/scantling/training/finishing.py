@@ -69,20 +69,32 @@ def finish(
     return facts
 
 
-def check_calibration(model: Method) -> None:
-    """Make sure that a calibration reads no label that the card of its method does not need.
+def fields_read(model: Method) -> frozenset[str]:
+    """The fields that a training reads of images: by its streams, for what its stages prepare, by its calibration."""
+    calibration = model.calibration()
+    streams = [stream for stage in model.stages() for stream in stage.streams]
+    streams += [calibration.stream] if calibration is not None else []
+    words = {word for stream in streams if "image" not in stream.without for word in stream.fields}
+    words |= {"masks" for stream in streams if stream.annotator == "drawn"}
+    return frozenset(words | {word for stage in model.stages() for each in stage.prepares for word in each.reads})
+
+
+def check_labels(model: Method) -> None:
+    """Make sure that no label is read of which the card of a method does not tell.
+
+    Where a card needs some label, its streams may want others too; a calibration may not.
 
     Raises:
-        SettingsError: it does, so that nobody would know of it.
+        SettingsError: one is read, so that nobody would know of it.
     """
     calibration = model.calibration()
     needed = {word for words in model.card.needs for word in words}
-    read = {*(calibration.stream.fields if calibration else ())} - needed
-    hidden = sorted(word for word in read if reads_labels([word]))
+    read = {*(calibration.stream.fields if calibration else ())} if reads_labels(needed) else fields_read(model)
+    hidden = sorted(word for word in read - needed if reads_labels([word]))
     if hidden:
+        what = "its calibration reads" if reads_labels(needed) else "its training reads"
         raise SettingsError(
-            f"{model.card.name}: its calibration reads {' and '.join(hidden)}, which its card does not need; name it "
-            "in `needs`"
+            f"{model.card.name}: {what} {' and '.join(hidden)}, which its card does not need; name it in `needs`"
         )
 
 
@@ -97,14 +109,15 @@ def calibrate(model: Method, dataset: Dataset, *, seed: int, device: torch.devic
         return
     stage = _as_stage(calibration)
     cases = [case for case in dataset.split(calibration.split) if calibration.stream.takes(case)]
-    if not cases:
+    readers = readers_of(stage, model, dataset, seed=seed, split=calibration.split) if cases else {}
+    if calibration.stream.name not in readers:
         if calibration.optional:
             return
         raise DataError(
             f"{model.card.name} calibrates itself on {calibration.split} cases with "
             f"{' and '.join(calibration.stream.reads)}; found none"
         )
-    reader = readers_of(stage, model, dataset, seed=seed, split=calibration.split)[calibration.stream.name]
+    reader = readers[calibration.stream.name]
 
     def visit() -> Iterator[Batch]:
         for batch in reader.visit():

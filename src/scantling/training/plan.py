@@ -13,16 +13,22 @@ from scantling.contract.method import Method
 from scantling.core.errors import RunError
 from scantling.core.fields import reads_masks
 from scantling.core.outputs import RUN, check_record
-from scantling.data.dataset import file_hashes, fingerprint
+from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.records.differences import differences
 from scantling.records.run import read_run
-from scantling.training.finishing import clock
+from scantling.training.finishing import clock, fields_read
 from scantling.training.material import Material
 from scantling.training.options import Options
 from scantling.training.state import PREPARED, PREVIOUS, STATE, has_progress
 
 FIXED = ("method", "settings", "base", "uses", "data", "split", "seed", "options")
 """What must not change between the parts of one training."""
+IN_TABLES = {
+    "image_class": ("image_class",),
+    "boxes": ("boxes", "box_classes"),
+    "points": ("points", "point_classes"),
+}
+"""The attributes of a case that hold fields which no file of their own holds."""
 
 
 def plan_of(card: Card, model: Method, material: Material, options: Options) -> dict[str, Any]:
@@ -36,7 +42,7 @@ def plan_of(card: Card, model: Method, material: Material, options: Options) -> 
             {
                 "path": str(part.root.resolve()),
                 "name": part.name,
-                "sha256": fingerprint(file_hashes(part, reads={*material.reads, "region"})),
+                "sha256": fingerprint(_hashes(part, material.reads | fields_read(model) | {"region"})),
                 "cases": {name: len(part.split(name)) for name in ("train", "validation", "test")},
             }
             for part in material.opened
@@ -54,6 +60,18 @@ def plan_of(card: Card, model: Method, material: Material, options: Options) -> 
             "accumulation": options.accumulation,
         },
     }
+
+
+def _hashes(part: Dataset, reads: frozenset[str]) -> dict[str, str]:
+    """What the numbers of a training come from: hashes of files, and labels that stand in a manifest or a table."""
+    listed = {
+        f"{case.id} {name}": repr(getattr(case, name))
+        for case in part.cases
+        for field, names in IN_TABLES.items()
+        if field in reads and case.has(field)
+        for name in names
+    }
+    return listed | file_hashes(part, reads=reads)
 
 
 def check_same(out: Path, facts: Mapping[str, Any], plan: Mapping[str, Any]) -> None:

@@ -72,6 +72,20 @@ def prepare_fields(
     group.agreed(None)
 
 
+def check_fields(run: Path, stages: Sequence[Stage]) -> None:
+    """Make sure that the fields that these stages have made are there: without them all would be as if absent.
+
+    Raises:
+        RunError: one has gone.
+    """
+    for each in (each for stage in stages for each in stage.prepares):
+        if _key(PreparedField.of(run, each.name, each.kind)) is None:
+            raise RunError(
+                f"{run}: the field {each.name!r} that was prepared for its training has gone from {FOLDER}/; put it "
+                "back, or train into another folder"
+            )
+
+
 def _make(
     each: Prepared,
     field: PreparedField,
@@ -92,7 +106,7 @@ def _make(
             continue
         batch = reader.at(position).to(step.device, method.dtype)
         with torch.no_grad():
-            made = each.make(batch, replace(step, number=position))
+            made = each.make(batch, replace(step, stage=f"{stage.name}, {stream.name}", number=position))
         if made.ndim < 2 or len(made) != 1:
             raise RunError(
                 f"stage {stage.name!r}: prepared {each.name!r} of the shape {tuple(made.shape)} for one case; expected "

@@ -101,8 +101,10 @@ def readers_of(
         )
 
     readers = {}
+    made_of = {each.name: each.reads for other in method.stages() for each in other.prepares}
+    made_of |= {name: () for name in prepared or {} if name not in made_of}
     for stream in stage.streams:
-        own = tuple(name for name in stream.reads if name not in (prepared or {}))
+        own = tuple(word for name in stream.reads for word in _from_files(name, made_of))
         taken = [case for case in cases if replace(stream, reads=own).takes(case)]
         if not taken and (split != "train" or stream.optional):
             continue
@@ -121,7 +123,7 @@ def readers_of(
                 others=by_id,
                 slices=slices if slicing else None,
                 traits=traits,
-                shares=sampling.share,
+                shares=sampling.share if split == "train" else None,
                 sequential=sampling.order == "sequential",
                 prepared=prepared,
             )
@@ -129,6 +131,11 @@ def readers_of(
             if split == "train":
                 raise
     return readers
+
+
+def _from_files(name: str, made_of: Mapping[str, Sequence[str]]) -> list[str]:
+    """What a case must have so that it has a field: the field itself, or what the field is prepared from."""
+    return [word for part in made_of[name] for word in _from_files(part, made_of)] if name in made_of else [name]
 
 
 def _read_by(stream: Stream) -> tuple[str, ...]:

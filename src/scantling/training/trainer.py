@@ -21,7 +21,7 @@ from scantling.data.prefetcher import Prefetcher
 from scantling.data.reader import Reader
 from scantling.networks.replay import forget
 from scantling.training.log import Bar, Log, spoken
-from scantling.training.prepared import prepare_fields
+from scantling.training.prepared import check_fields, prepare_fields
 from scantling.training.processes import Processes
 from scantling.training.signals import stop_signals
 from scantling.training.stage_runner import StageRunner, finite, rate_at
@@ -93,6 +93,8 @@ class Trainer:
         if found:
             weights = {name.removeprefix("model/"): t for name, t in found[1].items() if name.startswith("model/")}
             self.method.load_state_dict(weights)
+            if position.stage < len(stages):
+                check_fields(self.run, stages[: position.stage + position.begun])
         log = (
             Log(self.run, [s.name for s in stages], stage=position.stage, step=position.step)
             if self.group.first

@@ -216,10 +216,11 @@ def validation_of(
     """
     reads = {word for words in method.card.needs for word in words}
     masked = [case for case in cases if case.has("image") and case.has("mask")]
+    classed = [case for case in cases if case.has("image") and case.has("image_class")]
     kinds: list[tuple[type[Validation], bool, list[Case]]] = [
-        (DiceValidation, isinstance(method, Segmenter) and reads_masks(reads), masked),
-        (WarpedValidation, isinstance(method, Registrar) and reads_masks(reads), masked if len(masked) > 1 else []),
-        (ClassValidation, "image_class" in reads, [c for c in with_truth(method, cases) if c.image_class is not None]),
+        (DiceValidation, "segment" in method.gives and reads_masks(reads), masked),
+        (WarpedValidation, "register" in method.gives and reads_masks(reads), masked if len(masked) > 1 else []),
+        (ClassValidation, "classify" in method.gives and "image_class" in reads, classed),
     ]
     for kind, may, chosen in kinds:
         if may and chosen:
