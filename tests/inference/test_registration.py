@@ -207,7 +207,7 @@ def test_pairs_come_from_a_table_from_equal_names_or_are_all(data: Path, run: Pa
     assert len(read_registrations(tmp_path / "of the test split").cases) == 1
     path = tmp_path / "of the test split" / "registrations.json"
     path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
-    with pytest.raises(FileError, match="has version 2.*update Scantling"):
+    with pytest.raises(FileError, match=r"has version 2.*update Scantling"):
         register(run, data, others, out=path.parent)
     listed = read_registrations(tmp_path / "named")
     assert [(case.id, case.moving) for case in listed.cases] == [(name, (name,)) for name in CENTRES]

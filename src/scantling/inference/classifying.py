@@ -56,7 +56,7 @@ def classify(
             f"{sample.case.id}: {methods[0].card.name} answered for {len(mean)} classes; expected {len(names)} "
             f"({', '.join(names)})"
         )
-    if not (0 <= float(mean.min()) and abs(float(mean.sum()) - 1) <= TOLERANCE):  # nor where it is NaN
+    if not (float(mean.min()) >= 0 and abs(float(mean.sum()) - 1) <= TOLERANCE):  # nor where it is NaN
         found = ", ".join(f"{value:.4g}" for value in mean[:9].tolist())
         raise DataError(
             f"{sample.case.id}: {methods[0].card.name} answered {found}; expected probabilities that add up to 1; "
