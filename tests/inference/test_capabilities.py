@@ -13,10 +13,10 @@ from PIL import Image
 
 from made import write
 from scantling.cli.main import main
-from scantling.contract.results import Classification
+from scantling.contract.results import Classification, Segmentation
 from scantling.methods.catalogue import CARDS
 from scantling.records.run_folder import load_model
-from toys_capabilities import TOYS, Shade
+from toys_capabilities import TOYS, Both, Shade
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +71,16 @@ def test_a_classifier_is_trained_and_writes_the_class_of_each_image(data: Path, 
     assert listed["image_classes"] == ["bright", "dark"]
     assert all(case["class_uncertainty"].keys() == {"entropy", "margin"} for case in listed["cases"])
     assert not list(out.glob("*.png"))
+
+
+def test_probabilities_that_are_not_finite_are_no_empty_mask(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("train", "toy-both", "--data", data, "--out", tmp_path / "run", "--steps", "2")
+    monkeypatch.setattr(Both, "segment", lambda _, b, __: Segmentation(probabilities=b.image[:, :1] * torch.nan))
+    run("predict", tmp_path / "run", data, "--out", tmp_path / "out", code=1)
+    assert "probabilities that are not finite" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.png"))
 
 
 @pytest.mark.parametrize("value", [torch.nan, 0.9])
