@@ -77,7 +77,7 @@ def test_probabilities_that_are_not_finite_are_no_empty_mask(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("train", "toy-both", "--data", data, "--out", tmp_path / "run", "--steps", "2")
-    monkeypatch.setattr(Both, "segment", lambda _, b, __: Segmentation(probabilities=b.image[:, :1] * torch.nan))
+    monkeypatch.setattr(Both, "segment", lambda _, b, **__: Segmentation(probabilities=b.image[:, :1] * torch.nan))
     run("predict", tmp_path / "run", data, "--out", tmp_path / "out", code=1)
     assert "probabilities that are not finite" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*.png"))
