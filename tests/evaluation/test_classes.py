@@ -153,6 +153,8 @@ def test_a_table_without_classes_or_with_an_id_twice_is_refused(tmp_path: Path) 
         evaluate_classes(made, truth(tmp_path / "t.csv", ["1,b,x", "1,a,x"]))
     with pytest.raises(DataError, match="no prediction has the id of a true class"):
         evaluate_classes(made, truth(tmp_path / "t.csv", ["2,b,x"]))
+    with pytest.raises(DataError, match="no row has a class in the column 'class'"):
+        evaluate_classes(made, truth(tmp_path / "t.csv", ["1,,x"]))
     with pytest.raises(DataError, match="found no image class"):
         evaluate_classes(made, images(tmp_path / "data", ["1"]))
 

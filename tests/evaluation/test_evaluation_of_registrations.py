@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,19 @@ def test_no_shift_leaves_everything_as_it_was(data: Path, tmp_path: Path) -> Non
         assert pair.scores[name] == pytest.approx(pair.scores[f"{name}_before"])
 
 
+def test_it_is_said_whether_the_moving_images_or_the_fixed_ones_have_no_masks(data: Path, tmp_path: Path) -> None:
+    out = registered(tmp_path / "out", (0, 0), moving=str(data))
+    bare = tmp_path / "bare"
+    shutil.copytree(data / "images", bare / "images")
+    (bare / "scantling.toml").write_text("".join(
+        f"[[case]]\nid = '{name}'\nimages = 'images/{name}.png'\nspacing = [2.0, 0.5]\n" for name in ("one", "two")
+    ))  # fmt: skip
+    assert f"{bare} has no masks" in evaluate_registrations(out, bare).table()
+    none = registered(tmp_path / "none", (0, 0), classes=[], values=[])
+    assert "No mask was warped" in evaluate_registrations(none, data).table()
+    assert "subjects are few" not in evaluate_registrations(none, data).table(), "of one there is no interval"
+
+
 def test_folding_and_the_spread_of_the_jacobian_are_those_of_the_field(data: Path, tmp_path: Path) -> None:
     out = registered(tmp_path / "out", (0, 0))
     rows, columns = np.meshgrid(*map(np.arange, SHAPE), indexing="ij")
@@ -144,7 +158,7 @@ def test_a_list_that_leads_out_of_its_folder_or_is_none_is_refused(data: Path, t
     assert not scores.pairs
     assert "no pair could be scored" in scores.table()
     (out / "registrations.json").write_text(text.replace('"version": 1', '"version": 2'))
-    with pytest.raises(FileError, match="does not list registrations"):
+    with pytest.raises(FileError, match=r"it has version 2.*update Scantling"):
         evaluate_registrations(out, data)
 
 

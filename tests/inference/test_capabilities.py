@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from made import write
 from scantling.cli.main import main
+from scantling.contract.results import Classification, Segmentation
 from scantling.methods.catalogue import CARDS
 from scantling.records.run_folder import load_model
-from toys_capabilities import TOYS
+from toys_capabilities import TOYS, Both, Shade
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,29 @@ def test_a_classifier_is_trained_and_writes_the_class_of_each_image(data: Path, 
     assert listed["image_classes"] == ["bright", "dark"]
     assert all(case["class_uncertainty"].keys() == {"entropy", "margin"} for case in listed["cases"])
     assert not list(out.glob("*.png"))
+
+
+def test_probabilities_that_are_not_finite_are_no_empty_mask(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("train", "toy-both", "--data", data, "--out", tmp_path / "run", "--steps", "2")
+    monkeypatch.setattr(Both, "segment", lambda _, b, **__: Segmentation(probabilities=b.image[:, :1] * torch.nan))
+    run("predict", tmp_path / "run", data, "--out", tmp_path / "out", code=1)
+    assert "probabilities that are not finite" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+@pytest.mark.parametrize("value", [torch.nan, 0.9])
+def test_what_a_classifier_answers_must_be_probabilities(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: float
+) -> None:
+    run("train", "toy-classifier", "--data", data, "--out", tmp_path / "run", "--steps", "2")
+    monkeypatch.setattr(
+        Shade, "classify", lambda _, batch, __: Classification(probabilities=torch.full((len(batch.image), 2), value))
+    )
+    run("predict", tmp_path / "run", data, "--out", tmp_path / "out", code=1)
+    assert "expected probabilities that add up to 1" in capsys.readouterr().err
+    assert not rows(tmp_path / "out")
 
 
 def test_a_classifier_goes_on_in_shards_and_does_again_what_has_changed(

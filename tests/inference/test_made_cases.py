@@ -215,6 +215,8 @@ def test_scribbles_region_and_class_names_are_read_back_as_they_were_made(
         (Generation(), "made neither images nor masks"),
         (Generation(images=torch.zeros(2, 1, 8, 8)), "made images of 2 cases; expected 1"),
         (Generation(images=torch.zeros(1, 2, 8, 8)), "made 2 channels; expected 1"),
+        (Generation(images=torch.full((1, 1, 8, 8), torch.nan)), "made images that are not finite"),
+        (Generation(masks=torch.full((1, 2, 8, 8), torch.nan)), "made masks that are not finite"),
         (
             Generation(images=torch.zeros(1, 1, 8, 8), masks=torch.zeros(1, 2, 8, 9)),
             r"its image has \(8, 8\) pixels; expected \(8, 9\)",

@@ -205,6 +205,10 @@ def test_pairs_come_from_a_table_from_equal_names_or_are_all(data: Path, run: Pa
     register(run, data, others, out=tmp_path / "named", split="all")
     register(run, data, others, out=tmp_path / "of the test split")
     assert len(read_registrations(tmp_path / "of the test split").cases) == 1
+    path = tmp_path / "of the test split" / "registrations.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    with pytest.raises(FileError, match=r"has version 2.*update Scantling"):
+        register(run, data, others, out=path.parent)
     listed = read_registrations(tmp_path / "named")
     assert [(case.id, case.moving) for case in listed.cases] == [(name, (name,)) for name in CENTRES]
     assert listed.classes == ()
@@ -219,6 +223,9 @@ def test_what_cannot_be_paired_is_told_in_a_sentence(data: Path, run: Path, tmp_
         register(run, data, out=out, atlases=["a"], pairs="all", split="all")
     with pytest.raises(SettingsError, match="name two with --atlas"):
         register(run, data, out=out, fuse="vote", split="all")
+    bare = draw(tmp_path / "bare", masks=False)
+    with pytest.raises(DataError, match="--fuse vote: fewer than two of the atlases of a have a mask"):
+        register(run, data, bare, out=out, fuse="vote", atlases=["b", "c"], split="all")
     with pytest.raises(SettingsError, match="there is no such file"):
         register(run, data, out=out, pairs="nowhere.csv", split="all")
     others = draw(tmp_path / "others", {"a": CENTRES["a"], "a copy": CENTRES["a"]}, masks=False)
@@ -229,7 +236,8 @@ def test_what_cannot_be_paired_is_told_in_a_sentence(data: Path, run: Path, tmp_
     for text, told in (
         ("fixed;moving\na;b\n", "the columns fixed;moving; expected the columns fixed and moving"),
         ("fixed,moving\na,e\n", "line 2 names the moving image 'e'"),
-        ("", "has no row"),
+        ("fixed,moving\n", "has no row"),
+        ("fixed,moving\na,b,c\n", "row 2 has 3 cells; expected 2"),
     ):
         (tmp_path / "pairs.csv").write_text(text)
         with pytest.raises(FileError, match=told):

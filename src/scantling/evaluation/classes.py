@@ -305,6 +305,8 @@ def open_classes(path: Path, *, manifest: Path | str | None = None, root: Path |
         strata = {n.removeprefix(STRATUM): cell for n, cell in cells.items() if n.startswith(STRATUM) and cell}
         subject = cells.get("subject") or id
         cases[id] = Case(id=id, subject=subject, image_class=cells[given] or None, strata=strata)
+    if not any(case.image_class for case in cases.values()):
+        raise DataError(f"{path}: no row has a class in the column {given!r}; expected the class of each {key}")
     return Dataset(path.stem, path, tuple(cases.values()))
 
 

@@ -165,7 +165,9 @@ class RegistrationEvaluation:
             for row in rows
         ]
         subjects = len({pair.subject for pair in self.pairs})
-        few = [f"{subjects} subjects are few: the intervals rest on how these few scatter."] if subjects < FEW else []
+        few = (
+            [f"{subjects} subjects are few: the intervals rest on how these few scatter."] if 1 < subjects < FEW else []
+        )
         return "\n".join([*lines, *few, *self.notes] if self.pairs else ["no pair could be scored", *self.notes])
 
     def write_csv(self, path: Path | str) -> None:

@@ -59,7 +59,8 @@ def evaluate_registrations(
     if done < record.total:
         notes.append(f"The registrations are not finished: {done} of {record.total} are listed.")
     if not scorer.classes:
-        notes.append("No mask was warped, so that no overlap could be measured.")
+        lacking = "No mask was warped" if record.labels is None else f"{truth} has no masks"
+        notes.append(f"{lacking}, so that no overlap could be measured.")
     if fused := [case.id for case in record.cases if case.mask is not None]:
         notes.append(f"The fused masks of {some(fused, most=3)} are scored by `scantling evaluate {folder}/fused`.")
     return RegistrationEvaluation(

@@ -19,7 +19,7 @@ from scantling.contract.options import SEGMENT_DEFAULTS, SegmentOptions
 from scantling.contract.results import Objects, Segmentation
 from scantling.contract.step import Inference
 from scantling.core.case import Sample
-from scantling.core.errors import SettingsError
+from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import Kind
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
@@ -203,7 +203,14 @@ def _drawn(
 
 
 def _on_processor(answer: Segmentation) -> Segmentation:
-    """An answer in float32 on the processor; uncertainty and samples alike."""
+    """An answer in float32 on the processor; uncertainty and samples alike.
+
+    Raises:
+        DataError: its probabilities or samples are not finite.
+    """
+    for found in (answer.probabilities, answer.samples):
+        if found is not None and not bool(found.sum(dtype=torch.float32).isfinite()):
+            raise DataError("the model answered with probabilities that are not finite; train it again")
     return replace(
         answer,
         probabilities=None if answer.probabilities is None else answer.probabilities.float().cpu(),

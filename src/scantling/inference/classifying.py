@@ -18,6 +18,7 @@ from scantling.core.randomness import seed_of
 from scantling.data.preprocessing import preprocess
 from scantling.inference.answering import batches_of, dropping
 from scantling.inference.tiles import Tiler
+from scantling.records.classes_csv import TOLERANCE
 
 
 def classify(
@@ -37,7 +38,8 @@ def classify(
     2-D, which is ours. "entropy" is that of the mean, in nats.
 
     Raises:
-        DataError: the method answered for another number of classes than it was trained on.
+        DataError: the method answered for another number of classes than it was trained on, or with numbers that are no
+            probabilities.
     """
     answers, maps = list[Tensor](), list[Mapping[str, float]]()
     for number, (method, tiler) in enumerate(zip(methods, tilers, strict=True)):
@@ -53,6 +55,12 @@ def classify(
         raise DataError(
             f"{sample.case.id}: {methods[0].card.name} answered for {len(mean)} classes; expected {len(names)} "
             f"({', '.join(names)})"
+        )
+    if not (float(mean.min()) >= 0 and abs(float(mean.sum()) - 1) <= TOLERANCE):  # nor where it is NaN
+        found = ", ".join(f"{value:.4g}" for value in mean[:9].tolist())
+        raise DataError(
+            f"{sample.case.id}: {methods[0].card.name} answered {found}; expected probabilities that add up to 1; "
+            "train it again"
         )
     entropy = float(-(mean * mean.clamp(min=1e-12).log()).sum())
     own = maps[0] if len(maps) == 1 else {}

@@ -16,6 +16,8 @@ from scantling.records.record import read_json
 
 PROGRESS = ("version", "requested", "total", "of", "cases", "failed")
 """What changes while items are done, and what only says how options were spelled; all else says how they are made."""
+VERSION = 1
+"""Of the form of all such records; see `records.record`."""
 FILES = ("mask", "probability", "samples", "uncertainty_maps", "files")
 """The keys of an item's entry that name files."""
 
@@ -39,7 +41,7 @@ class Listing:
     def facts(self) -> dict[str, Any]:
         """As JSON."""
         progress = {"total": self.total, "of": self.of, "cases": self.cases, "failed": self.failed}
-        return {"version": 1, **self.header, **progress}
+        return {"version": VERSION, **self.header, **progress}
 
     def save(self) -> None:
         """Write the list."""
@@ -74,6 +76,11 @@ def lists_in(out: Path, header: Mapping[str, Any], record: str = PREDICTIONS) ->
         facts = lists[path.name]
         if not _lists(facts):
             raise FileError(path, f"does not list {stem}", remedy="delete it or choose another --out")
+        if (version := facts.get("version", VERSION)) != VERSION:
+            raise FileError(
+                path, f"has version {version!r}; this Scantling writes version {VERSION}",
+                remedy="update Scantling or choose another --out",
+            )  # fmt: skip
         keys = [key for key in {**header, **facts} if key not in PROGRESS]
         changed = [line for key in keys for line in differences(key, facts.get(key), header.get(key))]
         if changed:

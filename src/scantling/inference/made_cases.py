@@ -32,7 +32,8 @@ def split_rows(answer: Generation, count: int) -> Iterator[Generation]:
     """One answer for each case that was made, on the processor.
 
     Raises:
-        RunError: the model has made neither images nor masks, or not as many as it was asked for.
+        RunError: the model has made neither images nor masks, or not as many as it was asked for, or
+            values that are not finite.
     """
     if answer.masks is None and answer.images is None:
         raise RunError("the model has made neither images nor masks")
@@ -48,6 +49,8 @@ def split_rows(answer: Generation, count: int) -> Iterator[Generation]:
     for name, part in parts.items():
         if part is not None and len(part) != count:
             raise RunError(f"the model has made {name} of {len(part)} cases; expected {count}")
+        if isinstance(part, Tensor) and not bool(torch.isfinite(part).all()):
+            raise RunError(f"the model has made {name} that are not finite; train it again")
     for row in range(count):
         one = slice(row, row + 1)
         mask = None if answer.masks is None else answer.masks[one].cpu()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +11,7 @@ from scantling.core.case import Case
 from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.data.contents import some
 from scantling.data.files import stem_of
-
-GREATEST_TABLE = 64 << 20
-"""Bytes; a larger table of pairs is refused."""
+from scantling.data.tables import read_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,21 +105,16 @@ def _by_name(fixed: Sequence[Case], moving: Sequence[Case], known: Sequence[Case
 def _of_table(path: Path, fixed: Sequence[Case], moving: Sequence[Case]) -> list[Pairing]:
     if not path.is_file():
         raise SettingsError(f"--pairs {path}: there is no such file; expected all, or a CSV file")
-    try:
-        if path.stat().st_size > GREATEST_TABLE:
-            raise FileError(path, f"is larger than {GREATEST_TABLE >> 20} MiB", expected="a table of pairs")
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError(path, f"the table cannot be read ({error})", expected="CSV in UTF-8") from None
-    if not rows or not {"fixed", "moving"} <= rows[0].keys():
-        found = f"the columns {some(str(name) for name in rows[0])}" if rows else "no row"
+    columns, rows = read_table(path)
+    if not rows or not {"fixed", "moving"} <= {*columns}:
+        found = f"the columns {some(columns)}" if rows else "no row"
         raise FileError(path, f"the table has {found}", expected="the columns fixed and moving, a pair in each row")
     sides = {"fixed": {case.id: case for case in fixed}, "moving": {case.id: case for case in moving}}
     pairs = []
     for number, row in enumerate(rows, start=2):
         partners = []
         for side, cases in sides.items():
-            name = (row[side] or "").strip()
+            name = row[side]
             case = cases.get(name) or cases.get(stem_of(name))
             if case is None:
                 raise FileError(

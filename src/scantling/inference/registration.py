@@ -43,7 +43,6 @@ from scantling.inference.resampling import resample_onto, sample_onto
 from scantling.inference.runner import Job, Progress, check_shard, run_job
 from scantling.inference.tiles import Tiler
 from scantling.inference.writing import write_mask, written_ignore, written_values
-from scantling.records.registrations import VERSION
 from scantling.records.run_folder import identity_of, load_model
 from scantling.warping import jacobian_determinant
 
@@ -95,9 +94,13 @@ def register(
     source = data if moving is None else replace(opening, manifest=None, root=None).open(moving)
     others = None if moving is None else sorted((each for each in source.cases if each.images), key=lambda c: c.id)
     items = pairings(cases, others, pairs=pairs, atlases=atlases, known=data.cases)
+    for item in items if fuse is not None else ():
+        if sum(bool(case.masks) for case in item.moving) < 2:
+            raise DataError(
+                f"--fuse {fuse}: fewer than two of the atlases of {item.id} have a mask; name two that have"
+            )
     labels = labels_of(source, items, untrusted=opening.untrusted)
     header = {
-        "version": VERSION,
         "run": str(run.resolve()),
         "method": method.card.name,
         "model": identity_of(run),
