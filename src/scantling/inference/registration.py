@@ -43,7 +43,7 @@ from scantling.inference.resampling import resample_onto, sample_onto
 from scantling.inference.runner import Job, Progress, check_shard, run_job
 from scantling.inference.tiles import Tiler
 from scantling.inference.writing import write_mask, written_ignore, written_values
-from scantling.records.registrations import VERSION
+from scantling.records.registrations import Registrations
 from scantling.records.run_folder import identity_of, load_model
 from scantling.warping import jacobian_determinant
 
@@ -97,7 +97,7 @@ def register(
     items = pairings(cases, others, pairs=pairs, atlases=atlases, known=data.cases)
     labels = labels_of(source, items, untrusted=opening.untrusted)
     header = {
-        "version": VERSION,
+        "version": Registrations.newest,
         "run": str(run.resolve()),
         "method": method.card.name,
         "model": identity_of(run),

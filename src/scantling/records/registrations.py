@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import ClassVar
 
 from scantling.core.case import Labels
 from scantling.core.errors import FileError
 from scantling.core.outputs import REGISTRATIONS
-from scantling.records.record import read_json
+from scantling.records.predictions import Failure
+from scantling.records.record import FileRecord, Record, read_record
 
-VERSION = 1
 Files = str | tuple[str, ...]
 """A mask is one file, or one for each class where classes overlap; paths lie below the folder."""
-
-
-class Record(BaseModel):
-    """A part of the record; what a later version adds is passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class WarpedFiles(Record):
@@ -58,14 +50,7 @@ class Registered(Record):
     seconds: float = 0.0
 
 
-class Failure(Record):
-    """What could not be registered."""
-
-    id: str
-    error: str = ""
-
-
-class Registrations(Record):
+class Registrations(FileRecord):
     """What `scantling register` writes beside its files.
 
     Attributes:
@@ -76,7 +61,9 @@ class Registrations(Record):
         total: pairs, or fixed images that atlases are warped onto, that were to be done.
     """
 
-    version: Literal[1]
+    what: ClassVar[str] = "list of registrations"
+    writer: ClassVar[str] = "scantling register"
+
     run: str
     method: str
     model: str
@@ -106,17 +93,7 @@ def read_registrations(folder: Path) -> Registrations:
         FileError: it is missing or does not describe registrations.
     """
     path = folder / REGISTRATIONS
-    try:
-        record = Registrations.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise FileError(
-            path,
-            f"does not list registrations ({where}: {first['msg']})",
-            expected=f"what `scantling register` writes (version {VERSION})",
-            remedy="register again",
-        ) from None
+    record = read_record(Registrations, path)
     for case in record.cases:
         if len(case.files) != len(case.moving):
             raise FileError(
