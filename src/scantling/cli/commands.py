@@ -475,8 +475,7 @@ class Evaluate(Opened):
         tell(scores.table())
         if self.csv is not None:
             scores.write_csv(self.csv)
-        kept = scores.masks.keep() if scores.masks else None
-        if kept is not None:
+        if (kept := scores.keep()) is not None:
             tell(f"kept for the report of its run: {kept}")
         return Outcome(scores.facts(), scores.failed)
 
@@ -496,7 +495,9 @@ class Evaluate(Opened):
         tell(scores.table())
         if self.csv is not None:
             scores.write_csv(self.csv)
-        return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
+        if (kept := scores.keep()) is not None:
+            tell(f"kept for the report of its run: {kept}")
+        return Outcome(scores.facts(), [f"{failure.id}: {failure.error}" for failure in scores.failed])
 
 
 @dataclass(kw_only=True)

@@ -10,14 +10,16 @@ from typing import Any
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import entries
-from scantling.data.dataset import open_dataset
+from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import OWN_FOLDERS
 from scantling.evaluation.classes import ClassEvaluation, evaluate_classes
 from scantling.evaluation.folders import Progress, evaluate
+from scantling.evaluation.keeping import keep
 from scantling.evaluation.predictions import read_listing
 from scantling.evaluation.result import Evaluation
 from scantling.records.classes_csv import CLASSES
+from scantling.records.evaluation import EvaluationRecord
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,28 @@ class Everything:
     classes: ClassEvaluation | None
     notes: tuple[str, ...] = ()
 
+    def record(self) -> EvaluationRecord:
+        """What `--json` prints and a run keeps: the masks with "image_classes" beside them, or these alone."""
+        classes = self.classes
+        if self.masks is not None:
+            record = self.masks.record()
+            update = {"notes": (*record.notes, *self.notes)} | ({"image_classes": classes.record()} if classes else {})
+            return record.model_copy(update=update)
+        assert classes is not None, "one of them at least"
+        part = classes.record()
+        return EvaluationRecord(
+            prediction=part.prediction, truth=part.truth, split=part.split, run=part.run, options=dict(classes.options),
+            made=dict(classes.made), image_classes=part, notes=self.notes,
+        )  # fmt: skip
+
     def facts(self) -> dict[str, Any]:
-        """As JSON: that of the masks with "image_classes" beside; without masks "image_classes" alone."""
-        masks = self.masks.facts() if self.masks else {}
-        return masks | ({"image_classes": self.classes.facts()} if self.classes else {})
+        """`record` as plain values, ready for JSON."""
+        return self.record().facts()
+
+    def keep(self) -> Path | None:
+        """Keep the JSON in the run that predicted; see `keeping.keep`."""
+        whole = self.masks or self.classes
+        return keep(self.record(), whole.name if whole else "")
 
     def table(self) -> str:
         """For people."""
@@ -59,7 +79,7 @@ def beside(path: Path) -> Path:
 
 def evaluate_everything(
     prediction: Path,
-    truth: Path,
+    truth: Path | Dataset,
     *,
     split: str | None = None,
     probabilities: Path | None = None,
@@ -74,7 +94,7 @@ def evaluate_everything(
     Raises:
         ScantlingError: nothing can be compared.
     """
-    table = truth.suffix.lower() == ".csv"
+    table = isinstance(truth, Path) and truth.suffix.lower() == ".csv"
     has_classes = table or (prediction / CLASSES).is_file()
     has_masks = not has_classes or _has_masks(prediction)
     knows_classes, knows_masks = table, not table
@@ -99,12 +119,12 @@ def evaluate_everything(
     return Everything(masks, classes, tuple(notes))
 
 
-def _known(truth: Path, *, manifest: Path | None, root: Path | None) -> tuple[bool, bool]:
+def _known(truth: Path | Dataset, *, manifest: Path | None, root: Path | None) -> tuple[bool, bool]:
     """Whether the truth has image classes, and whether it has masks, or may be a folder of nothing but masks."""
     try:
-        cases = open_dataset(truth, manifest=manifest, root=root).cases
+        cases = (truth if isinstance(truth, Dataset) else open_dataset(truth, manifest=manifest, root=root)).cases
     except DataError:
-        if manifest is not None or not truth.is_dir():
+        if manifest is not None or (isinstance(truth, Path) and not truth.is_dir()):
             raise
         return False, True
     classes = any(case.image_class is not None for case in cases)
