@@ -144,7 +144,7 @@ def test_a_list_that_leads_out_of_its_folder_or_is_none_is_refused(data: Path, t
     assert not scores.pairs
     assert "no pair could be scored" in scores.table()
     (out / "registrations.json").write_text(text.replace('"version": 1', '"version": 2'))
-    with pytest.raises(FileError, match="is no list of registrations .* update Scantling"):
+    with pytest.raises(FileError, match=r"is no list of registrations .* update Scantling"):
         evaluate_registrations(out, data)
 
 

@@ -96,7 +96,7 @@ def evaluate_everything(
     """
     table = isinstance(truth, Path) and truth.suffix.lower() == ".csv"
     has_classes = table or (prediction / CLASSES).is_file()
-    has_masks = not has_classes or _has_masks(prediction)
+    has_masks = not has_classes or has_masks(prediction)
     knows_classes, knows_masks = table, not table
     if has_classes and not table:
         knows_classes, knows_masks = _known(truth, manifest=manifest, root=root)
@@ -131,7 +131,7 @@ def _known(truth: Path | Dataset, *, manifest: Path | None, root: Path | None) -
     return classes, not classes or any(case.masks for case in cases)
 
 
-def _has_masks(folder: Path) -> bool:
+def has_masks(folder: Path) -> bool:
     """Whether a folder of predictions holds masks, or one folder of them a class."""
     if (listing := read_listing(folder / PREDICTIONS)) is not None:
         return any(case.mask is not None for case in listing.cases)
