@@ -131,7 +131,7 @@ class ClassEvaluation:
             },
             "confusion": {"rows": "true", "columns": "predicted", "cases": found.confusion.tolist()},
             "strata": strata_facts(self.strata),
-            "reliability": {name: getattr(table, name).tolist() for name in ("edges", "confidence", "accuracy", "count")},
+            "reliability": {key: getattr(table, key).tolist() for key in ("edges", "confidence", "accuracy", "count")},
             "cases": [
                 {
                     "id": case.id,

@@ -33,16 +33,14 @@ class Everything:
     def record(self) -> EvaluationRecord:
         """What `--json` prints and a run keeps: the masks with "image_classes" beside them, or these alone."""
         classes = self.classes
+        part: dict[str, Any] = {"image_classes": classes.record()} if classes else {}
         if self.masks is not None:
             record = self.masks.record()
-            update = {"notes": (*record.notes, *self.notes)} | ({"image_classes": classes.record()} if classes else {})
-            return record.model_copy(update=update)
-        assert classes is not None, "one of them at least"
-        part = classes.record()
-        return EvaluationRecord(
-            prediction=part.prediction, truth=part.truth, split=part.split, run=part.run, options=dict(classes.options),
-            made=dict(classes.made), image_classes=part, notes=self.notes,
-        )  # fmt: skip
+            return record.model_copy(update={"notes": (*record.notes, *self.notes), **part})
+        if classes is not None:
+            part |= {name: getattr(classes, name) for name in ("split", "run", "options", "made")}
+            part |= {"prediction": str(classes.prediction), "truth": str(classes.truth), "notes": self.notes}
+        return EvaluationRecord.model_validate(part)
 
     def facts(self) -> dict[str, Any]:
         """`record` as plain values, ready for JSON."""
@@ -96,16 +94,16 @@ def evaluate_everything(
     """
     table = isinstance(truth, Path) and truth.suffix.lower() == ".csv"
     has_classes = table or (prediction / CLASSES).is_file()
-    has_masks = not has_classes or has_masks(prediction)
+    drawn = not has_classes or has_masks(prediction)
     knows_classes, knows_masks = table, not table
     if has_classes and not table:
         knows_classes, knows_masks = _known(truth, manifest=manifest, root=root)
     classes, masks, notes = None, None, list[str]()
-    if has_classes and (knows_classes or not has_masks):
+    if has_classes and (knows_classes or not drawn):
         classes = evaluate_classes(prediction, truth, split=split, manifest=manifest, root=root)
     elif has_classes:
         notes.append(f"{prediction / CLASSES} was not scored: the truth names no image class.")
-    if has_masks and (knows_masks or classes is None):
+    if drawn and (knows_masks or classes is None):
         masks = evaluate(
             prediction, truth, split=split, probabilities=probabilities, region=region, metrics=metrics,
             manifest=manifest, root=root, progress=progress,
@@ -114,7 +112,7 @@ def evaluate_everything(
         raise SettingsError(
             "--probabilities, --region and --metrics are of masks, and there are none to compare; leave them out"
         )
-    elif has_masks:
+    elif drawn:
         notes.append(f"The masks of {prediction} were not scored: the truth has none.")
     return Everything(masks, classes, tuple(notes))
 

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: a run, a folder of predictions or an evaluation, and what is known of how it came about."""
+"""Who takes part in a comparison: a run, a folder of predictions or an evaluation, and how it came about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb `compare`: several runs, folders of predictions or evaluations on the same cases, and whether they differ."""
+"""The verb `compare`: runs, folders of predictions or evaluations on the same cases, and whether they differ."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def compare(
                     f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}"
                 )
         if kind == "class":
-            found = evaluate_classes(folder, dataset, split=split)
-            return scored_classes(replace(entrant, made=_made(folder)), found.record(), dataset, split)
+            found = evaluate_classes(folder, dataset, split=split).record()
+            return replace(scored_classes(entrant, found, dataset, split), made=_made(folder))
         return _evaluated(
             entrant,
             evaluate(
@@ -115,8 +115,9 @@ def compare(
         )  # fmt: skip
 
     field = [scored(entrant) for entrant in entrants]
-    known = METRICS if kind == "mask" else CLASS_METRICS
-    return compare_scores(field, dataset, [known[name] for name in wanted], split=split, baseline=baseline, notes=notes)
+    catalogue = METRICS if kind == "mask" else CLASS_METRICS
+    known = [catalogue[name] for name in wanted]
+    return compare_scores(field, dataset, known, split=split, baseline=baseline, notes=notes)
 
 
 def _kind(entrants: Sequence[Candidate]) -> Kind:
@@ -130,8 +131,8 @@ def _kind(entrants: Sequence[Candidate]) -> Kind:
             return kind
     masks, classes = (next(one.path for one in entrants if one.answers == (kind,)) for kind in KINDS)
     raise DataError(
-        f"{masks} has masks and {classes} image classes; expected the same of all; compare those that segment, or those "
-        "that classify"
+        f"{masks} has masks and {classes} image classes; expected the same of all; compare those that segment, or "
+        "those that classify"
     )
 
 
@@ -169,9 +170,7 @@ def _has_truth(dataset: Dataset, data: Path, split: str, kind: Kind) -> None:
     noun = "true mask" if kind == "mask" else "true image class"
     true = [case for case in dataset.cases if (case.masks if kind == "mask" else case.image_class is not None)]
     if not true:
-        raise DataError(
-            f"{data}: none of its cases has a {noun}; expected {'masks' if kind == 'mask' else 'classes'} to compare with"
-        )
+        raise DataError(f"{data}: none of its cases has a {noun}; expected some to compare with")
     # a run, not the data, says which training cases are for validation
     names = ("train", "validation") if split == "validation" else (split,)
     if split != "all" and not any(case.split in names for case in true):
