@@ -129,6 +129,6 @@ def test_data_without_image_classes_are_refused_in_a_sentence(data: Path, tmp_pa
     sides = [predicted(tmp_path / "good", GOOD), predicted(tmp_path / "bad", BAD)]
     with pytest.raises(DataError, match="found no image class"):
         compare(sides, data / "test" / "masks")
+    (tmp_path / "t.csv").write_text("id,class\ntest0,dark\n")
     with pytest.raises(DataError, match=r"no case of the split 'validation' has a true image class, those of"):
-        (tmp_path / "t.csv").write_text("id,class\ntest0,dark\n")
         compare(sides, tmp_path / "t.csv", split="validation")

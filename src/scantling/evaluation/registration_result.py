@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ class RegistrationEvaluation:
         classes: the foreground classes.
         pairs: the scored pairs.
         failed: what could not be scored.
+        options: how the fixed images were opened: "manifest" and "root".
         notes: what a reader should know.
     """
 
@@ -93,6 +94,7 @@ class RegistrationEvaluation:
     classes: tuple[str, ...]
     pairs: tuple[PairScores, ...]
     failed: tuple[Failure, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -130,6 +132,7 @@ class RegistrationEvaluation:
             "run": self.registered.run,
             "method": self.registered.method,
             "model": self.registered.model,
+            "options": self.options,
             "classes": self.classes,
             "mean": {name: summary.mean[name] for name in names},
             "std": {name: summary.std[name] for name in names},

@@ -64,8 +64,9 @@ def evaluate_registrations(
     if fused := [case.id for case in record.cases if case.mask is not None]:
         notes.append(f"The fused masks of {some(fused, most=3)} are scored by `scantling evaluate {folder}/fused`.")
     return RegistrationEvaluation(
-        folder.resolve(), truth.resolve(), record, scorer.classes, tuple(pairs), tuple(failed), tuple(notes)
-    )
+        folder.resolve(), truth.resolve(), record, scorer.classes, tuple(pairs), tuple(failed), opening.facts(),
+        tuple(notes),
+    )  # fmt: skip
 
 
 class Scorer:

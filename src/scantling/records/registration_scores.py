@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from scantling.records.predictions import Failure
-from scantling.records.record import FileRecord, Numbers
+from scantling.records.record import FileRecord, Numbers, Table
 from scantling.records.scores import Interval, ScoredRecord
 
 
@@ -29,6 +29,7 @@ class RegistrationScoresRecord(FileRecord):
 
     Attributes:
         run, method, model: what registered, and a short name for its weights.
+        options: of the command: "manifest" and "root".
         mean, std, interval, count, subjects: by metric, over the pairs that define it.
     """
 
@@ -40,6 +41,7 @@ class RegistrationScoresRecord(FileRecord):
     run: str | None = None
     method: str | None = None
     model: str | None = None
+    options: Table = {}
     classes: tuple[str, ...] = ()
     mean: Numbers = {}
     std: Numbers = {}
