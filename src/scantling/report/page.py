@@ -245,9 +245,10 @@ def _comparisons(sections: Sequence[Section]) -> list[Comparison]:
         return []
     numbered = list(enumerate(sections, start=1))
     classes = [(number, one.header, one.classes[0]) for number, one in numbered if one.classes]
-    others = [one for _, one in numbered if not one.classes and not one.registrations]
     masks = [
-        (number, one.header, next(iter(one.blocks), None)) for number, one in numbered if one.blocks or one in others
+        (number, one.header, next(iter(one.blocks), None))
+        for number, one in numbered
+        if one.blocks or not (one.classes or one.registrations)
     ]
     return [*([compare(masks)] if masks else []), *([compare_classes(classes)] if classes else [])]
 
@@ -265,26 +266,26 @@ def _missing(run: Run | None, *, scored: bool) -> list[Missing]:
     if not scored:
         data = record.data[0].path if record.data else "DATA"
         tested = bool(record.split.get("test"))
-        split = [*(["--split", "test"] if tested else []), *data_flags(run)]
+        split: list[str] = [*(["--split", "test"] if tested else []), *data_flags(run)]
         where = f"the {plural(len(record.split['test']), 'test case')}" if tested else "cases that it has not seen"
-        gives = run.card.get("gives") or ["segment"]
-        out, flags = run.folder / "predictions", data_flags(run)
+        out = run.folder / "predictions"
         make = shell("scantling", "predict", run.folder, data, "--out", out, *split)
         score = shell("scantling", "evaluate", out, data, *split)
-        if "segment" in gives:
+        if run.gives("segment"):
             make = shell("scantling", "predict", run.folder, data, "--out", out, "--probabilities", *split)
             score = shell("scantling", "evaluate", out, data, "--probabilities", out / "probabilities", *split)
-        elif "register" in gives:
+        elif run.gives("register"):
             out = run.folder / "registrations"
             make = shell("scantling", "register", run.folder, data, "--out", out, *split)
-            score = shell("scantling", "evaluate", out, data, *flags)
+            score = shell("scantling", "evaluate", out, data, *data_flags(run))
         sentence = f"Nothing has been scored on {where}. These commands predict and score:"
         parts.append(Missing(sentence, "\n".join((make, score, shell("scantling", "report", run.folder)))))
     if run.validation is None and (run.folder / "validation" / PREDICTIONS).is_file() and record.data:
         masks = run.folder / "validation"
-        maps = ["--probabilities", masks / "probabilities", "--split", "validation", *data_flags(run)]
+        maps: list[str | Path] = ["--probabilities", masks / "probabilities"] if run.gives("segment") else []
+        flags = ["--split", "validation", *data_flags(run)]
         sentence = "The validation cases were predicted but not scored. This scores them:"
-        parts.append(Missing(sentence, shell("scantling", "evaluate", masks, record.data[0].path, *maps)))
+        parts.append(Missing(sentence, shell("scantling", "evaluate", masks, record.data[0].path, *maps, *flags)))
     if run.validation is None and record.split and not record.split.get("validation"):
         parts.append(
             Missing(

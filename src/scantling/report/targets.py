@@ -78,6 +78,11 @@ class Run:
         words = {str(word).partition(":")[0] for way in ways for word in way}
         return bool(words) and words <= {"image", "region", "link", "pool"}
 
+    def gives(self, capability: str) -> bool:
+        """Whether the method's card says that it can do this; one that says nothing segments."""
+        gives = self.card.get("gives")
+        return capability in gives if isinstance(gives, list) else capability == "segment"
+
     @property
     def command(self) -> tuple[str, ...]:
         """The command as one would type it, without the folder that the program lay in."""
