@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scantling.core.errors import DataError, FileError, SettingsError
@@ -83,41 +83,62 @@ def compare(
     several = any(len(case.masks) > 1 for case in dataset.cases)
     wanted = _metrics(metrics, entrants, several=several) if kind == "mask" else metrics_of_classes(metrics)
 
-    def scored(entrant: Candidate) -> Scored:
-        record = entrant.scores
-        if record is not None and kind == "mask":
-            return _recorded(entrant, record, wanted, dataset, split)
-        if record is not None and record.image_classes is not None:
-            return scored_classes(entrant, record.image_classes, dataset, split)
-        folder = entrant.path
-        if entrant.kind == "run":
-            folder = entrant.cache(
-                out, f"{dataset.name}-{split}", Path(data).absolute(), opening.manifest, opening.root, split,
-                compute.precision, _seen(entrant, dataset, split),
-            )  # fmt: skip
-            done = predict(
-                entrant.path, data, out=folder, split=split, probabilities="mask" in entrant.answers,
-                progress=progress, opening=opening, compute=compute,
-            )  # fmt: skip
-            if done.failed and not done.cases:
-                raise DataError(
-                    f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}"
-                )
-        if kind == "class":
-            found = evaluate_classes(folder, dataset, split=split).record()
-            return replace(scored_classes(entrant, found, dataset, split), made=_made(folder))
-        return _evaluated(
-            entrant,
-            evaluate(
-                folder, dataset, split=split, metrics=wanted, region=region, limits=opening.limits,
-                untrusted=opening.untrusted, progress=progress,
-            ),
-        )  # fmt: skip
-
+    scored = _Scorer(dataset, Path(data), split, kind, wanted, region, out, opening, compute, progress)
     field = [scored(entrant) for entrant in entrants]
     catalogue = METRICS if kind == "mask" else CLASS_METRICS
     known = [catalogue[name] for name in wanted]
     return compare_scores(field, dataset, known, split=split, baseline=baseline, notes=notes)
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores an entrant on the cases of a split, those that a run has yet to predict included; see `compare`."""
+
+    dataset: Dataset
+    data: Path
+    split: str
+    kind: Kind
+    metrics: Sequence[str]
+    region: Path | str | None
+    out: Path | None
+    opening: Opening
+    compute: Compute
+    progress: Callable[[int, int, str], None] | None
+
+    def __call__(self, entrant: Candidate) -> Scored:
+        record = entrant.scores
+        if record is not None and self.kind == "mask":
+            return _recorded(entrant, record, self.metrics, self.dataset, self.split)
+        if record is not None and record.image_classes is not None:
+            return scored_classes(entrant, record.image_classes, self.dataset, self.split)
+        folder = self._predicted(entrant) if entrant.kind == "run" else entrant.path
+        if self.kind == "class":
+            found = evaluate_classes(folder, self.dataset, split=self.split).record()
+            return replace(scored_classes(entrant, found, self.dataset, self.split), made=_made(folder))
+        masks = evaluate(
+            folder, self.dataset, split=self.split, metrics=self.metrics, region=self.region,
+            limits=self.opening.limits, untrusted=self.opening.untrusted, progress=self.progress,
+        )  # fmt: skip
+        return _evaluated(entrant, masks)
+
+    def _predicted(self, entrant: Candidate) -> Path:
+        """The folder of what a run predicts.
+
+        Raises:
+            DataError: it could predict no case.
+        """
+        opening, compute = self.opening, self.compute
+        folder = entrant.cache(
+            self.out, f"{self.dataset.name}-{self.split}", self.data.absolute(), opening.manifest, opening.root,
+            self.split, compute.precision, _seen(entrant, self.dataset, self.split),
+        )  # fmt: skip
+        done = predict(
+            entrant.path, self.data, out=folder, split=self.split, probabilities="mask" in entrant.answers,
+            progress=self.progress, opening=opening, compute=compute,
+        )  # fmt: skip
+        if done.failed and not done.cases:
+            raise DataError(f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}")
+        return folder
 
 
 def _kind(entrants: Sequence[Candidate]) -> Kind:
