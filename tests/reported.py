@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -153,6 +154,12 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The cells of every row of every table, without their tags."""
+        rows = (re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", self.source))
+        return [[html.unescape(re.sub("<[^>]*>", "", cell)) for cell in row] for row in rows]
 
     def doubts(self) -> list[str]:
         """The sentences below "What to doubt"."""

@@ -209,7 +209,7 @@ def test_a_page_without_a_run_says_so(tmp_path: Path) -> None:
     path.write_text(json.dumps(evaluation(tmp_path / "masks")))
     page = page_of(path)
     assert (tmp_path / "mine.html").is_file()
-    assert "The run that made these masks is not known" in page.text
+    assert "The run that made what was scored is not known" in page.text
 
 
 def test_an_evaluation_finds_its_run_and_a_folder_of_masks_its_scores(run: Path, tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scantling.core.atomic import named, write_text
+from scantling.core.atomic import named, plain, write_text
 from scantling.core.case import Case
 from scantling.core.errors import DataError, FileError
 from scantling.core.outputs import PREDICTIONS
@@ -20,14 +20,16 @@ from scantling.data.contents import safe_id
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name, stem_of
 from scantling.data.tables import read_table
+from scantling.evaluation.cases import resolved
 from scantling.evaluation.class_estimates import ClassEstimates
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.predictions import read_listing
-from scantling.evaluation.strata import Stratum, between, by_stratum, number, strata_facts, text
+from scantling.evaluation.strata import Stratum, between, by_stratum, strata_facts, text
 from scantling.evaluation.truth import choose
 from scantling.metrics.catalogue import CLASS_METRICS
 from scantling.metrics.classification import class_calibration
 from scantling.records.classes_csv import CLASSES, read_classes
+from scantling.records.image_classes import ImageClassesRecord
 from scantling.records.predictions import Failure
 
 STRATUM = "stratum "
@@ -73,6 +75,8 @@ class ClassEvaluation:
         cases: the scored cases, by id.
         failed: the cases that could not be scored.
         without_truth, without_prediction: the ids of predictions without a true class, and the other way round.
+        options: how the truth was opened: "manifest" and "root".
+        made: all that the predictions say of how they were made.
         notes: what a reader should know of how cases were chosen.
     """
 
@@ -86,6 +90,8 @@ class ClassEvaluation:
     failed: tuple[Failure, ...] = ()
     without_truth: tuple[str, ...] = ()
     without_prediction: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -108,16 +114,16 @@ class ClassEvaluation:
         """How the numbers are defined, a sentence each."""
         return [*CONVENTIONS, *(metric.convention for metric in CLASS_METRICS.values())]
 
-    def facts(self) -> dict[str, Any]:
-        """As plain values, ready for JSON; undefined numbers are None."""
+    def record(self) -> ImageClassesRecord:
+        """What `--json` prints and a run keeps; undefined numbers are None."""
         found, (predicted, truth, probabilities) = self.estimates, self._arrays(range(len(self.cases)))
         table = class_calibration(probabilities, predicted, truth)
-        return {
+        facts = {
             "prediction": str(self.prediction),
             "truth": str(self.truth),
             "split": self.split,
             "run": self.run,
-            "classes": list(self.classes),
+            "classes": self.classes,
             "scores": {name: one.facts() for name, one in found.whole.items()},
             "by_class": {
                 name: {metric: one.facts() for metric, one in scores.items()}
@@ -125,12 +131,7 @@ class ClassEvaluation:
             },
             "confusion": {"rows": "true", "columns": "predicted", "cases": found.confusion.tolist()},
             "strata": strata_facts(self.strata),
-            "reliability": {
-                "edges": table.edges.tolist(),
-                "confidence": [number(value) for value in table.confidence.tolist()],
-                "accuracy": [number(value) for value in table.accuracy.tolist()],
-                "count": table.count.tolist(),
-            },
+            "reliability": {key: getattr(table, key).tolist() for key in ("edges", "confidence", "accuracy", "count")},
             "cases": [
                 {
                     "id": case.id,
@@ -138,16 +139,22 @@ class ClassEvaluation:
                     "true": case.true,
                     "predicted": case.predicted,
                     "probabilities": dict(zip(self.classes, case.probabilities, strict=True)),
-                    "strata": dict(case.strata),
+                    "strata": case.strata,
                 }
                 for case in self.cases
             ],
-            "failed": [failure.model_dump() for failure in self.failed],
-            "without_truth": list(self.without_truth),
-            "without_prediction": list(self.without_prediction),
-            "notes": list(self.notes),
+            "failed": self.failed,
+            "without_truth": self.without_truth,
+            "without_prediction": self.without_prediction,
+            "notes": self.notes,
             "conventions": self.conventions,
-        }
+        }  # fmt: skip
+        return ImageClassesRecord.model_validate(facts)
+
+    def facts(self) -> dict[str, Any]:
+        """`record` as plain values, ready for JSON."""
+        facts: dict[str, Any] = plain(self.record().model_dump(exclude_unset=True))
+        return facts
 
     def table(self) -> str:
         """For people: the scores, those by class, the confusion matrix, the strata, then the notes."""
@@ -272,6 +279,8 @@ def evaluate_classes(
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
         without_truth=tuple(sorted(answers.keys() - true.keys())),
         without_prediction=tuple(sorted(true.keys() - answers.keys())),
+        options={"manifest": resolved(manifest), "root": resolved(root)},
+        made=listing.made if listing else {},
         notes=tuple(notes),
     )
 

@@ -10,14 +10,16 @@ from typing import Any
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import entries
-from scantling.data.dataset import open_dataset
+from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import OWN_FOLDERS
 from scantling.evaluation.classes import ClassEvaluation, evaluate_classes
 from scantling.evaluation.folders import Progress, evaluate
+from scantling.evaluation.keeping import keep
 from scantling.evaluation.predictions import read_listing
 from scantling.evaluation.result import Evaluation
 from scantling.records.classes_csv import CLASSES
+from scantling.records.evaluation import EvaluationRecord
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,26 @@ class Everything:
     classes: ClassEvaluation | None
     notes: tuple[str, ...] = ()
 
+    def record(self) -> EvaluationRecord:
+        """What `--json` prints and a run keeps: the masks with "image_classes" beside them, or these alone."""
+        classes = self.classes
+        part: dict[str, Any] = {"image_classes": classes.record()} if classes else {}
+        if self.masks is not None:
+            record = self.masks.record()
+            return record.model_copy(update={"notes": (*record.notes, *self.notes), **part})
+        if classes is not None:
+            part |= {name: getattr(classes, name) for name in ("split", "run", "options", "made")}
+            part |= {"prediction": str(classes.prediction), "truth": str(classes.truth), "notes": self.notes}
+        return EvaluationRecord.model_validate(part)
+
     def facts(self) -> dict[str, Any]:
-        """As JSON: that of the masks with "image_classes" beside; without masks "image_classes" alone."""
-        masks = self.masks.facts() if self.masks else {}
-        return masks | ({"image_classes": self.classes.facts()} if self.classes else {})
+        """`record` as plain values, ready for JSON."""
+        return self.record().facts()
+
+    def keep(self) -> Path | None:
+        """Keep the JSON in the run that predicted; see `keeping.keep`."""
+        whole = self.masks or self.classes
+        return keep(self.record(), whole.name if whole else "")
 
     def table(self) -> str:
         """For people."""
@@ -59,7 +77,7 @@ def beside(path: Path) -> Path:
 
 def evaluate_everything(
     prediction: Path,
-    truth: Path,
+    truth: Path | Dataset,
     *,
     split: str | None = None,
     probabilities: Path | None = None,
@@ -74,18 +92,18 @@ def evaluate_everything(
     Raises:
         ScantlingError: nothing can be compared.
     """
-    table = truth.suffix.lower() == ".csv"
+    table = isinstance(truth, Path) and truth.suffix.lower() == ".csv"
     has_classes = table or (prediction / CLASSES).is_file()
-    has_masks = not has_classes or _has_masks(prediction)
+    drawn = not has_classes or has_masks(prediction)
     knows_classes, knows_masks = table, not table
     if has_classes and not table:
         knows_classes, knows_masks = _known(truth, manifest=manifest, root=root)
     classes, masks, notes = None, None, list[str]()
-    if has_classes and (knows_classes or not has_masks):
+    if has_classes and (knows_classes or not drawn):
         classes = evaluate_classes(prediction, truth, split=split, manifest=manifest, root=root)
     elif has_classes:
         notes.append(f"{prediction / CLASSES} was not scored: the truth names no image class.")
-    if has_masks and (knows_masks or classes is None):
+    if drawn and (knows_masks or classes is None):
         masks = evaluate(
             prediction, truth, split=split, probabilities=probabilities, region=region, metrics=metrics,
             manifest=manifest, root=root, progress=progress,
@@ -94,24 +112,24 @@ def evaluate_everything(
         raise SettingsError(
             "--probabilities, --region and --metrics are of masks, and there are none to compare; leave them out"
         )
-    elif has_masks:
+    elif drawn:
         notes.append(f"The masks of {prediction} were not scored: the truth has none.")
     return Everything(masks, classes, tuple(notes))
 
 
-def _known(truth: Path, *, manifest: Path | None, root: Path | None) -> tuple[bool, bool]:
+def _known(truth: Path | Dataset, *, manifest: Path | None, root: Path | None) -> tuple[bool, bool]:
     """Whether the truth has image classes, and whether it has masks, or may be a folder of nothing but masks."""
     try:
-        cases = open_dataset(truth, manifest=manifest, root=root).cases
+        cases = (truth if isinstance(truth, Dataset) else open_dataset(truth, manifest=manifest, root=root)).cases
     except DataError:
-        if manifest is not None or not truth.is_dir():
+        if manifest is not None or (isinstance(truth, Path) and not truth.is_dir()):
             raise
         return False, True
     classes = any(case.image_class is not None for case in cases)
     return classes, not classes or any(case.masks for case in cases)
 
 
-def _has_masks(folder: Path) -> bool:
+def has_masks(folder: Path) -> bool:
     """Whether a folder of predictions holds masks, or one folder of them a class."""
     if (listing := read_listing(folder / PREDICTIONS)) is not None:
         return any(case.mask is not None for case in listing.cases)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scantling.records.evaluation import EvaluationRecord
+from scantling.records.record import FileRecord
 from scantling.records.run_folder import identity_of
 
 EVALUATIONS = "evaluations"
@@ -36,12 +38,50 @@ def run_of(made: Mapping[str, Any]) -> Path | None:
         return None
 
 
+def keep(record: EvaluationRecord, name: str) -> Path | None:
+    """Write an evaluation into the folder of the run that made what was scored, for its report.
+
+    The same evaluation again replaces itself, and no other: the file's name tells the folder of the predictions, the
+    truth, the split and the options.
+
+    Args:
+        name: what the truth is called.
+
+    Returns:
+        The file; None if the run is unknown, gone or not ours to write into (see `run_of`).
+    """
+    metrics = record.options.get("metrics")
+    facts = {
+        **record.options,
+        "metrics": None if metrics is None else sorted(metrics),
+        "prediction": record.prediction,
+        "truth": record.truth,
+        "split": record.split,
+    }
+    inside = "region" if record.region is not None and record.region.of != "image" else ""
+    parts = (Path(record.prediction).name, name, record.split or "", inside)
+    return write(record, record.made, file_name=file_name(parts, facts))
+
+
+def write(record: FileRecord, made: Mapping[str, Any], *, file_name: str) -> Path | None:
+    """Write a record into `evaluations/` of the run that is named; None if that is not ours to write into."""
+    run = run_of(made)
+    if run is None:
+        return None
+    path = run / EVALUATIONS / file_name
+    try:
+        record.write(path)
+    except OSError:
+        return None
+    return path
+
+
 def file_name(readable: Sequence[str], facts: Mapping[str, Any]) -> str:
     """A file name that people can read and that no other evaluation has.
 
     Args:
         readable: parts of the name.
-        told: all that tells the evaluation from others, as JSON has it.
+        facts: all that tells the evaluation from others, as JSON has it.
     """
     stem = re.sub(r"[^\w.-]+", "_", "-".join(part for part in readable if part)).strip("._-")[:80]
     key = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=5).hexdigest()

@@ -6,15 +6,18 @@ import csv
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scantling.core.atomic import named, write_text
 from scantling.evaluation.intervals import FEW
+from scantling.evaluation.keeping import file_name, write
 from scantling.evaluation.summary import Summary, summarise
 from scantling.metrics.catalogue import METRICS, Metric
+from scantling.records.predictions import Failure
+from scantling.records.registration_scores import RegistrationScoresRecord
 from scantling.records.registrations import Registrations
 
 COMPARED = ("dice", "hd95")
@@ -77,19 +80,21 @@ class RegistrationEvaluation:
     Attributes:
         prediction: the folder.
         truth: the dataset of the fixed images.
-        record: what the folder says of itself.
+        registered: what the folder says of itself.
         classes: the foreground classes.
         pairs: the scored pairs.
-        failed: "id" and "error" of what could not be scored.
+        failed: what could not be scored.
+        options: how the fixed images were opened: "manifest" and "root".
         notes: what a reader should know.
     """
 
     prediction: Path
     truth: Path
-    record: Registrations
+    registered: Registrations
     classes: tuple[str, ...]
     pairs: tuple[PairScores, ...]
-    failed: tuple[Mapping[str, str], ...] = ()
+    failed: tuple[Failure, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -117,32 +122,44 @@ class RegistrationEvaluation:
             *(metric.convention for metric in self.metrics),
         ]
 
-    def facts(self) -> dict[str, Any]:
-        """As plain values, ready for JSON; undefined numbers become null."""
+    def record(self) -> RegistrationScoresRecord:
+        """What `--json` prints and a run keeps; undefined numbers are None."""
         summary, names = self.summary, [metric.name for metric in self.metrics]
         several = len(self.classes) > 1
-        return {
+        facts = {
             "prediction": str(self.prediction),
             "truth": str(self.truth),
-            "run": self.record.run,
-            "method": self.record.method,
-            "model": self.record.model,
-            "classes": list(self.classes),
+            "run": self.registered.run,
+            "method": self.registered.method,
+            "model": self.registered.model,
+            "options": self.options,
+            "classes": self.classes,
             "mean": {name: summary.mean[name] for name in names},
             "std": {name: summary.std[name] for name in names},
-            "interval": {name: list(summary.interval[name]) for name in names},
+            "interval": {name: summary.interval[name] for name in names},
             "count": {name: summary.count[name] for name in names},
             "subjects": {name: summary.subjects[name] for name in names},
             "pairs": [
                 {"id": pair.id, "fixed": pair.fixed, "moving": pair.moving, "subject": pair.subject}
                 | {name: pair.scores[name] for name in names}
-                | ({"classes": {name: dict(scores) for name, scores in pair.classes.items()}} if several else {})
+                | ({"classes": pair.classes} if several else {})
                 for pair in self.pairs
             ],
-            "failed": [dict(failure) for failure in self.failed],
-            "notes": list(self.notes),
+            "failed": self.failed,
+            "notes": self.notes,
             "conventions": self.conventions,
         }
+        return RegistrationScoresRecord.model_validate(facts)
+
+    def facts(self) -> dict[str, Any]:
+        """`record` as plain values, ready for JSON."""
+        return self.record().facts()
+
+    def keep(self) -> Path | None:
+        """Keep the JSON in the run that registered; None if that is not ours to write into (`keeping.run_of`)."""
+        sides = {"registrations": str(self.prediction), "truth": str(self.truth)}
+        name = file_name((self.prediction.name, self.truth.name), sides)
+        return write(self.record(), {"run": self.registered.run, "model": self.registered.model}, file_name=name)
 
     def table(self) -> str:
         """For people: a line a metric with mean, deviation, interval and number of pairs; then the notes."""

@@ -24,6 +24,7 @@ from scantling.evaluation.registration_result import BEFORE, COMPARED, MEASURED,
 from scantling.evaluation.scores import scores_of_arrays
 from scantling.inference.resampling import index_map, resample_onto
 from scantling.metrics.arrays import mean_of_defined
+from scantling.records.predictions import Failure
 from scantling.records.registrations import Registered, Registrations, WarpedFiles, read_registrations
 from scantling.warping import affine_map, jacobian_determinant, sample_at
 
@@ -45,13 +46,13 @@ def evaluate_registrations(
     record, fixed = read_registrations(folder), opening.open(truth)
     moving = fixed if record.moving is None else open_dataset(Path(record.moving))
     scorer = Scorer(folder, record, fixed, moving, opening)
-    failed = [{"id": failure.id, "error": f"it was not registered: {failure.error}"} for failure in record.failed]
+    failed = [Failure(id=one.id, error=f"it was not registered: {one.error}") for one in record.failed]
     pairs = list[PairScores]()
     for number, case in enumerate(record.cases, start=1):
         try:
             pairs += scorer(case)
         except (ScantlingError, ValueError, MemoryError, OSError) as error:
-            failed.append({"id": case.id, "error": str(error) or type(error).__name__})
+            failed.append(Failure(id=case.id, error=str(error) or type(error).__name__))
         if progress is not None:
             progress(number, len(record.cases), case.id)
     notes = []
@@ -64,8 +65,9 @@ def evaluate_registrations(
     if fused := [case.id for case in record.cases if case.mask is not None]:
         notes.append(f"The fused masks of {some(fused, most=3)} are scored by `scantling evaluate {folder}/fused`.")
     return RegistrationEvaluation(
-        folder.resolve(), truth.resolve(), record, scorer.classes, tuple(pairs), tuple(failed), tuple(notes)
-    )
+        folder.resolve(), truth.resolve(), record, scorer.classes, tuple(pairs), tuple(failed), opening.facts(),
+        tuple(notes),
+    )  # fmt: skip
 
 
 class Scorer:

@@ -14,7 +14,7 @@ from typing import Any
 from scantling.core.atomic import named, write_text
 from scantling.evaluation.detection import FALSE_ALARM, FOUND, tally
 from scantling.evaluation.intervals import FEW
-from scantling.evaluation.keeping import EVALUATIONS, file_name, run_of
+from scantling.evaluation.keeping import keep
 from scantling.evaluation.scores import Scores
 from scantling.evaluation.strata import MAIN, Stratum, strata_facts, strata_of_masks
 from scantling.evaluation.summary import Summary, summarise
@@ -252,32 +252,8 @@ class Evaluation:
         write_text(named(path), text.getvalue())
 
     def keep(self) -> Path | None:
-        """Write the JSON into the folder of the run that made the masks, for its report.
-
-        The same evaluation again replaces itself, and no other: the file's name tells the folder of the masks, the
-        truth, the split and the options.
-
-        Returns:
-            The file; None if the run is unknown, gone or not ours to write into (see `keeping.run_of`).
-        """
-        run = run_of(self.made)
-        if run is None:
-            return None
-        metrics = self.options["metrics"]
-        told = {
-            **self.options,
-            "metrics": None if metrics is None else sorted(metrics),
-            "prediction": str(self.prediction),
-            "truth": str(self.truth),
-            "split": self.split,
-        }
-        parts = (self.prediction.name, self.name, self.split or "", "region" if self.region.of != "image" else "")
-        path = run / EVALUATIONS / file_name(parts, told)
-        try:
-            self.record().write(path)
-        except OSError:
-            return None
-        return path
+        """Keep the JSON in the run that made the masks; see `keeping.keep`."""
+        return keep(self.record(), self.name)
 
 
 def _number(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: a run, a folder of masks or an evaluation, and what is known of how it came about."""
+"""Who takes part in a comparison: a run, a folder of predictions or an evaluation, and how it came about."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from statistics import median
 from typing import Any, Literal
 
 from scantling.contract.capabilities import Segmenter
+from scantling.contract.card import Capability
 from scantling.core.atomic import to_json
 from scantling.core.errors import RunError
 from scantling.core.outputs import PREDICTIONS, RUN
+from scantling.evaluation.everything import has_masks
+from scantling.evaluation.truth import Kind
 from scantling.experiments.leakage import record_of
+from scantling.records.classes_csv import CLASSES, read_classes
 from scantling.records.evaluation import EvaluationRecord
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
 from scantling.records.record import read_json, read_record
 from scantling.records.run import RunRecord
 from scantling.records.run_folder import WEIGHTS, identity_of, load_model, parts_of
+
+_ANSWERS: dict[Kind, Capability] = {"mask": "segment", "class": "classify"}
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,15 @@ class Candidate:
 
     Attributes:
         path: as it was named.
-        kind: a run (or its model folder), a folder of masks, or an evaluation (JSON).
+        kind: a run (or its model folder), a folder of predictions, or an evaluation (JSON).
         run: the `run.json` of the run that made the masks; None if that is not known.
         folder: the run's folder.
         partners: the `run.json` of the other runs of an ensemble.
         parameters: of the model.
-        classes: that it segments; None if it does not say.
+        answers: with masks, with image classes, or with both.
+        classes: that it segments, `image_classes` those that it tells images by; None if it does not say.
         doubts: whether a run answers with several samples, and so with maps of how they differ.
-        made: what a folder of masks, or the one that was evaluated, says of itself (`predictions.json`).
+        made: what a folder of predictions, or the one that was evaluated, says of itself (`predictions.json`).
         scores: an evaluation, if that is what was named.
     """
 
@@ -44,7 +51,9 @@ class Candidate:
     folder: Path | None = None
     partners: tuple[RunRecord | None, ...] = ()
     parameters: int | None = None
+    answers: tuple[Kind, ...] = ("mask",)
     classes: tuple[str, ...] | None = None
+    image_classes: tuple[str, ...] | None = None
     doubts: bool = False
     made: PredictionsRecord = NO_PREDICTIONS
     scores: EvaluationRecord | None = None
@@ -88,29 +97,52 @@ def open_candidate(path: Path) -> Candidate:
     """Look at what was named, so that nothing is predicted before all can be.
 
     Raises:
-        RunError: it is nothing that can be compared, its training is not finished, or it cannot segment.
+        RunError: it is nothing that can be compared, its training is not finished, or it can neither segment nor
+            classify.
         FileError: a file of it cannot be read.
     """
     path = path.parent if path.name == RUN else path
     if (path / RUN).is_file() or (path / "model" / WEIGHTS).is_file() or (path / WEIGHTS).is_file():
         method = load_model(path)
-        if not isinstance(method, Segmenter):
-            raise RunError(f"{path}: {method.card.name} cannot segment; it can {', '.join(method.card.gives)}")
+        answers = tuple(kind for kind, word in _ANSWERS.items() if word in method.gives)
+        if not answers:
+            raise RunError(
+                f"{path}: {method.card.name} cannot segment or classify; it can {', '.join(method.card.gives)}"
+            )
         number = sum(parameter.numel() for parameter in method.parameters())
-        several, made = (method.segment_options(method.segment_with()).samples or 1) > 1, NO_PREDICTIONS
-        made = made.model_copy(update={"method": method.card.name})
-        return Candidate(path, "run", record_of(path), path, (), number, method.traits.classes, several, made)
+        several = isinstance(method, Segmenter) and (method.segment_options(method.segment_with()).samples or 1) > 1
+        return Candidate(
+            path,
+            "run",
+            record_of(path),
+            path,
+            (),
+            number,
+            answers,
+            method.traits.classes if "mask" in answers else None,
+            method.traits.image_classes if "class" in answers else None,
+            several,
+            NO_PREDICTIONS.model_copy(update={"method": method.card.name}),
+        )
     if path.is_dir():
-        return _from_masks(path, path)
+        return _from_folder(path, path)
     if not path.is_file() or path.suffix != ".json":
         found = "is none of these" if path.exists() else "does not exist"
-        raise RunError(f"{path}: {found}; expected a run, a folder of predicted masks or an evaluation's JSON file")
+        raise RunError(f"{path}: {found}; expected a run, a folder of predictions or an evaluation's JSON file")
     scores = read_record(EvaluationRecord, path)
-    return _from_masks(path, Path(scores.prediction or path), scores)
+    return _from_folder(path, Path(scores.prediction or path), scores)
 
 
-def _from_masks(path: Path, masks: Path, scores: EvaluationRecord | None = None) -> Candidate:
-    made = read_record(PredictionsRecord, masks / PREDICTIONS) if (masks / PREDICTIONS).is_file() else NO_PREDICTIONS
+def _from_folder(path: Path, folder: Path, scores: EvaluationRecord | None = None) -> Candidate:
+    listing = folder / PREDICTIONS
+    made = read_record(PredictionsRecord, listing) if listing.is_file() else NO_PREDICTIONS
+    if scores is not None:
+        of_images = scores.image_classes.classes if scores.image_classes else None
+        masks = bool(scores.cases) or of_images is None
+    else:
+        of_images = read_classes(folder / CLASSES)[0] if (folder / CLASSES).is_file() else None
+        masks = of_images is None or has_masks(folder)
+    answers: tuple[Kind, ...] = (*(("mask",) if masks else ()), *(("class",) if of_images else ()))
     record = record_of(made.run, model=made.model)
     listed = made.options.get("ensemble")
     others = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
@@ -124,7 +156,9 @@ def _from_masks(path: Path, masks: Path, scores: EvaluationRecord | None = None)
         Path(made.run) if record and made.run else None,
         partners,
         sum(known) if len(known) == len(numbers) else None,
+        answers,
         (scores or made).classes or None,
+        of_images,
         made=made,
         scores=scores,
     )

@@ -1,33 +1,36 @@
-"""The command `compare`: several runs, folders of masks or evaluations on the same cases, and whether they differ."""
+"""The command `compare`: runs, folders of predictions or evaluations on the same cases, and whether they differ."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scantling.core.errors import DataError, FileError, SettingsError
-from scantling.core.machine import Compute, Precision
+from scantling.core.machine import COMPUTE, Compute
 from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
-from scantling.data.opening import Opening
+from scantling.data.opening import OPENING, Opening
 from scantling.data.splits import SPLITS
+from scantling.evaluation.classes import evaluate_classes, open_classes
 from scantling.evaluation.folders import evaluate
 from scantling.evaluation.result import Evaluation
-from scantling.evaluation.truth import ids_in, open_truth
+from scantling.evaluation.truth import Kind, ids_in, open_truth
 from scantling.experiments.candidates import Candidate, open_candidate
 from scantling.experiments.comparison import Comparison
+from scantling.experiments.image_classes import metrics_of_classes, scored_classes
 from scantling.experiments.pairs import Scored, compare_scores
 from scantling.inference import predict
 from scantling.inference.prediction import select_cases as cases_of
-from scantling.metrics.catalogue import METRICS, chosen
+from scantling.metrics.catalogue import CLASS_METRICS, METRICS, chosen
 from scantling.records.evaluation import EvaluationRecord, Region
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
 from scantling.records.record import read_record
 
+KINDS: tuple[Kind, ...] = ("mask", "class")
 MAIN = ("dice", "found", "false_alarm", "cldice", "hd95", "ece")
 """What is compared unless told; the first is tested."""
 
@@ -41,11 +44,8 @@ def compare(
     baseline: str = "best",
     metrics: Sequence[str] | None = None,
     region: Path | str | None = None,
-    manifest: Path | None = None,
-    root: Path | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    precision: Precision = "auto",
+    opening: Opening = OPENING,
+    compute: Compute = COMPUTE,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Comparison:
     """Compare methods on the cases of one split of `data`.
@@ -53,14 +53,17 @@ def compare(
     What a run predicts is kept, with its probability maps, and used again for the same weights and the same images.
 
     Args:
-        runs: run folders, folders of predicted masks and evaluations (JSON), two or more. Runs that differ in their
-            seed alone are one method, unless there is no other.
-        data: a dataset with true masks.
+        runs: run folders, folders of predictions and evaluations (JSON), two or more. Runs that differ in their seed
+            alone are one method, unless there is no other. Masks are compared where all have them, else image classes.
+        data: a dataset with true masks, or with true image classes.
         split: "train", "validation", "test" or "all".
         out: where predictions are kept; None: in `compared` below each run.
         baseline: "best", "first", or a method by its name or by that of one of its folders.
-        metrics: names of the catalogue, of which the first is tested; None: those of `MAIN` that all have.
-        region: see `evaluate`.
+        metrics: names of the catalogue, of which the first is tested; None: those of `MAIN` that all have, of image
+            classes accuracy and Brier score.
+        region: see `evaluate`; not of image classes.
+        opening: how the data are opened.
+        compute: where predictions are computed.
         progress: told (done, total, id) after each case that is predicted or scored.
 
     Raises:
@@ -69,37 +72,88 @@ def compare(
     if split not in ("all", *SPLITS):
         raise SettingsError(f"--split {split}: expected train, validation, test or all")
     entrants = [open_candidate(path) for path in _distinct([Path(run) for run in runs])]
-    notes = _same_classes(entrants)
-    opened = open_dataset if any(one.kind == "run" for one in entrants) else open_truth
-    dataset = opened(Path(data), manifest=manifest, root=root)
-    _has_truth(dataset, Path(data), split)
-    wanted = _metrics(metrics, entrants, several=any(len(case.masks) > 1 for case in dataset.cases))
+    kind = _kind(entrants)
+    notes = _same_classes(entrants, kind)
+    if kind == "class" and region is not None:
+        raise SettingsError(f"--region {region}: image classes have no pixels; leave it out")
+    opened = open_truth if kind == "mask" else open_classes
+    opened = open_dataset if any(one.kind == "run" for one in entrants) else opened
+    dataset = opened(Path(data), manifest=opening.manifest, root=opening.root)
+    _has_truth(dataset, Path(data), split, kind)
+    several = any(len(case.masks) > 1 for case in dataset.cases)
+    wanted = _metrics(metrics, entrants, several=several) if kind == "mask" else metrics_of_classes(metrics)
 
-    def scored(entrant: Candidate) -> Scored:
-        if entrant.scores is not None:
-            return _recorded(entrant, entrant.scores, wanted, dataset, split)
-        masks = entrant.path
-        if entrant.kind == "run":
-            seen = _seen(entrant, dataset, split)
-            masks = entrant.cache(
-                out, f"{dataset.name}-{split}", Path(data).absolute(), manifest, root, split, precision, seen
-            )
-            done = predict(
-                entrant.path, data, out=masks, split=split, probabilities=True, progress=progress,
-                opening=Opening(manifest=manifest, root=root),
-                compute=Compute(device=device, threads=threads, precision=precision),
-            )  # fmt: skip
-            if done.failed and not done.cases:
-                raise DataError(
-                    f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}"
-                )
-        return _evaluated(
-            entrant, evaluate(masks, dataset, split=split, metrics=wanted, region=region, progress=progress)
-        )
-
+    scored = _Scorer(dataset, Path(data), split, kind, wanted, region, out, opening, compute, progress)
     field = [scored(entrant) for entrant in entrants]
-    return compare_scores(
-        field, dataset, [METRICS[name] for name in wanted], split=split, baseline=baseline, notes=notes
+    catalogue = METRICS if kind == "mask" else CLASS_METRICS
+    known = [catalogue[name] for name in wanted]
+    return compare_scores(field, dataset, known, split=split, baseline=baseline, notes=notes)
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores an entrant on the cases of a split, those that a run has yet to predict included; see `compare`."""
+
+    dataset: Dataset
+    data: Path
+    split: str
+    kind: Kind
+    metrics: Sequence[str]
+    region: Path | str | None
+    out: Path | None
+    opening: Opening
+    compute: Compute
+    progress: Callable[[int, int, str], None] | None
+
+    def __call__(self, entrant: Candidate) -> Scored:
+        record = entrant.scores
+        if record is not None and self.kind == "mask":
+            return _recorded(entrant, record, self.metrics, self.dataset, self.split)
+        if record is not None and record.image_classes is not None:
+            return scored_classes(entrant, record.image_classes, self.dataset, self.split)
+        folder = self._predicted(entrant) if entrant.kind == "run" else entrant.path
+        if self.kind == "class":
+            found = evaluate_classes(folder, self.dataset, split=self.split).record()
+            return replace(scored_classes(entrant, found, self.dataset, self.split), made=_made(folder))
+        masks = evaluate(
+            folder, self.dataset, split=self.split, metrics=self.metrics, region=self.region,
+            limits=self.opening.limits, untrusted=self.opening.untrusted, progress=self.progress,
+        )  # fmt: skip
+        return _evaluated(entrant, masks)
+
+    def _predicted(self, entrant: Candidate) -> Path:
+        """The folder of what a run predicts.
+
+        Raises:
+            DataError: it could predict no case.
+        """
+        opening, compute = self.opening, self.compute
+        folder = entrant.cache(
+            self.out, f"{self.dataset.name}-{self.split}", self.data.absolute(), opening.manifest, opening.root,
+            self.split, compute.precision, _seen(entrant, self.dataset, self.split),
+        )  # fmt: skip
+        done = predict(
+            entrant.path, self.data, out=folder, split=self.split, probabilities="mask" in entrant.answers,
+            progress=self.progress, opening=opening, compute=compute,
+        )  # fmt: skip
+        if done.failed and not done.cases:
+            raise DataError(f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}")
+        return folder
+
+
+def _kind(entrants: Sequence[Candidate]) -> Kind:
+    """Whether masks are compared, or image classes.
+
+    Raises:
+        DataError: some have masks alone, others image classes alone.
+    """
+    for kind in KINDS:
+        if all(kind in one.answers for one in entrants):
+            return kind
+    masks, classes = (next(one.path for one in entrants if one.answers == (kind,)) for kind in KINDS)
+    raise DataError(
+        f"{masks} has masks and {classes} image classes; expected the same of all; compare those that segment, or "
+        "those that classify"
     )
 
 
@@ -113,35 +167,37 @@ def _distinct(paths: list[Path]) -> list[Path]:
     return paths
 
 
-def _same_classes(entrants: Sequence[Candidate]) -> list[str]:
-    """A note where two call their single class differently; such names match, as in `evaluate`.
+def _same_classes(entrants: Sequence[Candidate], kind: Kind) -> list[str]:
+    """A note where two call their single class of masks differently; such names match, as in `evaluate`.
 
     Raises:
-        DataError: they segment different things.
+        DataError: they segment different things, or tell images by different classes.
     """
-    known = [(one.path, one.classes) for one in entrants if one.classes]
+    named = [(one.path, one.classes if kind == "mask" else one.image_classes) for one in entrants]
+    known = [(path, classes) for path, classes in named if classes]
     for path, classes in known[1:]:
         first, expected = known[0]
         if set(classes) != set(expected):
-            if len(classes) == len(expected) == 1:
+            if kind == "mask" and len(classes) == len(expected) == 1:
                 return [f"{first} calls its class {expected[0]}, {path} {classes[0]}; they are taken as the same."]
             raise DataError(
                 f"{first} has the classes {some(expected)}, {path} has {some(classes)}; expected the same; compare "
-                "runs that segment the same things"
+                f"runs that {'segment the same things' if kind == 'mask' else 'tell images by the same classes'}"
             )
     return []
 
 
-def _has_truth(dataset: Dataset, data: Path, split: str) -> None:
-    true = [case for case in dataset.cases if case.masks]
+def _has_truth(dataset: Dataset, data: Path, split: str, kind: Kind) -> None:
+    noun = "true mask" if kind == "mask" else "true image class"
+    true = [case for case in dataset.cases if (case.masks if kind == "mask" else case.image_class is not None)]
     if not true:
-        raise DataError(f"{data}: none of its cases has a true mask; expected masks to compare with")
+        raise DataError(f"{data}: none of its cases has a {noun}; expected some to compare with")
     # a run, not the data, says which training cases are for validation
     names = ("train", "validation") if split == "validation" else (split,)
     if split != "all" and not any(case.split in names for case in true):
         held = some(sorted({case.split or "train" for case in true}))
         raise DataError(
-            f"{data}: no case of the split {split!r} has a true mask, those of {held} have; choose another --split"
+            f"{data}: no case of the split {split!r} has a {noun}, those of {held} have; choose another --split"
         )
 
 
@@ -186,15 +242,20 @@ def _seen(entrant: Candidate, dataset: Dataset, split: str) -> str:
 
 def _evaluated(entrant: Candidate, found: Evaluation) -> Scored:
     """What the masks of a run or of a folder are worth."""
-    path = found.prediction / PREDICTIONS
     return Scored(
         entrant,
         values={case.id: case.scores.mean for case in found.cases},
         subjects={case.id: case.subject for case in found.cases},
         failed={failure.id: failure.error for failure in found.failed},
-        made=read_record(PredictionsRecord, path) if path.is_file() else NO_PREDICTIONS,
+        made=_made(found.prediction),
         region=found.region,
     )
+
+
+def _made(folder: Path) -> PredictionsRecord:
+    """What a folder of predictions says of itself."""
+    path = folder / PREDICTIONS
+    return read_record(PredictionsRecord, path) if path.is_file() else NO_PREDICTIONS
 
 
 def _recorded(

@@ -101,7 +101,7 @@ class Comparison:
         count: by metric, the cases in which it is defined for every method.
         tested_subjects: how many persons show a case in which the first metric is defined for every method.
         least: the smallest p that so many subjects can give.
-        region: which pixels counted.
+        region: which pixels counted; None for image classes, which have none.
         warnings: sentences that no reader may miss.
         notes: sentences that a reader should know.
         failed: a sentence for each case that could not be predicted or scored.
@@ -120,7 +120,7 @@ class Comparison:
     count: Mapping[str, int]
     tested_subjects: int
     least: float
-    region: Region
+    region: Region | None
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -164,7 +164,7 @@ class Comparison:
     def conventions(self) -> tuple[str, ...]:
         """How the numbers are defined, a sentence each."""
         notes = [
-            self.region.sentence,
+            *([self.region.sentence] if self.region else []),
             "Only cases that every run has a score for are compared; in each metric, only those in which it is "
             "defined for all of them.",
             "The value of a case is the mean over the seeds of a method; the spread over seeds is the standard "
@@ -172,7 +172,10 @@ class Comparison:
             "Intervals of 95 % are Student's t with subjects as units (jackknife; on the logit scale between 0 and 1), "
             "of shares of cases Clopper and Pearson's; that of a difference is of the paired differences, and is not "
             "corrected for the number of pairs.",
-            "Metrics of a structure are of the cases whose truth has one; of the others, false alarms are counted.",
+            "Metrics of a structure are of the cases whose truth has one; of the others, false alarms are counted."
+            if self.region
+            else "Accuracy and Brier score are of each case by itself: 1 or 0 for its class, and the squared errors of "
+            "its probabilities. Balanced accuracy, F1, AUC and ECE are of all cases together and are not compared.",
             "p is of the two-sided paired permutation test: the differences of a subject change sign together, in all "
             f"ways for up to {EXACT} subjects that differ, in {FLIPS:,} drawn ways for more. It is corrected by Holm "
             f"for all pairs of methods, and a difference is shown where it is then below {SIGNIFICANT}.",
@@ -259,8 +262,8 @@ class Comparison:
 
 
 def written(value: float, metric: Metric) -> str:
-    """Three decimals of a metric from 0 to 1, two of others; nothing for NaN."""
-    text = "" if math.isnan(value) else f"{value:.{3 if metric.range == (0.0, 1.0) else 2}f}"
+    """Three decimals of a metric that has bounds, two of others; nothing for NaN."""
+    text = "" if math.isnan(value) else f"{value:.{3 if math.isfinite(metric.range[1]) else 2}f}"
     return text.removeprefix("-") if text and not float(text) else text
 
 

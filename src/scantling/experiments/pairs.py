@@ -33,7 +33,7 @@ class Scored:
         subjects: whom each case shows.
         failed: by id, why a case has no values.
         made: what the masks say of how they were made.
-        region: which pixels counted.
+        region: which pixels counted; None for image classes, which have none.
     """
 
     entrant: Candidate
@@ -41,7 +41,7 @@ class Scored:
     subjects: Mapping[str, str]
     failed: Mapping[str, str]
     made: PredictionsRecord
-    region: Region
+    region: Region | None
     notes: tuple[str, ...] = ()
 
 
@@ -215,7 +215,7 @@ def _shortfall(values: Values, metric: Metric) -> float:
 def _same_pixels(field: Sequence[Scored]) -> None:
     first = field[0]
     for one in field:
-        if one.region != first.region:
+        if one.region and first.region and one.region != first.region:
             raise DataError(
                 f"{first.entrant.path} and {one.entrant.path} were not scored on the same pixels "
                 f"({first.region.sentence} {one.region.sentence}); score both with the same --region"

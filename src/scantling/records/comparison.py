@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import BeforeValidator
+from typing import ClassVar, Literal
 
 from scantling.records.evaluation import Region
-from scantling.records.record import FileRecord, Number, Numbers, Record, finite
+from scantling.records.record import FileRecord, Number, Numbers, Record
+from scantling.records.scores import Interval
 
 Verdict = Literal["a is better", "b is better", "no difference shown", "not tested"]
-
-
-def _limits(value: Any) -> Any:
-    """Two limits, or None where one of them is undefined."""
-    undefined = isinstance(value, list | tuple) and any(finite(end) is None for end in value)
-    return None if undefined else value
-
-
-Interval = Annotated[tuple[float, float] | None, BeforeValidator(_limits)]
 
 
 class CostRecord(Record):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
 from scantling.core.case import Labels
+from scantling.records.image_classes import ImageClassesRecord
 from scantling.records.predictions import Failure, PredictionsRecord
-from scantling.records.record import GREATEST, FileRecord, Number, Numbers, Record, Table, finite, renamed
+from scantling.records.record import GREATEST, FileRecord, Number, Numbers, Record, Table, renamed
+from scantling.records.scores import Reliability, ScoredRecord, StrataRecord
 
 Located = str | dict[str, str]
 """An address; of a mask whose classes lie in a file each, one by class."""
@@ -85,7 +86,7 @@ class MaskLabels(Record):
         return self
 
 
-class CaseRecord(Record):
+class CaseRecord(ScoredRecord):
     """One scored case; its metrics stand beside its id, under their own names.
 
     Attributes:
@@ -100,29 +101,6 @@ class CaseRecord(Record):
     classes: dict[str, Numbers] = {}
     marked: Numbers = {}
     files: CaseFiles = CaseFiles()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _finite(cls, value: Any) -> Any:
-        return {key: finite(one) for key, one in value.items()} if isinstance(value, dict) else value
-
-    @property
-    def values(self) -> Mapping[str, float | None]:
-        """Every number of the case by the name of its metric, None where it is undefined."""
-        return {
-            key: None if value is None else float(value)
-            for key, value in (self.model_extra or {}).items()
-            if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-        }
-
-
-class Reliability(Record):
-    """Bins of predicted probability: their edges, mean prediction, share of foreground, number of pixels."""
-
-    edges: tuple[float, ...] = ()
-    confidence: tuple[Number, ...] = ()
-    accuracy: tuple[Number, ...] = ()
-    count: tuple[int | float, ...] = ()
 
 
 class Tally(Record):
@@ -164,6 +142,7 @@ class EvaluationRecord(FileRecord):
         detection: how often structures were found, and how often one was marked where there is none.
         strata: the scores by stratum.
         classes_mean: by class and metric, where there are several classes.
+        image_classes: the scores of image classes; without masks only these and what stands before `classes` is set.
         notes, conventions: sentences.
     """
 
@@ -186,9 +165,10 @@ class EvaluationRecord(FileRecord):
     subjects: dict[str, int] = {}
     definitions: dict[str, int] = {}
     detection: dict[str, Tally] = {}
-    strata: Table = {}
+    strata: StrataRecord = StrataRecord()
     classes_mean: dict[str, Numbers] = {}
-    cases: tuple[CaseRecord, ...]
+    cases: tuple[CaseRecord, ...] = ()
+    image_classes: ImageClassesRecord | None = None
     failed: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     conventions: tuple[str, ...] = ()
@@ -215,6 +195,8 @@ class EvaluationRecord(FileRecord):
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
+        if "cases" not in self.model_fields_set and self.image_classes is None:
+            raise ValueError("cases: field required")
         if self.labels is not None and len(self.labels.order) != len(self.classes):
             raise ValueError("the labels have other classes than the scores")
         return self

@@ -8,6 +8,7 @@ from typing import ClassVar
 from scantling.core.case import Labels
 from scantling.core.errors import FileError
 from scantling.core.outputs import REGISTRATIONS
+from scantling.records.predictions import Failure
 from scantling.records.record import FileRecord, Record, read_record
 
 Files = str | tuple[str, ...]
@@ -47,13 +48,6 @@ class Registered(Record):
     files: tuple[WarpedFiles, ...]
     mask: Files | None = None
     seconds: float = 0.0
-
-
-class Failure(Record):
-    """What could not be registered."""
-
-    id: str
-    error: str = ""
 
 
 class Registrations(FileRecord):

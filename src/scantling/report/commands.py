@@ -10,7 +10,8 @@ from typing import Any
 
 from scantling.core.atomic import to_json
 from scantling.records.evaluation import EvaluationRecord
-from scantling.report.targets import EvaluationFile, Run
+from scantling.records.registration_scores import RegistrationScoresRecord
+from scantling.report.targets import EvaluationFile, RegistrationFile, Run
 
 SETTINGS_OF_MENDING = ("iterations", "high", "low", "smallest", "carry", "coherence")
 
@@ -32,17 +33,20 @@ def _quoted(word: str) -> str:
     return shlex.quote(word)
 
 
-def repeating(run: Run | None, evaluations: tuple[EvaluationFile, ...]) -> list[str]:
+def repeating(
+    run: Run | None, evaluations: tuple[EvaluationFile, ...], registrations: tuple[RegistrationFile, ...] = ()
+) -> list[str]:
     """Training, prediction, mending and scoring, in this order and each once."""
     lines = [shell(*run.command)] if run is not None and run.command else []
     for evaluation in evaluations:
         record = evaluation.record
         if record.prediction and record.truth:
             lines += [*_making(record.made, Path(record.prediction), run), scoring(record)]
+    lines += [scoring(one.record) for one in registrations]
     return list(dict.fromkeys(lines))
 
 
-def scoring(record: EvaluationRecord) -> str:
+def scoring(record: EvaluationRecord | RegistrationScoresRecord) -> str:
     """The `evaluate` that wrote a record."""
     options = record.options
     named = {key: options.get(key) for key in ("probabilities", "region", "manifest", "root")}
@@ -52,7 +56,7 @@ def scoring(record: EvaluationRecord) -> str:
         "evaluate",
         record.prediction,
         record.truth,
-        *_flags(split=record.split, **named),
+        *_flags(split=record.split if isinstance(record, EvaluationRecord) else None, **named),
         *(["--metrics", *map(str, metrics)] if isinstance(metrics, list) and metrics else []),
     )
 

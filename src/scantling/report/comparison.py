@@ -55,7 +55,7 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     script = (here / "page.js").read_text(encoding="utf-8")
-    metrics = [metric(one.name) for one in found.metrics]
+    metrics = [metric(one.name, known={one.name: one}) for one in found.metrics]
     text = environment.get_template(PAGE).render(
         found=found,
         metrics=metrics,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from scantling.report.commands import shell
+from scantling.report.image_classes import ClassBlock
 from scantling.report.tables import ScoreBlock
-from scantling.report.targets import EvaluationFile, Run
+from scantling.report.targets import EvaluationFile, RegistrationFile, Run
 from scantling.report.titles import title_of
-from scantling.report.words import duration, listing, metric, moment, plural
+from scantling.report.words import NONE, duration, listing, metric, moment, plural
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,29 @@ class Header:
     versions: tuple[tuple[str, str], ...]
 
 
-def header_of(run: Run | None, evaluations: tuple[EvaluationFile, ...], block: ScoreBlock | None) -> Header:
-    """The head of a run with its evaluations, or of one evaluation without a run."""
-    figures = _score_figures(block)
+def header_of(
+    run: Run | None,
+    evaluations: tuple[EvaluationFile, ...],
+    registrations: tuple[RegistrationFile, ...],
+    *,
+    block: ScoreBlock | None,
+    classes: ClassBlock | None,
+) -> Header:
+    """The head of a run with its evaluations, or of one evaluation without a run.
+
+    Args:
+        block, classes: the scores of masks and of image classes that stand first.
+    """
+    figures = _score_figures(block) or _class_figures(classes)
+    figures += [
+        Figure(f"{len(one.record.pairs):,}", "Pairs scored", one.name) for one in registrations[:1] if not figures
+    ]
+    facts = (*_scored_facts(evaluations), *_registered_facts(registrations))
     if run is None:
-        facts = tuple(_scored_facts(evaluations))
-        return Header(
-            f"Scores of {title_of(evaluations[0])}", "", _scored(evaluations), tuple(figures), facts, "", (), ()
-        )
+        of = title_of(evaluations[0]) if evaluations else f"registrations {registrations[0].name}"
+        truth = evaluations[0].record.truth if evaluations else registrations[0].record.truth
+        compared = f"Compared with {truth}" if truth else ""
+        return Header(f"Scores of {of}", "", compared, tuple(figures), facts, "", (), ())
     record = run.record
     if record.seconds is not None:
         per = f"{plural(record.steps, 'step')}" if record.steps else ""
@@ -58,7 +74,7 @@ def header_of(run: Run | None, evaluations: tuple[EvaluationFile, ...], block: S
         run.folder.resolve().name,
         _trained(run),
         tuple(figures),
-        (*_run_facts(run), *_scored_facts(evaluations)),
+        (*_run_facts(run), *facts),
         shell(*run.command),
         settings,
         versions,
@@ -77,6 +93,14 @@ def _score_figures(block: ScoreBlock | None) -> list[Figure]:
     return [*figures, Figure(f"{len(block.cases):,}", "Cases scored", block.where)]
 
 
+def _class_figures(block: ClassBlock | None) -> list[Figure]:
+    if block is None:
+        return []
+    rows = [row for row in block.rows if row[0].key in ("accuracy", "balanced_accuracy", "auc")]
+    figures = [Figure(value, one.short, "" if limits == NONE else limits) for one, value, limits, _, _ in rows]
+    return [*figures, Figure(f"{len(block.record.cases):,}", "Cases scored", block.where)]
+
+
 def _trained(run: Run) -> str:
     record = run.record
     data = listing([one.name or one.path for one in record.data])
@@ -88,11 +112,6 @@ def _trained(run: Run) -> str:
     ]
     text = ", ".join(part for part in parts if part)
     return text[0].upper() + text[1:]
-
-
-def _scored(evaluations: tuple[EvaluationFile, ...]) -> str:
-    record = evaluations[0].record
-    return f"Compared with {record.truth}" if record.truth else ""
 
 
 def _run_facts(run: Run) -> list[tuple[str, str]]:
@@ -136,11 +155,16 @@ def _scored_facts(evaluations: tuple[EvaluationFile, ...]) -> list[tuple[str, st
     facts = []
     for evaluation in evaluations:
         record, of = evaluation.record, f" ({title_of(evaluation)})" if several else ""
-        facts.append((f"Masks{of}", record.prediction))
+        facts.append((f"{'Masks' if record.cases else 'Predictions'}{of}", record.prediction))
         facts.append((f"Truth{of}", record.truth + (f", split {record.split}" if record.split else "")))
         if len(record.classes) > 1:
             facts.append((f"Classes{of}", ", ".join(record.classes)))
     return [(name, value) for name, value in facts if value]
+
+
+def _registered_facts(registrations: tuple[RegistrationFile, ...]) -> list[tuple[str, str]]:
+    sides = [(("Registrations", one.record.prediction), ("Fixed images", one.record.truth)) for one in registrations]
+    return [(name, value) for pair in sides for name, value in pair if value]
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -18,7 +18,7 @@ from scantling.core import atomic
 from scantling.core.errors import RunError, ScantlingError, SettingsError
 from scantling.core.outputs import PREDICTIONS, RUN, check_file
 from scantling.data.dataset import join, open_dataset
-from scantling.evaluation import evaluate
+from scantling.evaluation import evaluate_everything
 from scantling.records.evaluation import EvaluationRecord
 from scantling.records.predictions import PredictionsRecord
 from scantling.records.record import read_json, read_record
@@ -26,9 +26,11 @@ from scantling.records.run import RunRecord
 from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.headers import Header, header_of
+from scantling.report.image_classes import CLASS_CHECKS, ClassBlock, class_block_of, compare_classes
+from scantling.report.registrations import REGISTRATION_CHECKS, RegistrationBlock, registration_block_of
 from scantling.report.samples import samples_of
 from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
-from scantling.report.targets import EvaluationFile, Run, open_evaluation, open_run
+from scantling.report.targets import EvaluationFile, RegistrationFile, Run, holds_scores, open_run, open_scores
 from scantling.report.titles import title_of, told_apart
 from scantling.report.warnings import Findings, look
 from scantling.report.warnings_on_scores import SCORE_CHECKS, Scores
@@ -54,6 +56,8 @@ class Section:
     header: Header
     findings: Findings
     blocks: tuple[ScoreBlock, ...]
+    classes: tuple[ClassBlock, ...]
+    registrations: tuple[RegistrationBlock, ...]
     validation: ScoreBlock | None
     """Scores of the validation cases, where other scores stand above them."""
     curves: tuple[StageCurves, ...]
@@ -68,6 +72,7 @@ class Section:
 class _Target:
     run: Run | None
     evaluations: tuple[EvaluationFile, ...]
+    registrations: tuple[RegistrationFile, ...]
     page: Path
     """Where its page goes unless told."""
     home: Path
@@ -102,8 +107,7 @@ def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
     for target in found:
         sections.append(_section(target, longest=longest, room=room))
         room -= len(target.evaluations)
-    comparison = compare([(section.header, section.blocks) for section in sections]) if len(sections) > 1 else None
-    atomic.write_text(atomic.named(page), _render(sections, comparison))
+    atomic.write_text(atomic.named(page), _render(sections, _comparisons(sections)))
     return page
 
 
@@ -113,21 +117,22 @@ def _open(target: Path) -> _Target:
     if (target / RUN).is_file():
         _score_validation(target)
         run = open_run(target)
-        return _Target(run, run.evaluations, target / "report.html", target.resolve().parent)
+        home = target.resolve().parent
+        return _Target(run, run.evaluations, run.registrations, target / "report.html", home)
     path = target / "scores.json" if (target / "scores.json").is_file() else target
-    if path.is_file() and path.suffix == ".json":
-        content = read_json(path)
-        if isinstance(content, dict) and "cases" in content and "mean" in content:
-            evaluation = open_evaluation(path)
-            return _Target(_run_of(evaluation), (evaluation,), path.with_suffix(".html"), path.resolve().parent)
+    if path.is_file() and path.suffix == ".json" and holds_scores(read_json(path)):
+        found, page, home = open_scores(path), path.with_suffix(".html"), path.resolve().parent
+        if isinstance(found, RegistrationFile):
+            return _Target(_run_of(found), (), (found,), page, home)
+        return _Target(_run_of(found), (found,), (), page, home)
     if not target.exists():
-        found = "there is no such file or folder"
+        why = "there is no such file or folder"
     elif (target / PREDICTIONS).is_file():
         command = shell("scantling", "evaluate", target, "TRUTH", "--json", target / "scores.json")
-        found = f"these masks have not been scored; do it with {command}"
+        why = f"these predictions have not been scored; do it with {command}"
     else:
-        found = "is neither a run nor an evaluation"
-    raise RunError(f"{target}: {found}; expected a run folder (with run.json) or an evaluation's JSON file")
+        why = "is neither a run nor an evaluation"
+    raise RunError(f"{target}: {why}; expected a run folder (with run.json) or an evaluation's JSON file")
 
 
 def _score_validation(run: Path) -> None:
@@ -139,24 +144,24 @@ def _score_validation(run: Path) -> None:
         masks = read_record(PredictionsRecord, listing)
         if scores.exists():
             before = read_record(EvaluationRecord, scores)
-            if before.labels is not None and before.made.get("model") == masks.model:
+            if (before.labels or before.image_classes) and before.made.get("model") == masks.model:
                 return
         manifest, root = (Path(path) if path else None for path in (masks.manifest, masks.root))
         record = read_record(RunRecord, run / RUN)
         places = [Path(part.path) for part in record.data]
         if len(places) == 1:
-            evaluation = evaluate(listing.parent, places[0], split="validation", manifest=manifest, root=root)
+            found = evaluate_everything(listing.parent, places[0], split="validation", manifest=manifest, root=root)
         else:
             joined = join([open_dataset(place, manifest=manifest, root=root) for place in places])
             held = set(record.split.get("validation", ()))
             held_out = tuple(case for case in joined.cases if case.id in held)
-            evaluation = evaluate(listing.parent, replace(joined, cases=held_out), split="all")
-        evaluation.record().write(scores)
+            found = evaluate_everything(listing.parent, replace(joined, cases=held_out), split="all")
+        found.record().write(scores)
     except (ScantlingError, OSError):
         return
 
 
-def _run_of(evaluation: EvaluationFile) -> Run | None:
+def _run_of(evaluation: EvaluationFile | RegistrationFile) -> Run | None:
     """The run that an evaluation names, if it can be read from here."""
     named, home = evaluation.record.run, evaluation.path.resolve().parent
     folders = [Path(named), home / named] if named else []
@@ -180,65 +185,107 @@ def _destination(targets: list[_Target], out: Path | None) -> Path:
 def _section(target: _Target, *, longest: int, room: int) -> Section:
     run, evaluations = target.run, target.evaluations
     findings = look(ABOUT_TRAINING, run) if run is not None else Findings()
-    blocks = []
-    several = len(evaluations) > 1
+    blocks, classes = [], []
+    several = len(evaluations) + len(target.registrations) > 1
     for number, evaluation in enumerate(evaluations):
-        found = look(SCORE_CHECKS, Scores(evaluation, run))
+        found = _doubts(evaluation, run)
         findings += found.said_of(title_of(evaluation)) if several else found
-        blocks.append(block_of(evaluation, drawn=number < room, longest=longest))
-    validation = None
-    if run is not None and run.validation is not None:
-        validation = block_of(run.validation, drawn=not evaluations and room > 0, longest=longest, validation=True)
-        if not evaluations:
-            findings += look(SCORE_CHECKS, Scores(run.validation, run)).said_of("On the validation cases")
-            blocks, validation = [validation], None
-    records = [one.record for one in (*evaluations, *([run.validation] if run and run.validation else []))]
-    conventions = tuple(dict.fromkeys(sentence for record in records for sentence in record.conventions))
+        if _of_masks(evaluation.record):
+            blocks.append(block_of(evaluation, drawn=number < room, longest=longest))
+        if evaluation.record.image_classes is not None:
+            classes.append(class_block_of(evaluation, evaluation.record.image_classes))
+    for file in target.registrations:
+        found = look(REGISTRATION_CHECKS, file.record)
+        findings += found.said_of(f"Registrations {file.name}") if several else found
+    held, validation = run.validation if run is not None else None, None
+    if held is not None and _of_masks(held.record):
+        drawn = not evaluations and room > 0
+        validation = block_of(held, drawn=drawn, longest=longest, validation=True)
+    if held is not None and not evaluations:
+        findings += _doubts(held, run).said_of("On the validation cases")
+        blocks, validation = [validation] if validation is not None else [], None
+    if held is not None and held.record.image_classes is not None and not classes:
+        title = "Image classes of the validation cases"
+        classes = [class_block_of(held, held.record.image_classes, title=title)]
+    records = [one.record for one in (*evaluations, *([held] if held is not None else []))]
+    parts = [part for one in records for part in (one, one.image_classes) if part is not None]
+    scored = (*parts, *(file.record for file in target.registrations))
     return Section(
-        header_of(run, evaluations, blocks[0] if blocks else None),
+        header_of(
+            run, evaluations, target.registrations, block=next(iter(blocks), None), classes=next(iter(classes), None)
+        ),
         findings,
         tuple(blocks),
+        tuple(classes),
+        tuple(registration_block_of(file) for file in target.registrations),
         validation,
         curves_of(run) if run is not None else (),
         samples_of(run.folder, longest=longest) if run is not None else (),
-        tuple(_missing(run, evaluations)),
-        conventions,
-        tuple(repeating(run, evaluations)),
+        tuple(_missing(run, scored=bool(evaluations or target.registrations))),
+        tuple(dict.fromkeys(sentence for one in scored for sentence in one.conventions)),
+        tuple(repeating(run, evaluations, target.registrations)),
     )
 
 
-def _missing(run: Run | None, evaluations: tuple[EvaluationFile, ...]) -> list[Missing]:
+def _of_masks(record: EvaluationRecord) -> bool:
+    """Whether masks were scored, be it that none could be."""
+    return bool(record.cases) or record.image_classes is None
+
+
+def _doubts(evaluation: EvaluationFile, run: Run | None) -> Findings:
+    """What is to be doubted of the masks and of the image classes of an evaluation."""
+    record = evaluation.record
+    found = look(SCORE_CHECKS, Scores(evaluation, run)) if _of_masks(record) else Findings()
+    return found + look(CLASS_CHECKS, record.image_classes) if record.image_classes is not None else found
+
+
+def _comparisons(sections: Sequence[Section]) -> list[Comparison]:
+    """The targets side by side, by their masks and by their image classes; none of one target alone."""
+    if len(sections) < 2:
+        return []
+    numbered = list(enumerate(sections, start=1))
+    classes = [(number, one.header, one.classes[0]) for number, one in numbered if one.classes]
+    masks = [
+        (number, one.header, next(iter(one.blocks), None))
+        for number, one in numbered
+        if one.blocks or not (one.classes or one.registrations)
+    ]
+    return [*([compare(masks)] if masks else []), *([compare_classes(classes)] if classes else [])]
+
+
+def _missing(run: Run | None, *, scored: bool) -> list[Missing]:
     if run is None:
-        return [Missing("The run that made these masks is not known or not here, so nothing is said of its training.")]
+        return [
+            Missing("The run that made what was scored is not known or not here, so nothing is said of its training.")
+        ]
     parts = []
     record = run.record
     if record.finished is None:
         sentence = "The training has not finished. This takes it up where it stopped:"
         parts.append(Missing(sentence, shell(*run.command)))
-    if not evaluations:
+    if not scored:
         data = record.data[0].path if record.data else "DATA"
         tested = bool(record.split.get("test"))
-        split: list[str | Path] = [*(["--split", "test"] if tested else []), *data_flags(run)]
+        split: list[str] = [*(["--split", "test"] if tested else []), *data_flags(run)]
         where = f"the {plural(len(record.split['test']), 'test case')}" if tested else "cases that it has not seen"
-        masks = run.folder / "predictions"
-        maps: list[str | Path] = ["--probabilities", masks / "probabilities"]
-        parts.append(
-            Missing(
-                f"Nothing has been scored on {where}. These commands predict masks and score them:",
-                "\n".join(
-                    (
-                        shell("scantling", "predict", run.folder, data, "--out", masks, "--probabilities", *split),
-                        shell("scantling", "evaluate", masks, data, *maps, *split),
-                        shell("scantling", "report", run.folder),
-                    )
-                ),
-            )
-        )
+        out = run.folder / "predictions"
+        make = shell("scantling", "predict", run.folder, data, "--out", out, *split)
+        score = shell("scantling", "evaluate", out, data, *split)
+        if run.gives("segment"):
+            make = shell("scantling", "predict", run.folder, data, "--out", out, "--probabilities", *split)
+            score = shell("scantling", "evaluate", out, data, "--probabilities", out / "probabilities", *split)
+        elif run.gives("register"):
+            out = run.folder / "registrations"
+            make = shell("scantling", "register", run.folder, data, "--out", out, *split)
+            score = shell("scantling", "evaluate", out, data, *data_flags(run))
+        sentence = f"Nothing has been scored on {where}. These commands predict and score:"
+        parts.append(Missing(sentence, "\n".join((make, score, shell("scantling", "report", run.folder)))))
     if run.validation is None and (run.folder / "validation" / PREDICTIONS).is_file() and record.data:
         masks = run.folder / "validation"
-        maps = ["--probabilities", masks / "probabilities", "--split", "validation", *data_flags(run)]
+        maps: list[str | Path] = ["--probabilities", masks / "probabilities"] if run.gives("segment") else []
+        flags = ["--split", "validation", *data_flags(run)]
         sentence = "The validation cases were predicted but not scored. This scores them:"
-        parts.append(Missing(sentence, shell("scantling", "evaluate", masks, record.data[0].path, *maps)))
+        parts.append(Missing(sentence, shell("scantling", "evaluate", masks, record.data[0].path, *maps, *flags)))
     if run.validation is None and record.split and not record.split.get("validation"):
         parts.append(
             Missing(
@@ -249,7 +296,7 @@ def _missing(run: Run | None, evaluations: tuple[EvaluationFile, ...]) -> list[M
     return parts
 
 
-def _render(sections: list[Section], comparison: Comparison | None) -> str:
+def _render(sections: list[Section], comparisons: list[Comparison]) -> str:
     here = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -257,7 +304,7 @@ def _render(sections: list[Section], comparison: Comparison | None) -> str:
     script = (here / "page.js").read_text(encoding="utf-8")
     content: dict[str, Any] = {
         "sections": sections,
-        "comparison": comparison,
+        "comparisons": comparisons,
         "style": Markup((here / "page.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

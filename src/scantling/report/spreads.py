@@ -29,12 +29,20 @@ MANY = 150
 """Above this many cases bars count them."""
 
 
-def reliability_chart(edges: Sequence[float], bins: Sequence[tuple[float | None, float | None, float]]) -> Chart:
-    """Share of foreground over predicted probability, with the number of pixels in each bin as bars.
+def reliability_chart(
+    edges: Sequence[float],
+    bins: Sequence[tuple[float | None, float | None, float]],
+    *,
+    unit: str = "pixels",
+    share: str = "foreground",
+) -> Chart:
+    """The share that is true over the predicted probability, with the number of pixels or cases in each bin as bars.
 
     Args:
         edges: the bins' edges, one more than there are bins.
-        bins: for each bin its mean prediction, share of foreground, number of pixels.
+        bins: for each bin its mean prediction, share that is true, number of units.
+        unit: what is counted.
+        share: what is true of a unit.
     """
     across, up = Axis([0, 1], LEFT, WIDTH - RIGHT), Axis([0, 1], HEIGHT - BOTTOM, TOP)
     parts = frame(across, up, "predicted probability")
@@ -45,7 +53,7 @@ def reliability_chart(edges: Sequence[float], bins: Sequence[tuple[float | None,
             wide = max(0.5, across(right) - across(left) - 1)
             parts.append(
                 f'<rect class="count" x="{across(left) + 0.5:.1f}" y="{HEIGHT - BOTTOM - tall:.1f}" width="{wide:.1f}"'
-                f' height="{tall:.1f}"><title>{count:,.0f} pixels</title></rect>'
+                f' height="{tall:.1f}"><title>{count:,.0f} {unit}</title></rect>'
             )
     parts.append(f'<path class="ideal" d="M{across(0)} {up(0)}L{across(1)} {up(1)}"/>')
     points = [
@@ -57,14 +65,14 @@ def reliability_chart(edges: Sequence[float], bins: Sequence[tuple[float | None,
     for predicted, true, count in points:
         parts.append(
             f'<circle class="dot s0" r="3" cx="{across(predicted):.1f}" cy="{up(true):.1f}">'
-            f"<title>predicted {predicted:.3f}, true {true:.3f}, {count:,.0f} pixels</title></circle>"
+            f"<title>predicted {predicted:.3f}, true {true:.3f}, {count:,.0f} {unit}</title></circle>"
         )
     said_so = "; ".join(f"{predicted:.2f} predicted, {true:.2f} true" for predicted, true, _ in points)
-    note = "On the dashed line, of the pixels given a probability p a share p is foreground. Bars: pixels in a bin, "
+    note = f"On the dashed line, of the {unit} given a probability p a share p is {share}. Bars: {unit} in a bin, "
     return Chart(
         "Reliability of the probabilities",
-        svg(parts, f"Reliability: {said_so or 'no pixels'}."),
-        (Key("share of foreground", 0),),
+        svg(parts, f"Reliability: {said_so or f'no {unit}'}."),
+        (Key(f"share that is {share}", 0),),
         note + "on a logarithmic scale.",
     )
 

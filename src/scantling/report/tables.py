@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from scantling.evaluation.strata import MAIN as STRATIFIED
 from scantling.records.evaluation import CaseRecord
 from scantling.records.predictions import Failure
 from scantling.report import exemplars
@@ -15,6 +16,7 @@ from scantling.report.charts import Chart
 from scantling.report.fairness import fairness
 from scantling.report.hypotheses import Hypotheses, hypotheses_of
 from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
+from scantling.report.strata import StratumTable, tables_of
 from scantling.report.targets import EvaluationFile
 from scantling.report.titles import title_of
 from scantling.report.words import NONE, Metric, in_order, plural
@@ -90,6 +92,7 @@ class ScoreBlock:
     cases: tuple[CaseRecord, ...]
     failed: tuple[Failure, ...]
     evaluation: EvaluationFile
+    strata: tuple[StratumTable, ...]
 
     @property
     def counted(self) -> str:
@@ -122,8 +125,9 @@ class ScoreBlock:
 
 @dataclass(frozen=True)
 class Line:
-    """A target in the comparison."""
+    """A target in the comparison, the `number`-th on the page."""
 
+    number: int
     title: str
     name: str
     where: str
@@ -162,6 +166,7 @@ def block_of(evaluation: EvaluationFile, *, drawn: bool, longest: int, validatio
         evaluation.name, title, where, validation, tuple(groups), tuple(metrics), classes if len(classes) > 1 else (),
         tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn,
         hypotheses_of(evaluation, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
+        tables_of(record.strata, [metric for metric in metrics if metric.key in STRATIFIED]),
     )  # fmt: skip
 
 
@@ -189,17 +194,16 @@ def _charts(evaluation: EvaluationFile, metric: Metric) -> list[Chart]:
     return charts
 
 
-def compare(sections: Sequence[tuple[Header, Sequence[ScoreBlock]]]) -> Comparison:
-    """The first evaluation of each target side by side."""
-    firsts = [(header, blocks[0] if blocks else None) for header, blocks in sections]
-    scored = [block for _, block in firsts if block is not None]
+def compare(firsts: Sequence[tuple[int, Header, ScoreBlock | None]]) -> Comparison:
+    """Evaluations of masks side by side: the number of each target, its header and its first evaluation."""
+    scored = [block for _, _, block in firsts if block is not None]
     present = {key for block in scored for key in block.evaluation.record.mean}
     metrics = in_order(key for key in SIDE_BY_SIDE if key in present)
     lines = []
-    for header, block in firsts:
+    for number, header, block in firsts:
         rows = {row.metric.key: row for group in (block.groups if block else ()) for row in group.rows}
         found = [rows.get(one.key) for one in metrics]
         cells = [(row.written_mean, row.written_interval) if row is not None else (NONE, "") for row in found]
         where = ("validation cases" if block.validation else block.where) if block else "not scored yet"
-        lines.append(Line(header.title, header.name, where, tuple(cells), len(block.cases) if block else 0))
+        lines.append(Line(number, header.title, header.name, where, tuple(cells), len(block.cases) if block else 0))
     return Comparison(tuple(metrics), tuple(lines), fairness([block.evaluation for block in scored]))

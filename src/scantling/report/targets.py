@@ -13,6 +13,7 @@ from scantling.core.outputs import PREDICTIONS, RUN
 from scantling.records.evaluation import CaseRecord, EvaluationRecord
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
 from scantling.records.record import read_json, read_record
+from scantling.records.registration_scores import RegistrationScoresRecord
 from scantling.records.run import RunRecord
 from scantling.records.run_folder import identity_of
 from scantling.report.logs import Log, read_log
@@ -20,7 +21,7 @@ from scantling.report.logs import Log, read_log
 
 @dataclass(frozen=True)
 class EvaluationFile:
-    """Scores of a folder of masks.
+    """Scores of a folder of predictions.
 
     Attributes:
         path: the JSON file; addresses in it that are relative may start from its folder.
@@ -43,6 +44,15 @@ class EvaluationFile:
 
 
 @dataclass(frozen=True)
+class RegistrationFile:
+    """Scores of a folder of registrations: the JSON file, and its name."""
+
+    path: Path
+    name: str
+    record: RegistrationScoresRecord
+
+
+@dataclass(frozen=True)
 class Run:
     """A run folder as far as it can be read; `unread` holds a sentence for each part that cannot."""
 
@@ -52,6 +62,7 @@ class Run:
     log: Log
     validation: EvaluationFile | None
     evaluations: tuple[EvaluationFile, ...]
+    registrations: tuple[RegistrationFile, ...]
     unread: tuple[str, ...]
 
     @property
@@ -66,6 +77,11 @@ class Run:
         ways = needs if isinstance(needs, list) and all(isinstance(words, list) for words in needs) else []
         words = {str(word).partition(":")[0] for way in ways for word in way}
         return bool(words) and words <= {"image", "region", "link", "pool"}
+
+    def gives(self, capability: str) -> bool:
+        """Whether the method's card says that it can do this; one that says nothing segments."""
+        gives = self.card.get("gives")
+        return capability in gives if isinstance(gives, list) else capability == "segment"
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -86,16 +102,19 @@ def open_run(folder: Path) -> Run:
     record = read_record(RunRecord, folder / RUN)
     unread: list[str] = []
     evaluations: list[EvaluationFile] = []
+    registrations: list[RegistrationFile] = []
     weights = _weights(folder)
     for path in [folder / "validation" / "scores.json", *sorted((folder / "evaluations").glob("*.json"))]:
         if path.is_file():
             try:
-                found = open_evaluation(path)
+                found = open_scores(path)
             except FileError as error:
                 unread.append(str(error))
                 continue
-            if weights is not None and found.record.made.get("model") not in (None, weights):
+            if weights is not None and _model(found) not in (None, weights):
                 unread.append(f"{path}: holds scores of weights that the run no longer has; predict and evaluate again")
+            elif isinstance(found, RegistrationFile):
+                registrations.append(found)
             else:
                 evaluations.append(found)
     validation = next((one for one in evaluations if one.record.split == "validation"), None)
@@ -109,7 +128,7 @@ def open_run(folder: Path) -> Run:
             unread.append(str(error))
     card = card if isinstance(card, dict) else {}
     log = read_log(folder / "log.jsonl")
-    return Run(folder, record, card, log, validation, tuple(evaluations), tuple(unread))
+    return Run(folder, record, card, log, validation, tuple(evaluations), tuple(registrations), tuple(unread))
 
 
 def _weights(run: Path) -> str | None:
@@ -120,8 +139,28 @@ def _weights(run: Path) -> str | None:
         return None
 
 
-def open_evaluation(path: Path) -> EvaluationFile:
+def _model(found: EvaluationFile | RegistrationFile) -> Any:
+    """A short name for the weights that made what was scored; None if it is not known."""
+    return found.record.model if isinstance(found, RegistrationFile) else found.record.made.get("model")
+
+
+def holds_scores(content: Any) -> bool:
+    """Whether JSON is that of an evaluation: of masks, image classes or registrations."""
+    keys = {*content} if isinstance(content, dict) else set()
+    return {"cases", "mean"} <= keys or {"pairs", "mean", "method"} <= keys or "image_classes" in keys
+
+
+def open_scores(path: Path) -> EvaluationFile | RegistrationFile:
     """Read an evaluation; raise FileError if the file is not one."""
+    content = read_json(path)
+    if isinstance(content, dict) and "pairs" in content and "cases" not in content:
+        record = read_record(RegistrationScoresRecord, path)
+        return RegistrationFile(path, Path(record.prediction).name or path.stem, record)
+    return open_evaluation(path)
+
+
+def open_evaluation(path: Path) -> EvaluationFile:
+    """Read an evaluation of masks, of image classes or of both; raise FileError if the file is not one."""
     record = read_record(EvaluationRecord, path)
     name = path.parent.name if path.name == "scores.json" else path.stem
     places = [base / record.prediction for base in (Path(), path.parent)] if record.prediction else []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import calendar
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from scantling.metrics.catalogue import METRICS, Direction
+from scantling.metrics import catalogue
 
 NONE = "–"
 """What stands where there is no number."""
@@ -21,7 +21,7 @@ class Metric:
     key: str
     title: str
     short: str
-    direction: Direction | None
+    direction: catalogue.Direction | None
     family: str
     digits: int
 
@@ -57,19 +57,19 @@ _FAMILIES = {"topology": "continuity", "ranking": "probabilities", "calibration"
 _FAMILIES |= {"several": "several annotators"}
 
 
-def metric(key: str) -> Metric:
+def metric(key: str, *, known: Mapping[str, catalogue.Metric] = catalogue.METRICS) -> Metric:
     """How to write the metric `key`; one that the catalogue lacks goes by its key and has no direction."""
-    known = METRICS.get(key)
-    if known is None:
+    found = known.get(key)
+    if found is None:
         return Metric(key, key.replace("_", " "), key.replace("_", " "), None, "others", 3)
-    digits = 3 if math.isfinite(known.range[1]) else 2
-    family = _FAMILIES.get(known.family, known.family)
-    return Metric(key, known.title, _SHORT.get(key, known.title), known.direction, family, digits)
+    digits = 3 if math.isfinite(found.range[1]) else 2
+    family = _FAMILIES.get(found.family, found.family)
+    return Metric(key, found.title, _SHORT.get(key, found.title), found.direction, family, digits)
 
 
 def in_order(keys: Iterable[str]) -> list[Metric]:
     """The metrics of `keys` in the order of the catalogue, then those that it lacks by name."""
-    places = {key: place for place, key in enumerate(METRICS)}
+    places = {key: place for place, key in enumerate(catalogue.METRICS)}
     return [metric(key) for key in sorted(set(keys), key=lambda key: (places.get(key, len(places)), key))]
 
 

@@ -57,8 +57,7 @@ class Evaluate(Opened):
         tell(scores.table())
         if self.csv is not None:
             scores.write_csv(self.csv)
-        kept = scores.masks.keep() if scores.masks else None
-        if kept is not None:
+        if (kept := scores.keep()) is not None:
             tell(f"kept for the report of its run: {kept}")
         return Outcome(scores.facts(), scores.failed)
 
@@ -78,7 +77,9 @@ class Evaluate(Opened):
         tell(scores.table())
         if self.csv is not None:
             scores.write_csv(self.csv)
-        return Outcome(scores.facts(), [f"{case['id']}: {case['error']}" for case in scores.failed])
+        if (kept := scores.keep()) is not None:
+            tell(f"kept for the report of its run: {kept}")
+        return Outcome(scores.facts(), [f"{failure.id}: {failure.error}" for failure in scores.failed])
 
 
 @dataclass(kw_only=True)
@@ -89,12 +90,14 @@ class Compare(Opened, Computed):
         "scantling compare runs/unet runs/fr-unet --data scans --json table.json",
         "scantling compare runs/unet-0 runs/unet-1 runs/fr-0 runs/fr-1 --data scans --metrics cldice dice --out both",
         "scantling compare masks nnunet-output --data scans --baseline first",
+        "scantling compare runs/classifier runs/other --data photographs --metrics accuracy brier",
     )
 
-    runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|MASKS|EVALUATION")]
-    """Run folders, folders of masks or evaluation files (JSON); runs that differ in their seed alone are one method."""
+    runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|PREDICTIONS|EVALUATION")]
+    """Run folders, folders of predictions or evaluation files (JSON); runs that differ in their seed alone are one
+    method. Masks are compared where all have them, else image classes."""
     data: Path
-    """A data set with true masks."""
+    """A data set with true masks, or with true image classes."""
     split: Literal["train", "validation", "test", "all"] = "test"
     """The cases to compare on."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -103,7 +106,8 @@ class Compare(Opened, Computed):
     baseline: Annotated[str, tyro.conf.arg(metavar="best|first|NAME")] = "best"
     """The method that the others are held against."""
     metrics: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
-    """What to compare; the first is tested. By default dice, found, false_alarm, cldice, hd95 and ece."""
+    """What to compare; the first is tested. By default dice, found, false_alarm, cldice, hd95 and ece; of
+    image classes accuracy and brier, which are all that a case has by itself."""
     region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
 
@@ -117,8 +121,7 @@ class Compare(Opened, Computed):
         with counting("comparing") as progress:
             found = compare(
                 self.runs, self.data, split=self.split, out=self.out, baseline=self.baseline, metrics=self.metrics,
-                region=self.region, manifest=self.manifest, root=self.root, device=self.device, threads=self.threads,
-                precision=self.precision, progress=progress,
+                region=self.region, opening=self.opening(), compute=self.compute(), progress=progress,
             )  # fmt: skip
         tell(found.table())
         page = write_comparison(found, target, command=("scantling", *sys.argv[1:]))
