@@ -234,7 +234,7 @@ def test_what_cannot_be_paired_is_told_in_a_sentence(data: Path, run: Path, tmp_
     with pytest.raises(DataError, match="no pair of two images among a"):
         register(run, data / "images" / "a.png", out=out)
     for text, told in (
-        ("fixed;moving\na;b\n", "the columns fixed;moving; expected the columns fixed and moving"),
+        ("fixed|moving\na|b\n", r"the columns fixed\|moving; expected the columns fixed and moving"),
         ("fixed,moving\na,e\n", "line 2 names the moving image 'e'"),
         ("fixed,moving\n", "has no row"),
         ("fixed,moving\na,b,c\n", "row 2 has 3 cells; expected 2"),
