@@ -3,8 +3,9 @@
 The vector at a pixel of the fixed image leads to the point of the moving image that is there after warping, as
 `DisplacementFieldTransform` of ITK takes it. In 3-D its components are ITK's: left, posterior, superior (LPS), on
 the grid of the fixed image; of an image without an affine, along the axes of the file. In 2-D there are two components
-in the plane: x along the first axis of the file (the columns of a raster image), y along the second, on a grid that
-begins at 0, with the spacing of the image; so ITK reads a raster image too.
+in the plane. An axial slice in NIfTI has them left and posterior, on its own grid. Of any other image they are x along
+the first axis of the file (the columns of a raster image) and y along the second, on a grid that begins at 0, with the
+spacing of the image; so ITK reads a raster image too, but it does not read a slice that stands upright.
 """
 
 from __future__ import annotations
@@ -64,15 +65,26 @@ def read_displacement(path: Path, geometry: Geometry, *, limits: Limits | None =
 
 
 def millimetres(geometry: Geometry) -> np.ndarray:
-    """(D, D): what a step in pixels along each axis is in mm, in LPS where three axes have an affine."""
-    if len(geometry.shape) == 3 and geometry.affine is not None:
-        linear: np.ndarray = LPS @ geometry.affine[:3, :3]
+    """(D, D): what a step in pixels along each axis is in mm, in LPS where an affine says it."""
+    dimensions = len(geometry.shape)
+    if geometry.affine is not None and (dimensions == 3 or _is_axial(geometry)):
+        linear: np.ndarray = (LPS @ geometry.affine[:3, :3])[:dimensions, :dimensions]
         return linear
     return np.diag(geometry.spacing)
 
 
+def _is_axial(geometry: Geometry) -> bool:
+    """Whether an image with two axes is a slice in the plane of left and posterior."""
+    if geometry.container != "volume" or geometry.affine is None or len(geometry.shape) != 2:
+        return False
+    linear = geometry.affine[:3, :3]
+    return bool(np.abs([*linear[2, :2], *linear[:2, 2]]).max() <= 1e-6 * np.abs(linear).max())
+
+
 def _in_plane(vectors: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geometry]:
     """The vectors (2, X, Y) of an image with two axes as they are written, and their grid."""
+    if _is_axial(geometry):
+        return vectors, geometry
     shape, spacing = geometry.shape, geometry.spacing
     if geometry.container == "raster":
         vectors, shape, spacing = vectors[::-1].swapaxes(1, 2), shape[::-1], spacing[::-1]
