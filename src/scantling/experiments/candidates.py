@@ -40,7 +40,7 @@ class Candidate:
         parameters: of the model.
         answers: with masks, with image classes, or with both.
         classes: that it segments, `image_classes` those that it tells images by; None if it does not say.
-        doubts: whether a run answers with several samples, and so with maps of how they differ.
+        uncertain: whether a run answers with several samples, and so with maps of how they differ.
         made: what a folder of predictions, or the one that was evaluated, says of itself (`predictions.json`).
         scores: an evaluation, if that is what was named.
     """
@@ -54,7 +54,7 @@ class Candidate:
     answers: tuple[Kind, ...] = ("mask",)
     classes: tuple[str, ...] | None = None
     image_classes: tuple[str, ...] | None = None
-    doubts: bool = False
+    uncertain: bool = False
     made: PredictionsRecord = NO_PREDICTIONS
     scores: EvaluationRecord | None = None
 

@@ -71,20 +71,20 @@ def compare(
     """
     if split not in ("all", *SPLITS):
         raise SettingsError(f"--split {split}: expected train, validation, test or all")
-    entrants = [open_candidate(path) for path in _distinct([Path(run) for run in runs])]
-    kind = _kind(entrants)
-    notes = _same_classes(entrants, kind)
+    candidates = [open_candidate(path) for path in _distinct([Path(run) for run in runs])]
+    kind = _kind(candidates)
+    notes = _same_classes(candidates, kind)
     if kind == "class" and region is not None:
         raise SettingsError(f"--region {region}: image classes have no pixels; leave it out")
     opened = open_truth if kind == "mask" else open_classes
-    opened = open_dataset if any(one.kind == "run" for one in entrants) else opened
+    opened = open_dataset if any(one.kind == "run" for one in candidates) else opened
     dataset = opened(Path(data), manifest=opening.manifest, root=opening.root)
     _has_truth(dataset, Path(data), split, kind)
     several = any(len(case.masks) > 1 for case in dataset.cases)
-    wanted = _metrics(metrics, entrants, several=several) if kind == "mask" else metrics_of_classes(metrics)
+    wanted = _metrics(metrics, candidates, several=several) if kind == "mask" else metrics_of_classes(metrics)
 
     scored = _Scorer(dataset, Path(data), split, kind, wanted, region, out, opening, compute, progress)
-    field = [scored(entrant) for entrant in entrants]
+    field = [scored(candidate) for candidate in candidates]
     catalogue = METRICS if kind == "mask" else CLASS_METRICS
     known = [catalogue[name] for name in wanted]
     return compare_scores(field, dataset, known, split=split, baseline=baseline, notes=notes)
@@ -92,7 +92,7 @@ def compare(
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Scores an entrant on the cases of a split, those that a run has yet to predict included; see `compare`."""
+    """Scores a candidate on the cases of a split, those that a run has yet to predict included; see `compare`."""
 
     dataset: Dataset
     data: Path
@@ -105,52 +105,54 @@ class _Scorer:
     compute: Compute
     progress: Callable[[int, int, str], None] | None
 
-    def __call__(self, entrant: Candidate) -> Scored:
-        record = entrant.scores
+    def __call__(self, candidate: Candidate) -> Scored:
+        record = candidate.scores
         if record is not None and self.kind == "mask":
-            return _recorded(entrant, record, self.metrics, self.dataset, self.split)
+            return _recorded(candidate, record, self.metrics, self.dataset, self.split)
         if record is not None and record.image_classes is not None:
-            return scored_classes(entrant, record.image_classes, self.dataset, self.split)
-        folder = self._predicted(entrant) if entrant.kind == "run" else entrant.path
+            return scored_classes(candidate, record.image_classes, self.dataset, self.split)
+        folder = self._predicted(candidate) if candidate.kind == "run" else candidate.path
         if self.kind == "class":
             found = evaluate_classes(folder, self.dataset, split=self.split).record()
-            return replace(scored_classes(entrant, found, self.dataset, self.split), made=_made(folder))
+            return replace(scored_classes(candidate, found, self.dataset, self.split), made=_made(folder))
         masks = evaluate(
             folder, self.dataset, split=self.split, metrics=self.metrics, region=self.region,
             limits=self.opening.limits, untrusted=self.opening.untrusted, progress=self.progress,
         )  # fmt: skip
-        return _evaluated(entrant, masks)
+        return _evaluated(candidate, masks)
 
-    def _predicted(self, entrant: Candidate) -> Path:
+    def _predicted(self, candidate: Candidate) -> Path:
         """The folder of what a run predicts.
 
         Raises:
             DataError: it could predict no case.
         """
         opening, compute = self.opening, self.compute
-        folder = entrant.cache(
+        folder = candidate.cache(
             self.out, f"{self.dataset.name}-{self.split}", self.data.absolute(), opening.manifest, opening.root,
-            self.split, compute.precision, _seen(entrant, self.dataset, self.split),
+            self.split, compute.precision, _seen(candidate, self.dataset, self.split),
         )  # fmt: skip
         done = predict(
-            entrant.path, self.data, out=folder, split=self.split, probabilities="mask" in entrant.answers,
+            candidate.path, self.data, out=folder, split=self.split, probabilities="mask" in candidate.answers,
             progress=self.progress, opening=opening, compute=compute,
         )  # fmt: skip
         if done.failed and not done.cases:
-            raise DataError(f"{entrant.path}: no case could be predicted; the first failed: {done.failed[0]['error']}")
+            raise DataError(
+                f"{candidate.path}: no case could be predicted; the first failed: {done.failed[0]['error']}"
+            )
         return folder
 
 
-def _kind(entrants: Sequence[Candidate]) -> Kind:
+def _kind(candidates: Sequence[Candidate]) -> Kind:
     """Whether masks are compared, or image classes.
 
     Raises:
         DataError: some have masks alone, others image classes alone.
     """
     for kind in KINDS:
-        if all(kind in one.answers for one in entrants):
+        if all(kind in one.answers for one in candidates):
             return kind
-    masks, classes = (next(one.path for one in entrants if one.answers == (kind,)) for kind in KINDS)
+    masks, classes = (next(one.path for one in candidates if one.answers == (kind,)) for kind in KINDS)
     raise DataError(
         f"{masks} has masks and {classes} image classes; expected the same of all; compare those that segment, or "
         "those that classify"
@@ -167,13 +169,13 @@ def _distinct(paths: list[Path]) -> list[Path]:
     return paths
 
 
-def _same_classes(entrants: Sequence[Candidate], kind: Kind) -> list[str]:
+def _same_classes(candidates: Sequence[Candidate], kind: Kind) -> list[str]:
     """A note where two call their single class of masks differently; such names match, as in `evaluate`.
 
     Raises:
         DataError: they segment different things, or tell images by different classes.
     """
-    named = [(one.path, one.classes if kind == "mask" else one.image_classes) for one in entrants]
+    named = [(one.path, one.classes if kind == "mask" else one.image_classes) for one in candidates]
     known = [(path, classes) for path, classes in named if classes]
     for path, classes in known[1:]:
         first, expected = known[0]
@@ -201,49 +203,49 @@ def _has_truth(dataset: Dataset, data: Path, split: str, kind: Kind) -> None:
         )
 
 
-def _metrics(named: Sequence[str] | None, entrants: Sequence[Candidate], *, several: bool) -> list[str]:
+def _metrics(named: Sequence[str] | None, candidates: Sequence[Candidate], *, several: bool) -> list[str]:
     """The names of the metrics, in the order in which they were named; `several`: a case has several true masks."""
     try:
         chosen(named, probability=True, annotators=several, uncertainty=True)
     except ValueError as error:
         raise SettingsError(f"--metrics: {error}") from None
     wanted = list(dict.fromkeys(MAIN if named is None else named))
-    for entrant in entrants:
-        lacking = [name for name in wanted if not _gives(entrant, name)]
+    for candidate in candidates:
+        lacking = [name for name in wanted if not _gives(candidate, name)]
         if lacking and named is not None:
             maps = "uncertainty" if "uncertainty" in METRICS[lacking[0]].needs else "probability"
-            what = "was not scored for" if entrant.kind == "scores" else f"has no {maps} maps, as are needed for"
-            raise SettingsError(f"{entrant.path}: {what} {some(lacking)}; score it again or choose other --metrics")
+            what = "was not scored for" if candidate.kind == "scores" else f"has no {maps} maps, as are needed for"
+            raise SettingsError(f"{candidate.path}: {what} {some(lacking)}; score it again or choose other --metrics")
         wanted = [name for name in wanted if name not in lacking]
     if not wanted:
         raise SettingsError(f"found none of {some(MAIN)} in all evaluations; choose other metrics with --metrics")
     return wanted
 
 
-def _gives(entrant: Candidate, name: str) -> bool:
-    if entrant.scores is not None:
-        return all(name in case.values for case in entrant.scores.cases)
-    needs, cases = METRICS[name].needs, entrant.made.cases
+def _gives(candidate: Candidate, name: str) -> bool:
+    if candidate.scores is not None:
+        return all(name in case.values for case in candidate.scores.cases)
+    needs, cases = METRICS[name].needs, candidate.made.cases
     if "uncertainty" in needs:
-        return entrant.doubts if entrant.kind == "run" else any(case.uncertainty_maps for case in cases)
-    if entrant.kind == "run" or "probability" not in needs:
+        return candidate.uncertain if candidate.kind == "run" else any(case.uncertainty_maps for case in cases)
+    if candidate.kind == "run" or "probability" not in needs:
         return True
-    return any(case.probability and (entrant.path / case.probability).is_file() for case in cases)
+    return any(case.probability and (candidate.path / case.probability).is_file() for case in cases)
 
 
-def _seen(entrant: Candidate, dataset: Dataset, split: str) -> str:
+def _seen(candidate: Candidate, dataset: Dataset, split: str) -> str:
     """The fingerprint of what a run looks at in a split: the images and their regions."""
     hashes: dict[str, str] = {}
-    for case in cases_of(dataset, entrant.path, split)[1]:
+    for case in cases_of(dataset, candidate.path, split)[1]:
         with suppress(FileError):  # the case fails, and is listed, when it is predicted
             hashes |= file_hashes(replace(dataset, cases=(case,)), reads=("image", "region"))
     return fingerprint(hashes)
 
 
-def _evaluated(entrant: Candidate, found: Evaluation) -> Scored:
+def _evaluated(candidate: Candidate, found: Evaluation) -> Scored:
     """What the masks of a run or of a folder are worth."""
     return Scored(
-        entrant,
+        candidate,
         values={case.id: case.scores.mean for case in found.cases},
         subjects={case.id: case.subject for case in found.cases},
         failed={failure.id: failure.error for failure in found.failed},
@@ -259,7 +261,7 @@ def _made(folder: Path) -> PredictionsRecord:
 
 
 def _recorded(
-    entrant: Candidate, record: EvaluationRecord, metrics: Sequence[str], dataset: Dataset, split: str
+    candidate: Candidate, record: EvaluationRecord, metrics: Sequence[str], dataset: Dataset, split: str
 ) -> Scored:
     """What an evaluation has recorded of the cases of a split.
 
@@ -267,30 +269,30 @@ def _recorded(
         DataError: it has recorded none of them.
     """
     persons = {case.id: case.subject for case in dataset.cases}
-    meant = ids_in(split, dataset, run=record.run or entrant.made.run)
+    meant = ids_in(split, dataset, run=record.run or candidate.made.run)
     cases = {case.id: case for case in record.cases if case.id in meant}
     if not cases:
         raise DataError(
-            f"{entrant.path}: holds no score of a case of the split {split!r} of {dataset.root}; score that split, or "
-            "choose another --split"
+            f"{candidate.path}: holds no score of a case of the split {split!r} of {dataset.root}; score that split, "
+            "or choose another --split"
         )
     notes = []
     if Path(record.truth).resolve() != dataset.root.resolve():
-        notes.append(f"{entrant.path} was scored against {record.truth}, not against {dataset.root}.")
+        notes.append(f"{candidate.path} was scored against {record.truth}, not against {dataset.root}.")
     if not record.definitions.get("dice", 1):
         notes.append(
-            f"{entrant.path} was scored by an older version, to which an empty truth answered by an empty mask was a "
+            f"{candidate.path} was scored by an older version, to which an empty truth answered by an empty mask was a "
             "Dice of 1; score it again where a truth is empty."
         )
     return Scored(
-        entrant,
+        candidate,
         values={
             id: {name: math.nan if (value := case.values[name]) is None else value for name in metrics}
             for id, case in cases.items()
         },
         subjects={id: persons.get(id, case.subject or id) for id, case in cases.items()},
         failed={failure.id: failure.error for failure in record.failed if failure.id in meant},
-        made=entrant.made,
+        made=candidate.made,
         region=record.region or Region(),
         notes=tuple(notes),
     )

@@ -37,7 +37,7 @@ def metrics_of_classes(named: Sequence[str] | None) -> list[str]:
     return wanted
 
 
-def scored_classes(entrant: Candidate, record: ImageClassesRecord, dataset: Dataset, split: str) -> Scored:
+def scored_classes(candidate: Candidate, record: ImageClassesRecord, dataset: Dataset, split: str) -> Scored:
     """What an evaluation of image classes says of the cases of a split.
 
     Of a case the accuracy is 1 where its class is right, else 0; the Brier score is the sum over the classes of the
@@ -51,18 +51,18 @@ def scored_classes(entrant: Candidate, record: ImageClassesRecord, dataset: Data
     cases = [case for case in record.cases if case.id in meant]
     if not cases:
         raise DataError(
-            f"{entrant.path}: holds no image class of a case of the split {split!r} of {dataset.root}; score that "
+            f"{candidate.path}: holds no image class of a case of the split {split!r} of {dataset.root}; score that "
             "split, or choose another --split"
         )
     notes: tuple[str, ...] = ()
     if Path(record.truth).resolve() != dataset.root.resolve():
-        notes = (f"{entrant.path} was scored against {record.truth}, not against {dataset.root}.",)
+        notes = (f"{candidate.path} was scored against {record.truth}, not against {dataset.root}.",)
     return Scored(
-        entrant,
+        candidate,
         values={case.id: {"accuracy": float(case.predicted == case.true), "brier": _brier(case)} for case in cases},
         subjects={case.id: persons.get(case.id, case.subject) for case in cases},
         failed={failure.id: failure.error for failure in record.failed if failure.id in meant},
-        made=entrant.made,
+        made=candidate.made,
         region=None,
         notes=notes,
     )

@@ -27,7 +27,7 @@ from scantling.records.predictions import PredictionsRecord
 
 @dataclass(frozen=True)
 class Scored:
-    """An entrant with the values of its cases, by id and metric.
+    """A candidate with the values of its cases, by id and metric.
 
     Attributes:
         subjects: whom each case shows.
@@ -36,7 +36,7 @@ class Scored:
         region: which pixels counted; None for image classes, which have none.
     """
 
-    entrant: Candidate
+    candidate: Candidate
     values: Mapping[str, Mapping[str, float]]
     subjects: Mapping[str, str]
     failed: Mapping[str, str]
@@ -83,21 +83,21 @@ def compare_scores(
     metrics = [metric for metric in metrics if metric is metrics[0] or not np.isnan(compared[metric.name]).all()]
     tested = {subject for subject, value in zip(subjects, compared[metrics[0].name][0], strict=True) if value == value}
     first = metrics[0]
-    contenders = _contenders(names, groups, dataset, cases, subjects, values, compared, metrics)
+    compared_methods = _compared_methods(names, groups, dataset, cases, subjects, values, compared, metrics)
     places = sorted(range(len(names)), key=lambda place: _shortfall(compared[first.name][place], first))
-    against = _baseline(baseline, contenders, places)
+    against = _baseline(baseline, compared_methods, places)
     pairs: list[Pair] = []
     for metric in metrics:
-        duels = [(a, b) for a, b in combinations(places, 2) if metric is first or against in (a, b)]
-        duels = [(b, a) if a == against else (a, b) for a, b in duels]
-        pairs += _pairs(duels, names, compared[metric.name], subjects, metric, tested=metric is first)
+        tested_pairs = [(a, b) for a, b in combinations(places, 2) if metric is first or against in (a, b)]
+        tested_pairs = [(b, a) if a == against else (a, b) for a, b in tested_pairs]
+        pairs += _pairs(tested_pairs, names, compared[metric.name], subjects, metric, tested=metric is first)
     return Comparison(
         data=dataset.root.resolve(),
         name=dataset.name,
         split=split,
         baseline=names[against],
         metrics=tuple(metrics),
-        methods=tuple(contenders[place] for place in places),
+        methods=tuple(compared_methods[place] for place in places),
         pairs=tuple(pairs),
         cases=tuple(cases),
         left_out=tuple(sorted(every - set(cases))),
@@ -106,13 +106,13 @@ def compare_scores(
         tested_subjects=len(tested),
         least=least_p(len(tested)),
         region=field[0].region,
-        warnings=tuple(_warnings(contenders, len(cases))),
+        warnings=tuple(_warnings(compared_methods, len(cases))),
         notes=tuple(dict.fromkeys([*notes, *(note for one in field for note in one.notes), remark, *_copies(field)])),
-        failed=tuple(f"{one.entrant.path}: {id}: {why}" for one in field for id, why in sorted(one.failed.items())),
+        failed=tuple(f"{one.candidate.path}: {id}: {why}" for one in field for id, why in sorted(one.failed.items())),
     )
 
 
-def _contenders(
+def _compared_methods(
     names: Sequence[str],
     groups: Sequence[Group],
     dataset: Dataset,
@@ -123,7 +123,7 @@ def _contenders(
     metrics: Sequence[Metric],
 ) -> list[ComparedMethod]:
     """The methods in the order of their groups, with their ranks."""
-    contenders = [
+    compared_methods = [
         _contender(
             name,
             group,
@@ -138,9 +138,9 @@ def _contenders(
     ]
     for metric in metrics:
         ranks = mean_ranks(compared[metric.name], higher=metric.direction == "higher")
-        for one, rank in zip(contenders, ranks.tolist(), strict=True):
+        for one, rank in zip(compared_methods, ranks.tolist(), strict=True):
             one.rank[metric.name] = rank
-    return contenders
+    return compared_methods
 
 
 def _contender(
@@ -159,12 +159,12 @@ def _contender(
     rows = [{key: float(seeds[:, place].mean()) for key, seeds in counted.items()} for place in range(len(cases))]
     summary = summarise(rows, subjects, ranges=ranges)
     means = {key: tuple(mean_of_defined(row.tolist()) for row in seeds) for key, seeds in counted.items()}
-    records = [record for one in group for record in (one.entrant.run, *one.entrant.partners)]
+    records = [record for one in group for record in (one.candidate.run, *one.candidate.partners)]
     seen = learned_from(records, dataset, among=cases)
     return ComparedMethod(
         name=name,
-        runs=tuple(str(one.entrant.path) for one in group),
-        seeds=tuple(one.entrant.seed for one in group),
+        runs=tuple(str(one.candidate.path) for one in group),
+        seeds=tuple(one.candidate.seed for one in group),
         mean=summary.mean,
         std=summary.std,
         interval=summary.interval,
@@ -177,7 +177,7 @@ def _contender(
 
 
 def _pairs(
-    duels: Sequence[tuple[int, int]],
+    tested_pairs: Sequence[tuple[int, int]],
     names: Sequence[str],
     values: Values,
     subjects: Sequence[str],
@@ -187,10 +187,10 @@ def _pairs(
 ) -> list[Pair]:
     """The pairs of one metric; NaN for the p where it is not tested."""
     most = math.inf if metric.direction == "ideal 1" else metric.range[1] - metric.range[0]
-    found = [paired(values[a], values[b], subjects, most=most) for a, b in duels]
+    found = [paired(values[a], values[b], subjects, most=most) for a, b in tested_pairs]
     corrected = holm([one.p for one in found]) if tested else [math.nan] * len(found)
     pairs = []
-    for (a, b), one, p_holm in zip(duels, found, corrected, strict=True):
+    for (a, b), one, p_holm in zip(tested_pairs, found, corrected, strict=True):
         verdict: Verdict = "no difference shown" if tested and not math.isnan(one.p) else "not tested"
         if p_holm < SIGNIFICANT:
             verdict = "a is better" if (one.difference > 0) == (metric.direction == "higher") else "b is better"
@@ -217,7 +217,7 @@ def _same_pixels(field: Sequence[Scored]) -> None:
     for one in field:
         if one.region and first.region and one.region != first.region:
             raise DataError(
-                f"{first.entrant.path} and {one.entrant.path} were not scored on the same pixels "
+                f"{first.candidate.path} and {one.candidate.path} were not scored on the same pixels "
                 f"({first.region.sentence} {one.region.sentence}); score both with the same --region"
             )
 
@@ -229,9 +229,9 @@ def _groups(field: Sequence[Scored]) -> tuple[list[list[Scored]], str]:
     """
     groups: list[tuple[str | None, list[Scored]]] = []
     for one in field:
-        alike, seed = one.entrant.alike(), one.entrant.seed
+        alike, seed = one.candidate.alike(), one.candidate.seed
         for known, group in groups:
-            if alike is not None and known == alike and all(other.entrant.seed != seed for other in group):
+            if alike is not None and known == alike and all(other.candidate.seed != seed for other in group):
                 group.append(one)
                 break
         else:
@@ -251,17 +251,17 @@ def _names(groups: Sequence[Group]) -> list[str]:
     """What each method is called: after the method where no other has that name, else after its folders."""
 
     def folder(group: Group) -> str:
-        paths = [one.entrant.path.resolve() for one in group]
+        paths = [one.candidate.path.resolve() for one in group]
         names = [path.stem if path.suffix == ".json" else path.name for path in paths]
         if len(names) == 1:
             return names[0]
         common = "".join(letters[0] for letters in takewhile(lambda each: len({*each}) == 1, zip(*names, strict=False)))
-        return common.rstrip("-_. ") or group[0].entrant.label
+        return common.rstrip("-_. ") or group[0].candidate.label
 
     def path(group: Group) -> str:
-        return str(group[0].entrant.path)
+        return str(group[0].candidate.path)
 
-    names = [group[0].entrant.label for group in groups]
+    names = [group[0].candidate.label for group in groups]
     schemes: tuple[Callable[[Group], str], ...] = (folder, path)
     for scheme in schemes:
         names = [scheme(group) if names.count(name) > 1 else name for name, group in zip(names, groups, strict=True)]
@@ -276,14 +276,14 @@ def _cost(group: Group) -> Cost:
         return math.fsum(known) / len(known) if known else None
 
     return Cost(
-        parameters=mean([one.entrant.parameters for one in group]),
+        parameters=mean([one.candidate.parameters for one in group]),
         calls=mean([one.made.calls for one in group]),
         seconds=mean([median_seconds(one.made) for one in group]),
-        training_seconds=mean([one.entrant.run.seconds if one.entrant.run else None for one in group]),
+        training_seconds=mean([one.candidate.run.seconds if one.candidate.run else None for one in group]),
     )
 
 
-def _baseline(wanted: str, contenders: Sequence[ComparedMethod], places: Sequence[int]) -> int:
+def _baseline(wanted: str, compared_methods: Sequence[ComparedMethod], places: Sequence[int]) -> int:
     if wanted in ("best", "first"):
         return places[0] if wanted == "best" else 0
     tests: tuple[Callable[[ComparedMethod], bool], ...] = (
@@ -292,23 +292,23 @@ def _baseline(wanted: str, contenders: Sequence[ComparedMethod], places: Sequenc
         lambda one: any(wanted == Path(run).resolve().name for run in one.runs),
     )
     for test in tests:
-        for number, one in enumerate(contenders):
+        for number, one in enumerate(compared_methods):
             if test(one):
                 return number
-    known = some(one.name for one in contenders)
+    known = some(one.name for one in compared_methods)
     raise SettingsError(f"--baseline {wanted}: no method is called so; expected best, first, or one of {known}")
 
 
-def _warnings(contenders: Sequence[ComparedMethod], cases: int) -> list[str]:
+def _warnings(compared_methods: Sequence[ComparedMethod], cases: int) -> list[str]:
     return [
         f"{one.name} has learned from {len(one.seen)} of these {count(cases, 'case')}, or from other images of the "
         f"same subjects ({some(one.seen, most=3)}); its scores there say nothing of new images."
-        for one in contenders
+        for one in compared_methods
         if one.seen
     ]
 
 
 def _copies(field: Sequence[Scored]) -> list[str]:
     """A note where two runs hold the same weights."""
-    pairs = combinations([one.entrant for one in field if one.entrant.kind == "run"], 2)
+    pairs = combinations([one.candidate for one in field if one.candidate.kind == "run"], 2)
     return [f"{a.path} and {b.path} hold the same weights." for a, b in pairs if a.weights == b.weights]

@@ -31,7 +31,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Duel:
+class TestedPair:
     """A tested pair in the table."""
 
     pair: Pair
@@ -60,7 +60,7 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
         found=found,
         metrics=metrics,
         lines=[_line(one, metrics) for one in found.methods],
-        duels=[_duel(pair, metrics[0]) for pair in found.tested],
+        tested_pairs=[_tested_pair(pair, metrics[0]) for pair in found.tested],
         seeds=[one for one in found.methods if len(one.runs) > 1],
         charts=[chart for one in metrics if (chart := _differences(found, one)) is not None],
         command=shell(*command),
@@ -97,11 +97,12 @@ def _key(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
-def _duel(pair: Pair, one: Metric) -> Duel:
+def _tested_pair(pair: Pair, one: Metric) -> TestedPair:
     low, high = pair.interval
     interval = NONE if math.isnan(low) else f"{_signed(low, one)} to {_signed(high, one)}"
     corrected = probability(pair.p_holm) or NONE
-    return Duel(pair, (_signed(pair.difference, one), interval, probability(pair.p) or NONE, corrected, pair.verdict))
+    cells = (_signed(pair.difference, one), interval, probability(pair.p) or NONE, corrected, pair.verdict)
+    return TestedPair(pair, cells)
 
 
 def _signed(value: float, one: Metric) -> str:
