@@ -13,9 +13,9 @@ import torch
 
 from scantling.core.case import Case, Labels
 from scantling.data.dataset import open_dataset
+from scantling.data.division import divide
 from scantling.data.loading import load
 from scantling.data.preprocessing import resample
-from scantling.data.splits import divide
 from scantling.metrics.overlap import confusion
 
 SIDE = 256

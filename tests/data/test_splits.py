@@ -14,7 +14,8 @@ from PIL import Image
 from scantling.core.case import Address, Case, Origin
 from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, join, open_dataset
-from scantling.data.splits import StoredSplit, assign, blindly, divide, inherited, keep_labels, store_split
+from scantling.data.division import blindly, divide, keep_labels, store_split
+from scantling.data.splits import StoredSplit, assign, inherited
 from scantling.experiments.leakage import learned_from
 from scantling.records.run import RunRecord
 from scantling.training import Options, train

@@ -24,7 +24,7 @@ from scantling.core.case import Labels
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.data.dataset import file_hashes, join, open_dataset
-from scantling.data.splits import divide
+from scantling.data.division import divide
 from scantling.data.traits import measure_traits
 from scantling.inference import predict
 from scantling.losses.patch_contrast import PatchContrast

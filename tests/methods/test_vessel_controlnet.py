@@ -21,7 +21,7 @@ from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
 from scantling.data.dataset import join, open_dataset
-from scantling.data.splits import divide
+from scantling.data.division import divide
 from scantling.data.traits import measure_traits
 from scantling.inference.synthesis import synthesize
 from scantling.methods.catalogue import CARDS

@@ -21,9 +21,9 @@ from scantling.core.case import IGNORE
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.streams import Augmentation, Stream
 from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.division import divide
 from scantling.data.loading import load
 from scantling.data.preprocessing import preprocess
-from scantling.data.splits import divide
 from scantling.data.traits import measure_traits
 from scantling.inference.answering import batches_of
 from scantling.methods.catalogue import CARDS, implementation_of

@@ -216,7 +216,7 @@ def test_cases_that_are_only_a_mask_are_counted_apart(data: Path, tmp_path: Path
 
 
 def test_fewer_labels_are_nested_and_the_rest_is_unlabelled(data: Path, tmp_path: Path) -> None:
-    from scantling.data.splits import divide, keep_labels
+    from scantling.data.division import divide, keep_labels
 
     dataset = divide(open_dataset(data), validation=0.0)
     kept = [{case.id for case in keep_labels(dataset, n).split("train") if case.has("mask")} for n in (1, 2, 3)]

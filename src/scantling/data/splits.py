@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
-from scantling.core.atomic import write_json
 from scantling.core.case import Case, Frozen, Split
-from scantling.core.errors import DataError, FileError
-from scantling.core.fields import FIELDS
+from scantling.core.errors import FileError
 from scantling.core.randomness import seed_of
-from scantling.data.contents import STORED_SPLIT, count, some
-
-if TYPE_CHECKING:
-    from scantling.data.dataset import Dataset
+from scantling.data.contents import STORED_SPLIT, some
 
 MASKS = ("mask",)
 """What a case that counts as labelled has, unless a method needs other labels."""
@@ -82,7 +77,7 @@ def assign(cases: Sequence[Case], *, stored: StoredSplit | None = None, blind: b
         split = {case.id: _strictest(unit) for unit in units(cases) for case in unit}
     else:
         able = [unit for unit in units(cases) if any(case.images and case.origin.kind == "real" for case in unit)]
-        parts = (_by_hash(able),) if blind else _by_labels(able)
+        parts = (by_hash(able),) if blind else by_labels(able)
         held = {id(unit) for part in parts for unit in part[: _share(len(part), TEST_SHARE)]}
         split = {case.id: "test" if id(unit) in held else "train" for unit in able for case in unit}
     return inherited([case if case.split else replace(case, split=split.get(case.id, "train")) for case in cases])
@@ -93,13 +88,6 @@ def together(cases: Sequence[Case], subjects: Collection[str]) -> tuple[Case, ..
     torn = [unit for unit in units(cases) if any(case.subject in subjects for case in unit)]
     split = {case.id: _strictest(unit) for unit in torn for case in unit}
     return tuple(replace(case, split=split.get(case.id, case.split)) for case in cases)
-
-
-def blindly(dataset: Dataset) -> Dataset:
-    """The dataset as it is split if nobody may look at its labels; one that has a split of its own stays as it is."""
-    if dataset.parted:
-        return dataset
-    return replace(dataset, cases=assign([replace(case, split=None) for case in dataset.cases], blind=True))
 
 
 def inherited(cases: Sequence[Case]) -> tuple[Case, ...]:
@@ -125,16 +113,17 @@ def _strictest(unit: Iterable[Case]) -> Split:
     return max(stated, key=_STRICTNESS.__getitem__) if stated else "train"
 
 
-def _by_labels(found: list[list[Case]], labels: Collection[str] = MASKS) -> tuple[list[list[Case]], list[list[Case]]]:
+def by_labels(found: list[list[Case]], labels: Collection[str] = MASKS) -> tuple[list[list[Case]], list[list[Case]]]:
     """The labelled and the unlabelled units, each in the order of their hashes."""
-    ordered = _by_hash(found)
+    ordered = by_hash(found)
     return (
         [unit for unit in ordered if _labelled(unit, labels)],
         [unit for unit in ordered if not _labelled(unit, labels)],
     )
 
 
-def _by_hash(found: list[list[Case]]) -> list[list[Case]]:
+def by_hash(found: list[list[Case]]) -> list[list[Case]]:
+    """Units in the order of the hashes of their first subjects."""
     return sorted(found, key=lambda unit: seed_of("split", min(case.subject for case in unit)))
 
 
@@ -150,94 +139,6 @@ def is_labelled(case: Case, labels: Collection[str] = MASKS) -> bool:
 def _share(number: int, share: float) -> int:
     """`share` of `number`, rounded to the nearest, at least one of two or more."""
     return max(1, int(share * number + 0.5)) if number > 1 else 0
-
-
-def divide(
-    dataset: Dataset, *, validation: float = TEST_SHARE, labelled: bool = True, labels: Collection[str] = MASKS
-) -> Dataset:
-    """Take validation subjects from the training subjects, those whose hash comes first.
-
-    Args:
-        dataset: every case of which has a split.
-        validation: the share of the labelled training units, rounded, at least one unless 0. A dataset that says
-            itself which subjects are for validation keeps those and gives no others.
-        labelled: False takes the share of all real units with an image, so that no label has a say in it.
-        labels: the fields of which a labelled case has any.
-
-    Raises:
-        DataError: no case would be left for training, or a synthetic case has parents in different splits.
-    """
-    if not 0 <= validation < 1:
-        raise DataError(f"the validation share is {validation:g}; expected 0 or more and less than 1")
-    split: dict[str, Split] = {case.id: case.split or "train" for case in dataset.cases}
-    for case in dataset.cases:
-        of = {parent: split[parent] for parent in case.origin.parents if parent in split}
-        if len(set(of.values())) > 1:
-            raise DataError(
-                f"{dataset.name}: the synthetic case {case.id} was made from cases in different splits "
-                f"({', '.join(f'{parent}: {name}' for parent, name in of.items())}); leave it out"
-            )
-    if validation == 0 or any(case.split == "validation" for case in dataset.cases):
-        return dataset
-    training = [unit for unit in units(dataset.cases) if all(split[case.id] == "train" for case in unit)]
-    real = [unit for unit in training if any(case.origin.kind == "real" for case in unit)]
-    imaged = [unit for unit in real if any(case.images for case in unit)]
-    able = _by_labels(real, labels)[0] if labelled else _by_hash(imaged)
-    if not able:
-        return dataset
-    number = max(1, int(validation * len(able) + 0.5))
-    if number == len(able):
-        found, remedy = (
-            ("labelled training subject", "label more cases") if labelled else ("training subject", "add more")
-        )
-        raise DataError(
-            f"{dataset.name}: {count(len(able), found)} and {number} for validation leave none to learn from; pass "
-            f"--validation 0, or {remedy}"
-        )
-    held = {case.id for unit in able[:number] for case in unit}
-    return replace(
-        dataset, cases=tuple(replace(case, split="validation") if case.id in held else case for case in dataset.cases)
-    )
-
-
-def keep_labels(dataset: Dataset, count: int, *, labels: Collection[str] = MASKS) -> Dataset:
-    """Keep the labels of `count` labelled training cases; the other training cases lose masks and weak labels alike.
-
-    Which ones are kept depends on a hash of subject and id alone, and those of a smaller `count` are among those of a
-    larger one. Cases without an image and those for validation and testing stay as they are.
-
-    Args:
-        labels: the fields of which a labelled case has any.
-
-    Raises:
-        DataError: there are fewer labelled training cases.
-    """
-    labelled = [case for case in dataset.split("train") if is_labelled(case, labels)]
-    if not 0 <= count <= len(labelled):
-        raise DataError(
-            f"{dataset.name}: {count} labelled training cases were asked for; found {len(labelled)}; ask for 0 to "
-            f"{len(labelled)}"
-        )
-    order = sorted(labelled, key=lambda case: (seed_of("labels", case.subject), seed_of("labels", case.id)))
-    kept = {case.id for case in order[:count]}
-    return replace(
-        dataset,
-        cases=tuple(
-            case if case.split != "train" or not case.images or case.id in kept else without_labels(case)
-            for case in dataset.cases
-        ),
-    )
-
-
-def without_labels(case: Case) -> Case:
-    """The case as if nobody had labelled it."""
-    labels = {
-        "box_classes",
-        "point_classes",
-        *(field.attribute or name for name, field in FIELDS.items() if field.label),
-    }
-    empty: dict[str, Any] = {each.name: each.default for each in fields(Case) if each.name in labels}
-    return replace(case, **empty)
 
 
 def stored_split(root: Path) -> StoredSplit | None:
@@ -263,26 +164,6 @@ def stored_split(root: Path) -> StoredSplit | None:
     if twice:
         raise FileError(path, f"the subjects {some(twice)} are in two splits", remedy="keep each in one")
     return stored
-
-
-def store_split(dataset: Dataset) -> Path:
-    """Write the split of every subject into the dataset's folder, where `open_dataset` honours it; return the file.
-
-    Raises:
-        DataError: a subject is in two splits, or the dataset was joined from several folders.
-    """
-    if dataset.label_source.parts:
-        raise DataError(
-            f"{dataset.name}: a split is stored for one folder; store each by itself before they are joined"
-        )
-    held: dict[Split, list[str]] = {name: sorted({case.subject for case in dataset.split(name)}) for name in SPLITS}
-    if torn := torn_subjects(dataset.cases):
-        raise DataError(
-            f"{dataset.name}: the subject {min(torn)} is in {' and '.join(torn[min(torn)])}; keep it in one split"
-        )
-    path = dataset.root / STORED_SPLIT
-    write_json(path, StoredSplit(**{name: tuple(subjects) for name, subjects in held.items()}).model_dump())
-    return path
 
 
 def torn_subjects(cases: Iterable[Case]) -> Mapping[str, tuple[str, ...]]:

@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
+from scantling.report.blocks import Figure, Header
 from scantling.report.commands import shell
 from scantling.report.image_classes import ClassBlock
 from scantling.report.tables import ScoreBlock
 from scantling.report.targets import EvaluationFile, RegistrationFile, Run
 from scantling.report.titles import title_of
 from scantling.report.words import NONE, duration, listing, metric, moment, plural
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A number in large type with its name and a word of context."""
-
-    value: str
-    name: str
-    context: str = ""
-
-
-@dataclass(frozen=True)
-class Header:
-    """The head of a section; `settings` and `versions` are long and stand folded."""
-
-    title: str
-    name: str
-    summary: str
-    figures: tuple[Figure, ...]
-    facts: tuple[tuple[str, str], ...]
-    command: str
-    settings: tuple[tuple[str, str], ...]
-    versions: tuple[tuple[str, str], ...]
 
 
 def header_of(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from scantling.evaluation.intervals import FEW
 from scantling.metrics.catalogue import CLASS_METRICS, METRICS
 from scantling.records.image_classes import ImageClassesRecord
+from scantling.report.blocks import Header
 from scantling.report.charts import Chart
 from scantling.report.spreads import reliability_chart
 from scantling.report.strata import StratumTable, interval, tables_of
@@ -17,9 +17,6 @@ from scantling.report.targets import EvaluationFile
 from scantling.report.titles import title_of
 from scantling.report.warnings import Check, ReportWarning
 from scantling.report.words import NONE, Metric, listing, metric, percent, plural
-
-if TYPE_CHECKING:
-    from scantling.report.headers import Header
 
 OF_A_CLASS = ("sensitivity", "f1", "auc")
 

@@ -23,9 +23,10 @@ from scantling.records.evaluation import EvaluationRecord
 from scantling.records.predictions import PredictionsRecord
 from scantling.records.record import read_json, read_record
 from scantling.records.run import RunRecord
+from scantling.report.blocks import Header
 from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
-from scantling.report.headers import Header, header_of
+from scantling.report.headers import header_of
 from scantling.report.image_classes import CLASS_CHECKS, ClassBlock, class_block_of, compare_classes
 from scantling.report.registrations import REGISTRATION_CHECKS, RegistrationBlock, registration_block_of
 from scantling.report.samples import samples_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -12,6 +11,7 @@ from scantling.evaluation.strata import MAIN as STRATIFIED
 from scantling.records.evaluation import CaseRecord
 from scantling.records.predictions import Failure
 from scantling.report import exemplars
+from scantling.report.blocks import Header
 from scantling.report.charts import Chart
 from scantling.report.fairness import fairness
 from scantling.report.hypotheses import Hypotheses, hypotheses_of
@@ -20,9 +20,6 @@ from scantling.report.strata import StratumTable, tables_of
 from scantling.report.targets import EvaluationFile
 from scantling.report.titles import title_of
 from scantling.report.words import NONE, Metric, in_order, plural
-
-if TYPE_CHECKING:
-    from scantling.report.headers import Header
 
 MOST_CASES = 1000
 """The most rows of the table of cases."""

@@ -14,7 +14,7 @@ from scantling.contract.capabilities import Generator
 from scantling.contract.card import Card
 from scantling.contract.method import Method, build
 from scantling.data.dataset import Dataset, open_dataset
-from scantling.data.splits import divide
+from scantling.data.division import divide
 from scantling.data.traits import measure_traits
 from scantling.methods.catalogue import cards, implementation_of
 from scantling.records.run_folder import load_model

@@ -11,8 +11,9 @@ from scantling.core.errors import DataError
 from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
 from scantling.data.dataset import Dataset, join, open_dataset
+from scantling.data.division import blindly, divide, keep_labels
 from scantling.data.order import belongs
-from scantling.data.splits import MASKS, blindly, divide, keep_labels
+from scantling.data.splits import MASKS
 from scantling.training.options import Options
 
 

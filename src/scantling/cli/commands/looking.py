@@ -36,8 +36,8 @@ class Check(Opened):
         """Check, and say what was found."""
         from scantling.contract.card import lacking
         from scantling.data.dataset import open_dataset
+        from scantling.data.division import store_split
         from scantling.data.integrity import check
-        from scantling.data.splits import store_split
         from scantling.methods.catalogue import cards
 
         dataset = open_dataset(self.data, manifest=self.manifest, root=self.root)
