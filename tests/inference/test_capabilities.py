@@ -13,10 +13,17 @@ from PIL import Image
 
 from made import write
 from scantling.cli.main import main
+from scantling.contract.method import build
 from scantling.contract.results import Classification, Segmentation
-from scantling.methods.catalogue import CARDS
+from scantling.core.case import Geometry, Sample
+from scantling.core.errors import DataError
+from scantling.data.dataset import open_dataset
+from scantling.inference.answering import segment
+from scantling.inference.tiles import Tiler
+from scantling.methods.catalogue import CARDS, added
 from scantling.records.run_folder import load_model
-from toys_capabilities import TOYS, Both, Shade
+from toys import TRAITS
+from toys_capabilities import TOYS, BlobOptions, Blobs, Both, Shade
 
 
 @pytest.fixture(autouse=True)
@@ -197,3 +204,12 @@ def test_a_frame_that_serves_training_alone_may_be_missing_later(tmp_path: Path)
     write(tmp_path / "new", "scan", np.full((20, 22), 90, np.uint8))
     run("predict", tmp_path / "run", tmp_path / "new", "--out", tmp_path / "out")
     assert (tmp_path / "out" / "scan.png").is_file()
+
+
+def test_objects_of_a_method_in_2d_are_refused_on_a_volume(data: Path) -> None:
+    with added(*TOYS.values()):
+        method = build(Blobs, Blobs.Settings(), TRAITS)
+        case = next(iter(open_dataset(data).cases))
+        volume = Sample(case, np.full((1, 3, 12, 12), 120, np.float32), Geometry((3, 12, 12), (1.0, 1.0, 1.0)))
+        with pytest.raises(DataError, match=r"finds objects in pictures, and this is a volume"):
+            segment(method, volume, device=torch.device("cpu"), tiler=Tiler(), options=BlobOptions())

@@ -198,7 +198,7 @@ def _drawn(
         makes=[partial(make, number) for number in range(len(samples[0]))],
         uncertainty={name: back([answer.uncertainty[name] for answer in answers])[0] for name in names},
         decision=_decision(answers, back),
-        objects=_objects(method, answers, back, prepared.shape, sample.geometry.shape) if not slicing else None,
+        objects=_objects(method, answers, back, prepared.shape, sample),
     )
 
 
@@ -235,11 +235,21 @@ def _objects(
     answers: Sequence[Segmentation],
     back: Callable[..., np.ndarray],
     grid: tuple[int, ...],
-    shape: tuple[int, ...],
+    sample: Sample,
 ) -> Objects | None:
-    """The objects of one image on the grid of the file, where the method finds objects."""
+    """The objects of one image on the grid of the file, where the method finds objects.
+
+    Raises:
+        DataError: they were found in the slices of a volume, where nobody knows which of them belong together.
+    """
+    shape = sample.geometry.shape
     if not answers[0].instances:
         return None
+    if len(shape) > method.preprocessing.dimensions:
+        raise DataError(
+            f"{sample.case.id}: {method.card.name} finds objects in pictures, and this is a volume; expected an image "
+            "with two axes"
+        )
 
     def restore(layer: Tensor) -> Tensor:
         return torch.from_numpy(back([layer[None]], linear=False))
