@@ -20,7 +20,7 @@ from scantling.data.contact_sheet import contact_sheet
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.duplicates import NEAR, Looks, looks, near_pairs
 from scantling.data.integrity import CheckReport, check
-from scantling.data.labels import LabelSource
+from scantling.data.label_source import LabelSource
 from scantling.data.pictures import CLASS_COLOURS
 from scantling.data.splits import assign
 
