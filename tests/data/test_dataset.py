@@ -253,7 +253,7 @@ def test_grey_and_jpeg_masks_are_no_label_maps(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds 256 different values.*'threshold'"):
         find_labels([Address(save(tmp_path / "a.png", np.arange(256, dtype=np.uint8).reshape(16, 16)))])
     with pytest.raises(DataError, match=r"JPEG.*'threshold'"):
-        find_labels([Address(save(tmp_path / "a.jpg", disc()))])
+        find_labels([Address(save(tmp_path / "a.jpg", grey(0)))])
 
 
 def test_labels_come_from_training_masks_and_other_values_are_errors(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_check_writes_nothing_into_the_folder(sound: Path) -> None:
 
 def test_a_jpeg_mask_stops_the_labels_and_not_the_check(sound: Path) -> None:
     (sound / "train/masks/a.png").unlink()
-    save(sound / "train/masks/a.jpg", mask())
+    save(sound / "train/masks/a.jpg", texture(1))
     truncate(sound / "train/images/b.png")
     report = checked(sound)
     assert [(level, kind) for level, kind, _ in kinds(report)] == [("error", "labels"), ("error", "unreadable")]
