@@ -63,6 +63,11 @@ class LabelSource:
         return self.found.labels
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on masks that are read in another way than value by value, once `labels` were found."""
+        return self.found.remarks if "found" in vars(self) else ()
+
+    @property
     def resolved(self) -> Labels | None:
         """The labels that are declared, here or by the parts that declare any; no mask is opened."""
         try:

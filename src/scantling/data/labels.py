@@ -11,12 +11,11 @@ from scantling.core.case import IGNORE, Address, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.contents import some
 from scantling.data.files import FORBIDDEN, safe_id
-from scantling.data.mask_values import MOST_VALUES, ValueCounts
+from scantling.data.mask_values import FULL_SCALE, MOST_VALUES, ValueCounts
 
 MOST_CLASSES = 254
 LARGEST = 65535
 """The greatest value of a class: masks are written with 16 bits at most."""
-FULL_SCALE = (255, 65535)
 OWN_FOLDERS = ("probabilities", "samples", "uncertainty")
 """Folders that predictions have beside those of classes that overlap."""
 LOSSY = (".jpg", ".jpeg")

@@ -30,10 +30,11 @@ FINE = 16
 """No mask whose greatest value is below this is grey."""
 LEVELS = 3
 """A grey mask has at least so many values beside its peaks."""
-FLAT, EXPLAINED, STRAY = 0.2, 0.6, 0.002
+FLAT, THIN, EXPLAINED, STRAY = 0.2, 0.25, 0.6, 0.002
 """See `grey_peaks`."""
 _WIDEST = 1 << 20
 _LARGEST = 65535
+FULL_SCALE = (255, 65535)
 
 T = TypeVar("T")
 
@@ -137,7 +138,9 @@ def may_be_grey(mask: ValueCounts) -> bool:
 def grey_peaks(arrays: Iterable[np.ndarray]) -> GreyPeaks | None:
     """The peaks of masks that were blurred, resampled or saved as JPEG; None where they are no such masks.
 
-    A peak is a value of which a share of `FLAT` lies in the middle of 3 x 3 (x 3) equal pixels. Of two that are closer
+    A peak is a value of which a share of `FLAT` lies in the middle of 3 x 3 (x 3) equal pixels. Where only the
+    background has one, as in masks of thin vessels, full scale (255 or 65,535) is the other if the upper quarter of
+    the range holds a share of `THIN` of the pixels above the background. Of two that are closer
     than 1/16 of the greatest value, or 16, the rarer is noise if it has less than a share `STRAY` of all pixels; else
     the masks are no grey ones. A share of `EXPLAINED` of the other pixels must be close to a peak, or between a smaller
     and a greater neighbour, as pixels of a blurred edge are. They are no more than those of the upper peaks.
@@ -161,13 +164,16 @@ def grey_peaks(arrays: Iterable[np.ndarray]) -> GreyPeaks | None:
             peaks.append(value)
         elif total[value] > STRAY * pixels:
             return None
+    upper = total[used[used > used[-1] * 3 / 4]].sum()
+    if peaks == [used[0]] and used[-1] in FULL_SCALE and upper > THIN * total[used[used > used[0] + close]].sum():
+        peaks.append(int(used[-1]))
     rest = np.setdiff1d(used, peaks)
     if len(peaks) < 2 or len(rest) < LEVELS:
         return None
     peaks.sort()
     far = np.abs(rest[:, None] - np.array(peaks)).min(axis=1) > close
     explained = int(np.where(far, edge[rest], total[rest]).sum())
-    foreground = total[[value for value in used if value >= peaks[1] - close]].sum()
+    foreground = max(total[[value for value in used if value >= peaks[1] - close]].sum(), upper / THIN)
     if explained < EXPLAINED * total[rest].sum() or total[rest[far]].sum() > foreground:
         return None
     return GreyPeaks(tuple(peaks), int(total[rest].sum()) / pixels)
