@@ -127,7 +127,8 @@ def test_masks_that_were_jpeg_are_grey_masks(tmp_path: Path, suffix: str) -> Non
     places = save(tmp_path / "jpeg", masks, suffix=".jpg")
     damaged = [np.asarray(Image.open(place.path)) for place in places]
     found = find_labels(places if suffix == ".jpg" else save(tmp_path / "png", damaged))
-    assert found.labels is not None and (found.labels.values, found.labels.others) == (((255,),), "nearest")
+    assert found.labels is not None
+    assert (found.labels.values, found.labels.others) == (((255,),), "nearest")
     for mask, grey in zip(masks, damaged, strict=True):
         assert (encode(grey, found.labels, "m")[0] == (mask > 0)).mean() > 0.995
 
@@ -140,7 +141,8 @@ def test_thin_lines_that_were_halved_are_grey_masks(tmp_path: Path) -> None:
         along = np.cos(angle) * grid[0] + np.sin(angle) * grid[1]
         masks.append(np.asarray(half(((along % 24 < 3.5) * 255).astype(np.uint8))))
     found = find_labels(save(tmp_path, masks)).labels
-    assert found is not None and (found.values, found.others) == (((255,),), "nearest")
+    assert found is not None
+    assert (found.values, found.others) == (((255,),), "nearest")
 
 
 def test_grey_masks_of_several_classes_have_a_peak_for_each(tmp_path: Path) -> None:
@@ -149,6 +151,12 @@ def test_grey_masks_of_several_classes_have_a_peak_for_each(tmp_path: Path) -> N
     expected = Labels(names=("class-120", "class-240"), values=((120,), (240,)), others="nearest")
     assert found.labels == expected
     assert "declare 'classes'" in found.remarks[0]
+
+
+def test_a_class_that_only_clean_masks_have_is_a_peak_too(tmp_path: Path) -> None:
+    masks = [np.asarray(half(blobs(seed))) for seed in range(3)]
+    found = find_labels(save(tmp_path, [*masks, *(blobs(seed) // 255 * 100 for seed in (3, 4, 5))])).labels
+    assert found == Labels(names=("class-100", "class-255"), values=((100,), (255,)), others="nearest")
 
 
 def test_a_drawn_border_between_background_and_inside_stays_a_class(tmp_path: Path) -> None:
@@ -165,7 +173,7 @@ def test_a_drawn_border_between_background_and_inside_stays_a_class(tmp_path: Pa
 def test_images_are_no_grey_masks(tmp_path: Path, blur: float) -> None:
     noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(96, 96)), blur)
     image = (255 * (noise - noise.min()) / np.ptp(noise)).astype(np.uint8)
-    image[:30] = 0
+    image[:30], image[-9:] = 0, 255
     with pytest.raises(DataError, match="'threshold'"):
         find_labels(save(tmp_path, [image]))
 
@@ -174,7 +182,8 @@ def test_of_one_and_two_without_zero_one_is_background(tmp_path: Path) -> None:
     masks = [(blobs(seed) > 0).astype(np.uint8) + 1 for seed in range(4)]
     found = find_labels(save(tmp_path / "tool", masks))
     assert found.labels == Labels(names=("foreground",), values=((2,),), background=(0, 1))
-    assert "1 is read as background" in found.remarks[0] and "classes = {" in found.remarks[0]
+    assert "1 is read as background" in found.remarks[0]
+    assert "classes = {" in found.remarks[0]
     masks[0] = masks[0] * (masks[0] > 1)
     assert find_labels(save(tmp_path / "zero", masks)) == FoundLabels(
         Labels(names=("class-1", "class-2"), values=((1,), (2,)))
@@ -193,7 +202,8 @@ def test_check_says_how_masks_are_read_and_cases_load_that_way(tmp_path: Path) -
     opened = open_dataset(dataset(tmp_path, masks))
     report = check(opened)
     assert [finding.kind for finding in report.of("warning")] == ["label values"]
-    assert not report.of("error") and "instance maps: 5 values" in report.text()
+    assert not report.of("error")
+    assert "instance maps: 5 values" in report.text()
     assert opened.label_source.remarks == (), "no mask was read for it yet"
     for case, mask in zip(opened.cases, masks, strict=True):
         assert (load(case, labels=opened.labels, reads=("mask",)).masks[0][0] == (mask > 0)).all()
@@ -208,7 +218,9 @@ def test_declared_values_are_never_read_in_another_way(tmp_path: Path) -> None:
         f"classes = {{{listed}}}\n[[group]]\npattern = 'images/{{id}}.png'\nmasks = 'masks/{{id}}.png'\n"
     )
     opened = open_dataset(root)
-    assert opened.labels is not None and opened.labels.others == "error" and len(opened.labels.names) == 5
+    assert opened.labels is not None
+    assert opened.labels.others == "error"
+    assert len(opened.labels.names) == 5
     assert opened.label_source.remarks == ()
 
 
@@ -225,5 +237,6 @@ def test_pixels_are_counted_by_value() -> None:
     for scale in (1, 1 << 22):
         found = ValueCounts.of(array * scale)
         values, counts = np.unique(array * scale, return_counts=True)
-        assert (found.values == values).all() and (found.counts == counts).all()
+        assert (found.values == values).all()
+        assert (found.counts == counts).all()
     assert not len(ValueCounts.of(np.zeros((0, 3), np.int32)).values)

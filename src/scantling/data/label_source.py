@@ -11,7 +11,7 @@ import numpy as np
 
 from scantling.core.case import Address, Labels
 from scantling.core.errors import DataError, FileError
-from scantling.data.contents import some
+from scantling.data.contents import count, some
 from scantling.data.files import read_labels
 from scantling.data.labels import LOSSY, merge_labels, negative, valid_labels
 from scantling.data.mask_values import (
@@ -111,13 +111,14 @@ def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> FoundLa
     def label_map(mask: Address) -> np.ndarray:
         return read_labels(mask, untrusted=untrusted)[0]
 
-    several = spread([mask for mask, values in found.items() if len(values.values) > 1])
+    several = [mask for mask, values in found.items() if len(values.values) > 1]
     if not lossy and may_number_objects(found.values()):
-        whole = sum(in_one_piece(label_map(mask)) for mask in several)
-        if whole >= MOSTLY * len(several):
+        whole = [in_one_piece(label_map(mask)) for mask in spread(several)]
+        if sum(whole) >= MOSTLY * len(whole):
             return _numbered(used, where)
     grey = lossy or [mask for mask, values in found.items() if may_be_grey(values)]
-    if grey and (peaks := grey_peaks(map(label_map, spread(grey)))) is not None:
+    sampled = [*spread(grey), *spread([mask for mask in several if mask not in set(grey)])] if grey else []
+    if (peaks := grey_peaks(map(label_map, sampled))) is not None:
         return _grey(peaks, len(grey), where)
     _check_values(found, used, lossy)
     return _plain(found, used, where)
@@ -139,8 +140,8 @@ def _grey(found: GreyPeaks, masks: int, where: str) -> FoundLabels:
     middle = (low + high[0] + 1) // 2
     offer = f"set 'threshold = {middle}' for their group" if len(high) == 1 else "declare 'classes'"
     sentence = (
-        f"{where}: grey masks (blurred, resampled or saved as JPEG): {found.between:.2%} of the pixels of {masks} of "
-        f"them are none of the values {some(map(str, found.peaks))} and are read as the nearest of these; to decide "
+        f"{where}: grey masks (blurred, resampled or saved as JPEG): {count(masks, 'mask')} with other values than "
+        f"{some(map(str, found.peaks))} ({found.between:.2%} of the pixels), each read as the nearest of these; to decide "
         f"yourself, {offer} in a manifest (scantling.toml), or mend the masks"
     )
     return FoundLabels(valid_labels(labels, where), (sentence,))

@@ -143,7 +143,8 @@ def grey_peaks(arrays: Iterable[np.ndarray]) -> GreyPeaks | None:
     the range holds a share of `THIN` of the pixels above the background. Of two that are closer
     than 1/16 of the greatest value, or 16, the rarer is noise if it has less than a share `STRAY` of all pixels; else
     the masks are no grey ones. A share of `EXPLAINED` of the other pixels must be close to a peak, or between a smaller
-    and a greater neighbour, as pixels of a blurred edge are. They are no more than those of the upper peaks.
+    and a greater neighbour, as pixels of a blurred edge are. They are
+    no more than those of the upper peaks, and no more than half of all.
 
     Args:
         arrays: (*S) each, whole numbers from 0 to 65,535.
@@ -174,6 +175,7 @@ def grey_peaks(arrays: Iterable[np.ndarray]) -> GreyPeaks | None:
     far = np.abs(rest[:, None] - np.array(peaks)).min(axis=1) > close
     explained = int(np.where(far, edge[rest], total[rest]).sum())
     foreground = max(total[[value for value in used if value >= peaks[1] - close]].sum(), upper / THIN)
-    if explained < EXPLAINED * total[rest].sum() or total[rest[far]].sum() > foreground:
+    between = int(total[rest].sum())
+    if explained < EXPLAINED * between or total[rest[far]].sum() > foreground or between > pixels / 2:
         return None
-    return GreyPeaks(tuple(peaks), int(total[rest].sum()) / pixels)
+    return GreyPeaks(tuple(peaks), between / pixels)
