@@ -178,6 +178,12 @@ def test_images_are_no_grey_masks(tmp_path: Path, blur: float) -> None:
         find_labels(save(tmp_path, [image]))
 
 
+def test_an_image_among_grey_masks_is_named(tmp_path: Path) -> None:
+    image = ndimage.gaussian_filter(np.random.default_rng(1).integers(0, 256, (48, 48)), 1).astype(np.uint8)
+    with pytest.raises(DataError, match=r"05\.png: \d+% of the pixels .* none of the values 0, 255"):
+        find_labels(save(tmp_path, [*(np.asarray(half(blobs(seed))) for seed in range(5)), image]))
+
+
 def test_of_one_and_two_without_zero_one_is_background(tmp_path: Path) -> None:
     masks = [(blobs(seed) > 0).astype(np.uint8) + 1 for seed in range(4)]
     found = find_labels(save(tmp_path / "tool", masks))

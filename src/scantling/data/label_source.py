@@ -119,6 +119,12 @@ def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> FoundLa
     grey = lossy or [mask for mask, values in found.items() if may_be_grey(values)]
     sampled = [*spread(grey), *spread([mask for mask in several if mask not in set(grey)])] if grey else []
     if (peaks := grey_peaks(map(label_map, sampled))) is not None:
+        for mask in grey:
+            if (far := peaks.far(found[mask])) > 1 / 2:
+                raise DataError(
+                    f"{mask}: {far:.0%} of the pixels of the mask are close to none of the values "
+                    f"{some(map(str, peaks.peaks))} that the masks have in common; {_REMEDY}"
+                )
         return _grey(peaks, len(grey), where)
     _check_values(found, used, lossy)
     return _plain(found, used, where)
@@ -141,8 +147,8 @@ def _grey(found: GreyPeaks, masks: int, where: str) -> FoundLabels:
     offer = f"set 'threshold = {middle}' for their group" if len(high) == 1 else "declare 'classes'"
     sentence = (
         f"{where}: grey masks (blurred, resampled or saved as JPEG): {count(masks, 'mask')} with other values than "
-        f"{some(map(str, found.peaks))} ({found.between:.2%} of the pixels), each read as the nearest of these; to decide "
-        f"yourself, {offer} in a manifest (scantling.toml), or mend the masks"
+        f"{some(map(str, found.peaks))} ({found.between:.2%} of the pixels), each read as the nearest of these; to "
+        f"decide yourself, {offer} in a manifest (scantling.toml), or mend the masks"
     )
     return FoundLabels(valid_labels(labels, where), (sentence,))
 

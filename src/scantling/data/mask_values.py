@@ -64,6 +64,11 @@ class GreyPeaks:
     peaks: tuple[int, ...]
     between: float
 
+    def far(self, mask: ValueCounts) -> float:
+        """The share of the pixels of a mask that is close to no peak."""
+        apart = np.abs(mask.values[:, None] - np.array(self.peaks)).min(axis=1) > _close(self.peaks[-1])
+        return float(mask.counts[apart].sum() / mask.counts.sum())
+
 
 def spread(masks: Sequence[T]) -> Sequence[T]:
     """Up to `SAMPLED` of the masks, evenly."""
@@ -135,6 +140,11 @@ def may_be_grey(mask: ValueCounts) -> bool:
     return len(mask.values) >= 2 + LEVELS and FINE <= mask.values[-1] <= _LARGEST
 
 
+def _close(greatest: int) -> float:
+    """How far from a peak its noise reaches."""
+    return min(greatest / 16, 16)
+
+
 def grey_peaks(arrays: Iterable[np.ndarray]) -> GreyPeaks | None:
     """The peaks of masks that were blurred, resampled or saved as JPEG; None where they are no such masks.
 
@@ -158,7 +168,7 @@ def grey_peaks(arrays: Iterable[np.ndarray]) -> GreyPeaks | None:
     used = np.flatnonzero(total)
     if not len(used):
         return None
-    close, pixels = min(used[-1] / 16, 16), int(total.sum())
+    close, pixels = _close(int(used[-1])), int(total.sum())
     peaks: list[int] = []
     for value in sorted(used[flat[used] > FLAT * total[used]].tolist(), key=lambda value: -int(total[value])):
         if all(abs(value - peak) > close for peak in peaks):

@@ -95,7 +95,7 @@ def evaluate(
         region=regions.region,
         cases=tuple(one.case for one in found),
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
-        notes=(*selection.notes, *_notes(found)),
+        notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found)),
     )
 
 
