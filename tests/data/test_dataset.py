@@ -17,7 +17,8 @@ from made import write
 from scantling.core.case import IGNORE, Address, Case, Labels, Origin
 from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, join, open_dataset
-from scantling.data.labels import encode, find_labels, merge_labels
+from scantling.data.label_source import find_labels
+from scantling.data.labels import encode, merge_labels
 from scantling.data.loading import load
 from scantling.data.traits import measure_traits
 
@@ -245,14 +246,14 @@ def test_labels_are_found_in_the_values(
         Address(save(tmp_path / f"{number}.png", np.resize(np.array(those, np.uint8), (4, 4))))
         for number, those in enumerate(values)
     ]
-    assert find_labels(masks) == Labels(names=names, values=found)
+    assert find_labels(masks).labels == Labels(names=names, values=found)
 
 
 def test_grey_and_jpeg_masks_are_no_label_maps(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds 256 different values.*'threshold'"):
         find_labels([Address(save(tmp_path / "a.png", np.arange(256, dtype=np.uint8).reshape(16, 16)))])
     with pytest.raises(DataError, match=r"JPEG.*'threshold'"):
-        find_labels([Address(save(tmp_path / "a.jpg", disc()))])
+        find_labels([Address(save(tmp_path / "a.jpg", grey(0)))])
 
 
 def test_labels_come_from_training_masks_and_other_values_are_errors(tmp_path: Path) -> None:

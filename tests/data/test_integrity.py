@@ -20,7 +20,7 @@ from scantling.data.contact_sheet import contact_sheet
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.duplicates import NEAR, Looks, looks, near_pairs
 from scantling.data.integrity import CheckReport, check
-from scantling.data.labels import LabelSource
+from scantling.data.label_source import LabelSource
 from scantling.data.pictures import CLASS_COLOURS
 from scantling.data.splits import assign
 
@@ -258,7 +258,7 @@ def test_check_writes_nothing_into_the_folder(sound: Path) -> None:
 
 def test_a_jpeg_mask_stops_the_labels_and_not_the_check(sound: Path) -> None:
     (sound / "train/masks/a.png").unlink()
-    save(sound / "train/masks/a.jpg", mask())
+    save(sound / "train/masks/a.jpg", texture(1))
     truncate(sound / "train/images/b.png")
     report = checked(sound)
     assert [(level, kind) for level, kind, _ in kinds(report)] == [("error", "labels"), ("error", "unreadable")]

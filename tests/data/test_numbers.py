@@ -22,7 +22,8 @@ from scantling.data.dataset import open_dataset
 from scantling.data.duplicates import looks
 from scantling.data.examination import examine
 from scantling.data.integrity import check
-from scantling.data.labels import encode_one, find_labels, region_of, valid_labels
+from scantling.data.label_source import find_labels
+from scantling.data.labels import encode_one, region_of, valid_labels
 from scantling.data.loading import load
 from scantling.data.preprocessing import normalise
 from scantling.data.traits import Moments, measure_traits

@@ -17,7 +17,7 @@ from scantling.core.samples import Preprocessing, Traits
 from scantling.data import files
 from scantling.data.contact_sheet import contact_sheet
 from scantling.data.dataset import Dataset
-from scantling.data.labels import LabelSource
+from scantling.data.label_source import LabelSource
 from scantling.data.pictures import CLASS_COLOURS, Marks, View
 from scantling.training.pictures import draw
 

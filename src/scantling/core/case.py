@@ -131,13 +131,16 @@ class Labels(Frozen):
         values: for each class the values in the file that belong to it. Classes that share a value overlap
             (regions such as "whole tumour"), and so do classes that lie in a file each (`values` is then ()).
         ignore: the value in the file where nothing is known.
-        background: the values in the file that belong to no class; any other value is an error.
+        background: the values in the file that belong to no class.
+        others: what any other value is: an error; a grey between two of the values, which counts as the nearer; or
+            the number of an object of the one class.
     """
 
     names: tuple[str, ...]
     values: tuple[tuple[int, ...], ...]
     ignore: int | None = None
     background: tuple[int, ...] = (0,)
+    others: Literal["error", "nearest", "object"] = "error"
 
     @property
     def exclusive(self) -> bool:

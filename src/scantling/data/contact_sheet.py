@@ -48,7 +48,7 @@ def contact_sheet(
     if not drawn:
         raise DataError(f"{dataset.name}: there is no case to draw")
     try:
-        labels = dataset.label_source.find(untrusted=True) if untrusted else dataset.labels
+        labels = dataset.label_source.find(untrusted=True).labels if untrusted else dataset.labels
     except ScantlingError:
         labels = None
     tiles = in_order(lambda case: _tile(case, labels, limits=limits, untrusted=untrusted), drawn)

@@ -14,7 +14,7 @@ from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
 from scantling.data.contents import MANIFESTS, STORED_SPLIT, STRATA, Contents, Finding, count, safe_id, some, unique
 from scantling.data.described import contents_of
-from scantling.data.labels import LabelSource
+from scantling.data.label_source import LabelSource
 from scantling.data.layouts import loose_files, paired
 from scantling.data.loading import EVERYTHING
 from scantling.data.nnunet import nnunet

@@ -80,7 +80,9 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
     """
     findings = list(dataset.remarks)
     try:
-        labels = dataset.label_source.find(untrusted=untrusted)
+        source = dataset.label_source.find(untrusted=untrusted)
+        labels = source.labels
+        findings += [Finding(level="warning", kind="label values", sentence=remark) for remark in source.remarks]
     except ScantlingError as error:
         labels = None
         findings.append(Finding(level="error", kind="labels", sentence=str(error)))

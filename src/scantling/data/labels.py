@@ -1,64 +1,24 @@
-"""The meaning of the values in masks: declared, found in the files, merged, and applied to an array."""
+"""The meaning of the values in masks: checked, merged, and applied to an array."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 
 from scantling.core.case import IGNORE, Address, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.contents import some
-from scantling.data.files import FORBIDDEN, read_labels, safe_id
+from scantling.data.files import FORBIDDEN, safe_id
+from scantling.data.mask_values import FULL_SCALE, MOST_VALUES, ValueCounts
 
-MOST_VALUES = 64
-"""More distinct values than this in undeclared masks are no label map."""
 MOST_CLASSES = 254
 LARGEST = 65535
 """The greatest value of a class: masks are written with 16 bits at most."""
-FULL_SCALE = (255, 65535)
 OWN_FOLDERS = ("probabilities", "samples", "uncertainty")
 """Folders that predictions have beside those of classes that overlap."""
 LOSSY = (".jpg", ".jpeg")
-_WIDEST = 1 << 20
-_FOREGROUND = "foreground"
-
-
-@dataclass(frozen=True)
-class LabelSource:
-    """Where a dataset's labels come from. They are found on first use, so that who needs no mask opens none.
-
-    Attributes:
-        declared: what a manifest or `dataset.json` says.
-        masks: the label maps whose values tell, where nothing is declared.
-        parts: the sources of the datasets that this one was joined from.
-    """
-
-    declared: Labels | None = None
-    masks: tuple[Address, ...] = ()
-    parts: tuple[LabelSource, ...] = ()
-
-    @cached_property
-    def labels(self) -> Labels | None:
-        """The labels, or None where there is no mask."""
-        return self.find()
-
-    @property
-    def resolved(self) -> Labels | None:
-        """The labels that are declared, here or by the parts that declare any; no mask is opened."""
-        try:
-            return merge_labels([(part.resolved, False) for part in self.parts]) if self.parts else self.declared
-        except DataError:  # they mean different things, which matters to who reads masks of both
-            return None
-
-    def find(self, *, untrusted: bool = False) -> Labels | None:
-        """The labels, or None where there is no mask; the masks are read anew if nothing is declared."""
-        if self.parts:
-            return merge_labels([(part.find(untrusted=untrusted), part.declared is None) for part in self.parts])
-        return self.declared or find_labels(self.masks, untrusted=untrusted)
 
 
 def valid_labels(labels: Labels, where: str) -> Labels:
@@ -114,53 +74,6 @@ def _valid_folders(labels: Labels, where: str) -> None:
             )
 
 
-def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> Labels | None:
-    """The labels that the values of `masks` suggest; None where there is no readable mask.
-
-    One value beside 0 is the class "foreground"; several are "class-1", "class-2", ... by value. Files that cannot be
-    read are passed over here: whoever needs them meets the error.
-
-    Raises:
-        DataError: a mask holds too many values to be a label map, or is a JPEG.
-    """
-    with ThreadPoolExecutor(2) as threads:
-        every = threads.map(partial(_values_in, untrusted=untrusted), masks)
-        found = [values for values in every if values is not None]
-    if not found:
-        return None
-    used = sorted(frozenset().union(*found) - {0})
-    if len(used) > MOST_VALUES:
-        raise DataError(
-            f"{masks[0].path.parent}: the masks hold {len(used)} different values; expected at most "
-            f"{MOST_VALUES}; declare the classes in a manifest (scantling.toml)"
-        )
-    if used == [1, 255] and not any({1, 255} <= values for values in found):
-        return Labels(names=(_FOREGROUND,), values=((255, 1),))
-    if len(used) <= 1:
-        labels = Labels(names=(_FOREGROUND,), values=(tuple(used) or (255,),))
-    else:
-        labels = Labels(names=tuple(f"class-{value}" for value in used), values=tuple((value,) for value in used))
-    return valid_labels(labels, str(masks[0].path.parent))
-
-
-def _values_in(mask: Address, *, untrusted: bool) -> frozenset[int] | None:
-    remedy = "binarise it, or set 'threshold' for its group in a manifest (scantling.toml)"
-    if mask.path.suffix.lower() in LOSSY:
-        raise DataError(f"{mask}: the mask is a JPEG, which blurs the values at every edge; {remedy}")
-    try:
-        array, _ = read_labels(mask, untrusted=untrusted)
-    except FileError:
-        return None
-    values = distinct(array)
-    if len(values) > MOST_VALUES:
-        raise DataError(
-            f"{mask}: the mask holds {len(values)} different values; expected at most {MOST_VALUES}; {remedy}"
-        )
-    if values.size and values[0] < 0:
-        raise DataError(f"{mask}: {_negative(values.tolist())}")
-    return frozenset(values.tolist())
-
-
 def merge_labels(parts: Iterable[tuple[Labels | None, bool]]) -> Labels | None:
     """One meaning for the masks of several datasets; each part says whether its labels were found, not declared.
 
@@ -190,7 +103,13 @@ def merge_labels(parts: Iterable[tuple[Labels | None, bool]]) -> Labels | None:
             values=tuple(tuple(dict.fromkeys(a + b)) for a, b in zip(merged.values, labels.values, strict=True)),
             ignore=next(iter(ignores), None),
             background=tuple(dict.fromkeys(merged.background + labels.background)),
+            others=max(merged.others, labels.others, key=("error", "nearest", "object").index),
         )
+        if "object" in (merged.others, labels.others) and (merged.ignore is not None or merged.background != (0,)):
+            raise DataError(
+                "the masks of one dataset number objects, and another declares values for 'ignore' or 'background', "
+                "which may be such numbers; make the instance maps binary, or do not join the datasets"
+            )
     listed = [value for values in merged.values for value in values]
     if declared.exclusive and len(listed) != len(set(listed)):
         raise DataError("one value means different classes in the datasets; write their masks with the same values")
@@ -199,16 +118,13 @@ def merge_labels(parts: Iterable[tuple[Labels | None, bool]]) -> Labels | None:
 
 def distinct(array: np.ndarray) -> np.ndarray:
     """The values that occur in a label map, ascending."""
-    low, high = (int(array.min()), int(array.max())) if array.size else (0, -1)
-    if high - low > _WIDEST:
-        return np.unique(array)
-    return (
-        np.flatnonzero(np.bincount((array - low).ravel(), minlength=1)) + low if array.size else np.zeros(0, np.int64)
-    )
+    return ValueCounts.of(array).values
 
 
 def unknown_values(array: np.ndarray, labels: Labels) -> list[int]:
     """The values of a label map that `labels` do not know."""
+    if labels.others != "error":
+        return [value for value in distinct(array).tolist() if value < 0]
     known = {value for values in labels.values for value in values} | {*labels.background, labels.ignore}
     return [value for value in distinct(array).tolist() if value not in known]
 
@@ -232,6 +148,12 @@ def encode(array: np.ndarray, labels: Labels, where: Address | str) -> np.ndarra
             f"{where}: the mask holds {_values(strange)} unknown; expected {_expected(labels)}; "
             "mend the mask or declare the value in a manifest (classes, background or ignore)"
         )
+    meant = {*labels.background, *(value for values in labels.values for value in values)}
+    known = sorted(meant if labels.ignore is None else meant | {labels.ignore})
+    if labels.others == "nearest":
+        array = np.array(known)[np.searchsorted([(a + b) / 2 for a, b in pairwise(known)], array, side="right")]
+    elif labels.others == "object":
+        array = np.where(np.isin(array, known), array, labels.values[0][0])
     low, high = int(array.min()), int(array.max())
     table = np.zeros((1 if labels.exclusive else len(labels.names), high - low + 1), np.uint8)
     for number, values in enumerate(labels.values, start=1):
@@ -269,7 +191,7 @@ def encode_one(array: np.ndarray, labels: Labels | None, where: Address | str) -
     ignore = labels.ignore if labels else None
     values = [value for value in distinct(array).tolist() if value not in (0, ignore)]
     if values and values[0] < 0:
-        raise DataError(f"{where}: {_negative(values)}")
+        raise DataError(f"{where}: {negative(values)}")
     if len(values) > 1:
         raise DataError(
             f"{where}: the mask of one class holds {_values(values)} different; expected 0 and one other value"
@@ -280,7 +202,8 @@ def encode_one(array: np.ndarray, labels: Labels | None, where: Address | str) -
     return mask
 
 
-def _negative(values: Iterable[int]) -> str:
+def negative(values: Iterable[int]) -> str:
+    """What is wrong with a mask that holds negative values, after the name of its file."""
     listed = some(str(value) for value in values if value < 0)
     return (
         f"the mask holds negative values ({listed}); expected 0 for the background and classes above it; mend the "

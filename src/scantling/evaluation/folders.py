@@ -95,7 +95,7 @@ def evaluate(
         region=regions.region,
         cases=tuple(one.case for one in found),
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
-        notes=(*selection.notes, *_notes(found)),
+        notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found)),
     )
 
 
@@ -105,7 +105,7 @@ def _labels(dataset: Dataset, place: Path, *, untrusted: bool) -> Labels:
     Raises:
         DataError: none of them can be read.
     """
-    labels = dataset.label_source.find(untrusted=True) if untrusted else dataset.labels
+    labels = dataset.label_source.find(untrusted=True).labels if untrusted else dataset.labels
     if labels is None:
         raise DataError(f"{place}: none of the masks can be read; expected masks to compare with")
     return labels

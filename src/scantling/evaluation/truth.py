@@ -13,7 +13,7 @@ from scantling.core.outputs import RUN
 from scantling.data.contents import count, entries, some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
-from scantling.data.labels import LabelSource
+from scantling.data.label_source import LabelSource
 from scantling.data.splits import SPLITS
 from scantling.evaluation.predictions import files_by_id
 from scantling.records.predictions import PredictionsRecord

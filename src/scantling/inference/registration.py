@@ -154,7 +154,7 @@ def labels_of(source: Dataset, items: Sequence[Pairing], *, untrusted: bool) -> 
     """What the values of the moving images' masks mean; None where none of them has a mask."""
     if not any(case.masks for item in items for case in item.moving):
         return None
-    return source.label_source.find(untrusted=True) if untrusted else source.labels
+    return source.label_source.find(untrusted=True).labels if untrusted else source.labels
 
 
 def meaning(labels: Labels | None) -> dict[str, Any]:

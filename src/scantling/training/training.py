@@ -116,6 +116,8 @@ def _traits(material: Material, facts: dict[str, Any] | None, group: Processes, 
     dataset = material.dataset
     console.print(f"{dataset.name}: {counts(dataset)}; measuring", highlight=False)
     measured = measure_traits(dataset, reads=material.reads, partial=True).model_dump() if group.first else None
+    for sentence in dataset.label_source.remarks:
+        console.print(sentence, highlight=False, markup=False)
     return Traits.model_validate(group.agreed(measured))
 
 
@@ -156,7 +158,12 @@ def _recorded(
         check_same(out, facts, plan)
         warnings = [*facts["warnings"], *elsewhere(facts, record(device))]
         return (facts, True) if facts.get("finished") else (facts | {"warnings": warnings}, False)
-    warnings = [*material.remarks, *taught(model), *unsteady(model.card, device)]
+    warnings = [
+        *material.remarks,
+        *material.dataset.label_source.remarks,
+        *taught(model),
+        *unsteady(model.card, device),
+    ]
     traits = traits.model_copy(update={"hand_drawn_before": model.traits.hand_drawn_before})
     begun = {
         "version": RunRecord.newest, "command": sys.argv, **plan, "preset": options.preset,

@@ -1,0 +1,199 @@
+"""Where the labels of a dataset come from: declared, or found in the values of its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+
+from scantling.core.case import Address, Labels
+from scantling.core.errors import DataError, FileError
+from scantling.data.contents import count, some
+from scantling.data.files import read_labels
+from scantling.data.labels import LOSSY, merge_labels, negative, valid_labels
+from scantling.data.mask_values import (
+    MOST_VALUES,
+    MOSTLY,
+    GreyPeaks,
+    ValueCounts,
+    grey_peaks,
+    in_one_piece,
+    may_be_grey,
+    may_number_objects,
+    spread,
+)
+
+_FOREGROUND = "foreground"
+_REMEDY = "binarise it, or set 'threshold' for its group in a manifest (scantling.toml)"
+
+
+@dataclass(frozen=True)
+class FoundLabels:
+    """The labels of a dataset, None where there is no mask, and sentences on values that may mean something else."""
+
+    labels: Labels | None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Where a dataset's labels come from. They are found on first use, so that who needs no mask opens none.
+
+    Attributes:
+        declared: what a manifest or `dataset.json` says.
+        masks: the label maps whose values tell, where nothing is declared.
+        parts: the sources of the datasets that this one was joined from.
+    """
+
+    declared: Labels | None = None
+    masks: tuple[Address, ...] = ()
+    parts: tuple[LabelSource, ...] = ()
+
+    @cached_property
+    def found(self) -> FoundLabels:
+        """The labels, and what to know of how they were found."""
+        return self.find()
+
+    @property
+    def labels(self) -> Labels | None:
+        """The labels, or None where there is no mask."""
+        return self.found.labels
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on masks that are read in another way than value by value, once `labels` were found."""
+        return self.found.remarks if "found" in vars(self) else ()
+
+    @property
+    def resolved(self) -> Labels | None:
+        """The labels that are declared, here or by the parts that declare any; no mask is opened."""
+        try:
+            return merge_labels([(part.resolved, False) for part in self.parts]) if self.parts else self.declared
+        except DataError:  # they mean different things, which matters to who reads masks of both
+            return None
+
+    def find(self, *, untrusted: bool = False) -> FoundLabels:
+        """As `found`, but the masks are read anew if nothing is declared."""
+        if self.parts:
+            parts = [part.find(untrusted=untrusted) for part in self.parts]
+            undeclared = [part.declared is None for part in self.parts]
+            merged = merge_labels(zip((part.labels for part in parts), undeclared, strict=True))
+            return FoundLabels(merged, tuple(remark for part in parts for remark in part.remarks))
+        return FoundLabels(self.declared) if self.declared else find_labels(self.masks, untrusted=untrusted)
+
+
+def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> FoundLabels:
+    """The labels that the values of `masks` suggest; None where there is no readable mask.
+
+    One value beside 0 is the class "foreground"; several are "class-1", "class-2", ... by value. Three kinds of masks
+    are read in another way, which a remark tells: values that number objects (`may_number_objects`, `in_one_piece`)
+    are all the class "object"; the classes of grey masks are their peaks (`grey_peaks`); of 1 and 2 without any 0, as
+    labelling tools write them, 1 is the background. Files that cannot be read are passed over here: whoever needs
+    them meets the error.
+
+    Raises:
+        DataError: a mask holds too many values to be a label map, or is a JPEG that is no such grey mask.
+    """
+    if not masks:
+        return FoundLabels(None)
+    where = str(masks[0].path.parent)
+    with ThreadPoolExecutor(2) as threads:
+        every = threads.map(partial(_values_in, untrusted=untrusted), masks)
+        found = {mask: values for mask, values in zip(masks, every, strict=True) if values is not None}
+    if not found:
+        return FoundLabels(None)
+    used = sorted({value for mask in found.values() for value in mask.values.tolist()} - {0})
+    lossy = [mask for mask in found if mask.path.suffix.lower() in LOSSY]
+
+    def label_map(mask: Address) -> np.ndarray:
+        return read_labels(mask, untrusted=untrusted)[0]
+
+    several = [mask for mask, values in found.items() if len(values.values) > 1]
+    if not lossy and may_number_objects(found.values()):
+        whole = [in_one_piece(label_map(mask)) for mask in spread(several)]
+        if sum(whole) >= MOSTLY * len(whole):
+            return _numbered(used, where)
+    grey = lossy or [mask for mask, values in found.items() if may_be_grey(values)]
+    sampled = [*spread(grey), *spread([mask for mask in several if mask not in set(grey)])] if grey else []
+    if (peaks := grey_peaks(map(label_map, sampled))) is not None:
+        for mask in grey:
+            if (far := peaks.far(found[mask])) > 1 / 2:
+                raise DataError(
+                    f"{mask}: {far:.0%} of the pixels of the mask are close to none of the values "
+                    f"{some(map(str, peaks.peaks))} that the masks have in common; {_REMEDY}"
+                )
+        return _grey(peaks, len(grey), where)
+    _check_values(found, used, lossy)
+    return _plain(found, used, where)
+
+
+def _numbered(used: Sequence[int], where: str) -> FoundLabels:
+    labels = Labels(names=("object",), values=((255,),), others="object")
+    sentence = (
+        f"{where}: instance maps: {len(used)} values, each one component; read as instances of one class 'object'; if "
+        "each value is a class, declare 'classes' in a manifest (scantling.toml)"
+    )
+    return FoundLabels(labels, (sentence,))
+
+
+def _grey(found: GreyPeaks, masks: int, where: str) -> FoundLabels:
+    low, *high = found.peaks
+    values = tuple((value,) for value in high)
+    labels = Labels(names=_named(high), values=values, background=(low,), others="nearest")
+    middle = (low + high[0] + 1) // 2
+    offer = f"set 'threshold = {middle}' for their group" if len(high) == 1 else "declare 'classes'"
+    sentence = (
+        f"{where}: grey masks (blurred, resampled or saved as JPEG): {count(masks, 'mask')} with other values than "
+        f"{some(map(str, found.peaks))} ({found.between:.2%} of the pixels), each read as the nearest of these; to "
+        f"decide yourself, {offer} in a manifest (scantling.toml), or mend the masks"
+    )
+    return FoundLabels(valid_labels(labels, where), (sentence,))
+
+
+def _plain(found: Mapping[Address, ValueCounts], used: Sequence[int], where: str) -> FoundLabels:
+    if used == [1, 2] and not any(0 in mask.values for mask in found.values()):
+        labels = Labels(names=(_FOREGROUND,), values=((2,),), background=(0, 1))
+        sentence = (
+            f"{where}: the masks hold 1 and 2 and nowhere 0; 1 is read as background and 2 as the class "
+            "'foreground'; if 1 is a class, declare 'classes = {first = 1, second = 2}' in a manifest (scantling.toml)"
+        )
+        return FoundLabels(valid_labels(labels, where), (sentence,))
+    if used == [1, 255] and not any({1, 255} <= set(mask.values.tolist()) for mask in found.values()):
+        return FoundLabels(Labels(names=(_FOREGROUND,), values=((255, 1),)))
+    if len(used) <= 1:
+        return FoundLabels(valid_labels(Labels(names=(_FOREGROUND,), values=(tuple(used) or (255,),)), where))
+    return FoundLabels(valid_labels(Labels(names=_named(used), values=tuple((value,) for value in used)), where))
+
+
+def _named(values: Sequence[int]) -> tuple[str, ...]:
+    return (_FOREGROUND,) if len(values) == 1 else tuple(f"class-{value}" for value in values)
+
+
+def _check_values(found: Mapping[Address, ValueCounts], used: Sequence[int], lossy: Sequence[Address]) -> None:
+    if lossy:
+        raise DataError(f"{lossy[0]}: the mask is a JPEG, which blurs the values at every edge; {_REMEDY}")
+    for mask, values in found.items():
+        if len(values.values) > MOST_VALUES:
+            raise DataError(
+                f"{mask}: the mask holds {len(values.values)} different values; expected at most {MOST_VALUES}; "
+                f"{_REMEDY}"
+            )
+    if len(used) > MOST_VALUES:
+        raise DataError(
+            f"{next(iter(found)).path.parent}: the masks hold {len(used)} different values; expected at most "
+            f"{MOST_VALUES}; declare the classes in a manifest (scantling.toml)"
+        )
+
+
+def _values_in(mask: Address, *, untrusted: bool) -> ValueCounts | None:
+    try:
+        array, _ = read_labels(mask, untrusted=untrusted)
+    except FileError:
+        return None
+    found = ValueCounts.of(array)
+    if len(found.values) and found.values[0] < 0:
+        raise DataError(f"{mask}: {negative(found.values.tolist())}")
+    return found
