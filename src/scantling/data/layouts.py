@@ -10,8 +10,10 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
+from scantling.data.beside import beside, plain
 from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, safe_id, some, unique
 from scantling.data.files import is_image_name, stem_of
+from scantling.data.patients import labels_by_file, patients
 from scantling.data.tables import read_table
 
 IMAGES, MASKS, INSTANCES, CLASSES = "images", "masks", "instances", "labels.csv"
@@ -29,24 +31,18 @@ ENDINGS = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt
 OTHER_CLASS = "other"
 """The class of rows in which no class column is 1."""
 
-_MASK_NAME = re.compile(
-    r"(?P<before>.+)[_-](?:masks?|seg|segmentation|labels?|gt|groundtruth|ground_truth|annotation|manual1?)"
-    r"(?P<number>[_-]?\d+)?|(?:masks?|seg|labels?|gt)[_-]?(?P<after>.+)",
-    re.IGNORECASE,
-)
-"""What the file of a mask is called that lies beside its image: after its stem and this, or this and its stem."""
 _ANNOTATOR = re.compile(r"masks-(\d+)(?:st|nd|rd|th)?")
 
 
 def loose_files(paths: Sequence[Path], *, root: Path) -> Contents:
     """Each file (or folder with a DICOM series) is a case without labels."""
-    cases = [_plain(path, None) for path in paths]
+    cases = [plain(path, None) for path in paths]
     name = name_of(paths[0]) if len(paths) == 1 else root.resolve().name
     return Contents(name=name, root=root, cases=unique(cases, root))
 
 
 def paired(root: Path) -> Contents:
-    """The cases of a folder that holds `images` and `masks`, of one that holds `train` and `test`, or a plain one.
+    """The cases of a folder of images and masks, of images, of patients, or of splits (`train`, `test`) of these.
 
     Raises:
         DataError: the folder holds no images, or its files cannot be paired without doubt.
@@ -87,7 +83,13 @@ def paired(root: Path) -> Contents:
         )
     cases = _with_classes(cases, classes, root / CLASSES, remarks)
     remarks += _beside_series(cases, root)
-    return Contents(name=root.resolve().name, root=root, cases=unique(cases, root), remarks=tuple(remarks))
+    return Contents(
+        name=root.resolve().name,
+        root=root,
+        cases=unique(cases, root),
+        labels=labels_by_file(cases, root),
+        remarks=tuple(remarks),
+    )
 
 
 def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
@@ -101,8 +103,10 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
     region = next((inside[name] for name in REGIONS if name in inside), None)
     if IMAGES not in inside and MASKS not in inside:
         files = [path for path in inside.values() if is_image_name(path)]
+        if not files:
+            return patients(folder, split, remarks, root)
         remarks += unread(folder, [*files, folder / CLASSES], root) if files else []
-        cases = _beside(files, split, remarks, root)
+        cases = beside(files, split, remarks, root)
         return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
     images = _by_stem(inside.get(IMAGES), remarks, root)
     masks = _by_stem(inside.get(MASKS), remarks, root)
@@ -136,39 +140,6 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
     if folder != root or not any(name in SPLITS for name in inside):
         remarks += unread(folder, read, root)
     return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
-
-
-def _beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
-    """The cases of one folder of images, some of which are masks by their names (`x.png`, `x_mask.png`)."""
-    names = {path: name_of(path) for path in files}
-    stems, masks, further = {*names.values()}, dict[str, Path](), list[Path]()
-    for path, name in names.items():
-        match = _MASK_NAME.fullmatch(name)
-        owner = next((part for part in (match["before"], match["after"]) if part in stems), None) if match else None
-        if owner is None or match is None:
-            continue
-        if match["number"] or owner in masks:
-            further.append(path)
-        else:
-            masks[owner] = path
-    known = {*masks.values(), *further}
-    images = [path for path in files if path not in known]
-    if masks:
-        owner, mask = next(iter(masks.items()))
-        bare = len(images) - len(masks)
-        sentence = f"{count(len(masks), 'image')} with a mask beside it by its name ({owner}, {mask.name})"
-        sentence += f"; {bare} without" if bare else ""
-        remarks.append(Finding(level="note", kind="names", sentence=sentence))
-    remarks += left_out(further, root, "a further mask of an image", warning="without image")
-    return [
-        replace(_plain(path, split), masks=(Address(masks[names[path]]),) if names[path] in masks else ())
-        for path in images
-    ]
-
-
-def _plain(path: Path, split: Split | None) -> Case:
-    stem = safe_id(name_of(path), path)
-    return Case(id=stem, subject=stem, images={"image": Address(path)}, split=split)
 
 
 def _renamed(case: Case, id: str) -> Case:
