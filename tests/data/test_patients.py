@@ -13,6 +13,7 @@ from PIL import Image
 from scantling.core.case import Address, Case
 from scantling.core.errors import DataError
 from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.files import read_labels
 from scantling.data.loading import load
 
 SHAPE = (6, 7, 8)
@@ -56,9 +57,7 @@ def said(dataset: Dataset) -> str:
         ("{}", "{}_GT"),
         ("{}_ct", "{}-Label"),
         ("volume-{}", "segmentation-{}"),
-        ("scan", "tumour"),
-        ("a", "b"),
-        ("image/x", "mask/y"),
+        ("image/x", "mask/x"),
         ("image/{}", "Mask/{}"),
         ("ct", "segmentations/truth_{}"),
     ],
@@ -83,6 +82,19 @@ def test_an_image_and_its_mask_in_a_folder_are_a_case(image: str, truth: str, ab
     assert "1 without a mask" in said(dataset)
 
 
+@pytest.mark.parametrize(("image", "truth"), [("scan", "tumour"), ("b", "a")])
+def test_where_names_do_not_tell_the_mask_is_the_file_with_few_values(
+    image: str, truth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scantling.data.patients.read_labels", lambda path, *, untrusted: read_labels(path))
+    for number in range(3):
+        scan(tmp_path / f"p{number}" / f"{image}.nii.gz", number)
+        if number:
+            mask(tmp_path / f"p{number}" / f"{truth}.nii.gz")
+    found = [names(case) for case in open_dataset(tmp_path).cases]
+    assert found == [({"image": f"{image}.nii.gz"}, [f"{truth}.nii.gz"] * (number > 0)) for number in range(3)]
+
+
 def test_files_of_classes_are_masks_by_class_which_may_overlap_and_may_be_absent(tmp_path: Path) -> None:
     for number in range(3):
         place = tmp_path / f"s{number:04d}"
@@ -98,7 +110,7 @@ def test_files_of_classes_are_masks_by_class_which_may_overlap_and_may_be_absent
     assert not dataset.labels.exclusive
     assert "a file for each class (gallbladder, liver, spleen)" in said(dataset)
     assert any("meta.csv" in remark.sentence for remark in dataset.remarks)
-    samples = [load(case, labels=dataset.labels) for case in dataset.cases]
+    samples = [load(case, labels=dataset.labels, partial=True) for case in dataset.cases]
     assert [sample.known.tolist() for sample in samples if sample.known is not None] == [
         [False, True, True],
         [True, True, True],

@@ -124,7 +124,9 @@ def _files_of(folder: Path) -> _Patient:
     apart = [path for path in entries(masks) if is_image_name(path)] if masks is not None else []
     patient.unused += [path for path in inside if path not in (*direct, images, masks)]
     patient.apart = bool(apart)
-    patient.masks = {(name_of(path) if len(apart) > 1 else _short(apart, folder)[0]): path for path in apart}
+    patient.masks = {name_of(path): path for path in apart}
+    if len(apart) == 1:  # called after the image or the patient, it names no class
+        patient.masks = {"" if name_of(apart[0]) in map(name_of, listed) else _short(apart, folder)[0]: apart[0]}
     for path, name in zip(listed, _short(listed, folder), strict=True):
         role = patient.masks if not apart and images is None and says_mask(name) else patient.images
         if name in role:
