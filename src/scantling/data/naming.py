@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import re
 
+from scantling.core.case import Split
+
+SPLITS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+    "testing": "test",
+}
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "input", "x")
 MASK_FOLDERS = (
     "masks",
+    "1st_manual",
     "mask",
     "labels",
     "label",
     "gt",
     "groundtruth",
+    "ground_truth",
     "annotations",
     "segmentations",
     "segmentation",
-    "1st_manual",
     "y",
 )
-"""Names of folders, in small letters; earlier ones count first where a folder holds several."""
+"""Names of folders, in small letters; earlier ones count first where a folder holds several.
+
+Beside `1st_manual`, as in DRIVE, `mask` is the field of view.
+"""
 
 _MASK_WORD = re.compile(
     r"(brain|manual)?(masks?|segs?|segm|segmentations?|labels?|labelmap|gt|ground|truth|groundtruth|annotations?"
@@ -30,6 +45,13 @@ _IMAGE_WORD = re.compile(
     r"|photo|raw|orig(inal)?)\d*",
     re.IGNORECASE,
 )
+
+
+def same_thing(stem: str) -> tuple[str, ...]:
+    """The words of a name but those for images, masks and splits: "21" of "21_training" and of "21_manual1"."""
+    general = [_MASK_WORD, _IMAGE_WORD]
+    kept = [word for word in words(stem) if word.lower() not in SPLITS]
+    return tuple(word for word in kept if not any(one.fullmatch(word) for one in general))
 
 
 def words(stem: str) -> tuple[str, ...]:

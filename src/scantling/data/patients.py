@@ -52,8 +52,10 @@ def patients(root: Path, split: Split | None, remarks: list[Finding], top: Path)
     """
     lost: list[Path] = []
     found = [_files_of(folder) for folder in _folders(root, DEEPEST, {os.path.realpath(root)}, lost)]
+    empty = [patient.folder for patient in found if not patient.images]
     found = [patient for patient in found if patient.images]
     remarks += left_out(lost, top, "without an image")
+    remarks += left_out(empty if found else [], top, "without an image", warning="without image")
     if not found:
         return []
     names = _ids([patient.folder.relative_to(root) for patient in found])
