@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
-from scantling.data.contents import Finding, count, left_out, name_of, safe_id
+from scantling.data.contents import Finding, count, left_out, name_of
 
 MASK_NAME = re.compile(
     r"(?P<before>.+)[_-](?:masks?|seg|segmentation|labels?|gt|groundtruth|ground_truth|annotation|manual1?)"
@@ -48,5 +48,5 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
 
 def plain(path: Path, split: Split | None) -> Case:
     """An image without labels, called after its file."""
-    stem = safe_id(name_of(path), path)
+    stem = name_of(path)
     return Case(id=stem, subject=stem, images={"image": Address(path)}, split=split)

@@ -11,7 +11,7 @@ from pathlib import Path
 from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
 from scantling.data.beside import beside, plain
-from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, safe_id, some, unique
+from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, some, unique
 from scantling.data.files import is_image_name, stem_of
 from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, same_thing
 from scantling.data.patients import labels_by_file, patients
@@ -188,7 +188,7 @@ def _paired(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Pa
     marked = {stem: [address(path, stem) for path in rooms.masks] for stem in stems}
     return [
         Case(
-            id=safe_id(stem, rooms.images or rooms.masks[0]),
+            id=stem,
             subject=stem,
             split=split,
             images={"image": Address(images[stem])} if stem in images else {},

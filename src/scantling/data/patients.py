@@ -12,7 +12,7 @@ from pathlib import Path
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.data.beside import beside
-from scantling.data.contents import Finding, count, entries, left_out, name_of, safe_id, some
+from scantling.data.contents import Finding, count, entries, left_out, name_of, some
 from scantling.data.files import RASTERS, is_image_name, read_labels
 from scantling.data.labels import distinct, valid_labels
 from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, class_in, says_image, says_mask, words
@@ -66,7 +66,7 @@ def patients(root: Path, split: Split | None, remarks: list[Finding], top: Path)
     channels = Counter(name for patient in found for name in patient.images)
     cases = [
         Case(
-            id=safe_id(id, patient.folder),
+            id=id,
             subject=subject,
             named=True,
             split=split,
@@ -201,7 +201,7 @@ def _pictures(
             stems = {name_of(path): path for path in patient.images.values()}
             own = [
                 Case(
-                    id=safe_id(stem, path),
+                    id=stem,
                     subject=stem,
                     split=split,
                     images={"image": Address(path)},
@@ -216,7 +216,7 @@ def _pictures(
             own = beside(every, split, ignored, top)
         ignored += left_out(patient.unused, top, "not part of the layout")
         for case in own:
-            longer = case.id if case.id.startswith(id) else safe_id(f"{id}_{case.id}", patient.folder)
+            longer = case.id if case.id.startswith(id) else f"{id}_{case.id}"
             cases.append(replace(case, id=longer, subject=subject if people else longer, named=people))
     whose = "each folder is one subject" if people else "each image is a subject, for no folder's name has a number"
     marked = sum(bool(case.masks) for case in cases)

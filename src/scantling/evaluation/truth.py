@@ -122,7 +122,7 @@ def choose(
         wanted = [id for id in labelled if id in meant]
     if not wanted:
         raise DataError(f"{truth.root}: no case with a {kind} is in the split {split!r}; choose another --split")
-    notes = _unfinished(listing)
+    notes = [*_unfinished(listing), *truth.unnamed()]
     if aside := sorted(set(answered) - labelled.keys()):
         notes.append(f"{count(len(aside), 'prediction')} without a true {kind} left out ({some(aside, most=3)}).")
     if split is None and (aside := sorted(labelled.keys() - set(wanted))):
