@@ -192,10 +192,14 @@ def test_visits_of_a_patient_are_one_subject_and_patients_of_sites_are_not(tmp_p
     for patient in "abc":
         for visit in ("baseline", "follow-up"):
             scan(tmp_path / "visits" / patient / visit / "t1.nii.gz")
+            scan(tmp_path / "bids" / f"sub-{patient}" / f"ses-{visit[0]}" / "anat" / f"sub-{patient}_T1w.nii.gz")
     for site in ("north", "south"):
         for patient in range(3):
             scan(tmp_path / "sites" / site / f"p{patient}" / "t1.nii.gz")
     assert {case.subject for case in open_dataset(tmp_path / "visits").cases} == {"a", "b", "c"}
+    assert {(case.id, case.subject) for case in open_dataset(tmp_path / "bids").cases} == {
+        (f"sub-{patient}_ses-{visit}", f"sub-{patient}") for patient in "abc" for visit in "bf"
+    }
     cases = open_dataset(tmp_path / "sites").cases
     assert {case.subject for case in cases} == {f"{site}_p{n}" for site in ("north", "south") for n in range(3)}
 

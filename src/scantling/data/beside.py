@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
 from scantling.data.contents import Finding, count, left_out, name_of
+from scantling.data.naming import same_thing, says_mask
 
 MASK_NAME = re.compile(
     r"(?P<before>.+)[_-](?:masks?|seg|segmentation|labels?|gt|groundtruth|ground_truth|annotation|manual1?)"
@@ -31,6 +32,9 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
             further.append(path)
         else:
             masks[owner] = path
+    if not masks:
+        called = {name: path for path, name in names.items() if says_mask(name)}
+        masks = by_words(called, stems - called.keys())
     known = {*masks.values(), *further}
     images = [path for path in files if path not in known]
     if masks:
@@ -44,6 +48,18 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
         replace(plain(path, split), masks=(Address(masks[names[path]]),) if names[path] in masks else ())
         for path in images
     ]
+
+
+def by_words(files: Mapping[str, Path], stems: Iterable[str]) -> dict[str, Path]:
+    """The file of each stem that alone has the same name but for words for images and masks (`img_1`, `mask_1`)."""
+    owners: dict[tuple[str, ...], list[str]] = {}
+    claims: dict[tuple[str, ...], list[Path]] = {}
+    for stem in stems:
+        owners.setdefault(same_thing(stem), []).append(stem)
+    for stem, path in files.items():
+        claims.setdefault(same_thing(stem), []).append(path)
+    both = [key for key in owners if key and len(owners[key]) == len(claims.get(key, [])) == 1]
+    return {owners[key][0]: claims[key][0] for key in both}
 
 
 def plain(path: Path, split: Split | None) -> Case:

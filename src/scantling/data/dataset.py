@@ -73,12 +73,13 @@ class Dataset:
 
 
 def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: Path | str | None = None) -> Dataset:
-    """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest. No image and no mask is read.
+    """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest.
 
     A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
     `dataset.json`; then paired folders (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of
-    them also below `train`, `validation`, `test`); then a plain folder of images. A `scantling-strata.csv` in the
-    folder gives the cases of any of them their strata.
+    them also below `train`, `validation`, `test`), by these or other usual names; then a plain folder of images; then
+    a folder for each patient. No file is read but where no name tells the mask of a patient.
+    A `scantling-strata.csv` in the folder gives the cases of any of them their strata.
 
     Args:
         path: what to open.

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
-from scantling.data.beside import beside, plain
+from scantling.data.beside import beside, by_words, plain
 from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, some, unique
 from scantling.data.files import is_image_name, stem_of
-from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, same_thing
+from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS
 from scantling.data.patients import labels_by_file, patients
 from scantling.data.tables import read_table
 
@@ -236,7 +236,7 @@ def _pair(
         else:
             pairs[owner] = path
     if files and not pairs:
-        pairs = _by_words(files, known)
+        pairs = by_words(files, known)
         alone = [path for path in alone if path not in pairs.values()]
     if files and not pairs:
         raise DataError(
@@ -245,18 +245,6 @@ def _pair(
         )
     remarks += left_out(alone, root, "without an image of the same stem", warning="without image")
     return pairs
-
-
-def _by_words(files: Mapping[str, Path], stems: Iterable[str]) -> dict[str, Path]:
-    """The file of each stem that alone has the same name but for words for images and masks (`img_1`, `mask_1`)."""
-    owners: dict[tuple[str, ...], list[str]] = {}
-    claims: dict[tuple[str, ...], list[Path]] = {}
-    for stem in stems:
-        owners.setdefault(same_thing(stem), []).append(stem)
-    for stem, path in files.items():
-        claims.setdefault(same_thing(stem), []).append(path)
-    both = [key for key in owners if key and len(owners[key]) == len(claims.get(key, [])) == 1]
-    return {owners[key][0]: claims[key][0] for key in both}
 
 
 def unread(folder: Path, read: Iterable[Path], root: Path) -> list[Finding]:

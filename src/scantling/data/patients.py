@@ -153,8 +153,13 @@ def _ids(places: Sequence[Path]) -> list[tuple[str, str]]:
     """The id and the subject of each folder: its name; with those above it where names are used twice.
 
     A folder whose name begins with that of the one above it, or is used again below another one ("visit1"), is one of
-    several of the same patient, unless there are fewer such folders than may lie in one of them (sites).
+    several of the same patient, unless there are fewer such folders than may lie in one of them (sites). A level that
+    is called the same everywhere ("anat") says nothing.
     """
+    while all(len(place.parts) > 1 and place.name == places[0].name for place in places):
+        if len({place.parent for place in places}) < len(places):
+            break
+        places = [place.parent for place in places]
     times = Counter(place.name for place in places)
     inside = Counter(place.parent for place in places)
     visits = len(inside) >= max(inside.values())
