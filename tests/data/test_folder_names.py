@@ -86,3 +86,15 @@ def test_folders_beside_images_that_are_no_masks_change_nothing(tmp_path: Path) 
     assert case.masks == (Address(tmp_path / "masks" / "a.png"),)
     assert case.region is None
     assert any("labels, mask are not part of the layout" in remark.sentence for remark in dataset.remarks)
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_folders_of_patients_below_images_and_masks_are_subjects(split: str, tmp_path: Path) -> None:
+    for patient in ("p0", "p1"):
+        for index in range(2):
+            for kind in ("images", "masks"):
+                picture(tmp_path / kind / f"{split}{patient}" / f"{index}.png", index)
+    dataset = open_dataset(tmp_path)
+    assert {(case.id, case.subject, len(case.masks)) for case in dataset.cases} == {
+        (f"{patient}_{index}", patient, 1) for patient in ("p0", "p1") for index in range(2)
+    }

@@ -98,12 +98,14 @@ class _Rooms:
     region: Path | None
     instances: Path | None
 
-    def within(self, split: Split) -> _Rooms:
-        """The folders of a split inside these (`images/train`, `masks/train`)."""
+    def within(self, name: str) -> _Rooms:
+        """The folders of a split or a patient inside these (`images/train`, `masks/Training`)."""
+        split = SPLITS.get(name.lower())
 
         def inner(path: Path | None) -> Path | None:
-            inside = entries(path) if path is not None else ()
-            return next((one for one in inside if one.is_dir() and SPLITS.get(one.name.lower()) == split), None)
+            inside = [one for one in entries(path) if one.is_dir()] if path is not None else []
+            same = [one for one in inside if one.name == name]
+            return next(iter(same or [one for one in inside if split and SPLITS.get(one.name.lower()) == split]), None)
 
         masks = tuple(path for path in map(inner, self.masks) if path is not None)
         return _Rooms(
@@ -156,18 +158,31 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
         listed = ", ".join(f"{name!r} for {role}" for role, name in called.items())
         where = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
         remarks.append(Finding(level="note", kind="layout", sentence=f"the folders of {where} were taken: {listed}"))
-    below = [] if split or rooms.images is None else list(entries(rooms.images))
-    splits = dict.fromkeys(SPLITS[path.name.lower()] for path in below if path.name.lower() in SPLITS)
-    if splits and not any(map(is_image_name, below)):
-        parted = {one: rooms.within(one) for one in splits}
-        cases = [case for one, inner in parted.items() for case in _paired(inner, one, remarks, root)]
-        for room in rooms.listed():
-            remarks += unread(room, [path for inner in parted.values() for path in inner.listed()], root)
-    else:
-        cases = _paired(rooms, split, remarks, root)
+    cases = _below(rooms, split, remarks, root)
     if folder != root or not any(name in SPLITS for name in inside):
         remarks += unread(folder, [*rooms.listed(), folder / CLASSES], root)
     return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
+
+
+def _below(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
+    """The cases of folders that pair, or of the folders of splits or of patients inside them."""
+    images = list(entries(rooms.images)) if rooms.images is not None else []
+    inner = [path.name for path in images if path.is_dir()]
+    if not inner or any(map(is_image_name, images)):
+        return _paired(rooms, split, remarks, root)
+    cases: list[Case] = []
+    parts = {name: rooms.within(name) for name in inner}
+    for name, part in parts.items():
+        if name.lower() in SPLITS and split is None:
+            cases += _below(part, SPLITS[name.lower()], remarks, root)
+            continue
+        for case in _paired(part, split, remarks, root):
+            id = case.id if case.id.startswith(name) else f"{name}_{case.id}"
+            people = any(letter.isdigit() for letter in "".join(inner))
+            cases.append(replace(case, id=id, subject=name if people else id, named=people))
+    for room in rooms.listed():
+        remarks += unread(room, [path for part in parts.values() for path in part.listed()], root)
+    return cases
 
 
 def _paired(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
