@@ -235,7 +235,7 @@ def test_subjects_of_the_stored_split_that_are_gone_are_told(tmp_path: Path) -> 
     assert "1 subject of scantling-split.json (gone) not in the data" in remarks(open_dataset(tmp_path))
 
 
-@pytest.mark.parametrize("layout", ["images", "plain", "nnunet", "patients"])
+@pytest.mark.parametrize("layout", ["images", "plain", "nnunet", "patients", "manifest"])
 @pytest.mark.parametrize("name", ["a<b>", "con", "x" * 201, "trailing "])
 def test_a_name_that_cannot_be_kept_costs_its_case_alone(name: str, layout: str, tmp_path: Path) -> None:
     for number, stem in enumerate(("fine", "also fine (2)", name)):
@@ -244,6 +244,7 @@ def test_a_name_that_cannot_be_kept_costs_its_case_alone(name: str, layout: str,
             "plain": f"{stem}.png",
             "nnunet": f"imagesTr/{stem}_0000.png",
             "patients": f"{stem}/ct.png",
+            "manifest": f"pictures/{stem}.png",
         }[layout]
         try:
             image(tmp_path / place, number)
@@ -252,6 +253,8 @@ def test_a_name_that_cannot_be_kept_costs_its_case_alone(name: str, layout: str,
     if layout == "nnunet":
         content = {"channel_names": {"0": "red"}, "labels": {"background": 0}, "file_ending": ".png"}
         (tmp_path / "dataset.json").write_text(json.dumps(content))
+    if layout == "manifest":
+        (tmp_path / "scantling.toml").write_text('[[group]]\npattern = "pictures/{id}.png"\n')
     dataset = open_dataset(tmp_path)
     assert ids(dataset) == {"fine", "also fine (2)"}
     (sentence,) = dataset.unnamed()
