@@ -571,3 +571,11 @@ def test_a_second_mask_beside_an_image_is_said_and_is_no_image(tmp_path: Path) -
     dataset = open_dataset(tmp_path)
     assert {case.id for case in dataset.cases} == {"benign (1)", "mask of a carnival"}
     assert any("benign (1)_mask_1.png" in remark.sentence for remark in dataset.remarks)
+
+
+def test_masks_beside_images_may_differ_by_a_word_at_any_place(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path, f"volume-{number}", np.full((8, 9), 90, np.uint8))
+        write(tmp_path, f"segmentation-{number}", np.eye(8, 9, dtype=np.uint8))
+    found = {case.id: [str(mask) for mask in case.masks] for case in open_dataset(tmp_path).cases}
+    assert found == {f"volume-{number}": [str(tmp_path / f"segmentation-{number}.png")] for number in range(3)}

@@ -16,6 +16,10 @@ from scantling.core.errors import DataError, FileError
 from scantling.data.contents import entries
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.integrity import check
+from scantling.inference.mending import mend_folder
+from scantling.methods.catalogue import card_of
+from scantling.training.material import open_material
+from scantling.training.options import Options
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
 
@@ -229,3 +233,61 @@ def test_subjects_of_the_stored_split_that_are_gone_are_told(tmp_path: Path) -> 
         image(tmp_path / f"{name}.png", number)
     (tmp_path / "scantling-split.json").write_text(json.dumps({"train": ["a", "gone"], "test": ["b"]}))
     assert "1 subject of scantling-split.json (gone) not in the data" in remarks(open_dataset(tmp_path))
+
+
+@pytest.mark.parametrize("layout", ["images", "plain", "nnunet", "patients", "manifest"])
+@pytest.mark.parametrize("name", ["a<b>", "con", "x" * 201, "trailing "])
+def test_a_name_that_cannot_be_kept_costs_its_case_alone(name: str, layout: str, tmp_path: Path) -> None:
+    for number, stem in enumerate(("fine", "also fine (2)", name)):
+        place = {
+            "images": f"images/{stem}.png",
+            "plain": f"{stem}.png",
+            "nnunet": f"imagesTr/{stem}_0000.png",
+            "patients": f"{stem}/ct.png",
+            "manifest": f"pictures/{stem}.png",
+        }[layout]
+        try:
+            image(tmp_path / place, number)
+        except OSError:
+            pytest.skip("this file system has no such names")
+    if layout == "nnunet":
+        content = {"channel_names": {"0": "red"}, "labels": {"background": 0}, "file_ending": ".png"}
+        (tmp_path / "dataset.json").write_text(json.dumps(content))
+    if layout == "manifest":
+        (tmp_path / "scantling.toml").write_text('[[group]]\npattern = "pictures/{id}.png"\n')
+    dataset = open_dataset(tmp_path)
+    assert ids(dataset) == {"fine", "also fine (2)"}
+    (sentence,) = dataset.unnamed()
+    assert f"the id {name!r}" in sentence
+    assert sentence in {finding.sentence for finding in check(dataset).of("warning")}
+
+
+def test_a_folder_of_names_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    image(tmp_path / "a<b>.png")
+    with pytest.raises(DataError, match="cannot be the name of a file"):
+        open_dataset(tmp_path)
+
+
+def test_training_leaves_out_cases_behind_links_that_lead_nowhere(tmp_path: Path) -> None:
+    for number, name in enumerate("abcdef"):
+        image(tmp_path / "images" / f"{name}.png", number)
+        Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(image(tmp_path / "masks" / f"{name}.png"))
+    (tmp_path / "images" / "loop.png").symlink_to("loop.png")
+    image(tmp_path / "images" / "gone.png")
+    (tmp_path / "masks" / "gone.png").symlink_to("nowhere.png")
+    material = open_material(card_of("unet"), [tmp_path], tmp_path.parent / "run", Options())
+    assert ids(material.dataset) == set("abcdef")
+    (sentence,) = material.remarks
+    assert "2 cases left out" in sentence
+    assert "loop.png" in sentence
+    assert "nowhere" in sentence
+
+
+def test_maps_behind_links_that_lead_nowhere_fail_and_others_are_mended(tmp_path: Path) -> None:
+    maps = tmp_path / "maps"
+    for name in ("a", "b<c>"):
+        image(maps / f"{name}.png")
+    (maps / "loop.png").symlink_to("loop.png")
+    done, _, _ = mend_folder(maps, tmp_path / "out", {"rule": "threshold"})
+    assert [case["id"] for case in done.cases] == ["a"]
+    assert {case["id"] for case in done.failed} == {"b<c>", "loop"}

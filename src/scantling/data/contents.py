@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,8 @@ from scantling.data.files import stem_of
 MANIFESTS = ("scantling.toml", "scantling.json")
 STORED_SPLIT = "scantling-split.json"
 STRATA = "scantling-strata.csv"
+UNNAMED = "name"
+"""The kind of a finding on a case that was left out because no file can be called after it."""
 
 _SILENT = ("readme", "source.md", "license", "licence", "copying", "citation", "changelog", "notice")
 
@@ -125,6 +127,26 @@ def safe_id(name: str, where: Path | str) -> str:
     if checked.startswith("."):
         raise DataError(f"{where}: the id {name!r} starts with a dot, which hides files; rename the case")
     return checked
+
+
+def with_safe_ids(contents: Contents) -> Contents:
+    """`contents` without the cases that no file can be called after, which a warning of the kind `UNNAMED` lists.
+
+    Raises:
+        DataError: no case is left.
+    """
+    kept, remarks, errors = list[Case](), list(contents.remarks), list[DataError]()
+    for case in contents.cases:
+        place = next((address.path for _, address in case.addresses()), contents.root)
+        try:
+            safe_id(case.id, place)
+            kept.append(case)
+        except DataError as error:
+            errors.append(error)
+            remarks.append(Finding(level="warning", kind=UNNAMED, sentence=f"{error}; it was left out"))
+    if errors and not kept:
+        raise errors[0]
+    return replace(contents, cases=tuple(kept), remarks=tuple(remarks)) if errors else contents
 
 
 def unique(cases: Iterable[Case], where: Path | str) -> tuple[Case, ...]:

@@ -12,7 +12,19 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
-from scantling.data.contents import MANIFESTS, STORED_SPLIT, STRATA, Contents, Finding, count, safe_id, some, unique
+from scantling.data.contents import (
+    MANIFESTS,
+    STORED_SPLIT,
+    STRATA,
+    UNNAMED,
+    Contents,
+    Finding,
+    count,
+    safe_id,
+    some,
+    unique,
+    with_safe_ids,
+)
 from scantling.data.described import contents_of
 from scantling.data.label_source import LabelSource
 from scantling.data.layouts import loose_files, paired
@@ -51,18 +63,23 @@ class Dataset:
         """The cases of one split."""
         return tuple(case for case in self.cases if case.split == name)
 
+    def unnamed(self) -> tuple[str, ...]:
+        """Sentences on the cases that were left out because no file can be called after them."""
+        return tuple(remark.sentence for remark in self.remarks if remark.kind == UNNAMED)
+
     def files(self) -> Iterator[Path]:
         """The path of every image, mask and other file of the cases."""
         return (address.path for case in self.cases for _, address in case.addresses())
 
 
 def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: Path | str | None = None) -> Dataset:
-    """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest. No image and no mask is read.
+    """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest.
 
     A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
     `dataset.json`; then paired folders (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of
-    them also below `train`, `validation`, `test`); then a plain folder of images. A `scantling-strata.csv` in the
-    folder gives the cases of any of them their strata.
+    them also below `train`, `validation`, `test`), by these or other usual names; then a plain folder of images; then
+    a folder for each patient. No file is read but where no name tells the mask of a patient.
+    A `scantling-strata.csv` in the folder gives the cases of any of them their strata.
 
     Args:
         path: what to open.
@@ -76,7 +93,7 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
     path = Path(path)
     if not manifest and path.suffix in (".toml", ".json") and path.is_file():
         manifest = path
-    contents = _contents(path, Path(manifest) if manifest else None, Path(root) if root else None)
+    contents = with_safe_ids(_contents(path, Path(manifest) if manifest else None, Path(root) if root else None))
     whole = path.is_dir() or manifest is not None
     stored = stored_split(contents.root) if whole else None
     described, unknown = with_strata(contents.cases, contents.root / STRATA) if whole else (contents.cases, ())

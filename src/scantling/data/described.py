@@ -108,7 +108,7 @@ class _Builder:
             fields["path"] = file
             if group.id:
                 fields["id"] = filled(group.id, fields, f"{where}, key 'id'")
-            id = safe_id(fields["id"], f"{where}, key 'id'")
+            id = safe_id(fields["id"], f"{where}, key 'id'") if group.id else fields["id"]
             subject = (
                 filled(group.subject, fields, f"{where}, key 'subject'") if group.subject else fields.get("subject", id)
             )

@@ -5,174 +5,214 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
-from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, safe_id, some, unique
+from scantling.data.beside import beside, by_words, plain
+from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, some, unique
 from scantling.data.files import is_image_name, stem_of
+from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS
+from scantling.data.patients import labels_by_file, patients
 from scantling.data.tables import read_table
 
 IMAGES, MASKS, INSTANCES, CLASSES = "images", "masks", "instances", "labels.csv"
 REGIONS = ("fov", "region", "regions")
-SPLITS: dict[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "val": "validation",
-    "test": "test",
-    "testing": "test",
-}
 ENDINGS = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "_fov")
 """What the stem of a mask may have more than the stem of its image, where that leaves no doubt."""
 OTHER_CLASS = "other"
 """The class of rows in which no class column is 1."""
 
-_MASK_NAME = re.compile(
-    r"(?P<before>.+)[_-](?:masks?|seg|segmentation|labels?|gt|groundtruth|ground_truth|annotation|manual1?)"
-    r"(?P<number>[_-]?\d+)?|(?:masks?|seg|labels?|gt)[_-]?(?P<after>.+)",
-    re.IGNORECASE,
-)
-"""What the file of a mask is called that lies beside its image: after its stem and this, or this and its stem."""
-_ANNOTATOR = re.compile(r"masks-(\d+)(?:st|nd|rd|th)?")
+_ANNOTATOR = re.compile(r"masks-(\d+)(?:st|nd|rd|th)?|([2-9])(?:nd|rd|th)_manual", re.IGNORECASE)
 
 
 def loose_files(paths: Sequence[Path], *, root: Path) -> Contents:
     """Each file (or folder with a DICOM series) is a case without labels."""
-    cases = [_plain(path, None) for path in paths]
+    cases = [plain(path, None) for path in paths]
     name = name_of(paths[0]) if len(paths) == 1 else root.resolve().name
     return Contents(name=name, root=root, cases=unique(cases, root))
 
 
 def paired(root: Path) -> Contents:
-    """The cases of a folder that holds `images` and `masks`, of one that holds `train` and `test`, or a plain one.
+    """The cases of a folder of images and masks, of images, of patients, or of splits (`train`, `test`) of these.
 
     Raises:
         DataError: the folder holds no images, or its files cannot be paired without doubt.
     """
-    if is_image_name(root) and not any((root / name).is_dir() for name in (IMAGES, MASKS, *SPLITS)):
+    inside = [path for path in entries(root) if path.is_dir()]
+    if is_image_name(root) and not any(
+        path.name.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS, *SPLITS) for path in inside
+    ):
         series = loose_files([root], root=root)
         return replace(series, remarks=tuple(_beside_series(series.cases, root)))
-    parts = {path: SPLITS[path.name] for path in entries(root) if path.is_dir() and path.name in SPLITS}
+    parts: dict[Path, Split | None] = {
+        path: SPLITS[path.name.lower()] for path in inside if path.name.lower() in SPLITS
+    }
     remarks: list[Finding] = []
     cases: list[Case] = []
     classes = _classes(root / CLASSES)
+    for part, split in (parts or {root: None}).items():
+        found = _part(part, split, remarks, root)
+        cases += found
     if parts:
-        for part, split in parts.items():
-            found = _part(part, split, remarks, root)
-            cases += found
         remarks += unread(root, [*parts, root / CLASSES], root)
-        twice = {id for id, times in Counter(case.id for case in cases).items() if times > 1}
-        if twice:
-            cases = [_renamed(case, f"{case.split}_{case.id}") for case in cases]
-            remarks.append(
-                Finding(
-                    level="note",
-                    kind="names",
-                    sentence=(
-                        f"{count(len(twice), 'name')} (such as {min(twice)}) {'is' if len(twice) == 1 else 'are'} "
-                        "used in "
-                        "more than one split, so every id was given its split and the images were taken for different "
-                        "subjects"
-                    ),
-                )
+    twice = {id for id, times in Counter(case.id for case in cases).items() if times > 1}
+    if twice and all(case.split for case in cases):
+        cases = [replace(case, id=f"{case.split}_{case.id}", subject=f"{case.split}_{case.subject}") for case in cases]
+        remarks.append(
+            Finding(
+                level="note",
+                kind="names",
+                sentence=(
+                    f"{count(len(twice), 'name')} (such as {min(twice)}) {'is' if len(twice) == 1 else 'are'} "
+                    "used in "
+                    "more than one split, so every id was given its split and the images were taken for different "
+                    "subjects"
+                ),
             )
-    else:
-        cases = _part(root, None, remarks, root)
+        )
     if not cases:
         raise DataError(
             f"{root}: found no images; expected folders 'images' and 'masks' (also below 'train' and 'test'), image "
-            "files, nnU-Net's dataset.json, or a manifest (scantling.toml or --manifest FILE)"
+            "files, a folder for each patient, nnU-Net's dataset.json, or a manifest (scantling.toml or --manifest "
+            "FILE)"
         )
     cases = _with_classes(cases, classes, root / CLASSES, remarks)
     remarks += _beside_series(cases, root)
-    return Contents(name=root.resolve().name, root=root, cases=unique(cases, root), remarks=tuple(remarks))
+    return Contents(
+        name=root.resolve().name,
+        root=root,
+        cases=unique(cases, root),
+        labels=labels_by_file(cases, root),
+        remarks=tuple(remarks),
+    )
 
 
-def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
-    """The cases of one folder with `images` and `masks`, or of a plain folder."""
-    inside = {path.name: path for path in entries(folder)}
-    annotators = sorted(
-        (int(match[1]), path)
+@dataclass(frozen=True, kw_only=True)
+class _Rooms:
+    """The folders that files pair in: those of the images, of each annotator's masks, of regions and of instances."""
+
+    images: Path | None
+    masks: tuple[Path, ...]
+    region: Path | None
+    instances: Path | None
+
+    def within(self, name: str) -> _Rooms:
+        """The folders of a split or a patient inside these (`images/train`, `masks/Training`)."""
+        split = SPLITS.get(name.lower())
+
+        def inner(path: Path | None) -> Path | None:
+            inside = [one for one in entries(path) if one.is_dir()] if path is not None else []
+            same = [one for one in inside if one.name == name]
+            return next(iter(same or [one for one in inside if split and SPLITS.get(one.name.lower()) == split]), None)
+
+        masks = tuple(path for path in map(inner, self.masks) if path is not None)
+        return _Rooms(
+            images=inner(self.images), masks=masks, region=inner(self.region), instances=inner(self.instances)
+        )
+
+    def listed(self) -> list[Path]:
+        """All of them."""
+        return [path for path in (self.images, *self.masks, self.region, self.instances) if path is not None]
+
+
+def _rooms(inside: Mapping[str, Path]) -> _Rooms | None:
+    """The folders that files pair in; None where the folder has another layout."""
+    folders = {name.lower(): path for name, path in sorted(inside.items()) if path.is_dir()} | dict(inside)
+    first = next((name for name in MASK_FOLDERS if name in folders and (name != "y" or "x" in folders)), "")
+    images = next((name for name in IMAGE_FOLDERS if name in folders and (name != "x" or first == "y")), "")
+    exact = IMAGES in inside or MASKS in inside
+    if not exact and (not (images or first) or any(map(is_image_name, inside.values()))):
+        return None
+    region = next((folders[name] for name in REGIONS if name in folders), None)
+    if region is None and first == "1st_manual":
+        region = folders.get("mask")
+    further = sorted(
+        (int(match[1] or match[2]), path)
         for name, path in inside.items()
         if path.is_dir() and (match := _ANNOTATOR.fullmatch(name))
     )
-    region = next((inside[name] for name in REGIONS if name in inside), None)
-    if IMAGES not in inside and MASKS not in inside:
+    return _Rooms(
+        images=folders.get(images),
+        masks=(*([folders[first]] if first else []), *(path for _, path in further)),
+        region=region,
+        instances=folders.get(INSTANCES),
+    )
+
+
+def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
+    """The cases of one folder with `images` and `masks`, of a plain folder, or of one with a folder a patient."""
+    inside = {path.name: path for path in entries(folder)}
+    rooms = _rooms(inside)
+    if rooms is None:
         files = [path for path in inside.values() if is_image_name(path)]
-        remarks += unread(folder, [*files, folder / CLASSES], root) if files else []
-        cases = _beside(files, split, remarks, root)
+        if not files:
+            return patients(folder, split, remarks, root)
+        remarks += unread(folder, [*files, folder / CLASSES], root)
+        cases = beside(files, split, remarks, root)
         return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
-    images = _by_stem(inside.get(IMAGES), remarks, root)
-    masks = _by_stem(inside.get(MASKS), remarks, root)
-    stems = sorted(images or masks)
-    roles: dict[Path, dict[str, Path]] = {}
-    for path in (inside.get(MASKS), *(path for _, path in annotators), region, inside.get(INSTANCES)):
-        if path is not None:
-            roles[path] = _pair(
-                _by_stem(path, remarks, root) if path.name != MASKS else masks, stems, path, remarks, root
-            )
+    roles = {"images": rooms.images, "masks": rooms.masks[0] if rooms.masks else None, "fov": rooms.region}
+    called = {role: path.name for role, path in roles.items() if path is not None}
+    if any(name != role and name not in REGIONS for role, name in called.items()):
+        listed = ", ".join(f"{name!r} for {role}" for role, name in called.items())
+        where = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
+        remarks.append(Finding(level="note", kind="layout", sentence=f"the folders of {where} were taken: {listed}"))
+    cases = _below(rooms, split, remarks, root)
+    if folder != root or not any(name in SPLITS for name in inside):
+        remarks += unread(folder, [*rooms.listed(), folder / CLASSES], root)
+    return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
+
+
+def _below(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
+    """The cases of folders that pair, or of the folders of splits or of patients inside them."""
+    images = list(entries(rooms.images)) if rooms.images is not None else []
+    inner = [path.name for path in images if path.is_dir()]
+    if not inner or any(map(is_image_name, images)):
+        return _paired(rooms, split, remarks, root)
+    cases: list[Case] = []
+    parts = {name: rooms.within(name) for name in inner}
+    for name, part in parts.items():
+        if name.lower() in SPLITS and split is None:
+            cases += _below(part, SPLITS[name.lower()], remarks, root)
+            continue
+        for case in _paired(part, split, remarks, root):
+            id = case.id if case.id.startswith(name) else f"{name}_{case.id}"
+            people = any(letter.isdigit() for letter in "".join(inner))
+            cases.append(replace(case, id=id, subject=name if people else id, named=people))
+    for room in rooms.listed():
+        remarks += unread(room, [path for part in parts.values() for path in part.listed()], root)
+    return cases
+
+
+def _paired(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
+    """The cases of folders whose files pair by their stems."""
+    images = _by_stem(rooms.images, remarks, root)
+    masks = [_by_stem(path, remarks, root) for path in rooms.masks]
+    stems = sorted(images or (masks[0] if masks else ()))
+    roles = {path: _pair(masks[number], stems, path, remarks, root) for number, path in enumerate(rooms.masks)} | {
+        path: _pair(_by_stem(path, remarks, root), stems, path, remarks, root)
+        for path in (rooms.region, rooms.instances)
+        if path is not None
+    }
 
     def address(role: Path | None, stem: str) -> Address | None:
         path = roles[role].get(stem) if role is not None else None
         return Address(path) if path is not None else None
 
-    cases = []
-    for stem in stems:
-        marked = [address(path, stem) for path in (inside.get(MASKS), *(path for _, path in annotators))]
-        cases.append(
-            Case(
-                id=safe_id(stem, folder),
-                subject=stem,
-                split=split,
-                images={"image": Address(images[stem])} if stem in images else {},
-                masks=tuple(mask for mask in marked if mask is not None),
-                region=address(region, stem),
-                instances=address(inside.get(INSTANCES), stem),
-            )
-        )
-    read = [path for path in (inside.get(IMAGES), *roles, folder / CLASSES) if path is not None]
-    if folder != root or not any(name in SPLITS for name in inside):
-        remarks += unread(folder, read, root)
-    return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
-
-
-def _beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
-    """The cases of one folder of images, some of which are masks by their names (`x.png`, `x_mask.png`)."""
-    names = {path: name_of(path) for path in files}
-    stems, masks, further = {*names.values()}, dict[str, Path](), list[Path]()
-    for path, name in names.items():
-        match = _MASK_NAME.fullmatch(name)
-        owner = next((part for part in (match["before"], match["after"]) if part in stems), None) if match else None
-        if owner is None or match is None:
-            continue
-        if match["number"] or owner in masks:
-            further.append(path)
-        else:
-            masks[owner] = path
-    known = {*masks.values(), *further}
-    images = [path for path in files if path not in known]
-    if masks:
-        owner, mask = next(iter(masks.items()))
-        bare = len(images) - len(masks)
-        sentence = f"{count(len(masks), 'image')} with a mask beside it by its name ({owner}, {mask.name})"
-        sentence += f"; {bare} without" if bare else ""
-        remarks.append(Finding(level="note", kind="names", sentence=sentence))
-    remarks += left_out(further, root, "a further mask of an image", warning="without image")
+    marked = {stem: [address(path, stem) for path in rooms.masks] for stem in stems}
     return [
-        replace(_plain(path, split), masks=(Address(masks[names[path]]),) if names[path] in masks else ())
-        for path in images
+        Case(
+            id=stem,
+            subject=stem,
+            split=split,
+            images={"image": Address(images[stem])} if stem in images else {},
+            masks=tuple(mask for mask in marked[stem] if mask is not None),
+            region=address(rooms.region, stem),
+            instances=address(rooms.instances, stem),
+        )
+        for stem in stems
     ]
-
-
-def _plain(path: Path, split: Split | None) -> Case:
-    stem = safe_id(name_of(path), path)
-    return Case(id=stem, subject=stem, images={"image": Address(path)}, split=split)
-
-
-def _renamed(case: Case, id: str) -> Case:
-    return replace(case, id=id, subject=id)
 
 
 def _by_stem(folder: Path | None, remarks: list[Finding], root: Path) -> dict[str, Path]:
@@ -210,6 +250,9 @@ def _pair(
             raise DataError(f"{folder}: both {pairs[owner].name} and {path.name} may belong to {owner}; keep one")
         else:
             pairs[owner] = path
+    if files and not pairs:
+        pairs = by_words(files, known)
+        alone = [path for path in alone if path not in pairs.values()]
     if files and not pairs:
         raise DataError(
             f"{folder}: no file pairs with an image (found {alone[0].name}, the images have stems such as "

@@ -10,7 +10,7 @@ from typing import Any
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
-from scantling.data.contents import Contents, Finding, entries, left_out, safe_id, unique
+from scantling.data.contents import Contents, Finding, entries, left_out, unique
 from scantling.data.labels import valid_labels
 from scantling.data.layouts import unread
 
@@ -121,7 +121,7 @@ def _nnunet_part(
         mask = masks.get(f"{id}{ending}")
         cases.append(
             Case(
-                id=safe_id(id, folder),
+                id=id,
                 subject=id,
                 named=True,
                 split=split,

@@ -46,12 +46,17 @@ def open_truth(path: Path, *, manifest: Path | None = None, root: Path | None = 
         DataError: there is nothing of the kind, or no mask in it.
         FileError: a manifest or table cannot be read.
     """
+    dataset, found = None, dict[str, dict[str, Address]]()
     try:
         dataset = open_dataset(path, manifest=manifest, root=root)
     except DataError:
-        found = _class_folders(path)
-        if not found:
+        if not (found := _class_folders(path)):
             raise
+    if dataset is not None and not any(case.masks for case in dataset.cases):
+        patients = any(remark.kind == "layout" for remark in dataset.remarks)
+        below = patients and manifest is None and all(file.parent.parent == path for file in dataset.files())
+        found = _class_folders(path) if below else found  # which would else be folders of patients
+    if dataset is None or found:
         layered = {id: {name: part[id] for name, part in found.items() if id in part} for id in sorted(_ids(found))}
         cases = tuple(Case(id=id, subject=id, masks=(layers,)) for id, layers in layered.items())
         labels = Labels(names=tuple(found), values=((),) * len(found))
@@ -122,7 +127,7 @@ def choose(
         wanted = [id for id in labelled if id in meant]
     if not wanted:
         raise DataError(f"{truth.root}: no case with a {kind} is in the split {split!r}; choose another --split")
-    notes = _unfinished(listing)
+    notes = [*_unfinished(listing), *truth.unnamed()]
     if aside := sorted(set(answered) - labelled.keys()):
         notes.append(f"{count(len(aside), 'prediction')} without a true {kind} left out ({some(aside, most=3)}).")
     if split is None and (aside := sorted(labelled.keys() - set(wanted))):

@@ -37,6 +37,8 @@ class Listing:
     failed: list[dict[str, str]] = field(default_factory=list)
     skipped: int = 0
     """Items that an earlier, interrupted command had done."""
+    left_out: tuple[str, ...] = ()
+    """Sentences on files of the input that are no items because no file can be called after them; not recorded."""
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""

@@ -198,7 +198,7 @@ def maps_of(place: Path) -> Maps:
     if place.is_file():
         paths = [place]
     elif place.is_dir():
-        named = sorted(path for path in place.iterdir() if path.is_file() and is_image_name(path))
+        named = sorted(path for path in place.iterdir() if not path.is_dir() and is_image_name(path))
         archives = [path for path in named if path.suffix == ".npz"]
         paths = archives or named  # nnU-Net puts its masks beside its maps
     else:

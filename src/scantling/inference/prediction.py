@@ -86,10 +86,12 @@ def predict(
         models, out, device=device, autocast=compute.autocast(device, training=False), maps=probabilities,
         opening=opening,
     )  # fmt: skip
-    return run_job(
+    done = run_job(
         Job(out=out, header=header, shard=shard), cases, predictor, inputs=dataset.files(), content=_content,
         finish=predictor.finish, progress=progress,
     )  # fmt: skip
+    done.left_out = dataset.unnamed()
+    return done
 
 
 @dataclass

@@ -120,7 +120,9 @@ def register(
     )  # fmt: skip
     files = [*data.files(), *source.files(), *([Path(pairs)] if pairs not in ("", "all") else ())]
     job = Job(out=out, header=header, record=REGISTRATIONS, shard=shard)
-    return run_job(job, items, work, inputs=files, content=_content, progress=progress)
+    done = run_job(job, items, work, inputs=files, content=_content, progress=progress)
+    done.left_out = tuple(dict.fromkeys((*data.unnamed(), *source.unnamed())))
+    return done
 
 
 def check_fuse(rule: str | None, atlases: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from scantling.contract.card import Card, lacking
 from scantling.core.errors import DataError
 from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
+from scantling.data.contents import Finding, count, some
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import blindly, divide, keep_labels
 from scantling.data.order import belongs
@@ -34,6 +35,23 @@ class Material:
     remarks: tuple[str, ...]
 
 
+def _reachable(part: Dataset) -> Dataset:
+    """A dataset without the cases with a file behind a symbolic link that leads nowhere, which a warning lists."""
+    gone = {
+        case.id: address
+        for case in part.cases
+        for _, address in case.addresses()
+        if address.path.is_symlink() and not address.path.exists()
+    }
+    if not gone:
+        return part
+    sentence = f"{some(map(str, gone.values()))}: a symbolic link that leads nowhere; "
+    sentence += f"{count(len(gone), 'case')} left out"
+    warning = Finding(level="warning", kind="unreadable", cases=tuple(gone), sentence=sentence)
+    kept = tuple(case for case in part.cases if case.id not in gone)
+    return replace(part, cases=kept, remarks=(*part.remarks, warning))
+
+
 def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Options) -> Material:
     """Open the data of a training; nothing of them lies in `out`.
 
@@ -48,7 +66,7 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
     check_inputs(out, (file for part in opened for file in part.files()))
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
-    opened = [blindly(part) for part in opened] if blind else opened
+    opened = [_reachable(blindly(part) if blind else part) for part in opened]
     labels = {"mask" if word == "masks" else word for word in reads if reads_labels([word])} or MASKS
     dataset = divide(join(opened), validation=options.validation, labelled=not blind, labels=labels)
     options.sampling.check(dataset.split("train"))

@@ -75,7 +75,7 @@ class Predict(Opened, Computed):
         earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
         what = "masks" if done.header["classes"] else "image classes"
         tell(f"{self.out}: {len(done.cases)} {what}{earlier}")
-        return Outcome(done.facts(), [f"{case['id']}: {case['error']}" for case in done.failed])
+        return Outcome(done.facts(), [*(f"{case['id']}: {case['error']}" for case in done.failed), *done.left_out])
 
 
 @dataclass(kw_only=True)
@@ -132,7 +132,7 @@ class Register(Opened, Computed):
             )  # fmt: skip
         earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
         tell(f"{self.out}: {len(done.cases)} registrations{earlier}")
-        return Outcome(done.facts(), [f"{case['id']}: {case['error']}" for case in done.failed])
+        return Outcome(done.facts(), [*(f"{case['id']}: {case['error']}" for case in done.failed), *done.left_out])
 
 
 @dataclass(kw_only=True)
