@@ -94,11 +94,7 @@ def register(
     source = data if moving is None else replace(opening, manifest=None, root=None).open(moving)
     others = None if moving is None else sorted((each for each in source.cases if each.images), key=lambda c: c.id)
     items = pairings(cases, others, pairs=pairs, atlases=atlases, known=data.cases)
-    for item in items if fuse is not None else ():
-        if sum(bool(case.masks) for case in item.moving) < 2:
-            raise DataError(
-                f"--fuse {fuse}: fewer than two of the atlases of {item.id} have a mask; name two that have"
-            )
+    check_masks(fuse, items)
     labels = labels_of(source, items, untrusted=opening.untrusted)
     header = {
         "run": str(run.resolve()),
@@ -123,6 +119,19 @@ def register(
     done = run_job(job, items, work, inputs=files, content=_content, progress=progress)
     done.left_out = tuple(dict.fromkeys((*data.unnamed(), *source.unnamed())))
     return done
+
+
+def check_masks(rule: str | None, items: Sequence[Pairing]) -> None:
+    """Make sure that there is something to fuse where it is asked for.
+
+    Raises:
+        DataError: fewer than two atlases of an image have a mask.
+    """
+    for item in items if rule is not None else ():
+        if sum(bool(case.masks) for case in item.moving) < 2:
+            raise DataError(
+                f"--fuse {rule}: fewer than two of the atlases of {item.id} have a mask; name two that have"
+            )
 
 
 def check_fuse(rule: str | None, atlases: Sequence[str]) -> None:

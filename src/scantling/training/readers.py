@@ -82,9 +82,8 @@ def readers_of(
         DataError: a stream of training cases is empty that is not optional, or its cases have no companions. One of
             other cases is left out.
     """
-    cases = dataset.split(split)
+    cases, budget = dataset.split(split), memory_free() // 3 if budget is None else budget
     by_id = {case.id: case for case in cases}
-    budget = memory_free() // 3 if budget is None else budget
     caches: dict[tuple[object, ...], CaseCache] = {}
     traits, preprocessing = method.traits, method.preprocessing
     slicing = preprocessing.dimensions == 2 and traits.dimensions == 3
