@@ -135,9 +135,13 @@ def test_a_displacement_on_another_grid_is_seen(tmp_path: Path) -> None:
 
 def test_options_of_a_method_reach_it(tmp_path: Path) -> None:
     with added(Sharp.card):
-        answers.has_the_right_shape(subject(Sharp, tmp_path))
+        sharp = subject(Sharp, tmp_path)
+        answers.has_the_right_shape(sharp)
+    assert sharp.answers, "it was asked, and the check did not fail"
 
 
 def test_a_stream_that_no_case_belongs_to_is_left_out(tmp_path: Path) -> None:
     with added(Mixed.card):
-        trains_what_its_stage_names(subject(Mixed, tmp_path))
+        mixed = subject(Mixed, tmp_path)
+        trains_what_its_stage_names(mixed)  # raises where a step fails or a weight stays
+    assert mixed.data.is_dir()

@@ -58,7 +58,7 @@ def evaluate(
         root: the folder that holds the files of the manifest.
         limits: bounds on what is decoded.
         untrusted: decode in a process with limits on time and memory.
-        progress: told (done, total, id) after each case.
+        progress: called with (done, total, id) after each case.
 
     Returns:
         The scores; cases that fail are listed in them, not raised.

@@ -136,7 +136,7 @@ def measure_masks(
         most: masks that are measured; of more a hash of their ids draws so many, always the same.
         manifest: describes the files below `folder`.
         root: the folder that the manifest's paths start from.
-        progress: told (done, total, id) after each mask.
+        progress: called with (done, total, id) after each mask.
 
     Raises:
         SettingsError: `most` is not positive.

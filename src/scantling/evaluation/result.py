@@ -207,15 +207,15 @@ class Evaluation:
     @property
     def sentences(self) -> list[str]:
         """What was found, what was marked for nothing, and how few subjects there are."""
-        told = []
+        sentences = []
         for name, title in ((FOUND, "Found"), (FALSE_ALARM, "False alarms")):
             counted = self.detection(name)
             if counted is not None and counted.cases[1]:
-                told.append(f"{title}: {counted.text(len(self.classes))}.")
+                sentences.append(f"{title}: {counted.text(len(self.classes))}.")
         subjects = len({case.subject for case in self.cases})
         if 1 < subjects < FEW:
-            told.append(f"{subjects} subjects are few: the intervals are wide, and rest on how these few scatter.")
-        return told
+            sentences.append(f"{subjects} subjects are few: the intervals are wide, and rest on how these few scatter.")
+        return sentences
 
     def table(self) -> str:
         """For people: a line a metric with mean, deviation, interval and number of cases; then the notes."""
@@ -236,8 +236,9 @@ class Evaluation:
             for row in rows
         ]
         titles = {metric.name: metric.title for metric in self.metrics if metric.name in MAIN}
-        told = [line for stratum in self.strata for line in stratum.lines(titles)]
-        return "\n".join([*(lines if self.cases else ["no case could be scored"]), *told, *self.sentences, *self.notes])
+        by_strata = [line for stratum in self.strata for line in stratum.lines(titles)]
+        body = lines if self.cases else ["no case could be scored"]
+        return "\n".join([*body, *by_strata, *self.sentences, *self.notes])
 
     def write_csv(self, path: Path | str) -> None:
         """Write one line for each case and class: id, subject, class, then the metrics, empty where undefined."""

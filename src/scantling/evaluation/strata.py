@@ -100,20 +100,20 @@ class Stratum:
         Args:
             titles: of the metrics to show, by name.
         """
-        told = []
+        lines = []
         for metric, title in titles.items():
             for value, found in self.values.items():
                 one = found[metric]
                 people = f"{one.cases} cases, {one.subjects} subjects"
-                told.append(f"{title}, {self.name} {value}: {text(one.value)}{between(one.interval)} ({people})")
+                lines.append(f"{title}, {self.name} {value}: {text(one.value)}{between(one.interval)} ({people})")
             if gap := self.gaps.get(metric):
-                told.append(
+                lines.append(
                     f"{title}, largest gap by {self.name}: {text(gap.difference)}{between(gap.interval)} "
                     f"({gap.high} above {gap.low})"
                 )
         if self.unknown:
-            told.append(f"The {self.name} of {len(self.unknown)} cases is not known; they are in none of its values.")
-        return told
+            lines.append(f"The {self.name} of {len(self.unknown)} cases is not known; they are in none of its values.")
+        return lines
 
 
 def by_stratum(

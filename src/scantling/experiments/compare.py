@@ -64,7 +64,7 @@ def compare(
         region: see `evaluate`; not of image classes.
         opening: how the data are opened.
         compute: where predictions are computed.
-        progress: told (done, total, id) after each case that is predicted or scored.
+        progress: called with (done, total, id) after each case that is predicted or scored.
 
     Raises:
         ScantlingError: they cannot be compared. Cases that fail are listed, not raised.

@@ -176,12 +176,12 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """(B, width, *S) of x (B, inputs, *S) and the code (B, code) of the timestep."""
         h = self.first(x)
-        told = self.code(code)[(..., *[None] * (x.ndim - 2))]
+        embedded = self.code(code)[(..., *[None] * (x.ndim - 2))]
         if self.scale_shift:
-            scale, shift = told.chunk(2, 1)
+            scale, shift = embedded.chunk(2, 1)
             h = self.norm(h) * (1 + scale) + shift
         else:
-            h = self.norm(h + told)
+            h = self.norm(h + embedded)
         out: Tensor = self.skip(x) + self.second(h)
         return out
 
@@ -201,8 +201,8 @@ class SelfAttention(nn.Module):
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, N, C)
         three = self.tell(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, C / h)
         seen = F.scaled_dot_product_attention(three[0], three[1], three[2])
-        told: Tensor = self.out(seen.transpose(1, 2).flatten(2))
-        return x + told.transpose(1, 2).reshape(x.shape)
+        attended: Tensor = self.out(seen.transpose(1, 2).flatten(2))
+        return x + attended.transpose(1, 2).reshape(x.shape)
 
 
 def norm(width: int) -> nn.GroupNorm:

@@ -92,7 +92,7 @@ def report_masks(
         out: the page; unless said mask-quality.html in the folder that holds all of them.
         most: masks of each that are measured.
         command: what makes the page again.
-        progress: told (done, total, id) after each mask.
+        progress: called with (done, total, id) after each mask.
 
     Raises:
         SettingsError: there is no folder, or `out` is no HTML file.
