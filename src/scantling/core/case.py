@@ -155,12 +155,13 @@ class Geometry:
 
     Attributes:
         shape: the spatial shape `(*S)` of the array.
-        spacing: mm between neighbours along each axis; 1.0 where the file does not say.
+        spacing: the distance between neighbours along each axis, in `unit`.
         affine: (4, 4), from indices in the order of the array's axes to millimetres (right, anterior, superior);
             None where the file does not say.
         container: what a mask of this image is written as: "raster" leaves as PNG, "volume" as NIfTI.
         slice_axis: the axis along which the file stacks its slices (three spatial axes only).
         stored: the spatial shape in the file where it differs (a NIfTI image with axes of length 1).
+        unit: "mm" where the file, or the manifest, says how large its pixels are; else "pixel", and the spacing is 1.
     """
 
     shape: tuple[int, ...]
@@ -169,6 +170,7 @@ class Geometry:
     container: Literal["raster", "volume"] = "raster"
     slice_axis: int = 0
     stored: tuple[int, ...] | None = None
+    unit: Literal["mm", "pixel"] = "pixel"
 
 
 @dataclass(frozen=True)

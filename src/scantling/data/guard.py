@@ -250,6 +250,7 @@ def _described(found: Header | Picture) -> dict[str, Any]:
         "container": geometry.container,
         "slice_axis": geometry.slice_axis,
         "stored": geometry.stored,
+        "unit": geometry.unit,
     }
 
 
@@ -266,6 +267,7 @@ def _header(answer: dict[str, Any]) -> Header:
         container="raster" if answer["container"] == "raster" else "volume",
         slice_axis=int(answer["slice_axis"]),
         stored=None if stored is None else tuple(int(length) for length in stored),
+        unit="mm" if answer["unit"] == "mm" else "pixel",
     )
     channels = tuple(str(name) for name in answer["channels"])
     return Header(str(answer["format"]), shape, channels, np.dtype(kind), geometry)

@@ -303,7 +303,7 @@ def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geo
     if affine is not None:
         affine = affine.copy()
         affine[:3, : len(spacing)] *= np.divide(spacing, geometry.spacing)
-    return replace(geometry, spacing=spacing, affine=affine)
+    return replace(geometry, spacing=spacing, affine=affine, unit="mm")
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -131,7 +131,7 @@ def _meaning(format: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Heade
     if len(shape) == 2:
         return raster(format, shape, GREY, dtype)
     channels, stored = (numbered(shape[0]), shape[1:]) if len(shape) == 4 else (GREY, shape)
-    geometry = volume(stored, (1.0, 1.0, 1.0), affine=None, slice_axis=0)
+    geometry = volume(stored, None, affine=None, slice_axis=0)
     return Header(format, geometry.shape, channels, dtype, geometry)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -128,11 +128,17 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def raster(
-    format: str, shape: Sequence[int], channels: tuple[str, ...], dtype: Any, *, spacing: Sequence[float] = (1.0, 1.0)
+    format: str,
+    shape: Sequence[int],
+    channels: tuple[str, ...],
+    dtype: Any,
+    *,
+    spacing: Sequence[float] | None = None,
 ) -> Header:
-    """The header of a flat image `(H, W)`."""
+    """The header of a flat image `(H, W)`; None: its file does not say how large its pixels are."""
     size = (int(shape[0]), int(shape[1]))
-    geometry = Geometry(shape=size, spacing=(float(spacing[0]), float(spacing[1])))
+    down, across = spacing or (1.0, 1.0)
+    geometry = Geometry(shape=size, spacing=(float(down), float(across)), unit="mm" if spacing else "pixel")
     return Header(format, size, channels, np.dtype(dtype), geometry)
 
 
@@ -151,16 +157,24 @@ def axis_order(stored: Sequence[int]) -> tuple[int, ...]:
     return kept + tuple(axis for axis in range(len(stored)) if axis not in kept)
 
 
-def volume(stored: Sequence[int], spacing: Sequence[float], *, affine: Array | None, slice_axis: int) -> Geometry:
-    """The geometry of a volume whose axes of length 1 are left out of the array (`stored` remembers them)."""
+def volume(
+    stored: Sequence[int], spacing: Sequence[float] | None, *, affine: Array | None, slice_axis: int
+) -> Geometry:
+    """The geometry of a volume whose axes of length 1 are left out of the array (`stored` remembers them).
+
+    Args:
+        spacing: in mm; None: its file does not say.
+    """
     stored = tuple(int(length) for length in stored)
+    unit: Literal["mm", "pixel"] = "mm" if spacing else "pixel"
+    spacing = spacing or (1.0,) * len(stored)
     kept = kept_axes(stored)
     if len(kept) == len(stored):
-        return Geometry(stored, tuple(map(float, spacing)), affine, "volume", slice_axis)
+        return Geometry(stored, tuple(map(float, spacing)), affine, "volume", slice_axis, unit=unit)
     if affine is not None:
         affine = affine[:, [*axis_order(stored), 3]]
     shape = tuple(stored[axis] for axis in kept)
-    return Geometry(shape, tuple(float(spacing[axis]) for axis in kept), affine, "volume", 0, stored)
+    return Geometry(shape, tuple(float(spacing[axis]) for axis in kept), affine, "volume", 0, stored, unit)
 
 
 def plausible_spacing(source: Source, spacing: Sequence[float]) -> None:

@@ -91,11 +91,12 @@ def flat_geometry(source: Source, size: tuple[int, int], place: Place) -> Geomet
     """The geometry of a single frame `(H, W)`."""
     step = place.step or (1.0, 1.0)
     plausible_spacing(source, step)
+    known = place.step or place.across is not None
     affine = None
     if place.across is not None and place.down is not None:
         normal = np.cross(place.across, place.down)
         affine = _affine(place.down * step[0], place.across * step[1], normal, place.origins[0])
-    return Geometry(shape=size, spacing=step, affine=affine)
+    return Geometry(shape=size, spacing=step, affine=affine, unit="mm" if known else "pixel")
 
 
 def stacked_geometry(source: Source, size: tuple[int, int], place: Place, count: int) -> Geometry:
@@ -104,7 +105,8 @@ def stacked_geometry(source: Source, size: tuple[int, int], place: Place, count:
     down, across = place.step or (1.0, 1.0)
     if place.across is None or place.down is None:
         plausible_spacing(source, (across, down))
-        return volume((columns, rows, count), (across, down, 1.0), affine=None, slice_axis=2)
+        step = (across, down, 1.0) if place.step else None
+        return volume((columns, rows, count), step, affine=None, slice_axis=2)
     heights = np.sort(place.heights())
     gaps = np.diff(heights)
     usual = float(np.median(gaps))

@@ -59,9 +59,10 @@ def inspect(source: Source) -> Plan:
     expand = palette is not None and (channels == COLOUR or palette_is_grey(source, palette, protected=False))
     kind = first.dtype.newbyteorder("=")
     shape = (first.height, first.width)
-    plausible_spacing(source, layout.spacing)
+    if layout.spacing:
+        plausible_spacing(source, layout.spacing)
     if layout.slices == 1:
-        header = raster("TIFF", shape, channels, kind, spacing=layout.spacing[1:])
+        header = raster("TIFF", shape, channels, kind, spacing=layout.spacing and layout.spacing[1:])
     else:
         geometry = volume((layout.slices, *shape), layout.spacing, affine=None, slice_axis=0)
         header = Header("TIFF", geometry.shape, channels, kind, geometry)

@@ -28,13 +28,13 @@ class Layout:
 
     Attributes:
         channels_last: whether the channels of one slice follow each other (ImageJ), or the slices of one channel.
-        spacing: mm between slices, rows and columns.
+        spacing: mm between slices, rows and columns; None where the file does not say.
     """
 
     channels: int = 1
     slices: int = 1
     channels_last: bool = True
-    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    spacing: tuple[float, float, float] | None = None
 
     def sorted(self, pages: Array) -> Array:
         """`(pages, H, W, samples)` to `(channels, slices, H, W, samples)`."""
@@ -75,7 +75,7 @@ def _imagej(source: Source, page: Page, text: str) -> Layout:
         channels, slices = 1, channels * slices
     unit = _millimetres(values.get("unit", ""))
     across, down = page.resolution
-    spacing = (1.0, 1.0, 1.0)
+    spacing = None
     if unit and across > 0 and down > 0:
         spacing = (float(values.get("spacing", "1")) * unit, unit / down, unit / across)
     return _checked(source, channels, slices, frames, True, spacing)
@@ -97,12 +97,20 @@ def _ome(source: Source, page: Page, text: str) -> Layout:
             remedy=DAMAGED,
         )
     steps = [
-        float(values.get(f"PhysicalSize{axis}", "0")) * _millimetres(values.get(f"PhysicalSize{axis}Unit", "um")) or 1.0
+        float(values.get(f"PhysicalSize{axis}", "0")) * _millimetres(values.get(f"PhysicalSize{axis}Unit", "um"))
         for axis in "ZYX"
     ]
+    known = steps[1] > 0 and steps[2] > 0
     order = values.get("DimensionOrder", "XYCZT")
     inner = order.find("C") < order.find("Z" if slices > 1 else "T")
-    return _checked(source, 1 if page.samples > 1 else channels, slices, frames, inner, steps)
+    return _checked(
+        source,
+        1 if page.samples > 1 else channels,
+        slices,
+        frames,
+        inner,
+        [step or 1.0 for step in steps] if known else None,
+    )
 
 
 def _tifffile(source: Source, page: Page, text: str, count: int) -> Layout:
@@ -147,10 +155,10 @@ def _millimetres(unit: str) -> float:
 
 
 def _checked(
-    source: Source, channels: int, slices: int, frames: int, channels_last: bool, spacing: Sequence[float]
+    source: Source, channels: int, slices: int, frames: int, channels_last: bool, spacing: Sequence[float] | None
 ) -> Layout:
     if slices > 1 and frames > 1:
         raise source.error(
             f"holds {slices} slices at {frames} points in time", expected="a volume", remedy="save each point apart"
         )
-    return Layout(channels, slices * frames, channels_last, (spacing[0], spacing[1], spacing[2]))
+    return Layout(channels, slices * frames, channels_last, (spacing[0], spacing[1], spacing[2]) if spacing else None)
