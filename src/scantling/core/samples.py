@@ -62,6 +62,8 @@ class Traits(Frozen):
     """The median, for each axis; 1 unless all training cases say it in mm."""
     unit: Unit | None = None
     """Of the spacing; None in models of earlier versions."""
+    unspaced: int = 0
+    """How many training cases do not say their spacing where others say it in mm."""
     shape: tuple[int, ...]
     """The median, for each axis."""
     smallest: tuple[int, ...]

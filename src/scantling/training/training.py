@@ -22,7 +22,7 @@ from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset
 from scantling.data.reader import Reader
-from scantling.data.traits import measure_traits
+from scantling.data.traits import measure_traits, spacing_remarks
 from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord
 from scantling.training.building import build_method
@@ -116,9 +116,10 @@ def _traits(material: Material, facts: dict[str, Any] | None, group: Processes, 
     dataset = material.dataset
     console.print(f"{dataset.name}: {counts(dataset)}; measuring", highlight=False)
     measured = measure_traits(dataset, reads=material.reads, partial=True).model_dump() if group.first else None
-    for sentence in dataset.label_source.remarks:
+    traits = Traits.model_validate(group.agreed(measured))
+    for sentence in (*dataset.label_source.remarks, *spacing_remarks(traits)):
         console.print(sentence, highlight=False, markup=False)
-    return Traits.model_validate(group.agreed(measured))
+    return traits
 
 
 def _validation(
@@ -161,6 +162,7 @@ def _recorded(
     warnings = [
         *material.remarks,
         *material.dataset.label_source.remarks,
+        *spacing_remarks(traits),
         *taught(model),
         *unsteady(model.card, device),
     ]
