@@ -17,7 +17,7 @@ from scantling.core.case import IGNORE, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.core.fields import reads_masks
 from scantling.core.samples import Intensity, Storage, StoredImage, StoredType, Traits
-from scantling.data.contents import some
+from scantling.data.contents import count, some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
 
@@ -193,8 +193,8 @@ def spacing_remarks(traits: Traits) -> list[str]:
     if not traits.unspaced:
         return []
     return [
-        f"{traits.unspaced} training cases have no spacing, the others have one in mm: no image is resampled by its "
-        "spacing; add 'spacing' in a manifest"
+        f"{count(traits.unspaced, 'training case')} without a spacing, the others have one in mm: no image is "
+        "resampled by its spacing; add 'spacing' in a manifest"
     ]
 
 
