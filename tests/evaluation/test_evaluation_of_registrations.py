@@ -80,12 +80,27 @@ def test_a_shift_that_is_right_wins_all_that_there_is_to_win(
     assert pair["classes"]["a"]["dice_before"] == pytest.approx(12 / 36)
     assert pair["dice_before"] == pytest.approx((12 / 36 + 0) / 2)
     assert pair["hd95_before"] > 1
+    assert pair["unit"] == "mm"
+    assert set(found["units"].values()) == {"mm"}
     told = capsys.readouterr().out
+    assert "Landmark error before (mm)" in told
+    assert "95 % Hausdorff distance after (mm)" in told
     assert "Dice before" in told
     assert "Dice after" in told
     lines = (tmp_path / "s.csv").read_text().splitlines()
     assert lines[0].startswith("id,subject,class,fixed,moving,dice,dice_before,hd95,hd95_before,landmarks")
     assert [line.split(",")[:5] for line in lines[1:]] == [["one_from_two", "one", c, "one", "two"] for c in "ab"]
+
+
+def test_without_a_spacing_landmarks_and_distances_are_in_pixels(data: Path, tmp_path: Path) -> None:
+    manifest = data / "scantling.toml"
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join(line for line in lines if not line.startswith("spacing")))
+    found = evaluate_registrations(registered(tmp_path / "out", (2, 3)), data)
+    assert found.unit == "pixel"
+    assert found.pairs[0].scores["landmarks_before"] == pytest.approx(math.hypot(2, 3))
+    assert "Landmark error before (pixels)" in found.table()
+    assert found.facts()["units"]["landmarks"] == "pixel"
 
 
 def test_no_shift_leaves_everything_as_it_was(data: Path, tmp_path: Path) -> None:

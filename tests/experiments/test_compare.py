@@ -403,7 +403,9 @@ def test_of_a_distance_less_is_better() -> None:
     assert [one.name for one in found.methods] == ["near", "far"]
     assert found.methods[0].rank["hd95"] == 1.0
     assert found.tested[0].verdict == "b is better"
-    assert found.sentences[0].startswith("near is better than far: 95 % Hausdorff distance is lower by 2.35 ")
+    assert found.sentences[0].startswith(
+        "near is better than far: 95 % Hausdorff distance (mm or pixels) is lower by 2.35 "
+    )
 
 
 def test_of_a_ratio_the_distances_from_one_are_compared() -> None:

@@ -72,6 +72,20 @@ def test_the_spacing_of_pictures_stands_in_the_manifest(tmp_path: Path, monkeypa
     assert len(sample.points) == 12
 
 
+def test_pictures_keep_the_unit_of_the_training_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for unit, spacing in (("pixel", (1.0, 1.0)), ("mm", (1.0, 1.0)), ("mm", (0.5, 0.25))):
+        traits = sower(spacing=spacing, unit=unit).traits
+        monkeypatch.setattr(Sower, "blank", lambda settings, traits=traits: traits)
+        out = tmp_path / f"{unit}-{spacing[0]}"
+        synthesize("sower", count=1, out=out)
+        dataset = open_dataset(out)
+        geometry = load(dataset.cases[0], labels=dataset.labels).geometry
+        assert (geometry.unit, geometry.spacing) == (unit, spacing)
+    grid = sower(spacing=(1.0, 1.0), unit="pixel")
+    resized = geometry_of((8, 8), grid, Geometry((16, 32), (1.0, 1.0)))
+    assert (resized.unit, resized.spacing) == ("pixel", (1.0, 1.0))
+
+
 def test_objects_without_masks_are_boxes_with_their_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes = torch.tensor([[[1, 3], [2, 5]], [[0, 2], [4, 6]]]).float()
     objects = Objects(classes=torch.tensor([1, 0]), boxes=boxes)

@@ -164,7 +164,7 @@ def test_numbers_that_are_none_are_dashes(tmp_path: Path) -> None:
     page = page_of(write_run(tmp_path / "run", run_facts(tmp_path), lines, facts))
     assert not re.search(r"\b(nan|inf|none|null)\b", page.text, re.I)
     assert not re.search(r'(d|cx|cy|x|y|width|height)="[^"]*(nan|inf)', page.source)
-    assert "95 % Hausdorff distance ↓ , lower is better – – – 0" in page.text
+    assert "95 % Hausdorff distance (mm or pixels) ↓ , lower is better – – – 0" in page.text
 
 
 def test_pictures_of_any_size_leave_the_page_small(tmp_path: Path) -> None:

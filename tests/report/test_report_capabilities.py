@@ -147,6 +147,7 @@ def registrations(**changes: Any) -> dict[str, Any]:
         "version": 1, "prediction": "/out/warped", "truth": "/data", "run": None, "method": "toy", "model": None,
         "classes": ["a"], "mean": mean, "std": dict.fromkeys(mean, 0.01), "count": dict.fromkeys(mean, 2),
         "interval": {"dice": [0.7, 0.9], "dice_before": None, "landmarks": None}, "subjects": dict.fromkeys(mean, 2),
+        "units": {"landmarks": "mm", "landmarks_before": "mm"},
         "pairs": pairs, "failed": [{"id": "p9", "error": "it broke"}], "notes": [], "conventions": ["Folded: so."],
     } | changes  # fmt: skip
 

@@ -100,8 +100,29 @@ def test_other_images_under_the_same_names_are_refused(data: Path, tmp_path: Pat
     trained(copy, tmp_path / "run", validation=0.0)
     image = copy / "train" / "images" / "case0.png"
     Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
+    with pytest.raises(RunError, match=r"data: 1 file has changed \(train/images/case0.png\); repeat"):
+        trained(copy, tmp_path / "run", validation=0.0)
+    (tmp_path / "run" / "data.json").unlink()
     with pytest.raises(RunError, match=r"data\[0\].sha256 was"):
         trained(copy, tmp_path / "run", validation=0.0)
+
+
+def test_a_resume_on_other_data_names_the_files_that_are_new_gone_or_changed(data: Path, tmp_path: Path) -> None:
+    copy = images_for(CARDS["unet"], tmp_path / "data", dimensions=2)
+    trained(copy, tmp_path / "run", validation=0.0)
+    for folder in ("images", "masks"):
+        (copy / "train" / folder / "case0.png").rename(copy / "train" / folder / "other.png")
+    Image.fromarray(255 - np.asarray(Image.open(copy / "train" / "images" / "case1.png"))).save(
+        copy / "train" / "images" / "case1.png"
+    )
+    with pytest.raises(RunError) as error:
+        trained(copy, tmp_path / "run", validation=0.0)
+    sentence = str(error.value)
+    assert "2 files are new (train/images/other.png, train/masks/other.png)" in sentence
+    assert "2 files are gone (train/images/case0.png, train/masks/case0.png)" in sentence
+    assert "1 file has changed (train/images/case1.png)" in sentence
+    assert "sha256" not in sentence
+    assert "split" not in sentence
 
 
 def test_a_locked_run_is_refused(data: Path, tmp_path: Path) -> None:
@@ -167,7 +188,7 @@ def test_a_region_that_changed_is_refused(tmp_path: Path) -> None:
     smaller = np.asarray(Image.open(region)).copy()
     smaller[:5] = 0
     Image.fromarray(smaller).save(region)
-    with pytest.raises(RunError, match="sha256 was"):
+    with pytest.raises(RunError, match=r"1 file has changed \(train/fov/case0.png\)"):
         trained(folder, tmp_path / "run")
 
 
@@ -178,7 +199,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(FileError, match="No space left on device"):
+    with pytest.raises(FileError, match=r"run/.+safetensors: cannot be written \(No space left on device\); free"):
         trained(data, tmp_path / "run")
     monkeypatch.undo()
     assert trained(data, tmp_path / "run")["finished"]

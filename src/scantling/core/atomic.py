@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -12,6 +13,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from scantling.core.errors import DiskFullError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Name the file that is being written where the disk is full, which the system does not.
+
+    Raises:
+        DiskFullError: no space, or no quota, is left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFullError(
+            path, f"cannot be written ({error.strerror})", remedy="free some space and run the command again"
+        ) from None
+
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -19,8 +41,16 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
     The temporary file is removed if the block fails, so a half-written file is never seen under its name. A link is
     replaced by the file, and what it leads to is left alone; a device or a pipe is written to.
+
+    Raises:
+        DiskFullError: no space is left.
     """
-    path = Path(path)
+    with writing(path), _replacing(Path(path)) as aside:
+        yield aside
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     if _is_special(path):
         with tempfile.TemporaryDirectory() as folder:
             yield (aside := Path(folder) / f"0{_suffix(path)}")

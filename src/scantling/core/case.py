@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Split = Literal["train", "validation", "test"]
+Unit = Literal["mm", "pixel"]
+"""What lengths are in: mm where the files or the manifest say how large a pixel is."""
 
 
 class Frozen(BaseModel):
@@ -170,7 +172,7 @@ class Geometry:
     container: Literal["raster", "volume"] = "raster"
     slice_axis: int = 0
     stored: tuple[int, ...] | None = None
-    unit: Literal["mm", "pixel"] = "pixel"
+    unit: Unit = "pixel"
 
 
 @dataclass(frozen=True)

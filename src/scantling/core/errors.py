@@ -34,6 +34,10 @@ class FileError(ScantlingError):
         return _revive, (type(self), self.path, self.found, str(self))
 
 
+class DiskFullError(FileError):
+    """A file for which no space is left; no other file can be written either."""
+
+
 def _revive(kind: type[FileError], path: str, found: str, sentence: str) -> FileError:
     error = kind.__new__(kind)
     Exception.__init__(error, sentence)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from scantling.core.case import Frozen, Labels
+from scantling.core.case import Frozen, Labels, Unit
 from scantling.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ class Traits(Frozen):
     labels: Labels | None = None
     image_classes: tuple[str, ...] = ()
     spacing: tuple[float, ...]
-    """The median, for each axis."""
+    """The median, for each axis; 1 unless all training cases say it in mm."""
+    unit: Unit | None = None
+    """Of the spacing; None in models of earlier versions."""
+    unspaced: int = 0
+    """How many training cases do not say their spacing where others say it in mm."""
     shape: tuple[int, ...]
     """The median, for each axis."""
     smallest: tuple[int, ...]
@@ -213,7 +217,8 @@ class Preprocessing(Frozen):
             the region where there is one; "dataset" clips to the 0.5th and 99.5th percentile of the training
             data, then uses their mean and deviation (quantitative images such as CT); "unit" scales each image
             to [-1, 1]; "none" leaves the values.
-        spacing: the grid in mm that images are resampled to; None keeps their own.
+        spacing: the grid that images are resampled to, in the unit of the traits; None keeps their own. An image
+            whose spacing is not known in that unit keeps its grid where the spacing is that of the traits.
         size: the shape that every image, or slice, is resampled to whatever it was; None keeps its own.
     """
 

@@ -189,7 +189,19 @@ def _mixtures(found: Sequence[Seen]) -> Iterator[Finding]:
             yield Finding(
                 level="note", kind="sizes", sentence=f"the images differ in size, from {least} to {most} pixels"
             )
-        spacings = np.array([grid.spacing for grid in grids])
+        bare = [seen.case.id for seen in found if seen.geometry is not None and seen.geometry.unit == "pixel"]
+        if 0 < len(bare) < len(grids):
+            yield Finding(
+                level="warning",
+                kind="spacing",
+                cases=tuple(bare),
+                sentence=(
+                    f"{count(len(bare), 'case')} ({some(bare, most=3)}) of {len(grids)} have no spacing, the others "
+                    "have one in mm; none is resampled by its spacing, and distances in pixels are in no mean; add "
+                    "'spacing' in a manifest"
+                ),
+            )
+        spacings = np.array([grid.spacing for grid in grids if grid.unit == "mm"] or [(1.0,)])
         if not np.allclose(spacings, spacings[0], rtol=0.01):
             least, most = (
                 " x ".join(f"{value:.3g}" for value in row) for row in (spacings.min(axis=0), spacings.max(axis=0))

@@ -121,8 +121,12 @@ def preprocess(sample: Sample, recipe: Preprocessing, traits: Traits) -> Preproc
 
 
 def grid_of(sample: Sample, recipe: Preprocessing, traits: Traits) -> tuple[int, ...]:
-    """The shape of a sample on the grid of `recipe`, the slice axis first where a volume is read as slices."""
-    shape, spacing = list(sample.geometry.shape), list(sample.geometry.spacing)
+    """The shape of a sample on the grid of `recipe`, the slice axis first where a volume is read as slices.
+
+    A sample whose spacing is in another unit than the traits' is taken to have theirs.
+    """
+    shape = list(sample.geometry.shape)
+    spacing = list(sample.geometry.spacing if traits.unit in (None, sample.geometry.unit) else traits.spacing)
     if recipe.dimensions == 2 and len(shape) == 3:
         shape.insert(0, shape.pop(traits.slice_axis))
         spacing.insert(0, spacing.pop(traits.slice_axis))

@@ -50,7 +50,8 @@ class Summary(Frozen):
         holds: how many cases have each kind of thing ("image flair", "mask 1", "region", "boxes").
         dimensions: how many cases have two or three axes.
         shape: in pixels, in the order of the axes.
-        spacing: in mm.
+        spacing: in mm, of the cases that say it; None where none does.
+        units: how many cases have their lengths in "mm" and in "pixel".
         stored: how many images are grey, in colour, or grey in three channels, by name of the image.
         classes: the share of the known pixels of the first masks that each class has.
         image_classes: how many cases each image class has.
@@ -63,6 +64,7 @@ class Summary(Frozen):
     dimensions: dict[int, int]
     shape: Range | None
     spacing: Range | None
+    units: dict[str, int]
     stored: dict[str, dict[str, int]]
     classes: dict[str, float]
     image_classes: dict[str, int]
@@ -82,8 +84,12 @@ class Summary(Frozen):
         lines.append("files: " + ", ".join(f"{number} {role}" for role, number in self.holds.items()))
         if self.shape is not None:
             lines.append(f"size: {self.shape.text()} pixels")
+        unknown = self.units.get("pixel", 0)
         if self.spacing is not None:
-            lines.append(f"spacing: {self.spacing.text()} mm")
+            rest = f"; {count(unknown, 'case')} without one" if unknown else ""
+            lines.append(f"spacing: {self.spacing.text()} mm{rest}")
+        elif unknown:
+            lines.append("spacing: in no file; distances are in pixels")
         for name, how in self.stored.items():
             lines.append(f"channels of {name}: " + ", ".join(f"{number} {kind}" for kind, number in how.items()))
         if self.classes:
@@ -134,7 +140,8 @@ def summary_of(found: Sequence[Seen], labels: Labels | None) -> Summary:
         holds=dict(sorted(holds.items())),
         dimensions=dict(sorted(axes.items())),
         shape=_range([grid.shape for grid in usual]),
-        spacing=_range([grid.spacing for grid in usual]),
+        spacing=_range([grid.spacing for grid in usual if grid.unit == "mm"]),
+        units=dict(sorted(Counter(grid.unit for grid in grids).items())),
         stored={name: dict(how) for name, how in stored.items()},
         classes={
             name: float(number / max(pixels[0], 1))

@@ -17,7 +17,7 @@ from scantling.core.case import IGNORE, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.core.fields import reads_masks
 from scantling.core.samples import Intensity, Storage, StoredImage, StoredType, Traits
-from scantling.data.contents import some
+from scantling.data.contents import count, some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
 
@@ -161,7 +161,8 @@ def measure_traits(
         )
     channels, moments = merged_channels(cases, found, partial=partial)
     shapes = np.array([one.geometry.shape for one in found])
-    spacings = np.array([one.geometry.spacing for one in found])
+    unspaced = sum(one.geometry.unit == "pixel" for one in found)
+    spacings = np.ones(shapes.shape) if unspaced else np.array([one.geometry.spacing for one in found])
     pixels = sum((one.pixels for one in found if one.pixels.size), np.zeros(1, np.int64))
     return Traits(
         dimensions=cast(Literal[2, 3], next(iter(axes))),
@@ -169,6 +170,8 @@ def measure_traits(
         labels=labels,
         image_classes=tuple(sorted({case.image_class for case in cases if case.image_class is not None})),
         spacing=tuple(float(value) for value in np.median(spacings, axis=0)),
+        unit="pixel" if unspaced else "mm",
+        unspaced=unspaced if unspaced < len(found) else 0,
         shape=tuple(int(value) for value in np.round(np.median(shapes, axis=0))),
         smallest=tuple(int(value) for value in shapes.min(axis=0)),
         slice_axis=Counter(one.geometry.slice_axis for one in found).most_common(1)[0][0],
@@ -183,6 +186,16 @@ def measure_traits(
         pools=tuple(sorted({case.pool for case in cases if case.pool})),
         storage=storage_of(found, channels),
     )
+
+
+def spacing_remarks(traits: Traits) -> list[str]:
+    """A sentence where some training cases say their spacing and others do not."""
+    if not traits.unspaced:
+        return []
+    return [
+        f"{count(traits.unspaced, 'training case')} without a spacing, the others have one in mm: no image is "
+        "resampled by its spacing; add 'spacing' in a manifest"
+    ]
 
 
 def storage_of(found: Sequence[Measured], channels: Sequence[str]) -> Storage:

@@ -18,6 +18,7 @@ from scantling.data.loading import disagreement, load
 from scantling.evaluation.predictions import Files, Predictions, files_by_id, size
 from scantling.evaluation.result import CaseScores
 from scantling.evaluation.scores import marked_share, scores_of_arrays
+from scantling.evaluation.units import known_spacing
 from scantling.metrics.catalogue import Metric
 from scantling.records.evaluation import CaseFiles, Located, Region
 
@@ -73,6 +74,9 @@ class CaseScorer:
         if doubt is not None:
             _fits(doubt, true, predictions.uncertainties[case.id])
         pixels = self.regions.read(case, true, **how)
+        spacing, unit = sample.geometry.spacing, sample.geometry.unit
+        if "spacing" in needed:
+            spacing, unit = known_spacing(case, (sample.geometry, geometry), **how)
         scores = scores_of_arrays(
             predicted,
             true,
@@ -82,12 +86,14 @@ class CaseScorer:
             probability=probability,
             uncertainty=None if doubt is None else doubt[0],
             region=pixels,
-            spacing=sample.geometry.spacing,
+            spacing=spacing,
             metrics=[metric.name for metric in self.metrics],
         )
         marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
         return Compared(
-            CaseScores(case.id, case.subject, scores, _files(case, predictions, self.regions), marked, case.strata),
+            CaseScores(
+                case.id, case.subject, scores, _files(case, predictions, self.regions), marked, case.strata, unit
+            ),
             bool(disagreement(sample.geometry, geometry)),
             (len(drawn), 1 + len(others)) if others else None,
         )

@@ -18,6 +18,7 @@ from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
 from scantling.evaluation.predictions import Predictions, matched, open_predictions
 from scantling.evaluation.result import Evaluation
 from scantling.evaluation.truth import Chosen, choose, open_truth
+from scantling.evaluation.units import mixed
 from scantling.metrics.catalogue import Metric, chosen
 from scantling.records.evaluation import MaskLabels
 from scantling.records.predictions import Failure
@@ -95,7 +96,7 @@ def evaluate(
         region=regions.region,
         cases=tuple(one.case for one in found),
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
-        notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found)),
+        notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found, wanted)),
     )
 
 
@@ -148,7 +149,7 @@ def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Iterable
         raise SettingsError(str(error)) from None
 
 
-def _notes(found: Sequence[Compared]) -> list[str]:
+def _notes(found: Sequence[Compared], metrics: Sequence[Metric]) -> list[str]:
     """What a reader should know of the cases that were scored."""
     notes = []
     if apart := [one.case.id for one in found if one.apart]:
@@ -158,6 +159,7 @@ def _notes(found: Sequence[Compared]) -> list[str]:
         )
     if sets := {one.sets for one in found if one.sets}:
         notes.append(_sets(sets))
+    notes += mixed({one.case.id: one.case.unit for one in found}, metrics)
     return [*notes, *trivial([one.case.marked for one in found])]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scantling.core.errors import DiskFullError
 from scantling.records.evaluation import EvaluationRecord
 from scantling.records.record import FileRecord
 from scantling.records.run_folder import identity_of
@@ -71,7 +72,7 @@ def write(record: FileRecord, made: Mapping[str, Any], *, file_name: str) -> Pat
     path = run / EVALUATIONS / file_name
     try:
         record.write(path)
-    except OSError:
+    except (OSError, DiskFullError):
         return None
     return path
 

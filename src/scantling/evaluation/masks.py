@@ -26,8 +26,8 @@ KEPT = 1 << 28
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 QUANTITIES = {
     "coverage": "Coverage",
-    "width": "Mean width",
-    "widest": "Greatest width",
+    "width": "Mean width (pixels)",
+    "widest": "Greatest width (pixels)",
     "forks": "Forks",
     "angle": "Mean branching angle",
     "components": "Pieces (β₀)",

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from scantling.core.atomic import named, write_text
+from scantling.core.case import Unit
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import file_name, write
 from scantling.evaluation.summary import Summary, summarise
+from scantling.evaluation.units import averaged_in, in_unit, units_of
 from scantling.metrics.catalogue import METRICS, Metric
 from scantling.records.predictions import Failure
 from scantling.records.registration_scores import RegistrationScoresRecord
@@ -34,12 +36,12 @@ def _beside(metric: Metric) -> tuple[Metric, Metric]:
 MEASURED: tuple[Metric, ...] = (
     *(metric for name in COMPARED for metric in _beside(METRICS[name])),
     Metric(
-        "landmarks", "Landmark error after (mm)", "lower", (), (0.0, math.inf), "distance",
-        "Landmark error: the mean distance, in mm, from where the displacement sends the points of the fixed image to "
-        "those of the moving one, where both have as many, in one order.",
+        "landmarks", "Landmark error after", "lower", ("spacing",), (0.0, math.inf), "distance",
+        "Landmark error: the mean distance, in the unit of the fixed image, from where the displacement sends its "
+        "points to those of the moving one, where both have as many, in one order.",
     ),
     Metric(
-        f"landmarks{BEFORE}", "Landmark error before (mm)", "lower", (), (0.0, math.inf), "distance",
+        f"landmarks{BEFORE}", "Landmark error before", "lower", ("spacing",), (0.0, math.inf), "distance",
         "Landmark error before: the same without the displacement.",
     ),
     Metric(
@@ -63,6 +65,7 @@ class PairScores:
         subject: whom the fixed image shows: the unit of the intervals.
         scores: by metric, of the masks the mean over the classes; NaN where it is undefined.
         classes: by class and metric of the masks.
+        unit: of the lengths among the scores: that of the fixed image.
     """
 
     id: str
@@ -71,6 +74,7 @@ class PairScores:
     subject: str
     scores: Mapping[str, float]
     classes: Mapping[str, Mapping[str, float]]
+    unit: Unit = "pixel"
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,15 @@ class RegistrationEvaluation:
         return [each for each in MEASURED if any(not math.isnan(pair.scores[each.name]) for pair in self.pairs)]
 
     @cached_property
+    def unit(self) -> Unit:
+        """What lengths are averaged in; the pairs whose lengths are in another unit are in no mean of them."""
+        return averaged_in([pair.unit for pair in self.pairs])
+
+    @cached_property
     def summary(self) -> Summary:
         """Mean, deviation, interval and count of each metric over the pairs."""
         return summarise(
-            [pair.scores for pair in self.pairs],
+            [in_unit(pair.scores, MEASURED, found=pair.unit, unit=self.unit) for pair in self.pairs],
             [pair.subject for pair in self.pairs],
             # a share of pixels that is 0 in all pairs is no count of pairs, of which an interval would follow
             ranges={metric.name: metric.range for metric in MEASURED} | {"folded": (0.0, math.inf)},
@@ -139,8 +148,9 @@ class RegistrationEvaluation:
             "interval": {name: summary.interval[name] for name in names},
             "count": {name: summary.count[name] for name in names},
             "subjects": {name: summary.subjects[name] for name in names},
+            "units": units_of(self.metrics, self.unit),
             "pairs": [
-                {"id": pair.id, "fixed": pair.fixed, "moving": pair.moving, "subject": pair.subject}
+                {"id": pair.id, "fixed": pair.fixed, "moving": pair.moving, "subject": pair.subject, "unit": pair.unit}
                 | {name: pair.scores[name] for name in names}
                 | ({"classes": pair.classes} if several else {})
                 for pair in self.pairs
@@ -169,7 +179,7 @@ class RegistrationEvaluation:
             mean, std, interval = summary.mean[name], summary.std[name], summary.interval[name]
             rows.append(
                 (
-                    metric.title,
+                    metric.in_unit(self.unit).title,
                     f"{mean:.4f}",
                     "" if math.isnan(std) else f"± {std:.4f}",
                     "" if math.isnan(interval[0]) else f"{interval[0]:.4f} to {interval[1]:.4f}",
@@ -188,13 +198,16 @@ class RegistrationEvaluation:
         return "\n".join([*lines, *few, *self.notes] if self.pairs else ["no pair could be scored", *self.notes])
 
     def write_csv(self, path: Path | str) -> None:
-        """Write one line for each pair and class (one without a class where there are no masks); empty is undefined."""
+        """Write one line for each pair and class (one without a class where there are no masks); empty is undefined.
+
+        The last column is the unit of lengths.
+        """
         text = io.StringIO()
         table, names = csv.writer(text, lineterminator="\n"), [metric.name for metric in self.metrics]
-        table.writerow(["id", "subject", "class", "fixed", "moving", *names])
+        table.writerow(["id", "subject", "class", "fixed", "moving", *names, "unit"])
         for pair in self.pairs:
             for name, scores in (pair.classes or {"": {}}).items():
                 values = (scores.get(metric, pair.scores[metric]) for metric in names)
                 cells = ("" if math.isnan(value) else value for value in values)
-                table.writerow([pair.id, pair.subject, name, pair.fixed, pair.moving, *cells])
+                table.writerow([pair.id, pair.subject, name, pair.fixed, pair.moving, *cells, pair.unit])
         write_text(named(path), text.getvalue())

@@ -22,6 +22,7 @@ from scantling.data.opening import OPENING, Opening
 from scantling.evaluation.predictions import Files, Predictions, matched
 from scantling.evaluation.registration_result import BEFORE, COMPARED, MEASURED, PairScores, RegistrationEvaluation
 from scantling.evaluation.scores import scores_of_arrays
+from scantling.evaluation.units import mixed
 from scantling.inference.resampling import index_map, resample_onto
 from scantling.metrics.arrays import mean_of_defined
 from scantling.records.predictions import Failure
@@ -64,6 +65,7 @@ def evaluate_registrations(
         notes.append(f"{lacking}, so that no overlap could be measured.")
     if fused := [case.id for case in record.cases if case.mask is not None]:
         notes.append(f"The fused masks of {some(fused, most=3)} are scored by `scantling evaluate {folder}/fused`.")
+    notes += mixed({pair.id: pair.unit for pair in pairs}, MEASURED, noun="pair")
     return RegistrationEvaluation(
         folder.resolve(), truth.resolve(), record, scorer.classes, tuple(pairs), tuple(failed), opening.facts(),
         tuple(notes),
@@ -119,7 +121,8 @@ class Scorer:
                 scores |= {f"{name}{ending}": mean_of_defined(found[c][name] for c in found) for name in COMPARED}
                 for one, values in found.items():
                     classes[one] |= {f"{name}{ending}": value for name, value in values.items()}
-        return PairScores(case.id, target.case.id, source.case.id, target.case.subject, scores, classes)
+        fixed, unit = target.case, target.geometry.unit
+        return PairScores(case.id, fixed.id, source.case.id, fixed.subject, scores, classes, unit)
 
     def _compared(self, mask: np.ndarray, target: Sample) -> Mapping[str, Mapping[str, float]]:
         known = (mask != IGNORE).all(0)
@@ -165,7 +168,9 @@ class Scorer:
 def landmark_errors(
     fixed: Case, fixed_geometry: Geometry, moving: Case, moving_geometry: Geometry, displacement: np.ndarray
 ) -> tuple[float, float]:
-    """The mean distance in mm between the points of two cases, after and before; NaN where they do not correspond.
+    """The mean distance between the points of two cases, after and before, in the unit of the fixed image; or NaN.
+
+    It is NaN where one of them has no points.
 
     Args:
         displacement: (D, *S) in pixels of the fixed image.

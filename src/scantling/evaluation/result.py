@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from scantling.core.atomic import named, write_text
+from scantling.core.case import Unit
 from scantling.evaluation.detection import FALSE_ALARM, FOUND, tally
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import keep
 from scantling.evaluation.scores import Scores
 from scantling.evaluation.strata import MAIN, Stratum, strata_facts, strata_of_masks
 from scantling.evaluation.summary import Summary, summarise
+from scantling.evaluation.units import averaged_in, in_unit, units_of
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration
 from scantling.metrics.catalogue import Metric
@@ -33,6 +35,7 @@ class CaseScores:
         strata: of the case, see `Case`.
         marked: the shares of the pixels that count which the prediction marks, and which the truth does.
         files: the addresses that were read.
+        unit: of the lengths among the scores.
     """
 
     id: str
@@ -41,6 +44,7 @@ class CaseScores:
     files: CaseFiles
     marked: tuple[float, float] = (math.nan, math.nan)
     strata: Mapping[str, str] = field(default_factory=dict)
+    unit: Unit = "pixel"
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,19 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
     @cached_property
+    def unit(self) -> Unit:
+        """What lengths are averaged in; the cases whose lengths are in another unit are in no mean of them."""
+        return averaged_in([case.unit for case in self.cases])
+
+    def _averaged(self) -> list[Mapping[str, float]]:
+        """For each case the scores that count in the means."""
+        return [in_unit(case.scores.mean, self.metrics, found=case.unit, unit=self.unit) for case in self.cases]
+
+    @cached_property
     def summary(self) -> Summary:
         """Mean, deviation, interval and count of each metric over the cases."""
         return summarise(
-            [case.scores.mean for case in self.cases],
+            self._averaged(),
             [case.subject for case in self.cases],
             ranges={metric.name: metric.range for metric in self.metrics},
         )
@@ -94,7 +107,7 @@ class Evaluation:
         return strata_of_masks(
             [case.id for case in self.cases],
             [case.strata for case in self.cases],
-            scores=[case.scores.mean for case in self.cases],
+            scores=self._averaged(),
             subjects=[case.subject for case in self.cases],
             ranges={metric.name: metric.range for metric in self.metrics},
         )
@@ -109,7 +122,11 @@ class Evaluation:
         """By class and metric, the mean over the cases that define it."""
         return {
             name: {
-                metric.name: mean_of_defined(case.scores.classes[name][metric.name] for case in self.cases)
+                metric.name: mean_of_defined(
+                    case.scores.classes[name][metric.name]
+                    for case in self.cases
+                    if not metric.is_length or case.unit == self.unit
+                )
                 for metric in self.metrics
             }
             for name in self.classes
@@ -167,12 +184,13 @@ class Evaluation:
             "interval": {name: _limits(summary.interval.get(name)) for name in names},
             "count": {name: summary.count.get(name, 0) for name in names},
             "subjects": {name: summary.subjects.get(name, 0) for name in names},
+            "units": units_of(self.metrics, self.unit) if self.cases else {},
             "definitions": {metric.name: metric.definition for metric in self.metrics},
             "detection": self._detections(),
             "strata": strata_facts(self.strata),
             "classes_mean": self.classes_mean if several else {},
             "cases": [
-                {"id": case.id, "subject": case.subject}
+                {"id": case.id, "subject": case.subject, "unit": case.unit}
                 | ({"strata": case.strata} if case.strata else {})
                 | dict(case.scores.mean)
                 | ({"classes": case.scores.classes} if several else {})
@@ -226,7 +244,14 @@ class Evaluation:
             interval = " to ".join(_text(limit) for limit in summary.interval[name])
             means = (_text(self.classes_mean[one][name]) for one in self.classes) if several else ()
             spread = "" if math.isnan(summary.std[name]) else f"± {_text(summary.std[name])}"
-            row = [metric.title, _text(summary.mean[name]), spread, interval, str(summary.count[name]), *means]
+            row = [
+                metric.in_unit(self.unit).title,
+                _text(summary.mean[name]),
+                spread,
+                interval,
+                str(summary.count[name]),
+                *means,
+            ]
             rows.append(["" if "nan" in cell else cell for cell in row])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [
@@ -235,21 +260,22 @@ class Evaluation:
             )
             for row in rows
         ]
-        titles = {metric.name: metric.title for metric in self.metrics if metric.name in MAIN}
+        titles = {metric.name: metric.in_unit(self.unit).title for metric in self.metrics if metric.name in MAIN}
         by_strata = [line for stratum in self.strata for line in stratum.lines(titles)]
         body = lines if self.cases else ["no case could be scored"]
         return "\n".join([*body, *by_strata, *self.sentences, *self.notes])
 
     def write_csv(self, path: Path | str) -> None:
-        """Write one line for each case and class: id, subject, class, then the metrics, empty where undefined."""
+        """Write one line for each case and class; a metric is empty where undefined, "unit" is that of lengths."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         names = [metric.name for metric in self.metrics]
-        table.writerow(["id", "subject", "class", *names])
+        table.writerow(["id", "subject", "class", *names, "unit"])
         for case in self.cases:
             for name, scores in case.scores.classes.items():
                 values = (_number(scores[metric]) for metric in names)
-                table.writerow([case.id, case.subject, name, *("" if value is None else value for value in values)])
+                cells = ("" if value is None else value for value in values)
+                table.writerow([case.id, case.subject, name, *cells, case.unit])
         write_text(named(path), text.getvalue())
 
     def keep(self) -> Path | None:

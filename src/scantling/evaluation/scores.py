@@ -63,7 +63,7 @@ def scores_of_arrays(
         probability: (K, *S) in [0, 1].
         uncertainty: (*S), any finite range.
         region: (*S), the pixels that count; all of them if None.
-        spacing: mm between neighbours along each axis; 1 if None.
+        spacing: the distance between neighbours along each axis, whose unit lengths have; 1 if None.
         metrics: names of the catalogue; None takes all that can be computed.
 
     Raises:

@@ -251,6 +251,7 @@ def _evaluated(candidate: Candidate, found: Evaluation) -> Scored:
         failed={failure.id: failure.error for failure in found.failed},
         made=_made(found.prediction),
         region=found.region,
+        units={case.id: case.unit for case in found.cases},
     )
 
 
@@ -295,4 +296,5 @@ def _recorded(
         made=candidate.made,
         region=record.region or Region(),
         notes=tuple(notes),
+        units={id: case.unit for id, case in cases.items()},
     )

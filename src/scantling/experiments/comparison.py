@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scantling.core.case import Unit
 from scantling.data.contents import count, some
 from scantling.evaluation.intervals import FEW
 from scantling.experiments.statistics import EXACT, FLIPS, SIGNIFICANT
@@ -102,6 +103,7 @@ class Comparison:
         tested_subjects: how many persons show a case in which the first metric is defined for every method.
         least: the smallest p that so many subjects can give.
         region: which pixels counted; None for image classes, which have none.
+        units: of the metrics that are lengths; None where evaluations of early versions do not say.
         warnings: sentences that no reader may miss.
         notes: sentences that a reader should know.
         failed: a sentence for each case that could not be predicted or scored.
@@ -121,6 +123,7 @@ class Comparison:
     tested_subjects: int
     least: float
     region: Region | None
+    units: Mapping[str, Unit | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -205,6 +208,7 @@ class Comparison:
             "subjects": self.subjects,
             "tested_subjects": self.tested_subjects,
             "count": self.count,
+            "units": self.units,
             "left_out": len(self.left_out),
             "left_out_cases": self.left_out,
             "sentences": self.sentences,

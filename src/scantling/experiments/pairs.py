@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, takewhile
 from pathlib import Path
 
 import numpy as np
 
+from scantling.core.case import Unit
 from scantling.core.errors import DataError, SettingsError
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
@@ -19,7 +20,7 @@ from scantling.experiments.comparison import ComparedMethod, Comparison, Cost, P
 from scantling.experiments.leakage import learned_from
 from scantling.experiments.statistics import SIGNIFICANT, Values, holm, least_p, mean_ranks, paired
 from scantling.metrics.arrays import mean_of_defined
-from scantling.metrics.catalogue import Metric
+from scantling.metrics.catalogue import Metric, unit_name
 from scantling.records.comparison import Verdict
 from scantling.records.evaluation import Region
 from scantling.records.predictions import PredictionsRecord
@@ -34,6 +35,7 @@ class Scored:
         failed: by id, why a case has no values.
         made: what the masks say of how they were made.
         region: which pixels counted; None for image classes, which have none.
+        units: of the lengths of each case; None where an evaluation of an early version does not say.
     """
 
     candidate: Candidate
@@ -43,6 +45,7 @@ class Scored:
     made: PredictionsRecord
     region: Region | None
     notes: tuple[str, ...] = ()
+    units: Mapping[str, Unit | None] = field(default_factory=dict)
 
 
 Group = Sequence[Scored]
@@ -78,6 +81,13 @@ def compare_scores(
         metric.name: [np.array([[one.values[id][metric.name] for id in cases] for one in group]) for group in groups]
         for metric in metrics
     }
+    unit, strangers = _one_unit(field, cases)
+    for metric in metrics:
+        for seeds in values[metric.name] if metric.is_length else ():
+            seeds[:, [place for place, id in enumerate(cases) if id in strangers]] = np.nan
+    metrics = [metric.in_unit(unit) for metric in metrics]
+    if strangers and any(metric.is_length for metric in metrics):
+        notes = [*notes, _apart(strangers, unit, len(cases))]
     compared = {metric.name: _comparable(values[metric.name], metric) for metric in metrics}
     # a metric that no case defines (false alarms where every truth has something) is no column
     metrics = [metric for metric in metrics if metric is metrics[0] or not np.isnan(compared[metric.name]).all()]
@@ -106,6 +116,7 @@ def compare_scores(
         tested_subjects=len(tested),
         least=least_p(len(tested)),
         region=field[0].region,
+        units={metric.name: unit for metric in metrics if metric.is_length},
         warnings=tuple(_warnings(compared_methods, len(cases))),
         notes=tuple(dict.fromkeys([*notes, *(note for one in field for note in one.notes), remark, *_copies(field)])),
         failed=tuple(f"{one.candidate.path}: {id}: {why}" for one in field for id, why in sorted(one.failed.items())),
@@ -220,6 +231,27 @@ def _same_pixels(field: Sequence[Scored]) -> None:
                 f"{first.candidate.path} and {one.candidate.path} were not scored on the same pixels "
                 f"({first.region.sentence} {one.region.sentence}); score both with the same --region"
             )
+
+
+def _one_unit(field: Sequence[Scored], cases: Sequence[str]) -> tuple[Unit | None, list[str]]:
+    """The unit of the lengths that are compared, and the cases whose lengths are not in it for every method."""
+    found = {id: {one.units.get(id) for one in field} for id in cases}
+    choices: tuple[Unit | None, ...] = ("mm", "pixel", None)
+    unit = next((each for each in choices if {each} in found.values()), None)
+    return unit, [id for id in cases if found[id] != {unit}]
+
+
+def _apart(strangers: Sequence[str], unit: str | None, number: int) -> str:
+    """A note on the cases of which no lengths are compared."""
+    if len(strangers) == number:
+        return (
+            "Distances are not compared: they are in mm for one method and in pixels, or in a unit that is not known, "
+            "for another; score them against the same truth again."
+        )
+    return (
+        f"Distances are compared in {unit_name(unit)}, on {number - len(strangers)} of {count(number, 'case')}; of the "
+        f"others ({some(strangers, most=3)}) they are in another unit for at least one method."
+    )
 
 
 def _groups(field: Sequence[Scored]) -> tuple[list[list[Scored]], str]:

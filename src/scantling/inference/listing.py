@@ -39,6 +39,8 @@ class Listing:
     """Items that an earlier, interrupted command had done."""
     left_out: tuple[str, ...] = ()
     """Sentences on files of the input that are no items because no file can be called after them; not recorded."""
+    notes: tuple[str, ...] = ()
+    """Sentences that a reader should know; not recorded."""
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""

@@ -97,7 +97,7 @@ def write_case(
     entry |= {name: value for name, value in facts.items() if name != "split"}
     if made.images is not None:
         entry["images"] = _images(out, id, made, method, geometry)
-    if geometry.container == "raster" and set(geometry.spacing) != {1.0}:
+    if geometry.container == "raster" and geometry.unit == "mm":
         entry["spacing"] = list(geometry.spacing)
     if made.image_classes is not None:
         (entry["class"],) = _class_names(id, "image", made.image_classes, method.traits.image_classes)
@@ -122,12 +122,16 @@ def write_case(
 def geometry_of(shape: tuple[int, ...], method: Generator, parent: Geometry | None = None) -> Geometry:
     """How a made case lies in the world: as its parent does, else as the training data do.
 
-    Pixels are as large as those of the data, or of the grid that the method's preprocessing brings images to. A slice
-    of volumes keeps the spacing and the directions of its plane.
+    Pixels are as large as those of the data, or of the grid that the method's preprocessing brings images to, and their
+    size is not known where that of the data is not. A slice of volumes keeps the spacing and the directions of its
+    plane.
     """
     traits, recipe, storage = method.traits, method.preprocessing, method.traits.storage
     measured = None if storage is None or storage.affine is None else np.array(storage.affine)
-    base = parent or Geometry(traits.shape, traits.spacing, measured)
+    unit = traits.unit  # models of earlier versions do not say it
+    if unit is None:
+        unit = "pixel" if measured is None and set(traits.spacing) == {1.0} else "mm"
+    base = parent or Geometry(traits.shape, traits.spacing, measured if unit == "mm" else None, unit=unit)
     whole, spacing = np.array(base.shape, float), np.array(base.spacing)
     affine = None if base.affine is None else base.affine.copy()
     if storage is None and parent is None and len(shape) == 3:
@@ -141,12 +145,14 @@ def geometry_of(shape: tuple[int, ...], method: Generator, parent: Geometry | No
         new = spacing * whole / np.array(shape)
     elif recipe.spacing is not None:
         new = np.array(recipe.spacing)
+    if base.unit == "pixel" and affine is None:
+        new = np.ones(len(shape))
     if affine is not None:
         factor = new / spacing
         affine[:3, 3] += affine[:3, : len(shape)] @ ((factor - 1) / 2)  # the borders stay where they are
         affine[:3, : len(shape)] *= factor
     flat = len(shape) == 2 and (storage is None or storage.container == "raster")
-    return Geometry(shape, tuple(new.tolist()), affine, "raster" if flat else "volume")
+    return Geometry(shape, tuple(new.tolist()), affine, "raster" if flat else "volume", unit=base.unit)
 
 
 def files_of(method: Generator) -> list[StoredImage]:

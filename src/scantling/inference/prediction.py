@@ -18,6 +18,7 @@ from scantling.contract.options import InferenceOptions
 from scantling.core.case import Case, Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
+from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.hashing import content_of
 from scantling.data.loading import load
@@ -29,6 +30,7 @@ from scantling.inference.models import Models, given_options, open_models
 from scantling.inference.runner import Job, Progress, check_shard, run_job
 from scantling.inference.tiles import Tiler
 from scantling.inference.writing import write_answer, written_values
+from scantling.metrics.catalogue import unit_name
 from scantling.records.classes_csv import CLASSES, ClassRow, write_classes
 from scantling.records.run import run_facts as read_run
 
@@ -91,6 +93,7 @@ def predict(
         finish=predictor.finish, progress=progress,
     )  # fmt: skip
     done.left_out = dataset.unnamed()
+    done.notes = predictor.notes
     return done
 
 
@@ -109,6 +112,8 @@ class Predictor:
     maps: bool = False
     opening: Opening = OPENING
     tilers: list[Tiler] = field(default_factory=list)
+    other_unit: list[str] = field(default_factory=list)
+    """The cases whose spacing is in another unit than that of the training images, where images are resampled."""
 
     def __post_init__(self) -> None:
         given = self.models.segment or self.models.classify or InferenceOptions()
@@ -139,6 +144,19 @@ class Predictor:
             rows = (ClassRow(str(case["id"]), case["image_class"], case["classes"]) for case in listing.cases)
             write_classes(self.out / CLASSES, rows, self.models.methods[0].traits.image_classes)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the cases that were answered."""
+        if not self.other_unit:
+            return ()
+        traits, ids = self.models.methods[0].traits, self.other_unit
+        spacing = " x ".join(f"{value:.3g}" for value in traits.spacing) + f" {unit_name(traits.unit)}"
+        found = "no spacing" if traits.unit == "mm" else "a spacing in mm"
+        return (
+            f"{count(len(ids), 'image')} ({some(ids, most=3)}) with {found}, unlike the training images: taken to have "
+            f"theirs, {spacing}",
+        )
+
     def _loaded(self, case: Case) -> Sample:
         method, opening = self.models.methods[0], self.opening
         sample = load(
@@ -148,6 +166,8 @@ class Predictor:
         found, expected = len(sample.geometry.shape), method.traits.dimensions
         if found != expected:
             raise DataError(f"{case.id}: found {found} dimensions, expected {expected} as in training")
+        if method.preprocessing.spacing is not None and method.traits.unit not in (None, sample.geometry.unit):
+            self.other_unit.append(case.id)
         return sample
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from scantling.core.errors import ScantlingError, SettingsError, out_of_memory
+from scantling.core.errors import DiskFullError, ScantlingError, SettingsError, out_of_memory
 from scantling.core.outputs import PREDICTIONS, output_folder
 from scantling.core.randomness import seed_of
 from scantling.inference.listing import Listing, merge, resumed, shard_name
@@ -115,6 +115,8 @@ def work_through(
             if item.id not in earlier:
                 done.drop(item.id)
                 done.cases.append({**work(item), **({} if now is None else {"content": now})})
+        except DiskFullError:
+            raise  # the list would not be written either
         except (ScantlingError, OSError) as error:
             done.fail(item.id, str(error) or type(error).__name__)
         except (MemoryError, RuntimeError) as error:

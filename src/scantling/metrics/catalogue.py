@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Family = Literal[
@@ -38,11 +38,29 @@ class Metric:
     convention: str
     definition: int = 1
 
+    @property
+    def is_length(self) -> bool:
+        """Whether its values are lengths, in mm or in pixels."""
+        return "spacing" in self.needs
+
+    def in_unit(self, unit: str | None) -> Metric:
+        """The metric with the unit of its values ("mm", "pixel") in its title, if they are lengths.
+
+        Args:
+            unit: None where it is not known: in evaluations of early versions.
+        """
+        return replace(self, title=f"{self.title} ({unit_name(unit)})") if self.is_length else self
+
     def better(self, one: float, other: float) -> bool:
         """Whether `one` is a better value than `other`."""
         if self.direction == "ideal 1":
             return abs(one - 1) < abs(other - 1)
         return one > other if self.direction == "higher" else one < other
+
+
+def unit_name(unit: str | None) -> str:
+    """A unit of length as it stands behind a number: "mm", "pixels", or "mm or pixels" where it is not known."""
+    return {"mm": "mm", "pixel": "pixels"}.get(unit or "", "mm or pixels")
 
 
 _MASK: tuple[Need, ...] = ("mask",)
@@ -51,6 +69,7 @@ _SPACED: tuple[Need, ...] = ("mask", "spacing")
 _SEVERAL: tuple[Need, ...] = ("samples", "annotators")
 _UNIT = (0.0, 1.0)
 _POSITIVE = (0.0, math.inf)
+_LENGTH = "in mm where the files or the manifest say how large a pixel is, else in pixels"
 _EMPTY = "undefined if the truth is empty, 0 if the prediction alone is."
 _DIAGONAL = (
     "undefined if the truth is empty, the diagonal of the image if the prediction alone is, so that missing a "
@@ -125,13 +144,13 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "hd95", "95 % Hausdorff distance", "lower", _SPACED, _POSITIVE, "distance",
-            "HD95: in mm (pixels where the file has no spacing), the larger of the two directed 95th percentiles "
-            f"between border pixels; {_DIAGONAL}",
+            "HD95: the larger of the two directed 95th percentiles of the distances between border pixels, "
+            f"{_LENGTH}; {_DIAGONAL}",
         ),
         Metric(
             "assd", "Average surface distance", "lower", _SPACED, _POSITIVE, "distance",
-            "ASSD: in mm (pixels where the file has no spacing), the mean over the border pixels of both masks "
-            f"together; {_DIAGONAL}",
+            "ASSD: the mean distance over the border pixels of both masks together, "
+            f"{_LENGTH}; {_DIAGONAL}",
         ),
         Metric(
             "ece", "Expected calibration error", "lower", _PROBABILITY, _UNIT, "calibration",

@@ -16,7 +16,7 @@ from scantling.metrics.arrays import Mask, bounding_box, masks_inside
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """The distance in mm from every border pixel of each mask to the nearest border pixel of the other.
+    """The distance from every border pixel of each mask to the nearest border pixel of the other.
 
     If the prediction alone is empty there is no such distance. Leaving the case out would reward whoever misses a
     structure altogether, and 0 would crown it; so both metrics are then `worst`, the diagonal of the image, which no
@@ -67,7 +67,7 @@ def surface_distances(
     beyond the image is background. Distances are between pixel centres.
 
     Args:
-        spacing: mm between neighbours along each axis; 1 if it is not given.
+        spacing: the distance between neighbours along each axis, whose unit the results have; 1 if not given.
 
     Raises:
         ValueError: the shapes differ, there is no pixel to compare, or the spacing is not one positive number per axis.
@@ -75,7 +75,7 @@ def surface_distances(
     predicted, true = masks_inside(prediction, truth, region)
     steps = np.ones(predicted.ndim) if spacing is None else np.asarray(spacing, dtype=np.float64)
     if steps.shape != (predicted.ndim,) or not np.isfinite(steps).all() or (steps <= 0).any():
-        raise ValueError(f"the spacing is {spacing}; expected {predicted.ndim} positive numbers in mm")
+        raise ValueError(f"the spacing is {spacing}; expected {predicted.ndim} positive numbers")
     worst = float(np.linalg.norm((np.array(predicted.shape) - 1) * steps))
     box = bounding_box(predicted | true)
     if box is None:

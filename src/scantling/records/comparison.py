@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from scantling.core.case import Unit
 from scantling.records.evaluation import Region
 from scantling.records.record import FileRecord, Number, Numbers, Record
 from scantling.records.scores import Interval
@@ -55,6 +56,7 @@ class ComparisonRecord(FileRecord):
     Attributes:
         cases, left_out: how many; `left_out_cases` are their ids.
         region: which pixels counted; None in files of early versions.
+        units: by metric that is a length what it is in; None, or empty, where early versions do not say.
         page: the page that was written beside it.
     """
 
@@ -72,6 +74,7 @@ class ComparisonRecord(FileRecord):
     subjects: int
     tested_subjects: int
     count: dict[str, int] = {}
+    units: dict[str, Unit | None] = {}
     left_out: int = 0
     left_out_cases: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from scantling.core.case import Labels
+from scantling.core.case import Labels, Unit
 from scantling.records.image_classes import ImageClassesRecord
 from scantling.records.predictions import Failure, PredictionsRecord
 from scantling.records.record import GREATEST, FileRecord, Number, Numbers, Record, Table, renamed
@@ -93,6 +93,7 @@ class CaseRecord(ScoredRecord):
         strata: of the case, see `core.case.Case`.
         classes: the metrics by class, where there are several.
         marked: the shares of the pixels that count which the "prediction" marks, and which the "truth" does.
+        unit: of the metrics that are lengths; None in files of early versions.
     """
 
     id: str
@@ -100,6 +101,7 @@ class CaseRecord(ScoredRecord):
     strata: dict[str, str] = {}
     classes: dict[str, Numbers] = {}
     marked: Numbers = {}
+    unit: Unit | None = None
     files: CaseFiles = CaseFiles()
 
 
@@ -138,6 +140,8 @@ class EvaluationRecord(FileRecord):
         made: what the masks say of how they were made (`PredictionsRecord.made`).
         region: which pixels count; None where nobody says.
         mean, std, interval, count, subjects: by metric, over the cases that define it.
+        units: by metric that is a length what its means are in; the cases of another unit are in none. Empty in files
+            of early versions, whose lengths are in mm or in pixels.
         definitions: by metric the number of its definition, which grows when its values change (`Metric.definition`).
         detection: how often structures were found, and how often one was marked where there is none.
         strata: the scores by stratum.
@@ -163,6 +167,7 @@ class EvaluationRecord(FileRecord):
     interval: dict[str, tuple[Number, Number] | None] = {}
     count: dict[str, int] = {}
     subjects: dict[str, int] = {}
+    units: dict[str, Unit] = {}
     definitions: dict[str, int] = {}
     detection: dict[str, Tally] = {}
     strata: StrataRecord = StrataRecord()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from scantling.core.case import Unit
 from scantling.records.predictions import Failure
 from scantling.records.record import FileRecord, Numbers, Table
 from scantling.records.scores import Interval, ScoredRecord
@@ -15,6 +16,7 @@ class PairScoresRecord(ScoredRecord):
     Attributes:
         fixed, moving: the ids of the two images.
         classes: the metrics by class, where there are several.
+        unit: of the metrics that are lengths; None in files of early versions.
     """
 
     id: str
@@ -22,6 +24,7 @@ class PairScoresRecord(ScoredRecord):
     moving: str = ""
     subject: str = ""
     classes: dict[str, Numbers] = {}
+    unit: Unit | None = None
 
 
 class RegistrationScoresRecord(FileRecord):
@@ -31,6 +34,7 @@ class RegistrationScoresRecord(FileRecord):
         run, method, model: what registered, and a short name for its weights.
         options: of the command: "manifest" and "root".
         mean, std, interval, count, subjects: by metric, over the pairs that define it.
+        units: by metric that is a length what its means are in; empty in files of early versions.
     """
 
     what: ClassVar[str] = "evaluation of registrations"
@@ -48,6 +52,7 @@ class RegistrationScoresRecord(FileRecord):
     interval: dict[str, Interval] = {}
     count: dict[str, int] = {}
     subjects: dict[str, int] = {}
+    units: dict[str, Unit] = {}
     pairs: tuple[PairScoresRecord, ...]
     failed: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()

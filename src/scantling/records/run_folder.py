@@ -9,6 +9,8 @@ state.safetensors   what resuming needs
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping
     """Write tensors as one safetensors file.
 
     Raises:
-        FileError: the disk does not take it.
+        OSError: the system does not take it.
+        FileError: safetensors does not.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -49,7 +52,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping
     try:
         save_file(plain, path, metadata=dict(metadata))
     except SafetensorError as error:
-        raise FileError(path.parent, f"takes no file ({error})", remedy="make room and repeat the command") from None
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        raise FileError(path.parent, f"takes no file ({error})", remedy="run the command again") from None
 
 
 def described(method: Method) -> dict[str, Any]:

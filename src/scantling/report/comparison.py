@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from scantling.core import atomic
 from scantling.experiments.comparison import ComparedMethod, Comparison, Pair, probability
+from scantling.metrics.catalogue import CLASS_METRICS, METRICS
 from scantling.report.charts import LEFT, RIGHT, TOP, WIDTH, Axis, Chart, svg, tick_text
 from scantling.report.commands import shell
 from scantling.report.words import NONE, Metric, duration, metric
@@ -55,7 +56,8 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     script = (here / "page.js").read_text(encoding="utf-8")
-    metrics = [metric(one.name, known={one.name: one}) for one in found.metrics]
+    known = METRICS if found.region else CLASS_METRICS
+    metrics = [metric(one.name, known=known, units=found.units) for one in found.metrics]
     text = environment.get_template(PAGE).render(
         found=found,
         metrics=metrics,

@@ -81,7 +81,11 @@ def choose(evaluation: EvaluationFile) -> tuple[Metric, list[tuple[str, CaseReco
     Equal values go by id. Of two cases there is a best and a worst, of one only itself, of none nothing. What is marked
     where the truth is empty has no score that could be the worst: the largest of these false alarms comes last.
     """
-    defined = [one for one in in_order(evaluation.record.mean) if one.direction and evaluation.of(one.key)]
+    defined = [
+        one
+        for one in in_order(evaluation.record.mean, units=evaluation.record.units)
+        if one.direction and evaluation.of(one.key)
+    ]
     by = next((one for one in defined if one.key == "dice"), defined[0] if defined else metric("dice"))
     ordered = [case for case, _ in sorted(evaluation.of(by.key), key=lambda pair: (by.worth(pair[1]), pair[0].id))]
     alarms = [case for case, value in evaluation.of("false_alarm") if value > 0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from scantling.core.atomic import to_json
+from scantling.metrics.catalogue import METRICS
 from scantling.records.evaluation import EvaluationRecord
 from scantling.report.targets import EvaluationFile
 from scantling.report.words import listing, metric, plural
@@ -28,8 +29,12 @@ def fairness(evaluations: Sequence[EvaluationFile]) -> str:
     if not all("ged" in record.mean for record in records):
         del keys[SAMPLES]
     differing = [what for what, key in keys.items() if _kinds(records, partial(_apply, key, shared)) > 1]
-    if defined := _definitions(records):
+    if defined := _apart(records, lambda record: record.definitions):
         differing.append(f"the definition of {listing(defined)}")
+    if units := _apart(
+        records, lambda record: {name: record.units.get(name) for name in LENGTHS if name in record.mean}
+    ):
+        differing.append(f"the unit of {listing(units)}")
     if differing:
         reasons.append(f"they differ in {listing(differing, most=len(differing))}")
     if reasons:
@@ -38,6 +43,7 @@ def fairness(evaluations: Sequence[EvaluationFile]) -> str:
     return f"All were scored on the {same}. An interval is of one target alone; no difference was tested."
 
 
+LENGTHS = [name for name, one in METRICS.items() if one.is_length]
 FILES = "the files of the truth"
 SAMPLES = "the number of samples, on which GED depends"
 _DIFFERENCES: dict[str, Callable[[EvaluationRecord, set[str]], Any]] = {
@@ -69,8 +75,8 @@ def _kinds(records: Sequence[EvaluationRecord], key: Callable[[EvaluationRecord]
     return len({to_json(key(record)) for record in records})
 
 
-def _definitions(records: Sequence[EvaluationRecord]) -> list[str]:
-    """The metrics that are defined in different ways."""
-    names = dict.fromkeys(name for record in records for name in record.definitions)
-    tables = [record.definitions for record in records]
+def _apart(records: Sequence[EvaluationRecord], table: Callable[[EvaluationRecord], Mapping[str, Any]]) -> list[str]:
+    """The metrics of which the records say different things."""
+    tables = [table(record) for record in records]
+    names = dict.fromkeys(name for one in tables for name in one)
     return [metric(name).title for name in names if len({table[name] for table in tables if name in table}) > 1]

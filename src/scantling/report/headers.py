@@ -11,7 +11,7 @@ from scantling.report.image_classes import ClassBlock
 from scantling.report.tables import ScoreBlock
 from scantling.report.targets import EvaluationFile, RegistrationFile, Run
 from scantling.report.titles import title_of
-from scantling.report.words import NONE, duration, listing, metric, moment, plural
+from scantling.report.words import NONE, duration, listing, moment, plural
 
 
 def header_of(
@@ -65,7 +65,8 @@ def _score_figures(block: ScoreBlock | None) -> list[Figure]:
     wanted = [key for key in ("dice", "cldice", "hd95", "iou") if key in means and means[key].mean is not None][:2]
     kind = "Validation" if block.validation else "Mean"
     figures = [
-        Figure(means[key].written_mean, f"{kind} {metric(key).short}", means[key].written_interval) for key in wanted
+        Figure(means[key].written_mean, f"{kind} {means[key].metric.short}", means[key].written_interval)
+        for key in wanted
     ]
     return [*figures, Figure(f"{len(block.cases):,}", "Cases scored", block.where)]
 

@@ -45,11 +45,13 @@ def registration_block_of(file: RegistrationFile) -> RegistrationBlock:
     def cell(one: Metric, key: str) -> tuple[str, str]:
         return one.write(record.mean.get(key)), interval(one, record.interval.get(key))
 
-    metrics = [metric(key, known=_KNOWN) for key in record.mean if not key.endswith(BEFORE)]
+    metrics = [metric(key, known=_KNOWN, units=record.units) for key in record.mean if not key.endswith(BEFORE)]
     rows = [(one, cell(one, one.key), cell(one, f"{one.key}{BEFORE}"), record.count.get(one.key, 0)) for one in metrics]
     charts = []
     for one in metrics[:1]:
-        values = [(pair.id, value) for pair in record.pairs if (value := pair.values.get(one.key)) is not None]
+        unit = record.units.get(one.key)
+        pairs = [pair for pair in record.pairs if unit in (None, pair.unit)]
+        values = [(pair.id, value) for pair in pairs if (value := pair.values.get(one.key)) is not None]
         if len(values) > 1:
             chart = strip_chart(
                 f"{one.title} of each pair", values, mean=record.mean[one.key], interval=record.interval.get(one.key)
@@ -86,7 +88,7 @@ def _worse(record: RegistrationScoresRecord) -> Iterable[ReportWarning]:
     for key, mean in record.mean.items():
         before, known = record.mean.get(f"{key}{BEFORE}"), _KNOWN.get(key)
         if known is not None and before is not None and mean is not None and known.better(before, mean):
-            one = metric(key, known=_KNOWN)
+            one = metric(key, known=_KNOWN, units=record.units)
             name = one.title.replace(" after", "")
             sentence = f"{name} is worse after registration ({one.write(mean)}) than before ({one.write(before)})."
             yield ReportWarning("serious", sentence)

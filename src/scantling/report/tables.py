@@ -19,7 +19,7 @@ from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
 from scantling.report.strata import StratumTable, tables_of
 from scantling.report.targets import EvaluationFile
 from scantling.report.titles import title_of
-from scantling.report.words import NONE, Metric, in_order, plural
+from scantling.report.words import NONE, Metric, in_order, metric, plural
 
 MOST_CASES = 1000
 """The most rows of the table of cases."""
@@ -144,7 +144,7 @@ class Comparison:
 def block_of(evaluation: EvaluationFile, *, drawn: bool, longest: int, validation: bool = False) -> ScoreBlock:
     """Tables, charts and, if `drawn`, pictures (at most `longest` pixels a side) of an evaluation."""
     record = evaluation.record
-    metrics = in_order(record.mean)
+    metrics = in_order(record.mean, units=record.units)
     rows = [_row(evaluation, metric) for metric in metrics]
     families = dict.fromkeys(row.metric.family for row in rows)
     groups = [Group(family, tuple(row for row in rows if row.metric.family == family)) for family in families]
@@ -195,12 +195,21 @@ def compare(firsts: Sequence[tuple[int, Header, ScoreBlock | None]]) -> Comparis
     """Evaluations of masks side by side: the number of each target, its header and its first evaluation."""
     scored = [block for _, _, block in firsts if block is not None]
     present = {key for block in scored for key in block.evaluation.record.mean}
-    metrics = in_order(key for key in SIDE_BY_SIDE if key in present)
+    records = [block.evaluation.record for block in scored]
+    metrics = []
+    for key in (one.key for one in in_order(SIDE_BY_SIDE) if one.key in present):
+        units = {record.units.get(key) for record in records if key in record.mean}
+        metrics.append(metric(key, units={key: units.pop()} if len(units) == 1 else None))
     lines = []
     for number, header, block in firsts:
         rows = {row.metric.key: row for group in (block.groups if block else ()) for row in group.rows}
         found = [rows.get(one.key) for one in metrics]
-        cells = [(row.written_mean, row.written_interval) if row is not None else (NONE, "") for row in found]
+        cells = [
+            (row.written_mean + ("" if one.unit == row.metric.unit else f" {row.metric.unit}"), row.written_interval)
+            if row is not None
+            else (NONE, "")
+            for one, row in zip(metrics, found, strict=True)
+        ]
         where = ("validation cases" if block.validation else block.where) if block else "not scored yet"
         lines.append(Line(number, header.title, header.name, where, tuple(cells), len(block.cases) if block else 0))
     return Comparison(tuple(metrics), tuple(lines), fairness([block.evaluation for block in scored]))

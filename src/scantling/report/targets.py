@@ -39,8 +39,13 @@ class EvaluationFile:
     truth: str = ""
 
     def of(self, key: str) -> list[tuple[CaseRecord, float]]:
-        """The cases in which the metric `key` is defined, with its value."""
-        return [(case, value) for case in self.record.cases if (value := case.values.get(key)) is not None]
+        """The cases in which the metric `key` is defined, with its value; of lengths those in the unit of the mean."""
+        unit = self.record.units.get(key)
+        return [
+            (case, value)
+            for case in self.record.cases
+            if (value := case.values.get(key)) is not None and (unit is None or case.unit == unit)
+        ]
 
 
 @dataclass(frozen=True)

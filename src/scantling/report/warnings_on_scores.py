@@ -212,10 +212,10 @@ def _older(scores: Scores) -> Iterable[ReportWarning]:
 
 def _undefined(scores: Scores) -> Iterable[ReportWarning]:
     record, cases = scores.evaluation.record, len(scores.evaluation.record.cases)
-    gaps = [(one, cases - record.count[one.key]) for one in in_order(record.mean) if one.key in record.count]
-    text = [f"{one.title} in {missing:,}" for one, missing in gaps if missing > 0]
-    if text:
-        undefined = listing(text, most=6)
+    apart = {key: sum(case.unit != unit for case in record.cases) for key, unit in record.units.items()}
+    missing = {key: cases - count - apart.get(key, 0) for key, count in record.count.items()}
+    left_out = [f"{one.title} in {missing[one.key]:,}" for one in in_order(record.mean) if missing.get(one.key, 0) > 0]
+    if undefined := listing(left_out, most=6):
         yield ReportWarning(
             "note", f"Of {plural(cases, 'case')}, metrics leave out those where they are undefined: {undefined}."
         )

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scantling.metrics import catalogue
+from scantling.metrics.catalogue import unit_name
+from scantling.records.evaluation import CaseRecord
 
 NONE = "–"
 """What stands where there is no number."""
@@ -24,6 +26,8 @@ class Metric:
     direction: catalogue.Direction | None
     family: str
     digits: int
+    unit: str = ""
+    """Of lengths, as it stands behind a number; it is part of both titles."""
 
     @property
     def arrow(self) -> str:
@@ -43,6 +47,12 @@ class Metric:
         digits = min(self.digits, 1) if abs(value) >= 100 else self.digits
         return f"{value:,.{digits}f}".replace("-", "−")
 
+    def write_of(self, case: CaseRecord) -> str:
+        """The value of a case, with its unit where that is not the one of the mean."""
+        text = self.write(value := case.values.get(self.key))
+        other = self.unit and value is not None and (unit := unit_name(case.unit)) != self.unit
+        return f"{text} {unit}" if other else text
+
     def worth(self, value: float) -> float:
         """A number that grows with quality, for ordering."""
         if self.direction == "ideal 1":
@@ -57,20 +67,31 @@ _FAMILIES = {"topology": "continuity", "ranking": "probabilities", "calibration"
 _FAMILIES |= {"several": "several annotators"}
 
 
-def metric(key: str, *, known: Mapping[str, catalogue.Metric] = catalogue.METRICS) -> Metric:
-    """How to write the metric `key`; one that the catalogue lacks goes by its key and has no direction."""
+def metric(
+    key: str,
+    *,
+    known: Mapping[str, catalogue.Metric] = catalogue.METRICS,
+    units: Mapping[str, str | None] | None = None,
+) -> Metric:
+    """How to write the metric `key`; one that the catalogue lacks goes by its key and has no direction.
+
+    Args:
+        units: of metrics that are lengths, by key; None where no value is written.
+    """
     found = known.get(key)
     if found is None:
         return Metric(key, key.replace("_", " "), key.replace("_", " "), None, "others", 3)
     digits = 3 if math.isfinite(found.range[1]) else 2
     family = _FAMILIES.get(found.family, found.family)
-    return Metric(key, found.title, _SHORT.get(key, found.title), found.direction, family, digits)
+    unit = unit_name(units.get(key)) if units is not None and found.is_length else ""
+    title, short = (f"{name} ({unit})" if unit else name for name in (found.title, _SHORT.get(key, found.title)))
+    return Metric(key, title, short, found.direction, family, digits, unit)
 
 
-def in_order(keys: Iterable[str]) -> list[Metric]:
+def in_order(keys: Iterable[str], *, units: Mapping[str, str | None] | None = None) -> list[Metric]:
     """The metrics of `keys` in the order of the catalogue, then those that it lacks by name."""
     places = {key: place for place, key in enumerate(catalogue.METRICS)}
-    return [metric(key) for key in sorted(set(keys), key=lambda key: (places.get(key, len(places)), key))]
+    return [metric(key, units=units) for key in sorted(set(keys), key=lambda key: (places.get(key, len(places)), key))]
 
 
 def plural(number: int, one: str, many: str = "") -> str:

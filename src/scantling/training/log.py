@@ -12,7 +12,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from scantling.core.atomic import to_json, write_text
+from scantling.core.atomic import to_json, write_text, writing
 
 LOG = "log.jsonl"
 
@@ -29,12 +29,14 @@ class Log:
 
     def line(self, facts: Mapping[str, Any]) -> None:
         """Write one line and hand it to the system."""
-        self._file.write(to_json(dict(facts), indent=None) + "\n")
-        self._file.flush()
+        with writing(self.path):
+            self._file.write(to_json(dict(facts), indent=None) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Flush to the disk and close."""
-        os.fsync(self._file.fileno())
+        with writing(self.path):
+            os.fsync(self._file.fileno())
         self._file.close()
 
 

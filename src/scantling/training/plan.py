@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -14,13 +15,16 @@ from scantling.core.errors import RunError
 from scantling.core.fields import reads_masks
 from scantling.core.outputs import RUN, check_record
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
-from scantling.records.differences import differences
+from scantling.records.differences import changed_files, differences
+from scantling.records.record import FileRecord, read_record
 from scantling.records.run import read_run
 from scantling.training.finishing import clock, fields_read
 from scantling.training.material import Material
 from scantling.training.options import Options
 from scantling.training.state import PREPARED, PREVIOUS, STATE, has_progress
 
+DATA_FILES = "data.json"
+"""In a run folder: what was read of the data, so that what has changed can be named."""
 FIXED = ("method", "settings", "base", "uses", "data", "split", "seed", "options")
 """What must not change between the parts of one training."""
 IN_TABLES = {
@@ -31,7 +35,25 @@ IN_TABLES = {
 """The attributes of a case that hold fields which no file of their own holds."""
 
 
-def plan_of(card: Card, model: Method, material: Material, options: Options) -> dict[str, Any]:
+Hashes = list[dict[str, str]]
+"""Of each data set the hashes of what is read, by path or by case and field."""
+
+
+def hashes_of(model: Method, material: Material) -> Hashes:
+    """What a training reads of its data."""
+    return [_hashes(part, material.reads | fields_read(model) | {"region"}) for part in material.opened]
+
+
+class DataFiles(FileRecord):
+    """The contents of `data.json`: of each data set the hashes of what is read."""
+
+    what: ClassVar[str] = "list of the files of a training"
+    writer: ClassVar[str] = "scantling train"
+
+    files: tuple[dict[str, str], ...] = ()
+
+
+def plan_of(card: Card, model: Method, material: Material, options: Options, *, hashes: Hashes) -> dict[str, Any]:
     """What a training is a function of."""
     return {
         "method": card.name,
@@ -42,10 +64,10 @@ def plan_of(card: Card, model: Method, material: Material, options: Options) -> 
             {
                 "path": str(part.root.resolve()),
                 "name": part.name,
-                "sha256": fingerprint(_hashes(part, material.reads | fields_read(model) | {"region"})),
+                "sha256": fingerprint(one),
                 "cases": {name: len(part.split(name)) for name in ("train", "validation", "test")},
             }
-            for part in material.opened
+            for part, one in zip(material.opened, hashes, strict=True)
         ],
         "split": {name: [case.id for case in material.dataset.split(name)] for name in ("train", "validation", "test")},
         "seed": options.seed,
@@ -74,13 +96,23 @@ def _hashes(part: Dataset, reads: frozenset[str]) -> dict[str, str]:
     return listed | file_hashes(part, reads=reads)
 
 
-def check_same(out: Path, facts: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+def check_same(out: Path, facts: Mapping[str, Any], *, plan: Mapping[str, Any], hashes: Hashes | None) -> None:
     """Make sure that a run was begun by the same plan.
 
+    Args:
+        hashes: what is read now; None in processes that do not know it.
+
     Raises:
-        RunError: it was not; what differs is shown.
+        RunError: it was not; what differs is shown, of the data by their files.
     """
     changed = [line for key in FIXED for line in differences(key, facts.get(key), plan[key])]
+    if changed and hashes is not None and (out / DATA_FILES).is_file():
+        before = read_record(DataFiles, out / DATA_FILES).files
+        pairs = zip(plan["data"], before, hashes, strict=False)
+        files = [f"{part['path']}: {found}" for part, one, now in pairs if (found := changed_files(one, now))]
+        # what follows from other files is left out: hashes, numbers of cases, the split
+        follows = re.compile(r"data\[\d+\]\.(sha256|cases)|split\.")
+        changed = files + [line for line in changed if not files or not follows.match(line)]
     if changed:
         shown = "; ".join(changed[:6]) + (f"; and {len(changed) - 6} more" if len(changed) > 6 else "")
         raise RunError(

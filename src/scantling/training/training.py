@@ -22,14 +22,24 @@ from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset
 from scantling.data.reader import Reader
-from scantling.data.traits import measure_traits
+from scantling.data.traits import measure_traits, spacing_remarks
 from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.finishing import clock, finish
 from scantling.training.material import Material, counts, open_material
 from scantling.training.options import DEFAULTS, Options
-from scantling.training.plan import check_same, earlier_facts, elsewhere, plan_of, taught, unsteady
+from scantling.training.plan import (
+    DATA_FILES,
+    DataFiles,
+    check_same,
+    earlier_facts,
+    elsewhere,
+    hashes_of,
+    plan_of,
+    taught,
+    unsteady,
+)
 from scantling.training.prepared import prepared_fields
 from scantling.training.processes import Processes, processes
 from scantling.training.readers import can_be_judged, readers_of
@@ -82,13 +92,17 @@ def _train(
     model = build_method(card, traits, options)
     validation = _validation(model, material.dataset, options, device, group)
     # 3. the run folder
-    plan = group.agreed(plan_of(card, model, material, options) if group.first else None)
-    facts, finished = _recorded(out, facts, plan, model, traits, material, options, device)
+    hashes = hashes_of(model, material) if group.first else None
+    plan = group.agreed(plan_of(card, model, material, options, hashes=hashes) if hashes is not None else None)
+    if facts is not None:
+        check_same(out, facts, plan=plan, hashes=hashes)
+    facts, finished = _recorded(facts, plan, model, traits, material, options, device)
     if finished:
         console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
         return facts
-    if group.first:
+    if hashes is not None:
         RunRecord.model_validate(facts).write(out / RUN)
+        DataFiles(files=tuple(hashes)).write(out / DATA_FILES)
     # 4. the training
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
     readers = partial(_readers, out, model, material.dataset, options, group)
@@ -116,9 +130,10 @@ def _traits(material: Material, facts: dict[str, Any] | None, group: Processes, 
     dataset = material.dataset
     console.print(f"{dataset.name}: {counts(dataset)}; measuring", highlight=False)
     measured = measure_traits(dataset, reads=material.reads, partial=True).model_dump() if group.first else None
-    for sentence in dataset.label_source.remarks:
+    traits = Traits.model_validate(group.agreed(measured))
+    for sentence in (*dataset.label_source.remarks, *spacing_remarks(traits)):
         console.print(sentence, highlight=False, markup=False)
-    return Traits.model_validate(group.agreed(measured))
+    return traits
 
 
 def _validation(
@@ -144,7 +159,6 @@ def _validation(
 
 
 def _recorded(
-    out: Path,
     facts: dict[str, Any] | None,
     plan: dict[str, Any],
     model: Method,
@@ -155,12 +169,12 @@ def _recorded(
 ) -> tuple[dict[str, Any], bool]:
     """The contents of `run.json` as the training begins or goes on, and whether it has ended already."""
     if facts is not None:
-        check_same(out, facts, plan)
         warnings = [*facts["warnings"], *elsewhere(facts, record(device))]
         return (facts, True) if facts.get("finished") else (facts | {"warnings": warnings}, False)
     warnings = [
         *material.remarks,
         *material.dataset.label_source.remarks,
+        *spacing_remarks(traits),
         *taught(model),
         *unsteady(model.card, device),
     ]

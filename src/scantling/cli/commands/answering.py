@@ -74,6 +74,8 @@ class Predict(Opened, Computed):
             )  # fmt: skip
         earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
         what = "masks" if done.header["classes"] else "image classes"
+        for note in done.notes:
+            tell(note)
         tell(f"{self.out}: {len(done.cases)} {what}{earlier}")
         return Outcome(done.facts(), [*(f"{case['id']}: {case['error']}" for case in done.failed), *done.left_out])
 

@@ -94,7 +94,8 @@ def inspect(source: Source) -> Plan:
 def encode(maps: Array, geometry: Geometry, *, vectors: bool = False) -> bytes:
     """A gzipped NIfTI of maps `(K, *S)`, X, Y, Z and, where there are several, K last in the file.
 
-    Axes that reading left out are put back, and so is the affine; where none is known only the spacing is written.
+    Axes that reading left out are put back, and so is the affine; where none is known only the spacing is written,
+    and its unit where that is mm.
 
     Args:
         vectors: the maps are the components of vectors: K becomes the fifth axis, and the intent is VECTOR (1007).
@@ -117,7 +118,8 @@ def encode(maps: Array, geometry: Geometry, *, vectors: bool = False) -> bytes:
         if np.allclose(turns.T @ turns, np.eye(3), atol=1e-4):
             head.set_qform(affine, 1)
     head.set_zooms([*spacing, 1.0, 1.0][: len(shape)])
-    head.set_xyzt_units("mm")
+    if geometry.unit == "mm" or geometry.affine is not None:
+        head.set_xyzt_units("mm")
     if vectors:
         head.set_intent("vector")
     head.set_slope_inter(1.0, 0.0)
@@ -213,4 +215,5 @@ def _geometry(source: Source, head: Any, stored: tuple[int, ...]) -> Geometry:
         thick = np.linalg.norm(affine[:3, :3], axis=0)
         steps = np.where(np.array(stored) == 1, thick, steps)
         plausible_affine(source, affine, steps.tolist())
-    return volume(stored, steps.tolist(), affine=affine, slice_axis=2)
+    named = int(head["xyzt_units"]) & 7 or affine is not None or (steps != 1).any()  # else nothing is said at all
+    return volume(stored, steps.tolist() if named else None, affine=affine, slice_axis=2)

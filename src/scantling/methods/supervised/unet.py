@@ -36,8 +36,8 @@ class UNetSettings(Settings):
         patch: the shape of a patch; None: from the traits.
         size: the side of the square that every raster image is resampled to, for large objects that patches of the
             whole would not show; None: images keep their own pixels.
-        spacing: the working grid in mm; None: the median of the training data for volumes, untouched for
-            raster images.
+        spacing: the working grid in mm, or in pixels where not all training images say theirs; None: the median of the
+            training data for volumes, untouched for raster images.
         normalise: see `Preprocessing`; None: "dataset" for CT (a channel called ct, or values below -500), else
             "image".
         norm: "instance" where a batch is too small to have a mean.
