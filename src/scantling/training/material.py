@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scantling.contract.card import Card, lacking
-from scantling.core.errors import DataError
+from scantling.core.errors import DataError, RunError
 from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
 from scantling.data.contents import Finding, count, some
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import blindly, divide, keep_labels
 from scantling.data.order import belongs
-from scantling.data.splits import MASKS
+from scantling.data.splits import MASKS, SPLITS
+from scantling.records.run import read_run
 from scantling.training.options import Options
 
 
@@ -81,6 +82,27 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
     remarks = tuple(remark.sentence for remark in dataset.remarks if remark.level != "note")
     return Material(tuple(opened), dataset, reads, remarks)
+
+
+def dataset_of(run: Path) -> Dataset:
+    """The data that a run was trained on, as it divided and labelled them.
+
+    Raises:
+        RunError: there is no run, or it was trained on nothing.
+        ScantlingError: its data are not where they were.
+    """
+    record = read_run(run)
+    if not record.data:
+        raise RunError(f"{run}: was trained on no data set; name the data instead")
+    described = {"manifest": record.manifest, "root": record.root}
+    dataset = join([open_dataset(part.path, **described) for part in record.data])
+    splits = {id: name for name in SPLITS for id in record.split.get(name, ())}
+    cases = tuple(replace(case, split=splits[case.id]) for case in dataset.cases if case.id in splits)
+    if not cases:
+        raise RunError(f"{run}: none of its cases is in {dataset.root} any more; name the data instead")
+    labels = record.options.get("labels")
+    kept = replace(dataset, cases=cases)
+    return kept if labels is None else keep_labels(kept, int(labels))
 
 
 def counts(dataset: Dataset) -> str:
