@@ -53,7 +53,7 @@ def _reachable(part: Dataset) -> Dataset:
     return replace(part, cases=kept, remarks=(*part.remarks, warning))
 
 
-def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Options) -> Material:
+def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, options: Options) -> Material:
     """Open the data of a training; nothing of them lies in `out`.
 
     A method that needs no label gets data whose labels nobody looks at. A part whose share is 0 is left out at once, so
@@ -63,7 +63,10 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
         DataError: nothing is there, or the method cannot learn from it.
         SettingsError: a share or a number of labels that the data do not have.
     """
-    opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
+    opened = [
+        part if isinstance(part, Dataset) else open_dataset(part, manifest=options.manifest, root=options.root)
+        for part in data
+    ]
     check_inputs(out, (file for part in opened for file in part.files()))
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
