@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,25 +53,49 @@ def contact_sheet(
     except ScantlingError:
         labels = None
     tiles = in_order(lambda case: _tile(case, labels, limits=limits, untrusted=untrusted), drawn)
-    rows = sum(-(-len(cases) // COLUMNS) for cases in chosen.values())
-    width = GAP + min(COLUMNS, max(map(len, chosen.values()))) * (SIDE + GAP)
-    height = GAP + sum(map(bool, chosen.values())) * TITLE + rows * (SIDE + CAPTION + GAP)
+    sections = []
+    for name, cases in chosen.items():
+        total = len(dataset.split(name))
+        shown = f"{len(cases)} of {total}" if len(cases) < total else str(total)
+        sections.append((f"{dataset.name}: {name} ({shown})", [(case.id, next(tiles)) for case in cases]))
+    return _save(_page([section for section in sections if section[1]], COLUMNS), out)
+
+
+def beside_answers(
+    title: str, rows: Sequence[tuple[Case, str, np.ndarray]], labels: Labels, out: Path, *, untrusted: bool = False
+) -> Path:
+    """Draw cases with their masks, and beside each the same image with a model's answer, as a PNG; return the file.
+
+    Args:
+        rows: cases, what is said of each, and the answers (K, *S) bool.
+    """
+    tiles = []
+    for case, sentence, answer in rows:
+        for caption, mask in ((case.id, None), (sentence, answer)):
+            tiles.append((caption, _tile(case, labels, limits=None, untrusted=untrusted, answer=mask)))
+    return _save(_page([(f"{title}: mask on the left, model on the right", tiles)], 4), out)
+
+
+def _page(sections: Sequence[tuple[str, Sequence[tuple[str, Image.Image]]]], columns: int) -> Image.Image:
+    """Tiles with captions under headings."""
+    rows = sum(-(-len(tiles) // columns) for _, tiles in sections)
+    width = GAP + min(columns, max(len(tiles) for _, tiles in sections)) * (SIDE + GAP)
+    height = GAP + len(sections) * TITLE + rows * (SIDE + CAPTION + GAP)
     sheet = Image.new("RGB", (max(width, 4 * SIDE), height), _PAPER)
     pen = ImageDraw.Draw(sheet)
     top = GAP
-    for name, cases in chosen.items():
-        if not cases:
-            continue
-        total = len(dataset.split(name))
-        shown = f"{len(cases)} of {total}" if len(cases) < total else str(total)
-        pen.text((GAP, top), f"{dataset.name}: {name} ({shown})", fill=_INK, font=ImageFont.load_default(16))
+    for title, tiles in sections:
+        pen.text((GAP, top), title, fill=_INK, font=ImageFont.load_default(16))
         top += TITLE
-        for number, case in enumerate(cases):
-            left, below = GAP + number % COLUMNS * (SIDE + GAP), top + number // COLUMNS * (SIDE + CAPTION + GAP)
-            tile = next(tiles)
+        for number, (caption, tile) in enumerate(tiles):
+            left, below = GAP + number % columns * (SIDE + GAP), top + number // columns * (SIDE + CAPTION + GAP)
             sheet.paste(tile, (left + (SIDE - tile.width) // 2, below + (SIDE - tile.height) // 2))
-            pen.text((left, below + SIDE + 2), _fitted(case.id, pen), fill=_INK, font=ImageFont.load_default(11))
-        top += -(-len(cases) // COLUMNS) * (SIDE + CAPTION + GAP)
+            pen.text((left, below + SIDE + 2), _fitted(caption, pen), fill=_INK, font=ImageFont.load_default(11))
+        top += -(-len(tiles) // columns) * (SIDE + CAPTION + GAP)
+    return sheet
+
+
+def _save(sheet: Image.Image, out: Path) -> Path:
     with replacing(named(out)) as aside:
         sheet.save(aside, format="PNG", pnginfo=_signed())
     return out
@@ -97,8 +122,10 @@ def _fitted(text: str, pen: ImageDraw.ImageDraw) -> str:
     return text + "..."
 
 
-def _tile(case: Case, labels: Labels | None, *, limits: Limits | None, untrusted: bool) -> Image.Image:
-    """The thumbnail of one case."""
+def _tile(
+    case: Case, labels: Labels | None, *, limits: Limits | None, untrusted: bool, answer: np.ndarray | None = None
+) -> Image.Image:
+    """The thumbnail of one case, with its mask or with an answer (K, *S); both show the slice of the mask."""
     reads, lost = ("image", "mask") if labels is not None else ("image",), bool(case.masks) and labels is None
     try:
         pictures, sample = load_apart(case, labels=labels, reads=reads, limits=limits, untrusted=untrusted)
@@ -109,7 +136,11 @@ def _tile(case: Case, labels: Labels | None, *, limits: Limits | None, untrusted
         except ScantlingError:
             return _unreadable()
     layers = _layers(sample.masks[0], labels) if sample.masks and labels is not None else []
-    view = View.of(sample.geometry, np.any(layers, axis=0) if layers else None)
+    shown = np.asarray(np.any(layers, axis=0)) if layers else None
+    if answer is not None and shown is not None and not shown.any():
+        shown = np.asarray(answer.any(axis=0))
+    view = View.of(sample.geometry, shown)
+    layers = layers if answer is None else list(answer)
     image = next(iter(pictures.values()), None)
     if image is None:
         plane = np.zeros(view(layers[0]).shape, np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from scantling.core.errors import DataError, FileError
 from scantling.data.contents import Contents, Finding, entries, left_out, unique
 from scantling.data.labels import valid_labels
 from scantling.data.layouts import unread
+
+DATASET = "dataset.json"
 
 
 def nnunet(root: Path) -> Contents:
@@ -26,34 +29,9 @@ def nnunet(root: Path) -> Contents:
         FileError: `dataset.json` is not as it should be.
         DataError: an image lacks one of its channels.
     """
-    path = root / "dataset.json"
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        older = "channel_names" not in content and "modality" in content
-        named = content["modality" if older else "channel_names"]
-        channels = [str(named[key]) for key in sorted(named, key=int)]
-        ending = str(content.get("file_ending", ".nii.gz") if older else content["file_ending"])
-        meanings = {
-            str(name): tuple(map(int, values)) if isinstance(values, list) else (int(values),)
-            for name, values in _by_name(content["labels"], older=older).items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FileError(
-            path,
-            f"it is no dataset.json of nnU-Net ({type(error).__name__}: {error})",
-            expected="channel_names, labels and file_ending, or modality and labels",
-            remedy="correct it, or write a manifest (scantling.toml)",
-        ) from None
-    background = meanings.pop("background", (0,))
-    ignore = meanings.pop("ignore", (None,))[0]
-    labels = (
-        valid_labels(
-            Labels(names=tuple(meanings), values=tuple(meanings.values()), ignore=ignore, background=background),
-            str(path),
-        )
-        if meanings
-        else None
-    )
+    path = root / DATASET
+    described = read_description(path)
+    channels, ending, older = described.channels, described.ending, described.older
     parts: dict[str, Split | None] = {"Tr": None}
     if (root / "imagesTs").is_dir():
         parts = {"Tr": "train", "Ts": "test"}
@@ -69,12 +47,53 @@ def nnunet(root: Path) -> Contents:
         )
     known = {path, *(root / f"{kind}{part}" for part in parts for kind in ("images", "labels"))}
     return Contents(
-        name=str(content.get("name") or root.resolve().name),
+        name=described.name or root.resolve().name,
         root=root,
         cases=unique(cases, root),
-        labels=labels,
+        labels=described.labels,
         remarks=(*remarks, *unread(root, known, root)),
     )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `dataset.json` says: the channels by number, the classes, how files end, and whether it is of version 1."""
+
+    name: str
+    channels: tuple[str, ...]
+    labels: Labels | None
+    ending: str
+    older: bool
+
+
+def read_description(path: Path) -> Description:
+    """Read `dataset.json`.
+
+    Raises:
+        FileError: it is not as it should be.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        older = "channel_names" not in content and "modality" in content
+        named = content["modality" if older else "channel_names"]
+        channels = tuple(str(named[key]) for key in sorted(named, key=int))
+        ending = str(content.get("file_ending", ".nii.gz") if older else content["file_ending"])
+        meanings = {
+            str(name): tuple(map(int, values)) if isinstance(values, list) else (int(values),)
+            for name, values in _by_name(content["labels"], older=older).items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FileError(
+            path,
+            f"it is no dataset.json of nnU-Net ({type(error).__name__}: {error})",
+            expected="channel_names, labels and file_ending, or modality and labels",
+            remedy="correct it, or write a manifest (scantling.toml)",
+        ) from None
+    background = meanings.pop("background", (0,))
+    ignore = meanings.pop("ignore", (None,))[0]
+    found = Labels(names=tuple(meanings), values=tuple(meanings.values()), ignore=ignore, background=background)
+    labels = valid_labels(found, str(path)) if meanings else None
+    return Description(str(content.get("name") or ""), channels, labels, ending, older)
 
 
 def _by_name(labels: dict[str, Any], *, older: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
 from scantling.data.labels import class_folder, encode, encode_one, unknown_values
 from scantling.data.layouts import ENDINGS
+from scantling.data.nnunet import DATASET, read_description
 from scantling.records.predictions import Listed, PredictedCase, PredictionsRecord
 from scantling.records.record import read_record
 
@@ -165,7 +166,7 @@ def open_predictions(
 
     Its `predictions.json` tells where there is one. Otherwise the files are found by their stems: `ID.png`, or
     `CLASS/ID.png` where each class lies in a folder of its own; an ending such as "_seg" may follow the id. The
-    values of their masks are then those of the truth.
+    values of their masks are then those that nnU-Net's `dataset.json` beside them gives, else those of the truth.
 
     Args:
         truth: the classes of the truth.
@@ -200,7 +201,8 @@ def open_predictions(
             listed = {case.id: _inside(folder, case, case.probability) for case in listing.cases if case.probability}
             maps = {id: address for id, address in listed.items() if address.path.is_file()}
         return Predictions(folder, listing.labels, masks, maps, probabilities, samples, uncertainties, listing)
-    labels = truth.model_copy(update={"ignore": None})
+    described = read_description(folder / DATASET).labels if (folder / DATASET).is_file() else None
+    labels = (described or truth).model_copy(update={"ignore": None})
     masks = {**files_by_id(folder, ids)}
     inside = {name: folder / class_folder(name) for name in labels.names}
     parts = {name: files_by_id(place, ids) for name, place in inside.items() if place.is_dir()}

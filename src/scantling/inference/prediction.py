@@ -40,7 +40,7 @@ READS = ("image", "region")
 
 def predict(
     run: Path,
-    source: Path | str,
+    source: Path | str | Dataset,
     *,
     out: Path,
     options: Mapping[str, Any] | InferenceOptions | None = None,
@@ -55,6 +55,7 @@ def predict(
     """Answer about all cases of `source` with the model of `run`: masks, image classes or both, written into `out`.
 
     Args:
+        source: a file, a folder, a glob, a manifest, or a dataset.
         options: of the model's capabilities, by name (`contract.options`): samples, steps, fuse, views, seed, ...
         ensemble: runs that answer together with `run`, each a sample of its own (a deep ensemble).
         split: "train", "validation", "test" or "all"; None takes the test cases where the source has its own
@@ -71,11 +72,12 @@ def predict(
     check_shard(shard)
     device = compute.prepare()
     models = open_models((run, *ensemble), given)
-    dataset = opening.open(source)
+    dataset = source if isinstance(source, Dataset) else opening.open(source)
+    place = dataset.root if isinstance(source, Dataset) else Path(source)
     split, cases = select_cases(dataset, run, split)
     header = {
         "run": str(run.resolve()),
-        "input": str(Path(source).absolute()),
+        "input": str(place.absolute()),
         **opening.facts(),
         "split": split,
         **described(models),

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scantling.contract.card import Card, lacking
-from scantling.core.errors import DataError
+from scantling.core.errors import DataError, RunError
 from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
 from scantling.data.contents import Finding, count, some
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import blindly, divide, keep_labels
 from scantling.data.order import belongs
-from scantling.data.splits import MASKS
+from scantling.data.splits import MASKS, SPLITS
+from scantling.records.run import read_run
 from scantling.training.options import Options
 
 
@@ -52,7 +53,7 @@ def _reachable(part: Dataset) -> Dataset:
     return replace(part, cases=kept, remarks=(*part.remarks, warning))
 
 
-def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Options) -> Material:
+def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, options: Options) -> Material:
     """Open the data of a training; nothing of them lies in `out`.
 
     A method that needs no label gets data whose labels nobody looks at. A part whose share is 0 is left out at once, so
@@ -62,7 +63,10 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
         DataError: nothing is there, or the method cannot learn from it.
         SettingsError: a share or a number of labels that the data do not have.
     """
-    opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
+    opened = [
+        part if isinstance(part, Dataset) else open_dataset(part, manifest=options.manifest, root=options.root)
+        for part in data
+    ]
     check_inputs(out, (file for part in opened for file in part.files()))
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
@@ -81,6 +85,27 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
     remarks = tuple(remark.sentence for remark in dataset.remarks if remark.level != "note")
     return Material(tuple(opened), dataset, reads, remarks)
+
+
+def dataset_of(run: Path) -> Dataset:
+    """The data that a run was trained on, as it divided and labelled them.
+
+    Raises:
+        RunError: there is no run, or it was trained on nothing.
+        ScantlingError: its data are not where they were.
+    """
+    record = read_run(run)
+    if not record.data:
+        raise RunError(f"{run}: was trained on no data set; name the data instead")
+    described = {"manifest": record.manifest, "root": record.root}
+    dataset = join([open_dataset(part.path, **described) for part in record.data])
+    splits = {id: name for name in SPLITS for id in record.split.get(name, ())}
+    cases = tuple(replace(case, split=splits[case.id]) for case in dataset.cases if case.id in splits)
+    if not cases:
+        raise RunError(f"{run}: none of its cases is in {dataset.root} any more; name the data instead")
+    labels = record.options.get("labels")
+    kept = replace(dataset, cases=cases)
+    return kept if labels is None else keep_labels(kept, int(labels))
 
 
 def counts(dataset: Dataset) -> str:

@@ -48,7 +48,12 @@ from scantling.training.validation import Validation, validation_of
 
 
 def train(
-    method: str, data: Sequence[Path | str], out: Path, options: Options = DEFAULTS, *, console: Console | None = None
+    method: str,
+    data: Sequence[Path | str | Dataset],
+    out: Path,
+    options: Options = DEFAULTS,
+    *,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Train `method` on the training cases of `data` into the run folder `out`; returns its `run.json`.
 
@@ -75,7 +80,7 @@ def train(
 
 def _train(
     card: Card,
-    data: Sequence[Path | str],
+    data: Sequence[Path | str | Dataset],
     out: Path,
     options: Options,
     device: torch.device,

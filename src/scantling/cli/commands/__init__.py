@@ -6,7 +6,7 @@ from scantling.cli.commands.answering import Mend, Predict, Register
 from scantling.cli.commands.common import Command
 from scantling.cli.commands.judging import Compare, Evaluate, Report
 from scantling.cli.commands.looking import Check, Methods
-from scantling.cli.commands.making import Demo, Synthesize
+from scantling.cli.commands.making import Demo, Export, Synthesize
 from scantling.cli.commands.training import Train
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Compare",
     "Demo",
     "Evaluate",
+    "Export",
     "Mend",
     "Methods",
     "Predict",
@@ -35,6 +36,7 @@ ALL: tuple[type[Command], ...] = (
     Evaluate,
     Compare,
     Synthesize,
+    Export,
     Report,
     Demo,
 )

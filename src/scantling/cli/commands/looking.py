@@ -21,6 +21,7 @@ class Check(Opened):
     examples: ClassVar[tuple[str, ...]] = (
         "scantling check scans",
         "scantling check scans --contact-sheet sheet.png --json check.json",
+        "scantling check scans --suspects runs/unet",
     )
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
@@ -29,6 +30,8 @@ class Check(Opened):
     """Draw all cases with their masks into this PNG."""
     store_split: bool = False
     """Write the split into the data folder, so that it stays when cases are added."""
+    suspects: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """List the masks that models which have not seen them agree with least; takes up to three trainings like RUN's."""
     untrusted: bool = False
     """Decode in a process of its own with limits on time and memory."""
 
@@ -57,7 +60,16 @@ class Check(Opened):
         if self.store_split:
             tell(f"split: {store_split(dataset)}")
         errors = [finding.sentence for finding in found.findings if finding.level == "error"]
-        return Outcome({**found.facts(), "methods": methods}, errors)
+        facts = {**found.facts(), "methods": methods}
+        if self.suspects is not None:
+            from scantling.experiments.suspects import suspects
+
+            with counting("judging masks") as progress:
+                judged = suspects(dataset, self.suspects, opening=self.opening(), progress=progress)
+            tell("\n".join(judged.lines()))
+            facts["suspects"] = judged.facts()
+            errors += judged.failed
+        return Outcome(facts, errors)
 
 
 @dataclass(kw_only=True)

@@ -1,10 +1,10 @@
-"""The commands that make images: `synthesize` and `demo`."""
+"""The commands that make images or write them in another layout: `synthesize`, `export` and `demo`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -69,6 +69,49 @@ class Synthesize(Opened, Computed):
             listed = ", ".join(f"{reason} ({number})" for reason, number in counts.items())
             tell(f"{sum(counts.values())} rejected: {listed}")
         return Outcome(made)
+
+
+@dataclass(kw_only=True)
+class Export(Opened):
+    """Write a data set, or that of a run with its split and its labels, in the layout of another tool."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling export scans --to nnunet --out nnUNet_raw",
+        "scantling export runs/unet --to nnunet --out nnUNet_raw --number 512 --name Vessels",
+    )
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA")]
+    """A data set, or a run: its data as it saw them."""
+    to: Literal["nnunet"]
+    """The layout: nnunet is the raw data folder of nnU-Net, version 2."""
+    out: Path
+    """Where such folders lie (nnUNet_raw); Dataset###_NAME is made in it."""
+    number: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """The number of the data set; by default the first that is free from 501 on, or that of its last export."""
+    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """The name of the data set; by default its folder's."""
+
+    def run(self) -> Outcome:
+        """Write it."""
+        from scantling.core.outputs import RUN
+        from scantling.data.contents import count
+        from scantling.data.nnunet_export import export_nnunet
+
+        opening = self.opening()
+        if (self.source / RUN).is_file():
+            from scantling.training.material import dataset_of
+
+            dataset = dataset_of(self.source)
+        else:
+            dataset = opening.open(self.source)
+        with counting("writing") as progress:
+            done = export_nnunet(
+                dataset, self.out, number=self.number, name=self.name, opening=opening, progress=progress
+            )
+        tell(f"{done.folder}: {count(done.training, 'case')} to train on, {done.testing} to test")
+        for note in done.notes:
+            tell(note)
+        return Outcome(done.facts(), [*done.failed, *dataset.unnamed()])
 
 
 @dataclass(kw_only=True)
