@@ -70,7 +70,7 @@ def test_the_same_masks_are_scored_in_the_unit_that_is_known_and_everything_says
     assert float(line.split()[5]) == hd95
     facts = json.loads((tmp_path / "s.json").read_text())
     unit = "mm" if title == "mm" else "pixel"
-    assert facts["units"] == {"hd95": unit, "assd": unit}
+    assert facts["units"] == {"hd95": unit, "assd": unit, "nsd": unit}
     assert [(case["hd95"], case["unit"]) for case in facts["cases"]] == [(hd95, unit)] * 2
     rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
     assert [(float(row["hd95"]), row["unit"]) for row in rows] == [(hd95, unit)] * 2
@@ -151,7 +151,7 @@ def test_evaluations_in_different_units_stand_side_by_side_with_theirs_and_a_war
     page = page_of(tmp_path / "mm.json", tmp_path / "pixel.json", out=tmp_path / "page.html").text
     assert "1.00 mm" in page
     assert "4.00 pixels" in page
-    assert "the unit of 95 % Hausdorff distance and Average surface distance" in page
+    assert "the unit of 95 % Hausdorff distance, Average surface distance" in page
 
 
 def test_a_comparison_says_its_unit_and_leaves_out_lengths_in_another(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from scantling.metrics.catalogue import METRICS, chosen
 NAMES = [
     *("dice", "found", "false_alarm", "iou", "precision", "sensitivity", "specificity", "accuracy", "dice_or_empty"),
     *("auc", "average_precision"),
-    *("cldice", "vca", "log_vca", "betti0_error", "betti1_error", "hd95", "assd", "ece", "brier"),
+    *("cldice", "vca", "log_vca", "betti0_error", "betti1_error", "hd95", "assd", "nsd", "ece", "brier"),
     *("ged", "hm_iou", "max_dice", "soft_dice", "uncertainty_auc"),
 ]
 SEVERAL = {"ged", "hm_iou", "max_dice", "soft_dice"}

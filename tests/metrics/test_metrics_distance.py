@@ -11,7 +11,7 @@ from monai import metrics
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from scantling.metrics.distance import surface_distances
+from scantling.metrics.distance import TOLERANCE, surface_distances
 
 
 def border(mask: np.ndarray) -> np.ndarray:
@@ -117,3 +117,21 @@ def test_a_region_empties_both_masks_outside() -> None:
 def test_a_spacing_that_is_none_is_refused(spacing: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="expected 2 positive numbers"):
         surface_distances(np.ones((3, 3)), np.ones((3, 3)), spacing=spacing)
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 0.7, 0.7)])
+def test_the_normalised_surface_dice_is_that_of_monai(spacing: tuple[float, ...]) -> None:
+    for seed in range(3):
+        prediction, truth = blobs(seed, (12, 20, 16))
+        p, t = (torch.from_numpy(mask[None, None].astype(np.float32)) for mask in (prediction, truth))
+        expected = metrics.compute_surface_dice(p, t, [TOLERANCE], include_background=True, spacing=spacing).item()
+        assert 0 < expected < 1
+        assert surface_distances(prediction, truth, spacing=spacing).nsd == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_normalised_surface_dice_of_a_missed_structure_is_0_and_of_none_undefined() -> None:
+    mask, empty = np.eye(5, dtype=bool), np.zeros((5, 5), bool)
+    assert surface_distances(mask, mask).nsd == 1
+    assert surface_distances(empty, mask).nsd == 0
+    assert math.isnan(surface_distances(mask, empty).nsd)

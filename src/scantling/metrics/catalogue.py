@@ -40,7 +40,7 @@ class Metric:
 
     @property
     def is_length(self) -> bool:
-        """Whether its values are lengths, in mm or in pixels."""
+        """Whether its values depend on the unit of length, mm or pixels."""
         return "spacing" in self.needs
 
     def in_unit(self, unit: str | None) -> Metric:
@@ -151,6 +151,12 @@ METRICS: dict[str, Metric] = {
             "assd", "Average surface distance", "lower", _SPACED, _POSITIVE, "distance",
             "ASSD: the mean distance over the border pixels of both masks together, "
             f"{_LENGTH}; {_DIAGONAL}",
+        ),
+        Metric(
+            "nsd", "Normalised surface Dice at 2", "higher", _SPACED, _UNIT, "distance",
+            "NSD: the share of the border pixels of both masks that lie within 2 mm of the other border (2 pixels "
+            "where no file and no manifest says how large a pixel is); undefined if the truth is empty, 0 if the "
+            "prediction alone is.",
         ),
         Metric(
             "ece", "Expected calibration error", "lower", _PROBABILITY, _UNIT, "calibration",

@@ -1,4 +1,4 @@
-"""How far, in millimetres, the borders of two masks lie apart."""
+"""How far the borders of two masks lie apart."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from scipy import ndimage
 
 from scantling.metrics.arrays import Mask, bounding_box, masks_inside
 
+TOLERANCE = 2.0
+"""How far borders may lie apart in the normalised surface Dice: mm, or pixels where their size is not known; ours."""
+
 
 @dataclass(frozen=True)
 class SurfaceDistances:
     """The distance from every border pixel of each mask to the nearest border pixel of the other.
 
     If the prediction alone is empty there is no such distance. Leaving the case out would reward whoever misses a
-    structure altogether, and 0 would crown it; so both metrics are then `worst`, the diagonal of the image, which no
+    structure altogether, and 0 would crown it; so both distances are then `worst`, the diagonal of the image, which no
     pair of masks can exceed. If the truth is empty there is no structure to be near to, and they are NaN.
     """
 
@@ -44,6 +47,18 @@ class SurfaceDistances:
             return self._without
         total = self.from_prediction.sum() + self.from_truth.sum()
         return float(total / (self.from_prediction.size + self.from_truth.size))
+
+    @cached_property
+    def nsd(self) -> float:
+        """The share of both borders that lies within `TOLERANCE` of the other: the normalised surface Dice.
+
+        Nikolov et al. (2021), over border pixels as MONAI counts them. 0 if the prediction alone is empty, NaN if the
+        truth is.
+        """
+        if not self._both:
+            return 0.0 if self.from_truth.size else math.nan
+        near = np.count_nonzero(self.from_prediction <= TOLERANCE) + np.count_nonzero(self.from_truth <= TOLERANCE)
+        return float(near / (self.from_prediction.size + self.from_truth.size))
 
     @property
     def _both(self) -> bool:

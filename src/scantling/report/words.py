@@ -61,7 +61,7 @@ class Metric:
 
 
 _SHORT = {"iou": "IoU", "auc": "AUC", "cldice": "clDice", "vca": "VCA", "hd95": "HD95", "assd": "ASSD", "ece": "ECE"}
-_SHORT |= {"average_precision": "Av. precision", "brier": "Brier", "uncertainty_auc": "Errors found"}
+_SHORT |= {"nsd": "NSD", "average_precision": "Av. precision", "brier": "Brier", "uncertainty_auc": "Errors found"}
 _SHORT |= {"ged": "GED", "hm_iou": "HM-IoU", "max_dice": "Max-Dice"}
 _FAMILIES = {"topology": "continuity", "ranking": "probabilities", "calibration": "probabilities"}
 _FAMILIES |= {"several": "several annotators"}

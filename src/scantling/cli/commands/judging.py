@@ -37,7 +37,7 @@ class Evaluate(Opened):
     """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
     metrics: Annotated[list[str] | None, tyro.conf.arg(metavar="NAME")] = None
     """What to measure; by default all that can be computed. Where several readers marked an image, ged, hm_iou,
-    max_dice and soft_dice too. hd95 and assd are in mm where a file or the manifest says the spacing, else in
+    max_dice and soft_dice too. hd95, assd and nsd are in mm where a file or the manifest says the spacing, else in
     pixels."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the scores of each case as a table; of classes beside masks into NAME-classes.csv."""
