@@ -206,7 +206,7 @@ def serve() -> None:
         limits, what = Limits(most, pixels, ratio), request["what"]
         try:
             if what == "header":
-                found: Header | Picture = files.probe(address, limits=limits)
+                found: Header | Picture = files.inspected(address, limits)
             else:
                 found = files.decoded(address, limits, labels=what == "labels")
         except FileError as error:
