@@ -128,11 +128,6 @@ def turned_rows(
     return rows[:, _inverse(order)] if back else rows
 
 
-def turned_spacing(spacing: Sequence[float], geometry: Geometry) -> tuple[float, ...]:
-    """A spacing in the order of `geometry` from one in the order of its file."""
-    return tuple(spacing[axis] for axis, _ in _order(geometry))
-
-
 def file_axis(geometry: Geometry, axis: int) -> tuple[int, bool]:
     """The axis of the file, of those longer than 1, that an axis is turned from, and whether it runs the other way."""
     return _order(geometry)[axis]
