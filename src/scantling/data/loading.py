@@ -124,8 +124,8 @@ def load_apart(
         if scribbles is None or case.scribbles is None
         else _scribbles(scribbles, labels, case.scribbles),
         instances=instances,
-        boxes=coordinates(case, "boxes", geometry) if "boxes" in reads and case.boxes else None,
-        points=coordinates(case, "points", geometry) if "points" in reads and case.points else None,
+        boxes=coordinates(case, "boxes", geometry).astype(np.float32) if "boxes" in reads and case.boxes else None,
+        points=coordinates(case, "points", geometry).astype(np.float32) if "points" in reads and case.points else None,
         classes={
             name: object_classes(case, name, labels) for name in ("boxes", "points") if name in reads and case.has(name)
         },
@@ -141,7 +141,7 @@ def coordinates(case: Case, name: Literal["boxes", "points"], geometry: Geometry
     rows, axes = case.boxes if name == "boxes" else case.points, len(geometry.shape)
     if any(len(row) != axes for row in rows):
         raise DataError(f"case {case.id}: a box or a point has {len(rows[0])} axes; expected {axes} as the image has")
-    return turned_rows(np.array(rows, np.float32), geometry, name)
+    return turned_rows(np.array(rows, np.float64), geometry, name)
 
 
 def object_classes(case: Case, name: str, labels: Labels | None) -> np.ndarray:

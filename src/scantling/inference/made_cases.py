@@ -19,6 +19,7 @@ from scantling.core.samples import Intensity, StoredImage
 from scantling.data.files import safe_id, write_image, write_labels
 from scantling.data.formats.common import COLOUR
 from scantling.data.labels import class_folder
+from scantling.data.orientation import turned_rows
 from scantling.data.preprocessing import denormalise
 from scantling.inference.answering import decide
 from scantling.inference.objects import label_map
@@ -111,7 +112,8 @@ def write_case(
     if made.instances:
         entry |= _instances(out, id, made.instances[0], geometry, method.traits.classes)
     if made.points:
-        entry["points"] = [[round(float(part), 3) for part in point] for point in made.points[0]]
+        points = turned_rows(np.array(made.points[0], np.float64).reshape(-1, len(shape)), geometry, "points", back=True)
+        entry["points"] = points.round(3).tolist()
         if not made.point_classes and len(method.traits.classes) > 1:
             raise RunError(f"{id}: the model has made points without their classes; it knows several")
         numbers = made.point_classes[0] if made.point_classes else torch.zeros(len(made.points[0]))
@@ -123,8 +125,11 @@ def geometry_of(shape: tuple[int, ...], method: Generator, parent: Geometry | No
     """How a made case lies in the world: as its parent does, else as the training data do.
 
     Pixels are as large as those of the data, or of the grid that the method's preprocessing brings images to. A slice
-    of volumes keeps the spacing and the directions of its plane.
+    of volumes keeps the spacing and the directions of its plane. A volume on the grid of its parent is stored as that
+    is, any other with its axes right, anterior and superior.
     """
+    if parent is not None and parent.orientation is not None and shape == parent.shape:
+        return parent
     traits, recipe, storage = method.traits, method.preprocessing, method.traits.storage
     measured = None if storage is None or storage.affine is None else np.array(storage.affine)
     base = parent or Geometry(traits.shape, traits.spacing, measured)
@@ -227,8 +232,8 @@ def _mask(
 def _instances(out: Path, id: str, objects: Objects, geometry: Geometry, classes: Sequence[str]) -> dict[str, Any]:
     """Write the label map of objects, the number of each its place from 1; or just their boxes, without masks."""
     if objects.corners is None:
-        boxes = [[[round(float(end), 3) for end in axis] for axis in box] for box in objects.boxes]
-        return {"boxes": boxes, "box_classes": _class_names(id, "boxes", objects.classes, classes)}
+        boxes = turned_rows(objects.boxes.double().cpu().numpy(), geometry, "boxes", back=True)
+        return {"boxes": boxes.round(3).tolist(), "box_classes": _class_names(id, "boxes", objects.classes, classes)}
     if len(objects.classes) > MOST_OBJECTS:
         raise RunError(
             f"{id}: the model has made {len(objects.classes):,} objects; a label map of 16 bits holds {MOST_OBJECTS:,}"
