@@ -24,8 +24,9 @@ from pydicom.uid import (
 )
 
 from scantling.core.errors import FileError
-from scantling.data.orientation import as_stored, stored_geometry
 from scantling.data import files
+from scantling.data.orientation import as_stored, stored_geometry
+
 pytestmark = pytest.mark.filterwarnings("error")
 
 RNG = np.random.default_rng(5)

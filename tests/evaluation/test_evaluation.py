@@ -455,8 +455,8 @@ def test_a_prediction_on_a_finer_grid_is_resampled_and_one_elsewhere_is_refused_
     far = np.diag([2.0, 2.0, 2.0, 1.0])
     far[0, 3] = 40
     nifti(tmp_path / "p/a.nii.gz", truth, far)
-    with pytest.raises(DataError, match="its grid lies up to 40 mm away .* and its grid holds 0% of the image"):
-        evaluate(tmp_path / "p", tmp_path / "t")
+    (failure,) = evaluate(tmp_path / "p", tmp_path / "t").failed
+    assert "its grid lies up to 40 mm away (affine), expected at most 0.02 mm, and its grid holds 0%" in failure.error
 
 
 # The mean and how sure it is

@@ -2,10 +2,11 @@
 
 The vector at a pixel of the fixed image leads to the point of the moving image that is there after warping, as
 `DisplacementFieldTransform` of ITK takes it. In 3-D its components are ITK's: left, posterior, superior (LPS), on
-the grid that the file of the fixed image has; of an image without an affine, along the axes of the file. In 2-D there are two components
-in the plane. An axial slice in NIfTI has them left and posterior, on its own grid. Of any other image they are x along
-the first axis of the file (the columns of a raster image) and y along the second, on a grid that begins at 0, with the
-spacing of the image; so ITK reads a raster image too, but it does not read a slice that stands upright.
+the grid that the file of the fixed image has; of an image without an affine, along the axes of the file. In 2-D there
+are two components in the plane. An axial slice in NIfTI has them left and posterior, on its own grid. Of any other
+image they are x along the first axis of the file (the columns of a raster image) and y along the second, on a grid
+that begins at 0, with the spacing of the image; so ITK reads a raster image too, but it does not read a slice that
+stands upright.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ def _in_plane(vectors: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geom
     if _is_axial(geometry):
         return vectors, geometry
     order = [file_axis(geometry, axis) for axis in range(2)]
-    stored = as_stored(np.stack([-part if flip else part for part, (_, flip) in zip(vectors, order, strict=True)]), geometry)
+    stored = as_stored(
+        np.stack([-part if flip else part for part, (_, flip) in zip(vectors, order, strict=True)]), geometry
+    )
     vectors, geometry = stored[np.argsort([axis for axis, _ in order])], stored_geometry(geometry)
     shape, spacing = geometry.shape, geometry.spacing
     if geometry.container == "raster":

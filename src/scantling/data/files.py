@@ -2,9 +2,9 @@
 
 Reads PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ, by their content
 and not by their names. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
-`(X, Y, Z)` for NIfTI and DICOM volumes; those of a volume with an affine are turned to right, anterior, superior, and
-back when they are written (`data.orientation`). A damaged file ends in a `FileError`, or in an image of its true shape as
-far as the format can tell; each format's file says how far that is.
+`(X, Y, Z)` for NIfTI and DICOM volumes; a volume with an affine is turned to right, anterior, superior, and back when
+it is written (`data.orientation`). A damaged file ends in a `FileError`, or in an image of its true shape as far as the
+format can tell; each format's file says how far that is.
 """
 
 from __future__ import annotations

@@ -151,9 +151,7 @@ class Regions:
         return pixels
 
 
-def _placed(
-    found: tuple[np.ndarray, Geometry], case: Case, grid: Geometry, where: Files
-) -> tuple[np.ndarray, How]:
+def _placed(found: tuple[np.ndarray, Geometry], case: Case, grid: Geometry, where: Files) -> tuple[np.ndarray, How]:
     """An array on the grid of the true mask, whose spacing may be that of the manifest."""
     name = where if isinstance(where, Address) else some(str(address) for address in where.values())
     array, geometry = found

@@ -78,9 +78,7 @@ class Predictions:
         listed = self.samples.get(id, ())
         return [self._read(files, id, order, limits=limits, untrusted=untrusted) for files in listed]
 
-    def uncertainty(
-        self, id: str, *, limits: Limits, untrusted: bool = False
-    ) -> tuple[np.ndarray, Geometry] | None:
+    def uncertainty(self, id: str, *, limits: Limits, untrusted: bool = False) -> tuple[np.ndarray, Geometry] | None:
         """The first uncertainty map (1, *S) that is listed for a case, and its grid; None if there is none.
 
         Raises:
@@ -113,15 +111,15 @@ class Predictions:
         if lacking:
             raise DataError(f"{self.folder}: the prediction for {id} has no mask of {some(lacking)}; add the file")
         layers: list[np.ndarray] = []
-        geometry: Geometry | None = None
+        grid: Geometry | None = None
         for name in (self.labels.names[number] for number in order):
             array, own = read_labels(files[name], limits=limits, untrusted=untrusted)
-            geometry = geometry or own
-            array = place(array[None], own, geometry, where=files[name], reference="the masks of the other classes")[0][0]
+            grid = grid or own
+            array = place(array[None], own, grid, where=files[name], reference="the masks of the other classes")[0][0]
             layers.append(encode_one(array, self.labels, files[name]))
-        if geometry is None:
+        if grid is None:
             raise DataError(f"{self.folder}: there is no class to read of {id}; expected at least one")
-        return np.stack(layers), geometry
+        return np.stack(layers), grid
 
     def probability(
         self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False

@@ -112,7 +112,9 @@ def write_case(
     if made.instances:
         entry |= _instances(out, id, made.instances[0], geometry, method.traits.classes)
     if made.points:
-        points = turned_rows(np.array(made.points[0], np.float64).reshape(-1, len(shape)), geometry, "points", back=True)
+        points = turned_rows(
+            made.points[0].double().cpu().numpy().reshape(-1, len(shape)), geometry, "points", back=True
+        )
         entry["points"] = points.round(3).tolist()
         if not made.point_classes and len(method.traits.classes) > 1:
             raise RunError(f"{id}: the model has made points without their classes; it knows several")
