@@ -18,7 +18,7 @@ from scantling.data.formats.common import axis_order, kept_axes
 
 THICK = 1.5
 """Slices are stacked along the axis with the coarsest spacing where it is this many times the next (our choice)."""
-AXES = (0, 1, 2)
+AXES: tuple[int, int, int] = (0, 1, 2)
 WAYS = tuple(
     (axes, tuple(sign < 0 for sign in signs), np.eye(3)[:, axes] * signs)
     for axes in permutations(AXES)
@@ -106,6 +106,17 @@ def stored_geometry(geometry: Geometry) -> Geometry:
         stored=None if len(back) == len(stored) else stored,
         orientation=None,
     )
+
+
+def stored_as(geometry: Geometry, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Geometry:
+    """A turned volume that is to be written as a file with such an `Orientation` stores it."""
+    if geometry.affine is None or len(geometry.shape) != 3 or (axes == AXES and not any(flips)):
+        return geometry
+    affine, columns = geometry.affine.copy(), geometry.affine[:3, :3]
+    affine[:3, list(axes)] = np.where(flips, -columns, columns)
+    affine[:3, 3] += np.where(flips, columns * (np.array(geometry.shape) - 1), 0).sum(axis=1)
+    stored = tuple(geometry.shape[axes.index(axis)] for axis in AXES)
+    return replace(geometry, stored=stored, orientation=Orientation(axes, flips, affine))
 
 
 def turned_rows(

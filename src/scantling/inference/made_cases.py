@@ -19,7 +19,7 @@ from scantling.core.samples import Intensity, StoredImage
 from scantling.data.files import safe_id, write_image, write_labels
 from scantling.data.formats.common import COLOUR
 from scantling.data.labels import class_folder
-from scantling.data.orientation import turned_rows
+from scantling.data.orientation import stored_as, turned_rows
 from scantling.data.preprocessing import denormalise
 from scantling.inference.answering import decide
 from scantling.inference.objects import label_map
@@ -127,8 +127,7 @@ def geometry_of(shape: tuple[int, ...], method: Generator, parent: Geometry | No
     """How a made case lies in the world: as its parent does, else as the training data do.
 
     Pixels are as large as those of the data, or of the grid that the method's preprocessing brings images to. A slice
-    of volumes keeps the spacing and the directions of its plane. A volume on the grid of its parent is stored as that
-    is, any other with its axes right, anterior and superior.
+    of volumes keeps the spacing and the directions of its plane. The axes of a volume are stored as theirs are.
     """
     if parent is not None and parent.orientation is not None and shape == parent.shape:
         return parent
@@ -153,7 +152,9 @@ def geometry_of(shape: tuple[int, ...], method: Generator, parent: Geometry | No
         affine[:3, 3] += affine[:3, : len(shape)] @ ((factor - 1) / 2)  # the borders stay where they are
         affine[:3, : len(shape)] *= factor
     flat = len(shape) == 2 and (storage is None or storage.container == "raster")
-    return Geometry(shape, tuple(new.tolist()), affine, "raster" if flat else "volume")
+    found = Geometry(shape, tuple(new.tolist()), affine, "raster" if flat else "volume")
+    way = parent.orientation if parent is not None else storage
+    return found if way is None else stored_as(found, way.axes, way.flips)
 
 
 def files_of(method: Generator) -> list[StoredImage]:
