@@ -62,21 +62,23 @@ def place(
 
 def disagreement(one: Geometry, other: Geometry, *, shift: float = SHIFT) -> str:
     """Why two grids are not the same, as a clause; empty where no corner is further apart than `shift` voxels."""
-    known = one.affine is not None and other.affine is not None and len(one.shape) == len(other.shape)
-    covered = f", and its grid holds {_covered(other, one):.0%} of the image" if known else ""
     if one.shape != other.shape:
-        return f"found {_size(other.shape)} pixels, expected {_size(one.shape)}{covered}"
+        return f"found {_size(other.shape)} pixels, expected {_size(one.shape)}{_share(other, one)}"
     if one.affine is None or other.affine is None:
         return ""
     ends = np.array(np.meshgrid(*((0, length - 1) for length in one.shape), indexing="ij")).reshape(len(one.shape), -1)
     ends = np.vstack([ends, np.zeros((3 - len(ends), ends.shape[1])), np.ones((1, ends.shape[1]))])
     apart = float(np.linalg.norm(((one.affine - other.affine) @ ends)[:3], axis=0).max())
-    if apart > shift * min(one.spacing):
-        return (
-            f"its grid lies up to {apart:.3g} mm away (affine), expected at most {shift * min(one.spacing):.3g} mm"
-            f"{covered}"
-        )
-    return ""
+    if apart <= (most := shift * min(one.spacing)):
+        return ""
+    return f"its grid lies up to {apart:.3g} mm away (affine), expected at most {most:.3g} mm{_share(other, one)}"
+
+
+def _share(geometry: Geometry, onto: Geometry) -> str:
+    """How much of an image a grid holds, as the end of a clause; empty where nobody knows."""
+    if geometry.affine is None or onto.affine is None or len(geometry.shape) != len(onto.shape):
+        return ""
+    return f", and its grid holds {_covered(geometry, onto):.0%} of the image"
 
 
 def _axes(geometry: Geometry) -> object:

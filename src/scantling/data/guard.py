@@ -260,6 +260,8 @@ def _header(answer: dict[str, Any]) -> Header:
     if kind not in TYPES or min(shape) < 1:
         raise ValueError("an answer that cannot be")
     affine, stored = answer["affine"], answer["stored"]
+    if stored is not None and (len(stored) != 3 or prod(map(int, stored)) != prod(shape)):
+        raise ValueError("an answer that cannot be")
     geometry = Geometry(
         shape=shape,
         spacing=tuple(float(step) for step in answer["spacing"]),
