@@ -339,12 +339,12 @@ def test_files_that_disagree_in_shape_or_place_are_refused(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"m\.png.*found 10 x 12 pixels, expected 12 x 10"):
         load(case_of(image, masks=(mask,)), labels=LABELS)
     scan = volume(tmp_path / "a.nii.gz", grey(0, (4, 5, 6)), spacing=2.0)
-    for shift, fits in ((0.01, True), (0.5, False)):
+    for shift, fits in ((0.01, True), (0.5, True), (9.0, False)):
         there = Address(volume(tmp_path / "m.nii.gz", np.zeros((4, 5, 6), np.uint8), spacing=2.0, shift=shift))
         if fits:
             assert load(case_of(scan, masks=(there,)), labels=LABELS).masks[0].shape == (1, 4, 5, 6)
         else:
-            with pytest.raises(DataError, match=r"grid lies up to 0\.5 mm away"):
+            with pytest.raises(DataError, match=r"grid lies up to 9 mm away.* holds 0% of the image"):
                 load(case_of(scan, masks=(there,)), labels=LABELS)
 
 

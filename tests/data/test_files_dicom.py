@@ -25,6 +25,7 @@ from pydicom.uid import (
 
 from scantling.core.errors import FileError
 from scantling.data import files
+from scantling.data.orientation import as_stored, stored_geometry
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -158,9 +159,9 @@ def test_enhanced_frames_lie_where_their_groups_say(tmp_path: Path) -> None:
         "PerFrameFunctionalGroupsSequence": Sequence(groups),
     }
     picture = files.read(save(tmp_path / "a.dcm", frames, **fields))
-    np.testing.assert_array_equal(picture.array[0], 2 * frames[[1, 2, 0]].T)
+    np.testing.assert_array_equal(as_stored(picture.array, picture.geometry)[0], 2 * frames[[1, 2, 0]].T)
     np.testing.assert_allclose(
-        picture.geometry.affine, [[-0.6, 0, 0, -1], [0, -0.8, 0, -2], [0, 0, 2, 0], [0, 0, 0, 1]]
+        stored_geometry(picture.geometry).affine, [[-0.6, 0, 0, -1], [0, -0.8, 0, -2], [0, 0, 2, 0], [0, 0, 0, 1]]
     )
 
 
@@ -170,13 +171,14 @@ def test_a_series_is_sorted_along_its_normal_whatever_its_names(tmp_path: Path) 
     (tmp_path / "s" / "notes.txt").write_text("not DICOM")
     assert files.is_image_name(tmp_path / "s")
     header, picture = files.probe(tmp_path / "s"), files.read(tmp_path / "s")
-    assert header.shape == picture.array.shape[1:] == (5, 6, 4)
-    np.testing.assert_array_equal(picture.array[0], np.stack([slices[index].T for index in (1, 2, 3, 0)], axis=-1))
-    assert picture.geometry.spacing == pytest.approx((0.6, 0.8, 2.0))
+    assert header.shape == picture.array.shape[1:]
+    stored, geometry = as_stored(picture.array, picture.geometry), stored_geometry(picture.geometry)
+    np.testing.assert_array_equal(stored[0], np.stack([slices[index].T for index in (1, 2, 3, 0)], axis=-1))
+    assert geometry.spacing == pytest.approx((0.6, 0.8, 2.0))
     # left, posterior, superior of the first pixel and of steps along x, y, z; right and anterior are their negatives
     normal = np.cross(ACROSS, DOWN)
     expected = np.stack([ACROSS * 0.6, DOWN * 0.8, normal * 2, [-3, 4, 5]], axis=1) * [[-1], [-1], [1]]
-    np.testing.assert_allclose(picture.geometry.affine[:3], expected, atol=1e-9)
+    np.testing.assert_allclose(geometry.affine[:3], expected, atol=1e-9)
     path = files.write_labels(tmp_path, "mask", picture.array[0] > 400, picture.geometry)
     labels, geometry = files.read_labels(path)
     np.testing.assert_array_equal(labels, picture.array[0] > 400)
@@ -190,8 +192,8 @@ def test_simpleitk_agrees_on_where_a_series_lies(tmp_path: Path) -> None:
     image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "s")))
     index = (4, 2, 1)
     world = np.array(image.TransformIndexToPhysicalPoint(index)) * [-1, -1, 1]
-    np.testing.assert_allclose((picture.geometry.affine @ [*index, 1])[:3], world, atol=1e-5)
-    np.testing.assert_array_equal(picture.array[0].T, sitk.GetArrayFromImage(image))
+    np.testing.assert_allclose((stored_geometry(picture.geometry).affine @ [*index, 1])[:3], world, atol=1e-5)
+    np.testing.assert_array_equal(as_stored(picture.array, picture.geometry)[0].T, sitk.GetArrayFromImage(image))
 
 
 @pytest.mark.parametrize(

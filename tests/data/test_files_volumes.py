@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 RNG = np.random.default_rng(3)
 VOLUME = RNG.integers(-900, 900, (9, 8, 7)).astype(np.int16)
-TURN = np.array([[0.0, -0.8, 0.6], [1.0, 0.0, 0.0], [0.0, 0.6, 0.8]])
+TURN = np.array([[0.8, 0.0, 0.6], [0.36, 0.8, -0.48], [-0.48, 0.6, 0.64]])
 OBLIQUE = np.eye(4)
 OBLIQUE[:3, :3] = TURN * [0.7, 0.9, 2.5]
 OBLIQUE[:3, 3] = [-11.0, 7.0, 3.0]

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.orientations import axcodes2ornt, ornt_transform
 from scipy import stats
 
 from scantling.core.case import IGNORE, Geometry
@@ -261,7 +263,7 @@ def test_what_is_broken_fails_alone(tmp_path: Path) -> None:
     assert ids(found) == ["good"]
     errors = {failure.id: failure.error for failure in found.failed}
     assert set(errors) == {"broken", "small", "many"}
-    assert "small.png: found 3 x 8 pixels; expected 6 x 8, as in the true mask" in errors["small"]
+    assert "small.png: it does not fit the true mask: found 3 x 8 pixels, expected 6 x 8" in errors["small"]
     assert "broken.png" in errors["broken"]
     assert "many.png: the mask of one class holds the values 7, 255" in errors["many"]
     assert told == [(1, 4, "broken"), (2, 4, "good"), (3, 4, "many"), (4, 4, "small")]
@@ -402,14 +404,59 @@ def test_distances_in_volumes_are_in_millimetres_of_the_truth(tmp_path: Path) ->
     truth, predicted = np.zeros((2, 5, 6, 7), np.int32)
     truth[1, 2, 3], predicted[4, 2, 3] = 1, 1
     affine = np.diag([2.0, 1.0, 1.0, 1.0])
-    for side, mask, matrix in (("t", truth, affine), ("p", predicted, np.eye(4))):
-        geometry = Geometry((5, 6, 7), tuple(np.diag(matrix)[:3].tolist()), matrix, "volume", 2)
+    geometry = Geometry((5, 6, 7), (2.0, 1.0, 1.0), affine, "volume", 2)
+    for side, mask in (("t", truth), ("p", predicted)):
         write_labels(tmp_path / side, "a", mask, geometry)
     found = evaluate(tmp_path / "p", tmp_path / "t")
     assert found.mean["hd95"] == 6
-    assert found.notes == (
-        "1 prediction not where the truth lies in space (another affine), compared voxel by voxel all the same: a.",
-    )
+    assert not found.notes
+
+
+def nifti(path: Path, array: np.ndarray, affine: np.ndarray | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, affine), path)
+
+
+@pytest.mark.parametrize("codes", ["LPS", "SAR", "PIL"])
+def test_a_prediction_in_another_orientation_is_turned_to_the_truth(tmp_path: Path, codes: str) -> None:
+    truth = np.zeros((6, 7, 8), np.uint8)
+    truth[1:3, 2:6, 1:4] = 1
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    nifti(tmp_path / "t/a.nii.gz", truth, affine)
+    to = ornt_transform(axcodes2ornt(("R", "A", "S")), axcodes2ornt(tuple(codes)))
+    (tmp_path / "p").mkdir()
+    nib.save(nib.Nifti1Image(truth, affine).as_reoriented(to), tmp_path / "p/a.nii.gz")
+    found = evaluate(tmp_path / "p", tmp_path / "t")
+    assert (found.mean["dice"], found.mean["hd95"]) == (1, 0)
+    assert found.notes[0] == "1 prediction stored in another orientation than the truth, turned: a."
+    turned = np.asarray(nib.load(tmp_path / "p/a.nii.gz").dataobj)
+    other = nib.load(tmp_path / "p/a.nii.gz").affine
+    nifti(tmp_path / "t/a.nii.gz", turned, other)  # the truth has an affine, the prediction is an array in its order
+    (tmp_path / "p/a.nii.gz").unlink()
+    np.save(tmp_path / "p/a.npy", turned)
+    assert evaluate(tmp_path / "p", tmp_path / "t").mean["dice"] == 1
+    nifti(tmp_path / "p/a.nii.gz", turned, other)
+    (tmp_path / "p/a.npy").unlink()
+    (tmp_path / "t/a.nii.gz").unlink()
+    np.save(tmp_path / "t/a.npy", turned)  # and the other way round
+    assert evaluate(tmp_path / "p", tmp_path / "t").mean["dice"] == 1
+
+
+def test_a_prediction_on_a_finer_grid_is_resampled_and_one_elsewhere_is_refused_with_numbers(tmp_path: Path) -> None:
+    truth = np.zeros((6, 8, 10), np.uint8)
+    truth[2:4, 3:6, 4:7] = 1
+    nifti(tmp_path / "t/a.nii.gz", truth, np.diag([2.0, 2.0, 2.0, 1.0]))
+    fine = np.eye(4)
+    fine[:3, 3] = -0.5
+    nifti(tmp_path / "p/a.nii.gz", truth.repeat(2, 0).repeat(2, 1).repeat(2, 2), fine)
+    found = evaluate(tmp_path / "p", tmp_path / "t")
+    assert found.mean["dice"] == 1
+    assert found.notes[0] == "1 prediction on another grid than the truth, resampled by the nearest value: a."
+    far = np.diag([2.0, 2.0, 2.0, 1.0])
+    far[0, 3] = 40
+    nifti(tmp_path / "p/a.nii.gz", truth, far)
+    (failure,) = evaluate(tmp_path / "p", tmp_path / "t").failed
+    assert "its grid lies up to 40 mm away (affine), expected at most 0.02 mm, and its grid holds 0%" in failure.error
 
 
 # The mean and how sure it is

@@ -7,8 +7,10 @@ import math
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.orientations import axcodes2ornt, ornt_transform
 from PIL import Image
 
 from scantling.cli.main import main
@@ -16,6 +18,7 @@ from scantling.core.case import Case, Geometry
 from scantling.core.errors import DataError, FileError
 from scantling.data.displacements import write_displacement
 from scantling.data.files import write_labels
+from scantling.data.orientation import canonical
 from scantling.evaluation import evaluate_registrations
 from scantling.evaluation.registrations import landmark_errors
 
@@ -183,3 +186,17 @@ def test_what_an_evaluation_of_registrations_does_not_take_is_told(
     out = registered(tmp_path / "out", (0, 0))
     assert main(["evaluate", str(out), str(data), "--split", "test"]) == 2
     assert "holds registrations, of which all are scored; leave --split out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "SRP"])
+def test_points_are_turned_with_the_volumes_that_they_lie_in(codes: str) -> None:
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    plain, dot = Geometry((6, 7, 8), (1.0, 2.0, 3.0), affine, "volume"), np.zeros((6, 7, 8), np.uint8)
+    dot[2, 3, 4] = 1
+    to = ornt_transform(axcodes2ornt(("R", "A", "S")), axcodes2ornt(tuple(codes)))
+    stored = nib.Nifti1Image(dot, affine).as_reoriented(to)
+    raw = Geometry(stored.shape, tuple(map(float, stored.header.get_zooms())), stored.affine, "volume")
+    (point,) = (tuple(float(n) for n in row) for row in np.argwhere(np.asarray(stored.dataobj)))
+    fixed, moving = Case(id="f", subject="f", points=((2, 3, 3),)), Case(id="m", subject="m", points=(point,))
+    after, before = landmark_errors(fixed, plain, moving, canonical(raw), np.zeros((3, 6, 7, 8)))
+    assert after == before == pytest.approx(3)

@@ -193,7 +193,7 @@ def test_samples_that_are_gone_or_do_not_fit_fail_their_case_alone(tmp_path: Pat
     errors = {failure.id: failure.error for failure in found.failed}
     assert list(values(found, "dice")) == ["a"]
     assert "01.png: does not exist" in errors["b"]
-    assert "00.png: found 3 x 8 pixels; expected 6 x 8" in errors["c"]
+    assert "00.png: it does not fit the true mask: found 3 x 8 pixels, expected 6 x 8" in errors["c"]
     assert len(evaluate(folder, tmp_path / "t", metrics=["dice"]).cases) == 3, "what no metric needs is not read"
 
 

@@ -183,15 +183,16 @@ def test_a_method_in_2d_is_given_each_slice_of_volumes_in_turn_with_its_place(tm
     cases = "".join(f'[[case]]\nid = "v{n}"\nmasks = "masks/v{n}.nii.gz"\n' for n in range(2))
     (tmp_path / "scantling.toml").write_text(f"classes = {{ thing = 1 }}\n{cases}")
     method = volumes(dimensions=2)
+    method.traits = VOLUME.model_copy(update={"spacing": (3.0, 0.5, 0.6), "shape": (9, 20, 30), "slice_axis": 0})
     method.card = CARDS["translator"]
     given = open_conditions(method, Conditions(data=tmp_path), source="translator")
     assert given is not None
     for number, (volume, part) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 0)]):
         batch, parent = given.batch(number)
-        np.testing.assert_array_equal(batch.mask[0, 0], numbers[volume, :, :, part])
+        np.testing.assert_array_equal(batch.mask[0, 0], numbers[volume, ::-1, :, part])  # turned to the front and up
         assert given.parent(number).id == f"v{volume}"  # type: ignore[union-attr]
         place = world(geometry_of((4, 5), method, parent), (2, 3))
-        np.testing.assert_allclose(place, (AFFINE @ [2, 3, part, 1])[:3], atol=1e-5)
+        np.testing.assert_allclose(place, (AFFINE @ [4 - 1 - 2, 3, part, 1])[:3], atol=1e-5)
 
 
 def test_scribbles_region_and_class_names_are_read_back_as_they_were_made(

@@ -53,10 +53,13 @@ def test_every_form_of_a_map_gives_the_same_mask(tmp_path: Path, form: str) -> N
     assert listed["cases"][0]["id"] == "a"
 
 
-def test_maps_of_nnunet_lose_their_background_and_take_the_place_of_the_mask_beside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1)], ids=["RAS", "LPS"])
+def test_maps_of_nnunet_lose_their_background_and_take_the_place_of_the_mask_beside(
+    tmp_path: Path, signs: tuple[int, ...]
+) -> None:
     volume = broken_line((7, 24, 60))  # slices, rows, columns, as nnU-Net stores them
     np.savez_compressed(tmp_path / "case.npz", probabilities=np.stack([1 - volume, volume]).astype(np.float16))
-    affine = np.diag([0.5, 0.5, 2.0, 1.0])
+    affine = np.diag([0.5 * signs[0], 0.5 * signs[1], 2.0 * signs[2], 1.0])
     nib.save(nib.Nifti1Image((volume.T > 0.5).astype(np.uint8), affine), tmp_path / "case.nii.gz")
     done, _, _ = mend_folder(tmp_path, tmp_path / "out", HYSTERESIS)
     assert not done.failed

@@ -8,7 +8,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from scantling.contract.results import Objects
-from scantling.inference.objects import gather, label_map, rescaled, run_lengths
+from scantling.core.case import Geometry
+from scantling.data.orientation import as_stored, stored_as
+from scantling.inference.objects import as_file_has_them, gather, label_map, rescaled, run_lengths
 from scantling.inference.tiles import Tiler
 
 
@@ -114,3 +116,20 @@ def test_a_crop_does_not_hold_the_memory_of_the_whole_mask() -> None:
     )
     for crop in (*objects.crops, *larger.crops):
         assert crop.untyped_storage().nbytes() == crop.numel()
+
+
+def test_objects_in_a_volume_are_written_in_the_order_of_its_file() -> None:
+    shape, axes, flips = (5, 6, 7), (2, 0, 1), (True, False, True)
+    plain = Geometry(shape, (1.0, 1.0, 1.0), np.eye(4), "volume")
+    geometry = stored_as(plain, axes, flips)
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[1:3, 2:6, 4], mask[1, 2, 5] = True, True
+    found = as_file_has_them(Objects.of_masks([mask], classes=torch.zeros(1, dtype=torch.long)), geometry)
+    whole = np.zeros(geometry.stored, bool)
+    assert found.corners is not None
+    window = tuple(slice(c, c + n) for c, n in zip(found.corners[0].tolist(), found.crops[0].shape, strict=True))
+    whole[window] = found.crops[0].numpy()
+    np.testing.assert_array_equal(whole, as_stored(mask.numpy()[None], geometry)[0])
+    box = Objects.of_masks([torch.from_numpy(whole)], classes=torch.zeros(1, dtype=torch.long)).boxes
+    torch.testing.assert_close(found.boxes, box)
+    assert as_file_has_them(found, plain) is found

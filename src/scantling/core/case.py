@@ -152,8 +152,25 @@ class Labels(Frozen):
 
 
 @dataclass(frozen=True)
+class Orientation:
+    """How a file stores the axes of a volume that reading has turned (`data.orientation`).
+
+    Attributes:
+        axes: for each of the three axes right, anterior and superior the axis of the file that is turned to it.
+        flips: for each of them whether it runs the other way in the file.
+        affine: (4, 4), from indices in the file to millimetres.
+    """
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    affine: np.ndarray
+
+
+@dataclass(frozen=True)
 class Geometry:
     """How an array lies in its file and in the world.
+
+    The axes of a volume with an affine are right, anterior and superior, whichever way its file stores them.
 
     Attributes:
         shape: the spatial shape `(*S)` of the array.
@@ -161,8 +178,9 @@ class Geometry:
         affine: (4, 4), from indices in the order of the array's axes to millimetres (right, anterior, superior);
             None where the file does not say.
         container: what a mask of this image is written as: "raster" leaves as PNG, "volume" as NIfTI.
-        slice_axis: the axis along which the file stacks its slices (three spatial axes only).
-        stored: the spatial shape in the file where it differs (a NIfTI image with axes of length 1).
+        slice_axis: the axis along which slices are stacked (three spatial axes only; see `data.orientation`).
+        stored: the spatial shape in the file where it differs (a NIfTI image with axes of length 1, or turned).
+        orientation: how the file stores the axes; None where the array has them in its order.
         unit: "mm" where the file, or the manifest, says how large its pixels are; else "pixel", and the spacing is 1.
     """
 
@@ -173,6 +191,7 @@ class Geometry:
     slice_axis: int = 0
     stored: tuple[int, ...] | None = None
     unit: Unit = "pixel"
+    orientation: Orientation | None = None
 
 
 @dataclass(frozen=True)

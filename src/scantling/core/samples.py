@@ -49,6 +49,9 @@ class Storage(Frozen):
     container: Literal["raster", "volume"] = "raster"
     affine: tuple[tuple[float, ...], ...] | None = None
     """(4, 4), the median of those with the most frequent orientation; None where most files do not say."""
+    axes: tuple[int, int, int] = (0, 1, 2)
+    """In which order most of the files with this affine store the axes of a volume: see `core.case.Orientation`."""
+    flips: tuple[bool, bool, bool] = (False, False, False)
 
 
 class Traits(Frozen):

@@ -2,10 +2,11 @@
 
 The vector at a pixel of the fixed image leads to the point of the moving image that is there after warping, as
 `DisplacementFieldTransform` of ITK takes it. In 3-D its components are ITK's: left, posterior, superior (LPS), on
-the grid of the fixed image; of an image without an affine, along the axes of the file. In 2-D there are two components
-in the plane. An axial slice in NIfTI has them left and posterior, on its own grid. Of any other image they are x along
-the first axis of the file (the columns of a raster image) and y along the second, on a grid that begins at 0, with the
-spacing of the image; so ITK reads a raster image too, but it does not read a slice that stands upright.
+the grid that the file of the fixed image has; of an image without an affine, along the axes of the file. In 2-D there
+are two components in the plane. An axial slice in NIfTI has them left and posterior, on its own grid. Of any other
+image they are x along the first axis of the file (the columns of a raster image) and y along the second, on a grid
+that begins at 0, with the spacing of the image; so ITK reads a raster image too, but it does not read a slice that
+stands upright.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
 from scantling.data.files import Limits, read, safe_id
 from scantling.data.formats import nifti
+from scantling.data.orientation import as_stored, file_axis, stored_geometry, turned
 
 LPS = np.diag((-1.0, -1.0, 1.0))
 
@@ -47,10 +49,16 @@ def read_displacement(path: Path, geometry: Geometry, *, limits: Limits | None =
     Raises:
         FileError: the file cannot be read, or does not belong to an image of this geometry.
     """
-    array = read(Address(path), limits=limits or Limits()).array.astype(np.float64)
-    raster, dimensions = geometry.container == "raster", len(geometry.shape)
-    if raster and dimensions == 2 and len(array) == 2:
+    picture = read(Address(path), limits=limits or Limits())
+    array, dimensions = picture.array.astype(np.float64), len(geometry.shape)
+    if geometry.container == "raster" and dimensions == 2 and len(array) == 2:
         array = array[::-1].swapaxes(1, 2)
+    elif picture.geometry.affine is not None:
+        array = array if geometry.orientation else as_stored(array, picture.geometry)
+    elif array.shape == (dimensions, *stored_geometry(geometry).shape):
+        array = turned(array, geometry)
+        order = [file_axis(geometry, axis) for axis in range(dimensions)]
+        array = np.stack([-array[axis] if flip else array[axis] for axis, flip in order])
     if array.shape != (dimensions, *geometry.shape):
         found = " x ".join(map(str, array.shape[1:]))
         raise FileError(
@@ -85,6 +93,11 @@ def _in_plane(vectors: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Geom
     """The vectors (2, X, Y) of an image with two axes as they are written, and their grid."""
     if _is_axial(geometry):
         return vectors, geometry
+    order = [file_axis(geometry, axis) for axis in range(2)]
+    stored = as_stored(
+        np.stack([-part if flip else part for part, (_, flip) in zip(vectors, order, strict=True)]), geometry
+    )
+    vectors, geometry = stored[np.argsort([axis for axis, _ in order])], stored_geometry(geometry)
     shape, spacing = geometry.shape, geometry.spacing
     if geometry.container == "raster":
         vectors, shape, spacing = vectors[::-1].swapaxes(1, 2), shape[::-1], spacing[::-1]

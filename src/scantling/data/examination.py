@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Picture, read, read_labels
+from scantling.data.grids import place
 from scantling.data.labels import encode, region_of
-from scantling.data.loading import class_numbers, disagreement, finite, is_grey, object_classes, with_spacing
+from scantling.data.loading import class_numbers, finite, is_grey, object_classes, with_spacing
+from scantling.data.orientation import stored_geometry
 from scantling.data.traits import COLOUR, Moments, class_pixels
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,27 +66,41 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     def note(level: Literal["error", "warning", "note"], kind: str, sentence: str = "") -> None:
         seen.problems.append(Problem(level, kind, sentence))
 
-    def opened(reader: Callable[[Address], T], address: Address, geometry: Callable[[T], Geometry]) -> T | None:
-        """What the reader returns, if the file can be read and fits the other files."""
+    def placed(array: np.ndarray, geometry: Geometry, address: Address, labels: bool) -> np.ndarray | None:
+        """(C, *S) on the grid of the first file, if it fits that."""
+        if not grids:
+            grids.append((address, geometry))
+            return array
         try:
-            found = reader(address)
+            found, how = place(array, geometry, grids[0][1], where=address, reference=grids[0][0], labels=labels)
+        except DataError as error:
+            note("error", "geometry", str(error))
+            return None
+        if how and labels and Problem("note", f"{how} masks") not in seen.problems:
+            note("note", f"{how} masks")
+        return found
+
+    def opened(address: Address) -> Picture | None:
+        try:
+            found = picture_of(address)
         except FileError as error:
             note("error", "unreadable", str(error))
             return None
-        if not grids:
-            grids.append((address, geometry(found)))
-        elif clash := disagreement(grids[0][1], geometry(found)):
-            note(
-                "error", "geometry", f"{address}: it does not fit {grids[0][0]}: {clash}; make both from the same image"
-            )
-            return None
-        return found
+        array = placed(found.array, found.geometry, address, False)
+        return None if array is None else replace(found, array=array, geometry=grids[0][1])
 
     def label_map(address: Address | None) -> np.ndarray | None:
-        found = opened(labels_of, address, lambda pair: pair[1]) if address is not None else None
+        if address is None:
+            return None
+        try:
+            array, geometry = labels_of(address)
+        except FileError as error:
+            note("error", "unreadable", str(error))
+            return None
+        found = placed(array[None], geometry, address, True)
         return None if found is None else found[0]
 
-    pictures = {name: opened(picture_of, at, lambda picture: picture.geometry) for name, at in case.images.items()}
+    pictures = {name: opened(address) for name, address in case.images.items()}
     found = label_map(case.region)
     region = region_of(found, case.region) if found is not None and case.region is not None else None
     if region is not None and not region.any():
@@ -200,7 +214,7 @@ def _measure(seen: Seen, note: Callable[[Literal["error", "warning", "note"], st
             seen.geometry = with_spacing(seen.geometry, case.spacing, case.id)
         except DataError as error:
             note("error", "geometry", str(error))
-    shape = seen.geometry.shape
+    shape = stored_geometry(seen.geometry).shape
     inside = all(
         len(point) == len(shape) and all(0 <= at < length for at, length in zip(point, shape, strict=True))
         for point in case.points

@@ -2,8 +2,9 @@
 
 Reads PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ, by their content
 and not by their names. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
-`(X, Y, Z)` for NIfTI and DICOM volumes. A damaged file ends in a `FileError`, or in an image of its true shape as
-far as the format can tell; each format's file says how far that is.
+`(X, Y, Z)` for NIfTI and DICOM volumes; a volume with an affine is turned to right, anterior, superior, and back when
+it is written (`data.orientation`). A damaged file ends in a `FileError`, or in an image of its true shape as far as the
+format can tell; each format's file says how far that is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -19,8 +20,9 @@ import numpy as np
 from scantling.core import atomic
 from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
-from scantling.data.formats.common import HARMLESS, Array, Header, Limits, Picture, Plan, Source
+from scantling.data.formats.common import Array, Header, Limits, Picture, Plan, Source, admit
 from scantling.data.formats.recognised import inspector, recognise
+from scantling.data.orientation import canonical, turned
 
 __all__ = [
     "Header",
@@ -57,9 +59,11 @@ def probe(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted
     if untrusted:
         from scantling.data import guard
 
-        return guard.probe(parse_address(address), limits)
-    with _planned(parse_address(address), limits, labels=False) as plan:
-        return plan.header
+        header = guard.probe(parse_address(address), limits)
+    else:
+        header = inspected(parse_address(address), limits)
+    geometry = canonical(header.geometry)
+    return replace(header, shape=geometry.shape, geometry=geometry)
 
 
 def read(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted: bool = False) -> Picture:
@@ -232,12 +236,24 @@ def _read(address: Address, limits: Limits, *, labels: bool, untrusted: bool) ->
     if untrusted:
         from scantling.data import guard
 
-        return guard.read(address, limits, labels=labels)
-    return decoded(address, limits, labels=labels)
+        picture = guard.read(address, limits, labels=labels)
+    else:
+        picture = decoded(address, limits, labels=labels)
+    geometry = canonical(picture.geometry)
+    return Picture(turned(picture.array, geometry), geometry, picture.channels)
+
+
+def inspected(address: Address, limits: Limits) -> Header:
+    """The header in this process, axes as the file stores them. For `probe` and its guard."""
+    with _planned(address, limits, labels=False) as plan:
+        return plan.header
 
 
 def decoded(address: Address, limits: Limits, *, labels: bool) -> Picture:
-    """Decode in this process; with `labels`, palettes of colours give indices. For `read` and its guard."""
+    """Decode in this process, axes as the file stores them; with `labels`, palettes of colours give indices.
+
+    For `read` and its guard.
+    """
     with _planned(address, limits, labels=labels) as plan:
         header = plan.header
         array = plan.decode()
@@ -257,7 +273,7 @@ def _planned(address: Address, limits: Limits, *, labels: bool) -> Iterator[Plan
     try:
         with np.errstate(all="ignore"), _opened(address, limits, labels) as source:
             plan = _inspected(source)
-            _admit(source, plan)
+            admit(source, plan)
             yield plan
     except FileError:
         raise
@@ -303,26 +319,6 @@ def _inspected(source: Source) -> Plan:
 
         return dicom_series.inspect(source, lambda path: _opened(Address(path), source.limits, source.labels))
     return inspector(found)(source)
-
-
-def _admit(source: Source, plan: Plan) -> None:
-    """Compare what the header asks for with the limits; nothing has been decoded yet."""
-    header, limits = plan.header, source.limits
-    pixels = prod(header.shape)
-    taken = max(plan.decoded, len(header.channels) * pixels * header.dtype.itemsize)
-    size = f"{' x '.join(map(str, header.shape))} pixels of {len(header.channels)} channels"
-    if pixels > limits.pixels:
-        raise source.error(f"asks for {size}", expected=f"at most {limits.pixels:,} pixels", remedy="raise the limit")
-    if taken > limits.bytes:
-        raise source.error(
-            f"asks for {taken:,} bytes ({size})", expected=f"at most {limits.bytes:,}", remedy="raise the limit"
-        )
-    if taken > HARMLESS and plan.decoded > limits.ratio * plan.coded:
-        raise source.error(
-            f"unpacks to {plan.decoded / plan.coded:,.0f} times its size ({size})",
-            expected=f"at most {limits.ratio:,.0f} times",
-            remedy="it may be a decompression bomb; if not, raise the limit",
-        )
 
 
 def _whole_numbers(address: Address, values: Array) -> Array:

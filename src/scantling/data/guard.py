@@ -206,7 +206,7 @@ def serve() -> None:
         limits, what = Limits(most, pixels, ratio), request["what"]
         try:
             if what == "header":
-                found: Header | Picture = files.probe(address, limits=limits)
+                found: Header | Picture = files.inspected(address, limits)
             else:
                 found = files.decoded(address, limits, labels=what == "labels")
         except FileError as error:
@@ -260,6 +260,8 @@ def _header(answer: dict[str, Any]) -> Header:
     if kind not in TYPES or min(shape) < 1:
         raise ValueError("an answer that cannot be")
     affine, stored = answer["affine"], answer["stored"]
+    if stored is not None and (len(stored) != 3 or prod(map(int, stored)) != prod(shape)):
+        raise ValueError("an answer that cannot be")
     geometry = Geometry(
         shape=shape,
         spacing=tuple(float(step) for step in answer["spacing"]),

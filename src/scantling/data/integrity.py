@@ -26,6 +26,8 @@ _GROUPED = {
     "empty region": "with an empty region of interest; draw it or leave it out",
     "whole region": "with a region of interest that is the whole image; make sure that this is meant",
     "empty scribbles": "with scribbles that mark nothing; draw them or leave them out",
+    "turned masks": "with masks that are stored in another orientation than their images; they are turned",
+    "resampled masks": "with masks on another grid than their images; they are resampled by the nearest value",
     "scribbles": "with scribbles, and no value says 'nothing drawn here'; declare 'ignore' in a manifest",
 }
 LEVELS = ("error", "warning", "note")

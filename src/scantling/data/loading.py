@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -12,12 +13,12 @@ from scantling.core.errors import DataError, FileError
 from scantling.core.fields import FIELDS
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, read, read_labels
+from scantling.data.grids import place
 from scantling.data.labels import encode, encode_one, region_of
+from scantling.data.orientation import canonical, stored_geometry, turned_rows
 
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 """Weights of red, green and blue in one grey value (ITU-R BT.601)."""
-SHIFT = 0.1
-"""Two grids agree where no corner lies further apart than this share of the smallest spacing."""
 FLOAT32 = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
 EVERYTHING = tuple(name for name in FIELDS if name != "mask")
 
@@ -83,16 +84,23 @@ def load_apart(
     limits = limits or Limits()
     grids: list[tuple[Address, Geometry]] = []
 
+    def on_grid(array: np.ndarray, geometry: Geometry, address: Address, labels: bool = True) -> np.ndarray:
+        """(C, *S) on the grid of the first file."""
+        if not grids:
+            grids.append((address, geometry))
+            return array
+        return place(array, geometry, grids[0][1], where=address, reference=grids[0][0], labels=labels)[0]
+
     def label_map(address: Address) -> np.ndarray:
         array, geometry = read_labels(address, limits=limits, untrusted=untrusted)
-        grids.append((address, geometry))
-        return array
+        return on_grid(array[None], geometry, address)[0]
 
     pictures: dict[str, Picture] = {}
     if "image" in reads:
         for name, address in case.images.items():
-            pictures[name] = finite(read(address, limits=limits, untrusted=untrusted), address)
-            grids.append((address, pictures[name].geometry))
+            found = finite(read(address, limits=limits, untrusted=untrusted), address)
+            array = on_grid(found.array, found.geometry, address, labels=False)
+            pictures[name] = replace(found, array=array, geometry=grids[0][1])
     annotators = case.masks if "masks" in reads else case.masks[:1] if "mask" in reads else ()
     masks = tuple(
         {name: label_map(address) for name, address in mask.items()} if isinstance(mask, Mapping) else label_map(mask)
@@ -103,9 +111,6 @@ def load_apart(
     scribbles = label_map(case.scribbles) if "scribbles" in reads and case.scribbles else None
     if not grids:
         raise DataError(f"case {case.id}: it has nothing to read; expected one of: {', '.join(reads)}")
-    for address, geometry in grids[1:]:
-        if clash := disagreement(grids[0][1], geometry):
-            raise DataError(f"{address}: it does not fit {grids[0][0]}: {clash}; make both from the same image")
     geometry = grids[0][1]
     if case.spacing is not None:
         geometry = with_spacing(geometry, case.spacing, case.id)
@@ -119,19 +124,24 @@ def load_apart(
         if scribbles is None or case.scribbles is None
         else _scribbles(scribbles, labels, case.scribbles),
         instances=instances,
-        boxes=_coordinates(case, case.boxes, len(geometry.shape)) if "boxes" in reads and case.boxes else None,
-        points=_coordinates(case, case.points, len(geometry.shape)) if "points" in reads and case.points else None,
+        boxes=coordinates(case, "boxes", geometry).astype(np.float32) if "boxes" in reads and case.boxes else None,
+        points=coordinates(case, "points", geometry).astype(np.float32) if "points" in reads and case.points else None,
         classes={
             name: object_classes(case, name, labels) for name in ("boxes", "points") if name in reads and case.has(name)
         },
     )
 
 
-def _coordinates(case: Case, rows: Sequence[Sequence[object]], axes: int) -> np.ndarray:
-    """Boxes (N, D, 2) or points (N, D)."""
+def coordinates(case: Case, name: Literal["boxes", "points"], geometry: Geometry) -> np.ndarray:
+    """The boxes (N, D, 2) or points (N, D) of a case, turned as its image is.
+
+    Raises:
+        DataError: one has another number of axes.
+    """
+    rows, axes = case.boxes if name == "boxes" else case.points, len(geometry.shape)
     if any(len(row) != axes for row in rows):
         raise DataError(f"case {case.id}: a box or a point has {len(rows[0])} axes; expected {axes} as the image has")
-    return np.array(rows, np.float32)
+    return turned_rows(np.array(rows, np.float64), geometry, name)
 
 
 def object_classes(case: Case, name: str, labels: Labels | None) -> np.ndarray:
@@ -275,22 +285,8 @@ def finite(picture: Picture, where: Address) -> Picture:
     return picture
 
 
-def disagreement(one: Geometry, other: Geometry) -> str:
-    """Why two grids are not the same, as a clause; empty where they agree within `SHIFT`."""
-    if one.shape != other.shape:
-        return f"found {_size(other.shape)} pixels, expected {_size(one.shape)}"
-    if one.affine is None or other.affine is None:
-        return ""
-    ends = np.array(np.meshgrid(*((0, length - 1) for length in one.shape), indexing="ij")).reshape(len(one.shape), -1)
-    ends = np.vstack([ends, np.zeros((3 - len(ends), ends.shape[1])), np.ones((1, ends.shape[1]))])
-    apart = float(np.linalg.norm(((one.affine - other.affine) @ ends)[:3], axis=0).max())
-    if apart > SHIFT * min(one.spacing):
-        return f"its grid lies up to {apart:.3g} mm away (affine), expected at most {SHIFT * min(one.spacing):.3g} mm"
-    return ""
-
-
 def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geometry:
-    """`geometry` with another spacing; the affine keeps its directions.
+    """`geometry` with another spacing, in the order of the file; the affine keeps its directions.
 
     Raises:
         DataError: the number of axes differs.
@@ -299,12 +295,9 @@ def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geo
         raise DataError(
             f"case {id}: the manifest gives a spacing for {len(spacing)} axes; expected {len(geometry.shape)}"
         )
-    affine = geometry.affine
+    stored = stored_geometry(geometry)
+    affine = stored.affine
     if affine is not None:
         affine = affine.copy()
-        affine[:3, : len(spacing)] *= np.divide(spacing, geometry.spacing)
-    return replace(geometry, spacing=spacing, affine=affine, unit="mm")
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+        affine[:3, : len(spacing)] *= np.divide(spacing, stored.spacing)
+    return canonical(replace(stored, spacing=spacing, affine=affine, unit="mm"))

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from scantling.core.case import Geometry
+from scantling.data.orientation import file_axis
 
 CLASS_COLOURS = ("#009E73", "#F0E442", "#0072B2", "#D55E00", "#999999", "#44AA99", "#882255", "#DDCC77")
 LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))
@@ -80,7 +81,9 @@ class View:
                 index, why = _slice(shape, axis, labels, backwards=body is not None and body[axis][1])
             axis, place = index
             what = "Slice" if body is None else f"{PLANES[body[axis][0]]} slice"
-            note = f"{what} {place + 1} of {shape[axis]} (axis {axis + 1} of the file) is shown{why}."
+            stored, flipped = file_axis(geometry, axis)
+            number = shape[axis] - place if flipped else place + 1
+            note = f"{what} {number} of {shape[axis]} (axis {stored + 1} of the file) is shown{why}."
         first, second = (number for number in range(len(shape)) if index is None or number != index[0])
         if body is None:
             return cls(shape, index, False, (False, False), (spacing[first], spacing[second]), None, note)

@@ -20,6 +20,7 @@ from scantling.core.samples import Intensity, Storage, StoredImage, StoredType, 
 from scantling.data.contents import count, some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
+from scantling.data.orientation import AXES
 
 if TYPE_CHECKING:
     from scantling.data.dataset import Dataset
@@ -212,11 +213,17 @@ def storage_of(found: Sequence[Measured], channels: Sequence[str]) -> Storage:
         for a in affines
     ]
     usual = Counter(keys).most_common(1)[0][0]
-    alike = [affine for affine, key in zip(affines, keys, strict=True) if affine is not None and key == usual]
+    alike = [one.geometry for one, key in zip(found, keys, strict=True) if key == usual and key is not None]
+    stored = Counter(None if (way := each.orientation) is None else (way.axes, way.flips) for each in alike)
+    axes, flips = (stored.most_common(1)[0][0] if stored else None) or (AXES, (False, False, False))
     return Storage(
         files=tuple(files),
         container=Counter(one.geometry.container for one in found).most_common(1)[0][0],
-        affine=tuple(tuple(row) for row in np.median(alike, axis=0).tolist()) if alike else None,
+        affine=tuple(tuple(row) for row in np.median([each.affine for each in alike], axis=0).tolist())
+        if alike
+        else None,
+        axes=axes,
+        flips=flips,
     )
 
 

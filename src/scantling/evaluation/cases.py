@@ -9,13 +9,14 @@ from typing import Self, TypedDict
 
 import numpy as np
 
-from scantling.core.case import Address, Case, Labels
+from scantling.core.case import Address, Case, Geometry, Labels
 from scantling.core.errors import DataError
 from scantling.data.contents import some
 from scantling.data.files import Limits, read_labels
+from scantling.data.grids import How, place
 from scantling.data.labels import region_of
-from scantling.data.loading import disagreement, load
-from scantling.evaluation.predictions import Files, Predictions, files_by_id, size
+from scantling.data.loading import load, with_spacing
+from scantling.evaluation.predictions import Files, Predictions, files_by_id
 from scantling.evaluation.result import CaseScores
 from scantling.evaluation.scores import marked_share, scores_of_arrays
 from scantling.evaluation.units import known_spacing
@@ -30,10 +31,10 @@ class _How(TypedDict):
 
 @dataclass(frozen=True)
 class Compared:
-    """A scored case, whether its files lie apart in space, and how many samples and annotators were compared."""
+    """A scored case, how its files came onto the grid of the truth, and how many samples and annotators it has."""
 
     case: CaseScores
-    apart: bool
+    ways: frozenset[How]
     sets: tuple[int, int] | None
 
 
@@ -62,29 +63,35 @@ class CaseScorer:
         reads = "masks" if "annotators" in needed else "mask"
         sample = load(case, labels=self.labels, reads=(reads,), **how)
         (true, *others), predictions, order = sample.masks, self.predictions, self.order
-        predicted, geometry = predictions.mask(case.id, order, **how)
-        _fits(predicted, true, predictions.masks[case.id])
+        grid, ways = sample.geometry, set[How]()
+
+        def fitted(found: tuple[np.ndarray, Geometry], where: Files) -> np.ndarray:
+            array, way = _placed(found, case, grid, where)
+            ways.add(way)
+            return array
+
+        answered = predictions.mask(case.id, order, **how)
+        predicted = fitted(answered, predictions.masks[case.id])
         probability = predictions.probability(case.id, order, **how)
-        if probability is not None:
-            _fits(probability, true, predictions.maps[case.id])
-        drawn = predictions.drawn(case.id, order, **how) if others else []
-        for index, one in enumerate(drawn):
-            _fits(one, true, predictions.samples[case.id][index])
+        likely = None if probability is None else fitted(probability, predictions.maps[case.id])
+        drawn = [
+            fitted(one, predictions.samples[case.id][index])
+            for index, one in enumerate(predictions.drawn(case.id, order, **how) if others else ())
+        ]
         doubt = predictions.uncertainty(case.id, **how) if "uncertainty" in needed else None
-        if doubt is not None:
-            _fits(doubt, true, predictions.uncertainties[case.id])
-        pixels = self.regions.read(case, true, **how)
-        spacing, unit = sample.geometry.spacing, sample.geometry.unit
+        doubts = None if doubt is None else fitted(doubt, next(iter(predictions.uncertainties[case.id].values())))
+        pixels = self.regions.read(case, grid, **how)
+        spacing, unit = grid.spacing, grid.unit
         if "spacing" in needed:
-            spacing, unit = known_spacing(case, (sample.geometry, geometry), **how)
+            spacing, unit = known_spacing(case, (grid, answered[1]), **how)
         scores = scores_of_arrays(
             predicted,
             true,
             classes=self.classes,
             others=others,
             samples=drawn,
-            probability=probability,
-            uncertainty=None if doubt is None else doubt[0],
+            probability=likely,
+            uncertainty=None if doubts is None else doubts[0],
             region=pixels,
             spacing=spacing,
             metrics=[metric.name for metric in self.metrics],
@@ -94,7 +101,7 @@ class CaseScorer:
             CaseScores(
                 case.id, case.subject, scores, _files(case, predictions, self.regions), marked, case.strata, unit
             ),
-            bool(disagreement(sample.geometry, geometry)),
+            frozenset(ways - {""}),
             (len(drawn), 1 + len(others)) if others else None,
         )
 
@@ -134,8 +141,8 @@ class Regions:
             raise DataError(f"case {case.id}: {where} has no region of interest; add one, or score whole images")
         return found
 
-    def read(self, case: Case, true: np.ndarray, *, limits: Limits, untrusted: bool) -> np.ndarray | None:
-        """The pixels `(*S)` that count in a case; None if all do.
+    def read(self, case: Case, grid: Geometry, *, limits: Limits, untrusted: bool) -> np.ndarray | None:
+        """The pixels `(*S)` that count in a case, on the grid of its mask; None if all do.
 
         Raises:
             FileError: the file cannot be read.
@@ -144,20 +151,20 @@ class Regions:
         address = self.address(case)
         if address is None:
             return None
-        pixels = region_of(read_labels(address, limits=limits, untrusted=untrusted)[0], address)
-        _fits(pixels[None], true, address)
+        array, geometry = read_labels(address, limits=limits, untrusted=untrusted)
+        pixels = region_of(_placed((array[None], geometry), case, grid, address)[0][0], address)
         if not pixels.any():
             raise DataError(f"{address}: the region of interest is empty; expected pixels to compare")
         return pixels
 
 
-def _fits(array: np.ndarray, true: np.ndarray, where: Files) -> None:
-    if array.shape[1:] != true.shape[1:]:
-        name = where if isinstance(where, Address) else some(str(address) for address in where.values())
-        raise DataError(
-            f"{name}: found {size(array.shape[1:])} pixels; expected {size(true.shape[1:])}, as in the true mask; "
-            "predict at the size of the image"
-        )
+def _placed(found: tuple[np.ndarray, Geometry], case: Case, grid: Geometry, where: Files) -> tuple[np.ndarray, How]:
+    """An array on the grid of the true mask, whose spacing may be that of the manifest."""
+    name = where if isinstance(where, Address) else some(str(address) for address in where.values())
+    array, geometry = found
+    if case.spacing is not None and len(case.spacing) == len(geometry.shape):
+        geometry = with_spacing(geometry, case.spacing, case.id)
+    return place(array, geometry, grid, where=name, reference="the true mask")
 
 
 def _files(case: Case, predictions: Predictions, regions: Regions) -> CaseFiles:

@@ -152,11 +152,10 @@ def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Iterable
 def _notes(found: Sequence[Compared], metrics: Sequence[Metric]) -> list[str]:
     """What a reader should know of the cases that were scored."""
     notes = []
-    if apart := [one.case.id for one in found if one.apart]:
-        notes.append(
-            f"{count(len(apart), 'prediction')} not where the truth lies in space (another affine), compared "
-            f"voxel by voxel all the same: {some(apart)}."
-        )
+    for how, what in (("turned", "stored in another orientation than"), ("resampled", "on another grid than")):
+        if moved := [one.case.id for one in found if how in one.ways]:
+            by = " by the nearest value" if how == "resampled" else ""
+            notes.append(f"{count(len(moved), 'prediction')} {what} the truth, {how}{by}: {some(moved)}.")
     if sets := {one.sets for one in found if one.sets}:
         notes.append(_sets(sets))
     notes += mixed({one.case.id: one.case.unit for one in found}, metrics)

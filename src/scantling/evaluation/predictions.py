@@ -14,6 +14,7 @@ from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import entries, some
 from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
+from scantling.data.grids import place
 from scantling.data.labels import class_folder, encode, encode_one, unknown_values
 from scantling.data.layouts import ENDINGS
 from scantling.data.nnunet import DATASET, read_description
@@ -64,8 +65,10 @@ class Predictions:
             raise DataError(f"{self.folder}: there is no prediction for {id}; predict it, or leave it out with --split")
         return self._read(files, id, order, limits=limits, untrusted=untrusted)
 
-    def drawn(self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False) -> list[np.ndarray]:
-        """The samples of a case, each in the form of its mask; none if none are listed.
+    def drawn(
+        self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False
+    ) -> list[tuple[np.ndarray, Geometry]]:
+        """The samples of a case, each in the form of its mask, with their grids; none if none are listed.
 
         Args:
             order: for each class that is wanted its number, from 0, in `labels`.
@@ -74,10 +77,10 @@ class Predictions:
             FileError, DataError: as for `mask`.
         """
         listed = self.samples.get(id, ())
-        return [self._read(files, id, order, limits=limits, untrusted=untrusted)[0] for files in listed]
+        return [self._read(files, id, order, limits=limits, untrusted=untrusted) for files in listed]
 
-    def uncertainty(self, id: str, *, limits: Limits, untrusted: bool = False) -> np.ndarray | None:
-        """The first uncertainty map (1, *S) that is listed for a case; None if there is none.
+    def uncertainty(self, id: str, *, limits: Limits, untrusted: bool = False) -> tuple[np.ndarray, Geometry] | None:
+        """The first uncertainty map (1, *S) that is listed for a case, and its grid; None if there is none.
 
         Raises:
             FileError: the file cannot be read.
@@ -86,11 +89,12 @@ class Predictions:
         address = next(iter(self.uncertainties.get(id, {}).values()), None)
         if address is None:
             return None
-        array = read(address, limits=limits, untrusted=untrusted).array
+        picture = read(address, limits=limits, untrusted=untrusted)
+        array = picture.array
         if len(array) != 1 or not np.isfinite(array).all():
             found = f"{len(array)} channels" if len(array) != 1 else "values that are not finite"
             raise DataError(f"{address}: found {found}; expected one number for each pixel; predict again")
-        return array
+        return array, picture.geometry
 
     def _read(
         self, files: Files, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool
@@ -108,20 +112,20 @@ class Predictions:
         if lacking:
             raise DataError(f"{self.folder}: the prediction for {id} has no mask of {some(lacking)}; add the file")
         layers: list[np.ndarray] = []
+        grid: Geometry | None = None
         for name in (self.labels.names[number] for number in order):
-            array, geometry = read_labels(files[name], limits=limits, untrusted=untrusted)
-            if layers and array.shape != layers[0].shape:
-                raise DataError(
-                    f"{files[name]}: found {size(array.shape)} pixels; expected {size(layers[0].shape)}, "
-                    "as in the masks of the other classes"
-                )
+            array, own = read_labels(files[name], limits=limits, untrusted=untrusted)
+            grid = grid or own
+            array = place(array[None], own, grid, where=files[name], reference="the masks of the other classes")[0][0]
             layers.append(encode_one(array, self.labels, files[name]))
-        return np.stack(layers), geometry
+        if grid is None:
+            raise DataError(f"{self.folder}: there is no class to read of {id}; expected at least one")
+        return np.stack(layers), grid
 
     def probability(
         self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False
-    ) -> np.ndarray | None:
-        """The probability map (K, *S) of a case; None where none are wanted.
+    ) -> tuple[np.ndarray, Geometry] | None:
+        """The probability map (K, *S) of a case, and its grid; None where none are wanted.
 
         Args:
             order: for each class that is wanted its number, from 0, in `labels`.
@@ -135,8 +139,8 @@ class Predictions:
             if self.maps_in is None:
                 return None
             raise DataError(f"{self.maps_in}: there is no probability map for {id}; add it, or score without maps")
-        array = read(address, limits=limits, untrusted=untrusted).array
-        names = self.labels.names
+        picture = read(address, limits=limits, untrusted=untrusted)
+        array, names = picture.array, self.labels.names
         if len(array) != len(names):
             raise DataError(
                 f"{address}: found {len(array)} channels; expected {len(names)}, one for each of {some(names)}"
@@ -145,7 +149,7 @@ class Predictions:
         if not (low >= 0 and high <= 1):
             found = "NaN" if np.isnan(low) else f"values from {low:g} to {high:g}"
             raise DataError(f"{address}: found {found}; expected probabilities from 0 to 1; scale the maps")
-        return array if list(order) == list(range(len(array))) else array[list(order)]
+        return array if list(order) == list(range(len(array))) else array[list(order)], picture.geometry
 
     def _encoded(self, array: np.ndarray, where: Address) -> np.ndarray:
         """Class numbers; of a single class whatever is not 0 is foreground, unless the values are the truth's own."""
@@ -257,11 +261,6 @@ def files_by_id(folder: Path, ids: Collection[str]) -> dict[str, Address]:
             raise DataError(f"{folder}: {found[id].path.name} and {path.name} both belong to {id}; keep one")
         found[id] = Address(path)
     return found
-
-
-def size(shape: Sequence[int]) -> str:
-    """ "565 x 584"."""
-    return " x ".join(map(str, shape))
 
 
 def _listed_files(folder: Path, listing: PredictionsRecord, case: PredictedCase, listed: Listed) -> Files:

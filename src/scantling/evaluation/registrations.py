@@ -17,7 +17,7 @@ from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.described import confined
 from scantling.data.displacements import millimetres, read_displacement
 from scantling.data.files import Limits
-from scantling.data.loading import load
+from scantling.data.loading import coordinates, load
 from scantling.data.opening import OPENING, Opening
 from scantling.evaluation.predictions import Files, Predictions, matched
 from scantling.evaluation.registration_result import BEFORE, COMPARED, MEASURED, PairScores, RegistrationEvaluation
@@ -186,7 +186,10 @@ def landmark_errors(
             "one order, or none"
         )
     dimensions = len(fixed_geometry.shape)
-    start, goal = (torch.tensor(case.points, dtype=torch.float64).T[None] for case in (fixed, moving))
+    start, goal = (
+        torch.from_numpy(coordinates(case, "points", geometry)).double().T[None]
+        for case, geometry in ((fixed, fixed_geometry), (moving, moving_geometry))
+    )
     whole = np.vstack([index_map(fixed_geometry, moving_geometry), [*[0.0] * dimensions, 1.0]])
     goal = affine_map(goal, torch.from_numpy(np.linalg.inv(whole)[:dimensions]))  # in pixels of the fixed image
     field = torch.from_numpy(np.ascontiguousarray(displacement))[None]

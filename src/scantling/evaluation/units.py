@@ -9,6 +9,7 @@ from scantling.core.case import Case, Geometry, Unit
 from scantling.core.errors import FileError
 from scantling.data.contents import count, some
 from scantling.data.files import Limits, probe
+from scantling.data.orientation import stored_geometry
 from scantling.metrics.catalogue import Metric
 
 
@@ -20,17 +21,22 @@ def known_spacing(
     Args:
         known: the grids of truth and prediction; after them the headers of the case's images are asked.
     """
-    for geometry in known:
+    truth = known[0]
+
+    def as_truth(geometry: Geometry) -> Geometry:  # a truth without an affine lies in the order of its file
+        return geometry if truth.affine is not None else stored_geometry(geometry)
+
+    for geometry in map(as_truth, known):
         if geometry.unit == "mm":
             return geometry.spacing, "mm"
     for address in case.images.values():
         try:
-            geometry = probe(address, limits=limits, untrusted=untrusted).geometry
+            geometry = as_truth(probe(address, limits=limits, untrusted=untrusted).geometry)
         except (FileError, OSError):
             continue  # scores need no image
-        if geometry.unit == "mm" and geometry.shape == known[0].shape:
+        if geometry.unit == "mm" and geometry.shape == truth.shape:
             return geometry.spacing, "mm"
-    return known[0].spacing, "pixel"
+    return truth.spacing, "pixel"
 
 
 def averaged_in(units: Collection[Unit]) -> Unit:

@@ -19,6 +19,7 @@ from scantling.core.samples import Intensity, StoredImage
 from scantling.data.files import safe_id, write_image, write_labels
 from scantling.data.formats.common import COLOUR
 from scantling.data.labels import class_folder
+from scantling.data.orientation import stored_as, turned_rows
 from scantling.data.preprocessing import denormalise
 from scantling.inference.answering import decide
 from scantling.inference.objects import label_map
@@ -111,7 +112,10 @@ def write_case(
     if made.instances:
         entry |= _instances(out, id, made.instances[0], geometry, method.traits.classes)
     if made.points:
-        entry["points"] = [[round(float(part), 3) for part in point] for point in made.points[0]]
+        points = turned_rows(
+            made.points[0].double().cpu().numpy().reshape(-1, len(shape)), geometry, "points", back=True
+        )
+        entry["points"] = points.round(3).tolist()
         if not made.point_classes and len(method.traits.classes) > 1:
             raise RunError(f"{id}: the model has made points without their classes; it knows several")
         numbers = made.point_classes[0] if made.point_classes else torch.zeros(len(made.points[0]))
@@ -124,8 +128,10 @@ def geometry_of(shape: tuple[int, ...], method: Generator, parent: Geometry | No
 
     Pixels are as large as those of the data, or of the grid that the method's preprocessing brings images to, and their
     size is not known where that of the data is not. A slice of volumes keeps the spacing and the directions of its
-    plane.
+    plane. The axes of a volume are stored as theirs are.
     """
+    if parent is not None and parent.orientation is not None and shape == parent.shape:
+        return parent
     traits, recipe, storage = method.traits, method.preprocessing, method.traits.storage
     measured = None if storage is None or storage.affine is None else np.array(storage.affine)
     unit = traits.unit  # models of earlier versions do not say it
@@ -152,7 +158,9 @@ def geometry_of(shape: tuple[int, ...], method: Generator, parent: Geometry | No
         affine[:3, 3] += affine[:3, : len(shape)] @ ((factor - 1) / 2)  # the borders stay where they are
         affine[:3, : len(shape)] *= factor
     flat = len(shape) == 2 and (storage is None or storage.container == "raster")
-    return Geometry(shape, tuple(new.tolist()), affine, "raster" if flat else "volume", unit=base.unit)
+    found = Geometry(shape, tuple(new.tolist()), affine, "raster" if flat else "volume", unit=base.unit)
+    way = parent.orientation if parent is not None else storage
+    return found if way is None else stored_as(found, way.axes, way.flips)
 
 
 def files_of(method: Generator) -> list[StoredImage]:
@@ -233,8 +241,8 @@ def _mask(
 def _instances(out: Path, id: str, objects: Objects, geometry: Geometry, classes: Sequence[str]) -> dict[str, Any]:
     """Write the label map of objects, the number of each its place from 1; or just their boxes, without masks."""
     if objects.corners is None:
-        boxes = [[[round(float(end), 3) for end in axis] for axis in box] for box in objects.boxes]
-        return {"boxes": boxes, "box_classes": _class_names(id, "boxes", objects.classes, classes)}
+        boxes = turned_rows(objects.boxes.double().cpu().numpy(), geometry, "boxes", back=True)
+        return {"boxes": boxes.round(3).tolist(), "box_classes": _class_names(id, "boxes", objects.classes, classes)}
     if len(objects.classes) > MOST_OBJECTS:
         raise RunError(
             f"{id}: the model has made {len(objects.classes):,} objects; a label map of 16 bits holds {MOST_OBJECTS:,}"

@@ -23,9 +23,11 @@ from scantling.core.randomness import seed_of
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset
 from scantling.data.files import is_image_name, read, stem_of
+from scantling.data.grids import place
 from scantling.data.hashing import content_of, hash_of
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
+from scantling.data.orientation import stored_geometry, turned
 from scantling.inference.listing import PROGRESS, Listing, lists_in
 from scantling.inference.runner import Job, Progress, run_job
 from scantling.inference.writing import write_mask, write_probabilities
@@ -275,13 +277,14 @@ def _of_nnunet(array: np.ndarray, geometry: Geometry, path: Path) -> tuple[np.nd
     if beside is None:
         return array, geometry
     shape, there = array.shape[1:], read(beside).geometry
-    if len(shape) == 3 and shape[0] == 1 and shape[1:] == there.shape:
-        return array[:, 0], there
-    if shape[::-1] == there.shape and there.container == "volume":
-        return np.ascontiguousarray(array.transpose(0, *range(len(shape), 0, -1))), there
-    if shape == there.shape:
-        return array, there
-    raise DataError(f"{path}: found maps of {shape}; expected the size of the mask beside it, {there.shape}")
+    stored = stored_geometry(there).shape
+    if len(shape) == 3 and shape[0] == 1 and shape[1:] == stored:
+        return turned(array[:, 0], there), there
+    if shape[::-1] == stored and there.container == "volume":
+        return turned(array.transpose(0, *range(len(shape), 0, -1)), there), there
+    if shape == stored:
+        return turned(array, there), there
+    raise DataError(f"{path}: found maps of {shape}; expected the size of the mask beside it, {stored}")
 
 
 def _settings(values: Mapping[str, Any]) -> Mending:
@@ -315,8 +318,9 @@ def _validation_pairs(maps: Maps, dataset: Dataset, place: Path) -> list[tuple[C
 
 def _examples(pairs: list[tuple[Case, Path]], labels: Labels, dataset: Dataset) -> Iterator[Example]:
     for case, path in pairs:
-        array, _ = read_map(path, classes=len(labels.names))
-        mask = load(case, labels=dataset.labels, reads=("mask",)).masks[0]
+        array, geometry = read_map(path, classes=len(labels.names))
+        sample = load(case, labels=dataset.labels, reads=("mask",))
+        mask = place(sample.masks[0], sample.geometry, geometry, where=f"the mask of {case.id}", reference=path)[0]
         if labels.exclusive:
             truth = np.stack([mask[0] == number for number in range(1, len(labels.names) + 1)])
         else:

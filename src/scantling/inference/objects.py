@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scantling.contract.results import Objects
+from scantling.core.case import Geometry
+from scantling.data.orientation import as_stored, turned_rows
 
 OVERLAP = 0.5
 """Two objects of one class that two windows show are one if they share more than this of their union; of the one that
@@ -147,6 +149,22 @@ def rescaled(
         crops=tuple(crop for found in each for crop in found.crops),
         corners=torch.cat([found.corners for found in each if found.corners is not None]) if each else objects.corners,
     )
+
+
+def as_file_has_them(objects: Objects, geometry: Geometry) -> Objects:
+    """Objects with their axes in the order of the file, of those in the order of `geometry`."""
+    if geometry.orientation is None:
+        return objects
+
+    def back(boxes: Tensor) -> Tensor:
+        return torch.from_numpy(turned_rows(boxes.cpu().numpy(), geometry, "boxes", back=True))
+
+    crops, corners = objects.crops, objects.corners
+    if corners is not None and len(crops):
+        ends = corners.cpu() + torch.tensor([crop.shape for crop in crops])
+        corners = back(torch.stack([corners.cpu(), ends], dim=-1))[..., 0]
+        crops = tuple(torch.from_numpy(as_stored(crop.cpu().numpy()[None], geometry)[0]) for crop in crops)
+    return replace(objects, boxes=back(objects.boxes), crops=crops, corners=corners)
 
 
 def label_map(objects: Objects, shape: tuple[int, ...]) -> np.ndarray | None:

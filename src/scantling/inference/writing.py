@@ -12,8 +12,9 @@ from scantling.core.case import IGNORE, Case, Geometry, Labels
 from scantling.core.errors import DataError
 from scantling.data.files import safe_id, write_labels, write_map
 from scantling.data.labels import class_folder
+from scantling.data.orientation import stored_geometry
 from scantling.inference.answering import Answered, decide
-from scantling.inference.objects import label_map, run_lengths
+from scantling.inference.objects import as_file_has_them, label_map, run_lengths
 
 INSTANCES = "instances"
 MOST_OBJECTS = 65535
@@ -103,6 +104,7 @@ def write_objects(out: Path, id: str, answer: Answered, geometry: Geometry, labe
     numbers, files = label_map(found, geometry.shape), list[str]()
     if numbers is not None:
         files.append(write_labels(out / INSTANCES, id, numbers, geometry).relative_to(out).as_posix())
+    found, shape = as_file_has_them(found, geometry), stored_geometry(geometry).shape
     entries = []
     for place in range(len(found.classes)):
         entry: dict[str, Any] = {
@@ -118,7 +120,7 @@ def write_objects(out: Path, id: str, answer: Answered, geometry: Geometry, labe
             entry["run_lengths"] = run_lengths(found.crops[place])
         entries.append(entry)
     path = out / INSTANCES / f"{safe_id(id)}.json"
-    write_json(path, {"id": id, "shape": list(geometry.shape), "objects": entries})
+    write_json(path, {"id": id, "shape": list(shape), "objects": entries})
     return [*files, path.relative_to(out).as_posix()]
 
 

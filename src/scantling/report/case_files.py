@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from scantling.core.case import IGNORE, Address, Case, Geometry
 from scantling.core.errors import DataError, ScantlingError
 from scantling.data import files
+from scantling.data.grids import place
 from scantling.data.loading import load, with_spacing
 from scantling.data.pictures import View
 from scantling.evaluation.predictions import Files, Predictions
 from scantling.records.evaluation import CaseRecord
 from scantling.report.targets import EvaluationFile
+
+T = TypeVar("T", "Layer", "Mask")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,17 @@ class Layer:
 
     array: np.ndarray
     geometry: Geometry
+
+    def on(self, grid: Geometry) -> Layer:
+        """The same on another grid.
+
+        Raises:
+            DataError: it has no place there.
+        """
+        colour = self.array.ndim > len(self.geometry.shape)
+        channels = np.moveaxis(self.array, -1, 0) if colour else self.array[None]
+        found, _ = place(channels, self.geometry, grid, where="the file", reference="the truth")
+        return Layer(np.moveaxis(found, 0, -1) if colour else found[0], grid)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,6 +62,16 @@ class Mask:
     classes: np.ndarray
     known: np.ndarray
     geometry: Geometry
+
+    def on(self, grid: Geometry) -> Mask:
+        """The same on another grid.
+
+        Raises:
+            DataError: it has no place there.
+        """
+        both = np.concatenate([self.classes, self.known])
+        found, _ = place(both, self.geometry, grid, where="the file", reference="the truth")
+        return Mask(found[: len(self.classes)], found[len(self.classes) :], grid)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,16 +134,12 @@ def read_case(case: CaseRecord, evaluation: EvaluationFile) -> CaseArrays:
     reader = _Reader(case, evaluation)
     truth, mask, region = next(iter(reader.truths(all=False)), None), reader.mask(), reader.region()
     image, notes = reader.image()
-    shape = next((one.shape for one in (truth, mask) if one is not None), None)
-    if truth is not None and mask is not None and truth.shape != mask.shape:
-        reader.missing.append("The mask and the truth differ in size, so no errors are drawn.")
-        mask = None
-    if image is not None and shape is not None and image.shape != shape:
-        reader.missing.append("The image and the truth differ in size, so the image is not drawn.")
-        image = None
-    if region is not None and shape is not None and region.shape != shape:
-        reader.missing.append("The region and the truth differ in size, so the region is not drawn.")
-        region = None
+    grid = next((one.geometry for one in (truth, mask) if one is not None), None)
+    if truth is not None:
+        mask = reader.on(mask, truth.geometry, "The mask and the truth differ in size, so no errors are drawn.")
+    if grid is not None:
+        image = reader.on(image, grid, "The image and the truth differ in size, so the image is not drawn.")
+        region = reader.on(region, grid, "The region and the truth differ in size, so the region is not drawn.")
     notes += _overlap([one for one in (truth, mask) if one is not None])
     return CaseArrays(image, truth, mask, region, evaluation.record.classes, tuple(notes), tuple(reader.missing))
 
@@ -129,10 +150,18 @@ def read_set(case: CaseRecord, evaluation: EvaluationFile, *, most: int) -> Case
     image, notes = reader.image()
     annotators, samples = reader.truths(all=True), reader.samples(most)
     maps = {name: layer for name in case.files.uncertainty if (layer := reader.map(name)) is not None}
-    found = [one.shape for one in (image, *annotators, *samples, *maps.values()) if one is not None]
-    if any(shape != found[0] for shape in found):
-        reader.missing.append("The files of this case differ in size, so they are not drawn.")
-        image, annotators, samples, maps = None, [], [], {}
+    grid = next((one.geometry for one in (*annotators, *samples, image, *maps.values()) if one is not None), None)
+    if grid is not None:
+        fits = [reader.on(one, grid, "") for one in (*annotators, *samples)]
+        layers = {name: reader.on(layer, grid, "") for name, layer in maps.items()}
+        shown = reader.on(image, grid, "")
+        if any(one is None for one in (*fits, *layers.values())) or (shown is None) != (image is None):
+            reader.missing.append("The files of this case differ in size, so they are not drawn.")
+            image, annotators, samples, maps = None, [], [], {}
+        else:
+            masks = [one for one in fits if one is not None]
+            annotators, samples = masks[: len(annotators)], masks[len(annotators) :]
+            image, maps = shown, {name: layer for name, layer in layers.items() if layer is not None}
     notes += _overlap([*annotators, *samples])
     return CaseSet(
         image, tuple(annotators), tuple(samples), maps, evaluation.record.classes, tuple(notes), tuple(reader.missing)
@@ -158,6 +187,14 @@ class _Reader:
             self.missing.append(
                 "The evaluation does not say what the values of the masks mean, so they are not drawn; score it again."
             )
+
+    def on(self, one: T | None, grid: Geometry, missing: str) -> T | None:
+        """A layer or a mask on another grid; None, and the sentence, if it has no place there."""
+        try:
+            return None if one is None else one.on(grid)
+        except DataError:
+            self.missing += [missing] if missing else []
+            return None
 
     def image(self) -> tuple[Layer | None, list[str]]:
         """The first image, and which channel is shown where there are several."""

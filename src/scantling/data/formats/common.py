@@ -122,6 +122,26 @@ class Source:
         return self.at(0, self.size)
 
 
+def admit(source: Source, plan: Plan) -> None:
+    """Compare what the header asks for with the limits; nothing has been decoded yet."""
+    header, limits = plan.header, source.limits
+    pixels = math.prod(header.shape)
+    taken = max(plan.decoded, len(header.channels) * pixels * header.dtype.itemsize)
+    size = f"{' x '.join(map(str, header.shape))} pixels of {len(header.channels)} channels"
+    if pixels > limits.pixels:
+        raise source.error(f"asks for {size}", expected=f"at most {limits.pixels:,} pixels", remedy="raise the limit")
+    if taken > limits.bytes:
+        raise source.error(
+            f"asks for {taken:,} bytes ({size})", expected=f"at most {limits.bytes:,}", remedy="raise the limit"
+        )
+    if taken > HARMLESS and plan.decoded > limits.ratio * plan.coded:
+        raise source.error(
+            f"unpacks to {plan.decoded / plan.coded:,.0f} times its size ({size})",
+            expected=f"at most {limits.ratio:,.0f} times",
+            remedy="it may be a decompression bomb; if not, raise the limit",
+        )
+
+
 def numbered(count: int) -> tuple[str, ...]:
     """Names for channels of which nothing is known; one alone is grey."""
     return GREY if count == 1 else tuple(str(index) for index in range(count))

@@ -30,6 +30,7 @@ from scantling.data.formats.common import (
     plausible_spacing,
     volume,
 )
+from scantling.data.orientation import as_stored, stored_geometry
 
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 COLOURS = {128: 3, 2304: 4}
@@ -94,12 +95,13 @@ def inspect(source: Source) -> Plan:
 def encode(maps: Array, geometry: Geometry, *, vectors: bool = False) -> bytes:
     """A gzipped NIfTI of maps `(K, *S)`, X, Y, Z and, where there are several, K last in the file.
 
-    Axes that reading left out are put back, and so is the affine; where none is known only the spacing is written,
+    Axes that reading turned or left out are put back, and so is the affine; without one only the spacing is written,
     and its unit where that is mm.
 
     Args:
         vectors: the maps are the components of vectors: K becomes the fifth axis, and the intent is VECTOR (1007).
     """
+    maps, geometry = as_stored(maps, geometry), stored_geometry(geometry)
     stored = geometry.stored or (geometry.shape if len(geometry.shape) == 3 else (*geometry.shape, 1))
     order = axis_order(stored)
     spacing = np.ones(3)
