@@ -182,6 +182,8 @@ class Sample:
         masks: one (1, *S) uint8 of class numbers (0 background, 1..K, `IGNORE`) for each annotator, or
             (K, *S) of 0, 1 and `IGNORE` where classes overlap.
         region: (*S) bool.
+        outside: (*S) bool, where the image holds no number; no answer is about these pixels, and they lie outside
+            `region`. None: nowhere.
         scribbles: (1, *S) uint8 of class numbers, `IGNORE` where nothing was drawn.
         instances: (*S) int32.
         boxes: (N, D, 2), see `core.fields.Kind`.
@@ -196,6 +198,7 @@ class Sample:
     geometry: Geometry
     masks: tuple[np.ndarray, ...] = ()
     region: np.ndarray | None = None
+    outside: np.ndarray | None = None
     scribbles: np.ndarray | None = None
     instances: np.ndarray | None = None
     boxes: np.ndarray | None = None

@@ -14,7 +14,8 @@ from scantling.core.errors import DataError, FileError
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Picture, read, read_labels
 from scantling.data.labels import encode, region_of
-from scantling.data.loading import class_numbers, disagreement, finite, is_grey, object_classes, with_spacing
+from scantling.data.loading import class_numbers, disagreement, is_grey, object_classes, with_spacing
+from scantling.data.outside import finite
 from scantling.data.traits import COLOUR, Moments, class_pixels
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ class Seen:
         stored: how each image is stored, for people ("grey", "colour", "grey in three channels").
         channels: the names of those that `moments` are of, training cases only.
         pixels: of the first mask, as `class_pixels` counts them.
-        scribbled: whether scribbles were read.
+        outside: pixels of the images that are NaN or infinite, and so lie outside of what was imaged.
     """
 
     case: Case
@@ -48,6 +49,7 @@ class Seen:
     moments: dict[str, tuple[Moments, ...]] = field(default_factory=dict)
     pixels: np.ndarray | None = None
     looks: dict[str, Looks] = field(default_factory=dict)
+    outside: int = 0
 
 
 def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool = False) -> Seen:
@@ -138,13 +140,16 @@ def _scribbles(case: Case, scribbles: np.ndarray, labels: Labels, note: Callable
 
 
 def _look_at(seen: Seen, name: str, picture: Picture, region: np.ndarray | None, stride: int) -> None:
-    array = picture.array
     address = seen.case.images[name]
     try:
-        finite(picture, address)
+        picture, outside = finite(picture, address)
     except FileError as error:
         seen.problems.append(Problem("error", "not finite", str(error)))
         return
+    if outside is not None:
+        seen.outside += int(outside.sum())
+        region = ~outside if region is None else region & ~outside
+    array = picture.array
     if picture.channels == COLOUR:
         grey = is_grey(array)
         seen.stored[name] = "grey in three channels" if grey else "colour"

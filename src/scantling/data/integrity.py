@@ -93,6 +93,7 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
         )
     )
     findings += _problems(found)
+    findings += _outside(found)
     findings += _label_findings(found, labels, declared=dataset.label_source.declared is not None)
     findings += duplicates(found)
     findings += leaks(dataset.cases)
@@ -129,6 +130,21 @@ def _problems(found: Sequence[Seen]) -> Iterator[Finding]:
             kind=kind,
             cases=listed,
             sentence=f"{count(len(listed), 'case')} ({some(listed)}) {_GROUPED[kind]}",
+        )
+
+
+def _outside(found: Sequence[Seen]) -> Iterator[Finding]:
+    """Images that hold no number in places."""
+    if lost := [seen for seen in found if seen.outside]:
+        ids = tuple(seen.case.id for seen in lost)
+        yield Finding(
+            level="note",
+            kind="not finite",
+            cases=ids,
+            sentence=(
+                f"{count(len(ids), 'case')} ({some(ids)}) with {sum(seen.outside for seen in lost):,} pixels that are "
+                "NaN or infinite; they are read as outside of the region of interest, and every answer is 0 there"
+            ),
         )
 
 

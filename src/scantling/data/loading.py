@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Sample
-from scantling.core.errors import DataError, FileError
+from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, read, read_labels
 from scantling.data.labels import encode, encode_one, region_of
+from scantling.data.outside import finite
 
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 """Weights of red, green and blue in one grey value (ITU-R BT.601)."""
 SHIFT = 0.1
 """Two grids agree where no corner lies further apart than this share of the smallest spacing."""
-FLOAT32 = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
 EVERYTHING = tuple(name for name in FIELDS if name != "mask")
 
 
@@ -89,9 +89,11 @@ def load_apart(
         return array
 
     pictures: dict[str, Picture] = {}
+    outside: list[np.ndarray] = []
     if "image" in reads:
         for name, address in case.images.items():
-            pictures[name] = finite(read(address, limits=limits, untrusted=untrusted), address)
+            pictures[name], part = finite(read(address, limits=limits, untrusted=untrusted), address)
+            outside += [part] if part is not None else []
             grids.append((address, pictures[name].geometry))
     annotators = case.masks if "masks" in reads else case.masks[:1] if "mask" in reads else ()
     masks = tuple(
@@ -106,6 +108,9 @@ def load_apart(
     for address, geometry in grids[1:]:
         if clash := disagreement(grids[0][1], geometry):
             raise DataError(f"{address}: it does not fit {grids[0][0]}: {clash}; make both from the same image")
+    beyond = np.logical_or.reduce(outside) if outside else None
+    if beyond is not None:
+        region = ~beyond if region is None else region & ~beyond
     geometry = grids[0][1]
     if case.spacing is not None:
         geometry = with_spacing(geometry, case.spacing, case.id)
@@ -115,6 +120,7 @@ def load_apart(
         geometry=geometry,
         masks=tuple(class_numbers(case, array, mask, labels) for array, mask in zip(masks, annotators, strict=True)),
         region=region,
+        outside=beyond,
         scribbles=None
         if scribbles is None or case.scribbles is None
         else _scribbles(scribbles, labels, case.scribbles),
@@ -246,33 +252,6 @@ def as_many(picture: Picture, number: int, where: Address) -> np.ndarray:
 def is_grey(array: np.ndarray) -> bool:
     """Whether all channels of (C, *S) are equal."""
     return all(np.array_equal(array[0], other) for other in array[1:])
-
-
-def finite(picture: Picture, where: Address) -> Picture:
-    """`picture` if it holds numbers only, which float32 can hold.
-
-    Raises:
-        FileError: it holds NaN or infinite values, or is too bright or too dark for float32.
-    """
-    array = picture.array
-    if array.dtype.kind != "f":
-        return picture
-    if bad := int(array.size - np.isfinite(array).sum()):
-        raise FileError(
-            str(where),
-            f"{bad} of {array.size} values are NaN or infinite",
-            expected="finite numbers",
-            remedy="replace them before use",
-        )
-    most = float(np.abs(array).max())
-    if most and not FLOAT32[0] <= most <= FLOAT32[1]:
-        raise FileError(
-            str(where),
-            f"the values of the image reach {most:.3g}",
-            expected=f"at least {FLOAT32[0]:.3g} and at most {FLOAT32[1]:.3g} (float32)",
-            remedy="save it in another unit",
-        )
-    return picture
 
 
 def disagreement(one: Geometry, other: Geometry) -> str:
