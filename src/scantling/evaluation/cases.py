@@ -63,7 +63,7 @@ class CaseScorer:
         (true, *others), predictions, order = sample.masks, self.predictions, self.order
         predicted, geometry = predictions.mask(case.id, order, **how)
         _fits(predicted, true, predictions.masks[case.id])
-        probability = predictions.probability(case.id, order, **how)
+        probability = predictions.probability(case.id, order, shape=true.shape[1:], **how)
         if probability is not None:
             _fits(probability, true, predictions.maps[case.id])
         drawn = predictions.drawn(case.id, order, **how) if others else []

@@ -16,6 +16,7 @@ from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
 from scantling.data.labels import class_folder, encode, encode_one, unknown_values
 from scantling.data.layouts import ENDINGS
+from scantling.data.probability_maps import map_files, read_probabilities
 from scantling.records.predictions import Listed, PredictedCase, PredictionsRecord
 from scantling.records.record import read_record
 
@@ -118,32 +119,28 @@ class Predictions:
         return np.stack(layers), geometry
 
     def probability(
-        self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False
+        self, id: str, order: Sequence[int], *, shape: tuple[int, ...], limits: Limits, untrusted: bool = False
     ) -> np.ndarray | None:
         """The probability map (K, *S) of a case; None where none are wanted.
 
         Args:
             order: for each class that is wanted its number, from 0, in `labels`.
+            shape: the size (*S) of its mask.
 
         Raises:
-            FileError: the file cannot be read.
-            DataError: the map is missing, has another number of channels, or holds anything outside [0, 1].
+            FileError: the file cannot be read, or holds no probabilities.
+            DataError: the map is missing, or has another number of channels.
         """
         address = self.maps.get(id)
         if address is None:
             if self.maps_in is None:
                 return None
             raise DataError(f"{self.maps_in}: there is no probability map for {id}; add it, or score without maps")
-        array = read(address, limits=limits, untrusted=untrusted).array
-        names = self.labels.names
-        if len(array) != len(names):
-            raise DataError(
-                f"{address}: found {len(array)} channels; expected {len(names)}, one for each of {some(names)}"
-            )
-        low, high = array.min(), array.max()
-        if not (low >= 0 and high <= 1):
-            found = "NaN" if np.isnan(low) else f"values from {low:g} to {high:g}"
-            raise DataError(f"{address}: found {found}; expected probabilities from 0 to 1; scale the maps")
+        listed = next((case.probability for case in self.listing.cases if case.id == id), None) if self.listing else None
+        ours = listed is not None and address.path.resolve() == (self.folder / listed).resolve()
+        array, _ = read_probabilities(
+            address, classes=len(self.labels.names), shape=shape, hard=ours, limits=limits, untrusted=untrusted
+        )
         return array if list(order) == list(range(len(array))) else array[list(order)]
 
     def _encoded(self, array: np.ndarray, where: Address) -> np.ndarray:
@@ -170,7 +167,7 @@ def open_predictions(
     Args:
         truth: the classes of the truth.
         ids: of the cases that have a true mask.
-        probabilities: a folder of maps `ID.tif` or `ID.nii.gz`; None takes those that `predictions.json` lists and
+        probabilities: a folder of maps of any tool (`read_probabilities`); None takes those that `predictions.json` lists and
             that are there.
 
     Raises:
@@ -183,7 +180,7 @@ def open_predictions(
     if probabilities is not None and not probabilities.is_dir():
         raise DataError(f"{probabilities}: there is no such folder; expected a folder of probability maps")
     listing = read_listing(folder / PREDICTIONS)
-    maps = {} if probabilities is None else files_by_id(probabilities, ids)
+    maps = {} if probabilities is None else files_by_id(probabilities, ids, maps=True)
     if listing is not None:
         masks = {case.id: _listed_files(folder, listing, case, case.mask) for case in listing.cases if case.mask}
         samples = {
@@ -238,16 +235,18 @@ def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[
     )
 
 
-def files_by_id(folder: Path, ids: Collection[str]) -> dict[str, Address]:
+def files_by_id(folder: Path, ids: Collection[str], *, maps: bool = False) -> dict[str, Address]:
     """The image files of a folder by their stem, without an ending such as "_seg" where that makes it one of `ids`.
+
+    Args:
+        maps: take the files that are probability maps (`map_files`).
 
     Raises:
         DataError: two files belong to one id.
     """
     found: dict[str, Address] = {}
-    for path in entries(folder):
-        if not is_image_name(path):
-            continue
+    named = [path for path in entries(folder) if is_image_name(path)]
+    for path in map_files(named) if maps else named:
         stem = stem_of(path)
         shorter = (stem.removesuffix(end) for end in ENDINGS if stem.endswith(end))
         id = stem if stem in ids else next((name for name in shorter if name in ids), stem)
