@@ -185,8 +185,8 @@ def test_classes_match_by_name_whatever_their_order_and_values(tmp_path: Path) -
     assert found.classes_mean["left"]["dice"] == 1
     assert found.classes_mean["right"]["dice"] == pytest.approx(2 / 3)
     assert found.mean["dice"] == pytest.approx((1 + 2 / 3) / 2)
-    assert found.classes_mean["left"]["brier"] == 0
-    assert found.classes_mean["right"]["brier"] == pytest.approx(8 / 48)
+    assert found.classes_mean["left"]["brier"] == pytest.approx(8 * 0.1**2 / 48)
+    assert found.classes_mean["right"]["brier"] == pytest.approx((8 * 0.1**2 + 8 * 0.9**2) / 48)
     listed(predictions, ["a"], classes=["right", "middle"], values=[[5], [7]])
     with pytest.raises(DataError, match="the predictions have the classes right, middle, the truth has left, right"):
         evaluate(predictions, truth, manifest=manifest, root=truth)

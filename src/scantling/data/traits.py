@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 import numpy as np
 
-from scantling.core.case import IGNORE, Case, Geometry, Labels
-from scantling.core.errors import DataError, FileError
-from scantling.core.fields import reads_masks
+from scantling.core.case import IGNORE, Case, Geometry, Labels, Split
+from scantling.core.errors import DataError, FileError, ScantlingError
+from scantling.core.fields import FIELDS, reads_masks
 from scantling.core.samples import Intensity, Storage, StoredImage, StoredType, Traits
 from scantling.data.contents import some
 from scantling.data.files import probe
@@ -122,7 +122,29 @@ def measure_traits(
     partial: bool = False,
     progress: Progress | None = None,
 ) -> Traits:
+    """As `readable_traits`, but of all training cases.
+
+    Raises:
+        DataError: as there, or the files of a case disagree.
+        FileError: a file cannot be read.
+    """
+    traits, failed = readable_traits(dataset, reads=reads, splits=("train",), partial=partial, progress=progress)
+    if failed:
+        raise next(iter(failed.values()))
+    return traits
+
+
+def readable_traits(
+    dataset: Dataset,
+    *,
+    reads: Collection[str] = ("image", "mask"),
+    splits: Collection[Split] = ("train", "validation"),
+    partial: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Traits, dict[str, ScantlingError]]:
     """The traits of the training cases that have an image, or of the masks where "image" is not read.
+
+    Cases of which a file cannot be read, or whose files disagree, do not count.
 
     Mean and deviation are exact; the percentiles are those of up to `MOST_VALUES` pixels spread evenly. An image file
     in colour makes the data coloured; files whose three channels are all equal count as grey.
@@ -131,12 +153,16 @@ def measure_traits(
         dataset: every case of which has a split.
         reads: without "mask" no mask is opened, and labels that are not declared stay unknown. Images and regions
             are read unless masks are read and images are not.
+        splits: whose cases are read.
         partial: cases may lack images; the channels are those of all.
         progress: told after each case.
 
+    Returns:
+        The traits, and by id why a case cannot be read.
+
     Raises:
         DataError: there is no training image (or mask), or they have different channels or numbers of axes.
-        FileError: a file cannot be read.
+        FileError: no training case can be read; the reason is that of the first.
     """
     masks = reads_masks(reads)
     blind = masks and "image" not in reads
@@ -147,8 +173,25 @@ def measure_traits(
         raise DataError(f"{dataset.name}: there is no training case with {what}; expected at least one")
     labels = dataset.labels if masks else dataset.label_source.resolved
     stride = 1 if blind else stride_for(cases)
-    wanted = ("mask",) if blind else ("image", "region", "mask") if masks else ("image", "region")
-    found = list(in_order(lambda case: measured(case, labels, stride, wanted), cases, progress=progress))
+    wanted = {"mask"} if blind else {"image", "region"} | ({"mask"} if masks else set())
+    wanted |= {name for name in reads if name in FIELDS and FIELDS[name].gridded and name != "image"}
+    measured_ids = {case.id for case in cases}
+    others = [case for name in splits for case in dataset.split(name) if case.images or (masks and case.masks)]
+    every = [*cases, *(case for case in others if case.id not in measured_ids)]
+
+    def measure(case: Case) -> Measured | ScantlingError:
+        try:
+            return measured(case, labels, stride, wanted)
+        except ScantlingError as error:
+            return error
+
+    done = list(zip(every, in_order(measure, every, progress=progress), strict=True))
+    failed = {case.id: one for case, one in done if isinstance(one, ScantlingError)}
+    training = tuple(case for case in training if case.id not in failed)
+    cases = [case for case in cases if case.id not in failed]
+    found = [one for case, one in done if isinstance(one, Measured) and case.id in measured_ids]
+    if not found:
+        raise next(iter(failed.values()))
     axes = Counter(len(one.geometry.shape) for one in found)
     if len(axes) > 1:
         rare = next(
@@ -163,7 +206,7 @@ def measure_traits(
     shapes = np.array([one.geometry.shape for one in found])
     spacings = np.array([one.geometry.spacing for one in found])
     pixels = sum((one.pixels for one in found if one.pixels.size), np.zeros(1, np.int64))
-    return Traits(
+    traits = Traits(
         dimensions=cast(Literal[2, 3], next(iter(axes))),
         channels=channels,
         labels=labels,
@@ -183,6 +226,7 @@ def measure_traits(
         pools=tuple(sorted({case.pool for case in cases if case.pool})),
         storage=storage_of(found, channels),
     )
+    return traits, failed
 
 
 def storage_of(found: Sequence[Measured], channels: Sequence[str]) -> Storage:
