@@ -44,7 +44,8 @@ def test_a_map_of_one_class_is_the_same_from_every_file(tmp_path: Path, suffix: 
     if suffix == "png" and array.dtype.kind == "f":
         pytest.skip("a PNG holds no floats")
     found, _ = read_probabilities(Address(saved(tmp_path / f"a.{suffix}", array)), classes=1, shape=SIZE)
-    assert found.dtype == np.float32 and found.shape == (1, *SIZE)
+    assert found.dtype == np.float32
+    assert found.shape == (1, *SIZE)
     assert np.abs(found[0] - ONE).max() <= (0 if array.dtype.kind == "f" else 0.51 / 255)
 
 
@@ -60,7 +61,8 @@ def test_several_classes_lose_the_background_whose_sum_tells(
 ) -> None:
     path = saved(tmp_path / "a.npy", array)
     found, geometry = read_probabilities(Address(path), classes=classes, shape=shape)
-    assert geometry.shape == SIZE and geometry.container == "raster"
+    assert geometry.shape == SIZE
+    assert geometry.container == "raster"
     assert np.abs(found - THREE).max() < 1e-4
 
 
@@ -82,14 +84,16 @@ def test_a_volume_without_numbers_around_it_is_0_there(tmp_path: Path) -> None:
     volume = np.random.default_rng(2).uniform(size=(6, 7, 8)).astype(np.float32)
     volume[:2] = np.nan
     found, _ = read_probabilities(Address(saved(tmp_path / "a.nii.gz", volume)))
-    assert not found[0, :2].any() and np.array_equal(found[0, 2:], volume[2:])
+    assert not found[0, :2].any()
+    assert np.array_equal(found[0, 2:], volume[2:])
 
 
 def test_what_was_rounded_is_cut(tmp_path: Path) -> None:
     array = ONE.copy()
     array[0, :2] = -1e-6, 1 + 1e-6
     found, _ = read_probabilities(Address(saved(tmp_path / "a.npy", array)))
-    assert found.min() == 0 and found.max() == 1
+    assert found.min() == 0
+    assert found.max() == 1
 
 
 MASK = np.zeros(SIZE, np.uint8)

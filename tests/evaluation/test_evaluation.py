@@ -312,7 +312,13 @@ def test_maps_that_are_no_probabilities_fail_their_case(tmp_path: Path) -> None:
     truth, predictions = (folder(tmp_path / side, dict.fromkeys(names, WHOLE)) for side in "tp")
     good = np.where(WHOLE, 0.75, 0.25)[None].astype(np.float32)
     mask = (WHOLE // 255)[None].astype(np.float32)
-    maps = {"good": good, "scaled": mask * 255, "mask": mask, "channels": np.concatenate([good, good]), "nan": good * np.nan}
+    maps = {
+        "good": good,
+        "scaled": mask * 255,
+        "mask": mask,
+        "channels": np.concatenate([good, good]),
+        "nan": good * np.nan,
+    }
     for name, values in maps.items():
         write_map(tmp_path / "q", name, values, FLAT)
     write_map(tmp_path / "q", "small", good[:, :3], Geometry(shape=(3, 8), spacing=(1.0, 1.0)))

@@ -91,9 +91,7 @@ def test_a_broken_validation_case_is_left_out_too(data: Path, tmp_path: Path) ->
 
 
 def test_a_budget_of_labels_is_never_smaller_than_was_asked_for(data: Path, tmp_path: Path) -> None:
-    kept = next(
-        id for id in (f"c{number}" for number in range(6)) if _is_kept(data, id, tmp_path)
-    )
+    kept = next(id for id in (f"c{number}" for number in range(6)) if _is_kept(data, id, tmp_path))
     truncated(data / f"train/masks/{kept}.png")
     with pytest.raises(DataError, match=r"--labels 1: 1 case cannot be read .* 5 of 6 training cases left, 0 of them"):
         trained(data, tmp_path / "run", labels=1)
@@ -111,9 +109,9 @@ def test_more_than_half_broken_is_an_error_with_the_number_left_and_all_broken_w
 ) -> None:
     for number in range(4):
         truncated(data / f"train/images/c{number}.png")
-    with pytest.raises(DataError, match="4 cases cannot be read .* 2 of 6 training cases left, 2 of them labelled"):
+    with pytest.raises(DataError, match=r"4 cases cannot be read .* 2 of 6 training cases left, 2 of them labelled"):
         trained(data, tmp_path / "run")
     for number in (4, 5):
         truncated(data / f"train/images/c{number}.png")
-    with pytest.raises(FileError, match="c0.png"):
+    with pytest.raises(FileError, match=r"c0\.png"):
         trained(data, tmp_path / "run")

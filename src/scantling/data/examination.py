@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, TypeVar
@@ -16,6 +16,7 @@ from scantling.data.files import Picture, read, read_labels
 from scantling.data.labels import encode, region_of
 from scantling.data.loading import class_numbers, disagreement, is_grey, object_classes, with_spacing
 from scantling.data.outside import finite
+from scantling.data.partly_drawn import Gaps, forget_undrawn, gaps_in
 from scantling.data.traits import COLOUR, Moments, class_pixels
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Seen:
         stored: how each image is stored, for people ("grey", "colour", "grey in three channels").
         channels: the names of those that `moments` are of, training cases only.
         pixels: of the first mask, as `class_pixels` counts them.
+        gaps: empty slices of the masks that may not have been drawn.
         outside: pixels of the images that are NaN or infinite, and so lie outside of what was imaged.
     """
 
@@ -50,6 +52,7 @@ class Seen:
     pixels: np.ndarray | None = None
     looks: dict[str, Looks] = field(default_factory=dict)
     outside: int = 0
+    gaps: Gaps | None = None
 
 
 def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool = False) -> Seen:
@@ -99,7 +102,9 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     for name, picture in pictures.items():
         if picture is not None:
             _look_at(seen, name, picture, region, stride)
-    masks = [_mask(seen, mask, labels, label_map) for mask in case.masks]
+    inside = label_map(case.known)
+    known = region_of(inside, case.known) if inside is not None and case.known is not None else None
+    masks = [_mask(seen, mask, labels, label_map, known, grids) for mask in case.masks]
     instances = label_map(case.instances)
     if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
         note(
@@ -172,6 +177,8 @@ def _mask(
     mask: Address | Mapping[str, Address],
     labels: Labels | None,
     label_map: Callable[[Address], np.ndarray | None],
+    known: np.ndarray | None,
+    grids: Sequence[tuple[Address, Geometry]],
 ) -> np.ndarray | None:
     """The mask as class numbers, if it is in order."""
     case = seen.case
@@ -181,11 +188,15 @@ def _mask(
         return None
     try:
         found = class_numbers(case, layers[""] if isinstance(mask, Address) else layers, mask, labels)
+        found = forget_undrawn(found, case, grids[0][1], known=known)
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))
         return None
-    if not ((found != 0) & (found != IGNORE)).any():
+    if (found == IGNORE).all():
+        seen.problems.append(Problem("warning", "unknown mask"))
+    elif not ((found != 0) & (found != IGNORE)).any():
         seen.problems.append(Problem("warning", "empty mask"))
+    seen.gaps = seen.gaps or gaps_in(found)
     return found
 
 

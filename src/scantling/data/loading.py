@@ -14,6 +14,7 @@ from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, read, read_labels
 from scantling.data.labels import encode, encode_one, region_of
 from scantling.data.outside import finite
+from scantling.data.partly_drawn import forget_undrawn
 
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 """Weights of red, green and blue in one grey value (ITU-R BT.601)."""
@@ -101,6 +102,7 @@ def load_apart(
         for mask in annotators
     )
     region = region_of(label_map(case.region), case.region) if "region" in reads and case.region else None
+    known = region_of(label_map(case.known), case.known) if annotators and case.known else None
     instances = label_map(case.instances) if "instances" in reads and case.instances else None
     scribbles = label_map(case.scribbles) if "scribbles" in reads and case.scribbles else None
     if not grids:
@@ -118,7 +120,10 @@ def load_apart(
         case=case,
         image=np.zeros((0, *geometry.shape), np.float32),
         geometry=geometry,
-        masks=tuple(class_numbers(case, array, mask, labels) for array, mask in zip(masks, annotators, strict=True)),
+        masks=tuple(
+            forget_undrawn(class_numbers(case, array, mask, labels), case, geometry, known=known)
+            for array, mask in zip(masks, annotators, strict=True)
+        ),
         region=region,
         outside=beyond,
         scribbles=None

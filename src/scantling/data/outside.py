@@ -31,8 +31,9 @@ def finite(picture: Picture, where: Address) -> tuple[Picture, np.ndarray | None
     if array.dtype.kind != "f":
         return picture, None
     lost = ~np.isfinite(array)
-    outside = lost.any(axis=0) if lost.any() else None
-    if outside is not None:
+    outside: np.ndarray | None = None
+    if lost.any():
+        outside = np.asarray(lost.any(axis=0))
         bad = int(lost.sum())
         if outside.all() or (outside.ndim == 2 and not _at_the_border(outside)):
             raise FileError(

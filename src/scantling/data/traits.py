@@ -128,7 +128,8 @@ def measure_traits(
         DataError: as there, or the files of a case disagree.
         FileError: a file cannot be read.
     """
-    traits, failed = readable_traits(dataset, reads=reads, splits=("train",), partial=partial, progress=progress)
+    only: tuple[Split] = ("train",)
+    traits, failed = readable_traits(dataset, reads=reads, splits=only, partial=partial, progress=progress)
     if failed:
         raise next(iter(failed.values()))
     return traits

@@ -167,6 +167,9 @@ def _files(case: Case, predictions: Predictions, regions: Regions) -> CaseFiles:
         samples=tuple(_text(sample) for sample in predictions.samples.get(case.id, ())),
         uncertainty={name: str(_text(address)) for name, address in uncertainty.items()},
         threshold=case.threshold,
+        known=None if case.known is None else str(_text(case.known)),
+        drawn_slices=case.drawn_slices,
+        drawn_axis=case.drawn_axis,
         spacing=case.spacing,
     )
 

@@ -136,8 +136,9 @@ class Predictions:
             if self.maps_in is None:
                 return None
             raise DataError(f"{self.maps_in}: there is no probability map for {id}; add it, or score without maps")
-        listed = next((case.probability for case in self.listing.cases if case.id == id), None) if self.listing else None
-        ours = listed is not None and address.path.resolve() == (self.folder / listed).resolve()
+        listed = self.listing.cases if self.listing is not None else ()
+        own = next((self.folder / case.probability for case in listed if case.id == id and case.probability), None)
+        ours = own is not None and address.path.resolve() == own.resolve()
         array, _ = read_probabilities(
             address, classes=len(self.labels.names), shape=shape, hard=ours, limits=limits, untrusted=untrusted
         )
@@ -167,8 +168,8 @@ def open_predictions(
     Args:
         truth: the classes of the truth.
         ids: of the cases that have a true mask.
-        probabilities: a folder of maps of any tool (`read_probabilities`); None takes those that `predictions.json` lists and
-            that are there.
+        probabilities: a folder of maps of any tool (`read_probabilities`); None takes those that `predictions.json`
+            lists and that are there.
 
     Raises:
         FileError: `predictions.json` is not what `scantling predict` writes.
