@@ -13,6 +13,7 @@ from scantling.core.samples import Batch
 from scantling.methods.catalogue import CARDS
 from scantling.testing.checks import _begun
 from scantling.testing.subject import Subject
+from scantling.training.stage_runner import StageRunner
 
 NAMES = [
     name
@@ -26,20 +27,25 @@ def unknown(batch: Batch) -> Batch:
     return replace(batch, fields={**batch.fields, "mask": torch.full_like(batch.mask, IGNORE)})
 
 
+def noted_gradients(runner: StageRunner) -> list[float]:
+    """The greatest gradient of each parameter, noted when its player is updated."""
+    found, update = list[float](), runner._update
+
+    def noted(player: str, step: int) -> None:
+        found.extend(float(p.grad.abs().max()) for p in runner.owned[player] if p.grad is not None)
+        update(player, step)
+
+    runner._update = noted  # type: ignore[method-assign]
+    return found
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_masks_that_know_nothing_have_finite_losses_and_teach_nothing(name: str, tmp_path: Path) -> None:
     card = CARDS[name]
     method = Subject(card, card.dimensions[0], tmp_path).method()
     for stage in method.stages():
         readers, runner = _begun(Subject(card, card.dimensions[0], tmp_path), method, stage)
-        gradients: list[float] = []
-        update = runner._update
-
-        def noted(player: str, step: int) -> None:
-            gradients.extend(float(p.grad.abs().max()) for p in runner.owned[player] if p.grad is not None)
-            update(player, step)
-
-        runner._update = noted  # type: ignore[method-assign]
+        gradients = noted_gradients(runner)
         losses = runner.step(0, [{stream: unknown(reader.batch(0)) for stream, reader in readers.items()}])
         values = torch.stack([value for terms in losses.values() for value in terms.values()])
         assert values.isfinite().all()
