@@ -162,7 +162,9 @@ def test_check_says_so_with_the_lines_that_settle_it_and_they_do(tmp_path: Path)
         assert f"'{line}'" in found.sentence
         before += line + "\n"
     (root / "scantling.toml").write_text(before)
-    assert not [finding for finding in check(open_dataset(root)).findings if finding.kind == "partly drawn"]
+    (found,) = [finding for finding in check(open_dataset(root)).findings if finding.kind == "partly drawn"]
+    assert found.level == "note"
+    assert f"{3 / 16:.2%} of the pixels of 4 masks are known" in found.sentence
     (root / "scantling.toml").write_text(CLASSES + GROUP)
     scans(root, CLASSES + GROUP, everywhere=True)
     assert not [finding for finding in check(open_dataset(root)).findings if finding.kind == "partly drawn"]
@@ -256,3 +258,14 @@ def test_answers_far_from_the_drawn_slices_are_as_good_as_near_them(tmp_path: Pa
             (near if z in DRAWN else far).append(both)
     assert np.mean(far) > 0.7
     assert abs(np.mean(near) - np.mean(far)) < 0.1
+
+
+def test_a_mask_that_says_nothing_is_said_and_ends_no_training(tmp_path: Path) -> None:
+    root = scans(tmp_path / "data", WAYS["known"])
+    facts = train("unet", [root], tmp_path / "one", Options(preset="tiny", steps=1, validation=0.5), console=quiet())
+    for id in (facts["split"]["validation"][0], facts["split"]["train"][0]):
+        save(root / f"known/{id}.nii.gz", np.zeros(SHAPE, np.uint8))
+    (found,) = [finding for finding in check(open_dataset(root)).findings if finding.kind == "unknown mask"]
+    assert len(found.cases) == 2
+    options = Options(preset="tiny", steps=4, validation=0.5, select="best")
+    assert train("unet", [root], tmp_path / "two", options, console=quiet())["finished"]

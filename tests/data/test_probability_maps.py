@@ -72,6 +72,10 @@ def test_several_classes_without_a_background_and_in_colours_and_volumes(tmp_pat
     colours = np.floor(THREE * 255).astype(np.uint8).transpose(1, 2, 0)
     found, _ = read_probabilities(Address(saved(tmp_path / "a.png", colours)), classes=3)
     assert np.abs(found - THREE).max() < 0.004
+    tifffile.imwrite(tmp_path / "d.tif", np.moveaxis(np.sqrt(THREE), 0, -1), photometric="rgb")  # classes that overlap
+    assert np.array_equal(read_probabilities(Address(tmp_path / "d.tif"), classes=3)[0], np.sqrt(THREE))
+    tifffile.imwrite(tmp_path / "e.tif", THREE, photometric="minisblack")  # a page each
+    assert np.array_equal(read_probabilities(Address(tmp_path / "e.tif"), classes=3)[0], THREE)
     grey, _ = read_probabilities(Address(saved(tmp_path / "b.png", np.stack([EIGHT] * 3, -1))))
     assert grey.shape == (1, *SIZE)
     volume = np.random.default_rng(2).dirichlet((1, 1, 1), (6, 7, 8)).astype(np.float32)  # (X, Y, Z, classes)

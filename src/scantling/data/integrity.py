@@ -151,7 +151,17 @@ def _outside(found: Sequence[Seen]) -> Iterator[Finding]:
 
 
 def _partly_drawn(found: Sequence[Seen]) -> Iterator[Finding]:
-    """Volumes whose classes stop at whole slices, which may not have been drawn."""
+    """How much is known of masks that were drawn in parts, and volumes that may have been."""
+    partly = [seen for seen in found if seen.case.known is not None or seen.case.drawn_slices is not None]
+    read = [(seen.pixels[0], seen.geometry.shape) for seen in partly if seen.pixels is not None and seen.geometry]
+    if read:
+        share = sum(known for known, _ in read) / sum(int(np.prod(shape)) for _, shape in read)
+        yield Finding(
+            level="note",
+            kind="partly drawn",
+            cases=tuple(seen.case.id for seen in partly),
+            sentence=f"{share:.2%} of the pixels of {count(len(read), 'mask')} are known; the others count nowhere",
+        )
     holders = [(seen.case.id, seen.gaps) for seen in found if seen.gaps is not None]
     if holders:
         ids, (_, first) = tuple(id for id, _ in holders), holders[0]

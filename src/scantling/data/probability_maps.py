@@ -73,7 +73,7 @@ def read_probabilities(
     else:
         array, geometry = _unstacked(array, geometry, classes, shape)
     if picture.channels[:3] == ("red", "green", "blue"):
-        array = _of_colour(array, where, classes)
+        array = _of_colour(array, where, classes, floats=picture.array.dtype.kind == "f")
     elif len(array) > 1 and classes in (None, len(array) - 1) and _add_up(array, 0):
         array = array[1:]
     if classes is not None and len(array) != classes:
@@ -123,15 +123,18 @@ def _scaled(picture: Picture, where: Address, *, hard: bool) -> np.ndarray:
     return array.astype(np.float32) / full
 
 
-def _of_colour(array: np.ndarray, where: Address, classes: int | None) -> np.ndarray:
-    """Red, green and blue as one map where they are equal, else as three classes that exclude each other.
+def _of_colour(array: np.ndarray, where: Address, classes: int | None, *, floats: bool) -> np.ndarray:
+    """Red, green and blue as one map where they are equal, else as three classes.
+
+    In whole numbers, or where nobody says that there are three classes, they have to exclude each other.
 
     Raises:
         FileError: it is a picture in colour.
     """
     if (array == array[:1]).all():
         return array[:1]
-    if classes not in (None, 3) or where.path.suffix.lower() in LOSSY or (array.sum(0) > 1 + 3 * SUM).any():
+    alone = (array.sum(0) <= 1 + 3 * SUM).all()
+    if classes not in (None, 3) or where.path.suffix.lower() in LOSSY or not (alone or (floats and classes == 3)):
         raise FileError(
             str(where), "is a picture in colour", expected="probabilities, one number for each pixel and class",
             remedy="name the maps",
