@@ -17,8 +17,8 @@ from scantling.core.samples import Preprocessing, Storage, StoredImage, Traits
 from scantling.data.dataset import open_dataset
 from scantling.data.files import read
 from scantling.data.loading import load
+from scantling.data.moments import Moments
 from scantling.data.preprocessing import denormalise, preprocess
-from scantling.data.traits import Moments
 from scantling.inference import synthesize
 from scantling.inference.conditions import Conditions, open_conditions
 from scantling.inference.made_cases import files_of, geometry_of, stored, write_case

@@ -15,9 +15,10 @@ from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Picture, read, read_labels
 from scantling.data.labels import encode, region_of
 from scantling.data.loading import class_numbers, disagreement, is_grey, object_classes, with_spacing
+from scantling.data.moments import Moments
 from scantling.data.outside import finite
 from scantling.data.partly_drawn import Gaps, forget_undrawn, gaps_in
-from scantling.data.traits import COLOUR, Moments, class_pixels
+from scantling.data.traits import COLOUR, class_pixels
 
 T = TypeVar("T")
 
@@ -91,9 +92,12 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         found = opened(labels_of, address, lambda pair: pair[1]) if address is not None else None
         return None if found is None else found[0]
 
+    def inside(address: Address | None) -> np.ndarray | None:
+        found = label_map(address)
+        return None if found is None or address is None else region_of(found, address)
+
     pictures = {name: opened(picture_of, at, lambda picture: picture.geometry) for name, at in case.images.items()}
-    found = label_map(case.region)
-    region = region_of(found, case.region) if found is not None and case.region is not None else None
+    region = inside(case.region)
     if region is not None and not region.any():
         note("warning", "empty region")
         region = None
@@ -102,8 +106,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     for name, picture in pictures.items():
         if picture is not None:
             _look_at(seen, name, picture, region, stride)
-    inside = label_map(case.known)
-    known = region_of(inside, case.known) if inside is not None and case.known is not None else None
+    known = inside(case.known)
     masks = [_mask(seen, mask, labels, label_map, known, grids) for mask in case.masks]
     instances = label_map(case.instances)
     if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
@@ -115,9 +118,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         )
     if (scribbles := label_map(case.scribbles)) is not None and labels is not None:
         _scribbles(case, scribbles, labels, note)
-    if masks:
-        first = masks[0]
-        seen.pixels = class_pixels(first, labels) if first is not None else None
+    if masks and masks[0] is not None:
+        seen.pixels = class_pixels(masks[0], labels)
     if grids:
         seen.geometry = grids[0][1]
         _measure(seen, note)

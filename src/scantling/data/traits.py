@@ -7,19 +7,20 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 
 from scantling.core.case import IGNORE, Case, Geometry, Labels, Split
 from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.core.fields import FIELDS, reads_masks
-from scantling.core.samples import Intensity, Storage, StoredImage, StoredType, Traits
+from scantling.core.samples import Storage, StoredImage, StoredType, Traits
 from scantling.data.contents import some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
+from scantling.data.moments import Moments, summed
 
 if TYPE_CHECKING:
     from scantling.data.dataset import Dataset
@@ -33,62 +34,6 @@ MOST_VALUES = 4_000_000
 COLOUR = ("red", "green", "blue")
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean and sum of squared deviations, range, and some of the values, of one channel of many images."""
-
-    count: int
-    mean: float
-    deviation: float
-    low: float
-    high: float
-    values: tuple[np.ndarray, ...]
-
-    @classmethod
-    def of(cls, values: np.ndarray, stride: int) -> Self:
-        """The moments of (N,) values, every `stride`-th of which is kept."""
-        if not values.size:
-            return cls(0, 0.0, 0.0, np.inf, -np.inf, ())
-        exact = values.astype(np.float64)
-        mean = float(exact.mean())
-        return cls(
-            values.size,
-            mean,
-            float(np.square(exact - mean).sum()),
-            float(exact.min()),
-            float(exact.max()),
-            (values[::stride].copy(),),
-        )
-
-    def __add__(self, other: Moments) -> Moments:
-        """The moments of both (Chan, Golub and LeVeque, 1979)."""
-        if not self.count or not other.count:
-            return self if self.count else other
-        count, apart = self.count + other.count, other.mean - self.mean
-        return Moments(
-            count,
-            self.mean + apart * other.count / count,
-            self.deviation + other.deviation + apart * apart * self.count * other.count / count,
-            min(self.low, other.low),
-            max(self.high, other.high),
-            self.values + other.values,
-        )
-
-    def intensity(self) -> Intensity:
-        """Mean, deviation, percentiles and range."""
-        if not self.count:
-            return Intensity(mean=0.0, std=0.0, low=0.0, high=0.0, minimum=0.0, maximum=0.0)
-        low, high = np.percentile(np.concatenate(self.values).astype(np.float64), (0.5, 99.5))
-        return Intensity(
-            mean=self.mean,
-            std=float(np.sqrt(self.deviation / self.count)),
-            low=float(low),
-            high=float(high),
-            minimum=self.low,
-            maximum=self.high,
-        )
 
 
 @dataclass(frozen=True)
@@ -193,6 +138,19 @@ def readable_traits(
     found = [one for case, one in done if isinstance(one, Measured) and case.id in measured_ids]
     if not found:
         raise next(iter(failed.values()))
+    return _of_cases(dataset.name, training, cases, found, labels=labels, partial=partial), failed
+
+
+def _of_cases(
+    name: str,
+    training: Sequence[Case],
+    cases: Sequence[Case],
+    found: Sequence[Measured],
+    *,
+    labels: Labels | None,
+    partial: bool,
+) -> Traits:
+    """The traits of training cases, of which those in `cases` were measured."""
     axes = Counter(len(one.geometry.shape) for one in found)
     if len(axes) > 1:
         rare = next(
@@ -201,13 +159,13 @@ def readable_traits(
             if len(one.geometry.shape) == min(axes, key=axes.__getitem__)
         )
         raise DataError(
-            f"{dataset.name}: images with two and with three axes (case {rare.id}); expected one kind; split the folder"
+            f"{name}: images with two and with three axes (case {rare.id}); expected one kind; split the folder"
         )
     channels, moments = merged_channels(cases, found, partial=partial)
     shapes = np.array([one.geometry.shape for one in found])
     spacings = np.array([one.geometry.spacing for one in found])
     pixels = sum((one.pixels for one in found if one.pixels.size), np.zeros(1, np.int64))
-    traits = Traits(
+    return Traits(
         dimensions=cast(Literal[2, 3], next(iter(axes))),
         channels=channels,
         labels=labels,
@@ -227,7 +185,6 @@ def readable_traits(
         pools=tuple(sorted({case.pool for case in cases if case.pool})),
         storage=storage_of(found, channels),
     )
-    return traits, failed
 
 
 def storage_of(found: Sequence[Measured], channels: Sequence[str]) -> Storage:
@@ -342,12 +299,3 @@ def merged_channels(
             parts = [one.moments[name] for one in found if name in one.names]
             moments.append(summed(part[number if len(part) > 1 else 0] for part in parts))
     return tuple(channels), moments
-
-
-def summed(parts: Iterable[Moments]) -> Moments:
-    """The moments of all parts together."""
-    whole = list(parts)
-    total = Moments(0, 0.0, 0.0, np.inf, -np.inf, ())
-    for part in whole:
-        total = total + replace(part, values=())
-    return replace(total, values=tuple(values for part in whole for values in part.values))
