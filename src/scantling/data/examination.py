@@ -122,12 +122,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         seen.pixels = class_pixels(masks[0], labels)
     if grids:
         seen.geometry = grids[0][1]
-        _measure(seen, note)
-    for name in ("boxes", "points"):
-        try:
-            object_classes(case, name, labels)
-        except DataError as error:
-            note("error", "classes", str(error))
+    _measure(seen, labels, note)
     return seen
 
 
@@ -194,10 +189,8 @@ def _mask(
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))
         return None
-    if (found == IGNORE).all():
-        seen.problems.append(Problem("warning", "unknown mask"))
-    elif not ((found != 0) & (found != IGNORE)).any():
-        seen.problems.append(Problem("warning", "empty mask"))
+    if not ((found != 0) & (found != IGNORE)).any():
+        seen.problems.append(Problem("warning", "unknown mask" if found.all() else "empty mask"))
     seen.gaps = seen.gaps or gaps_in(found)
     return found
 
@@ -208,9 +201,16 @@ def mismatched(instances: np.ndarray, mask: np.ndarray) -> int:
     return int(((instances != 0) != covered)[(mask != IGNORE).all(axis=0)].sum())
 
 
-def _measure(seen: Seen, note: Callable[[Literal["error", "warning", "note"], str, str], None]) -> None:
-    """Give the case its spacing, and see whether boxes and points lie in the image."""
+def _measure(
+    seen: Seen, labels: Labels | None, note: Callable[[Literal["error", "warning", "note"], str, str], None]
+) -> None:
+    """Give the case its spacing, and see whether boxes and points lie in the image and have classes."""
     case = seen.case
+    for name in ("boxes", "points"):
+        try:
+            object_classes(case, name, labels)
+        except DataError as error:
+            note("error", "classes", str(error))
     if seen.geometry is None:
         return
     if case.spacing is not None:

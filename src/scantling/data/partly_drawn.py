@@ -92,9 +92,9 @@ def gaps_in(mask: np.ndarray) -> Gaps | None:
     Three single slices or more, none of them neighbours; or three runs or more of equal length and distance. None of an
     image with two axes, and where the mask says itself what is unknown.
     """
-    marked = ((mask != 0) & (mask != IGNORE)).any(axis=0)
-    if marked.ndim != 3 or (mask == IGNORE).any():
+    if mask.ndim != 4 or (mask == IGNORE).any():
         return None
+    marked = mask.any(axis=0)
     for axis in range(3):
         slices = np.flatnonzero(marked.any(axis=tuple(other for other in range(3) if other != axis)))
         runs = np.split(slices, np.flatnonzero(np.diff(slices) > 1) + 1)
