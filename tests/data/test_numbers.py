@@ -25,8 +25,9 @@ from scantling.data.integrity import check
 from scantling.data.label_source import find_labels
 from scantling.data.labels import encode_one, region_of, valid_labels
 from scantling.data.loading import load
+from scantling.data.moments import Moments
 from scantling.data.preprocessing import normalise
-from scantling.data.traits import Moments, measure_traits
+from scantling.data.traits import measure_traits
 from scantling.evaluation import evaluate
 
 IMAGE = np.random.default_rng(0).random((1, 24, 20)).astype(np.float32)

@@ -180,15 +180,15 @@ def test_classes_match_by_name_whatever_their_order_and_values(tmp_path: Path) -
     )
     predicted = bar(slice(0, 2), slice(0, 4), 7) + bar(slice(3, 5), slice(0, 8), 5)
     predictions = listed(folder(tmp_path / "p", {"a": predicted}), ["a"], classes=["right", "left"], values=[[5], [7]])
-    probability = np.stack([predicted == 5, predicted == 7]).astype(np.float32)
+    probability = np.stack([predicted == 5, predicted == 7]) * np.float32(0.9)
     write_map(tmp_path / "q", "a", probability, FLAT)
     found = evaluate(predictions, truth, manifest=manifest, root=truth, probabilities=tmp_path / "q")
     assert found.classes == ("left", "right")
     assert found.classes_mean["left"]["dice"] == 1
     assert found.classes_mean["right"]["dice"] == pytest.approx(2 / 3)
     assert found.mean["dice"] == pytest.approx((1 + 2 / 3) / 2)
-    assert found.classes_mean["left"]["brier"] == 0
-    assert found.classes_mean["right"]["brier"] == pytest.approx(8 / 48)
+    assert found.classes_mean["left"]["brier"] == pytest.approx(8 * 0.1**2 / 48)
+    assert found.classes_mean["right"]["brier"] == pytest.approx((8 * 0.1**2 + 8 * 0.9**2) / 48)
     listed(predictions, ["a"], classes=["right", "middle"], values=[[5], [7]])
     with pytest.raises(DataError, match="the predictions have the classes right, middle, the truth has left, right"):
         evaluate(predictions, truth, manifest=manifest, root=truth)
@@ -310,10 +310,17 @@ def test_maps_that_the_list_names_are_used_where_they_are_there(tmp_path: Path) 
 
 
 def test_maps_that_are_no_probabilities_fail_their_case(tmp_path: Path) -> None:
-    names = ("scaled", "channels", "missing", "nan", "small", "good")
+    names = ("scaled", "mask", "channels", "missing", "nan", "small", "good")
     truth, predictions = (folder(tmp_path / side, dict.fromkeys(names, WHOLE)) for side in "tp")
-    good = (WHOLE // 255)[None].astype(np.float32)
-    maps = {"good": good, "scaled": good * 255, "channels": np.concatenate([good, good]), "nan": good * np.nan}
+    good = np.where(WHOLE, 0.75, 0.25)[None].astype(np.float32)
+    mask = (WHOLE // 255)[None].astype(np.float32)
+    maps = {
+        "good": good,
+        "scaled": mask * 255,
+        "mask": mask,
+        "channels": np.concatenate([good, good]),
+        "nan": good * np.nan,
+    }
     for name, values in maps.items():
         write_map(tmp_path / "q", name, values, FLAT)
     write_map(tmp_path / "q", "small", good[:, :3], Geometry(shape=(3, 8), spacing=(1.0, 1.0)))
@@ -323,7 +330,8 @@ def test_maps_that_are_no_probabilities_fail_their_case(tmp_path: Path) -> None:
     assert "found values from 0 to 255; expected probabilities from 0 to 1" in errors["scaled"]
     assert "found 2 channels; expected 1" in errors["channels"]
     assert "there is no probability map for missing" in errors["missing"]
-    assert "found NaN" in errors["nan"] or "NaN" in errors["nan"]
+    assert "NaN" in errors["nan"]
+    assert "is a mask of zeros and ones" in errors["mask"]
     assert "found 3 x 8 pixels" in errors["small"]
 
 

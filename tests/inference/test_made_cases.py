@@ -12,13 +12,13 @@ import torch
 
 from scantling.contract.results import Generation, Objects
 from scantling.core.case import IGNORE, Case, Geometry, Sample
-from scantling.core.errors import RunError
+from scantling.core.errors import FileError, RunError
 from scantling.core.samples import Preprocessing, Storage, StoredImage, Traits
 from scantling.data.dataset import open_dataset
 from scantling.data.files import read
 from scantling.data.loading import load
+from scantling.data.moments import Moments
 from scantling.data.preprocessing import denormalise, preprocess
-from scantling.data.traits import Moments
 from scantling.inference import synthesize
 from scantling.inference.conditions import Conditions, open_conditions
 from scantling.inference.made_cases import files_of, geometry_of, stored, write_case
@@ -261,3 +261,20 @@ def test_denormalised_is_what_an_image_was_whose_values_are_those_of_the_data(no
     there = preprocess(sample, recipe, traits).image
     assert there is not None
     np.testing.assert_allclose(denormalise(there.numpy(), recipe, (wide,)), image, rtol=1e-5)
+
+
+def test_a_broken_file_among_those_that_are_asked_for_fails_when_its_turn_comes(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for number in range(2):
+        array = np.full((4, 5, 3), number, np.uint8)
+        nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "masks" / f"v{number}.nii.gz")
+    (tmp_path / "masks" / "v0.nii.gz").write_bytes(b"nothing")
+    cases = "".join(f'[[case]]\nid = "v{n}"\nmasks = "masks/v{n}.nii.gz"\n' for n in range(2))
+    (tmp_path / "scantling.toml").write_text(f"classes = {{ thing = 1 }}\n{cases}")
+    method = volumes(dimensions=2)
+    method.card = CARDS["translator"]
+    given = open_conditions(method, Conditions(data=tmp_path), source="translator")
+    assert given is not None
+    with pytest.raises(FileError, match=r"v0\.nii\.gz"):
+        given.batch(0)
+    assert (given.batch(1)[0].mask == 1).all()

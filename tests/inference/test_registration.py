@@ -441,3 +441,29 @@ def test_an_image_that_is_sampled_piece_by_piece_is_the_same(monkeypatch: pytest
     whole = resample_onto(image, fixed, moving, displacement=field)
     monkeypatch.setattr("scantling.inference.resampling.AT_ONCE", 2 * 56)
     np.testing.assert_array_equal(resample_onto(image, fixed, moving, displacement=field), whole)
+
+
+def test_what_was_not_drawn_of_an_atlas_stays_unknown_and_answers_are_0_outside_of_the_fixed_image(
+    run: Path, tmp_path: Path
+) -> None:
+    data = draw(tmp_path / "data")
+    known = np.zeros(SHAPE, np.uint8)
+    known[:, : SHAPE[1] // 2] = 1
+    (data / "known").mkdir()
+    for name in CENTRES:
+        Image.fromarray(known).save(data / "known" / f"{name}.png")
+    whole = np.array(Image.open(data / "images" / "a.png")).astype(np.float32)
+    whole[:4] = np.nan
+    (data / "images" / "a.png").unlink()
+    np.save(data / "images" / "a.npy", whole)
+    lines = ["classes = { ball = [1, 2] }", "[[group]]", "pattern = 'images/{id}.*'", "masks = 'masks/{id}.png'"]
+    (data / "scantling.toml").write_text("\n".join([*lines, "known = 'known/{id}.png'"]))
+    done = register(run, data, out=tmp_path / "out", split="all", atlases=["b"])
+    assert not done.failed
+    assert record(tmp_path / "out")["ignore"] == 255
+    for name in "acd":
+        (path,) = (tmp_path / "out" / "masks").glob(f"{name}_from_b.*")
+        found = mask_of(path) if path.suffix == ".png" else np.asarray(nib.load(path).dataobj)
+        assert {*np.unique(found)} <= {0, 1, 255}
+        assert (found == 255).any()
+        assert (found[:4] == 0).all() == (name == "a")

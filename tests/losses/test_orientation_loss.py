@@ -64,3 +64,18 @@ def test_smoothing_is_scipys() -> None:
     maps = np.random.default_rng(0).random((2, 3, 20, 31))
     expected = np.stack([[gaussian_filter(map_, 1.7, mode="nearest") for map_ in row] for row in maps])
     np.testing.assert_allclose(smoothed(torch.from_numpy(maps), 1.7).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 40, 40), (1, 1, 24, 24, 30)])
+def test_the_structure_of_what_is_known_does_not_depend_on_what_is_unknown(shape: tuple[int, ...]) -> None:
+    mask = torch.zeros(shape, dtype=torch.uint8)
+    mask[..., 8:12] = 1
+    half = torch.zeros(shape, dtype=torch.bool)
+    half[:, :, shape[2] // 2 :] = True
+    whole = mask_structure(mask, 1, dtype=torch.float64)
+    part = mask_structure(mask.masked_fill(half, 255), 1, dtype=torch.float64)
+    assert not any(entry[half].any() for row in part for entry in row)
+    across = part[-1][-1]
+    assert torch.equal(across[:, :, :1] > 0, whole[-1][-1][:, :, :1] > 0)
+    # a border between the known and the unknown is no border of a vessel
+    assert not part[0][0].any()

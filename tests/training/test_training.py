@@ -503,4 +503,6 @@ def test_a_validation_image_that_cannot_be_read_ends_no_training(data: Path, tmp
     image.write_bytes(image.read_bytes()[:-20])
     facts = train("unet", [scans], tmp_path / "second", TINY, console=Console(quiet=True))
     assert facts["finished"]
-    assert any(f"validation case {held_out} could not be answered" in warning for warning in facts["warnings"])
+    assert facts["left_out"].keys() == {held_out}
+    assert facts["split"]["validation"] == []
+    assert any("1 case cannot be read and left out" in warning for warning in facts["warnings"])

@@ -74,6 +74,9 @@ class Case:
         image_class: the class of the whole image.
         instances: a label map of objects, 0 background, 1..N one number for each.
         region: a mask of the pixels that count (field of view, brain mask).
+        known: a mask of the pixels that were looked at when the masks were drawn; outside it they say nothing.
+        drawn_slices: the slices of a volume that were drawn, from 0, or "marked": those that hold a class; None: all.
+        drawn_axis: the axis of the file along which `drawn_slices` count; None: that of its slices.
         links: other cases by role ("background", "after") and their ids.
         strata: what scores are told apart by: the value of each stratum by its name ("skin": "dark", "site": "A").
         pool: the name of the set it belongs to, where a dataset holds several ("angiograms", "background").
@@ -95,6 +98,9 @@ class Case:
     image_class: str | None = None
     instances: Address | None = None
     region: Address | None = None
+    known: Address | None = None
+    drawn_slices: tuple[int, ...] | Literal["marked"] | None = None
+    drawn_axis: int | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     strata: Mapping[str, str] = field(default_factory=dict)
     pool: str = ""
@@ -120,8 +126,8 @@ class Case:
                 yield f"mask {number}", mask
             else:
                 yield from ((f"mask {number} {name}", address) for name, address in mask.items())
-        for role, single in (("scribbles", self.scribbles), ("instances", self.instances), ("region", self.region)):
-            if single is not None:
+        for role in ("scribbles", "instances", "region", "known"):
+            if (single := getattr(self, role)) is not None:
                 yield role, single
 
 
@@ -203,6 +209,8 @@ class Sample:
         masks: one (1, *S) uint8 of class numbers (0 background, 1..K, `IGNORE`) for each annotator, or
             (K, *S) of 0, 1 and `IGNORE` where classes overlap.
         region: (*S) bool.
+        outside: (*S) bool, where the image holds no number; no answer is about these pixels, and they lie outside
+            `region`. None: nowhere.
         scribbles: (1, *S) uint8 of class numbers, `IGNORE` where nothing was drawn.
         instances: (*S) int32.
         boxes: (N, D, 2), see `core.fields.Kind`.
@@ -217,6 +225,7 @@ class Sample:
     geometry: Geometry
     masks: tuple[np.ndarray, ...] = ()
     region: np.ndarray | None = None
+    outside: np.ndarray | None = None
     scribbles: np.ndarray | None = None
     instances: np.ndarray | None = None
     boxes: np.ndarray | None = None

@@ -268,6 +268,8 @@ def fingerprint(hashes: Mapping[str, str]) -> str:
 def _is_read(role: str, reads: Collection[str]) -> bool:
     """Whether the file of a role (`Case.addresses`) is among those that `load` reads."""
     kind, _, name = role.partition(" ")
+    if kind == "known":
+        return not {"mask", "masks"}.isdisjoint(reads)
     if kind == "mask":
         return "masks" in reads or ("mask" in reads and name.split()[0] == "1")
     return kind in reads

@@ -120,7 +120,7 @@ class _Builder:
             held = self._fields(rendered, fields, where, demanded=False)
             case = Case(id=id, subject=subject, named=bool(group.subject) or "subject" in fields, **held)
             cases.append(case)
-            asked |= {key for key in ("masks", "scribbles", "region", "instances") if getattr(group, key)}
+            asked |= {key for key in ("masks", "scribbles", "region", "instances", "known") if getattr(group, key)}
             met |= {key for key in asked if getattr(case, key)}
         if not cases:
             raise FileError(
@@ -160,7 +160,7 @@ class _Builder:
             "masks": tuple(found for found in masks if found is not None),
             **{
                 key: at(key, template, needed=demanded) if template else None
-                for key in ("scribbles", "region", "instances")
+                for key in ("scribbles", "region", "instances", "known")
                 for template in (getattr(block, key),)
             },
             "image_class": filled(block.image_class, fields, f"{where}, key 'image_class'") or None,
@@ -170,6 +170,8 @@ class _Builder:
             "split": split or None,
             "spacing": block.spacing,
             "threshold": block.threshold,
+            "drawn_slices": block.drawn_slices,
+            "drawn_axis": block.drawn_axis,
         }
 
     def _address(self, text: str, where: str, *, needed: bool) -> Address | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -15,9 +15,12 @@ from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Picture, read, read_labels
 from scantling.data.grids import place
 from scantling.data.labels import encode, region_of
-from scantling.data.loading import class_numbers, finite, is_grey, object_classes, with_spacing
+from scantling.data.loading import class_numbers, is_grey, object_classes, with_spacing
+from scantling.data.moments import Moments
 from scantling.data.orientation import stored_geometry
-from scantling.data.traits import COLOUR, Moments, class_pixels
+from scantling.data.outside import finite
+from scantling.data.partly_drawn import Gaps, forget_undrawn, gaps_in
+from scantling.data.traits import COLOUR, class_pixels
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Seen:
         stored: how each image is stored, for people ("grey", "colour", "grey in three channels").
         channels: the names of those that `moments` are of, training cases only.
         pixels: of the first mask, as `class_pixels` counts them.
-        scribbled: whether scribbles were read.
+        gaps: empty slices of the masks that may not have been drawn.
+        outside: pixels of the images that are NaN or infinite, and so lie outside of what was imaged.
     """
 
     case: Case
@@ -48,6 +52,8 @@ class Seen:
     moments: dict[str, tuple[Moments, ...]] = field(default_factory=dict)
     pixels: np.ndarray | None = None
     looks: dict[str, Looks] = field(default_factory=dict)
+    outside: int = 0
+    gaps: Gaps | None = None
 
 
 def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool = False) -> Seen:
@@ -100,9 +106,12 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         found = placed(array[None], geometry, address, True)
         return None if found is None else found[0]
 
+    def inside(address: Address | None) -> np.ndarray | None:
+        found = label_map(address)
+        return None if found is None or address is None else region_of(found, address)
+
     pictures = {name: opened(address) for name, address in case.images.items()}
-    found = label_map(case.region)
-    region = region_of(found, case.region) if found is not None and case.region is not None else None
+    region = inside(case.region)
     if region is not None and not region.any():
         note("warning", "empty region")
         region = None
@@ -111,7 +120,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     for name, picture in pictures.items():
         if picture is not None:
             _look_at(seen, name, picture, region, stride)
-    masks = [_mask(seen, mask, labels, label_map) for mask in case.masks]
+    known = inside(case.known)
+    masks = [_mask(seen, mask, labels, label_map, known, grids) for mask in case.masks]
     instances = label_map(case.instances)
     if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
         note(
@@ -122,17 +132,11 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         )
     if (scribbles := label_map(case.scribbles)) is not None and labels is not None:
         _scribbles(case, scribbles, labels, note)
-    if masks:
-        first = masks[0]
-        seen.pixels = class_pixels(first, labels) if first is not None else None
+    if masks and masks[0] is not None:
+        seen.pixels = class_pixels(masks[0], labels)
     if grids:
         seen.geometry = grids[0][1]
-        _measure(seen, note)
-    for name in ("boxes", "points"):
-        try:
-            object_classes(case, name, labels)
-        except DataError as error:
-            note("error", "classes", str(error))
+    _measure(seen, labels, note)
     return seen
 
 
@@ -152,13 +156,16 @@ def _scribbles(case: Case, scribbles: np.ndarray, labels: Labels, note: Callable
 
 
 def _look_at(seen: Seen, name: str, picture: Picture, region: np.ndarray | None, stride: int) -> None:
-    array = picture.array
     address = seen.case.images[name]
     try:
-        finite(picture, address)
+        picture, outside = finite(picture, address)
     except FileError as error:
         seen.problems.append(Problem("error", "not finite", str(error)))
         return
+    if outside is not None:
+        seen.outside += int(outside.sum())
+        region = ~outside if region is None else region & ~outside
+    array = picture.array
     if picture.channels == COLOUR:
         grey = is_grey(array)
         seen.stored[name] = "grey in three channels" if grey else "colour"
@@ -181,6 +188,8 @@ def _mask(
     mask: Address | Mapping[str, Address],
     labels: Labels | None,
     label_map: Callable[[Address], np.ndarray | None],
+    known: np.ndarray | None,
+    grids: Sequence[tuple[Address, Geometry]],
 ) -> np.ndarray | None:
     """The mask as class numbers, if it is in order."""
     case = seen.case
@@ -190,11 +199,13 @@ def _mask(
         return None
     try:
         found = class_numbers(case, layers[""] if isinstance(mask, Address) else layers, mask, labels)
+        found = forget_undrawn(found, case, grids[0][1], known=known)
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))
         return None
     if not ((found != 0) & (found != IGNORE)).any():
-        seen.problems.append(Problem("warning", "empty mask"))
+        seen.problems.append(Problem("warning", "unknown mask" if found.all() else "empty mask"))
+    seen.gaps = seen.gaps or gaps_in(found, grids[0][1])
     return found
 
 
@@ -204,9 +215,16 @@ def mismatched(instances: np.ndarray, mask: np.ndarray) -> int:
     return int(((instances != 0) != covered)[(mask != IGNORE).all(axis=0)].sum())
 
 
-def _measure(seen: Seen, note: Callable[[Literal["error", "warning", "note"], str, str], None]) -> None:
-    """Give the case its spacing, and see whether boxes and points lie in the image."""
+def _measure(
+    seen: Seen, labels: Labels | None, note: Callable[[Literal["error", "warning", "note"], str, str], None]
+) -> None:
+    """Give the case its spacing, and see whether boxes and points lie in the image and have classes."""
     case = seen.case
+    for name in ("boxes", "points"):
+        try:
+            object_classes(case, name, labels)
+        except DataError as error:
+            note("error", "classes", str(error))
     if seen.geometry is None:
         return
     if case.spacing is not None:

@@ -14,14 +14,16 @@ def content_of(case: Case, *, reads: Collection[str] = ("image",)) -> str:
     """A short hash of the bytes of a case's files.
 
     Args:
-        reads: which files: "image" and "region".
+        reads: which files: "image", "region" and "mask"; with the masks goes what was drawn of them.
 
     Raises:
         FileError: a file cannot be read.
     """
     digest = hashlib.sha256()
+    if "mask" in reads and case.drawn_slices is not None:
+        digest.update(f"{case.drawn_slices}\0{case.drawn_axis}\0".encode())
     for role, address in case.addresses():
-        if role.partition(" ")[0] in reads:
+        if role.partition(" ")[0] in reads or (role == "known" and "mask" in reads):
             digest.update(f"{role}\0{address.member}\0".encode(errors="surrogateescape"))
             for path in _files(address.path):
                 digest.update(bytes.fromhex(hash_of(path)))

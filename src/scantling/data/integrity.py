@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _GROUPED = {
     "constant image": "with an image of one value only; leave it out",
     "empty mask": "with a mask in which no pixel has a class; make sure that this is meant",
+    "unknown mask": "with a mask that says nothing of any pixel; draw it, or correct 'ignore' or 'drawn_slices'",
     "empty region": "with an empty region of interest; draw it or leave it out",
     "whole region": "with a region of interest that is the whole image; make sure that this is meant",
     "empty scribbles": "with scribbles that mark nothing; draw them or leave them out",
@@ -95,6 +96,8 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
         )
     )
     findings += _problems(found)
+    findings += _outside(found)
+    findings += _partly_drawn(found)
     findings += _label_findings(found, labels, declared=dataset.label_source.declared is not None)
     findings += duplicates(found)
     findings += leaks(dataset.cases)
@@ -131,6 +134,49 @@ def _problems(found: Sequence[Seen]) -> Iterator[Finding]:
             kind=kind,
             cases=listed,
             sentence=f"{count(len(listed), 'case')} ({some(listed)}) {_GROUPED[kind]}",
+        )
+
+
+def _outside(found: Sequence[Seen]) -> Iterator[Finding]:
+    """Images that hold no number in places."""
+    if lost := [seen for seen in found if seen.outside]:
+        ids = tuple(seen.case.id for seen in lost)
+        yield Finding(
+            level="note",
+            kind="not finite",
+            cases=ids,
+            sentence=(
+                f"{count(len(ids), 'case')} ({some(ids)}) with {sum(seen.outside for seen in lost):,} pixels that are "
+                "NaN or infinite; they are read as outside of the region of interest, and every answer is 0 there"
+            ),
+        )
+
+
+def _partly_drawn(found: Sequence[Seen]) -> Iterator[Finding]:
+    """How much is known of masks that were drawn in parts, and volumes that may have been."""
+    partly = [seen for seen in found if seen.case.known is not None or seen.case.drawn_slices is not None]
+    read = [(seen.pixels[0], seen.geometry.shape) for seen in partly if seen.pixels is not None and seen.geometry]
+    if read:
+        share = sum(known for known, _ in read) / sum(int(np.prod(shape)) for _, shape in read)
+        yield Finding(
+            level="note",
+            kind="partly drawn",
+            cases=tuple(seen.case.id for seen in partly),
+            sentence=f"{share:.2%} of the pixels of {count(len(read), 'mask')} are known; the others count nowhere",
+        )
+    holders = [(seen.case.id, seen.gaps) for seen in found if seen.gaps is not None]
+    if holders:
+        ids, (_, first) = tuple(id for id, _ in holders), holders[0]
+        yield Finding(
+            level="warning",
+            kind="partly drawn",
+            cases=ids,
+            sentence=(
+                f"{count(len(ids), 'volume')} ({some(ids)}) with classes in single slices and none between them, in "
+                f"{ids[0]} in {first.sentence}; the others count as background; if they were not drawn, write "
+                f"'drawn_slices = \"marked\"' and 'drawn_axis = {first.axis}' into the [[group]] of a manifest "
+                "(scantling.toml), or list the slices there"
+            ),
         )
 
 

@@ -9,17 +9,18 @@ from typing import Literal
 import numpy as np
 
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Sample
-from scantling.core.errors import DataError, FileError
+from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, read, read_labels
 from scantling.data.grids import place
 from scantling.data.labels import encode, encode_one, region_of
 from scantling.data.orientation import canonical, stored_geometry, turned_rows
+from scantling.data.outside import finite
+from scantling.data.partly_drawn import forget_undrawn
 
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 """Weights of red, green and blue in one grey value (ITU-R BT.601)."""
-FLOAT32 = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
 EVERYTHING = tuple(name for name in FIELDS if name != "mask")
 
 
@@ -96,21 +97,28 @@ def load_apart(
         return on_grid(array[None], geometry, address)[0]
 
     pictures: dict[str, Picture] = {}
+    outside: list[np.ndarray] = []
     if "image" in reads:
         for name, address in case.images.items():
-            found = finite(read(address, limits=limits, untrusted=untrusted), address)
+            found, part = finite(read(address, limits=limits, untrusted=untrusted), address)
             array = on_grid(found.array, found.geometry, address, labels=False)
             pictures[name] = replace(found, array=array, geometry=grids[0][1])
+            if part is not None:
+                outside.append(on_grid(part[None], found.geometry, address, labels=False)[0])
     annotators = case.masks if "masks" in reads else case.masks[:1] if "mask" in reads else ()
     masks = tuple(
         {name: label_map(address) for name, address in mask.items()} if isinstance(mask, Mapping) else label_map(mask)
         for mask in annotators
     )
     region = region_of(label_map(case.region), case.region) if "region" in reads and case.region else None
+    known = region_of(label_map(case.known), case.known) if annotators and case.known else None
     instances = label_map(case.instances) if "instances" in reads and case.instances else None
     scribbles = label_map(case.scribbles) if "scribbles" in reads and case.scribbles else None
     if not grids:
         raise DataError(f"case {case.id}: it has nothing to read; expected one of: {', '.join(reads)}")
+    beyond = np.logical_or.reduce(outside) if outside else None
+    if beyond is not None:
+        region = ~beyond if region is None else region & ~beyond
     geometry = grids[0][1]
     if case.spacing is not None:
         geometry = with_spacing(geometry, case.spacing, case.id)
@@ -118,8 +126,12 @@ def load_apart(
         case=case,
         image=np.zeros((0, *geometry.shape), np.float32),
         geometry=geometry,
-        masks=tuple(class_numbers(case, array, mask, labels) for array, mask in zip(masks, annotators, strict=True)),
+        masks=tuple(
+            forget_undrawn(class_numbers(case, array, mask, labels), case, geometry, known=known)
+            for array, mask in zip(masks, annotators, strict=True)
+        ),
         region=region,
+        outside=beyond,
         scribbles=None
         if scribbles is None or case.scribbles is None
         else _scribbles(scribbles, labels, case.scribbles),
@@ -256,33 +268,6 @@ def as_many(picture: Picture, number: int, where: Address) -> np.ndarray:
 def is_grey(array: np.ndarray) -> bool:
     """Whether all channels of (C, *S) are equal."""
     return all(np.array_equal(array[0], other) for other in array[1:])
-
-
-def finite(picture: Picture, where: Address) -> Picture:
-    """`picture` if it holds numbers only, which float32 can hold.
-
-    Raises:
-        FileError: it holds NaN or infinite values, or is too bright or too dark for float32.
-    """
-    array = picture.array
-    if array.dtype.kind != "f":
-        return picture
-    if bad := int(array.size - np.isfinite(array).sum()):
-        raise FileError(
-            str(where),
-            f"{bad} of {array.size} values are NaN or infinite",
-            expected="finite numbers",
-            remedy="replace them before use",
-        )
-    most = float(np.abs(array).max())
-    if most and not FLOAT32[0] <= most <= FLOAT32[1]:
-        raise FileError(
-            str(where),
-            f"the values of the image reach {most:.3g}",
-            expected=f"at least {FLOAT32[0]:.3g} and at most {FLOAT32[1]:.3g} (float32)",
-            remedy="save it in another unit",
-        )
-    return picture
 
 
 def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geometry:

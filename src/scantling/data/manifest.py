@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from scantling.core.case import Frozen, Origin, Split
 from scantling.core.errors import FileError
+from scantling.data.partly_drawn import slice_numbers
 
 Mask = str | dict[str, str]
 """One label map, or one file for each class."""
@@ -27,6 +28,7 @@ class Block(Frozen):
     masks: tuple[Mask, ...] = ()
     scribbles: str = ""
     region: str = ""
+    known: str = ""
     instances: str = ""
     image_class: str = Field("", validation_alias=AliasChoices("image_class", "class"))
     links: dict[str, str] = {}
@@ -35,6 +37,13 @@ class Block(Frozen):
     split: str = ""
     spacing: tuple[float, ...] | None = None
     threshold: float | None = None
+    drawn_slices: Literal["marked"] | tuple[int, ...] | None = None
+    drawn_axis: Annotated[int, Field(ge=0, le=2)] | None = None
+
+    @field_validator("drawn_slices", mode="before")
+    @classmethod
+    def _slices(cls, value: Any) -> Any:
+        return slice_numbers(value) if isinstance(value, list | tuple) else value
 
     @field_validator("images", mode="before")
     @classmethod

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from scantling.core.case import Case
 from scantling.core.errors import DataError, SettingsError
-from scantling.core.fields import FIELDS, Field, Kind
+from scantling.core.fields import FIELDS, Field, Kind, reads_masks
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Augmentation, Partner, Stream, View
 from scantling.data.augmentation import change_values
 from scantling.data.case_cache import CaseCache
+from scantling.data.known_pixels import KnownPixels
 from scantling.data.order import Order
 from scantling.data.placement import Placement
 from scantling.data.prepared_fields import PreparedField
@@ -84,9 +85,9 @@ class Reader:
     ) -> None:
         if not cases:
             raise DataError(f"stream {stream.name!r} is empty: no training case has {' and '.join(stream.reads)}")
-        self.stream, self.cache, self.traits = stream, cache, traits
-        self.seed, self.stage = seed, stage
+        self.stream, self.cache, self.traits, self.seed, self.stage = stream, cache, traits, seed, stage
         self.others, self.prepared = others or {}, prepared or {}
+        self._known = KnownPixels(cache, traits.labels if traits is not None else None)
 
         def places(cases: Sequence[Case]) -> list[Place]:
             ordered = sorted(cases, key=lambda case: case.id)
@@ -141,7 +142,8 @@ class Reader:
         key = (self.seed, self.stage, self.stream.name, *(("visit",) if visit else ()), index)
         generator = numpy_generator(*key)
         position = index if visit else self._order.position(index)
-        place = self.places[position]
+        place = self.places[position] if visit else self._drawn_part(self.places[position])
+        position += (place.slice or 0) - (self.places[position].slice or 0)
         prepared, placement = self._placed(place, generator, visit=visit)
         row = Row(index, position, *self._cut(place, prepared, placement, generator), generator)
         companions = {}
@@ -151,7 +153,7 @@ class Reader:
                 companions[companion.name] = replace(row, generator=own)
                 continue
             if isinstance(companion, Partner):
-                other = self._drawn(companion, place.case, own)
+                other = self._drawn_part(self._drawn(companion, place.case, own))
                 partner, where = self._placed(other, own, visit=visit)
             else:
                 other, where = Place(self.others[place.case.links[companion.role]], place.slice), placement
@@ -174,6 +176,8 @@ class Reader:
         if stream.foreground and generator.random() < stream.foreground:
             centre = self._centre(place, whole, generator)
         patch = stream.patch or prepared.shape
+        if centre is None and stream.patch is not None:
+            centre = self._known.centre(place.case, place.slice, whole, patch=patch, generator=generator)
         return prepared, Placement.draw(prepared.shape, patch, stream.augment, generator, centre=centre)
 
     def _centre(self, place: Place, whole: Preprocessed, generator: np.random.Generator) -> tuple[int, ...] | None:
@@ -184,6 +188,12 @@ class Reader:
             return None
         layer = layers[int(generator.integers(len(layers)))]
         return tuple(int(c) for c in layer[int(generator.integers(len(layer)))])
+
+    def _drawn_part(self, place: Place) -> Place:
+        """The place itself, or another slice of its volume where the mask, if it is read, knows nothing there."""
+        if place.slice is None or not reads_masks(self.stream.fields):
+            return place
+        return replace(place, slice=self._known.slice(place.case, place.slice))
 
     def _drawn(self, partner: Partner, case: Case, generator: np.random.Generator) -> Place:
         """A partner of a case; there is one (`_check_companions`)."""

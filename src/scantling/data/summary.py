@@ -12,8 +12,8 @@ from scantling.core.fields import FIELDS
 from scantling.core.samples import Intensity
 from scantling.data.contents import count
 from scantling.data.examination import Seen
+from scantling.data.moments import summed
 from scantling.data.splits import SPLITS, is_labelled
-from scantling.data.traits import summed
 
 
 class Range(Frozen):

@@ -7,19 +7,20 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 
-from scantling.core.case import IGNORE, Case, Geometry, Labels
-from scantling.core.errors import DataError, FileError
-from scantling.core.fields import reads_masks
-from scantling.core.samples import Intensity, Storage, StoredImage, StoredType, Traits
+from scantling.core.case import IGNORE, Case, Geometry, Labels, Split
+from scantling.core.errors import DataError, FileError, ScantlingError
+from scantling.core.fields import FIELDS, reads_masks
+from scantling.core.samples import Storage, StoredImage, StoredType, Traits
 from scantling.data.contents import count, some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
+from scantling.data.moments import Moments, summed
 from scantling.data.orientation import AXES
 
 if TYPE_CHECKING:
@@ -34,62 +35,6 @@ MOST_VALUES = 4_000_000
 COLOUR = ("red", "green", "blue")
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean and sum of squared deviations, range, and some of the values, of one channel of many images."""
-
-    count: int
-    mean: float
-    deviation: float
-    low: float
-    high: float
-    values: tuple[np.ndarray, ...]
-
-    @classmethod
-    def of(cls, values: np.ndarray, stride: int) -> Self:
-        """The moments of (N,) values, every `stride`-th of which is kept."""
-        if not values.size:
-            return cls(0, 0.0, 0.0, np.inf, -np.inf, ())
-        exact = values.astype(np.float64)
-        mean = float(exact.mean())
-        return cls(
-            values.size,
-            mean,
-            float(np.square(exact - mean).sum()),
-            float(exact.min()),
-            float(exact.max()),
-            (values[::stride].copy(),),
-        )
-
-    def __add__(self, other: Moments) -> Moments:
-        """The moments of both (Chan, Golub and LeVeque, 1979)."""
-        if not self.count or not other.count:
-            return self if self.count else other
-        count, apart = self.count + other.count, other.mean - self.mean
-        return Moments(
-            count,
-            self.mean + apart * other.count / count,
-            self.deviation + other.deviation + apart * apart * self.count * other.count / count,
-            min(self.low, other.low),
-            max(self.high, other.high),
-            self.values + other.values,
-        )
-
-    def intensity(self) -> Intensity:
-        """Mean, deviation, percentiles and range."""
-        if not self.count:
-            return Intensity(mean=0.0, std=0.0, low=0.0, high=0.0, minimum=0.0, maximum=0.0)
-        low, high = np.percentile(np.concatenate(self.values).astype(np.float64), (0.5, 99.5))
-        return Intensity(
-            mean=self.mean,
-            std=float(np.sqrt(self.deviation / self.count)),
-            low=float(low),
-            high=float(high),
-            minimum=self.low,
-            maximum=self.high,
-        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +68,30 @@ def measure_traits(
     partial: bool = False,
     progress: Progress | None = None,
 ) -> Traits:
+    """As `readable_traits`, but of all training cases.
+
+    Raises:
+        DataError: as there, or the files of a case disagree.
+        FileError: a file cannot be read.
+    """
+    only: tuple[Split] = ("train",)
+    traits, failed = readable_traits(dataset, reads=reads, splits=only, partial=partial, progress=progress)
+    if failed:
+        raise next(iter(failed.values()))
+    return traits
+
+
+def readable_traits(
+    dataset: Dataset,
+    *,
+    reads: Collection[str] = ("image", "mask"),
+    splits: Collection[Split] = ("train", "validation"),
+    partial: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Traits, dict[str, ScantlingError]]:
     """The traits of the training cases that have an image, or of the masks where "image" is not read.
+
+    Cases of which a file cannot be read, or whose files disagree, do not count.
 
     Mean and deviation are exact; the percentiles are those of up to `MOST_VALUES` pixels spread evenly. An image file
     in colour makes the data coloured; files whose three channels are all equal count as grey.
@@ -132,12 +100,16 @@ def measure_traits(
         dataset: every case of which has a split.
         reads: without "mask" no mask is opened, and labels that are not declared stay unknown. Images and regions
             are read unless masks are read and images are not.
+        splits: whose cases are read.
         partial: cases may lack images; the channels are those of all.
         progress: told after each case.
 
+    Returns:
+        The traits, and by id why a case cannot be read.
+
     Raises:
         DataError: there is no training image (or mask), or they have different channels or numbers of axes.
-        FileError: a file cannot be read.
+        FileError: no training case can be read; the reason is that of the first.
     """
     masks = reads_masks(reads)
     blind = masks and "image" not in reads
@@ -148,8 +120,38 @@ def measure_traits(
         raise DataError(f"{dataset.name}: there is no training case with {what}; expected at least one")
     labels = dataset.labels if masks else dataset.label_source.resolved
     stride = 1 if blind else stride_for(cases)
-    wanted = ("mask",) if blind else ("image", "region", "mask") if masks else ("image", "region")
-    found = list(in_order(lambda case: measured(case, labels, stride, wanted), cases, progress=progress))
+    wanted = {"mask"} if blind else {"image", "region"} | ({"mask"} if masks else set())
+    wanted |= {name for name in reads if name in FIELDS and FIELDS[name].gridded and name != "image"}
+    measured_ids = {case.id for case in cases}
+    others = [case for name in splits for case in dataset.split(name) if case.images or (masks and case.masks)]
+    every = [*cases, *(case for case in others if case.id not in measured_ids)]
+
+    def measure(case: Case) -> Measured | ScantlingError:
+        try:
+            return measured(case, labels, stride, wanted)
+        except ScantlingError as error:
+            return error
+
+    done = list(zip(every, in_order(measure, every, progress=progress), strict=True))
+    failed = {case.id: one for case, one in done if isinstance(one, ScantlingError)}
+    training = tuple(case for case in training if case.id not in failed)
+    cases = [case for case in cases if case.id not in failed]
+    found = [one for case, one in done if isinstance(one, Measured) and case.id in measured_ids]
+    if not found:
+        raise next(iter(failed.values()))
+    return _of_cases(dataset.name, training, cases, found, labels=labels, partial=partial), failed
+
+
+def _of_cases(
+    name: str,
+    training: Sequence[Case],
+    cases: Sequence[Case],
+    found: Sequence[Measured],
+    *,
+    labels: Labels | None,
+    partial: bool,
+) -> Traits:
+    """The traits of training cases, of which those in `cases` were measured."""
     axes = Counter(len(one.geometry.shape) for one in found)
     if len(axes) > 1:
         rare = next(
@@ -158,7 +160,7 @@ def measure_traits(
             if len(one.geometry.shape) == min(axes, key=axes.__getitem__)
         )
         raise DataError(
-            f"{dataset.name}: images with two and with three axes (case {rare.id}); expected one kind; split the folder"
+            f"{name}: images with two and with three axes (case {rare.id}); expected one kind; split the folder"
         )
     channels, moments = merged_channels(cases, found, partial=partial)
     shapes = np.array([one.geometry.shape for one in found])
@@ -317,12 +319,3 @@ def merged_channels(
             parts = [one.moments[name] for one in found if name in one.names]
             moments.append(summed(part[number if len(part) > 1 else 0] for part in parts))
     return tuple(channels), moments
-
-
-def summed(parts: Iterable[Moments]) -> Moments:
-    """The moments of all parts together."""
-    whole = list(parts)
-    total = Moments(0, 0.0, 0.0, np.inf, -np.inf, ())
-    for part in whole:
-        total = total + replace(part, values=())
-    return replace(total, values=tuple(values for part in whole for values in part.values))

@@ -72,7 +72,7 @@ class CaseScorer:
 
         answered = predictions.mask(case.id, order, **how)
         predicted = fitted(answered, predictions.masks[case.id])
-        probability = predictions.probability(case.id, order, **how)
+        probability = predictions.probability(case.id, order, shape=true.shape[1:], **how)
         likely = None if probability is None else fitted(probability, predictions.maps[case.id])
         drawn = [
             fitted(one, predictions.samples[case.id][index])
@@ -180,6 +180,9 @@ def _files(case: Case, predictions: Predictions, regions: Regions) -> CaseFiles:
         samples=tuple(_text(sample) for sample in predictions.samples.get(case.id, ())),
         uncertainty={name: str(_text(address)) for name, address in uncertainty.items()},
         threshold=case.threshold,
+        known=None if case.known is None else str(_text(case.known)),
+        drawn_slices=case.drawn_slices,
+        drawn_axis=case.drawn_axis,
         spacing=case.spacing,
     )
 

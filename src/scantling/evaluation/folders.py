@@ -50,7 +50,7 @@ def evaluate(
         truth: a dataset, its folder or manifest, or a folder of masks.
         split: "train", "validation" or "test": all true masks of that split, a missing prediction is a failure; "all"
             takes every true mask. None: see `truth.choose`.
-        probabilities: a folder of maps `ID.tif` or `ID.nii.gz`, (K, *S) in [0, 1]; unless said, those that
+        probabilities: a folder of maps by id, of any tool (`data.probability_maps`); unless said, those that
             `predictions.json` lists.
         region: a folder of masks by id of the pixels that count, or "dataset" for the cases' own; unless said, the
             whole image counts.

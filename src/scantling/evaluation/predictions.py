@@ -18,6 +18,7 @@ from scantling.data.grids import place
 from scantling.data.labels import class_folder, encode, encode_one, unknown_values
 from scantling.data.layouts import ENDINGS
 from scantling.data.nnunet import DATASET, read_description
+from scantling.data.probability_maps import map_files, read_probabilities
 from scantling.records.predictions import Listed, PredictedCase, PredictionsRecord
 from scantling.records.record import read_record
 
@@ -123,33 +124,30 @@ class Predictions:
         return np.stack(layers), grid
 
     def probability(
-        self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False
+        self, id: str, order: Sequence[int], *, shape: tuple[int, ...], limits: Limits, untrusted: bool = False
     ) -> tuple[np.ndarray, Geometry] | None:
         """The probability map (K, *S) of a case, and its grid; None where none are wanted.
 
         Args:
             order: for each class that is wanted its number, from 0, in `labels`.
+            shape: the size (*S) of its mask.
 
         Raises:
-            FileError: the file cannot be read.
-            DataError: the map is missing, has another number of channels, or holds anything outside [0, 1].
+            FileError: the file cannot be read, or holds no probabilities.
+            DataError: the map is missing, or has another number of channels.
         """
         address = self.maps.get(id)
         if address is None:
             if self.maps_in is None:
                 return None
             raise DataError(f"{self.maps_in}: there is no probability map for {id}; add it, or score without maps")
-        picture = read(address, limits=limits, untrusted=untrusted)
-        array, names = picture.array, self.labels.names
-        if len(array) != len(names):
-            raise DataError(
-                f"{address}: found {len(array)} channels; expected {len(names)}, one for each of {some(names)}"
-            )
-        low, high = array.min(), array.max()
-        if not (low >= 0 and high <= 1):
-            found = "NaN" if np.isnan(low) else f"values from {low:g} to {high:g}"
-            raise DataError(f"{address}: found {found}; expected probabilities from 0 to 1; scale the maps")
-        return array if list(order) == list(range(len(array))) else array[list(order)], picture.geometry
+        listed = self.listing.cases if self.listing is not None else ()
+        own = next((self.folder / case.probability for case in listed if case.id == id and case.probability), None)
+        ours = own is not None and address.path.resolve() == own.resolve()
+        array, geometry = read_probabilities(
+            address, classes=len(self.labels.names), shape=shape, hard=ours, limits=limits, untrusted=untrusted
+        )
+        return array if list(order) == list(range(len(array))) else array[list(order)], geometry
 
     def _encoded(self, array: np.ndarray, where: Address) -> np.ndarray:
         """Class numbers; of a single class whatever is not 0 is foreground, unless the values are the truth's own."""
@@ -175,8 +173,8 @@ def open_predictions(
     Args:
         truth: the classes of the truth.
         ids: of the cases that have a true mask.
-        probabilities: a folder of maps `ID.tif` or `ID.nii.gz`; None takes those that `predictions.json` lists and
-            that are there.
+        probabilities: a folder of maps of any tool (`read_probabilities`); None takes those that `predictions.json`
+            lists and that are there.
 
     Raises:
         FileError: `predictions.json` is not what `scantling predict` writes.
@@ -188,7 +186,7 @@ def open_predictions(
     if probabilities is not None and not probabilities.is_dir():
         raise DataError(f"{probabilities}: there is no such folder; expected a folder of probability maps")
     listing = read_listing(folder / PREDICTIONS)
-    maps = {} if probabilities is None else files_by_id(probabilities, ids)
+    maps = {} if probabilities is None else files_by_id(probabilities, ids, maps=True)
     if listing is not None:
         masks = {case.id: _listed_files(folder, listing, case, case.mask) for case in listing.cases if case.mask}
         samples = {
@@ -244,16 +242,18 @@ def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[
     )
 
 
-def files_by_id(folder: Path, ids: Collection[str]) -> dict[str, Address]:
+def files_by_id(folder: Path, ids: Collection[str], *, maps: bool = False) -> dict[str, Address]:
     """The image files of a folder by their stem, without an ending such as "_seg" where that makes it one of `ids`.
+
+    Args:
+        maps: take the files that are probability maps (`map_files`).
 
     Raises:
         DataError: two files belong to one id.
     """
     found: dict[str, Address] = {}
-    for path in entries(folder):
-        if not is_image_name(path):
-            continue
+    named = [path for path in entries(folder) if is_image_name(path)]
+    for path in map_files(named) if maps else named:
         stem = stem_of(path)
         shorter = (stem.removesuffix(end) for end in ENDINGS if stem.endswith(end))
         id = stem if stem in ids else next((name for name in shorter if name in ids), stem)

@@ -64,6 +64,8 @@ def segment(
 ) -> Answered:
     """Answer one sample: what is drawn is brought onto the grid of the file first, one by one, and made one there.
 
+    Where the image holds no number (`Sample.outside`), every answer is 0.
+
     Args:
         tiler: the method's own.
         others: models that answer together with it, each with its tiler; each of their samples counts as one of all.
@@ -186,7 +188,8 @@ def _drawn(
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
         whole = answer.movedim(0, 1) if slicing else answer[0]
         kind: Kind = "probabilities" if linear else "labels"
-        return restore_grid(whole, sample, recipe, traits, kind=kind).numpy()
+        found = restore_grid(whole, sample, recipe, traits, kind=kind).numpy()
+        return found if sample.outside is None else np.where(sample.outside, found.dtype.type(0), found)
 
     samples = [_samples(answer, classes, decided=decided) for answer in answers]
 

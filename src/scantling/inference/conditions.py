@@ -11,7 +11,7 @@ import torch
 
 from scantling.contract.capabilities import Generator
 from scantling.core.case import Case, Geometry, Labels, Split
-from scantling.core.errors import DataError, SettingsError
+from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.core.fields import reads_masks, title_of
 from scantling.core.machine import memory_free
 from scantling.core.outputs import RUN
@@ -118,8 +118,11 @@ class Given:
         return batch, geometry
 
     def _slices(self, case: Case) -> int | None:
-        """How many slices a case has where a method in 2-D reads volumes."""
-        shape = probe(next(address for _, address in case.addresses())).shape
+        """How many slices a case has where a method in 2-D reads volumes; None of one that cannot be read."""
+        try:
+            shape = probe(next(address for _, address in case.addresses())).shape
+        except FileError:  # whoever needs the case meets the error
+            return None
         slicing = self.method.preprocessing.dimensions == 2 and len(shape) == 3
         return shape[self._traits.slice_axis] if slicing else None
 

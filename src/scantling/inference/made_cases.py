@@ -254,7 +254,7 @@ def _instances(out: Path, id: str, objects: Objects, geometry: Geometry, classes
 
 
 def unlabelled_value(labels: Labels) -> int:
-    """The value of scribbles where nothing was drawn: that of the data, else the greatest that no class has."""
+    """The value of masks where nothing was drawn: that of the data, else the greatest that no class has."""
     taken = {value for values in written_values(labels) for value in values}
     return labels.ignore if labels.ignore is not None else next(v for v in range(IGNORE, 0, -1) if v not in taken)
 

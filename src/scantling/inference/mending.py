@@ -6,7 +6,6 @@ Which mending to use is either said, or chosen on validation cases: never on the
 from __future__ import annotations
 
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,30 +15,27 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from scantling.core.case import Address, Case, Geometry, Labels
+from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError, ScantlingError, SettingsError
 from scantling.core.outputs import PREDICTIONS, check_inputs, check_record
 from scantling.core.randomness import seed_of
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset
-from scantling.data.files import is_image_name, read, stem_of
+from scantling.data.files import is_image_name, stem_of
 from scantling.data.grids import place
 from scantling.data.hashing import content_of, hash_of
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
-from scantling.data.orientation import stored_geometry, turned
+from scantling.data.probability_maps import map_files, read_probabilities
 from scantling.inference.listing import PROGRESS, Listing, lists_in
 from scantling.inference.runner import Job, Progress, run_job
-from scantling.inference.writing import write_mask, write_probabilities
+from scantling.inference.writing import MAPS, write_mask, write_probabilities
 from scantling.mending.choose import Choice, Example, candidates, choose
 from scantling.mending.mend import Mending, mend
 from scantling.metrics.overlap import confusion
 from scantling.metrics.topology import topology
 from scantling.records.record import read_json
 from scantling.records.run import run_facts as read_run
-
-NNUNET_MEMBERS = ("probabilities", "softmax")
-"""What nnU-Net calls the maps in its .npz files: (background and classes, slices, rows, columns)."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,11 @@ class Maps:
     files: Mapping[str, Path]
     labels: Labels
     listing: Mapping[str, Any]
+
+    def read(self, path: Path) -> tuple[np.ndarray, Geometry]:
+        """One of the maps, or one of those of the run's validation cases; see `read_probabilities`."""
+        ours = bool(self.listing) and path.parent.name == MAPS
+        return read_probabilities(Address(path), classes=len(self.labels.names), hard=ours)
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,13 @@ def mend_folder(
     header = _header(maps, probabilities, settings, auto=auto, validation=validation, opening=opening, pairs=pairs)
     used, choice = _used(out, header, settings, auto=auto), None
     if used is None and dataset is not None:
-        choice = choose(candidates(str(settings["rule"])), _examples(pairs, maps.labels, dataset), score=_score)
+        choice = choose(candidates(str(settings["rule"])), _examples(pairs, maps, dataset), score=_score)
         used = choice.settings
     if used is None:
         raise SettingsError("choosing the mending needs cases with true masks; name their data with --validation")
     job = Job(out=out, header={**header, "mending": used.model_dump()}, shard=shard)
     items = [_Map(id, path) for id, path in wanted.items()]
-    work = partial(_mended, out=out, settings=used, labels=maps.labels)
+    work = partial(_mended, out=out, settings=used, maps=maps)
     done = run_job(job, items, work, inputs=inputs, content=lambda item: hash_of(item.path)[:16], progress=progress)
     return done, used, choice
 
@@ -165,15 +166,16 @@ def _used(out: Path, header: Mapping[str, Any], settings: Mapping[str, Any], *, 
     return None
 
 
-def _mended(item: _Map, *, out: Path, settings: Mending, labels: Labels) -> dict[str, Any]:
+def _mended(item: _Map, *, out: Path, settings: Mending, maps: Maps) -> dict[str, Any]:
     """Mend one map and write it; returns its entry in the list."""
     begun = time.monotonic()
     try:
-        array, geometry = read_map(item.path, classes=len(labels.names))
+        array, geometry = maps.read(item.path)
         mended = mend(array, settings)
     except ScantlingError as error:
         what = str(error)
         raise DataError(what if item.path.name in what else f"{item.path.name}: {what}") from None
+    labels = maps.labels
     mask = decided(mended.mask, mended.map, exclusive=labels.exclusive)
     return {
         "id": item.id,
@@ -200,9 +202,7 @@ def maps_of(place: Path) -> Maps:
     if place.is_file():
         paths = [place]
     elif place.is_dir():
-        named = sorted(path for path in place.iterdir() if not path.is_dir() and is_image_name(path))
-        archives = [path for path in named if path.suffix == ".npz"]
-        paths = archives or named  # nnU-Net puts its masks beside its maps
+        paths = map_files(sorted(path for path in place.iterdir() if not path.is_dir() and is_image_name(path)))
     else:
         raise DataError(f"{place}: there is no such file or folder; expected probability maps")
     if not paths:
@@ -236,55 +236,10 @@ def _channels(paths: Sequence[Path]) -> int:
     reasons: list[ScantlingError] = []
     for path in paths:
         try:
-            return len(read_map(path)[0])
+            return len(read_probabilities(Address(path))[0])
         except ScantlingError as error:
             reasons.append(error)
     raise reasons[0]
-
-
-def read_map(path: Path, *, classes: int | None = None) -> tuple[np.ndarray, Geometry]:
-    """Probabilities (K, *S) float32 and where they lie; whole numbers are scaled by the greatest of their type.
-
-    An .npz of nnU-Net loses its background and takes the axes and the geometry of the mask beside it.
-
-    Raises:
-        FileError: it cannot be read.
-        DataError: it has another number of classes.
-    """
-    member = ""
-    if path.suffix == ".npz":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                member = next((name for name in NNUNET_MEMBERS if f"{name}.npy" in archive.namelist()), "")
-        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
-            raise FileError(path, f"is no whole archive ({error})", remedy="save it again from its source") from None
-    picture = read(Address(path, member))
-    array, geometry = picture.array, picture.geometry
-    if array.dtype.kind in "bu":
-        array = array.astype(np.float32) / (1 if array.dtype.kind == "b" else np.iinfo(array.dtype).max)
-    array = np.asarray(array, np.float32)
-    if member:
-        array, geometry = _of_nnunet(array, geometry, path)
-    if classes is not None and len(array) != classes:
-        raise DataError(f"{path}: found {len(array)} channels; expected {classes}, one for each class")
-    return array, geometry
-
-
-def _of_nnunet(array: np.ndarray, geometry: Geometry, path: Path) -> tuple[np.ndarray, Geometry]:
-    if len(array) > 1:
-        array = array[1:]
-    beside = next((p for e in (".nii.gz", ".nii", ".png", ".tif") if (p := path.with_suffix(e)).is_file()), None)
-    if beside is None:
-        return array, geometry
-    shape, there = array.shape[1:], read(beside).geometry
-    stored = stored_geometry(there).shape
-    if len(shape) == 3 and shape[0] == 1 and shape[1:] == stored:
-        return turned(array[:, 0], there), there
-    if shape[::-1] == stored and there.container == "volume":
-        return turned(array.transpose(0, *range(len(shape), 0, -1)), there), there
-    if shape == stored:
-        return turned(array, there), there
-    raise DataError(f"{path}: found maps of {shape}; expected the size of the mask beside it, {stored}")
 
 
 def _settings(values: Mapping[str, Any]) -> Mending:
@@ -316,16 +271,17 @@ def _validation_pairs(maps: Maps, dataset: Dataset, place: Path) -> list[tuple[C
     return pairs
 
 
-def _examples(pairs: list[tuple[Case, Path]], labels: Labels, dataset: Dataset) -> Iterator[Example]:
+def _examples(pairs: list[tuple[Case, Path]], maps: Maps, dataset: Dataset) -> Iterator[Example]:
+    labels = maps.labels
     for case, path in pairs:
-        array, geometry = read_map(path, classes=len(labels.names))
+        array, geometry = maps.read(path)
         sample = load(case, labels=dataset.labels, reads=("mask",))
         mask = place(sample.masks[0], sample.geometry, geometry, where=f"the mask of {case.id}", reference=path)[0]
         if labels.exclusive:
             truth = np.stack([mask[0] == number for number in range(1, len(labels.names) + 1)])
         else:
             truth = mask == 1
-        yield Example(array, truth)
+        yield Example(array, truth, np.broadcast_to(mask != IGNORE, truth.shape))
 
 
 def _score(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:

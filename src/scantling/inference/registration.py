@@ -36,6 +36,7 @@ from scantling.data.preprocessing import preprocess, restore_grid
 from scantling.fusion import RULES, fuse
 from scantling.inference.answering import batches_of, decide
 from scantling.inference.listing import Listing
+from scantling.inference.made_cases import unlabelled_value
 from scantling.inference.models import given_options
 from scantling.inference.pairing import Pairing, name_of_pair, pairings
 from scantling.inference.prediction import READS, select_cases
@@ -162,10 +163,16 @@ def open_registrar(run: Path, given: Mapping[str, Any]) -> tuple[Registrar, Regi
 
 
 def labels_of(source: Dataset, items: Sequence[Pairing], *, untrusted: bool) -> Labels | None:
-    """What the values of the moving images' masks mean; None where none of them has a mask."""
-    if not any(case.masks for item in items for case in item.moving):
+    """What the values of the moving images' masks mean; None where none of them has a mask.
+
+    Masks that were drawn in parts have a value for what is unknown.
+    """
+    moving = [case for item in items for case in item.moving if case.masks]
+    if not moving:
         return None
-    return source.label_source.find(untrusted=True).labels if untrusted else source.labels
+    labels = source.label_source.find(untrusted=True).labels if untrusted else source.labels
+    partly = any(case.known is not None or case.drawn_slices is not None for case in moving)
+    return labels.model_copy(update={"ignore": unlabelled_value(labels)}) if labels and partly else labels
 
 
 def meaning(labels: Labels | None) -> dict[str, Any]:
@@ -241,6 +248,8 @@ class Worker:
         if not moving.masks:
             return files, None
         mask = resample_onto(moving.masks[0], geometry, moving.geometry, displacement=displacement, linear=False)
+        if fixed.outside is not None:
+            mask[:, fixed.outside] = 0
         return files | {"mask": self._mask("masks", id, mask, fixed)}, mask
 
     def _mask(self, folder: str, id: str, mask: np.ndarray, fixed: Sample) -> str | list[str] | None:

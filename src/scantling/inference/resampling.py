@@ -79,6 +79,7 @@ def sample_onto(sample: Sample, fixed: Geometry) -> Sample:
         sample,
         image=resample_onto(sample.image, fixed, sample.geometry, outside="edge"),
         region=region,
+        outside=None,
         geometry=fixed,
         masks=(),
     )

@@ -17,6 +17,8 @@ from scantling.inference.answering import Answered, decide
 from scantling.inference.objects import as_file_has_them, label_map, run_lengths
 
 INSTANCES = "instances"
+MAPS = "probabilities"
+"""The folder of probability maps below that of masks."""
 MOST_OBJECTS = 65535
 """More objects do not fit into a label map of 16 bits."""
 
@@ -151,5 +153,5 @@ def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labe
 
 def write_probabilities(out: Path, id: str, probabilities: np.ndarray, geometry: Geometry) -> str:
     """Write maps (K, *S); returns the path below `out`."""
-    path = write_map(out / "probabilities", id, probabilities.astype(np.float32), geometry)
+    path = write_map(out / MAPS, id, probabilities.astype(np.float32), geometry)
     return path.relative_to(out).as_posix()

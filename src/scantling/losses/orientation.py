@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.losses.overlap import class_channels
+from scantling.losses.overlap import IGNORE, class_channels
 
 
 def mask_structure(
@@ -17,7 +17,8 @@ def mask_structure(
     .. math:: J_\rho = G_\rho * (\nabla m_\sigma \nabla m_\sigma^T)
 
     Args:
-        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; what does not count is no vessel.
+        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; 255 does not count: there is no gradient as
+            far as such a pixel reaches, and the structure is 0 at it.
         classes: K.
         dtype: of the result.
         sigma: the scale of the gradient, in pixels.
@@ -28,7 +29,17 @@ def mask_structure(
     """
     smooth = smoothed(class_channels(mask, classes).to(dtype), sigma)
     slopes = torch.gradient(smooth, dim=tuple(range(2, smooth.ndim)))
-    return tuple(tuple(smoothed(one * other, rho) for other in slopes) for one in slopes)
+    unknown = mask == IGNORE
+    if not unknown.any():
+        return tuple(tuple(smoothed(one * other, rho) for other in slopes) for one in slopes)
+    known, near = ~unknown, unknown.to(dtype)
+    reach = int(4 * sigma + 0.5) + 1  # of the smoothing, and of the difference
+    for axis in range(2, mask.ndim):
+        rows = near.movedim(axis, -1)
+        wide = F.max_pool1d(rows.flatten(0, -2)[:, None], 2 * reach + 1, stride=1, padding=reach)
+        near = wide.view(rows.shape).movedim(-1, axis)
+    slopes = tuple(slope * (near == 0) for slope in slopes)
+    return tuple(tuple(smoothed(one * other, rho) * known for other in slopes) for one in slopes)
 
 
 def trace(structure: tuple[tuple[Tensor, ...], ...]) -> Tensor:

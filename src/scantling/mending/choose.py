@@ -34,10 +34,11 @@ PIECES = 0.01
 
 @dataclass(frozen=True)
 class Example:
-    """One validation case: maps (K, *S) and truth (K, *S)."""
+    """One validation case: maps (K, *S), truth (K, *S), and where it is known (K, *S); None: everywhere."""
 
     maps: NDArray[np.floating]
     truth: Mask
+    known: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,10 @@ def choose(grid: Sequence[Mending], examples: Iterable[Example], *, score: Score
         maps = checked_maps(example.maps)
         if example.truth.shape != maps.shape:
             raise DataError(f"the truth has shape {example.truth.shape}; expected {maps.shape}, the shape of its maps")
-        for map_, truth in zip(maps, example.truth, strict=True):
+        known = np.ones_like(example.truth) if example.known is None else example.known
+        for map_, truth, counted in zip(maps, example.truth, known, strict=True):
             for settings, mask in _masks(map_, tried):
-                found[settings].append(score(mask, truth))
+                found[settings].append(score(mask & counted, truth & counted))
         dice.append({settings: _means(rows[-len(maps) :])["dice_or_empty"] for settings, rows in found.items()})
     if not found[UNMENDED]:
         raise DataError("there are no validation cases; expected at least one with its truth")

@@ -54,7 +54,8 @@ class CaseFiles(Record):
         annotators: the further true masks.
         samples: the masks that were drawn.
         uncertainty: maps by name.
-        threshold, spacing: what the data say of this case beside its files (see `core.case.Case`).
+        threshold, known, drawn_slices, drawn_axis, spacing: what the data say of this case beside its files (see
+            `core.case.Case`).
     """
 
     image: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
@@ -66,6 +67,9 @@ class CaseFiles(Record):
     samples: tuple[Located, ...] = ()
     uncertainty: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})] = {}
     threshold: float | None = None
+    known: str | None = None
+    drawn_slices: tuple[int, ...] | Literal["marked"] | None = None
+    drawn_axis: int | None = None
     spacing: Annotated[tuple[float, ...] | None, BeforeValidator(_sides)] = None
 
 

@@ -56,6 +56,7 @@ class RunRecord(FileRecord):
         learned: numbers that the method tells of itself, by name.
         parameters: how many, of the whole model or by network.
         warnings: sentences.
+        left_out: why, by id, of training and validation cases that could not be read.
     """
 
     what: ClassVar[str] = "record of a training"
@@ -86,6 +87,7 @@ class RunRecord(FileRecord):
     learned: Numbers = {}
     selected: Selected | None = None
     warnings: tuple[str, ...] = ()
+    left_out: dict[str, str] = {}
 
     @property
     def earlier(self) -> dict[str, str]:

@@ -228,6 +228,9 @@ class _Reader:
             masks=tuple(self._each(one) for one in listed),
             spacing=self.files.spacing,
             threshold=self.files.threshold,
+            known=self._find(self.files.known) if self.files.known else None,
+            drawn_slices=self.files.drawn_slices,
+            drawn_axis=self.files.drawn_axis,
         )
         try:
             sample = load(case, labels=self.labels.truth, reads=("masks",))

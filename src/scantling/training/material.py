@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scantling.contract.card import Card, lacking
@@ -14,9 +14,12 @@ from scantling.data.contents import Finding, count, some
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import blindly, divide, keep_labels
 from scantling.data.order import belongs
-from scantling.data.splits import MASKS, SPLITS
+from scantling.data.splits import MASKS, SPLITS, is_labelled
 from scantling.records.run import read_run
 from scantling.training.options import Options
+
+SHOWN = 3
+"""Cases that cannot be read whose reasons are shown."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,49 @@ class Material:
         dataset: all of them as one, with their splits.
         reads: the fields that the method needs.
         remarks: sentences on what is odd.
+        left_out: why, by id, of cases that cannot be read.
     """
 
     opened: tuple[Dataset, ...]
     dataset: Dataset
     reads: frozenset[str]
     remarks: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, failed: Mapping[str, str], card: Card, options: Options) -> Material:
+        """The same without cases that cannot be read, nor those that link to them; remarks say which and how many.
+
+        Raises:
+            DataError: more than half of the training cases cannot be read, the method cannot learn from those that
+                are left, or they have fewer labels than `--labels` says.
+        """
+        if not failed:
+            return self
+        linked = any(word.startswith("link:") for word in self.reads)
+        torn = {
+            case.id: f"it links to {gone[0]}, which was left out"
+            for case in self.dataset.cases
+            if linked and case.id not in failed and (gone := [id for id in case.links.values() if id in failed])
+        }
+        failed = {**failed, **torn}
+        before = self.dataset.split("train")
+        dataset = replace(self.dataset, cases=tuple(case for case in self.dataset.cases if case.id not in failed))
+        left = dataset.split("train")
+        labels = {"mask" if word == "masks" else word for word in self.reads if reads_labels([word])} or MASKS
+        held, kept = (sum(is_labelled(case, labels) for case in each) for each in (before, left))
+        sentence = (
+            f"{count(len(failed), 'case')} cannot be read and left out ("
+            + "; ".join(f"{id}: {reason}" for id, reason in list(failed.items())[:SHOWN])
+            + (f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else "")
+            + f"); {len(left)} of {count(len(before), 'training case')} left, {kept} of them labelled"
+        )
+        if options.labels is not None and kept < held:
+            raise DataError(f"--labels {options.labels}: {sentence}; mend the files, or take them out of the data")
+        if 2 * len(left) < len(before):
+            raise DataError(f"{dataset.root}: {sentence}; expected at least half of them; mend the files")
+        if missing := lacking(card, left):
+            raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}: {sentence}")
+        return replace(self, dataset=dataset, remarks=(*self.remarks, sentence), left_out=failed)
 
 
 def _reachable(part: Dataset) -> Dataset:

@@ -28,6 +28,8 @@ DATA_FILES = "data.json"
 FIXED = ("method", "settings", "base", "uses", "data", "split", "seed", "options")
 """What must not change between the parts of one training."""
 IN_TABLES = {
+    "mask": ("drawn_slices", "drawn_axis"),
+    "masks": ("drawn_slices", "drawn_axis"),
     "image_class": ("image_class",),
     "boxes": ("boxes", "box_classes"),
     "points": ("points", "point_classes"),
@@ -92,6 +94,7 @@ def _hashes(part: Dataset, reads: frozenset[str]) -> dict[str, str]:
         for field, names in IN_TABLES.items()
         if field in reads and case.has(field)
         for name in names
+        if getattr(case, name) is not None
     }
     return listed | file_hashes(part, reads=reads)
 

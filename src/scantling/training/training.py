@@ -22,7 +22,7 @@ from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset
 from scantling.data.reader import Reader
-from scantling.data.traits import measure_traits, spacing_remarks
+from scantling.data.traits import readable_traits, spacing_remarks
 from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord
 from scantling.training.building import build_method
@@ -93,7 +93,10 @@ def _train(
         console.print(sentence, highlight=False, markup=False)
     # 2. the method
     facts = group.agreed(earlier_facts(out) if group.first else None)
-    traits = _traits(material, facts, group, console)
+    traits, failed = _traits(material, facts, group, console)
+    material = material.without(failed, card, options)
+    if failed and facts is None:
+        console.print(material.remarks[-1], highlight=False, markup=False)
     model = build_method(card, traits, options)
     validation = _validation(model, material.dataset, options, device, group)
     # 3. the run folder
@@ -128,17 +131,24 @@ def _train(
     return facts
 
 
-def _traits(material: Material, facts: dict[str, Any] | None, group: Processes, console: Console) -> Traits:
-    """The traits of the data: of a run that goes on those that it began with, else measured by the first process."""
+def _traits(
+    material: Material, facts: dict[str, Any] | None, group: Processes, console: Console
+) -> tuple[Traits, dict[str, str]]:
+    """The traits of the data and the cases that cannot be read: of a run that goes on those that it began with, else
+    measured by the first process."""
     if facts is not None:
-        return Traits.model_validate(facts["traits"])
+        return Traits.model_validate(facts["traits"]), dict(facts.get("left_out", {}))
     dataset = material.dataset
     console.print(f"{dataset.name}: {counts(dataset)}; measuring", highlight=False)
-    measured = measure_traits(dataset, reads=material.reads, partial=True).model_dump() if group.first else None
-    traits = Traits.model_validate(group.agreed(measured))
+    measured = None
+    if group.first:
+        found, failed = readable_traits(dataset, reads=material.reads, partial=True)
+        measured = found.model_dump(), {id: str(error) for id, error in failed.items()}
+    facts_of_all, lost = group.agreed(measured)
+    traits = Traits.model_validate(facts_of_all)
     for sentence in (*dataset.label_source.remarks, *spacing_remarks(traits)):
         console.print(sentence, highlight=False, markup=False)
-    return traits
+    return traits, lost
 
 
 def _validation(
@@ -190,7 +200,7 @@ def _recorded(
         "started": clock(), "finished": None, "seconds": None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": sum(stage.steps for stage in model.stages()), "selected": None,
-        "warnings": warnings, **record(device),
+        "warnings": warnings, "left_out": dict(material.left_out), **record(device),
     }  # fmt: skip
     return begun, False
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from scantling.contract.capabilities import Classifier, Registrar, Segmenter
@@ -122,7 +123,7 @@ class DiceValidation(Validation):
             wanted = truth[0] == number + 1 if labels.exclusive else truth[number] == 1
             found = decided == number + 1 if labels.exclusive else decided[number] == 1
             known = (truth[0] if labels.exclusive else truth[number]) != IGNORE
-            scores.append(confusion(found, wanted, region=None if known.all() else known).dice)
+            scores.append(_dice_of_known(found, wanted, known))
         return mean_of_defined(scores)
 
     def summary(self, found: Sequence[float]) -> float:
@@ -182,12 +183,17 @@ class WarpedValidation(Validation):
             layer, value = (0, number + 1) if together else (number, 1)
             wanted, found = fixed.masks[0][layer], warped[layer]
             known = (wanted != IGNORE) & (found != IGNORE)
-            scores.append(confusion(found == value, wanted == value, region=None if known.all() else known).dice)
+            scores.append(_dice_of_known(found == value, wanted == value, known))
         return mean_of_defined(scores)
 
     def summary(self, found: Sequence[float]) -> float:
         """The mean over the pairs that define it."""
         return mean_of_defined(found)
+
+
+def _dice_of_known(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> float:
+    """Dice over the pixels that are known (*S); NaN where none is."""
+    return confusion(found, wanted, region=None if known.all() else known).dice if known.any() else math.nan
 
 
 def with_truth(method: Method, cases: Sequence[Case]) -> list[Case]:

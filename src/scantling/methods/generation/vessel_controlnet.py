@@ -15,6 +15,7 @@ from scantling.contract.method import Method
 from scantling.contract.stage import Game, Player, Stage, Visit
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
+from scantling.core.fields import IGNORE
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
@@ -24,6 +25,7 @@ from scantling.diffusion.samplers import Guess
 from scantling.diffusion.schedules import Schedule, betas
 from scantling.methods.catalogue import CARDS
 from scantling.methods.generation.sketched_masks import Positive, Share, SketchedMasks, SketchSettings
+from scantling.methods.mask_diffusion.chains import mean_of_known
 from scantling.methods.mask_diffusion.gaussian_masks import RANGE
 from scantling.networks.control import ControlNet
 from scantling.networks.denoiser import Denoiser
@@ -201,7 +203,7 @@ class VesselControlNet(SketchedMasks):
     def unconditional(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The squared error of the denoiser."""
         noisy, timestep, target = self._noised(self._folded(2 * self._covered(batch["masks"]) - 1), step)
-        yield "denoiser", {"denoising": F.mse_loss(exact(self.denoiser(noisy, timestep)), target)}
+        yield "denoiser", {"denoising": self._error(self.denoiser(noisy, timestep), target, batch["masks"])}
 
     def begin_control(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
         """The control begins as a copy of the denoiser that was trained."""
@@ -220,7 +222,7 @@ class VesselControlNet(SketchedMasks):
             for shape, seed in zip(self.touched(masks.mask[:, 0] == 1), seeds, strict=True)
         ]
         predicted = self._predicted(noisy, timestep, self._hint(sketches, like=clean))
-        yield "control", {"denoising": F.mse_loss(exact(predicted), target)}
+        yield "control", {"denoising": self._error(predicted, target, masks)}
 
     def paint(self, sketch: np.ndarray, inference: Inference) -> Tensor:
         """The share (1, 1, size, size) that vessels cover of each pixel along a sketch (size, size), in [0, 1]."""
@@ -241,6 +243,14 @@ class VesselControlNet(SketchedMasks):
         noise = step.randn("noise", like=clean)
         target = self.process.target(clean, timestep, noise, kind=self.settings.predicts)
         return self.process.noised(clean, timestep, noise), timestep, target
+
+    def _error(self, predicted: Tensor, target: Tensor, masks: Batch) -> Tensor:
+        """The mean squared error over the pixels (B, fold², S, S) that no unknown pixel of a mask lies in."""
+        unknown = masks.mask == IGNORE
+        if not unknown.any():
+            return F.mse_loss(exact(predicted), target)
+        share = F.interpolate(unknown.to(self.dtype), (self.settings.size,) * 2, mode="area")
+        return mean_of_known((exact(predicted) - target).square(), self._folded(share) == 0)
 
     def _predicted(self, noisy: Tensor, timestep: Tensor, hint: Tensor) -> Tensor:
         added = self.control(noisy, timestep, hint)

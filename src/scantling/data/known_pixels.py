@@ -1,0 +1,87 @@
+"""Where the mask of a case says something: training looks there, and nowhere where all is unknown."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scantling.core.case import IGNORE, Case, Labels
+from scantling.core.randomness import numpy_generator
+from scantling.data.case_cache import KEPT_PIXELS, CaseCache
+from scantling.data.preprocessing import Preprocessed
+
+
+class KnownPixels:
+    """The pixels of which the first masks know something, remembered by case.
+
+    Args:
+        cache: of cases that are prepared with their masks.
+        labels: what the values of the masks mean.
+    """
+
+    def __init__(self, cache: CaseCache, labels: Labels | None) -> None:
+        self._cache, self._ignores = cache, labels is not None and labels.ignore is not None
+        self._pixels: dict[str, np.ndarray | None] = {}
+        self._slices: dict[str, np.ndarray] = {}
+
+    def slice(self, case: Case, slice: int) -> int:
+        """The slice of a volume itself, or if its mask knows nothing there another one, the same each time."""
+        if not self._partly(case):
+            return slice
+        if case.id not in self._slices:
+            known = _known(self._cache.take(case))
+            slices = np.flatnonzero(known.any(axis=tuple(range(1, known.ndim))))
+            self._slices[case.id] = slices if len(slices) else np.arange(len(known))
+        known = self._slices[case.id]
+        return slice if slice in known else int(known[slice % len(known)])
+
+    def centre(
+        self,
+        case: Case,
+        slice: int | None,
+        whole: Preprocessed,
+        *,
+        patch: tuple[int, ...],
+        generator: np.random.Generator,
+    ) -> tuple[int, ...] | None:
+        """The centre of a patch with a known pixel anywhere in it.
+
+        None, and nothing is drawn, where all pixels are known, or none.
+
+        Args:
+            whole: the case, prepared.
+        """
+        if not self._partly(case):
+            return None
+        if slice is not None:
+            pixels = _pixels(whole.slice(slice), generator)
+        else:
+            if case.id not in self._pixels:
+                self._pixels[case.id] = _pixels(whole, numpy_generator("known", case.id))
+            pixels = self._pixels[case.id]
+        if pixels is None:
+            return None
+        pixel = pixels[int(generator.integers(len(pixels)))]
+        shift = [int(generator.integers(length)) for length in patch]
+        return tuple(int(c) + length // 2 - s for c, length, s in zip(pixel, patch, shift, strict=True))
+
+    def _partly(self, case: Case) -> bool:
+        """Whether the data say that a mask may not know every pixel."""
+        return bool(case.masks) and (self._ignores or case.known is not None or case.drawn_slices is not None)
+
+
+def _known(prepared: Preprocessed) -> np.ndarray:
+    """(*S) bool; of a case whose mask was not read, all."""
+    if not prepared.masks:
+        return np.ones(prepared.shape, np.bool_)
+    return np.asarray((prepared.masks[0] != IGNORE).any(0))
+
+
+def _pixels(prepared: Preprocessed, generator: np.random.Generator) -> np.ndarray | None:
+    """Up to `KEPT_PIXELS` known pixels (n, D); None where all are known, or none."""
+    known = _known(prepared)
+    pixels = np.flatnonzero(known)
+    if len(pixels) in (0, known.size):
+        return None
+    if len(pixels) > KEPT_PIXELS:
+        pixels = pixels[np.sort(generator.choice(len(pixels), KEPT_PIXELS, replace=False))]
+    return np.stack(np.unravel_index(pixels, known.shape), -1)

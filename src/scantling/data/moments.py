@@ -1,0 +1,76 @@
+"""Mean, deviation, range and percentiles of many images, gathered one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from scantling.core.samples import Intensity
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations, range, and some of the values, of one channel of many images."""
+
+    count: int
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    values: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, values: np.ndarray, stride: int) -> Self:
+        """The moments of (N,) values, every `stride`-th of which is kept."""
+        if not values.size:
+            return cls(0, 0.0, 0.0, np.inf, -np.inf, ())
+        exact = values.astype(np.float64)
+        mean = float(exact.mean())
+        return cls(
+            values.size,
+            mean,
+            float(np.square(exact - mean).sum()),
+            float(exact.min()),
+            float(exact.max()),
+            (values[::stride].copy(),),
+        )
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both (Chan, Golub and LeVeque, 1979)."""
+        if not self.count or not other.count:
+            return self if self.count else other
+        count, apart = self.count + other.count, other.mean - self.mean
+        return Moments(
+            count,
+            self.mean + apart * other.count / count,
+            self.deviation + other.deviation + apart * apart * self.count * other.count / count,
+            min(self.low, other.low),
+            max(self.high, other.high),
+            self.values + other.values,
+        )
+
+    def intensity(self) -> Intensity:
+        """Mean, deviation, percentiles and range."""
+        if not self.count:
+            return Intensity(mean=0.0, std=0.0, low=0.0, high=0.0, minimum=0.0, maximum=0.0)
+        low, high = np.percentile(np.concatenate(self.values).astype(np.float64), (0.5, 99.5))
+        return Intensity(
+            mean=self.mean,
+            std=float(np.sqrt(self.deviation / self.count)),
+            low=float(low),
+            high=float(high),
+            minimum=self.low,
+            maximum=self.high,
+        )
+
+
+def summed(parts: Iterable[Moments]) -> Moments:
+    """The moments of all parts together."""
+    whole = list(parts)
+    total = Moments(0, 0.0, 0.0, np.inf, -np.inf, ())
+    for part in whole:
+        total = total + replace(part, values=())
+    return replace(total, values=tuple(values for part in whole for values in part.values))

@@ -1,0 +1,109 @@
+"""Volumes of which only some slices, a box or a crop were drawn: the rest is unknown, not background."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scantling.core.case import IGNORE, Case, Geometry
+from scantling.core.errors import DataError
+from scantling.data.contents import some
+from scantling.data.orientation import file_axis
+
+MARKED = "marked"
+"""As `drawn_slices`: every slice in which a class is marked was drawn, and no other."""
+MOST_SLICES = 65536
+RANGE = re.compile(r"(\d{1,6})-(\d{1,6})(?::(\d{1,6}))?")
+
+
+def slice_numbers(listed: Sequence[int | str]) -> tuple[int, ...]:
+    """The numbers of slices, ascending: `[3, "10-14", "20-40:10"]` are 3, 10 to 14, 20, 30 and 40.
+
+    Raises:
+        ValueError: an entry is no number from 0 and no such range.
+    """
+    numbers = set[int]()
+    for entry in listed:
+        first, last, step = entry, entry, 1
+        if isinstance(entry, str):
+            if (match := RANGE.fullmatch(entry.replace(" ", ""))) is None:
+                raise ValueError(f"{entry!r} is no slice and no range of slices such as '10-14' or '20-40:10'")
+            first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
+        if not 0 <= int(first) <= int(last) < MOST_SLICES or step < 1:
+            raise ValueError(f"{entry!r}: expected slices from 0 to {MOST_SLICES - 1}, the first before the last")
+        numbers |= set(range(int(first), int(last) + 1, step))
+    if not numbers:
+        raise ValueError("expected at least one slice")
+    return tuple(sorted(numbers))
+
+
+def forget_undrawn(mask: np.ndarray, case: Case, geometry: Geometry, *, known: np.ndarray | None) -> np.ndarray:
+    """A mask as `Sample` holds it, `IGNORE` where the data say that nothing was drawn.
+
+    Args:
+        known: (*S) bool, the inside of the case's `known` file.
+
+    Raises:
+        DataError: slices are named that the volume does not have, or of an image without slices.
+    """
+    if case.drawn_slices is not None:
+        named = geometry.slice_axis if case.drawn_axis is None else case.drawn_axis
+        if len(geometry.shape) != 3 or named > 2:
+            raise DataError(
+                f"case {case.id}: the manifest gives 'drawn_slices' along axis {named} of an image with "
+                f"{len(geometry.shape)} axes; expected a volume"
+            )
+        stored = [file_axis(geometry, place) for place in range(3)]  # numbers and axes are those of the file
+        axis = named if case.drawn_axis is None else [place for place, _ in stored].index(named)
+        others = tuple(1 + other for other in range(3) if other != axis)
+        if isinstance(case.drawn_slices, str):
+            drawn = ((mask != 0) & (mask != IGNORE)).any(axis=(0, *others))
+        else:
+            length = geometry.shape[axis]
+            if beyond := [str(number) for number in case.drawn_slices if number >= length]:
+                raise DataError(
+                    f"case {case.id}: 'drawn_slices' names {some(beyond)}, and the volume has {length} slices along "
+                    f"axis {stored[axis][0]}; expected 0 to {length - 1}; correct it, or set 'drawn_axis'"
+                )
+            drawn = np.isin(np.arange(length), case.drawn_slices)
+            drawn = drawn[::-1] if stored[axis][1] else drawn
+        drawn = np.broadcast_to(np.expand_dims(drawn, [other - 1 for other in others]), geometry.shape)
+        known = drawn if known is None else drawn & known
+    return mask if known is None else np.where(known, mask, np.uint8(IGNORE))
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Slices along an axis of the file that hold classes, with empty ones between them at regular distances."""
+
+    axis: int
+    slices: tuple[int, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Which slices they are."""
+        steps = set(np.diff(self.slices).tolist())
+        every = f"every {next(iter(steps))}-th slice" if len(steps) == 1 else f"{len(self.slices)} slices"
+        return f"{every} along axis {self.axis} ({some(map(str, self.slices))})"
+
+
+def gaps_in(mask: np.ndarray, geometry: Geometry) -> Gaps | None:
+    """Whether the classes of a mask (1 or K, *S) stop at whole slices, as if the others had not been drawn.
+
+    Three single slices or more, none of them neighbours; or three runs or more of equal length and distance. None of an
+    image with two axes, and where the mask says itself what is unknown.
+    """
+    if mask.ndim != 4 or (mask == IGNORE).any():
+        return None
+    marked: np.ndarray = np.asarray(mask.any(axis=0))
+    for axis in range(3):
+        slices = np.flatnonzero(marked.any(axis=tuple(other for other in range(3) if other != axis)))
+        runs = np.split(slices, np.flatnonzero(np.diff(slices) > 1) + 1)
+        alike = len({len(run) for run in runs}) == 1
+        if len(runs) > 2 and alike and (len(runs[0]) == 1 or len(set(np.diff([run[0] for run in runs]))) == 1):
+            place, flipped = file_axis(geometry, axis)
+            return Gaps(place, tuple(sorted((mask.shape[1 + axis] - 1 - slices if flipped else slices).tolist())))
+    return None
