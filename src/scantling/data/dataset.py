@@ -100,7 +100,7 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
     cases = assign(described, stored=stored)
     remarks = (*contents.remarks, *_split_remarks(contents.cases, cases, stored), *unknown)
     parted = stored is not None or any(case.split is not None for case in contents.cases)
-    return Dataset(contents.name, contents.root, cases, _source(contents.labels, cases), parted, remarks)
+    return Dataset(contents.name, contents.root, cases, _source(contents.labels, cases, contents.root), parted, remarks)
 
 
 def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: StoredSplit | None) -> Iterator[Finding]:
@@ -150,16 +150,18 @@ def _contents(path: Path, described: Path | None, root: Path | None) -> Contents
     raise DataError(f"{path}: there is no such file or folder; expected a folder of images, a file or a manifest")
 
 
-def _source(declared: Labels | None, cases: Sequence[Case]) -> LabelSource:
-    """The masks that tell the labels: those for training where the folder says which they are, else all."""
+def _source(declared: Labels | None, cases: Sequence[Case], root: Path) -> LabelSource:
+    """The masks that tell the labels: those for training and validation where the folder has them, else all."""
     if declared is not None:
         return LabelSource(declared)
-    training = [case for case in cases if case.split == "train"]
+    training = [case for case in cases if case.split in ("train", "validation")]
     marked = [case for case in training if case.masks] or cases
     plain = [mask for case in marked if case.threshold is None for mask in case.masks[:1] if isinstance(mask, Address)]
     if not plain and any(case.masks for case in cases):
         return LabelSource(Labels(names=("foreground",), values=((255,),)))
-    return LabelSource(masks=tuple(plain))
+    above = {mask.path.parent: None for mask in plain} | {mask.path.parent.parent: None for mask in plain} | {root: None}
+    folders = tuple(folder for folder in above if folder.is_relative_to(root))
+    return LabelSource(masks=tuple(plain), folders=folders)
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:

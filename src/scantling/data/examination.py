@@ -59,7 +59,9 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         stride: every how many-th pixel is kept for the percentiles.
         untrusted: decode in a process with limits on time and memory.
     """
-    picture_of, labels_of = partial(read, untrusted=untrusted), partial(read_labels, untrusted=untrusted)
+    coloured = labels is not None and labels.coloured
+    picture_of = partial(read, untrusted=untrusted)
+    labels_of = partial(read_labels, untrusted=untrusted, colours=coloured)
     seen = Seen(case)
     grids: list[tuple[Address, Geometry]] = []
 

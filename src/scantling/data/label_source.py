@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 
-from scantling.core.case import Address, Labels
+from scantling.core.case import COLOURED, Address, Labels
 from scantling.core.errors import DataError, FileError
+from scantling.data.colour_classes import colour_labels, colour_peaks, fits
+from scantling.data.colour_tables import named_values
 from scantling.data.contents import count, some
 from scantling.data.files import read_labels
 from scantling.data.labels import LOSSY, merge_labels, negative, valid_labels
@@ -28,6 +32,10 @@ from scantling.data.mask_values import (
 
 _FOREGROUND = "foreground"
 _REMEDY = "binarise it, or set 'threshold' for its group in a manifest (scantling.toml)"
+_REMEDY_OF_COLOURS = (
+    "name the masks and not the images, or declare the colours in a manifest (scantling.toml): "
+    "classes = { vessel = \"#ff0000\" }, and others = \"nearest\" where edges are blurred"
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,13 @@ class LabelSource:
     Attributes:
         declared: what a manifest or `dataset.json` says.
         masks: the label maps whose values tell, where nothing is declared.
+        folders: where a table may lie that names the values or the colours (`colour_tables`).
         parts: the sources of the datasets that this one was joined from.
     """
 
     declared: Labels | None = None
     masks: tuple[Address, ...] = ()
+    folders: tuple[Path, ...] = ()
     parts: tuple[LabelSource, ...] = ()
 
     @cached_property
@@ -82,17 +92,19 @@ class LabelSource:
             undeclared = [part.declared is None for part in self.parts]
             merged = merge_labels(zip((part.labels for part in parts), undeclared, strict=True))
             return FoundLabels(merged, tuple(remark for part in parts for remark in part.remarks))
-        return FoundLabels(self.declared) if self.declared else find_labels(self.masks, untrusted=untrusted)
+        if self.declared:
+            return FoundLabels(self.declared)
+        return find_labels(self.masks, folders=self.folders, untrusted=untrusted)
 
 
-def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> FoundLabels:
+def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untrusted: bool = False) -> FoundLabels:
     """The labels that the values of `masks` suggest; None where there is no readable mask.
 
     One value beside 0 is the class "foreground"; several are "class-1", "class-2", ... by value. Three kinds of masks
     are read in another way, which a remark tells: values that number objects (`may_number_objects`, `in_one_piece`)
     are all the class "object"; the classes of grey masks are their peaks (`grey_peaks`); of 1 and 2 without any 0, as
-    labelling tools write them, 1 is the background. Files that cannot be read are passed over here: whoever needs
-    them meets the error.
+    labelling tools write them, 1 is the background. A table in one of the `folders` gives names, and colours are
+    classes (`colour_classes`). Files that cannot be read are passed over here: whoever needs them meets the error.
 
     Raises:
         DataError: a mask holds too many values to be a label map, or is a JPEG that is no such grey mask.
@@ -100,22 +112,42 @@ def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> FoundLa
     if not masks:
         return FoundLabels(None)
     where = str(masks[0].path.parent)
+    table, named = named_values(folders) or (None, {})
+    colours = any(value >= COLOURED for value in named.values())
     with ThreadPoolExecutor(2) as threads:
-        every = threads.map(partial(_values_in, untrusted=untrusted), masks)
+        every = threads.map(partial(_values_in, untrusted=untrusted, colours=colours), masks)
         found = {mask: values for mask, values in zip(masks, every, strict=True) if values is not None}
     if not found:
         return FoundLabels(None)
-    used = sorted({value for mask in found.values() for value in mask.values.tolist()} - {0})
+    pixels = Counter[int]()
+    for values in found.values():
+        pixels.update(dict(zip(values.values.tolist(), values.counts.tolist(), strict=True)))
+    used = sorted(pixels.keys() - {0})
     lossy = [mask for mask in found if mask.path.suffix.lower() in LOSSY]
 
     def label_map(mask: Address) -> np.ndarray:
-        return read_labels(mask, untrusted=untrusted)[0]
+        return read_labels(mask, untrusted=untrusted, colours=colours)[0]
 
+    peaks = colour_peaks(map(label_map, spread([*found]))) if used and used[-1] >= COLOURED else ()
+    if named and fits(pixels, named, peaks):
+        labels, sentence = colour_labels(pixels, named, peaks=peaks, where=where, table=str(table))
+        return FoundLabels(valid_labels(labels, where), (sentence,))
+    if colours:  # the table is not that of these masks
+        return find_labels(masks, untrusted=untrusted)
     several = [mask for mask, values in found.items() if len(values.values) > 1]
     if not lossy and may_number_objects(found.values()):
         whole = [in_one_piece(label_map(mask)) for mask in spread(several)]
         if sum(whole) >= MOSTLY * len(whole):
             return _numbered(used, where)
+    if used and used[-1] >= COLOURED:
+        if peaks or (len(used) <= MOST_VALUES and not lossy):
+            labels, sentence = colour_labels(pixels, {}, peaks=peaks, where=where, table="")
+            return FoundLabels(valid_labels(labels, where), (sentence,))
+        most = max(found, key=lambda mask: len(found[mask].values))
+        raise DataError(
+            f"{most}: the mask holds {len(found[most].values)} different colours; expected a few, one for each class; "
+            f"{_REMEDY_OF_COLOURS}"
+        )
     grey = lossy or [mask for mask, values in found.items() if may_be_grey(values)]
     sampled = [*spread(grey), *spread([mask for mask in several if mask not in set(grey)])] if grey else []
     if (peaks := grey_peaks(map(label_map, sampled))) is not None:
@@ -188,9 +220,9 @@ def _check_values(found: Mapping[Address, ValueCounts], used: Sequence[int], los
         )
 
 
-def _values_in(mask: Address, *, untrusted: bool) -> ValueCounts | None:
+def _values_in(mask: Address, *, untrusted: bool, colours: bool) -> ValueCounts | None:
     try:
-        array, _ = read_labels(mask, untrusted=untrusted)
+        array, _ = read_labels(mask, untrusted=untrusted, colours=colours)
     except FileError:
         return None
     found = ValueCounts.of(array)

@@ -81,10 +81,11 @@ def load_apart(
 ) -> tuple[dict[str, Picture], Sample]:
     """As `load`, but with the images as they are in their files, by name, beside a sample without them."""
     limits = limits or Limits()
+    coloured = labels is not None and labels.coloured
     grids: list[tuple[Address, Geometry]] = []
 
     def label_map(address: Address) -> np.ndarray:
-        array, geometry = read_labels(address, limits=limits, untrusted=untrusted)
+        array, geometry = read_labels(address, limits=limits, untrusted=untrusted, colours=coloured)
         grids.append((address, geometry))
         return array
 

@@ -95,7 +95,7 @@ class Predictions:
         self, files: Files, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool
     ) -> tuple[np.ndarray, Geometry]:
         if isinstance(files, Address):
-            array, geometry = read_labels(files, limits=limits, untrusted=untrusted)
+            array, geometry = read_labels(files, limits=limits, untrusted=untrusted, colours=self.labels.coloured)
             encoded = self._encoded(array, files)
             if len(encoded) > 1:
                 return encoded[list(order)], geometry
