@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from scantling.core.case import COLOURED, Labels
 from scantling.data.colour_tables import BACKGROUND, IGNORED
-from scantling.data.mask_colours import channels_of, colour_name, shown
 from scantling.data.contents import some
+from scantling.data.mask_colours import channels_of, colour_name, shown, usual
 from scantling.data.mask_values import EXPLAINED, LEVELS, MOSTLY, ValueCounts
 
 NOISE = 32
@@ -102,6 +102,7 @@ def colour_labels(
         background = (max(lowest, key=lowest.__getitem__),) if lowest and not (named and 0 not in lowest) else (0,)
     classes = {name: value for name, value in named.items() if value not in (*background, ignore)}
     for value in sorted(free.keys() - {*background}):
+        value = usual(value) if peaks else value
         name = colour_name(value) if max(used) >= COLOURED else f"class-{value}"
         classes[shown(value) if name in classes else name] = value
     if len(classes) == 1 and not named:
@@ -120,11 +121,15 @@ def colour_labels(
     if table:
         sentence = f"{where}: the classes are named as {table} says"
     if peaks:
-        exact = {*background, *classes.values(), ignore}
-        share = sum(number for value, number in used.items() if value not in exact) / sum(used.values())
+        known = channels_of(np.array([*background, *classes.values(), *([] if ignore is None else [ignore])]))
+        values = channels_of(np.array([*used]))
+        far = np.min([np.abs(values - one).max(axis=1) for one in known], axis=0) > NOISE
+        share = np.array([*used.values()])[far].sum() / sum(used.values())
         lines += ', others = "nearest"'
-        sentence += f"; {share:.2%} of the pixels have other colours (blurred, resampled or saved as JPEG), each read as "
-        sentence += "the nearest of these"
+        sentence += (
+            f"; blurred, resampled or saved as JPEG: {share:.2%} of the pixels have a colour between these, each "
+        )
+        sentence += "read as the nearest"
     return labels, f"{sentence}; in a manifest (scantling.toml) this is: {lines}"
 
 

@@ -159,7 +159,9 @@ def _source(declared: Labels | None, cases: Sequence[Case], root: Path) -> Label
     plain = [mask for case in marked if case.threshold is None for mask in case.masks[:1] if isinstance(mask, Address)]
     if not plain and any(case.masks for case in cases):
         return LabelSource(Labels(names=("foreground",), values=((255,),)))
-    above = {mask.path.parent: None for mask in plain} | {mask.path.parent.parent: None for mask in plain} | {root: None}
+    above = (
+        {mask.path.parent: None for mask in plain} | {mask.path.parent.parent: None for mask in plain} | {root: None}
+    )
     folders = tuple(folder for folder in above if folder.is_relative_to(root))
     return LabelSource(masks=tuple(plain), folders=folders)
 

@@ -276,15 +276,23 @@ def _labels(manifest: Manifest, cases: list[Case], path: Path) -> Labels | None:
     layered = dict.fromkeys(name for case in cases for mask in case.masks if isinstance(mask, Mapping) for name in mask)
     classes = manifest.classes or dict.fromkeys(layered, ())
     if not classes:
-        if manifest.ignore is not None or manifest.background != (0,):
-            raise FileError(path, "'ignore' or 'background' without 'classes'", remedy="declare the classes too")
+        if manifest.ignore is not None or manifest.background != (0,) or manifest.others != "error":
+            raise FileError(
+                path, "'ignore', 'background' or 'others' without 'classes'", remedy="declare the classes too"
+            )
         return None
     if strange := [name for name in layered if name not in classes]:
         raise FileError(
             path, f"there are masks of {strange[0]!r}, which is no class", expected=f"one of {', '.join(classes)}"
         )
     values = tuple((value,) if isinstance(value, int) else value for value in classes.values())
-    labels = Labels(names=tuple(classes), values=values, ignore=manifest.ignore, background=manifest.background)
+    labels = Labels(
+        names=tuple(classes),
+        values=values,
+        ignore=manifest.ignore,
+        background=manifest.background,
+        others=manifest.others,
+    )
     return valid_labels(labels, f"{path}, key 'classes'")
 
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from scantling.core.case import COLOURED, Address, Labels
+from scantling.core.case import COLOURED, Address, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.colour_classes import colour_labels, colour_peaks, fits
 from scantling.data.colour_tables import named_values
 from scantling.data.contents import count, some
-from scantling.data.files import read_labels
+from scantling.data.files import read, read_labels
 from scantling.data.labels import LOSSY, merge_labels, negative, valid_labels
+from scantling.data.mask_colours import is_alpha
 from scantling.data.mask_values import (
     MOST_VALUES,
     MOSTLY,
+    SPECK,
     GreyPeaks,
     ValueCounts,
     grey_peaks,
@@ -32,10 +34,7 @@ from scantling.data.mask_values import (
 
 _FOREGROUND = "foreground"
 _REMEDY = "binarise it, or set 'threshold' for its group in a manifest (scantling.toml)"
-_REMEDY_OF_COLOURS = (
-    "name the masks and not the images, or declare the colours in a manifest (scantling.toml): "
-    "classes = { vessel = \"#ff0000\" }, and others = \"nearest\" where edges are blurred"
-)
+ReadMap = Callable[[Address], tuple[np.ndarray, Geometry]]
 
 
 @dataclass(frozen=True)
@@ -109,48 +108,45 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
     Raises:
         DataError: a mask holds too many values to be a label map, or is a JPEG that is no such grey mask.
     """
-    if not masks:
-        return FoundLabels(None)
-    where = str(masks[0].path.parent)
     table, named = named_values(folders) or (None, {})
-    colours = any(value >= COLOURED for value in named.values())
+    read_map = partial(read_labels, untrusted=untrusted, colours=any(value >= COLOURED for value in named.values()))
     with ThreadPoolExecutor(2) as threads:
-        every = threads.map(partial(_values_in, untrusted=untrusted, colours=colours), masks)
+        every = threads.map(partial(_values_in, read_map=read_map), masks)
         found = {mask: values for mask, values in zip(masks, every, strict=True) if values is not None}
     if not found:
         return FoundLabels(None)
+    where = str(masks[0].path.parent)
     pixels = Counter[int]()
     for values in found.values():
         pixels.update(dict(zip(values.values.tolist(), values.counts.tolist(), strict=True)))
-    used = sorted(pixels.keys() - {0})
+    coloured = max(pixels) >= COLOURED
+    peaks = colour_peaks(read_map(mask)[0] for mask in spread([*found])) if coloured else ()
+    named = named if fits(pixels, named, peaks) else {}
     lossy = [mask for mask in found if mask.path.suffix.lower() in LOSSY]
-
-    def label_map(mask: Address) -> np.ndarray:
-        return read_labels(mask, untrusted=untrusted, colours=colours)[0]
-
-    peaks = colour_peaks(map(label_map, spread([*found]))) if used and used[-1] >= COLOURED else ()
-    if named and fits(pixels, named, peaks):
+    if named or peaks or (coloured and len(pixels) <= MOST_VALUES and not lossy):
         labels, sentence = colour_labels(pixels, named, peaks=peaks, where=where, table=str(table))
         return FoundLabels(valid_labels(labels, where), (sentence,))
-    if colours:  # the table is not that of these masks
+    if table is not None:  # it is not that of these masks
         return find_labels(masks, untrusted=untrusted)
+    if coloured:
+        return _many_colours(found, read_map)
+    result = _grey_or_plain(found, sorted(pixels.keys() - {0}), lossy, read_map)
+    alpha = [mask for mask in [*found][:1] if is_alpha(read(mask, untrusted=untrusted, labels=True))]
+    sentence = f"{where}: the masks are read from their alpha channel (transparency), and not from their colours"
+    return replace(result, remarks=(sentence, *result.remarks)) if alpha else result
+
+
+def _grey_or_plain(
+    found: Mapping[Address, ValueCounts], used: Sequence[int], lossy: Sequence[Address], read_map: ReadMap
+) -> FoundLabels:
+    """The labels of masks without colours, of which all `used` values but 0 are known."""
+    where = str(next(iter(found)).path.parent)
     several = [mask for mask, values in found.items() if len(values.values) > 1]
-    if not lossy and may_number_objects(found.values()):
-        whole = [in_one_piece(label_map(mask)) for mask in spread(several)]
-        if sum(whole) >= MOSTLY * len(whole):
-            return _numbered(used, where)
-    if used and used[-1] >= COLOURED:
-        if peaks or (len(used) <= MOST_VALUES and not lossy):
-            labels, sentence = colour_labels(pixels, {}, peaks=peaks, where=where, table="")
-            return FoundLabels(valid_labels(labels, where), (sentence,))
-        most = max(found, key=lambda mask: len(found[mask].values))
-        raise DataError(
-            f"{most}: the mask holds {len(found[most].values)} different colours; expected a few, one for each class; "
-            f"{_REMEDY_OF_COLOURS}"
-        )
+    if not lossy and may_number_objects(found.values()) and _in_one_piece(several, read_map):
+        return _numbered(used, where)
     grey = lossy or [mask for mask, values in found.items() if may_be_grey(values)]
     sampled = [*spread(grey), *spread([mask for mask in several if mask not in set(grey)])] if grey else []
-    if (peaks := grey_peaks(map(label_map, sampled))) is not None:
+    if (peaks := grey_peaks(read_map(mask)[0] for mask in sampled)) is not None:
         for mask in grey:
             if (far := peaks.far(found[mask])) > 1 / 2:
                 raise DataError(
@@ -160,6 +156,30 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
         return _grey(peaks, len(grey), where)
     _check_values(found, used, lossy)
     return _plain(found, used, where)
+
+
+def _in_one_piece(masks: Sequence[Address], read_map: ReadMap) -> bool:
+    whole = [in_one_piece(read_map(mask)[0]) for mask in spread(masks)]
+    return sum(whole) >= MOSTLY * len(whole)
+
+
+def _many_colours(found: Mapping[Address, ValueCounts], read_map: ReadMap) -> FoundLabels:
+    """The labels of masks of which each object has a colour of its own.
+
+    Raises:
+        DataError: they are no such masks.
+    """
+    most = max(found, key=lambda mask: len(found[mask].values))
+    colours = len(found[most].values)
+    sizes = np.concatenate([values.counts for values in found.values()])
+    if np.median(sizes) >= SPECK and _in_one_piece([*found], read_map):
+        used = {value for values in found.values() for value in values.values.tolist()}
+        return _numbered(sorted(used - {0}), str(most.path.parent))
+    raise DataError(
+        f"{most}: the mask holds {colours} different colours; expected a few, one for each class; name the masks and "
+        'not the images, or declare the colours in a manifest (scantling.toml): classes = { vessel = "#ff0000" }, and '
+        'others = "nearest" where edges are blurred'
+    )
 
 
 def _numbered(used: Sequence[int], where: str) -> FoundLabels:
@@ -220,9 +240,9 @@ def _check_values(found: Mapping[Address, ValueCounts], used: Sequence[int], los
         )
 
 
-def _values_in(mask: Address, *, untrusted: bool, colours: bool) -> ValueCounts | None:
+def _values_in(mask: Address, *, read_map: ReadMap) -> ValueCounts | None:
     try:
-        array, _ = read_labels(mask, untrusted=untrusted, colours=colours)
+        array, _ = read_map(mask)
     except FileError:
         return None
     found = ValueCounts.of(array)

@@ -18,6 +18,8 @@ FEW = 64
 """More colours than this in the visible pixels of a file are those of a picture."""
 CLOSE = 40
 """A colour is called like another that differs by so much in no channel."""
+DAMAGE = 8
+"""How far JPEG moves a plain colour in each channel."""
 NAMES = {
     "black": 0x000000, "white": 0xFFFFFF, "grey": 0x808080, "red": 0xFF0000, "green": 0x00FF00, "blue": 0x0000FF,
     "yellow": 0xFFFF00, "magenta": 0xFF00FF, "cyan": 0x00FFFF, "orange": 0xFFA500, "purple": 0x800080,
@@ -49,6 +51,13 @@ def colour_name(value: int) -> str:
     apart = {name: int(np.abs(channels - (one >> np.array((16, 8, 0)) & 255)).max()) for name, one in NAMES.items()}
     name = min(apart, key=apart.__getitem__)
     return name if apart[name] <= CLOSE else "#" + "".join(f"{channel:02x}" for channel in channels)
+
+
+def usual(value: int) -> int:
+    """The plain colour that a damaged one was (#fe0000: #ff0000), or the value itself."""
+    channels = channels_of(np.array([value]))[0]
+    plain = (colour_value(*(one >> 16, one >> 8 & 255, one & 255)) for one in NAMES.values())
+    return next((one for one in plain if np.abs(channels_of(np.array([one]))[0] - channels).max() <= DAMAGE), value)
 
 
 def nearest(array: Array, values: Array) -> Array:
@@ -100,13 +109,19 @@ def numbers(array: Array, channels: tuple[str, ...]) -> Array | None:
     if alpha is None or (alpha == alpha.flat[0]).all():
         hidden = alpha is not None and alpha.flat[0] == 0 and (found == found.flat[0]).all()
         return np.zeros_like(found) if hidden else found
-    return alpha if in_alpha(found, alpha) else np.where(2 * alpha.astype(np.int64) >= alpha.max(), found, 0)
+    return alpha if _in_alpha(found, alpha) else np.where(2 * alpha.astype(np.int64) >= alpha.max(), found, 0)
 
 
-def in_alpha(found: Array, alpha: Array) -> bool:
+def _in_alpha(found: Array, alpha: Array) -> bool:
     """Whether the mask is the alpha channel itself, whatever the colours (*S) are."""
     visible = np.unique(found[2 * alpha.astype(np.int64) >= alpha.max()])
     return len(visible) > FEW or (len(visible) == 1 and int(visible[0]) in (0, np.iinfo(alpha.dtype).max))
+
+
+def is_alpha(picture: Picture) -> bool:
+    """Whether the label map of a picture is its alpha channel."""
+    found, alpha = numbers(picture.array, picture.channels), picture.array[-1]
+    return picture.channels[-1] == "alpha" and np.ptp(alpha) > 0 and np.array_equal(found, alpha)
 
 
 def _whole_numbers(address: Address, values: Array) -> Array:

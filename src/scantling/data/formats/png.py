@@ -1,7 +1,7 @@
 """PNG: every chunk carries a checksum, so that a damaged size cannot pass.
 
-Transparency is dropped but from label maps, palettes are expanded, 1-bit images become 0 and 255, resolution and orientation notes are
-ignored. Only the chunks that make pixels reach the decoder.
+Transparency is dropped but from label maps, palettes are expanded, 1-bit images become 0 and 255, resolution and
+orientation notes are ignored. Only the chunks that make pixels reach the decoder.
 """
 
 from __future__ import annotations
