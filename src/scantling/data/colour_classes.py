@@ -35,23 +35,23 @@ def colour_peaks(arrays: Iterable[np.ndarray]) -> tuple[int, ...]:
     total, flat = Counter[int](), Counter[int]()
     for array in arrays:
         channels = np.moveaxis(channels_of(array.ravel()).reshape(*array.shape, 3), -1, 0)
-        spread = [ndimage.maximum_filter(one, 3) - ndimage.minimum_filter(one, 3) for one in channels]
-        for counts, pixels in ((total, array), (flat, array[np.max(spread, axis=0) <= NOISE / 2])):
+        ranges = [ndimage.maximum_filter(one, 3) - ndimage.minimum_filter(one, 3) for one in channels]
+        for counter, pixels in ((total, array), (flat, array[np.max(ranges, axis=0) <= NOISE / 2])):
             found = ValueCounts.of(pixels)
-            counts.update(dict(zip(found.values.tolist(), found.counts.tolist(), strict=True)))
-    pixels, values = sum(total.values()), np.array([value for value, _ in flat.most_common()], np.int64)
-    colours, counts = channels_of(values), np.array([flat[value] for value in values.tolist()])
+            counter.update(dict(zip(found.values.tolist(), found.counts.tolist(), strict=True)))
+    number, values = sum(total.values()), np.array([value for value, _ in flat.most_common()], np.int64)
+    colours, counts = channels_of(values), np.array([flat[value] for value in values.tolist()], np.int64)
     left, core, peaks = np.ones(len(values), bool), 0, list[int]()
     while left.any() and len(peaks) < MOST_PEAKS:
         apart = np.abs(colours - colours[left.argmax()]).max(axis=1)
         near = left & (apart <= NOISE)
-        if counts[near].sum() > SHARE * pixels:
+        if counts[near].sum() > SHARE * number:
             peaks.append(int(values[left.argmax()]))
-            core += counts[near & (apart <= NOISE / 2)].sum()
+            core += int(counts[near & (apart <= NOISE / 2)].sum())
         left &= ~near
     rest = np.array([value for value in total if value not in peaks], np.int64)
     others = np.array([total[value] for value in rest.tolist()])
-    if len(peaks) < 2 or len(rest) < LEVELS or counts.sum() <= pixels / 2 or core < MOSTLY * counts.sum():
+    if len(peaks) < 2 or len(rest) < LEVELS or counts.sum() <= number / 2 or core < MOSTLY * counts.sum():
         return ()
     return tuple(peaks) if others[_between(rest, np.array(peaks))].sum() >= EXPLAINED * others.sum() else ()
 

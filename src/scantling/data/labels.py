@@ -22,7 +22,7 @@ OWN_FOLDERS = ("probabilities", "samples", "uncertainty")
 LOSSY = (".jpg", ".jpeg")
 
 
-class UnknownValues(DataError):
+class UnknownValueError(DataError):
     """A mask holds values that nobody has declared."""
 
 
@@ -146,10 +146,10 @@ def encode(array: np.ndarray, labels: Labels, where: Address | str) -> np.ndarra
         (1, *S) uint8 of 0, 1..K and `IGNORE`, or (K, *S) of 0, 1 and `IGNORE` where classes overlap.
 
     Raises:
-        UnknownValues: the file holds a value that the labels do not know.
+        UnknownValueError: the file holds a value that the labels do not know.
     """
     if strange := unknown_values(array, labels):
-        raise UnknownValues(
+        raise UnknownValueError(
             f"{where}: the mask holds {_values(strange)} unknown; expected {_expected(labels)}; "
             "mend the mask or declare the value in a manifest (classes, background or ignore)"
         )

@@ -1,4 +1,4 @@
-"""Masks that are colours or transparency: how they become the whole numbers of a label map, and what colours are called.
+"""Masks that are colours or transparency: the whole numbers that they become, and what colours are called.
 
 A grey pixel (r, g, b equal) is its grey, so that masks of grey in three channels are those of one channel; any other
 colour is `COLOURED` + 0xRRGGBB.
@@ -121,7 +121,8 @@ def _in_alpha(found: Array, alpha: Array) -> bool:
 def is_alpha(picture: Picture) -> bool:
     """Whether the label map of a picture is its alpha channel."""
     found, alpha = numbers(picture.array, picture.channels), picture.array[-1]
-    return picture.channels[-1] == "alpha" and np.ptp(alpha) > 0 and np.array_equal(found, alpha)
+    varied = found is not None and picture.channels[-1] == "alpha" and np.ptp(alpha) > 0
+    return varied and bool((found == alpha).all())
 
 
 def _whole_numbers(address: Address, values: Array) -> Array:

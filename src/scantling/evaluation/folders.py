@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from scantling.core.case import Case, Labels
+from scantling.core.case import COLOURED, Case, Labels
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.files import Limits
+from scantling.data.mask_colours import shown
 from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
-from scantling.evaluation.predictions import Predictions, matched, open_predictions
+from scantling.evaluation.predictions import Predictions, matched, open_predictions, predictable
 from scantling.evaluation.result import Evaluation
 from scantling.evaluation.truth import Chosen, choose, open_truth
 from scantling.metrics.catalogue import Metric, chosen
-from scantling.records.evaluation import MaskLabels
+from scantling.records.evaluation import MaskLabels, NotPredicted
 from scantling.records.predictions import Failure
 
 Progress = Callable[[int, int, str], None]
@@ -72,14 +73,19 @@ def evaluate(
     labels = _labels(dataset, place, untrusted=untrusted)
     ids = {case.id for case in dataset.cases if case.masks}
     predictions = open_predictions(folder, truth=labels, ids=ids, probabilities=_path(probabilities))
-    classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
+    declared = dataset.label_source.declared is not None
+    known = predictable(labels, predictions.labels, declared=declared)
+    classes, order = matched(predictions.labels, known, declared=declared)
     listing, answered = predictions.listing, predictions.masks
     selection = choose(dataset, folder, answered=answered, listing=listing, split=split, kind="mask")
     regions = Regions(region, ids).checked(selection.cases, place)
     wanted = _wanted(metrics, predictions, selection.cases)
-    scorer = CaseScorer(predictions, labels, classes, order, regions, wanted, limits, untrusted)
+    scorer = CaseScorer(predictions, known, classes, order, regions, wanted, limits, untrusted)
     places = {"probabilities": probabilities, "manifest": manifest, "root": root}
     found, failed = _compared(scorer, selection, progress)
+    not_predicted = _not_predicted(found, labels)
+    if not_predicted:
+        known = known.model_copy(update={"others": "background"})
     return Evaluation(
         prediction=folder.resolve(),
         truth=place.resolve(),
@@ -87,7 +93,7 @@ def evaluate(
         split=selection.split,
         run=listing.run if listing else None,
         classes=classes,
-        labels=MaskLabels(truth=labels, prediction=predictions.labels, order=order),
+        labels=MaskLabels(truth=known, prediction=predictions.labels, order=order),
         options={"region": "dataset" if region == "dataset" else resolved(region), "metrics": metrics}
         | {name: resolved(path) for name, path in places.items()},
         made=listing.made if listing else {},
@@ -95,7 +101,13 @@ def evaluate(
         region=regions.region,
         cases=tuple(one.case for one in found),
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
-        notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found)),
+        not_predicted=not_predicted,
+        notes=(
+            *selection.notes,
+            *dataset.label_source.remarks,
+            *_notes(found),
+            *(one.sentence for one in not_predicted),
+        ),
     )
 
 
@@ -146,6 +158,21 @@ def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Iterable
         )
     except ValueError as error:
         raise SettingsError(str(error)) from None
+
+
+def _not_predicted(found: Sequence[Compared], labels: Labels) -> tuple[NotPredicted, ...]:
+    """The classes and values of the true masks that the predictions do not have."""
+    names = {value: name for name, values in zip(labels.names, labels.values, strict=True) for value in values}
+    values = sorted({value for one in found for value in one.not_predicted})
+    return tuple(
+        NotPredicted(
+            value=shown(value) if value >= COLOURED else value,
+            name=names.get(value),
+            cases=sum(value in one.not_predicted for one in found),
+            pixels=sum(one.not_predicted.get(value, 0) for one in found),
+        )
+        for value in values
+    )
 
 
 def _notes(found: Sequence[Compared]) -> list[str]:

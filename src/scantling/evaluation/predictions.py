@@ -212,6 +212,28 @@ def open_predictions(
     return Predictions(folder, labels, masks, maps, probabilities)
 
 
+def predictable(truth: Labels, predicted: Labels, *, declared: bool) -> Labels:
+    """The truth's labels without the classes that the predictions do not have.
+
+    Classes match as in `matched`; where the truth's are declared, the predictions may have no other. Where none is
+    left, the labels are unchanged.
+    """
+    if not (truth.exclusive and all(truth.values) and truth.others == "error") or len(truth.names) == 1:
+        return truth
+    common = [name in predicted.names for name in truth.names]
+    if not any(common) and not declared:
+        common = [values in predicted.values for values in truth.values]
+    if all(common) or not any(common) or (declared and sum(common) < len(predicted.names)):
+        return truth
+    kept = [number for number, there in enumerate(common) if there]
+    return truth.model_copy(
+        update={
+            "names": tuple(truth.names[number] for number in kept),
+            "values": tuple(truth.values[number] for number in kept),
+        }
+    )
+
+
 def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The names of the classes to score, in the truth's order, and for each its number (from 0) in the predictions.
 

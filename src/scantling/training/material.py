@@ -10,6 +10,7 @@ from scantling.contract.card import Card, lacking
 from scantling.core.errors import DataError
 from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
+from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import blindly, divide, keep_labels
@@ -81,6 +82,21 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
     remarks = tuple(remark.sentence for remark in dataset.remarks if remark.level != "note")
     return Material(tuple(opened), dataset, reads, remarks)
+
+
+def undrawn(traits: Traits, name: str) -> list[str]:
+    """A warning for each class that no training mask of the dataset `name` has.
+
+    Raises:
+        DataError: no training mask has any.
+    """
+    empty = [one for one, share in zip(traits.classes, traits.foreground, strict=False) if not share]
+    if empty and len(empty) == len(traits.foreground):
+        raise DataError(
+            f"{name}: all training masks are empty: no pixel is of {some(empty)}; expected masks with a foreground; "
+            "check that the masks are the right files, and that a manifest declares the values they hold"
+        )
+    return [f"{name}: no training mask has a pixel of the class {one!r}; it cannot be learnt" for one in empty]
 
 
 def counts(dataset: Dataset) -> str:

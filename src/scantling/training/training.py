@@ -27,7 +27,7 @@ from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.finishing import clock, finish
-from scantling.training.material import Material, counts, open_material
+from scantling.training.material import Material, counts, open_material, undrawn
 from scantling.training.options import DEFAULTS, Options
 from scantling.training.plan import check_same, earlier_facts, elsewhere, plan_of, taught, unsteady
 from scantling.training.prepared import prepared_fields
@@ -116,9 +116,10 @@ def _traits(material: Material, facts: dict[str, Any] | None, group: Processes, 
     dataset = material.dataset
     console.print(f"{dataset.name}: {counts(dataset)}; measuring", highlight=False)
     measured = measure_traits(dataset, reads=material.reads, partial=True).model_dump() if group.first else None
-    for sentence in dataset.label_source.remarks:
+    traits = Traits.model_validate(group.agreed(measured))
+    for sentence in (*dataset.label_source.remarks, *undrawn(traits, dataset.name)):
         console.print(sentence, highlight=False, markup=False)
-    return Traits.model_validate(group.agreed(measured))
+    return traits
 
 
 def _validation(
@@ -161,6 +162,7 @@ def _recorded(
     warnings = [
         *material.remarks,
         *material.dataset.label_source.remarks,
+        *undrawn(traits, material.dataset.name),
         *taught(model),
         *unsteady(model.card, device),
     ]
