@@ -154,7 +154,7 @@ class Labels(Frozen):
     def coloured(self) -> bool:
         """Whether any value is a colour; palettes are then read as colours, not as indices."""
         listed = {value for values in self.values for value in values} | {*self.background, self.ignore or 0}
-        return max(listed) >= COLOURED
+        return any(COLOURED <= value < 2 * COLOURED for value in listed)
 
 
 @dataclass(frozen=True)

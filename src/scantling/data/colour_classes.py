@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from scipy import ndimage
 
-from scantling.core.case import COLOURED, Labels
+from scantling.core.case import Labels
 from scantling.data.colour_tables import BACKGROUND, IGNORED
 from scantling.data.contents import some
-from scantling.data.mask_colours import channels_of, colour_name, shown, usual
+from scantling.data.mask_colours import channels_of, colour_name, is_colour, shown, usual, written
 from scantling.data.mask_values import EXPLAINED, LEVELS, MOSTLY, ValueCounts
 
 NOISE = 32
@@ -103,7 +103,7 @@ def colour_labels(
     classes = {name: value for name, value in named.items() if value not in (*background, ignore)}
     for value in sorted(free.keys() - {*background}):
         value = usual(value) if peaks else value
-        name = colour_name(value) if max(used) >= COLOURED else f"class-{value}"
+        name = colour_name(value) if any(map(is_colour, used)) else f"class-{value}"
         classes[shown(value) if name in classes else name] = value
     if len(classes) == 1 and not named:
         classes = {"foreground": next(iter(classes.values()))}
@@ -114,9 +114,9 @@ def colour_labels(
         background=background,
         others="nearest" if peaks else "error",
     )
-    lines = ", ".join(f'"{name}" = {_written(value)}' for name, value in classes.items())
-    lines = f"classes = {{ {lines} }}, background = [{', '.join(map(_written, background))}]"
-    lines += "" if ignore is None else f", ignore = {_written(ignore)}"
+    lines = ", ".join(f'"{name}" = {written(value)}' for name, value in classes.items())
+    lines = f"classes = {{ {lines} }}, background = [{', '.join(map(written, background))}]"
+    lines += "" if ignore is None else f", ignore = {written(ignore)}"
     sentence = f"{where}: masks in colour: {_called(classes.values())} on {_called(background)}"
     if table:
         sentence = f"{where}: the classes are named as {table} says"
@@ -139,7 +139,3 @@ def _called(values: Iterable[int]) -> str:
 
 def _hex(value: int) -> str:
     return "#" + "".join(f"{channel:02x}" for channel in channels_of(np.array([value]))[0])
-
-
-def _written(value: int) -> str:
-    return f'"{shown(value)}"' if value >= COLOURED else str(value)

@@ -135,19 +135,23 @@ def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: Stored
 
 def _contents(path: Path, described: Path | None, root: Path | None) -> Contents:
     if described is not None:
-        return contents_of(described, root=root or (path if path.is_dir() else None))
+        return contents_of(described, layout=_layout, root=root or (path if path.is_dir() else None))
     if path.is_dir():
         inside = [path / name for name in MANIFESTS if (path / name).is_file()]
         if len(inside) > 1:
             raise DataError(f"{path}: holds {' and '.join(MANIFESTS)}; keep one, or name one with --manifest")
         if inside:
-            return contents_of(inside[0], root=root)
-        return nnunet(path) if (path / "dataset.json").is_file() else paired(path)
+            return contents_of(inside[0], layout=_layout, root=root)
+        return _layout(path)
     if path.is_file():
         return loose_files([path], root=path.parent)
     if any(mark in path.name for mark in "*?[") and (files := sorted(path.parent.glob(path.name))):
         return loose_files(files, root=path.parent)
     raise DataError(f"{path}: there is no such file or folder; expected a folder of images, a file or a manifest")
+
+
+def _layout(path: Path) -> Contents:
+    return nnunet(path) if (path / "dataset.json").is_file() else paired(path)
 
 
 def _source(declared: Labels | None, cases: Sequence[Case], root: Path) -> LabelSource:

@@ -35,15 +35,18 @@ class Seen:
 
     Attributes:
         stored: how each image is stored, for people ("grey", "colour", "grey in three channels").
+        dtypes: the number type of each image.
+        background: the share of the known pixels of the first mask, and of those at its borders, that are of no class.
         channels: the names of those that `moments` are of, training cases only.
         pixels: of the first mask, as `class_pixels` counts them.
-        scribbled: whether scribbles were read.
     """
 
     case: Case
     problems: list[Problem] = field(default_factory=list)
     geometry: Geometry | None = None
     stored: dict[str, str] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
+    background: tuple[float, float] | None = None
     channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     moments: dict[str, tuple[Moments, ...]] = field(default_factory=dict)
     pixels: np.ndarray | None = None
@@ -113,6 +116,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     if masks:
         first = masks[0]
         seen.pixels = class_pixels(first, labels) if first is not None else None
+        seen.background = _background(first) if first is not None else None
     if grids:
         seen.geometry = grids[0][1]
         _measure(seen, note)
@@ -141,6 +145,7 @@ def _scribbles(case: Case, scribbles: np.ndarray, labels: Labels, note: Callable
 
 def _look_at(seen: Seen, name: str, picture: Picture, region: np.ndarray | None, stride: int) -> None:
     array = picture.array
+    seen.dtypes[name] = array.dtype.name
     address = seen.case.images[name]
     try:
         finite(picture, address)
@@ -184,6 +189,14 @@ def _mask(
     if not ((found != 0) & (found != IGNORE)).any():
         seen.problems.append(Problem("warning", "empty mask"))
     return found
+
+
+def _background(mask: np.ndarray) -> tuple[float, float]:
+    """The shares of the known pixels of a mask (C, *S), and of those at its borders, that are of no class."""
+    inner = mask[(slice(None), *(slice(1, -1) for _ in mask.shape[1:]))]
+    none, known = ((mask == 0).all(axis=0).sum(), (mask != IGNORE).all(axis=0).sum())
+    none_inside, known_inside = ((inner == 0).all(axis=0).sum(), (inner != IGNORE).all(axis=0).sum())
+    return float(none / max(known, 1)), float((none - none_inside) / max(known - known_inside, 1))
 
 
 def mismatched(instances: np.ndarray, mask: np.ndarray) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from scantling.core.case import Frozen, Labels
 from scantling.core.errors import ScantlingError
+from scantling.data.background import minority_background
 from scantling.data.contents import Finding, count, some
 from scantling.data.duplicates import ALIKE, BITS, NEAR
 from scantling.data.examination import Seen, examine
@@ -94,6 +95,7 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
     )
     findings += _problems(found)
     findings += _label_findings(found, labels, declared=dataset.label_source.declared is not None)
+    findings += minority_background(found, labels if dataset.label_source.declared is None else None)
     findings += duplicates(found)
     findings += leaks(dataset.cases)
     findings += _mixtures(found)
@@ -197,6 +199,14 @@ def _mixtures(found: Sequence[Seen]) -> Iterator[Finding]:
             yield Finding(
                 level="note", kind="spacing", sentence=f"the images differ in spacing, from {least} to {most} mm"
             )
+    for name in dict.fromkeys(name for seen in found for name in seen.dtypes):
+        types = Counter(seen.dtypes[name] for seen in found if name in seen.dtypes)
+        if len(types) > 1:
+            listed = ", ".join(f"{number} {dtype}" for dtype, number in types.most_common())
+            sentence = (
+                f"the files of {name!r} differ in their number type ({listed}); make sure that all have one scale"
+            )
+            yield Finding(level="note", kind="number types", sentence=sentence)
     for name in dict.fromkeys(name for seen in found for name in seen.stored):
         how: dict[str, list[str]] = defaultdict(list)
         for seen in found:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from scantling.core.case import COLOURED, Address, Geometry, Labels
+from scantling.core.case import Address, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.colour_classes import colour_labels, colour_peaks, fits
 from scantling.data.colour_tables import named_values
 from scantling.data.contents import count, some
 from scantling.data.files import read, read_labels
 from scantling.data.labels import LOSSY, merge_labels, negative, valid_labels
-from scantling.data.mask_colours import is_alpha
+from scantling.data.mask_colours import is_alpha, is_colour
 from scantling.data.mask_values import (
     MOST_VALUES,
     MOSTLY,
@@ -33,7 +33,7 @@ from scantling.data.mask_values import (
 )
 
 _FOREGROUND = "foreground"
-_REMEDY = "binarise it, or set 'threshold' for its group in a manifest (scantling.toml)"
+_REMEDY = "binarise it, or set 'threshold' in a manifest (scantling.toml)"
 ReadMap = Callable[[Address], tuple[np.ndarray, Geometry]]
 
 
@@ -109,7 +109,7 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
         DataError: a mask holds too many values to be a label map, or is a JPEG that is no such grey mask.
     """
     table, named = named_values(folders) or (None, {})
-    read_map = partial(read_labels, untrusted=untrusted, colours=any(value >= COLOURED for value in named.values()))
+    read_map = partial(read_labels, untrusted=untrusted, colours=any(map(is_colour, named.values())))
     with ThreadPoolExecutor(2) as threads:
         every = threads.map(partial(_values_in, read_map=read_map), masks)
         found = {mask: values for mask, values in zip(masks, every, strict=True) if values is not None}
@@ -119,7 +119,7 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
     pixels = Counter[int]()
     for values in found.values():
         pixels.update(dict(zip(values.values.tolist(), values.counts.tolist(), strict=True)))
-    coloured = max(pixels) >= COLOURED
+    coloured = any(map(is_colour, pixels))
     peaks = colour_peaks(read_map(mask)[0] for mask in spread([*found])) if coloured else ()
     named = named if fits(pixels, named, peaks) else {}
     lossy = [mask for mask in found if mask.path.suffix.lower() in LOSSY]
@@ -196,7 +196,7 @@ def _grey(found: GreyPeaks, masks: int, where: str) -> FoundLabels:
     values = tuple((value,) for value in high)
     labels = Labels(names=_named(high), values=values, background=(low,), others="nearest")
     middle = (low + high[0] + 1) // 2
-    offer = f"set 'threshold = {middle}' for their group" if len(high) == 1 else "declare 'classes'"
+    offer = f"set 'threshold = {middle}'" if len(high) == 1 else "declare 'classes'"
     sentence = (
         f"{where}: grey masks (blurred, resampled or saved as JPEG): {count(masks, 'mask')} with other values than "
         f"{some(map(str, found.peaks))} ({found.between:.2%} of the pixels), each read as the nearest of these; to "

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from scantling.core.case import COLOURED, IGNORE, Address, Labels
+from scantling.core.case import IGNORE, Address, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.contents import some
 from scantling.data.files import FORBIDDEN, safe_id
-from scantling.data.mask_colours import nearest, shown
+from scantling.data.mask_colours import is_colour, nearest, shown
 from scantling.data.mask_values import FULL_SCALE, MOST_VALUES, ValueCounts
 
 MOST_CLASSES = 254
@@ -39,7 +39,7 @@ def valid_labels(labels: Labels, where: str) -> Labels:
         raise DataError(f"{where}: the value {labels.ignore} is both 'ignore' and a class or background; keep one")
     if both := used & set(labels.background):
         raise DataError(f"{where}: {_values(both)} both background and a class; keep one")
-    if strange := sorted(value for value in used if not (0 <= value <= LARGEST or value >= COLOURED)):
+    if strange := sorted(value for value in used if not (0 <= value <= LARGEST or is_colour(value))):
         raise DataError(
             f"{where}: {_values(strange)} no value of a class; expected 0 to {LARGEST}; write the masks with other "
             "values, or declare them as 'ignore' or 'background'"
@@ -184,7 +184,7 @@ def region_of(array: np.ndarray, where: Address) -> np.ndarray:
     """
     values = distinct(array)
     most = int(values[-1]) if values.size else 0
-    if len(values) > MOST_VALUES and most >= COLOURED:
+    if len(values) > MOST_VALUES and is_colour(most):
         raise DataError(f"{where}: found {len(values)} colours; expected a region of interest of one colour on black")
     grey = len(values) > MOST_VALUES or (len(values) > 2 and most in FULL_SCALE)
     if grey or where.path.suffix.lower() in LOSSY:

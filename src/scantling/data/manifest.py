@@ -110,7 +110,9 @@ class Manifest(Frozen):
         ignore: the value of pixels of which nothing is known.
         background: the values that belong to no class.
         others: whether any other value is an error, or counts as the nearest of those that are declared.
+        threshold: of all cases that have none of their own, see `Case`.
         split: subjects by split.
+        group, case: what the dataset holds; where there is neither, the layout of the folder tells.
     """
 
     version: int = 1
@@ -120,6 +122,7 @@ class Manifest(Frozen):
     ignore: int | None = None
     background: tuple[int, ...] = (0,)
     others: Literal["error", "nearest"] = "error"
+    threshold: float | None = None
     split: dict[Split, tuple[str, ...]] = {}
     group: tuple[Group, ...] = ()
     case: tuple[CaseTable, ...] = ()

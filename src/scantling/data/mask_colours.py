@@ -33,6 +33,11 @@ def colour_value(red: int, green: int, blue: int) -> int:
     return red if red == green == blue else COLOURED + (red << 16 | green << 8 | blue)
 
 
+def is_colour(value: int) -> bool:
+    """Whether a value of a label map is a colour that is no grey."""
+    return COLOURED <= value < 2 * COLOURED
+
+
 def channels_of(values: Array) -> Array:
     """(N, 3) int64, red, green and blue of (N,) values of a label map; of a value that is no colour its grey."""
     values = np.asarray(values, np.int64)
@@ -42,7 +47,12 @@ def channels_of(values: Array) -> Array:
 
 def shown(value: int) -> str:
     """A value for people: "255", or "#ff0000" for a colour."""
-    return f"#{value - COLOURED:06x}" if value >= COLOURED else str(value)
+    return f"#{value - COLOURED:06x}" if is_colour(value) else str(value)
+
+
+def written(value: int) -> str:
+    """A value as a manifest has it."""
+    return f'"{shown(value)}"' if is_colour(value) else str(value)
 
 
 def colour_name(value: int) -> str:

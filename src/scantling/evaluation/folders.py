@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from scantling.core.case import COLOURED, Case, Labels
+from scantling.core.case import Case, Labels
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.files import Limits
-from scantling.data.mask_colours import shown
+from scantling.data.mask_colours import is_colour, shown
 from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
 from scantling.evaluation.predictions import Predictions, matched, open_predictions, predictable
 from scantling.evaluation.result import Evaluation
@@ -166,7 +166,7 @@ def _not_predicted(found: Sequence[Compared], labels: Labels) -> tuple[NotPredic
     values = sorted({value for one in found for value in one.not_predicted})
     return tuple(
         NotPredicted(
-            value=shown(value) if value >= COLOURED else value,
+            value=shown(value) if is_colour(value) else value,
             name=names.get(value),
             cases=sum(value in one.not_predicted for one in found),
             pixels=sum(one.not_predicted.get(value, 0) for one in found),
