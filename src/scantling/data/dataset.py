@@ -59,6 +59,17 @@ class Dataset:
         """What the values of the masks mean: declared, or found in the masks on first use; None without masks."""
         return self.label_source.labels
 
+    def with_instances(self, labels: Labels | None) -> Dataset:
+        """The same, but instance maps that stand for masks (`labels.others`) are also the instances of their cases."""
+        if labels is None or labels.others != "object" or self.label_source.parts:
+            return self
+        masks = [case.masks[0] if case.masks and case.threshold is None else None for case in self.cases]
+        cases = (
+            replace(case, instances=mask) if case.instances is None and isinstance(mask, Address) else case
+            for case, mask in zip(self.cases, masks, strict=True)
+        )
+        return replace(self, cases=tuple(cases))
+
     def split(self, name: Split) -> tuple[Case, ...]:
         """The cases of one split."""
         return tuple(case for case in self.cases if case.split == name)

@@ -83,6 +83,7 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
     try:
         source = dataset.label_source.find(untrusted=untrusted)
         labels = source.labels
+        dataset = dataset.with_instances(labels)
         findings += [Finding(level="warning", kind="label values", sentence=remark) for remark in source.remarks]
     except ScantlingError as error:
         labels = None
@@ -148,11 +149,12 @@ def _label_findings(found: Sequence[Seen], labels: Labels | None, *, declared: b
     counted = [(seen.case.id, seen.pixels) for seen in found if seen.pixels is not None and seen.case.split == "train"]
     if labels is None or not counted:
         return
+    empty = not any(pixels[1:].any() for _, pixels in counted)
     for number, name in enumerate(labels.names, start=1):
         holders = [id for id, pixels in counted if pixels[number]]
         if not holders:
             yield Finding(
-                level="warning",
+                level="error" if empty else "warning",
                 kind="classes",
                 sentence=f"no training mask has a pixel of the class {name!r}; it cannot be learnt",
             )

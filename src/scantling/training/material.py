@@ -68,6 +68,8 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
     opened = [_reachable(blindly(part) if blind else part) for part in opened]
+    if "instances" in reads:
+        opened = [part.with_instances(part.labels) for part in opened]
     labels = {"mask" if word == "masks" else word for word in reads if reads_labels([word])} or MASKS
     dataset = divide(join(opened), validation=options.validation, labelled=not blind, labels=labels)
     options.sampling.check(dataset.split("train"))
