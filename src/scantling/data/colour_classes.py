@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -82,7 +83,7 @@ def fits(used: Mapping[int, int], named: Mapping[str, int], peaks: Sequence[int]
 
 
 def colour_labels(
-    used: Mapping[int, int], named: Mapping[str, int], *, peaks: Sequence[int], where: str, table: str
+    used: Mapping[int, int], named: Mapping[str, int], *, peaks: Sequence[int], where: str, table: Path | None
 ) -> tuple[Labels, str]:
     """The classes of masks in colour, and a sentence with the lines of a manifest that name them.
 
@@ -118,7 +119,7 @@ def colour_labels(
     lines = f"classes = {{ {lines} }}, background = [{', '.join(map(written, background))}]"
     lines += "" if ignore is None else f", ignore = {written(ignore)}"
     sentence = f"{where}: masks in colour: {_called(classes.values())} on {_called(background)}"
-    if table:
+    if named:
         sentence = f"{where}: the classes are named as {table} says"
     if peaks:
         known = channels_of(np.array([*background, *classes.values(), *([] if ignore is None else [ignore])]))

@@ -124,7 +124,7 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
     named = named if fits(pixels, named, peaks) else {}
     lossy = [mask for mask in found if mask.path.suffix.lower() in LOSSY]
     if named or peaks or (coloured and len(pixels) <= MOST_VALUES and not lossy):
-        labels, sentence = colour_labels(pixels, named, peaks=peaks, where=where, table=str(table))
+        labels, sentence = colour_labels(pixels, named, peaks=peaks, where=where, table=table)
         return FoundLabels(valid_labels(labels, where), (sentence,))
     if table is not None:  # it is not that of these masks
         return find_labels(masks, untrusted=untrusted)
