@@ -12,9 +12,9 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.duplicates import Looks, looks
-from scantling.data.files import Picture, read, read_labels
+from scantling.data.files import Limits, Picture, read
 from scantling.data.labels import encode, region_of
-from scantling.data.loading import class_numbers, disagreement, finite, is_grey, object_classes, with_spacing
+from scantling.data.loading import class_numbers, disagreement, finite, is_grey, object_classes, read_mask, with_spacing
 from scantling.data.traits import COLOUR, Moments, class_pixels
 
 T = TypeVar("T")
@@ -62,9 +62,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         stride: every how many-th pixel is kept for the percentiles.
         untrusted: decode in a process with limits on time and memory.
     """
-    coloured = labels is not None and labels.coloured
     picture_of = partial(read, untrusted=untrusted)
-    labels_of = partial(read_labels, untrusted=untrusted, colours=coloured)
     seen = Seen(case)
     grids: list[tuple[Address, Geometry]] = []
 
@@ -87,7 +85,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
             return None
         return found
 
-    def label_map(address: Address | None) -> np.ndarray | None:
+    def label_map(address: Address | None, *, grey: bool = False) -> np.ndarray | None:
+        labels_of = partial(read_mask, labels=labels, grey=grey, limits=Limits(), untrusted=untrusted)
         found = opened(labels_of, address, lambda pair: pair[1]) if address is not None else None
         return None if found is None else found[0]
 
@@ -102,7 +101,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     for name, picture in pictures.items():
         if picture is not None:
             _look_at(seen, name, picture, region, stride)
-    masks = [_mask(seen, mask, labels, label_map) for mask in case.masks]
+    masks = [_mask(seen, mask, labels, partial(label_map, grey=case.threshold is not None)) for mask in case.masks]
     instances = label_map(case.instances)
     if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
         note(

@@ -84,12 +84,18 @@ def read(
 
 
 def read_labels(
-    address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted: bool = False, colours: bool = False
+    address: Address | Path | str,
+    *,
+    limits: Limits = GENEROUS,
+    untrusted: bool = False,
+    colours: bool = False,
+    rounded: bool = False,
 ) -> tuple[Array, Geometry]:
     """A label map as int32 `(*S)`.
 
     A palette of greys gives the greys, a palette of colours the indices, or the colours if `colours`. Colours become
-    numbers, and a mask may lie in the alpha channel: see `mask_colours`. Arguments as for `read`.
+    numbers, and a mask may lie in the alpha channel: see `mask_colours`. Fractions become the nearest whole number if
+    `rounded`. Other arguments as for `read`.
 
     Raises:
         FileError: also if a value is not a whole number within 0.001, or not finite, or there are several channels
@@ -99,7 +105,7 @@ def read_labels(
     picture = read(address, limits=limits, untrusted=untrusted, labels=True)
     if colours and len(picture.channels) == 1:  # it may have a palette
         picture = read(address, limits=limits, untrusted=untrusted)
-    return label_map(picture, address), picture.geometry
+    return label_map(picture, address, rounded=rounded), picture.geometry
 
 
 def write_labels(folder: Path | str, id: str, array: Array, geometry: Geometry) -> Path:

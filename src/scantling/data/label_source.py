@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from scantling.core.case import Address, Geometry, Labels
 from scantling.core.errors import DataError, FileError
@@ -17,9 +18,10 @@ from scantling.data.colour_classes import colour_labels, colour_peaks, fits
 from scantling.data.colour_tables import named_values
 from scantling.data.contents import count, some
 from scantling.data.files import read, read_labels
-from scantling.data.labels import LOSSY, merge_labels, negative, valid_labels
-from scantling.data.mask_colours import is_alpha, is_colour
+from scantling.data.labels import LOSSY, distinct, merge_labels, negative, valid_labels
+from scantling.data.mask_colours import WHOLE, FractionError, is_alpha, is_colour
 from scantling.data.mask_values import (
+    FLAT,
     MOST_VALUES,
     MOSTLY,
     SPECK,
@@ -111,7 +113,10 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
     table, named = named_values(folders) or (None, {})
     read_map = partial(read_labels, untrusted=untrusted, colours=any(map(is_colour, named.values())))
     with ThreadPoolExecutor(2) as threads:
-        every = threads.map(partial(_values_in, read_map=read_map), masks)
+        try:
+            every = list(threads.map(partial(_values_in, read_map=read_map), masks))
+        except FractionError:
+            return _rounded(masks, untrusted=untrusted)
         found = {mask: values for mask, values in zip(masks, every, strict=True) if values is not None}
     if not found:
         return FoundLabels(None)
@@ -156,6 +161,43 @@ def _grey_or_plain(
         return _grey(peaks, len(grey), where)
     _check_values(found, used, lossy)
     return _plain(found, used, where)
+
+
+def _rounded(masks: Sequence[Address], *, untrusted: bool) -> FoundLabels:
+    """The labels of masks of which some hold fractions, as interpolation leaves them between the values of classes.
+
+    Raises:
+        DataError: most pixels of a mask are fractions, or the fractions cover areas.
+    """
+    used, between, pixels = set[int](), 0, 0
+    for mask in masks:
+        try:
+            array = read(mask, untrusted=untrusted, labels=True).array[0]
+            whole, _ = read_labels(mask, untrusted=untrusted, rounded=True)
+        except FileError:
+            continue
+        exact = np.abs(array - whole) <= WHOLE
+        flat = ndimage.maximum_filter(array, 3) == ndimage.minimum_filter(array, 3)
+        if exact.mean() < 1 / 2 or flat[~exact].sum() > FLAT * (~exact).sum():
+            some_value = float(array[~exact].flat[0])
+            raise DataError(
+                f"{mask}: {1 - exact.mean():.0%} of the pixels of the mask are no whole numbers (such as "
+                f"{some_value:.4g}); {_REMEDY}"
+            )
+        used |= {*distinct(whole[exact]).tolist()}
+        between, pixels = between + int((~exact).sum()), pixels + exact.size
+    where, classes = str(masks[0].path.parent), sorted(used - {0})
+    if classes and classes[0] < 0:
+        raise DataError(f"{where}: {negative(classes)}")
+    if not classes or len(classes) > MOST_VALUES:
+        raise DataError(f"{where}: the masks hold fractions and {len(classes)} whole numbers beside 0; {_REMEDY}")
+    labels = Labels(names=_named(classes), values=tuple((value,) for value in classes), others="nearest")
+    sentence = (
+        f"{where}: masks with fractions (blurred or resampled): {between / pixels:.2%} of the pixels, each read as the "
+        f"nearest of {some(map(str, sorted(used | {0})))}; to decide yourself, set 'threshold = {classes[0] / 2:g}' in "
+        "a manifest (scantling.toml), or mend the masks"
+    )
+    return FoundLabels(valid_labels(labels, where), (sentence,))
 
 
 def _in_one_piece(masks: Sequence[Address], read_map: ReadMap) -> bool:
@@ -243,6 +285,8 @@ def _check_values(found: Mapping[Address, ValueCounts], used: Sequence[int], los
 def _values_in(mask: Address, *, read_map: ReadMap) -> ValueCounts | None:
     try:
         array, _ = read_map(mask)
+    except FractionError:
+        raise
     except FileError:
         return None
     found = ValueCounts.of(array)

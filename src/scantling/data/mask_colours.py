@@ -77,12 +77,19 @@ def nearest(array: Array, values: Array) -> Array:
     return np.asarray(values)[apart.argmin(axis=1)][inverse].reshape(array.shape)
 
 
-def label_map(picture: Picture, address: Address) -> Array:
+class FractionError(FileError):
+    """A label map holds a value that is no whole number."""
+
+
+def label_map(picture: Picture, address: Address, *, rounded: bool = False) -> Array:
     """The label map int32 (*S) of a picture that was read as one.
 
+    Args:
+        rounded: fractions become the nearest whole number.
+
     Raises:
-        FileError: a value is not a whole number within `WHOLE`, or not finite, or there are several channels that are
-            not red, green, blue and alpha.
+        FractionError: a value is not a whole number within `WHOLE`, and they are not `rounded`.
+        FileError: a value is not finite, or there are several channels that are not red, green, blue and alpha.
     """
     array = numbers(picture.array, picture.channels)
     if array is None:
@@ -92,7 +99,7 @@ def label_map(picture: Picture, address: Address) -> Array:
             expected="one label number or colour for each pixel",
             remedy="save one channel of numbers",
         )
-    return _whole_numbers(address, array)
+    return _whole_numbers(address, array, rounded=rounded)
 
 
 def numbers(array: Array, channels: tuple[str, ...]) -> Array | None:
@@ -135,20 +142,20 @@ def is_alpha(picture: Picture) -> bool:
     return varied and bool((found == alpha).all())
 
 
-def _whole_numbers(address: Address, values: Array) -> Array:
+def _whole_numbers(address: Address, values: Array, *, rounded: bool) -> Array:
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             raise FileError(str(address), "has labels that are not finite", expected="whole numbers")
-        rounded = np.rint(values)
-        worst = int(np.abs(values - rounded).argmax())
-        if abs(values.flat[worst] - rounded.flat[worst]) > WHOLE:
-            raise FileError(
+        whole = np.rint(values)
+        worst = int(np.abs(values - whole).argmax())
+        if not rounded and abs(values.flat[worst] - whole.flat[worst]) > WHOLE:
+            raise FractionError(
                 str(address),
                 f"has a label of {values.flat[worst]:g}",
                 expected="whole numbers",
                 remedy="name the file of labels, not of intensities or probabilities",
             )
-        values = rounded
+        values = whole
     if values.dtype.itemsize >= 4 and (values.min() < -(2**31) or values.max() >= 2**31):
         raise FileError(str(address), f"has labels up to {values.max()}", expected="numbers within 32 bits")
     return values.astype(np.int32)
