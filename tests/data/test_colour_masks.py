@@ -117,6 +117,20 @@ def test_the_sentence_of_damaged_colours_is_a_manifest_that_reads_them_the_same(
     assert [case.id for case in again.cases] == [case.id for case in opened.cases]
 
 
+def test_palettes_that_differ_from_file_to_file_are_read_as_their_colours(tmp_path: Path) -> None:
+    def shuffled(mask: np.ndarray, path: Path) -> None:
+        order = np.random.default_rng(int(path.stem[1:])).permutation(4)
+        image = Image.fromarray(np.argsort(order).astype(np.uint8)[mask])
+        image.putpalette(PALETTE[order].ravel().tolist())
+        image.save(path)
+
+    opened = dataset(tmp_path, shuffled)
+    assert opened.labels is not None
+    assert {*opened.labels.names} == {"red", "green", "blue"}
+    assert agreement(opened, ("red", "green", "blue")) == 1
+    assert not check(opened).of("error")
+
+
 def test_photographs_and_smooth_pictures_are_no_masks(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     ramp = np.stack([*np.meshgrid(np.arange(96) * 2, np.arange(96) * 2), np.full((96, 96), 9)], axis=-1)

@@ -17,7 +17,8 @@ from scantling.core.errors import DataError, FileError
 from scantling.data.colour_classes import colour_labels, colour_peaks, fits
 from scantling.data.colour_tables import named_values
 from scantling.data.contents import count, some
-from scantling.data.files import read, read_labels
+from scantling.data.files import probe, read, read_labels
+from scantling.data.formats.common import COLOUR
 from scantling.data.labels import LOSSY, distinct, merge_labels, negative, valid_labels
 from scantling.data.mask_colours import WHOLE, FractionError, is_alpha, is_colour
 from scantling.data.mask_values import (
@@ -111,7 +112,9 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
         DataError: a mask holds too many values to be a label map, or is a JPEG that is no such grey mask.
     """
     table, named = named_values(folders) or (None, {})
-    read_map = partial(read_labels, untrusted=untrusted, colours=any(map(is_colour, named.values())))
+    shuffled = _palettes_differ(spread(masks), untrusted=untrusted)
+    colours = shuffled or any(map(is_colour, named.values()))
+    read_map = partial(read_labels, untrusted=untrusted, colours=colours)
     with ThreadPoolExecutor(2) as threads:
         try:
             every = list(threads.map(partial(_values_in, read_map=read_map), masks))
@@ -125,6 +128,8 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
     for values in found.values():
         pixels.update(dict(zip(values.values.tolist(), values.counts.tolist(), strict=True)))
     coloured = any(map(is_colour, pixels))
+    if shuffled and not coloured:
+        raise DataError(f"{where}: the palettes of the masks differ, but not their colours; save them without palettes")
     peaks = colour_peaks(read_map(mask)[0] for mask in spread([*found])) if coloured else ()
     named = named if fits(pixels, named, peaks) else {}
     lossy = [mask for mask in found if mask.path.suffix.lower() in LOSSY]
@@ -139,6 +144,26 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
     alpha = [mask for mask in [*found][:1] if is_alpha(read(mask, untrusted=untrusted, labels=True))]
     sentence = f"{where}: the masks are read from their alpha channel (transparency), and not from their colours"
     return replace(result, remarks=(sentence, *result.remarks)) if alpha else result
+
+
+def _palettes_differ(masks: Sequence[Address], *, untrusted: bool) -> bool:
+    """Whether an index of a palette is one colour in one mask and another in another, as programs write that shrink."""
+    meaning: dict[int, int] = {}
+    for mask in masks:
+        try:
+            if probe(mask, untrusted=untrusted).channels != COLOUR:
+                continue
+            indices = read(mask, untrusted=untrusted, labels=True).array
+            if len(indices) > 1:
+                return False
+            colours, _ = read_labels(mask, untrusted=untrusted, colours=True)
+        except FileError:
+            continue
+        listed, first = np.unique(indices, return_index=True)
+        for index, colour in zip(listed.tolist(), colours.flat[first].tolist(), strict=True):
+            if meaning.setdefault(index, colour) != colour:
+                return True
+    return False
 
 
 def _grey_or_plain(
