@@ -62,8 +62,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         stride: every how many-th pixel is kept for the percentiles.
         untrusted: decode in a process with limits on time and memory.
     """
-    picture_of = partial(read, untrusted=untrusted)
-    seen = Seen(case)
+    seen, read_image = Seen(case), partial(read, untrusted=untrusted)
     grids: list[tuple[Address, Geometry]] = []
 
     def note(level: Literal["error", "warning", "note"], kind: str, sentence: str = "") -> None:
@@ -90,7 +89,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         found = opened(labels_of, address, lambda pair: pair[1]) if address is not None else None
         return None if found is None else found[0]
 
-    pictures = {name: opened(picture_of, at, lambda picture: picture.geometry) for name, at in case.images.items()}
+    pictures = {name: opened(read_image, at, lambda picture: picture.geometry) for name, at in case.images.items()}
     found = label_map(case.region)
     region = region_of(found, case.region) if found is not None and case.region is not None else None
     if region is not None and not region.any():

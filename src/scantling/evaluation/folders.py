@@ -76,16 +76,15 @@ def evaluate(
     declared = dataset.label_source.declared is not None
     known = predictable(labels, predictions.labels, declared=declared)
     classes, order = matched(predictions.labels, known, declared=declared)
-    listing, answered = predictions.listing, predictions.masks
-    selection = choose(dataset, folder, answered=answered, listing=listing, split=split, kind="mask")
+    listing = predictions.listing
+    selection = choose(dataset, folder, answered=predictions.masks, listing=listing, split=split, kind="mask")
     regions = Regions(region, ids).checked(selection.cases, place)
     wanted = _wanted(metrics, predictions, selection.cases)
     scorer = CaseScorer(predictions, known, classes, order, regions, wanted, limits, untrusted)
     places = {"probabilities": probabilities, "manifest": manifest, "root": root}
     found, failed = _compared(scorer, selection, progress)
     not_predicted = _not_predicted(found, labels)
-    if not_predicted:
-        known = known.model_copy(update={"others": "background"})
+    known = known.model_copy(update={"others": "background"} if not_predicted else {})
     return Evaluation(
         prediction=folder.resolve(),
         truth=place.resolve(),
@@ -102,12 +101,7 @@ def evaluate(
         cases=tuple(one.case for one in found),
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
         not_predicted=not_predicted,
-        notes=(
-            *selection.notes,
-            *dataset.label_source.remarks,
-            *_notes(found),
-            *(one.sentence for one in not_predicted),
-        ),
+        notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found, not_predicted)),
     )
 
 
@@ -175,7 +169,7 @@ def _not_predicted(found: Sequence[Compared], labels: Labels) -> tuple[NotPredic
     )
 
 
-def _notes(found: Sequence[Compared]) -> list[str]:
+def _notes(found: Sequence[Compared], not_predicted: Sequence[NotPredicted]) -> list[str]:
     """What a reader should know of the cases that were scored."""
     notes = []
     if apart := [one.case.id for one in found if one.apart]:
@@ -185,7 +179,7 @@ def _notes(found: Sequence[Compared]) -> list[str]:
         )
     if sets := {one.sets for one in found if one.sets}:
         notes.append(_sets(sets))
-    return [*notes, *trivial([one.case.marked for one in found])]
+    return [*notes, *trivial([one.case.marked for one in found]), *(one.sentence for one in not_predicted)]
 
 
 def trivial(marked: Sequence[tuple[float, float]]) -> list[str]:
