@@ -111,10 +111,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         )
     if (scribbles := label_map(case.scribbles)) is not None and labels is not None:
         _scribbles(case, scribbles, labels, note)
-    if masks:
-        first = masks[0]
-        seen.pixels = class_pixels(first, labels) if first is not None else None
-        seen.background = _background(first) if first is not None else None
+    if masks and (first := masks[0]) is not None:
+        seen.pixels, seen.background = class_pixels(first, labels), _background(first)
     if grids:
         seen.geometry = grids[0][1]
         _measure(seen, note)
