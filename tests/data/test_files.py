@@ -171,8 +171,9 @@ def test_labels_are_whole_numbers_even_if_stored_as_equal_colours(tmp_path: Path
     assert labels.dtype == np.int32
     assert geometry.shape == (37, 53)
     np.testing.assert_array_equal(labels, mask)
-    with pytest.raises(FileError, match=r"3 channels \(red, green, blue\); expected one label"):
-        files.read_labels(save(tmp_path / "b.png", Image.fromarray(COLOUR)))
+    np.save(tmp_path / "b.npy", np.zeros((2, 8, 9, 7)))
+    with pytest.raises(FileError, match=r"; expected one label"):
+        files.read_labels(tmp_path / "b.npy")
 
 
 def test_labels_within_a_thousandth_are_rounded_and_others_refused(tmp_path: Path) -> None:

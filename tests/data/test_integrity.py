@@ -376,9 +376,9 @@ def test_the_contact_sheet_thins_out_large_datasets_and_shows_volumes_and_bare_m
 FINDINGS = {
     "arcade-stenosis": ["channels"],
     "drive": [],
-    "glas": ["sizes"],
+    "glas": ["background", "sizes"],
     "stare": ["split"],
-    "msd-hippocampus": ["sizes"],
+    "msd-hippocampus": ["sizes", "number types"],
 }
 """What is known of the sample data: colour and grey files, different sizes, and no two images alike."""
 

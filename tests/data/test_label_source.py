@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -184,6 +185,43 @@ def test_an_image_among_grey_masks_is_named(tmp_path: Path) -> None:
         find_labels(save(tmp_path, [*(np.asarray(half(blobs(seed))) for seed in range(5)), image]))
 
 
+def soft(seed: int) -> np.ndarray:
+    """A mask of 0 and 1 that was resampled to fractions."""
+    return ndimage.zoom((blobs(seed)[::2, ::2, None] > 0).repeat(4, axis=2).astype(np.float32), (2, 2, 1), order=1)
+
+
+def test_fractions_between_classes_are_the_nearest_and_a_threshold_is_offered(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for seed in range(4):
+        image = np.random.default_rng(seed).normal(size=(96, 96, 4)).astype(np.float32)
+        for kind, array in (("images", image), ("masks", soft(seed))):
+            nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / kind / f"{seed}.nii.gz")
+    opened = open_dataset(tmp_path)
+    assert opened.labels == Labels(names=("foreground",), values=((1,),), others="nearest")
+    report = check(opened)
+    assert not report.of("error")
+    (sentence,) = [finding.sentence for finding in report.of("warning")]
+    assert "fractions" in sentence
+    assert "threshold = 0.5" in sentence
+    for threshold in (None, 0.25):
+        if threshold:
+            (tmp_path / "scantling.toml").write_text(f"threshold = {threshold}\n")
+            opened = open_dataset(tmp_path)
+            assert not check(opened).of("warning")
+        for case in opened.cases:
+            read = load(case, labels=opened.labels, reads=("mask",)).masks[0][0]
+            drawn = soft(int(case.id))
+            assert (read == (drawn >= threshold if threshold else drawn > 0.5)).all()
+
+
+def test_a_map_of_probabilities_is_no_mask_with_fractions(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).uniform(size=(16, 16, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "a.nii.gz")
+    with pytest.raises(DataError, match=r"a\.nii\.gz: \d+% of the pixels .* no whole numbers .*'threshold'"):
+        find_labels([Address(tmp_path / "a.nii.gz")])
+
+
 def test_of_one_and_two_without_zero_one_is_background(tmp_path: Path) -> None:
     masks = [(blobs(seed) > 0).astype(np.uint8) + 1 for seed in range(4)]
     found = find_labels(save(tmp_path / "tool", masks))
@@ -214,6 +252,18 @@ def test_check_says_how_masks_are_read_and_cases_load_that_way(tmp_path: Path) -
     for case, mask in zip(opened.cases, masks, strict=True):
         assert (load(case, labels=opened.labels, reads=("mask",)).masks[0][0] == (mask > 0)).all()
     assert len(opened.label_source.remarks) == len(join([opened]).label_source.remarks) == 1
+
+
+def test_instance_maps_are_the_instances_of_their_cases_too(tmp_path: Path) -> None:
+    masks = [discs(seed, 2 + seed % 4) for seed in range(8)]
+    opened = open_dataset(dataset(tmp_path, masks))
+    report = check(opened)
+    assert report.summary.holds["instances"] == 8
+    assert not report.of("error")
+    for case, mask in zip(opened.with_instances(opened.labels).cases, masks, strict=True):
+        assert (load(case, reads=("instances",)).instances == mask).all()
+    plain = open_dataset(dataset(tmp_path / "plain", [blobs(seed) for seed in range(3)]))
+    assert not any(case.instances for case in plain.with_instances(plain.labels).cases)
 
 
 def test_declared_values_are_never_read_in_another_way(tmp_path: Path) -> None:

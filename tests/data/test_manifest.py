@@ -221,13 +221,12 @@ WRONG = {
     '[split]\ntest = ["z"]\n[[group]]\npattern = "{id}.png"': "there is no subject 'z'",
     '[split]\ntest = ["a"]\ntrain = ["a"]\n[[group]]\npattern = "{id}.png"': "'a' is in test and in train",
     '[split]\ntset = ["a"]\n[[group]]\npattern = "{id}.png"': "tset",
-    'ignore = 3\n[[group]]\npattern = "{id}.png"': "'ignore' or 'background' without 'classes'",
+    'ignore = 3\n[[group]]\npattern = "{id}.png"': "'ignore', 'background' or 'others' without 'classes'",
     'ignore = 1\nclasses = { v = 1 }\n[[group]]\npattern = "{id}.png"': "the value 1 is both 'ignore'",
     'classes = { v = 0 }\n[[group]]\npattern = "{id}.png"': "the value 0, which is both background and a class",
     'classes = { v = 1, w = [] }\n[[group]]\npattern = "{id}.png"': "some classes have values and some have none",
     '[[case]]\nid = "a"\nimages = "missing.png"': "there is no 'missing.png'",
     '[[case]]\nimages = "a.png"': "cannot be the name of a file",
-    "": "describes no case",
     "name = ": "is no TOML",
 }
 

@@ -229,3 +229,22 @@ def test_what_no_patient_needs_and_loops_of_links_are_said(tmp_path: Path) -> No
     assert [case.id for case in dataset.cases] == ["p0", "p1"]
     told = "\n".join(remark.sentence for remark in dataset.remarks)
     assert all(name in told for name in ("p0/again", "deeper/up", "loop"))
+
+
+@pytest.mark.parametrize("region", ["brain_mask", "brainmask", "p1_body_mask", "fov_mask"])
+def test_a_brain_mask_beside_the_mask_is_the_region_and_alone_it_is_the_mask(tmp_path: Path, region: str) -> None:
+    for number in (1, 2):
+        folder = tmp_path / f"both/p{number}"
+        scan(folder / "t1.nii.gz", number)
+        mask(folder / "seg.nii.gz")
+        mask(folder / f"{region.replace('p1', f'p{number}')}.nii.gz", 2)
+        scan(tmp_path / f"alone/p{number}/t1.nii.gz", number)
+        mask(tmp_path / f"alone/p{number}/brain_mask.nii.gz")
+    both = open_dataset(tmp_path / "both")
+    for case in both.cases:
+        assert names(case)[1] == ["seg.nii.gz"]
+        assert case.region is not None
+        assert case.region.path.name == f"{region.replace('p1', case.id)}.nii.gz"
+    assert any("the region of interest" in remark.sentence for remark in both.remarks)
+    alone = open_dataset(tmp_path / "alone")
+    assert all(case.masks and case.region is None for case in alone.cases)

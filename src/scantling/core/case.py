@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation", "test"]
 Unit = Literal["mm", "pixel"]
 """What lengths are in: mm where the files or the manifest say how large a pixel is."""
+COLOURED = 1 << 24
+"""In label maps, a colour that is no grey is the number `COLOURED` + 0xRRGGBB; a grey is itself."""
 
 
 class Frozen(BaseModel):
@@ -140,21 +142,27 @@ class Labels(Frozen):
             (regions such as "whole tumour"), and so do classes that lie in a file each (`values` is then ()).
         ignore: the value in the file where nothing is known.
         background: the values in the file that belong to no class.
-        others: what any other value is: an error; a grey between two of the values, which counts as the nearer; or
-            the number of an object of the one class.
+        others: what any other value is: an error; a grey or a colour between the values, which counts as the nearest;
+            the number of an object of the one class; or background.
     """
 
     names: tuple[str, ...]
     values: tuple[tuple[int, ...], ...]
     ignore: int | None = None
     background: tuple[int, ...] = (0,)
-    others: Literal["error", "nearest", "object"] = "error"
+    others: Literal["error", "nearest", "object", "background"] = "error"
 
     @property
     def exclusive(self) -> bool:
         """Whether a pixel has at most one class; one class alone is exclusive."""
         listed = [value for values in self.values for value in values]
         return len(self.names) == 1 or (all(self.values) and len(listed) == len(set(listed)))
+
+    @property
+    def coloured(self) -> bool:
+        """Whether any value is a colour; palettes are then read as colours, not as indices."""
+        listed = {value for values in self.values for value in values} | {*self.background, self.ignore or 0}
+        return any(COLOURED <= value < 2 * COLOURED for value in listed)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Literal
 from scantling.core.case import Case, Frozen, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data import files
+from scantling.data.colour_tables import TABLES
 from scantling.data.files import stem_of
 
 MANIFESTS = ("scantling.toml", "scantling.json")
@@ -62,7 +63,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def is_silent(path: Path) -> bool:
     """Whether a file is hidden, documentation, a licence or Scantling's own, and so needs no remark; no image is."""
     name = path.name.lower()
-    if name.startswith(".") or name in (*MANIFESTS, STORED_SPLIT, STRATA):
+    if name.startswith(".") or name in (*MANIFESTS, STORED_SPLIT, STRATA, *TABLES):
         return True
     return not name.endswith(files.SUFFIXES) and (name.startswith(_SILENT) or name.endswith(".md"))
 

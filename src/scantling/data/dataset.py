@@ -59,6 +59,17 @@ class Dataset:
         """What the values of the masks mean: declared, or found in the masks on first use; None without masks."""
         return self.label_source.labels
 
+    def with_instances(self, labels: Labels | None) -> Dataset:
+        """The same, but instance maps that stand for masks (`labels.others`) are also the instances of their cases."""
+        if labels is None or labels.others != "object" or self.label_source.parts:
+            return self
+        masks = [case.masks[0] if case.masks and case.threshold is None else None for case in self.cases]
+        cases = (
+            replace(case, instances=mask) if case.instances is None and isinstance(mask, Address) else case
+            for case, mask in zip(self.cases, masks, strict=True)
+        )
+        return replace(self, cases=tuple(cases))
+
     def split(self, name: Split) -> tuple[Case, ...]:
         """The cases of one split."""
         return tuple(case for case in self.cases if case.split == name)
@@ -100,7 +111,7 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
     cases = assign(described, stored=stored)
     remarks = (*contents.remarks, *_split_remarks(contents.cases, cases, stored), *unknown)
     parted = stored is not None or any(case.split is not None for case in contents.cases)
-    return Dataset(contents.name, contents.root, cases, _source(contents.labels, cases), parted, remarks)
+    return Dataset(contents.name, contents.root, cases, _source(contents.labels, cases, contents.root), parted, remarks)
 
 
 def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: StoredSplit | None) -> Iterator[Finding]:
@@ -135,14 +146,14 @@ def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: Stored
 
 def _contents(path: Path, described: Path | None, root: Path | None) -> Contents:
     if described is not None:
-        return contents_of(described, root=root or (path if path.is_dir() else None))
+        return contents_of(described, layout=_layout, root=root or (path if path.is_dir() else None))
     if path.is_dir():
         inside = [path / name for name in MANIFESTS if (path / name).is_file()]
         if len(inside) > 1:
             raise DataError(f"{path}: holds {' and '.join(MANIFESTS)}; keep one, or name one with --manifest")
         if inside:
-            return contents_of(inside[0], root=root)
-        return nnunet(path) if (path / "dataset.json").is_file() else paired(path)
+            return contents_of(inside[0], layout=_layout, root=root)
+        return _layout(path)
     if path.is_file():
         return loose_files([path], root=path.parent)
     if any(mark in path.name for mark in "*?[") and (files := sorted(path.parent.glob(path.name))):
@@ -150,16 +161,24 @@ def _contents(path: Path, described: Path | None, root: Path | None) -> Contents
     raise DataError(f"{path}: there is no such file or folder; expected a folder of images, a file or a manifest")
 
 
-def _source(declared: Labels | None, cases: Sequence[Case]) -> LabelSource:
-    """The masks that tell the labels: those for training where the folder says which they are, else all."""
+def _layout(path: Path) -> Contents:
+    return nnunet(path) if (path / "dataset.json").is_file() else paired(path)
+
+
+def _source(declared: Labels | None, cases: Sequence[Case], root: Path) -> LabelSource:
+    """The masks that tell the labels: those for training and validation where the folder has them, else all."""
     if declared is not None:
         return LabelSource(declared)
-    training = [case for case in cases if case.split == "train"]
+    training = [case for case in cases if case.split in ("train", "validation")]
     marked = [case for case in training if case.masks] or cases
     plain = [mask for case in marked if case.threshold is None for mask in case.masks[:1] if isinstance(mask, Address)]
     if not plain and any(case.masks for case in cases):
         return LabelSource(Labels(names=("foreground",), values=((255,),)))
-    return LabelSource(masks=tuple(plain))
+    above = (
+        {mask.path.parent: None for mask in plain} | {mask.path.parent.parent: None for mask in plain} | {root: None}
+    )
+    folders = tuple(folder for folder in above if folder.is_relative_to(root))
+    return LabelSource(masks=tuple(plain), folders=folders)
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,11 +28,12 @@ from scantling.data.labels import valid_labels
 from scantling.data.manifest import Block, CaseTable, Group, Manifest, Mask, read_manifest
 
 
-def contents_of(path: Path, *, root: Path | None = None) -> Contents:
+def contents_of(path: Path, *, layout: Callable[[Path], Contents], root: Path | None = None) -> Contents:
     """The cases that the manifest at `path` describes.
 
     Args:
         path: the manifest.
+        layout: what finds the cases below the root where the manifest has no group and no case.
         root: the folder that holds the files; the manifest's `root` unless said.
 
     Raises:
@@ -48,18 +49,17 @@ def contents_of(path: Path, *, root: Path | None = None) -> Contents:
     files, remarks = _files(root) if manifest.group else ((), ())
     for number, group in enumerate(manifest.group, start=1):
         cases += builder.matched(group, number, files)
-    if not cases:
-        raise FileError(
-            path, "the manifest describes no case", remedy="add a [[group]] with a 'pattern', or a [[case]]"
-        )
-    cases = list(unique(cases, path))
+    found = None if cases else layout(root)
+    cases = list(unique(cases if found is None else found.cases, path))
+    if manifest.threshold is not None:
+        cases = [case if case.threshold else replace(case, threshold=manifest.threshold) for case in cases]
     _same_links(cases, path)
     return Contents(
         name=manifest.name or root.resolve().name,
         root=root,
         cases=tuple(_with_split(cases, manifest.split, path)),
-        labels=_labels(manifest, cases, path),
-        remarks=(*remarks, *_unused(cases, files, root)),
+        labels=_labels(manifest, cases, path) or (found.labels if found is not None else None),
+        remarks=(*remarks, *_unused(cases, files, root)) if found is None else found.remarks,
     )
 
 
@@ -278,15 +278,23 @@ def _labels(manifest: Manifest, cases: list[Case], path: Path) -> Labels | None:
     layered = dict.fromkeys(name for case in cases for mask in case.masks if isinstance(mask, Mapping) for name in mask)
     classes = manifest.classes or dict.fromkeys(layered, ())
     if not classes:
-        if manifest.ignore is not None or manifest.background != (0,):
-            raise FileError(path, "'ignore' or 'background' without 'classes'", remedy="declare the classes too")
+        if manifest.ignore is not None or manifest.background != (0,) or manifest.others != "error":
+            raise FileError(
+                path, "'ignore', 'background' or 'others' without 'classes'", remedy="declare the classes too"
+            )
         return None
     if strange := [name for name in layered if name not in classes]:
         raise FileError(
             path, f"there are masks of {strange[0]!r}, which is no class", expected=f"one of {', '.join(classes)}"
         )
     values = tuple((value,) if isinstance(value, int) else value for value in classes.values())
-    labels = Labels(names=tuple(classes), values=values, ignore=manifest.ignore, background=manifest.background)
+    labels = Labels(
+        names=tuple(classes),
+        values=values,
+        ignore=manifest.ignore,
+        background=manifest.background,
+        others=manifest.others,
+    )
     return valid_labels(labels, f"{path}, key 'classes'")
 
 

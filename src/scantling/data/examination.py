@@ -12,10 +12,10 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.duplicates import Looks, looks
-from scantling.data.files import Picture, read, read_labels
+from scantling.data.files import Limits, Picture, read
 from scantling.data.grids import place
 from scantling.data.labels import encode, region_of
-from scantling.data.loading import class_numbers, is_grey, object_classes, with_spacing
+from scantling.data.loading import class_numbers, is_grey, object_classes, read_mask, with_spacing
 from scantling.data.moments import Moments
 from scantling.data.orientation import stored_geometry
 from scantling.data.outside import finite
@@ -38,6 +38,8 @@ class Seen:
 
     Attributes:
         stored: how each image is stored, for people ("grey", "colour", "grey in three channels").
+        dtypes: the number type of each image.
+        background: the share of the known pixels of the first mask, and of those at its borders, that are of no class.
         channels: the names of those that `moments` are of, training cases only.
         pixels: of the first mask, as `class_pixels` counts them.
         gaps: empty slices of the masks that may not have been drawn.
@@ -48,6 +50,8 @@ class Seen:
     problems: list[Problem] = field(default_factory=list)
     geometry: Geometry | None = None
     stored: dict[str, str] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
+    background: tuple[float, float] | None = None
     channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     moments: dict[str, tuple[Moments, ...]] = field(default_factory=dict)
     pixels: np.ndarray | None = None
@@ -65,7 +69,6 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         stride: every how many-th pixel is kept for the percentiles.
         untrusted: decode in a process with limits on time and memory.
     """
-    picture_of, labels_of = partial(read, untrusted=untrusted), partial(read_labels, untrusted=untrusted)
     seen = Seen(case)
     grids: list[tuple[Address, Geometry]] = []
 
@@ -88,18 +91,18 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
 
     def opened(address: Address) -> Picture | None:
         try:
-            found = picture_of(address)
+            found = read(address, untrusted=untrusted)
         except FileError as error:
             note("error", "unreadable", str(error))
             return None
         array = placed(found.array, found.geometry, address, False)
         return None if array is None else replace(found, array=array, geometry=grids[0][1])
 
-    def label_map(address: Address | None) -> np.ndarray | None:
+    def label_map(address: Address | None, *, grey: bool = False) -> np.ndarray | None:
         if address is None:
             return None
         try:
-            array, geometry = labels_of(address)
+            array, geometry = read_mask(address, labels, grey=grey, limits=Limits(), untrusted=untrusted)
         except FileError as error:
             note("error", "unreadable", str(error))
             return None
@@ -121,7 +124,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         if picture is not None:
             _look_at(seen, name, picture, region, stride)
     known = inside(case.known)
-    masks = [_mask(seen, mask, labels, label_map, known, grids) for mask in case.masks]
+    of_mask = partial(label_map, grey=case.threshold is not None)
+    masks = [_mask(seen, mask, labels, of_mask, known, grids) for mask in case.masks]
     instances = label_map(case.instances)
     if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
         note(
@@ -132,8 +136,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         )
     if (scribbles := label_map(case.scribbles)) is not None and labels is not None:
         _scribbles(case, scribbles, labels, note)
-    if masks and masks[0] is not None:
-        seen.pixels = class_pixels(masks[0], labels)
+    if masks and (first := masks[0]) is not None:
+        seen.pixels, seen.background = class_pixels(first, labels), _background(first)
     if grids:
         seen.geometry = grids[0][1]
     _measure(seen, labels, note)
@@ -156,6 +160,7 @@ def _scribbles(case: Case, scribbles: np.ndarray, labels: Labels, note: Callable
 
 
 def _look_at(seen: Seen, name: str, picture: Picture, region: np.ndarray | None, stride: int) -> None:
+    seen.dtypes[name] = picture.array.dtype.name
     address = seen.case.images[name]
     try:
         picture, outside = finite(picture, address)
@@ -207,6 +212,14 @@ def _mask(
         seen.problems.append(Problem("warning", "unknown mask" if found.all() else "empty mask"))
     seen.gaps = seen.gaps or gaps_in(found, grids[0][1])
     return found
+
+
+def _background(mask: np.ndarray) -> tuple[float, float]:
+    """The shares of the known pixels of a mask (C, *S), and of those at its borders, that are of no class."""
+    inner = mask[(slice(None), *(slice(1, -1) for _ in mask.shape[1:]))]
+    none, known = ((mask == 0).all(axis=0).sum(), (mask != IGNORE).all(axis=0).sum())
+    none_inside, known_inside = ((inner == 0).all(axis=0).sum(), (inner != IGNORE).all(axis=0).sum())
+    return float(none / max(known, 1)), float((none - none_inside) / max(known - known_inside, 1))
 
 
 def mismatched(instances: np.ndarray, mask: np.ndarray) -> int:

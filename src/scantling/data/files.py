@@ -22,6 +22,7 @@ from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
 from scantling.data.formats.common import Array, Header, Limits, Picture, Plan, Source, admit
 from scantling.data.formats.recognised import inspector, recognise
+from scantling.data.mask_colours import label_map
 from scantling.data.orientation import canonical, turned
 
 __all__ = [
@@ -43,8 +44,6 @@ GENEROUS = Limits()
 RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff")
 VOLUMES = (".nii", ".nii.gz", ".npy", ".npz")
 SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
-WHOLE = 1e-3
-"""How far a label may be from a whole number (scaled label maps hold 0.99999997)."""
 RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10))}
 WRITTEN = ("uint8", "uint16", "int16", "int32", "float32")
 FORBIDDEN = set('/\\:*?"<>|')
@@ -66,44 +65,54 @@ def probe(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted
     return replace(header, shape=geometry.shape, geometry=geometry)
 
 
-def read(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted: bool = False) -> Picture:
+def read(
+    address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted: bool = False, labels: bool = False
+) -> Picture:
     """An image as `(C, *S)` in the number type of its file (float32 where the file scales its values).
 
     Args:
         address: a file, a folder with one DICOM series, or a member of an archive (`f.npz#image`).
         limits: what the file may ask for.
         untrusted: decode in another process with a time and a memory limit.
+        labels: a palette of colours gives indices, and a channel "alpha" is kept.
 
     Raises:
         FileError: if the file cannot be read, is damaged, or exceeds a limit.
     """
-    return _read(parse_address(address), limits, labels=False, untrusted=untrusted)
+    address = parse_address(address)
+    if untrusted:
+        from scantling.data import guard
+
+        picture = guard.read(address, limits, labels=labels)
+    else:
+        picture = decoded(address, limits, labels=labels)
+    geometry = canonical(picture.geometry)
+    return Picture(turned(picture.array, geometry), geometry, picture.channels)
 
 
 def read_labels(
-    address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted: bool = False
+    address: Address | Path | str,
+    *,
+    limits: Limits = GENEROUS,
+    untrusted: bool = False,
+    colours: bool = False,
+    rounded: bool = False,
 ) -> tuple[Array, Geometry]:
     """A label map as int32 `(*S)`.
 
-    A palette of greys gives the greys, a palette of colours the indices; red, green and blue are accepted where
-    they are equal. Arguments as for `read`.
+    A palette of greys gives the greys, a palette of colours the indices, or the colours if `colours`. Colours become
+    numbers, and a mask may lie in the alpha channel: see `mask_colours`. Fractions become the nearest whole number if
+    `rounded`. Other arguments as for `read`.
 
     Raises:
-        FileError: also if a value is not a whole number within 0.001, or not finite, or there are several channels.
+        FileError: also if a value is not a whole number within 0.001, or not finite, or there are several channels
+            that are not red, green, blue and alpha.
     """
     address = parse_address(address)
-    picture = _read(address, limits, labels=True, untrusted=untrusted)
-    array = picture.array
-    if len(array) > 1 and picture.channels == ("red", "green", "blue") and (array == array[:1]).all():
-        array = array[:1]
-    if len(array) > 1:
-        raise FileError(
-            str(address),
-            f"has {len(array)} channels ({', '.join(picture.channels[:4])})",
-            expected="one label number for each pixel",
-            remedy="save one channel of numbers",
-        )
-    return _whole_numbers(address, array[0]), picture.geometry
+    picture = read(address, limits=limits, untrusted=untrusted, labels=True)
+    if colours and len(picture.channels) == 1:  # it may have a palette
+        picture = read(address, limits=limits, untrusted=untrusted)
+    return label_map(picture, address, rounded=rounded), picture.geometry
 
 
 def write_labels(folder: Path | str, id: str, array: Array, geometry: Geometry) -> Path:
@@ -232,17 +241,6 @@ def safe_id(id: str) -> str:
     return id
 
 
-def _read(address: Address, limits: Limits, *, labels: bool, untrusted: bool) -> Picture:
-    if untrusted:
-        from scantling.data import guard
-
-        picture = guard.read(address, limits, labels=labels)
-    else:
-        picture = decoded(address, limits, labels=labels)
-    geometry = canonical(picture.geometry)
-    return Picture(turned(picture.array, geometry), geometry, picture.channels)
-
-
 def inspected(address: Address, limits: Limits) -> Header:
     """The header in this process, axes as the file stores them. For `probe` and its guard."""
     with _planned(address, limits, labels=False) as plan:
@@ -319,25 +317,6 @@ def _inspected(source: Source) -> Plan:
 
         return dicom_series.inspect(source, lambda path: _opened(Address(path), source.limits, source.labels))
     return inspector(found)(source)
-
-
-def _whole_numbers(address: Address, values: Array) -> Array:
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            raise FileError(str(address), "has labels that are not finite", expected="whole numbers")
-        rounded = np.rint(values)
-        worst = int(np.abs(values - rounded).argmax())
-        if abs(values.flat[worst] - rounded.flat[worst]) > WHOLE:
-            raise FileError(
-                str(address),
-                f"has a label of {values.flat[worst]:g}",
-                expected="whole numbers",
-                remedy="name the file of labels, not of intensities or probabilities",
-            )
-        values = rounded
-    if values.dtype.itemsize >= 4 and (values.min() < -(2**31) or values.max() >= 2**31):
-        raise FileError(str(address), f"has labels up to {values.max()}", expected="numbers within 32 bits")
-    return values.astype(np.int32)
 
 
 def _fits(path: Path, shape: tuple[int, ...], geometry: Geometry) -> None:

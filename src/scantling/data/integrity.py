@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from scantling.core.case import Frozen, Labels
 from scantling.core.errors import ScantlingError
+from scantling.data.background import minority_background
 from scantling.data.contents import Finding, count, some
 from scantling.data.duplicates import ALIKE, BITS, NEAR
 from scantling.data.examination import Seen, examine
@@ -85,6 +86,7 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
     try:
         source = dataset.label_source.find(untrusted=untrusted)
         labels = source.labels
+        dataset = dataset.with_instances(labels)
         findings += [Finding(level="warning", kind="label values", sentence=remark) for remark in source.remarks]
     except ScantlingError as error:
         labels = None
@@ -99,6 +101,7 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
     findings += _outside(found)
     findings += _partly_drawn(found)
     findings += _label_findings(found, labels, declared=dataset.label_source.declared is not None)
+    findings += minority_background(found, labels if dataset.label_source.declared is None else None)
     findings += duplicates(found)
     findings += leaks(dataset.cases)
     findings += _mixtures(found)
@@ -194,11 +197,12 @@ def _label_findings(found: Sequence[Seen], labels: Labels | None, *, declared: b
     counted = [(seen.case.id, seen.pixels) for seen in found if seen.pixels is not None and seen.case.split == "train"]
     if labels is None or not counted:
         return
+    empty = not any(pixels[1:].any() for _, pixels in counted)
     for number, name in enumerate(labels.names, start=1):
         holders = [id for id, pixels in counted if pixels[number]]
         if not holders:
             yield Finding(
-                level="warning",
+                level="error" if empty else "warning",
                 kind="classes",
                 sentence=f"no training mask has a pixel of the class {name!r}; it cannot be learnt",
             )
@@ -257,6 +261,14 @@ def _mixtures(found: Sequence[Seen]) -> Iterator[Finding]:
             yield Finding(
                 level="note", kind="spacing", sentence=f"the images differ in spacing, from {least} to {most} mm"
             )
+    for name in dict.fromkeys(name for seen in found for name in seen.dtypes):
+        types = Counter(seen.dtypes[name] for seen in found if name in seen.dtypes)
+        if len(types) > 1:
+            listed = ", ".join(f"{number} {dtype}" for dtype, number in types.most_common())
+            sentence = (
+                f"the files of {name!r} differ in their number type ({listed}); make sure that all have one scale"
+            )
+            yield Finding(level="note", kind="number types", sentence=sentence)
     for name in dict.fromkeys(name for seen in found for name in seen.stored):
         how: dict[str, list[str]] = defaultdict(list)
         for seen in found:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
-from scantling.core.case import Address, Labels
+from scantling.core.case import Address, Geometry, Labels
 from scantling.core.errors import DataError, FileError
+from scantling.data.colour_classes import colour_labels, colour_peaks, fits
+from scantling.data.colour_tables import named_values
 from scantling.data.contents import count, some
-from scantling.data.files import read_labels
-from scantling.data.labels import LOSSY, merge_labels, negative, valid_labels
+from scantling.data.files import probe, read, read_labels
+from scantling.data.formats.common import COLOUR
+from scantling.data.labels import LOSSY, distinct, merge_labels, negative, valid_labels
+from scantling.data.mask_colours import WHOLE, FractionError, is_alpha, is_colour
 from scantling.data.mask_values import (
+    FLAT,
     MOST_VALUES,
     MOSTLY,
+    SPECK,
     GreyPeaks,
     ValueCounts,
     grey_peaks,
@@ -27,7 +36,8 @@ from scantling.data.mask_values import (
 )
 
 _FOREGROUND = "foreground"
-_REMEDY = "binarise it, or set 'threshold' for its group in a manifest (scantling.toml)"
+_REMEDY = "binarise it, or set 'threshold' in a manifest (scantling.toml)"
+ReadMap = Callable[[Address], tuple[np.ndarray, Geometry]]
 
 
 @dataclass(frozen=True)
@@ -45,11 +55,13 @@ class LabelSource:
     Attributes:
         declared: what a manifest or `dataset.json` says.
         masks: the label maps whose values tell, where nothing is declared.
+        folders: where a table may lie that names the values or the colours (`colour_tables`).
         parts: the sources of the datasets that this one was joined from.
     """
 
     declared: Labels | None = None
     masks: tuple[Address, ...] = ()
+    folders: tuple[Path, ...] = ()
     parts: tuple[LabelSource, ...] = ()
 
     @cached_property
@@ -82,43 +94,89 @@ class LabelSource:
             undeclared = [part.declared is None for part in self.parts]
             merged = merge_labels(zip((part.labels for part in parts), undeclared, strict=True))
             return FoundLabels(merged, tuple(remark for part in parts for remark in part.remarks))
-        return FoundLabels(self.declared) if self.declared else find_labels(self.masks, untrusted=untrusted)
+        if self.declared:
+            return FoundLabels(self.declared)
+        return find_labels(self.masks, folders=self.folders, untrusted=untrusted)
 
 
-def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> FoundLabels:
+def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untrusted: bool = False) -> FoundLabels:
     """The labels that the values of `masks` suggest; None where there is no readable mask.
 
     One value beside 0 is the class "foreground"; several are "class-1", "class-2", ... by value. Three kinds of masks
     are read in another way, which a remark tells: values that number objects (`may_number_objects`, `in_one_piece`)
     are all the class "object"; the classes of grey masks are their peaks (`grey_peaks`); of 1 and 2 without any 0, as
-    labelling tools write them, 1 is the background. Files that cannot be read are passed over here: whoever needs
-    them meets the error.
+    labelling tools write them, 1 is the background. A table in one of the `folders` gives names, and colours are
+    classes (`colour_classes`). Files that cannot be read are passed over here: whoever needs them meets the error.
 
     Raises:
         DataError: a mask holds too many values to be a label map, or is a JPEG that is no such grey mask.
     """
-    if not masks:
-        return FoundLabels(None)
-    where = str(masks[0].path.parent)
+    table, named = named_values(folders) or (None, {})
+    shuffled = _palettes_differ(spread(masks), untrusted=untrusted)
+    colours = shuffled or any(map(is_colour, named.values()))
+    read_map = partial(read_labels, untrusted=untrusted, colours=colours)
     with ThreadPoolExecutor(2) as threads:
-        every = threads.map(partial(_values_in, untrusted=untrusted), masks)
+        try:
+            every = list(threads.map(partial(_values_in, read_map=read_map), masks))
+        except FractionError:
+            return _rounded(masks, untrusted=untrusted)
         found = {mask: values for mask, values in zip(masks, every, strict=True) if values is not None}
     if not found:
         return FoundLabels(None)
-    used = sorted({value for mask in found.values() for value in mask.values.tolist()} - {0})
+    where = str(masks[0].path.parent)
+    pixels = Counter[int]()
+    for values in found.values():
+        pixels.update(dict(zip(values.values.tolist(), values.counts.tolist(), strict=True)))
+    coloured = any(map(is_colour, pixels))
+    if shuffled and not coloured:
+        raise DataError(f"{where}: the palettes of the masks differ, but not their colours; save them without palettes")
+    peaks = colour_peaks(read_map(mask)[0] for mask in spread([*found])) if coloured else ()
+    named = named if fits(pixels, named, peaks) else {}
     lossy = [mask for mask in found if mask.path.suffix.lower() in LOSSY]
+    if named or peaks or (coloured and len(pixels) <= MOST_VALUES and not lossy):
+        labels, sentence = colour_labels(pixels, named, peaks=peaks, where=where, table=table)
+        return FoundLabels(valid_labels(labels, where), (sentence,))
+    if table is not None:  # it is not that of these masks
+        return find_labels(masks, untrusted=untrusted)
+    if coloured:
+        return _many_colours(found, read_map)
+    result = _grey_or_plain(found, sorted(pixels.keys() - {0}), lossy, read_map)
+    alpha = [mask for mask in [*found][:1] if is_alpha(read(mask, untrusted=untrusted, labels=True))]
+    sentence = f"{where}: the masks are read from their alpha channel (transparency), and not from their colours"
+    return replace(result, remarks=(sentence, *result.remarks)) if alpha else result
 
-    def label_map(mask: Address) -> np.ndarray:
-        return read_labels(mask, untrusted=untrusted)[0]
 
+def _palettes_differ(masks: Sequence[Address], *, untrusted: bool) -> bool:
+    """Whether an index of a palette is one colour in one mask and another in another, as programs write that shrink."""
+    meaning: dict[int, int] = {}
+    for mask in masks:
+        try:
+            if probe(mask, untrusted=untrusted).channels != COLOUR:
+                continue
+            indices = read(mask, untrusted=untrusted, labels=True).array
+            if len(indices) > 1:
+                return False
+            colours, _ = read_labels(mask, untrusted=untrusted, colours=True)
+        except FileError:
+            continue
+        listed, first = np.unique(indices, return_index=True)
+        for index, colour in zip(listed.tolist(), colours.flat[first].tolist(), strict=True):
+            if meaning.setdefault(index, colour) != colour:
+                return True
+    return False
+
+
+def _grey_or_plain(
+    found: Mapping[Address, ValueCounts], used: Sequence[int], lossy: Sequence[Address], read_map: ReadMap
+) -> FoundLabels:
+    """The labels of masks without colours, of which all `used` values but 0 are known."""
+    where = str(next(iter(found)).path.parent)
     several = [mask for mask, values in found.items() if len(values.values) > 1]
-    if not lossy and may_number_objects(found.values()):
-        whole = [in_one_piece(label_map(mask)) for mask in spread(several)]
-        if sum(whole) >= MOSTLY * len(whole):
-            return _numbered(used, where)
+    if not lossy and may_number_objects(found.values()) and _in_one_piece(several, read_map):
+        return _numbered(used, where)
     grey = lossy or [mask for mask, values in found.items() if may_be_grey(values)]
     sampled = [*spread(grey), *spread([mask for mask in several if mask not in set(grey)])] if grey else []
-    if (peaks := grey_peaks(map(label_map, sampled))) is not None:
+    if (peaks := grey_peaks(read_map(mask)[0] for mask in sampled)) is not None:
         for mask in grey:
             if (far := peaks.far(found[mask])) > 1 / 2:
                 raise DataError(
@@ -128,6 +186,67 @@ def find_labels(masks: Sequence[Address], *, untrusted: bool = False) -> FoundLa
         return _grey(peaks, len(grey), where)
     _check_values(found, used, lossy)
     return _plain(found, used, where)
+
+
+def _rounded(masks: Sequence[Address], *, untrusted: bool) -> FoundLabels:
+    """The labels of masks of which some hold fractions, as interpolation leaves them between the values of classes.
+
+    Raises:
+        DataError: most pixels of a mask are fractions, or the fractions cover areas.
+    """
+    used, between, pixels = set[int](), 0, 0
+    for mask in masks:
+        try:
+            array = read(mask, untrusted=untrusted, labels=True).array[0]
+            whole, _ = read_labels(mask, untrusted=untrusted, rounded=True)
+        except FileError:
+            continue
+        exact = np.abs(array - whole) <= WHOLE
+        flat = ndimage.maximum_filter(array, 3) == ndimage.minimum_filter(array, 3)
+        if exact.mean() < 1 / 2 or flat[~exact].sum() > FLAT * (~exact).sum():
+            some_value = float(array[~exact].flat[0])
+            raise DataError(
+                f"{mask}: {1 - exact.mean():.0%} of the pixels of the mask are no whole numbers (such as "
+                f"{some_value:.4g}); {_REMEDY}"
+            )
+        used |= {*distinct(whole[exact]).tolist()}
+        between, pixels = between + int((~exact).sum()), pixels + exact.size
+    where, classes = str(masks[0].path.parent), sorted(used - {0})
+    if classes and classes[0] < 0:
+        raise DataError(f"{where}: {negative(classes)}")
+    if not classes or len(classes) > MOST_VALUES:
+        raise DataError(f"{where}: the masks hold fractions and {len(classes)} whole numbers beside 0; {_REMEDY}")
+    labels = Labels(names=_named(classes), values=tuple((value,) for value in classes), others="nearest")
+    sentence = (
+        f"{where}: masks with fractions (blurred or resampled): {between / pixels:.2%} of the pixels, each read as the "
+        f"nearest of {some(map(str, sorted(used | {0})))}; to decide yourself, set 'threshold = {classes[0] / 2:g}' in "
+        "a manifest (scantling.toml), or mend the masks"
+    )
+    return FoundLabels(valid_labels(labels, where), (sentence,))
+
+
+def _in_one_piece(masks: Sequence[Address], read_map: ReadMap) -> bool:
+    whole = [in_one_piece(read_map(mask)[0]) for mask in spread(masks)]
+    return sum(whole) >= MOSTLY * len(whole)
+
+
+def _many_colours(found: Mapping[Address, ValueCounts], read_map: ReadMap) -> FoundLabels:
+    """The labels of masks of which each object has a colour of its own.
+
+    Raises:
+        DataError: they are no such masks.
+    """
+    most = max(found, key=lambda mask: len(found[mask].values))
+    colours = len(found[most].values)
+    sizes = np.concatenate([values.counts for values in found.values()])
+    if np.median(sizes) >= SPECK and _in_one_piece([*found], read_map):
+        used = {value for values in found.values() for value in values.values.tolist()}
+        return _numbered(sorted(used - {0}), str(most.path.parent))
+    raise DataError(
+        f"{most}: the mask holds {colours} different colours; expected a few, one for each class; name the masks and "
+        'not the images, or declare the colours in a manifest (scantling.toml): classes = { vessel = "#ff0000" }, and '
+        'others = "nearest" where edges are blurred'
+    )
 
 
 def _numbered(used: Sequence[int], where: str) -> FoundLabels:
@@ -144,7 +263,7 @@ def _grey(found: GreyPeaks, masks: int, where: str) -> FoundLabels:
     values = tuple((value,) for value in high)
     labels = Labels(names=_named(high), values=values, background=(low,), others="nearest")
     middle = (low + high[0] + 1) // 2
-    offer = f"set 'threshold = {middle}' for their group" if len(high) == 1 else "declare 'classes'"
+    offer = f"set 'threshold = {middle}'" if len(high) == 1 else "declare 'classes'"
     sentence = (
         f"{where}: grey masks (blurred, resampled or saved as JPEG): {count(masks, 'mask')} with other values than "
         f"{some(map(str, found.peaks))} ({found.between:.2%} of the pixels), each read as the nearest of these; to "
@@ -188,9 +307,11 @@ def _check_values(found: Mapping[Address, ValueCounts], used: Sequence[int], los
         )
 
 
-def _values_in(mask: Address, *, untrusted: bool) -> ValueCounts | None:
+def _values_in(mask: Address, *, read_map: ReadMap) -> ValueCounts | None:
     try:
-        array, _ = read_labels(mask, untrusted=untrusted)
+        array, _ = read_map(mask)
+    except FractionError:
+        raise
     except FileError:
         return None
     found = ValueCounts.of(array)

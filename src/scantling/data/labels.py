@@ -11,6 +11,7 @@ from scantling.core.case import IGNORE, Address, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.contents import some
 from scantling.data.files import FORBIDDEN, safe_id
+from scantling.data.mask_colours import is_colour, nearest, shown
 from scantling.data.mask_values import FULL_SCALE, MOST_VALUES, ValueCounts
 
 MOST_CLASSES = 254
@@ -19,6 +20,10 @@ LARGEST = 65535
 OWN_FOLDERS = ("probabilities", "samples", "uncertainty")
 """Folders that predictions have beside those of classes that overlap."""
 LOSSY = (".jpg", ".jpeg")
+
+
+class UnknownValueError(DataError):
+    """A mask holds values that nobody has declared."""
 
 
 def valid_labels(labels: Labels, where: str) -> Labels:
@@ -34,7 +39,7 @@ def valid_labels(labels: Labels, where: str) -> Labels:
         raise DataError(f"{where}: the value {labels.ignore} is both 'ignore' and a class or background; keep one")
     if both := used & set(labels.background):
         raise DataError(f"{where}: {_values(both)} both background and a class; keep one")
-    if strange := sorted(value for value in used if not 0 <= value <= LARGEST):
+    if strange := sorted(value for value in used if not (0 <= value <= LARGEST or is_colour(value))):
         raise DataError(
             f"{where}: {_values(strange)} no value of a class; expected 0 to {LARGEST}; write the masks with other "
             "values, or declare them as 'ignore' or 'background'"
@@ -103,7 +108,7 @@ def merge_labels(parts: Iterable[tuple[Labels | None, bool]]) -> Labels | None:
             values=tuple(tuple(dict.fromkeys(a + b)) for a, b in zip(merged.values, labels.values, strict=True)),
             ignore=next(iter(ignores), None),
             background=tuple(dict.fromkeys(merged.background + labels.background)),
-            others=max(merged.others, labels.others, key=("error", "nearest", "object").index),
+            others=max(merged.others, labels.others, key=("error", "background", "nearest", "object").index),
         )
         if "object" in (merged.others, labels.others) and (merged.ignore is not None or merged.background != (0,)):
             raise DataError(
@@ -141,19 +146,22 @@ def encode(array: np.ndarray, labels: Labels, where: Address | str) -> np.ndarra
         (1, *S) uint8 of 0, 1..K and `IGNORE`, or (K, *S) of 0, 1 and `IGNORE` where classes overlap.
 
     Raises:
-        DataError: the file holds a value that the labels do not know.
+        UnknownValueError: the file holds a value that the labels do not know.
     """
     if strange := unknown_values(array, labels):
-        raise DataError(
+        raise UnknownValueError(
             f"{where}: the mask holds {_values(strange)} unknown; expected {_expected(labels)}; "
             "mend the mask or declare the value in a manifest (classes, background or ignore)"
         )
     meant = {*labels.background, *(value for values in labels.values for value in values)}
     known = sorted(meant if labels.ignore is None else meant | {labels.ignore})
-    if labels.others == "nearest":
+    if labels.others == "nearest" and labels.coloured:
+        array = nearest(array, np.array(known))
+    elif labels.others == "nearest":
         array = np.array(known)[np.searchsorted([(a + b) / 2 for a, b in pairwise(known)], array, side="right")]
-    elif labels.others == "object":
-        array = np.where(np.isin(array, known), array, labels.values[0][0])
+    elif labels.others != "error":
+        other = labels.values[0][0] if labels.others == "object" else -1
+        array = np.where(np.isin(array, known), array, other)
     low, high = int(array.min()), int(array.max())
     table = np.zeros((1 if labels.exclusive else len(labels.names), high - low + 1), np.uint8)
     for number, values in enumerate(labels.values, start=1):
@@ -176,6 +184,8 @@ def region_of(array: np.ndarray, where: Address) -> np.ndarray:
     """
     values = distinct(array)
     most = int(values[-1]) if values.size else 0
+    if len(values) > MOST_VALUES and is_colour(most):
+        raise DataError(f"{where}: found {len(values)} colours; expected a region of interest of one colour on black")
     grey = len(values) > MOST_VALUES or (len(values) > 2 and most in FULL_SCALE)
     if grey or where.path.suffix.lower() in LOSSY:
         return 2 * array.astype(np.int64) >= max(most, 1)
@@ -213,10 +223,11 @@ def negative(values: Iterable[int]) -> str:
 
 def _values(values: Iterable[int]) -> str:
     listed = sorted(values)
-    return f"the value {listed[0]}, which is" if len(listed) == 1 else f"the values {some(map(str, listed))}, which are"
+    named = some(map(shown, listed))
+    return f"the value {named}, which is" if len(listed) == 1 else f"the values {named}, which are"
 
 
 def _expected(labels: Labels) -> str:
     known = sorted({value for values in labels.values for value in values} | set(labels.background))
-    ignored = "" if labels.ignore is None else f" and {labels.ignore} to ignore"
-    return some(map(str, known), most=12) + ignored
+    ignored = "" if labels.ignore is None else f" and {shown(labels.ignore)} to ignore"
+    return some(map(shown, known), most=12) + ignored

@@ -83,6 +83,7 @@ def load_apart(
 ) -> tuple[dict[str, Picture], Sample]:
     """As `load`, but with the images as they are in their files, by name, beside a sample without them."""
     limits = limits or Limits()
+    grey = case.threshold is not None
     grids: list[tuple[Address, Geometry]] = []
 
     def on_grid(array: np.ndarray, geometry: Geometry, address: Address, labels: bool = True) -> np.ndarray:
@@ -92,8 +93,8 @@ def load_apart(
             return array
         return place(array, geometry, grids[0][1], where=address, reference=grids[0][0], labels=labels)[0]
 
-    def label_map(address: Address) -> np.ndarray:
-        array, geometry = read_labels(address, limits=limits, untrusted=untrusted)
+    def label_map(address: Address, *, grey: bool = False) -> np.ndarray:
+        array, geometry = read_mask(address, labels, grey=grey, limits=limits, untrusted=untrusted)
         return on_grid(array[None], geometry, address)[0]
 
     pictures: dict[str, Picture] = {}
@@ -107,7 +108,9 @@ def load_apart(
                 outside.append(on_grid(part[None], found.geometry, address, labels=False)[0])
     annotators = case.masks if "masks" in reads else case.masks[:1] if "mask" in reads else ()
     masks = tuple(
-        {name: label_map(address) for name, address in mask.items()} if isinstance(mask, Mapping) else label_map(mask)
+        {name: label_map(address, grey=grey) for name, address in mask.items()}
+        if isinstance(mask, Mapping)
+        else label_map(mask, grey=grey)
         for mask in annotators
     )
     region = region_of(label_map(case.region), case.region) if "region" in reads and case.region else None
@@ -142,6 +145,25 @@ def load_apart(
             name: object_classes(case, name, labels) for name in ("boxes", "points") if name in reads and case.has(name)
         },
     )
+
+
+def read_mask(
+    address: Address, labels: Labels | None, *, grey: bool = False, limits: Limits, untrusted: bool = False
+) -> tuple[np.ndarray, Geometry]:
+    """The label map (*S) in a file, read as `labels` need it: palettes as colours, fractions as the nearest.
+
+    Args:
+        grey: a threshold will cut it, and so fractions stay.
+
+    Raises:
+        FileError: the file cannot be read, or holds fractions.
+    """
+    if grey:
+        picture = read(address, limits=limits, untrusted=untrusted, labels=True)
+        if len(picture.array) == 1 and picture.array.dtype.kind == "f":
+            return finite(picture, address)[0].array[0], picture.geometry
+    coloured, nearest = (labels.coloured, labels.others == "nearest") if labels is not None else (False, False)
+    return read_labels(address, limits=limits, untrusted=untrusted, colours=coloured, rounded=nearest)
 
 
 def coordinates(case: Case, name: Literal["boxes", "points"], geometry: Geometry) -> np.ndarray:

@@ -7,10 +7,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from scantling.core.case import Frozen, Origin, Split
 from scantling.core.errors import FileError
+from scantling.data.colour_tables import colour_of
 from scantling.data.partly_drawn import slice_numbers
 
 Mask = str | dict[str, str]
@@ -104,11 +113,15 @@ class Manifest(Frozen):
         version: of the form of the file, where a command wrote it.
         name: of the dataset; the name of the folder unless said.
         root: the folder that holds the files, relative to the manifest.
-        classes: the value or values of each class; an empty list where each class lies in a file of its own.
+        classes: the value or values of each class, or its colour; an empty list where each class lies in a file of
+            its own.
             Found in the masks where nothing is said.
         ignore: the value of pixels of which nothing is known.
         background: the values that belong to no class.
+        others: whether any other value is an error, or counts as the nearest of those that are declared.
+        threshold: of all cases that have none of their own, see `Case`.
         split: subjects by split.
+        group, case: what the dataset holds; where there is neither, the layout of the folder tells.
     """
 
     version: int = 1
@@ -117,9 +130,55 @@ class Manifest(Frozen):
     classes: dict[str, int | tuple[int, ...]] = {}
     ignore: int | None = None
     background: tuple[int, ...] = (0,)
+    others: Literal["error", "nearest"] = "error"
+    threshold: float | None = None
     split: dict[Split, tuple[str, ...]] = {}
     group: tuple[Group, ...] = ()
     case: tuple[CaseTable, ...] = ()
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _colours(cls, value: Any) -> Any:
+        """Colours as values: "#ff0000", or red, green and blue where they can be no list of values."""
+        if not isinstance(value, dict):
+            return value
+        triples = any(map(_coloured, value.values()))
+        return {
+            name: colour_of(found) if triples and _triple(found) else _with_colours(found)
+            for name, found in value.items()
+        }
+
+    @field_validator("ignore", "background", mode="before")
+    @classmethod
+    def _one_colour(cls, value: Any, info: ValidationInfo) -> Any:
+        found = _with_colours(value)
+        return (found,) if info.field_name == "background" and isinstance(found, int) else found
+
+
+def _triple(found: Any) -> bool:
+    return isinstance(found, list | tuple) and len(found) == 3 and all(isinstance(one, int) for one in found)
+
+
+def _coloured(found: Any) -> bool:
+    """Whether a class has a colour: a text, a list in a list, or three numbers that repeat."""
+    if isinstance(found, list | tuple):
+        return any(isinstance(one, str | list) for one in found) or (_triple(found) and len({*found}) < len(found))
+    return isinstance(found, str)
+
+
+def _with_colours(found: Any) -> Any:
+    """A value or a list of values, with its colours as values.
+
+    Raises:
+        ValueError: a text that is no colour.
+    """
+    if isinstance(found, list):
+        return [
+            _with_colours(one) if isinstance(one, str) else colour_of(one) if _triple(one) else one for one in found
+        ]
+    if isinstance(found, str) and (colour := colour_of(found)) is None:
+        raise ValueError('expected a number, or a colour such as "#ff0000"')
+    return colour if isinstance(found, str) else found
 
 
 def read_manifest(path: Path) -> Manifest:

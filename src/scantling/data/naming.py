@@ -47,6 +47,9 @@ _IMAGE_WORD = re.compile(
 )
 
 
+REGION_WORDS = ("fov", "brain", "brainmask", "body", "bodymask", "head", "headmask")
+
+
 def same_thing(stem: str) -> tuple[str, ...]:
     """The words of a name but those for images, masks and splits: "21" of "21_training" and of "21_manual1"."""
     general = [_MASK_WORD, _IMAGE_WORD]
@@ -67,6 +70,11 @@ def says_mask(name: str) -> bool:
 def says_image(name: str) -> bool:
     """Whether a name has a word for images in it ("ct"), or nothing at all that tells it from its folder."""
     return not name or any(_IMAGE_WORD.fullmatch(word) for word in words(name))
+
+
+def says_region(name: str) -> bool:
+    """Whether a name is that of a region of interest ("brain_mask", "fov") where there is another mask."""
+    return any(word.lower() in REGION_WORDS for word in words(name))
 
 
 def class_in(name: str) -> str:

@@ -15,7 +15,7 @@ from scantling.data.beside import beside
 from scantling.data.contents import Finding, count, entries, left_out, name_of, some
 from scantling.data.files import RASTERS, is_image_name, read_labels
 from scantling.data.labels import distinct, valid_labels
-from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, class_in, says_image, says_mask, words
+from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, class_in, says_image, says_mask, says_region, words
 
 DEEPEST = 5
 """How many levels of folders may lie between the folder that is opened and the files of a patient."""
@@ -30,6 +30,7 @@ class _Patient:
     folder: Path
     images: dict[str, Path] = field(default_factory=dict)
     masks: dict[str, Path] = field(default_factory=dict)
+    region: Path | None = None
     unused: list[Path] = field(default_factory=list)
     apart: bool = False  # the masks lie in a folder of their own
 
@@ -72,6 +73,7 @@ def patients(root: Path, split: Split | None, remarks: list[Finding], top: Path)
             split=split,
             images=_named_images(patient, channels),
             masks=_masks(patient, by_class=by_class),
+            region=Address(patient.region) if patient.region is not None else None,
         )
         for patient, (id, subject) in zip(found, names, strict=True)
     ]
@@ -134,6 +136,9 @@ def _files_of(folder: Path) -> _Patient:
         if name in role:
             raise DataError(f"{folder}: {role[name].name} and {path.name} have the same stem; keep one, or rename one")
         role[name] = path
+    regions = [name for name in patient.masks if not apart and says_region(name)]
+    if len(regions) == 1 and len(patient.masks) > 1 and not any(map(class_in, patient.masks.keys() - {*regions})):
+        patient.region = patient.masks.pop(regions[0])
     return patient
 
 
@@ -320,6 +325,7 @@ def _understood(found: Sequence[_Patient], cases: Sequence[Case], top: Path) -> 
     sentence = f"{count(len(found), 'folder')}, each a subject: in {first.folder.relative_to(top).as_posix()} the image"
     sentence += f" is {image or '.'}"
     sentence += f" and the mask {mask}" if mask else ""
+    sentence += f", the region of interest {first.region.name}" if first.region is not None else ""
     names = sorted({name for case in cases for one in case.masks if isinstance(one, Mapping) for name in one})
     sentence += f", a file for each class ({some(names, most=9)})" if names else ""
     return Finding(level="note", kind="layout", sentence=sentence + (f"; {bare} without a mask" if bare else ""))

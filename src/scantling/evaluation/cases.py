@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self, TypedDict
 
@@ -14,8 +15,9 @@ from scantling.core.errors import DataError
 from scantling.data.contents import some
 from scantling.data.files import Limits, read_labels
 from scantling.data.grids import How, place
-from scantling.data.labels import region_of
+from scantling.data.labels import UnknownValueError, region_of, unknown_values
 from scantling.data.loading import load, with_spacing
+from scantling.data.mask_values import MOST_VALUES
 from scantling.evaluation.predictions import Files, Predictions, files_by_id
 from scantling.evaluation.result import CaseScores
 from scantling.evaluation.scores import marked_share, scores_of_arrays
@@ -31,11 +33,16 @@ class _How(TypedDict):
 
 @dataclass(frozen=True)
 class Compared:
-    """A scored case, how its files came onto the grid of the truth, and how many samples and annotators it has."""
+    """A scored case, how its files came onto the grid of the truth, and how many samples and annotators it has.
+
+    Attributes:
+        not_predicted: the pixels of each value of the truth that is no class of the predictions.
+    """
 
     case: CaseScores
     ways: frozenset[How]
     sets: tuple[int, int] | None
+    not_predicted: Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,12 @@ class CaseScorer:
         how: _How = {"limits": self.limits, "untrusted": self.untrusted}
         needed = {need for metric in self.metrics for need in metric.needs}
         reads = "masks" if "annotators" in needed else "mask"
-        sample = load(case, labels=self.labels, reads=(reads,), **how)
+        read = partial(load, case, reads=(reads,), **how)
+        try:
+            sample, strange = read(labels=self.labels), {}
+        except UnknownValueError:
+            strange = self._not_predicted(case)
+            sample = read(labels=self.labels.model_copy(update={"others": "background"}))
         (true, *others), predictions, order = sample.masks, self.predictions, self.order
         grid, ways = sample.geometry, set[How]()
 
@@ -103,7 +115,22 @@ class CaseScorer:
             ),
             frozenset(ways - {""}),
             (len(drawn), 1 + len(others)) if others else None,
+            strange,
         )
+
+    def _not_predicted(self, case: Case) -> dict[int, int]:
+        """The pixels of each value of the true mask that is no class of the predictions.
+
+        Raises:
+            UnknownValueError: there are too many to be classes.
+        """
+        if not isinstance(where := case.masks[0], Address):
+            return {}
+        array, _ = read_labels(where, limits=self.limits, untrusted=self.untrusted, colours=self.labels.coloured)
+        strange = unknown_values(array, self.labels)
+        if len(strange) > MOST_VALUES:
+            raise UnknownValueError(f"{where}: {len(strange)} values of the mask are no class; expected a label map")
+        return {value: int((array == value).sum()) for value in strange}
 
 
 class Regions:

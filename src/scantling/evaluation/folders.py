@@ -14,13 +14,14 @@ from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.files import Limits
+from scantling.data.mask_colours import is_colour, shown
 from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
-from scantling.evaluation.predictions import Predictions, matched, open_predictions
+from scantling.evaluation.predictions import Predictions, matched, open_predictions, predictable
 from scantling.evaluation.result import Evaluation
 from scantling.evaluation.truth import Chosen, choose, open_truth
 from scantling.evaluation.units import mixed
 from scantling.metrics.catalogue import Metric, chosen
-from scantling.records.evaluation import MaskLabels
+from scantling.records.evaluation import MaskLabels, NotPredicted
 from scantling.records.predictions import Failure
 
 Progress = Callable[[int, int, str], None]
@@ -73,14 +74,18 @@ def evaluate(
     labels = _labels(dataset, place, untrusted=untrusted)
     ids = {case.id for case in dataset.cases if case.masks}
     predictions = open_predictions(folder, truth=labels, ids=ids, probabilities=_path(probabilities))
-    classes, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
-    listing, answered = predictions.listing, predictions.masks
-    selection = choose(dataset, folder, answered=answered, listing=listing, split=split, kind="mask")
+    declared = dataset.label_source.declared is not None
+    known = predictable(labels, predictions.labels, declared=declared)
+    classes, order = matched(predictions.labels, known, declared=declared)
+    listing = predictions.listing
+    selection = choose(dataset, folder, answered=predictions.masks, listing=listing, split=split, kind="mask")
     regions = Regions(region, ids).checked(selection.cases, place)
     wanted = _wanted(metrics, predictions, selection.cases)
-    scorer = CaseScorer(predictions, labels, classes, order, regions, wanted, limits, untrusted)
+    scorer = CaseScorer(predictions, known, classes, order, regions, wanted, limits, untrusted)
     places = {"probabilities": probabilities, "manifest": manifest, "root": root}
     found, failed = _compared(scorer, selection, progress)
+    not_predicted = _not_predicted(found, labels)
+    known = known.model_copy(update={"others": "background"} if not_predicted else {})
     return Evaluation(
         prediction=folder.resolve(),
         truth=place.resolve(),
@@ -88,7 +93,7 @@ def evaluate(
         split=selection.split,
         run=listing.run if listing else None,
         classes=classes,
-        labels=MaskLabels(truth=labels, prediction=predictions.labels, order=order),
+        labels=MaskLabels(truth=known, prediction=predictions.labels, order=order),
         options={"region": "dataset" if region == "dataset" else resolved(region), "metrics": metrics}
         | {name: resolved(path) for name, path in places.items()},
         made=listing.made if listing else {},
@@ -96,7 +101,8 @@ def evaluate(
         region=regions.region,
         cases=tuple(one.case for one in found),
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
-        notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found, wanted)),
+        not_predicted=not_predicted,
+        notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found, wanted, not_predicted)),
     )
 
 
@@ -149,7 +155,22 @@ def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Iterable
         raise SettingsError(str(error)) from None
 
 
-def _notes(found: Sequence[Compared], metrics: Sequence[Metric]) -> list[str]:
+def _not_predicted(found: Sequence[Compared], labels: Labels) -> tuple[NotPredicted, ...]:
+    """The classes and values of the true masks that the predictions do not have."""
+    names = {value: name for name, values in zip(labels.names, labels.values, strict=True) for value in values}
+    values = sorted({value for one in found for value in one.not_predicted})
+    return tuple(
+        NotPredicted(
+            value=shown(value) if is_colour(value) else value,
+            name=names.get(value),
+            cases=sum(value in one.not_predicted for one in found),
+            pixels=sum(one.not_predicted.get(value, 0) for one in found),
+        )
+        for value in values
+    )
+
+
+def _notes(found: Sequence[Compared], metrics: Sequence[Metric], not_predicted: Sequence[NotPredicted]) -> list[str]:
     """What a reader should know of the cases that were scored."""
     notes = []
     for how, what in (("turned", "stored in another orientation than"), ("resampled", "on another grid than")):
@@ -159,7 +180,7 @@ def _notes(found: Sequence[Compared], metrics: Sequence[Metric]) -> list[str]:
     if sets := {one.sets for one in found if one.sets}:
         notes.append(_sets(sets))
     notes += mixed({one.case.id: one.case.unit for one in found}, metrics)
-    return [*notes, *trivial([one.case.marked for one in found])]
+    return [*notes, *trivial([one.case.marked for one in found]), *(one.sentence for one in not_predicted)]
 
 
 def trivial(marked: Sequence[tuple[float, float]]) -> list[str]:

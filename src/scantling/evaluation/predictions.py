@@ -101,7 +101,7 @@ class Predictions:
         self, files: Files, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool
     ) -> tuple[np.ndarray, Geometry]:
         if isinstance(files, Address):
-            array, geometry = read_labels(files, limits=limits, untrusted=untrusted)
+            array, geometry = read_labels(files, limits=limits, untrusted=untrusted, colours=self.labels.coloured)
             encoded = self._encoded(array, files)
             if len(encoded) > 1:
                 return encoded[list(order)], geometry
@@ -214,6 +214,28 @@ def open_predictions(
     if not masks:
         raise DataError(f"{folder}: found no masks; expected files such as ID.png or ID.nii.gz, or a folder a class")
     return Predictions(folder, labels, masks, maps, probabilities)
+
+
+def predictable(truth: Labels, predicted: Labels, *, declared: bool) -> Labels:
+    """The truth's labels without the classes that the predictions do not have.
+
+    Classes match as in `matched`; where the truth's are declared, the predictions may have no other. Where none is
+    left, the labels are unchanged.
+    """
+    if not (truth.exclusive and all(truth.values) and truth.others == "error") or len(truth.names) == 1:
+        return truth
+    common = [name in predicted.names for name in truth.names]
+    if not any(common) and not declared:
+        common = [values in predicted.values for values in truth.values]
+    if all(common) or not any(common) or (declared and sum(common) < len(predicted.names)):
+        return truth
+    kept = [number for number, there in enumerate(common) if there]
+    return truth.model_copy(
+        update={
+            "names": tuple(truth.names[number] for number in kept),
+            "values": tuple(truth.values[number] for number in kept),
+        }
+    )
 
 
 def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:

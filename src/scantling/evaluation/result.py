@@ -23,7 +23,7 @@ from scantling.evaluation.units import averaged_in, in_unit, units_of
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration
 from scantling.metrics.catalogue import Metric
-from scantling.records.evaluation import CaseFiles, EvaluationRecord, MaskLabels, Region, Tally
+from scantling.records.evaluation import CaseFiles, EvaluationRecord, MaskLabels, NotPredicted, Region, Tally
 from scantling.records.predictions import Failure
 
 
@@ -65,6 +65,7 @@ class Evaluation:
         region: which pixels count.
         cases: the scored cases, by id.
         failed: the cases that could not be scored.
+        not_predicted: classes of the truth that the predictions do not have.
         notes: what a reader should know of how cases were chosen.
     """
 
@@ -81,6 +82,7 @@ class Evaluation:
     region: Region
     cases: tuple[CaseScores, ...]
     failed: tuple[Failure, ...] = ()
+    not_predicted: tuple[NotPredicted, ...] = ()
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -198,6 +200,7 @@ class Evaluation:
                 for case in self.cases
             ],
             "failed": self.failed,
+            "not_predicted": self.not_predicted,
             "notes": self.notes,
             "conventions": self.conventions,
             "reliability": None

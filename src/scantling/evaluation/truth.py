@@ -72,7 +72,7 @@ def open_truth(path: Path, *, manifest: Path | None = None, root: Path | None = 
         replace(case, images={}, masks=(mask,), split=case.split if parted else None)
         for case, mask in zip(bare, masks, strict=True)
     )
-    return replace(dataset, cases=cases_of_masks, label_source=LabelSource(masks=masks))
+    return replace(dataset, cases=cases_of_masks, label_source=LabelSource(masks=masks, folders=(dataset.root,)))
 
 
 def choose(

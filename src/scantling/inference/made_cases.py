@@ -23,7 +23,7 @@ from scantling.data.orientation import stored_as, turned_rows
 from scantling.data.preprocessing import denormalise
 from scantling.inference.answering import decide
 from scantling.inference.objects import label_map
-from scantling.inference.writing import INSTANCES, MOST_OBJECTS, written_values
+from scantling.inference.writing import INSTANCES, MOST_OBJECTS, written_ignore, written_values
 
 FOLDERS = {"region": "fov", "centre line": "centre-lines", "sketch": "sketches"}
 """What is known of an image beside its mask, and the folder that it goes into."""
@@ -256,7 +256,8 @@ def _instances(out: Path, id: str, objects: Objects, geometry: Geometry, classes
 def unlabelled_value(labels: Labels) -> int:
     """The value of masks where nothing was drawn: that of the data, else the greatest that no class has."""
     taken = {value for values in written_values(labels) for value in values}
-    return labels.ignore if labels.ignore is not None else next(v for v in range(IGNORE, 0, -1) if v not in taken)
+    ignore = written_ignore(labels)
+    return ignore if ignore is not None else next(v for v in range(IGNORE, 0, -1) if v not in taken)
 
 
 def _scribbles(id: str, numbers: np.ndarray, labels: Labels | None) -> np.ndarray:

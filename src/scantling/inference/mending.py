@@ -29,7 +29,7 @@ from scantling.data.opening import OPENING, Opening
 from scantling.data.probability_maps import map_files, read_probabilities
 from scantling.inference.listing import PROGRESS, Listing, lists_in
 from scantling.inference.runner import Job, Progress, run_job
-from scantling.inference.writing import MAPS, write_mask, write_probabilities
+from scantling.inference.writing import MAPS, write_mask, write_probabilities, written_values
 from scantling.mending.choose import Choice, Example, candidates, choose
 from scantling.mending.mend import Mending, mend
 from scantling.metrics.overlap import confusion
@@ -145,7 +145,7 @@ def _header(
             "earlier": {key: maps.listing[key] for key in ("mending", "mended") if key in maps.listing},
         },
         "classes": list(maps.labels.names),
-        "values": [list(values) for values in maps.labels.values],
+        "values": written_values(maps.labels),
         "exclusive": maps.labels.exclusive,
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scantling.core.atomic import write_json
-from scantling.core.case import IGNORE, Case, Geometry, Labels
+from scantling.core.case import COLOURED, IGNORE, Case, Geometry, Labels
 from scantling.core.errors import DataError
 from scantling.data.files import safe_id, write_labels, write_map
 from scantling.data.labels import class_folder
@@ -24,8 +24,8 @@ MOST_OBJECTS = 65535
 
 
 def written_values(labels: Labels) -> list[list[int]]:
-    """What the classes are in the masks that are written: as in the data, or 1..K where the data's 0 is a class."""
-    if any(0 in values for values in labels.values):
+    """What the classes are in the masks that are written: as in the data, or 1..K where those are 0 or colours."""
+    if labels.coloured or any(0 in values for values in labels.values):
         return [[number] for number in range(1, len(labels.names) + 1)]
     return [list(values) for values in labels.values]
 
@@ -131,7 +131,7 @@ def written_ignore(labels: Labels) -> int | None:
     if labels.ignore is None:
         return None
     classes = {value for values in written_values(labels) for value in values} if labels.exclusive else {255}
-    return next(value for value in (labels.ignore, *range(255, 0, -1)) if value > 0 and value not in classes)
+    return next(value for value in (labels.ignore, *range(255, 0, -1)) if 0 < value < COLOURED and value not in classes)
 
 
 def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labels: Labels) -> str | list[str]:

@@ -133,6 +133,31 @@ class Tally(Record):
         return f"{k:,} of {m:,} {'classes of cases' if classes > 1 else 'cases'}{people}"
 
 
+class NotPredicted(Record):
+    """A value of the true masks that is no class of the predictions, and counts as background in the scores.
+
+    Attributes:
+        value: in the file, "#ff0000" of a colour.
+        name: of its class, where it has one.
+        cases, pixels: how many of the scored ones have it.
+    """
+
+    value: int | str
+    name: str | None = None
+    cases: int
+    pixels: int
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        named = f"the class {self.name!r} (value {self.value})" if self.name else f"the value {self.value}"
+        masks = "1 true mask" if self.cases == 1 else f"{self.cases} true masks"
+        return (
+            f"Not predicted: {named}, {self.pixels:,} pixels in {masks}; the predictions have no such class, so it "
+            "is not scored and counts as background."
+        )
+
+
 class EvaluationRecord(FileRecord):
     """The contents of an evaluation's file.
 
@@ -151,6 +176,7 @@ class EvaluationRecord(FileRecord):
         strata: the scores by stratum.
         classes_mean: by class and metric, where there are several classes.
         image_classes: the scores of image classes; without masks only these and what stands before `classes` is set.
+        not_predicted: classes of the truth that the predictions do not have.
         notes, conventions: sentences.
     """
 
@@ -179,6 +205,7 @@ class EvaluationRecord(FileRecord):
     cases: tuple[CaseRecord, ...] = ()
     image_classes: ImageClassesRecord | None = None
     failed: tuple[Failure, ...] = ()
+    not_predicted: tuple[NotPredicted, ...] = ()
     notes: tuple[str, ...] = ()
     conventions: tuple[str, ...] = ()
     reliability: Reliability | None = None

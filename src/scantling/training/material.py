@@ -10,6 +10,7 @@ from scantling.contract.card import Card, lacking
 from scantling.core.errors import DataError, RunError
 from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
+from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import blindly, divide, keep_labels
@@ -111,6 +112,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
     opened = [_reachable(blindly(part) if blind else part) for part in opened]
+    if "instances" in reads:
+        opened = [part.with_instances(part.labels) for part in opened]
     labels = {"mask" if word == "masks" else word for word in reads if reads_labels([word])} or MASKS
     dataset = divide(join(opened), validation=options.validation, labelled=not blind, labels=labels)
     options.sampling.check(dataset.split("train"))
@@ -146,6 +149,21 @@ def dataset_of(run: Path) -> Dataset:
     labels = record.options.get("labels")
     kept = replace(dataset, cases=cases)
     return kept if labels is None else keep_labels(kept, int(labels))
+
+
+def undrawn(traits: Traits, name: str) -> list[str]:
+    """A warning for each class that no training mask of the dataset `name` has.
+
+    Raises:
+        DataError: no training mask has any.
+    """
+    empty = [one for one, share in zip(traits.classes, traits.foreground, strict=False) if not share]
+    if empty and len(empty) == len(traits.foreground):
+        raise DataError(
+            f"{name}: all training masks are empty: no pixel is of {some(empty)}; expected masks with a foreground; "
+            "check that the masks are the right files, and that a manifest declares the values they hold"
+        )
+    return [f"{name}: no training mask has a pixel of the class {one!r}; it cannot be learnt" for one in empty]
 
 
 def counts(dataset: Dataset) -> str:

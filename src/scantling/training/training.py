@@ -27,7 +27,7 @@ from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.finishing import clock, finish
-from scantling.training.material import Material, counts, open_material
+from scantling.training.material import Material, counts, open_material, undrawn
 from scantling.training.options import DEFAULTS, Options
 from scantling.training.plan import (
     DATA_FILES,
@@ -146,7 +146,7 @@ def _traits(
         measured = found.model_dump(), {id: str(error) for id, error in failed.items()}
     facts_of_all, lost = group.agreed(measured)
     traits = Traits.model_validate(facts_of_all)
-    for sentence in (*dataset.label_source.remarks, *spacing_remarks(traits)):
+    for sentence in (*dataset.label_source.remarks, *spacing_remarks(traits), *undrawn(traits, dataset.name)):
         console.print(sentence, highlight=False, markup=False)
     return traits, lost
 
@@ -190,6 +190,7 @@ def _recorded(
         *material.remarks,
         *material.dataset.label_source.remarks,
         *spacing_remarks(traits),
+        *undrawn(traits, material.dataset.name),
         *taught(model),
         *unsteady(model.card, device),
     ]

@@ -48,7 +48,8 @@ class Check(Opened):
             check_file(self.contact_sheet, suffix=".png", inputs=dataset.files())
         with counting("checking") as progress:
             found = check(dataset, untrusted=self.untrusted, progress=progress)
-        methods = {name: lacking(card, dataset.split("train")) for name, card in cards().items() if card.needs}
+        training = dataset.with_instances(found.labels).split("train")
+        methods = {name: lacking(card, training) for name, card in cards().items() if card.needs}
         tell(found.text())
         for name, missing in methods.items():
             tell(f"method {name}: " + (f"cannot run: {'; '.join(missing)}" if missing else "can run"))

@@ -91,7 +91,7 @@ class Source:
     """An open file, its size, and what may be asked of it.
 
     Attributes:
-        labels: the pixels are label numbers: a palette of colours is read as indices.
+        labels: the pixels are label numbers: a palette of colours is read as indices, and a channel "alpha" is kept.
     """
 
     address: Address

@@ -1,7 +1,7 @@
 """PNG: every chunk carries a checksum, so that a damaged size cannot pass.
 
-Transparency is dropped, palettes are expanded, 1-bit images become 0 and 255, resolution and orientation notes are
-ignored. Only the chunks that make pixels reach the decoder.
+Transparency is dropped but from label maps, palettes are expanded, 1-bit images become 0 and 255, resolution and
+orientation notes are ignored. Only the chunks that make pixels reach the decoder.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def inspect(source: Source) -> Plan:
     if wide and interlaced:
         raise source.error("is interlaced with 16 bits a colour", remedy="save it without interlacing")
     expand = False
+    channels: tuple[str, ...]
     if colour == 3:
         if palette is None or not len(palette):
             raise source.error("has no palette", remedy="save it again from its source")
@@ -57,7 +58,8 @@ def inspect(source: Source) -> Plan:
         channels = GREY if grey or source.labels else COLOUR
         expand = grey or not source.labels
     else:
-        channels = COLOUR if SAMPLES[colour] > 2 else GREY
+        alpha = ("alpha",) if source.labels and SAMPLES[colour] in (2, 4) else ()
+        channels = (COLOUR if SAMPLES[colour] > 2 else GREY) + alpha
     header = raster("PNG", (height, width), channels, np.uint16 if depth == 16 else np.uint8)
     line = (width * SAMPLES[colour] * depth + 7) // 8
 
