@@ -1,9 +1,10 @@
 """The one door for image files: headers are judged before pixels are decoded, and every failure is one sentence.
 
-Reads PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ, by their content
-and not by their names. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
-`(X, Y, Z)` for NIfTI and DICOM volumes. A damaged file ends in a `FileError`, or in an image of its true shape as
-far as the format can tell; each format's file says how far that is.
+Reads PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ,
+by their content and not by their names. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY
+and NPZ, `(X, Y, Z)` for NIfTI and DICOM volumes; a picture with an EXIF orientation is turned as viewers show it. A
+damaged file ends in a `FileError`, or in an image of its true shape as far as the format can tell; each format's file
+says how far that is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scantling.core import atomic
 from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
 from scantling.data.formats.common import HARMLESS, Array, Header, Limits, Picture, Plan, Source
+from scantling.data.formats.exif import turned
 from scantling.data.formats.recognised import inspector, recognise
 
 __all__ = [
@@ -38,7 +40,10 @@ __all__ = [
 ]
 
 GENEROUS = Limits()
-RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff")
+RASTERS = (
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"),
+    *(".jp2", ".j2k", ".jpf", ".jpx", ".j2c"),
+)
 VOLUMES = (".nii", ".nii.gz", ".npy", ".npz")
 SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
 WHOLE = 1e-3
@@ -240,7 +245,7 @@ def decoded(address: Address, limits: Limits, *, labels: bool) -> Picture:
     """Decode in this process; with `labels`, palettes of colours give indices. For `read` and its guard."""
     with _planned(address, limits, labels=labels) as plan:
         header = plan.header
-        array = plan.decode()
+        array = turned(plan.decode(), header.geometry.exif)
     if array.shape != (len(header.channels), *header.shape) or array.dtype != header.dtype:
         raise FileError(
             str(address),

@@ -208,7 +208,7 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
         count += 1
         size = frames.size
         if frames.syntax in JPEG:
-            size = jpeg.verified_size(Source(source.address, io.BytesIO(frame), len(frame), source.limits))
+            size = jpeg.inspect(Source(source.address, io.BytesIO(frame), len(frame), source.limits)).header.shape
         elif frames.syntax == RUN_LENGTH and not _fills(frame, prod(size)):
             raise source.error(f"frame {count} does not unpack to its size", remedy=DAMAGED)
         elif frames.syntax in JPEG_2000:
@@ -227,7 +227,7 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
 
 def _fills(frame: bytes, pixels: int) -> bool:
     """Whether every segment of a frame of run lengths holds `pixels` bytes, and at most one more to be even."""
-    from scantling.data.formats.kernels import packbits
+    from imagecodecs import packbits_decode
 
     head = np.frombuffer(frame[:64], "<u4")
     if len(head) != 16 or not 1 <= head[0] <= 15:
@@ -235,12 +235,7 @@ def _fills(frame: bytes, pixels: int) -> bool:
     ends = [int(offset) for offset in head[1 : 1 + head[0]]] + [len(frame)]
     if ends != sorted(ends):
         return False
-    out = np.empty(pixels, np.uint8)
-    for begin, end in pairwise(ends):
-        segment = np.frombuffer(frame[begin:end], np.uint8)
-        if pixels not in (packbits(segment, out), packbits(segment[:-1], out)):
-            return False
-    return True
+    return all(len(packbits_decode(frame[begin:end], out=pixels + 1)) == pixels for begin, end in pairwise(ends))
 
 
 def _value(found: Dataset, name: str, default: Any) -> Any:

@@ -1,0 +1,39 @@
+"""EXIF orientation: how a camera was held, by which viewers turn a picture; arrays are turned as viewers show them."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from scantling.data.formats.common import Array
+
+ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+
+
+def orientation(exif: bytes) -> int:
+    """The orientation, 1 to 8, in a block of EXIF; 1 (not turned) where it says nothing that can be read.
+
+    Reference: CIPA DC-008 (Exif 2.32), section 4.6.4 A.
+    """
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = ORDERS.get(exif[:4], "")
+    try:
+        start = struct.unpack_from(f"{order}I", exif, 4)[0] if order else len(exif)
+        for entry in range(struct.unpack_from(f"{order}H", exif, start)[0]):
+            tag, kind, count, value = struct.unpack_from(f"{order}HHIH", exif, start + 2 + 12 * entry)
+            if (tag, kind, count) == (274, 3, 1) and 1 <= value <= 8:
+                return int(value)
+    except struct.error:
+        return 1
+    return 1
+
+
+def turned(array: Array, orientation: int) -> Array:
+    """An array `(C, H, W)` as viewers show it, `(C, W, H)` for the orientations 5 to 8."""
+    if orientation == 1:
+        return array
+    if orientation > 4:
+        array = array.transpose(0, 2, 1)
+    across, down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
+    return np.ascontiguousarray(array[:, :: -1 if down else 1, :: -1 if across else 1])
