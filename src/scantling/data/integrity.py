@@ -26,6 +26,7 @@ _GROUPED = {
     "empty region": "with an empty region of interest; draw it or leave it out",
     "whole region": "with a region of interest that is the whole image; make sure that this is meant",
     "empty scribbles": "with scribbles that mark nothing; draw them or leave them out",
+    "exif": "with an image that is turned as its EXIF orientation says; its mask is to lie on it as viewers show it",
     "scribbles": "with scribbles, and no value says 'nothing drawn here'; declare 'ignore' in a manifest",
 }
 LEVELS = ("error", "warning", "note")

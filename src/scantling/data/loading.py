@@ -12,6 +12,7 @@ from scantling.core.errors import DataError, FileError
 from scantling.core.fields import FIELDS
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, read, read_labels
+from scantling.data.formats.exif import unturned
 from scantling.data.labels import encode, encode_one, region_of
 
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
@@ -278,7 +279,7 @@ def finite(picture: Picture, where: Address) -> Picture:
 def disagreement(one: Geometry, other: Geometry) -> str:
     """Why two grids are not the same, as a clause; empty where they agree within `SHIFT`."""
     if one.shape != other.shape:
-        return f"found {_size(other.shape)} pixels, expected {_size(one.shape)}"
+        return unturned(one, other) or f"found {_size(other.shape)} pixels, expected {_size(one.shape)}"
     if one.affine is None or other.affine is None:
         return ""
     ends = np.array(np.meshgrid(*((0, length - 1) for length in one.shape), indexing="ij")).reshape(len(one.shape), -1)

@@ -206,9 +206,10 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
     count = 0
     for frame in generate_frames(data, number_of_frames=frames.count):
         count += 1
-        size = frames.size
+        size: tuple[int, ...] = frames.size
         if frames.syntax in JPEG:
-            size = jpeg.inspect(Source(source.address, io.BytesIO(frame), len(frame), source.limits)).header.shape
+            one = Source(source.address, io.BytesIO(frame), len(frame), source.limits)
+            size = jpeg.inspect(one).header.shape[:2]
         elif frames.syntax == RUN_LENGTH and not _fills(frame, prod(size)):
             raise source.error(f"frame {count} does not unpack to its size", remedy=DAMAGED)
         elif frames.syntax in JPEG_2000:

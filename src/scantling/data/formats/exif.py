@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 
+from scantling.core.case import Geometry
 from scantling.data.formats.common import Array
 
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
@@ -37,3 +38,21 @@ def turned(array: Array, orientation: int) -> Array:
         array = array.transpose(0, 2, 1)
     across, down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
     return np.ascontiguousarray(array[:, :: -1 if down else 1, :: -1 if across else 1])
+
+
+def unturned(image: Geometry, other: Geometry) -> str:
+    """A clause if two grids differ only because EXIF turned one of them by a quarter; else empty.
+
+    Where both would fit (a square, or an orientation that keeps the shape) nothing can be known.
+    """
+    if image.shape != other.shape[::-1] or (image.exif > 4) == (other.exif > 4):
+        return ""
+    found, expected = (" x ".join(map(str, grid.shape)) for grid in (other, image))
+    if image.exif > 4:
+        what = f"the image before its EXIF orientation {image.exif} is applied"
+    else:
+        what = f"the image before its own EXIF orientation {other.exif} is applied"
+    return (
+        f"found {found} pixels, expected {expected}: it fits only {what}; turn it as viewers show the image, or save "
+        "both without an EXIF orientation"
+    )

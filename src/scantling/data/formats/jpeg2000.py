@@ -37,7 +37,7 @@ def inspect(source: Source) -> Plan:
     def decode() -> Array:
         pixels = imagecodecs.jpeg2k_decode(source.whole())
         if count > 1:
-            pixels = pixels[:, :, 0] if len(channels) == 1 else pixels[:, :, :3]
+            pixels = pixels[:, :, : len(channels)]
         return channels_first(pixels)
 
     return Plan(header, decode, height * width * count * header.dtype.itemsize, source.size)
@@ -79,5 +79,5 @@ def _follow_parts(source: Source, at: int, tiles: int) -> None:
             at += 2 + length
         if marker[0] != 0xFF or length == 1:
             raise source.error("its segments do not follow each other", remedy=DAMAGED)
-    if seen != set(range(tiles)):
+    if len(seen) != tiles or max(seen) >= tiles:
         raise source.error(f"holds {len(seen)} tiles", expected=f"{tiles}", remedy=DAMAGED)

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 from PIL import BmpImagePlugin, GifImagePlugin, WebPImagePlugin
 from PIL.Image import Image
+from PIL.ImageFile import ImageFile
 
 from scantling.data.formats.common import COLOUR, GREY, Array, Plan, Source, channels_first, palette_is_grey, raster
 from scantling.data.formats.exif import orientation
@@ -80,14 +81,18 @@ def _palette(image: Image) -> Array:
     return colours[:, 2::-1] if order.startswith("BGR") else colours[:, :3]
 
 
-def _judge_gif(source: Source, image: Image) -> None:
+def _judge_gif(source: Source, image: ImageFile) -> None:
     """One frame that fills the screen, and the mark of the end."""
     tail = source.at(max(0, source.size - 1024), min(1024, source.size)).rstrip(b"\0")
     if not tail.endswith(b";"):
         raise source.error("has no mark of its end", remedy="it is truncated: copy it again from its source")
-    frames = [(left, top, right - left, bottom - top) for _, (left, top, right, bottom), *_ in image.tile]
-    if frames != [(0, 0, *image.size)]:
-        size = " x ".join(map(str, frames[0][2:])) if frames else "no"
+    boxes = [tile.extents or (0, 0, 0, 0) for tile in image.tile]
+    if boxes != [(0, 0, *image.size)]:
+        size = (
+            " x ".join(str(end - start) for start, end in zip(boxes[0][:2], boxes[0][2:], strict=True))
+            if boxes
+            else "0"
+        )
         raise source.error(
             f"its frame of {size} pixels does not fill its screen of {image.width} x {image.height}",
             expected="one frame of that size",
@@ -95,7 +100,7 @@ def _judge_gif(source: Source, image: Image) -> None:
         )
 
 
-def _judge_bmp(source: Source, image: Image) -> None:
+def _judge_bmp(source: Source, image: ImageFile) -> None:
     """No coding, and a length that is exactly what the size asks for."""
     start, extent = struct.unpack("<II", source.at(10, 8))
     bits, compression = struct.unpack("<HI", source.at(28, 6)) if extent >= 40 else (0, 0)
@@ -114,14 +119,14 @@ def _judge_bmp(source: Source, image: Image) -> None:
         )
 
 
-def _judge_webp(source: Source, image: Image) -> None:
+def _judge_webp(source: Source, image: ImageFile) -> None:
     """As long as it says."""
     length = 8 + int.from_bytes(source.at(4, 4), "little")
     if length + length % 2 != source.size + source.size % 2:
         raise source.error(f"holds {source.size:,} bytes", expected=f"{length:,} as it says", remedy=DAMAGED)
 
 
-KINDS: dict[str, tuple[Callable[..., Image], Callable[[Source, Image], None]]] = {
+KINDS: dict[str, tuple[Callable[..., ImageFile], Callable[[Source, ImageFile], None]]] = {
     "GIF": (GifImagePlugin.GifImageFile, _judge_gif),
     "BMP": (BmpImagePlugin.BmpImageFile, _judge_bmp),
     "WebP": (WebPImagePlugin.WebPImageFile, _judge_webp),

@@ -62,7 +62,7 @@ def inspect(source: Source) -> Plan:
             if expand:
                 pixels = palette[:, 0][pixels] if len(channels) == 1 else palette[pixels]
         if pixels.ndim == 3:
-            pixels = pixels[:, :, 0] if len(channels) == 1 else pixels[:, :, :3]
+            pixels = pixels[:, :, : len(channels)]
         return channels_first(pixels)
 
     return Plan(header, decode, height * ((width * SAMPLES[colour] * depth + 7) // 8 + 1), source.size)

@@ -1,4 +1,7 @@
-"""PBM, PGM and PPM, as text or as bytes: the pixels must fill the size exactly; values are as stored, never scaled."""
+"""PBM, PGM and PPM, as text or as bytes: the pixels must fill the size exactly; values are as stored, never scaled.
+
+A text that is cut within its last number is not detectable.
+"""
 
 from __future__ import annotations
 

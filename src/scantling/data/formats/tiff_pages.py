@@ -108,7 +108,8 @@ LISTENER = Listener()
 def strictly(source: Source) -> Iterator[None]:
     """Raise what tifffile logs as an error inside."""
     logging.getLogger("tifffile").addHandler(LISTENER)  # once, however often it is added
-    LISTENER.heard.errors = errors = []
+    errors: list[str] = []
+    LISTENER.heard.errors = errors
     try:
         yield
     finally:
@@ -161,7 +162,7 @@ def page_pixels(source: Source, page: Page, out: Array) -> None:
             piece, (plane, _, top, left, _), _ = parsed.decode(data, index, **options)
         chosen = slice(plane, plane + 1) if _planar(parsed) else slice(None)
         target = out[top : top + rows, left : left + columns, chosen]
-        target[...] = piece[0, : target.shape[0], : target.shape[1]]
+        target[...] = np.asarray(piece)[0, : target.shape[0], : target.shape[1]]
 
 
 def _page(source: Source, parsed: TiffPage) -> Page:
