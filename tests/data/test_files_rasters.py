@@ -239,6 +239,26 @@ def test_a_jpeg_2000_of_more_tiles_than_it_holds_is_refused_at_once(tmp_path: Pa
     assert time.perf_counter() - start < 1
 
 
+@pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "webp"])
+def test_a_piece_of_a_tiff_that_says_that_it_is_larger_is_refused_before_it_is_decoded(
+    tmp_path: Path, compression: str
+) -> None:
+    data = tiff(COLOUR, compression=compression, photometric="rgb", metadata=None)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        offset, count = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    large = tiff(np.zeros((4000, 4000, 3), np.uint8), compression=compression, photometric="rgb", metadata=None)
+    with tifffile.TiffFile(io.BytesIO(large)) as file:
+        piece = large[file.pages[0].dataoffsets[0] :][: file.pages[0].databytecounts[0]]
+    (tmp_path / "a.tif").write_bytes(data[:offset] + piece[:count].ljust(count, b"\0") + data[offset + count :])
+    with pytest.raises(FileError):
+        files.read(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "b.tif", COLOUR, compression=compression, photometric="rgb", metadata=None)
+    with tifffile.TiffFile(tmp_path / "b.tif", mode="r+b") as file:
+        file.pages[0].tags[256].overwrite(40)
+    with pytest.raises(FileError, match=r"piece 1 of a page is 61 x 45 pixels; expected at most 40 x 45"):
+        files.read(tmp_path / "b.tif")
+
+
 def test_an_animated_webp_is_refused(tmp_path: Path) -> None:
     frames = [Image.fromarray(COLOUR), Image.fromarray(255 - COLOUR)]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:])

@@ -6,16 +6,19 @@ an error is one here, and every strip or tile must have exactly the length that 
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 import numpy as np
+from PIL import Jpeg2KImagePlugin, JpegImagePlugin, WebPImagePlugin
+from PIL.ImageFile import ImageFile
 from tifffile import TIFF, TiffFile, TiffPage
 
 from scantling.data.formats.common import Array, Source
@@ -25,6 +28,13 @@ NONE, JPEG = 1, 7
 FAX = (2, 3, 4)
 BYTES = {NONE: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "zstd"}
 IMAGES = {2: "CCITT", 3: "CCITT", 4: "CCITT", JPEG: "JPEG", 33005: "JPEG 2000", 34712: "JPEG 2000", 50001: "WebP"}
+PROBES: dict[int, Callable[[io.BytesIO], ImageFile]] = {
+    JPEG: JpegImagePlugin.JpegImageFile,
+    33005: Jpeg2KImagePlugin.Jpeg2KImageFile,
+    34712: Jpeg2KImagePlugin.Jpeg2KImageFile,
+    50001: WebPImagePlugin.WebPImageFile,
+}
+"""What tells the size that a piece says itself, before it is decoded."""
 DEPTHS = {"u": (8, 16, 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64), "b": (1,)}
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 DAMAGED = "it is damaged: copy it again from its source"
@@ -158,11 +168,22 @@ def page_pixels(source: Source, page: Page, out: Array) -> None:
                     expected=f"{expected:,} bytes for {page.width} x {page.height} pixels",
                     remedy=DAMAGED,
                 )
+        elif page.compression in PROBES:
+            wide, high = PROBES[page.compression](io.BytesIO(data)).size
+            if wide > columns or high > rows:
+                raise source.error(
+                    f"piece {index + 1} of a page is {wide} x {high} pixels",
+                    expected=f"at most {columns} x {rows}",
+                    remedy=DAMAGED,
+                )
         with strictly(source):
             piece, (plane, _, top, left, _), _ = parsed.decode(data, index, **options)
         chosen = slice(plane, plane + 1) if _planar(parsed) else slice(None)
         target = out[top : top + rows, left : left + columns, chosen]
-        target[...] = np.asarray(piece)[0, : target.shape[0], : target.shape[1]]
+        found = np.asarray(piece)
+        if found.dtype != out.dtype and parsed.bitspersample != 1:
+            raise source.error(f"piece {index + 1} holds {found.dtype}", expected=f"{out.dtype}", remedy=DAMAGED)
+        target[...] = found[0, : target.shape[0], : target.shape[1]]
 
 
 def _page(source: Source, parsed: TiffPage) -> Page:
