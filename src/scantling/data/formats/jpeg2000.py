@@ -13,11 +13,16 @@ from scantling.data.formats.common import COLOUR, GREY, Array, Plan, Source, cha
 DAMAGED = "it is truncated or damaged: copy it again from its source"
 START = b"\xff\x4f\xff\x51"
 END = b"\xff\xd9"
+HEAD = 1 << 20
+"""Bytes within which the boxes before the codestream lie (they may hold a colour profile)."""
 
 
 def inspect(source: Source) -> Plan:
     """Judge the size and the components, and whether the parts of the tiles follow each other to the end mark."""
-    at = _codestream(source)
+    start = source.at(0, min(source.size, HEAD))
+    at = start.find(START)
+    if at < 0 or b"pclr" in start[:at]:
+        raise source.error("has a palette or no codestream", expected="greys or colours", remedy="save it as PNG")
     right, bottom, left, top, wide, high, first, above = struct.unpack(">8I", source.at(at + 8, 32))
     (count,) = struct.unpack(">H", source.at(at + 40, 2))
     components = source.at(at + 42, 3 * count)
@@ -41,29 +46,6 @@ def inspect(source: Source) -> Plan:
         return channels_first(pixels)
 
     return Plan(header, decode, height * width * count * header.dtype.itemsize, source.size)
-
-
-def _codestream(source: Source) -> int:
-    """The offset of the codestream."""
-    if source.at(0, 4) == START:
-        return 0
-    at = 0
-    while True:
-        length, kind = struct.unpack(">I4s", source.at(at, 8))
-        head = 16 if length == 1 else 8
-        if kind == b"pclr":
-            raise source.error("has a palette", expected="greys or colours", remedy="save it as PNG")
-        if kind == b"jp2c":
-            if source.at(at + head, 4) != START:
-                raise source.error("its codestream does not begin with its size", remedy=DAMAGED)
-            return at + head
-        if length == 1:
-            length = int.from_bytes(source.at(at + 8, 8), "big")
-        if kind == b"jp2h":
-            length = head  # its boxes are looked at too
-        if length < head:
-            raise source.error("its boxes do not follow each other", remedy=DAMAGED)
-        at += length
 
 
 def _follow_parts(source: Source, at: int, tiles: int) -> None:

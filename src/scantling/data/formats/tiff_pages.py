@@ -59,6 +59,9 @@ class Page:
     """
 
     parsed: TiffPage
+    width: int
+    height: int
+    samples: int
     compression: int
     photometric: int
     dtype: np.dtype[Any]
@@ -69,21 +72,6 @@ class Page:
     resolution: tuple[float, float]
     unit: int
     orientation: int
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.parsed.imagewidth
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.parsed.imagelength
-
-    @property
-    def samples(self) -> int:
-        """Samples of a pixel."""
-        return self.parsed.samplesperpixel
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -215,6 +203,9 @@ def _page(source: Source, parsed: TiffPage) -> Page:
     text = str(described[-1].value).strip() if described else ""
     page = Page(
         parsed=parsed,
+        width=width,
+        height=height,
+        samples=samples,
         compression=compression,
         photometric=int(tags.valueof(262, -1)),
         dtype=np.dtype(np.uint8) if bits == 1 else dtype,
