@@ -65,6 +65,14 @@ def test_a_jpeg_is_turned_whichever_byte_order_its_notes_have(tmp_path: Path, or
     np.testing.assert_array_equal(files.read(tmp_path / "a.jpg").array, np.moveaxis(expected, -1, 0))
 
 
+def test_notes_after_the_pixels_of_a_png_count(tmp_path: Path) -> None:
+    data = save(tmp_path / "a.png", COLOUR, 6).read_bytes()
+    at = data.index(b"eXIf") - 4
+    end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+    (tmp_path / "a.png").write_bytes(data[:at] + data[end:-12] + data[at:end] + data[-12:])
+    assert files.probe(tmp_path / "a.png").shape == files.read(tmp_path / "a.png").array.shape[1:] == (53, 37)
+
+
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_an_orientation_that_is_none_turns_nothing(tmp_path: Path, value: int) -> None:
     for name in ("a.jpg", "a.tif", "a.png"):

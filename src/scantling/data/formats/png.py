@@ -19,6 +19,7 @@ from scantling.data.formats.common import COLOUR, GREY, Array, Plan, Source, cha
 from scantling.data.formats.exif import orientation
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
+TAIL = 1 << 18
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
@@ -37,6 +38,9 @@ def inspect(source: Source) -> Plan:
             turn = orientation(_checked(source, offset, length))
         elif kind == b"acTL":
             raise source.error("is an animation", expected="one image", remedy="save its frames one by one")
+        elif kind == b"IDAT":
+            turn = turn if turn != 1 else _late_orientation(source)
+            break
     if not width or not height or depth not in DEPTHS.get(colour, ()) or interlaced > 1:
         raise source.error("its PNG header makes no sense", remedy="save it again from its source")
     expand = False
@@ -86,6 +90,16 @@ def _chunks(source: Source) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         offset += 12 + length
+
+
+def _late_orientation(source: Source) -> int:
+    """The EXIF orientation where it stands after the pixels, which may lie in very many chunks."""
+    begin = max(0, source.size - TAIL)
+    tail = source.at(begin, source.size - begin)
+    at = tail.rfind(b"eXIf")
+    end = at + 4 + int.from_bytes(tail[at - 4 : at], "big") if at >= 4 else len(tail)
+    found = zlib.crc32(tail[at:end]) == int.from_bytes(tail[end : end + 4], "big") and end < len(tail)
+    return orientation(tail[at + 4 : end]) if found else 1
 
 
 def _checked(source: Source, offset: int, length: int) -> bytes:
