@@ -48,7 +48,7 @@ class Layout:
 def read_layout(source: Source, page: Page, count: int) -> Layout:
     """The layout of `count` pages like the first one, `page`."""
     text = page.description
-    astray = US in page.notes or IMAGEJ.search(page.notes) or '"shape"' in page.notes
+    astray = US in page.notes or IMAGEJ.search(page.notes) or '"shape"' in page.notes or "<OME" in page.notes
     if count > 1 and (not page.described or (astray and not text)):
         raise source.error("the description of its pages is damaged or lost", remedy=DAMAGED)
     if IMAGEJ.search(text):
