@@ -274,6 +274,24 @@ def test_an_unsupported_compression_is_named(tmp_path: Path) -> None:
         files.probe(tmp_path / "a.tif")
 
 
+def test_a_damaged_private_tag_costs_nothing_and_a_damaged_description_of_a_stack_the_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stack = np.stack([GREY] * 6).reshape(2, 3, *GREY.shape)
+    for tag, kept in ((50000, True), (270, False)):
+        data = bytearray(tiff(stack, imagej=True, extratags=[(50000, "I", 8, tuple(range(8)), True)]))
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            at = file.pages[0].tags[tag].offset
+        data[at + 8 : at + 12] = struct.pack("<I", 1 << 30)  # where its values lie
+        (tmp_path / "a.tif").write_bytes(data)
+        if kept:
+            assert files.read(tmp_path / "a.tif").array.shape == (3, 2, 45, 61)
+        else:
+            with pytest.raises(FileError, match="tags contradict each other"):
+                files.read(tmp_path / "a.tif")
+    assert capfd.readouterr().err == ""
+
+
 def test_what_tifffile_logs_of_a_damaged_file_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tifffile.imwrite(tmp_path / "a.tif", GREY, metadata=None, rowsperstrip=5)
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:

@@ -36,6 +36,8 @@ PROBES: dict[int, Callable[[io.BytesIO], ImageFile]] = {
 }
 """What tells the size that a piece says itself, before it is decoded."""
 DEPTHS = {"u": (8, 16, 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64), "b": (1,)}
+PRIVATE = 32768
+"""The first private tag (TIFF 6.0, section 8)."""
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 DAMAGED = "it is damaged: copy it again from its source"
 
@@ -93,10 +95,12 @@ class Listener(logging.Handler):
     heard = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep an error."""
+        """Keep an error, unless it is about a private tag, which makes no pixels."""
         errors: list[str] | None = getattr(self.heard, "errors", None)
         if errors is not None and record.levelno >= logging.ERROR:
-            errors.append(record.getMessage())
+            text = record.getMessage()
+            tag = re.search(r"TiffTag (\d+)", text)
+            errors += [text] if tag is None or int(tag[1]) < PRIVATE else []
 
 
 LISTENER = Listener()
