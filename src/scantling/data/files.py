@@ -21,7 +21,7 @@ from scantling.core import atomic
 from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
 from scantling.data.formats.common import HARMLESS, Array, Header, Limits, Picture, Plan, Source
-from scantling.data.formats.exif import turned
+from scantling.data.formats.exif import as_shown
 from scantling.data.formats.recognised import inspector, recognise
 
 __all__ = [
@@ -245,7 +245,7 @@ def decoded(address: Address, limits: Limits, *, labels: bool) -> Picture:
     """Decode in this process; with `labels`, palettes of colours give indices. For `read` and its guard."""
     with _planned(address, limits, labels=labels) as plan:
         header = plan.header
-        array = turned(plan.decode(), header.geometry.exif)
+        array = as_shown(plan.decode(), header.geometry.exif)
     if array.shape != (len(header.channels), *header.shape) or array.dtype != header.dtype:
         raise FileError(
             str(address),

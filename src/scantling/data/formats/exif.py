@@ -30,7 +30,7 @@ def orientation(exif: bytes) -> int:
     return 1
 
 
-def turned(array: Array, orientation: int) -> Array:
+def as_shown(array: Array, orientation: int) -> Array:
     """An array `(C, H, W)` as viewers show it, `(C, W, H)` for the orientations 5 to 8."""
     if orientation == 1:
         return array

@@ -52,7 +52,7 @@ def inspect(source: Source, *, format: str) -> Plan:
                 raise source.error("a pixel has a colour that its palette lacks", remedy="it is damaged")
             if grey or not source.labels:
                 pixels = palette[:, 0][pixels] if grey else palette[pixels]
-        return channels_first(pixels[:, :, :3] if pixels.ndim == 3 else pixels)
+        return channels_first(pixels[:, :, : len(channels)] if pixels.ndim == 3 else pixels)
 
     return Plan(header, decode, height * width * len(image.getbands()), source.size)
 
