@@ -1,10 +1,9 @@
 """The one door for image files: headers are judged before pixels are decoded, and every failure is one sentence.
 
 Reads PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ,
-by their content and not by their names. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY
-and NPZ, `(X, Y, Z)` for NIfTI and DICOM volumes; a picture with an EXIF orientation is turned as viewers show it. A
-damaged file ends in a `FileError`, or in an image of its true shape as far as the format can tell; each format's file
-says how far that is.
+by content, not by name. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
+`(X, Y, Z)` for NIfTI and DICOM volumes; pictures are turned as EXIF says. A damaged file ends in a `FileError`, or in an
+image of its true shape as far as the format can tell; each format's file says how far that is.
 """
 
 from __future__ import annotations
@@ -40,10 +39,8 @@ __all__ = [
 ]
 
 GENEROUS = Limits()
-RASTERS = (
-    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"),
-    *(".jp2", ".j2k", ".jpf", ".jpx", ".j2c"),
-)
+PNM = (".pbm", ".pgm", ".ppm", ".pnm")
+RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".j2c", ".jpx", *PNM)
 VOLUMES = (".nii", ".nii.gz", ".npy", ".npz")
 SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
 WHOLE = 1e-3
