@@ -2,8 +2,8 @@
 
 Reads PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ,
 by content, not by name. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
-`(X, Y, Z)` for NIfTI and DICOM volumes; pictures are turned as EXIF says. A damaged file ends in a `FileError`, or in an
-image of its true shape as far as the format can tell; each format's file says how far that is.
+`(X, Y, Z)` for NIfTI and DICOM volumes; pictures are turned as EXIF says. A damaged file ends in a `FileError`, or in
+an image of its true shape as far as its format can tell.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ __all__ = [
 ]
 
 GENEROUS = Limits()
-PNM = (".pbm", ".pgm", ".ppm", ".pnm")
-RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".j2c", ".jpx", *PNM)
+RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".pgm", ".ppm", ".pbm")
 VOLUMES = (".nii", ".nii.gz", ".npy", ".npz")
 SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
 WHOLE = 1e-3
