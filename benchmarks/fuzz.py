@@ -4,9 +4,10 @@
 
 Each file is mutated `count` times: a quarter is truncated, the others have 1 to 16 bits flipped, half of these within
 their first 256 bytes, where headers lie. Exits with 1 if an error was not typed, a read took over 2 s, or another
-shape was accepted. Three sizes are measured but not judged, because their format stores them once, without a
-checksum, and their data do not depend on their last bits: a JPEG that is no multiple of its blocks, an 8-bit BMP
-whose rows are padded, a TIFF whose tiles reach beyond the image.
+shape was accepted. Some sizes are measured but not judged, because their format stores them once, without a
+checksum, and their data do not depend on their last bits: a JPEG that is no multiple of its blocks, an 8-bit BMP or a
+PBM whose rows are padded, a TIFF or a JPEG 2000 whose tiles reach beyond the image. Nor are those judged whose decoder
+fills or cuts what does not fit its size (WebP, CCITT), and an EXIF orientation, which nothing protects.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagecodecs
 import nibabel
 import numpy as np
 import tifffile
@@ -79,12 +81,23 @@ def samples() -> Iterator[Sample]:
     yield Sample("PNG grey", "a.png", _pillow(grey, "PNG"))
     yield Sample("PNG colour", "a.png", _pillow(colour, "PNG"))
     yield Sample("PNG palette", "a.png", _pillow(colour, "PNG", mode="P"))
+    deep = colour.astype(np.uint16) * 257
+    yield Sample("PNG 16 bits in colour", "a.png", imagecodecs.png_encode(deep))
     yield Sample("PNG 16 bits", "a.png", _pillow(grey.astype(np.uint16) * 257, "PNG"))
     yield Sample("JPEG grey", "a.jpg", _pillow(grey, "JPEG"))
     yield Sample("JPEG colour", "a.jpg", _pillow(colour, "JPEG"))
     yield Sample("JPEG progressive", "a.jpg", _pillow(colour, "JPEG", progressive=True))
     yield Sample("JPEG restarts", "a.jpg", _pillow(colour, "JPEG", restart_marker_blocks=3))
     yield Sample("JPEG 61 x 45", "a.jpg", _pillow(odd, "JPEG"), judged=False)
+    yield Sample("JPEG turned by EXIF", "a.jpg", _pillow(odd, "JPEG", exif=_turned_by(6)), judged=False)
+    yield Sample("JPEG 2000", "a.jp2", _pillow(colour, "JPEG2000"))
+    yield Sample("JPEG 2000 tiles", "a.j2k", _pillow(grey, "JPEG2000", no_jp2=True, tile_size=(32, 32)), judged=False)
+    yield Sample("WebP", "a.webp", _pillow(colour, "WEBP"), judged=False)
+    yield Sample("WebP lossless", "a.webp", _pillow(colour, "WEBP", lossless=True), judged=False)
+    yield Sample("PGM", "a.pgm", _pillow(grey, "PPM"))
+    yield Sample("PPM", "a.ppm", _pillow(colour, "PPM"))
+    yield Sample("PBM 61 x 45", "a.pbm", _pillow(grey[:45, :61] > 120, "PPM"), judged=False)
+    yield Sample("PGM as text", "a.pgm", b"P2\n64 48\n255\n" + b" ".join(b"%d" % value for value in grey.flat))
     yield Sample("GIF grey", "a.gif", _pillow(grey, "GIF"))
     yield Sample("GIF colour", "a.gif", _pillow(colour, "GIF", mode="P"))
     yield Sample("BMP colour", "a.bmp", _pillow(colour, "BMP"))
@@ -97,6 +110,17 @@ def samples() -> Iterator[Sample]:
     yield Sample("TIFF ImageJ", "a.tif", _tiff(rng.random((2, 3, 48, 64)).astype(np.float32), imagej=True))
     yield Sample("TIFF tiles", "a.tif", _tiff(grey, tile=(16, 16), compression="zlib"))
     yield Sample("TIFF tiles 61 x 45", "a.tif", _tiff(grey[:45, :61], tile=(16, 16), metadata=None), judged=False)
+    yield Sample("TIFF JPEG", "a.tif", _tiff(colour, compression="jpeg", photometric="rgb", rowsperstrip=16))
+    yield Sample("TIFF JPEG 2000", "a.tif", _tiff(grey, compression="jpeg2000"))
+    yield Sample("TIFF zstd", "a.tif", _tiff(deep, compression="zstd", predictor=True))
+    yield Sample("TIFF float", "a.tif", _tiff(grey / np.float32(7), compression="lzw", predictor=3))
+    yield Sample("TIFF PackBits", "a.tif", _tiff(grey, compression="packbits"))
+    yield Sample("TIFF group 3", "a.tif", _pillow(grey > 120, "TIFF", compression="group3"), judged=False)
+    yield Sample("TIFF group 4", "a.tif", _pillow(grey > 120, "TIFF", compression="group4"), judged=False)
+    yield Sample("BigTIFF", "a.tif", _tiff(grey, bigtiff=True, compression="zlib", rowsperstrip=8))
+    yield Sample(
+        "TIFF OME", "a.tif", _tiff(rng.integers(0, 999, (2, 3, 48, 64), np.uint16), ome=True, metadata={"axes": "CZYX"})
+    )
     with tempfile.TemporaryDirectory() as folder:
         flat = Geometry((48, 64), (1.0, 1.0))
         solid = Geometry(volume.shape, (1.0, 1.0, 2.0), np.diag([1.0, 1.0, 2.0, 1.0]), "volume", 2)
@@ -205,6 +229,12 @@ def _pillow(array: np.ndarray, format: str, *, mode: str = "", **options: object
     stream = io.BytesIO()
     (image.convert(mode, palette=Image.Palette.ADAPTIVE) if mode else image).save(stream, format, **options)
     return stream.getvalue()
+
+
+def _turned_by(orientation: int) -> bytes:
+    notes = Image.Exif()
+    notes[274] = orientation
+    return notes.tobytes()
 
 
 def _tiff(array: np.ndarray, **options: object) -> bytes:

@@ -123,13 +123,6 @@ def test_jpeg_is_what_pillow_decodes(tmp_path: Path, mode: str, options: dict[st
     np.testing.assert_array_equal(files.read(path).array, np.moveaxis(expected, -1, 0))
 
 
-def test_jpeg_ignores_notes_on_orientation(tmp_path: Path) -> None:
-    notes = Image.Exif()
-    notes[0x0112] = 6
-    path = save(tmp_path / "a.jpg", Image.fromarray(GREY), exif=notes.tobytes())
-    assert files.read(path).array.shape == (1, 37, 53)
-
-
 @pytest.mark.parametrize("height", [16, 24, 64])
 def test_jpeg_whose_size_contradicts_its_blocks_is_refused(tmp_path: Path, height: int) -> None:
     path = save(tmp_path / "a.jpg", Image.fromarray(COLOUR[:32, :48]))

@@ -196,6 +196,7 @@ class Geometry:
         stored: the spatial shape in the file where it differs (a NIfTI image with axes of length 1, or turned).
         orientation: how the file stores the axes; None where the array has them in its order.
         unit: "mm" where the file, or the manifest, says how large its pixels are; else "pixel", and the spacing is 1.
+        exif: the EXIF orientation by which the array was turned to how viewers show it (1: not turned).
     """
 
     shape: tuple[int, ...]
@@ -206,6 +207,7 @@ class Geometry:
     stored: tuple[int, ...] | None = None
     unit: Unit = "pixel"
     orientation: Orientation | None = None
+    exif: int = 1
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,8 @@ def _look_at(seen: Seen, name: str, picture: Picture, region: np.ndarray | None,
         array = array[:1] if grey else array
     else:
         seen.stored[name] = "grey" if len(array) == 1 else f"{len(array)} channels"
+    if picture.geometry.exif != 1:
+        seen.problems.append(Problem("note", "exif"))
     image = looks(array, picture.geometry)
     if image is None:
         seen.problems.append(Problem("warning", "constant image"))

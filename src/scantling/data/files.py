@@ -1,10 +1,10 @@
 """The one door for image files: headers are judged before pixels are decoded, and every failure is one sentence.
 
-Reads PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ, by their content
-and not by their names. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
-`(X, Y, Z)` for NIfTI and DICOM volumes; a volume with an affine is turned to right, anterior, superior, and back when
-it is written (`data.orientation`). A damaged file ends in a `FileError`, or in an image of its true shape as far as the
-format can tell; each format's file says how far that is.
+Reads PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ,
+by content, not by name. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
+`(X, Y, Z)` for NIfTI and DICOM volumes. Pictures are turned as EXIF says, volumes with an affine to right, anterior,
+superior, and back when they are written (`data.orientation`). A damaged file ends in a `FileError`, or in an image of
+its true shape as far as its format can tell.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scantling.core import atomic
 from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
 from scantling.data.formats.common import Array, Header, Limits, Picture, Plan, Source, admit
+from scantling.data.formats.exif import as_shown
 from scantling.data.formats.recognised import inspector, recognise
 from scantling.data.mask_colours import label_map
 from scantling.data.orientation import canonical, turned
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 GENEROUS = Limits()
-RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff")
+RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".pgm", ".ppm", ".pbm")
 VOLUMES = (".nii", ".nii.gz", ".npy", ".npz")
 SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
 RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10))}
@@ -254,7 +255,7 @@ def decoded(address: Address, limits: Limits, *, labels: bool) -> Picture:
     """
     with _planned(address, limits, labels=labels) as plan:
         header = plan.header
-        array = plan.decode()
+        array = as_shown(plan.decode(), header.geometry.exif)
     if array.shape != (len(header.channels), *header.shape) or array.dtype != header.dtype:
         raise FileError(
             str(address),

@@ -12,6 +12,7 @@ import numpy as np
 
 from scantling.core.case import Geometry
 from scantling.core.errors import DataError
+from scantling.data.formats.exif import unturned
 from scantling.data.orientation import as_stored, stored_geometry, turned
 
 How = Literal["", "turned", "resampled"]
@@ -63,7 +64,8 @@ def place(
 def disagreement(one: Geometry, other: Geometry, *, shift: float = SHIFT) -> str:
     """Why two grids are not the same, as a clause; empty where no corner is further apart than `shift` voxels."""
     if one.shape != other.shape:
-        return f"found {_size(other.shape)} pixels, expected {_size(one.shape)}{_share(other, one)}"
+        size = f"found {_size(other.shape)} pixels, expected {_size(one.shape)}{_share(other, one)}"
+        return unturned(one, other) or size
     if one.affine is None or other.affine is None:
         return ""
     ends = np.array(np.meshgrid(*((0, length - 1) for length in one.shape), indexing="ij")).reshape(len(one.shape), -1)

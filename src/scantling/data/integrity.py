@@ -30,6 +30,7 @@ _GROUPED = {
     "empty scribbles": "with scribbles that mark nothing; draw them or leave them out",
     "turned masks": "with masks that are stored in another orientation than their images; they are turned",
     "resampled masks": "with masks on another grid than their images; they are resampled by the nearest value",
+    "exif": "with an image that is turned as its EXIF orientation says; its mask is to lie on it as viewers show it",
     "scribbles": "with scribbles, and no value says 'nothing drawn here'; declare 'ignore' in a manifest",
 }
 LEVELS = ("error", "warning", "note")

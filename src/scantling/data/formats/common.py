@@ -47,7 +47,7 @@ class Header:
     """What a file says of itself, nothing decoded.
 
     Attributes:
-        format: "PNG", "JPEG", "GIF", "BMP", "TIFF", "NIfTI", "DICOM", "NPY" or "NPZ".
+        format: "PNG", "JPEG", "JPEG 2000", "GIF", "BMP", "WebP", "PNM", "TIFF", "NIfTI", "DICOM", "NPY" or "NPZ".
         shape: the spatial shape `(*S)`.
         channels: their names: ("red", "green", "blue"), ("grey",) or ("0", "1", ...).
         dtype: of the array that `read` returns.
@@ -75,7 +75,7 @@ class Plan:
     """A judged header and the way to the array `(C, *S)`, not yet taken.
 
     Attributes:
-        decode: reads and checks the pixels.
+        decode: reads and checks the pixels, as they are stored (not turned as EXIF says).
         decoded: bytes that the decoder produces, before any conversion.
         coded: bytes in the file that it produces them from.
     """
@@ -154,11 +154,20 @@ def raster(
     dtype: Any,
     *,
     spacing: Sequence[float] | None = None,
+    exif: int = 1,
 ) -> Header:
-    """The header of a flat image `(H, W)`; None: its file does not say how large its pixels are."""
+    """The header of a flat image that is stored as `(H, W)`.
+
+    Args:
+        spacing: of rows and columns as stored, in mm; None: its file does not say how large its pixels are.
+        exif: the EXIF orientation, by which `files` turns what the decoder gives.
+    """
     size = (int(shape[0]), int(shape[1]))
     down, across = spacing or (1.0, 1.0)
-    geometry = Geometry(shape=size, spacing=(float(down), float(across)), unit="mm" if spacing else "pixel")
+    if exif > 4:
+        size, down, across = size[::-1], across, down
+    unit: Literal["mm", "pixel"] = "mm" if spacing else "pixel"
+    geometry = Geometry(shape=size, spacing=(float(down), float(across)), unit=unit, exif=exif)
     return Header(format, size, channels, np.dtype(dtype), geometry)
 
 

@@ -206,9 +206,10 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
     count = 0
     for frame in generate_frames(data, number_of_frames=frames.count):
         count += 1
-        size = frames.size
+        size: tuple[int, ...] = frames.size
         if frames.syntax in JPEG:
-            size = jpeg.verified_size(Source(source.address, io.BytesIO(frame), len(frame), source.limits))
+            one = Source(source.address, io.BytesIO(frame), len(frame), source.limits)
+            size = jpeg.inspect(one).header.shape[:2]
         elif frames.syntax == RUN_LENGTH and not _fills(frame, prod(size)):
             raise source.error(f"frame {count} does not unpack to its size", remedy=DAMAGED)
         elif frames.syntax in JPEG_2000:
@@ -227,7 +228,7 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
 
 def _fills(frame: bytes, pixels: int) -> bool:
     """Whether every segment of a frame of run lengths holds `pixels` bytes, and at most one more to be even."""
-    from scantling.data.formats.kernels import packbits
+    from imagecodecs import packbits_decode
 
     head = np.frombuffer(frame[:64], "<u4")
     if len(head) != 16 or not 1 <= head[0] <= 15:
@@ -235,12 +236,7 @@ def _fills(frame: bytes, pixels: int) -> bool:
     ends = [int(offset) for offset in head[1 : 1 + head[0]]] + [len(frame)]
     if ends != sorted(ends):
         return False
-    out = np.empty(pixels, np.uint8)
-    for begin, end in pairwise(ends):
-        segment = np.frombuffer(frame[begin:end], np.uint8)
-        if pixels not in (packbits(segment, out), packbits(segment[:-1], out)):
-            return False
-    return True
+    return all(len(packbits_decode(frame[begin:end], out=pixels + 1)) == pixels for begin, end in pairwise(ends))
 
 
 def _value(found: Dataset, name: str, default: Any) -> Any:

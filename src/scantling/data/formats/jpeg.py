@@ -2,8 +2,8 @@
 
 A JPEG holds no checksum. The count finds every truncation and every size that asks for other blocks of 8 or 16
 pixels; where a side is no multiple of such a block, a flipped bit that stays within the last block is not
-detectable. Baseline and progressive Huffman coding with 8 bits are read; CMYK is converted to colour; notes on
-orientation and resolution are ignored, for turning a medical image needs more than a viewer's note.
+detectable. Baseline and progressive Huffman coding with 8 bits are read; CMYK is converted to colour; a density of
+pixels is no spacing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import numpy as np
 from PIL import JpegImagePlugin
 
 from scantling.data.formats.common import COLOUR, GREY, Array, Plan, Source, channels_first, raster
+from scantling.data.formats.exif import orientation
+from scantling.data.formats.pillow import pixels_of
 
 MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
@@ -53,35 +55,30 @@ class Tables:
 
 def inspect(source: Source) -> Plan:
     """Judge the size and the coding."""
-    frame = _found_frame(source)
+    frame, exif = _found_frame(source)
     channels = GREY if len(frame.components) == 1 else COLOUR
-    header = raster("JPEG", (frame.height, frame.width), channels, np.uint8)
+    header = raster("JPEG", (frame.height, frame.width), channels, np.uint8, exif=exif)
 
     def decode() -> Array:
         essential = _walk(source, frame)
         with JpegImagePlugin.JpegImageFile(io.BytesIO(essential)) as image:
-            image.load()
-            return channels_first(np.array(image.convert("RGB") if image.mode == "CMYK" else image))
+            return channels_first(pixels_of(image.convert("RGB") if image.mode == "CMYK" else image))
 
     return Plan(header, decode, frame.height * frame.width * len(frame.components), source.size)
 
 
-def verified_size(source: Source) -> tuple[int, int]:
-    """Height and width, the coded blocks counted against them; nothing is decoded."""
-    frame = _found_frame(source)
-    _walk(source, frame)
-    return frame.height, frame.width
-
-
-def _found_frame(source: Source) -> Frame:
-    offset = 2
+def _found_frame(source: Source) -> tuple[Frame, int]:
+    """The frame header, and the EXIF orientation that may stand before it."""
+    offset, exif = 2, 1
     while True:
         marker, offset = _marker(source, offset)
         length = struct.unpack(">H", source.at(offset, 2))[0]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return _frame(source, marker, source.at(offset + 2, length - 2))
+            return _frame(source, marker, source.at(offset + 2, length - 2)), exif
         if marker in (0xD9, 0xDA):
             raise source.error("has no frame header", remedy=DAMAGED)
+        if marker == 0xE1 and source.at(offset + 2, min(6, length - 2)) == b"Exif\0\0":
+            exif = orientation(source.at(offset + 2, length - 2))
         offset += length
 
 

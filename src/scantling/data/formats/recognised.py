@@ -12,6 +12,9 @@ MAGICS = (
     (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"),
     (b"BM", "BMP"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    *((b"P%d" % kind, "PNM") for kind in range(1, 7)),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
     (b"II+\0", "TIFF"),
@@ -24,7 +27,7 @@ MAGICS = (
     (b"\x1c\x02\0\0", "NIfTI"),
     (b"\0\0\x02\x1c", "NIfTI"),
 )
-READABLE = "PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM, NPY or NPZ"
+READABLE = "PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, DICOM, NPY or NPZ"
 
 
 def recognise(source: Source) -> str:
@@ -32,6 +35,8 @@ def recognise(source: Source) -> str:
     start = source.at(0, min(source.size, 132))
     if start[128:132] == b"DICM":
         return "DICOM"
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WebP"
     for magic, name in MAGICS:
         if start.startswith(magic):
             return name
@@ -47,9 +52,15 @@ def inspector(name: str) -> Callable[[Source], Plan]:
     elif name == "JPEG":
         from scantling.data.formats.jpeg import inspect
     elif name == "GIF":
-        from scantling.data.formats.gif import inspect
+        from scantling.data.formats.pillow import inspect_gif as inspect
     elif name == "BMP":
-        from scantling.data.formats.bmp import inspect
+        from scantling.data.formats.pillow import inspect_bmp as inspect
+    elif name == "WebP":
+        from scantling.data.formats.pillow import inspect_webp as inspect
+    elif name == "PNM":
+        from scantling.data.formats.pnm import inspect
+    elif name == "JPEG 2000":
+        from scantling.data.formats.jpeg2000 import inspect
     elif name == "TIFF":
         from scantling.data.formats.tiff import inspect
     elif name == "NIfTI":

@@ -13,13 +13,15 @@ from math import prod
 
 import numpy as np
 
-from scantling.data.formats.common import Array, Source
+from scantling.data.formats.common import SPACING, Array, Source
 from scantling.data.formats.tiff_pages import DAMAGED, Page
 
 UNITS = {"nm": 1e-6, "um": 1e-3, "micron": 1e-3, "microns": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
 IMAGEJ = re.compile(r"^(?:ImageJ|images|channels|slices|frames|hyperstack)=", re.MULTILINE)
 AXES = "[CZTIQYXS]{2,}"
 US = "Scantling"
+PRINT = (1, 72, 90, 96, 100, 150, 200, 240, 300, 360, 400, 600, 720, 1200, 2400)
+"""Pixels for each inch that say how large an image is printed, not how large its object is."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Layout:
 def read_layout(source: Source, page: Page, count: int) -> Layout:
     """The layout of `count` pages like the first one, `page`."""
     text = page.description
-    astray = US in page.notes or IMAGEJ.search(page.notes) or '"shape"' in page.notes
+    astray = US in page.notes or IMAGEJ.search(page.notes) or '"shape"' in page.notes or "<OME" in page.notes
     if count > 1 and (not page.described or (astray and not text)):
         raise source.error("the description of its pages is damaged or lost", remedy=DAMAGED)
     if IMAGEJ.search(text):
@@ -56,7 +58,20 @@ def read_layout(source: Source, page: Page, count: int) -> Layout:
     known = text.startswith("{") or text.endswith("}") or '"shape"' in text or '"axes"' in text
     if known or (count > 1 and US in page.notes):
         return _tifffile(source, page, text, count)
-    return Layout(slices=count)
+    return Layout(slices=count, spacing=_density(page) if count == 1 else None)
+
+
+def _density(page: Page) -> tuple[float, float, float] | None:
+    """The spacing that a resolution with a unit gives, unless it is a density of print."""
+    unit = {2: 25.4, 3: 10.0}.get(page.unit, 0.0)
+    across, down = page.resolution
+    if not unit or min(across, down) <= 0:
+        return None
+    inches = [density * 25.4 / unit for density in (across, down)]
+    if all(min(abs(inch - print_) for print_ in PRINT) < 0.51 for inch in inches):
+        return None
+    steps = (unit / down, unit / across)
+    return (1.0, *steps) if all(SPACING[0] < step < SPACING[1] for step in steps) else None
 
 
 def _imagej(source: Source, page: Page, text: str) -> Layout:
