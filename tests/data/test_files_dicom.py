@@ -242,7 +242,7 @@ def test_slices_of_another_kind_are_refused(tmp_path: Path) -> None:
     series(tmp_path / "s", [0.0, 2.0])
     turned = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0], "PixelSpacing": [1, 1]}
     save(tmp_path / "s" / "a.dcm", SLICE, **turned)
-    with pytest.raises(FileError, match=r"a.dcm has another size, orientation or number of frames than 899.dcm"):
+    with pytest.raises(FileError, match=r"a.dcm has another orientation, spacing or number of frames than 899.dcm"):
         files.probe(tmp_path / "s")
 
 

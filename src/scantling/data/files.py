@@ -66,7 +66,7 @@ def read(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted:
     """An image as `(C, *S)` in the number type of its file (float32 where the file scales its values).
 
     Args:
-        address: a file, a folder with one DICOM series, or a member of an archive (`f.npz#image`).
+        address: a file, a folder with one DICOM series, or a member (`f.npz#image`, `folder#SeriesInstanceUID`).
         limits: what the file may ask for.
         untrusted: decode in another process with a time and a memory limit.
 
@@ -183,12 +183,12 @@ def write_image(folder: Path | str, id: str, array: Array, geometry: Geometry, *
 
 
 def parse_address(address: Address | Path | str) -> Address:
-    """An address from its text: what follows `#` after `.npz` names a member of the archive."""
+    """An address from its text: what follows `#` after a file or folder that is there, or `.npz`, names a member."""
     if isinstance(address, Address):
         return address
     text = str(address)
     path, mark, member = text.rpartition("#")
-    if mark and path.lower().endswith(".npz") and not Path(text).exists():
+    if mark and (path.lower().endswith(".npz") or Path(path).exists()) and not Path(text).exists():
         return Address(Path(path), member)
     return Address(Path(text))
 
@@ -296,12 +296,12 @@ def _opened(address: Address, limits: Limits, labels: bool) -> Iterator[Source]:
 def _inspected(source: Source) -> Plan:
     folder = source.address.path.is_dir()
     found = "DICOM folder" if folder else recognise(source)
-    if source.address.member and found != "NPZ":
+    if source.address.member and "DICOM" not in found and found != "NPZ":
         raise source.error(f"is a {found}, which has no members", expected="an NPZ archive before '#'")
     if folder:
         from scantling.data.formats import dicom_series
 
-        return dicom_series.inspect(source, lambda path: _opened(Address(path), source.limits, source.labels))
+        return dicom_series.inspect(source)
     return inspector(found)(source)
 
 

@@ -7,14 +7,12 @@ size contradicts the length of the pixel data, a damaged value cannot be seen.
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -26,14 +24,17 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import get_expected_length, pixel_array
 from pydicom.uid import UID
 
-from scantling.data.formats import jpeg
 from scantling.data.formats.common import COLOUR, GREY, Array, Header, Plan, Source
 from scantling.data.formats.dicom_geometry import Place, flat_geometry, read_place, read_scale, stacked_geometry
 
 PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
 RUN_LENGTH = "1.2.840.10008.1.2.5"
-JPEG = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
-JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
+JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81)}
+"""Baseline, extended, lossless (two kinds) and JPEG-LS (lossless and near-lossless)."""
+JPEG_2000 = {f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203)}
+"""The last three are high-throughput JPEG 2000."""
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""SOP classes: Segmentation Storage and Label Map Segmentation Storage."""
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 DAMAGED = "it is truncated or damaged: copy it again from its source"
@@ -77,14 +78,16 @@ class Frames:
     syntax: str
 
 
-def looks_like(start: bytes) -> bool:
-    """Whether a file that begins so is DICOM, with or without its preamble."""
-    return start[128:132] == b"DICM" or start[:4] in (b"\x08\x00\x05\x00", b"\x02\x00\x00\x00", b"\x08\x00\x08\x00")
-
-
 def inspect(source: Source) -> Plan:
     """Judge the size, the coding and the geometry of one file."""
     with quiet():
+        kind = str(_header(source, ["SOPClassUID"]).get("SOPClassUID", ""))
+        if kind in SEGMENTATIONS:
+            from scantling.data.formats.dicom_seg import inspect as inspect_segmentation
+
+            return inspect_segmentation(source)
+        if source.address.member:
+            raise source.error("has no members", expected="a segmentation before '#', or a folder of DICOM files")
         frames = parse(source)
     place = frames.place
     if frames.count == 1:
@@ -105,16 +108,20 @@ def inspect(source: Source) -> Plan:
     return Plan(header, decode, samples * frames.dtype.itemsize, source.size)
 
 
+def _header(source: Source, tags: list[str] | None = None) -> Dataset:
+    source.file.seek(0)
+    return dcmread(source.file, stop_before_pixels=True, force=True, specific_tags=tags)
+
+
 def parse(source: Source) -> Frames:
     """Read the header of one file and judge it (call within `quiet`)."""
-    source.file.seek(0)
-    found = dcmread(source.file, stop_before_pixels=True, force=True)
+    found = _header(source)
     meta = getattr(found, "file_meta", Dataset())
     syntax: str = str(meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
     if syntax not in PLAIN | JPEG | JPEG_2000 | {RUN_LENGTH}:
         raise source.error(
             f"its transfer syntax is {syntax[:64]}",
-            expected="an uncompressed one, run lengths, baseline JPEG or JPEG 2000",
+            expected="an uncompressed one, run lengths, JPEG, lossless JPEG, JPEG-LS or JPEG 2000",
             remedy="decompress it first",
         )
     rows, columns = int(_value(found, "Rows", 0)), int(_value(found, "Columns", 0))
@@ -124,7 +131,7 @@ def parse(source: Source) -> Frames:
     kind = str(_value(found, "PhotometricInterpretation", ""))
     if min(rows, columns, count) < 1:
         raise source.error("holds no image", expected="rows, columns and pixels", remedy="leave this file out")
-    grey = samples == 1 and kind in GREYS and bits in (8, 16, 32)
+    grey = samples == 1 and kind in GREYS and bits in (1, 8, 16, 32)
     colour = (bits in (8, 16) and (samples == 3 and kind in COLOURS)) or (samples == 1 and kind == "PALETTE COLOR")
     if not (grey or colour) or not 1 <= stored <= bits or int(_value(found, "HighBit", stored - 1)) != stored - 1:
         raise source.error(
@@ -133,7 +140,7 @@ def parse(source: Source) -> Frames:
             remedy="convert it",
         )
     least = (
-        rows * columns * samples * (bits // 8) * 2 // 3 if syntax in PLAIN else 8
+        rows * columns * samples * bits // 12 if syntax in PLAIN else 8
     )  # a frame of YBR_FULL_422, an item
     if count * least > source.size:
         raise source.error(
@@ -208,9 +215,7 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
         count += 1
         size = frames.size
         if frames.syntax in JPEG:
-            size = jpeg.verified_size(Source(source.address, io.BytesIO(frame), len(frame), source.limits))
-        elif frames.syntax == RUN_LENGTH and not _fills(frame, prod(size)):
-            raise source.error(f"frame {count} does not unpack to its size", remedy=DAMAGED)
+            size = _jpeg_size(frame)
         elif frames.syntax in JPEG_2000:
             at = frame.find(b"\xff\x4f\xff\x51")  # SOC, SIZ: length, capabilities, then the extent and its offset
             field = [int.from_bytes(frame[at + 8 + 4 * n : at + 12 + 4 * n], "big") for n in range(4)]
@@ -225,22 +230,15 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
         raise source.error(f"holds {count} frames", expected=f"{frames.count}", remedy=DAMAGED)
 
 
-def _fills(frame: bytes, pixels: int) -> bool:
-    """Whether every segment of a frame of run lengths holds `pixels` bytes, and at most one more to be even."""
-    from scantling.data.formats.kernels import packbits
-
-    head = np.frombuffer(frame[:64], "<u4")
-    if len(head) != 16 or not 1 <= head[0] <= 15:
-        return False
-    ends = [int(offset) for offset in head[1 : 1 + head[0]]] + [len(frame)]
-    if ends != sorted(ends):
-        return False
-    out = np.empty(pixels, np.uint8)
-    for begin, end in pairwise(ends):
-        segment = np.frombuffer(frame[begin:end], np.uint8)
-        if pixels not in (packbits(segment, out), packbits(segment[:-1], out)):
-            return False
-    return True
+def _jpeg_size(frame: bytes) -> tuple[int, int]:
+    """Rows and columns in the first frame header (SOF) of a JPEG or JPEG-LS stream; 0 x 0 if there is none."""
+    at = 2
+    while at + 9 <= len(frame) and frame[at] == 0xFF:
+        marker = frame[at + 1]
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return int.from_bytes(frame[at + 5 : at + 7], "big"), int.from_bytes(frame[at + 7 : at + 9], "big")
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    return 0, 0
 
 
 def _value(found: Dataset, name: str, default: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from scantling.data.formats.common import Plan, Source
 
@@ -30,14 +31,25 @@ READABLE = "PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM, NPY or NPZ"
 def recognise(source: Source) -> str:
     """The name of the format; an error if it is none that can be read."""
     start = source.at(0, min(source.size, 132))
-    if start[128:132] == b"DICM":
+    if start[128:132] == b"DICM":  # whatever stands in its preamble
         return "DICOM"
     for magic, name in MAGICS:
         if start.startswith(magic):
             return name
-    if start[:4] in (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x02\x00\x00\x00"):  # DICOM without its preamble
+    if looks_like_dicom(start):
         return "DICOM"
     raise source.error("is of no format that can be read", expected=READABLE, remedy="convert it, or leave it out")
+
+
+def looks_like_dicom(start: bytes) -> bool:
+    """Whether a file that begins so (132 bytes) is DICOM, with its preamble, or without it by its first element."""
+    if start[128:132] == b"DICM":
+        return True
+    order: Literal["little", "big"] = "big" if start[:1] == b"\0" else "little"
+    group, element = (int.from_bytes(start[at : at + 2], order) for at in (0, 2))
+    explicit = start[4:6] in (b"UL", b"UI", b"CS", b"OB", b"DA", b"TM", b"SH", b"LO")
+    implicit = order == "little" and int.from_bytes(start[4:8], order) <= 64
+    return len(start) > 8 and group in (2, 8) and element <= 0x18 and (explicit or implicit)
 
 
 def inspector(name: str) -> Callable[[Source], Plan]:
