@@ -26,6 +26,7 @@ from scantling.data.contents import (
     with_safe_ids,
 )
 from scantling.data.described import contents_of
+from scantling.data.hashing import files_of
 from scantling.data.label_source import LabelSource
 from scantling.data.layouts import loose_files, paired
 from scantling.data.loading import EVERYTHING
@@ -250,7 +251,7 @@ def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dic
         for role, address in case.addresses()
         if _is_read(role, reads) or not case.images  # a mask alone is there to be read
     ]
-    ordered = sorted({file.resolve() for address in addresses for file in _files(address.path)})
+    ordered = sorted({file.resolve() for address in addresses for file in files_of(address)})
     with ThreadPoolExecutor(2) as threads:
         digests = list(threads.map(_sha256, ordered))
     return {
@@ -271,10 +272,6 @@ def _is_read(role: str, reads: Collection[str]) -> bool:
     if kind == "mask":
         return "masks" in reads or ("mask" in reads and name.split()[0] == "1")
     return kind in reads
-
-
-def _files(path: Path) -> Iterator[Path]:
-    yield from (sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path])
 
 
 def _sha256(path: Path) -> str:

@@ -319,7 +319,7 @@ def _same_links(cases: list[Case], path: Path) -> None:
 
 
 def _slice(root: Path, file: str) -> bool:
-    from scantling.data.formats.dicom_index import is_dicom
+    from scantling.data.formats.dicom_files import is_dicom
 
     return is_dicom(root / file)
 

@@ -204,7 +204,7 @@ def is_image_name(path: Path | str) -> bool:
     """Whether this is named like a file that can be read, or is a folder of DICOM files rather than of other images."""
     path = Path(path)
     if path.is_dir():
-        from scantling.data.formats.dicom_series import holds_dicom
+        from scantling.data.formats.dicom_files import holds_dicom
 
         return holds_dicom(path, others=RASTERS + VOLUMES)
     return not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)

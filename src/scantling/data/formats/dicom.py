@@ -139,9 +139,7 @@ def parse(source: Source) -> Frames:
             expected="grey values or colours of 8 to 32 bits",
             remedy="convert it",
         )
-    least = (
-        rows * columns * samples * bits // 12 if syntax in PLAIN else 8
-    )  # a frame of YBR_FULL_422, an item
+    least = rows * columns * samples * bits // 12 if syntax in PLAIN else 8  # a frame of YBR_FULL_422, an item
     if count * least > source.size:
         raise source.error(
             f"asks for {count:,} frames of {columns} x {rows} pixels",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,20 +14,18 @@ from pydicom import dcmread
 from scantling.core.case import Address
 from scantling.data.formats.common import Limits, Source
 from scantling.data.formats.dicom import SEGMENTATIONS, quiet
-from scantling.data.formats.recognised import looks_like_dicom
+from scantling.data.formats.dicom_files import DEEPEST, files_below, is_dicom
 
-SUFFIXES = (".dcm", ".dicom", ".ima")
-DIRECTORY = "DICOMDIR"
-"""The table of contents of a medium."""
-DEEPEST = 8
-"""How many levels of folders an archive may have."""
 NO_IMAGE = ("RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "FID", "RWV", "DOC", "AU", "ECG")
 """Modalities of objects that are no images, also where they hold pixel data."""
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _NO_IMAGE = (*(_STORAGE + kind for kind in ("9.", "11.", "66", "67", "88.", "104.", "481.")), "1.2.840.10008.1.3.")
 """How the SOP classes of the same begin, and that of a medium's directory."""
 _RT_IMAGE = _STORAGE + "481.1"
-_TAGS = ["SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "ImageType", "NumberOfFrames", "ImagePositionPatient", "ReferencedSeriesSequence"]
+_TAGS = [
+    *("SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesInstanceUID", "SeriesDescription"),
+    *("SeriesNumber", "ImageType", "NumberOfFrames", "ImagePositionPatient", "ReferencedSeriesSequence"),
+]
 
 
 @dataclass(frozen=True)
@@ -69,28 +66,6 @@ def opened(path: Path, limits: Limits) -> Iterator[Source]:
         )
     with path.open("rb") as file:
         yield Source(Address(path), file, size, limits)
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its first bytes, or by its name where it cannot be read; no `DIRECTORY` is."""
-    try:
-        if not path.is_file() or path.name == DIRECTORY:
-            return False
-        with path.open("rb") as file:
-            return looks_like_dicom(file.read(132))
-    except OSError:
-        return path.suffix.lower() in SUFFIXES
-
-
-def files_below(folder: Path, *, levels: int) -> list[Path]:
-    """The files of a folder and of so many levels of folders in it, in order; no hidden ones, no linked folders."""
-    found: list[Path] = []
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
-        level = len(here.relative_to(folder).parts)
-        folders[:] = sorted(name for name in folders if level < levels and not name.startswith("."))
-        found += [here / name for name in sorted(names) if not name.startswith(".")]
-    return found
 
 
 def entries_of(folder: Path, *, levels: int = 0) -> tuple[Entry, ...]:

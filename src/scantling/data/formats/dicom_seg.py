@@ -185,9 +185,7 @@ def _slices(source: Source, place: Place, geometry: Geometry, stored: tuple[int,
         corners = [origin]
         if place.across is not None and place.down is not None and place.step is not None:
             corners.append(
-                origin
-                + place.across * place.step[1] * (stored[0] - 1)
-                + place.down * place.step[0] * (stored[1] - 1)
+                origin + place.across * place.step[1] * (stored[0] - 1) + place.down * place.step[0] * (stored[1] - 1)
             )
         first, *last = ((back @ LPS_TO_RAS @ [*corner, 1])[:3] for corner in corners)
         at = round(float(first[2]))

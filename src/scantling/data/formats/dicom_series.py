@@ -12,18 +12,9 @@ import numpy as np
 
 from scantling.data.formats.common import Array, Header, Plan, Source
 from scantling.data.formats.dicom import Frames, decoded, parse, quiet
+from scantling.data.formats.dicom_files import SUFFIXES
 from scantling.data.formats.dicom_geometry import Place, flat_geometry, stacked_geometry
-from scantling.data.formats.dicom_index import SUFFIXES, Entry, entries_of, is_dicom, opened, series_files
-
-
-def holds_dicom(folder: Path, *, others: tuple[str, ...]) -> bool:
-    """Whether a folder is a DICOM series: it can be listed, and more of its files are DICOM than end with `others`."""
-    try:
-        inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError:
-        return False
-    slices = {path for path in inside if is_dicom(path)}
-    return len(slices) > sum(path.name.lower().endswith(others) for path in inside if path not in slices)
+from scantling.data.formats.dicom_index import Entry, entries_of, opened, series_files
 
 
 def inspect(folder: Source) -> Plan:

@@ -25,7 +25,13 @@ MAGICS = (
     (b"\x1c\x02\0\0", "NIfTI"),
     (b"\0\0\x02\x1c", "NIfTI"),
 )
-READABLE = "PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM, NPY or NPZ"
+READABLE = "PNG, JPEG, GIF, BMP, TIFF, NIfTI, MGH, NRRD, MetaImage, DICOM, NPY or NPZ"
+BESIDE = {
+    ".hdr": (".img", ".img.gz"),
+    ".mhd": (".raw", ".zraw", ".raw.gz"),
+    ".nhdr": (".raw", ".raw.gz", ".img", ".gz"),
+}
+"""The suffixes of headers, and those of the files beside them that hold the voxels."""
 
 
 def recognise(source: Source) -> str:
