@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.test_files_dicom_seg import HEIGHTS, SHAPE, ct, dataset, item, seg, two_segments
 from pydicom.sequence import Sequence
 
+from data.test_files_dicom_seg import HEIGHTS, SHAPE, ct, dataset, item, seg, two_segments
 from scantling.core.case import Geometry
 from scantling.core.errors import FileError
 from scantling.data import files
@@ -19,7 +19,11 @@ from scantling.data.loading import load
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-REPORT, STRUCTURES, STATE = "1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.11.1"
+REPORT, STRUCTURES, STATE = (
+    "1.2.840.10008.5.1.4.1.1.88.11",
+    "1.2.840.10008.5.1.4.1.1.481.3",
+    "1.2.840.10008.5.1.4.1.1.11.1",
+)
 RNG = np.random.default_rng(3)
 
 

@@ -162,6 +162,7 @@ class Geometry:
         slice_axis: the axis along which the file stacks its slices (three spatial axes only).
         stored: the spatial shape in the file where it differs (a NIfTI image with axes of length 1).
         unit: "mm" where the file, or the manifest, says how large its pixels are; else "pixel", and the spacing is 1.
+        remark: what a check says of how the file gives all this: "qform" where a NIfTI has two affines that disagree.
     """
 
     shape: tuple[int, ...]
@@ -171,6 +172,7 @@ class Geometry:
     slice_axis: int = 0
     stored: tuple[int, ...] | None = None
     unit: Literal["mm", "pixel"] = "pixel"
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from scantling.core.case import Case, Frozen, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data import files
 from scantling.data.files import stem_of
+from scantling.data.formats.recognised import header_of
 
 MANIFESTS = ("scantling.toml", "scantling.json")
 STORED_SPLIT = "scantling-split.json"
@@ -60,11 +61,16 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def is_silent(path: Path) -> bool:
-    """Whether a file is hidden, documentation, a licence or Scantling's own, and so needs no remark; no image is."""
+    """Whether a file is hidden, documentation, a licence, Scantling's own or the voxels of a header beside it.
+
+    Such a file needs no remark; no image is one.
+    """
     name = path.name.lower()
     if name.startswith(".") or name in (*MANIFESTS, STORED_SPLIT, STRATA):
         return True
-    return not name.endswith(files.SUFFIXES) and (name.startswith(_SILENT) or name.endswith(".md"))
+    if name.endswith(files.SUFFIXES):
+        return False
+    return name.startswith(_SILENT) or name.endswith(".md") or header_of(path) is not None
 
 
 def entries(folder: Path) -> Iterator[Path]:

@@ -101,6 +101,7 @@ def archive(folder: Path, split: Split | None, remarks: list[Finding], root: Pat
                 masks=masks.get(image.address, ()),
             )
         )
+    cases.sort(key=lambda case: case.id)
     if len(cases) > 1 or len(entries) > len(chosen):
         remarks.append(_understood(cases, root, folder))
     used = {address for case in cases for mask in case.masks for address in _addresses(mask)}

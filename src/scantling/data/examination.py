@@ -73,6 +73,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         except FileError as error:
             note("error", "unreadable", str(error))
             return None
+        if remark := geometry(found).remark:
+            note("note", remark)
         if not grids:
             grids.append((address, geometry(found)))
         elif clash := disagreement(grids[0][1], geometry(found)):

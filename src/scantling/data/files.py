@@ -1,8 +1,8 @@
 """The one door for image files: headers are judged before pixels are decoded, and every failure is one sentence.
 
-Reads PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ, by their content
+Reads PNG, JPEG, GIF, BMP, TIFF, NIfTI, MGH, NRRD, MetaImage, DICOM (a file, or a series), NPY and NPZ, by their content
 and not by their names. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
-`(X, Y, Z)` for NIfTI and DICOM volumes. A damaged file ends in a `FileError`, or in an image of its true shape as
+`(X, Y, Z)` for other volumes. A damaged file ends in a `FileError`, or in an image of its true shape as
 far as the format can tell; each format's file says how far that is.
 """
 
@@ -39,7 +39,7 @@ __all__ = [
 
 GENEROUS = Limits()
 RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff")
-VOLUMES = (".nii", ".nii.gz", ".npy", ".npz")
+VOLUMES = (".nii", ".nii.gz", ".npy", ".npz", ".hdr", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd")
 SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
 WHOLE = 1e-3
 """How far a label may be from a whole number (scaled label maps hold 0.99999997)."""

@@ -251,6 +251,7 @@ def _described(found: Header | Picture) -> dict[str, Any]:
         "slice_axis": geometry.slice_axis,
         "stored": geometry.stored,
         "unit": geometry.unit,
+        "remark": geometry.remark,
     }
 
 
@@ -268,6 +269,7 @@ def _header(answer: dict[str, Any]) -> Header:
         slice_axis=int(answer["slice_axis"]),
         stored=None if stored is None else tuple(int(length) for length in stored),
         unit="mm" if answer["unit"] == "mm" else "pixel",
+        remark=str(answer["remark"]),
     )
     channels = tuple(str(name) for name in answer["channels"])
     return Header(str(answer["format"]), shape, channels, np.dtype(kind), geometry)

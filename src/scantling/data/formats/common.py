@@ -18,6 +18,8 @@ SPACING = (1e-6, 1e4)
 """Plausible distances between neighbouring pixels, in mm."""
 SHEAR = 1.0
 """Degrees by which two axes may miss a right angle, which shifts a length by less than 2 %; a bound of our own."""
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM and ITK count left, posterior and superior; the affine of a geometry counts right, anterior and superior."""
 HARMLESS = 1 << 24
 """Decoded bytes below which the compression ratio is not asked: an empty mask may shrink to almost nothing."""
 

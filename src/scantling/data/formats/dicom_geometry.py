@@ -12,9 +12,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from scantling.core.case import Geometry
-from scantling.data.formats.common import Array, Source, plausible_spacing, right_angles, volume
+from scantling.data.formats.common import LPS_TO_RAS, Array, Source, plausible_spacing, right_angles, volume
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 UNEVEN = 0.05
 """The share of the distance between slices by which one distance may differ from the others."""
 

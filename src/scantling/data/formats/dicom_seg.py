@@ -19,11 +19,10 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
 from scantling.core.case import Address, Geometry
-from scantling.data.formats.common import GREY, Array, Header, Plan, Source, axis_order
+from scantling.data.formats.common import GREY, LPS_TO_RAS, Array, Header, Plan, Source, axis_order
 from scantling.data.formats.dicom import DAMAGED, PLAIN, SEGMENTATIONS, quiet
 from scantling.data.formats.dicom import inspect as inspect_file
 from scantling.data.formats.dicom_geometry import (
-    LPS_TO_RAS,
     Place,
     anywhere,
     flat_geometry,
