@@ -13,9 +13,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -29,10 +31,19 @@ from scantling.data.formats.dicom_geometry import Place, flat_geometry, read_pla
 
 PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
 RUN_LENGTH = "1.2.840.10008.1.2.5"
-JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81)}
-"""Baseline, extended, lossless (two kinds) and JPEG-LS (lossless and near-lossless)."""
+JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
+"""Baseline, extended and two kinds of lossless JPEG."""
+EXTENDED = "1.2.840.10008.1.2.4.51"
+JPEG_LS = {f"1.2.840.10008.1.2.4.{number}" for number in (80, 81)}
 JPEG_2000 = {f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203)}
 """The last three are high-throughput JPEG 2000."""
+DECODERS = {
+    RUN_LENGTH: "pydicom",  # pylibjpeg's panics on damaged segments, which no caller can catch as an error
+    **dict.fromkeys(JPEG, "gdcm"),
+    **dict.fromkeys(JPEG_LS, "pyjpegls"),
+    **dict.fromkeys(JPEG_2000, "pylibjpeg"),
+}
+"""Which of pydicom's decoders reads a transfer syntax."""
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes: Segmentation Storage and Label Map Segmentation Storage."""
 GREYS = ("MONOCHROME1", "MONOCHROME2")
@@ -118,7 +129,7 @@ def parse(source: Source) -> Frames:
     found = _header(source)
     meta = getattr(found, "file_meta", Dataset())
     syntax: str = str(meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
-    if syntax not in PLAIN | JPEG | JPEG_2000 | {RUN_LENGTH}:
+    if syntax not in PLAIN and syntax not in DECODERS:
         raise source.error(
             f"its transfer syntax is {syntax[:64]}",
             expected="an uncompressed one, run lengths, JPEG, lossless JPEG, JPEG-LS or JPEG 2000",
@@ -181,7 +192,11 @@ def decoded(source: Source, frames: Frames) -> Array:
             )
     else:
         _judge_frames(source, data, frames)
-    pixels = pixel_array(found)
+    if frames.syntax == EXTENDED and int(found.BitsStored) > 8:  # none of pydicom's decoders reads 12 bits
+        coded = generate_frames(data, number_of_frames=frames.count)
+        pixels = np.stack([imagecodecs.jpeg_decode(frame) for frame in coded])
+    else:
+        pixels = pixel_array(found, decoding_plugin=DECODERS.get(frames.syntax, ""))
     if found.PhotometricInterpretation == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, found)
         pixels = pixels >> 8 if pixels.dtype.itemsize > 1 else pixels
@@ -212,8 +227,10 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
     for frame in generate_frames(data, number_of_frames=frames.count):
         count += 1
         size = frames.size
-        if frames.syntax in JPEG:
+        if frames.syntax in JPEG | JPEG_LS:
             size = _jpeg_size(frame)
+        elif frames.syntax == RUN_LENGTH and not _fills(frame, prod(size)):
+            raise source.error(f"frame {count} does not unpack to its size", remedy=DAMAGED)
         elif frames.syntax in JPEG_2000:
             at = frame.find(b"\xff\x4f\xff\x51")  # SOC, SIZ: length, capabilities, then the extent and its offset
             field = [int.from_bytes(frame[at + 8 + 4 * n : at + 12 + 4 * n], "big") for n in range(4)]
@@ -226,6 +243,17 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
             )
     if count != frames.count:
         raise source.error(f"holds {count} frames", expected=f"{frames.count}", remedy=DAMAGED)
+
+
+def _fills(frame: bytes, pixels: int) -> bool:
+    """Whether every segment of a frame of run lengths holds `pixels` bytes; pydicom's decoder takes more for good."""
+    head = np.frombuffer(frame[:64], "<u4")
+    if len(head) != 16 or not 1 <= head[0] <= 15:
+        return False
+    ends = [int(offset) for offset in head[1 : 1 + head[0]]] + [len(frame)]
+    return ends == sorted(ends) and all(
+        len(imagecodecs.packbits_decode(frame[begin:end], out=pixels + 1)) == pixels for begin, end in pairwise(ends)
+    )
 
 
 def _jpeg_size(frame: bytes) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from pydicom.pixels.utils import pixel_array
 
 from scantling.core.case import Address, Geometry
 from scantling.data.formats.common import GREY, LPS_TO_RAS, Array, Header, Plan, Source, axis_order
-from scantling.data.formats.dicom import DAMAGED, PLAIN, SEGMENTATIONS, quiet
+from scantling.data.formats.dicom import DAMAGED, DECODERS, PLAIN, SEGMENTATIONS, quiet
 from scantling.data.formats.dicom import inspect as inspect_file
 from scantling.data.formats.dicom_geometry import (
     Place,
@@ -226,7 +226,8 @@ def _frames(source: Source, shape: tuple[int, int, int], bits: int) -> Array:
     found: Any = dcmread(source.file, force=True)
     if "PixelData" not in found:
         raise source.error("holds no pixel data", remedy=DAMAGED)
-    if str(found.file_meta.get("TransferSyntaxUID", "")) in PLAIN:
+    syntax = str(found.file_meta.get("TransferSyntaxUID", ""))
+    if syntax in PLAIN:
         length = -(-prod(shape) * bits // 8)
         if len(found.PixelData) != length + length % 2:
             raise source.error(
@@ -235,5 +236,5 @@ def _frames(source: Source, shape: tuple[int, int, int], bits: int) -> Array:
         if bits == 1:
             flat = np.unpackbits(np.frombuffer(found.PixelData, np.uint8), bitorder="little")
             return flat[: prod(shape)].reshape(shape)
-    frames: Array = pixel_array(found).reshape(shape)
+    frames: Array = pixel_array(found, decoding_plugin=DECODERS.get(syntax, "")).reshape(shape)
     return frames
