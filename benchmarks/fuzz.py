@@ -141,23 +141,17 @@ def samples() -> Iterator[Sample]:
 
 def _coded_dicom(pixels: np.ndarray) -> Iterator[Sample]:
     """Compressed files, which hold their size twice, and a segmentation."""
-    smooth = np.abs(np.cumsum(pixels % 7, axis=0)).astype(np.uint16)
+    smooth = np.tile(np.abs(np.cumsum(pixels % 7, axis=0)), (2, 2)).astype(np.uint16) % 256
     for name, syntax in (("JPEG-LS", JPEGLSLossless), ("JPEG 2000", JPEG2000Lossless)):
         yield Sample(f"DICOM {name}", "a.dcm", dicom(smooth, syntax=syntax))
-    for name, syntax, options in (
-        ("JPEG", JPEGBaseline8Bit, {}),
-        ("JPEG extended", JPEGExtended12Bit, {"bitspersample": 12}),
-        ("lossless JPEG", JPEGLosslessSV1, {}),
+    twelve = {"BitsStored": 12, "HighBit": 11}
+    for name, syntax, array, coded, fields in (
+        ("JPEG", JPEGBaseline8Bit, smooth.astype(np.uint8), imagecodecs.jpeg_encode(smooth.astype(np.uint8)), {}),
+        ("12-bit JPEG", JPEGExtended12Bit, smooth, imagecodecs.jpeg_encode(smooth, bitspersample=12), twelve),
+        ("lossless JPEG", JPEGLosslessSV1, smooth, imagecodecs.ljpeg_encode(smooth, bitspersample=12), twelve),
     ):
-        array = (
-            np.tile(smooth, (2, 2)) % 256
-            if syntax != JPEGBaseline8Bit
-            else (np.tile(smooth, (2, 2)) % 200).astype("u1")
-        )
-        encode = imagecodecs.ljpeg_encode if syntax == JPEGLosslessSV1 else imagecodecs.jpeg_encode
-        fields = {} if syntax == JPEGBaseline8Bit else {"BitsStored": 12, "HighBit": 11}
-        coded = encapsulate([encode(array, **options)])
-        yield Sample(f"DICOM {name}", "a.dcm", dicom(array, syntax=syntax, PixelData=coded, **fields))
+        data = dicom(array, syntax=syntax, PixelData=encapsulate([coded]), **fields)
+        yield Sample(f"DICOM {name}", "a.dcm", data)
     item = Dataset()
     item.SegmentNumber, item.SegmentLabel = 1, "liver"
     place = dict.fromkeys(("ImageOrientationPatient", "ImagePositionPatient", "RescaleSlope"))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -88,6 +91,19 @@ def test_extended_jpeg_of_12_bits_is_near_what_was_packed(tmp_path: Path) -> Non
     fields = {"syntax": JPEGExtended12Bit, "BitsStored": 12, "HighBit": 11, "PixelData": coded}
     path = save(tmp_path / "a.dcm", SMOOTH, **fields)
     np.testing.assert_allclose(files.read(path).array[0], SMOOTH, atol=20)
+
+
+def test_a_photograph_in_baseline_jpeg_has_the_colours_that_pillow_shows(tmp_path: Path) -> None:
+    colours = np.stack([SMOOTH // 16, SMOOTH[::-1] // 16, SMOOTH[:, ::-1] // 16], axis=-1).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(colours).save(stream, "JPEG", quality=90)
+    fields = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422", "PlanarConfiguration": 0}
+    coded = encapsulate([stream.getvalue()])
+    picture = files.read(save(tmp_path / "a.dcm", colours, syntax=JPEGBaseline8Bit, PixelData=coded, **fields))
+    np.testing.assert_allclose(np.moveaxis(picture.array, 0, -1), np.asarray(Image.open(stream)), atol=2)
+    cut = encapsulate([stream.getvalue()[:-200]])
+    with pytest.raises(FileError, match="truncated"):
+        files.read(save(tmp_path / "b.dcm", colours, syntax=JPEGBaseline8Bit, PixelData=cut, **fields))
 
 
 @pytest.mark.parametrize("kind", ["YBR_FULL", "YBR_FULL_422"])

@@ -31,15 +31,17 @@ from scantling.data.formats.dicom_geometry import Place, flat_geometry, read_pla
 
 PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
 RUN_LENGTH = "1.2.840.10008.1.2.5"
-JPEG = {f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70)}
-"""Baseline, extended and two kinds of lossless JPEG."""
 EXTENDED = "1.2.840.10008.1.2.4.51"
+JPEG = {"1.2.840.10008.1.2.4.50", EXTENDED}
+LOSSLESS = {f"1.2.840.10008.1.2.4.{number}" for number in (57, 70)}
+"""Lossless JPEG, in general and with the first predictor."""
 JPEG_LS = {f"1.2.840.10008.1.2.4.{number}" for number in (80, 81)}
 JPEG_2000 = {f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203)}
 """The last three are high-throughput JPEG 2000."""
 DECODERS = {
     RUN_LENGTH: "pydicom",  # pylibjpeg's panics on damaged segments, which no caller can catch as an error
-    **dict.fromkeys(JPEG, "gdcm"),
+    **dict.fromkeys(JPEG, "pillow"),
+    **dict.fromkeys(LOSSLESS, "gdcm"),
     **dict.fromkeys(JPEG_LS, "pyjpegls"),
     **dict.fromkeys(JPEG_2000, "pylibjpeg"),
 }
@@ -227,7 +229,7 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
     for frame in generate_frames(data, number_of_frames=frames.count):
         count += 1
         size = frames.size
-        if frames.syntax in JPEG | JPEG_LS:
+        if frames.syntax in JPEG | LOSSLESS | JPEG_LS:
             size = _jpeg_size(frame)
         elif frames.syntax == RUN_LENGTH and not _fills(frame, prod(size)):
             raise source.error(f"frame {count} does not unpack to its size", remedy=DAMAGED)
