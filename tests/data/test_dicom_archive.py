@@ -69,6 +69,25 @@ def test_files_whose_names_say_nothing_are_called_after_the_patient_and_the_seri
     assert {case.id for case in open_dataset(tmp_path).cases} == {"P-0_Thorax-pa", "P-1_Thorax-pa"}
 
 
+def test_classes_of_radiographs_come_from_the_table_beside_them(tmp_path: Path) -> None:
+    for number in range(2):
+        radiograph(tmp_path / f"x{number}.dcm", f"P{number}", f"1.2.{number}")
+    (tmp_path / "labels.csv").write_text("image;class\nx0.dcm;sound\nx1.dcm;ill\n")
+    found = open_dataset(tmp_path)
+    assert [case.image_class for case in found.cases] == ["sound", "ill"]
+    assert "labels.csv" not in sentences(found)
+
+
+def test_a_case_of_a_series_among_others_is_read_by_its_address(tmp_path: Path) -> None:
+    found = open_dataset(archive(tmp_path / "a"))
+    address = next(case.images["image"] for case in found.cases if case.id == "P1_CT_2")
+    assert str(address) == f"{tmp_path / 'a' / 'P1' / 'study'}#1.2.4"
+    for untrusted in (False, True):
+        assert files.read(str(address), untrusted=untrusted).geometry.shape == (5, 6, 3)
+    with pytest.raises(FileError, match="holds no DICOM image"):
+        files.read(f"{address.path}#1.2.99")
+
+
 def archive(root: Path) -> Path:
     """Two patients in nested folders: a CT in two parts, a second series, a scout, and what is no image."""
     study = root / "P1" / "study"

@@ -16,6 +16,7 @@ from scantling.data.formats.recognised import header_of
 MANIFESTS = ("scantling.toml", "scantling.json")
 STORED_SPLIT = "scantling-split.json"
 STRATA = "scantling-strata.csv"
+CLASSES = "labels.csv"
 UNNAMED = "name"
 """The kind of a finding on a case that was left out because no file can be called after it."""
 

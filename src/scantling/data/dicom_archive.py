@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scantling.core.case import Address, Case, Labels, Split
-from scantling.data.contents import Finding, count, is_silent, left_out, name_of, some
+from scantling.data.contents import CLASSES, Finding, count, is_silent, left_out, name_of, some
 from scantling.data.files import RASTERS, VOLUMES
 from scantling.data.formats.dicom_files import DEEPEST, DIRECTORY, SUFFIXES, files_below, is_dicom
 from scantling.data.labels import valid_labels
@@ -34,7 +34,7 @@ KINDS = {
     "SEG": "segmentation",
 }
 LOOKED_AT = 500
-"""Files without a suffix of an image that are opened before a folder without DICOM is believed to be none."""
+"""Files that are looked at before a folder without DICOM is believed to hold none."""
 _UID = re.compile(r"[\d.]{20,}")
 
 
@@ -60,9 +60,11 @@ def is_archive(folder: Path) -> bool:
             return False
         if name.endswith(RASTERS):
             pictures += 1
-        elif dicom or looked < LOOKED_AT:
-            looked += 1
+        else:
             dicom += is_dicom(path)
+        looked += 1
+        if looked >= LOOKED_AT and not dicom:
+            return False
     return dicom > 4 * pictures
 
 
@@ -110,7 +112,7 @@ def archive(folder: Path, split: Split | None, remarks: list[Finding], root: Pat
     known = {entry.path for entry in entries}
     told = {image.address.path for image in images if not image.address.member}  # `layouts` tells what is beside
     others = [path for path in files_below(folder, levels=DEEPEST) if path not in known and path.name != DIRECTORY]
-    others = [path for path in others if path.parent not in told and not is_silent(path)]
+    others = [path for path in others if path.parent not in told and path.name != CLASSES and not is_silent(path)]
     lost = [path for path in others if path.suffix.lower() in SUFFIXES]
     remarks += left_out(lost, root, "no DICOM file, by its content", warning="unreadable")
     remarks += left_out([path for path in others if path not in lost], root, "no DICOM file")

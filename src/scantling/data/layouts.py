@@ -11,7 +11,7 @@ from pathlib import Path
 from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
 from scantling.data.beside import beside, by_words, plain
-from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, some, unique
+from scantling.data.contents import CLASSES, Contents, Finding, count, entries, left_out, name_of, some, unique
 from scantling.data.dicom_archive import archive, is_archive, segment_labels
 from scantling.data.files import is_image_name, stem_of
 from scantling.data.formats.dicom_files import DIRECTORY, is_dicom
@@ -19,7 +19,7 @@ from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS
 from scantling.data.patients import labels_by_file, patients
 from scantling.data.tables import read_table
 
-IMAGES, MASKS, INSTANCES, CLASSES = "images", "masks", "instances", "labels.csv"
+IMAGES, MASKS, INSTANCES = "images", "masks", "instances"
 REGIONS = ("fov", "region", "regions")
 ENDINGS = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "_fov")
 """What the stem of a mask may have more than the stem of its image, where that leaves no doubt."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from scantling.data.formats.recognised import looks_like_dicom
@@ -35,12 +36,10 @@ def holds_dicom(folder: Path, *, others: tuple[str, ...]) -> bool:
     return len(slices) > sum(path.name.lower().endswith(others) for path in inside if path not in slices)
 
 
-def files_below(folder: Path, *, levels: int) -> list[Path]:
+def files_below(folder: Path, *, levels: int) -> Iterator[Path]:
     """The files of a folder and of so many levels of folders in it, in order; no hidden ones, no linked folders."""
-    found: list[Path] = []
     for place, folders, names in os.walk(folder):
         here = Path(place)
         level = len(here.relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if level < levels and not name.startswith("."))
-        found += [here / name for name in sorted(names) if not name.startswith(".")]
-    return found
+        yield from (here / name for name in sorted(names) if not name.startswith("."))
