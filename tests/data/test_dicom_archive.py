@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.sequence import Sequence
 
 from data.test_files_dicom_seg import HEIGHTS, SHAPE, ct, dataset, item, seg, two_segments
@@ -101,6 +102,11 @@ def archive(root: Path) -> Path:
     dataset(study / "IM902", STATE, Modality="PR", PatientID="P1", SeriesInstanceUID="1.2.7")
     dataset(study / "IM903", STRUCTURES, Modality="RTSTRUCT", PatientID="P1", SeriesInstanceUID="1.2.8")
     ct(root / "P2" / "S1", series="1.3.3", patient="P2")
+    dataset(study / "IM904", "1.2.840.10008.5.1.4.1.1.2", Modality="CT", PatientID="P1", SeriesInstanceUID="1.2.10")
+    directory = dataset(root / "DICOMDIR-2", "1.2.840.10008.1.3.10")
+    found = dcmread(directory)
+    del found.SOPClassUID
+    found.save_as(directory)
     (root / "DICOMDIR").write_bytes(b"no image")
     (root / "notes.txt").write_text("by the technician")
     return root
@@ -112,7 +118,7 @@ def test_an_archive_is_a_case_for_each_series_and_says_what_is_no_image(tmp_path
     shapes = {case.id: load(case, reads=("image",)).image.shape for case in found.cases}
     assert shapes == {"P1_CT_1": (1, 5, 6, 4), "P1_CT_2": (1, 5, 6, 3), "P2_CT": (1, 5, 6, 4)}
     said = sentences(found)
-    assert "1 presentation state, 1 report, 1 scout, 1 structure set, DICOMDIR" in said
+    assert "2 DICOMDIRs, 1 file of CT without pixels, 1 presentation state, 1 report, 1 scout, 1 structure set" in said
     assert "notes.txt is no DICOM file" in said
     assert not [finding for finding in check(found).findings if finding.level == "error"]
 

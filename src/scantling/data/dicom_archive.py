@@ -32,6 +32,7 @@ KINDS = {
     "REG": "registration",
     "DOC": "document",
     "SEG": "segmentation",
+    DIRECTORY: DIRECTORY,
 }
 LOOKED_AT = 500
 """Files that are looked at before a folder without DICOM is believed to hold none."""
@@ -53,8 +54,8 @@ def is_archive(folder: Path) -> bool:
     """
     if any(path.name.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS, *SPLITS) for path in folder.iterdir()):
         return False
-    dicom = pictures = looked = 0
-    for path in files_below(folder, levels=DEEPEST):
+    dicom = pictures = 0
+    for looked, path in enumerate(files_below(folder, levels=DEEPEST), start=1):
         name = path.name.lower()
         if name.endswith(VOLUMES):
             return False
@@ -62,7 +63,6 @@ def is_archive(folder: Path) -> bool:
             pictures += 1
         else:
             dicom += is_dicom(path)
-        looked += 1
         if looked >= LOOKED_AT and not dicom:
             return False
     return dicom > 4 * pictures
@@ -85,7 +85,8 @@ def archive(folder: Path, split: Split | None, remarks: list[Finding], root: Pat
     from scantling.data.formats.dicom_index import entries_of, without_scouts
 
     entries = entries_of(folder, levels=DEEPEST)
-    every = [entry for entry in entries if entry.image]
+    sized = {entry.series for entry in entries if entry.sized}
+    every = [entry for entry in entries if entry.image and entry.series in sized]
     chosen = without_scouts(every)
     images = [image for series in _by_series(chosen) for image in _images(series, entries)]
     masks = _masks(images, [entry for entry in entries if entry.segmentation])
@@ -242,11 +243,13 @@ def _understood(cases: Sequence[Case], root: Path, folder: Path) -> Finding:
 def _no_images(entries: Sequence[Entry], folder: Path) -> Iterator[Finding]:
     """One line on what was left out, with counts."""
     kinds = Counter(
-        "scout" if entry.scout and entry.image else KINDS.get(entry.modality, f"file of modality {entry.modality}")
+        "scout"
+        if entry.scout and entry.image
+        else KINDS.get(entry.modality, f"file of {entry.modality} without pixels")
         for entry in entries
     )
-    listed = [count(number, kind) for kind, number in sorted(kinds.items())]
-    listed += [DIRECTORY] if (folder / DIRECTORY).is_file() else []
+    kinds[DIRECTORY] += (folder / DIRECTORY).is_file()
+    listed = [count(number, kind) for kind, number in sorted(kinds.items()) if number]
     if listed:
         sentence = f"left out of the DICOM files, for they are no images to segment: {', '.join(listed)}"
         yield Finding(level="note", kind="unused files", sentence=sentence)

@@ -14,17 +14,18 @@ from pydicom import dcmread
 from scantling.core.case import Address
 from scantling.data.formats.common import Limits, Source
 from scantling.data.formats.dicom import SEGMENTATIONS, quiet
-from scantling.data.formats.dicom_files import DEEPEST, files_below, is_dicom
+from scantling.data.formats.dicom_files import DEEPEST, DIRECTORY, files_below, is_dicom
 
 NO_IMAGE = ("RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "FID", "RWV", "DOC", "AU", "ECG")
 """Modalities of objects that are no images, also where they hold pixel data."""
+_MEDIA = "1.2.840.10008.1.3."
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-_NO_IMAGE = (*(_STORAGE + kind for kind in ("9.", "11.", "66", "67", "88.", "104.", "481.")), "1.2.840.10008.1.3.")
+_NO_IMAGE = (*(_STORAGE + kind for kind in ("9.", "11.", "66", "67", "88.", "104.", "481.")), _MEDIA)
 """How the SOP classes of the same begin, and that of a medium's directory."""
 _RT_IMAGE = _STORAGE + "481.1"
 _TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesInstanceUID", "SeriesDescription"),
-    *("SeriesNumber", "ImageType", "NumberOfFrames", "ImagePositionPatient", "ReferencedSeriesSequence"),
+    *("SeriesNumber", "ImageType", "Rows", "NumberOfFrames", "ImagePositionPatient", "ReferencedSeriesSequence"),
 ]
 
 
@@ -36,6 +37,7 @@ class Entry:
         modality: as DICOM abbreviates it ("CT", "SR"); "?" where the file does not say or cannot be parsed.
         image: whether it holds an image, which a segmentation is not; true where its header cannot be parsed, so that
             it is read and the error is told.
+        sized: whether it says how many rows of pixels it has.
         scout: whether it is a localizer.
         placed: whether it says where it lies in the patient.
         refers: the series and the instances that a segmentation is of.
@@ -48,6 +50,7 @@ class Entry:
     instance: str = ""
     description: str = ""
     number: str = ""
+    sized: bool = False
     frames: int = 1
     image: bool = False
     scout: bool = False
@@ -93,17 +96,18 @@ def _entry(path: Path) -> Entry:
         def text(name: str) -> str:
             return str(found.get(name) or "").strip()
 
-        kind = text("SOPClassUID")
+        kind = text("SOPClassUID") or str(found.file_meta.get("MediaStorageSOPClassUID", ""))
         segmentation = kind in SEGMENTATIONS
         modality = text("Modality") or "?"
         return Entry(
             path=path,
-            modality=modality,
+            modality=DIRECTORY if kind.startswith(_MEDIA) else modality,
             patient=text("PatientID"),
             series=text("SeriesInstanceUID"),
             instance=text("SOPInstanceUID"),
             description=text("SeriesDescription"),
             number=text("SeriesNumber"),
+            sized=bool(found.get("Rows")),
             frames=int(text("NumberOfFrames") or 1),
             image=modality not in NO_IMAGE and (kind == _RT_IMAGE or not kind.startswith(_NO_IMAGE)),
             scout="LOCALIZER" in [str(word).upper() for word in _listed(found.get("ImageType"))],
@@ -112,7 +116,7 @@ def _entry(path: Path) -> Entry:
             refers=_referred(found) if segmentation else ("", frozenset()),
         )
     except Exception:  # pydicom raises many kinds on damaged headers; reading the file itself says what is wrong
-        return Entry(path=path, image=True)
+        return Entry(path=path, image=True, sized=True)
 
 
 def _listed(value: Any) -> list[Any]:
