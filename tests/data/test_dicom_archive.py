@@ -85,7 +85,7 @@ def test_a_case_of_a_series_among_others_is_read_by_its_address(tmp_path: Path) 
     assert str(address) == f"{tmp_path / 'a' / 'P1' / 'study'}#1.2.4"
     for untrusted in (False, True):
         assert files.read(str(address), untrusted=untrusted).geometry.shape == (5, 6, 3)
-    with pytest.raises(FileError, match="holds no DICOM image"):
+    with pytest.raises(FileError, match="holds no DICOM file of an image"):
         files.read(f"{address.path}#1.2.99")
 
 
@@ -118,7 +118,7 @@ def test_an_archive_is_a_case_for_each_series_and_says_what_is_no_image(tmp_path
     shapes = {case.id: load(case, reads=("image",)).image.shape for case in found.cases}
     assert shapes == {"P1_CT_1": (1, 5, 6, 4), "P1_CT_2": (1, 5, 6, 3), "P2_CT": (1, 5, 6, 4)}
     said = sentences(found)
-    assert "2 DICOMDIRs, 1 file of CT without pixels, 1 presentation state, 1 report, 1 scout, 1 structure set" in said
+    assert "2 DICOMDIRs, 1 empty CT file, 1 presentation state, 1 report, 1 scout, 1 structure set" in said
     assert "notes.txt is no DICOM file" in said
     assert not [finding for finding in check(found).findings if finding.level == "error"]
 

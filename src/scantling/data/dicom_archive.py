@@ -243,9 +243,7 @@ def _understood(cases: Sequence[Case], root: Path, folder: Path) -> Finding:
 def _no_images(entries: Sequence[Entry], folder: Path) -> Iterator[Finding]:
     """One line on what was left out, with counts."""
     kinds = Counter(
-        "scout"
-        if entry.scout and entry.image
-        else KINDS.get(entry.modality, f"file of {entry.modality} without pixels")
+        "scout" if entry.scout and entry.image else KINDS.get(entry.modality, f"empty {entry.modality} file")
         for entry in entries
     )
     kinds[DIRECTORY] += (folder / DIRECTORY).is_file()
