@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,21 @@ def test_mgh_is_what_nibabel_reads(tmp_path: Path, name: str, kind: str, channel
     assert picture.array.dtype == files.probe(tmp_path / name).dtype == kind
     np.testing.assert_allclose(picture.geometry.affine, OBLIQUE, atol=1e-5)
     assert picture.geometry.spacing == pytest.approx((0.7, 0.9, 2.5))
+
+
+@pytest.mark.parametrize("name", ["a.mgz", "a.nii.gz"])
+def test_a_header_that_asks_for_countless_channels_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    if name == "a.mgz":
+        head = nibabel.MGHImage(np.zeros((2, 2, 2, 3), "u1"), np.eye(4)).to_bytes()
+        head = head[:16] + (2**30).to_bytes(4, "big") + head[20:]
+    else:
+        head = bytearray(nibabel.Nifti2Image(np.zeros((2, 2, 2, 3), "u1"), np.eye(4)).to_bytes())
+        head[48:56] = (2**40).to_bytes(8, "little")
+    (tmp_path / name).write_bytes(gzip.compress(bytes(head)))
+    start = time.perf_counter()
+    with pytest.raises(FileError, match="channels, expected at most 65,536"):
+        files.probe(tmp_path / name)
+    assert time.perf_counter() - start < 2
 
 
 def itk(path: Path, array: np.ndarray, *, packed: bool = False, vector: bool = False) -> Any:

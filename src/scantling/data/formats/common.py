@@ -20,6 +20,8 @@ SHEAR = 1.0
 """Degrees by which two axes may miss a right angle, which shifts a length by less than 2 %; a bound of our own."""
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """DICOM and ITK count left, posterior and superior; the affine of a geometry counts right, anterior and superior."""
+MOST_CHANNELS = 1 << 16
+"""A header that asks for more channels than this is damaged; naming them would take all memory."""
 HARMLESS = 1 << 24
 """Decoded bytes below which the compression ratio is not asked: an empty mask may shrink to almost nothing."""
 
@@ -127,7 +129,13 @@ class Source:
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Names for channels of which nothing is known; one alone is grey."""
+    """Names for channels of which nothing is known; one alone is grey.
+
+    Raises:
+        ValueError: there are more than `MOST_CHANNELS`.
+    """
+    if count > MOST_CHANNELS:
+        raise ValueError(f"{count:,} channels, expected at most {MOST_CHANNELS:,}")
     return GREY if count == 1 else tuple(str(index) for index in range(count))
 
 

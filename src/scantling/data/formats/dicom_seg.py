@@ -59,7 +59,7 @@ def inspect(source: Source) -> Plan:
     known = _segments(found)
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP") or min(*size, count) < 1 or bits not in (1, 8, 16) or not known:
         raise source.error(f"is a segmentation of kind {kind or 'nothing said'} with {bits} bits", remedy=DAMAGED)
-    if count * prod(size) > source.limits.pixels:
+    if count * prod(size) > source.limits.pixels or count > 8 * source.size:
         raise source.error(f"asks for {count:,} frames of {size[1]} x {size[0]} pixels", remedy="raise the limit")
     member = source.address.member
     wanted = {number for number, label in known.items() if member in ("", label, str(number))}

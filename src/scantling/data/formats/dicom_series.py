@@ -73,7 +73,9 @@ def _chosen(folder: Source) -> list[Path]:
                 )
         _one_series(chosen, folder)
     if not found:
-        raise folder.error("holds no DICOM file of an image", expected="the files of one series", remedy="name an image file")
+        raise folder.error(
+            "holds no DICOM file of an image", expected="the files of one series", remedy="name an image file"
+        )
     return found
 
 
