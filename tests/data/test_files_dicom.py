@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -281,3 +282,20 @@ def test_a_file_without_preamble_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "a.dcm", SLICE)
     path.write_bytes(path.read_bytes()[132:])
     np.testing.assert_array_equal(files.read(path).array[0], SLICE)
+
+
+@pytest.mark.parametrize(("slide", "refused"), [(0.0, False), (0.03, False), (0.5, True)])
+def test_slices_that_slide_as_with_a_tilted_gantry_are_refused_with_the_angle(
+    tmp_path: Path, slide: float, refused: bool
+) -> None:
+    series(tmp_path / "s", [0.0, 2.0, 4.0])
+    for index, path in enumerate(sorted((tmp_path / "s").iterdir(), reverse=True)):
+        found = dcmread(path)
+        found.ImagePositionPatient = [float(x) for x in np.array(found.ImagePositionPatient) + index * slide * DOWN]
+        found.save_as(path)
+    if not refused:
+        assert files.read(tmp_path / "s").geometry.affine is not None
+        return
+    angle = 90 - np.degrees(np.arctan(slide / 2))
+    with pytest.raises(FileError, match=f"axes 2 and 3 meet at {angle:.1f} degrees"):
+        files.read(tmp_path / "s")
