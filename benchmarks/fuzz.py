@@ -28,7 +28,19 @@ import numpy as np
 import tifffile
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
@@ -46,6 +58,7 @@ class Sample:
         name: of the file, with a member after `#`; in a folder that is read as a whole if it names one.
         judged: whether its format gives its size any protection.
         beside: other files of the folder, which stay sound.
+        with_files: names and contents of files that it refers to, which stay sound.
     """
 
     kind: str
@@ -53,6 +66,7 @@ class Sample:
     data: bytes
     judged: bool = True
     beside: tuple[bytes, ...] = ()
+    with_files: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass
@@ -136,6 +150,8 @@ def samples() -> Iterator[Sample]:
     yield Sample("DICOM implicit", "a.dcm", dicom(volume[:, :, 0], syntax=ImplicitVRLittleEndian))
     yield Sample("DICOM frames", "a.dcm", dicom(volume))
     yield Sample("DICOM run lengths", "a.dcm", dicom(volume[:, :, 0], syntax=RLELossless))
+    yield from _coded_dicom(volume[:, :, 0])
+    yield from volumes(volume)
     yield Sample("DICOM colour", "a.dcm", dicom(colour[:20, :18]))
     places = [{"ImagePositionPatient": [-10, -20, 2 * height]} for height in range(5)]
     last, *others = (dicom(volume[:, :, 0], **place) for place in places)
@@ -144,6 +160,52 @@ def samples() -> Iterator[Sample]:
     yield Sample("NPY colour", "a.npy", _numpy(colour))
     yield Sample("NPY volume", "a.npy", _numpy(volume))
     yield Sample("NPZ member", "a.npz#image", _numpy(volume, member=True))
+
+
+def _coded_dicom(pixels: np.ndarray) -> Iterator[Sample]:
+    """Compressed files, which hold their size twice, and a segmentation."""
+    smooth = np.tile(np.abs(np.cumsum(pixels % 7, axis=0)), (2, 2)).astype(np.uint16) % 256
+    for name, syntax in (("JPEG-LS", JPEGLSLossless), ("JPEG 2000", JPEG2000Lossless)):
+        yield Sample(f"DICOM {name}", "a.dcm", dicom(smooth, syntax=syntax))
+    twelve = {"BitsStored": 12, "HighBit": 11}
+    for name, syntax, array, coded, fields in (
+        ("JPEG", JPEGBaseline8Bit, smooth.astype(np.uint8), imagecodecs.jpeg_encode(smooth.astype(np.uint8)), {}),
+        ("12-bit JPEG", JPEGExtended12Bit, smooth, imagecodecs.jpeg_encode(smooth, bitspersample=12), twelve),
+        ("lossless JPEG", JPEGLosslessSV1, smooth, imagecodecs.ljpeg_encode(smooth, bitspersample=12), twelve),
+    ):
+        data = dicom(array, syntax=syntax, PixelData=encapsulate([coded]), **fields)
+        yield Sample(f"DICOM {name}", "a.dcm", data)
+    item = Dataset()
+    item.SegmentNumber, item.SegmentLabel = 1, "liver"
+    place = dict.fromkeys(("ImageOrientationPatient", "ImagePositionPatient", "RescaleSlope"))
+    fields = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4", "SegmentationType": "BINARY", "BitsAllocated": 1}
+    fields |= {"BitsStored": 1, "HighBit": 0, "SegmentSequence": Sequence([item]), "PixelData": bytes(range(46))}
+    yield Sample("DICOM segmentation", "a.dcm", dicom((pixels > 450).astype(np.uint16), **fields, **place))
+
+
+def volumes(volume: np.ndarray) -> Iterator[Sample]:
+    """Volumes that nibabel and SimpleITK write; MGH, which may go on after its voxels, does not protect its size."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        nibabel.save(nibabel.Nifti1Pair(volume, np.eye(4)), folder / "a.img")
+        pair = ("a.img", (folder / "a.img").read_bytes())
+        yield Sample("NIfTI pair", "a.hdr", (folder / "a.hdr").read_bytes(), with_files=(pair,))
+        for kind, judged in (("mgh", False), ("mgz", True)):
+            nibabel.save(nibabel.MGHImage(volume, np.eye(4)), folder / f"a.{kind}")
+            yield Sample(kind.upper(), f"a.{kind}", (folder / f"a.{kind}").read_bytes(), judged=judged)
+        try:
+            import SimpleITK as sitk  # noqa: N813
+        except ImportError:
+            return
+        image = sitk.GetImageFromArray(volume)
+        for kind, suffix in (("NRRD", "nrrd"), ("MetaImage", "mha")):
+            for packed in (False, True):
+                sitk.WriteImage(image, str(folder / f"a.{suffix}"), packed)
+                data = (folder / f"a.{suffix}").read_bytes()
+                yield Sample(f"{kind}{' packed' if packed else ''}", f"a.{suffix}", data)
+        sitk.WriteImage(image, str(folder / "b.mhd"))
+        voxels = ("b.raw", (folder / "b.raw").read_bytes())
+        yield Sample("MetaImage in two files", "b.mhd", (folder / "b.mhd").read_bytes(), with_files=(voxels,))
 
 
 def mutations(data: bytes, count: int, seed: int) -> Iterator[bytes]:
@@ -172,6 +234,8 @@ def fuzz(sample: Sample, count: int, seed: int) -> Tally:
             address.path.mkdir()
             for number, data in enumerate(sample.beside):
                 target.with_name(f"{number}.dcm").write_bytes(data)
+        for other, data in sample.with_files:
+            target.with_name(other).write_bytes(data)
         target.write_bytes(sample.data)
         expected = files.read(address).array.shape
         for number, data in enumerate(mutations(sample.data, count, seed)):
@@ -195,7 +259,8 @@ def fuzz(sample: Sample, count: int, seed: int) -> Tally:
 def dicom(pixels: np.ndarray, *, syntax: str = ExplicitVRLittleEndian, **fields: object) -> bytes:
     """A DICOM file of `(rows, columns)`, `(rows, columns, 3)` uint8 or `(frames, rows, columns)` numbers."""
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+    packed = syntax in (RLELossless, JPEGLSLossless, JPEG2000Lossless)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian if packed else syntax
     meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["a"])
     found = FileDataset("", Dataset(), file_meta=meta, preamble=bytes(128))
@@ -217,8 +282,8 @@ def dicom(pixels: np.ndarray, *, syntax: str = ExplicitVRLittleEndian, **fields:
     found.PixelData = np.ascontiguousarray(pixels).tobytes()
     for name, value in fields.items():
         setattr(found, name, value)
-    if syntax == RLELossless:
-        found.compress(RLELossless, generate_instance_uid=False)
+    if packed:
+        found.compress(syntax, generate_instance_uid=False)
     stream = io.BytesIO()
     found.save_as(stream, enforce_file_format=True)
     return stream.getvalue()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -244,7 +245,7 @@ def test_slices_of_another_kind_are_refused(tmp_path: Path) -> None:
     series(tmp_path / "s", [0.0, 2.0])
     turned = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0], "PixelSpacing": [1, 1]}
     save(tmp_path / "s" / "a.dcm", SLICE, **turned)
-    with pytest.raises(FileError, match=r"a.dcm has another size, orientation or number of frames than 899.dcm"):
+    with pytest.raises(FileError, match=r"a.dcm has another orientation, spacing or number of frames than 899.dcm"):
         files.probe(tmp_path / "s")
 
 
@@ -283,3 +284,20 @@ def test_a_file_without_preamble_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "a.dcm", SLICE)
     path.write_bytes(path.read_bytes()[132:])
     np.testing.assert_array_equal(files.read(path).array[0], SLICE)
+
+
+@pytest.mark.parametrize(("slide", "refused"), [(0.0, False), (0.03, False), (0.5, True)])
+def test_slices_that_slide_as_with_a_tilted_gantry_are_refused_with_the_angle(
+    tmp_path: Path, slide: float, refused: bool
+) -> None:
+    series(tmp_path / "s", [0.0, 2.0, 4.0])
+    for index, path in enumerate(sorted((tmp_path / "s").iterdir(), reverse=True)):
+        found = dcmread(path)
+        found.ImagePositionPatient = [float(x) for x in np.array(found.ImagePositionPatient) + index * slide * DOWN]
+        found.save_as(path)
+    if not refused:
+        assert files.read(tmp_path / "s").geometry.affine is not None
+        return
+    angle = 90 - np.degrees(np.arctan(slide / 2))
+    with pytest.raises(FileError, match=f"axes 2 and 3 meet at {angle:.1f} degrees"):
+        files.read(tmp_path / "s")

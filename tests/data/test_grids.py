@@ -105,7 +105,7 @@ def test_grids_are_the_same_up_to_a_hundredth_of_a_voxel_and_others_are_refused_
         loaded(image, save(tmp_path / "turned.nii", MASK, turned))
     with pytest.raises(DataError, match=r"found 8 x 10 x 6 pixels, expected 8 x 10 x 12, and its grid holds 50%"):
         loaded(image, save(tmp_path / "half.nii", MASK[..., :6]))
-    shifted = Address(save(tmp_path / "j.nii", IMAGE, AFFINE + np.eye(4)[:, [3, 0, 1, 2]]))
+    shifted = Address(save(tmp_path / "j.nii", IMAGE, far))
     other = Case(id="a", subject="a", images={"one": Address(image), "two": shifted})
     with pytest.raises(DataError, match="its grid lies up to"):  # images are not resampled
         load(other)

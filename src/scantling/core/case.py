@@ -197,6 +197,7 @@ class Geometry:
         orientation: how the file stores the axes; None where the array has them in its order.
         unit: "mm" where the file, or the manifest, says how large its pixels are; else "pixel", and the spacing is 1.
         exif: the EXIF orientation by which the array was turned to how viewers show it (1: not turned).
+        remark: what a check says of how the file gives all this: "qform" where a NIfTI has two affines that disagree.
     """
 
     shape: tuple[int, ...]
@@ -208,6 +209,7 @@ class Geometry:
     unit: Unit = "pixel"
     orientation: Orientation | None = None
     exif: int = 1
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from scantling.core.errors import DataError, FileError
 from scantling.data import files
 from scantling.data.colour_tables import TABLES
 from scantling.data.files import stem_of
+from scantling.data.formats.recognised import header_of
 
 MANIFESTS = ("scantling.toml", "scantling.json")
 STORED_SPLIT = "scantling-split.json"
 STRATA = "scantling-strata.csv"
+CLASSES = "labels.csv"
 UNNAMED = "name"
 """The kind of a finding on a case that was left out because no file can be called after it."""
 
@@ -61,11 +63,16 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def is_silent(path: Path) -> bool:
-    """Whether a file is hidden, documentation, a licence or Scantling's own, and so needs no remark; no image is."""
+    """Whether a file is hidden, documentation, a licence, Scantling's own or the voxels of a header beside it.
+
+    Such a file needs no remark; no image is one.
+    """
     name = path.name.lower()
     if name.startswith(".") or name in (*MANIFESTS, STORED_SPLIT, STRATA, *TABLES):
         return True
-    return not name.endswith(files.SUFFIXES) and (name.startswith(_SILENT) or name.endswith(".md"))
+    if name.endswith(files.SUFFIXES):
+        return False
+    return name.startswith(_SILENT) or name.endswith(".md") or header_of(path) is not None
 
 
 def entries(folder: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
-from scantling.core.errors import DataError, FileError
+from scantling.core.errors import DataError
 from scantling.data.contents import (
     MANIFESTS,
     STORED_SPLIT,
@@ -26,6 +26,7 @@ from scantling.data.contents import (
     with_safe_ids,
 )
 from scantling.data.described import contents_of
+from scantling.data.hashing import files_of, hash_of
 from scantling.data.label_source import LabelSource
 from scantling.data.layouts import loose_files, paired
 from scantling.data.loading import EVERYTHING
@@ -269,9 +270,9 @@ def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dic
         for role, address in case.addresses()
         if _is_read(role, reads) or not case.images  # a mask alone is there to be read
     ]
-    ordered = sorted({file.resolve() for address in addresses for file in _files(address.path)})
+    ordered = sorted({file.resolve() for address in addresses for file in files_of(address)})
     with ThreadPoolExecutor(2) as threads:
-        digests = list(threads.map(_sha256, ordered))
+        digests = list(threads.map(hash_of, ordered))
     return {
         path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix(): digest
         for path, digest in zip(ordered, digests, strict=True)
@@ -292,15 +293,3 @@ def _is_read(role: str, reads: Collection[str]) -> bool:
     if kind == "mask":
         return "masks" in reads or ("mask" in reads and name.split()[0] == "1")
     return kind in reads
-
-
-def _files(path: Path) -> Iterator[Path]:
-    yield from (sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path])
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise FileError(path, f"the file cannot be read ({error.strerror})", remedy="restore it") from None

@@ -268,7 +268,7 @@ def _files(root: Path) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
         here = Path(folder).relative_to(root)
         series = {name for name in folders if is_image_name(Path(folder) / name)}
         found += [(here / name).as_posix() for name in series]
-        found += [(here / name).as_posix() for name in files if not is_silent(Path(name))]
+        found += [(here / name).as_posix() for name in files if not is_silent(Path(folder) / name)]
         linked += [path for name in folders if name not in series and (path := Path(folder) / name).is_symlink()]
     remarks = (*left_out(closed, root, "unreadable"), *left_out(linked, root, "a link to a folder"))
     return tuple(sorted(found)), remarks
@@ -329,7 +329,7 @@ def _same_links(cases: list[Case], path: Path) -> None:
 
 
 def _slice(root: Path, file: str) -> bool:
-    from scantling.data.formats.dicom_series import is_dicom
+    from scantling.data.formats.dicom_files import is_dicom
 
     return is_dicom(root / file)
 

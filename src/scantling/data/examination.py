@@ -95,6 +95,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         except FileError as error:
             note("error", "unreadable", str(error))
             return None
+        if remark := found.geometry.remark:
+            note("note", remark)
         array = placed(found.array, found.geometry, address, False)
         return None if array is None else replace(found, array=array, geometry=grids[0][1])
 

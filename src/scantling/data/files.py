@@ -1,10 +1,10 @@
 """The one door for image files: headers are judged before pixels are decoded, and every failure is one sentence.
 
-Reads PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, DICOM (a file, or a folder with one series), NPY and NPZ,
-by content, not by name. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
-`(X, Y, Z)` for NIfTI and DICOM volumes. Pictures are turned as EXIF says, volumes with an affine to right, anterior,
-superior, and back when they are written (`data.orientation`). A damaged file ends in a `FileError`, or in an image of
-its true shape as far as its format can tell.
+Reads PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, MGH, NRRD, MetaImage, DICOM (a file, or a series), NPY
+and NPZ, by content, not by name. Axes keep the order of the file: `(H, W)` or `(slices, H, W)` for TIFF, NPY and NPZ,
+`(X, Y, Z)` for other volumes. Pictures are turned as EXIF says, volumes with an affine to right, anterior, superior,
+and back when they are written (`data.orientation`). A damaged file ends in a `FileError`, or in an image of its true
+shape as far as its format can tell.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 GENEROUS = Limits()
 RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".pgm", ".ppm", ".pbm")
-VOLUMES = (".nii", ".nii.gz", ".npy", ".npz")
+VOLUMES = (".nii", ".nii.gz", ".npy", ".npz", ".hdr", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd")
 SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
 RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10))}
 WRITTEN = ("uint8", "uint16", "int16", "int32", "float32")
@@ -72,7 +72,7 @@ def read(
     """An image as `(C, *S)` in the number type of its file (float32 where the file scales its values).
 
     Args:
-        address: a file, a folder with one DICOM series, or a member of an archive (`f.npz#image`).
+        address: a file, a folder with one DICOM series, or a member (`f.npz#image`, `folder#SeriesInstanceUID`).
         limits: what the file may ask for.
         untrusted: decode in another process with a time and a memory limit.
         labels: a palette of colours gives indices, and a channel "alpha" is kept.
@@ -197,12 +197,12 @@ def write_image(folder: Path | str, id: str, array: Array, geometry: Geometry, *
 
 
 def parse_address(address: Address | Path | str) -> Address:
-    """An address from its text: what follows `#` after `.npz` names a member of the archive."""
+    """An address from its text: what follows `#` after a file or folder that is there, or `.npz`, names a member."""
     if isinstance(address, Address):
         return address
     text = str(address)
     path, mark, member = text.rpartition("#")
-    if mark and path.lower().endswith(".npz") and not Path(text).exists():
+    if mark and (path.lower().endswith(".npz") or Path(path).exists()) and not Path(text).exists():
         return Address(Path(path), member)
     return Address(Path(text))
 
@@ -218,7 +218,7 @@ def is_image_name(path: Path | str) -> bool:
     """Whether this is named like a file that can be read, or is a folder of DICOM files rather than of other images."""
     path = Path(path)
     if path.is_dir():
-        from scantling.data.formats.dicom_series import holds_dicom
+        from scantling.data.formats.dicom_files import holds_dicom
 
         return holds_dicom(path, others=RASTERS + VOLUMES)
     return not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)
@@ -311,12 +311,12 @@ def _opened(address: Address, limits: Limits, labels: bool) -> Iterator[Source]:
 def _inspected(source: Source) -> Plan:
     folder = source.address.path.is_dir()
     found = "DICOM folder" if folder else recognise(source)
-    if source.address.member and found != "NPZ":
+    if source.address.member and "DICOM" not in found and found != "NPZ":
         raise source.error(f"is a {found}, which has no members", expected="an NPZ archive before '#'")
     if folder:
         from scantling.data.formats import dicom_series
 
-        return dicom_series.inspect(source, lambda path: _opened(Address(path), source.limits, source.labels))
+        return dicom_series.inspect(source)
     return inspector(found)(source)
 
 

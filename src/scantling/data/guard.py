@@ -252,6 +252,7 @@ def _described(found: Header | Picture) -> dict[str, Any]:
         "stored": geometry.stored,
         "unit": geometry.unit,
         "exif": geometry.exif,
+        "remark": geometry.remark,
     }
 
 
@@ -272,6 +273,7 @@ def _header(answer: dict[str, Any]) -> Header:
         stored=None if stored is None else tuple(int(length) for length in stored),
         unit="mm" if answer["unit"] == "mm" else "pixel",
         exif=int(answer["exif"]),
+        remark=str(answer["remark"]),
     )
     channels = tuple(str(name) for name in answer["channels"])
     return Header(str(answer["format"]), shape, channels, np.dtype(kind), geometry)

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Collection
 from pathlib import Path
 
-from scantling.core.case import Case
+from scantling.core.case import Address, Case
 from scantling.core.errors import FileError
+from scantling.data.formats.recognised import BESIDE
 
 
 def content_of(case: Case, *, reads: Collection[str] = ("image",)) -> str:
@@ -25,7 +26,7 @@ def content_of(case: Case, *, reads: Collection[str] = ("image",)) -> str:
     for role, address in case.addresses():
         if role.partition(" ")[0] in reads or (role == "known" and "mask" in reads):
             digest.update(f"{role}\0{address.member}\0".encode(errors="surrogateescape"))
-            for path in _files(address.path):
+            for path in files_of(address):
                 digest.update(bytes.fromhex(hash_of(path)))
     return digest.hexdigest()[:16]
 
@@ -43,5 +44,14 @@ def hash_of(path: Path) -> str:
         raise FileError(path, f"cannot be read ({error.strerror})") from None
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+def files_of(address: Address) -> list[Path]:
+    """Every file that is read at an address: those of a series, and the voxels of a header that lie beside it."""
+    path = address.path
+    if not path.is_dir():
+        data = (path.with_suffix(suffix) for suffix in BESIDE.get(path.suffix.lower(), ()))
+        return [path, *(file for file in data if file.is_file())]
+    if address.member:
+        from scantling.data.formats.dicom_index import series_files
+
+        return [entry.path for entry in series_files(path, address.member)]
+    return sorted(file for file in path.iterdir() if file.is_file())

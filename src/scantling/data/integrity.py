@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scantling.data.dataset import Dataset
 
 _GROUPED = {
+    "qform": "whose qform and sform disagree; the sform is used",
     "constant image": "with an image of one value only; leave it out",
     "empty mask": "with a mask in which no pixel has a class; make sure that this is meant",
     "unknown mask": "with a mask that says nothing of any pixel; draw it, or correct 'ignore' or 'drawn_slices'",

@@ -11,13 +11,15 @@ from pathlib import Path
 from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
 from scantling.data.beside import beside, by_words, plain
-from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, some, unique
+from scantling.data.contents import CLASSES, Contents, Finding, count, entries, left_out, name_of, some, unique
+from scantling.data.dicom_archive import archive, is_archive, segment_labels
 from scantling.data.files import is_image_name, stem_of
+from scantling.data.formats.dicom_files import DIRECTORY, is_dicom
 from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS
 from scantling.data.patients import labels_by_file, patients
 from scantling.data.tables import read_table
 
-IMAGES, MASKS, INSTANCES, CLASSES = "images", "masks", "instances", "labels.csv"
+IMAGES, MASKS, INSTANCES = "images", "masks", "instances"
 REGIONS = ("fov", "region", "regions")
 ENDINGS = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "_fov")
 """What the stem of a mask may have more than the stem of its image, where that leaves no doubt."""
@@ -41,9 +43,8 @@ def paired(root: Path) -> Contents:
         DataError: the folder holds no images, or its files cannot be paired without doubt.
     """
     inside = [path for path in entries(root) if path.is_dir()]
-    if is_image_name(root) and not any(
-        path.name.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS, *SPLITS) for path in inside
-    ):
+    layout = any(path.name.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS, *SPLITS) for path in inside)
+    if not layout and is_image_name(root) and not is_archive(root):
         series = loose_files([root], root=root)
         return replace(series, remarks=tuple(_beside_series(series.cases, root)))
     parts: dict[Path, Split | None] = {
@@ -84,7 +85,7 @@ def paired(root: Path) -> Contents:
         name=root.resolve().name,
         root=root,
         cases=unique(cases, root),
-        labels=labels_by_file(cases, root),
+        labels=labels_by_file(cases, root) or segment_labels(cases, root),
         remarks=tuple(remarks),
     )
 
@@ -146,11 +147,12 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
     inside = {path.name: path for path in entries(folder)}
     rooms = _rooms(inside)
     if rooms is None:
-        files = [path for path in inside.values() if is_image_name(path)]
-        if not files:
-            return patients(folder, split, remarks, root)
-        remarks += unread(folder, [*files, folder / CLASSES], root)
-        cases = beside(files, split, remarks, root)
+        if not (cases := archive(folder, split, remarks, root)):
+            files = [path for path in inside.values() if is_image_name(path)]
+            if not files:
+                return patients(folder, split, remarks, root)
+            remarks += unread(folder, [*files, folder / CLASSES], root)
+            cases = beside(files, split, remarks, root)
         return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
     roles = {"images": rooms.images, "masks": rooms.masks[0] if rooms.masks else None, "fov": rooms.region}
     called = {role: path.name for role, path in roles.items() if path is not None}
@@ -270,12 +272,10 @@ def unread(folder: Path, read: Iterable[Path], root: Path) -> list[Finding]:
 
 def _beside_series(cases: Iterable[Case], root: Path) -> Iterator[Finding]:
     """A note of what lies in folders that are read as a DICOM series and is no part of it."""
-    folders = [address.path for case in cases for address in case.images.values() if address.path.is_dir()]
-    if folders:
-        from scantling.data.formats.dicom_series import DIRECTORY, is_dicom
-
-        inside = [path for folder in folders for path in entries(folder) if path.name != DIRECTORY]
-        yield from left_out([path for path in inside if not is_dicom(path)], root, "no DICOM file")
+    addresses = [address for case in cases for address in case.images.values()]
+    folders = [address.path for address in addresses if address.path.is_dir() and not address.member]
+    inside = [path for folder in folders for path in entries(folder) if path.name != DIRECTORY]
+    yield from left_out([path for path in inside if not is_dicom(path)], root, "no DICOM file")
 
 
 IMAGE_COLUMNS = ("stem", "id", "image", "filename", "file", "file_name", "name")

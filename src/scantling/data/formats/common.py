@@ -16,6 +16,12 @@ GREY = ("grey",)
 COLOUR = ("red", "green", "blue")
 SPACING = (1e-6, 1e4)
 """Plausible distances between neighbouring pixels, in mm."""
+SHEAR = 1.0
+"""Degrees by which two axes may miss a right angle, which shifts a length by less than 2 %; a bound of our own."""
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM and ITK count left, posterior and superior; the affine of a geometry counts right, anterior and superior."""
+MOST_CHANNELS = 1 << 16
+"""A header that asks for more channels than this is damaged; naming them would take all memory."""
 HARMLESS = 1 << 24
 """Decoded bytes below which the compression ratio is not asked: an empty mask may shrink to almost nothing."""
 
@@ -143,7 +149,13 @@ def admit(source: Source, plan: Plan) -> None:
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Names for channels of which nothing is known; one alone is grey."""
+    """Names for channels of which nothing is known; one alone is grey.
+
+    Raises:
+        ValueError: there are more than `MOST_CHANNELS`.
+    """
+    if count > MOST_CHANNELS:
+        raise ValueError(f"{count:,} channels, expected at most {MOST_CHANNELS:,}")
     return GREY if count == 1 else tuple(str(index) for index in range(count))
 
 
@@ -223,6 +235,7 @@ def plausible_affine(source: Source, affine: Array, spacing: Sequence[float]) ->
         raise source.error(
             "its affine is not finite or singular", expected="three independent axes", remedy="repair its header"
         )
+    right_angles(source, affine)
     if np.abs(affine[:3, 3]).max() > 1e7:
         raise source.error("its affine puts the origin more than 10 km away", remedy="repair its header")
     if not np.allclose(steps, spacing, rtol=0.05):
@@ -231,6 +244,19 @@ def plausible_affine(source: Source, affine: Array, spacing: Sequence[float]) ->
             expected="both to agree",
             remedy="repair its header",
         )
+
+
+def right_angles(source: Source, affine: Array) -> None:
+    """Raise if two axes of an affine meet at more than `SHEAR` degrees from a right angle: distances would be wrong."""
+    turns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        angle = math.degrees(math.acos(float(np.clip(turns[:, one] @ turns[:, other], -1, 1))))
+        if abs(angle - 90) > SHEAR:
+            raise source.error(
+                f"its axes {one + 1} and {other + 1} meet at {angle:.1f} degrees (a sheared affine, a tilted gantry)",
+                expected=f"90 degrees, within {SHEAR:g}",
+                remedy="resample it to axes at right angles",
+            )
 
 
 def _by(steps: Sequence[float] | Array) -> str:

@@ -7,7 +7,6 @@ size contradicts the length of the pixel data, a damaged value cannot be seen.
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
 import warnings
@@ -18,6 +17,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -26,14 +26,28 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import get_expected_length, pixel_array
 from pydicom.uid import UID
 
-from scantling.data.formats import jpeg
 from scantling.data.formats.common import COLOUR, GREY, Array, Header, Plan, Source
 from scantling.data.formats.dicom_geometry import Place, flat_geometry, read_place, read_scale, stacked_geometry
 
 PLAIN = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
 RUN_LENGTH = "1.2.840.10008.1.2.5"
-JPEG = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}
-JPEG_2000 = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
+EXTENDED = "1.2.840.10008.1.2.4.51"
+JPEG = {"1.2.840.10008.1.2.4.50", EXTENDED}
+LOSSLESS = {f"1.2.840.10008.1.2.4.{number}" for number in (57, 70)}
+"""Lossless JPEG, in general and with the first predictor."""
+JPEG_LS = {f"1.2.840.10008.1.2.4.{number}" for number in (80, 81)}
+JPEG_2000 = {f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203)}
+"""The last three are high-throughput JPEG 2000."""
+DECODERS = {
+    RUN_LENGTH: "pydicom",  # pylibjpeg's panics on damaged segments, which no caller can catch as an error
+    **dict.fromkeys(JPEG, "pillow"),
+    **dict.fromkeys(LOSSLESS, "gdcm"),
+    **dict.fromkeys(JPEG_LS, "pyjpegls"),
+    **dict.fromkeys(JPEG_2000, "pylibjpeg"),
+}
+"""Which of pydicom's decoders reads a transfer syntax."""
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""SOP classes: Segmentation Storage and Label Map Segmentation Storage."""
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 DAMAGED = "it is truncated or damaged: copy it again from its source"
@@ -77,14 +91,16 @@ class Frames:
     syntax: str
 
 
-def looks_like(start: bytes) -> bool:
-    """Whether a file that begins so is DICOM, with or without its preamble."""
-    return start[128:132] == b"DICM" or start[:4] in (b"\x08\x00\x05\x00", b"\x02\x00\x00\x00", b"\x08\x00\x08\x00")
-
-
 def inspect(source: Source) -> Plan:
     """Judge the size, the coding and the geometry of one file."""
     with quiet():
+        kind = str(_header(source, ["SOPClassUID"]).get("SOPClassUID", ""))
+        if kind in SEGMENTATIONS:
+            from scantling.data.formats.dicom_seg import inspect as inspect_segmentation
+
+            return inspect_segmentation(source)
+        if source.address.member:
+            raise source.error("has no members", expected="a segmentation before '#', or a folder of DICOM files")
         frames = parse(source)
     place = frames.place
     if frames.count == 1:
@@ -105,16 +121,20 @@ def inspect(source: Source) -> Plan:
     return Plan(header, decode, samples * frames.dtype.itemsize, source.size)
 
 
+def _header(source: Source, tags: list[str] | None = None) -> Dataset:
+    source.file.seek(0)
+    return dcmread(source.file, stop_before_pixels=True, force=True, specific_tags=tags)
+
+
 def parse(source: Source) -> Frames:
     """Read the header of one file and judge it (call within `quiet`)."""
-    source.file.seek(0)
-    found = dcmread(source.file, stop_before_pixels=True, force=True)
+    found = _header(source)
     meta = getattr(found, "file_meta", Dataset())
     syntax: str = str(meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
-    if syntax not in PLAIN | JPEG | JPEG_2000 | {RUN_LENGTH}:
+    if syntax not in PLAIN and syntax not in DECODERS:
         raise source.error(
             f"its transfer syntax is {syntax[:64]}",
-            expected="an uncompressed one, run lengths, baseline JPEG or JPEG 2000",
+            expected="an uncompressed one, run lengths, JPEG, lossless JPEG, JPEG-LS or JPEG 2000",
             remedy="decompress it first",
         )
     rows, columns = int(_value(found, "Rows", 0)), int(_value(found, "Columns", 0))
@@ -124,7 +144,7 @@ def parse(source: Source) -> Frames:
     kind = str(_value(found, "PhotometricInterpretation", ""))
     if min(rows, columns, count) < 1:
         raise source.error("holds no image", expected="rows, columns and pixels", remedy="leave this file out")
-    grey = samples == 1 and kind in GREYS and bits in (8, 16, 32)
+    grey = samples == 1 and kind in GREYS and bits in (1, 8, 16, 32)
     colour = (bits in (8, 16) and (samples == 3 and kind in COLOURS)) or (samples == 1 and kind == "PALETTE COLOR")
     if not (grey or colour) or not 1 <= stored <= bits or int(_value(found, "HighBit", stored - 1)) != stored - 1:
         raise source.error(
@@ -132,9 +152,7 @@ def parse(source: Source) -> Frames:
             expected="grey values or colours of 8 to 32 bits",
             remedy="convert it",
         )
-    least = (
-        rows * columns * samples * (bits // 8) * 2 // 3 if syntax in PLAIN else 8
-    )  # a frame of YBR_FULL_422, an item
+    least = rows * columns * samples * bits // 12 if syntax in PLAIN else 8  # a frame of YBR_FULL_422, an item
     if count * least > source.size:
         raise source.error(
             f"asks for {count:,} frames of {columns} x {rows} pixels",
@@ -176,7 +194,11 @@ def decoded(source: Source, frames: Frames) -> Array:
             )
     else:
         _judge_frames(source, data, frames)
-    pixels = pixel_array(found)
+    if frames.syntax == EXTENDED and int(found.BitsStored) > 8:  # none of pydicom's decoders reads 12 bits
+        coded = generate_frames(data, number_of_frames=frames.count)
+        pixels = np.stack([imagecodecs.jpeg_decode(frame) for frame in coded])
+    else:
+        pixels = pixel_array(found, decoding_plugin=DECODERS.get(frames.syntax, ""))
     if found.PhotometricInterpretation == "PALETTE COLOR":
         pixels = apply_color_lut(pixels, found)
         pixels = pixels >> 8 if pixels.dtype.itemsize > 1 else pixels
@@ -206,10 +228,9 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
     count = 0
     for frame in generate_frames(data, number_of_frames=frames.count):
         count += 1
-        size: tuple[int, ...] = frames.size
-        if frames.syntax in JPEG:
-            one = Source(source.address, io.BytesIO(frame), len(frame), source.limits)
-            size = jpeg.inspect(one).header.shape[:2]
+        size = frames.size
+        if frames.syntax in JPEG | LOSSLESS | JPEG_LS:
+            size = _jpeg_size(frame)
         elif frames.syntax == RUN_LENGTH and not _fills(frame, prod(size)):
             raise source.error(f"frame {count} does not unpack to its size", remedy=DAMAGED)
         elif frames.syntax in JPEG_2000:
@@ -227,16 +248,25 @@ def _judge_frames(source: Source, data: bytes, frames: Frames) -> None:
 
 
 def _fills(frame: bytes, pixels: int) -> bool:
-    """Whether every segment of a frame of run lengths holds `pixels` bytes, and at most one more to be even."""
-    from imagecodecs import packbits_decode
-
+    """Whether every segment of a frame of run lengths holds `pixels` bytes; pydicom's decoder takes more for good."""
     head = np.frombuffer(frame[:64], "<u4")
     if len(head) != 16 or not 1 <= head[0] <= 15:
         return False
     ends = [int(offset) for offset in head[1 : 1 + head[0]]] + [len(frame)]
-    if ends != sorted(ends):
-        return False
-    return all(len(packbits_decode(frame[begin:end], out=pixels + 1)) == pixels for begin, end in pairwise(ends))
+    return ends == sorted(ends) and all(
+        len(imagecodecs.packbits_decode(frame[begin:end], out=pixels + 1)) == pixels for begin, end in pairwise(ends)
+    )
+
+
+def _jpeg_size(frame: bytes) -> tuple[int, int]:
+    """Rows and columns in the first frame header (SOF) of a JPEG or JPEG-LS stream; 0 x 0 if there is none."""
+    at = 2
+    while at + 9 <= len(frame) and frame[at] == 0xFF:
+        marker = frame[at + 1]
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            return int.from_bytes(frame[at + 5 : at + 7], "big"), int.from_bytes(frame[at + 7 : at + 9], "big")
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    return 0, 0
 
 
 def _value(found: Dataset, name: str, default: Any) -> Any:

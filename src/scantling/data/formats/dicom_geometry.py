@@ -12,9 +12,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from scantling.core.case import Geometry
-from scantling.data.formats.common import Array, Source, plausible_spacing, volume
+from scantling.data.formats.common import LPS_TO_RAS, Array, Source, plausible_spacing, right_angles, volume
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 UNEVEN = 0.05
 """The share of the distance between slices by which one distance may differ from the others."""
 
@@ -48,17 +47,19 @@ class Place:
 
 def read_place(source: Source, found: Dataset, count: int) -> Place:
     """The place of `count` frames; enhanced files give it for all frames or for each."""
-    spacing = _anywhere(found, 0, "PixelMeasuresSequence", "PixelSpacing") or found.get("ImagerPixelSpacing")
+    spacing = anywhere(found, 0, "PixelMeasuresSequence", "PixelSpacing")
+    for name in ("ImagerPixelSpacing", "NominalScannedPixelSpacing"):  # at the detector, of a film
+        spacing = spacing or found.get(name)
     step = None
-    if spacing is not None:
+    if spacing:
         step = tuple(_numbers(source, spacing, 2, "pixel spacing"))
-    orientation = _anywhere(found, 0, "PlaneOrientationSequence", "ImageOrientationPatient")
+    orientation = anywhere(found, 0, "PlaneOrientationSequence", "ImageOrientationPatient")
     groups = found.get("PerFrameFunctionalGroupsSequence")
     if count > 1 and not groups:
         return Place(step)  # one position for many frames: they follow each other in time
     if groups and len(groups) != count:
         raise source.error(f"describes {len(groups)} frames", expected=f"{count}", remedy="repair its header")
-    positions = [_anywhere(found, frame, "PlanePositionSequence", "ImagePositionPatient") for frame in range(count)]
+    positions = [anywhere(found, frame, "PlanePositionSequence", "ImagePositionPatient") for frame in range(count)]
     if orientation is None or any(position is None for position in positions):
         return Place(step)
     turned = _numbers(source, orientation, 6, "orientation")
@@ -75,7 +76,7 @@ def read_scale(source: Source, found: Dataset, count: int) -> tuple[float, float
         tuple(
             float(_numbers(source, [default if value is None else value], 1, "rescaling")[0])
             for name, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
-            for value in [_anywhere(found, frame, "PixelValueTransformationSequence", name)]
+            for value in [anywhere(found, frame, "PixelValueTransformationSequence", name)]
         )
         for frame in range(count if "PerFrameFunctionalGroupsSequence" in found else 1)
     }
@@ -91,19 +92,18 @@ def flat_geometry(source: Source, size: tuple[int, int], place: Place) -> Geomet
     """The geometry of a single frame `(H, W)`."""
     step = place.step or (1.0, 1.0)
     plausible_spacing(source, step)
-    known = place.step or place.across is not None
     affine = None
-    if place.across is not None and place.down is not None:
+    if place.step and place.across is not None and place.down is not None:
         normal = np.cross(place.across, place.down)
         affine = _affine(place.down * step[0], place.across * step[1], normal, place.origins[0])
-    return Geometry(shape=size, spacing=step, affine=affine, unit="mm" if known else "pixel")
+    return Geometry(shape=size, spacing=step, affine=affine, unit="mm" if place.step else "pixel")
 
 
 def stacked_geometry(source: Source, size: tuple[int, int], place: Place, count: int) -> Geometry:
     """The geometry of `count` frames as a volume (X, Y, Z); frames without positions count as 1 mm apart."""
     rows, columns = size
     down, across = place.step or (1.0, 1.0)
-    if place.across is None or place.down is None:
+    if place.step is None or place.across is None or place.down is None:
         plausible_spacing(source, (across, down))
         step = (across, down, 1.0) if place.step else None
         return volume((columns, rows, count), step, affine=None, slice_axis=2)
@@ -128,6 +128,7 @@ def stacked_geometry(source: Source, size: tuple[int, int], place: Place, count:
     gap = float(np.linalg.norm(along))
     plausible_spacing(source, (across, down, gap))
     affine = _affine(place.across * across, place.down * down, along, place.origins[order[0]])
+    right_angles(source, affine)
     return volume((columns, rows, count), (across, down, gap), affine=affine, slice_axis=2)
 
 
@@ -137,7 +138,7 @@ def _affine(first: Array, second: Array, third: Array, origin: Array) -> Array:
     return LPS_TO_RAS @ affine
 
 
-def _anywhere(found: Dataset, frame: int, sequence: str, name: str) -> Any:
+def anywhere(found: Dataset, frame: int, sequence: str, name: str) -> Any:
     """The value for a frame: its own, that shared by all frames, or that of the file."""
     for groups, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
         listed = found.get(groups) or []

@@ -4,68 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from scantling.data.formats.common import Array, Header, Plan, Source
-from scantling.data.formats.dicom import Frames, decoded, looks_like, parse, quiet
+from scantling.data.formats.dicom import Frames, decoded, parse, quiet
+from scantling.data.formats.dicom_files import SUFFIXES
 from scantling.data.formats.dicom_geometry import Place, flat_geometry, stacked_geometry
-
-SUFFIXES = (".dcm", ".dicom", ".ima")
-DIRECTORY = "DICOMDIR"
-"""The table of contents of a medium."""
-Opener = Callable[[Path], AbstractContextManager[Source]]
+from scantling.data.formats.dicom_index import Entry, entries_of, opened, series_files
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its first bytes, or by its name where it cannot be read; no `DIRECTORY` is."""
-    try:
-        if not path.is_file() or path.name == DIRECTORY:
-            return False
-        with path.open("rb") as file:
-            return looks_like(file.read(132))
-    except OSError:
-        return path.suffix.lower() in SUFFIXES
-
-
-def holds_dicom(folder: Path, *, others: tuple[str, ...]) -> bool:
-    """Whether a folder is a DICOM series: it can be listed, and more of its files are DICOM than end with `others`."""
-    try:
-        inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    except OSError:
-        return False
-    slices = {path for path in inside if is_dicom(path)}
-    return len(slices) > sum(path.name.lower().endswith(others) for path in inside if path not in slices)
-
-
-def dicom_files(folder: Source) -> list[Path]:
-    """The DICOM files of the folder; an error if a file is named like them but is none, for it may be a lost slice."""
-    inside = sorted(path for path in folder.address.path.iterdir() if path.is_file())
-    found = [path for path in inside if is_dicom(path)]
-    kinds = {_pattern(path) for path in found}
-    for path in inside:
-        if path not in found and (_pattern(path) in kinds or path.suffix.lower() in SUFFIXES):
-            raise folder.error(
-                f"{path.name} is no DICOM file", expected="one, by its name", remedy="copy it again or take it out"
-            )
-    if not found:
-        raise folder.error("holds no DICOM file", expected="the files of one series", remedy="name an image file")
-    return found
-
-
-def inspect(folder: Source, opened: Opener) -> Plan:
-    """Judge every header of the folder, and that they belong together; `opened` opens one file."""
-    paths = dicom_files(folder)
+def inspect(folder: Source) -> Plan:
+    """Judge every header of the series (the member of the address, or the only one), and that they belong together."""
+    paths = _chosen(folder)
     size = sum(path.stat().st_size for path in paths)
     if size > folder.limits.bytes:
         raise folder.error(f"holds {size:,} bytes", expected=f"at most {folder.limits.bytes:,}")
     slices: list[Frames] = []
     for path in paths:
-        with opened(path) as source, quiet():
+        with opened(path, folder.limits) as source, quiet():
             slices.append(parse(source))
     _belong_together(folder, paths, slices)
     first = slices[0]
@@ -87,7 +47,7 @@ def inspect(folder: Source, opened: Opener) -> Plan:
         shape = (len(first.channels), len(slices), *first.size)
         pixels = np.empty(shape, dtype)
         for index, chosen in enumerate(order):
-            with opened(paths[chosen]) as source, quiet():
+            with opened(paths[chosen], folder.limits) as source, quiet():
                 pixels[:, index] = decoded(source, slices[chosen])[:, 0]
         if alone:
             return pixels[:, 0]
@@ -97,23 +57,58 @@ def inspect(folder: Source, opened: Opener) -> Plan:
     return Plan(header, decode, samples * dtype.itemsize, size)
 
 
-def _belong_together(folder: Source, paths: Sequence[Path], slices: Sequence[Frames]) -> None:
-    series = Counter((frames.series, frames.description) for frames in slices)
-    if len({name for name, _ in series}) > 1:
+def _chosen(folder: Source) -> list[Path]:
+    """The files of the series; an error if a file is named like them but is none, for it may be a lost slice."""
+    place, series = folder.address.path, folder.address.member
+    chosen = series_files(place, series)
+    found = [entry.path for entry in chosen]
+    if not series:
+        known = entries_of(place)
+        kinds = {_pattern(path) for path in found}
+        for path in sorted(path for path in place.iterdir() if path.is_file() and not path.name.startswith(".")):
+            lost = _pattern(path) in kinds or path.suffix.lower() in SUFFIXES
+            if lost and path not in {entry.path for entry in known}:
+                raise folder.error(
+                    f"{path.name} is no DICOM file", expected="one, by its name", remedy="copy it again or take it out"
+                )
+        _one_series(chosen, folder)
+    if not found:
+        raise folder.error(
+            "holds no DICOM file of an image", expected="the files of one series", remedy="name an image file"
+        )
+    return found
+
+
+def _one_series(entries: Sequence[Entry], folder: Source) -> None:
+    series = Counter((entry.series, entry.description) for entry in entries if entry.series)
+    names = {name for name, _ in series}
+    if len(names) > 1:
         listed = "; ".join(
             f"{text or 'unnamed'} {name[-24:]} ({count} files)" for (name, text), count in series.most_common(8)
         )
         raise folder.error(
-            f"holds {len({name for name, _ in series})} series: {listed}",
+            f"holds {len(names)} series: {listed}",
             expected="one",
-            remedy="put each series into a folder of its own",
+            remedy="put each series into a folder of its own, or add # and its SeriesInstanceUID to the folder",
+        )
+
+
+def _belong_together(folder: Source, paths: Sequence[Path], slices: Sequence[Frames]) -> None:
+    sizes = Counter(frames.size for frames in slices)
+    if len(sizes) > 1:
+        odd = sizes.most_common()[-1][0]
+        listed = ", ".join(f"{columns} x {rows} ({count} files)" for (rows, columns), count in sizes.most_common(4))
+        name = next(path.name for path, frames in zip(paths, slices, strict=True) if frames.size == odd)
+        raise folder.error(
+            f"its slices have {len(sizes)} sizes: {listed}, such as {name}",
+            expected="slices of one size",
+            remedy="put each kind into a folder of its own",
         )
     first = slices[0]
     for path, frames in zip(paths, slices, strict=True):
-        same = frames.size == first.size and frames.channels == first.channels and _parallel(frames.place, first.place)
-        if frames.count > 1 or not same:
+        if frames.count > 1 or frames.channels != first.channels or not _parallel(frames.place, first.place):
             raise folder.error(
-                f"{path.name} has another size, orientation or number of frames than {paths[0].name}",
+                f"{path.name} has another orientation, spacing or number of frames than {paths[0].name}",
                 expected="slices of one kind",
                 remedy="put each kind into a folder of its own",
             )

@@ -1,4 +1,4 @@
-"""NIfTI, plain or gzipped: every byte must be accounted for, and the header must be plausible.
+"""NIfTI, plain, gzipped or a pair of files: every byte must be accounted for, and the header must be plausible.
 
 Axes are those of the file (X, Y, Z), axes of length 1 are left out of the array, a fourth axis holds channels, and
 values are scaled as the header says. A gzipped file is protected by its checksum. A plain one has none: a wrong size
@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
+from nibabel.nifti1 import Nifti1Header, Nifti1Pair
+from nibabel.nifti2 import Nifti2Header, Nifti2Pair
 
 from scantling.core.case import Geometry
 from scantling.data.formats.common import (
@@ -30,19 +33,25 @@ from scantling.data.formats.common import (
     plausible_spacing,
     volume,
 )
+from scantling.data.formats.gzipped import GZIP, unpacked
 from scantling.data.orientation import as_stored, stored_geometry
 
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 COLOURS = {128: 3, 2304: 4}
+SAME = 0.1
+"""Qform and sform are one where no corner lies further apart than this share of the smallest voxel."""
 UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-CONVERT = "convert it to a single .nii.gz"
 
 
 def inspect(source: Source) -> Plan:
     """Judge sizes, number type, scaling and geometry."""
-    packed = source.at(0, 2) == b"\x1f\x8b"
-    start = _unpacked(source, 544, whole=False) if packed else source.at(0, min(544, source.size))
+    packed = source.at(0, 2) == GZIP
+    start = unpacked(source, 544, whole=False) if packed else source.at(0, min(544, source.size))
     head = _parsed(source, start)
+    data = None if head["magic"].item().startswith(b"n+") else _voxels_of(source)
+    if data is not None:
+        packed = data.suffix.lower() == ".gz"
+    size = source.size if data is None else data.stat().st_size
     dims = [int(length) for length in head["dim"][1 : 1 + int(head["dim"][0])]]
     code, items = int(head["datatype"]), int(head["bitpix"]) // 8
     if not 2 <= int(head["dim"][0]) <= 7 or min(dims) < 1:
@@ -56,12 +65,12 @@ def inspect(source: Source) -> Plan:
     if items != dtype.itemsize * colours or int(head["bitpix"]) % 8:
         raise source.error(f"its header gives {int(head['bitpix'])} bits to numbers of type {code}", remedy="repair it")
     offset = float(head["vox_offset"])
-    if not offset.is_integer() or not len(head.binaryblock) + 4 <= offset < 1 << 40:
+    if not offset.is_integer() or not (0 if data else len(head.binaryblock) + 4) <= offset < 1 << 40:
         raise source.error(f"its voxels begin at byte {offset:g}", expected="a place after the header")
     length = int(offset) + prod(dims) * items
-    if not packed and length != source.size:
+    if not packed and length != size:
         raise source.error(
-            f"holds {source.size:,} bytes",
+            f"holds {size:,} bytes{f' in {data.name}' if data else ''}",
             expected=f"{length:,} for {' x '.join(map(str, dims))} voxels",
             remedy="it is truncated or damaged: copy it again from its source",
         )
@@ -77,8 +86,9 @@ def inspect(source: Source) -> Plan:
     )
 
     def decode() -> Array:
-        data = _unpacked(source, length, whole=True) if packed else source.whole()
-        voxels = np.frombuffer(data, dtype.newbyteorder(head.endianness), offset=int(offset))
+        with _opened(source, data) as voxel_source:
+            read = unpacked(voxel_source, length, whole=True) if packed else voxel_source.whole()
+        voxels = np.frombuffer(read, dtype.newbyteorder(head.endianness), offset=int(offset))
         array = voxels.reshape((colours, *dims) if colours > 1 else dims, order="F")
         if colours > 1:
             array = array[: len(channels)]
@@ -89,7 +99,7 @@ def inspect(source: Source) -> Plan:
             array = array * np.float64(slope) + np.float64(intercept)
         return np.ascontiguousarray(array, header.dtype)
 
-    return Plan(header, decode, length, source.size)
+    return Plan(header, decode, length, size)
 
 
 def encode(maps: Array, geometry: Geometry, *, vectors: bool = False) -> bytes:
@@ -130,32 +140,28 @@ def encode(maps: Array, geometry: Geometry, *, vectors: bool = False) -> bytes:
     return gzip.compress(data, 6, mtime=0)
 
 
-def _unpacked(source: Source, count: int, *, whole: bool) -> bytearray:
-    """The first `count` bytes of a gzipped file; with `whole`, exactly these and a checksum that holds."""
-    source.file.seek(0)
-    out = bytearray()
-    stream = zlib.decompressobj(31)
-    rest = b""
-    while len(out) <= count:
-        block = rest or source.file.read(1 << 20)
-        if not block:
-            break
-        out += stream.decompress(block, count + 1 - len(out))
-        rest = stream.unconsumed_tail
-        if stream.eof:
-            rest = (stream.unused_data or source.file.read(1 << 20)).lstrip(b"\0")
-            if not rest:
-                break
-            stream = zlib.decompressobj(31)
-        elif not whole and len(out) >= count:
-            break
-    if whole and (len(out) != count or not stream.eof):
+def _voxels_of(source: Source) -> Path:
+    """The file of the voxels beside a header of a pair."""
+    place = source.address.path
+    suffix = (".IMG", ".IMG.GZ") if place.suffix.isupper() else (".img", ".img.gz")
+    found = next((path for end in suffix if (path := place.with_suffix(end)).is_file()), None)
+    if found is None:
         raise source.error(
-            f"holds {'more than ' if len(out) > count else ''}{min(len(out), count):,} bytes when unpacked",
-            expected=f"{count:,} for the size in its header",
-            remedy="it is truncated or damaged: copy it again from its source",
+            f"is the header of a pair, and {place.stem}{suffix[0]} does not lie beside it", remedy="copy it there"
         )
-    return out
+    if found.stat().st_size > source.limits.bytes:
+        raise source.error(f"{found.name} holds {found.stat().st_size:,} bytes", remedy="raise the limit")
+    return found
+
+
+@contextmanager
+def _opened(source: Source, data: Path | None) -> Iterator[Source]:
+    """The source of the voxels: the file itself, or the one beside it."""
+    if data is None:
+        yield source
+        return
+    with data.open("rb") as file:
+        yield replace(source, file=file, size=data.stat().st_size)
 
 
 def _parsed(source: Source, start: bytes | bytearray) -> Any:
@@ -168,8 +174,16 @@ def _parsed(source: Source, start: bytes | bytearray) -> Any:
             return Nifti1Header(bytes(start[:348]), order, check=False)
         if size == 540 and start[4:8] == b"n+2\0" and len(start) >= 540:
             return Nifti2Header(bytes(start[:540]), order, check=False)
+        if size == 348 and start[344:348] == b"ni1\0":
+            return Nifti1Pair.header_class(bytes(start[:348]), order, check=False)
+        if size == 540 and start[4:8] == b"ni2\0" and len(start) >= 540:
+            return Nifti2Pair.header_class(bytes(start[:540]), order, check=False)
         if size == 348:
-            raise source.error("is one of a pair of files, or ANALYZE", expected="a single NIfTI file", remedy=CONVERT)
+            raise source.error(
+                "is ANALYZE 7.5, which does not say where left and right are",
+                expected="NIfTI",
+                remedy="convert it with the program that wrote it",
+            )
     raise source.error("does not begin with a NIfTI header", expected="a .nii or .nii.gz file", remedy="it is damaged")
 
 
@@ -199,23 +213,34 @@ def _scaling(source: Source, head: Any, colours: int) -> tuple[float, float]:
 
 
 def _geometry(source: Source, head: Any, stored: tuple[int, ...]) -> Geometry:
+    """Where the voxels lie: by the sform, else the qform; a voxel size of 0 is taken from these, or unknown."""
     unit = UNITS.get(int(head["xyzt_units"]) & 7)
     if unit is None:
         raise source.error("its unit of length is unknown", expected="metres, millimetres or micrometres")
-    steps = np.asarray(head["pixdim"][1:4], np.float64) * unit
-    steps[np.array(stored) == 1] = np.where((s := steps[np.array(stored) == 1]) > 0, s, 1.0)
-    plausible_spacing(source, steps.tolist())
+    thin = np.array(stored) == 1
+    steps = np.abs(np.asarray(head["pixdim"][1:4], np.float64)) * unit
+    unknown = (steps == 0) & ~thin
+    steps = np.where(thin & ~(steps > 0), 1.0, steps)
+    plausible_spacing(source, np.where(unknown, 1.0, steps).tolist())
     affine: Array | None = None
-    if int(head["sform_code"]) > 0:
-        affine = np.asarray(head.get_sform(), np.float64)
-    elif int(head["qform_code"]) > 0:
+    remark = ""
+    if int(head["qform_code"]) > 0 and not unknown.any():
         if float(head["pixdim"][0]) not in (-1.0, 0.0, 1.0):
             raise source.error(f"its handedness is {float(head['pixdim'][0]):g}", expected="1 or -1")
         affine = np.asarray(head.get_qform(), np.float64)
+    if int(head["sform_code"]) > 0:
+        turned, affine = affine, np.asarray(head.get_sform(), np.float64)
+        if turned is not None and np.isfinite(affine).all():
+            corners = np.array(np.meshgrid(*((0, n - 1) for n in stored))).reshape(3, -1)
+            apart = float(np.linalg.norm((affine - turned)[:3] @ [*corners, np.ones(8)], axis=0).max()) * unit
+            if apart > SAME * float(steps.min()):
+                remark = "qform"
+    if affine is None and (unknown.any() or (not int(head["xyzt_units"]) & 7 and (steps == 1).all())):
+        return volume(stored, None, affine=None, slice_axis=2)  # nothing is said, or 1 for want of anything
     if affine is not None:
         affine = np.diag([unit, unit, unit, 1.0]) @ affine
         thick = np.linalg.norm(affine[:3, :3], axis=0)
-        steps = np.where(np.array(stored) == 1, thick, steps)
+        steps = np.where(thin | unknown, thick, steps)
+        plausible_spacing(source, steps.tolist())
         plausible_affine(source, affine, steps.tolist())
-    named = int(head["xyzt_units"]) & 7 or affine is not None or (steps != 1).any()  # else nothing is said at all
-    return volume(stored, steps.tolist() if named else None, affine=affine, slice_axis=2)
+    return replace(volume(stored, steps.tolist(), affine=affine, slice_axis=2), remark=remark)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 from scantling.data.formats.common import Plan, Source
+from scantling.data.formats.gzipped import GZIP, unpacked
 
 MAGICS = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -26,23 +30,61 @@ MAGICS = (
     (b"\0\0\x01\x5c", "NIfTI"),
     (b"\x1c\x02\0\0", "NIfTI"),
     (b"\0\0\x02\x1c", "NIfTI"),
+    (b"\0\0\0\x01\0\0", "MGH"),
+    (b"NRRD000", "NRRD"),
 )
-READABLE = "PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, DICOM, NPY or NPZ"
+METAIMAGE = re.compile(rb"\s*(ObjectType|ObjectSubType|NDims|Comment)\s*=")
+READABLE = "PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, MGH, NRRD, MetaImage, DICOM, NPY or NPZ"
+BESIDE = {
+    ".hdr": (".img", ".img.gz"),
+    ".mhd": (".raw", ".zraw", ".raw.gz"),
+    ".nhdr": (".raw", ".raw.gz", ".img", ".gz"),
+}
+"""The suffixes of headers, and those of the files beside them that hold the voxels."""
 
 
 def recognise(source: Source) -> str:
     """The name of the format; an error if it is none that can be read."""
     start = source.at(0, min(source.size, 132))
-    if start[128:132] == b"DICM":
+    if start[128:132] == b"DICM":  # whatever stands in its preamble
         return "DICOM"
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WebP"
+    if start[:2] == GZIP and unpacked(source, 6, whole=False)[:6] == b"\0\0\0\x01\0\0":
+        return "MGH"
     for magic, name in MAGICS:
         if start.startswith(magic):
             return name
-    if start[:4] in (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x02\x00\x00\x00"):  # DICOM without its preamble
+    if METAIMAGE.match(start):
+        return "MetaImage"
+    if looks_like_dicom(start):
         return "DICOM"
+    if header := header_of(source.address.path):
+        raise source.error("holds the voxels of another file", remedy=f"name {header.name}")
     raise source.error("is of no format that can be read", expected=READABLE, remedy="convert it, or leave it out")
+
+
+def header_of(path: Path) -> Path | None:
+    """The header beside a file of voxels (`a.hdr` of `a.img.gz`), if it is there."""
+    for end, voxels in BESIDE.items():
+        for suffix in voxels:
+            if (
+                path.name.lower().endswith(suffix)
+                and (head := path.with_name(path.name[: -len(suffix)] + end)).is_file()
+            ):
+                return head
+    return None
+
+
+def looks_like_dicom(start: bytes) -> bool:
+    """Whether a file that begins so (132 bytes) is DICOM, with its preamble, or without it by its first element."""
+    if start[128:132] == b"DICM":
+        return True
+    order: Literal["little", "big"] = "big" if start[:1] == b"\0" else "little"
+    group, element = (int.from_bytes(start[at : at + 2], order) for at in (0, 2))
+    explicit = start[4:6] in (b"UL", b"UI", b"CS", b"OB", b"DA", b"TM", b"SH", b"LO")
+    implicit = order == "little" and int.from_bytes(start[4:8], order) <= 64
+    return len(start) > 8 and group in (2, 8) and element <= 0x18 and (explicit or implicit)
 
 
 def inspector(name: str) -> Callable[[Source], Plan]:
@@ -65,6 +107,10 @@ def inspector(name: str) -> Callable[[Source], Plan]:
         from scantling.data.formats.tiff import inspect
     elif name == "NIfTI":
         from scantling.data.formats.nifti import inspect
+    elif name == "MGH":
+        from scantling.data.formats.mgh import inspect
+    elif name in ("NRRD", "MetaImage"):
+        from scantling.data.formats.itk import inspect
     elif name == "DICOM":
         from scantling.data.formats.dicom import inspect
     elif name == "NPZ":
