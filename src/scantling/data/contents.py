@@ -39,13 +39,20 @@ class Finding(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The cases of a folder, the labels that it declares (None: to be found in the masks) and what was odd in it."""
+    """The cases of a folder, the labels that it declares (None: to be found in the masks) and what was odd in it.
+
+    Attributes:
+        layout: what the folder was taken for, after "in the layout" ("name + _mask").
+        described: whether a manifest describes it.
+    """
 
     name: str
     root: Path
     cases: tuple[Case, ...]
     labels: Labels | None = None
     remarks: tuple[Finding, ...] = ()
+    layout: str = ""
+    described: bool = False
 
 
 def some(names: Iterable[str], *, most: int = 5) -> str:

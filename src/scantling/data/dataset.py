@@ -32,6 +32,7 @@ from scantling.data.loading import EVERYTHING
 from scantling.data.nnunet import nnunet
 from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
 from scantling.data.strata import with_strata
+from scantling.data.subjects import Subjects, by_name, checked
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,13 @@ class Dataset:
         return (address.path for case in self.cases for _, address in case.addresses())
 
 
-def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: Path | str | None = None) -> Dataset:
+def open_dataset(
+    path: Path | str,
+    *,
+    manifest: Path | str | None = None,
+    root: Path | str | None = None,
+    subjects: Subjects = "name",
+) -> Dataset:
     """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest.
 
     A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
@@ -85,8 +92,11 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
         path: what to open.
         manifest: describes the files below `path`.
         root: the folder that holds the files of the manifest, if it is neither `path` nor what the manifest says.
+        subjects: "name" takes files for one subject whose names share its number (`data.subjects`), "file" each for
+            one.
 
     Raises:
+        SettingsError: `subjects` is neither.
         DataError: nothing is there, or it does not hold together.
         FileError: a manifest or table cannot be read.
     """
@@ -94,6 +104,7 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
     if not manifest and path.suffix in (".toml", ".json") and path.is_file():
         manifest = path
     contents = with_safe_ids(_contents(path, Path(manifest) if manifest else None, Path(root) if root else None))
+    contents = by_name(contents) if checked(subjects) == "name" else contents
     whole = path.is_dir() or manifest is not None
     stored = stored_split(contents.root) if whole else None
     described, unknown = with_strata(contents.cases, contents.root / STRATA) if whole else (contents.cases, ())

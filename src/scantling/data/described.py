@@ -60,6 +60,8 @@ def contents_of(path: Path, *, root: Path | None = None) -> Contents:
         cases=tuple(_with_split(cases, manifest.split, path)),
         labels=_labels(manifest, cases, path),
         remarks=(*remarks, *_unused(cases, files, root)),
+        layout=f"manifest {path.name}",
+        described=True,
     )
 
 

@@ -51,7 +51,7 @@ def _learned(record: RunRecord, dataset: Dataset, among: Collection[str]) -> set
     images, named = set[str](), set[str]()
     for part in record.data:
         try:
-            learned = _of(open_dataset(part.path), ids)
+            learned = _of(open_dataset(part.path, subjects=record.subjects), ids)
         except (ScantlingError, OSError, ValueError):
             continue  # the data are no longer there
         images |= {digest for case in learned for digest in _images(case)}

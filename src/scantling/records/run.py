@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationError
 
@@ -47,7 +47,7 @@ class RunRecord(FileRecord):
         split: the ids of the cases, by split.
         base: the run that gave the first weights.
         uses: the runs that the model is built on, by role.
-        manifest, root: how the data were opened.
+        manifest, root, subjects: how the data were opened.
         options: of the training.
         device, device_name, threads, versions: what bit-identical repetition depends on.
         started, finished: times; `finished` is None while the training is not at its end.
@@ -76,6 +76,7 @@ class RunRecord(FileRecord):
     uses: Table = {}
     manifest: str | None = None
     root: str | None = None
+    subjects: Literal["name", "file"] = "name"
     options: Table = {}
     versions: dict[str, str | None] = {}
     started: str | None = None

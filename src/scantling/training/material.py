@@ -11,8 +11,9 @@ from scantling.core.errors import DataError
 from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
 from scantling.data.contents import Finding, count, some
-from scantling.data.dataset import Dataset, join, open_dataset
+from scantling.data.dataset import Dataset, join
 from scantling.data.division import blindly, divide, keep_labels
+from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS
 from scantling.training.options import Options
@@ -62,7 +63,8 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
         DataError: nothing is there, or the method cannot learn from it.
         SettingsError: a share or a number of labels that the data do not have.
     """
-    opened = [open_dataset(path, manifest=options.manifest, root=options.root) for path in data]
+    opening = Opening(manifest=options.manifest, root=options.root, subjects=options.subjects)
+    opened = [opening.open(path) for path in data]
     check_inputs(out, (file for part in opened for file in part.files()))
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
@@ -79,7 +81,9 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
     missing = lacking(card, dataset.split("train"))
     if missing:
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
-    remarks = tuple(remark.sentence for remark in dataset.remarks if remark.level != "note")
+    remarks = tuple(
+        remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
+    )
     return Material(tuple(opened), dataset, reads, remarks)
 
 

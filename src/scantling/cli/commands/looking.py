@@ -35,12 +35,11 @@ class Check(Opened):
     def run(self) -> Outcome:
         """Check, and say what was found."""
         from scantling.contract.card import lacking
-        from scantling.data.dataset import open_dataset
         from scantling.data.division import store_split
         from scantling.data.integrity import check
         from scantling.methods.catalogue import cards
 
-        dataset = open_dataset(self.data, manifest=self.manifest, root=self.root)
+        dataset = self.opening().open(self.data)
         if self.contact_sheet is not None:
             check_file(self.contact_sheet, suffix=".png", inputs=dataset.files())
         with counting("checking") as progress:
