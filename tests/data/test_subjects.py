@@ -33,6 +33,7 @@ from scantling.data.subjects import shared_stems
         ("pat00_2021-03-15 pat00_2022-04-16 pat01_2021-03-15", "pat00 pat01"),
         ("pat00_L_slice3_512x512 pat00_R_slice3_512x512 pat01_L_slice1_512x512", "pat00 pat01"),
         ("pat7_slice1 pat7_slice2", "pat7"),
+        ("cju0q7k3b5_1 cju0q7k3b5_2 cju1f9m2c8_1 cju1f9m2c8_2", "cju0q7k3b5 cju1f9m2c8"),
         ("\u60a3\u800501_1 \u60a3\u800501_2 \u60a3\u800502_1 \u60a3\u800502_2", "\u60a3\u800501 \u60a3\u800502"),
     ],
 )  # fmt: skip

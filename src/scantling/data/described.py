@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,6 +25,7 @@ from scantling.data.contents import (
 from scantling.data.files import is_image_name
 from scantling.data.labels import valid_labels
 from scantling.data.manifest import Block, CaseTable, Group, Manifest, Mask, read_manifest
+from scantling.data.patterns import Pattern, filled
 
 
 def contents_of(path: Path, *, root: Path | None = None) -> Contents:
@@ -59,7 +59,7 @@ def contents_of(path: Path, *, root: Path | None = None) -> Contents:
         root=root,
         cases=tuple(_with_split(cases, manifest.split, path)),
         labels=_labels(manifest, cases, path),
-        remarks=(*remarks, *_unused(cases, files, root)),
+        remarks=(*remarks, *builder.remarks, *_unused(cases, files, root)),
         layout=f"manifest {path.name}",
         described=True,
     )
@@ -72,6 +72,7 @@ class _Builder:
     path: Path
     root: Path
     classes: Collection[str] = ()
+    remarks: list[Finding] = field(default_factory=list)
 
     def listed(self, table: CaseTable, number: int) -> Case:
         where = f"{self.path}: case {number}"
@@ -98,14 +99,13 @@ class _Builder:
 
     def matched(self, group: Group, number: int, files: tuple[str, ...]) -> list[Case]:
         where = f"{self.path}: group {number}"
-        pattern = compiled(group.pattern, where)
+        pattern = Pattern(group.pattern, where)
         cases: list[Case] = []
         asked: set[str] = set()
         met: set[str] = set()
         for file in files:
-            if (match := pattern.fullmatch(file)) is None:
+            if (fields := pattern.fields(file)) is None:
                 continue
-            fields = {name: text for name, text in match.groupdict().items() if text is not None}
             fields.setdefault("id", "_".join([*Path(file).parent.parts, name_of(self.root / file)]))
             fields["path"] = file
             if group.id:
@@ -136,6 +136,7 @@ class _Builder:
                 f"group {number}, key {lacking[0]!r}: no case of the group has such a file, not even {cases[0].id}",
                 remedy="correct the address or take the key out",
             )
+        self.remarks.extend(pattern.remarks())
         return cases
 
     def _fields(self, block: Block, fields: Mapping[str, str], where: str, *, demanded: bool) -> dict[str, Any]:
@@ -189,45 +190,6 @@ class _Builder:
 
 def _inherited(table: CaseTable) -> str:
     return table.origin.parents[0] if table.origin.kind == "synthetic" and table.origin.parents else ""
-
-
-def compiled(pattern: str, where: str) -> re.Pattern[str]:
-    """The regular expression of a pattern: each `{field}` the shortest text without "/", `*` any text without "/".
-
-    Raises:
-        DataError: a field has no name, or braces do not match.
-    """
-    expression, seen = "", set[str]()
-    for part in re.split(r"(\{\w*\}|\*)", pattern):
-        if part == "*":
-            expression += "[^/]*"
-        elif part.startswith("{") and part.endswith("}"):
-            name = part[1:-1]
-            if not name.isidentifier() or name == "path":
-                raise DataError(f"{where}, key 'pattern': {part!r} is no field; expected a name such as {{subject}}")
-            expression += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)"
-            seen.add(name)
-        elif "{" in part or "}" in part:
-            raise DataError(f"{where}, key 'pattern': the braces in {pattern!r} do not match")
-        else:
-            expression += re.escape(part)
-    return re.compile(expression)
-
-
-def filled(template: str, fields: Mapping[str, str], where: str) -> str:
-    """`template` with its `{field}` filled in.
-
-    Raises:
-        DataError: there is no such field.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in fields:
-            known = some((f"{{{name}}}" for name in fields), most=9) or "none"
-            raise DataError(f"{where}: unknown field {{{match[1]}}} in {template!r}; the pattern has: {known}")
-        return fields[match[1]]
-
-    return re.sub(r"\{(\w+)\}", value, template)
 
 
 def confined(root: Path, text: str, where: str) -> Path:

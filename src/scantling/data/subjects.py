@@ -216,8 +216,8 @@ def _without_dates(parts: list[_Part]) -> list[_Part]:
 
 
 def _years(numbers: Iterable[str]) -> bool:
-    return all(len(number) == 4 and 1900 <= int(number) < 2100 for number in numbers if number.isdigit())
+    return all(number.isdigit() and len(number) == 4 and 1900 <= int(number) < 2100 for number in numbers)
 
 
 def _sizes(numbers: Iterable[str]) -> bool:
-    return all(int(number) in _SIZES for number in numbers if number.isdigit())
+    return all(number.isdigit() and int(number) in _SIZES for number in numbers)
