@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,8 +120,20 @@ def _listable(folder: Path) -> bool:
 
 
 def name_of(path: Path) -> str:
-    """What a case is called after: the stem of a file, the whole name of a folder with a DICOM series."""
-    return path.name if path.is_dir() else stem_of(path)
+    """What a case is called after: the stem of a file, the whole name of a folder with a DICOM series; in NFC."""
+    return unicodedata.normalize("NFC", path.name) if path.is_dir() else stem_of(path)
+
+
+def spelled(path: Path, root: Path) -> Path:
+    """`path`, or the path below `root` of the same name in another Unicode form (NFC, NFD) where only that exists."""
+    if os.path.lexists(path) or path.as_posix().isascii():
+        return path
+    found = root
+    for part in path.relative_to(root).parts:
+        wanted = unicodedata.normalize("NFC", part)
+        inside = os.listdir(found) if not os.path.lexists(found / part) and found.is_dir() else [part]
+        found /= next((name for name in inside if unicodedata.normalize("NFC", name) == wanted), part)
+    return found
 
 
 def safe_id(name: str, where: Path | str) -> str:
@@ -153,7 +168,14 @@ def with_safe_ids(contents: Contents) -> Contents:
             remarks.append(Finding(level="warning", kind=UNNAMED, sentence=f"{error}; it was left out"))
     if errors and not kept:
         raise errors[0]
-    return replace(contents, cases=tuple(kept), remarks=tuple(remarks)) if errors else contents
+    folded: dict[str, list[str]] = defaultdict(list)
+    for case in kept:
+        folded[case.id.casefold()].append(case.id)
+    if alike := [ids for ids in folded.values() if len(ids) > 1]:
+        listed = some((", ".join(ids) for ids in alike), most=3)
+        sentence = f"names that differ in capitals only ({listed}): their files are one on some systems; rename one"
+        remarks.append(Finding(level="warning", kind="names", sentence=sentence))
+    return replace(contents, cases=tuple(kept), remarks=tuple(remarks))
 
 
 def unique(cases: Iterable[Case], where: Path | str) -> tuple[Case, ...]:

@@ -33,6 +33,7 @@ from scantling.data.nnunet import nnunet
 from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
 from scantling.data.strata import with_strata
 from scantling.data.subjects import Subjects, by_name, checked
+from scantling.data.understood import layout_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Dataset:
         label_source: where `labels` come from.
         parted: whether folders, a manifest or a stored file say who is for testing, and no hash had to.
         remarks: what was odd when the folder was opened; `check` repeats it.
+        layout: what the folder was understood as, in a few words.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Dataset:
     label_source: LabelSource = field(default_factory=LabelSource)
     parted: bool = False
     remarks: tuple[Finding, ...] = ()
+    layout: str = ""
 
     @property
     def labels(self) -> Labels | None:
@@ -104,6 +107,7 @@ def open_dataset(
     if not manifest and path.suffix in (".toml", ".json") and path.is_file():
         manifest = path
     contents = with_safe_ids(_contents(path, Path(manifest) if manifest else None, Path(root) if root else None))
+    layout = layout_of(contents)
     contents = by_name(contents) if checked(subjects) == "name" else contents
     whole = path.is_dir() or manifest is not None
     stored = stored_split(contents.root) if whole else None
@@ -111,7 +115,7 @@ def open_dataset(
     cases = assign(described, stored=stored)
     remarks = (*contents.remarks, *_split_remarks(contents.cases, cases, stored), *unknown)
     parted = stored is not None or any(case.split is not None for case in contents.cases)
-    return Dataset(contents.name, contents.root, cases, _source(contents.labels, cases), parted, remarks)
+    return Dataset(contents.name, contents.root, cases, _source(contents.labels, cases), parted, remarks, layout)
 
 
 def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: StoredSplit | None) -> Iterator[Finding]:

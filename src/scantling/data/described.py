@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
+from unicodedata import normalize
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
@@ -20,6 +21,7 @@ from scantling.data.contents import (
     name_of,
     safe_id,
     some,
+    spelled,
     unique,
 )
 from scantling.data.files import is_image_name
@@ -106,7 +108,7 @@ class _Builder:
         for file in files:
             if (fields := pattern.fields(file)) is None:
                 continue
-            fields.setdefault("id", "_".join([*Path(file).parent.parts, name_of(self.root / file)]))
+            fields.setdefault("id", normalize("NFC", "_".join([*Path(file).parent.parts, name_of(self.root / file)])))
             fields["path"] = file
             if group.id:
                 fields["id"] = filled(group.id, fields, f"{where}, key 'id'")
@@ -176,11 +178,11 @@ class _Builder:
         }
 
     def _address(self, text: str, where: str, *, needed: bool) -> Address | None:
-        whole = confined(self.root, text, where)
+        whole = spelled(confined(self.root, text, where), self.root)
         if os.path.lexists(whole):
             return Address(whole)
         file, mark, member = text.rpartition("#")
-        path = confined(self.root, file if mark else text, where)
+        path = spelled(confined(self.root, file if mark else text, where), self.root)
         if os.path.lexists(path):
             return Address(path, member)
         if needed:

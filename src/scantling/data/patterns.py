@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -78,6 +79,7 @@ class Pattern:
 
     def fields(self, path: str) -> dict[str, str] | None:
         """The fields of a path below the root; None where the pattern does not match."""
+        path = unicodedata.normalize("NFC", path)
         if (match := self._taken.fullmatch(path)) is None:
             return None
         found = match.groupdict()
@@ -94,7 +96,7 @@ class Pattern:
         taken, other = (", ".join(f"{name} {text!r}" for name, text in reading.items()) for reading in readings)
         sentence = (
             f"{self.where}, key 'pattern': {self.text!r} is ambiguous for {count(len(self.ambiguous), 'path')}: in "
-            f"{path} it could be {other}; taken is {taken}, the last field being the shortest; if that is wrong, write more "
-            "of the path into the pattern"
+            f"{path} it could be {other}; taken is {taken}, the last field being the shortest; if that is wrong, "
+            "write more of the path into the pattern"
         )
         return [Finding(level="warning", kind="ambiguous pattern", sentence=sentence)]

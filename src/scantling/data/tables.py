@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import unicodedata
 from pathlib import Path
 
 from scantling.core.errors import FileError
@@ -15,7 +16,7 @@ SEPARATORS = (",", ";", "\t")
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
-    """The names of the columns and the rows, in their order; cells without the blanks around them.
+    """The names of the columns and the rows, in their order; cells in NFC and without the blanks around them.
 
     Cells are separated by commas, semicolons or tabs, whichever the first line has most of. The text is UTF-8 or
     UTF-16 by its byte-order mark, else UTF-8 where it can be, else Windows-1252.
@@ -28,7 +29,7 @@ def read_table(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]]]:
     try:
         if (size := path.stat().st_size) > LARGEST:
             raise FileError(path, f"the table has {size:,} bytes", expected=f"at most {LARGEST:,}")
-        text = _decoded(path.read_bytes())
+        text = unicodedata.normalize("NFC", _decoded(path.read_bytes()))
         first = text.partition("\n")[0]
         separator = max(SEPARATORS, key=first.count)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)

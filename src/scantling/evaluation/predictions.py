@@ -15,7 +15,7 @@ from scantling.data.contents import entries, some
 from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
 from scantling.data.labels import class_folder, encode, encode_one, unknown_values
-from scantling.data.layouts import ENDINGS
+from scantling.data.pairs import owner_of
 from scantling.records.predictions import Listed, PredictedCase, PredictionsRecord
 from scantling.records.record import read_record
 
@@ -239,7 +239,7 @@ def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[
 
 
 def files_by_id(folder: Path, ids: Collection[str]) -> dict[str, Address]:
-    """The image files of a folder by their stem, without an ending such as "_seg" where that makes it one of `ids`.
+    """The image files of a folder by their stem, or by the id of `ids` that they are called after (`c0_seg`).
 
     Raises:
         DataError: two files belong to one id.
@@ -249,8 +249,7 @@ def files_by_id(folder: Path, ids: Collection[str]) -> dict[str, Address]:
         if not is_image_name(path):
             continue
         stem = stem_of(path)
-        shorter = (stem.removesuffix(end) for end in ENDINGS if stem.endswith(end))
-        id = stem if stem in ids else next((name for name in shorter if name in ids), stem)
+        id = stem if stem in ids else owner_of(stem, ids)[0] or stem
         if id in found:
             raise DataError(f"{folder}: {found[id].path.name} and {path.name} both belong to {id}; keep one")
         found[id] = Address(path)
