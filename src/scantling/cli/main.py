@@ -33,6 +33,7 @@ def parse(argv: Sequence[str]) -> Any:
 
     words, settings = _taken_out(argv, "settings")
     words, options = _taken_out(words, "options")
+    words = _with_value(words, "--write-manifest", suffix=".toml")
     kinds: dict[str, Callable[..., Any]] = {kind.__name__.lower(): kind for kind in commands.ALL}
     try:
         command = tyro.extras.subcommand_cli_from_dict(
@@ -169,6 +170,15 @@ def _taken_out(argv: Sequence[str], kind: str) -> tuple[list[str], dict[str, Any
                 raise SettingsError(f"{begin}{name}: found no value; expected one after it")
         values[name.replace("-", "_")] = _value(value)
     return words, values
+
+
+def _with_value(words: Sequence[str], flag: str, *, suffix: str) -> list[str]:
+    """`words` with an empty value after a flag whose value, a file, may be left out."""
+    found: list[str] = []
+    for place, word in enumerate(words):
+        bare = word == flag and not any(after.lower().endswith(suffix) for after in words[place + 1 : place + 2])
+        found.append(f"{flag}=" if bare else word)
+    return found
 
 
 def _value(text: str) -> Any:

@@ -26,7 +26,8 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
     if not masks:
         masks = by_words(called, stems - called.keys())
     known = {*masks.values(), *further}
-    lost = [path for path in called.values() if path not in known and names[path] not in masks] if masks else []
+    after = {path for path, name in names.items() if (match := MASK_NAME.fullmatch(name)) and match["before"]}
+    lost = [path for path in files if path in after - known and names[path] not in masks] if masks else []
     images = [path for path in files if path not in {*known, *lost}]
     free = [names[path] for path in images if names[path] not in masks]
     if masks:

@@ -43,7 +43,7 @@ def compiled(pattern: str, where: str, *, greedy: bool | None = None) -> re.Patt
 
 
 def filled(template: str, fields: Mapping[str, str], where: str) -> str:
-    """`template` with its `{field}` filled in.
+    """`template` with its `{field}` filled in; as it is where there are no fields, since names may hold braces.
 
     Raises:
         DataError: there is no such field.
@@ -55,7 +55,7 @@ def filled(template: str, fields: Mapping[str, str], where: str) -> str:
             raise DataError(f"{where}: unknown field {{{match[1]}}} in {template!r}; the pattern has: {known}")
         return fields[match[1]]
 
-    return re.sub(r"\{(\w+)\}", value, template)
+    return re.sub(r"\{(\w+)\}", value, template) if fields else template
 
 
 @dataclass

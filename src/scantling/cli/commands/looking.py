@@ -21,12 +21,15 @@ class Check(Opened):
     examples: ClassVar[tuple[str, ...]] = (
         "scantling check scans",
         "scantling check scans --contact-sheet sheet.png --json check.json",
+        "scantling check scans --write-manifest scans.toml",
     )
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """A folder, a file or a manifest."""
     contact_sheet: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Draw all cases with their masks into this PNG."""
+    write_manifest: Annotated[str | None, tyro.conf.arg(metavar="[FILE]")] = None
+    """Write what was understood as a manifest (TOML), a start for editing; by default scantling.toml in the folder."""
     store_split: bool = False
     """Write the split into the data folder, so that it stays when cases are added."""
     untrusted: bool = False
@@ -37,11 +40,13 @@ class Check(Opened):
         from scantling.contract.card import lacking
         from scantling.data.division import store_split
         from scantling.data.integrity import check
+        from scantling.data.manifest_file import place_of, write_manifest
         from scantling.methods.catalogue import cards
 
         dataset = self.opening().open(self.data)
         if self.contact_sheet is not None:
             check_file(self.contact_sheet, suffix=".png", inputs=dataset.files())
+        manifest = None if self.write_manifest is None else place_of(dataset, self.write_manifest)
         with counting("checking") as progress:
             found = check(dataset, untrusted=self.untrusted, progress=progress)
         methods = {name: lacking(card, dataset.split("train")) for name, card in cards().items() if card.needs}
@@ -53,6 +58,9 @@ class Check(Opened):
 
             contact_sheet(dataset, self.contact_sheet, untrusted=self.untrusted)
             tell(f"contact sheet: {self.contact_sheet}")
+        if manifest is not None:
+            write_manifest(dataset, manifest, found.labels)
+            tell(f"manifest: {manifest}")
         if self.store_split:
             tell(f"split: {store_split(dataset)}")
         errors = [finding.sentence for finding in found.findings if finding.level == "error"]
