@@ -12,6 +12,7 @@ from typing import Literal
 
 from scantling.core.case import Case, Frozen, Labels
 from scantling.core.errors import DataError, FileError
+from scantling.core.system_files import is_hidden
 from scantling.data import files
 from scantling.data.files import stem_of
 
@@ -70,9 +71,11 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def is_silent(path: Path) -> bool:
-    """Whether a file is hidden, documentation, a licence or Scantling's own, and so needs no remark; no image is."""
+    """Whether a file is hidden, documentation, a licence, the system's or Scantling's own and needs no remark; no image
+    is.
+    """
     name = path.name.lower()
-    if name.startswith(".") or name in (*MANIFESTS, STORED_SPLIT, STRATA):
+    if is_hidden(path.name) or name in (*MANIFESTS, STORED_SPLIT, STRATA):
         return True
     return not name.endswith(files.SUFFIXES) and (name.startswith(_SILENT) or name.endswith(".md"))
 
@@ -88,7 +91,7 @@ def entries(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise FileError(folder, f"the folder cannot be listed ({error.strerror})", remedy="mend its rights") from None
     for path in inside:
-        if not is_silent(path) or (path.is_dir() and not path.name.startswith(".")):
+        if not is_silent(path) or (path.is_dir() and not is_hidden(path.name)):
             yield path
 
 

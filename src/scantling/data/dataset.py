@@ -26,8 +26,9 @@ from scantling.data.contents import (
     with_safe_ids,
 )
 from scantling.data.described import contents_of
+from scantling.data.globs import folders_of, loose_files, matches, names_of
 from scantling.data.label_source import LabelSource
-from scantling.data.layouts import loose_files, paired
+from scantling.data.layouts import paired
 from scantling.data.loading import EVERYTHING
 from scantling.data.nnunet import nnunet
 from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
@@ -83,7 +84,7 @@ def open_dataset(
     root: Path | str | None = None,
     subjects: Subjects = "name",
 ) -> Dataset:
-    """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest.
+    """Open a folder, a file, a manifest, or a pattern of files ("scans/*.png") or of folders ("site*") that are joined.
 
     A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
     `dataset.json`; then paired folders (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of
@@ -104,6 +105,9 @@ def open_dataset(
         FileError: a manifest or table cannot be read.
     """
     path = Path(path)
+    if folders := folders_of(path):
+        several = [open_dataset(one, manifest=manifest, root=root, subjects=subjects) for one in folders]
+        return join(distinct(several))
     if not manifest and path.suffix in (".toml", ".json") and path.is_file():
         manifest = path
     contents = with_safe_ids(_contents(path, Path(manifest) if manifest else None, Path(root) if root else None))
@@ -160,8 +164,8 @@ def _contents(path: Path, described: Path | None, root: Path | None) -> Contents
         return nnunet(path) if (path / "dataset.json").is_file() else paired(path)
     if path.is_file():
         return loose_files([path], root=path.parent)
-    if any(mark in path.name for mark in "*?[") and (files := sorted(path.parent.glob(path.name))):
-        return loose_files(files, root=path.parent)
+    if files := matches(path):
+        return loose_files(files, root=Path(os.path.commonpath([file.parent for file in files])))
     raise DataError(f"{path}: there is no such file or folder; expected a folder of images, a file or a manifest")
 
 
@@ -175,6 +179,16 @@ def _source(declared: Labels | None, cases: Sequence[Case]) -> LabelSource:
     if not plain and any(case.masks for case in cases):
         return LabelSource(Labels(names=("foreground",), values=((255,),)))
     return LabelSource(masks=tuple(plain))
+
+
+def distinct(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """The datasets, those of one name called after what their folders have otherwise than each other."""
+    times = Counter(dataset.name for dataset in datasets)
+    names = names_of([dataset.root.resolve() for dataset in datasets])
+    return [
+        replace(dataset, name=name) if times[dataset.name] > 1 and name else dataset
+        for dataset, name in zip(datasets, names, strict=True)
+    ]
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:

@@ -11,6 +11,7 @@ from unicodedata import normalize
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
+from scantling.core.system_files import is_hidden
 from scantling.data.contents import (
     Contents,
     Finding,
@@ -228,7 +229,7 @@ def _files(root: Path) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
     linked: list[Path] = []
     next(entries(root), None)
     for folder, folders, files in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         here = Path(folder).relative_to(root)
         series = {name for name in folders if is_image_name(Path(folder) / name)}
         found += [(here / name).as_posix() for name in series]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
-from scantling.data.beside import beside, plain
+from scantling.data.beside import beside
 from scantling.data.contents import Contents, Finding, count, entries, left_out, name_of, some, unique
 from scantling.data.files import is_image_name, stem_of
+from scantling.data.globs import loose_files
 from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS
 from scantling.data.pairs import pair_files
 from scantling.data.patients import labels_by_file, patients
@@ -25,13 +26,6 @@ OTHER_CLASS = "other"
 """The class of rows in which no class column is 1."""
 
 _ANNOTATOR = re.compile(r"masks-(\d+)(?:st|nd|rd|th)?|([2-9])(?:nd|rd|th)_manual", re.IGNORECASE)
-
-
-def loose_files(paths: Sequence[Path], *, root: Path) -> Contents:
-    """Each file (or folder with a DICOM series) is a case without labels."""
-    cases = [plain(path, None) for path in paths]
-    name = name_of(paths[0]) if len(paths) == 1 else root.resolve().name
-    return Contents(name=name, root=root, cases=unique(cases, root))
 
 
 def paired(root: Path) -> Contents:
@@ -253,7 +247,7 @@ def _beside_series(cases: Iterable[Case], root: Path) -> Iterator[Finding]:
         yield from left_out([path for path in inside if not is_dicom(path)], root, "no DICOM file")
 
 
-IMAGE_COLUMNS = ("stem", "id", "image", "filename", "file", "file_name", "name")
+IMAGE_COLUMNS = ("stem", "id", "image", "filename", "file", "file_name", "name", "image_id", "image_name", "img")
 """What the column that names the image may be called, in any capitals."""
 
 
@@ -298,7 +292,7 @@ def _classes(path: Path) -> dict[str, str]:
 
 def _bit(text: str | None) -> bool | None:
     try:
-        number = float(text or "")
+        number = float((text or "").replace(",", "."))
     except ValueError:
         return None
     return bool(number) if number in (0.0, 1.0) else None

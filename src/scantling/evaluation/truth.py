@@ -172,10 +172,7 @@ def ids_in(split: str, truth: Dataset, *, run: str | None) -> frozenset[str]:
 
 
 def _splits(run: str | None, truth: Dataset) -> Mapping[str, frozenset[str]]:
-    """The ids of each split of the run that made the predictions; none if it cannot be read or used other data.
-
-    Where it joined several data sets, an id that two of them use stands behind the name of its own.
-    """
+    """The ids of each split of the run that made the predictions; none if it cannot be read or used other data."""
     try:
         record = read_record(RunRecord, Path(run) / RUN) if run else None
     except (FileError, ValueError):
@@ -183,9 +180,9 @@ def _splits(run: str | None, truth: Dataset) -> Mapping[str, frozenset[str]]:
     if record is None or not any(_same(part.path, truth.root) for part in record.data):
         return {}
     listed = {name: frozenset(ids) for name, ids in record.split.items()}
+    known = {case.id: record.names_of(case.id, truth.root, truth.name) for case in truth.cases}
     return {
-        name: frozenset(case.id for case in truth.cases if not ids.isdisjoint((case.id, f"{truth.name}_{case.id}")))
-        for name, ids in listed.items()
+        name: frozenset(id for id, names in known.items() if not ids.isdisjoint(names)) for name, ids in listed.items()
     }
 
 

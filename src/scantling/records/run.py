@@ -94,6 +94,14 @@ class RunRecord(FileRecord):
         before = {"from": self.base} if self.base else {}
         return {**{role: str(run) for role, run in self.uses.items()}, **before}
 
+    def names_of(self, id: str, root: Path, name: str) -> set[str]:
+        """What the record may call a case of the data set at `root`, known as `name`.
+
+        Where several data sets were joined, an id that two of them use stands behind the name of its own.
+        """
+        before = {name, *(part.name for part in self.data if Path(part.path) == root.resolve())}
+        return {id, *(f"{one}_{id}" for one in before)}
+
     @property
     def whole(self) -> bool:
         """Whether it says all that is needed to go on with the training or to use its model."""

@@ -11,8 +11,9 @@ from scantling.core.errors import DataError
 from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
 from scantling.data.contents import Finding, count, some
-from scantling.data.dataset import Dataset, join
+from scantling.data.dataset import Dataset, distinct, join
 from scantling.data.division import blindly, divide, keep_labels
+from scantling.data.globs import folders_of
 from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS
@@ -64,7 +65,7 @@ def open_material(card: Card, data: Sequence[Path | str], out: Path, options: Op
         SettingsError: a share or a number of labels that the data do not have.
     """
     opening = Opening(manifest=options.manifest, root=options.root, subjects=options.subjects)
-    opened = [opening.open(path) for path in data]
+    opened = distinct([opening.open(place) for path in data for place in folders_of(Path(path)) or (path,)])
     check_inputs(out, (file for part in opened for file in part.files()))
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
