@@ -38,6 +38,7 @@ def test_a_pattern_may_stand_for_folders_anywhere_in_a_path(tmp_path: Path) -> N
     whole = open_dataset(tmp_path / "site*")
     assert {case.id for case in whole.cases} == {f"site{s}_c{n}" for s in (1, 2) for n in range(3)}
     assert all(case.masks for case in whole.cases)
+    assert whole.layout == "folders images and masks"
     bare = open_dataset(tmp_path / "site?" / "images")
     assert {case.id for case in bare.cases} == {f"site{s}_c{n}" for s in (1, 2) for n in range(3)}
     files = open_dataset(tmp_path / "*" / "images" / "c[01].png")

@@ -234,6 +234,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         LabelSource(parts=tuple(dataset.label_source for dataset in datasets)),
         all(dataset.parted for dataset in datasets),
         (*(remark for dataset in datasets for remark in dataset.remarks), *_moved(before, joined)),
+        ", ".join(dict.fromkeys(dataset.layout for dataset in datasets if dataset.layout)),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
 from scantling.core.case import Address, Case, Split
@@ -20,14 +22,14 @@ def layout_of(contents: Contents) -> str:
     image = next(iter(marked.images.values())).path
     first = marked.masks[0]
     mask = first.path if isinstance(first, Address) else next(iter(first.values())).path
-    if marked.named and not contents.root.samefile(image.parent):
+    if marked.named and contents.root != image.parent:
         return "a folder for each patient"
     if image.parent == mask.parent:
         stem, name = name_of(image), name_of(mask)
         before, _, after = name.partition(stem) if stem in name else ("", "", "")
         ending = " + ".join([*([before] if before else []), "name", *([after] if after else [])])
         return ending if stem in name else f"names that share words ({image.name}, {mask.name})"
-    parts = [path.parent.relative_to(contents.root).parts for path in (image, mask)]
+    parts = [Path(os.path.relpath(path.parent, contents.root)).parts for path in (image, mask)]
     one, other = ("/".join(part for part in each if part.lower() not in SPLITS) or "." for each in parts)
     splits = [split for split in get_args(Split) if any(case.split == split for case in contents.cases)]
     below = {part.lower() for part in parts[0]} & {*SPLITS}
