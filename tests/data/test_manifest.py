@@ -12,10 +12,10 @@ from PIL import Image
 from scantling.core.case import Address
 from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, open_dataset
-from scantling.data.described import compiled, filled
 from scantling.data.integrity import check
 from scantling.data.loading import load
 from scantling.data.manifest import Manifest, read_manifest
+from scantling.data.patterns import Pattern, compiled, filled
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "manifests"
 
@@ -45,12 +45,53 @@ def test_a_pattern_gives_ids_subjects_and_addresses(tmp_path: Path) -> None:
     assert dataset.cases[2].masks == (Address(tmp_path / "labels" / "p2_a-truth.png"),)
 
 
-def test_a_field_is_the_shortest_text_and_holds_no_separator() -> None:
-    pattern = compiled("{subject}_{frame}.png", "m")
-    found = pattern.fullmatch("a_b_c.png")
-    assert found is not None
-    assert found.groupdict() == {"subject": "a", "frame": "b_c"}
-    assert pattern.fullmatch("d/a_b.png") is None
+@pytest.mark.parametrize(
+    ("text", "path", "fields"),
+    [
+        ("{subject}_{frame}.png", "a_b_c.png", {"subject": "a_b", "frame": "c"}),
+        ("{patient}_{slice}.png", "SITE_A_01_2.png", {"patient": "SITE_A_01", "slice": "2"}),
+        ("{site}-{patient}-{slice}.png", "a-b-c-d.png", {"site": "a-b", "patient": "c", "slice": "d"}),
+        ("{subject}_*.png", "a_b_c.png", {"subject": "a"}),
+    ],
+)
+def test_the_last_field_is_the_shortest_text_and_the_other_reading_is_said(
+    text: str, path: str, fields: dict[str, str]
+) -> None:
+    pattern = Pattern(text, "m")
+    assert pattern.fields(path) == fields
+    assert pattern.fields(f"d/{path}") is None
+    (remark,) = pattern.remarks()
+    assert remark.level == "warning"
+    assert all(f"{name} {value!r}" in remark.sentence for name, value in fields.items())
+    _, other = pattern.ambiguous[path]
+    assert other != fields
+    assert all(f"{name} {value!r}" in remark.sentence for name, value in other.items())
+
+
+def test_a_pattern_that_can_be_read_in_one_way_only_needs_no_remark() -> None:
+    pattern = Pattern("{site}/{subject}_{frame}.png", "m")
+    assert pattern.fields("A_1/p1_7.png") == {"site": "A_1", "subject": "p1", "frame": "7"}
+    assert pattern.remarks() == []
+
+
+def test_slices_of_an_ambiguous_pattern_are_of_their_patients(tmp_path: Path) -> None:
+    for p in range(6):
+        for s in range(3):
+            image(tmp_path / f"images/SITE_A_{p:02d}_{s}.png", 10 * p + s)
+    text = '[[group]]\npattern = "images/{patient}_{slice}.png"\nid = "{patient}_{slice}"\nsubject = "{patient}"\n'
+    dataset = opened(tmp_path, text)
+    assert {case.subject for case in dataset.cases} == {f"SITE_A_{p:02d}" for p in range(6)}
+    assert "patient 'SITE_A_00', slice '0'" in " ".join(remark.sentence for remark in dataset.remarks)
+
+
+def test_a_training_split_of_one_subject_is_a_warning(tmp_path: Path) -> None:
+    for number in range(4):
+        image(tmp_path / f"p_{number}.png", number)
+    dataset = opened(tmp_path, '[[group]]\npattern = "{subject}_{slice}.png"\nid = "{subject}_{slice}"\n')
+    found = [finding for finding in check(dataset).findings if finding.kind == "subjects"]
+    assert [finding.level for finding in found] == ["warning"]
+    assert "4 training cases" in found[0].sentence
+    assert "one subject, p" in found[0].sentence
 
 
 def test_a_field_that_stands_twice_must_match_the_same_text() -> None:

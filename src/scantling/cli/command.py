@@ -27,7 +27,7 @@ class Outcome:
 
 def talk() -> Console:
     """Where progress and remarks go: not where results go."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def tell(text: str = "") -> None:
@@ -51,11 +51,11 @@ def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
 
     console = talk()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[name]}", style="dim"),
+        TextColumn("{task.fields[name]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(title, total=None, name="")

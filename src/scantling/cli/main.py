@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import json
@@ -33,6 +34,7 @@ def parse(argv: Sequence[str]) -> Any:
 
     words, settings = _taken_out(argv, "settings")
     words, options = _taken_out(words, "options")
+    words = _with_value(words, "--write-manifest", suffix=".toml")
     kinds: dict[str, Callable[..., Any]] = {kind.__name__.lower(): kind for kind in commands.ALL}
     try:
         command = tyro.extras.subcommand_cli_from_dict(
@@ -66,7 +68,9 @@ def parse(argv: Sequence[str]) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        _in_utf8_mode()
+        argv = sys.argv[1:]
     closed = _open_streams()
     try:
         command = parse(argv)
@@ -125,6 +129,14 @@ def check_json(command: Any, *, closed: bool) -> None:
             raise SettingsError(f"--json {target}: the command keeps its own record there; choose another name")
 
 
+def _in_utf8_mode() -> None:
+    """Start again where the locale (LC_ALL=C) would misread the names of files; the console keeps its encoding."""
+    if os.name == "posix" and codecs.lookup(sys.getfilesystemencoding()).name != "utf-8":
+        encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+        environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": f"{encoding}:backslashreplace"}
+        os.execve(sys.executable, [sys.executable, "-m", "scantling", *sys.argv[1:]], environment)
+
+
 def _open_streams() -> bool:
     """Give the process streams that take every text; returns whether standard output was closed."""
     closed = sys.stdout is None
@@ -148,6 +160,10 @@ def _write(where: str, facts: Any) -> None:
 
     text = to_json(facts) + "\n"
     if where == "-":
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(json.loads(text), indent=2) + "\n"  # escaped as JSON, not as the stream would
         sys.stdout.write(text)
     else:
         write_text(named(where), text)
@@ -169,6 +185,15 @@ def _taken_out(argv: Sequence[str], kind: str) -> tuple[list[str], dict[str, Any
                 raise SettingsError(f"{begin}{name}: found no value; expected one after it")
         values[name.replace("-", "_")] = _value(value)
     return words, values
+
+
+def _with_value(words: Sequence[str], flag: str, *, suffix: str) -> list[str]:
+    """`words` with an empty value after a flag whose value, a file, may be left out."""
+    found: list[str] = []
+    for place, word in enumerate(words):
+        bare = word == flag and not any(after.lower().endswith(suffix) for after in words[place + 1 : place + 2])
+        found.append(f"{flag}=" if bare else word)
+    return found
 
 
 def _value(text: str) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from scantling.core.errors import RunError, SettingsError
+from scantling.core.system_files import is_hidden
 
 RUN, PREDICTIONS, REGISTRATIONS, MADE = "run.json", "predictions.json", "registrations.json", "scantling.json"
 """The record of a training, of predictions (mended or not), of registrations and of made cases."""
@@ -80,7 +81,7 @@ def check_record(out: Path, record: str) -> None:
     if not out.is_dir():
         raise SettingsError(f"--out {out}: is a file; expected a folder")
     try:
-        there = [path for path in out.iterdir() if not path.name.startswith(".")]
+        there = [path for path in out.iterdir() if not is_hidden(path.name)]
         folders = [path for path in there if path.is_dir()]
         deeper = [path for folder in folders if not folder.is_symlink() for path in folder.iterdir() if path.is_dir()]
         linked = [path for path in (*folders, *deeper) if path.is_symlink()]

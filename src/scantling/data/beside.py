@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
 from scantling.data.contents import Finding, count, left_out, name_of
-from scantling.data.naming import same_thing, says_mask
-
-MASK_NAME = re.compile(
-    r"(?P<before>.+)[_-](?:masks?|seg|segmentation|labels?|gt|groundtruth|ground_truth|annotation|manual1?)"
-    r"(?P<number>[_-]?\d+)?|(?:masks?|seg|labels?|gt)[_-]?(?P<after>.+)",
-    re.IGNORECASE,
-)
-"""What the file of a mask is called that lies beside its image: after its stem and this, or this and its stem."""
+from scantling.data.naming import says_mask
+from scantling.data.pairs import MASK_NAME, by_words, nearest_misses, owner_of, same_ending
 
 
 def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
@@ -24,42 +17,35 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
     names = {path: name_of(path) for path in files}
     stems, masks, further = {*names.values()}, dict[str, Path](), list[Path]()
     for path, name in names.items():
-        match = MASK_NAME.fullmatch(name)
-        owner = next((part for part in (match["before"], match["after"]) if part in stems), None) if match else None
-        if owner is None or match is None:
-            continue
-        if match["number"] or owner in masks:
+        owner, numbered = owner_of(name, stems) if MASK_NAME.fullmatch(name) else ("", False)
+        if owner and (numbered or owner in masks):
             further.append(path)
-        else:
+        elif owner:
             masks[owner] = path
+    called = {name: path for path, name in names.items() if says_mask(name)}
     if not masks:
-        called = {name: path for path, name in names.items() if says_mask(name)}
         masks = by_words(called, stems - called.keys())
     known = {*masks.values(), *further}
-    images = [path for path in files if path not in known]
+    after = {path for path, name in names.items() if (match := MASK_NAME.fullmatch(name)) and match["before"]}
+    lost = [path for path in files if path in after - known and names[path] not in masks] if masks else []
+    images = [path for path in files if path not in {*known, *lost}]
+    free = [names[path] for path in images if names[path] not in masks]
     if masks:
         owner, mask = next(iter(masks.items()))
-        bare = len(images) - len(masks)
         sentence = f"{count(len(masks), 'image')} with a mask beside it by its name ({owner}, {mask.name})"
-        sentence += f"; {bare} without" if bare else ""
+        sentence += f"; {len(free)} without" if free else ""
         remarks.append(Finding(level="note", kind="names", sentence=sentence))
     remarks += left_out(further, root, "a further mask of an image", warning="without image")
+    remarks += left_out(lost, root, "called like a mask, without an image", warning="without image")
+    bare = called.keys() - {names[path] for path in known} - masks.keys()
+    if misses := nearest_misses(bare, {*free} - called.keys()):
+        remarks.append(Finding(level="warning", kind="names", sentence=f"the nearest names do not pair: {misses}"))
+    elif not masks and (twins := same_ending(stems)):
+        remarks.append(Finding(level="warning", kind="names", sentence=twins))
     return [
         replace(plain(path, split), masks=(Address(masks[names[path]]),) if names[path] in masks else ())
         for path in images
     ]
-
-
-def by_words(files: Mapping[str, Path], stems: Iterable[str]) -> dict[str, Path]:
-    """The file of each stem that alone has the same name but for words for images and masks (`img_1`, `mask_1`)."""
-    owners: dict[tuple[str, ...], list[str]] = {}
-    claims: dict[tuple[str, ...], list[Path]] = {}
-    for stem in stems:
-        owners.setdefault(same_thing(stem), []).append(stem)
-    for stem, path in files.items():
-        claims.setdefault(same_thing(stem), []).append(path)
-    both = [key for key in owners if key and len(owners[key]) == len(claims.get(key, [])) == 1]
-    return {owners[key][0]: claims[key][0] for key in both}
 
 
 def plain(path: Path, split: Split | None) -> Case:

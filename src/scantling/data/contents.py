@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Literal
 
 from scantling.core.case import Case, Frozen, Labels
 from scantling.core.errors import DataError, FileError
+from scantling.core.system_files import is_hidden
 from scantling.data import files
 from scantling.data.colour_tables import TABLES
 from scantling.data.files import stem_of
@@ -42,13 +46,20 @@ class Finding(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The cases of a folder, the labels that it declares (None: to be found in the masks) and what was odd in it."""
+    """The cases of a folder, the labels that it declares (None: to be found in the masks) and what was odd in it.
+
+    Attributes:
+        layout: what the folder was taken for, after "in the layout" ("name + _mask").
+        described: whether a manifest describes it.
+    """
 
     name: str
     root: Path
     cases: tuple[Case, ...]
     labels: Labels | None = None
     remarks: tuple[Finding, ...] = ()
+    layout: str = ""
+    described: bool = False
 
 
 def some(names: Iterable[str], *, most: int = 5) -> str:
@@ -63,12 +74,12 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def is_silent(path: Path) -> bool:
-    """Whether a file is hidden, documentation, a licence, Scantling's own or the voxels of a header beside it.
+    """Whether a file is hidden, documentation, a licence, the system's or Scantling's own, or the voxels of a header.
 
     Such a file needs no remark; no image is one.
     """
     name = path.name.lower()
-    if name.startswith(".") or name in (*MANIFESTS, STORED_SPLIT, STRATA, *TABLES):
+    if is_hidden(path.name) or name in (*MANIFESTS, STORED_SPLIT, STRATA, *TABLES):
         return True
     if name.endswith(files.SUFFIXES):
         return False
@@ -86,7 +97,7 @@ def entries(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise FileError(folder, f"the folder cannot be listed ({error.strerror})", remedy="mend its rights") from None
     for path in inside:
-        if not is_silent(path) or (path.is_dir() and not path.name.startswith(".")):
+        if not is_silent(path) or (path.is_dir() and not is_hidden(path.name)):
             yield path
 
 
@@ -118,8 +129,20 @@ def _listable(folder: Path) -> bool:
 
 
 def name_of(path: Path) -> str:
-    """What a case is called after: the stem of a file, the whole name of a folder with a DICOM series."""
-    return path.name if path.is_dir() else stem_of(path)
+    """What a case is called after: the stem of a file, the whole name of a folder with a DICOM series; in NFC."""
+    return unicodedata.normalize("NFC", path.name) if path.is_dir() else stem_of(path)
+
+
+def spelled(path: Path, root: Path) -> Path:
+    """`path`, or the path below `root` of the same name in another Unicode form (NFC, NFD) where only that exists."""
+    if os.path.lexists(path) or path.as_posix().isascii():
+        return path
+    found = root
+    for part in path.relative_to(root).parts:
+        wanted = unicodedata.normalize("NFC", part)
+        inside = os.listdir(found) if not os.path.lexists(found / part) and found.is_dir() else [part]
+        found /= next((name for name in inside if unicodedata.normalize("NFC", name) == wanted), part)
+    return found
 
 
 def safe_id(name: str, where: Path | str) -> str:
@@ -154,7 +177,14 @@ def with_safe_ids(contents: Contents) -> Contents:
             remarks.append(Finding(level="warning", kind=UNNAMED, sentence=f"{error}; it was left out"))
     if errors and not kept:
         raise errors[0]
-    return replace(contents, cases=tuple(kept), remarks=tuple(remarks)) if errors else contents
+    folded: dict[str, list[str]] = defaultdict(list)
+    for case in kept:
+        folded[case.id.casefold()].append(case.id)
+    if alike := [ids for ids in folded.values() if len(ids) > 1]:
+        listed = some((", ".join(ids) for ids in alike), most=3)
+        sentence = f"names that differ in capitals only ({listed}): their files are one on some systems; rename one"
+        remarks.append(Finding(level="warning", kind="names", sentence=sentence))
+    return replace(contents, cases=tuple(kept), remarks=tuple(remarks))
 
 
 def unique(cases: Iterable[Case], where: Path | str) -> tuple[Case, ...]:

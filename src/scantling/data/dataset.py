@@ -26,13 +26,16 @@ from scantling.data.contents import (
     with_safe_ids,
 )
 from scantling.data.described import contents_of
+from scantling.data.globs import folders_of, loose_files, matches, names_of
 from scantling.data.hashing import files_of, hash_of
 from scantling.data.label_source import LabelSource
-from scantling.data.layouts import loose_files, paired
+from scantling.data.layouts import paired
 from scantling.data.loading import EVERYTHING
 from scantling.data.nnunet import nnunet
 from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
 from scantling.data.strata import with_strata
+from scantling.data.subjects import Subjects, by_name, checked
+from scantling.data.understood import layout_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Dataset:
         label_source: where `labels` come from.
         parted: whether folders, a manifest or a stored file say who is for testing, and no hash had to.
         remarks: what was odd when the folder was opened; `check` repeats it.
+        layout: what the folder was understood as, in a few words.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Dataset:
     label_source: LabelSource = field(default_factory=LabelSource)
     parted: bool = False
     remarks: tuple[Finding, ...] = ()
+    layout: str = ""
 
     @property
     def labels(self) -> Labels | None:
@@ -84,8 +89,14 @@ class Dataset:
         return (address.path for case in self.cases for _, address in case.addresses())
 
 
-def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: Path | str | None = None) -> Dataset:
-    """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest.
+def open_dataset(
+    path: Path | str,
+    *,
+    manifest: Path | str | None = None,
+    root: Path | str | None = None,
+    subjects: Subjects = "name",
+) -> Dataset:
+    """Open a folder, a file, a manifest, or a pattern of files ("scans/*.png") or of folders ("site*") that are joined.
 
     A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
     `dataset.json`; then paired folders (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of
@@ -97,22 +108,31 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
         path: what to open.
         manifest: describes the files below `path`.
         root: the folder that holds the files of the manifest, if it is neither `path` nor what the manifest says.
+        subjects: "name" takes files for one subject whose names share its number (`data.subjects`), "file" each for
+            one.
 
     Raises:
+        SettingsError: `subjects` is neither.
         DataError: nothing is there, or it does not hold together.
         FileError: a manifest or table cannot be read.
     """
     path = Path(path)
+    if folders := folders_of(path):
+        several = [open_dataset(one, manifest=manifest, root=root, subjects=subjects) for one in folders]
+        return join(distinct(several))
     if not manifest and path.suffix in (".toml", ".json") and path.is_file():
         manifest = path
     contents = with_safe_ids(_contents(path, Path(manifest) if manifest else None, Path(root) if root else None))
+    layout = layout_of(contents)
+    contents = by_name(contents) if checked(subjects) == "name" else contents
     whole = path.is_dir() or manifest is not None
     stored = stored_split(contents.root) if whole else None
     described, unknown = with_strata(contents.cases, contents.root / STRATA) if whole else (contents.cases, ())
     cases = assign(described, stored=stored)
     remarks = (*contents.remarks, *_split_remarks(contents.cases, cases, stored), *unknown)
     parted = stored is not None or any(case.split is not None for case in contents.cases)
-    return Dataset(contents.name, contents.root, cases, _source(contents.labels, cases, contents.root), parted, remarks)
+    source = _source(contents.labels, cases, contents.root)
+    return Dataset(contents.name, contents.root, cases, source, parted, remarks, layout)
 
 
 def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: StoredSplit | None) -> Iterator[Finding]:
@@ -157,8 +177,8 @@ def _contents(path: Path, described: Path | None, root: Path | None) -> Contents
         return _layout(path)
     if path.is_file():
         return loose_files([path], root=path.parent)
-    if any(mark in path.name for mark in "*?[") and (files := sorted(path.parent.glob(path.name))):
-        return loose_files(files, root=path.parent)
+    if files := matches(path):
+        return loose_files(files, root=Path(os.path.commonpath([file.parent for file in files])))
     raise DataError(f"{path}: there is no such file or folder; expected a folder of images, a file or a manifest")
 
 
@@ -180,6 +200,16 @@ def _source(declared: Labels | None, cases: Sequence[Case], root: Path) -> Label
     )
     folders = tuple(folder for folder in above if folder.is_relative_to(root))
     return LabelSource(masks=tuple(plain), folders=folders)
+
+
+def distinct(datasets: Sequence[Dataset]) -> list[Dataset]:
+    """The datasets, those of one name called after what their folders have otherwise than each other."""
+    times = Counter(dataset.name for dataset in datasets)
+    names = names_of([dataset.root.resolve() for dataset in datasets])
+    return [
+        replace(dataset, name=name) if times[dataset.name] > 1 and name else dataset
+        for dataset, name in zip(datasets, names, strict=True)
+    ]
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:
@@ -225,6 +255,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         LabelSource(parts=tuple(dataset.label_source for dataset in datasets)),
         all(dataset.parted for dataset in datasets),
         (*(remark for dataset in datasets for remark in dataset.remarks), *_moved(before, joined)),
+        ", ".join(dict.fromkeys(dataset.layout for dataset in datasets if dataset.layout)),
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
+from unicodedata import normalize
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
+from scantling.core.system_files import is_hidden
 from scantling.data.contents import (
     Contents,
     Finding,
@@ -21,11 +22,13 @@ from scantling.data.contents import (
     name_of,
     safe_id,
     some,
+    spelled,
     unique,
 )
 from scantling.data.files import is_image_name
 from scantling.data.labels import valid_labels
 from scantling.data.manifest import Block, CaseTable, Group, Manifest, Mask, read_manifest
+from scantling.data.patterns import Pattern, filled
 
 
 def contents_of(path: Path, *, layout: Callable[[Path], Contents], root: Path | None = None) -> Contents:
@@ -59,7 +62,9 @@ def contents_of(path: Path, *, layout: Callable[[Path], Contents], root: Path | 
         root=root,
         cases=tuple(_with_split(cases, manifest.split, path)),
         labels=_labels(manifest, cases, path) or (found.labels if found is not None else None),
-        remarks=(*remarks, *_unused(cases, files, root)) if found is None else found.remarks,
+        remarks=(*remarks, *builder.remarks, *_unused(cases, files, root)) if found is None else found.remarks,
+        layout=f"manifest {path.name}" if found is None else found.layout,
+        described=found is None or found.described,
     )
 
 
@@ -70,6 +75,7 @@ class _Builder:
     path: Path
     root: Path
     classes: Collection[str] = ()
+    remarks: list[Finding] = field(default_factory=list)
 
     def listed(self, table: CaseTable, number: int) -> Case:
         where = f"{self.path}: case {number}"
@@ -96,15 +102,14 @@ class _Builder:
 
     def matched(self, group: Group, number: int, files: tuple[str, ...]) -> list[Case]:
         where = f"{self.path}: group {number}"
-        pattern = compiled(group.pattern, where)
+        pattern = Pattern(group.pattern, where)
         cases: list[Case] = []
         asked: set[str] = set()
         met: set[str] = set()
         for file in files:
-            if (match := pattern.fullmatch(file)) is None:
+            if (fields := pattern.fields(file)) is None:
                 continue
-            fields = {name: text for name, text in match.groupdict().items() if text is not None}
-            fields.setdefault("id", "_".join([*Path(file).parent.parts, name_of(self.root / file)]))
+            fields.setdefault("id", normalize("NFC", "_".join([*Path(file).parent.parts, name_of(self.root / file)])))
             fields["path"] = file
             if group.id:
                 fields["id"] = filled(group.id, fields, f"{where}, key 'id'")
@@ -134,6 +139,7 @@ class _Builder:
                 f"group {number}, key {lacking[0]!r}: no case of the group has such a file, not even {cases[0].id}",
                 remedy="correct the address or take the key out",
             )
+        self.remarks.extend(pattern.remarks())
         return cases
 
     def _fields(self, block: Block, fields: Mapping[str, str], where: str, *, demanded: bool) -> dict[str, Any]:
@@ -175,11 +181,11 @@ class _Builder:
         }
 
     def _address(self, text: str, where: str, *, needed: bool) -> Address | None:
-        whole = confined(self.root, text, where)
+        whole = spelled(confined(self.root, text, where), self.root)
         if os.path.lexists(whole):
             return Address(whole)
         file, mark, member = text.rpartition("#")
-        path = confined(self.root, file if mark else text, where)
+        path = spelled(confined(self.root, file if mark else text, where), self.root)
         if os.path.lexists(path):
             return Address(path, member)
         if needed:
@@ -189,45 +195,6 @@ class _Builder:
 
 def _inherited(table: CaseTable) -> str:
     return table.origin.parents[0] if table.origin.kind == "synthetic" and table.origin.parents else ""
-
-
-def compiled(pattern: str, where: str) -> re.Pattern[str]:
-    """The regular expression of a pattern: each `{field}` the shortest text without "/", `*` any text without "/".
-
-    Raises:
-        DataError: a field has no name, or braces do not match.
-    """
-    expression, seen = "", set[str]()
-    for part in re.split(r"(\{\w*\}|\*)", pattern):
-        if part == "*":
-            expression += "[^/]*"
-        elif part.startswith("{") and part.endswith("}"):
-            name = part[1:-1]
-            if not name.isidentifier() or name == "path":
-                raise DataError(f"{where}, key 'pattern': {part!r} is no field; expected a name such as {{subject}}")
-            expression += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)"
-            seen.add(name)
-        elif "{" in part or "}" in part:
-            raise DataError(f"{where}, key 'pattern': the braces in {pattern!r} do not match")
-        else:
-            expression += re.escape(part)
-    return re.compile(expression)
-
-
-def filled(template: str, fields: Mapping[str, str], where: str) -> str:
-    """`template` with its `{field}` filled in.
-
-    Raises:
-        DataError: there is no such field.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in fields:
-            known = some((f"{{{name}}}" for name in fields), most=9) or "none"
-            raise DataError(f"{where}: unknown field {{{match[1]}}} in {template!r}; the pattern has: {known}")
-        return fields[match[1]]
-
-    return re.sub(r"\{(\w+)\}", value, template)
 
 
 def confined(root: Path, text: str, where: str) -> Path:
@@ -264,7 +231,7 @@ def _files(root: Path) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
     linked: list[Path] = []
     next(entries(root), None)
     for folder, folders, files in os.walk(root, onerror=lambda error: closed.append(Path(error.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         here = Path(folder).relative_to(root)
         series = {name for name in folders if is_image_name(Path(folder) / name)}
         found += [(here / name).as_posix() for name in series]

@@ -10,6 +10,7 @@ shape as far as its format can tell.
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -208,8 +209,8 @@ def parse_address(address: Address | Path | str) -> Address:
 
 
 def stem_of(path: PurePath | str) -> str:
-    """The name of a file without the suffix of its format: `a.b.nii.gz` is `a.b`."""
-    name = PurePath(path).name
+    """The name of a file without the suffix of its format, in the Unicode form NFC: `a.b.nii.gz` is `a.b`."""
+    name = unicodedata.normalize("NFC", PurePath(path).name)
     suffix = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default="")
     return name[: len(name) - len(suffix)] if suffix else PurePath(name).stem
 

@@ -17,6 +17,7 @@ from scantling.data.examination import Seen, examine
 from scantling.data.leakage import duplicates, leaks
 from scantling.data.summary import Summary, summary_of
 from scantling.data.traits import Progress, in_order, stride_for
+from scantling.data.understood import understood
 
 if TYPE_CHECKING:
     from scantling.data.dataset import Dataset
@@ -45,6 +46,7 @@ class CheckReport(Frozen):
         name: of the dataset.
         root: its folder.
         labels: what the values of the masks mean, where that could be told.
+        understood: the layout, and how many images have masks.
         summary: the fingerprint for people.
         findings: errors first, then warnings, then notes.
         conventions: the thresholds that were used.
@@ -53,6 +55,7 @@ class CheckReport(Frozen):
     name: str
     root: str
     labels: Labels | None
+    understood: str
     summary: Summary
     findings: tuple[Finding, ...]
     conventions: tuple[str, ...]
@@ -63,7 +66,7 @@ class CheckReport(Frozen):
 
     def text(self) -> str:
         """Everything, for people: the fingerprint, then the findings, worst first."""
-        lines = [f"{self.name} ({self.root})", *(f"  {line}" for line in self.summary.lines())]
+        lines = [f"{self.name} ({self.root}): {self.understood}", *(f"  {line}" for line in self.summary.lines())]
         if not self.findings:
             return "\n".join([*lines, "nothing is wrong"])
         counted = [count(len(self.of(level)), level) for level in LEVELS if self.of(level)]
@@ -111,6 +114,7 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
         name=dataset.name,
         root=str(dataset.root),
         labels=labels,
+        understood=understood(dataset.cases, dataset.layout),
         summary=summary_of(found, labels),
         findings=tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level))),
         conventions=(

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
-from scantling.data.beside import beside, by_words, plain
+from scantling.data.beside import beside
 from scantling.data.contents import CLASSES, Contents, Finding, count, entries, left_out, name_of, some, unique
 from scantling.data.dicom_archive import archive, is_archive, segment_labels
 from scantling.data.files import is_image_name, stem_of
 from scantling.data.formats.dicom_files import DIRECTORY, is_dicom
+from scantling.data.globs import loose_files
 from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS
+from scantling.data.pairs import pair_files
 from scantling.data.patients import labels_by_file, patients
 from scantling.data.tables import read_table
 
 IMAGES, MASKS, INSTANCES = "images", "masks", "instances"
 REGIONS = ("fov", "region", "regions")
-ENDINGS = ("_mask", "_masks", "_seg", "_segmentation", "_label", "_labels", "_gt", "_fov")
-"""What the stem of a mask may have more than the stem of its image, where that leaves no doubt."""
 OTHER_CLASS = "other"
 """The class of rows in which no class column is 1."""
 
 _ANNOTATOR = re.compile(r"masks-(\d+)(?:st|nd|rd|th)?|([2-9])(?:nd|rd|th)_manual", re.IGNORECASE)
-
-
-def loose_files(paths: Sequence[Path], *, root: Path) -> Contents:
-    """Each file (or folder with a DICOM series) is a case without labels."""
-    cases = [plain(path, None) for path in paths]
-    name = name_of(paths[0]) if len(paths) == 1 else root.resolve().name
-    return Contents(name=name, root=root, cases=unique(cases, root))
 
 
 def paired(root: Path) -> Contents:
@@ -105,7 +99,7 @@ class _Rooms:
 
         def inner(path: Path | None) -> Path | None:
             inside = [one for one in entries(path) if one.is_dir()] if path is not None else []
-            same = [one for one in inside if one.name == name]
+            same = [one for one in inside if _nfc(one.name) == name]
             return next(iter(same or [one for one in inside if split and SPLITS.get(one.name.lower()) == split]), None)
 
         masks = tuple(path for path in map(inner, self.masks) if path is not None)
@@ -169,7 +163,7 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
 def _below(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
     """The cases of folders that pair, or of the folders of splits or of patients inside them."""
     images = list(entries(rooms.images)) if rooms.images is not None else []
-    inner = [path.name for path in images if path.is_dir()]
+    inner = [_nfc(path.name) for path in images if path.is_dir()]
     if not inner or any(map(is_image_name, images)):
         return _paired(rooms, split, remarks, root)
     cases: list[Case] = []
@@ -192,8 +186,8 @@ def _paired(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Pa
     images = _by_stem(rooms.images, remarks, root)
     masks = [_by_stem(path, remarks, root) for path in rooms.masks]
     stems = sorted(images or (masks[0] if masks else ()))
-    roles = {path: _pair(masks[number], stems, path, remarks, root) for number, path in enumerate(rooms.masks)} | {
-        path: _pair(_by_stem(path, remarks, root), stems, path, remarks, root)
+    roles = {path: pair_files(masks[number], stems, path, remarks, root) for number, path in enumerate(rooms.masks)} | {
+        path: pair_files(_by_stem(path, remarks, root), stems, path, remarks, root)
         for path in (rooms.region, rooms.instances)
         if path is not None
     }
@@ -217,6 +211,10 @@ def _paired(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Pa
     ]
 
 
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
 def _by_stem(folder: Path | None, remarks: list[Finding], root: Path) -> dict[str, Path]:
     """The image files of a folder by stem."""
     if folder is None or not folder.is_dir():
@@ -235,35 +233,6 @@ def _by_stem(folder: Path | None, remarks: list[Finding], root: Path) -> dict[st
     return found
 
 
-def _pair(
-    files: Mapping[str, Path], stems: Iterable[str], folder: Path, remarks: list[Finding], root: Path
-) -> dict[str, Path]:
-    """The file of each stem: the one with the same stem, else the only one with one of `ENDINGS` more."""
-    known = set(stems)
-    pairs = {stem: path for stem, path in files.items() if stem in known}
-    alone = []
-    for stem, path in files.items():
-        if stem in known:
-            continue
-        owner = next((stem[: -len(end)] for end in ENDINGS if stem.endswith(end) and stem[: -len(end)] in known), None)
-        if owner is None:
-            alone.append(path)
-        elif owner in pairs:
-            raise DataError(f"{folder}: both {pairs[owner].name} and {path.name} may belong to {owner}; keep one")
-        else:
-            pairs[owner] = path
-    if files and not pairs:
-        pairs = by_words(files, known)
-        alone = [path for path in alone if path not in pairs.values()]
-    if files and not pairs:
-        raise DataError(
-            f"{folder}: no file pairs with an image (found {alone[0].name}, the images have stems such as "
-            f"{min(known)}); give both the same stem, or write a manifest (scantling.toml)"
-        )
-    remarks += left_out(alone, root, "without an image of the same stem", warning="without image")
-    return pairs
-
-
 def unread(folder: Path, read: Iterable[Path], root: Path) -> list[Finding]:
     """A note of what lies in `folder` and is not among `read`."""
     known = set(read)
@@ -278,7 +247,7 @@ def _beside_series(cases: Iterable[Case], root: Path) -> Iterator[Finding]:
     yield from left_out([path for path in inside if not is_dicom(path)], root, "no DICOM file")
 
 
-IMAGE_COLUMNS = ("stem", "id", "image", "filename", "file", "file_name", "name")
+IMAGE_COLUMNS = ("stem", "id", "image", "filename", "file", "file_name", "name", "image_id", "image_name", "img")
 """What the column that names the image may be called, in any capitals."""
 
 
@@ -323,7 +292,7 @@ def _classes(path: Path) -> dict[str, str]:
 
 def _bit(text: str | None) -> bool | None:
     try:
-        number = float(text or "")
+        number = float((text or "").replace(",", "."))
     except ValueError:
         return None
     return bool(number) if number in (0.0, 1.0) else None

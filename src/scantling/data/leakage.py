@@ -122,6 +122,16 @@ def leaks(cases: Sequence[Case]) -> Iterator[Finding]:
                 f"{'was' if len(held) == 1 else 'were'} made from {_splits(held)} cases and will not be learnt from"
             ),
         )
+    train = [case for case in cases if case.split == "train" and case.images and case.origin.kind == "real"]
+    if len(train) > 1 and len({case.subject for case in train}) == 1:
+        yield Finding(
+            level="warning",
+            kind="subjects",
+            sentence=(
+                f"the {count(len(train), 'training case')} ({some((case.id for case in train), most=3)}) are of one "
+                f"subject, {train[0].subject}; add others, or correct the subjects (a manifest, or --subjects file)"
+            ),
+        )
     orphans = [case.id for case in cases if case.origin.parents and not all(id in known for id in case.origin.parents)]
     if orphans:
         yield Finding(

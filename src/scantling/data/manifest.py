@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -188,7 +189,7 @@ def read_manifest(path: Path) -> Manifest:
         FileError: the file cannot be read, or says something that a manifest cannot say.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8"))
         content = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as error:
         raise FileError(path, f"the manifest cannot be read ({error.strerror})") from None

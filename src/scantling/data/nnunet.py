@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ def nnunet(root: Path) -> Contents:
         cases=unique(cases, root),
         labels=described.labels,
         remarks=(*remarks, *unread(root, known, root)),
+        layout="nnU-Net" if not older else "nnU-Net version 1 or Decathlon",
     )
 
 
@@ -116,14 +118,16 @@ def _nnunet_part(
     found: dict[str, dict[int, Path]] = {}
     strange = []
     for path in entries(folder) if folder.is_dir() else ():
-        match = re.fullmatch(rf"(.+)_(\d{{4}}){re.escape(ending)}", path.name)
+        name = unicodedata.normalize("NFC", path.name)
+        match = re.fullmatch(rf"(.+)_(\d{{4}}){re.escape(ending)}", name)
         if match and int(match[2]) < len(channels):
             found.setdefault(match[1], {})[int(match[2])] = path
-        elif plain and path.name.endswith(ending) and not match:
-            found.setdefault(path.name.removesuffix(ending), {})[0] = path
+        elif plain and name.endswith(ending) and not match:
+            found.setdefault(name.removesuffix(ending), {})[0] = path
         else:
             strange.append(path)
-    masks = {path.name: path for path in entries(annotations)} if annotations.is_dir() else {}
+    inside = entries(annotations) if annotations.is_dir() else ()
+    masks = {unicodedata.normalize("NFC", path.name): path for path in inside}
     remarks += left_out(strange, root, f"no image of a channel in dataset.json (CASE_0000{ending})")
     alone = [path for name, path in masks.items() if name.removesuffix(ending) not in found]
     remarks += left_out(alone, root, "without an image", warning="without image")

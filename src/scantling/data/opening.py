@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Limits
+from scantling.data.subjects import Subjects
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +17,14 @@ class Opening:
     Attributes:
         manifest: says what the files are; folders with a layout that is recognised need none.
         root: the folder that the manifest's paths start from.
+        subjects: see `open_dataset`.
         untrusted: decode in a process with limits on time and memory.
         limits: bounds on what is decoded.
     """
 
     manifest: Path | None = None
     root: Path | None = None
+    subjects: Subjects = "name"
     untrusted: bool = False
     limits: Limits | None = None
 
@@ -32,13 +35,14 @@ class Opening:
             DataError: nothing is there, or it does not hold together.
             FileError: a manifest or table cannot be read.
         """
-        return open_dataset(path, manifest=self.manifest, root=self.root)
+        return open_dataset(path, manifest=self.manifest, root=self.root, subjects=self.subjects)
 
     def facts(self) -> dict[str, str | None]:
         """What a record says of it."""
         return {
             "manifest": str(self.manifest.resolve()) if self.manifest else None,
             "root": str(self.root.resolve()) if self.root else None,
+            **({"subjects": self.subjects} if self.subjects != "name" else {}),
         }
 
 

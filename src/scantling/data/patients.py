@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -175,7 +176,7 @@ def _ids(places: Sequence[Path]) -> list[tuple[str, str]]:
         id = "_".join(place.parts) if twice else place.name
         of_above = above and (place.name.lower().startswith(above.lower()) or (twice and visits))
         named.append((id, "_".join(place.parent.parts) if twice and of_above else above if of_above else id))
-    return named
+    return [(unicodedata.normalize("NFC", id), unicodedata.normalize("NFC", subject)) for id, subject in named]
 
 
 def _many_images(found: Sequence[_Patient]) -> bool:

@@ -7,6 +7,7 @@ from them. A unit has one split. No seed and no order of files has a say in it.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -151,7 +152,7 @@ def stored_split(root: Path) -> StoredSplit | None:
     if not path.is_file():
         return None
     try:
-        stored = StoredSplit.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        stored = StoredSplit.model_validate(json.loads(unicodedata.normalize("NFC", path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, ValidationError, RecursionError) as error:
         raise FileError(
             path,

@@ -19,6 +19,7 @@ from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import safe_id
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name, stem_of
+from scantling.data.subjects import Subjects
 from scantling.data.tables import read_table
 from scantling.evaluation.cases import resolved
 from scantling.evaluation.class_estimates import ClassEstimates
@@ -75,7 +76,7 @@ class ClassEvaluation:
         cases: the scored cases, by id.
         failed: the cases that could not be scored.
         without_truth, without_prediction: the ids of predictions without a true class, and the other way round.
-        options: how the truth was opened: "manifest" and "root".
+        options: how the truth was opened: "manifest", "root" and "subjects".
         made: all that the predictions say of how they were made.
         notes: what a reader should know of how cases were chosen.
     """
@@ -222,6 +223,7 @@ def evaluate_classes(
     split: str | None = None,
     manifest: Path | str | None = None,
     root: Path | str | None = None,
+    subjects: Subjects = "name",
 ) -> ClassEvaluation:
     """Score the image classes of a folder of predictions, whoever made them.
 
@@ -232,6 +234,7 @@ def evaluate_classes(
         split: "train", "validation", "test" or "all"; see `truth.choose`.
         manifest: describes the files below `truth`.
         root: the folder that holds the files of the manifest.
+        subjects: see `open_dataset`.
 
     Returns:
         The scores; cases that cannot be scored are listed in them, not raised.
@@ -242,7 +245,11 @@ def evaluate_classes(
     folder = Path(prediction)
     names, rows = read_classes(folder / CLASSES)
     answers, listing = {row.id: row for row in rows}, read_listing(folder / PREDICTIONS)
-    dataset = truth if isinstance(truth, Dataset) else open_classes(Path(truth), manifest=manifest, root=root)
+    dataset = (
+        truth
+        if isinstance(truth, Dataset)
+        else open_classes(Path(truth), manifest=manifest, root=root, subjects=subjects)
+    )
     selection = choose(dataset, folder, answered=answers, listing=listing, split=split, kind="class")
     true = {case.id: case.image_class for case in dataset.cases if case.image_class is not None}
     failed = dict(selection.failed)
@@ -279,13 +286,19 @@ def evaluate_classes(
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
         without_truth=tuple(sorted(answers.keys() - true.keys())),
         without_prediction=tuple(sorted(true.keys() - answers.keys())),
-        options={"manifest": resolved(manifest), "root": resolved(root)},
+        options={"manifest": resolved(manifest), "root": resolved(root), "subjects": subjects},
         made=listing.made if listing else {},
         notes=tuple(notes),
     )
 
 
-def open_classes(path: Path, *, manifest: Path | str | None = None, root: Path | str | None = None) -> Dataset:
+def open_classes(
+    path: Path,
+    *,
+    manifest: Path | str | None = None,
+    root: Path | str | None = None,
+    subjects: Subjects = "name",
+) -> Dataset:
     """Open a data set with image classes, or a table of them (`.csv`): see `evaluate_classes`.
 
     Raises:
@@ -293,7 +306,7 @@ def open_classes(path: Path, *, manifest: Path | str | None = None, root: Path |
         FileError: a manifest or table cannot be read.
     """
     if path.suffix.lower() != ".csv":
-        dataset = open_dataset(path, manifest=manifest, root=root)
+        dataset = open_dataset(path, manifest=manifest, root=root, subjects=subjects)
         if not any(case.image_class is not None for case in dataset.cases):
             raise DataError(
                 f"{path}: found no image class; expected a data set with classes (labels.csv, or 'class' in its "

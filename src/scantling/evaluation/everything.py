@@ -13,6 +13,7 @@ from scantling.data.contents import entries
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import OWN_FOLDERS
+from scantling.data.subjects import Subjects
 from scantling.evaluation.classes import ClassEvaluation, evaluate_classes
 from scantling.evaluation.folders import Progress, evaluate
 from scantling.evaluation.keeping import keep
@@ -85,6 +86,7 @@ def evaluate_everything(
     metrics: Iterable[str] | None = None,
     manifest: Path | None = None,
     root: Path | None = None,
+    subjects: Subjects = "name",
     progress: Progress | None = None,
 ) -> Everything:
     """Score the masks of a folder (`evaluate`) and its `classes.csv` (`evaluate_classes`) where the truth knows them.
@@ -97,16 +99,16 @@ def evaluate_everything(
     drawn = not has_classes or has_masks(prediction)
     knows_classes, knows_masks = table, not table
     if has_classes and not table:
-        knows_classes, knows_masks = _known(truth, manifest=manifest, root=root)
+        knows_classes, knows_masks = _known(truth, manifest=manifest, root=root, subjects=subjects)
     classes, masks, notes = None, None, list[str]()
     if has_classes and (knows_classes or not drawn):
-        classes = evaluate_classes(prediction, truth, split=split, manifest=manifest, root=root)
+        classes = evaluate_classes(prediction, truth, split=split, manifest=manifest, root=root, subjects=subjects)
     elif has_classes:
         notes.append(f"{prediction / CLASSES} was not scored: the truth names no image class.")
     if drawn and (knows_masks or classes is None):
         masks = evaluate(
             prediction, truth, split=split, probabilities=probabilities, region=region, metrics=metrics,
-            manifest=manifest, root=root, progress=progress,
+            manifest=manifest, root=root, subjects=subjects, progress=progress,
         )  # fmt: skip
     elif probabilities is not None or region is not None or metrics is not None:
         raise SettingsError(
@@ -117,10 +119,14 @@ def evaluate_everything(
     return Everything(masks, classes, tuple(notes))
 
 
-def _known(truth: Path | Dataset, *, manifest: Path | None, root: Path | None) -> tuple[bool, bool]:
+def _known(truth: Path | Dataset, *, manifest: Path | None, root: Path | None, subjects: Subjects) -> tuple[bool, bool]:
     """Whether the truth has image classes, and whether it has masks, or may be a folder of nothing but masks."""
     try:
-        cases = (truth if isinstance(truth, Dataset) else open_dataset(truth, manifest=manifest, root=root)).cases
+        cases = (
+            truth
+            if isinstance(truth, Dataset)
+            else open_dataset(truth, manifest=manifest, root=root, subjects=subjects)
+        ).cases
     except DataError:
         if manifest is not None or (isinstance(truth, Path) and not truth.is_dir()):
             raise

@@ -15,6 +15,7 @@ from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.files import Limits
 from scantling.data.mask_colours import is_colour, shown
+from scantling.data.subjects import Subjects
 from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
 from scantling.evaluation.predictions import Predictions, matched, open_predictions, predictable
 from scantling.evaluation.result import Evaluation
@@ -39,6 +40,7 @@ def evaluate(
     metrics: Iterable[str] | None = None,
     manifest: Path | str | None = None,
     root: Path | str | None = None,
+    subjects: Subjects = "name",
     limits: Limits | None = None,
     untrusted: bool = False,
     progress: Progress | None = None,
@@ -58,6 +60,7 @@ def evaluate(
         metrics: names of the catalogue; None takes all that can be computed.
         manifest: describes the files below `truth`.
         root: the folder that holds the files of the manifest.
+        subjects: see `open_dataset`.
         limits: bounds on what is decoded.
         untrusted: decode in a process with limits on time and memory.
         progress: called with (done, total, id) after each case.
@@ -70,7 +73,10 @@ def evaluate(
     """
     folder, limits, metrics = Path(prediction), limits or Limits(), None if metrics is None else list(metrics)
     place = Path(truth) if not isinstance(truth, Dataset) else truth.root
-    dataset = truth if isinstance(truth, Dataset) else open_truth(place, manifest=_path(manifest), root=_path(root))
+    if isinstance(truth, Dataset):
+        dataset = truth
+    else:
+        dataset = open_truth(place, manifest=_path(manifest), root=_path(root), subjects=subjects)
     labels = _labels(dataset, place, untrusted=untrusted)
     ids = {case.id for case in dataset.cases if case.masks}
     predictions = open_predictions(folder, truth=labels, ids=ids, probabilities=_path(probabilities))
@@ -94,7 +100,11 @@ def evaluate(
         run=listing.run if listing else None,
         classes=classes,
         labels=MaskLabels(truth=known, prediction=predictions.labels, order=order),
-        options={"region": "dataset" if region == "dataset" else resolved(region), "metrics": metrics}
+        options={
+            "region": "dataset" if region == "dataset" else resolved(region),
+            "metrics": metrics,
+            "subjects": subjects,
+        }
         | {name: resolved(path) for name, path in places.items()},
         made=listing.made if listing else {},
         metrics=wanted,

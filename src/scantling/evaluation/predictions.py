@@ -16,8 +16,8 @@ from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
 from scantling.data.grids import place
 from scantling.data.labels import class_folder, encode, encode_one, unknown_values
-from scantling.data.layouts import ENDINGS
 from scantling.data.nnunet import DATASET, read_description
+from scantling.data.pairs import owner_of
 from scantling.data.probability_maps import map_files, read_probabilities
 from scantling.records.predictions import Listed, PredictedCase, PredictionsRecord
 from scantling.records.record import read_record
@@ -265,7 +265,7 @@ def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[
 
 
 def files_by_id(folder: Path, ids: Collection[str], *, maps: bool = False) -> dict[str, Address]:
-    """The image files of a folder by their stem, without an ending such as "_seg" where that makes it one of `ids`.
+    """The image files of a folder by their stem, or by the id of `ids` that they are called after (`c0_seg`).
 
     Args:
         maps: take the files that are probability maps (`map_files`).
@@ -277,8 +277,7 @@ def files_by_id(folder: Path, ids: Collection[str], *, maps: bool = False) -> di
     named = [path for path in entries(folder) if is_image_name(path)]
     for path in map_files(named) if maps else named:
         stem = stem_of(path)
-        shorter = (stem.removesuffix(end) for end in ENDINGS if stem.endswith(end))
-        id = stem if stem in ids else next((name for name in shorter if name in ids), stem)
+        id = stem if stem in ids else owner_of(stem, ids)[0] or stem
         if id in found:
             raise DataError(f"{folder}: {found[id].path.name} and {path.name} both belong to {id}; keep one")
         found[id] = Address(path)

@@ -45,7 +45,7 @@ def evaluate_registrations(
         ScantlingError: nothing can be compared. Pairs that fail are listed, not raised.
     """
     record, fixed = read_registrations(folder), opening.open(truth)
-    moving = fixed if record.moving is None else open_dataset(Path(record.moving))
+    moving = fixed if record.moving is None else open_dataset(Path(record.moving), subjects=opening.subjects)
     scorer = Scorer(folder, record, fixed, moving, opening)
     failed = [Failure(id=one.id, error=f"it was not registered: {one.error}") for one in record.failed]
     pairs = list[PairScores]()

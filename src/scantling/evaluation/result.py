@@ -59,7 +59,7 @@ class Evaluation:
         run: the run that made the masks, where that is known.
         classes: the foreground classes.
         labels: what the values of the masks mean on both sides.
-        options: what the evaluation was asked: "probabilities", "region", "metrics", "manifest" and "root".
+        options: what the evaluation was asked: "probabilities", "region", "metrics", "manifest", "root" and "subjects".
         made: all that the predictions say of how they were made (`predictions.json`, but for its cases).
         metrics: what was measured.
         region: which pixels count.

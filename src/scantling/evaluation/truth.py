@@ -15,6 +15,7 @@ from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.label_source import LabelSource
 from scantling.data.splits import SPLITS
+from scantling.data.subjects import Subjects
 from scantling.evaluation.predictions import files_by_id
 from scantling.records.predictions import PredictionsRecord
 from scantling.records.record import read_record
@@ -39,7 +40,9 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-def open_truth(path: Path, *, manifest: Path | None = None, root: Path | None = None) -> Dataset:
+def open_truth(
+    path: Path, *, manifest: Path | None = None, root: Path | None = None, subjects: Subjects = "name"
+) -> Dataset:
     """Open a dataset, or a folder that holds nothing but masks: `ID.png`, or `CLASS/ID.png` where classes overlap.
 
     Raises:
@@ -48,7 +51,7 @@ def open_truth(path: Path, *, manifest: Path | None = None, root: Path | None = 
     """
     dataset, found = None, dict[str, dict[str, Address]]()
     try:
-        dataset = open_dataset(path, manifest=manifest, root=root)
+        dataset = open_dataset(path, manifest=manifest, root=root, subjects=subjects)
     except DataError:
         if not (found := _class_folders(path)):
             raise
@@ -132,10 +135,17 @@ def choose(
         notes.append(f"{count(len(aside), 'prediction')} without a true {kind} left out ({some(aside, most=3)}).")
     if split is None and (aside := sorted(labelled.keys() - set(wanted))):
         notes.append(f"{count(len(aside), *nouns)} without a prediction left out ({some(aside, most=3)}).")
-    if learnt := sorted(_splits(run, truth).get("train", frozenset()) & set(wanted)):
+    trained = _splits(run, truth).get("train", frozenset())
+    if learnt := sorted(trained & set(wanted)):
         notes.append(
             f"The model was trained on {len(learnt)} of these cases ({some(learnt, most=3)}); scores on them "
             "say nothing of new images."
+        )
+    known = {case.subject for case in truth.cases if case.id in trained}
+    if seen := sorted(id for id in {*wanted} - trained if labelled[id].subject in known):
+        notes.append(
+            f"The model was trained on other images of the subjects of {len(seen)} of these cases "
+            f"({some(seen, most=3)}); scores on them say little of new subjects."
         )
     return Chosen(
         cases=tuple(labelled[id] for id in sorted(wanted) if id not in lost),
@@ -162,10 +172,7 @@ def ids_in(split: str, truth: Dataset, *, run: str | None) -> frozenset[str]:
 
 
 def _splits(run: str | None, truth: Dataset) -> Mapping[str, frozenset[str]]:
-    """The ids of each split of the run that made the predictions; none if it cannot be read or used other data.
-
-    Where it joined several data sets, an id that two of them use stands behind the name of its own.
-    """
+    """The ids of each split of the run that made the predictions; none if it cannot be read or used other data."""
     try:
         record = read_record(RunRecord, Path(run) / RUN) if run else None
     except (FileError, ValueError):
@@ -173,9 +180,9 @@ def _splits(run: str | None, truth: Dataset) -> Mapping[str, frozenset[str]]:
     if record is None or not any(_same(part.path, truth.root) for part in record.data):
         return {}
     listed = {name: frozenset(ids) for name, ids in record.split.items()}
+    known = {case.id: record.names_of(case.id, truth.root, truth.name) for case in truth.cases}
     return {
-        name: frozenset(case.id for case in truth.cases if not ids.isdisjoint((case.id, f"{truth.name}_{case.id}")))
-        for name, ids in listed.items()
+        name: frozenset(id for id, names in known.items() if not ids.isdisjoint(names)) for name, ids in listed.items()
     }
 
 

@@ -78,7 +78,7 @@ def compare(
         raise SettingsError(f"--region {region}: image classes have no pixels; leave it out")
     opened = open_truth if kind == "mask" else open_classes
     opened = open_dataset if any(one.kind == "run" for one in candidates) else opened
-    dataset = opened(Path(data), manifest=opening.manifest, root=opening.root)
+    dataset = opened(Path(data), manifest=opening.manifest, root=opening.root, subjects=opening.subjects)
     _has_truth(dataset, Path(data), split, kind)
     several = any(len(case.masks) > 1 for case in dataset.cases)
     wanted = _metrics(metrics, candidates, several=several) if kind == "mask" else metrics_of_classes(metrics)

@@ -47,11 +47,11 @@ def _learned(record: RunRecord, dataset: Dataset, among: Collection[str]) -> set
     chosen_on = record.options.get("select") == "best"
     splits = ("train", "validation") if chosen_on else ("train",)
     ids = {id for name in splits for id in record.split.get(name, ())}
-    recorded = {case.id for case in _of(dataset, ids)} if _same_files(record, dataset) else set[str]()
+    recorded = {case.id for case in _of(dataset, ids, record)} if _same_files(record, dataset) else set[str]()
     images, named = set[str](), set[str]()
     for part in record.data:
         try:
-            learned = _of(open_dataset(part.path), ids)
+            learned = _of(open_dataset(part.path, subjects=record.subjects), ids, record)
         except (ScantlingError, OSError, ValueError):
             continue  # the data are no longer there
         images |= {digest for case in learned for digest in _images(case)}
@@ -79,9 +79,9 @@ def _same_files(record: RunRecord, dataset: Dataset) -> bool:
         return False
 
 
-def _of(dataset: Dataset, ids: Collection[str]) -> list[Case]:
-    """The cases with these ids; where several data sets were joined, an id may stand behind the name of its own."""
-    return [case for case in dataset.cases if case.id in ids or f"{dataset.name}_{case.id}" in ids]
+def _of(dataset: Dataset, ids: set[str], record: RunRecord) -> list[Case]:
+    """The cases that a record lists with these ids."""
+    return [case for case in dataset.cases if ids & record.names_of(case.id, dataset.root, dataset.name)]
 
 
 def _images(case: Case) -> set[str]:

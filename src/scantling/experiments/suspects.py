@@ -244,6 +244,7 @@ def _options(record: RunRecord, compute: Compute) -> Options:
         preset=record.preset or "paper",
         settings=record.settings,
         seed=record.seed or 0,
+        subjects=record.subjects,
         validation=0.0,
         base=Path(record.base) if record.base else None,
         uses={role: Path(str(path)) for role, path in record.uses.items()},

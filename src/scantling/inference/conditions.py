@@ -203,9 +203,9 @@ def _cases(dataset: Dataset, conditions: Conditions, source: Path | str) -> tupl
     trained_on = str(dataset.root.resolve()) in {part.path for part in run.data}
     cases = list(dataset.cases)
     if trained_on:
-        # where several data sets were joined, an id that two of them use stands behind the name of its own
         of: dict[str, Split] = {id: name for name in get_args(Split) for id in run.split.get(name, ())}
-        cases = [replace(c, split=of.get(c.id) or of.get(f"{dataset.name}_{c.id}") or c.split) for c in cases]
+        names = {c.id: run.names_of(c.id, dataset.root, dataset.name) & of.keys() for c in cases}
+        cases = [replace(c, split=of[min(names[c.id])] if names[c.id] else c.split) for c in cases]
     return sorted((c for c in cases if split in ("all", c.split)), key=lambda case: case.id), trained_on
 
 

@@ -18,6 +18,7 @@ from scantling.contract.options import InferenceOptions
 from scantling.core.case import Case, Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
+from scantling.core.outputs import RUN
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.hashing import content_of
@@ -32,7 +33,7 @@ from scantling.inference.tiles import Tiler
 from scantling.inference.writing import write_answer, written_values
 from scantling.metrics.catalogue import unit_name
 from scantling.records.classes_csv import CLASSES, ClassRow, write_classes
-from scantling.records.run import run_facts as read_run
+from scantling.records.run import RunRecord, read_run
 
 READS = ("image", "region")
 """What is read of a case to answer about it."""
@@ -216,9 +217,8 @@ def select_cases(dataset: Dataset, run: Path, split: str | None) -> tuple[str, l
         SettingsError: there is no such split.
         DataError: it has no image.
     """
-    facts = read_run(run) if (run / "run.json").is_file() else {}
-    roots = {entry.get("path") for entry in facts.get("data", [])}
-    trained_on = str(dataset.root.resolve()) in roots
+    record = read_run(run) if (run / RUN).is_file() else RunRecord()
+    trained_on = str(dataset.root.resolve()) in {part.path for part in record.data}
     if split is None:
         split = "test" if dataset.parted or trained_on else "all"
     cases = [case for case in dataset.cases if case.images]
@@ -226,9 +226,8 @@ def select_cases(dataset: Dataset, run: Path, split: str | None) -> tuple[str, l
         if split not in ("train", "validation", "test"):
             raise SettingsError(f"--split {split}: expected train, validation, test or all")
         if trained_on:
-            ids = set(facts["split"].get(split, []))
-            # where several data sets were joined, an id that two of them use stands behind the name of its own
-            cases = [case for case in cases if case.id in ids or f"{dataset.name}_{case.id}" in ids]
+            ids = set(record.split.get(split, ()))
+            cases = [case for case in cases if ids & record.names_of(case.id, dataset.root, dataset.name)]
         else:
             cases = [case for case in cases if case.split == split]
     if not cases:

@@ -165,7 +165,7 @@ class EvaluationRecord(FileRecord):
         prediction, truth: the folders.
         run: that made the masks.
         labels: what the values of the masks mean; None in files of early versions.
-        options: of the command: "probabilities", "region", "metrics", "manifest" and "root".
+        options: of the command: "probabilities", "region", "metrics", "manifest", "root" and "subjects".
         made: what the masks say of how they were made (`PredictionsRecord.made`).
         region: which pixels count; None where nobody says.
         mean, std, interval, count, subjects: by metric, over the cases that define it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
@@ -53,7 +53,7 @@ class PredictionsRecord(FileRecord):
 
     Attributes:
         run, method, model: the run, its method and a short name for its weights.
-        input, manifest, root, split: what was predicted.
+        input, manifest, root, subjects, split: what was predicted.
         classes, values: the foreground classes, and their values in the masks.
         exclusive: whether a pixel has one class at most.
         requested: the options as they were given; `options` are those that were used.
@@ -72,6 +72,7 @@ class PredictionsRecord(FileRecord):
     input: str | None = None
     manifest: str | None = None
     root: str | None = None
+    subjects: Literal["name", "file"] = "name"
     split: str | None = None
     classes: tuple[str, ...] = ()
     values: tuple[tuple[int, ...], ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from scantling.core.case import Labels
 from scantling.core.errors import FileError
@@ -56,7 +56,7 @@ class Registrations(FileRecord):
     Attributes:
         fixed: the file, folder or dataset of the fixed images.
         moving: that of the moving ones; None where it is the same.
-        manifest, root: how the fixed images were opened.
+        manifest, root, subjects: how the fixed images were opened.
         classes, values, exclusive, ignore: what the values of the warped masks mean; no class where there are no masks.
         total: pairs, or fixed images that atlases are warped onto, that were to be done.
     """
@@ -71,6 +71,7 @@ class Registrations(FileRecord):
     moving: str | None = None
     manifest: str | None = None
     root: str | None = None
+    subjects: Literal["name", "file"] = "name"
     split: str
     classes: tuple[str, ...] = ()
     values: tuple[tuple[int, ...], ...] = ()

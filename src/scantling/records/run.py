@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import ValidationError
 
@@ -47,7 +47,7 @@ class RunRecord(FileRecord):
         split: the ids of the cases, by split.
         base: the run that gave the first weights.
         uses: the runs that the model is built on, by role.
-        manifest, root: how the data were opened.
+        manifest, root, subjects: how the data were opened.
         options: of the training.
         device, device_name, threads, versions: what bit-identical repetition depends on.
         started, finished: times; `finished` is None while the training is not at its end.
@@ -77,6 +77,7 @@ class RunRecord(FileRecord):
     uses: Table = {}
     manifest: str | None = None
     root: str | None = None
+    subjects: Literal["name", "file"] = "name"
     options: Table = {}
     versions: dict[str, str | None] = {}
     started: str | None = None
@@ -94,6 +95,14 @@ class RunRecord(FileRecord):
         """The runs that this one was built on, by role, "from" being the one that gave its first weights."""
         before = {"from": self.base} if self.base else {}
         return {**{role: str(run) for role, run in self.uses.items()}, **before}
+
+    def names_of(self, id: str, root: Path, name: str) -> set[str]:
+        """What the record may call a case of the data set at `root`, known as `name`.
+
+        Where several data sets were joined, an id that two of them use stands behind the name of its own.
+        """
+        before = {name, *(part.name for part in self.data if Path(part.path) == root.resolve())}
+        return {id, *(f"{one}_{id}" for one in before)}
 
     @property
     def whole(self) -> bool:

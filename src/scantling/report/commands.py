@@ -50,6 +50,7 @@ def scoring(record: EvaluationRecord | RegistrationScoresRecord) -> str:
     """The `evaluate` that wrote a record."""
     options = record.options
     named = {key: options.get(key) for key in ("probabilities", "region", "manifest", "root")}
+    named["subjects"] = _not_default(options.get("subjects"))
     metrics = options.get("metrics")
     return shell(
         "scantling",
@@ -63,7 +64,8 @@ def scoring(record: EvaluationRecord | RegistrationScoresRecord) -> str:
 
 def data_flags(run: Run) -> list[str]:
     """How the data of a training are to be opened."""
-    return _flags(manifest=run.record.manifest, root=run.record.root)
+    record = run.record
+    return _flags(manifest=record.manifest, root=record.root, subjects=_not_default(record.subjects))
 
 
 def _making(made: Mapping[str, Any], out: Path, run: Run | None) -> Iterator[str]:
@@ -110,7 +112,12 @@ def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
         f"./{made['input']}" if str(made["input"]).startswith("-") else str(made["input"]),
         "--out",
         out,
-        *_flags(split=made.get("split"), manifest=made.get("manifest"), root=made.get("root")),
+        *_flags(
+            split=made.get("split"),
+            manifest=made.get("manifest"),
+            root=made.get("root"),
+            subjects=_not_default(made.get("subjects")),
+        ),
         *(f"--{name}" for name in ("probabilities", "views") if options.get(name)),
         *_flags(
             samples=requested.get("samples"),
@@ -133,7 +140,10 @@ def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
 def _mending(made: Mapping[str, Any], mended: Mapping[str, Any], out: Path) -> str:
     used, chosen = _table(made.get("mending")), bool(mended.get("auto"))
     settings = {name: used.get(name) for name in SETTINGS_OF_MENDING}
-    chosen_by = {"iterations": "auto", **{key: mended.get(key) for key in ("validation", "manifest", "root")}}
+    chosen_by = {
+        "iterations": "auto",
+        **{key: mended.get(key) for key in ("validation", "manifest", "root", "subjects")},
+    }
     return shell(
         "scantling",
         "mend",
@@ -142,6 +152,10 @@ def _mending(made: Mapping[str, Any], mended: Mapping[str, Any], out: Path) -> s
         out,
         *_flags(rule=mended.get("rule", used.get("rule")), **(chosen_by if chosen else settings)),
     )
+
+
+def _not_default(subjects: Any) -> Any:
+    return None if subjects == "name" else subjects
 
 
 def _flags(**values: Any) -> list[str]:

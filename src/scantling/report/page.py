@@ -17,7 +17,8 @@ from markupsafe import Markup
 from scantling.core import atomic
 from scantling.core.errors import RunError, ScantlingError, SettingsError
 from scantling.core.outputs import PREDICTIONS, RUN, check_file
-from scantling.data.dataset import join, open_dataset
+from scantling.data.dataset import join
+from scantling.data.opening import Opening
 from scantling.evaluation import evaluate_everything
 from scantling.records.evaluation import EvaluationRecord
 from scantling.records.predictions import PredictionsRecord
@@ -151,9 +152,12 @@ def _score_validation(run: Path) -> None:
         record = read_record(RunRecord, run / RUN)
         places = [Path(part.path) for part in record.data]
         if len(places) == 1:
-            found = evaluate_everything(listing.parent, places[0], split="validation", manifest=manifest, root=root)
+            found = evaluate_everything(
+                listing.parent, places[0], split="validation", manifest=manifest, root=root, subjects=record.subjects
+            )
         else:
-            joined = join([open_dataset(place, manifest=manifest, root=root) for place in places])
+            opening = Opening(manifest=manifest, root=root, subjects=record.subjects)
+            joined = join([opening.open(place) for place in places])
             held = set(record.split.get("validation", ()))
             held_out = tuple(case for case in joined.cases if case.id in held)
             found = evaluate_everything(listing.parent, replace(joined, cases=held_out), split="all")

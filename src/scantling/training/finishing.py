@@ -156,8 +156,8 @@ def _answered(
     header = {
         "run": str(out.resolve()), "input": facts["data"][0]["path"],
         "manifest": str(options.manifest.resolve()) if options.manifest else None,
-        "root": str(options.root.resolve()) if options.root else None, "split": "validation",
-        **described(models), "options": {},
+        "root": str(options.root.resolve()) if options.root else None, "subjects": options.subjects,
+        "split": "validation", **described(models), "options": {},
     }  # fmt: skip
     (folder / PREDICTIONS).unlink(missing_ok=True)
     autocast = autocast_type(options.precision, device, training=False)

@@ -60,11 +60,11 @@ class Bar:
     def __init__(self, console: Console, title: str, *, total: int, done: int) -> None:
         self._console, self._title, self._total = console, title, total
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[facts]}", style="dim"),
+            TextColumn("{task.fields[facts]}", style="dim", markup=False),
             console=console,
             disable=not console.is_terminal,
         )

@@ -12,8 +12,10 @@ from scantling.core.fields import reads_labels
 from scantling.core.outputs import check_inputs
 from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
-from scantling.data.dataset import Dataset, join, open_dataset
+from scantling.data.dataset import Dataset, distinct, join
 from scantling.data.division import blindly, divide, keep_labels
+from scantling.data.globs import folders_of
+from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS, SPLITS, is_labelled
 from scantling.records.run import read_run
@@ -104,10 +106,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
         DataError: nothing is there, or the method cannot learn from it.
         SettingsError: a share or a number of labels that the data do not have.
     """
-    opened = [
-        part if isinstance(part, Dataset) else open_dataset(part, manifest=options.manifest, root=options.root)
-        for part in data
-    ]
+    opening = Opening(manifest=options.manifest, root=options.root, subjects=options.subjects)
+    opened = distinct([part for place in data for part in _opened(place, opening)])
     check_inputs(out, (file for part in opened for file in part.files()))
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
@@ -126,8 +126,17 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
     missing = lacking(card, dataset.split("train"))
     if missing:
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
-    remarks = tuple(remark.sentence for remark in dataset.remarks if remark.level != "note")
+    remarks = tuple(
+        remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
+    )
     return Material(tuple(opened), dataset, reads, remarks)
+
+
+def _opened(data: Path | str | Dataset, opening: Opening) -> list[Dataset]:
+    """One data set, or those of a pattern of folders."""
+    if isinstance(data, Dataset):
+        return [data]
+    return [opening.open(place) for place in folders_of(Path(data)) or (data,)]
 
 
 def dataset_of(run: Path) -> Dataset:
@@ -140,8 +149,12 @@ def dataset_of(run: Path) -> Dataset:
     record = read_run(run)
     if not record.data:
         raise RunError(f"{run}: was trained on no data set; name the data instead")
-    described = {"manifest": record.manifest, "root": record.root}
-    dataset = join([open_dataset(part.path, **described) for part in record.data])
+    opening = Opening(
+        manifest=Path(record.manifest) if record.manifest else None,
+        root=Path(record.root) if record.root else None,
+        subjects=record.subjects,
+    )
+    dataset = join(distinct([opening.open(part.path) for part in record.data]))
     splits = {id: name for name in SPLITS for id in record.split.get(name, ())}
     cases = tuple(replace(case, split=splits[case.id]) for case in dataset.cases if case.id in splits)
     if not cases:

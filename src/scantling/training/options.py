@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from scantling.core.errors import SettingsError
 from scantling.core.machine import Precision
+from scantling.data.subjects import Subjects
 from scantling.training.readers import Sampling
 
 
@@ -28,6 +29,7 @@ class Options:
         uses: runs that the method is built on, by role.
         accumulation: micro-batches a step, in each process.
         share, order, augment: see `Sampling`.
+        manifest, root, subjects: see `open_dataset`.
         saved_every: seconds between two checkpoints.
     """
 
@@ -49,6 +51,7 @@ class Options:
     augment: Literal["own", "none", "strong"] = "own"
     manifest: Path | None = None
     root: Path | None = None
+    subjects: Subjects = "name"
     saved_every: float = 60.0
 
     @property

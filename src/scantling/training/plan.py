@@ -75,6 +75,7 @@ def plan_of(card: Card, model: Method, material: Material, options: Options, *, 
         "seed": options.seed,
         "manifest": str(options.manifest.resolve()) if options.manifest else None,
         "root": str(options.root.resolve()) if options.root else None,
+        "subjects": options.subjects,
         "options": {
             "labels": options.labels,
             "validation": options.validation,

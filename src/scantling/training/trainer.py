@@ -72,7 +72,7 @@ class Trainer:
     select: Literal["last", "best"] = "last"
     accumulation: int = 1
     autocast: torch.dtype | None = None
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: Console = field(default_factory=lambda: Console(stderr=True, markup=False))
     saved_every: float = 60.0
     faster: str = ""
     plan: str = ""

@@ -66,7 +66,7 @@ def train(
     card = card_of(method)
     if not data:
         raise SettingsError("found no data; name at least one data set with --data")
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, markup=False)
     options.check()
     steady(threads=options.threads)
     device = device_of(options.device)

@@ -29,12 +29,17 @@ class Opened(Command):
     """A manifest (TOML) that says what the files are; folders with a layout that is recognised need none."""
     root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The folder that the manifest's paths start from."""
+    subjects: Literal["name", "file"] = "name"
+    """name: files whose names share a subject's number (p01_slice3, case12_L) are one subject, which no split divides;
+    file: each file is a subject."""
 
     def opening(self) -> Opening:
         """The typed form of these options."""
         from scantling.data.opening import Opening
 
-        return Opening(manifest=self.manifest, root=self.root, untrusted=getattr(self, "untrusted", False))
+        return Opening(
+            manifest=self.manifest, root=self.root, subjects=self.subjects, untrusted=getattr(self, "untrusted", False)
+        )
 
 
 @dataclass(kw_only=True)

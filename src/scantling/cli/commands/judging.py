@@ -53,7 +53,8 @@ class Evaluate(Opened):
         with counting("scoring") as progress:
             scores = evaluate_everything(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
-                region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root, progress=progress,
+                region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root,
+                subjects=self.subjects, progress=progress,
             )  # fmt: skip
         tell(scores.table())
         if self.csv is not None:

@@ -22,12 +22,15 @@ class Check(Opened):
         "scantling check scans",
         "scantling check scans --contact-sheet sheet.png --json check.json",
         "scantling check scans --suspects runs/unet",
+        "scantling check scans --write-manifest scans.toml",
     )
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """A folder, a file or a manifest."""
     contact_sheet: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Draw all cases with their masks into this PNG."""
+    write_manifest: Annotated[str | None, tyro.conf.arg(metavar="[FILE]")] = None
+    """Write what was understood as a manifest (TOML), a start for editing; by default scantling.toml in the folder."""
     store_split: bool = False
     """Write the split into the data folder, so that it stays when cases are added."""
     suspects: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
@@ -38,14 +41,15 @@ class Check(Opened):
     def run(self) -> Outcome:
         """Check, and say what was found."""
         from scantling.contract.card import lacking
-        from scantling.data.dataset import open_dataset
         from scantling.data.division import store_split
         from scantling.data.integrity import check
+        from scantling.data.manifest_file import place_of, write_manifest
         from scantling.methods.catalogue import cards
 
-        dataset = open_dataset(self.data, manifest=self.manifest, root=self.root)
+        dataset = self.opening().open(self.data)
         if self.contact_sheet is not None:
             check_file(self.contact_sheet, suffix=".png", inputs=dataset.files())
+        manifest = None if self.write_manifest is None else place_of(dataset, self.write_manifest)
         with counting("checking") as progress:
             found = check(dataset, untrusted=self.untrusted, progress=progress)
         training = dataset.with_instances(found.labels).split("train")
@@ -58,6 +62,9 @@ class Check(Opened):
 
             contact_sheet(dataset, self.contact_sheet, untrusted=self.untrusted)
             tell(f"contact sheet: {self.contact_sheet}")
+        if manifest is not None:
+            write_manifest(dataset, manifest, found.labels)
+            tell(f"manifest: {manifest}")
         if self.store_split:
             tell(f"split: {store_split(dataset)}")
         errors = [finding.sentence for finding in found.findings if finding.level == "error"]

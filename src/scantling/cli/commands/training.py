@@ -87,6 +87,6 @@ class Train(Opened, Computed):
             validation=self.validation, select=self.select, base=self.base, uses=uses, device=self.device,
             precision=self.precision, threads=self.threads, accumulation=self.accumulation,
             share=shares, order=self.order, augment=self.augment,
-            manifest=self.manifest, root=self.root,
+            manifest=self.manifest, root=self.root, subjects=self.subjects,
         )  # fmt: skip
         return Outcome(train(self.method, self.data, self.out, options, console=talk()))
