@@ -12,6 +12,8 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
+from scantling.data.annotations.folder import annotated, annotated_by
+from scantling.data.annotations.reading import annotations_in
 from scantling.data.contents import (
     MANIFESTS,
     STORED_SPLIT,
@@ -26,6 +28,7 @@ from scantling.data.contents import (
     with_safe_ids,
 )
 from scantling.data.described import contents_of
+from scantling.data.formats.recognised import ANNOTATIONS
 from scantling.data.label_source import LabelSource
 from scantling.data.layouts import loose_files, paired
 from scantling.data.loading import EVERYTHING
@@ -76,9 +79,10 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
     """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest.
 
     A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
-    `dataset.json`; then paired folders (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of
-    them also below `train`, `validation`, `test`), by these or other usual names; then a plain folder of images; then
-    a folder for each patient. No file is read but where no name tells the mask of a patient.
+    `dataset.json`; then images with files of annotations (`annotations.folder`); then paired folders (`images`,
+    `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of them also below `train`, `validation`, `test`), by
+    these or other usual names; then a plain folder of images; then a folder for each patient. Of images and masks no
+    file is read but where no name tells the mask of a patient.
     A `scantling-strata.csv` in the folder gives the cases of any of them their strata.
 
     Args:
@@ -91,7 +95,7 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
         FileError: a manifest or table cannot be read.
     """
     path = Path(path)
-    if not manifest and path.suffix in (".toml", ".json") and path.is_file():
+    if not manifest and path.suffix in (".toml", ".json") and path.is_file() and not _annotates(path):
         manifest = path
     contents = with_safe_ids(_contents(path, Path(manifest) if manifest else None, Path(root) if root else None))
     whole = path.is_dir() or manifest is not None
@@ -142,12 +146,16 @@ def _contents(path: Path, described: Path | None, root: Path | None) -> Contents
             raise DataError(f"{path}: holds {' and '.join(MANIFESTS)}; keep one, or name one with --manifest")
         if inside:
             return contents_of(inside[0], root=root)
-        return nnunet(path) if (path / "dataset.json").is_file() else paired(path)
+        return nnunet(path) if (path / "dataset.json").is_file() else annotated(path) or paired(path)
     if path.is_file():
-        return loose_files([path], root=path.parent)
+        return annotated_by(path) if _annotates(path) else loose_files([path], root=path.parent)
     if any(mark in path.name for mark in "*?[") and (files := sorted(path.parent.glob(path.name))):
         return loose_files(files, root=path.parent)
     raise DataError(f"{path}: there is no such file or folder; expected a folder of images, a file or a manifest")
+
+
+def _annotates(path: Path) -> bool:
+    return path.suffix.lower() in ANNOTATIONS and annotations_in(path) is not None
 
 
 def _source(declared: Labels | None, cases: Sequence[Case]) -> LabelSource:

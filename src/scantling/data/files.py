@@ -20,7 +20,7 @@ from scantling.core import atomic
 from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
 from scantling.data.formats.common import HARMLESS, Array, Header, Limits, Picture, Plan, Source
-from scantling.data.formats.recognised import inspector, recognise
+from scantling.data.formats.recognised import ANNOTATIONS, inspector, recognise
 
 __all__ = [
     "Header",
@@ -183,12 +183,12 @@ def write_image(folder: Path | str, id: str, array: Array, geometry: Geometry, *
 
 
 def parse_address(address: Address | Path | str) -> Address:
-    """An address from its text: what follows `#` after `.npz` names a member of the archive."""
+    """An address from its text: what follows `#` after `.npz`, `.json` or the like names a member."""
     if isinstance(address, Address):
         return address
     text = str(address)
     path, mark, member = text.rpartition("#")
-    if mark and path.lower().endswith(".npz") and not Path(text).exists():
+    if mark and path.lower().endswith((".npz", *ANNOTATIONS)) and not Path(text).exists():
         return Address(Path(path), member)
     return Address(Path(text))
 
@@ -296,7 +296,7 @@ def _opened(address: Address, limits: Limits, labels: bool) -> Iterator[Source]:
 def _inspected(source: Source) -> Plan:
     folder = source.address.path.is_dir()
     found = "DICOM folder" if folder else recognise(source)
-    if source.address.member and found != "NPZ":
+    if source.address.member and found not in ("NPZ", "annotations"):
         raise source.error(f"is a {found}, which has no members", expected="an NPZ archive before '#'")
     if folder:
         from scantling.data.formats import dicom_series

@@ -1,4 +1,4 @@
-"""Which format a file is, by its first bytes; its name is not asked."""
+"""Which format a file is, by its first bytes; its name is asked only for annotations, which are text."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ MAGICS = (
     (b"\x1c\x02\0\0", "NIfTI"),
     (b"\0\0\x02\x1c", "NIfTI"),
 )
+ANNOTATIONS = (".json", ".geojson", ".xml", ".csv")
+"""Files that hold what was drawn on images, as `annotations.reading` tells."""
 READABLE = "PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM, NPY or NPZ"
 
 
 def recognise(source: Source) -> str:
     """The name of the format; an error if it is none that can be read."""
     start = source.at(0, min(source.size, 132))
+    if source.address.path.name.lower().endswith(ANNOTATIONS):
+        return "annotations"
     if start[128:132] == b"DICM":
         return "DICOM"
     for magic, name in MAGICS:
@@ -42,7 +46,9 @@ def recognise(source: Source) -> str:
 
 def inspector(name: str) -> Callable[[Source], Plan]:
     """The function that judges a file of this format; its libraries are imported only now."""
-    if name == "PNG":
+    if name == "annotations":
+        from scantling.data.annotations.reading import inspect
+    elif name == "PNG":
         from scantling.data.formats.png import inspect
     elif name == "JPEG":
         from scantling.data.formats.jpeg import inspect
