@@ -23,7 +23,8 @@ def parse(content: Mapping[str, Any]) -> Annotations:
         ValueError: an object is of a category that is not listed, or its shape makes no sense.
     """
     categories = {entry["id"]: str(entry["name"]) for entry in content.get("categories", ())}
-    objects: dict[Any, list[Object]] = {entry["id"]: [] for entry in content["images"]}
+    shapes = {entry["id"]: _shape(entry) for entry in content["images"]}
+    objects: dict[Any, list[Object]] = {id: [] for id in shapes}
     left_out: Counter[str] = Counter()
     for entry in content["annotations"]:
         if entry["category_id"] not in categories:
@@ -35,7 +36,7 @@ def parse(content: Mapping[str, Any]) -> Annotations:
             left_out["annotation of an image that is not listed"] += 1
             continue
         try:
-            found = _object(entry, categories[entry["category_id"]])
+            found = _object(entry, categories[entry["category_id"]], shapes[entry["image_id"]])
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"annotation {entry.get('id')}: {error}") from None
         if found is None:
@@ -43,7 +44,7 @@ def parse(content: Mapping[str, Any]) -> Annotations:
         else:
             objects[entry["image_id"]].append(found)
     images = tuple(
-        AnnotatedImage(str(entry["file_name"]), _shape(entry), tuple(objects[entry["id"]]))
+        AnnotatedImage(str(entry["file_name"]), shapes[entry["id"]], tuple(objects[entry["id"]]))
         for entry in content["images"]
     )
     return Annotations("COCO", tuple(dict.fromkeys(categories.values())), images, left_out)
@@ -54,9 +55,11 @@ def _shape(entry: Mapping[str, Any]) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _object(entry: Mapping[str, Any], label: str) -> Object | None:
+def _object(entry: Mapping[str, Any], label: str, shape: tuple[int, int] | None) -> Object | None:
     drawn = entry.get("segmentation")
     if isinstance(drawn, dict):
+        if shape is not None and list(drawn["size"]) != list(shape):
+            raise ValueError(f"its run lengths are of {drawn['size']} pixels and its image of {list(shape)}")
         counts = drawn["counts"]
         lengths = uncompressed(counts) if isinstance(counts, str) else counts
         return Object(label, (runs(lengths, drawn["size"], by_columns=True),))

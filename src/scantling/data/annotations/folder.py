@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from scantling.core.case import IGNORE, Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
 from scantling.data.annotations.index import ImageIndex
 from scantling.data.annotations.reading import OBJECTS, annotations_in, member
-from scantling.data.annotations.shapes import AnnotatedImage, Annotations, Object, Runs, covered
+from scantling.data.annotations.shapes import MOST_PIXELS, AnnotatedImage, Annotations, Object, Runs, covered
 from scantling.data.contents import Contents, Finding, count, entries, left_out, some, unique
 from scantling.data.files import RASTERS, stem_of
 from scantling.data.formats.recognised import ANNOTATIONS
@@ -175,9 +176,18 @@ def _overlap(listed: Sequence[_Listed], classes: Sequence[str], remarks: list[Fi
     """Whether classes overlap so much that each is to have a mask of its own; a remark tells of what was found."""
     both = annotated = 0
     pairs: Counter[tuple[str, str]] = Counter()
-    several = [entry for entry in listed if entry.image.shape and len({one.label for one in entry.image.objects}) > 1]
+    several = [
+        entry
+        for entry in listed
+        if entry.image.shape
+        and prod(entry.image.shape) <= MOST_PIXELS
+        and len({one.label for one in entry.image.objects}) > 1
+    ]
     for entry in several[:: max(1, len(several) // _LOOKED_AT)]:
-        layers = _layers(entry.image, classes)
+        try:
+            layers = _layers(entry.image, classes)
+        except ValueError as error:
+            raise FileError(entry.source, f"image {entry.image.name!r}: {error}", remedy="export it again") from None
         times = np.sum(list(layers.values()), axis=0)
         annotated += int((times > 0).sum())
         both += int((times > 1).sum())

@@ -17,6 +17,8 @@ FARTHEST = 1e7
 """The greatest coordinate that is taken for one, in pixels."""
 MOST_CROSSINGS = 1 << 26
 """How often the border of one area may cross a row of pixels."""
+MOST_PIXELS = 1 << 28
+"""Of the window of run lengths."""
 CORNERS = 180
 """Of the polygon that stands for an ellipse; its area is 0.02 % less."""
 
@@ -135,12 +137,14 @@ def runs(lengths: Iterable[int], shape: Sequence[int], *, corner: tuple[int, int
     """Run lengths that fill a window exactly.
 
     Raises:
-        ValueError: they are negative, or more or less than the pixels of the window.
+        ValueError: they are negative, or more or less than the pixels of the window, or these are too many.
     """
     height, width = (int(length) for length in shape)
     counts = [int(length) for length in lengths]
     if height < 1 or width < 1 or min(counts, default=-1) < 0 or sum(counts) != height * width:
         raise ValueError(f"run lengths make {sum(counts):,} pixels for a window of {height} x {width}")
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"run lengths have a window of {height} x {width}; at most {MOST_PIXELS:,} pixels are read")
     return Runs(np.array(counts, np.int64), (height, width), corner, by_columns)
 
 
