@@ -294,11 +294,10 @@ def _opened(address: Address, limits: Limits, labels: bool) -> Iterator[Source]:
 
 
 def _inspected(source: Source) -> Plan:
-    folder = source.address.path.is_dir()
-    found = "DICOM folder" if folder else recognise(source)
-    if source.address.member and found not in ("NPZ", "annotations"):
+    found = recognise(source)
+    if source.address.member and found not in ("NPZ", "annotations", "objects"):
         raise source.error(f"is a {found}, which has no members", expected="an NPZ archive before '#'")
-    if folder:
+    if found == "DICOM folder":
         from scantling.data.formats import dicom_series
 
         return dicom_series.inspect(source, lambda path: _opened(Address(path), source.limits, source.labels))

@@ -31,6 +31,8 @@ READABLE = "PNG, JPEG, GIF, BMP, TIFF, NIfTI, DICOM, NPY or NPZ"
 
 def recognise(source: Source) -> str:
     """The name of the format; an error if it is none that can be read."""
+    if source.address.path.is_dir():
+        return "objects" if source.address.member else "DICOM folder"
     start = source.at(0, min(source.size, 132))
     if source.address.path.name.lower().endswith(ANNOTATIONS):
         return "annotations"
@@ -48,6 +50,8 @@ def inspector(name: str) -> Callable[[Source], Plan]:
     """The function that judges a file of this format; its libraries are imported only now."""
     if name == "annotations":
         from scantling.data.annotations.reading import inspect
+    elif name == "objects":
+        from scantling.data.objects import inspect
     elif name == "PNG":
         from scantling.data.formats.png import inspect
     elif name == "JPEG":
