@@ -14,6 +14,7 @@ from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
 from scantling.data.annotations.folder import annotated, annotated_by
 from scantling.data.annotations.reading import annotations_in
+from scantling.data.bids import bids
 from scantling.data.contents import (
     MANIFESTS,
     STORED_SPLIT,
@@ -79,10 +80,10 @@ def open_dataset(path: Path | str, *, manifest: Path | str | None = None, root: 
     """Open a folder, a file, a pattern of files ("scans/*.png") or a manifest.
 
     A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
-    `dataset.json`; then images with files of annotations (`annotations.folder`); then paired folders (`images`,
-    `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of them also below `train`, `validation`, `test`), by
-    these or other usual names; then a plain folder of images; then a folder for each patient. Of images and masks no
-    file is read but where no name tells the mask of a patient.
+    `dataset.json`; then BIDS; then images with files of annotations (`annotations.folder`); then paired folders
+    (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of them also below `train`, `validation`,
+    `test`), by these or other usual names; then a plain folder of images; then a folder for each patient. Of images
+    and masks no file is read but where no name tells the mask of a patient.
     A `scantling-strata.csv` in the folder gives the cases of any of them their strata.
 
     Args:
@@ -146,7 +147,9 @@ def _contents(path: Path, described: Path | None, root: Path | None) -> Contents
             raise DataError(f"{path}: holds {' and '.join(MANIFESTS)}; keep one, or name one with --manifest")
         if inside:
             return contents_of(inside[0], root=root)
-        return nnunet(path) if (path / "dataset.json").is_file() else annotated(path) or paired(path)
+        if (path / "dataset.json").is_file():
+            return nnunet(path)
+        return bids(path) or annotated(path) or paired(path)
     if path.is_file():
         return annotated_by(path) if _annotates(path) else loose_files([path], root=path.parent)
     if any(mark in path.name for mark in "*?[") and (files := sorted(path.parent.glob(path.name))):
