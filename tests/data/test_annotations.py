@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -411,6 +413,31 @@ def test_masks_in_a_folder_count_before_annotations(folder: Path) -> None:
     dataset = open_dataset(folder)
     assert all(mask.path.parent.name == "masks" for case in dataset.cases for mask in case.masks)  # type: ignore[union-attr]
     assert "coco.json" in said(dataset, "unused files")
+
+
+def test_masks_beside_images_count_before_annotations(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    Image.fromarray(box_map((255, CELL)).astype(np.uint8)).save(tmp_path / "a_mask.png")
+    dump(tmp_path / "coco.json", coco_of({"b": [("cell", CELL)]}))
+    assert [bool(case.masks) for case in open_dataset(tmp_path).cases] == [True, False]
+
+
+def test_a_mask_of_labelme_is_a_png_between_its_corners(folder: Path) -> None:
+    inside = np.array([[0, 1, 1], [1, 0, 1]], bool)
+    stream = io.BytesIO()
+    Image.fromarray(inside).save(stream, "PNG")
+    text = base64.b64encode(stream.getvalue()).decode()
+    shape = {"label": "cell", "points": [[7, 4], [9, 5]], "shape_type": "mask", "mask": text}
+    file = dump(folder / "images" / "a.json", {"shapes": [shape], "imagePath": "a.png"})
+    dataset = open_dataset(folder)
+    drawn = load(case_of(dataset, "a"), labels=dataset.labels).masks[0][0]
+    np.testing.assert_array_equal(drawn[4:6, 7:10], inside)
+    assert drawn.sum() == 4
+    for wrong in ({"mask": "x"}, {"mask": text[:40]}, {"points": [[7, 4], [8, 5]]}, {"points": [[9, 5], [7, 4]]}):
+        dump(file, {"shapes": [{**shape, **wrong}], "imagePath": "a.png"})
+        with pytest.raises(FileError, match=r"a\.json"):
+            open_dataset(folder)
 
 
 def test_other_json_xml_and_csv_files_change_nothing(folder: Path) -> None:

@@ -183,12 +183,13 @@ def write_image(folder: Path | str, id: str, array: Array, geometry: Geometry, *
 
 
 def parse_address(address: Address | Path | str) -> Address:
-    """An address from its text: what follows `#` after `.npz`, `.json` or the like names a member."""
+    """An address from its text: what follows `#` names a member of an archive, of annotations or of a folder."""
     if isinstance(address, Address):
         return address
     text = str(address)
     path, mark, member = text.rpartition("#")
-    if mark and path.lower().endswith((".npz", *ANNOTATIONS)) and not Path(text).exists():
+    named = path.lower().endswith((".npz", *ANNOTATIONS)) or member.startswith(("mask:", "objects:"))
+    if mark and named and not Path(text).exists():
         return Address(Path(path), member)
     return Address(Path(text))
 

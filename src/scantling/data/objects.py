@@ -20,7 +20,7 @@ import numpy as np
 from scantling.core.case import Address, Case, Labels
 from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.data.contents import entries, name_of
-from scantling.data.files import decoded, is_image_name, probe
+from scantling.data.files import is_image_name, probe, read_labels
 from scantling.data.formats.common import GREY, Array, Limits, Plan, Source, raster
 from scantling.data.labels import region_of
 from scantling.data.naming import class_in
@@ -63,9 +63,9 @@ def with_objects(case: Case, files: Sequence[Path]) -> Case:
 def _shared(files: Sequence[Path]) -> float | None:
     """The share of the marked pixels that several of the files mark; None where one is no mask of the same size."""
     try:
-        total = np.zeros(probe(files[0]).shape, np.int64)
+        total = np.zeros(probe(files[0], untrusted=True).shape, np.int64)
         for path in files[:_LOOKED_AT]:
-            total += _inside(Address(path), Limits(), total.shape)
+            total += _inside(Address(path), Limits(), total.shape, untrusted=True)
     except ScantlingError:
         return None
     return float((total > 1).sum() / max((total > 0).sum(), 1))
@@ -129,22 +129,26 @@ def labels_of(cases: Iterable[Case]) -> Labels | None:
     return LABELS if masks and all(map(is_by_object, masks)) else None
 
 
+def files_of(address: Address) -> list[Path]:
+    """The files of the objects that an address means, in the order of their names; none of another address."""
+    kind, colon, pattern = address.member.partition(":")
+    if kind + colon not in (MASK, NUMBERS) or not address.path.is_dir():
+        return []
+    return [path for path in entries(address.path) if is_image_name(path) and fnmatchcase(path.name, pattern)]
+
+
 def inspect(source: Source) -> Plan:
     """The plan of the label map of a folder of masks.
 
     Raises:
         FileError: no file is called so, or one has another size or several values.
     """
-    folder, member = source.address.path, source.address.member
-    kind = next((kind for kind in (MASK, NUMBERS) if member.startswith(kind)), "")
-    if not kind:
+    member = source.address.member
+    if not member.startswith((MASK, NUMBERS)):
         raise source.error("is a folder, which has no such member", expected="'mask:NAMES' or 'objects:NAMES'")
-    pattern = member.removeprefix(kind)
-    files = [
-        path for path in entries(folder) if path.is_file() and is_image_name(path) and fnmatchcase(path.name, pattern)
-    ]
+    files = files_of(source.address)
     if not files:
-        raise source.error(f"holds no mask called {pattern}", remedy="correct the address")
+        raise source.error("holds no mask that is called so", remedy="correct the address")
     found = probe(files[0], limits=source.limits)
     header = raster("masks of objects", found.shape, GREY, np.int32)
     if len(header.shape) < len(found.shape):
@@ -153,16 +157,16 @@ def inspect(source: Source) -> Plan:
     def decode() -> Array:
         drawn = np.zeros(header.shape, np.int32)
         for number, path in enumerate(files, start=1):
-            drawn[_inside(Address(path), source.limits, header.shape)] = number if kind == NUMBERS else 1
+            drawn[_inside(Address(path), source.limits, header.shape)] = number if member.startswith(NUMBERS) else 1
         return drawn[None]
 
     needed = 4 * prod(header.shape)
     return Plan(header, decode, needed, needed)
 
 
-def _inside(address: Address, limits: Limits, shape: Sequence[int]) -> Array:
-    array = decoded(address, limits, labels=True).array
-    if array.shape[1:] != tuple(shape) or not (array == array[:1]).all():
-        size, wanted = (" x ".join(map(str, sizes)) for sizes in (array.shape, (1, *shape)))
+def _inside(address: Address, limits: Limits, shape: Sequence[int], *, untrusted: bool = False) -> Array:
+    array = read_labels(address, limits=limits, untrusted=untrusted)[0]
+    if array.shape != tuple(shape):
+        size, wanted = (" x ".join(map(str, sizes)) for sizes in (array.shape, shape))
         raise FileError(str(address), f"found a mask of {size}", expected=f"{wanted} as the first of its folder")
-    return region_of(array[0], address)
+    return region_of(array, address)

@@ -21,6 +21,7 @@ from scantling.core.errors import DataError, FileError
 from scantling.data.annotations.index import ImageIndex
 from scantling.data.annotations.reading import OBJECTS, annotations_in, member
 from scantling.data.annotations.shapes import MOST_PIXELS, AnnotatedImage, Annotations, Object, Runs, covered
+from scantling.data.beside import beside
 from scantling.data.contents import Contents, Finding, count, entries, left_out, some, unique
 from scantling.data.files import RASTERS, stem_of
 from scantling.data.formats.recognised import ANNOTATIONS
@@ -45,7 +46,7 @@ class _Listed:
 
 
 def annotated(root: Path, *, only: Path | None = None) -> Contents | None:
-    """The cases of a folder with files of annotations; None where there are none, or masks lie in a folder.
+    """The cases of a folder with files of annotations; None where there are none, or masks are images.
 
     Args:
         root: the folder.
@@ -59,7 +60,7 @@ def annotated(root: Path, *, only: Path | None = None) -> Contents | None:
     images = [path for path in files if path.name.lower().endswith(RASTERS)]
     masks = [path for path in images if {part.lower() for part in path.relative_to(root).parts[:-1]} & {*MASK_FOLDERS}]
     candidates = [only] if only is not None else [path for path in files if path.name.lower().endswith(ANNOTATIONS)]
-    if not images or (masks and only is None):
+    if not images or (only is None and (masks or _beside(images, root))):
         return None
     images = [path for path in images if path not in masks] or images
     sources = {path: found for path in candidates if (found := annotations_in(path)) is not None}
@@ -104,6 +105,14 @@ def annotated_by(path: Path) -> Contents:
         if found := annotated(root, only=path):
             return found
     raise DataError(f"{path}: no images lie beside or above these annotations; open the folder that holds both")
+
+
+def _beside(images: Sequence[Path], root: Path) -> bool:
+    """Whether masks lie beside images, by their names."""
+    folders: dict[Path, list[Path]] = {}
+    for path in images:
+        folders.setdefault(path.parent, []).append(path)
+    return any(case.masks for files in folders.values() for case in beside(files, None, [], root))
 
 
 def _files(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:

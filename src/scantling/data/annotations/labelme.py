@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections import Counter
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from scantling.data.annotations.shapes import (
+    MOST_PIXELS,
     AnnotatedImage,
     Annotations,
     Object,
     Polygon,
+    Runs,
     ellipse,
     numbers,
     ring,
+    runs,
 )
 
 
@@ -25,7 +34,7 @@ def is_labelme(content: Any) -> bool:
 
 
 def parse(content: Mapping[str, Any]) -> Annotations:
-    """The image and the shapes of a LabelMe file: polygons and circles, rectangles as boxes, points.
+    """The image and the shapes of a LabelMe file: polygons, circles and masks, rectangles as boxes, points.
 
     Raises:
         ValueError: a shape makes no sense.
@@ -59,4 +68,21 @@ def _object(shape: Mapping[str, Any], kind: str) -> Object | None:
         return Object(label, box=(left, top, right, bottom)) if right > left and bottom > top else None
     if kind == "point" and len(points) == 1:
         return Object(label, point=(float(points[0, 0]), float(points[0, 1])))
+    if kind == "mask" and len(points) == 2:
+        left, top, right, bottom = points.astype(int).ravel().tolist()
+        return Object(label, (_mask(str(shape["mask"]), (top, left), (bottom - top + 1, right - left + 1)),))
     return None
+
+
+def _mask(text: str, corner: tuple[int, int], shape: tuple[int, int]) -> Runs:
+    """The area that a PNG in base 64 covers where it is not 0."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as picture:
+            if picture.size != shape[::-1] or prod(shape) > MOST_PIXELS:
+                raise ValueError(f"its mask is {picture.size} and its corners {shape[::-1]} pixels apart")
+            inside = np.asarray(picture.convert("L")).ravel() > 0
+    except OSError as error:
+        raise ValueError(f"its mask is no PNG ({error})") from None
+    changes = [0, *(np.flatnonzero(inside[1:] != inside[:-1]) + 1).tolist(), inside.size]
+    lengths = np.diff(changes).tolist()
+    return runs([0, *lengths] if inside[0] else lengths, shape, corner=corner, by_columns=False)
