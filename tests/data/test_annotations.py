@@ -512,6 +512,24 @@ def test_wrong_xml_ends_in_a_sentence_that_names_the_file(content: str, folder: 
     assert str(file) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_damaged_file_of_annotations_is_read_or_ends_in_a_sentence(name: str, folder: Path) -> None:
+    WRITERS[name](folder, SCENE)
+    file = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".xml", ".geojson", ".csv"))
+    whole, generator = file.read_bytes(), np.random.default_rng(0)
+    for turn in range(60):
+        damaged = bytearray(whole)
+        for place in generator.integers(0, len(whole), 1 + turn % 4):
+            damaged[place] = generator.choice(np.frombuffer(b'0123456789-eE.,:;{}[]"<>/ \xff\x00', np.uint8))
+        file.write_bytes(damaged[: len(damaged) - (turn % 5 == 0) * int(generator.integers(len(damaged)))])
+        try:
+            dataset = open_dataset(folder)
+            for case in dataset.cases:
+                load(case, labels=dataset.labels)
+        except ScantlingError as error:
+            assert str(error)  # noqa: PT017
+
+
 def test_objects_that_cover_no_pixel_of_their_image_cost_the_case_a_sentence(folder: Path) -> None:
     shrunk = {name: [(label, tuple(v / 1000 for v in box)) for label, box in boxes] for name, boxes in SCENE.items()}
     dump(folder / "normalised.json", coco_of(shrunk))  # type: ignore[arg-type]

@@ -118,11 +118,11 @@ def _parsed(path: Path, root: Path) -> _File | None:
     entities = dict(part.split("-", 1) for part in parts if "-" in part)
     if not parts[0].startswith("sub-") or "-" in parts[-1]:
         return None
-    subject, session = entities.pop("sub"), entities.pop("ses", "")
     place = path.relative_to(root).parts
-    pipeline = (
-        place[1] if place[0] == "derivatives" and len(place) > 2 else place[0] if place[0] == "derivatives" else ""
-    )
+    visit = next((part.removeprefix("ses-") for part in place if part.startswith("ses-") and part != place[-1]), "")
+    subject, session = entities.pop("sub"), entities.pop("ses", visit)
+    below = place[1] if place[0] == "derivatives" else ""
+    pipeline = "derivatives" if below.startswith("sub-") else below
     return _File(path, (subject, session), entities, parts[-1], pipeline)
 
 
