@@ -13,7 +13,6 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qsl, quote, unquote
 
 import numpy as np
 
@@ -117,9 +116,16 @@ def member(image: str, *, classes: Sequence[str] = (), layer: str = "", size_of:
     """
     words = [("image", size_of)] * bool(size_of) + [("layer", layer)] * bool(layer)
     words += [("class", name) for name in classes]
-    query = "&".join(f"{key}={quote(value, safe='/. ()')}" for key, value in words)
-    name = re.sub(r"[%#?]", lambda found: f"%{ord(found[0]):02X}", image)
-    return f"{name}?{query}" if query else name
+    query = "&".join(f"{key}={_escaped(value)}" for key, value in words)
+    return f"{_escaped(image)}?{query}" if query else _escaped(image)
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"[%#?&=]", lambda found: f"%{ord(found[0]):02X}", name)
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), text)
 
 
 def inspect(source: Source) -> Plan:
@@ -137,13 +143,14 @@ def inspect(source: Source) -> Plan:
     if not source.labels:
         raise source.error(f"holds {found.format} annotations and no image", remedy="name the image itself")
     name, _, query = source.address.member.partition("?")
-    words = parse_qsl(query, keep_blank_values=True)
-    image = _named(source, found, unquote(name))
+    parts = [part.partition("=") for part in query.split("&")]
+    words = [(key, _unescaped(value)) for key, _, value in parts]
+    image = _named(source, found, _unescaped(name))
     options = dict(words)
     classes = tuple(value for key, value in words if key == "class") or found.classes
     if len(classes) > MOST_CLASSES:
         raise source.error(f"has {len(classes)} classes", expected=f"at most {MOST_CLASSES}")
-    place = path.parent / (options.get("image") or unquote(name))
+    place = path.parent / (options.get("image") or _unescaped(name))
     shape: tuple[int, ...] | None = image.shape
     if "image" in options or shape is None:
         if not place.is_file():
