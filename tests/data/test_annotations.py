@@ -1,11 +1,9 @@
-"""Folders with files of annotations are data sets as they are, and wrong ones end in a sentence."""
+"""Folders with files of annotations are data sets as they are."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,162 +11,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scantling.core.case import IGNORE, Address, Case
-from scantling.core.errors import DataError, FileError, ScantlingError
-from scantling.data.dataset import Dataset, file_hashes, open_dataset
-from scantling.data.files import parse_address, read, read_labels
+from annotated import (
+    CELL,
+    SCENE,
+    TISSUE,
+    WRITERS,
+    box_map,
+    case_of,
+    coco_of,
+    corners,
+    dump,
+    picture,
+    said,
+)
+from scantling.core.case import IGNORE, Address
+from scantling.core.errors import FileError
+from scantling.data.dataset import file_hashes, open_dataset
+from scantling.data.files import parse_address, read_labels
 from scantling.data.integrity import check
 from scantling.data.loading import load
-
-SHAPE = (40, 50)
-CELL = (5.0, 8.0, 15.0, 20.0)
-"""(left, top, right, bottom)."""
-TISSUE = (20.0, 10.0, 45.0, 38.0)
-
-Boxes = dict[str, list[tuple[str, tuple[float, float, float, float]]]]
-SCENE: Boxes = {"a": [("tissue", TISSUE), ("cell", CELL)], "b": [("cell", CELL)], "c": []}
-"""What is drawn on each listed image, one rectangle each; `d` is on disk alone."""
-
-
-def picture(path: Path, shape: tuple[int, int] = SHAPE) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    seed = sum(path.as_posix().encode())
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)).save(path)
-    return path
-
-
-def corners(box: tuple[float, float, float, float]) -> list[list[float]]:
-    left, top, right, bottom = box
-    return [[left, top], [right, top], [right, bottom], [left, bottom]]
-
-
-def flat(box: tuple[float, float, float, float]) -> list[float]:
-    return [value for corner in corners(box) for value in corner]
-
-
-def lengths_of(box: tuple[float, float, float, float], shape: tuple[int, int] = SHAPE) -> list[int]:
-    """COCO's run lengths of a box, pixel by pixel down the columns."""
-    mask = np.zeros(shape, bool)
-    left, top, right, bottom = map(int, box)
-    mask[top:bottom, left:right] = True
-    values = mask.T.ravel()
-    changes = np.flatnonzero(np.diff(values.astype(int))) + 1
-    return np.diff([0, *changes, values.size]).tolist() if not values[0] else [0, *np.diff([0, *changes, values.size])]
-
-
-def coco_of(scene: Boxes, *, kind: str = "polygon", folder: str = "", **more: Any) -> dict[str, Any]:
-    def shape(box: tuple[float, float, float, float]) -> Any:
-        if kind == "polygon":
-            return [flat(box)]
-        return {"counts": lengths_of(box), "size": list(SHAPE)} if kind == "runs" else []
-
-    names = ["nothing", "cell", "tissue"]
-    left, top = 0, 1
-    return {
-        "images": [
-            {"id": number, "file_name": f"{folder}{name}.png", "height": SHAPE[0], "width": SHAPE[1]}
-            for number, name in enumerate(scene)
-        ],
-        "categories": [{"id": 7 + number, "name": name} for number, name in enumerate(names)],
-        "annotations": [
-            {
-                "id": len(scene) * number + order,
-                "image_id": number,
-                "category_id": 7 + names.index(label),
-                "segmentation": shape(box),
-                "bbox": [box[left], box[top], box[2] - box[left], box[3] - box[top]],
-                "iscrowd": int(kind == "runs"),
-            }
-            for number, boxes in enumerate(scene.values())
-            for order, (label, box) in enumerate(boxes)
-        ],
-        **more,
-    }
-
-
-def dump(path: Path, content: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return path
-
-
-def write_coco(folder: Path, scene: Boxes) -> None:
-    dump(folder / "annotations" / "instances.json", coco_of(scene))
-
-
-def write_coco_runs(folder: Path, scene: Boxes) -> None:
-    dump(folder / "_annotations.coco.json", coco_of(scene, kind="runs", folder="elsewhere/images/"))
-
-
-def write_labelme(folder: Path, scene: Boxes) -> None:
-    for name, boxes in scene.items():
-        shapes = [{"label": label, "points": corners(box), "shape_type": "polygon"} for label, box in boxes]
-        content = {"version": "5.0", "shapes": shapes, "imagePath": f"..\\images\\{name}.png", "imageData": None}
-        dump(folder / "images" / f"{name}.json", {**content, "imageHeight": SHAPE[0], "imageWidth": SHAPE[1]})
-
-
-def write_cvat(folder: Path, scene: Boxes) -> None:
-    images = ""
-    for number, (name, boxes) in enumerate(scene.items()):
-        shapes = ""
-        for label, box in boxes:
-            points = ";".join(f"{x:.2f},{y:.2f}" for x, y in corners(box))
-            shapes += f'<polygon label="{label}" points="{points}" z_order="0"/>'
-        images += f'<image id="{number}" name="{name}.png" width="{SHAPE[1]}" height="{SHAPE[0]}">{shapes}</image>'
-    labels = "".join(f"<label><name>{name}</name></label>" for name in ("nothing", "cell", "tissue"))
-    meta = f"<meta><task><labels>{labels}</labels></task></meta>"
-    dump(
-        folder / "annotations.xml",
-        f'<?xml version="1.0"?><annotations><version>1.1</version>{meta}{images}</annotations>',
-    )
-
-
-def write_qupath(folder: Path, scene: Boxes) -> None:
-    for name, boxes in scene.items():
-        features = [
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [[*corners(box), corners(box)[0]]]},
-                "properties": {"objectType": "annotation", "classification": {"name": label, "color": [1, 2, 3]}},
-            }
-            for label, box in boxes
-        ]
-        dump(folder / "geojson" / f"{name}.geojson", {"type": "FeatureCollection", "features": features})
-
-
-def via_region(label: str, box: tuple[float, float, float, float]) -> dict[str, Any]:
-    xs, ys = (list(values) for values in zip(*corners(box), strict=True))
-    shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
-    return {"shape_attributes": shape, "region_attributes": {"note": "x", "Class": label}}
-
-
-def write_via(folder: Path, scene: Boxes) -> None:
-    metadata = {
-        f"{name}.png123": {"filename": f"{name}.png", "size": 123, "regions": [via_region(*one) for one in boxes]}
-        for name, boxes in scene.items()
-    }
-    dump(folder / "via_project.json", {"_via_settings": {}, "_via_img_metadata": metadata})
-
-
-def write_via_table(folder: Path, scene: Boxes) -> None:
-    lines = ["filename,file_size,region_count,region_id,region_shape_attributes,region_attributes"]
-    for name, boxes in scene.items():
-        for number, one in enumerate(boxes or [None]):
-            parts = via_region(*one) if one else {"shape_attributes": {}, "region_attributes": {}}
-            quoted = ['"' + json.dumps(parts[key]).replace('"', '""') + '"' for key in parts]
-            lines.append(f"{name}.png,123,{len(boxes)},{number},{','.join(quoted)}")
-    dump(folder / "via_export.csv", "\n".join(lines))
-
-
-WRITERS: dict[str, Callable[[Path, Boxes], None]] = {
-    "COCO": write_coco,
-    "COCO run lengths": write_coco_runs,
-    "LabelMe": write_labelme,
-    "CVAT": write_cvat,
-    "QuPath": write_qupath,
-    "VIA": write_via,
-    "VIA table": write_via_table,
-}
 
 
 @pytest.fixture
@@ -176,21 +37,6 @@ def folder(tmp_path: Path) -> Path:
     for name in "abcd":
         picture(tmp_path / "images" / f"{name}.png")
     return tmp_path
-
-
-def box_map(*drawn: tuple[int, tuple[float, float, float, float]]) -> np.ndarray:
-    wanted = np.zeros(SHAPE, int)
-    for value, (left, top, right, bottom) in drawn:
-        wanted[int(top) : int(bottom), int(left) : int(right)] = value
-    return wanted
-
-
-def case_of(dataset: Dataset, id: str) -> Case:
-    return next(case for case in dataset.cases if case.id == id)
-
-
-def said(dataset: Dataset, kind: str = "layout") -> str:
-    return "\n".join(remark.sentence for remark in dataset.remarks if remark.kind == kind)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -447,142 +293,3 @@ def test_other_json_xml_and_csv_files_change_nothing(folder: Path) -> None:
     dump(folder / "table.csv", "filename,age\na.png,3\n")
     dump(folder / "list.json", [1, 2])
     assert [case.masks for case in open_dataset(folder).cases] == [()] * 4
-
-
-def broken(content: dict[str, Any], change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-    change(content)
-    return content
-
-
-def segmentation(value: Any) -> Callable[[dict[str, Any]], Any]:
-    return lambda content: content["annotations"][0].update(segmentation=value)
-
-
-WRONG: dict[str, Any] = {
-    "an unknown category": broken(coco_of(SCENE), lambda content: content["annotations"][0].update(category_id=99)),
-    "huge run lengths": broken(coco_of(SCENE), segmentation({"counts": [10**15], "size": [40, 50]})),
-    "run lengths of a huge window": broken(coco_of(SCENE), segmentation({"counts": [10**12], "size": [10**6, 10**6]})),
-    "run lengths of another image": broken(coco_of(SCENE), segmentation({"counts": [500], "size": [20, 25]})),
-    "run lengths that are no text": broken(coco_of(SCENE), segmentation({"counts": "é", "size": [40, 50]})),
-    "coordinates that are words": broken(coco_of(SCENE), segmentation([["a", "b"] * 3])),
-    "wild coordinates": broken(coco_of(SCENE), segmentation([[0, 0, 1e300, 0, 1, 1]])),
-    "no number": '{"images": [], "annotations": [{"segmentation": [[NaN, 1, 2, 3, 4, 5]]}], "categories": []}',
-    "a polygon of an odd number": broken(coco_of(SCENE), segmentation([[1, 2, 3, 4, 5]])),
-    "an image without a name": broken(coco_of(SCENE), lambda content: content["images"][0].pop("file_name")),
-    "a text for an object": broken(coco_of(SCENE), lambda content: content["annotations"].insert(0, "x")),
-    "deep nesting": '{"annotations": ' + "[" * 100_000 + "]" * 100_000 + "}",
-    "an end in the middle": json.dumps(coco_of(SCENE))[:400],
-    "no image that is there": coco_of({"x": [("cell", CELL)]}),
-    "no object": coco_of({"a": []}),
-    "shapes that are none": {"shapes": [{"label": "x", "points": "abc"}], "imagePath": "a.png"},
-    "features that are none": {
-        "type": "FeatureCollection",
-        "features": [{"geometry": {"type": "Polygon", "coordinates": [3]}}],
-    },
-    "regions that are none": {"a.png1": {"filename": "a.png", "regions": [{"shape_attributes": {"name": "polygon"}}]}},
-}
-
-
-@pytest.mark.parametrize("what", WRONG)
-def test_wrong_json_ends_in_a_sentence_that_names_the_file(what: str, folder: Path) -> None:
-    file = dump(folder / "wrong.json", WRONG[what])
-    with pytest.raises(ScantlingError) as caught:
-        open_dataset(folder)
-    assert str(file) in str(caught.value) or str(folder) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        '<annotations><image name="a.png" width="5" height="4"><polygon points="1,2;a"/></image></annotations>',
-        '<annotations><image name="a.png"><polygon label="x" points="1,2;3,4;5,6"/></image></annotations>',
-        '<annotations><image name="a.png" width="50" height="40">',
-        '<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>',
-        "<annotations>" * 100_000,
-        '<annotations><track id="0" label="x"></track></annotations>',
-        '<annotations><image name="a.png" width="50" height="40"><mask label="x" rle="9999999999" left="0" top="0" '
-        'width="5" height="5"/></image></annotations>',
-    ],
-)
-def test_wrong_xml_ends_in_a_sentence_that_names_the_file(content: str, folder: Path) -> None:
-    file = dump(folder / "wrong.xml", content)
-    with pytest.raises(FileError, match=r"wrong\.xml") as caught:
-        open_dataset(folder)
-    assert str(file) in str(caught.value)
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_damaged_file_of_annotations_is_read_or_ends_in_a_sentence(name: str, folder: Path) -> None:
-    WRITERS[name](folder, SCENE)
-    file = next(path for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".xml", ".geojson", ".csv"))
-    whole, generator = file.read_bytes(), np.random.default_rng(0)
-    for turn in range(25):
-        damaged = bytearray(whole)
-        for place in generator.integers(0, len(whole), 1 + turn % 4):
-            damaged[place] = generator.choice(np.frombuffer(b'0123456789-eE.,:;{}[]"<>/ \xff\x00', np.uint8))
-        file.write_bytes(damaged[: len(damaged) - (turn % 5 == 0) * int(generator.integers(len(damaged)))])
-        try:
-            dataset = open_dataset(folder)
-            for case in dataset.cases:
-                load(case, labels=dataset.labels)
-        except ScantlingError as error:
-            assert str(error)  # noqa: PT017
-
-
-def test_objects_that_cover_no_pixel_of_their_image_cost_the_case_a_sentence(folder: Path) -> None:
-    shrunk = {name: [(label, tuple(v / 1000 for v in box)) for label, box in boxes] for name, boxes in SCENE.items()}
-    dump(folder / "normalised.json", coco_of(shrunk))  # type: ignore[arg-type]
-    with pytest.raises(FileError, match="none of the 2 objects covers a pixel of 40 x 50"):
-        load(case_of(dataset := open_dataset(folder), "a"), labels=dataset.labels)
-
-
-def test_an_image_of_another_size_than_the_annotations_say_is_an_error_of_its_case(folder: Path) -> None:
-    dump(folder / "coco.json", coco_of(SCENE))
-    picture(folder / "images" / "a.png", (50, 40))
-    found = check(open_dataset(folder)).of("error")
-    assert any("found 40 x 50 pixels, expected 50 x 40" in finding.sentence for finding in found)
-
-
-def test_images_that_are_named_and_not_there_are_said_and_the_others_used(folder: Path) -> None:
-    dump(folder / "coco.json", coco_of({**SCENE, "gone": [("cell", CELL)]}))
-    dataset = open_dataset(folder)
-    assert sum(bool(case.masks) for case in dataset.cases) == 3
-    assert "1 image in the annotations (gone.png) is not there" in said(dataset, "without image")
-
-
-def test_an_image_that_two_files_describe_is_refused_until_one_is_named(folder: Path) -> None:
-    for name in ("first", "second"):
-        dump(folder / f"{name}.json", coco_of({"a": [("cell", CELL)]}))
-    with pytest.raises(DataError, match=r"both .*first\.json and .*second\.json"):
-        open_dataset(folder)
-    assert case_of(open_dataset(folder / "first.json"), "a").masks
-
-
-@pytest.mark.parametrize(
-    ("member", "sentence"),
-    [("nobody.png", "lists no image"), ("", "lists no image"), ("a.png?class=%ff%00", "")],
-)
-def test_an_address_that_means_nothing_is_an_error(member: str, sentence: str, folder: Path) -> None:
-    file = dump(folder / "coco.json", coco_of(SCENE))
-    if sentence:
-        with pytest.raises(FileError, match=sentence):
-            read_labels(Address(file, member))
-    else:
-        assert not read_labels(Address(file, member))[0].any()
-    with pytest.raises(FileError, match="no image"):
-        read(Address(file, "a.png"))
-
-
-def test_a_file_that_is_no_annotations_cannot_be_read_as_a_mask(folder: Path) -> None:
-    for name, content in (("a.json", "{}"), ("b.csv", "x,y\n"), ("c.xml", "<a/>"), ("d.json", "")):
-        with pytest.raises(FileError):
-            read_labels(Address(dump(folder / name, content), "a.png"))
-
-
-def test_the_size_of_an_image_that_annotations_claim_is_limited(folder: Path) -> None:
-    content = coco_of(SCENE)
-    content["images"][0].update(height=10**6, width=10**6)
-    file = dump(folder / "coco.json", content)
-    with pytest.raises(FileError, match="at most"):
-        read_labels(Address(file, "a.png"))
