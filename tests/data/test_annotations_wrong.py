@@ -10,16 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from annotated import (
-    CELL,
-    SCENE,
-    WRITERS,
-    case_of,
-    coco_of,
-    dump,
-    picture,
-    said,
-)
+from annotated import CELL, SCENE, WRITERS, box_map, case_of, coco_of, dump, picture, said
 from scantling.core.case import Address
 from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.data.dataset import open_dataset
@@ -121,6 +112,15 @@ def test_objects_that_cover_no_pixel_of_their_image_cost_the_case_a_sentence(fol
     dump(folder / "normalised.json", coco_of(shrunk))  # type: ignore[arg-type]
     with pytest.raises(FileError, match="none of the 2 objects covers a pixel of 40 x 50"):
         load(case_of(dataset := open_dataset(folder), "a"), labels=dataset.labels)
+
+
+def test_polygons_outside_of_their_image_are_said_and_the_others_drawn(folder: Path) -> None:
+    scene = {**SCENE, "b": [("cell", CELL), ("cell", (60.0, 3.0, 70.0, 9.0)), ("cell", (1.0, -9.0, 7.0, -2.0))]}
+    dump(folder / "coco.json", coco_of(scene))
+    dataset = open_dataset(folder)
+    assert "2 polygons outside of the image (of b.png)" in said(dataset, "outside")
+    drawn = load(case_of(dataset, "b"), labels=dataset.labels).masks[0][0]
+    np.testing.assert_array_equal(drawn, box_map((1, CELL)))
 
 
 def test_an_image_of_another_size_than_the_annotations_say_is_an_error_of_its_case(folder: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from scantling.core.case import IGNORE, Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
 from scantling.data.annotations.index import ImageIndex
 from scantling.data.annotations.reading import OBJECTS, annotations_in, member
-from scantling.data.annotations.shapes import MOST_PIXELS, AnnotatedImage, Annotations, Object, Runs, covered
+from scantling.data.annotations.shapes import MOST_PIXELS, AnnotatedImage, Annotations, Object, Polygon, Runs, covered
 from scantling.data.beside import beside
 from scantling.data.contents import Contents, Finding, count, entries, left_out, some, unique
 from scantling.data.files import RASTERS, stem_of
@@ -83,6 +84,7 @@ def annotated(root: Path, *, only: Path | None = None) -> Contents | None:
     labels = Labels(names=classes, values=values, ignore=IGNORE if hidden else None)
     others = [path for path in candidates if path not in sources]
     remarks.insert(0, _understood(listed, cases, classes, sources, drawn=drawn))
+    remarks += _outside(listed)
     remarks += _left_out(sources.values(), objects, drawn=drawn)
     used = {address.path for case in cases for address in case.images.values()}
     remarks += left_out([*others, *(path for path in images if path not in used)], root, "not part of the layout")
@@ -254,7 +256,7 @@ def _cases(
             _split(entry.source.relative_to(root)) if entry and root in entry.source.parents else None
         )
         labels = _labels(entry, classes, drawn=drawn, overlap=overlap) if entry is not None else {}
-        cases.append(Case(id=id, subject=id, images={"image": Address(path)}, split=split, **labels))  # type: ignore[arg-type]
+        cases.append(Case(id=id, subject=id, images={"image": Address(path)}, split=split, **labels))
     return cases
 
 
@@ -265,7 +267,7 @@ def _split(place: Path) -> Split | None:
     return next((SPLITS[word] for word in (*reversed(folders), *reversed(named)) if word in SPLITS), None)
 
 
-def _labels(entry: _Listed, classes: tuple[str, ...], *, drawn: bool, overlap: bool) -> dict[str, object]:
+def _labels(entry: _Listed, classes: tuple[str, ...], *, drawn: bool, overlap: bool) -> dict[str, Any]:
     """What a case has of its objects."""
     image, objects = entry.image, entry.image.objects
     if not drawn:
@@ -316,6 +318,20 @@ def _understood(
     if unlisted := len(cases) - len(listed):
         sentence += f"; {unlisted} further images in no annotations, unlabelled"
     return Finding(level="note", kind="layout", sentence=sentence)
+
+
+def _outside(listed: Sequence[_Listed]) -> Iterator[Finding]:
+    """A remark on polygons that lie outside of their images, as far as the annotations say how large these are."""
+    names = [
+        entry.path.name
+        for entry in listed
+        for one in entry.image.objects
+        for area in one.areas
+        if entry.image.shape and isinstance(area, Polygon) and not area.meets(entry.image.shape)
+    ]
+    if names:
+        sentence = f"{count(len(names), 'polygon')} outside of the image (of {some(dict.fromkeys(names), most=3)})"
+        yield Finding(level="warning", kind="outside", sentence=f"{sentence}; mend the annotations")
 
 
 def _left_out(sources: Iterable[Annotations], objects: Sequence[Object], *, drawn: bool) -> Iterator[Finding]:

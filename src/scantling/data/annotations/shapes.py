@@ -31,6 +31,11 @@ class Polygon:
 
     rings: tuple[Array, ...]
 
+    def meets(self, shape: tuple[int, int]) -> bool:
+        """Whether its bounding box reaches into an image of (H, W) pixels."""
+        points = np.concatenate(self.rings)
+        return bool((points.min(axis=0) < shape[::-1]).all() and (points.max(axis=0) > 0).all())
+
 
 @dataclass(frozen=True, eq=False)
 class Runs:
