@@ -12,6 +12,9 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError
+from scantling.data.annotations.folder import annotated, annotated_by
+from scantling.data.annotations.reading import annotations_in
+from scantling.data.bids import bids
 from scantling.data.contents import (
     MANIFESTS,
     STORED_SPLIT,
@@ -26,6 +29,7 @@ from scantling.data.contents import (
     with_safe_ids,
 )
 from scantling.data.described import contents_of
+from scantling.data.formats.recognised import ANNOTATIONS
 from scantling.data.globs import folders_of, loose_files, matches, names_of
 from scantling.data.hashing import files_of, hash_of
 from scantling.data.label_source import LabelSource
@@ -99,9 +103,10 @@ def open_dataset(
     """Open a folder, a file, a manifest, or a pattern of files ("scans/*.png") or of folders ("site*") that are joined.
 
     A manifest that is named counts first; then `scantling.toml` or `scantling.json` in the folder; then nnU-Net's
-    `dataset.json`; then paired folders (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of
-    them also below `train`, `validation`, `test`), by these or other usual names; then a plain folder of images; then
-    a folder for each patient. No file is read but where no name tells the mask of a patient.
+    `dataset.json`; then BIDS; then images with files of annotations (`annotations.folder`); then paired folders
+    (`images`, `masks`, `masks-2nd`, `fov`, `instances`, `labels.csv`, all of them also below `train`, `validation`,
+    `test`), by these or other usual names; then a plain folder of images; then a folder for each patient. Of images
+    and masks no file is read but where no name tells the mask of a patient.
     A `scantling-strata.csv` in the folder gives the cases of any of them their strata.
 
     Args:
@@ -120,7 +125,7 @@ def open_dataset(
     if folders := folders_of(path):
         several = [open_dataset(one, manifest=manifest, root=root, subjects=subjects) for one in folders]
         return join(distinct(several))
-    if not manifest and path.suffix in (".toml", ".json") and path.is_file():
+    if not manifest and path.suffix in (".toml", ".json") and path.is_file() and not _annotates(path):
         manifest = path
     contents = with_safe_ids(_contents(path, Path(manifest) if manifest else None, Path(root) if root else None))
     layout = layout_of(contents)
@@ -176,14 +181,20 @@ def _contents(path: Path, described: Path | None, root: Path | None) -> Contents
             return contents_of(inside[0], layout=_layout, root=root)
         return _layout(path)
     if path.is_file():
-        return loose_files([path], root=path.parent)
+        return annotated_by(path) if _annotates(path) else loose_files([path], root=path.parent)
     if files := matches(path):
         return loose_files(files, root=Path(os.path.commonpath([file.parent for file in files])))
     raise DataError(f"{path}: there is no such file or folder; expected a folder of images, a file or a manifest")
 
 
 def _layout(path: Path) -> Contents:
-    return nnunet(path) if (path / "dataset.json").is_file() else paired(path)
+    if (path / "dataset.json").is_file():
+        return nnunet(path)
+    return bids(path) or annotated(path) or paired(path)
+
+
+def _annotates(path: Path) -> bool:
+    return path.suffix.lower() in ANNOTATIONS and annotations_in(path) is not None
 
 
 def _source(declared: Labels | None, cases: Sequence[Case], root: Path) -> LabelSource:

@@ -12,6 +12,7 @@ from unicodedata import normalize
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
 from scantling.core.system_files import is_hidden
+from scantling.data import objects
 from scantling.data.contents import (
     Contents,
     Finding,
@@ -302,7 +303,8 @@ def _slice(root: Path, file: str) -> bool:
 
 
 def _unused(cases: list[Case], files: tuple[str, ...], root: Path) -> tuple[Finding, ...]:
-    used = {address.path for case in cases for _, address in case.addresses()}
+    addresses = [address for case in cases for _, address in case.addresses()]
+    used = {address.path for address in addresses} | {path for one in addresses for path in objects.files_of(one)}
     series = {path.relative_to(root) for path in used if path.is_dir()}
     spare = [
         file for file in files if root / file not in used and not (Path(file).parent in series and _slice(root, file))

@@ -23,7 +23,7 @@ from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
 from scantling.data.formats.common import Array, Header, Limits, Picture, Plan, Source, admit
 from scantling.data.formats.exif import as_shown
-from scantling.data.formats.recognised import inspector, recognise
+from scantling.data.formats.recognised import ANNOTATIONS, inspector, recognise
 from scantling.data.mask_colours import label_map
 from scantling.data.orientation import canonical, turned
 
@@ -198,12 +198,13 @@ def write_image(folder: Path | str, id: str, array: Array, geometry: Geometry, *
 
 
 def parse_address(address: Address | Path | str) -> Address:
-    """An address from its text: what follows `#` after a file or folder that is there, or `.npz`, names a member."""
+    """An address from its text: what follows `#` names a member of an archive, of annotations or of a folder."""
     if isinstance(address, Address):
         return address
     text = str(address)
     path, mark, member = text.rpartition("#")
-    if mark and (path.lower().endswith(".npz") or Path(path).exists()) and not Path(text).exists():
+    named = path.lower().endswith((".npz", *ANNOTATIONS)) or member.startswith(("mask:", "objects:"))
+    if mark and (named or Path(path).exists()) and not Path(text).exists():
         return Address(Path(path), member)
     return Address(Path(text))
 
@@ -310,11 +311,10 @@ def _opened(address: Address, limits: Limits, labels: bool) -> Iterator[Source]:
 
 
 def _inspected(source: Source) -> Plan:
-    folder = source.address.path.is_dir()
-    found = "DICOM folder" if folder else recognise(source)
-    if source.address.member and "DICOM" not in found and found != "NPZ":
+    found = recognise(source)
+    if source.address.member and "DICOM" not in found and found not in ("NPZ", "annotations", "objects"):
         raise source.error(f"is a {found}, which has no members", expected="an NPZ archive before '#'")
-    if folder:
+    if found == "DICOM folder":
         from scantling.data.formats import dicom_series
 
         return dicom_series.inspect(source)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
 from scantling.core.errors import DataError, FileError
-from scantling.data.beside import beside
+from scantling.data import objects
+from scantling.data.beside import beside, plain
 from scantling.data.contents import CLASSES, Contents, Finding, count, entries, left_out, name_of, some, unique
 from scantling.data.dicom_archive import archive, is_archive, segment_labels
 from scantling.data.files import is_image_name, stem_of
@@ -48,25 +49,17 @@ def paired(root: Path) -> Contents:
     cases: list[Case] = []
     classes = _classes(root / CLASSES)
     for part, split in (parts or {root: None}).items():
-        found = _part(part, split, remarks, root)
-        cases += found
+        cases += _part(part, split, remarks, root)
     if parts:
         remarks += unread(root, [*parts, root / CLASSES], root)
     twice = {id for id, times in Counter(case.id for case in cases).items() if times > 1}
     if twice and all(case.split for case in cases):
         cases = [replace(case, id=f"{case.split}_{case.id}", subject=f"{case.split}_{case.subject}") for case in cases]
-        remarks.append(
-            Finding(
-                level="note",
-                kind="names",
-                sentence=(
-                    f"{count(len(twice), 'name')} (such as {min(twice)}) {'is' if len(twice) == 1 else 'are'} "
-                    "used in "
-                    "more than one split, so every id was given its split and the images were taken for different "
-                    "subjects"
-                ),
-            )
+        sentence = (
+            f"{count(len(twice), 'name')} (such as {min(twice)}) {'is' if len(twice) == 1 else 'are'} used in more "
+            "than one split, so every id was given its split and the images were taken for different subjects"
         )
+        remarks.append(Finding(level="note", kind="names", sentence=sentence))
     if not cases:
         raise DataError(
             f"{root}: found no images; expected folders 'images' and 'masks' (also below 'train' and 'test'), image "
@@ -184,6 +177,10 @@ def _below(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Pat
 def _paired(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
     """The cases of folders whose files pair by their stems."""
     images = _by_stem(rooms.images, remarks, root)
+    by_object, sentence = objects.paired_by_object(images, rooms.masks[0]) if rooms.masks else ({}, "")
+    if by_object:
+        remarks.append(Finding(level="note", kind="layout", sentence=sentence))
+        return [objects.with_objects(plain(path, split), by_object.get(stem, [])) for stem, path in images.items()]
     masks = [_by_stem(path, remarks, root) for path in rooms.masks]
     stems = sorted(images or (masks[0] if masks else ()))
     roles = {path: pair_files(masks[number], stems, path, remarks, root) for number, path in enumerate(rooms.masks)} | {

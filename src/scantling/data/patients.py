@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError, ScantlingError
+from scantling.data import objects
 from scantling.data.beside import beside
 from scantling.data.contents import Finding, count, entries, left_out, name_of, some
 from scantling.data.files import RASTERS, is_image_name, read_labels
@@ -64,7 +65,8 @@ def patients(root: Path, split: Split | None, remarks: list[Finding], top: Path)
     if _many_images(found):
         return _pictures(found, names, split, remarks, top)
     _tell_apart(found)
-    by_class = _by_class(found)
+    by_object = objects.by_object([(patient.folder, patient.masks) for patient in found])
+    by_class = not by_object and _by_class(found)
     channels = Counter(name for patient in found for name in patient.images)
     cases = [
         Case(
@@ -73,22 +75,28 @@ def patients(root: Path, split: Split | None, remarks: list[Finding], top: Path)
             named=True,
             split=split,
             images=_named_images(patient, channels),
-            masks=_masks(patient, by_class=by_class),
+            masks=_masks(patient, by_class=by_class) if not by_object else (),
             region=Address(patient.region) if patient.region is not None else None,
         )
         for patient, (id, subject) in zip(found, names, strict=True)
     ]
+    if by_object:
+        remarks.append(Finding(level="note", kind="layout", sentence=by_object))
+        pairs = zip(cases, found, strict=True)
+        cases = [objects.with_objects(case, sorted(patient.masks.values())) for case, patient in pairs]
     remarks.append(_understood(found, cases, top))
     remarks += left_out([path for patient in found for path in patient.unused], top, "not part of the layout")
     return cases
 
 
 def labels_by_file(cases: Sequence[Case], root: Path) -> Labels | None:
-    """The classes of masks that lie in a file for each class; None where no case has such.
+    """The classes of masks that lie in a file for each class or for each object; None where no case has such.
 
     Raises:
         DataError: there are too many, or one cannot be the name of a folder.
     """
+    if labels := objects.labels_of(cases):
+        return labels
     listed = [mask for case in cases for mask in case.masks if isinstance(mask, Mapping)]
     names = tuple(sorted({name for mask in listed for name in mask}))
     return valid_labels(Labels(names=names, values=((),) * len(names)), str(root)) if names else None

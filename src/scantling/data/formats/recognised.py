@@ -1,4 +1,4 @@
-"""Which format a file is, by its first bytes; its name is not asked."""
+"""Which format a file is, by its first bytes; its name is asked only for annotations, which are text."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ MAGICS = (
     (b"\0\0\0\x01\0\0", "MGH"),
     (b"NRRD000", "NRRD"),
 )
+ANNOTATIONS = (".json", ".geojson", ".xml", ".csv")
+"""Files that hold what was drawn on images, as `annotations.reading` tells."""
 METAIMAGE = re.compile(rb"\s*(ObjectType|ObjectSubType|NDims|Comment)\s*=")
 READABLE = "PNG, JPEG, JPEG 2000, GIF, BMP, WebP, PNM, TIFF, NIfTI, MGH, NRRD, MetaImage, DICOM, NPY or NPZ"
 BESIDE = {
@@ -45,7 +47,11 @@ BESIDE = {
 
 def recognise(source: Source) -> str:
     """The name of the format; an error if it is none that can be read."""
+    if source.address.path.is_dir():
+        return "objects" if source.address.member.startswith(("mask:", "objects:")) else "DICOM folder"
     start = source.at(0, min(source.size, 132))
+    if source.address.path.name.lower().endswith(ANNOTATIONS):
+        return "annotations"
     if start[128:132] == b"DICM":  # whatever stands in its preamble
         return "DICOM"
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
@@ -89,7 +95,11 @@ def looks_like_dicom(start: bytes) -> bool:
 
 def inspector(name: str) -> Callable[[Source], Plan]:
     """The function that judges a file of this format; its libraries are imported only now."""
-    if name == "PNG":
+    if name == "annotations":
+        from scantling.data.annotations.reading import inspect
+    elif name == "objects":
+        from scantling.data.objects import inspect
+    elif name == "PNG":
         from scantling.data.formats.png import inspect
     elif name == "JPEG":
         from scantling.data.formats.jpeg import inspect

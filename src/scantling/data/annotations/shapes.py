@@ -1,0 +1,200 @@
+"""What was drawn on an image: areas, boxes and points in pixels, and the areas as pixels.
+
+Coordinates are (x, y) in pixels; the first pixel reaches from 0 to 1, as in COCO, and belongs to an area where its
+centre (0.5, 0.5) lies inside.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+FARTHEST = 1e7
+"""The greatest coordinate that is taken for one, in pixels."""
+MOST_CROSSINGS = 1 << 26
+"""How often the border of one area may cross a row of pixels."""
+MOST_PIXELS = 1 << 28
+"""Of the window of run lengths."""
+CORNERS = 180
+"""Of the polygon that stands for an ellipse; its area is 0.02 % less."""
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Polygon:
+    """An area within closed rings (N, 2) of (x, y); inside is what an odd number of them surround (holes are not)."""
+
+    rings: tuple[Array, ...]
+
+    def meets(self, shape: tuple[int, int]) -> bool:
+        """Whether its bounding box reaches into an image of (H, W) pixels."""
+        points = np.concatenate(self.rings)
+        return bool((points.min(axis=0) < shape[::-1]).all() and (points.max(axis=0) > 0).all())
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """An area as run lengths: pixels outside, inside, outside, ... of a window.
+
+    Attributes:
+        lengths: (N,) int64.
+        shape: (H, W) of the window.
+        corner: the row and the column of its first pixel.
+        by_columns: whether the pixels follow each other down the columns (COCO) or along the rows (CVAT).
+    """
+
+    lengths: Array
+    shape: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
+    by_columns: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Object:
+    """One object: areas, or where none was drawn a box or a point.
+
+    Attributes:
+        label: the name of its class.
+        areas: their union is the object.
+        box: (left, top, right, bottom).
+        point: (x, y).
+        unknown: whether its area is not to count.
+    """
+
+    label: str
+    areas: tuple[Polygon | Runs, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    point: tuple[float, float] | None = None
+    unknown: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """An image that a file of annotations lists.
+
+    Attributes:
+        name: of its file, as the annotations say.
+        shape: (H, W) where they say it.
+        objects: the last lies on top.
+    """
+
+    name: str
+    shape: tuple[int, int] | None
+    objects: tuple[Object, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """What one file of annotations holds.
+
+    Attributes:
+        format: "COCO", "LabelMe", "CVAT", "QuPath" or "VIA".
+        classes: the names in the order of the file.
+        images: those that it lists, with or without objects.
+        left_out: how many things were left out, by what they are ("line").
+    """
+
+    format: str
+    classes: tuple[str, ...]
+    images: tuple[AnnotatedImage, ...]
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def ring(points: Any) -> Array | None:
+    """A closed line (N, 2) from its corners; None where they enclose nothing.
+
+    Raises:
+        ValueError: they are no pairs of plausible coordinates.
+    """
+    found = numbers(points).reshape(-1, 2)
+    return found if len({*map(tuple, found.tolist())}) > 2 else None
+
+
+def numbers(values: Any) -> Array:
+    """Coordinates as float64.
+
+    Raises:
+        ValueError: one is no number, not finite, or too great.
+    """
+    found = np.asarray(values, np.float64)
+    if not (np.abs(found) <= FARTHEST).all():
+        raise ValueError(f"a coordinate is not finite or beyond {FARTHEST:g} pixels")
+    return found
+
+
+def ellipse(centre: Sequence[float], radii: Sequence[float], *, turned: float = 0.0) -> Polygon:
+    """An ellipse as a polygon; `turned` is clockwise, in degrees, as images are shown."""
+    angle, turn = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False), np.deg2rad(turned)
+    along, across = numbers(radii)
+    if not (along > 0 and across > 0):
+        raise ValueError("the radius of an ellipse is not above 0")
+    x, y = along * np.cos(angle), across * np.sin(angle)
+    turned_points = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], axis=1)
+    return Polygon((numbers(turned_points + numbers(centre)),))
+
+
+def runs(lengths: Iterable[int], shape: Sequence[int], *, corner: tuple[int, int] = (0, 0), by_columns: bool) -> Runs:
+    """Run lengths that fill a window exactly.
+
+    Raises:
+        ValueError: they are negative, or more or less than the pixels of the window, or these are too many.
+    """
+    height, width = (int(length) for length in shape)
+    counts = [int(length) for length in lengths]
+    if height < 1 or width < 1 or min(counts, default=-1) < 0 or sum(counts) != height * width:
+        raise ValueError(f"run lengths make {sum(counts):,} pixels for a window of {height} x {width}")
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"run lengths have a window of {height} x {width}; at most {MOST_PIXELS:,} pixels are read")
+    return Runs(np.array(counts, np.int64), (height, width), corner, by_columns)
+
+
+def covered(area: Polygon | Runs, shape: tuple[int, int]) -> tuple[tuple[slice, slice], Array]:
+    """The window of an image of (H, W) pixels that an area reaches into, and which of its pixels (bool) it covers.
+
+    Raises:
+        ValueError: its border is too long.
+    """
+    if isinstance(area, Runs):
+        return _covered_by_runs(area, shape)
+    points = np.concatenate(area.rings)
+    left, top = np.clip(np.floor(points.min(axis=0)), 0, shape[::-1]).astype(int)
+    right, bottom = np.clip(np.ceil(points.max(axis=0)), 0, shape[::-1]).astype(int)
+    return (slice(top, bottom), slice(left, right)), _inside(area.rings, (top, bottom), (left, right))
+
+
+def _inside(rings: Iterable[Array], rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+    """Which centres of the pixels of a window lie inside, by the even-odd rule, row by row.
+
+    Libraries that test each pixel against each edge (skimage.draw.polygon) need minutes for outlines of a thousand
+    corners around a million pixels; tests hold this against them.
+    """
+    height, width = rows[1] - rows[0], columns[1] - columns[0]
+    parity = np.zeros(height * (width + 1), np.int64)
+    for x0, y0 in (corners.T for corners in rings):
+        x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
+        first = np.clip(np.ceil(np.minimum(y0, y1) - 0.5), *rows).astype(np.int64)
+        times = np.clip(np.ceil(np.maximum(y0, y1) - 0.5), *rows).astype(np.int64) - first
+        if times.sum() > MOST_CROSSINGS:
+            raise ValueError(f"the border of an area crosses {times.sum():,} rows; at most {MOST_CROSSINGS:,} are read")
+        edge = np.repeat(np.arange(len(x0)), times)
+        row = np.arange(len(edge)) - np.repeat(np.cumsum(times) - times, times) + first[edge]
+        slope = np.divide(x1 - x0, y1 - y0, out=np.zeros_like(x0), where=y1 != y0)
+        crossing = np.ceil(x0[edge] + (row + 0.5 - y0[edge]) * slope[edge] - 0.5)
+        column = np.clip(crossing, *columns).astype(np.int64) - columns[0]
+        parity += np.bincount((row - rows[0]) * (width + 1) + column, minlength=len(parity))
+    return (np.cumsum(parity.reshape(height, width + 1), axis=1)[:, :-1] % 2).astype(bool)
+
+
+def _covered_by_runs(area: Runs, shape: tuple[int, int]) -> tuple[tuple[slice, slice], Array]:
+    values = np.repeat(np.arange(len(area.lengths)) % 2 == 1, area.lengths)
+    height, width = area.shape
+    window = values.reshape(width, height).T if area.by_columns else values.reshape(height, width)
+    (top, left), (bottom, right) = area.corner, (area.corner[0] + height, area.corner[1] + width)
+    inside = window[max(-top, 0) : max(shape[0] - top, 0), max(-left, 0) : max(shape[1] - left, 0)]
+    place = slice(max(top, 0), max(min(bottom, shape[0]), 0)), slice(max(left, 0), max(min(right, shape[1]), 0))
+    return place, inside[: max(place[0].stop - place[0].start, 0), : max(place[1].stop - place[1].start, 0)]
