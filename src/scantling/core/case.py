@@ -217,7 +217,7 @@ class Sample:
     """A case as arrays, read through the door and before any change to its grid or its values.
 
     Attributes:
-        image: (C, *S) float32.
+        image: (C, *S) in the number type of its files.
         masks: one (1, *S) uint8 of class numbers (0 background, 1..K, `IGNORE`) for each annotator, or
             (K, *S) of 0, 1 and `IGNORE` where classes overlap.
         region: (*S) bool.

@@ -246,13 +246,15 @@ def _scribbles(array: np.ndarray, labels: Labels | None, where: Address) -> np.n
 
 
 def stacked(case: Case, pictures: Mapping[str, Picture], channels: Sequence[str]) -> np.ndarray:
-    """(C, *S) float32, the channels of all images in the order of `channels` (in the order of the case if empty).
+    """(C, *S), the channels of all images in the order of `channels` (in the order of the case if empty).
+
+    The number type is that of the files, or one that holds all of them.
 
     Raises:
         DataError: the case lacks a channel, or a file holds another number of channels than is wanted.
     """
     if not channels:
-        return np.concatenate([picture.array.astype(np.float32) for picture in pictures.values()])
+        return joined([picture.array for picture in pictures.values()])
     if len(pictures) == 1 and len({owner_of(channel, pictures) for channel in channels}) == 1:
         ((name, picture),) = pictures.items()
         return as_many(picture, len(channels), case.images[name])
@@ -263,7 +265,12 @@ def stacked(case: Case, pictures: Mapping[str, Picture], channels: Sequence[str]
                 f"case {case.id}: it has the images {some(pictures)}; expected the channels {some(channels)}"
             )
         wanted[owner] = wanted.get(owner, 0) + 1
-    return np.concatenate([as_many(pictures[name], number, case.images[name]) for name, number in wanted.items()])
+    return joined([as_many(pictures[name], number, case.images[name]) for name, number in wanted.items()])
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """All channels of several (C, *S), of one without a copy."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def owner_of(channel: str, images: Iterable[str]) -> str:
@@ -272,18 +279,18 @@ def owner_of(channel: str, images: Iterable[str]) -> str:
 
 
 def as_many(picture: Picture, number: int, where: Address) -> np.ndarray:
-    """(number, *S) float32, by repeating a grey channel or by making three channels grey.
+    """(number, *S), by repeating a grey channel or by making three channels grey.
 
     Raises:
         DataError: no honest way leads from the channels of the file to `number`.
     """
-    array = picture.array.astype(np.float32)
+    array = picture.array
     if len(array) == number:
         return array
     if len(array) == 1 and number == 3:
-        return np.repeat(array, 3, axis=0)
+        return np.broadcast_to(array, (3, *array.shape[1:]))
     if len(array) == 3 and number == 1:
-        return array[:1] if is_grey(array) else np.tensordot(LUMA, array, axes=1)[None]
+        return array[:1] if is_grey(array) else np.tensordot(LUMA, array.astype(np.float32), axes=1)[None]
     raise DataError(f"{where}: found {len(array)} channels ({', '.join(picture.channels)}); expected {number}")
 
 

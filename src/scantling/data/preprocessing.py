@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,8 @@ CONSTANT = 1e-12
 """A channel is constant if its deviation is not above this share of its greatest value: more than float64 rounds."""
 SAFE = (1e-30, 1e30)
 """Between these, differences and quotients are formed in float32; beyond, they would under- or overflow."""
+AT_ONCE = 1 << 24
+"""Values that are looked at together where an image has more."""
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -77,10 +80,15 @@ class Preprocessed:
         )
 
 
-def preprocess(sample: Sample, recipe: Preprocessing, traits: Traits) -> Preprocessed:
+def preprocess(
+    sample: Sample, recipe: Preprocessing, traits: Traits, *, units: Sequence[Units] | None = None
+) -> Preprocessed:
     """Bring a sample to the grid and the units of `recipe`.
 
     A volume for a method in 2-D gets its slice axis (the traits') moved to the front of the spatial axes.
+
+    Args:
+        units: of each channel, where the sample is a part of an image; None: from its own values.
     """
     shape, grid = sample.geometry.shape, grid_of(sample, recipe, traits)
     slicing = recipe.dimensions == 2 and len(shape) == 3
@@ -92,10 +100,11 @@ def preprocess(sample: Sample, recipe: Preprocessing, traits: Traits) -> Preproc
 
     image = None
     if sample.image.size:
-        values = normalise(sample.image, sample.region, recipe, traits)
-        if sample.channels is not None:
-            values[~sample.channels] = 0
-        image = bring(values, "image")
+        units = units_of(sample.image, sample.region, recipe, traits) if units is None else units
+        image = torch.zeros((len(sample.image), *grid))
+        for number, unit in enumerate(units):  # one by one, for the sake of memory
+            if sample.channels is None or sample.channels[number]:
+                image[number] = bring(unit(sample.image[number])[None], "image")[0]
     fields: dict[str, Tensor] = {}
     if sample.region is not None:
         fields["region"] = bring(sample.region[None].astype(np.uint8), "region").bool()
@@ -185,31 +194,76 @@ def resample(array: Tensor, shape: tuple[int, ...], *, linear: bool, smooth: boo
     return exact.to(array.dtype)
 
 
-def normalise(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessing, traits: Traits) -> np.ndarray:
-    """(C, *S) in the units of `recipe`, float32, whatever the units of the image; a constant channel becomes zero."""
+@dataclass(frozen=True)
+class Units:
+    """How a channel comes into the units of a recipe: clipped to [low, high], less the middle, over the scale.
+
+    Attributes:
+        scale: 0 of a constant channel, which becomes 0.
+        wide: calculate in float64.
+    """
+
+    middle: float = 0.0
+    scale: float = 1.0
+    low: float = -math.inf
+    high: float = math.inf
+    wide: bool = False
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """(*S) in these units, float32."""
+        values = values.astype(np.float32)
+        if self.scale == 0:
+            return np.zeros_like(values)
+        if (self.low, self.high) != (-math.inf, math.inf):
+            np.clip(values, self.low, self.high, out=values)
+        if self.wide:
+            return ((values.astype(np.float64) - self.middle) / self.scale).astype(np.float32)
+        if (self.middle, self.scale) != (0.0, 1.0):
+            values -= self.middle
+            values /= self.scale
+        return values
+
+
+def units_of(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessing, traits: Traits) -> tuple[Units, ...]:
+    """The units of each channel of (C, *S), measured in the region where there is one."""
     if recipe.normalise == "none":
-        return image.astype(np.float32)
-    out = np.empty(image.shape, np.float32)
+        return (Units(),) * len(image)
+    found = []
     for channel, values in enumerate(image):
         inside = values[region] if region is not None and region.any() else values
-        most = float(np.abs(inside).max())
+        least, greatest = float(inside.min()), float(inside.max())
+        low, high, most = -math.inf, math.inf, max(abs(least), abs(greatest))
         if recipe.normalise == "dataset":
             facts = traits.intensity[channel]
-            values = values.clip(facts.low, facts.high)
-            middle, scale = facts.mean, facts.std
+            low, high, middle, scale = facts.low, facts.high, facts.mean, facts.std
             most = max(abs(facts.minimum), abs(facts.maximum))
         elif recipe.normalise == "unit":
-            low, high = float(inside.min()), float(inside.max())
+            low, high = least, greatest
             middle, scale = (low + high) / 2, (high - low) / 2
-            values = values.clip(low, high)
         else:
-            middle, scale = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
-        if scale <= CONSTANT * most:
-            out[channel] = 0.0
-        else:
-            wide = values if SAFE[0] < scale and most < SAFE[1] else values.astype(np.float64)
-            out[channel] = (wide - middle) / scale
-    return out
+            middle, scale = mean_and_deviation(inside)
+        constant = scale <= CONSTANT * most
+        found.append(
+            Units(middle, 0.0 if constant else scale, low, high, wide=not (SAFE[0] < scale and most < SAFE[1]))
+        )
+    return tuple(found)
+
+
+def normalise(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessing, traits: Traits) -> np.ndarray:
+    """(C, *S) in the units of `recipe`, float32, whatever the units of the image; a constant channel becomes zero."""
+    units = units_of(image, region, recipe, traits)
+    return np.stack([unit(values) for unit, values in zip(units, image, strict=True)])
+
+
+def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation in float64; of many values block by block, so that no copy of all is made."""
+    if values.size <= AT_ONCE:
+        return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    flat = values.reshape(-1)
+    blocks = [slice(start, start + AT_ONCE) for start in range(0, flat.size, AT_ONCE)]
+    mean = sum(float(flat[block].sum(dtype=np.float64)) for block in blocks) / flat.size
+    apart = sum(float(np.square(flat[block] - np.float64(mean)).sum()) for block in blocks)
+    return mean, math.sqrt(apart / flat.size)
 
 
 def denormalise(image: np.ndarray, recipe: Preprocessing, intensities: Sequence[Intensity]) -> np.ndarray:

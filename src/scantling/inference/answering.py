@@ -23,7 +23,7 @@ from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import Kind
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
-from scantling.data.preprocessing import Preprocessed, preprocess, restore_grid
+from scantling.data.preprocessing import Preprocessed, Units, preprocess, restore_grid
 from scantling.fusion import fuse, uncertainties
 from scantling.inference.objects import rescaled
 from scantling.inference.tiles import Tiler
@@ -61,6 +61,8 @@ def segment(
     options: SegmentOptions = SEGMENT_DEFAULTS,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
+    part: int = 0,
+    units: Sequence[Sequence[Units]] | None = None,
 ) -> Answered:
     """Answer one sample: what is drawn is brought onto the grid of the file first, one by one, and made one there.
 
@@ -72,6 +74,8 @@ def segment(
         options: how many samples, of how many steps, made one how; views; the seed, of which with the case's id and
             the number of the model all randomness is a function.
         slices_at_once: how many slices of a volume a method in 2-D answers together.
+        part: the number of a part of an image, whose randomness is its own.
+        units: for each model those of the channels of the whole image, where the sample is a part of one.
     """
     plan = method.segment_options(options)
     labels = method.labels_of(options)
@@ -79,21 +83,22 @@ def segment(
     makes: list[Callable[[], np.ndarray]] = []
     first: _Parts | None = None
     for number, (each, own) in enumerate([(method, tiler), *others]):
-        root = seed_of(options.seed, *((sample.case.id, "model", number) if number else (sample.case.id,)))
+        key = (sample.case.id, *(("model", number) if number else ()), *(("part", part) if part else ()))
+        root = seed_of(options.seed, *key)
         resolved = each.segment_options(options)
         inference = Inference(seed=root, stage="answer", device=device, tile=own, find=own.find, options=resolved)
         parts = _drawn(
             each, sample, inference, views=options.views, decided=bool(others), autocast=autocast,
-            slices_at_once=slices_at_once,
+            slices_at_once=slices_at_once, units=None if units is None else units[number],
         )  # fmt: skip
         makes += parts.makes
         first = parts if number == 0 else first
     own_maps = first.uncertainty if first is not None and not others else {}
     objects = None if first is None else first.objects
-    samples = _Lazy(makes)
+    samples = Lazy(makes)
     if len(samples) == 1:
         return Answered(samples[0], (), own_maps, None if first is None else first.decision, objects)
-    tensors = _Lazy([partial(_tensor, make) for make in makes])
+    tensors = Lazy([partial(_tensor, make) for make in makes])
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
     fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive)[0].float().numpy()
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
@@ -123,7 +128,7 @@ def batches_of(taken: Preprocessed, *, slicing: bool, many: int) -> Iterator[Bat
         yield Batch(numbers, torch.zeros_like(numbers), fields, present=present)
 
 
-class _Lazy(Sequence[T]):
+class Lazy(Sequence[T]):
     """Arrays that are made when they are looked at, so that many large ones never stand in memory together."""
 
     def __init__(self, makes: Sequence[Callable[[], T]]) -> None:
@@ -159,6 +164,7 @@ def _drawn(
     decided: bool,
     autocast: torch.dtype | None,
     slices_at_once: int,
+    units: Sequence[Units] | None,
 ) -> _Parts:
     """What a method answers. Until they are brought onto the grid of the file, samples wait on the processor.
 
@@ -168,7 +174,7 @@ def _drawn(
         decided: what the method decides itself is its answer: it is one of several.
     """
     recipe, traits, device = method.preprocessing, method.traits.only(method.channels), inference.device
-    prepared = preprocess(sample, recipe, traits)
+    prepared = preprocess(sample, recipe, traits, units=units)
     slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
     by_dropout = (inference.options.samples or 1) > 1 and not method.draws
     answers, classes = list[Segmentation](), _classes(method, inference)

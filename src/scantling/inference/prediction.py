@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from scantling.data.hashing import content_of
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
 from scantling.inference.answering import segment, views_of
+from scantling.inference.bands import answer_in_bands
 from scantling.inference.classifying import classify
 from scantling.inference.listing import Listing
 from scantling.inference.models import Models, given_options, open_models
@@ -129,10 +131,11 @@ class Predictor:
         sample, facts = self._loaded(case), dict[str, Any](id=case.id)
         if (labels := self.models.labels) is not None and self.models.segment is not None:
             (method, tiler), *others = zip(self.models.segmenters, self.tilers, strict=True)
-            answer = segment(
-                method, sample, tiler=tiler, others=others, device=self.device, autocast=self.autocast,
+            about = partial(
+                segment, method, tiler=tiler, others=others, device=self.device, autocast=self.autocast,
                 options=self.models.segment,
             )  # fmt: skip
+            answer = answer_in_bands(about, sample, self.models.segmenters, exclusive=labels.exclusive, maps=self.maps)
             facts |= write_answer(self.out, case, answer, sample.geometry, labels, maps=self.maps, region=sample.region)
         if self.models.classify is not None:
             facts |= classify(

@@ -234,7 +234,7 @@ class Worker:
             self.method, fixed, moving, device=self.device, tiler=self.tiler, options=self.options,
             autocast=self.autocast,
         )  # fmt: skip
-        image = resample_onto(moving.image, geometry, moving.geometry, displacement=displacement)
+        image = resample_onto(moving.image.astype(np.float32), geometry, moving.geometry, displacement=displacement)
         paths = {"image": write_map(self.out / "images", id, image, geometry)}
         paths["displacement"] = write_displacement(self.out / "displacement", id, displacement, geometry)
         if self.jacobian:

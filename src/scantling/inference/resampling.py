@@ -77,7 +77,7 @@ def sample_onto(sample: Sample, fixed: Geometry) -> Sample:
         region = resample_onto(region[None].astype(np.uint8), fixed, sample.geometry, linear=False)[0] > 0
     return replace(
         sample,
-        image=resample_onto(sample.image, fixed, sample.geometry, outside="edge"),
+        image=resample_onto(sample.image.astype(np.float32), fixed, sample.geometry, outside="edge"),
         region=region,
         outside=None,
         geometry=fixed,

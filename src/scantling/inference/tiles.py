@@ -19,6 +19,8 @@ from scantling.inference.objects import gather
 
 STEP = 16
 """Tiles are multiples of this many pixels along each axis."""
+ENOUGH = 1 << 30
+"""Bytes of main memory that a forward pass takes at most unless it is told: larger tiles are no faster there."""
 TRIALS = (64, 128)
 """Sides of the pieces of a canvas on which memory is measured."""
 
@@ -28,7 +30,7 @@ class Tiler:
 
     Args:
         memory: bytes that a forward pass may take; None takes half of what is free on a canvas's device at the first
-            one, so that all steps of a chain are tiled alike.
+            one, so that all steps of a chain are tiled alike, and of main memory at most `ENOUGH`.
         overlap: the share of a tile that it has in common with its neighbour along each axis.
     """
 
@@ -131,7 +133,7 @@ def affordable(measured: Sequence[tuple[int, int]], bound: int) -> float:
 def _free(device: torch.device) -> int:
     """Bytes that can be had on `device`, what torch holds of a GPU without using it included."""
     if device.type != "cuda":
-        return memory_free()
+        return min(memory_free(), 2 * ENOUGH)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 

@@ -13,7 +13,7 @@ from scantling.core.errors import DataError
 from scantling.data.files import safe_id, write_labels, write_map
 from scantling.data.labels import class_folder
 from scantling.data.orientation import stored_geometry
-from scantling.inference.answering import Answered, decide
+from scantling.inference.bands import Decided
 from scantling.inference.objects import as_file_has_them, label_map, run_lengths
 
 INSTANCES = "instances"
@@ -33,7 +33,7 @@ def written_values(labels: Labels) -> list[list[int]]:
 def write_answer(
     out: Path,
     case: Case,
-    answer: Answered,
+    answer: Decided,
     geometry: Geometry,
     labels: Labels,
     *,
@@ -55,18 +55,15 @@ def write_answer(
         ]
         return listed[0] if labels.exclusive else listed
 
-    def decided(probabilities: np.ndarray) -> np.ndarray:
-        return decide(probabilities, exclusive=labels.exclusive)
-
-    own = answer.decision if answer.decision is not None else decided(answer.probabilities)
-    facts: dict[str, Any] = {"id": case.id, "mask": mask(out, case.id, own)}
-    facts["probability"] = write_probabilities(out, case.id, answer.probabilities, geometry) if maps else None
+    facts: dict[str, Any] = {"id": case.id, "mask": mask(out, case.id, answer.decision), "probability": None}
+    if maps and answer.probabilities is not None:
+        facts["probability"] = write_probabilities(out, case.id, answer.probabilities, geometry)
     if len(answer.samples):
         folder = out / "samples" / safe_id(case.id)
         facts["samples"] = [
-            mask(folder, f"{number:02d}", decided(sample))
+            mask(folder, f"{number:02d}", sample)
             if labels.exclusive
-            else mask(folder / f"{number:02d}", safe_id(case.id), decided(sample))
+            else mask(folder / f"{number:02d}", safe_id(case.id), sample)
             for number, sample in enumerate(answer.samples)
         ]
     if answer.uncertainty:
@@ -86,7 +83,7 @@ def write_answer(
     return facts
 
 
-def write_objects(out: Path, id: str, answer: Answered, geometry: Geometry, labels: Labels) -> list[str]:
+def write_objects(out: Path, id: str, answer: Decided, geometry: Geometry, labels: Labels) -> list[str]:
     """Write `instances/ID.json`, and a label map beside it where masks do not overlap; returns the paths below `out`.
 
     In JSON each object has its class, score and box; its number in the label map, or run lengths of its mask: pixels
@@ -139,7 +136,7 @@ def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labe
 
     Pixels of `IGNORE` are written as `written_ignore` says.
     """
-    table = np.zeros(IGNORE + 1, np.int64)
+    table = np.zeros(IGNORE + 1, np.uint16)
     table[IGNORE] = written_ignore(labels) or 0
     if labels.exclusive:
         table[1 : len(labels.names) + 1] = [named[0] for named in written_values(labels)]

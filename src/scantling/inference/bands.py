@@ -1,0 +1,186 @@
+"""A large image is answered band by band, so that only its own pixels and its masks lie in memory as a whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from scantling.contract.method import Method
+from scantling.contract.results import Objects
+from scantling.core.case import Sample
+from scantling.core.machine import memory_free
+from scantling.data.preprocessing import Units, units_of
+from scantling.inference.answering import Answered, Lazy, decide
+
+ENOUGH = 1 << 29
+"""Bytes that the arrays of a band may take; ours. Of what is free, at most a quarter."""
+CONTEXT = {2: 64, 3: 32}
+"""Pixels beside a band that the networks see and that are answered with the neighbours; ours."""
+ALIGNED = 32
+"""Bands begin at multiples of so many pixels, as the grids of networks that halve them five times do."""
+
+
+class Answer(Protocol):
+    """Answers one sample, or a band of one: its number, and the units of its channels for each model."""
+
+    def __call__(self, sample: Sample, /, *, part: int = 0, units: Sequence[Sequence[Units]] | None = None) -> Answered:
+        """The answer on the grid of the sample."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is written of an answer.
+
+    Attributes:
+        decision: class numbers (*S) uint8, or (K, *S) of 0 and 1 where classes overlap.
+        probabilities: (K, *S) float32; None of a large image where they are not wanted.
+        samples: what each sample decides, one by one.
+        uncertainty: (*S) float32 by name.
+        objects: what was found, where the method finds objects.
+    """
+
+    decision: np.ndarray
+    probabilities: np.ndarray | None = None
+    samples: Sequence[np.ndarray] = ()
+    uncertainty: Mapping[str, np.ndarray] = field(default_factory=dict)
+    objects: Objects | None = None
+
+    @classmethod
+    def of(cls, answer: Answered, *, exclusive: bool) -> Decided:
+        """Of an answer about a whole image."""
+        decision = answer.decision if answer.decision is not None else decide(answer.probabilities, exclusive=exclusive)
+        samples = Lazy([partial(_sample, answer, number, exclusive) for number in range(len(answer.samples))])
+        return cls(decision, answer.probabilities, samples, answer.uncertainty or {}, answer.objects)
+
+
+def _sample(answer: Answered, number: int, exclusive: bool) -> np.ndarray:
+    return decide(answer.samples[number], exclusive=exclusive)
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where a band lies along its axis.
+
+    Attributes:
+        seen: (start, stop) of what the models see.
+        kept: (start, stop) of what is kept of their answer.
+    """
+
+    axis: int
+    seen: tuple[int, int]
+    kept: tuple[int, int]
+
+    def put(self, whole: np.ndarray, part: np.ndarray, dimensions: int) -> None:
+        """Put what is kept of an answer about the band, (..., *S_band), into that about the image."""
+        axis = whole.ndim - dimensions + self.axis
+        to, come = [slice(None)] * whole.ndim, [slice(None)] * whole.ndim
+        to[axis] = slice(*self.kept)
+        come[axis] = slice(self.kept[0] - self.seen[0], self.kept[1] - self.seen[0])
+        whole[tuple(to)] = part[tuple(come)]
+
+
+def bands_of(sample: Sample, models: Sequence[Method], *, most: int | None = None) -> Iterator[Band]:
+    """The bands of an image; one where it is small enough, or where a model sees the whole of it at a fixed size.
+
+    Args:
+        most: bytes; None: `ENOUGH`, or a quarter of what is free.
+    """
+    shape = sample.geometry.shape
+    recipe, traits = models[0].preprocessing, models[0].traits
+    slicing = recipe.dimensions == 2 and len(shape) == 3
+    axis = traits.slice_axis if slicing else shape.index(max(shape))
+    length, most = shape[axis], min(ENOUGH, memory_free() // 4) if most is None else most
+    each = 4 * (len(sample.image) + 4 * max(1, len(traits.classes))) * math.prod(shape) // length
+    fit = most // each
+    if fit >= length or any(model.preprocessing.size is not None for model in models):
+        yield Band(axis, (0, length), (0, length))
+        return
+    context = 0 if slicing else CONTEXT[len(shape)]
+    step = max(1 if slicing else ALIGNED, (fit - 2 * context) // ALIGNED * ALIGNED)
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        yield Band(axis, (max(0, start - context), min(length, stop + context)), (start, stop))
+
+
+def answer_in_bands(
+    answer: Answer, sample: Sample, models: Sequence[Method], *, exclusive: bool, maps: bool, most: int | None = None
+) -> Decided:
+    """Answer a sample as a whole, or band by band where it is large.
+
+    Intensities are normalised by those of the whole image.
+
+    Args:
+        answer: about a sample or a band.
+        models: all that answer.
+        exclusive: whether the classes are.
+        maps: whether the probabilities of a large image are wanted.
+        most: bytes that a band may take; see `bands_of`.
+    """
+    bands = list(bands_of(sample, models, most=most))
+    if len(bands) == 1:
+        return Decided.of(answer(sample), exclusive=exclusive)
+    channels = [model.traits.only(model.channels) for model in models]
+    units = [
+        units_of(sample.image, sample.region, model.preprocessing, traits)
+        for model, traits in zip(models, channels, strict=True)
+    ]
+    whole: Decided | None = None
+    for number, band in enumerate(bands):
+        found = answer(_part(sample, band), part=number, units=units)
+        if found.objects is not None:  # the windows of the method itself gather them
+            return Decided.of(answer(sample), exclusive=exclusive)
+        part = Decided.of(found, exclusive=exclusive)
+        whole = _empty(part, sample.geometry.shape, maps=maps) if whole is None else whole
+        dimensions = len(sample.geometry.shape)
+        band.put(whole.decision, part.decision, dimensions)
+        if whole.probabilities is not None:
+            band.put(whole.probabilities, found.probabilities, dimensions)
+        for target, drawn in zip(whole.samples, part.samples, strict=True):
+            band.put(target, drawn, dimensions)
+        for name, target in whole.uncertainty.items():
+            band.put(target, part.uncertainty[name], dimensions)
+    if whole is None:
+        raise ValueError("an empty image has no bands")
+    return whole
+
+
+def _empty(part: Decided, shape: tuple[int, ...], *, maps: bool) -> Decided:
+    """Arrays for an image of this shape, for answers like that about its first band."""
+
+    def like(array: np.ndarray) -> np.ndarray:
+        return np.zeros((*array.shape[: array.ndim - len(shape)], *shape), array.dtype)
+
+    return Decided(
+        like(part.decision),
+        like(part.probabilities) if maps and part.probabilities is not None else None,
+        [like(sample) for sample in part.samples],
+        {name: like(map_) for name, map_ in part.uncertainty.items()},
+    )
+
+
+def _part(sample: Sample, band: Band) -> Sample:
+    """The sample of a band: images and regions cut, no labels."""
+
+    def cut(array: np.ndarray | None) -> np.ndarray | None:
+        if array is None:
+            return None
+        place = [slice(None)] * array.ndim
+        place[array.ndim - len(sample.geometry.shape) + band.axis] = slice(*band.seen)
+        return array[tuple(place)]
+
+    shape = list(sample.geometry.shape)
+    shape[band.axis] = band.seen[1] - band.seen[0]
+    image = cut(sample.image)
+    return replace(
+        sample,
+        image=sample.image if image is None else image,
+        region=cut(sample.region),
+        outside=cut(sample.outside),
+        geometry=replace(sample.geometry, shape=tuple(shape), stored=None, orientation=None),
+        masks=(),
+    )
