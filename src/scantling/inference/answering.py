@@ -61,7 +61,6 @@ def segment(
     options: SegmentOptions = SEGMENT_DEFAULTS,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
-    part: int = 0,
     units: Sequence[Sequence[Units]] | None = None,
 ) -> Answered:
     """Answer one sample: what is drawn is brought onto the grid of the file first, one by one, and made one there.
@@ -74,7 +73,6 @@ def segment(
         options: how many samples, of how many steps, made one how; views; the seed, of which with the case's id and
             the number of the model all randomness is a function.
         slices_at_once: how many slices of a volume a method in 2-D answers together.
-        part: the number of a part of an image, whose randomness is its own.
         units: for each model those of the channels of the whole image, where the sample is a part of one.
     """
     plan = method.segment_options(options)
@@ -83,8 +81,7 @@ def segment(
     makes: list[Callable[[], np.ndarray]] = []
     first: _Parts | None = None
     for number, (each, own) in enumerate([(method, tiler), *others]):
-        key = (sample.case.id, *(("model", number) if number else ()), *(("part", part) if part else ()))
-        root = seed_of(options.seed, *key)
+        root = seed_of(options.seed, *((sample.case.id, "model", number) if number else (sample.case.id,)))
         resolved = each.segment_options(options)
         inference = Inference(seed=root, stage="answer", device=device, tile=own, find=own.find, options=resolved)
         parts = _drawn(

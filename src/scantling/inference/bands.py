@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from scantling.contract.method import Method
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.results import Objects
 from scantling.core.case import Sample
 from scantling.core.machine import memory_free
@@ -26,9 +26,9 @@ ALIGNED = 32
 
 
 class Answer(Protocol):
-    """Answers one sample, or a band of one: its number, and the units of its channels for each model."""
+    """Answers one sample, or a band of one: then with the units of the channels of the whole for each model."""
 
-    def __call__(self, sample: Sample, /, *, part: int = 0, units: Sequence[Sequence[Units]] | None = None) -> Answered:
+    def __call__(self, sample: Sample, /, *, units: Sequence[Sequence[Units]] | None = None) -> Answered:
         """The answer on the grid of the sample."""
 
 
@@ -84,8 +84,11 @@ class Band:
         whole[tuple(to)] = part[tuple(come)]
 
 
-def bands_of(sample: Sample, models: Sequence[Method], *, most: int | None = None) -> Iterator[Band]:
-    """The bands of an image; one where it is small enough, or where a model sees the whole of it at a fixed size.
+def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = None) -> Iterator[Band]:
+    """The bands of an image; one where it is small enough.
+
+    One, too, where a model sees the whole image at a fixed size, or draws samples, each of which is one hypothesis
+    about all of it. Volumes of which a model sees single slices come in bands of slices.
 
     Args:
         most: bytes; None: `ENOUGH`, or a quarter of what is free.
@@ -97,7 +100,8 @@ def bands_of(sample: Sample, models: Sequence[Method], *, most: int | None = Non
     length, most = shape[axis], min(ENOUGH, memory_free() // 4) if most is None else most
     each = 4 * (len(sample.image) + 4 * max(1, len(traits.classes))) * math.prod(shape) // length
     fit = most // each
-    if fit >= length or any(model.preprocessing.size is not None for model in models):
+    whole = any(model.preprocessing.size is not None or model.draws for model in models)
+    if fit >= length or (whole and not slicing):
         yield Band(axis, (0, length), (0, length))
         return
     context = 0 if slicing else CONTEXT[len(shape)]
@@ -108,7 +112,7 @@ def bands_of(sample: Sample, models: Sequence[Method], *, most: int | None = Non
 
 
 def answer_in_bands(
-    answer: Answer, sample: Sample, models: Sequence[Method], *, exclusive: bool, maps: bool, most: int | None = None
+    answer: Answer, sample: Sample, models: Sequence[Segmenter], *, exclusive: bool, maps: bool, most: int | None = None
 ) -> Decided:
     """Answer a sample as a whole, or band by band where it is large.
 
@@ -130,8 +134,8 @@ def answer_in_bands(
         for model, traits in zip(models, channels, strict=True)
     ]
     whole: Decided | None = None
-    for number, band in enumerate(bands):
-        found = answer(_part(sample, band), part=number, units=units)
+    for band in bands:
+        found = answer(_part(sample, band), units=units)
         if found.objects is not None:  # the windows of the method itself gather them
             return Decided.of(answer(sample), exclusive=exclusive)
         part = Decided.of(found, exclusive=exclusive)
