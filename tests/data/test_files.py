@@ -285,7 +285,7 @@ def test_limits_are_judged_before_anything_is_decoded(tmp_path: Path) -> None:
         files.read(path, limits=Limits(pixels=1 << 40, bytes=1 << 40))
     with pytest.raises(FileError, match="expected at most 10"):
         files.read(path, limits=Limits(bytes=10))
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 20  # 120 GB would take longer
 
 
 def test_probe_reads_no_pixels(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ class Summary(Frozen):
                 f"{part.split}{pool}: {count(part.cases, 'case')} of {count(part.subjects, 'subject')}, "
                 f"{part.labelled} with image and mask{made}"
             )
-        lines.append("files: " + ", ".join(f"{number} {role}" for role, number in self.holds.items()))
+        roles = {role: "image" if role == "image image" else role for role in self.holds}
+        lines.append("files: " + ", ".join(f"{number} {roles[role]}" for role, number in self.holds.items()))
         if self.shape is not None:
             lines.append(f"size: {self.shape.text()} pixels")
         unknown = self.units.get("pixel", 0)
