@@ -86,7 +86,7 @@ def test_an_image_and_its_mask_in_a_folder_are_a_case(image: str, truth: str, ab
 def test_where_names_do_not_tell_the_mask_is_the_file_with_few_values(
     image: str, truth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scantling.data.patients.read_labels", lambda path, *, untrusted: read_labels(path))
+    monkeypatch.setattr("scantling.data.twins.read_labels", lambda path, *, untrusted: read_labels(path))
     for number in range(3):
         scan(tmp_path / f"p{number}" / f"{image}.nii.gz", number)
         if number:
