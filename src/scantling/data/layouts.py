@@ -147,6 +147,7 @@ def _rooms(inside: Mapping[str, Path]) -> _Rooms | None:
         for name, path in inside.items()
         if path.is_dir() and (match := _ANNOTATOR.fullmatch(name))
     )
+    first = first or (INSTANCES if INSTANCES in folders else "")
     return _Rooms(
         images=folders.get(images),
         masks=(*([folders[first]] if first else []), *(path for _, path in further)),

@@ -67,12 +67,12 @@ _IMAGE_WORD = re.compile(
 REGION_WORDS = ("fov", "brain", "brainmask", "body", "bodymask", "head", "headmask")
 
 
-def split_folder(name: str) -> tuple[str, str] | None:
+def split_folder(name: str) -> tuple[str, Split] | None:
     """The word and the split of a folder called after both: "images" and "train" of `train_images` or `imagesTr`."""
     if (match := _SPLIT_FOLDER.fullmatch(name)) is None:
         return None
     split = (match["split"] or match["split2"]).lower()
-    return (match["word"] or match["word2"]).lower(), {"tr": "train", "ts": "test"}.get(split) or SPLITS[split]
+    return (match["word"] or match["word2"]).lower(), SPLITS[{"tr": "train", "ts": "test"}.get(split, split)]
 
 
 def same_thing(stem: str) -> tuple[str, ...]:
