@@ -20,7 +20,8 @@ from scantling.evaluation.predictions import files_by_id
 
 FORMS = (
     "{}_mask", "{}_masks", "{}_seg", "{}_segmentation", "{}-label", "{}_labels", "{}_manual1", "{}_gt", "mask{}",
-    "mask_{}", "seg-{}", "{}_annotation", "{}.mask", "{} mask", "{}_groundtruth", "{}mask", "{}_manual_seg", "{}_seg_mask",
+    "mask_{}", "seg-{}", "{}_annotation", "{}.mask", "{} mask", "{}_groundtruth", "{}mask", "{}_manual_seg",
+    "{}_seg_mask",
 )  # fmt: skip
 NFC, NFD = (unicodedata.normalize(form, "Łódź_Müller") for form in ("NFC", "NFD"))
 

@@ -182,7 +182,7 @@ def _partly_drawn(found: Sequence[Seen]) -> Iterator[Finding]:
             cases=ids,
             sentence=(
                 f"{count(len(ids), 'volume')} ({some(ids)}) with classes in single slices and none between them, in "
-                f"{ids[0]} in {first.sentence}; the others count as background; if they were not drawn, write "
+                f"case {ids[0]} in {first.sentence}; the others count as background; if they were not drawn, write "
                 f"'drawn_slices = \"marked\"' and 'drawn_axis = {first.axis}' into the [[group]] of a manifest "
                 "(scantling.toml), or list the slices there"
             ),

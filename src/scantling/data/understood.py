@@ -24,8 +24,6 @@ def layout_of(contents: Contents) -> str:
     mask = first.path if isinstance(first, Address) else next(iter(first.values())).path
     if marked.named and contents.root != image.parent:
         return "a folder for each patient"
-    if isinstance(first, Address) and first.member and mask.suffix.lower() in (".json", ".geojson", ".xml", ".csv"):
-        return "images with annotations"
     if image.parent == mask.parent:
         stem, name = name_of(image), name_of(mask)
         before, _, after = name.partition(stem) if stem in name else ("", "", "")

@@ -76,7 +76,8 @@ class CaseScorer:
             sample = read(labels=self.labels.model_copy(update={"others": "background"}))
         (true, *others), predictions, order = sample.masks, self.predictions, self.order
         ways = set[How]()
-        grid = self._grid_of_image(case, sample.geometry)
+        answered = predictions.mask(case.id, order, **how)
+        grid = self._common_grid(case, sample.geometry, answered[1])
         if grid is not sample.geometry:
             placed = [_placed((one, sample.geometry), case, grid, case.masks[0])[0] for one in sample.masks]
             true, *others = placed
@@ -87,7 +88,6 @@ class CaseScorer:
             ways.add(way)
             return array
 
-        answered = predictions.mask(case.id, order, **how)
         predicted = fitted(answered, predictions.masks[case.id])
         probability = predictions.probability(case.id, order, shape=true.shape[1:], **how)
         likely = None if probability is None else fitted(probability, predictions.maps[case.id])
@@ -123,9 +123,11 @@ class CaseScorer:
             strange,
         )
 
-    def _grid_of_image(self, case: Case, mask: Geometry) -> Geometry:
-        """The grid of a case's image where that of its true mask holds it and is another one, else that of the mask."""
+    def _common_grid(self, case: Case, mask: Geometry, answer: Geometry) -> Geometry:
+        """The grid of the true mask, or that of the image where the mask reaches beyond it and beyond the answer."""
         first = next(iter(case.images.values()), None)
+        if not holds(mask, answer) or holds(answer, mask):
+            return mask
         try:
             grid = probe(first, limits=self.limits, untrusted=self.untrusted).geometry if first is not None else mask
         except ScantlingError:  # the scores need no image
