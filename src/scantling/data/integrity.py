@@ -33,6 +33,7 @@ _GROUPED = {
     "turned masks": "with masks that are stored in another orientation than their images; they are turned",
     "resampled masks": "with masks on another grid than their images; they are resampled by the nearest value",
     "exif": "with an image that is turned as its EXIF orientation says; its mask is to lie on it as viewers show it",
+    "overlap": "whose masks of single classes share pixels; each class keeps its own",
     "scribbles": "with scribbles, and no value says 'nothing drawn here'; declare 'ignore' in a manifest",
 }
 LEVELS = ("error", "warning", "note")

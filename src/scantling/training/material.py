@@ -125,7 +125,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
         dataset = keep_labels(dataset, options.labels, labels=labels)
     missing = lacking(card, dataset.split("train"))
     if missing:
-        raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
+        look = "`scantling check` says what the folder was taken for"
+        raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}; {look}")
     remarks = tuple(
         remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
     )
