@@ -151,10 +151,12 @@ def test_ome_channels_and_slices_and_their_spacing(tmp_path: Path) -> None:
         ((20000, 40000), "NONE", None),
     ],
 )
+@pytest.mark.parametrize("described", [False, True])
 def test_a_tiff_resolution_is_a_spacing_unless_it_is_a_density_of_print(
-    tmp_path: Path, resolution: tuple[float, float], unit: str, spacing: tuple[float, float] | None
+    tmp_path: Path, resolution: tuple[float, float], unit: str, spacing: tuple[float, float] | None, described: object
 ) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", GREY, resolution=resolution, resolutionunit=unit, metadata=None)
+    described = {} if described else None
+    tifffile.imwrite(tmp_path / "a.tif", GREY, resolution=resolution, resolutionunit=unit, metadata=described)
     geometry = files.probe(tmp_path / "a.tif").geometry
     assert geometry.unit == ("mm" if spacing else "pixel")
     assert geometry.spacing == pytest.approx(spacing or (1.0, 1.0), rel=1e-3)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from test_patients import names, picture, said
 
 from scantling.core.case import Address
 from scantling.core.errors import DataError
 from scantling.data.dataset import open_dataset
+from scantling.data.files import read_labels
 
 
 @pytest.mark.parametrize(
@@ -98,3 +101,64 @@ def test_folders_of_patients_below_images_and_masks_are_subjects(split: str, tmp
     assert {(case.id, case.subject, len(case.masks)) for case in dataset.cases} == {
         (f"{patient}_{index}", patient, 1) for patient in ("p0", "p1") for index in range(2)
     }
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("{}_images", "{}_masks"), ("{}-img", "{}-gt"), ("images {}", "labels {}"), ("images_{}", "masks_{}"),
+        ("{}Images", "{}Masks"), ("{}", "{}_masks"), ("{}", "{}_labels"),
+    ],
+)  # fmt: skip
+def test_folders_may_be_called_after_their_split(images: str, masks: str, tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "Val", "test")):
+        for kind in (images, masks):
+            picture(tmp_path / kind.format(split) / f"c{number}.png", number)
+    dataset = open_dataset(tmp_path)
+    assert {case.id: (case.split, len(case.masks)) for case in dataset.cases} == {
+        "c0": ("train", 1), "c1": ("validation", 1), "c2": ("test", 1)
+    }  # fmt: skip
+    assert not [remark for remark in dataset.remarks if "not part of the layout" in remark.sentence]
+
+
+@pytest.mark.parametrize("split", ["train", "training"])
+def test_a_folder_around_the_splits_is_looked_into(split: str, tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        picture(tmp_path / "DRIVE" / split / kind / "a.png")
+    dataset = open_dataset(tmp_path)
+    (case,) = dataset.cases
+    assert (case.id, case.split, len(case.masks)) == ("a", "train", 1)
+    assert (dataset.name, dataset.root) == (tmp_path.name, tmp_path)
+
+
+@pytest.mark.parametrize(("images", "masks"), [("Original", "Ground Truth"), ("raw", "labels"), ("scans", "seg")])
+def test_the_only_other_folder_beside_one_of_masks_holds_the_images(images: str, masks: str, tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / images / f"{number}.png", number)
+        picture(tmp_path / masks / f"{number}.png", number)
+    assert all(case.images and case.masks for case in open_dataset(tmp_path).cases)
+    picture(tmp_path / "more" / "0.png")
+    assert not any(case.images for case in open_dataset(tmp_path).cases)
+
+
+@pytest.mark.parametrize(("images", "masks"), [("slices", "vessels"), ("images", "vessels"), ("trainx", "trainy")])
+def test_a_folder_of_label_maps_with_the_names_of_the_images_is_said(
+    images: str, masks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scantling.data.twins.read_labels", lambda path, *, untrusted: read_labels(path))
+    for number in range(3):
+        path = tmp_path / images / f"{number}.png"
+        picture(path, number)
+        Image.fromarray(np.arange(64 * 64, dtype=np.uint32).reshape(64, 64).astype(np.uint8)).save(path)
+        (tmp_path / masks).mkdir(exist_ok=True)
+        Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(tmp_path / masks / f"{number}.png")
+    warnings = [remark.sentence for remark in open_dataset(tmp_path).remarks if remark.level == "warning"]
+    assert len(warnings) == 1
+    assert f"the files in {masks} are called like those in {images} and have few values" in warnings[0]
+
+
+def test_a_folder_of_instances_alone_holds_the_masks(tmp_path: Path) -> None:
+    for kind in ("images", "instances"):
+        picture(tmp_path / kind / "a.png")
+    (case,) = open_dataset(tmp_path).cases
+    assert case.masks == (case.instances,) == (Address(tmp_path / "instances" / "a.png"),)

@@ -20,7 +20,8 @@ from scantling.evaluation.predictions import files_by_id
 
 FORMS = (
     "{}_mask", "{}_masks", "{}_seg", "{}_segmentation", "{}-label", "{}_labels", "{}_manual1", "{}_gt", "mask{}",
-    "mask_{}", "seg-{}", "{}_annotation", "{}.mask", "{} mask", "{}_groundtruth",
+    "mask_{}", "seg-{}", "{}_annotation", "{}.mask", "{} mask", "{}_groundtruth", "{}mask", "{}_manual_seg",
+    "{}_seg_mask",
 )  # fmt: skip
 NFC, NFD = (unicodedata.normalize(form, "Łódź_Müller") for form in ("NFC", "NFD"))
 
@@ -174,3 +175,33 @@ def test_names_that_differ_in_capitals_only_are_said(tmp_path: Path) -> None:
     if len(list((tmp_path / "images").iterdir())) < 3:
         pytest.skip("this file system takes both for one name")
     assert "differ in capitals only (Case1, case1)" in warnings(open_dataset(tmp_path))
+
+
+@pytest.mark.parametrize(("stem", "mask"), [("scan1", "maskscan1"), ("s1", "masks1"), ("egg1", "segegg1")])
+def test_a_word_for_masks_may_be_glued_to_a_name_that_begins_like_its_end(stem: str, mask: str, tmp_path: Path) -> None:
+    picture(tmp_path / f"{stem}.png")
+    picture(tmp_path / f"{mask}.png", 1)
+    (case,) = open_dataset(tmp_path).cases
+    assert names(case) == ({"image": f"{stem}.png"}, [f"{mask}.png"])
+
+
+@pytest.mark.parametrize(("image", "mask"), [("img{}", "mask{}"), ("{}_image", "{}_mask"), ("image_{}", "label_{}")])
+def test_names_with_a_word_for_images_pair_in_one_folder(image: str, mask: str, tmp_path: Path) -> None:
+    for number in range(3):
+        picture(tmp_path / f"{image.format(number)}.png", number)
+        picture(tmp_path / f"{mask.format(number)}.png", 9 + number)
+    assert [names(case)[1] for case in open_dataset(tmp_path).cases] == [[f"{mask.format(n)}.png"] for n in range(3)]
+
+
+def test_a_numbered_mask_counts_where_it_is_the_only_one(tmp_path: Path) -> None:
+    for name in ("a", "a_mask_0", "b", "b_mask", "b_mask_1", "c", "c_mask_0", "c_mask_1"):
+        picture(tmp_path / f"{name}.png", hash(name) % 99)
+    found = {case.id: names(case)[1] for case in open_dataset(tmp_path).cases}
+    assert found == {"a": ["a_mask_0.png"], "b": ["b_mask.png"], "c": []}
+
+
+def test_an_ome_tiff_is_called_after_what_stands_before_its_suffix(tmp_path: Path) -> None:
+    for number, suffix in enumerate((".ome.tif", ".OME.TIFF")):
+        picture(tmp_path / "images" / f"a{number}.png").rename(tmp_path / "images" / f"a{number}{suffix}")
+        picture(tmp_path / "masks" / f"a{number}.png")
+    assert [(case.id, len(case.masks)) for case in open_dataset(tmp_path).cases] == [("a0", 1), ("a1", 1)]

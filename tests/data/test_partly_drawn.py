@@ -186,7 +186,7 @@ def test_check_says_so_with_the_lines_that_settle_it_and_they_do(tmp_path: Path)
     (found,) = [finding for finding in check(open_dataset(root)).findings if finding.kind == "partly drawn"]
     assert found.level == "warning"
     assert len(found.cases) == 4
-    assert "every 5-th slice along axis 2 (1, 6, 11)" in found.sentence
+    assert "one slice in 5 along axis 2 (1, 6, 11)" in found.sentence
     assert np.array_equal(np.unique(loaded(root).masks[0]), [0, 1]), "nothing is changed in silence"
     for line in ('drawn_slices = "marked"', "drawn_axis = 2"):
         assert f"'{line}'" in found.sentence

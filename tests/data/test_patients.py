@@ -14,6 +14,7 @@ from scantling.core.case import Address, Case
 from scantling.core.errors import DataError
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import read_labels
+from scantling.data.integrity import check
 from scantling.data.loading import load
 
 SHAPE = (6, 7, 8)
@@ -86,7 +87,7 @@ def test_an_image_and_its_mask_in_a_folder_are_a_case(image: str, truth: str, ab
 def test_where_names_do_not_tell_the_mask_is_the_file_with_few_values(
     image: str, truth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scantling.data.patients.read_labels", lambda path, *, untrusted: read_labels(path))
+    monkeypatch.setattr("scantling.data.twins.read_labels", lambda path, *, untrusted: read_labels(path))
     for number in range(3):
         scan(tmp_path / f"p{number}" / f"{image}.nii.gz", number)
         if number:
@@ -248,3 +249,17 @@ def test_a_brain_mask_beside_the_mask_is_the_region_and_alone_it_is_the_mask(tmp
     assert any("the region of interest" in remark.sentence for remark in both.remarks)
     alone = open_dataset(tmp_path / "alone")
     assert all(case.masks and case.region is None for case in alone.cases)
+
+
+@pytest.mark.parametrize(("column", "overlap"), [(4, False), (2, True)])
+def test_classes_in_files_of_their_own_that_share_pixels_are_said(column: int, overlap: bool, tmp_path: Path) -> None:
+    left, right = np.zeros((2, 8, 8), np.uint8)
+    left[:, :4], right[:, column:] = 1, 1
+    for number in range(2):
+        picture(tmp_path / f"p{number}" / "photo.png", number)
+        for name, mask in (("liver", left), ("spleen", right)):
+            path = tmp_path / f"p{number}" / "masks" / f"{name}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(mask * 255).save(path)
+    found = [finding for finding in check(open_dataset(tmp_path)).findings if finding.kind == "overlap"]
+    assert [finding.cases for finding in found] == ([("p0", "p1")] if overlap else [])

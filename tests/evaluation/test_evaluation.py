@@ -467,6 +467,26 @@ def test_a_prediction_on_a_finer_grid_is_resampled_and_one_elsewhere_is_refused_
     assert "its grid lies up to 40 mm away (affine), expected at most 0.02 mm, and its grid holds 0%" in failure.error
 
 
+def test_a_true_mask_that_reaches_beyond_its_image_is_brought_onto_the_grid_of_the_image(tmp_path: Path) -> None:
+    truth = np.zeros((12, 12, 12), np.uint8)
+    truth[4:8, 5:7, 3:9] = 1
+    wide, inner = np.eye(4), np.eye(4)
+    wide[:3, 3] = -3
+    nifti(tmp_path / "d/masks/a.nii.gz", np.pad(truth, 3), wide)
+    nifti(tmp_path / "d/images/a.nii.gz", truth * 100, inner)
+    nifti(tmp_path / "p/a.nii.gz", truth, inner)
+    found = evaluate(tmp_path / "p", tmp_path / "d", split="all")
+    assert found.mean["dice"] == 1
+    assert "resampled by the nearest value: a" in found.notes[0]
+    nifti(tmp_path / "p/a.nii.gz", truth[:, :6], inner)  # an answer to a part of the image is no answer
+    (failure,) = evaluate(tmp_path / "p", tmp_path / "d", split="all").failed
+    assert "does not fit" in failure.error
+    (tmp_path / "d/images/a.nii.gz").unlink()  # and nobody knows without an image
+    nifti(tmp_path / "p/a.nii.gz", truth, inner)
+    (failure,) = evaluate(tmp_path / "p", tmp_path / "d/masks").failed
+    assert "does not fit" in failure.error
+
+
 # The mean and how sure it is
 
 

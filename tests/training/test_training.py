@@ -505,4 +505,4 @@ def test_a_validation_image_that_cannot_be_read_ends_no_training(data: Path, tmp
     assert facts["finished"]
     assert facts["left_out"].keys() == {held_out}
     assert facts["split"]["validation"] == []
-    assert any("1 case cannot be read and left out" in warning for warning in facts["warnings"])
+    assert any("1 case cannot be read and is left out" in warning for warning in facts["warnings"])

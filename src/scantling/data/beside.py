@@ -9,24 +9,26 @@ from pathlib import Path
 from scantling.core.case import Address, Case, Split
 from scantling.data.contents import Finding, count, left_out, name_of
 from scantling.data.naming import says_mask
-from scantling.data.pairs import MASK_NAME, by_words, nearest_misses, owner_of, same_ending
+from scantling.data.pairs import LIKE_A_MASK, by_words, nearest_misses, owner_of, same_ending
 
 
 def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
     """The cases of one folder of images, some of which are masks by their names (`x.png`, `x_mask.png`)."""
     names = {path: name_of(path) for path in files}
-    stems, masks, further = {*names.values()}, dict[str, Path](), list[Path]()
+    stems = {*names.values()}
+    claims: dict[str, list[tuple[bool, Path]]] = {}
     for path, name in names.items():
-        owner, numbered = owner_of(name, stems) if MASK_NAME.fullmatch(name) else ("", False)
-        if owner and (numbered or owner in masks):
-            further.append(path)
-        elif owner:
-            masks[owner] = path
+        owner, numbered = owner_of(name, stems, regions=False)
+        if owner:
+            claims.setdefault(owner, []).append((numbered, path))
+    first = {owner: min(claimed) for owner, claimed in claims.items()}
+    masks = {owner: path for owner, (numbered, path) in first.items() if not numbered or len(claims[owner]) == 1}
+    further = [path for claimed in claims.values() for _, path in claimed if path not in {*masks.values()}]
     called = {name: path for path, name in names.items() if says_mask(name)}
     if not masks:
         masks = by_words(called, stems - called.keys())
     known = {*masks.values(), *further}
-    after = {path for path, name in names.items() if (match := MASK_NAME.fullmatch(name)) and match["before"]}
+    after = {path for path, name in names.items() if LIKE_A_MASK.fullmatch(name)}
     lost = [path for path in files if path in after - known and names[path] not in masks] if masks else []
     images = [path for path in files if path not in {*known, *lost}]
     free = [names[path] for path in images if names[path] not in masks]

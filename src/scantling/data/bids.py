@@ -98,6 +98,7 @@ def bids(root: Path) -> Contents | None:
         cases=tuple(cases),
         labels=_labels(cases, kept, root),
         remarks=tuple(remarks),
+        layout="BIDS",
     )
 
 

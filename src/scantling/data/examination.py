@@ -214,6 +214,8 @@ def _mask(
         return None
     if not ((found != 0) & (found != IGNORE)).any():
         seen.problems.append(Problem("warning", "unknown mask" if found.all() else "empty mask"))
+    if not isinstance(mask, Address) and ((found != 0) & (found != IGNORE)).sum(axis=0).max() > 1:
+        seen.problems.append(Problem("note", "overlap"))
     seen.gaps = seen.gaps or gaps_in(found, grids[0][1])
     return found
 

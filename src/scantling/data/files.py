@@ -212,7 +212,8 @@ def parse_address(address: Address | Path | str) -> Address:
 def stem_of(path: PurePath | str) -> str:
     """The name of a file without the suffix of its format, in the Unicode form NFC: `a.b.nii.gz` is `a.b`."""
     name = unicodedata.normalize("NFC", PurePath(path).name)
-    suffix = max((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len, default="")
+    suffixes = (*SUFFIXES, ".ome.tif", ".ome.tiff")
+    suffix = max((suffix for suffix in suffixes if name.lower().endswith(suffix)), key=len, default="")
     return name[: len(name) - len(suffix)] if suffix else PurePath(name).stem
 
 

@@ -55,10 +55,18 @@ def place(
         onto = target
     elif not disagreement(onto, geometry, shift=SHIFT if labels else CHANNEL_SHIFT):
         return array, how
-    elif labels and len(geometry.shape) == len(onto.shape) and _covered(geometry, onto) >= COVERED:
+    elif labels and holds(geometry, onto):
         return _resampled(array, geometry, onto), "resampled"
     clash = disagreement(onto, geometry)
-    raise DataError(f"{where}: it does not fit {reference}: {clash}; make both from the same image")
+    remedy = "" if unturned(onto, geometry) else "; make both from the same image"
+    raise DataError(f"{where}: it does not fit {reference}: {clash}{remedy}")
+
+
+def holds(geometry: Geometry, onto: Geometry) -> bool:
+    """Whether a label map on one grid is to be resampled to lie on another, and can be."""
+    if geometry.affine is None or onto.affine is None or len(geometry.shape) != len(onto.shape):
+        return False
+    return bool(disagreement(onto, geometry)) and _covered(geometry, onto) >= COVERED
 
 
 def disagreement(one: Geometry, other: Geometry, *, shift: float = SHIFT) -> str:

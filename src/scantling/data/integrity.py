@@ -33,6 +33,7 @@ _GROUPED = {
     "turned masks": "with masks that are stored in another orientation than their images; they are turned",
     "resampled masks": "with masks on another grid than their images; they are resampled by the nearest value",
     "exif": "with an image that is turned as its EXIF orientation says; its mask is to lie on it as viewers show it",
+    "overlap": "whose masks of single classes share pixels; each class keeps its own",
     "scribbles": "with scribbles, and no value says 'nothing drawn here'; declare 'ignore' in a manifest",
 }
 LEVELS = ("error", "warning", "note")
@@ -182,7 +183,7 @@ def _partly_drawn(found: Sequence[Seen]) -> Iterator[Finding]:
             cases=ids,
             sentence=(
                 f"{count(len(ids), 'volume')} ({some(ids)}) with classes in single slices and none between them, in "
-                f"{ids[0]} in {first.sentence}; the others count as background; if they were not drawn, write "
+                f"case {ids[0]} in {first.sentence}; the others count as background; if they were not drawn, write "
                 f"'drawn_slices = \"marked\"' and 'drawn_axis = {first.axis}' into the [[group]] of a manifest "
                 "(scantling.toml), or list the slices there"
             ),

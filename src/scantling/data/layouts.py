@@ -10,23 +10,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Split
-from scantling.core.errors import DataError, FileError
+from scantling.core.errors import DataError
 from scantling.data import objects
 from scantling.data.beside import beside, plain
+from scantling.data.class_table import classes_in
 from scantling.data.contents import CLASSES, Contents, Finding, count, entries, left_out, name_of, some, unique
 from scantling.data.dicom_archive import archive, is_archive, segment_labels
-from scantling.data.files import is_image_name, stem_of
+from scantling.data.files import is_image_name
 from scantling.data.formats.dicom_files import DIRECTORY, is_dicom
 from scantling.data.globs import loose_files
-from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS
+from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, split_folder
 from scantling.data.pairs import pair_files
 from scantling.data.patients import labels_by_file, patients
-from scantling.data.tables import read_table
+from scantling.data.twins import twins
 
 IMAGES, MASKS, INSTANCES = "images", "masks", "instances"
 REGIONS = ("fov", "region", "regions")
-OTHER_CLASS = "other"
-"""The class of rows in which no class column is 1."""
 
 _ANNOTATOR = re.compile(r"masks-(\d+)(?:st|nd|rd|th)?|([2-9])(?:nd|rd|th)_manual", re.IGNORECASE)
 
@@ -37,21 +36,30 @@ def paired(root: Path) -> Contents:
     Raises:
         DataError: the folder holds no images, or its files cannot be paired without doubt.
     """
-    inside = [path for path in entries(root) if path.is_dir()]
-    layout = any(path.name.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS, *SPLITS) for path in inside)
+    listed = list(entries(root))
+    inside = [path for path in listed if path.is_dir()]
+    known = (*IMAGE_FOLDERS, *MASK_FOLDERS, *SPLITS)
+    alone = len(inside) == len(listed) == 1 and inside[0].name.lower() not in known
+    if alone and any(path.name.lower() in SPLITS for path in entries(inside[0]) if path.is_dir()):
+        return replace(paired(inside[0]), name=root.resolve().name, root=root)
+    joined = _by_split(inside)
+    used = [path for rooms in joined.values() for path in rooms.values()]
+    parts = {path: SPLITS[path.name.lower()] for path in inside if path.name.lower() in SPLITS and path not in used}
+    layout = joined or parts or any(path.name.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS) for path in inside)
     if not layout and is_image_name(root) and not is_archive(root):
         series = loose_files([root], root=root)
         return replace(series, remarks=tuple(_beside_series(series.cases, root)))
-    parts: dict[Path, Split | None] = {
-        path: SPLITS[path.name.lower()] for path in inside if path.name.lower() in SPLITS
-    }
     remarks: list[Finding] = []
     cases: list[Case] = []
-    classes = _classes(root / CLASSES)
-    for part, split in (parts or {root: None}).items():
+    classes = classes_in(root / CLASSES)
+    for split, rooms in joined.items():
+        cases += _part(root, split, remarks, root, inside=rooms)
+    for part, split in parts.items():
         cases += _part(part, split, remarks, root)
-    if parts:
-        remarks += unread(root, [*parts, root / CLASSES], root)
+    if parts or joined:
+        remarks += unread(root, [*parts, *used, root / CLASSES], root)
+    else:
+        cases = _part(root, None, remarks, root)
     twice = {id for id, times in Counter(case.id for case in cases).items() if times > 1}
     if twice and all(case.split for case in cases):
         cases = [replace(case, id=f"{case.split}_{case.id}", subject=f"{case.split}_{case.subject}") for case in cases]
@@ -105,12 +113,30 @@ class _Rooms:
         return [path for path in (self.images, *self.masks, self.region, self.instances) if path is not None]
 
 
+def _by_split(inside: Iterable[Path]) -> dict[Split, dict[str, Path]]:
+    """The folders called after their split: `train_images` and `train_masks`, or `train` beside `train_masks`."""
+    found: dict[Split, dict[str, Path]] = {}
+    for path in inside:
+        if (match := split_folder(path.name)) is not None:
+            found.setdefault(match[1], {})[match[0]] = path
+    for path in inside:
+        rooms = found.get(SPLITS.get(path.name.lower(), "train")) if path.name.lower() in SPLITS else None
+        if rooms and not rooms.keys() & {*IMAGE_FOLDERS} and any(map(is_image_name, entries(path))):
+            rooms[IMAGES] = path
+    return found
+
+
 def _rooms(inside: Mapping[str, Path]) -> _Rooms | None:
     """The folders that files pair in; None where the folder has another layout."""
     folders = {name.lower(): path for name, path in sorted(inside.items()) if path.is_dir()} | dict(inside)
     first = next((name for name in MASK_FOLDERS if name in folders and (name != "y" or "x" in folders)), "")
     images = next((name for name in IMAGE_FOLDERS if name in folders and (name != "x" or first == "y")), "")
     exact = IMAGES in inside or MASKS in inside
+    if first and not images and not any(map(is_image_name, inside.values())):
+        known = (*MASK_FOLDERS, *REGIONS, *SPLITS, INSTANCES)
+        others = [path for path in inside.values() if path.is_dir() and not _ANNOTATOR.fullmatch(path.name)]
+        others = [path for path in others if path.name.lower() not in known and any(map(is_image_name, entries(path)))]
+        images = others[0].name if len(others) == 1 else ""
     if not exact and (not (images or first) or any(map(is_image_name, inside.values()))):
         return None
     region = next((folders[name] for name in REGIONS if name in folders), None)
@@ -121,6 +147,7 @@ def _rooms(inside: Mapping[str, Path]) -> _Rooms | None:
         for name, path in inside.items()
         if path.is_dir() and (match := _ANNOTATOR.fullmatch(name))
     )
+    first = first or (INSTANCES if INSTANCES in folders else "")
     return _Rooms(
         images=folders.get(images),
         masks=(*([folders[first]] if first else []), *(path for _, path in further)),
@@ -129,9 +156,21 @@ def _rooms(inside: Mapping[str, Path]) -> _Rooms | None:
     )
 
 
-def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
-    """The cases of one folder with `images` and `masks`, of a plain folder, or of one with a folder a patient."""
-    inside = {path.name: path for path in entries(folder)}
+def _part(
+    folder: Path,
+    split: Split | None,
+    remarks: list[Finding],
+    root: Path,
+    *,
+    inside: Mapping[str, Path] | None = None,
+) -> list[Case]:
+    """The cases of one folder with `images` and `masks`, of a plain folder, or of one with a folder a patient.
+
+    Args:
+        inside: the folders of one split where they lie beside those of others, by what they would be called alone.
+    """
+    named_by_split = inside is not None
+    inside = inside if inside is not None else {path.name: path for path in entries(folder)}
     rooms = _rooms(inside)
     if rooms is None:
         if not (cases := archive(folder, split, remarks, root)):
@@ -140,7 +179,7 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
                 return patients(folder, split, remarks, root)
             remarks += unread(folder, [*files, folder / CLASSES], root)
             cases = beside(files, split, remarks, root)
-        return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
+        return _with_classes(cases, classes_in(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
     roles = {"images": rooms.images, "masks": rooms.masks[0] if rooms.masks else None, "fov": rooms.region}
     called = {role: path.name for role, path in roles.items() if path is not None}
     if any(name != role and name not in REGIONS for role, name in called.items()):
@@ -148,9 +187,13 @@ def _part(folder: Path, split: Split | None, remarks: list[Finding], root: Path)
         where = folder.relative_to(root).as_posix() if folder != root else folder.resolve().name
         remarks.append(Finding(level="note", kind="layout", sentence=f"the folders of {where} were taken: {listed}"))
     cases = _below(rooms, split, remarks, root)
-    if folder != root or not any(name in SPLITS for name in inside):
+    if rooms.images is not None and not any(case.masks for case in cases):
+        others = [path for path in inside.values() if path.is_dir() and path not in rooms.listed()]
+        images = {one: [*filter(is_image_name, entries(one))] for one in [rooms.images, *others]}
+        remarks += twins(images, root)
+    if not named_by_split and (folder != root or not any(name in SPLITS for name in inside)):
         remarks += unread(folder, [*rooms.listed(), folder / CLASSES], root)
-    return _with_classes(cases, _classes(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
+    return _with_classes(cases, classes_in(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
 
 
 def _below(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
@@ -242,57 +285,6 @@ def _beside_series(cases: Iterable[Case], root: Path) -> Iterator[Finding]:
     folders = [address.path for address in addresses if address.path.is_dir() and not address.member]
     inside = [path for folder in folders for path in entries(folder) if path.name != DIRECTORY]
     yield from left_out([path for path in inside if not is_dicom(path)], root, "no DICOM file")
-
-
-IMAGE_COLUMNS = ("stem", "id", "image", "filename", "file", "file_name", "name", "image_id", "image_name", "img")
-"""What the column that names the image may be called, in any capitals."""
-
-
-def _classes(path: Path) -> dict[str, str]:
-    """The class of each stem in a table: the column `label` or `class`, else the columns that hold only 0 and 1.
-
-    Raises:
-        FileError: the table has no column that names the image or none that names a class, or a row names two classes.
-    """
-    if not path.is_file():
-        return {}
-    columns, rows = read_table(path)
-    key = next((column for column in columns if column.lower() in IMAGE_COLUMNS), None)
-    named = next((column for column in columns if column.lower() in ("label", "class")), None)
-    hot = (
-        []
-        if named
-        else [column for column in columns if column != key and all(_bit(row[column]) is not None for row in rows)]
-    )
-    if key is None or not (named or hot):
-        raise FileError(
-            path,
-            f"the table has the columns {some(columns, most=9) or '(none)'}",
-            remedy="rename its columns",
-            expected="'image', 'filename', 'stem' or 'id', and 'label', 'class' or a column of 0 and 1 for each class",
-        )
-    found: dict[str, str] = {}
-    for number, row in enumerate(rows, start=2):
-        stem = stem_of(Path(row[key] or "")) if is_image_name(Path(row[key] or "")) else (row[key] or "").strip()
-        marked = [column for column in hot if _bit(row[column])]
-        if len(marked) > 1:
-            raise FileError(
-                path, f"line {number} gives {stem!r} the classes {some(marked)}", expected="one class at most"
-            )
-        label = (row[named] or "").strip() if named else (marked[0] if marked else OTHER_CLASS)
-        if found.setdefault(stem, label) != label:
-            raise FileError(
-                path, f"line {number} gives {stem!r} a second class, {label!r}", expected="one row an image"
-            )
-    return {stem: label for stem, label in found.items() if label}
-
-
-def _bit(text: str | None) -> bool | None:
-    try:
-        number = float((text or "").replace(",", "."))
-    except ValueError:
-        return None
-    return bool(number) if number in (0.0, 1.0) else None
 
 
 def _with_classes(cases: list[Case], classes: Mapping[str, str], path: Path, remarks: list[Finding]) -> list[Case]:

@@ -15,7 +15,7 @@ SPLITS: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "input", "x")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "input", "inputs", "img_dir", "jpegimages", "x")
 MASK_FOLDERS = (
     "masks",
     "1st_manual",
@@ -23,17 +23,34 @@ MASK_FOLDERS = (
     "labels",
     "label",
     "gt",
+    "gts",
     "groundtruth",
+    "groundtruths",
     "ground_truth",
+    "ground-truth",
+    "ground truth",
     "annotations",
+    "annotation",
+    "ann_dir",
     "segmentations",
     "segmentation",
+    "segmentationclass",
+    "segs",
+    "seg",
     "y",
 )
 """Names of folders, in small letters; earlier ones count first where a folder holds several.
 
 Beside `1st_manual`, as in DRIVE, `mask` is the field of view.
 """
+
+_SPLIT_FOLDER = re.compile(
+    "(?P<split>{splits})[_\\- ]?(?P<word>{words})|(?P<word2>{words})[_\\- ]?(?P<split2>{splits}|tr|ts)".format(
+        splits="|".join(sorted(SPLITS, key=len, reverse=True)),
+        words="|".join(word for word in (*IMAGE_FOLDERS, *MASK_FOLDERS) if len(word) > 1),
+    ),
+    re.IGNORECASE,
+)
 
 _MASK_WORD = re.compile(
     r"(brain|manual)?(masks?|segs?|segm|segmentations?|labels?|labelmap|gt|ground|truth|groundtruth|annotations?"
@@ -50,11 +67,23 @@ _IMAGE_WORD = re.compile(
 REGION_WORDS = ("fov", "brain", "brainmask", "body", "bodymask", "head", "headmask")
 
 
+def split_folder(name: str) -> tuple[str, Split] | None:
+    """The word and the split of a folder called after both: "images" and "train" of `train_images` or `imagesTr`."""
+    if (match := _SPLIT_FOLDER.fullmatch(name)) is None:
+        return None
+    split = (match["split"] or match["split2"]).lower()
+    return (match["word"] or match["word2"]).lower(), SPLITS[{"tr": "train", "ts": "test"}.get(split, split)]
+
+
 def same_thing(stem: str) -> tuple[str, ...]:
-    """The words of a name but those for images, masks and splits: "21" of "21_training" and of "21_manual1"."""
+    """The words of a name but those for images, masks and splits: "21" of "21_training" and of "21_manual1".
+
+    Of a name that has no other word the numbers: "3" of "mask3".
+    """
     general = [_MASK_WORD, _IMAGE_WORD]
     kept = [word for word in words(stem) if word.lower() not in SPLITS]
-    return tuple(word for word in kept if not any(one.fullmatch(word) for one in general))
+    others = tuple(word for word in kept if not any(one.fullmatch(word) for one in general))
+    return others or tuple(re.findall(r"\d+", "_".join(kept)))
 
 
 def words(stem: str) -> tuple[str, ...]:

@@ -11,37 +11,39 @@ from scantling.core.errors import DataError
 from scantling.data.contents import Finding, left_out, some
 from scantling.data.naming import same_thing
 
-MASK_NAME = re.compile(
-    r"(?P<before>.+?)[_\-. ]+(?:masks?|segs?|segm|segmentations?|labels?|gt|ground[_-]?truth|annotations?|manual1?)"
-    r"(?P<number>[_-]?\d+)?|(?:masks?|segs?|segmentations?|labels?|gt)[_\-. ]*(?P<after>.+)",
-    re.IGNORECASE,
-)
-"""What a mask is called beside an image: the stem of the image and this, or this and the stem."""
-_REGION_NAME = re.compile(r"(?P<before>.+?)[_\-. ]+(?:fov|regions?)(?:[_-]?masks?)?", re.IGNORECASE)
+_WORDS = r"(?:masks?|segs?|segm|segmentations?|labels?|gt|ground[_-]?truth|annotations?|manual1?)"
+_AFTER_NAME = re.compile(rf"(?:[_\-. ]*{_WORDS}){{1,3}}(?P<number>[_-]?\d+)?", re.IGNORECASE)
+_BEFORE_NAME = re.compile(rf"{_WORDS}[_\-. ]*", re.IGNORECASE)
+_REGION_AFTER = re.compile(r"[_\-. ]+(?:fov|regions?)(?:[_-]?masks?)?", re.IGNORECASE)
+LIKE_A_MASK = re.compile(rf".+?(?:[_\-. ]+{_WORDS}){{1,3}}(?:[_-]?\d+)?", re.IGNORECASE)
+"""What a mask is called beside an image: the stem of the image and a word for masks."""
 _CLOSE = 0.6
 """How alike the nearest name must be at least (`difflib`)."""
 _MOST = 500
 """Names that are held against each other to find the nearest."""
 
 
-def owner_of(stem: str, known: Collection[str]) -> tuple[str, bool]:
+def owner_of(stem: str, known: Collection[str], *, regions: bool = True) -> tuple[str, bool]:
     """The stem, of those that are known, of the image that a mask with this stem belongs to, and if it has a number.
 
-    The owner is empty where there is none.
+    The owner is empty where there is none; the longest counts (`x_seg` of `x_seg_mask`, where there is such an image).
+
+    Args:
+        regions: whether names of regions of interest (`x_fov`) belong to images too.
     """
-    for pattern in (MASK_NAME, _REGION_NAME):
-        if match := pattern.fullmatch(stem):
-            found = match.groupdict()
-            owner = next((part for part in (found["before"], found.get("after")) if part and part in known), "")
-            if owner:
-                return owner, bool(found.get("number"))
+    for place in range(len(stem) - 1, 0, -1):
+        after = _AFTER_NAME.fullmatch(stem, place) or (_REGION_AFTER.fullmatch(stem, place) if regions else None)
+        if after and stem[:place] in known:
+            return stem[:place], bool(after.groupdict().get("number"))
+        if stem[-place:] in known and _BEFORE_NAME.fullmatch(stem, 0, len(stem) - place):
+            return stem[-place:], False
     return "", False
 
 
 def pair_files(
     files: Mapping[str, Path], stems: Iterable[str], folder: Path, remarks: list[Finding], root: Path
 ) -> dict[str, Path]:
-    """The file of each stem: the one with the same stem, else the only one that is called after it (`MASK_NAME`).
+    """The file of each stem: the one with the same stem, else the only one that is called after it (`owner_of`).
 
     Raises:
         DataError: no file pairs, or two belong to one image.

@@ -86,7 +86,7 @@ class Gaps:
     def sentence(self) -> str:
         """Which slices they are."""
         steps = set(np.diff(self.slices).tolist())
-        every = f"every {next(iter(steps))}-th slice" if len(steps) == 1 else f"{len(self.slices)} slices"
+        every = f"one slice in {next(iter(steps))}" if len(steps) == 1 else f"{len(self.slices)} slices"
         return f"{every} along axis {self.axis} ({some(map(str, self.slices))})"
 
 

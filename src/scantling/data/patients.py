@@ -11,18 +11,17 @@ from itertools import takewhile
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
-from scantling.core.errors import DataError, FileError, ScantlingError
+from scantling.core.errors import DataError, FileError
 from scantling.data import objects
 from scantling.data.beside import beside
 from scantling.data.contents import Finding, count, entries, left_out, name_of, some
-from scantling.data.files import RASTERS, is_image_name, read_labels
-from scantling.data.labels import distinct, valid_labels
+from scantling.data.files import RASTERS, is_image_name
+from scantling.data.labels import valid_labels
 from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, class_in, says_image, says_mask, says_region, words
+from scantling.data.twins import is_label_map, twins
 
 DEEPEST = 5
 """How many levels of folders may lie between the folder that is opened and the files of a patient."""
-_MOST_VALUES = 64
-"""A file whose name does not say what it is may be a label map if it has no more values than this."""
 
 
 @dataclass
@@ -242,6 +241,8 @@ def _pictures(
     sentence = f"{count(len(found), 'folder')} with {count(len(cases), 'image')}, {marked} with a mask; {whose}"
     remarks.append(Finding(level="note", kind="layout", sentence=sentence))
     remarks += [remark for remark in ignored if remark.kind != "names"]
+    if not marked:
+        remarks += twins({patient.folder: [*patient.images.values()] for patient in found}, top)
     return cases
 
 
@@ -256,7 +257,7 @@ def _tell_apart(found: Sequence[_Patient]) -> None:
         return
     first = doubtful[0]
     spoken = {name for name in first.images if says_image(name)}
-    flat = {name for name, path in first.images.items() if name not in spoken and _is_label_map(path)}
+    flat = {name for name, path in first.images.items() if name not in spoken and is_label_map(path)}
     if flat and len(flat) < len(first.images):
         images = first.images.keys() - flat
         for patient in doubtful:
@@ -264,13 +265,6 @@ def _tell_apart(found: Sequence[_Patient]) -> None:
             if kept:
                 patient.masks = {name: path for name, path in patient.images.items() if name not in images}
                 patient.images = kept
-
-
-def _is_label_map(path: Path) -> bool:
-    try:
-        return len(distinct(read_labels(path, untrusted=True)[0])) <= _MOST_VALUES
-    except ScantlingError:
-        return False
 
 
 def _by_class(found: Sequence[_Patient]) -> bool:

@@ -11,10 +11,10 @@ from typing import Self, TypedDict
 import numpy as np
 
 from scantling.core.case import Address, Case, Geometry, Labels
-from scantling.core.errors import DataError
+from scantling.core.errors import DataError, ScantlingError
 from scantling.data.contents import some
-from scantling.data.files import Limits, read_labels
-from scantling.data.grids import How, place
+from scantling.data.files import Limits, probe, read_labels
+from scantling.data.grids import How, holds, place
 from scantling.data.labels import UnknownValueError, region_of, unknown_values
 from scantling.data.loading import load, with_spacing
 from scantling.data.mask_values import MOST_VALUES
@@ -75,14 +75,19 @@ class CaseScorer:
             strange = self._not_predicted(case)
             sample = read(labels=self.labels.model_copy(update={"others": "background"}))
         (true, *others), predictions, order = sample.masks, self.predictions, self.order
-        grid, ways = sample.geometry, set[How]()
+        ways = set[How]()
+        answered = predictions.mask(case.id, order, **how)
+        grid = self._common_grid(case, sample.geometry, answered[1])
+        if grid is not sample.geometry:
+            placed = [_placed((one, sample.geometry), case, grid, case.masks[0])[0] for one in sample.masks]
+            true, *others = placed
+            ways.add("resampled")
 
         def fitted(found: tuple[np.ndarray, Geometry], where: Files) -> np.ndarray:
             array, way = _placed(found, case, grid, where)
             ways.add(way)
             return array
 
-        answered = predictions.mask(case.id, order, **how)
         predicted = fitted(answered, predictions.masks[case.id])
         probability = predictions.probability(case.id, order, shape=true.shape[1:], **how)
         likely = None if probability is None else fitted(probability, predictions.maps[case.id])
@@ -117,6 +122,19 @@ class CaseScorer:
             (len(drawn), 1 + len(others)) if others else None,
             strange,
         )
+
+    def _common_grid(self, case: Case, mask: Geometry, answer: Geometry) -> Geometry:
+        """The grid of the true mask, or that of the image where the mask reaches beyond it and beyond the answer."""
+        first = next(iter(case.images.values()), None)
+        if not holds(mask, answer) or holds(answer, mask):
+            return mask
+        try:
+            grid = probe(first, limits=self.limits, untrusted=self.untrusted).geometry if first is not None else mask
+        except ScantlingError:  # the scores need no image
+            return mask
+        if case.spacing is not None and len(case.spacing) == len(grid.shape):
+            grid = with_spacing(grid, case.spacing, case.id)
+        return grid if holds(mask, grid) else mask
 
     def _not_predicted(self, case: Case) -> dict[int, int]:
         """The pixels of each value of the true mask that is no class of the predictions.

@@ -168,7 +168,10 @@ def suspects(
     if not scored:
         raise DataError(f"{dataset.root}: no case could be judged; the first: {failed[0]}")
     found = _ranked(scored, cross_fitted=len(seen), failed=tuple(failed), picture=place / "suspects.png")
-    rows = [(one.case, f"{one.found.dice:.2f} {one.found.sentence}", one.answer) for one in found.listed]
+    rows = [
+        (one.case, f"{one.found.dice:.2f}: {one.found.sentence.removeprefix('the mask is drawn about ')}", one.answer)
+        for one in found.listed
+    ]
     beside_answers(dataset.name, rows, labels, place / "suspects.png", untrusted=opening.untrusted)
     write_json(place / "suspects.json", found.facts())
     return found

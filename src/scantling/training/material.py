@@ -65,7 +65,7 @@ class Material:
         labels = {"mask" if word == "masks" else word for word in self.reads if reads_labels([word])} or MASKS
         held, kept = (sum(is_labelled(case, labels) for case in each) for each in (before, left))
         sentence = (
-            f"{count(len(failed), 'case')} cannot be read and left out ("
+            f"{count(len(failed), 'case')} cannot be read and {'is' if len(failed) == 1 else 'are'} left out ("
             + "; ".join(f"{id}: {reason}" for id, reason in list(failed.items())[:SHOWN])
             + (f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else "")
             + f"); {len(left)} of {count(len(before), 'training case')} left, {kept} of them labelled"
@@ -125,7 +125,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
         dataset = keep_labels(dataset, options.labels, labels=labels)
     missing = lacking(card, dataset.split("train"))
     if missing:
-        raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}")
+        look = "`scantling check` says what the folder was taken for"
+        raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}; {look}")
     remarks = tuple(
         remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
     )

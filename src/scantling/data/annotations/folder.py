@@ -94,6 +94,7 @@ def annotated(root: Path, *, only: Path | None = None) -> Contents | None:
         cases=unique(cases, root),
         labels=valid_labels(labels, str(min(sources))),
         remarks=tuple(remarks),
+        layout="files of annotations",
     )
 
 

@@ -144,7 +144,7 @@ def _tifffile(source: Source, page: Page, text: str, count: int) -> Layout:
             remedy=DAMAGED,
         )
     if count == 1:
-        return Layout()
+        return Layout(spacing=_density(page))
     leading: list[tuple[str, int]] = []  # the axes that run over pages, with their lengths
     taken = 1
     for number, length in enumerate(shape):
