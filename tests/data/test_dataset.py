@@ -164,17 +164,31 @@ def test_columns_of_0_and_1_are_classes_and_a_row_of_0_is_another_class(tmp_path
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        ("label\n1\n", "has the columns label"),
-        ("stem,width\na,300\n", "has the columns stem, width"),
         ("stem,x,y\na,1,1\n", "line 2 gives 'a' the classes x, y"),
         ("stem,label\na,x\na,y\n", "line 3 gives 'a' a second class"),
     ],
 )
-def test_a_table_that_says_nothing_or_two_things_is_refused(tmp_path: Path, table: str, told: str) -> None:
+def test_a_table_that_says_two_things_is_refused(tmp_path: Path, table: str, told: str) -> None:
     folder(tmp_path, "a")
     (tmp_path / "labels.csv").write_text(table)
     with pytest.raises(FileError, match=told):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["label\n1\n", "stem,width\na,300\n"])
+def test_a_table_that_is_about_something_else_is_left_out_with_a_warning(tmp_path: Path, table: str) -> None:
+    folder(tmp_path, "ab")
+    (tmp_path / "labels.csv").write_text(table)
+    dataset = open_dataset(tmp_path)
+    assert [case.image_class for case in dataset.cases] == [None, None]
+    assert any("the table has the columns" in one.sentence for one in dataset.remarks if one.level == "warning")
+
+
+def test_an_image_and_a_mask_alone_in_a_folder_belong_together(tmp_path: Path) -> None:
+    for name in ("scan", "seg"):
+        save(tmp_path / f"{name}.png", grey(0))
+    (case,) = open_dataset(tmp_path).cases
+    assert (case.id, [mask.path.name for mask in case.masks if isinstance(mask, Address)]) == ("scan", ["seg.png"])
 
 
 def nnunet(root: Path, *, channels: int = 2, test: bool = True) -> Path:

@@ -27,6 +27,8 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
     called = {name: path for path, name in names.items() if says_mask(name)}
     if not masks:
         masks = by_words(called, stems - called.keys())
+    if not masks and len(called) == len(stems - called.keys()) == 1:  # the two files of a patient
+        masks = {next(iter(stems - called.keys())): next(iter(called.values()))}
     known = {*masks.values(), *further}
     after = {path for path, name in names.items() if LIKE_A_MASK.fullmatch(name)}
     lost = [path for path in files if path in after - known and names[path] not in masks] if masks else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scantling.core.errors import FileError
-from scantling.data.contents import some
+from scantling.data.contents import Finding, some
 from scantling.data.files import is_image_name, stem_of
 from scantling.data.tables import read_table
 
@@ -15,11 +15,14 @@ IMAGE_COLUMNS = ("stem", "id", "image", "filename", "file", "file_name", "name",
 """What the column that names the image may be called, in any capitals."""
 
 
-def classes_in(path: Path) -> dict[str, str]:
+def classes_in(path: Path, remarks: list[Finding]) -> dict[str, str]:
     """The class of each stem in a table: the column `label` or `class`, else the columns that hold only 0 and 1.
 
+    A table without a column that names the image, or without one that names a class, is left out with a warning: it may
+    be about something else.
+
     Raises:
-        FileError: the table has no column that names the image or none that names a class, or a row names two classes.
+        FileError: the table cannot be read, or a row names two classes.
     """
     if not path.is_file():
         return {}
@@ -32,12 +35,13 @@ def classes_in(path: Path) -> dict[str, str]:
         else [column for column in columns if column != key and all(_bit(row[column]) is not None for row in rows)]
     )
     if key is None or not (named or hot):
-        raise FileError(
-            path,
-            f"the table has the columns {some(columns, most=9) or '(none)'}",
-            remedy="rename its columns",
-            expected="'image', 'filename', 'stem' or 'id', and 'label', 'class' or a column of 0 and 1 for each class",
+        sentence = (
+            f"{path}: left out: the table has the columns {some(columns, most=9) or '(none)'}; expected 'image', "
+            "'filename', 'stem' or 'id', and 'label', 'class' or a column of 0 and 1 for each class; rename its "
+            "columns if it names the classes of images"
         )
+        remarks.append(Finding(level="warning", kind="image classes", sentence=sentence))
+        return {}
     found: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
         stem = stem_of(Path(row[key] or "")) if is_image_name(Path(row[key] or "")) else (row[key] or "").strip()

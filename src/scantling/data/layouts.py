@@ -51,7 +51,7 @@ def paired(root: Path) -> Contents:
         return replace(series, remarks=tuple(_beside_series(series.cases, root)))
     remarks: list[Finding] = []
     cases: list[Case] = []
-    classes = classes_in(root / CLASSES)
+    classes = classes_in(root / CLASSES, remarks)
     for split, rooms in joined.items():
         cases += _part(root, split, remarks, root, inside=rooms)
     for part, split in parts.items():
@@ -179,7 +179,8 @@ def _part(
                 return patients(folder, split, remarks, root)
             remarks += unread(folder, [*files, folder / CLASSES], root)
             cases = beside(files, split, remarks, root)
-        return _with_classes(cases, classes_in(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
+        classes = classes_in(folder / CLASSES, remarks) if folder != root else {}
+        return _with_classes(cases, classes, folder / CLASSES, remarks)
     roles = {"images": rooms.images, "masks": rooms.masks[0] if rooms.masks else None, "fov": rooms.region}
     called = {role: path.name for role, path in roles.items() if path is not None}
     if any(name != role and name not in REGIONS for role, name in called.items()):
@@ -193,7 +194,8 @@ def _part(
         remarks += twins(images, root)
     if not named_by_split and (folder != root or not any(name in SPLITS for name in inside)):
         remarks += unread(folder, [*rooms.listed(), folder / CLASSES], root)
-    return _with_classes(cases, classes_in(folder / CLASSES) if folder != root else {}, folder / CLASSES, remarks)
+    classes = classes_in(folder / CLASSES, remarks) if folder != root else {}
+    return _with_classes(cases, classes, folder / CLASSES, remarks)
 
 
 def _below(rooms: _Rooms, split: Split | None, remarks: list[Finding], root: Path) -> list[Case]:
