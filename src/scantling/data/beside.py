@@ -26,9 +26,13 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
     if not masks:
         masks = by_words(called, stems - called.keys())
     known = {*masks.values(), *further}
-    after = {path for path, name in names.items() if (match := MASK_NAME.fullmatch(name)) and match["before"]}
-    lost = [path for path in files if path in after - known and names[path] not in masks] if masks else []
-    images = [path for path in files if path not in {*known, *lost}]
+    lost = [
+        path
+        for path, name in names.items()
+        if masks and path not in known and name not in masks and (match := MASK_NAME.fullmatch(name)) and match["before"]
+    ]
+    left = known.union(lost)
+    images = [path for path in files if path not in left]
     free = [names[path] for path in images if names[path] not in masks]
     if masks:
         owner, mask = next(iter(masks.items()))

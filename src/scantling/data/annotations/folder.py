@@ -58,9 +58,11 @@ def annotated(root: Path, *, only: Path | None = None) -> Contents | None:
         DataError: none of the images is there, or it cannot be told which is meant.
     """
     files = list(_files(root, DEEPEST, {os.path.realpath(root)}))
+    candidates = [only] if only is not None else [path for path in files if path.name.lower().endswith(ANNOTATIONS)]
+    if not candidates:
+        return None
     images = [path for path in files if path.name.lower().endswith(RASTERS)]
     masks = [path for path in images if {part.lower() for part in path.relative_to(root).parts[:-1]} & {*MASK_FOLDERS}]
-    candidates = [only] if only is not None else [path for path in files if path.name.lower().endswith(ANNOTATIONS)]
     if not images or (only is None and (masks or _beside(images, root))):
         return None
     images = [path for path in images if path not in masks] or images
