@@ -163,8 +163,8 @@ def _channels(
     places = {kind: images[visit][kind].path for kind in everywhere}
     first = min(kept[visit], key=lambda file: file.path).path if kept else places[everywhere[0]]
     try:
-        grid = probe(first).geometry
-        fits = [kind for kind in everywhere if not disagreement(grid, probe(places[kind]).geometry)]
+        grid = probe(first, untrusted=True).geometry
+        fits = [kind for kind in everywhere if not disagreement(grid, probe(places[kind], untrusted=True).geometry)]
     except ScantlingError:  # whoever reads the file meets the error
         fits = everywhere[:1]
     if not fits:
