@@ -29,7 +29,11 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
     lost = [
         path
         for path, name in names.items()
-        if masks and path not in known and name not in masks and (match := MASK_NAME.fullmatch(name)) and match["before"]
+        if masks
+        and path not in known
+        and name not in masks
+        and (match := MASK_NAME.fullmatch(name))
+        and match["before"]
     ]
     left = known.union(lost)
     images = [path for path in files if path not in left]

@@ -94,6 +94,8 @@ def _mask(text: str, corner: tuple[int, int], shape: tuple[int, int]) -> Runs:
         raise ValueError(f"its mask is no PNG ({error})") from None
     changes = inside[1:] != inside[:-1]
     if (times := np.count_nonzero(changes)) > MOST_CHANGES:
-        raise ValueError(f"its mask changes {times:,} times between inside and outside; at most {MOST_CHANGES:,} are read")
+        raise ValueError(
+            f"its mask changes {times:,} times between inside and outside; at most {MOST_CHANGES:,} are read"
+        )
     lengths = np.diff(np.flatnonzero(changes) + 1, prepend=[0] * (1 + bool(inside[0])), append=inside.size)
     return runs(lengths, shape, corner=corner, by_columns=False)

@@ -140,7 +140,9 @@ def ellipse(centre: Sequence[float], radii: Sequence[float], *, turned: float = 
     return Polygon((numbers(turned_points + numbers(centre)),))
 
 
-def runs(lengths: Sequence[int] | Array, shape: Sequence[int], *, corner: tuple[int, int] = (0, 0), by_columns: bool) -> Runs:
+def runs(
+    lengths: Sequence[int] | Array, shape: Sequence[int], *, corner: tuple[int, int] = (0, 0), by_columns: bool
+) -> Runs:
     """Run lengths that fill a window exactly.
 
     Raises:
