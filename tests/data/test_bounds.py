@@ -176,6 +176,20 @@ def test_a_dataset_json_of_something_else_is_no_nnunet(tmp_path: Path) -> None:
     assert any("dataset.json" in remark.sentence for remark in dataset.remarks)
 
 
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    stream, path = io.BytesIO(), tmp_path / "a.jpg"
+    Image.new("L", (64, 64), 128).save(stream, "JPEG", progressive=True)
+    data = stream.getvalue()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    for times, refused in ((20, False), (300, True)):
+        path.write_bytes(data[:-2] + last * times + data[-2:])
+        if not refused:
+            assert files.read(path).array.shape == (1, 64, 64)
+            continue
+        with pytest.raises(FileError, match="more than 200 scans"):
+            files.read(path)
+
+
 def test_text_after_numbers_of_a_pgm_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pgm"
     path.write_text("P2\n2 2\n255\n1 2 3 4\n")

@@ -65,8 +65,8 @@ def inspect(source: Source) -> Plan:
     if not wanted:
         raise source.error(f"has the segments {', '.join(known.values())}", expected="one of them after '#'")
     place = read_place(source, found, count)
-    numbers = [0] * count if kind == "LABELMAP" else [_number(source, found, frame, known) for frame in range(count)]
     grid = _grid(source, found, size, place)
+    numbers = [0] * count if kind == "LABELMAP" else [_number(source, found, frame, known) for frame in range(count)]
     dtype = np.dtype(np.uint8 if max(known) < 256 else np.uint16)
     header = Header("DICOM", grid.geometry.shape, GREY, dtype, grid.geometry)
 
