@@ -86,8 +86,6 @@ class Frames:
     place: Place
     scale: tuple[float, float]
     dtype: np.dtype[Any]
-    series: str
-    description: str
     number: int
     syntax: str
 
@@ -189,8 +187,6 @@ def parse(source: Source) -> Frames:
         place,
         scale,
         _dtype(found, bits, stored, scale) if grey else np.dtype(np.uint8 if bits == 8 or samples == 1 else np.uint16),
-        str(_value(found, "SeriesInstanceUID", "")),
-        str(_value(found, "SeriesDescription", "")),
         int(_value(found, "InstanceNumber", 0)),
         syntax,
     )
