@@ -111,6 +111,27 @@ def test_a_metaimage_never_reads_voxels_from_elsewhere(tmp_path: Path, lines: st
         assert ord("S") not in array
 
 
+HEAD = "ObjectType = Image\nNDims = {}\nTransformMatrix = 1 0 0 1\nOffset = 0 0\nElementSpacing = 1 1\nDimSize = 8 8\n"
+
+
+@pytest.mark.parametrize("axes", ["-13", "0", "3", "99999999999", ""])
+def test_a_metaimage_with_another_number_of_axes_than_sizes_is_a_sentence(tmp_path: Path, axes: str) -> None:
+    text = f"{HEAD.format(axes)}ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    (tmp_path / "a.mha").write_bytes(text.encode() + bytes(64))
+    with pytest.raises(FileError, match=f"has {axes or 'no'} axes; expected 2"):
+        files.read(tmp_path / "a.mha")
+
+
+def test_volumes_of_simpleitk_are_decoded_in_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
+    text = f"{HEAD.format(2)}ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    (tmp_path / "a.img").write_bytes(text.encode() + bytes(range(64)))
+    for name in ("decoded", "inspected"):
+        monkeypatch.delattr(files, name)
+    assert files.probe(tmp_path / "a.img").shape == (8, 8)
+    assert sorted(files.read(tmp_path / "a.img").array.ravel()) == list(range(64))
+
+
 def labelled(mask: np.ndarray) -> dict[str, object]:
     stream = io.BytesIO()
     Image.fromarray(mask).save(stream, "PNG")

@@ -120,6 +120,8 @@ def _judge_voxels(source: Source, text: _Text, *, whole: bool) -> int:
     item = next((count for names, count in BYTES.items() if re.fullmatch(names, kind)), 0)
     if not item or not sizes or not all(re.fullmatch(r"[1-9]\d{0,9}", part) for part in [*sizes, channels]):
         raise source.error(f"holds {' x '.join(sizes) or 'no'} numbers of type {kind or 'none'}", remedy=DAMAGED)
+    if (axes := text.get("dimension", "ndims")) != str(len(sizes)):  # SimpleITK frees what is not its own
+        raise source.error(f"has {axes or 'no'} axes", expected=f"{len(sizes)}, as it gives sizes", remedy=DAMAGED)
     encoding = text.get("encoding").lower()
     packed = encoding in ("gzip", "gz") or text.get("compresseddata").lower() in ("true", "1")
     odd = text.get("lineskip", "byteskip", "headersize") not in ("", "0")
