@@ -55,6 +55,7 @@ def test_a_folder_of_the_first_nnunet_is_read_with_a_file_for_each_channel(tmp_p
 
 
 def test_a_description_of_neither_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "imagesTr").mkdir()
     (tmp_path / "dataset.json").write_text('{"labels": {"0": "background"}}')
     with pytest.raises(FileError, match="expected channel_names, labels and file_ending, or modality and labels"):
         open_dataset(tmp_path)

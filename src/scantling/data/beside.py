@@ -23,7 +23,8 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
             claims.setdefault(owner, []).append((numbered, path))
     first = {owner: min(claimed) for owner, claimed in claims.items()}
     masks = {owner: path for owner, (numbered, path) in first.items() if not numbered or len(claims[owner]) == 1}
-    further = [path for claimed in claims.values() for _, path in claimed if path not in {*masks.values()}]
+    chosen = {*masks.values()}
+    further = [path for claimed in claims.values() for _, path in claimed if path not in chosen]
     called = {name: path for path, name in names.items() if says_mask(name)}
     if not masks:
         masks = by_words(called, stems - called.keys())
@@ -31,8 +32,9 @@ def beside(files: Sequence[Path], split: Split | None, remarks: list[Finding], r
         masks = {next(iter(stems - called.keys())): next(iter(called.values()))}
     known = {*masks.values(), *further}
     after = {path for path, name in names.items() if LIKE_A_MASK.fullmatch(name)}
-    lost = [path for path in files if path in after - known and names[path] not in masks] if masks else []
-    images = [path for path in files if path not in {*known, *lost}]
+    lost = [path for path in files if path in after and path not in known and names[path] not in masks] if masks else []
+    left = known.union(lost)
+    images = [path for path in files if path not in left]
     free = [names[path] for path in images if names[path] not in masks]
     if masks:
         owner, mask = next(iter(masks.items()))

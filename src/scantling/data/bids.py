@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels
 from scantling.core.errors import DataError, FileError, ScantlingError
-from scantling.data.contents import Contents, Finding, count, entries, left_out, some, unique
+from scantling.data.contents import Contents, Finding, count, entries, files_below, left_out, some, unique
 from scantling.data.files import is_image_name, probe, stem_of
 from scantling.data.grids import disagreement
 from scantling.data.labels import valid_labels
@@ -69,7 +68,7 @@ def bids(root: Path) -> Contents | None:
         return None
     images: dict[tuple[str, str], dict[str, _File]] = {}
     masks: dict[tuple[str, str], list[_File]] = {}
-    files = list(_files(root, DEEPEST, set()))
+    files = [path for path in files_below(root, levels=DEEPEST) if is_image_name(path)]
     for file in filter(None, (_parsed(path, root) for path in files)):
         if file.suffix in (*MAPS, *MASKS):
             masks.setdefault(file.visit, []).append(file)
@@ -100,18 +99,6 @@ def bids(root: Path) -> Contents | None:
         remarks=tuple(remarks),
         layout="BIDS",
     )
-
-
-def _files(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
-    for path in entries(folder):
-        if is_image_name(path) and not path.is_dir():
-            yield path
-        elif depth > 1 and path.is_dir() and (place := os.path.realpath(path)) not in seen:
-            seen.add(place)
-            try:
-                yield from _files(path, depth - 1, seen)
-            except FileError:
-                continue
 
 
 def _parsed(path: Path, root: Path) -> _File | None:
@@ -164,8 +151,8 @@ def _channels(
     places = {kind: images[visit][kind].path for kind in everywhere}
     first = min(kept[visit], key=lambda file: file.path).path if kept else places[everywhere[0]]
     try:
-        grid = probe(first).geometry
-        fits = [kind for kind in everywhere if not disagreement(grid, probe(places[kind]).geometry)]
+        grid = probe(first, untrusted=True).geometry
+        fits = [kind for kind in everywhere if not disagreement(grid, probe(places[kind], untrusted=True).geometry)]
     except ScantlingError:  # whoever reads the file meets the error
         fits = everywhere[:1]
     if not fits:

@@ -101,6 +101,30 @@ def entries(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def files_below(folder: Path, *, levels: int, seen: set[str] | None = None) -> Iterator[Path]:
+    """The files of a folder and of so many levels of folders, this one included, in order, as `entries` lists them.
+
+    A folder in it that cannot be listed is left out, and one that links to another of them; the remarks of the layout
+    tell of them.
+
+    Args:
+        seen: the folders that were listed.
+
+    Raises:
+        FileError: `folder` itself cannot be listed.
+    """
+    seen = set() if seen is None else seen
+    seen.add(os.path.realpath(folder))
+    for path in entries(folder):
+        if not path.is_dir():
+            yield path
+        elif levels > 1 and os.path.realpath(path) not in seen:
+            try:
+                yield from files_below(path, levels=levels - 1, seen=seen)
+            except FileError:
+                continue
+
+
 def left_out(paths: Sequence[Path], root: Path, what: str, *, warning: str = "") -> Iterator[Finding]:
     """Remarks on files and folders that were left out, those that cannot be listed by themselves.
 

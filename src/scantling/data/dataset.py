@@ -35,7 +35,7 @@ from scantling.data.hashing import files_of, hash_of
 from scantling.data.label_source import LabelSource
 from scantling.data.layouts import paired
 from scantling.data.loading import EVERYTHING
-from scantling.data.nnunet import nnunet
+from scantling.data.nnunet import is_nnunet, nnunet
 from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
 from scantling.data.strata import with_strata
 from scantling.data.subjects import Subjects, by_name, checked
@@ -188,9 +188,7 @@ def _contents(path: Path, described: Path | None, root: Path | None) -> Contents
 
 
 def _layout(path: Path) -> Contents:
-    if (path / "dataset.json").is_file():
-        return nnunet(path)
-    return bids(path) or annotated(path) or paired(path)
+    return nnunet(path) if is_nnunet(path) else bids(path) or annotated(path) or paired(path)
 
 
 def _annotates(path: Path) -> bool:

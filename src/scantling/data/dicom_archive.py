@@ -88,7 +88,11 @@ def archive(folder: Path, split: Split | None, remarks: list[Finding], root: Pat
     sized = {entry.series for entry in entries if entry.sized}
     every = [entry for entry in entries if entry.image and entry.series in sized]
     chosen = without_scouts(every)
-    images = [image for series in _by_series(chosen) for image in _images(series, entries)]
+    inside: dict[Path, set[str]] = defaultdict(set)
+    for entry in entries:
+        if entry.image:
+            inside[entry.path.parent].add(entry.series)
+    images = [image for series in _by_series(chosen) for image in _images(series, inside)]
     masks = _masks(images, [entry for entry in entries if entry.segmentation])
     ids = _ids(images, folder)
     cases = []
@@ -108,7 +112,7 @@ def archive(folder: Path, split: Split | None, remarks: list[Finding], root: Pat
     if len(cases) > 1 or len(entries) > len(chosen):
         remarks.append(_understood(cases, root, folder))
     used = {address for case in cases for mask in case.masks for address in _addresses(mask)}
-    rest = [entry for entry in entries if entry not in chosen and Address(entry.path) not in used]
+    rest = [entry for entry in {*entries}.difference(chosen) if Address(entry.path) not in used]
     remarks += _no_images(rest, folder)
     known = {entry.path for entry in entries}
     told = {image.address.path for image in images if not image.address.member}  # `layouts` tells what is beside
@@ -160,17 +164,20 @@ def _by_series(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     yield from found.values()
 
 
-def _images(series: list[Entry], entries: Sequence[Entry]) -> Iterator[_Image]:
-    """A volume of the slices of a series, or each file where these are no slices."""
-    single = [entry for entry in series if entry.frames > 1 or entry.modality in PROJECTIONS]
-    slices = [entry for entry in series if entry not in single]
-    if len(slices) == 1:
-        single, slices = sorted([*single, *slices], key=lambda entry: str(entry.path)), []
+def _images(series: list[Entry], inside: Mapping[Path, set[str]]) -> Iterator[_Image]:
+    """A volume of the slices of a series, or each file where these are no slices.
+
+    Args:
+        inside: the series of the images in each folder.
+    """
+    slices = [entry for entry in series if entry.frames <= 1 and entry.modality not in PROJECTIONS]
+    slices = slices if len(slices) > 1 else []
+    volume = {*slices}
+    single = [entry for entry in series if entry not in volume]
     yield from (_Image((entry,), Address(entry.path)) for entry in single)
     if slices:
         folder = Path(os.path.commonpath([entry.path.parent for entry in slices]))
-        inside = {entry.series for entry in entries if entry.image and entry.path.parent == folder}
-        alone = inside == {slices[0].series} and all(entry.path.parent == folder for entry in slices)
+        alone = inside[folder] == {slices[0].series} and all(entry.path.parent == folder for entry in slices)
         member = "" if alone and not single else slices[0].series
         yield _Image(tuple(slices), Address(folder, member))
 

@@ -97,14 +97,16 @@ def near_pairs(found: Sequence[Looks]) -> Iterator[tuple[int, int, int, float]]:
     if len(found) < 2:
         return
     bits = np.stack([one.bits for one in found])
+    pixels = np.unique([one.pixels for one in found], return_inverse=True)[1]
     for start in range(0, len(found), _BLOCK):
         apart = sum(
             np.bitwise_count(bits[start : start + _BLOCK, None, word] ^ bits[None, start:, word]).astype(np.uint16)
             for word in range(bits.shape[1])
         )
-        for row, column in np.argwhere(np.asarray(apart) <= NEAR):
+        others = pixels[start : start + _BLOCK, None] != pixels[None, start:]
+        for row, column in np.argwhere((np.asarray(apart) <= NEAR) & others):
             first, second = start + int(row), start + int(column)
-            if first < second and found[first].pixels != found[second].pixels:
+            if first < second:
                 alike = float(found[first].detail @ found[second].detail)
                 if alike >= ALIKE:
                     yield first, second, int(np.asarray(apart)[row, column]), alike

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from scantling.core.case import Address, Geometry
 from scantling.core.errors import FileError
 from scantling.data.formats.common import Array, Header, Limits, Picture, Plan, Source, admit
 from scantling.data.formats.exif import as_shown
-from scantling.data.formats.recognised import ANNOTATIONS, inspector, recognise
+from scantling.data.formats.recognised import ANNOTATIONS, inspector, is_fragile, recognise
 from scantling.data.mask_colours import label_map
 from scantling.data.orientation import canonical, turned
 
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 GENEROUS = Limits()
+UNBOUND: dict[str, Any] = {"seconds": 3600.0, "memory": 0}
+"""What a trusted file may take in another process, where a crash of its library ends."""
 RASTERS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".pgm", ".ppm", ".pbm")
 VOLUMES = (".nii", ".nii.gz", ".npy", ".npz", ".hdr", ".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd")
 SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
@@ -57,12 +60,13 @@ def probe(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted
     Raises:
         FileError: if the file cannot be read, makes no sense or exceeds a limit.
     """
-    if untrusted:
+    address = parse_address(address)
+    if untrusted or is_fragile(address.path):
         from scantling.data import guard
 
-        header = guard.probe(parse_address(address), limits)
+        header = guard.probe(address, limits if untrusted else replace(limits, **UNBOUND))
     else:
-        header = inspected(parse_address(address), limits)
+        header = inspected(address, limits)
     geometry = canonical(header.geometry)
     return replace(header, shape=geometry.shape, geometry=geometry)
 
@@ -75,17 +79,17 @@ def read(
     Args:
         address: a file, a folder with one DICOM series, or a member (`f.npz#image`, `folder#SeriesInstanceUID`).
         limits: what the file may ask for.
-        untrusted: decode in another process with a time and a memory limit.
+        untrusted: decode in another process with a time and a memory limit. NRRD and MetaImage always are in another.
         labels: a palette of colours gives indices, and a channel "alpha" is kept.
 
     Raises:
         FileError: if the file cannot be read, is damaged, or exceeds a limit.
     """
     address = parse_address(address)
-    if untrusted:
+    if untrusted or is_fragile(address.path):
         from scantling.data import guard
 
-        picture = guard.read(address, limits, labels=labels)
+        picture = guard.read(address, limits if untrusted else replace(limits, **UNBOUND), labels=labels)
     else:
         picture = decoded(address, limits, labels=labels)
     geometry = canonical(picture.geometry)

@@ -47,9 +47,10 @@ def loose_files(paths: Sequence[Path], *, root: Path) -> Contents:
         DataError: none of several is an image.
     """
     images = [path for path in paths if is_image_name(path)] if len(paths) > 1 else list(paths)
+    others = {*paths}.difference(images)
     if not images:
         raise DataError(f"{root}: found no image among {some((path.name for path in paths), most=3)}")
-    remarks: list[Finding] = list(left_out([path for path in paths if path not in images], root, "no image"))
+    remarks: list[Finding] = list(left_out(sorted(others), root, "no image"))
     cases = [plain(path, None) for path in images]
     if max(Counter(case.id for case in cases).values()) > 1:
         longer = names_of([path.parent / name_of(path) for path in images])

@@ -77,7 +77,7 @@ def _asked(address: Address, limits: Limits, what: str, judged: Callable[[Worker
             raise FileError(
                 str(address),
                 f"took over {limits.seconds:g} s to decode" if expired.is_set() else f"ended its decoder ({code})",
-                remedy="if you trust it, read it without the guard or raise the limits",
+                remedy="it is damaged; if not, raise the limits, or read it without the guard",
             ) from error
         except BaseException:  # interrupted: the answer that is still to come is no other file's
             worker.end()
@@ -187,7 +187,8 @@ def serve() -> None:
     if sys.platform not in ("win32", "darwin"):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        if memory:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     output = os.fdopen(os.dup(1), "wb")  # what a decoder prints must not become part of an answer
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

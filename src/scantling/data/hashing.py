@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case
 from scantling.core.errors import FileError
+from scantling.data import objects
 from scantling.data.formats.recognised import BESIDE
 
 
@@ -45,13 +46,17 @@ def hash_of(path: Path) -> str:
 
 
 def files_of(address: Address) -> list[Path]:
-    """Every file that is read at an address: those of a series, and the voxels of a header that lie beside it."""
+    """Every file that is read at an address: of a series, of objects, and the voxels of a header that lie beside it."""
     path = address.path
+    if path.suffix.lower() in (".mhd", ".nhdr"):
+        from scantling.data.formats.itk import voxels_beside
+
+        return [path, *voxels_beside(path)]
     if not path.is_dir():
         data = (path.with_suffix(suffix) for suffix in BESIDE.get(path.suffix.lower(), ()))
         return [path, *(file for file in data if file.is_file())]
     if address.member:
         from scantling.data.formats.dicom_index import series_files
 
-        return [entry.path for entry in series_files(path, address.member)]
+        return objects.files_of(address) or [entry.path for entry in series_files(path, address.member)]
     return sorted(file for file in path.iterdir() if file.is_file())

@@ -19,6 +19,16 @@ from scantling.data.layouts import unread
 DATASET = "dataset.json"
 
 
+def is_nnunet(root: Path) -> bool:
+    """Whether a folder holds a `dataset.json`, and not one of something else."""
+    try:
+        with (root / DATASET).open("rb") as file:
+            start = file.read(1 << 16)
+    except OSError:
+        return False
+    return any(key in start for key in (b'"channel_names"', b'"modality"')) or (root / "imagesTr").is_dir()
+
+
 def nnunet(root: Path) -> Contents:
     """The cases of nnU-Net's raw layout (Isensee et al., Nature Methods, 2021) or of the Decathlon's.
 

@@ -63,7 +63,8 @@ def pair_files(
             alone.append(path)
     if files and not pairs:
         pairs = by_words(files, known)
-        alone = [path for path in alone if path not in pairs.values()]
+        paired = {*pairs.values()}
+        alone = [path for path in alone if path not in paired]
     names = {path: stem for stem, path in files.items()}
     misses = nearest_misses([names[path] for path in alone], known - pairs.keys())
     if files and not pairs:

@@ -129,12 +129,13 @@ def _files_of(folder: Path) -> _Patient:
         return replace(patient, images={"": folder})
     inside = list(entries(folder))
     direct = [path for path in inside if is_image_name(path)]
-    rooms = {path.name.lower(): path for path in inside if path.is_dir() and path not in direct}
+    rooms = {path.name.lower(): path for path in inside if path.is_dir() and not is_image_name(path)}
     masks = next((rooms[name] for name in MASK_FOLDERS if name in rooms), None)
     images = next((rooms[name] for name in IMAGE_FOLDERS if name in rooms), None) if not direct else None
     listed = [path for path in entries(images) if is_image_name(path)] if images is not None else direct
     apart = [path for path in entries(masks) if is_image_name(path)] if masks is not None else []
-    patient.unused += [path for path in inside if path not in (*direct, images, masks)]
+    used = {*direct, images, masks}
+    patient.unused += [path for path in inside if path not in used]
     patient.apart = bool(apart)
     patient.masks = {name_of(path): path for path in apart}
     if len(apart) == 1:  # called after the image or the patient, it names no class

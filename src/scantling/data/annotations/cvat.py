@@ -28,8 +28,8 @@ def parse(content: bytes) -> Annotations:
     Raises:
         ValueError: it is no such file, or a shape makes no sense.
     """
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise ValueError("it declares a document type, which CVAT does not write")
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content:
+        raise ValueError("it declares a document type, or is no UTF-8, which CVAT does not write")
     classes: dict[str, None] = {}
     images: list[AnnotatedImage] = []
     left_out: Counter[str] = Counter()

@@ -23,7 +23,7 @@ from scantling.data.annotations.index import ImageIndex
 from scantling.data.annotations.reading import OBJECTS, annotations_in, member
 from scantling.data.annotations.shapes import MOST_PIXELS, AnnotatedImage, Annotations, Object, Polygon, Runs, covered
 from scantling.data.beside import beside
-from scantling.data.contents import Contents, Finding, count, entries, left_out, some, unique
+from scantling.data.contents import Contents, Finding, count, files_below, left_out, some, unique
 from scantling.data.files import RASTERS, stem_of
 from scantling.data.formats.recognised import ANNOTATIONS
 from scantling.data.labels import valid_labels
@@ -57,10 +57,12 @@ def annotated(root: Path, *, only: Path | None = None) -> Contents | None:
         FileError: a file of annotations is damaged.
         DataError: none of the images is there, or it cannot be told which is meant.
     """
-    files = list(_files(root, DEEPEST, {os.path.realpath(root)}))
+    files = list(files_below(root, levels=DEEPEST))
+    candidates = [only] if only is not None else [path for path in files if path.name.lower().endswith(ANNOTATIONS)]
+    if not candidates:
+        return None
     images = [path for path in files if path.name.lower().endswith(RASTERS)]
     masks = [path for path in images if {part.lower() for part in path.relative_to(root).parts[:-1]} & {*MASK_FOLDERS}]
-    candidates = [only] if only is not None else [path for path in files if path.name.lower().endswith(ANNOTATIONS)]
     if not images or (only is None and (masks or _beside(images, root))):
         return None
     images = [path for path in images if path not in masks] or images
@@ -116,18 +118,6 @@ def _beside(images: Sequence[Path], root: Path) -> bool:
     for path in images:
         folders.setdefault(path.parent, []).append(path)
     return any(case.masks for files in folders.values() for case in beside(files, None, [], root))
-
-
-def _files(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
-    for path in entries(folder):
-        if not path.is_dir():
-            yield path
-        elif depth > 1 and (place := os.path.realpath(path)) not in seen:
-            seen.add(place)
-            try:
-                yield from _files(path, depth - 1, seen)
-            except FileError:
-                continue  # the remarks of the layout that reads it tell of it
 
 
 def _listed(

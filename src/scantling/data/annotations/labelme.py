@@ -26,6 +26,11 @@ from scantling.data.annotations.shapes import (
     runs,
 )
 
+MOST_CHANGES = 1 << 24
+"""How often a mask may change between inside and outside, row by row."""
+MOST_MASKED = 1 << 33
+"""Pixels of all masks of a file together."""
+
 
 def is_labelme(content: Any) -> bool:
     """Whether a JSON document is a LabelMe file."""
@@ -41,6 +46,7 @@ def parse(content: Mapping[str, Any]) -> Annotations:
     """
     left_out: Counter[str] = Counter()
     objects = []
+    masked = 0
     for number, shape in enumerate(content["shapes"], start=1):
         kind = str(shape.get("shape_type") or "polygon")
         try:
@@ -51,6 +57,9 @@ def parse(content: Mapping[str, Any]) -> Annotations:
             left_out[kind] += 1
         else:
             objects.append(found)
+            masked += sum(prod(area.shape) for area in found.areas if isinstance(area, Runs))
+            if masked > MOST_MASKED:
+                raise ValueError(f"its masks have more than {MOST_MASKED:,} pixels")
     height, width = int(content.get("imageHeight") or 0), int(content.get("imageWidth") or 0)
     size = (height, width) if height > 0 and width > 0 else None
     image = AnnotatedImage(str(content.get("imagePath") or ""), size, tuple(objects))
@@ -83,6 +92,10 @@ def _mask(text: str, corner: tuple[int, int], shape: tuple[int, int]) -> Runs:
             inside = np.asarray(picture.convert("L")).ravel() > 0
     except OSError as error:
         raise ValueError(f"its mask is no PNG ({error})") from None
-    changes = [0, *(np.flatnonzero(inside[1:] != inside[:-1]) + 1).tolist(), inside.size]
-    lengths = np.diff(changes).tolist()
-    return runs([0, *lengths] if inside[0] else lengths, shape, corner=corner, by_columns=False)
+    changes = inside[1:] != inside[:-1]
+    if (times := np.count_nonzero(changes)) > MOST_CHANGES:
+        raise ValueError(
+            f"its mask changes {times:,} times between inside and outside; at most {MOST_CHANGES:,} are read"
+        )
+    lengths = np.diff(np.flatnonzero(changes) + 1, prepend=[0] * (1 + bool(inside[0])), append=inside.size)
+    return runs(lengths, shape, corner=corner, by_columns=False)

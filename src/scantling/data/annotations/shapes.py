@@ -15,8 +15,10 @@ import numpy as np
 
 FARTHEST = 1e7
 """The greatest coordinate that is taken for one, in pixels."""
-MOST_CROSSINGS = 1 << 26
-"""How often the border of one area may cross a row of pixels."""
+MOST_CROSSINGS = 1 << 24
+"""How often the border of one area may cross the rows of a band of pixels."""
+BAND = 1 << 22
+"""Pixels of which it is found out at a time whether they lie inside."""
 MOST_PIXELS = 1 << 28
 """Of the window of run lengths."""
 CORNERS = 180
@@ -138,19 +140,22 @@ def ellipse(centre: Sequence[float], radii: Sequence[float], *, turned: float = 
     return Polygon((numbers(turned_points + numbers(centre)),))
 
 
-def runs(lengths: Iterable[int], shape: Sequence[int], *, corner: tuple[int, int] = (0, 0), by_columns: bool) -> Runs:
+def runs(
+    lengths: Sequence[int] | Array, shape: Sequence[int], *, corner: tuple[int, int] = (0, 0), by_columns: bool
+) -> Runs:
     """Run lengths that fill a window exactly.
 
     Raises:
         ValueError: they are negative, or more or less than the pixels of the window, or these are too many.
     """
     height, width = (int(length) for length in shape)
-    counts = [int(length) for length in lengths]
-    if height < 1 or width < 1 or min(counts, default=-1) < 0 or sum(counts) != height * width:
-        raise ValueError(f"run lengths make {sum(counts):,} pixels for a window of {height} x {width}")
-    if height * width > MOST_PIXELS:
+    counts = np.asarray(lengths, np.int64)
+    pixels = height * width
+    if height < 1 or width < 1 or pixels > MOST_PIXELS:
         raise ValueError(f"run lengths have a window of {height} x {width}; at most {MOST_PIXELS:,} pixels are read")
-    return Runs(np.array(counts, np.int64), (height, width), corner, by_columns)
+    if not ((counts >= 0) & (counts <= pixels)).all() or counts.sum() != pixels:
+        raise ValueError(f"run lengths make {counts.sum():,} pixels for a window of {height} x {width}")
+    return Runs(counts, (height, width), corner, by_columns)
 
 
 def covered(area: Polygon | Runs, shape: tuple[int, int]) -> tuple[tuple[slice, slice], Array]:
@@ -164,7 +169,12 @@ def covered(area: Polygon | Runs, shape: tuple[int, int]) -> tuple[tuple[slice, 
     points = np.concatenate(area.rings)
     left, top = np.clip(np.floor(points.min(axis=0)), 0, shape[::-1]).astype(int)
     right, bottom = np.clip(np.ceil(points.max(axis=0)), 0, shape[::-1]).astype(int)
-    return (slice(top, bottom), slice(left, right)), _inside(area.rings, (top, bottom), (left, right))
+    inside = np.empty((bottom - top, right - left), bool)
+    rows = max(1, BAND // (right - left + 1))
+    for begin in range(top, bottom, rows):
+        end = min(begin + rows, bottom)
+        inside[begin - top : end - top] = _inside(area.rings, (begin, end), (left, right))
+    return (slice(top, bottom), slice(left, right)), inside
 
 
 def _inside(rings: Iterable[Array], rows: tuple[int, int], columns: tuple[int, int]) -> Array:
@@ -191,10 +201,16 @@ def _inside(rings: Iterable[Array], rows: tuple[int, int], columns: tuple[int, i
 
 
 def _covered_by_runs(area: Runs, shape: tuple[int, int]) -> tuple[tuple[slice, slice], Array]:
-    values = np.repeat(np.arange(len(area.lengths)) % 2 == 1, area.lengths)
-    height, width = area.shape
-    window = values.reshape(width, height).T if area.by_columns else values.reshape(height, width)
-    (top, left), (bottom, right) = area.corner, (area.corner[0] + height, area.corner[1] + width)
+    line, lengths = area.shape[0 if area.by_columns else 1], area.lengths.copy()
+    after = int(lengths[-1]) // line if len(lengths) % 2 else 0  # whole lines after the last pixel inside
+    before = int(lengths[0]) // line if len(lengths) > 1 else 0
+    lengths[0] -= before * line
+    lengths[-1] -= after * line
+    lines = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(-1, line)
+    top, left = area.corner
+    top, left, window = (top, left + before, lines.T) if area.by_columns else (top + before, left, lines)
+    height, width = window.shape
+    bottom, right = top + height, left + width
     inside = window[max(-top, 0) : max(shape[0] - top, 0), max(-left, 0) : max(shape[1] - left, 0)]
     place = slice(max(top, 0), max(min(bottom, shape[0]), 0)), slice(max(left, 0), max(min(right, shape[1]), 0))
     return place, inside[: max(place[0].stop - place[0].start, 0), : max(place[1].stop - place[1].start, 0)]

@@ -6,7 +6,6 @@ Two axes are an image, three a volume `(slices, H, W)` unless they are uint8 wit
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from collections.abc import Callable
@@ -140,10 +139,3 @@ def _arranged(flat: Array, shape: tuple[int, ...], fortran: bool, header: Header
     if header.channels == COLOUR:
         array = np.moveaxis(array[:, :, :3], 2, 0)
     return np.ascontiguousarray(array.reshape(len(header.channels), *header.shape), header.dtype)
-
-
-def npy_bytes(array: Array) -> bytes:
-    """An array as the bytes of an NPY file."""
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    return stream.getvalue()

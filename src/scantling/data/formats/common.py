@@ -38,7 +38,7 @@ class Limits:
         ratio: decoded bytes for each byte in the file (arrays under 16 MiB are never refused for it; no deflate
             stream exceeds 1,032).
         seconds: the time that another process gets to decode an untrusted file.
-        memory: the bytes of address space that this process gets (not enforced on Windows and macOS).
+        memory: the bytes of address space that this process gets (not enforced on Windows and macOS); 0: no bound.
     """
 
     bytes: int = 4 << 30

@@ -46,6 +46,7 @@ DECODERS = {
     **dict.fromkeys(JPEG_2000, "pylibjpeg"),
 }
 """Which of pydicom's decoders reads a transfer syntax."""
+READABLE = "an uncompressed one, run lengths, JPEG, lossless JPEG, JPEG-LS or JPEG 2000"
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes: Segmentation Storage and Label Map Segmentation Storage."""
 GREYS = ("MONOCHROME1", "MONOCHROME2")
@@ -85,8 +86,6 @@ class Frames:
     place: Place
     scale: tuple[float, float]
     dtype: np.dtype[Any]
-    series: str
-    description: str
     number: int
     syntax: str
 
@@ -94,7 +93,7 @@ class Frames:
 def inspect(source: Source) -> Plan:
     """Judge the size, the coding and the geometry of one file."""
     with quiet():
-        kind = str(_header(source, ["SOPClassUID"]).get("SOPClassUID", ""))
+        kind = str(read_header(source, ["SOPClassUID"]).get("SOPClassUID", ""))
         if kind in SEGMENTATIONS:
             from scantling.data.formats.dicom_seg import inspect as inspect_segmentation
 
@@ -121,20 +120,40 @@ def inspect(source: Source) -> Plan:
     return Plan(header, decode, samples * frames.dtype.itemsize, source.size)
 
 
-def _header(source: Source, tags: list[str] | None = None) -> Dataset:
+@dataclass(frozen=True)
+class _InParts:
+    """A file for pydicom, which reads a deflated one whole to unpack it, however large that becomes."""
+
+    source: Source
+
+    def read(self, count: int = -1) -> bytes:
+        if count < 0:
+            raise self.source.error("is deflated", expected=READABLE, remedy="decompress it first")
+        return self.source.file.read(count)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self.source.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.source.file.tell()
+
+
+def read_header(source: Source, tags: list[str] | None = None) -> Dataset:
+    """What stands before the pixels (call within `quiet`)."""
     source.file.seek(0)
-    return dcmread(source.file, stop_before_pixels=True, force=True, specific_tags=tags)
+    file: Any = _InParts(source)
+    return dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
 
 
 def parse(source: Source) -> Frames:
     """Read the header of one file and judge it (call within `quiet`)."""
-    found = _header(source)
+    found = read_header(source)
     meta = getattr(found, "file_meta", Dataset())
     syntax: str = str(meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
     if syntax not in PLAIN and syntax not in DECODERS:
         raise source.error(
             f"its transfer syntax is {syntax[:64]}",
-            expected="an uncompressed one, run lengths, JPEG, lossless JPEG, JPEG-LS or JPEG 2000",
+            expected=READABLE,
             remedy="decompress it first",
         )
     rows, columns = int(_value(found, "Rows", 0)), int(_value(found, "Columns", 0))
@@ -168,8 +187,6 @@ def parse(source: Source) -> Frames:
         place,
         scale,
         _dtype(found, bits, stored, scale) if grey else np.dtype(np.uint8 if bits == 8 or samples == 1 else np.uint16),
-        str(_value(found, "SeriesInstanceUID", "")),
-        str(_value(found, "SeriesDescription", "")),
         int(_value(found, "InstanceNumber", 0)),
         syntax,
     )

@@ -9,11 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydicom import dcmread
-
 from scantling.core.case import Address
 from scantling.data.formats.common import Limits, Source
-from scantling.data.formats.dicom import SEGMENTATIONS, quiet
+from scantling.data.formats.dicom import SEGMENTATIONS, quiet, read_header
 from scantling.data.formats.dicom_files import DEEPEST, DIRECTORY, files_below, is_dicom
 
 NO_IMAGE = ("RTDOSE", "PR", "SR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTRECORD", "FID", "RWV", "DOC", "AU", "ECG")
@@ -29,7 +27,7 @@ _TAGS = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """One DICOM file.
 
@@ -91,7 +89,8 @@ def _entries(files: tuple[tuple[Path, int, int], ...]) -> tuple[Entry, ...]:
 
 def _entry(path: Path) -> Entry:
     try:
-        found = dcmread(path, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+        with opened(path, Limits()) as source:
+            found = read_header(source, _TAGS)
 
         def text(name: str) -> str:
             return str(found.get(name) or "").strip()

@@ -19,8 +19,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
 from scantling.core.case import Address, Geometry
-from scantling.data.formats.common import GREY, LPS_TO_RAS, Array, Header, Plan, Source, axis_order
-from scantling.data.formats.dicom import DAMAGED, DECODERS, PLAIN, SEGMENTATIONS, quiet
+from scantling.data.formats.common import GREY, LPS_TO_RAS, Array, Header, Limits, Plan, Source, axis_order
+from scantling.data.formats.dicom import DAMAGED, DECODERS, PLAIN, SEGMENTATIONS, quiet, read_header
 from scantling.data.formats.dicom import inspect as inspect_file
 from scantling.data.formats.dicom_geometry import (
     Place,
@@ -50,8 +50,7 @@ class _Grid:
 
 def inspect(source: Source) -> Plan:
     """Judge the segments and the places of the frames (call within `quiet`)."""
-    source.file.seek(0)
-    found = dcmread(source.file, stop_before_pixels=True, force=True)
+    found = read_header(source)
     count = int(found.get("NumberOfFrames") or 1)
     size = (int(found.get("Rows") or 0), int(found.get("Columns") or 0))
     kind = str(found.get("SegmentationType", "")).upper()
@@ -66,8 +65,8 @@ def inspect(source: Source) -> Plan:
     if not wanted:
         raise source.error(f"has the segments {', '.join(known.values())}", expected="one of them after '#'")
     place = read_place(source, found, count)
-    numbers = [0] * count if kind == "LABELMAP" else [_number(source, found, frame, known) for frame in range(count)]
     grid = _grid(source, found, size, place)
+    numbers = [0] * count if kind == "LABELMAP" else [_number(source, found, frame, known) for frame in range(count)]
     dtype = np.dtype(np.uint8 if max(known) < 256 else np.uint16)
     header = Header("DICOM", grid.geometry.shape, GREY, dtype, grid.geometry)
 
@@ -100,8 +99,8 @@ def inspect(source: Source) -> Plan:
 def segment_names(path: Path) -> dict[int, str]:
     """The label of each segment by its number; empty if the file is no DICOM segmentation."""
     try:
-        with quiet():
-            found = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID", "SegmentSequence"])
+        with quiet(), opened(path, Limits()) as source:
+            found = read_header(source, ["SOPClassUID", "SegmentSequence"])
             return _segments(found) if str(found.get("SOPClassUID", "")) in SEGMENTATIONS else {}
     except Exception:  # pydicom raises many kinds on damaged headers; reading the file says what is wrong
         return {}

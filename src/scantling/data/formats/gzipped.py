@@ -7,6 +7,8 @@ import zlib
 from scantling.data.formats.common import Source
 
 GZIP = b"\x1f\x8b"
+BLOCK = 1 << 14
+"""Bytes that are read at a time; what follows the end of a stream in them is copied, and streams may be tiny."""
 _EITHER = 47
 """zlib's number for a stream with a header of gzip or of zlib."""
 
@@ -22,13 +24,13 @@ def unpacked(source: Source, count: int, *, whole: bool, begin: int = 0, tail: i
     rest = b""
     most = count + tail
     while len(out) <= most:
-        block = rest or source.file.read(1 << 20)
+        block = rest or source.file.read(BLOCK)
         if not block:
             break
         out += stream.decompress(block, most + 1 - len(out))
         rest = stream.unconsumed_tail
         if stream.eof:
-            rest = (stream.unused_data or source.file.read(1 << 20)).lstrip(b"\0")
+            rest = (stream.unused_data or source.file.read(BLOCK)).lstrip(b"\0")
             if not rest:
                 break
             stream = zlib.decompressobj(_EITHER)

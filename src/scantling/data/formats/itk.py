@@ -11,16 +11,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scantling.core.case import Geometry
+from scantling.core.case import Address, Geometry
+from scantling.core.errors import FileError
 from scantling.data.formats.common import (
     COLOUR,
     LPS_TO_RAS,
     Array,
     Header,
+    Limits,
     Plan,
     Source,
     numbered,
@@ -87,12 +90,12 @@ def _text(source: Source) -> _Text:
     """The fields of the header; of a MetaImage up to its last, `ElementDataFile`, of a NRRD up to an empty line."""
     start = source.at(0, min(source.size, LONGEST_HEADER))
     nrrd = start[:4] == b"NRRD"
-    last = re.search(rb"\r?\n\r?\n" if nrrd else rb"ElementDataFile\s*=[^\n]*(\n|$)", start)
+    last = re.search(rb"\r?\n\r?\n" if nrrd else rb"ElementDataFile[^\n]*(\n|$)", start)
     if last is None and (not nrrd or len(start) == LONGEST_HEADER):
         raise source.error("its header does not end", expected="a text of at most 1 MiB", remedy=DAMAGED)
     end = last.end() if last else len(start)
     fields: dict[str, str] = {}
-    for line in start[:end].decode("latin-1").splitlines():
+    for line in start[:end].decode("latin-1").replace("\r", "").split("\n"):
         name, mark, value = line.partition(":" if nrrd else "=")
         key = name.replace(" ", "").lower()
         if not mark or line.startswith("#") or value.startswith("="):  # a comment, a note of somebody (key:=value)
@@ -100,6 +103,8 @@ def _text(source: Source) -> _Text:
         if key in fields and key != "comment":
             raise source.error(f"its header says twice what {name.strip()} is", remedy=DAMAGED)
         fields[key] = value.strip()
+    if not nrrd and "elementdatafile" not in fields:  # after a comment or a colon, where SimpleITK would read on
+        raise source.error("its header does not end with a line 'ElementDataFile = NAME'", remedy=DAMAGED)
     return _Text(fields, end)
 
 
@@ -115,6 +120,8 @@ def _judge_voxels(source: Source, text: _Text, *, whole: bool) -> int:
     item = next((count for names, count in BYTES.items() if re.fullmatch(names, kind)), 0)
     if not item or not sizes or not all(re.fullmatch(r"[1-9]\d{0,9}", part) for part in [*sizes, channels]):
         raise source.error(f"holds {' x '.join(sizes) or 'no'} numbers of type {kind or 'none'}", remedy=DAMAGED)
+    if (axes := text.get("dimension", "ndims")) != str(len(sizes)):  # SimpleITK frees what is not its own
+        raise source.error(f"has {axes or 'no'} axes", expected=f"{len(sizes)}, as it gives sizes", remedy=DAMAGED)
     encoding = text.get("encoding").lower()
     packed = encoding in ("gzip", "gz") or text.get("compresseddata").lower() in ("true", "1")
     odd = text.get("lineskip", "byteskip", "headersize") not in ("", "0")
@@ -131,6 +138,17 @@ def _judge_voxels(source: Source, text: _Text, *, whole: bool) -> int:
                 remedy=DAMAGED,
             )
         return voxels.size
+
+
+def voxels_beside(path: Path) -> list[Path]:
+    """The file that a header names for its voxels; none where it holds them itself, or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            source = Source(Address(path), file, path.stat().st_size, Limits())
+            with _voxels(source, _text(source)) as (voxels, _):
+                return [] if voxels is source else [Path(voxels.file.name)]
+    except (OSError, FileError):
+        return []
 
 
 @contextmanager

@@ -23,6 +23,8 @@ from scantling.data.formats.pillow import pixels_of
 
 MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
+MOST_SCANS = 200
+"""Encoders write a dozen; each takes time for all pixels, however few bytes it has."""
 DAMAGED = "it is damaged: copy it again from its source"
 
 
@@ -115,7 +117,7 @@ def _walk(source: Source, frame: Frame) -> bytes:
     parts = [data[:2]]
     tables = Tables()
     counted: list[int] = []
-    offset = 2
+    scans, offset = 0, 2
     while True:
         begun = offset
         marker, offset = _marker(source, offset)
@@ -132,6 +134,9 @@ def _walk(source: Source, frame: Frame) -> bytes:
             found = MARKER.search(data, offset)
             if found is None:
                 raise source.error("ends within its image data", remedy=DAMAGED)
+            scans += 1
+            if scans > MOST_SCANS:
+                raise source.error(f"holds more than {MOST_SCANS} scans", remedy="save it again from its source")
             counted += _count(source, frame, tables, body, data[offset : found.start()])
             offset = found.start()
         if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):

@@ -6,6 +6,7 @@ A text that is cut within its last number is not detectable.
 from __future__ import annotations
 
 import re
+import warnings
 
 import numpy as np
 
@@ -48,10 +49,10 @@ def inspect(source: Source) -> Plan:
             pixels = np.unpackbits(lines, axis=1)[:, :width]
         else:
             text = re.sub(rb"#[^\r\n]*", b"", data)
-            words = re.findall(rb"[01]", text) if bits else text.split()
-            if len(words) != count:
-                raise source.error(f"holds {len(words):,} numbers", expected=f"{count:,}", remedy="it is damaged")
-            pixels = np.array(words, np.int64)
+            letters = np.frombuffer(text, np.uint8)
+            pixels = letters[np.isin(letters, (48, 49))] - 48 if bits else _numbers(text)
+            if len(pixels) != count:
+                raise source.error(f"holds {len(pixels):,} numbers", expected=f"{count:,}", remedy="it is damaged")
         if int(pixels.max()) > highest or int(pixels.min()) < 0:
             raise source.error(f"holds the value {pixels.max()}", expected=f"at most {highest}", remedy="it is damaged")
         if bits:
@@ -60,3 +61,9 @@ def inspect(source: Source) -> Plan:
         return channels_first(pixels.reshape((height, width) if samples == 1 else (height, width, 3)))
 
     return Plan(header, decode, count * dtype.itemsize, source.size)
+
+
+def _numbers(text: bytes) -> Array:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what is no number
+        return np.fromstring(text, np.int64, sep=" ")

@@ -70,6 +70,16 @@ def recognise(source: Source) -> str:
     raise source.error("is of no format that can be read", expected=READABLE, remedy="convert it, or leave it out")
 
 
+def is_fragile(path: Path) -> bool:
+    """Whether the library that reads a file (SimpleITK: NRRD, MetaImage) may end its process where it is damaged."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    return start.startswith(b"NRRD000") or METAIMAGE.match(start) is not None
+
+
 def header_of(path: Path) -> Path | None:
     """The header beside a file of voxels (`a.hdr` of `a.img.gz`), if it is there."""
     for end, voxels in BESIDE.items():

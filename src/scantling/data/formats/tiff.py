@@ -9,7 +9,6 @@ keeps the number of tiles is not detectable.
 from __future__ import annotations
 
 import io
-from math import prod
 
 import numpy as np
 
@@ -101,7 +100,7 @@ def inspect(source: Source) -> Plan:
         stored = shape if layout.slices == 1 else header.shape
         return np.ascontiguousarray(np.moveaxis(planes, -1, 1).reshape(len(channels), *stored), kind)
 
-    decoded = count * prod(shape) * first.samples * kind.itemsize
+    decoded = count * first.bytes if in_one else sum(page.bytes for page in pages)  # a tile may be larger than its page
     coded = decoded if in_one else sum(sum(page.parsed.databytecounts) for page in pages)
     return Plan(header, decode, decoded, coded)
 
