@@ -194,7 +194,7 @@ def _ranked(
 def _layers(case: Case, out: Path, dataset: Dataset, labels: Labels, opening: Opening) -> tuple[np.ndarray, np.ndarray]:
     """The mask of a case and the model's answer, (K, *S) bool; what is unknown is in neither."""
     predictions = open_predictions(out, truth=labels, ids={case.id})
-    _, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
+    _, order = matched(predictions.data_labels, labels, declared=dataset.label_source.declared is not None)
     limits = opening.limits or Limits()
     answer, _ = predictions.mask(case.id, order, limits=limits, untrusted=opening.untrusted)
     mask = load(case, labels=labels, reads=("mask",), limits=limits, untrusted=opening.untrusted).masks[0]
