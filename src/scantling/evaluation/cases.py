@@ -16,7 +16,7 @@ from scantling.data.contents import some
 from scantling.data.files import Limits, read_labels
 from scantling.data.grids import How, place
 from scantling.data.labels import UnknownValueError, region_of, unknown_values
-from scantling.data.loading import load, with_spacing
+from scantling.data.loading import load, spaced_like
 from scantling.data.mask_values import MOST_VALUES
 from scantling.evaluation.predictions import Files, Predictions, files_by_id
 from scantling.evaluation.result import CaseScores
@@ -190,7 +190,7 @@ def _placed(found: tuple[np.ndarray, Geometry], case: Case, grid: Geometry, wher
     name = where if isinstance(where, Address) else some(str(address) for address in where.values())
     array, geometry = found
     if case.spacing is not None and len(case.spacing) == len(geometry.shape):
-        geometry = with_spacing(geometry, case.spacing, case.id)
+        geometry = spaced_like(geometry, grid, case.id)
     return place(array, geometry, grid, where=name, reference="the true mask")
 
 

@@ -24,6 +24,7 @@ from scantling.data.contact_sheet import beside_answers
 from scantling.data.contents import count
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.data.files import Limits
+from scantling.data.grids import place
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
 from scantling.evaluation.predictions import matched, open_predictions
@@ -196,10 +197,10 @@ def _layers(case: Case, out: Path, dataset: Dataset, labels: Labels, opening: Op
     predictions = open_predictions(out, truth=labels, ids={case.id})
     _, order = matched(predictions.data_labels, labels, declared=dataset.label_source.declared is not None)
     limits = opening.limits or Limits()
-    answer, _ = predictions.mask(case.id, order, limits=limits, untrusted=opening.untrusted)
-    mask = load(case, labels=labels, reads=("mask",), limits=limits, untrusted=opening.untrusted).masks[0]
-    if answer.shape != mask.shape:
-        raise DataError(f"{case.id}: found an answer of {answer.shape[1:]}; expected {mask.shape[1:]} as in the mask")
+    answer, grid = predictions.mask(case.id, order, limits=limits, untrusted=opening.untrusted)
+    bare = replace(case, spacing=None)  # as the answer has it
+    sample = load(bare, labels=labels, reads=("mask",), limits=limits, untrusted=opening.untrusted)
+    mask, _ = place(sample.masks[0], sample.geometry, grid, where=f"the mask of {case.id}", reference="its image")
     known = (mask != IGNORE).all(axis=0)
     numbers = np.arange(1, len(labels.names) + 1).reshape(-1, *[1] * (mask.ndim - 1))
     layers = [(each == (numbers if len(each) == 1 else 1)) & known for each in (mask, answer)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -275,7 +275,7 @@ def _examples(pairs: list[tuple[Case, Path]], maps: Maps, dataset: Dataset) -> I
     labels = maps.labels
     for case, path in pairs:
         array, geometry = maps.read(path)
-        sample = load(case, labels=dataset.labels, reads=("mask",))
+        sample = load(replace(case, spacing=None), labels=dataset.labels, reads=("mask",))  # the grid of the file
         mask = place(sample.masks[0], sample.geometry, geometry, where=f"the mask of {case.id}", reference=path)[0]
         if labels.exclusive:
             truth = np.stack([mask[0] == number for number in range(1, len(labels.names) + 1)])
