@@ -132,10 +132,22 @@ def test_colours_match_across_data_sets_of_which_one_has_fewer(tmp_path: Path) -
     for learnt, asked in ((both, one), (one, both)):
         run, out = tmp_path / f"run-{learnt.name}", tmp_path / f"masks-{learnt.name}"
         train("unet", [learnt], run, Options(preset="tiny", steps=2, validation=0.0), console=Console(quiet=True))
-        predict(run, asked, out=out, split="all", maps=True)
+        predict(run, asked, out=out, split="all", probabilities=True)
         mend_folder(out / "probabilities", tmp_path / f"mended-{learnt.name}", {"rule": "hysteresis"})
         for folder in (out, tmp_path / f"mended-{learnt.name}"):
             scored = evaluate(folder, asked)
             assert len(scored.cases) == 4
             assert "red" in scored.classes or scored.classes == ("foreground",)
             assert [found.value for found in scored.not_predicted] == ([] if asked is one else ["#00ff00"])
+
+
+def test_values_that_only_a_further_annotator_drew_are_reported_too(tmp_path: Path) -> None:
+    for folder, mask in (("first", mask_of(1, 2)), ("second", mask_of(1, 2, 9)), ("answers", mask_of(1, 2))):
+        written(tmp_path, folder, {"a": mask, "b": mask})
+    (tmp_path / "scantling.toml").write_text(
+        '[classes]\none = 1\ntwo = 2\n[[group]]\npattern = "first/{id}.png"\nimages = "first/{id}.png"\n'
+        'masks = ["first/{id}.png", "second/{id}.png"]\n'
+    )
+    scored = evaluate(tmp_path / "answers", tmp_path)
+    assert not scored.failed
+    assert [(found.value, found.cases, found.pixels) for found in scored.not_predicted] == [(9, 2, 200)]
