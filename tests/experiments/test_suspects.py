@@ -11,9 +11,13 @@ from PIL import Image
 from rich.console import Console
 
 from made import blobs, write
+from scantling.core.case import Geometry
 from scantling.core.errors import DataError, SettingsError
 from scantling.data.dataset import file_hashes, fingerprint, open_dataset
+from scantling.data.files import write_labels
+from scantling.data.loading import with_spacing
 from scantling.data.opening import OPENING
+from scantling.data.orientation import canonical, turned
 from scantling.experiments.suspects import _layers, suspects
 from scantling.training import Options, train
 
@@ -77,14 +81,18 @@ def _on_one(tmp_path: Path) -> Path:
     return run
 
 
+@pytest.mark.parametrize("spaced", [False, True])
 @pytest.mark.parametrize("mask", ["array without a place", "other orientation"])
-def test_a_mask_is_held_against_the_answer_where_it_lies(tmp_path: Path, mask: str) -> None:
+def test_a_mask_is_held_against_the_answer_where_it_lies(tmp_path: Path, mask: str, spaced: bool) -> None:
     drawn, affine = np.zeros((14, 14, 14), np.uint8), np.diag([-1.0, -1.0, 2.0, 1.0])
     drawn[2:6, 3:9, 1:4] = 1
     for folder in ("images", "masks", "answers"):
         (tmp_path / "set" / folder).mkdir(parents=True)
     nib.save(nib.Nifti1Image(100.0 * drawn, affine), tmp_path / "set/images/a.nii.gz")
-    nib.save(nib.Nifti1Image(drawn, affine), tmp_path / "set/answers/a.nii.gz")
+    grid = Geometry((14, 14, 14), (1.0, 1.0, 2.0), affine, container="volume", unit="mm")
+    grid = canonical(grid)
+    grid = with_spacing(grid, (1.5, 1.5, 2.0), "a") if spaced else grid  # as `predict` writes it
+    write_labels(tmp_path / "set/answers", "a", turned(drawn[None], grid)[0], grid)
     if mask == "other orientation":
         stored = nib.as_closest_canonical(nib.Nifti1Image(drawn, affine))
         nib.save(stored, tmp_path / "set/masks/a.nii.gz")

@@ -316,7 +316,9 @@ def spaced_like(geometry: Geometry, other: Geometry, id: str) -> Geometry:
 
 
 def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geometry:
-    """`geometry` with another spacing, in the order of the file; the affine keeps its directions.
+    """`geometry` with another spacing, in the order of the file; the affine keeps its directions and its centre.
+
+    The centre is the same whichever way a file stores the axes, so that files that fit each other still do.
 
     Raises:
         DataError: the number of axes differs.
@@ -328,6 +330,8 @@ def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geo
     stored = stored_geometry(geometry)
     affine = stored.affine
     if affine is not None:
+        moved = affine[:3, : len(spacing)] @ ((np.array(stored.shape) - 1) / 2)
         affine = affine.copy()
         affine[:3, : len(spacing)] *= np.divide(spacing, stored.spacing)
+        affine[:3, 3] += moved - affine[:3, : len(spacing)] @ ((np.array(stored.shape) - 1) / 2)
     return canonical(replace(stored, spacing=spacing, affine=affine, unit="mm"))

@@ -132,7 +132,9 @@ class CaseScorer:
             array, _ = read_labels(where, limits=self.limits, untrusted=self.untrusted, colours=self.labels.coloured)
             strange = unknown_values(array, self.labels)
             if len(strange) > MOST_VALUES:
-                raise UnknownValueError(f"{where}: {len(strange)} values of the mask are no class; expected a label map")
+                raise UnknownValueError(
+                    f"{where}: {len(strange)} values of the mask are no class; expected a label map"
+                )
             pixels.update({value: int((array == value).sum()) for value in strange})
         return dict(pixels)
 

@@ -25,7 +25,7 @@ from scantling.data.contents import count
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.data.files import Limits
 from scantling.data.grids import place
-from scantling.data.loading import load
+from scantling.data.loading import load, spaced_like
 from scantling.data.opening import OPENING, Opening
 from scantling.evaluation.predictions import matched, open_predictions
 from scantling.experiments.disagreement import Disagreement, disagreement
@@ -198,8 +198,8 @@ def _layers(case: Case, out: Path, dataset: Dataset, labels: Labels, opening: Op
     _, order = matched(predictions.data_labels, labels, declared=dataset.label_source.declared is not None)
     limits = opening.limits or Limits()
     answer, grid = predictions.mask(case.id, order, limits=limits, untrusted=opening.untrusted)
-    bare = replace(case, spacing=None)  # as the answer has it
-    sample = load(bare, labels=labels, reads=("mask",), limits=limits, untrusted=opening.untrusted)
+    sample = load(case, labels=labels, reads=("mask",), limits=limits, untrusted=opening.untrusted)
+    grid = grid if case.spacing is None else spaced_like(grid, sample.geometry, case.id)
     mask, _ = place(sample.masks[0], sample.geometry, grid, where=f"the mask of {case.id}", reference="its image")
     known = (mask != IGNORE).all(axis=0)
     numbers = np.arange(1, len(labels.names) + 1).reshape(-1, *[1] * (mask.ndim - 1))
