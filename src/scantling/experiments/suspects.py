@@ -88,8 +88,8 @@ class Suspects:
         """For people."""
         out = [one for one in self.listed if one.stands_out]
         head = (
-            f"suspects: {count(len(out), 'mask')} of {self.judged} stand out (median Dice of mask and model "
-            f"{self.median:.2f}); look at them, nothing was changed"
+            f"suspects: {len(out)} of {count(self.judged, 'mask')} stand{'s' if len(out) == 1 else ''} out (median "
+            f"Dice of mask and model {self.median:.2f}); look at them, nothing was changed"
             if out
             else f"suspects: no mask of {self.judged} stands out (median Dice of mask and model {self.median:.2f}); "
             "those that agree least:"
