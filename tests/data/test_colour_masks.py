@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
+from scipy.ndimage import binary_erosion, label
 
 from scantling.core.case import COLOURED, Address, Labels
 from scantling.core.errors import DataError, FileError
@@ -100,7 +101,7 @@ def test_damaged_colours_are_the_nearest_and_the_share_is_said(tmp_path: Path, w
     assert opened.labels.others == "nearest"
     assert {*opened.labels.names} == {"red", "green", "blue"}
     assert agreement(opened, ("red", "green", "blue")) > 0.99
-    assert "% of the pixels have a colour between" in opened.label_source.remarks[0]
+    assert "% of the pixels lie between" in opened.label_source.remarks[0]
     assert not check(opened).of("error")
 
 
@@ -274,3 +275,25 @@ def test_colours_have_numbers_and_names() -> None:
     assert [colour_of(text) for text in ("#808080", "rde", [1, 2], [0, 0, 256], None)] == [128, None, None, None, None]
     assert [colour_name(value) for value in (0, 255, RED, colour_value(250, 3, 9))] == ["black", "white", "red", "red"]
     assert colour_name(colour_value(18, 171, 52)) == "#12ab34"
+
+
+def blurred(mask: np.ndarray, path: Path) -> None:
+    Image.fromarray(np.where(mask > 0, np.uint8(255), np.uint8(0))).filter(ImageFilter.GaussianBlur(0.6)).save(path)
+
+
+def test_a_table_of_values_names_the_classes_of_blurred_masks_and_their_greys_are_no_classes(tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_text('{"background": 0, "lesion": 255}')
+    opened = dataset(tmp_path, blurred)
+    assert opened.labels == Labels(names=("lesion",), values=((255,),), others="nearest")
+    assert agreement(opened) > 0.99
+    assert "lie between these" in opened.label_source.remarks[0]
+
+
+def test_a_table_of_one_class_leaves_instance_maps_what_they_are(tmp_path: Path) -> None:
+    def numbered(mask: np.ndarray, path: Path) -> None:
+        Image.fromarray(label(binary_erosion(mask, iterations=4))[0].astype(np.uint8)).save(path)
+
+    (tmp_path / "classes.json").write_text('{"background": 0, "cell": 1}')
+    opened = dataset(tmp_path, numbered, number=12)
+    assert opened.labels is not None
+    assert (opened.labels.names, opened.labels.others) == (("object",), "object")

@@ -14,6 +14,7 @@ import pytest
 
 import stored
 from data.test_files_volumes import OBLIQUE, VOLUME, nifti, patch
+from scantling.core.case import Address
 from scantling.core.errors import FileError
 from scantling.data import files
 from scantling.data.dataset import file_hashes, open_dataset
@@ -239,4 +240,4 @@ def test_without_simpleitk_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
     itk(tmp_path / "a.nrrd", VOLUME)
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(FileError, match=r'not installed; install it: pip install "scantling\[itk\]"'):
-        stored.read(tmp_path / "a.nrrd")
+        files.inspected(Address(tmp_path / "a.nrrd"), files.Limits())

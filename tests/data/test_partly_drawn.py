@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from nibabel.orientations import axcodes2ornt, ornt_transform
 from pydantic import ValidationError
 
 from scantling.contract.method import build
@@ -20,6 +21,7 @@ from scantling.core.case import IGNORE, Geometry, Sample
 from scantling.core.errors import DataError, FileError
 from scantling.core.streams import Stream
 from scantling.data.dataset import Dataset, file_hashes, open_dataset
+from scantling.data.grids import place
 from scantling.data.hashing import content_of
 from scantling.data.integrity import check
 from scantling.data.loading import load
@@ -299,3 +301,38 @@ def test_a_mask_that_says_nothing_is_said_and_ends_no_training(tmp_path: Path) -
     assert len(found.cases) == 2
     options = Options(preset="tiny", steps=4, validation=0.5, select="best")
     assert train("unet", [root], tmp_path / "two", options, console=quiet())["finished"]
+
+
+@pytest.mark.parametrize("slices", ["[1, 6, 11]", '"marked"'])
+@pytest.mark.parametrize(("image", "mask"), [("LPS", "RAS"), ("SRA", "LAS"), ("RAS", "PIR"), ("IPL", "")])
+def test_slices_are_those_of_the_image_file_however_the_mask_is_stored_and_whether_the_image_is_read(
+    tmp_path: Path, image: str, mask: str, slices: str
+) -> None:
+    root = scans(tmp_path, CLASSES + GROUP + f"drawn_slices = {slices}\n", count=1)
+    scan, tubes = (nib.load(root / f"{kind}/v0.nii.gz") for kind in ("images", "masks"))
+    turned, drawn_as = in_order(scan, image), in_order(tubes, mask or image)
+    axis = image.upper().index("I" if "I" in image else "S")
+    drawn = np.moveaxis(np.asanyarray(in_order(tubes, image).dataobj), axis, 0).any(axis=(1, 2))
+    listed = np.flatnonzero(drawn).tolist() if slices != '"marked"' else slices
+    (root / "scantling.toml").write_text(CLASSES + GROUP + f"drawn_slices = {listed}\ndrawn_axis = {axis}\n")
+    nib.save(turned, root / "images/v0.nii.gz")
+    (root / "masks/v0.nii.gz").unlink()
+    if mask:
+        nib.save(drawn_as, root / "masks/v0.nii.gz")
+    else:  # an array without a place lies in the order of the image's file
+        np.save(root / "masks/v0.npy", np.asanyarray(drawn_as.dataobj))
+        manifest = (root / "scantling.toml").read_text().replace("masks/{id}.nii.gz", "masks/{id}.npy")
+        (root / "scantling.toml").write_text(manifest)
+    dataset = open_dataset(root)
+    whole = load(dataset.cases[0], labels=dataset.labels, reads=("image", "mask"))
+    alone = load(dataset.cases[0], labels=dataset.labels, reads=("mask",))
+    known = (whole.masks[0][0] != IGNORE).any(axis=(0, 1))
+    assert np.flatnonzero(known).tolist() == list(DRAWN)  # the scans of `scans` are stored as RAS
+    found, _ = place(alone.masks[0], alone.geometry, whole.geometry, where="alone", reference="whole")
+    assert np.array_equal(found, whole.masks[0])
+
+
+def in_order(image: Any, codes: str) -> Any:
+    """The same volume, stored in another orientation by nibabel."""
+    image = nib.Nifti1Image(np.asarray(image.dataobj), image.affine)
+    return image.as_reoriented(ornt_transform(nib.io_orientation(image.affine), axcodes2ornt(codes)))

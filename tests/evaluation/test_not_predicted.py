@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from scantling.core.errors import DataError
 from scantling.data.files import read_labels
 from scantling.evaluation.folders import evaluate
+from scantling.inference import mend_folder
+from scantling.inference.prediction import predict
 from scantling.records.evaluation import EvaluationRecord
+from scantling.training import Options, train
 
 
 def written(root: Path, folder: str, masks: dict[str, np.ndarray]) -> Path:
@@ -107,3 +111,43 @@ def test_a_picture_among_the_true_masks_still_fails(data: Path, tmp_path: Path) 
     found = evaluate(predicted, data)
     assert [one.id for one in found.failed] == ["d"]
     assert f"{len(np.unique(read_labels(data / 'test/masks/d.png')[0])) - 3} values" in found.failed[0].error
+
+
+def in_colour(root: Path, *colours: tuple[int, int, int]) -> Path:
+    """Images with a square of each colour in their masks."""
+    for number in range(4):
+        image, mask = np.full((24, 40), 30, np.uint8), np.zeros((24, 40, 3), np.uint8)
+        for place, colour in enumerate(colours):
+            mask[6:14, 4 + 18 * place : 14 + 18 * place] = colour
+            image[6:14, 4 + 18 * place : 14 + 18 * place] = 120 + 90 * place
+        for kind, array in (("images", image), ("masks", mask)):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(root / kind / f"c{number}.png")
+    return root
+
+
+def test_colours_match_across_data_sets_of_which_one_has_fewer(tmp_path: Path) -> None:
+    red, green = (255, 0, 0), (0, 255, 0)
+    both, one = in_colour(tmp_path / "both", green, red), in_colour(tmp_path / "one", red)
+    for learnt, asked in ((both, one), (one, both)):
+        run, out = tmp_path / f"run-{learnt.name}", tmp_path / f"masks-{learnt.name}"
+        train("unet", [learnt], run, Options(preset="tiny", steps=2, validation=0.0), console=Console(quiet=True))
+        predict(run, asked, out=out, split="all", probabilities=True)
+        mend_folder(out / "probabilities", tmp_path / f"mended-{learnt.name}", {"rule": "hysteresis"})
+        for folder in (out, tmp_path / f"mended-{learnt.name}"):
+            scored = evaluate(folder, asked)
+            assert len(scored.cases) == 4
+            assert "red" in scored.classes or scored.classes == ("foreground",)
+            assert [found.value for found in scored.not_predicted] == ([] if asked is one else ["#00ff00"])
+
+
+def test_values_that_only_a_further_annotator_drew_are_reported_too(tmp_path: Path) -> None:
+    for folder, mask in (("first", mask_of(1, 2)), ("second", mask_of(1, 2, 9)), ("answers", mask_of(1, 2))):
+        written(tmp_path, folder, {"a": mask, "b": mask})
+    (tmp_path / "scantling.toml").write_text(
+        '[classes]\none = 1\ntwo = 2\n[[group]]\npattern = "first/{id}.png"\nimages = "first/{id}.png"\n'
+        'masks = ["first/{id}.png", "second/{id}.png"]\n'
+    )
+    scored = evaluate(tmp_path / "answers", tmp_path)
+    assert not scored.failed
+    assert [(found.value, found.cases, found.pixels) for found in scored.not_predicted] == [(9, 2, 200)]

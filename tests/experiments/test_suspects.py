@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
 from made import blobs, write
+from scantling.core.case import Geometry
 from scantling.core.errors import DataError, SettingsError
 from scantling.data.dataset import file_hashes, fingerprint, open_dataset
-from scantling.experiments.suspects import suspects
+from scantling.data.files import write_labels
+from scantling.data.loading import with_spacing
+from scantling.data.opening import OPENING
+from scantling.data.orientation import canonical, turned
+from scantling.experiments.suspects import _layers, suspects
 from scantling.training import Options, train
 
 QUIET = Console(quiet=True)
@@ -73,3 +79,31 @@ def _on_one(tmp_path: Path) -> Path:
     run = tmp_path / "run-on-one"
     train("unet", [tmp_path / "one" / "a"], run, Options(preset="tiny", validation=0.0), console=QUIET)
     return run
+
+
+@pytest.mark.parametrize("spaced", [False, True])
+@pytest.mark.parametrize("mask", ["array without a place", "other orientation"])
+def test_a_mask_is_held_against_the_answer_where_it_lies(tmp_path: Path, mask: str, spaced: bool) -> None:
+    drawn, affine = np.zeros((14, 14, 14), np.uint8), np.diag([-1.0, -1.0, 2.0, 1.0])
+    drawn[2:6, 3:9, 1:4] = 1
+    for folder in ("images", "masks", "answers"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    nib.save(nib.Nifti1Image(100.0 * drawn, affine), tmp_path / "set/images/a.nii.gz")
+    grid = Geometry((14, 14, 14), (1.0, 1.0, 2.0), affine, container="volume", unit="mm")
+    grid = canonical(grid)
+    grid = with_spacing(grid, (1.5, 1.5, 2.0), "a") if spaced else grid  # as `predict` writes it
+    write_labels(tmp_path / "set/answers", "a", turned(drawn[None], grid)[0], grid)
+    if mask == "other orientation":
+        stored = nib.as_closest_canonical(nib.Nifti1Image(drawn, affine))
+        nib.save(stored, tmp_path / "set/masks/a.nii.gz")
+    else:
+        np.save(tmp_path / "set/masks/a.npy", drawn)
+    (tmp_path / "set/scantling.toml").write_text(
+        f'[classes]\nblob = 1\n[[case]]\nid = "a"\nimages = "images/a.nii.gz"\nspacing = [1.5, 1.5, 2.0]\n'
+        f'masks = "masks/a.{"npy" if mask.startswith("array") else "nii.gz"}"\n'
+    )
+    dataset = open_dataset(tmp_path / "set")
+    assert dataset.labels is not None
+    one, other = _layers(dataset.cases[0], tmp_path / "set/answers", dataset, dataset.labels, OPENING)
+    assert one.any()
+    assert np.array_equal(one, other)

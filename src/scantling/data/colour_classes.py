@@ -72,14 +72,17 @@ def _between(values: np.ndarray, peaks: np.ndarray) -> np.ndarray:
 def fits(used: Mapping[int, int], named: Mapping[str, int], peaks: Sequence[int]) -> bool:
     """Whether a table of names is that of masks with these values, each with its number of pixels.
 
-    Their peaks (see `colour_peaks`) are close to its colours; where they have none, nine in ten pixels have its values.
+    Their peaks (see `colour_peaks` and `grey_peaks`) are close to its values; where they have none, nine in ten pixels
+    have its values, and at most half of the values beside 0 are others.
     """
     known = np.array([0, *named.values()])
     if peaks:
         apart = np.abs(channels_of(np.array(peaks))[:, None] - channels_of(known)[None]).max(axis=2)
         return bool((apart.min(axis=1) <= NOISE).all())
-    those = sum(number for value, number in used.items() if value in known)
-    return any(used.get(value, 0) for value in named.values() if value) and those >= MOSTLY * sum(used.values())
+    those = {value: number for value, number in used.items() if value in known}
+    if not any(value for value in those if value) or len(used.keys() - {0}) > 2 * len(those.keys() - {0}):
+        return False
+    return sum(those.values()) >= MOSTLY * sum(used.values())
 
 
 def colour_labels(
@@ -128,9 +131,9 @@ def colour_labels(
         share = np.array([*used.values()])[far].sum() / sum(used.values())
         lines += ', others = "nearest"'
         sentence += (
-            f"; blurred, resampled or saved as JPEG: {share:.2%} of the pixels have a colour between these, each "
+            f"; blurred, resampled or saved as JPEG: {share:.2%} of the pixels lie between these, each read as the "
+            "nearest"
         )
-        sentence += "read as the nearest"
     return labels, f"{sentence}; in a manifest (scantling.toml) this is: {lines}"
 
 

@@ -100,11 +100,11 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         array = placed(found.array, found.geometry, address, False)
         return None if array is None else replace(found, array=array, geometry=grids[0][1])
 
-    def label_map(address: Address | None, *, grey: bool = False) -> np.ndarray | None:
+    def label_map(address: Address | None, meant: Labels | None = None, *, grey: bool = False) -> np.ndarray | None:
         if address is None:
             return None
         try:
-            array, geometry = read_mask(address, labels, grey=grey, limits=Limits(), untrusted=untrusted)
+            array, geometry = read_mask(address, meant, grey=grey, limits=Limits(), untrusted=untrusted)
         except FileError as error:
             note("error", "unreadable", str(error))
             return None
@@ -126,7 +126,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
         if picture is not None:
             _look_at(seen, name, picture, region, stride)
     known = inside(case.known)
-    of_mask = partial(label_map, grey=case.threshold is not None)
+    of_mask = partial(label_map, meant=labels, grey=case.threshold is not None)
     masks = [_mask(seen, mask, labels, of_mask, known, grids) for mask in case.masks]
     instances = label_map(case.instances)
     if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
@@ -136,7 +136,7 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
             f"case {case.id}: {apart} pixels are an instance outside the mask or mask without an "
             "instance; make one from the other",
         )
-    if (scribbles := label_map(case.scribbles)) is not None and labels is not None:
+    if (scribbles := label_map(case.scribbles, labels)) is not None and labels is not None:
         _scribbles(case, scribbles, labels, note)
     if masks and (first := masks[0]) is not None:
         seen.pixels, seen.background = class_pixels(first, labels), _background(first)

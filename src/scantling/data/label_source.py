@@ -130,9 +130,13 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
     coloured = any(map(is_colour, pixels))
     if shuffled and not coloured:
         raise DataError(f"{where}: the palettes of the masks differ, but not their colours; save them without palettes")
-    peaks = colour_peaks(read_map(mask)[0] for mask in spread([*found])) if coloured else ()
-    named = named if fits(pixels, named, peaks) else {}
     lossy = [mask for mask in found if mask.path.suffix.lower() in LOSSY]
+    peaks: tuple[int, ...] = ()
+    if coloured:
+        peaks = colour_peaks(read_map(mask)[0] for mask in spread([*found]))
+    elif named and (grey := grey_peaks(read_map(mask)[0] for mask in _perhaps_grey(found, lossy)[1])) is not None:
+        peaks = grey.peaks
+    named = named if fits(pixels, named, peaks) else {}
     if named or peaks or (coloured and len(pixels) <= MOST_VALUES and not lossy):
         labels, sentence = colour_labels(pixels, named, peaks=peaks, where=where, table=table)
         return FoundLabels(valid_labels(labels, where), (sentence,))
@@ -174,8 +178,7 @@ def _grey_or_plain(
     several = [mask for mask, values in found.items() if len(values.values) > 1]
     if not lossy and may_number_objects(found.values()) and _in_one_piece(several, read_map):
         return _numbered(used, where)
-    grey = lossy or [mask for mask, values in found.items() if may_be_grey(values)]
-    sampled = [*spread(grey), *spread([mask for mask in several if mask not in set(grey)])] if grey else []
+    grey, sampled = _perhaps_grey(found, lossy)
     if (peaks := grey_peaks(read_map(mask)[0] for mask in sampled)) is not None:
         for mask in grey:
             if (far := peaks.far(found[mask])) > 1 / 2:
@@ -186,6 +189,15 @@ def _grey_or_plain(
         return _grey(peaks, len(grey), where)
     _check_values(found, used, lossy)
     return _plain(found, used, where)
+
+
+def _perhaps_grey(
+    found: Mapping[Address, ValueCounts], lossy: Sequence[Address]
+) -> tuple[Sequence[Address], list[Address]]:
+    """The masks that may be grey, and those whose pixels tell; none of either where no mask may be."""
+    grey = lossy or [mask for mask, values in found.items() if may_be_grey(values)]
+    others = [mask for mask, values in found.items() if len(values.values) > 1 and mask not in {*grey}]
+    return grey, [*spread(grey), *spread(others)] if grey else []
 
 
 def _rounded(masks: Sequence[Address], *, untrusted: bool) -> FoundLabels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -12,7 +13,7 @@ from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
 from scantling.data.contents import some
-from scantling.data.files import Limits, Picture, read, read_labels
+from scantling.data.files import Limits, Picture, probe, read, read_labels
 from scantling.data.grids import place
 from scantling.data.labels import encode, encode_one, region_of
 from scantling.data.orientation import canonical, stored_geometry, turned_rows
@@ -93,8 +94,8 @@ def load_apart(
             return array
         return place(array, geometry, grids[0][1], where=address, reference=grids[0][0], labels=labels)[0]
 
-    def label_map(address: Address, *, grey: bool = False) -> np.ndarray:
-        array, geometry = read_mask(address, labels, grey=grey, limits=limits, untrusted=untrusted)
+    def label_map(address: Address, meant: Labels | None = None, *, grey: bool = False) -> np.ndarray:
+        array, geometry = read_mask(address, meant, grey=grey, limits=limits, untrusted=untrusted)
         return on_grid(array[None], geometry, address)[0]
 
     pictures: dict[str, Picture] = {}
@@ -108,30 +109,34 @@ def load_apart(
                 outside.append(on_grid(part[None], found.geometry, address, labels=False)[0])
     annotators = case.masks if "masks" in reads else case.masks[:1] if "mask" in reads else ()
     masks = tuple(
-        {name: label_map(address, grey=grey) for name, address in mask.items()}
+        {name: label_map(address, labels, grey=grey) for name, address in mask.items()}
         if isinstance(mask, Mapping)
-        else label_map(mask, grey=grey)
+        else label_map(mask, labels, grey=grey)
         for mask in annotators
     )
     region = region_of(label_map(case.region), case.region) if "region" in reads and case.region else None
     known = region_of(label_map(case.known), case.known) if annotators and case.known else None
     instances = label_map(case.instances) if "instances" in reads and case.instances else None
-    scribbles = label_map(case.scribbles) if "scribbles" in reads and case.scribbles else None
+    scribbles = label_map(case.scribbles, labels) if "scribbles" in reads and case.scribbles else None
     if not grids:
         raise DataError(f"case {case.id}: it has nothing to read; expected one of: {', '.join(reads)}")
     beyond = np.logical_or.reduce(outside) if outside else None
     if beyond is not None:
         region = ~beyond if region is None else region & ~beyond
-    geometry = grids[0][1]
+    geometry, image = grids[0][1], None
+    if "image" not in reads and case.images and (case.spacing is not None or case.drawn_slices is not None):
+        first = next(iter(case.images.values()))  # the manifest speaks of its axes
+        image = probe(first, limits=limits, untrusted=untrusted).geometry
+    drawn = functools.partial(forget_undrawn, case=case, geometry=geometry, known=known, image=image)
     if case.spacing is not None:
-        geometry = with_spacing(geometry, case.spacing, case.id)
+        there = with_spacing(image or geometry, case.spacing, case.id)
+        geometry = there if image is None else spaced_like(geometry, there, case.id)
     return pictures, Sample(
         case=case,
         image=np.zeros((0, *geometry.shape), np.float32),
         geometry=geometry,
         masks=tuple(
-            forget_undrawn(class_numbers(case, array, mask, labels), case, geometry, known=known)
-            for array, mask in zip(masks, annotators, strict=True)
+            drawn(class_numbers(case, array, mask, labels)) for array, mask in zip(masks, annotators, strict=True)
         ),
         region=region,
         outside=beyond,
@@ -299,8 +304,21 @@ def is_grey(array: np.ndarray) -> bool:
     return all(np.array_equal(array[0], other) for other in array[1:])
 
 
+def spaced_like(geometry: Geometry, other: Geometry, id: str) -> Geometry:
+    """`geometry` with the spacing of another file of the case, whichever way the two store their axes.
+
+    Raises:
+        DataError: the number of axes differs.
+    """
+    if geometry.affine is not None and other.affine is not None and len(geometry.shape) == len(other.shape):
+        return with_spacing(geometry, stored_geometry(replace(geometry, spacing=other.spacing)).spacing, id)
+    return with_spacing(geometry, stored_geometry(other).spacing, id)
+
+
 def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geometry:
-    """`geometry` with another spacing, in the order of the file; the affine keeps its directions.
+    """`geometry` with another spacing, in the order of the file; the affine keeps its directions and its centre.
+
+    The centre is the same whichever way a file stores the axes, so that files that fit each other still do.
 
     Raises:
         DataError: the number of axes differs.
@@ -312,6 +330,8 @@ def with_spacing(geometry: Geometry, spacing: tuple[float, ...], id: str) -> Geo
     stored = stored_geometry(geometry)
     affine = stored.affine
     if affine is not None:
+        moved = affine[:3, : len(spacing)] @ ((np.array(stored.shape) - 1) / 2)
         affine = affine.copy()
         affine[:3, : len(spacing)] *= np.divide(spacing, stored.spacing)
+        affine[:3, 3] += moved - affine[:3, : len(spacing)] @ ((np.array(stored.shape) - 1) / 2)
     return canonical(replace(stored, spacing=spacing, affine=affine, unit="mm"))

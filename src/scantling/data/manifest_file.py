@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,8 @@ def write_manifest(dataset: Dataset, path: Path, labels: Labels | None) -> None:
         ) from None
 
 
-def _compared(case: Case | None) -> tuple[object, ...]:
-    if case is None:
-        return ()
-    return case.id, case.subject, dict(case.images), case.masks, case.region, case.image_class, case.split, case.origin
+def _compared(case: Case | None) -> object:
+    return case and replace(case, images=dict(case.images), links=dict(case.links), strata={**case.strata}, named=False)
 
 
 def _lines(dataset: Dataset, path: Path, labels: Labels | None) -> Iterator[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from scantling.core.case import IGNORE, Case, Geometry
 from scantling.core.errors import DataError
 from scantling.data.contents import some
+from scantling.data.grids import place
 from scantling.data.orientation import file_axis
 
 MARKED = "marked"
@@ -40,27 +41,34 @@ def slice_numbers(listed: Sequence[int | str]) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
-def forget_undrawn(mask: np.ndarray, case: Case, geometry: Geometry, *, known: np.ndarray | None) -> np.ndarray:
+def forget_undrawn(
+    mask: np.ndarray, case: Case, geometry: Geometry, *, known: np.ndarray | None, image: Geometry | None = None
+) -> np.ndarray:
     """A mask as `Sample` holds it, `IGNORE` where the data say that nothing was drawn.
 
     Args:
         known: (*S) bool, the inside of the case's `known` file.
+        image: the grid of the image, in whose file slices are counted; None: that of the mask.
 
     Raises:
         DataError: slices are named that the volume does not have, or of an image without slices.
     """
     if case.drawn_slices is not None:
+        own, geometry = geometry, image or geometry
+        where, reference = f"the image of {case.id}", "its mask"
         named = geometry.slice_axis if case.drawn_axis is None else case.drawn_axis
         if len(geometry.shape) != 3 or named > 2:
             raise DataError(
                 f"case {case.id}: the manifest gives 'drawn_slices' along axis {named} of an image with "
                 f"{len(geometry.shape)} axes; expected a volume"
             )
-        stored = [file_axis(geometry, place) for place in range(3)]  # numbers and axes are those of the file
-        axis = named if case.drawn_axis is None else [place for place, _ in stored].index(named)
+        stored = [file_axis(geometry, number) for number in range(3)]  # numbers and axes are those of the file
+        axis = named if case.drawn_axis is None else [of for of, _ in stored].index(named)
         others = tuple(1 + other for other in range(3) if other != axis)
         if isinstance(case.drawn_slices, str):
-            drawn = ((mask != 0) & (mask != IGNORE)).any(axis=(0, *others))
+            marked = ((mask != 0) & (mask != IGNORE)).any(axis=0, keepdims=True)
+            marked, _ = place(marked, own, geometry, where=reference, reference=where)
+            drawn = marked.any(axis=(0, *others))
         else:
             length = geometry.shape[axis]
             if beyond := [str(number) for number in case.drawn_slices if number >= length]:
@@ -71,6 +79,7 @@ def forget_undrawn(mask: np.ndarray, case: Case, geometry: Geometry, *, known: n
             drawn = np.isin(np.arange(length), case.drawn_slices)
             drawn = drawn[::-1] if stored[axis][1] else drawn
         drawn = np.broadcast_to(np.expand_dims(drawn, [other - 1 for other in others]), geometry.shape)
+        drawn = place(drawn[None], geometry, own, where=where, reference=reference)[0][0]
         known = drawn if known is None else drawn & known
     return mask if known is None else np.where(known, mask, np.uint8(IGNORE))
 

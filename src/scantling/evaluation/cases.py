@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from scantling.data.contents import some
 from scantling.data.files import Limits, probe, read_labels
 from scantling.data.grids import How, holds, place
 from scantling.data.labels import UnknownValueError, region_of, unknown_values
-from scantling.data.loading import load, with_spacing
+from scantling.data.loading import load, spaced_like, with_spacing
 from scantling.data.mask_values import MOST_VALUES
 from scantling.evaluation.predictions import Files, Predictions, files_by_id
 from scantling.evaluation.result import CaseScores
@@ -72,7 +73,7 @@ class CaseScorer:
         try:
             sample, strange = read(labels=self.labels), {}
         except UnknownValueError:
-            strange = self._not_predicted(case)
+            strange = self._not_predicted(case.masks if reads == "masks" else case.masks[:1])
             sample = read(labels=self.labels.model_copy(update={"others": "background"}))
         (true, *others), predictions, order = sample.masks, self.predictions, self.order
         ways = set[How]()
@@ -136,19 +137,24 @@ class CaseScorer:
             grid = with_spacing(grid, case.spacing, case.id)
         return grid if holds(mask, grid) else mask
 
-    def _not_predicted(self, case: Case) -> dict[int, int]:
-        """The pixels of each value of the true mask that is no class of the predictions.
+    def _not_predicted(self, masks: Sequence[Files]) -> dict[int, int]:
+        """The pixels of each value of the true masks that is no class of the predictions.
 
         Raises:
             UnknownValueError: there are too many to be classes.
         """
-        if not isinstance(where := case.masks[0], Address):
-            return {}
-        array, _ = read_labels(where, limits=self.limits, untrusted=self.untrusted, colours=self.labels.coloured)
-        strange = unknown_values(array, self.labels)
-        if len(strange) > MOST_VALUES:
-            raise UnknownValueError(f"{where}: {len(strange)} values of the mask are no class; expected a label map")
-        return {value: int((array == value).sum()) for value in strange}
+        pixels = Counter[int]()
+        for where in masks:
+            if not isinstance(where, Address):
+                continue
+            array, _ = read_labels(where, limits=self.limits, untrusted=self.untrusted, colours=self.labels.coloured)
+            strange = unknown_values(array, self.labels)
+            if len(strange) > MOST_VALUES:
+                raise UnknownValueError(
+                    f"{where}: {len(strange)} values of the mask are no class; expected a label map"
+                )
+            pixels.update({value: int((array == value).sum()) for value in strange})
+        return dict(pixels)
 
 
 class Regions:
@@ -208,7 +214,7 @@ def _placed(found: tuple[np.ndarray, Geometry], case: Case, grid: Geometry, wher
     name = where if isinstance(where, Address) else some(str(address) for address in where.values())
     array, geometry = found
     if case.spacing is not None and len(case.spacing) == len(geometry.shape):
-        geometry = with_spacing(geometry, case.spacing, case.id)
+        geometry = spaced_like(geometry, grid, case.id)
     return place(array, geometry, grid, where=name, reference="the true mask")
 
 

@@ -81,8 +81,8 @@ def evaluate(
     ids = {case.id for case in dataset.cases if case.masks}
     predictions = open_predictions(folder, truth=labels, ids=ids, probabilities=_path(probabilities))
     declared = dataset.label_source.declared is not None
-    known = predictable(labels, predictions.labels, declared=declared)
-    classes, order = matched(predictions.labels, known, declared=declared)
+    known = predictable(labels, predictions.data_labels, declared=declared)
+    classes, order = matched(predictions.data_labels, known, declared=declared)
     listing = predictions.listing
     selection = choose(dataset, folder, answered=predictions.masks, listing=listing, split=split, kind="mask")
     regions = Regions(region, ids).checked(selection.cases, place)

@@ -49,6 +49,14 @@ class Predictions:
     uncertainties: Mapping[str, Mapping[str, Address]] = field(default_factory=dict)
     listing: PredictionsRecord | None = None
 
+    @property
+    def data_labels(self) -> Labels:
+        """The classes with the values that the masks of the training data have, as far as the folder says."""
+        values = self.listing.data_values if self.listing is not None else ()
+        return (
+            self.labels.model_copy(update={"values": values}) if len(values) == len(self.labels.names) else self.labels
+        )
+
     def mask(
         self, id: str, order: Sequence[int], *, limits: Limits, untrusted: bool = False
     ) -> tuple[np.ndarray, Geometry]:

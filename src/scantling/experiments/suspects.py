@@ -24,7 +24,8 @@ from scantling.data.contact_sheet import beside_answers
 from scantling.data.contents import count
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.data.files import Limits
-from scantling.data.loading import load
+from scantling.data.grids import place
+from scantling.data.loading import load, spaced_like
 from scantling.data.opening import OPENING, Opening
 from scantling.evaluation.predictions import matched, open_predictions
 from scantling.experiments.disagreement import Disagreement, disagreement
@@ -87,8 +88,8 @@ class Suspects:
         """For people."""
         out = [one for one in self.listed if one.stands_out]
         head = (
-            f"suspects: {count(len(out), 'mask')} of {self.judged} stand out (median Dice of mask and model "
-            f"{self.median:.2f}); look at them, nothing was changed"
+            f"suspects: {len(out)} of {count(self.judged, 'mask')} stand{'s' if len(out) == 1 else ''} out (median "
+            f"Dice of mask and model {self.median:.2f}); look at them, nothing was changed"
             if out
             else f"suspects: no mask of {self.judged} stands out (median Dice of mask and model {self.median:.2f}); "
             "those that agree least:"
@@ -197,12 +198,12 @@ def _ranked(
 def _layers(case: Case, out: Path, dataset: Dataset, labels: Labels, opening: Opening) -> tuple[np.ndarray, np.ndarray]:
     """The mask of a case and the model's answer, (K, *S) bool; what is unknown is in neither."""
     predictions = open_predictions(out, truth=labels, ids={case.id})
-    _, order = matched(predictions.labels, labels, declared=dataset.label_source.declared is not None)
+    _, order = matched(predictions.data_labels, labels, declared=dataset.label_source.declared is not None)
     limits = opening.limits or Limits()
-    answer, _ = predictions.mask(case.id, order, limits=limits, untrusted=opening.untrusted)
-    mask = load(case, labels=labels, reads=("mask",), limits=limits, untrusted=opening.untrusted).masks[0]
-    if answer.shape != mask.shape:
-        raise DataError(f"{case.id}: found an answer of {answer.shape[1:]}; expected {mask.shape[1:]} as in the mask")
+    answer, grid = predictions.mask(case.id, order, limits=limits, untrusted=opening.untrusted)
+    sample = load(case, labels=labels, reads=("mask",), limits=limits, untrusted=opening.untrusted)
+    grid = grid if case.spacing is None else spaced_like(grid, sample.geometry, case.id)
+    mask, _ = place(sample.masks[0], sample.geometry, grid, where=f"the mask of {case.id}", reference="its image")
     known = (mask != IGNORE).all(axis=0)
     numbers = np.arange(1, len(labels.names) + 1).reshape(-1, *[1] * (mask.ndim - 1))
     layers = [(each == (numbers if len(each) == 1 else 1)) & known for each in (mask, answer)]

@@ -24,7 +24,7 @@ from scantling.data.dataset import Dataset
 from scantling.data.files import is_image_name, stem_of
 from scantling.data.grids import place
 from scantling.data.hashing import content_of, hash_of
-from scantling.data.loading import load
+from scantling.data.loading import load, spaced_like
 from scantling.data.opening import OPENING, Opening
 from scantling.data.probability_maps import map_files, read_probabilities
 from scantling.inference.listing import PROGRESS, Listing, lists_in
@@ -276,6 +276,7 @@ def _examples(pairs: list[tuple[Case, Path]], maps: Maps, dataset: Dataset) -> I
     for case, path in pairs:
         array, geometry = maps.read(path)
         sample = load(case, labels=dataset.labels, reads=("mask",))
+        geometry = geometry if case.spacing is None else spaced_like(geometry, sample.geometry, case.id)
         mask = place(sample.masks[0], sample.geometry, geometry, where=f"the mask of {case.id}", reference=path)[0]
         if labels.exclusive:
             truth = np.stack([mask[0] == number for number in range(1, len(labels.names) + 1)])

@@ -185,6 +185,11 @@ def described(models: Models) -> dict[str, Any]:
         "model": models.identities[0] if models.identities else "",
         "classes": list(labels.names) if labels is not None else [],
         "values": written_values(labels) if labels is not None else [],
+        **(
+            {"data_values": [list(values) for values in labels.values]}
+            if labels is not None and labels.coloured
+            else {}
+        ),
         "exclusive": labels.exclusive if labels is not None else True,
         **({"image_classes": list(method.traits.image_classes)} if models.classify is not None else {}),
     }

@@ -55,6 +55,7 @@ class PredictionsRecord(FileRecord):
         run, method, model: the run, its method and a short name for its weights.
         input, manifest, root, subjects, split: what was predicted.
         classes, values: the foreground classes, and their values in the masks.
+        data_values: their values in the masks of the training data, where those are others (colours).
         exclusive: whether a pixel has one class at most.
         requested: the options as they were given; `options` are those that were used.
         calls: passes through the network for an image.
@@ -76,6 +77,7 @@ class PredictionsRecord(FileRecord):
     split: str | None = None
     classes: tuple[str, ...] = ()
     values: tuple[tuple[int, ...], ...] = ()
+    data_values: tuple[tuple[int, ...], ...] = ()
     exclusive: bool | None = None
     requested: Table = {}
     options: Table = {}

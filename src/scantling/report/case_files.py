@@ -17,7 +17,7 @@ from scantling.core.case import IGNORE, Address, Case, Geometry
 from scantling.core.errors import DataError, ScantlingError
 from scantling.data import files
 from scantling.data.grids import place
-from scantling.data.loading import load, with_spacing
+from scantling.data.loading import load, spaced_like, with_spacing
 from scantling.data.pictures import View
 from scantling.evaluation.predictions import Files, Predictions
 from scantling.records.evaluation import CaseRecord
@@ -191,6 +191,8 @@ class _Reader:
     def on(self, one: T | None, grid: Geometry, missing: str) -> T | None:
         """A layer or a mask on another grid; None, and the sentence, if it has no place there."""
         try:
+            if one is not None and self.files.spacing is not None:
+                one = replace(one, geometry=spaced_like(one.geometry, grid, self.id))
             return None if one is None else one.on(grid)
         except DataError:
             self.missing += [missing] if missing else []
@@ -225,6 +227,7 @@ class _Reader:
         case = Case(
             id=self.id,
             subject=self.id,
+            images={str(number): self._find(text) for number, text in enumerate(self.files.image)},
             masks=tuple(self._each(one) for one in listed),
             spacing=self.files.spacing,
             threshold=self.files.threshold,
