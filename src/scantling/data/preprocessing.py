@@ -14,13 +14,12 @@ from torch.nn import functional as F
 from scantling.core.case import Sample
 from scantling.core.fields import FIELDS, LINEARLY, Kind
 from scantling.core.samples import Intensity, Preprocessing, Traits
+from scantling.data.moments import mean_and_deviation
 
 CONSTANT = 1e-12
 """A channel is constant if its deviation is not above this share of its greatest value: more than float64 rounds."""
 SAFE = (1e-30, 1e30)
 """Between these, differences and quotients are formed in float32; beyond, they would under- or overflow."""
-AT_ONCE = 1 << 24
-"""Values that are looked at together where an image has more."""
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -253,17 +252,6 @@ def normalise(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessin
     """(C, *S) in the units of `recipe`, float32, whatever the units of the image; a constant channel becomes zero."""
     units = units_of(image, region, recipe, traits)
     return np.stack([unit(values) for unit, values in zip(units, image, strict=True)])
-
-
-def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation in float64; of many values block by block, so that no copy of all is made."""
-    if values.size <= AT_ONCE:
-        return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-    flat = values.reshape(-1)
-    blocks = [slice(start, start + AT_ONCE) for start in range(0, flat.size, AT_ONCE)]
-    mean = sum(float(flat[block].sum(dtype=np.float64)) for block in blocks) / flat.size
-    apart = sum(float(np.square(flat[block] - np.float64(mean)).sum()) for block in blocks)
-    return mean, math.sqrt(apart / flat.size)
 
 
 def denormalise(image: np.ndarray, recipe: Preprocessing, intensities: Sequence[Intensity]) -> np.ndarray:

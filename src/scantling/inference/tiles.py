@@ -47,7 +47,7 @@ class Tiler:
             return network(canvas)
         if math.prod(shape) <= pixels:
             return torch.cat([network(canvas[row : row + 1]) for row in range(len(canvas))])
-        tile = tile_shape(shape, pixels)
+        tile = tile_shape(shape, pixels / 2)  # the sum of the tiles lies beside them
         return torch.cat([self._tiled(network, canvas[row : row + 1], tile) for row in range(len(canvas))])
 
     def find(self, finder: Finder, canvas: Tensor) -> Objects:
