@@ -12,7 +12,7 @@ from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
 from scantling.core.case import Geometry
-from scantling.core.pieces import AT_ONCE, pieces, slabs
+from scantling.core.pieces import LARGE, pieces, slabs
 from scantling.data.loading import LUMA, is_grey
 
 SIDE = 64
@@ -49,11 +49,13 @@ def looks(array: np.ndarray, geometry: Geometry) -> Looks | None:
     """
     if len(array) > 1 and is_grey(array):
         array = array[:1]
-    if not array.size or array.min() == array.max():
+    if not array.size or (low := array.min()) == (high := array.max()):
         return None
+    whole = array.dtype.kind in "biu" or all((np.rint(piece) == piece).all() for piece in pieces(array))
+    dtype = np.uint8 if whole and low >= 0 and high <= 255 else np.float32
     digest = hashlib.blake2b(digest_size=16)
     for piece in pieces(array):
-        digest.update(np.ascontiguousarray(piece, dtype=np.float32).data)
+        digest.update(np.ascontiguousarray(piece, dtype=dtype).data)
     digest.update(repr(array.shape).encode())
     small = _small(middle_slice(array, geometry))
     small = small / max(float(np.abs(small).max()), np.finfo(np.float32).tiny)  # the same in every unit
@@ -62,7 +64,7 @@ def looks(array: np.ndarray, geometry: Geometry) -> Looks | None:
 
 def _small(plane: np.ndarray) -> np.ndarray:
     """The grey thumbnail (SIDE, SIDE) of a plane (C, H, W): its rows become short first, slab by slab."""
-    if plane[0].size <= AT_ONCE or min(plane.shape[1:]) < SIDE:
+    if plane[0].size <= LARGE or min(plane.shape[1:]) < SIDE:
         return thumbnail(_grey(plane), (SIDE, SIDE))
     short = [thumbnail(_grey(plane[:, rows]), (rows.stop - rows.start, SIDE)) for rows in slabs(plane[0].shape)]
     return thumbnail(np.concatenate(short), (SIDE, SIDE))

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
-from scantling.core.pieces import pieces, slabs
+from scantling.core.pieces import slabs, value_counts
 
 MOST_VALUES = 64
 """More distinct values than this in undeclared masks are no label map."""
@@ -54,9 +54,7 @@ class ValueCounts:
         low, high = (int(array.min()), int(array.max())) if array.size else (0, -1)
         if high - low > max(_WIDEST, array.size // 8):
             return cls(*np.unique(array, return_counts=True))
-        counts = np.zeros(high - low + 1, np.int64)
-        for piece in pieces(array):
-            counts += np.bincount(piece.astype(np.int64) - low, minlength=len(counts))
+        counts = value_counts(array, low=low, high=high)
         values = np.flatnonzero(counts)
         return cls(values + low, counts[values])
 

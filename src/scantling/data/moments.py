@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from scantling.core.pieces import AT_ONCE, pieces
+from scantling.core.pieces import LARGE, pieces
 from scantling.core.samples import Intensity
 
 
@@ -29,7 +29,7 @@ class Moments:
         """The moments of (N,) values, every `stride`-th of which is kept."""
         if not values.size:
             return cls(0, 0.0, 0.0, np.inf, -np.inf, ())
-        if values.size > AT_ONCE:
+        if values.size > LARGE:
             mean, deviation = mean_and_deviation(values)
             low, high = float(values.min()), float(values.max())
             return cls(values.size, mean, deviation**2 * values.size, low, high, (values[::stride].copy(),))
@@ -84,7 +84,7 @@ def summed(parts: Iterable[Moments]) -> Moments:
 
 def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation in float64; of many values piece by piece, so that no copy of all is made."""
-    if values.size <= AT_ONCE:
+    if values.size <= LARGE:
         return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
     mean = sum(float(piece.sum(dtype=np.float64)) for piece in pieces(values)) / values.size
     apart = sum(float(np.square(piece - np.float64(mean)).sum()) for piece in pieces(values))

@@ -10,7 +10,7 @@ import numpy as np
 from scantling.core.atomic import write_json
 from scantling.core.case import COLOURED, IGNORE, Case, Geometry, Labels
 from scantling.core.errors import DataError
-from scantling.core.pieces import spans
+from scantling.core.pieces import lookup
 from scantling.data.files import safe_id, write_labels, write_map
 from scantling.data.labels import class_folder
 from scantling.data.orientation import stored_geometry
@@ -141,22 +141,14 @@ def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labe
     table[IGNORE] = written_ignore(labels) or 0
     if labels.exclusive:
         table[1 : len(labels.names) + 1] = [named[0] for named in written_values(labels)]
-        return write_labels(out, id, _looked_up(table, decided), geometry).relative_to(out).as_posix()
+        table = table if table.max() > 255 else table.astype(np.uint8)
+        return write_labels(out, id, lookup(table, decided), geometry).relative_to(out).as_posix()
     table[1] = 255
+    table = table.astype(np.uint8)
     return [
-        write_labels(out / folder, id, _looked_up(table, layer), geometry).relative_to(out).as_posix()
+        write_labels(out / folder, id, lookup(table, layer), geometry).relative_to(out).as_posix()
         for folder, layer in zip(map(class_folder, labels.names), decided, strict=True)
     ]
-
-
-def _looked_up(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """`table[numbers]` in 8 bits where that holds it, piece by piece: numpy makes indices of 8 bytes."""
-    table = table.astype(np.min_scalar_type(int(table.max())))
-    out = np.empty(numbers.size, table.dtype)
-    flat = numbers.reshape(-1)
-    for span in spans(numbers.size):
-        out[span] = table[flat[span]]
-    return out.reshape(numbers.shape)
 
 
 def write_probabilities(out: Path, id: str, probabilities: np.ndarray, geometry: Geometry) -> str:
