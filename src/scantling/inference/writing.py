@@ -74,9 +74,7 @@ def write_answer(
         }
         facts["uncertainty"] = {name: round(float(values.mean()), 6) for name, values in counted.items()}
         facts["uncertainty_maps"] = {
-            name: write_map(out / "uncertainty" / name, case.id, map_[None], geometry)
-            .relative_to(out)
-            .as_posix()
+            name: write_map(out / "uncertainty" / name, case.id, map_[None], geometry).relative_to(out).as_posix()
             for name, map_ in answer.uncertainty.items()
         }
     if answer.objects is not None:
