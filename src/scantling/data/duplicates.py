@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from scantling.core.case import Geometry
 from scantling.core.pieces import LARGE, pieces, slabs
-from scantling.data.loading import LUMA, is_grey
+from scantling.data.loading import is_grey, luma
 
 SIDE = 64
 """The thumbnail's side in pixels."""
@@ -72,8 +72,7 @@ def _small(plane: np.ndarray) -> np.ndarray:
 
 def _grey(plane: np.ndarray) -> np.ndarray:
     """(H, W) float32 of a plane (C, H, W): the luma of three channels, else the first one."""
-    values = np.asarray(plane if len(plane) == 3 else plane[:1], np.float32)
-    return np.tensordot(LUMA, values, axes=1) if len(plane) == 3 else values[0]
+    return luma(plane) if len(plane) == 3 else np.asarray(plane[0], np.float32)
 
 
 def middle_slice(array: np.ndarray, geometry: Geometry) -> np.ndarray:

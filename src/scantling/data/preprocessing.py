@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from scantling.core.case import Sample
 from scantling.core.fields import FIELDS, LINEARLY, Kind
+from scantling.core.pieces import slabs
 from scantling.core.samples import Intensity, Preprocessing, Traits
 from scantling.data.moments import mean_and_deviation
 
@@ -102,7 +103,13 @@ def preprocess(
         units = units_of(sample.image, sample.region, recipe, traits) if units is None else units
         image = torch.zeros((len(sample.image), *grid))
         for number, unit in enumerate(units):  # one by one, for the sake of memory
-            if sample.channels is None or sample.channels[number]:
+            if sample.channels is not None and not sample.channels[number]:
+                continue
+            values = np.moveaxis(sample.image[number], axis, 0) if slicing else sample.image[number]
+            if values.shape == grid:
+                for slab in slabs(grid):
+                    image[number, slab] = torch.from_numpy(unit(values[slab]))
+            else:
                 image[number] = bring(unit(sample.image[number])[None], "image")[0]
     fields: dict[str, Tensor] = {}
     if sample.region is not None:
