@@ -160,7 +160,7 @@ def marked_share(masks: Array, truth: Array, region: Array | None) -> float:
             known &= inside[span]
         some = layers[:, span]
         counted += int(np.count_nonzero(known))
-        marked += int(np.count_nonzero(((some > 0) & (some != IGNORE)).any(axis=0) & known))
+        marked += int(np.count_nonzero(((some != 0) & (some != IGNORE)).any(axis=0) & known))
     return marked / counted if counted else math.nan
 
 
