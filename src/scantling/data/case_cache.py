@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from scantling.core.case import IGNORE, Case
+from scantling.core.pieces import value_counts
 from scantling.core.randomness import numpy_generator
 from scantling.data.preprocessing import Preprocessed
 
@@ -46,7 +47,8 @@ class CaseCache:
         """For each class that the first mask of the case has, up to `KEPT_PIXELS` of its pixels (n, D)."""
         if case.id not in self._foreground:
             mask = prepared.masks[0].numpy() if prepared.masks else np.zeros((1, 0), np.uint8)
-            values = [value for value in np.unique(mask) if value not in (0, IGNORE)]
+            counts = value_counts(mask, low=0, high=IGNORE)
+            values = [value for value in np.flatnonzero(counts) if value not in (0, IGNORE)]
             layers = (layer == 1 for layer in mask) if len(mask) > 1 else (mask[0] == value for value in values)
             generator = numpy_generator("foreground", case.id)
             found = []

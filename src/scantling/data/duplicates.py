@@ -12,7 +12,8 @@ from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 
 from scantling.core.case import Geometry
-from scantling.data.loading import LUMA, is_grey
+from scantling.core.pieces import LARGE, pieces, slabs
+from scantling.data.loading import is_grey, luma
 
 SIDE = 64
 """The thumbnail's side in pixels."""
@@ -48,16 +49,30 @@ def looks(array: np.ndarray, geometry: Geometry) -> Looks | None:
     """
     if len(array) > 1 and is_grey(array):
         array = array[:1]
-    values = np.ascontiguousarray(array, dtype=np.float32)
-    if not values.size or values.min() == values.max():
+    if not array.size or (low := array.min()) == (high := array.max()):
         return None
-    digest = hashlib.blake2b(values.data, digest_size=16)
-    digest.update(repr(values.shape).encode())
-    plane = middle_slice(values, geometry)
-    grey = np.tensordot(LUMA, plane, axes=1) if len(plane) == 3 else plane[0]
-    small = thumbnail(grey, (SIDE, SIDE))
+    whole = array.dtype.kind in "biu" or all((np.rint(piece) == piece).all() for piece in pieces(array))
+    dtype = np.uint8 if whole and low >= 0 and high <= 255 else np.float32
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in pieces(array):
+        digest.update(np.ascontiguousarray(piece, dtype=dtype).data)
+    digest.update(repr(array.shape).encode())
+    small = _small(middle_slice(array, geometry))
     small = small / max(float(np.abs(small).max()), np.finfo(np.float32).tiny)  # the same in every unit
     return Looks(digest.hexdigest(), _bits(small), _detail(small))
+
+
+def _small(plane: np.ndarray) -> np.ndarray:
+    """The grey thumbnail (SIDE, SIDE) of a plane (C, H, W): its rows become short first, slab by slab."""
+    if plane[0].size <= LARGE or min(plane.shape[1:]) < SIDE:
+        return thumbnail(_grey(plane), (SIDE, SIDE))
+    short = [thumbnail(_grey(plane[:, rows]), (rows.stop - rows.start, SIDE)) for rows in slabs(plane[0].shape)]
+    return thumbnail(np.concatenate(short), (SIDE, SIDE))
+
+
+def _grey(plane: np.ndarray) -> np.ndarray:
+    """(H, W) float32 of a plane (C, H, W): the luma of three channels, else the first one."""
+    return luma(plane) if len(plane) == 3 else np.asarray(plane[0], np.float32)
 
 
 def middle_slice(array: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -71,7 +86,8 @@ def middle_slice(array: np.ndarray, geometry: Geometry) -> np.ndarray:
 def thumbnail(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(height, width) float32 from (H, W), each pixel the mean of its area."""
     height, width = size
-    method = Image.Resampling.BOX if min(grey.shape) >= SIDE else Image.Resampling.BILINEAR
+    smaller = all(old >= new for old, new in zip(grey.shape, size, strict=True))
+    method = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(np.ascontiguousarray(grey, dtype=np.float32)).resize((width, height), method))
 
 

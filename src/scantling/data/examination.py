@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -11,6 +11,7 @@ import numpy as np
 
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
+from scantling.core.pieces import pieces
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Limits, Picture, read
 from scantling.data.grids import place
@@ -212,7 +213,7 @@ def _mask(
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))
         return None
-    if not ((found != 0) & (found != IGNORE)).any():
+    if not any(((piece != 0) & (piece != IGNORE)).any() for piece in pieces(found)):
         seen.problems.append(Problem("warning", "unknown mask" if found.all() else "empty mask"))
     if not isinstance(mask, Address) and ((found != 0) & (found != IGNORE)).sum(axis=0).max() > 1:
         seen.problems.append(Problem("note", "overlap"))
@@ -222,10 +223,22 @@ def _mask(
 
 def _background(mask: np.ndarray) -> tuple[float, float]:
     """The shares of the known pixels of a mask (C, *S), and of those at its borders, that are of no class."""
-    inner = mask[(slice(None), *(slice(1, -1) for _ in mask.shape[1:]))]
-    none, known = ((mask == 0).all(axis=0).sum(), (mask != IGNORE).all(axis=0).sum())
-    none_inside, known_inside = ((inner == 0).all(axis=0).sum(), (inner != IGNORE).all(axis=0).sum())
-    return float(none / max(known, 1)), float((none - none_inside) / max(known - known_inside, 1))
+    none, known = _of_no_class(mask)
+    at_border = [_of_no_class(part) for part in _border(mask)]
+    return none / max(known, 1), sum(one for one, _ in at_border) / max(sum(one for _, one in at_border), 1)
+
+
+def _of_no_class(mask: np.ndarray) -> tuple[int, int]:
+    """How many pixels of a mask (C, *S) are of no class, and how many are known."""
+    marked, known = (mask[0], mask[0] != IGNORE) if len(mask) == 1 else (mask.any(axis=0), (mask != IGNORE).all(axis=0))
+    return marked.size - int(np.count_nonzero(marked)), int(np.count_nonzero(known))
+
+
+def _border(mask: np.ndarray) -> Iterator[np.ndarray]:
+    """The pixels at the border of a mask (C, *S), each once, in parts (C, ...)."""
+    for axis in range(1, mask.ndim):
+        yield from (mask.take(place, axis=axis) for place in {0, mask.shape[axis] - 1})
+        mask = mask[(*[slice(None)] * axis, slice(1, -1))]
 
 
 def mismatched(instances: np.ndarray, mask: np.ndarray) -> int:

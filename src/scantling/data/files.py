@@ -138,7 +138,7 @@ def write_labels(folder: Path | str, id: str, array: Array, geometry: Geometry) 
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
     if low < 0 or high > 65535:
         raise FileError(path, f"labels reach from {low} to {high}", expected="numbers from 0 to 65,535")
-    numbers = values.astype(np.uint16 if high > 255 else np.uint8)
+    numbers = values.astype(np.uint16 if high > 255 else np.uint8, copy=False)
     if raster:
         from scantling.data.formats import png
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from scantling.core.case import IGNORE, Address, Labels
 from scantling.core.errors import DataError, FileError
+from scantling.core.pieces import spans
 from scantling.data.contents import some
 from scantling.data.files import FORBIDDEN, safe_id
 from scantling.data.mask_colours import is_colour, nearest, shown
@@ -155,6 +156,15 @@ def encode(array: np.ndarray, labels: Labels, where: Address | str) -> np.ndarra
         )
     meant = {*labels.background, *(value for values in labels.values for value in values)}
     known = sorted(meant if labels.ignore is None else meant | {labels.ignore})
+    out = np.empty((1 if labels.exclusive else len(labels.names), array.size), np.uint8)
+    flat = array.reshape(-1)
+    for span in spans(array.size):
+        out[:, span] = _encoded(flat[span], labels, known)
+    return out.reshape(-1, *array.shape)
+
+
+def _encoded(array: np.ndarray, labels: Labels, known: list[int]) -> np.ndarray:
+    """`encode` for (n,) values, of which none is wrong."""
     if labels.others == "nearest" and labels.coloured:
         array = nearest(array, np.array(known))
     elif labels.others == "nearest":
@@ -188,7 +198,7 @@ def region_of(array: np.ndarray, where: Address) -> np.ndarray:
         raise DataError(f"{where}: found {len(values)} colours; expected a region of interest of one colour on black")
     grey = len(values) > MOST_VALUES or (len(values) > 2 and most in FULL_SCALE)
     if grey or where.path.suffix.lower() in LOSSY:
-        return 2 * array.astype(np.int64) >= max(most, 1)
+        return array >= (max(most, 1) + 1) // 2
     return array > (int(values[0]) if len(values) == 2 and values[0] > 0 else 0)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
+from scantling.core.pieces import LARGE, slabs
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, probe, read, read_labels
 from scantling.data.grids import place
@@ -295,8 +296,18 @@ def as_many(picture: Picture, number: int, where: Address) -> np.ndarray:
     if len(array) == 1 and number == 3:
         return np.broadcast_to(array, (3, *array.shape[1:]))
     if len(array) == 3 and number == 1:
-        return array[:1] if is_grey(array) else np.tensordot(LUMA, array.astype(np.float32), axes=1)[None]
+        return array[:1] if is_grey(array) else luma(array)[None]
     raise DataError(f"{where}: found {len(array)} channels ({', '.join(picture.channels)}); expected {number}")
+
+
+def luma(array: np.ndarray) -> np.ndarray:
+    """(*S) float32 of red, green and blue (3, *S)."""
+    if array[0].size <= LARGE:
+        return np.tensordot(LUMA, array.astype(np.float32, copy=False), axes=1)
+    out = np.empty(array.shape[1:], np.float32)
+    for slab in slabs(out.shape):
+        out[slab] = np.tensordot(LUMA, array[:, slab].astype(np.float32, copy=False), axes=1)
+    return out
 
 
 def is_grey(array: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from scantling.core.case import COLOURED, Address
 from scantling.core.errors import FileError
+from scantling.core.pieces import slabs, spans
 from scantling.data.formats.common import COLOUR, Array, Picture
 
 WHOLE = 1e-3
@@ -118,20 +119,27 @@ def numbers(array: Array, channels: tuple[str, ...]) -> Array | None:
     elif (array == array[:1]).all():
         found = array[0]
     elif array.dtype.kind == "u" and array.dtype.itemsize <= 2:
-        red, green, blue = (array if array.dtype.itemsize == 1 else array >> 8).astype(np.int32)
-        coloured = COLOURED + (red << 16 | green << 8 | blue)
-        found = np.where((red == green) & (green == blue), red, coloured)
+        found = np.empty(array.shape[1:], np.int32)
+        for rows in slabs(found.shape):
+            red, green, blue = (array[:, rows] if array.dtype.itemsize == 1 else array[:, rows] >> 8).astype(np.int32)
+            coloured = COLOURED + (red << 16 | green << 8 | blue)
+            found[rows] = np.where((red == green) & (green == blue), red, coloured)
     else:
         return None
     if alpha is None or (alpha == alpha.flat[0]).all():
         hidden = alpha is not None and alpha.flat[0] == 0 and (found == found.flat[0]).all()
         return np.zeros_like(found) if hidden else found
-    return alpha if _in_alpha(found, alpha) else np.where(2 * alpha.astype(np.int64) >= alpha.max(), found, 0)
+    return alpha if _in_alpha(found, alpha) else np.where(_visible(alpha), found, 0)
+
+
+def _visible(alpha: Array) -> Array:
+    """(*S) bool: what is at least half as opaque as the most opaque pixel."""
+    return np.asarray(alpha >= (int(alpha.max()) + 1) // 2)
 
 
 def _in_alpha(found: Array, alpha: Array) -> bool:
     """Whether the mask is the alpha channel itself, whatever the colours (*S) are."""
-    visible = np.unique(found[2 * alpha.astype(np.int64) >= alpha.max()])
+    visible = np.unique(found[_visible(alpha)])
     return len(visible) > FEW or (len(visible) == 1 and int(visible[0]) in (0, np.iinfo(alpha.dtype).max))
 
 
@@ -144,18 +152,25 @@ def is_alpha(picture: Picture) -> bool:
 
 def _whole_numbers(address: Address, values: Array, *, rounded: bool) -> Array:
     if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            raise FileError(str(address), "has labels that are not finite", expected="whole numbers")
-        whole = np.rint(values)
-        worst = int(np.abs(values - whole).argmax())
-        if not rounded and abs(values.flat[worst] - whole.flat[worst]) > WHOLE:
-            raise FractionError(
-                str(address),
-                f"has a label of {values.flat[worst]:g}",
-                expected="whole numbers",
-                remedy="name the file of labels, not of intensities or probabilities",
-            )
+        whole = np.empty(values.shape, values.dtype if values.dtype.itemsize > 4 else np.float32)
+        for span in spans(values.size):
+            whole.reshape(-1)[span] = _rounded(address, values.reshape(-1)[span], rounded=rounded)
         values = whole
     if values.dtype.itemsize >= 4 and (values.min() < -(2**31) or values.max() >= 2**31):
         raise FileError(str(address), f"has labels up to {values.max()}", expected="numbers within 32 bits")
-    return values.astype(np.int32)
+    return values.astype(np.int32, copy=False)
+
+
+def _rounded(address: Address, values: Array, *, rounded: bool) -> Array:
+    if not np.isfinite(values).all():
+        raise FileError(str(address), "has labels that are not finite", expected="whole numbers")
+    whole = np.rint(values)
+    worst = int(np.abs(values - whole).argmax())
+    if not rounded and abs(values[worst] - whole[worst]) > WHOLE:
+        raise FractionError(
+            str(address),
+            f"has a label of {values[worst]:g}",
+            expected="whole numbers",
+            remedy="name the file of labels, not of intensities or probabilities",
+        )
+    return whole

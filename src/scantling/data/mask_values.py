@@ -11,6 +11,8 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
+from scantling.core.pieces import slabs, value_counts
+
 MOST_VALUES = 64
 """More distinct values than this in undeclared masks are no label map."""
 SAMPLED = 48
@@ -50,9 +52,9 @@ class ValueCounts:
     def of(cls, array: np.ndarray) -> ValueCounts:
         """Those of an array of whole numbers."""
         low, high = (int(array.min()), int(array.max())) if array.size else (0, -1)
-        if high - low > _WIDEST:
+        if high - low > max(_WIDEST, array.size // 8):
             return cls(*np.unique(array, return_counts=True))
-        counts = np.bincount((array - low).ravel()) if array.size else np.zeros(0, np.int64)
+        counts = value_counts(array, low=low, high=high)
         values = np.flatnonzero(counts)
         return cls(values + low, counts[values])
 
@@ -161,10 +163,14 @@ def grey_peaks(arrays: Iterable[np.ndarray]) -> GreyPeaks | None:
     """
     total, flat, edge = (np.zeros(_LARGEST + 1, np.int64) for _ in range(3))
     for array in arrays:
-        low, high = ndimage.minimum_filter(array, 3), ndimage.maximum_filter(array, 3)
-        total += np.bincount(array.ravel(), minlength=len(total))
-        flat += np.bincount(array[low == high], minlength=len(total))
-        edge += np.bincount(array[(low < array) & (array < high)], minlength=len(total))
+        for slab in slabs(array.shape):
+            first = max(0, slab.start - 1)  # the filters see a neighbour more
+            seen, kept = array[first : slab.stop + 1], slice(slab.start - first, slab.stop - first)
+            low, high = ndimage.minimum_filter(seen, 3)[kept], ndimage.maximum_filter(seen, 3)[kept]
+            part = seen[kept]
+            total += np.bincount(part.ravel(), minlength=len(total))
+            flat += np.bincount(part[low == high], minlength=len(total))
+            edge += np.bincount(part[(low < part) & (part < high)], minlength=len(total))
     used = np.flatnonzero(total)
     if not len(used):
         return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
+from scantling.core.pieces import LARGE, pieces
 from scantling.core.samples import Intensity
 
 
@@ -27,6 +29,10 @@ class Moments:
         """The moments of (N,) values, every `stride`-th of which is kept."""
         if not values.size:
             return cls(0, 0.0, 0.0, np.inf, -np.inf, ())
+        if values.size > LARGE:
+            mean, deviation = mean_and_deviation(values)
+            low, high = float(values.min()), float(values.max())
+            return cls(values.size, mean, deviation**2 * values.size, low, high, (values[::stride].copy(),))
         exact = values.astype(np.float64)
         mean = float(exact.mean())
         return cls(
@@ -74,3 +80,12 @@ def summed(parts: Iterable[Moments]) -> Moments:
     for part in whole:
         total = total + replace(part, values=())
     return replace(total, values=tuple(values for part in whole for values in part.values))
+
+
+def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation in float64; of many values piece by piece, so that no copy of all is made."""
+    if values.size <= LARGE:
+        return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    mean = sum(float(piece.sum(dtype=np.float64)) for piece in pieces(values)) / values.size
+    apart = sum(float(np.square(piece - np.float64(mean)).sum()) for piece in pieces(values))
+    return mean, math.sqrt(apart / values.size)

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from scantling.core.case import Sample
 from scantling.core.fields import FIELDS, LINEARLY, Kind
+from scantling.core.pieces import slabs
 from scantling.core.samples import Intensity, Preprocessing, Traits
+from scantling.data.moments import mean_and_deviation
 
 CONSTANT = 1e-12
 """A channel is constant if its deviation is not above this share of its greatest value: more than float64 rounds."""
 SAFE = (1e-30, 1e30)
 """Between these, differences and quotients are formed in float32; beyond, they would under- or overflow."""
-AT_ONCE = 1 << 24
-"""Values that are looked at together where an image has more."""
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -103,7 +103,13 @@ def preprocess(
         units = units_of(sample.image, sample.region, recipe, traits) if units is None else units
         image = torch.zeros((len(sample.image), *grid))
         for number, unit in enumerate(units):  # one by one, for the sake of memory
-            if sample.channels is None or sample.channels[number]:
+            if sample.channels is not None and not sample.channels[number]:
+                continue
+            values = np.moveaxis(sample.image[number], axis, 0) if slicing else sample.image[number]
+            if values.shape == grid:
+                for slab in slabs(grid):
+                    image[number, slab] = torch.from_numpy(unit(values[slab]))
+            else:
                 image[number] = bring(unit(sample.image[number])[None], "image")[0]
     fields: dict[str, Tensor] = {}
     if sample.region is not None:
@@ -253,17 +259,6 @@ def normalise(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessin
     """(C, *S) in the units of `recipe`, float32, whatever the units of the image; a constant channel becomes zero."""
     units = units_of(image, region, recipe, traits)
     return np.stack([unit(values) for unit, values in zip(units, image, strict=True)])
-
-
-def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation in float64; of many values block by block, so that no copy of all is made."""
-    if values.size <= AT_ONCE:
-        return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-    flat = values.reshape(-1)
-    blocks = [slice(start, start + AT_ONCE) for start in range(0, flat.size, AT_ONCE)]
-    mean = sum(float(flat[block].sum(dtype=np.float64)) for block in blocks) / flat.size
-    apart = sum(float(np.square(flat[block] - np.float64(mean)).sum()) for block in blocks)
-    return mean, math.sqrt(apart / flat.size)
 
 
 def denormalise(image: np.ndarray, recipe: Preprocessing, intensities: Sequence[Intensity]) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from scantling.core.case import IGNORE, Case, Geometry, Labels, Split
 from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.core.fields import FIELDS, reads_masks
+from scantling.core.pieces import value_counts
 from scantling.core.samples import Storage, StoredImage, StoredType, Traits
 from scantling.data.contents import count, some
 from scantling.data.files import probe
@@ -278,7 +279,7 @@ def class_pixels(mask: np.ndarray, labels: Labels | None) -> np.ndarray:
     """(1 + K,) int64: how many pixels are not ignored, and how many each class has, in a mask of `Sample`."""
     number = len(labels.names) if labels else 0
     if len(mask) == 1:
-        counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+        counts = value_counts(mask, low=0, high=IGNORE)
         return np.concatenate([[counts[:IGNORE].sum()], counts[1 : number + 1]]).astype(np.int64)
     known = (mask != IGNORE).all(axis=0)
     return np.array([known.sum(), *((layer == 1).sum() for layer in mask)], np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.core.outputs import PREDICTIONS
+from scantling.core.pieces import lookup
 from scantling.data.contents import entries, some
 from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
@@ -116,7 +117,7 @@ class Predictions:
             numbers = np.zeros(IGNORE + 1, np.uint8)
             numbers[IGNORE] = IGNORE
             numbers[np.array(order) + 1] = np.arange(1, len(order) + 1)
-            return numbers[encoded], geometry
+            return lookup(numbers, encoded), geometry
         lacking = [name for name in self.labels.names if name not in files]
         if lacking:
             raise DataError(f"{self.folder}: the prediction for {id} has no mask of {some(lacking)}; add the file")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scantling.core.case import IGNORE
+from scantling.core.pieces import spans
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration, calibration
 from scantling.metrics.catalogue import chosen
@@ -150,11 +151,17 @@ def marked_share(masks: Array, truth: Array, region: Array | None) -> float:
         truth: says which pixels are known.
         region: (*S), the pixels that count; all of them if None.
     """
-    known = (truth != IGNORE).all(axis=0)
-    if region is not None:
-        known &= np.asarray(region, dtype=np.bool_)
-    marked = (np.asarray(masks, np.int64) > 0) & (masks != IGNORE)
-    return float(marked.any(axis=0)[known].mean()) if known.any() else math.nan
+    size, marked, counted = math.prod(truth.shape[1:]), 0, 0
+    layers, true = masks.reshape(len(masks), size), truth.reshape(len(truth), size)
+    inside = None if region is None else np.asarray(region, dtype=np.bool_).reshape(size)
+    for span in spans(size):
+        known = (true[:, span] != IGNORE).all(axis=0)
+        if inside is not None:
+            known &= inside[span]
+        some = layers[:, span]
+        counted += int(np.count_nonzero(known))
+        marked += int(np.count_nonzero(((some != 0) & (some != IGNORE)).any(axis=0) & known))
+    return marked / counted if counted else math.nan
 
 
 def _all(parts: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:

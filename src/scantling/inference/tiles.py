@@ -30,7 +30,7 @@ class Tiler:
 
     Args:
         memory: bytes that a forward pass may take; None takes half of what is free on a canvas's device at the first
-            one, so that all steps of a chain are tiled alike, and of main memory at most `ENOUGH`.
+            one, so that all steps of a chain are tiled alike, and of main memory at most `ENOUGH`; tiles take half.
         overlap: the share of a tile that it has in common with its neighbour along each axis.
     """
 
@@ -47,7 +47,7 @@ class Tiler:
             return network(canvas)
         if math.prod(shape) <= pixels:
             return torch.cat([network(canvas[row : row + 1]) for row in range(len(canvas))])
-        tile = tile_shape(shape, pixels)
+        tile = tile_shape(shape, pixels / 2 if self.memory is None else pixels)  # the sum of the tiles lies beside them
         return torch.cat([self._tiled(network, canvas[row : row + 1], tile) for row in range(len(canvas))])
 
     def find(self, finder: Finder, canvas: Tensor) -> Objects:

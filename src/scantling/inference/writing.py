@@ -10,6 +10,7 @@ import numpy as np
 from scantling.core.atomic import write_json
 from scantling.core.case import COLOURED, IGNORE, Case, Geometry, Labels
 from scantling.core.errors import DataError
+from scantling.core.pieces import lookup
 from scantling.data.files import safe_id, write_labels, write_map
 from scantling.data.labels import class_folder
 from scantling.data.orientation import stored_geometry
@@ -73,9 +74,7 @@ def write_answer(
         }
         facts["uncertainty"] = {name: round(float(values.mean()), 6) for name, values in counted.items()}
         facts["uncertainty_maps"] = {
-            name: write_map(out / "uncertainty" / name, case.id, map_[None].astype(np.float32), geometry)
-            .relative_to(out)
-            .as_posix()
+            name: write_map(out / "uncertainty" / name, case.id, map_[None], geometry).relative_to(out).as_posix()
             for name, map_ in answer.uncertainty.items()
         }
     if answer.objects is not None:
@@ -140,15 +139,17 @@ def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labe
     table[IGNORE] = written_ignore(labels) or 0
     if labels.exclusive:
         table[1 : len(labels.names) + 1] = [named[0] for named in written_values(labels)]
-        return write_labels(out, id, table[decided], geometry).relative_to(out).as_posix()
+        table = table if table.max() > 255 else table.astype(np.uint8)
+        return write_labels(out, id, lookup(table, decided), geometry).relative_to(out).as_posix()
     table[1] = 255
+    table = table.astype(np.uint8)
     return [
-        write_labels(out / folder, id, table[layer], geometry).relative_to(out).as_posix()
+        write_labels(out / folder, id, lookup(table, layer), geometry).relative_to(out).as_posix()
         for folder, layer in zip(map(class_folder, labels.names), decided, strict=True)
     ]
 
 
 def write_probabilities(out: Path, id: str, probabilities: np.ndarray, geometry: Geometry) -> str:
     """Write maps (K, *S); returns the path below `out`."""
-    path = write_map(out / MAPS, id, probabilities.astype(np.float32), geometry)
+    path = write_map(out / MAPS, id, probabilities, geometry)
     return path.relative_to(out).as_posix()

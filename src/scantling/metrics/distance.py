@@ -10,7 +10,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
+from scantling.core.pieces import LARGE
 from scantling.metrics.arrays import Mask, bounding_box, masks_inside
 
 TOLERANCE = 2.0
@@ -113,7 +115,11 @@ def _distances(start: Mask, goal: Mask, steps: NDArray[np.float64]) -> NDArray[n
     """From every pixel of `start` to the nearest of `goal`: only those pixels, though the transform covers the box."""
     if not start.any() or not goal.any():
         return np.zeros(int(np.count_nonzero(start)))
-    nearest = ndimage.distance_transform_edt(~goal, sampling=steps, return_distances=False, return_indices=True)
     pixels = np.nonzero(start)
+    if goal.size > LARGE:  # the transform would take several times the image
+        there = np.argwhere(goal)
+        _, found = cKDTree(there * steps).query(np.stack(pixels, 1) * steps)
+        return np.asarray(np.linalg.norm((there[found] - np.stack(pixels, 1)) * steps, axis=1))
+    nearest = ndimage.distance_transform_edt(~goal, sampling=steps, return_distances=False, return_indices=True)
     squares = ((nearest[axis][pixels] - pixels[axis]) * steps[axis] for axis in range(start.ndim))
     return np.sqrt(sum(square**2 for square in squares))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from scantling.core.case import IGNORE, Case, Sample
 from scantling.core.errors import ScantlingError
 from scantling.core.fields import reads_masks
 from scantling.data.loading import load
-from scantling.inference.answering import decide, segment
+from scantling.inference.answering import segment
+from scantling.inference.bands import answer_in_bands
 from scantling.inference.classifying import classify
 from scantling.inference.registration import displacement_between
 from scantling.inference.resampling import resample_onto
@@ -107,17 +109,16 @@ class DiceValidation(Validation):
         if labels is None:
             raise ValueError("without classes there is nothing to score")
         sample = self.sample(case)
-        answer = segment(
+        answer = partial(
+            segment,
             self.method,
-            sample,
             device=self.device,
             tiler=self._tiler,
             options=self.method.segment_with.of({"samples": 1, "seed": self.seed}),
             autocast=self.autocast,
         )
-        truth, decided = sample.masks[0], answer.decision
-        if decided is None:
-            decided = decide(answer.probabilities, exclusive=labels.exclusive)
+        truth = sample.masks[0]
+        decided = answer_in_bands(answer, sample, [self.method], exclusive=labels.exclusive, maps=False).decision
         scores = []
         for number in range(len(labels.names)):
             wanted = truth[0] == number + 1 if labels.exclusive else truth[number] == 1
