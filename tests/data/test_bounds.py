@@ -67,7 +67,8 @@ def test_a_deflated_dicom_file_is_refused_before_it_is_unpacked(deflated: Path, 
 
 def test_a_folder_with_a_deflated_dicom_file_is_opened_without_unpacking_it(deflated: Path) -> None:
     with at_most(16 * MIB):
-        open_dataset(deflated.parent)
+        dataset = open_dataset(deflated.parent)
+    assert [address.path for case in dataset.cases for _, address in case.addresses()] == [deflated]
 
 
 def test_a_tile_far_larger_than_its_page_is_judged_by_its_own_size(tmp_path: Path) -> None:

@@ -112,3 +112,22 @@ def test_a_model_that_sees_the_whole_at_a_fixed_size_is_not_given_bands(tmp_path
     method = load_model(tmp_path / "run")
     sample = Sample(Case(id="a", subject="a"), np.zeros((1, 90, 400), np.uint8), Geometry((90, 400), (1.0, 1.0)))
     assert len(list(bands_of(sample, [method], most=1))) == 1
+
+
+def test_slices_of_a_volume_are_answered_alike_in_bands_and_drop_the_same_in_all_of_them(tmp_path: Path) -> None:
+    data = images_for(card_of("fr-unet"), tmp_path / "data", dimensions=3)
+    options = Options(preset="tiny", validation=0.0, settings={"dropout": 0.3})
+    train("fr-unet", [data], tmp_path / "run", options, console=Console(quiet=True))
+    method = load_model(tmp_path / "run")
+    assert isinstance(method, Segmenter)
+    method.eval()
+    image = np.random.default_rng(0).integers(0, 255, (1, 20, 22, 19)).astype(np.uint8)
+    sample = Sample(Case(id="a", subject="a"), image, Geometry(image.shape[1:], (1.0, 1.0, 1.0), None, "volume"))
+    axis = method.traits.slice_axis
+    most = 20 * 6 * image[0].size // image.shape[1 + axis]  # six slices in a band
+    assert len(list(bands_of(sample, [method], most=most))) > 3
+    for samples in (None, 2):
+        whole, parts = (answered(method, sample, most=each, samples=samples) for each in (None, most))
+        assert np.array_equal(whole.decision, parts.decision)
+        for one, other in zip(whole.samples, parts.samples, strict=True):
+            assert np.array_equal(one, other)

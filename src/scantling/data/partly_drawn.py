@@ -14,8 +14,6 @@ from scantling.data.contents import some
 from scantling.data.grids import place
 from scantling.data.orientation import file_axis
 
-MARKED = "marked"
-"""As `drawn_slices`: every slice in which a class is marked was drawn, and no other."""
 MOST_SLICES = 65536
 RANGE = re.compile(r"(\d{1,6})-(\d{1,6})(?::(\d{1,6}))?")
 
