@@ -52,3 +52,8 @@ class Settings(Frozen):
         """
         del traits
         return self
+
+    def explain(self, traits: Traits) -> tuple[str, ...]:
+        """Sentences for people on what `resolve` decided from the traits, and why; called on resolved settings."""
+        del traits
+        return ()

@@ -30,6 +30,24 @@ class Intensity(Frozen):
     maximum: float
 
 
+class Thickness(Frozen):
+    """How thick the objects of a class are, over the labelled training cases.
+
+    An object is a component of the mask of a case; its thickness is twice the radius of the largest circle or ball that
+    fits into it. Of each case the thickest object counts.
+    """
+
+    low: float
+    """The 10th percentile, in mm where `Traits.unit` is mm, else in pixels of the file."""
+    median: float
+    high: float
+    """The 90th percentile."""
+    spread: float = 0.0
+    """The standard deviation of the logarithm of the thickness."""
+    relative_spread: float = 0.0
+    """The same of the thickness as a share of the longest side of its image."""
+
+
 StoredType = Literal["uint8", "uint16", "int16", "int32", "float32"]
 
 
@@ -76,6 +94,10 @@ class Traits(Frozen):
     """Whether the training cases have a region of interest."""
     foreground: tuple[float, ...] = ()
     """The share of pixels of each class in the labelled training cases."""
+    thickness: tuple[Thickness | None, ...] = ()
+    """Of the objects of each class; None for a class without any, empty where no mask was measured."""
+    mirrored: tuple[bool, ...] = ()
+    """For each axis, whether the labelled training cases look as likely mirrored along it; empty where unknown."""
     labelled: int = 0
     unlabelled: int = 0
     masks_alone: int = 0
@@ -223,9 +245,12 @@ class Preprocessing(Frozen):
         spacing: the grid that images are resampled to, in the unit of the traits; None keeps their own. An image
             whose spacing is not known in that unit keeps its grid where the spacing is that of the traits.
         size: the shape that every image, or slice, is resampled to whatever it was; None keeps its own.
+        longest: how many pixels the longest side of every image, or slice, is resampled to; its proportions stay.
+            At most one of `spacing`, `size` and `longest` is given.
     """
 
     dimensions: Literal[2, 3]
     normalise: Literal["image", "dataset", "unit", "none"] = "image"
     spacing: tuple[float, ...] | None = None
     size: tuple[int, ...] | None = None
+    longest: int | None = None
