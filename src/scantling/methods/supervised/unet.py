@@ -22,6 +22,9 @@ from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
 from scantling.methods.catalogue import CARDS
 from scantling.networks.unet import UNet
 
+WORSE: Mapping[str, Any] = {"blur": 1.5, "low_resolution": 2.0, "noise": 0.2, "jpeg": 40}
+"""How much worse the patches are made that are."""
+
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -48,7 +51,7 @@ class UNetSettings(Settings):
         dice: the weight of the Dice loss beside the cross-entropy.
         foreground: the share of patches centred on a labelled pixel.
         dropout: on whole channels of the deepest level.
-        rotation, zoom, jitter: see `Augmentation`; jitter is of brightness, contrast and gamma.
+        rotation, zoom, jitter, degraded: see `Augmentation`; jitter is of brightness, contrast and gamma.
     """
 
     steps: Positive = 20_000
@@ -78,6 +81,7 @@ class UNetSettings(Settings):
     rotation: Annotated[float, Field(ge=0)] | None = None
     zoom: Annotated[float, Field(ge=0)] | None = None
     jitter: Annotated[float, Field(ge=0)] | None = None
+    degraded: Annotated[float, Field(ge=0, le=1)] | None = None
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
@@ -102,6 +106,7 @@ class UNetSettings(Settings):
             "rotation": 30.0,
             "zoom": 0.2,
             "jitter": 0.2,
+            "degraded": 0.0,
         },
     }
 
@@ -155,8 +160,9 @@ class UNetSettings(Settings):
             for name, value in {
                 "dropout": 0.2 if strong else 0.0,
                 "rotation": 180.0 if strong else 30.0,
-                "zoom": 0.4 if strong else 0.2,
+                "zoom": 1.0 if traits.unit != "mm" else 0.4 if strong else 0.2,
                 "jitter": 0.4 if strong else 0.2,
+                "degraded": 0.2,
             }.items()
         }
         return self.model_copy(update=decided)
@@ -245,6 +251,8 @@ class UNetSegmenter(Segmenter):
                 brightness=of.jitter or 0.0,
                 contrast=of.jitter or 0.0,
                 gamma=of.jitter or 0.0,
+                degraded=of.degraded or 0.0,
+                **(WORSE if of.degraded else {}),
                 spacing=of.spacing,
             ),
         )
