@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -23,8 +22,8 @@ class UNet(nn.Module):
 
     Departures, all ours: padded convolutions, normalisation, leaky ReLU (0.01), strided pooling by the largest
     value only along the axes that `strides` names, linear upsampling instead of transposed convolutions (no
-    checkerboard), and no doubling of the width where memory is better spent elsewhere. Two more, both off unless
-    asked for, spare the full resolution, which takes most of the time on a processor: see `narrow` and `fold`.
+    checkerboard), and no doubling of the width where memory is better spent elsewhere. One that is
+    off unless asked for spares time on a processor: see `narrow`.
 
     Args:
         inputs: channels of the image.
@@ -36,9 +35,6 @@ class UNet(nn.Module):
         dropout: probability, on whole channels of the deepest level.
         narrow: a 1 x 1 convolution brings a level to the width of the one above before it is enlarged, as the 2 x 2
             convolutions of Ronneberger et al. do; else it is enlarged with all its channels.
-        fold: along each axis, how many pixels become channels before the first level, and pixels again after the last
-            (sub-pixel convolution, Shi et al., 2016), where they meet the image in one convolution at full resolution;
-            None: no axis.
     """
 
     def __init__(
@@ -52,14 +48,11 @@ class UNet(nn.Module):
         norm: Literal["batch", "instance"] = "batch",
         dropout: float = 0.0,
         narrow: bool = False,
-        fold: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         dimensions = len(strides[0])
         self.strides: list[tuple[int, ...]] = [tuple(stride) for stride in strides]
-        self.fold = tuple(fold or (1,) * dimensions)
-        phases = math.prod(self.fold)
-        self.divisor = list(self.fold)
+        self.divisor = [1] * dimensions
         for stride in self.strides:
             self.divisor = [d * s for d, s in zip(self.divisor, stride, strict=True)]
 
@@ -69,9 +62,7 @@ class UNet(nn.Module):
             width, size = widths[level], sizes[level]
             return nn.Sequential(*_conv(channels, width, size, norm), *_conv(width, width, size, norm))
 
-        self.down = nn.ModuleList(
-            block(channels, level) for level, channels in enumerate([inputs * phases, *widths[:-1]])
-        )
+        self.down = nn.ModuleList(block(channels, level) for level, channels in enumerate([inputs, *widths[:-1]]))
         self.squeeze = nn.ModuleList(
             CONV[dimensions](below, width, 1, bias=False) if narrow else nn.Identity()
             for width, below in pairwise(widths)
@@ -80,11 +71,7 @@ class UNet(nn.Module):
             block((width if narrow else below) + width, level) for level, (width, below) in enumerate(pairwise(widths))
         )
         self.drop = {2: nn.Dropout2d, 3: nn.Dropout3d}[dimensions](dropout)
-        self.width = widths[0] if phases == 1 else max(8, widths[0] // phases)
-        if phases > 1:
-            self.unfold = CONV[dimensions](widths[0], self.width * phases, 1)
-            self.refine = nn.Sequential(*_conv(self.width + inputs, self.width, sizes[0], norm))
-        self.head = CONV[dimensions](self.width, outputs, 1)
+        self.head = CONV[dimensions](widths[0], outputs, 1)
         self.layout: torch.memory_format = torch.channels_last if dimensions == 2 else torch.channels_last_3d
         self.to(memory_format=self.layout)  # type: ignore[call-overload]
 
@@ -94,9 +81,7 @@ class UNet(nn.Module):
         return logits
 
     def features(self, image: Tensor) -> Tensor:
-        """The last feature map (B, width, *S), from which the head reads the logits.
-
-        Its width is `widths[0]`, or a part of it where pixels were folded."""
+        """The last feature map (B, widths[0], *S), from which the head reads the logits."""
         size: tuple[int, ...] = tuple(image.shape[2:])
         # 1. pad to what the levels divide, and so far that the deepest level has two pixels, which norms need
         pads = [-n % d for n, d in zip(size, self.divisor, strict=True)]
@@ -105,8 +90,7 @@ class UNet(nn.Module):
         if any(pads):
             image = F.pad(image, [amount for pad in reversed(pads) for amount in (0, pad)], mode="replicate")
         # 2. encode, channels innermost, which convolutions are fastest in
-        x = image if max(self.fold) == 1 else folded(image, self.fold)
-        x, skips = x.contiguous(memory_format=self.layout), []
+        x, skips = image.contiguous(memory_format=self.layout), []
         for level, block in enumerate(self.down):
             if level:
                 x = pooled(x, self.strides[level - 1])
@@ -117,8 +101,6 @@ class UNet(nn.Module):
         for level in reversed(range(len(skips))):
             x = upsampled(self.squeeze[level](x), self.strides[level])
             x = self.up[level](torch.cat([skips[level], x], 1))  # (B, widths[level], *S / ...)
-        if max(self.fold) > 1:
-            x = self.refine(torch.cat([unfolded(self.unfold(x), self.fold), image], 1))
         # 4. crop the padding away
         window: tuple[Any, ...] = (..., *(slice(n) for n in size))
         return x[window]
@@ -151,21 +133,6 @@ def upsampled(x: Tensor, stride: tuple[int, ...]) -> Tensor:
         return doubled_by_neighbours(x, stride)
     size = [n * s for n, s in zip(x.shape[2:], stride, strict=True)]
     return F.interpolate(x, size, mode={2: "bilinear", 3: "trilinear"}[len(stride)], align_corners=False)
-
-
-def folded(x: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """(B, C, *S) to (B, C * product, *S / factors): the pixels of each block become channels."""
-    blocks = [part for n, f in zip(x.shape[2:], factors, strict=True) for part in (n // f, f)]
-    inner, outer = range(3, 2 + len(blocks), 2), range(2, 2 + len(blocks), 2)
-    return x.reshape(*x.shape[:2], *blocks).permute(0, 1, *inner, *outer).flatten(1, 1 + len(factors))
-
-
-def unfolded(x: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """(B, C * product, *S / factors) to (B, C, *S): the inverse of `folded`."""
-    n, size = len(factors), x.shape[2:]
-    order = [axis for number in range(n) for axis in (2 + n + number, 2 + number)]
-    x = x.unflatten(1, (-1, *factors)).permute(0, 1, *order)
-    return x.reshape(*x.shape[:2], *(length * f for length, f in zip(size, factors, strict=True)))
 
 
 def doubled_by_neighbours(x: Tensor, stride: tuple[int, ...]) -> Tensor:

@@ -39,7 +39,7 @@ class UNetSettings(Settings):
         width, widest: channels of the first level, doubled at each level below it, and the most that a level has.
         widths: channels of each level instead; a level that the patch is too small for is left out.
         strides, kernels: of the levels, along each axis.
-        narrow, fold: see `networks.unet.UNet`; `fold` is for pictures, along both axes.
+        narrow: see `networks.unet.UNet`.
         pixels, voxels: how many a patch of a raster image and of a volume may have.
         patch: the shape of a patch.
         size: the side of the square that every raster image is resampled to, whatever its proportions.
@@ -65,7 +65,6 @@ class UNetSettings(Settings):
     strides: tuple[tuple[Positive, ...], ...] | None = None
     kernels: tuple[tuple[Literal[1, 3], ...], ...] | None = None
     narrow: bool = False
-    fold: Positive = 1
     pixels: Positive = 256 * 256
     voxels: Positive = 96 * 96 * 96
     patch: tuple[Positive, ...] | None = None
@@ -210,7 +209,6 @@ class UNetSegmenter(Segmenter):
             norm=settings.norm,
             dropout=settings.dropout or 0.0,
             narrow=settings.narrow,
-            fold=(settings.fold,) * self.traits.dimensions,
         )
 
     @property
