@@ -126,7 +126,7 @@ def levels_of(
         size = [n // s for n, s in zip(size, stride, strict=True)]
         mm = [m * s for m, s in zip(mm, stride, strict=True)]
         strides.append(stride)
-        kernels.append(_kernel(mm))
+        kernels.append(tuple(max(a, b) for a, b in zip(kernels[-1], _kernel(mm), strict=True)))  # once wide, wide
     return strides or [(1,) * len(patch)], kernels
 
 
