@@ -20,9 +20,7 @@ def traits(shape: tuple[int, ...], *thickness: tuple[float, float], **changes: A
     """Traits of images of this shape with classes of (90th percentile, local) thickness."""
     facts: dict[str, Any] = {
         "dimensions": len(shape), "channels": ("grey",), "shape": shape, "smallest": shape,
-        "labels": Labels(
-            names=tuple(f"c{n}" for n, _ in enumerate(thickness)), values=tuple((n + 1,) for n, _ in enumerate(thickness))
-        ),
+        "labels": Labels(names=tuple("abc"[: len(thickness)]), values=((1,), (2,), (3,))[: len(thickness)]),
         "spacing": (1.0,) * len(shape), "unit": "pixel", "intensity": (ANY,), "labelled": 60,
         "thickness": tuple(
             Thickness(low=high / 3, median=high / 2, high=high, local=local, spread=0.4, relative_spread=0.4)
