@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from scantling.contract.method import build
-from scantling.contract.step import Step
+from scantling.contract.step import Step, Total
 from scantling.core.case import IGNORE, Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
@@ -213,3 +213,18 @@ def test_losses_for_tubes_are_added_with_their_weights(shape: tuple[int, ...]) -
     assert {name: value.item() for name, value in found.items()} == pytest.approx(
         {name: value.item() for name, value in wanted.items()}, rel=1e-6
     )
+
+
+def test_dice_over_the_batch_counts_the_patches_of_the_whole_step() -> None:
+    facts = traits(shape=(24, 28), channels=("grey",))
+    method = build(UNetSegmenter, UNetSettings.preset("tiny", {"dice_over": "batch"}).resolve(facts), facts).eval()
+    rows = torch.arange(2)
+    image, mask = torch.rand(2, 1, 24, 28), (torch.rand(2, 1, 24, 28) < 0.3).to(torch.uint8)
+    game = method.objectives({"labelled": Batch(rows, rows, {"image": image, "mask": mask})}, Step(seed=0, slots=2))
+    total = next(game)
+    assert isinstance(total, Total)
+    elsewhere = torch.tensor([[10.0], [30.0], [20.0]])  # what the other part of the step has found
+    _, terms = game.send(total.part.detach() + elsewhere)
+    p = method.network(image).sigmoid()
+    both, either = (p * mask).sum() + 10, p.sum() + mask.sum() + 50
+    assert terms["overlap"].item() == pytest.approx(0.5 * (1 - (2 * both + 1) / (either + 1)).item(), rel=1e-6)
