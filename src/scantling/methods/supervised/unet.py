@@ -14,11 +14,13 @@ from scantling.contract.method import Method
 from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
-from scantling.contract.step import Inference, Step
+from scantling.contract.step import Inference, Step, Total
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
-from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
+from scantling.losses.continuity import soft_cldice_loss
+from scantling.losses.overlap import batch_dice_loss, cross_entropy, dice_loss, overlap_sums, probabilities_of
+from scantling.losses.skeleton_recall import skeleton_recall_loss
 from scantling.methods.catalogue import CARDS
 from scantling.networks.unet import UNet
 
@@ -49,6 +51,11 @@ class UNetSettings(Settings):
         norm: "instance" where a batch is too small to have a mean.
         flips: mirror the patches, along every axis or none.
         dice: the weight of the Dice loss beside the cross-entropy.
+        dice_over: what one Dice value is of: each patch, or all patches of a step as one (nnU-Net's batch Dice), for
+            classes that most patches lack. "batch" keeps all parts of a divided step in memory until it ends.
+        cldice: the weight of the soft clDice loss (Shit et al., 2021), for vessels and other tubes; None: 0.
+        iterations: of the skeletons of clDice, at least the largest radius of a tube in pixels.
+        skeleton_recall: the weight of the Skeleton Recall loss (Kirchhoff et al., 2024), for the same; None: 0.
         foreground: the share of patches centred on a labelled pixel.
         dropout: on whole channels of the deepest level.
         rotation, zoom, jitter, degraded: see `Augmentation`; jitter is of brightness, contrast and gamma.
@@ -74,6 +81,10 @@ class UNetSettings(Settings):
     normalise: Literal["image", "dataset", "unit", "none"] | None = None
     norm: Literal["batch", "instance"] = "batch"
     dice: Annotated[float, Field(ge=0)] = 0.5
+    dice_over: Literal["sample", "batch"] = "sample"
+    cldice: Annotated[float, Field(ge=0)] | None = None
+    iterations: Positive = 10
+    skeleton_recall: Annotated[float, Field(ge=0)] | None = None
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
     flips: bool | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -257,13 +268,23 @@ class UNetSegmenter(Segmenter):
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
-        """Cross-entropy plus Dice."""
-        labelled = batch["labelled"]
+        """Cross-entropy, and the terms that have a weight: Dice, soft clDice, Skeleton Recall."""
+        labelled, of = batch["labelled"], self.settings
         logits = self.network(labelled.image)  # (B, K or K + 1, *S)
+        found = self.probabilities(logits)  # (B, K, *S)
         terms = {"cross_entropy": cross_entropy(logits, labelled.mask)}
-        if self.settings.dice:
-            overlap = dice_loss(self.probabilities(logits), labelled.mask)
-            terms["overlap"] = self.settings.dice * overlap
+        if of.dice and of.dice_over == "batch":
+            sums = overlap_sums(found, labelled.mask).sum(1)  # (3, K)
+            terms["overlap"] = of.dice * batch_dice_loss(sums, total=(yield Total(sums)), parts=step.slots)
+        elif of.dice:
+            terms["overlap"] = of.dice * dice_loss(found, labelled.mask)
+        if of.cldice:
+            whole = soft_cldice_loss(probabilities=found, mask=labelled.mask, iterations=of.iterations)
+            terms["continuity"] = of.cldice * whole
+        if of.skeleton_recall:
+            terms["skeleton_recall"] = of.skeleton_recall * skeleton_recall_loss(
+                probabilities=found, mask=labelled.mask
+            )
         yield "unet", terms
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
