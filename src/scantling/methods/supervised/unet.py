@@ -38,7 +38,7 @@ class UNetSettings(Settings):
             whole would not show; None: images keep their own pixels.
         spacing: the working grid in mm, or in pixels where not all training images say theirs; None: the median of the
             training data for volumes, untouched for raster images.
-        normalise: see `Preprocessing`; None: "dataset" for CT (a channel called ct, or values below -500), else
+        normalise: see `Preprocessing`; None: "foreground" for CT (a channel called ct, or values below -500), else
             "image".
         norm: "instance" where a batch is too small to have a mean.
         flips: mirror the patches; None: raster images yes, volumes no, because a body has a left and a right, a
@@ -58,7 +58,7 @@ class UNetSettings(Settings):
     patch: tuple[Positive, ...] | None = None
     size: Positive | None = None
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    normalise: Literal["image", "dataset", "unit", "none"] | None = None
+    normalise: Literal["image", "dataset", "foreground", "unit", "none"] | None = None
     norm: Literal["batch", "instance"] = "batch"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dice: Annotated[float, Field(ge=0)] = 0.5
@@ -111,7 +111,7 @@ class UNetSettings(Settings):
         return self.model_copy(
             update={
                 "spacing": spacing,
-                "normalise": self.normalise or ("dataset" if ct else "image"),
+                "normalise": self.normalise or ("foreground" if ct else "image"),
                 "flips": not volumes if self.flips is None else self.flips,
                 "batch": self.batch or (2 if volumes else 8),
                 "patch": self.patch
