@@ -9,7 +9,7 @@ from pathlib import Path
 from scantling.contract.card import Card, lacking
 from scantling.core.case import Address, Case
 from scantling.core.errors import DataError, RunError
-from scantling.core.fields import reads_labels
+from scantling.core.fields import reads_labels, reads_masks
 from scantling.core.outputs import check_inputs
 from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
@@ -210,13 +210,13 @@ def undrawn(traits: Traits, name: str) -> list[str]:
     return [f"{name}: no training mask has a pixel of the class {one!r}; it cannot be learnt" for one in empty]
 
 
-def budget_remarks(dataset: Dataset, budget: int | None) -> list[str]:
+def budget_remarks(material: Material, traits: Traits, budget: int | None) -> list[str]:
     """A sentence on classes that were found in few masks, because a budget of labels forbids to open the others."""
-    masks = sum(len(source.masks) for source in dataset.label_source.undeclared)
-    if budget is None or not masks or dataset.labels is None:
+    masks = sum(len(source.masks) for source in material.dataset.label_source.undeclared)
+    if budget is None or not masks or not reads_masks(material.reads):
         return []
     return [
-        f"{dataset.name}: the classes ({some(dataset.labels.names)}) were found in {count(masks, 'mask')}, those that "
+        f"{material.dataset.name}: the classes ({some(traits.classes)}) were found in {count(masks, 'mask')}, those that "
         f"--labels {budget} keeps and those for validation; a class that only others have is not known; to name it, "
         "declare 'classes' in a manifest (scantling.toml)"
     ]

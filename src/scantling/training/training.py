@@ -146,9 +146,12 @@ def _traits(
         measured = found.model_dump(), {id: str(error) for id, error in failed.items()}
     facts_of_all, lost = group.agreed(measured)
     traits = Traits.model_validate(facts_of_all)
-    found_in = budget_remarks(dataset, options.labels) if group.first and traits.labels is not None else []
-    remarks = (*dataset.label_source.remarks, *found_in, *spacing_remarks(traits), *undrawn(traits, dataset.name))
-    for sentence in remarks:
+    for sentence in (
+        *dataset.label_source.remarks,
+        *budget_remarks(material, traits, options.labels),
+        *spacing_remarks(traits),
+        *undrawn(traits, dataset.name),
+    ):
         console.print(sentence, highlight=False, markup=False)
     return traits, lost
 
