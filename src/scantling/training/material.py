@@ -114,10 +114,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
     blind = not reads_labels(reads)
     opened = [_reachable(blindly(part) if blind else part) for part in opened]
     labels = {"mask" if word == "masks" else word for word in reads if reads_labels([word])} or {*MASKS}
-    if "instances" in reads:
-        opened = [part.with_instances(part.label_source.resolved) for part in opened]
-        if not any(case.instances for part in opened for case in part.cases):
-            labels |= {*MASKS}  # which may be instance maps: nobody looks before it is decided whose labels are kept
+    if "instances" in reads and not any(case.instances for part in opened for case in part.cases):
+        labels |= {*MASKS}  # which may be instance maps: nobody looks before it is decided whose labels are kept
     dataset = divide(join(opened), validation=options.validation, labelled=not blind, labels=labels)
     options.sampling.check(dataset.split("train"))
     unwanted = [name for name, share in options.share.items() if share == 0]
@@ -216,9 +214,9 @@ def budget_remarks(material: Material, traits: Traits, budget: int | None) -> li
     if budget is None or not masks or not reads_masks(material.reads):
         return []
     return [
-        f"{material.dataset.name}: the classes ({some(traits.classes)}) were found in {count(masks, 'mask')}, those that "
-        f"--labels {budget} keeps and those for validation; a class that only others have is not known; to name it, "
-        "declare 'classes' in a manifest (scantling.toml)"
+        f"{material.dataset.name}: the classes ({some(traits.classes)}) were found in {count(masks, 'mask')}: those "
+        f"that --labels {budget} keeps and those for validation; a class that only others have is not known; if there "
+        "is one, declare 'classes' in a manifest (scantling.toml)"
     ]
 
 
