@@ -111,7 +111,8 @@ class UNetSettings(Settings):
         return self.model_copy(
             update={
                 "spacing": spacing,
-                "normalise": self.normalise or ("foreground" if ct else "image"),
+                "normalise": self.normalise
+                or (("foreground" if traits.foreground_intensity else "dataset") if ct else "image"),
                 "flips": not volumes if self.flips is None else self.flips,
                 "batch": self.batch or (2 if volumes else 8),
                 "patch": self.patch
