@@ -16,6 +16,8 @@ from rich.console import Console
 from scantling.core.case import Address
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import divide, keep_labels, within_budget
+from scantling.experiments.leakage import learned_from
+from scantling.records.run import read_run
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
 from scantling.training.material import open_material
@@ -51,6 +53,15 @@ def only_the_budget(dataset: Dataset, options: Options) -> set[Path]:
     for path in masks_of(dataset, "train", "validation", "test") - kept:
         path.unlink()
     return kept
+
+
+def test_a_copy_of_the_data_is_known_as_what_was_learned_from(tmp_path: Path) -> None:
+    data = made(tmp_path / "data")
+    train("unet", [data], tmp_path / "run", TINY, console=quiet())
+    record = read_run(tmp_path / "run")
+    opened = open_dataset(data.rename(tmp_path / "moved"))
+    ids = {case.id for case in opened.cases}
+    assert learned_from([record], opened, among=ids) == {*record.split["train"]}
 
 
 @pytest.mark.parametrize("validation", [0.0, 0.3])

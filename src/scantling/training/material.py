@@ -19,7 +19,7 @@ from scantling.data.globs import folders_of
 from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS, SPLITS, is_labelled
-from scantling.records.run import read_run
+from scantling.records.run import RunRecord, read_run
 from scantling.training.options import Options
 
 SHOWN = 3
@@ -124,7 +124,7 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
         dataset = replace(dataset, cases=tuple(kept))
     if options.labels is not None:
         dataset = keep_labels(dataset, options.labels, labels=labels)
-        opened = [_without_others(part, dataset) for part in opened]
+        opened = [without_others(part, dataset) for part in opened]
     dataset = within_budget(dataset)
     if "instances" in reads:
         dataset = _with_instance_maps(dataset)
@@ -138,7 +138,7 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
     return Material(tuple(opened), dataset, reads, remarks)
 
 
-def _without_others(part: Dataset, dataset: Dataset) -> Dataset:
+def without_others(part: Dataset, dataset: Dataset) -> Dataset:
     """One of the opened data sets without the labels that no training or validation case of `dataset` has any more."""
     held = {address for case in dataset.cases if case.split != "test" for _, address in case.addresses()}
 
@@ -184,12 +184,21 @@ def dataset_of(run: Path) -> Dataset:
         subjects=record.subjects,
     )
     dataset = join(distinct([opening.open(part.path) for part in record.data]))
+    divided = divided_as(record, dataset)
+    if not divided.cases:
+        raise RunError(f"{run}: none of its cases is in {dataset.root} any more; name the data instead")
+    return divided
+
+
+def divided_as(record: RunRecord, dataset: Dataset) -> Dataset:
+    """The cases of a dataset that a run has, with the splits and the labels that they have in it.
+
+    Raises:
+        DataError: there are fewer labelled training cases than the run kept.
+    """
     splits = {id: name for name in SPLITS for id in record.split.get(name, ())}
     cases = tuple(replace(case, split=splits[case.id]) for case in dataset.cases if case.id in splits)
-    if not cases:
-        raise RunError(f"{run}: none of its cases is in {dataset.root} any more; name the data instead")
-    labels = record.options.get("labels")
-    kept = replace(dataset, cases=cases)
+    labels, kept = record.options.get("labels"), replace(dataset, cases=cases)
     return kept if labels is None else keep_labels(kept, int(labels))
 
 
