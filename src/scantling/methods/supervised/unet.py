@@ -78,7 +78,7 @@ class UNetSettings(Settings):
     size: Positive | None = None
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     longest: Positive | None = None
-    normalise: Literal["image", "dataset", "unit", "none"] | None = None
+    normalise: Literal["image", "dataset", "foreground", "unit", "none"] | None = None
     norm: Literal["batch", "instance"] = "batch"
     dice: Annotated[float, Field(ge=0)] = 0.5
     dice_over: Literal["sample", "batch"] = "sample"
@@ -161,7 +161,8 @@ class UNetSettings(Settings):
             "strides": tuple(strides),
             "kernels": tuple(kernels) if volumes else None,
             "batch": self.batch or batch,
-            "normalise": self.normalise or ("dataset" if ct else "image"),
+            "normalise": self.normalise
+            or (("foreground" if traits.foreground_intensity else "dataset") if ct else "image"),
             "flips": not volumes if self.flips is None else self.flips,
         }
         strong = scarce and not volumes
