@@ -153,6 +153,7 @@ class UNetSettings(Settings):
         widths = self.widths or tuple(min(self.width * 2**level, self.widest) for level in range(len(kernels)))
         scarce = planning.scarce(traits, grid, patch)
         ct = any(name.lower() == "ct" for name in traits.channels) or any(i.low < -500 for i in traits.intensity)
+        quantitative = "foreground" if traits.foreground_intensity else "dataset"
         decided: dict[str, Any] = {
             "spacing": spacing,
             "longest": longest,
