@@ -162,8 +162,7 @@ class UNetSettings(Settings):
             "strides": tuple(strides),
             "kernels": tuple(kernels) if volumes else None,
             "batch": self.batch or batch,
-            "normalise": self.normalise
-            or (("foreground" if traits.foreground_intensity else "dataset") if ct else "image"),
+            "normalise": self.normalise or (quantitative if ct else "image"),
             "flips": not volumes if self.flips is None else self.flips,
         }
         strong = scarce and not volumes
