@@ -1,4 +1,4 @@
-"""Which images are unlike the training images: a feature deviates more than those of the training images do."""
+"""Which images are unlike the training images: farther from the nearest of them than these are from each other."""
 
 from __future__ import annotations
 
@@ -15,127 +15,126 @@ from scantling.data.appearance import appearance
 from scantling.data.contents import count
 from scantling.data.loading import load
 from scantling.data.traits import in_order
-from scantling.records.expectations import AppearanceRecord, FeatureRecord
+from scantling.records.expectations import AppearanceRecord
 
-READS = ("image", "region")
 MOST = 200
 """Training images that are looked at, evenly spread over their ids."""
 FEWEST = 8
-"""Of fewer images nothing can be told."""
-LEAST = 3.0
-"""Spreads that no image is unlike within."""
-QUANTILE = 0.99
-FLOORS = {"sharpness": 0.05, "scale": 0.05, "colour": 0.05}
-"""The least spread of a feature by its kind; of intensities `RANGE` of the range of the training images."""
-RANGE = 0.01
+"""Of fewer training subjects nothing can be told."""
+SHARE = 0.95
+"""Of images like the training images, so many are to be called alike."""
+LEAST = 0.5
+"""Spreads within which no image is unlike, however alike the training images are."""
+FLOOR, RANGE = 0.05, 0.01
+"""The least spread of a feature; of intensities it is that share of the range of the training images."""
 
 
 def appearance_of_cases(method: Method, cases: Sequence[Case]) -> AppearanceRecord:
     """What the images of training cases look like to a method; cases that cannot be read do not count.
 
     The spread of a feature is the larger of 1.4826 MAD and the 90th percentile of the distance to the median over 1.645
-    (a standard deviation of normal numbers both; the second is not 0 where most are equal), at least a floor. The
-    threshold is that of the greatest deviation of each image from the others (leave one out): the maximum, of 99 images
-    or more their conformal 99 % quantile, and at least 3. So about one image in n + 1 like the n training images is
-    unlike by chance, one in a hundred of many. All of this is ours.
+    (a standard deviation of normal numbers both; the second is not 0 where most are equal), and at least a floor. The
+    distance of two images is the root of the mean over features of the squared difference in spreads. The threshold
+    follows from the distance of each training image to the nearest of other subjects: of n images the
+    ceil(.95 (n + 1))-th smallest, of fewer than 19 the largest; so about one image in twenty like them is called unlike
+    by chance, of n < 19 one in n + 1. All of this is ours.
     """
     cases = sorted((case for case in cases if case.images), key=lambda case: case.id)
-    chosen = [cases[int(place)] for place in np.linspace(0, len(cases) - 1, min(len(cases), MOST))]
+    places = np.linspace(0, len(cases) - 1, min(len(cases), MOST)).astype(int)
 
-    def look(case: Case) -> dict[str, float] | None:
+    def look(case: Case) -> dict[str, float]:
         try:
-            return appearance(loaded(method, case), method.channels)
+            sample = load(case, channels=method.channels, reads=("image", "region"), partial=method.partial)
+            return appearance(sample, method.channels)
         except ScantlingError:
-            return None
+            return {}
 
-    found = [one for one in in_order(look, chosen) if one is not None]
-    names = [name for name in dict.fromkeys(name for one in found for name in one)]
-    table = np.array([[one.get(name, math.nan) for name in names] for one in found]).reshape(len(found), len(names))
-    kept = np.count_nonzero(~np.isnan(table), axis=0) >= max(FEWEST, len(found) / 2)
-    table, names = table[:, kept], [name for name, there in zip(names, kept, strict=True) if there]
-    if len(found) < FEWEST or not names:
-        return AppearanceRecord(images=len(found))
-    floors = _floors(table, names)
-    centre, spread = _centre_and_spread(table, floors)
-    deviations = []
-    for number, row in enumerate(table):
-        middle, wide = _centre_and_spread(np.delete(table, number, axis=0), floors)
-        deviations.append(float(np.nanmax(np.abs(row - middle) / wide)))
-    rank = math.ceil((len(deviations) + 1) * QUANTILE)
+    chosen = [cases[place] for place in places]
+    found = [(case.subject, one) for case, one in zip(chosen, in_order(look, chosen), strict=True) if one]
+    subjects = np.array([subject for subject, _ in found], str)
+    several = len(np.unique(subjects))
+    names = list(dict.fromkeys(name for _, one in found for name in one))
+    table = np.array([[one.get(name, math.nan) for name in names] for _, one in found]).reshape(len(found), len(names))
+    if several < FEWEST:
+        return AppearanceRecord(subjects=several)
+    spread = _spread(table, names)
+    apart = np.stack([_distances(row, table, spread) for row in table])
+    apart[subjects[:, None] == subjects] = math.inf
+    nearest = np.sort(apart.min(axis=1))
+    rank = min(math.ceil((len(nearest) + 1) * SHARE - 1e-9), len(nearest))
     return AppearanceRecord(
-        images=len(found),
-        features={
-            name: FeatureRecord(centre=float(middle), spread=float(wide))
-            for name, middle, wide in zip(names, centre, spread, strict=True)
-        },
-        threshold=max(LEAST, sorted(deviations)[min(rank, len(deviations)) - 1]),
+        subjects=several,
+        features=tuple(names),
+        spread=tuple(spread.tolist()),
+        images=tuple(tuple(None if math.isnan(value) else float(value) for value in row) for row in table.tolist()),
+        threshold=max(LEAST, float(nearest[rank - 1])),
     )
 
 
-def loaded(method: Method, case: Case) -> Sample:
-    """A case as the method sees it, without labels."""
-    return load(case, channels=method.channels, reads=READS, partial=method.partial)
-
-
-def _floors(table: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """The least spread of each feature (F,)."""
-    wide = [table[:, n] for n, name in enumerate(names) if name.startswith(("intensity low", "intensity high"))]
-    span = float(np.nanmax(wide) - np.nanmin(wide)) if wide else 0.0
-    return np.array([FLOORS.get(name.split()[0], max(RANGE * span, 1e-12)) for name in names])
-
-
-def _centre_and_spread(table: np.ndarray, floors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The median and the spread of each column of a table (n, F)."""
-    centre = np.nanmedian(table, axis=0)
-    apart = np.abs(table - centre)
+def _spread(table: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The spread of each column of a table (n, F)."""
+    apart = np.abs(table - np.nanmedian(table, axis=0))
     spread = np.maximum(1.4826 * np.nanmedian(apart, axis=0), np.nanpercentile(apart, 90, axis=0) / 1.645)
-    return centre, np.maximum(spread, floors)
+    raw = np.array([name.startswith("intensity") for name in names])
+    floor = RANGE * float(np.nanmax(table[:, raw]) - np.nanmin(table[:, raw])) if raw.any() else 0.0
+    return np.maximum(spread, np.where(raw, max(floor, 1e-12), FLOOR))
+
+
+def _distances(row: np.ndarray, table: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """(n,) the distance of an image (F,) to each of a table (n, F) over the features that both have; inf of none."""
+    squares = np.square((table - row) / spread)
+    there = np.count_nonzero(~np.isnan(squares), axis=1)
+    return np.where(there > 0, np.sqrt(np.nansum(squares, axis=1) / np.maximum(there, 1)), math.inf)
 
 
 def likeness(sample: Sample, channels: Sequence[str], known: AppearanceRecord | None) -> dict[str, Any]:
     """What a record says of how an image compares with the training images; nothing where that is not known.
 
     Returns:
-        "unlike": the kinds of features beyond the threshold; "distance": the greatest deviation over the threshold, so
-        that above 1 an image is unlike; "stands_out", of such an image: the feature that deviates most, in words.
+        "distance": that to the nearest training image over the threshold, so that above 1 the image is unlike;
+        "unlike": the kinds of features that are farther than the threshold, none of an image that is alike;
+        "stands_out", of an unlike image: the feature that differs most from that training image, in words.
     """
     if known is None or known.threshold is None:
         return {}
     found = appearance(sample, channels)
-    beyond = {
-        name: abs(found[name] - usual.centre) / usual.spread / known.threshold
-        for name, usual in known.features.items()
-        if name in found
-    }
-    if not beyond:
+    row = np.array([found.get(name, math.nan) for name in known.features])
+    table = np.array(known.images, np.float64)
+    apart = _distances(row, table, np.array(known.spread))
+    nearest = table[int(np.argmin(apart))]
+    distance = float(apart.min()) / known.threshold
+    if not math.isfinite(distance):
         return {}
-    most = max(beyond, key=beyond.__getitem__)
-    facts = {
-        "unlike": sorted({name.split()[0] for name, value in beyond.items() if value > 1}),
-        "distance": round(beyond[most], 4),
+    if distance <= 1:
+        return {"unlike": [], "distance": round(distance, 4)}
+    squares = dict(zip(known.features, np.square((row - nearest) / known.spread).tolist(), strict=True))
+    squares = {name: value for name, value in squares.items() if not math.isnan(value)}
+    kinds = {name.split()[0] for name in squares}
+    far = {kind: [value for name, value in squares.items() if name.startswith(kind)] for kind in kinds}
+    most = max(squares, key=squares.__getitem__)
+    return {
+        "unlike": sorted(kind for kind, values in far.items() if math.sqrt(np.mean(values)) > known.threshold),
+        "distance": round(distance, 4),
+        "stands_out": _words(most, found[most], float(nearest[known.features.index(most)])),
     }
-    return facts | ({"stands_out": _words(most, found[most], known.features[most].centre)} if beyond[most] > 1 else {})
 
 
 def _words(name: str, value: float, usual: float) -> str:
-    """ "scale: size of details in pixels 2.1 times as large"."""
+    """ "scale: size of details 2.1 times as large"."""
     kind, what = name.split(" ", 1)
-    if kind in ("sharpness", "scale"):
-        size = f"{math.exp(value - usual):.2g} times as large" if kind == "scale" else (
-            "sharper or noisier" if value > usual else "smoother"
-        )  # fmt: skip
-        return f"{kind}: {what} {size}"
-    return f"{kind}: {what} {value:.3g}, usually {usual:.3g}"
+    if kind == "scale":
+        return f"scale: {what} {math.exp(value - usual):.2g} times as large"
+    if kind == "sharpness":
+        return f"sharpness: {what} {'stronger' if value > usual else 'weaker'}"
+    return f"{kind}: {what} {value:.3g} instead of {usual:.3g}"
 
 
 def sentences_on_likeness(cases: Sequence[Mapping[str, Any]], known: AppearanceRecord | None) -> list[str]:
     """What a command says of how the images that it has answered compare with the training images."""
-    if known is None:
-        return []
-    if known.threshold is None:
+    if known is not None and known.threshold is None:
         return [
-            f"whether images are unlike the training images cannot be told: the model knows {known.images} of those, "
-            f"expected {FEWEST} or more"
+            "whether an image is unlike the training images cannot be told: they show "
+            f"{count(known.subjects, 'subject')}, expected {FEWEST} or more"
         ]
     compared = [case for case in cases if case.get("unlike") is not None]
     unlike = sorted((case for case in compared if case["unlike"]), key=lambda case: -float(case["distance"]))

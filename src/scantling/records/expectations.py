@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
 
-from scantling.records.record import FileRecord, Number, Record, Table, read_record
+from pydantic import model_validator
+
+from scantling.records.record import FileRecord, Number, Table, read_record
 from scantling.records.run_folder import model_folder
-
-
-class FeatureRecord(Record):
-    """A feature of the training images: its median, and its spread, which is one robust standard deviation."""
-
-    centre: float
-    spread: float
 
 
 class AppearanceRecord(FileRecord):
     """The contents of `model/appearance.json`: what the training images look like (`data.appearance`).
 
     Attributes:
-        images: how many training images were looked at.
-        threshold: the greatest deviation of a feature, in spreads, that an image like them has; None of too few images.
+        subjects: how many subjects the images that were looked at show.
+        features: their names.
+        spread: one robust standard deviation of each feature.
+        images: the features of each image, None where it has none.
+        threshold: the greatest distance to the nearest of these that an image like them has, in spreads; None where the
+            subjects are too few.
     """
 
     what: ClassVar[str] = "record of what training images look like"
     writer: ClassVar[str] = "scantling train"
     name: ClassVar[str] = "appearance.json"
 
-    images: int = 0
-    features: dict[str, FeatureRecord] = {}
+    subjects: int = 0
+    features: tuple[str, ...] = ()
+    spread: tuple[float, ...] = ()
+    images: tuple[tuple[float | None, ...], ...] = ()
     threshold: Number = None
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if {len(self.spread), *map(len, self.images)} != {len(self.features)}:
+            raise ValueError("an image has other features than are named")
+        return self
 
 
 class ExpectedRecord(FileRecord):
