@@ -145,4 +145,5 @@ def _halved(plane: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarr
     height, width = (n // 2 for n in plane.shape)
     blocks = (height, 2, width, 2)
     cut = (slice(0, 2 * height), slice(0, 2 * width))
-    return plane[cut].reshape(blocks).mean((1, 3)), inside[cut].reshape(blocks).all((1, 3))
+    whole: np.ndarray = np.all(inside[cut].reshape(blocks), axis=(1, 3))
+    return plane[cut].reshape(blocks).mean((1, 3)), whole

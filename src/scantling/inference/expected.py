@@ -90,7 +90,7 @@ def sentences_on_expected(cases: Sequence[Mapping[str, Any]], known: ExpectedRec
         return [f"expected Dice: {parts}; no interval can be promised: {reason}"]
     less = f"; fewer may hold, since {' and '.join(known.fitted)} on the same cases" if known and known.fitted else ""
     rests = f"from {known.subjects} validation subjects" if known else "from validation subjects"
-    return [f"expected Dice: {parts}; {first['coverage']:.0%} intervals {rests}{less}"]
+    return [f"expected Dice: {parts}; {100 * first['coverage']:.0f} % intervals {rests}{less}"]
 
 
 def _written(dice: float, case: Mapping[str, Any]) -> str:
