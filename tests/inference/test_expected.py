@@ -14,7 +14,8 @@ def test_an_interval_is_the_estimate_with_the_residuals_of_validation() -> None:
     known = calibrated(SCORES, options=OPTIONS)
     assert (known.cases, known.subjects, known.coverage) == (12, 12, 0.9)
     assert known.centre == pytest.approx(-0.055)
-    assert known.low is not None and known.high is not None
+    assert known.low is not None
+    assert known.high is not None
     assert known.low <= -0.10 and known.high >= -0.01, "90 % of what was seen lies inside"
     found = expected(0.95, known)
     assert found["dice"] == pytest.approx(0.895)
@@ -33,7 +34,8 @@ def test_no_interval_is_promised_of_few_subjects_or_of_other_answers() -> None:
     assert "no calibration" in doubt(None, OPTIONS)
     for reason in (doubt(few, OPTIONS), doubt(None, OPTIONS)):
         found = expected(0.8, few, reason=reason)
-        assert "low" not in found and found["reason"] == reason
+        assert "low" not in found
+        assert found["reason"] == reason
 
 
 def test_an_empty_mask_is_expected_to_score_nothing() -> None:

@@ -41,10 +41,13 @@ def test_the_calibration_is_what_evaluate_finds_on_the_validation_cases(run: Pat
     assert not any("reason" in case["expected"] for case in listed["cases"])
     residuals = [case.scores.mean["dice"] - estimates[case.id] for case in scores.cases if estimates[case.id]]
     known = of_model(ExpectedRecord, run)
-    assert known is not None and known.low is not None and known.high is not None
+    assert known is not None
+    assert known.low is not None
+    assert known.high is not None
     assert known.cases == known.subjects == len(residuals) == 13
     assert known.centre == pytest.approx(np.median(residuals), abs=1e-4)
-    assert known.low <= np.quantile(residuals, 0.1) and known.high >= np.quantile(residuals, 0.9)
+    assert known.low <= np.quantile(residuals, 0.1)
+    assert known.high >= np.quantile(residuals, 0.9)
     assert known.fitted == ("the weights were chosen",)
 
 
@@ -52,7 +55,8 @@ def test_predictions_promise_scores_and_mark_images_and_evaluate_and_report_say_
     run: Path, data: Path, tmp_path: Path
 ) -> None:
     known = of_model(AppearanceRecord, run)
-    assert known is not None and known.subjects == 11
+    assert known is not None
+    assert known.subjects == 11
     dark = tmp_path / "dark"
     for folder in ("images", "masks"):
         (dark / folder).mkdir(parents=True)
@@ -65,13 +69,16 @@ def test_predictions_promise_scores_and_mark_images_and_evaluate_and_report_say_
             Image.fromarray(array).save(dark / folder / path.name)
     done = predict(run, dark, out=tmp_path / "out")
     far, usual = sorted(done.cases, key=lambda case: case["id"])
-    assert {"intensity", "scale"} <= {*far["unlike"]} and far["distance"] > 1 and far["stands_out"]
+    assert {"intensity", "scale"} <= {*far["unlike"]}
+    assert far["distance"] > 1
+    assert far["stands_out"]
     assert usual["distance"] < far["distance"]
     assert all(case["expected"]["low"] <= case["expected"]["dice"] <= case["expected"]["high"] for case in done.cases)
     assert any("unlike the training images" in note and "case24" in note for note in done.notes)
     assert any(note.startswith("expected Dice") and "13 validation subjects" in note for note in done.notes)
     record = evaluate(tmp_path / "out", dark).record()
-    assert record.coverage is not None and record.coverage.promised == 0.9
+    assert record.coverage is not None
+    assert record.coverage.promised == 0.9
     found = {case.id: case for case in record.cases}
     inside = [
         case.expected.low - 1e-4 <= case.values["dice"] <= case.expected.high + 1e-4  # type: ignore[operator,union-attr]
@@ -83,7 +90,9 @@ def test_predictions_promise_scores_and_mark_images_and_evaluate_and_report_say_
         1 - bool(found["case25"].unlike),
     )
     table = evaluate(tmp_path / "out", dark).table()
-    assert "of 2 cases" in table and "promised" in table and "unlike the training images: case24" in table
+    assert "of 2 cases" in table
+    assert "promised" in table
+    assert "unlike the training images: case24" in table
     (tmp_path / "scores.json").write_text(json.dumps(record.facts()))
     page = report([tmp_path / "scores.json"]).read_text()
     for text in ("Expected Dice", "Unlike", "90 % promised", "unlike the training images"):
@@ -94,7 +103,8 @@ def test_other_answers_than_those_of_validation_have_no_interval(run: Path, data
     done = predict(run, data, out=tmp_path / "views", options={"views": True})
     assert all("low" not in case["expected"] and case["expected"]["reason"] for case in done.cases)
     evaluation = evaluate(tmp_path / "views", data, metrics=["dice"])
-    assert evaluation.coverage is not None and evaluation.coverage.cases == 0
+    assert evaluation.coverage is not None
+    assert evaluation.coverage.cases == 0
     assert "No interval of the expected score was promised" in evaluation.table()
 
 
@@ -121,6 +131,8 @@ def test_few_validation_subjects_promise_nothing_and_say_how_many_there_were(dat
     few = replace(OPTIONS, validation=0.15, steps=4, select="last")
     train("unet", [data], tmp_path / "run", few, console=Console(quiet=True))
     known = of_model(ExpectedRecord, tmp_path / "run")
-    assert known is not None and known.low is None and known.subjects < 10
+    assert known is not None
+    assert known.low is None
+    assert known.subjects < 10
     done = predict(tmp_path / "run", data, out=tmp_path / "out")
     assert any("no interval can be promised: calibrated on" in note for note in done.notes)
