@@ -16,7 +16,7 @@ from scantling.core.case import Sample
 from scantling.core.machine import memory_free
 from scantling.data.preprocessing import Units, units_of
 from scantling.inference.answering import Answered, Lazy, decide
-from scantling.metrics.soft_dice import soft_dice_sums
+from scantling.metrics.confidence import confidence_sums
 
 ENOUGH = 1 << 29
 """Bytes that the arrays of a band may take; ours. Of what is free, at most a quarter."""
@@ -43,7 +43,7 @@ class Decided:
         samples: what each sample decides, one by one.
         uncertainty: (*S) float32 by name.
         objects: what was found, where the method finds objects.
-        sums: (K, 3) of `metrics.soft_dice`, where the image came in bands.
+        sums: (K, 3) of `metrics.confidence`, where the image came in bands.
     """
 
     decision: np.ndarray
@@ -54,10 +54,10 @@ class Decided:
     sums: np.ndarray | None = None
 
     @property
-    def soft_dice_sums(self) -> np.ndarray | None:
-        """(K, 3) of `metrics.soft_dice` of the whole image."""
+    def confidence_sums(self) -> np.ndarray | None:
+        """(K, 3) of `metrics.confidence` of the whole image."""
         if self.sums is None and self.probabilities is not None:
-            return soft_dice_sums(self.probabilities, self.decision)
+            return confidence_sums(self.probabilities, self.decision)
         return self.sums
 
     @classmethod
@@ -156,7 +156,7 @@ def answer_in_bands(
         part = Decided.of(found, exclusive=exclusive)
         whole = _empty(part, sample.geometry.shape, maps=maps) if whole is None else whole
         kept = (band.keep(array, dimensions) for array in (found.probabilities, part.decision))
-        sums = sums + soft_dice_sums(*kept)
+        sums = sums + confidence_sums(*kept)
         band.put(whole.decision, part.decision, dimensions)
         if whole.probabilities is not None:
             band.put(whole.probabilities, found.probabilities, dimensions)

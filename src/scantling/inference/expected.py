@@ -60,7 +60,7 @@ def expected(estimate: float | None, known: ExpectedRecord | None, *, reason: st
     empty mask is 0 whatever the truth, or undefined where that is empty too.
 
     Args:
-        estimate: `metrics.soft_dice`; None of an empty mask.
+        estimate: `metrics.confidence`; None of an empty mask.
         reason: why no interval is promised (`doubt`).
     """
 

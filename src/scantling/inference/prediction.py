@@ -36,7 +36,7 @@ from scantling.inference.tiles import Tiler
 from scantling.inference.unlike import likeness, sentences_on_likeness
 from scantling.inference.writing import write_answer, written_values
 from scantling.metrics.catalogue import unit_name
-from scantling.metrics.soft_dice import soft_dice
+from scantling.metrics.confidence import dice_confidence
 from scantling.records.classes_csv import CLASSES, ClassRow, write_classes
 from scantling.records.expectations import AppearanceRecord, ExpectedRecord, of_model
 from scantling.records.run import RunRecord, read_run
@@ -155,8 +155,8 @@ class Predictor:
             )  # fmt: skip
             answer = answer_in_bands(about, sample, self.models.segmenters, exclusive=labels.exclusive, maps=self.maps)
             facts |= write_answer(self.out, case, answer, sample.geometry, labels, maps=self.maps, region=sample.region)
-            if (sums := answer.soft_dice_sums) is not None:
-                facts["expected"] = expected(soft_dice(sums), self.calibration, reason=self.doubt)
+            if (sums := answer.confidence_sums) is not None:
+                facts["expected"] = expected(dice_confidence(sums), self.calibration, reason=self.doubt)
         if self.models.classify is not None:
             facts |= classify(
                 self.models.classifiers, sample, tilers=self.tilers, device=self.device, autocast=self.autocast,

@@ -1,4 +1,4 @@
-"""A training leaves behind what images its model fits and how far its expected scores hold; `evaluate` holds it to it."""
+"""A training says what images its model fits and how far its expected scores hold; `evaluate` says how it went."""
 
 from __future__ import annotations
 
@@ -79,16 +79,13 @@ def test_predictions_promise_scores_and_mark_images_and_evaluate_and_report_say_
     record = evaluate(tmp_path / "out", dark).record()
     assert record.coverage is not None
     assert record.coverage.promised == 0.9
-    found = {case.id: case for case in record.cases}
     inside = [
         case.expected.low - 1e-4 <= case.values["dice"] <= case.expected.high + 1e-4  # type: ignore[operator,union-attr]
         for case in record.cases
     ]
     assert (record.coverage.held, record.coverage.cases) == (sum(inside), 2)
-    assert record.coverage.alike == (
-        int(inside[1]) if not found["case25"].unlike else 0,
-        1 - bool(found["case25"].unlike),
-    )
+    alike = [held for case, held in zip(record.cases, inside, strict=True) if not case.unlike]
+    assert record.coverage.alike == (sum(alike), len(alike))
     table = evaluate(tmp_path / "out", dark).table()
     assert "of 2 cases" in table
     assert "promised" in table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def soft_dice_sums(probabilities: np.ndarray, decision: np.ndarray) -> np.ndarray:
+def confidence_sums(probabilities: np.ndarray, decision: np.ndarray) -> np.ndarray:
     """(K, 3) float64: for each class the sums of p m, p and m over the pixels; sums of parts of an image add up.
 
     Args:
@@ -19,7 +19,7 @@ def soft_dice_sums(probabilities: np.ndarray, decision: np.ndarray) -> np.ndarra
     return sums
 
 
-def soft_dice(sums: np.ndarray) -> float | None:
+def dice_confidence(sums: np.ndarray) -> float | None:
     """2 sum(p m) / (sum(p) + sum(m)) from the sums (K, 3), the mean over the classes that were found, in [0, 1].
 
     The soft Dice confidence of Borges, Zamith and Nascimento (2024), which approximates the expected Dice where the
