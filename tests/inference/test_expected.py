@@ -27,7 +27,7 @@ def test_an_interval_is_the_estimate_with_the_residuals_of_validation() -> None:
 
 def test_no_interval_is_promised_of_few_subjects_or_of_other_answers() -> None:
     few = calibrated([*SCORES[:9], SCORES[8]], options=OPTIONS)
-    assert doubt(few, OPTIONS) == "calibrated on 9 validation subjects, expected 10 or more"
+    assert doubt(few, OPTIONS) == "calibrated on 9 validation subjects with a mask and a truth, expected 10 or more"
     known = calibrated(SCORES, options=OPTIONS)
     assert doubt(known, OPTIONS | {"seed": 8, "memory": 2.0}) == ""
     assert "own options" in doubt(known, OPTIONS | {"views": True})
@@ -52,5 +52,7 @@ def test_one_line_says_the_median_the_lowest_and_what_the_intervals_rest_on() ->
     assert "12 validation subjects; fewer may hold, since the weights were chosen on the same cases" in sentence
     few = calibrated(SCORES[:4], options=OPTIONS)
     (sentence,) = sentences_on_expected([{"id": "a", "expected": expected(0.5, few, reason=doubt(few, OPTIONS))}], few)
-    assert sentence.endswith("no interval can be promised: calibrated on 4 validation subjects, expected 10 or more")
+    assert sentence.endswith(
+        "no interval can be promised: calibrated on 4 validation subjects with a mask and a truth, expected 10 or more"
+    )
     assert sentences_on_expected([{"id": "of an earlier version"}], known) == []

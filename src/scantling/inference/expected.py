@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from scantling.core.atomic import plain
+from scantling.data.contents import count
 from scantling.metrics.conformal import residual_interval
 from scantling.records.expectations import ExpectedRecord
 
@@ -46,7 +47,8 @@ def doubt(known: ExpectedRecord | None, options: Mapping[str, Any]) -> str:
     if known is None:
         return "the model has no calibration on validation cases"
     if known.low is None or known.high is None:
-        return f"calibrated on {known.subjects} validation subjects, expected {FEWEST} or more"
+        subjects = count(known.subjects, "validation subject")
+        return f"calibrated on {subjects} with a mask and a truth, expected {FEWEST} or more"
     now = _of_kind(options)
     if any(now.get(name, value) != value for name, value in known.options.items()):
         return "calibrated on answers with the model's own options"
