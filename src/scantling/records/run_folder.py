@@ -2,7 +2,8 @@
 
 run.json            command, settings, traits, data, split, versions, device, seed, times
 log.jsonl           one line a logged step
-model/              weights.safetensors, settings.json, card.json: all that inference needs, safe to share
+model/              weights.safetensors, settings.json, card.json: all that inference needs, safe to share;
+                    appearance.json, expected.json: what images it fits and how far its expected scores hold
 state.safetensors   what resuming needs
 """
 
@@ -77,7 +78,7 @@ def load_model(run: Path) -> Method:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    folder = _model_folder(run)
+    folder = model_folder(run)
     if not (folder / WEIGHTS).is_file():
         if (run / "run.json").is_file():
             raise RunError(f"{run}: found no model: its training is not finished; the same train command resumes it")
@@ -98,11 +99,12 @@ def load_model(run: Path) -> Method:
 
 def identity_of(run: Path) -> str:
     """A short name for the weights of a run or model folder: two trainings into one folder differ in it."""
-    with (_model_folder(run) / WEIGHTS).open("rb") as file:
+    with (model_folder(run) / WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _model_folder(run: Path) -> Path:
+def model_folder(run: Path) -> Path:
+    """The model folder of a run, or `run` where it is one itself."""
     return run / MODEL if (run / MODEL).is_dir() else run
 
 
