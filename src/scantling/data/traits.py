@@ -21,6 +21,7 @@ from scantling.core.samples import Storage, StoredImage, StoredType, Traits
 from scantling.data.contents import count, some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
+from scantling.data.mirroring import class_places, mirrored_axes
 from scantling.data.moments import Moments, summed
 from scantling.data.orientation import AXES
 
@@ -48,6 +49,8 @@ class Measured:
     moments: dict[str, tuple[Moments, ...]]
     pixels: np.ndarray
     """(1 + K,) int64: the pixels of which something is known, then those of each class."""
+    places: np.ndarray | None = None
+    """(K, D), see `class_places`; None without a mask."""
 
 
 def in_order(work: Callable[[Case], R], cases: Sequence[Case], *, progress: Progress | None = None) -> Iterator[R]:
@@ -167,6 +170,7 @@ def _of_cases(
     shapes = np.array([one.geometry.shape for one in found])
     unspaced = sum(one.geometry.unit == "pixel" for one in found)
     spacings = np.ones(shapes.shape) if unspaced else np.array([one.geometry.spacing for one in found])
+    placed = [(one.places, case.subject) for case, one in zip(cases, found, strict=True) if one.places is not None]
     pixels = sum((one.pixels for one in found if one.pixels.size), np.zeros(1, np.int64))
     return Traits(
         dimensions=cast(Literal[2, 3], next(iter(axes))),
@@ -182,6 +186,7 @@ def _of_cases(
         intensity=tuple(one.intensity() for one in moments),
         regions=all(case.region is not None for case in cases),
         foreground=tuple(float(count / max(pixels[0], 1)) for count in pixels[1:]),
+        mirrored=mirrored_axes([place for place, _ in placed], [subject for _, subject in placed]),
         labelled=sum(bool(case.masks) and bool(case.images) for case in training),
         unlabelled=sum(bool(case.images) and not case.masks for case in training),
         masks_alone=sum(bool(case.masks) and not case.images for case in training),
@@ -272,6 +277,7 @@ def measured(case: Case, labels: Labels | None, stride: int, reads: Collection[s
         {name: picture.array.dtype for name, picture in pictures.items()},
         moments,
         class_pixels(sample.masks[0], labels) if sample.masks else np.zeros(0, np.int64),
+        class_places(sample.masks[0], len(labels.names)) if sample.masks and labels else None,
     )
 
 

@@ -98,6 +98,9 @@ def _train(
     if failed and facts is None:
         console.print(material.remarks[-1], highlight=False, markup=False)
     model = build_method(card, traits, options)
+    if facts is None and any(stream.augment for stage in model.stages() for stream in stage.streams):
+        for sentence in filter(None, [sides_told_apart(traits)]):
+            console.print(sentence, highlight=False, markup=False)
     validation = _validation(model, material.dataset, options, device, group)
     # 3. the run folder
     hashes = hashes_of(model, material) if group.first else None

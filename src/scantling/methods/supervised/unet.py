@@ -41,8 +41,8 @@ class UNetSettings(Settings):
         normalise: see `Preprocessing`; None: "dataset" for CT (a channel called ct, or values below -500), else
             "image".
         norm: "instance" where a batch is too small to have a mean.
-        flips: mirror the patches; None: raster images yes, volumes no, because a body has a left and a right, a
-            front and a back.
+        flips: mirror the patches, along all axes or along some; None: along those that `Traits.mirrored` allows, and
+            where nobody knows them, as without masks, along those of raster images.
         dice: the weight of the Dice loss beside the cross-entropy.
         foreground: the share of patches centred on a labelled pixel.
     """
@@ -63,7 +63,7 @@ class UNetSettings(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dice: Annotated[float, Field(ge=0)] = 0.5
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
-    flips: bool | None = None
+    flips: bool | tuple[bool, ...] | None = None
     rotation: Annotated[float, Field(ge=0)] = 30.0
     zoom: Annotated[float, Field(ge=0)] = 0.2
     jitter: Annotated[float, Field(ge=0)] = 0.2
@@ -93,9 +93,9 @@ class UNetSettings(Settings):
         """Decide patch, spacing and normalisation from the traits."""
         if traits.labels is None:
             raise SettingsError("unet needs masks to know its classes; the training data have none")
-        for name in ("patch", "spacing"):
+        for name in ("patch", "spacing", "flips"):
             given = getattr(self, name)
-            if given is not None and len(given) != traits.dimensions:
+            if isinstance(given, tuple) and len(given) != traits.dimensions:
                 raise SettingsError(
                     f"--settings.{name}: found {len(given)} numbers, expected one for each of the "
                     f"{traits.dimensions} axes of the images"
@@ -112,7 +112,7 @@ class UNetSettings(Settings):
             update={
                 "spacing": spacing,
                 "normalise": self.normalise or ("dataset" if ct else "image"),
-                "flips": not volumes if self.flips is None else self.flips,
+                "flips": _flips(traits) if self.flips is None else self.flips,
                 "batch": self.batch or (2 if volumes else 8),
                 "patch": self.patch
                 or _patch(shape, self.voxels if volumes else self.pixels, 2 ** (len(self.widths) - 1)),
@@ -175,7 +175,8 @@ class UNetSegmenter(Segmenter):
             patch=of.patch,
             foreground=of.foreground,
             augment=Augmentation(
-                flips=bool(of.flips),
+                flips=of.flips or False,
+                ignore_sides=_more(of.flips or False, self.traits.mirrored),
                 turns=self.traits.dimensions == 2,
                 rotation=of.rotation,
                 zoom=of.zoom,
@@ -212,6 +213,18 @@ class UNetSegmenter(Segmenter):
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, K, *S) of the foreground classes."""
         return probabilities_of(logits, len(self.traits.classes))
+
+
+def _flips(traits: Traits) -> bool | tuple[bool, ...]:
+    """The axes that are mirrored by default; all or none of them as one answer."""
+    free = traits.mirrored or (traits.dimensions == 2,)
+    return free if any(free) and not all(free) else any(free)
+
+
+def _more(flips: bool | tuple[bool, ...], free: Sequence[bool]) -> bool:
+    """Whether the user has asked for mirroring along axes that are not free."""
+    flipped = (flips,) * len(free) if isinstance(flips, bool) else flips
+    return any(flip and not may for flip, may in zip(flipped, free, strict=False))
 
 
 def _patch(shape: Sequence[int], pixels: int, divisor: int) -> tuple[int, ...]:
