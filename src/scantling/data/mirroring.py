@@ -93,8 +93,8 @@ def mirrored_axes(places: Sequence[np.ndarray], subjects: Sequence[str]) -> tupl
     )
 
 
-def sides_told_apart(traits: Traits) -> str:
-    """A sentence on the axes along which images are not mirrored; empty where there is none."""
+def sides_told_apart(traits: Traits) -> list[str]:
+    """A sentence on the axes along which images are not mirrored; none where there is no such axis."""
     if traits.dimensions == 2:
         words = ["top from bottom", "left from right"]
     elif traits.storage is not None and traits.storage.affine is not None:
@@ -103,9 +103,9 @@ def sides_told_apart(traits: Traits) -> str:
         words = [f"the two ends of axis {axis}" for axis in range(traits.dimensions)]
     barred = [word for word, free in zip(words, traits.mirrored, strict=False) if not free]
     if not barred:
-        return ""
+        return []
     axes = "this axis" if len(barred) == 1 else "these axes"
-    return f"the places of the training labels tell {' and '.join(barred)}: images are not mirrored along {axes}"
+    return [f"the places of the training labels tell {' and '.join(barred)}: images are not mirrored along {axes}"]
 
 
 def _mean(cases: Sequence[np.ndarray]) -> np.ndarray:

@@ -56,7 +56,7 @@ class Placement:
                 for c, p, r, s in zip(centre, patch, room, start, strict=True)
             ]
         mirrored = augment.along(len(patch))
-        flipped = ()
+        flipped: tuple[int, ...] = ()
         if any(mirrored):
             drawn = [generator.random() < 0.5 for _ in mirrored]
             flipped = tuple(axis for axis, flip in enumerate(drawn) if flip and mirrored[axis])

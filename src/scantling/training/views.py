@@ -9,6 +9,7 @@ import torch
 
 from scantling.contract.capabilities import Segmenter
 from scantling.contract.views import Views, views_of_training
+from scantling.core.errors import ScantlingError
 from scantling.core.machine import autocast_type
 from scantling.data.dataset import Dataset
 from scantling.data.preprocessing import grid_of
@@ -39,7 +40,11 @@ def compared_views(model: Segmenter, dataset: Dataset, options: Options, device:
     cases, left, chosen = validation.cases, SHARE * _work(model), []
     for number in range(min(MOST, len(cases))):
         case = cases[number * len(cases) // min(MOST, len(cases))]
-        left -= (1 + len(views.each)) * math.prod(grid_of(validation.sample(case), model.preprocessing, model.traits))
+        try:
+            grid = grid_of(validation.sample(case), model.preprocessing, model.traits)
+        except ScantlingError:  # its answer says why
+            continue
+        left -= (1 + len(views.each)) * math.prod(grid)
         if left < 0:
             break
         chosen.append(case)
@@ -55,8 +60,5 @@ def compared_views(model: Segmenter, dataset: Dataset, options: Options, device:
 def _work(model: Segmenter) -> float:
     """The pixels that a training goes through, those of the way back included."""
     shape = model.preprocessing.size or model.traits.shape
-    return 3.0 * sum(
-        stage.steps * stream.batch * math.prod(stream.patch or shape)
-        for stage in model.stages()
-        for stream in stage.streams
-    )
+    streams = [(stage.steps, stream) for stage in model.stages() for stream in stage.streams]
+    return 3.0 * sum(steps * stream.batch * math.prod(stream.patch or shape) for steps, stream in streams)
