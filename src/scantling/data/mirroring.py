@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from scantling.core.case import IGNORE
 from scantling.core.pieces import slabs
@@ -139,5 +139,5 @@ def _tells_sides(x: np.ndarray, *, alone: bool, tried: int) -> bool:
     pairs = int((count - np.searchsorted(towards, -towards, side="right")).sum() - np.count_nonzero(towards > 0))
     if pairs < TOLD_APART * count * (count - 1):
         return False
-    p = 2 * student.sf(abs(mean) * math.sqrt(count) / max(deviation, 1e-12), count - 1)
+    p = 2 * stdtr(count - 1, -abs(mean) * math.sqrt(count) / max(deviation, 1e-12))
     return bool(p < CHANCE / tried)
