@@ -72,6 +72,20 @@ def test_two_classes_whose_sides_are_drawn_bar_nothing(number: int) -> None:
     assert barred <= 10  # a level of .05, and one deviation of a hundred draws
 
 
+@pytest.mark.parametrize("number", [1, 2, 4, 7, 20])
+def test_two_classes_that_always_lie_in_one_order_bar_the_axis_wherever_they_lie(number: int) -> None:
+    one = DRAW(4).uniform(-0.9, 0.2, number)
+    other = one + DRAW(5).uniform(0.1, 0.7, number)
+    assert mirrored_axes(places(one, other), names(number)) == (False,)
+
+
+def test_two_classes_that_few_of_many_subjects_have_together_bar_nothing() -> None:
+    one, other = DRAW(6).uniform(-0.5, 0.5, (2, 40))
+    other[2:] = np.nan
+    other[:2] = one[:2] + 0.5
+    assert mirrored_axes(places(one, other), names(40)) == (True,)
+
+
 def test_one_class_bars_an_axis_where_enough_subjects_have_it_always_on_one_side() -> None:
     kidney = 0.45 + 0.08 * DRAW(0).standard_normal(12)
     assert mirrored_axes(places(kidney), names(12)) == (False,)
@@ -100,7 +114,7 @@ def test_cases_that_lack_a_class_say_nothing_of_it() -> None:
     assert mirrored_axes([], []) == ()
 
 
-def sided(folder: Path, shape: tuple[int, ...], count: int = 6) -> Path:
+def sided(folder: Path, shape: tuple[int, ...], count: int = 14) -> Path:
     """Images of two alike objects, told apart by the side of the last axis on which they lie."""
     generator = DRAW(0)
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)

@@ -29,12 +29,13 @@ the left one does, a lesion that mostly lies in the upper half does not, because
 NEAR = 0.05
 """A mean distance below this share of half the length of the image bars nothing."""
 CHANCE = 0.05
-"""The level of the t-test that the mean distance is 0, divided by the number of places that are tried along an axis."""
+"""The level of the t-test that the mean distance is 0. It is not divided by the number of classes: to mirror what has
+sides is the worse mistake."""
 FEW = 6
 """With fewer subjects a class alone bars nothing: they are on one side by chance with probability 2^(1 - subjects)."""
-FAR = 2.0
-"""With fewer subjects two classes bar an axis where their mean distance is so many times its standard deviation: to
-mirror what has sides is the worse mistake."""
+FAR = 1.0
+"""With fewer subjects two classes, which half of the subjects have, bar an axis where they always lie in one order and
+their mean distance is so many times its standard deviation."""
 
 
 def class_places(mask: np.ndarray, classes: int) -> np.ndarray:
@@ -86,9 +87,8 @@ def mirrored_axes(places: Sequence[np.ndarray], subjects: Sequence[str]) -> tupl
     for subject, place in zip(subjects, places, strict=True):
         groups.setdefault(subject, []).append(place)
     rows = np.stack([_mean(group) for group in groups.values()])  # (subjects, K, D)
-    tried = rows.shape[1] + math.comb(rows.shape[1], 2)
     return tuple(
-        not any(_tells_sides(x, alone=alone, tried=tried) for x, alone in _distances(rows[:, :, axis]))
+        not any(_tells_sides(x, alone=alone, subjects=len(rows)) for x, alone in _distances(rows[:, :, axis]))
         for axis in range(rows.shape[2])
     )
 
@@ -125,14 +125,15 @@ def _distances(rows: np.ndarray) -> Iterator[tuple[np.ndarray, bool]]:
         yield difference[np.isfinite(difference)], False
 
 
-def _tells_sides(x: np.ndarray, *, alone: bool, tried: int) -> bool:
-    """Whether the distances (n,), one for each subject, tell an image from a mirrored one."""
+def _tells_sides(x: np.ndarray, *, alone: bool, subjects: int) -> bool:
+    """Whether the distances (n,), one for each subject that has them, tell an image from a mirrored one."""
     count = len(x)
     if count == 0 or abs(mean := float(x.mean())) < NEAR or (alone and count < FEW):
         return False
     deviation = float(x.std(ddof=1)) if count > 1 else 0.0
     if count < FEW:
-        return abs(mean) >= FAR * deviation
+        ordered = bool((np.sign(x) == np.sign(mean)).all())
+        return ordered and 2 * count >= subjects and abs(mean) >= FAR * deviation
     if alone and abs(mean) < ONE_SIDE * deviation:
         return False
     towards = np.sort(x * np.sign(mean))
@@ -140,4 +141,4 @@ def _tells_sides(x: np.ndarray, *, alone: bool, tried: int) -> bool:
     if pairs < TOLD_APART * count * (count - 1):
         return False
     p = 2 * stdtr(count - 1, -abs(mean) * math.sqrt(count) / max(deviation, 1e-12))
-    return bool(p < CHANCE / tried)
+    return bool(p < CHANCE)
