@@ -21,6 +21,7 @@ from scantling.core.samples import Traits
 from scantling.data.contents import count, some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
+from scantling.data.mirroring import class_places, mirrored_axes
 from scantling.data.moments import Moments, summed
 from scantling.data.storage import storage_of
 from scantling.data.thickness import ObjectSizes, object_sizes, thickness_of
@@ -57,6 +58,8 @@ class Measured:
     pixels: np.ndarray
     """(1 + K,) int64: the pixels of which something is known, then those of each class."""
     objects: ObjectSizes | None = None
+    places: np.ndarray | None = None
+    """(K, D), see `class_places`; None without a mask."""
 
 
 def in_order(work: Callable[[Case], R], cases: Sequence[Case], *, progress: Progress | None = None) -> Iterator[R]:
@@ -177,6 +180,7 @@ def _of_cases(
     shapes = np.array([one.geometry.shape for one in found])
     unspaced = sum(one.geometry.unit == "pixel" for one in found)
     spacings = np.ones(shapes.shape) if unspaced else np.array([one.geometry.spacing for one in found])
+    placed = [(one.places, case.subject) for case, one in zip(cases, found, strict=True) if one.places is not None]
     pixels = sum((one.pixels for one in found if one.pixels.size), np.zeros(1, np.int64))
     unit: Unit = "pixel" if unspaced else "mm"
     return Traits(
@@ -195,6 +199,7 @@ def _of_cases(
         regions=all(case.region is not None for case in cases),
         foreground=tuple(float(count / max(pixels[0], 1)) for count in pixels[1:]),
         thickness=thickness_of([one.objects for one in found if one.objects is not None], unit),
+        mirrored=mirrored_axes([place for place, _ in placed], [subject for _, subject in placed]),
         labelled=sum(bool(case.masks) and bool(case.images) for case in training),
         unlabelled=sum(bool(case.images) and not case.masks for case in training),
         masks_alone=sum(bool(case.masks) and not case.images for case in training),
@@ -258,6 +263,7 @@ def measured(case: Case, labels: Labels | None, stride: int, reads: Collection[s
         foreground,
         class_pixels(mask, labels) if mask is not None else np.zeros(0, np.int64),
         object_sizes(mask, labels, sample.geometry) if mask is not None and case.split == "train" else None,
+        class_places(mask, len(labels.names)) if mask is not None and labels else None,
     )
 
 

@@ -25,7 +25,7 @@ from scantling.data.dataset import Dataset
 from scantling.data.hashing import content_of
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
-from scantling.inference.answering import segment, views_of
+from scantling.inference.answering import segment
 from scantling.inference.bands import answer_in_bands
 from scantling.inference.classifying import classify
 from scantling.inference.expected import doubt, expected, sentences_on_expected
@@ -103,6 +103,7 @@ def predict(
     )  # fmt: skip
     done.left_out = dataset.unnamed()
     done.notes = (
+        *models.notes,
         *predictor.notes,
         *sentences_on_likeness(done.cases, predictor.known),
         *sentences_on_expected(done.cases, predictor.calibration),
@@ -232,7 +233,7 @@ def calls(models: Models) -> int:
     """Passes through networks that the answer about an image takes."""
     total = 0
     if models.segment is not None:
-        views = len(views_of(models.methods[0].preprocessing.dimensions)) if models.segment.views else 1
+        views = len(models.segmenters[0].resolved_views().each) if models.segment.views else 1
         total += views * sum(each.calls(each.segment_options(models.segment)) for each in models.segmenters)
     if models.classify is not None:
         total += sum(each.classify_options(models.classify).samples or 1 for each in models.classifiers)

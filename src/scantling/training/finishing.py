@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method
 from scantling.contract.stage import Calibration, Stage
 from scantling.core.case import Case
@@ -34,6 +35,7 @@ from scantling.training.readers import readers_of
 from scantling.training.stage_runner import StageRunner
 from scantling.training.state import PREPARED, PREVIOUS, Position
 from scantling.training.validation import with_truth
+from scantling.training.views import compared_views
 
 
 def finish(
@@ -47,6 +49,8 @@ def finish(
 ) -> dict[str, Any]:
     """Calibrate and save the model, answer the validation cases, and write what there is to say into `run.json`."""
     calibrate(model, dataset, seed=options.seed, device=device)
+    if isinstance(model, Segmenter) and "segment" in model.gives:
+        model.views = compared_views(model, dataset, options, device)
     save_model(model, out / MODEL)
     held_out = with_truth(model, dataset.split("validation"))
     if {"segment", "classify"} & {*model.gives}:

@@ -21,6 +21,7 @@ from scantling.core.machine import autocast_type, device_of, memory_free, record
 from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset
+from scantling.data.mirroring import sides_told_apart
 from scantling.data.reader import Reader
 from scantling.data.traits import readable_traits, spacing_remarks
 from scantling.methods.catalogue import card_of
@@ -98,6 +99,10 @@ def _train(
     if failed and facts is None:
         console.print(material.remarks[-1], highlight=False, markup=False)
     model = build_method(card, traits, options)
+    changes = [stream.augment for stage in model.stages() for stream in stage.streams if stream.augment is not None]
+    if facts is None and changes and not any(each.ignore_sides for each in changes):
+        for sentence in sides_told_apart(traits):
+            console.print(sentence, highlight=False, markup=False)
     validation = _validation(model, material.dataset, options, device, group)
     # 3. the run folder
     hashes = hashes_of(model, material) if group.first else None

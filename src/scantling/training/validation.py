@@ -102,6 +102,8 @@ class DiceValidation(Validation):
 
     metric, reads = "dice", ("image", "mask", "region")
     method: Segmenter
+    views = False
+    """Whether the answer is the mean over the views of the method."""
 
     def one(self, case: Case) -> float:
         """The mean of the classes that the truth has; NaN where it has none."""
@@ -114,7 +116,7 @@ class DiceValidation(Validation):
             self.method,
             device=self.device,
             tiler=self._tiler,
-            options=self.method.segment_with.of({"samples": 1, "seed": self.seed}),
+            options=self.method.segment_with.of({"samples": 1, "seed": self.seed, "views": self.views}),
             autocast=self.autocast,
         )
         decided = answer_in_bands(answer, sample, [self.method], exclusive=labels.exclusive, maps=False).decision

@@ -49,7 +49,8 @@ class UNetSettings(Settings):
         longest: the pixels of the longest side on the working grid, for pictures of many sizes.
         normalise: see `Preprocessing`.
         norm: "instance" where a batch is too small to have a mean.
-        flips: mirror the patches, along every axis or none.
+        flips: mirror the patches, along all axes or along some; None: along those that `Traits.mirrored` allows, and
+            where nobody knows them, as without masks, along those of raster images.
         dice: the weight of the Dice loss beside the cross-entropy.
         dice_over: what one Dice value is of: each patch, or all patches of a step as one (nnU-Net's batch Dice), for
             classes that most patches lack. "batch" keeps all parts of a divided step in memory until it ends.
@@ -86,7 +87,7 @@ class UNetSettings(Settings):
     iterations: Positive = 10
     skeleton_recall: Annotated[float, Field(ge=0)] | None = None
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
-    flips: bool | None = None
+    flips: bool | tuple[bool, ...] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     rotation: Annotated[float, Field(ge=0)] | None = None
     zoom: Annotated[float, Field(ge=0)] | None = None
@@ -124,9 +125,9 @@ class UNetSettings(Settings):
         """Plan what is None from the traits."""
         if traits.labels is None:
             raise SettingsError("unet needs masks to know its classes; the training data have none")
-        for name in ("patch", "spacing"):
+        for name in ("patch", "spacing", "flips"):
             given = getattr(self, name)
-            if given is not None and len(given) != traits.dimensions:
+            if isinstance(given, tuple) and len(given) != traits.dimensions:
                 raise SettingsError(
                     f"--settings.{name}: found {len(given)} numbers, expected one for each of the "
                     f"{traits.dimensions} axes of the images"
@@ -163,7 +164,7 @@ class UNetSettings(Settings):
             "kernels": tuple(kernels) if volumes else None,
             "batch": self.batch or batch,
             "normalise": self.normalise or (quantitative if ct else "image"),
-            "flips": not volumes if self.flips is None else self.flips,
+            "flips": _flips(traits) if self.flips is None else self.flips,
         }
         strong = scarce and not volumes
         decided |= {
@@ -253,7 +254,8 @@ class UNetSegmenter(Segmenter):
             patch=of.patch,
             foreground=of.foreground,
             augment=Augmentation(
-                flips=bool(of.flips),
+                flips=of.flips or False,
+                ignore_sides=_more(of.flips or False, self.traits.mirrored),
                 turns=self.traits.dimensions == 2,
                 rotation=of.rotation or 0.0,
                 zoom=of.zoom or 0.0,
@@ -302,3 +304,15 @@ class UNetSegmenter(Segmenter):
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, K, *S) of the foreground classes."""
         return probabilities_of(logits, len(self.traits.classes))
+
+
+def _flips(traits: Traits) -> bool | tuple[bool, ...]:
+    """The axes that are mirrored by default; all or none of them as one answer."""
+    free = traits.mirrored or (traits.dimensions == 2,)
+    return free if any(free) and not all(free) else any(free)
+
+
+def _more(flips: bool | tuple[bool, ...], free: Sequence[bool]) -> bool:
+    """Whether the user has asked for mirroring along axes that are not free."""
+    flipped = (flips,) * len(free) if isinstance(flips, bool) else flips
+    return any(flip and not may for flip, may in zip(flipped, free, strict=False))
