@@ -42,6 +42,8 @@ class Thickness(Frozen):
     median: float
     high: float
     """The 90th percentile."""
+    local: float = 0.0
+    """The median of four times the mean distance to the border: the width of a tube, two thirds of a disc's."""
     spread: float = 0.0
     """The standard deviation of the logarithm of the thickness."""
     relative_spread: float = 0.0
