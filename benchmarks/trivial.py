@@ -14,8 +14,8 @@ import torch
 from scantling.core.case import Case, Labels
 from scantling.data.dataset import open_dataset
 from scantling.data.division import divide
-from scantling.data.loading import load
 from scantling.data.interpolation import resample
+from scantling.data.loading import load
 from scantling.metrics.overlap import confusion
 
 SIDE = 256

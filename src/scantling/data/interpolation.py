@@ -1,4 +1,4 @@
-"""Arrays on other grids: interpolated linearly, averaged where they shrink; the nearest value; the most frequent one."""
+"""Arrays on other grids: linear interpolation that averages what shrinks, nearest values, most frequent values."""
 
 from __future__ import annotations
 

@@ -87,8 +87,8 @@ class Band:
 def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = None) -> Iterator[Band]:
     """The bands of an image; one where it is small enough.
 
-    One, too, where a model sees the whole image at a fixed size or longest side, or draws samples, each of which is one hypothesis
-    about all of it. Volumes of which a model sees single slices come in bands of slices.
+    One, too, where a model sees the whole image at a fixed size or longest side, or draws samples, each of which is
+    one hypothesis about all of it. Volumes of which a model sees single slices come in bands of slices.
 
     Args:
         most: bytes; None: `ENOUGH`, or a quarter of what is free.
