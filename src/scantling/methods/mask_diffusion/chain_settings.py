@@ -129,10 +129,10 @@ class MaskDiffusionSettings(Settings):
                 "other out"
             )
         if self.longest is not None and self.patch is None:
-            side, grid = self.longest, Grid.of(traits, self.longest**2, plane=True)
+            grid = Grid.of(traits, self.longest**2, plane=True)
             if any(traits.thickness) and not grid.whole:
-                longest = max(grid.shape) if grid.shrink > 1 else None
-                return self.model_copy(update={"longest": longest, "patch": side}).resolve(traits)
+                finer = max(grid.shape) if grid.shrink > 1 else None
+                return self.model_copy(update={"longest": finer, "patch": self.longest}).resolve(traits)
         longest = None if self.longest is None else min(self.longest, max(_plane(traits, traits.shape)))
         room = self.size or longest or min(_plane(traits, traits.smallest))
         if room < self.divisor:
