@@ -19,8 +19,8 @@ FINE = {2: 6.0, 3: 8.0}
 """Pixels that the thinnest class keeps of its local thickness when images are shrunk."""
 STEP = 1.02
 """The ratio of two grids that are tried one after the other."""
-UNEVEN = 0.9
-"""Objects are of one size relative to their images where that spread is below this share of the spread in pixels."""
+EVEN = 1.1
+"""Pictures go by their longest side unless objects spread so many times more relative to it than in pixels."""
 COARSE = 2.0
 """An axis is coarse, and waits with its halving, where its spacing is so many times the finest."""
 FEW = 300
@@ -140,11 +140,15 @@ def scarce(traits: Traits, grid: Grid, patch: Sequence[int]) -> bool:
 
 
 def relative(traits: Traits) -> bool:
-    """Whether the objects of pictures are of one size relative to their images rather than in pixels."""
+    """Whether shrunk pictures are brought to one longest side, and not shrunk by one factor.
+
+    Another camera has another number of pixels; only where objects are clearly more even in pixels than relative to
+    their images (crops of one magnification) pixels are what they are measured in.
+    """
     objects = [each for each in traits.thickness if each is not None and each.spread > 0]
     if traits.unit == "mm" or not objects:
         return False
-    return sum(each.relative_spread for each in objects) < UNEVEN * sum(each.spread for each in objects)
+    return sum(each.relative_spread for each in objects) <= EVEN * sum(each.spread for each in objects)
 
 
 def sentences(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ...]:

@@ -166,6 +166,8 @@ def test_it_configures_itself_from_the_traits() -> None:
     assert resolved.flips is False, "a body has a left and a right"
     ct = quick.resolve(traits(shape=(512, 512, 100), channels=("CT",), spacing=(0.8, 0.8, 5.0)))
     assert ct.normalise == "dataset"
+    known = traits(channels=("CT",), foreground_intensity=traits(channels=("CT",)).intensity)
+    assert quick.resolve(known).normalise == "foreground"
     method = build(UNetSegmenter, ct, traits(shape=(512, 512, 100), channels=("CT",), spacing=(0.8, 0.8, 5.0)))
     assert method.network.strides[0] == (2, 2, 1), "a coarse axis is not halved before the fine ones have caught up"
 

@@ -78,7 +78,7 @@ class UNetSettings(Settings):
     size: Positive | None = None
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     longest: Positive | None = None
-    normalise: Literal["image", "dataset", "unit", "none"] | None = None
+    normalise: Literal["image", "dataset", "foreground", "unit", "none"] | None = None
     norm: Literal["batch", "instance"] = "batch"
     dice: Annotated[float, Field(ge=0)] = 0.5
     dice_over: Literal["sample", "batch"] = "sample"
@@ -153,6 +153,7 @@ class UNetSettings(Settings):
         widths = self.widths or tuple(min(self.width * 2**level, self.widest) for level in range(len(kernels)))
         scarce = planning.scarce(traits, grid, patch)
         ct = any(name.lower() == "ct" for name in traits.channels) or any(i.low < -500 for i in traits.intensity)
+        quantitative = "foreground" if traits.foreground_intensity else "dataset"
         decided: dict[str, Any] = {
             "spacing": spacing,
             "longest": longest,
@@ -161,7 +162,7 @@ class UNetSettings(Settings):
             "strides": tuple(strides),
             "kernels": tuple(kernels) if volumes else None,
             "batch": self.batch or batch,
-            "normalise": self.normalise or ("dataset" if ct else "image"),
+            "normalise": self.normalise or (quantitative if ct else "image"),
             "flips": not volumes if self.flips is None else self.flips,
         }
         strong = scarce and not volumes
