@@ -62,3 +62,12 @@ def test_a_training_says_its_plan_before_it_begins(
     (sentence,) = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]
     told = " ".join(capsys.readouterr().err.split())  # the console breaks lines
     assert told.index(f"unet: {sentence}") < told.index("trained 4 steps")
+
+
+def test_check_says_the_plan_of_the_unet_as_a_training_on_all_cases_decides_it(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(data), "--json", "-"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    options = Options(preset="quick", validation=0.0)
+    assert facts["plan"] == preview("unet", [data], options, console=QUIET).facts()["plan"]

@@ -99,7 +99,7 @@ def preview(
     steady(threads=options.threads)
     device_of(options.device)
     material = open_material(card, data, None, options)
-    traits, failed = _traits(material, None, Processes(), console)
+    traits, failed = _traits(material, None, options, Processes(), console)
     material = material.without(failed, card, options)
     for sentence in material.remarks:
         console.print(sentence, highlight=False, markup=False)
