@@ -14,8 +14,8 @@ import torch
 from scantling.core.case import Case, Labels
 from scantling.data.dataset import open_dataset
 from scantling.data.division import divide
+from scantling.data.interpolation import resample
 from scantling.data.loading import load
-from scantling.data.preprocessing import resample
 from scantling.metrics.overlap import confusion
 
 SIDE = 256
@@ -34,7 +34,7 @@ def main(path: str) -> None:
     if data.labels is None:
         raise SystemExit(f"{path}: found no masks")
     seen = [
-        resample(torch.from_numpy(mask[None].astype(np.float32)), (SIDE, SIDE), linear=True, smooth=True)
+        resample(torch.from_numpy(mask[None].astype(np.float32)), (SIDE, SIDE), linear=True)
         for mask in masks(data.split("train"), data.labels)
     ]
     mean = torch.stack(seen).mean(0)

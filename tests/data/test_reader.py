@@ -307,7 +307,7 @@ def test_resampling_to_a_grid_and_back_keeps_shape_and_linear_images() -> None:
     assert on_grid.shape == (8, 10, 18)
     back = restore_grid(on_grid.image, sample, preprocessing, facts).numpy()
     assert back.shape == sample.image.shape
-    assert np.abs(back - sample.image)[:, :, 2:-2].max() < 1e-5
+    assert np.abs(back - sample.image)[:, :, 3:-3].max() < 1e-5  # the first voxel averages fewer, and reaches so far
 
 
 def test_units_are_what_their_names_say() -> None:

@@ -208,14 +208,14 @@ def test_every_parameter_has_a_gradient(changes: dict[str, Any]) -> None:
         assert parameter.grad.any(), name
 
 
-@pytest.mark.parametrize("side", [32, 37, 64])
-def test_filters_are_stored_at_the_sizes_that_the_levels_have(side: int) -> None:
+@pytest.mark.parametrize("shape", [(32, 32), (37, 37), (64, 40), (9, 64)])
+def test_filters_are_stored_at_the_sizes_that_the_levels_have(shape: tuple[int, int]) -> None:
     encoder = ImageEncoder(1, widths=(4, 4, 4), blocks=1)
-    seen, sizes = encoder.start(torch.zeros(1, 1, side, side)), []
+    seen, sizes = encoder.start(torch.zeros(1, 1, *shape)), []
     for level in range(3):
         seen = encoder(level, seen)
         sizes.append(tuple(seen.shape[2:]))
-    assert level_sizes(side, levels=3) == sizes
+    assert level_sizes(shape, levels=3) == sizes
 
 
 # The whole

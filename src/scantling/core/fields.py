@@ -16,8 +16,9 @@ IGNORE = 255
 Kind = Literal["image", "probabilities", "labels", "binary", "objects", "class", "boxes", "points", "displacement"]
 """How a field behaves when its grid changes.
 
-- image, probabilities: (C, *S), interpolated linearly.
-- labels, binary, objects: (C, *S) class numbers, yes or no, numbers of objects; the nearest value.
+- image, probabilities: (C, *S), interpolated linearly; what shrinks is averaged (`data.interpolation`).
+- labels, binary, objects: (C, *S) class numbers, yes or no, numbers of objects; the nearest value. Masks that shrink
+  have the class with the largest share of the area.
 - class: one number for the whole image, which no grid changes.
 - boxes: (N, D, 2), where each starts and stops along each axis; the first pixel reaches from 0 to 1.
 - points: (N, D) indices; the centre of the first pixel is 0.

@@ -6,12 +6,12 @@ axes in the order of the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from scantling.core.case import Frozen, Labels, Unit
-from scantling.core.errors import DataError
+from scantling.core.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     import torch
@@ -268,3 +268,33 @@ class Preprocessing(Frozen):
     spacing: tuple[float, ...] | None = None
     size: tuple[int, ...] | None = None
     longest: int | None = None
+
+    def model_post_init(self, context: object, /) -> None:
+        """Refuse two grids.
+
+        Raises:
+            SettingsError: more than one of `spacing`, `size` and `longest` is given.
+        """
+        del context
+        given = [f"{name} {value}" for name in ("spacing", "size", "longest") if (value := getattr(self, name))]
+        if len(given) > 1:
+            raise SettingsError(
+                f"images cannot be resampled to {' and '.join(given)} at once; expected one of spacing, size and "
+                "longest; leave out the others"
+            )
+
+    def grid(self, shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
+        """The shape on the method's grid of an image of `shape` and `spacing`, (*S).
+
+        Of a volume that is read as slices, the slice axis comes first and keeps its length.
+        """
+        slices = len(shape) - self.dimensions  # 1 of a volume that is read as slices, else 0
+        if self.size is not None:
+            return (*shape[:slices], *self.size)
+        if self.longest is not None:
+            most = max(shape[slices:])
+            return (*shape[:slices], *(max(1, round(n * self.longest / most)) for n in shape[slices:]))
+        if self.spacing is None:
+            return tuple(shape)
+        targets = [*spacing[: len(shape) - len(self.spacing)], *self.spacing]
+        return tuple(max(1, round(n * mm / target)) for n, mm, target in zip(shape, spacing, targets, strict=True))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scantling.core.streams import Augmentation
-from scantling.data.preprocessing import LINEAR
+from scantling.data.interpolation import LINEAR
 
 
 def change_values(images: Tensor, augment: Augmentation | None, generators: Sequence[np.random.Generator]) -> Tensor:

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
 from scantling.core.case import Frozen, Labels
 from scantling.core.errors import ScantlingError
+from scantling.core.samples import Traits
 from scantling.data.background import minority_background
 from scantling.data.contents import Finding, count, some
 from scantling.data.duplicates import ALIKE, BITS, NEAR
 from scantling.data.examination import Seen, examine
 from scantling.data.leakage import duplicates, leaks
-from scantling.data.summary import Summary, summary_of
+from scantling.data.summary import Summary, summary_of, traits_for_planning
 from scantling.data.traits import Progress, in_order, stride_for
 from scantling.data.understood import understood
 
@@ -51,6 +53,7 @@ class CheckReport(Frozen):
         summary: the fingerprint for people.
         findings: errors first, then warnings, then notes.
         conventions: the thresholds that were used.
+        traits: see `traits_for_planning`; not in the JSON.
     """
 
     name: str
@@ -60,6 +63,7 @@ class CheckReport(Frozen):
     summary: Summary
     findings: tuple[Finding, ...]
     conventions: tuple[str, ...]
+    traits: Traits | None = Field(default=None, exclude=True)
 
     def facts(self) -> dict[str, Any]:
         """Everything, as JSON takes it."""
@@ -111,12 +115,14 @@ def check(dataset: Dataset, *, untrusted: bool = False, progress: Progress | Non
     findings += duplicates(found)
     findings += leaks(dataset.cases)
     findings += _mixtures(found)
+    summary = summary_of(found, labels)
     return CheckReport(
         name=dataset.name,
         root=str(dataset.root),
         labels=labels,
         understood=understood(dataset.cases, dataset.layout),
-        summary=summary_of(found, labels),
+        summary=summary,
+        traits=traits_for_planning(found, summary, labels),
         findings=tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level))),
         conventions=(
             f"Two images are near duplicates if at most {NEAR} of the {BITS} bits of their perceptual hashes differ "

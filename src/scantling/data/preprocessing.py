@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from scantling.core.case import Sample
 from scantling.core.fields import FIELDS, LINEARLY, Kind
 from scantling.core.pieces import slabs
 from scantling.core.samples import Intensity, Preprocessing, Traits
+from scantling.data.interpolation import interpolate, most_frequent, resample
 from scantling.data.moments import mean_and_deviation
 
 CONSTANT = 1e-12
 """A channel is constant if its deviation is not above this share of its greatest value: more than float64 rounds."""
 SAFE = (1e-30, 1e30)
 """Between these, differences and quotients are formed in float32; beyond, they would under- or overflow."""
-LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ def preprocess(
 
     def bring(array: np.ndarray, name: str) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, 1 + axis, 1) if slicing else array))
-        return resample(tensor, grid, linear=FIELDS[name].linear, smooth=recipe.size is not None)
+        if name == "mask":
+            return most_frequent(tensor, grid, slices=slicing)
+        return resample(tensor, grid, linear=False, slices=slicing)
 
     image = None
     if sample.image.size:
@@ -110,7 +112,8 @@ def preprocess(
                 for slab in slabs(grid):
                     image[number, slab] = torch.from_numpy(unit(values[slab]))
             else:
-                image[number] = bring(unit(sample.image[number])[None], "image")[0]
+                read = partial(_in_units, values, unit)
+                image[number] = interpolate(read, values.shape, grid, slices=slicing)[0]
     fields: dict[str, Tensor] = {}
     if sample.region is not None:
         fields["region"] = bring(sample.region[None].astype(np.uint8), "region").bool()
@@ -135,6 +138,11 @@ def preprocess(
     )
 
 
+def _in_units(values: np.ndarray, unit: Units, part: slice) -> Tensor:
+    """(1, n, *rest), some of a channel (*S) in its units."""
+    return torch.from_numpy(np.ascontiguousarray(unit(values[part])))[None]
+
+
 def grid_of(sample: Sample, recipe: Preprocessing, traits: Traits) -> tuple[int, ...]:
     """The shape of a sample on the grid of `recipe`, the slice axis first where a volume is read as slices.
 
@@ -145,14 +153,7 @@ def grid_of(sample: Sample, recipe: Preprocessing, traits: Traits) -> tuple[int,
     if recipe.dimensions == 2 and len(shape) == 3:
         shape.insert(0, shape.pop(traits.slice_axis))
         spacing.insert(0, spacing.pop(traits.slice_axis))
-    if recipe.size is not None:
-        return (*shape[: len(shape) - len(recipe.size)], *recipe.size)
-    if recipe.spacing is None:
-        return tuple(shape)
-    targets = list(recipe.spacing)
-    while len(targets) < len(shape):
-        targets.insert(0, spacing[0])
-    return tuple(max(1, round(n * mm / target)) for n, mm, target in zip(shape, spacing, targets, strict=True))
+    return recipe.grid(shape, spacing)
 
 
 def restore_grid(
@@ -170,7 +171,7 @@ def restore_grid(
     ordered, back = [shape[axis] for axis in order], [order.index(axis) for axis in range(len(shape))]
     if kind in ("boxes", "points"):
         return rescale(answer, kind, grid, ordered)[:, back]
-    answer = resample(answer, tuple(ordered), linear=kind in LINEARLY)
+    answer = resample(answer, tuple(ordered), linear=kind in LINEARLY, slices=slicing)
     if kind == "displacement":
         answer = answer * answer.new_tensor([n / g for n, g in zip(ordered, grid, strict=True)][-len(answer) :]).view(
             -1, *[1] * len(shape)
@@ -183,21 +184,6 @@ def rescale(coordinates: Tensor, kind: Kind, before: Sequence[int], after: Seque
     """Boxes (N, D, 2) or points (N, D) of an image of the shape `before` in one of the shape `after`."""
     scale = coordinates.new_tensor([new / old for old, new in zip(before, after, strict=True)])
     return coordinates * scale[:, None] if kind == "boxes" else (coordinates + 0.5) * scale - 0.5
-
-
-def resample(array: Tensor, shape: tuple[int, ...], *, linear: bool, smooth: bool = False) -> Tensor:
-    """(C, *S) to (C, *shape): linear between the centres of pixels, or the nearest value.
-
-    Args:
-        smooth: what a plane loses in pixels is averaged, not skipped.
-    """
-    if tuple(array.shape[1:]) == shape:
-        return array
-    if linear:
-        mode, smooth = LINEAR[len(shape)], smooth and len(shape) == 2
-        return F.interpolate(array[None].float(), shape, mode=mode, align_corners=False, antialias=smooth)[0]
-    exact = F.interpolate(array[None].double(), shape, mode="nearest-exact")[0]
-    return exact.to(array.dtype)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal, cast
 
 import numpy as np
 
 from scantling.core.case import Frozen, Labels, Unit
 from scantling.core.fields import FIELDS
-from scantling.core.samples import Intensity, Thickness
+from scantling.core.samples import Intensity, Thickness, Traits
 from scantling.data.contents import count
 from scantling.data.examination import Seen
 from scantling.data.moments import summed
@@ -171,6 +172,32 @@ def summary_of(found: Sequence[Seen], labels: Labels | None) -> Summary:
             for name in sorted({name for case in cases for name in case.strata})
         },
         intensity=_intensity(found),
+    )
+
+
+def traits_for_planning(found: Sequence[Seen], summary: Summary, labels: Labels | None) -> Traits | None:
+    """What a plan follows from, of the training cases as `check` saw them; None without such cases of one kind.
+
+    A training measures its own, without the subjects that it holds out for validation.
+    """
+    grids = [seen.geometry for seen in found if seen.geometry is not None and seen.case.split == "train"]
+    axes = {len(grid.shape) for grid in grids}
+    if labels is None or len(axes) != 1:
+        return None
+    shapes, unit = np.array([grid.shape for grid in grids]), summary.thickness_unit
+    spacings = np.array([grid.spacing for grid in grids]) if unit == "mm" else np.ones(shapes.shape)
+    return Traits(
+        dimensions=cast(Literal[2, 3], axes.pop()),
+        channels=tuple(summary.intensity),
+        labels=labels,
+        spacing=tuple(np.median(spacings, axis=0).tolist()),
+        unit=unit,
+        shape=tuple(np.median(shapes, axis=0).round().astype(int).tolist()),
+        smallest=tuple(shapes.min(axis=0).tolist()),
+        slice_axis=Counter(grid.slice_axis for grid in grids).most_common(1)[0][0],
+        intensity=tuple(summary.intensity.values()),
+        thickness=tuple(summary.thickness.get(name) for name in labels.names),
+        labelled=sum(part.labelled for part in summary.parts if part.split == "train"),
     )
 
 

@@ -101,8 +101,8 @@ class Band:
 def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = None) -> Iterator[Band]:
     """The bands of an image; one where it is small enough.
 
-    One, too, where a model sees the whole image at a fixed size, or draws samples, each of which is one hypothesis
-    about all of it. Volumes of which a model sees single slices come in bands of slices.
+    One, too, where a model sees the whole image at a fixed size or longest side, or draws samples, each of which is
+    one hypothesis about all of it. Volumes of which a model sees single slices come in bands of slices.
 
     Args:
         most: bytes; None: `ENOUGH`, or a quarter of what is free.
@@ -114,7 +114,8 @@ def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = 
     length, most = shape[axis], min(ENOUGH, memory_free() // 4) if most is None else most
     each = 4 * (len(sample.image) + 4 * max(1, len(traits.classes))) * math.prod(shape) // length
     fit = most // each
-    whole = any(model.preprocessing.size is not None or model.draws for model in models)
+    recipes = [model.preprocessing for model in models]
+    whole = any(model.draws for model in models) or any(one.size is not None or one.longest for one in recipes)
     if fit >= length or (whole and not slicing):
         yield Band(axis, (0, length), (0, length))
         return

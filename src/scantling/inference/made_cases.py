@@ -147,7 +147,7 @@ def geometry_of(shape: tuple[int, ...], method: Generator, parent: Geometry | No
         whole, spacing = whole[axes], spacing[axes]
         affine = None if affine is None else affine[:, [*axes, traits.slice_axis, 3]]
     new = spacing
-    if parent is not None or recipe.size is not None:
+    if parent is not None or recipe.size is not None or recipe.longest is not None:
         new = spacing * whole / np.array(shape)
     elif recipe.spacing is not None:
         new = np.array(recipe.spacing)

@@ -186,7 +186,7 @@ class Anchor(nn.Module):
         return rows[:, None] * columns
 
 
-def level_sizes(side: int, *, levels: int) -> list[tuple[int, int]]:
-    """The shapes that a square of `side` pixels, padded to what the levels divide, has on each of them."""
-    deepest = -(-side // 2 ** (levels - 1))
-    return [(deepest * 2 ** (levels - 1 - level),) * 2 for level in range(levels)]
+def level_sizes(shape: tuple[int, int], *, levels: int) -> list[tuple[int, int]]:
+    """The shapes that an image of `shape`, padded to what the levels divide, has on each of them."""
+    height, width = (-(-n // 2 ** (levels - 1)) for n in shape)
+    return [(height * 2**finer, width * 2**finer) for finer in reversed(range(levels))]

@@ -43,6 +43,7 @@ class RunRecord(FileRecord):
     Attributes:
         command: as it was typed, word by word.
         preset, settings: of the method.
+        plan: sentences on what the settings decided from the data, and why.
         traits: of the data, as `core.samples.Traits` reads them.
         split: the ids of the cases, by split.
         base: the run that gave the first weights.
@@ -66,6 +67,7 @@ class RunRecord(FileRecord):
     command: tuple[str, ...] = ()
     preset: str | None = None
     settings: Table = {}
+    plan: tuple[str, ...] = ()
     traits: dict[str, Any] | None = None
     data: tuple[TrainingData, ...] = ()
     split: dict[str, tuple[str, ...]] = {}

@@ -97,8 +97,8 @@ def _reachable(part: Dataset) -> Dataset:
     return replace(part, cases=kept, remarks=(*part.remarks, warning))
 
 
-def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, options: Options) -> Material:
-    """Open the data of a training; nothing of them lies in `out`.
+def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | None, options: Options) -> Material:
+    """Open the data of a training; nothing of them lies in `out`, if there is one.
 
     A method that needs no label gets data whose labels nobody looks at. A part whose share is 0 is left out at once, so
     that nothing of the training depends on it.
@@ -109,7 +109,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
     """
     opening = Opening(manifest=options.manifest, root=options.root, subjects=options.subjects)
     opened = distinct([part for place in data for part in _opened(place, opening)])
-    check_inputs(out, (file for part in opened for file in part.files()))
+    if out is not None:
+        check_inputs(out, (file for part in opened for file in part.files()))
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
     opened = [_reachable(blindly(part) if blind else part) for part in opened]

@@ -42,6 +42,7 @@ from scantling.training.plan import (
     unsteady,
 )
 from scantling.training.prepared import prepared_fields
+from scantling.training.preview import Preview
 from scantling.training.processes import Processes, processes
 from scantling.training.readers import can_be_judged, readers_of
 from scantling.training.trainer import Trainer
@@ -77,6 +78,34 @@ def train(
             with locked(out):
                 return _train(card, data, out, options, device, group, console)
         return _train(card, data, out, options, device, group, Console(quiet=True))
+
+
+def preview(
+    method: str,
+    data: Sequence[Path | str | Dataset],
+    options: Options = DEFAULTS,
+    *,
+    console: Console | None = None,
+) -> Preview:
+    """What `train` with the same arguments would do; nothing is trained or written.
+
+    Raises:
+        ScantlingError: nothing could be started.
+    """
+    card = card_of(method)
+    if not data:
+        raise SettingsError("found no data; name at least one data set with --data")
+    console = console or Console(stderr=True, markup=False)
+    options.check()
+    steady(threads=options.threads)
+    device_of(options.device)
+    material = open_material(card, data, None, options)
+    traits, failed = _traits(material, None, options, Processes(), console)
+    material = material.without(failed, card, options)
+    for sentence in material.remarks:
+        console.print(sentence, highlight=False, markup=False)
+    model = build_method(card, traits, options)
+    return Preview(model, options.preset, model.settings.explain(traits))
 
 
 def _train(
@@ -116,6 +145,8 @@ def _train(
     if hashes is not None:
         RunRecord.model_validate(facts).write(out / RUN)
         DataFiles(files=tuple(hashes)).write(out / DATA_FILES)
+    for sentence in facts.get("plan", ()):
+        console.print(f"{card.name}: {sentence}", highlight=False, markup=False)
     # 4. the training
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
     readers = partial(_readers, out, model, material.dataset, options, group)
@@ -207,6 +238,7 @@ def _recorded(
     traits = traits.model_copy(update={"hand_drawn_before": model.traits.hand_drawn_before})
     begun = {
         "version": RunRecord.newest, "command": sys.argv, **plan, "preset": options.preset,
+        "plan": model.settings.explain(traits),
         "traits": traits.model_dump(),
         "started": clock(), "finished": None, "seconds": None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -44,7 +44,7 @@ class Check(Opened):
         from scantling.data.division import store_split
         from scantling.data.integrity import check
         from scantling.data.manifest_file import place_of, write_manifest
-        from scantling.methods.catalogue import cards
+        from scantling.methods.catalogue import card_of, cards, implementation_of
 
         dataset = self.opening().open(self.data)
         if self.contact_sheet is not None:
@@ -57,6 +57,12 @@ class Check(Opened):
         tell(found.text())
         for name, missing in methods.items():
             tell(f"method {name}: " + (f"cannot run: {'; '.join(missing)}" if missing else "can run"))
+        plan: tuple[str, ...] = ()
+        if found.traits is not None and not methods["unet"]:
+            settings = implementation_of(card_of("unet")).Settings.preset("quick").resolve(found.traits)
+            plan = settings.explain(found.traits)
+        for sentence in plan:
+            tell(f"unet --preset quick: {sentence} (train --plan says more)")
         if self.contact_sheet is not None:
             from scantling.data.contact_sheet import contact_sheet
 
@@ -68,7 +74,7 @@ class Check(Opened):
         if self.store_split:
             tell(f"split: {store_split(dataset)}")
         errors = [finding.sentence for finding in found.findings if finding.level == "error"]
-        facts = {**found.facts(), "methods": methods}
+        facts = {**found.facts(), "methods": methods, "plan": plan}
         if self.suspects is not None:
             from scantling.experiments.suspects import suspects
 

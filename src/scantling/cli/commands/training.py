@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from scantling.cli.command import Outcome, talk
+from scantling.cli.command import Outcome, talk, tell
 from scantling.cli.commands.common import Computed, Opened
 from scantling.core.errors import SettingsError
 
@@ -20,6 +20,7 @@ class Train(Opened, Computed):
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling train unet --data scans --out runs/unet --preset quick --seed 0",
+        "scantling train unet --data scans --preset quick --plan",
         "scantling train unet --data scans --out runs/five --labels 5 --settings.rate 0.001",
         "scantling train direction --data scans --out runs/direction --use segmenter=runs/fr-unet",
         "torchrun --nproc-per-node 4 -m scantling train unet --data scans --out runs/unet",
@@ -29,8 +30,11 @@ class Train(Opened, Computed):
     """One of `scantling methods`."""
     data: Annotated[list[Path], tyro.conf.UseAppendAction]
     """A data set; may be given several times."""
-    out: Path
-    """The run folder."""
+    out: Path | None = None
+    """The run folder; only --plan goes without it."""
+    plan: bool = False
+    """Say what would be decided from the data, and why: grid, patch, batch, steps, parameters; train and write
+    nothing."""
     preset: Literal["paper", "quick", "tiny"] = "paper"
     """quick takes minutes on a laptop's processor."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -64,8 +68,10 @@ class Train(Opened, Computed):
 
     def run(self) -> Outcome:
         """Train."""
-        from scantling.training import Options, train
+        from scantling.training import Options, preview, train
 
+        if self.out is None and not self.plan:
+            raise SettingsError("--out: found no run folder; name one, or look at what would be done with --plan")
         uses = dict[str, Path]()
         for word in self.use:
             role, equals, run = word.partition("=")
@@ -89,4 +95,8 @@ class Train(Opened, Computed):
             share=shares, order=self.order, augment=self.augment,
             manifest=self.manifest, root=self.root, subjects=self.subjects,
         )  # fmt: skip
+        if self.out is None or self.plan:
+            planned = preview(self.method, self.data, options, console=talk())
+            tell("\n".join(planned.lines()))
+            return Outcome(planned.facts())
         return Outcome(train(self.method, self.data, self.out, options, console=talk()))

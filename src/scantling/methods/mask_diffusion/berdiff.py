@@ -19,7 +19,8 @@ from scantling.diffusion.chain import exact
 from scantling.diffusion.samplers import Draw, Final, Guess, Model, bernoulli
 from scantling.diffusion.schedules import Schedule, Spacing, betas
 from scantling.methods.catalogue import CARDS
-from scantling.methods.mask_diffusion.chains import Condition, MaskDiffusion, MaskDiffusionSettings, Positive, masks_of
+from scantling.methods.mask_diffusion.chain_settings import MaskDiffusionSettings, Positive
+from scantling.methods.mask_diffusion.chains import Condition, MaskDiffusion, masks_of
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -60,6 +61,8 @@ class BerDiffSettings(MaskDiffusionSettings):
             "rate": 2e-3,
             "schedule_of_rate": "one-cycle",
             "average": 0.99,
+            "longest": 128,
+            "patch": None,
             "foreground": 0.33,
             "flips": True,
             "turns": True,

@@ -7,134 +7,30 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from scantling.contract.capabilities import Segmenter
 from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Segmentation
-from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.case import IGNORE
-from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact, pairs
 from scantling.diffusion.samplers import Draw, Final, Guess, Model
-from scantling.diffusion.schedules import Schedule, Spacing, timesteps
+from scantling.diffusion.schedules import timesteps
 from scantling.losses.overlap import class_channels
+from scantling.methods.mask_diffusion.chain_settings import MaskDiffusionSettings, check_steps
 from scantling.networks.denoiser import Denoiser
 
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Condition = tuple[Tensor, ...]
 """What a network makes of one image alone: tensors (1, ...)."""
 
 TOGETHER = {"cpu": 128 * 256, "cuda": 16 * 256 * 256}
 """Pixels, of all samples that go through the network together, beyond which a larger batch is no faster."""
-
-
-class MaskDiffusionSettings(Settings):
-    """Settings that all of them share; what no source gives is ours.
-
-    Attributes:
-        steps: of training.
-        batch: images or patches a step.
-        average: decay of the averaged weights, which answer.
-        size: the side of the square that every image is resampled to; None: images keep their own pixels.
-        patch: the side of a training patch; None: the whole image or, where `size` is None, the largest square that
-            every image has room for.
-        foreground: the share of patches centred on a labelled pixel.
-        flips: mirror and, with `turns`, turn by a right angle at random; `rotation` (degrees), `zoom` and `jitter`
-            go beyond it; see `Augmentation`.
-        chain: T, steps of the noise process.
-        schedule: of its noise.
-        samples: masks drawn for an image.
-        sampling_steps: steps of the chain that are walked to draw one.
-        spacing: which steps these are: "trailing" starts at the noisiest, "leading" does not.
-        fuse: how samples become one mask.
-        widths: channels of each level of the denoising network.
-        blocks: residual blocks a level.
-        attention: the levels with self-attention, 0 is full resolution.
-        heads: of each attention.
-        dropout: in each residual block.
-    """
-
-    steps: Positive = 100_000
-    batch: Positive = 32
-    rate: Annotated[float, Field(gt=0)] = 1e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    schedule_of_rate: Literal["constant", "cosine", "one-cycle"] = "constant"
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.9999
-    size: Positive | None = 256
-    patch: Positive | None = None
-    foreground: Share = 0.0
-    flips: bool = False
-    turns: bool = False
-    rotation: Annotated[float, Field(ge=0)] = 0.0
-    zoom: Annotated[float, Field(ge=0)] = 0.0
-    jitter: Annotated[float, Field(ge=0)] = 0.0
-    chain: Positive = 1000
-    schedule: Schedule = "linear"
-    samples: Positive = 16
-    sampling_steps: Positive = 100
-    spacing: Spacing = "trailing"
-    fuse: Literal["mean", "vote", "staple", "uncertainty"] = "mean"
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (128, 128, 256, 256, 512, 512)
-    blocks: Positive = 2
-    attention: tuple[Annotated[int, Field(ge=0)], ...] = (4,)
-    heads: Positive = 1
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    binary: ClassVar[bool] = True
-    """Whether the paper knows one class only."""
-
-    @property
-    def divisor(self) -> int:
-        """What the levels divide the sides of an image by."""
-        return int(2 ** (len(self.widths) - 1))
-
-    def resolve(self, traits: Traits) -> Self:
-        """Refuse data and chains that cannot be, and fit the patch into the images."""
-        name = type(self).__name__.removesuffix("Settings")
-        if traits.labels is None:
-            raise SettingsError(f"{name} needs masks to know its classes; the training data have none")
-        if self.binary and len(traits.classes) > 1:
-            raise SettingsError(
-                f"{name} knows one class only; the data have {len(traits.classes)} ({', '.join(traits.classes)}); "
-                "merge them in a manifest, or take a method for several classes"
-            )
-        _check_steps(self.sampling_steps, self.chain, "--settings.sampling_steps")
-        plane = [n for axis, n in enumerate(traits.smallest) if len(traits.shape) == 2 or axis != traits.slice_axis]
-        room = min(plane) if self.size is None else self.size
-        if room < self.divisor:
-            raise SettingsError(
-                f"--settings.widths: {len(self.widths)} levels need images of {self.divisor} pixels a side; found "
-                f"{room}; take fewer levels or a larger --settings.size"
-            )
-        if self.patch is not None and self.patch < self.divisor:
-            raise SettingsError(
-                f"--settings.patch {self.patch}: {len(self.widths)} levels need patches of {self.divisor} pixels a "
-                "side; take a larger patch or fewer levels"
-            )
-        if any(level >= len(self.widths) for level in self.attention):
-            raise SettingsError(
-                f"--settings.attention {self.attention}: the levels are 0 to {len(self.widths) - 1}; name some of them"
-            )
-        for width in (*(self.widths[level] for level in self.attention), self.widths[-1]):
-            if width % self.heads:
-                raise SettingsError(
-                    f"--settings.heads {self.heads}: they share the {width} channels of a level with attention; take a "
-                    "number that divides them"
-                )
-        side = self.patch if self.patch is not None else (None if self.size is not None else room)
-        return self.model_copy(
-            update={"patch": None if side is None else min(side, room) // self.divisor * self.divisor}
-        )
 
 
 class MaskDiffusion(Segmenter):
@@ -148,15 +44,16 @@ class MaskDiffusion(Segmenter):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Planes of one size, each image in units of its own deviation."""
-        size = self.settings.size
-        return Preprocessing(dimensions=2, normalise="image", size=None if size is None else (size, size))
+        """Planes of one size or longest side, each image in units of its own deviation."""
+        side, longest = self.settings.size, self.settings.longest
+        size = None if side is None else (side, side)
+        return Preprocessing(dimensions=2, normalise="image", size=size, longest=longest)
 
     def segment_options(self, options: SegmentOptions) -> SegmentOptions:
         """The number of samples, of steps and the rule of the settings, unless something else is asked."""
         of = self.settings
         steps = options.steps or of.sampling_steps
-        _check_steps(steps, of.chain, "--sampling-steps")
+        check_steps(steps, of.chain, "--sampling-steps")
         return options.model_copy(
             update={"samples": options.samples or of.samples, "steps": steps, "fuse": options.fuse or of.fuse}
         )
@@ -184,12 +81,12 @@ class MaskDiffusion(Segmenter):
     def stream(self) -> Stream:
         """Labelled images; where several readers marked one, the mask of a reader drawn at every visit."""
         of = self.settings
-        side = of.patch
+        patch = None if of.patch is None and of.longest is None else of.shape(self.traits)
         return Stream(
             name="labelled",
             batch=of.batch,
-            patch=None if side is None else (side, side),
-            foreground=of.foreground if side is not None else 0.0,
+            patch=patch,
+            foreground=of.foreground if patch is not None else 0.0,
             annotator="drawn",
             augment=Augmentation(
                 flips=of.flips,
@@ -309,8 +206,3 @@ def _within_one(samples: Tensor, traits: Traits) -> Tensor:
     if traits.labels is None or not traits.labels.exclusive or len(traits.classes) == 1:
         return samples
     return samples / samples.sum(1, keepdim=True).clamp(min=1)
-
-
-def _check_steps(steps: int, chain: int, flag: str) -> None:
-    if not 1 <= steps <= chain:
-        raise SettingsError(f"{flag} {steps}: the chain has {chain} steps; take 1 to {chain}")

@@ -12,7 +12,8 @@ from scantling.contract.method import Method
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import CARDS
-from scantling.methods.mask_diffusion.chains import Condition, Positive
+from scantling.methods.mask_diffusion.chain_settings import Positive
+from scantling.methods.mask_diffusion.chains import Condition
 from scantling.methods.mask_diffusion.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.networks.dtu_net import DiffusionTransformerUNet
 
@@ -60,7 +61,9 @@ class DTUNetSettings(GaussianMaskSettings):
             "rate": 1e-3,
             "schedule_of_rate": "one-cycle",
             "average": 0.99,
-            "size": 64,
+            "size": None,
+            "longest": 64,
+            "foreground": 0.33,
             "turns": True,
             "rotation": 30.0,
             "zoom": 0.2,

@@ -15,7 +15,8 @@ from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess, Prediction
 from scantling.diffusion.samplers import Draw, Final, Guess, Model, ancestral, ddim, dpm_solver_pp
 from scantling.diffusion.schedules import betas
-from scantling.methods.mask_diffusion.chains import MaskDiffusion, MaskDiffusionSettings, masks_of, mean_of_known
+from scantling.methods.mask_diffusion.chain_settings import MaskDiffusionSettings
+from scantling.methods.mask_diffusion.chains import MaskDiffusion, masks_of, mean_of_known
 
 SAMPLERS = {"ancestral": ancestral, "ddim": ddim, "dpm-solver++": dpm_solver_pp}
 RANGE = (-1.0, 1.0)

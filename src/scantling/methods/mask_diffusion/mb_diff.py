@@ -15,7 +15,8 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
 from scantling.diffusion.samplers import Draw, Final, Model
 from scantling.methods.catalogue import CARDS
-from scantling.methods.mask_diffusion.chains import Condition, Positive
+from scantling.methods.mask_diffusion.chain_settings import Positive
+from scantling.methods.mask_diffusion.chains import Condition
 from scantling.methods.mask_diffusion.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.networks.padding import padded
 from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
@@ -59,7 +60,9 @@ class MBDiffSettings(GaussianMaskSettings):
             "rate": 1e-3,
             "schedule_of_rate": "one-cycle",
             "average": 0.99,
-            "size": 64,
+            "size": None,
+            "longest": 64,
+            "foreground": 0.33,
             "rotation": 30.0,
             "zoom": 0.2,
             "jitter": 0.2,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from scantling.contract.method import Method
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import CARDS
-from scantling.methods.mask_diffusion.chains import Condition, Positive
+from scantling.methods.mask_diffusion.chain_settings import Positive
+from scantling.methods.mask_diffusion.chains import Condition
 from scantling.methods.mask_diffusion.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.networks.conditioning import DynamicEncoding, ImageEncoder, level_sizes
 
@@ -44,7 +45,9 @@ class MedSegDiffSettings(GaussianMaskSettings):
             "rate": 2e-3,
             "schedule_of_rate": "one-cycle",
             "average": 0.99,
-            "size": 64,
+            "size": None,
+            "longest": 64,
+            "foreground": 0.33,
             "flips": True,
             "turns": True,
             "rotation": 30.0,
@@ -101,7 +104,7 @@ class MedSegDiff(GaussianMasks):
     ) -> None:
         super().__init__(settings, traits, uses=uses)
         channels, widths = len(traits.channels), settings.widths
-        sizes = level_sizes(settings.patch or settings.size or 1, levels=len(widths))
+        sizes = level_sizes(settings.shape(traits), levels=len(widths))
         self.image_encoder = ImageEncoder(channels, widths=widths, blocks=settings.blocks)
         self.encodings = nn.ModuleList(
             DynamicEncoding(width, size) for width, size in zip(widths[:-1], sizes[:-1], strict=True)

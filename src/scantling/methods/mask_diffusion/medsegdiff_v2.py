@@ -16,7 +16,8 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
 from scantling.methods.catalogue import CARDS
-from scantling.methods.mask_diffusion.chains import Condition, Positive
+from scantling.methods.mask_diffusion.chain_settings import Positive
+from scantling.methods.mask_diffusion.chains import Condition
 from scantling.methods.mask_diffusion.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.networks.conditioning import Anchor, ConditionUNet, Seen, level_sizes
 from scantling.networks.spectral import SSFormer
@@ -55,7 +56,9 @@ class MedSegDiffV2Settings(GaussianMaskSettings):
             "rate": 2e-3,
             "schedule_of_rate": "one-cycle",
             "average": 0.99,
-            "size": 64,
+            "size": None,
+            "longest": 64,
+            "foreground": 0.33,
             "flips": True,
             "turns": True,
             "rotation": 30.0,
@@ -136,7 +139,7 @@ class MedSegDiffV2(GaussianMasks):
         self.anchors = nn.ModuleList(Anchor(width, radius=settings.radius) for width in widths[: settings.anchors])
         self.former = SSFormer(
             widths[-1],
-            level_sizes(settings.patch or settings.size or 1, levels=len(widths))[-1],
+            level_sizes(settings.shape(traits), levels=len(widths))[-1],
             blocks=settings.ss_blocks,
             heads=settings.ss_heads,
             layers=settings.filter_layers,

@@ -328,10 +328,11 @@ def _check_match(base: Segmenter, traits: Traits) -> None:
 
 def _patch(traits: Traits, preprocessing: Preprocessing, pixels: int) -> tuple[int, ...]:
     """A square or a cube of `pixels` pixels, cut to the images as the base takes them."""
-    spacing = preprocessing.spacing or traits.spacing
-    shape = [max(1, round(n * a / b)) for n, a, b in zip(traits.shape, traits.spacing, spacing, strict=True)]
+    shape, spacing = list(traits.shape), list(traits.spacing)
     if preprocessing.dimensions < len(shape):
         shape.pop(traits.slice_axis)
+        spacing.pop(traits.slice_axis)
+    shape = list(preprocessing.grid(shape, spacing))
     side = round(pixels ** (1 / len(shape)))
     if len(shape) == 2:  # a square can be turned
         side = min(side, *shape)
