@@ -124,12 +124,13 @@ def _fit(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     fitting, least = int(usual * share), len(model.stages())
-    steps = max(fitting // 10 * 10 if fitting > 10 else fitting, least)  # the weights are scored at each tenth of them
+    tenths = timed.validation > 0 and fitting > 10  # whole ones, after each of which the weights are scored
+    steps = max(fitting // 10 * 10 if tenths else fitting, least)
     several = len(timed.step) > 1
     pace = ", ".join(f"{seconds:.2g} s a step{f' of {name}' * several}" for name, seconds in timed.step.items())
     batch = f" with a batch of {timed.batch}" if timed.batch else ""
     console.print(
-        f"{minutes}: {pace}, {spoken(timed.validation)} for validation; {steps:,} steps fit{batch} "
+        f"{minutes}: {pace}, {spoken(timed.validation)} for validation; steps that fit{batch}: {steps:,} "
         f"({options.preset} takes {usual:,})",
         highlight=False,
     )

@@ -124,7 +124,7 @@ def _train(
     if chosen is not None and "minutes" not in facts:
         facts |= {**chosen.facts(sys.argv), "warnings": [*facts["warnings"], *chosen.warnings]}
     if chosen is not None and facts.get("repeats"):
-        console.print(f"the same again: {facts['repeats']}", highlight=False)
+        console.print(f"the same again: {facts['repeats']}", highlight=False, soft_wrap=True)
     if hashes is not None:
         RunRecord.model_validate(facts).write(out / RUN)
         DataFiles(files=tuple(hashes)).write(out / DATA_FILES)
