@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -80,10 +81,23 @@ def test_the_steps_fill_the_minutes_and_no_more(data: Path, tmp_path: Path, mach
     facts = trained(data, tmp_path / "run", minutes=1, validation=0.25 if case else 0.0)
     assert (0.7 if case else 0.85) * 60 < machine.now - begun <= 60, "with validation the steps are whole tens"
     assert facts["timed"]["step"] == {"train": 1.0}
-    assert facts["timed"]["validation"] >= 10 * case, "one validation case, looked at ten times"
+    assert (facts["timed"]["look"], facts["timed"]["looks"]) == (case, 10)
     assert facts["steps"] == facts["settings"]["steps"]
     assert not case or facts["steps"] % 10 == 0
     assert not (tmp_path / "run" / ".timing").exists()
+
+
+def test_looks_at_the_validation_cases_take_a_fifth_of_the_time_unless_they_choose_the_weights(
+    data: Path, tmp_path: Path, machine: Machine
+) -> None:
+    machine.case = 4.0
+    for select, looks in (("last", 4), ("best", 10)):
+        begun = machine.now
+        facts = trained(data, tmp_path / select, minutes=1.5, validation=0.25, select=select)
+        assert machine.now - begun <= 90
+        assert facts["timed"]["looks"] == looks
+        lines = [json.loads(line) for line in (tmp_path / select / "log.jsonl").read_text().splitlines()]
+        assert sum("validation" in line for line in lines) == looks
 
 
 def test_what_passed_before_the_training_counts(data: Path, tmp_path: Path, machine: Machine) -> None:

@@ -44,14 +44,23 @@ class Timed(Record):
     Attributes:
         step: of a step, by stage.
         preparing: of what stages prepare before their first step.
-        validation: of all looks at the validation cases, and of the answers at the end.
-        batch: that was chosen with the steps; None where it stayed what it was.
+        look: of one look at the validation cases, in all stages together.
+        looks: at them in each stage, chosen with the steps.
+        answers: of the answers to them at the end.
+        batch: chosen with the steps; None where it stayed what it was.
     """
 
     step: dict[str, float] = {}
     preparing: float = 0.0
-    validation: float = 0.0
+    look: float = 0.0
+    looks: int = 10
+    answers: float = 0.0
     batch: int | None = None
+
+    @property
+    def validation(self) -> float:
+        """Of all looks and the answers at the end."""
+        return self.looks * self.look + self.answers
 
 
 class RunRecord(FileRecord):

@@ -37,6 +37,8 @@ FILLED = 0.93
 """The share of the time left that the steps may fill; the rest is for checkpoints and for what was timed too short."""
 LONG = 10_000
 """Steps of a stage at least while its first ones are timed: more of them may be taken than a short one has."""
+LOOKS = 0.2
+"""The share of the time that looks at the validation cases may take; there are fewer of them where they take more."""
 FEW = 0.2
 """Of the preset's steps: below this share a warning says that less is to be expected."""
 SCRATCH = ".timing"
@@ -111,9 +113,11 @@ def _fit(
     scratch = out / SCRATCH
     try:
         timed = _timed(trainer(options, model, scratch), budget)
+        if options.select == "last" and timed.looks * timed.look > LOOKS * budget:  # where they choose no weights
+            timed = timed.model_copy(update={"looks": max(1, int(LOOKS * budget / timed.look))})
         for _ in range(0 if "batch" in options.settings else 2):
             smaller = _halved(options, model, slots=group.count * options.accumulation)
-            if smaller is None or group.agreed(_share(timed, model, budget, begun) >= 0.5):
+            if smaller is None or not 0 < group.agreed(_share(timed, model, budget, begun)) < 0.5:
                 break
             other = build(smaller)
             quicker = _timed(trainer(smaller, other, scratch), budget, known=timed)
@@ -124,8 +128,8 @@ def _fit(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     fitting, least = int(usual * share), len(model.stages())
-    tenths = timed.validation > 0 and fitting > 10  # whole ones, after each of which the weights are scored
-    steps = max(fitting // 10 * 10 if tenths else fitting, least)
+    parts = timed.looks if timed.look and fitting > timed.looks else 1  # after each of which the weights are scored
+    steps = max(fitting // parts * parts, least)
     several = len(timed.step) > 1
     pace = ", ".join(f"{seconds:.2g} s a step{f' of {name}' * several}" for name, seconds in timed.step.items())
     batch = f" with a batch of {timed.batch}" if timed.batch else ""
@@ -189,7 +193,8 @@ def _timed(trainer: Trainer, budget: float, *, known: Timed | None = None) -> Ti
         known: what was timed with a larger batch, of which all but the steps is taken over.
     """
     stages = list(trainer.method.stages())
-    preparing = validation = 0.0
+    found = Timed(looks=trainer.validated) if known is None else known
+    preparing = look = answers = 0.0
     step: dict[str, float] = {}
     for number, stage in enumerate(stages):
         longer = [*stages[:number], replace(stage, steps=max(stage.steps, LONG)), *stages[number + 1 :]]
@@ -198,13 +203,15 @@ def _timed(trainer: Trainer, budget: float, *, known: Timed | None = None) -> Ti
         runner = training.runner()
         preparing += time.monotonic() - begun
         step[stage.name] = _seconds_a_step(training, runner, budget)
-        if known is None:
-            validation += _validation_seconds(training, runner, budget)
-    batch = None if known is None else trainer.method.settings.batch
-    if known is not None:
-        validation = known.validation
-    found = Timed(step=step, preparing=preparing, validation=validation, batch=batch)
-    return Timed.model_validate(trainer.group.agreed(found.model_dump()))
+        if known is None and training.validates:
+            with runner.averaged(), torch.no_grad():
+                one, last = _seconds_of_validation(training, runner, budget)
+            look, answers = look + one, answers + last
+    if known is None:
+        found = found.model_copy(update={"preparing": preparing, "look": look, "answers": answers})
+    else:
+        found = found.model_copy(update={"batch": trainer.method.settings.batch})
+    return Timed.model_validate(trainer.group.agreed(found.model_copy(update={"step": step}).model_dump()))
 
 
 def _seconds_a_step(training: StageTraining, runner: StageRunner, budget: float) -> float:
@@ -218,24 +225,20 @@ def _seconds_a_step(training: StageTraining, runner: StageRunner, budget: float)
     return median(training.rehearse(runner, 0, wanted=wanted)[WARM:])
 
 
-def _validation_seconds(training: StageTraining, runner: StageRunner, budget: float) -> float:
-    """Of all validations of a stage and, after the last, of the answers at the end."""
-    trainer = training.trainer
-    if not training.validates:
-        return 0.0
-    begun = time.monotonic()
-    with runner.averaged(), torch.no_grad():
-        if training.criterion is not None:
-            training.criterion.value(training.visit_held_out, runner.at(0))
-            return trainer.validated * (time.monotonic() - begun)
-        if trainer.validation is None:
-            return 0.0
-        look = trainer.validation.seconds(most=0.05 * budget)
+def _seconds_of_validation(training: StageTraining, runner: StageRunner, budget: float) -> tuple[float, float]:
+    """Of one look at the validation cases, and of the answers at the end."""
+    trainer, begun = training.trainer, time.monotonic()
+    if training.criterion is not None:
+        training.criterion.value(training.visit_held_out, runner.at(0))
+        return time.monotonic() - begun, 0.0
+    if trainer.validation is None:
+        return 0.0, 0.0
+    look = trainer.validation.seconds(most=0.05 * budget)
     models = [models_of([trainer.method], options) for options in ({}, {"samples": 1})]
     passes = calls(models[0]) / max(calls(models[1]), 1)
     # one process answers at the end, and in float32, which takes about twice as long on a processor that has bf16
     slower = 2 if trainer.autocast is not None and trainer.device.type == "cpu" else 1
-    return look * (trainer.validated + trainer.group.count * passes * slower)
+    return look, look * trainer.group.count * passes * slower
 
 
 def _seconds(timed: Timed, model: Method) -> float:

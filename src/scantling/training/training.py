@@ -130,6 +130,7 @@ def _train(
         DataFiles(files=tuple(hashes)).write(out / DATA_FILES)
     # 4. the training
     training.console, training.plan = console, to_json(plan, indent=None)
+    training.validated = facts.get("timed", {}).get("looks", training.validated)
     position = training.go()
     # 5. what is left behind
     if group.first:
