@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from scantling.core.errors import SettingsError
-from scantling.core.machine import device_of, memory_free, steady
+from scantling.core.machine import cores, device_of, memory_free, steady
 
 
 @pytest.fixture
@@ -64,3 +65,38 @@ def test_a_process_takes_no_more_memory_than_its_container_or_scheduler_allows(t
     files = {f"{old}/memory.limit_in_bytes": str(3 << 30), f"{old}/memory.usage_in_bytes": str(1 << 30)}
     files |= {f"{old}/memory.stat": "total_inactive_file 0\n"}
     assert memory_free(root=machine(tmp_path / "first", "4:cpu:/\n3:memory:/job\n0::/\n", files)) == 2 << 30
+
+
+def test_a_process_uses_no_more_cores_than_it_is_bound_to_and_its_container_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    assert cores(root=machine(tmp_path / "free", "", {})) == 16
+    second = {"sys/fs/cgroup/cpu.max": "max 100000\n", "sys/fs/cgroup/job/cpu.max": "200000 100000\n"}
+    assert cores(root=machine(tmp_path / "second", "0::/job/step\n", second)) == 2
+    assert cores(root=machine(tmp_path / "none", "0::/\n", second)) == 16
+    old = {
+        f"sys/fs/cgroup/cpu/job/cpu.cfs_{name}_us": text
+        for name, text in {"quota": "150000", "period": "100000"}.items()
+    }
+    old |= {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}
+    groups = "5:memory:/\n4:cpu,cpuacct:/job\n"
+    assert cores(root=machine(tmp_path / "first", groups, old)) == 2, "one and a half, rounded up"
+
+
+def test_threads_are_no_more_than_the_cores_unless_somebody_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr("scantling.core.machine.cores", lambda: 2)
+    try:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        for there, found in ((8, 2), (1, 1)):
+            torch.set_num_threads(there)
+            steady()
+            assert torch.get_num_threads() == found
+        steady(threads=3)
+        assert torch.get_num_threads() == 3
+        monkeypatch.setenv("OMP_NUM_THREADS", "3")
+        steady()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

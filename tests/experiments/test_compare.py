@@ -206,6 +206,9 @@ def test_runs_that_differ_in_split_or_in_what_their_base_learned_are_no_seeds_of
         return Candidate(Path("run"), "run", RunRecord.model_validate(facts | changes)).alike()
 
     assert alike() == alike(seed=7)
+    few, more = ({"settings": facts["settings"] | {"steps": steps}} for steps in (90, 100))
+    assert alike(**few) != alike(**more)
+    assert alike(**few, minutes=1) == alike(**more, minutes=1), "what fits into the same minutes is no other method"
     assert alike() != alike(split=facts["split"] | {"train": ["case00"]})
     assert alike(base=str(bases[0])) == alike(base=str(bases[1])), "bases that differ in their seed alone are alike"
     assert alike(base=str(bases[0])) != alike(base=str(runs[0]))

@@ -345,11 +345,11 @@ def test_a_rehearsal_leaves_no_trace(tmp_path: Path) -> None:
     play = StageRunner(method, stage, seed=3, device=torch.device("cpu"))
     before = {name: tensor.clone() for name, tensor in capture(play).items()}
     from scantling.training.state import Position
-    from scantling.training.trainer import _StageTraining
+    from scantling.training.trainer import StageTraining
 
     position = Position(updates=dict(play.updates))
     save_state(tmp_path, capture(play), position, {})
-    _StageTraining(course(method, tmp_path), [stage], 0, None, {})._tell_time(play, position)
+    StageTraining(course(method, tmp_path), [stage], 0, None, {})._tell_time(play, position)
     after = capture(play)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)

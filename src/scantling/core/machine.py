@@ -8,6 +8,7 @@ import importlib.metadata
 import math
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -81,10 +82,11 @@ COMPUTE = Compute()
 
 
 def steady(*, threads: int | None = None) -> None:
-    """Make torch deterministic and let it keep the memory of large activations.
+    """Make torch deterministic, let it use the cores that there are, and keep the memory of large activations.
 
-    glibc gives large blocks back to the kernel at every free, which doubles the time of some steps; higher
-    thresholds keep them.
+    Where neither `threads` nor OMP_NUM_THREADS says how many threads there are, they are no more than `cores`: torch
+    counts those of the whole machine, and more threads than cores take many times as long. glibc gives large blocks
+    back to the kernel at every free, which doubles the time of some steps; higher thresholds keep them.
 
     Raises:
         SettingsError: fewer threads than one.
@@ -95,7 +97,9 @@ def steady(*, threads: int | None = None) -> None:
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    if threads is not None:
+    if threads is None and "OMP_NUM_THREADS" not in os.environ:
+        threads = min(torch.get_num_threads(), cores())
+    if threads is not None and threads != torch.get_num_threads():
         torch.set_num_threads(threads)
     if platform.system() == "Linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -157,18 +161,38 @@ def _available(root: Path) -> int:
 
 
 def _allowed(root: Path) -> list[float]:
-    """Bytes that each control group (Linux, version 1 or 2) that holds this process has left."""
-    left: list[float] = [math.inf]
+    """Bytes that each control group that holds this process has left."""
+    names = {1: ("limit_in_bytes", "usage_in_bytes"), 2: ("max", "current")}
+    return [math.inf, *(_left(group, *names[version]) for group, version in _groups("memory", root))]
+
+
+def cores(*, root: Path = Path("/")) -> int:
+    """Processor cores that this process may use: those it is bound to, and no more than a container's quota.
+
+    Args:
+        root: the folder that holds `proc` and `sys`.
+    """
+    bound = getattr(os, "sched_getaffinity", None)
+    allowed: list[float] = [len(bound(0)) if bound is not None else os.cpu_count() or 1]
+    for group, version in _groups("cpu", root):
+        with contextlib.suppress(OSError, ValueError):  # "max", which is no number, is no limit
+            names = ["cpu.max"] if version == 2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+            quota, period = map(int, " ".join((group / name).read_text(encoding="ascii") for name in names).split())
+            if quota > 0 and period > 0:
+                allowed.append(math.ceil(quota / period))
+    return int(min(allowed))
+
+
+def _groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
+    """The control groups (Linux) that hold this process and limit what `controller` counts, with their version."""
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, group = line.split(":", 2)
-            if controllers and "memory" not in controllers.split(","):
+            if controllers and controller not in controllers.split(","):
                 continue
-            names = ("limit_in_bytes", "usage_in_bytes") if controllers else ("max", "current")
-            top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+            top = root / "sys/fs/cgroup" / (controller if controllers else "")
             inner = top / group.strip("/")
-            left += [_left(at, *names) for at in (inner, *inner.parents) if at.is_relative_to(top)]
-    return left
+            yield from ((at, 1 if controllers else 2) for at in (inner, *inner.parents) if at.is_relative_to(top))
 
 
 def _left(group: Path, limit: str, usage: str) -> float:

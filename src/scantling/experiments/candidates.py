@@ -177,8 +177,11 @@ def _recipe(run: RunRecord, parts: Mapping[str, Any] | None = None) -> dict[str,
         record, part = record_of(path), (parts or {}).get(role)
         return _recipe(record) if record else _without_traits(part) if part else path
 
+    recipe = run.model_dump(include={"method", "settings", "options", "split"})
+    if run.minutes is not None:  # the steps that fitted into them are none of the recipe
+        recipe |= {"minutes": run.minutes, "settings": {**run.settings, "steps": None}}
     return {
-        **run.model_dump(include={"method", "settings", "options", "split"}),
+        **recipe,
         "data": [part.sha256 for part in run.data],
         "built on": {role: before(role, path) for role, path in run.earlier.items()},
     }

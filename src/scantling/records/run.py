@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -37,11 +38,38 @@ class Selected(Record):
     value: Number = None
 
 
+class Timed(Record):
+    """What was timed before the steps were fitted to `--minutes`, in seconds.
+
+    Attributes:
+        step: of a step, by stage.
+        preparing: of what stages prepare before their first step.
+        look: of one look at the validation cases, in all stages together.
+        looks: at them in each stage, chosen with the steps.
+        answers: of the answers to them at the end.
+        batch: chosen with the steps; None where it stayed what it was.
+    """
+
+    step: dict[str, float] = {}
+    preparing: float = 0.0
+    look: float = 0.0
+    looks: int = 10
+    answers: float = 0.0
+    batch: int | None = None
+
+    @property
+    def validation(self) -> float:
+        """Of all looks and the answers at the end."""
+        return self.looks * self.look + self.answers
+
+
 class RunRecord(FileRecord):
     """The contents of `run.json`.
 
     Attributes:
         command: as it was typed, word by word.
+        minutes, timed: into which the steps were fitted, and by what; None where they were not.
+        repeats: the command line that repeats such a run, with its steps in place of the minutes.
         preset, settings: of the method.
         plan: sentences on what the settings decided from the data, and why.
         traits: of the data, as `core.samples.Traits` reads them.
@@ -65,6 +93,9 @@ class RunRecord(FileRecord):
 
     method: str = ""
     command: tuple[str, ...] = ()
+    minutes: Number = None
+    timed: Timed | None = None
+    repeats: str | None = None
     preset: str | None = None
     settings: Table = {}
     plan: tuple[str, ...] = ()
@@ -115,6 +146,19 @@ class RunRecord(FileRecord):
             return False
         named = {"settings", "split", "data", "warnings"} <= self.model_fields_set
         return named and bool(self.method) and all(part.path for part in self.data)
+
+
+def typed(command: Sequence[str]) -> tuple[str, ...]:
+    """A command as one would type it, without the folder that the program lay in."""
+    program, *words = command or ("",)
+    path, first = Path(program), [program]
+    if path.parts[-2:] == ("scantling", "__main__.py"):
+        first = ["python", "-m", "scantling"]
+    elif path.suffix == ".py":
+        first = ["python", program]
+    elif path.name == "scantling":
+        first = ["scantling"]
+    return (*first, *words) if command else ()
 
 
 def read_run(run: Path) -> RunRecord:

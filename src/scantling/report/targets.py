@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from scantling.records.evaluation import CaseRecord, EvaluationRecord
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
 from scantling.records.record import read_json, read_record
 from scantling.records.registration_scores import RegistrationScoresRecord
-from scantling.records.run import RunRecord
+from scantling.records.run import RunRecord, typed
 from scantling.records.run_folder import identity_of
 from scantling.report.logs import Log, read_log
 
@@ -90,16 +91,11 @@ class Run:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The command as one would type it, without the folder that the program lay in."""
-        program, *words = self.record.command or ("",)
-        path, typed = Path(program), [program]
-        if path.parts[-2:] == ("scantling", "__main__.py"):
-            typed = ["python", "-m", "scantling"]
-        elif path.suffix == ".py":
-            typed = ["python", program]
-        elif path.name == "scantling":
-            typed = ["scantling"]
-        return (*typed, *words) if self.record.command else ()
+        """The command as one would type it: where minutes were named, with the steps that they gave."""
+        with suppress(ValueError):  # a record that somebody edited
+            if self.record.repeats:
+                return tuple(shlex.split(self.record.repeats))
+        return typed(self.record.command)
 
 
 def open_run(folder: Path) -> Run:

@@ -156,7 +156,7 @@ def _terms(run: Run) -> Iterable[ReportWarning]:
         yield ReportWarning(
             "serious", f"The preset tiny tests the program{steps}: it was never meant to give good masks."
         )
-    command = run.record.command
+    command = run.command
     changed = [
         " ".join(
             (word.removeprefix("--").removeprefix("settings."), *([] if "=" in word else command[at + 1 : at + 2]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ class Options:
     Attributes:
         preset: of the settings: paper, quick or tiny.
         steps: of the optimiser, instead of the preset's.
+        minutes: that the training may take: as many steps as fit, after timing some on this machine.
         settings: what differs from the preset, by name.
         seed: all randomness is a function of it.
         labels: keep this many labelled training cases; the others count as unlabelled.
@@ -35,6 +37,7 @@ class Options:
 
     preset: str = "paper"
     steps: int | None = None
+    minutes: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     labels: int | None = None
@@ -71,6 +74,10 @@ class Options:
             raise SettingsError(f"--labels {self.labels}: expected 1 or more")
         if self.steps is not None and self.steps < 1:
             raise SettingsError(f"--steps {self.steps}: expected 1 or more")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise SettingsError(f"--minutes {self.minutes:g}: expected more than 0")
+        if self.minutes is not None and (self.steps is not None or "steps" in self.settings):
+            raise SettingsError(f"--minutes {self.minutes:g}: chooses the steps; leave out --steps")
         if self.accumulation < 1:
             raise SettingsError(f"--accumulation {self.accumulation}: expected 1 or more")
 

@@ -103,7 +103,7 @@ class Trainer:
         try:
             with stop_signals() as stopping:
                 for number in range(position.stage, len(stages)):
-                    played = _StageTraining(self, stages, number, log, stopping)
+                    played = StageTraining(self, stages, number, log, stopping)
                     position = played.play(found, position)
                     found = None
         finally:
@@ -112,8 +112,8 @@ class Trainer:
         return position
 
 
-class _StageTraining:
-    """One stage of a trainer."""
+class StageTraining:
+    """One stage of a trainer: `play` trains it; `runner` and `rehearse` alone find out how long its steps take."""
 
     def __init__(
         self, trainer: Trainer, stages: Sequence[Stage], number: int, log: Log | None, stopping: dict[str, str]
@@ -129,14 +129,7 @@ class _StageTraining:
     def play(self, found: tuple[Position, dict[str, Tensor], dict[str, Tensor]] | None, position: Position) -> Position:
         trainer, stage = self.trainer, self.stage
         begun_before = position.begun and found is not None
-        prepared = self._prepared(again=begun_before)
-        if stage.prepares and not begun_before:
-            self._prepare_fields(prepared)
-        runner = StageRunner(
-            trainer.method, stage,
-            seed=trainer.seed, device=trainer.device, group=trainer.group,
-            accumulation=trainer.accumulation, autocast=trainer.autocast, prepared=prepared,
-        )  # fmt: skip
+        runner = self.runner(again=begun_before)
         best: dict[str, Tensor] = {}
         if begun_before and found is not None:
             restore(runner, found[1], position.updates)
@@ -154,6 +147,33 @@ class _StageTraining:
         finally:
             prefetcher.close()
         return self._finish(runner, position, best)
+
+    def runner(self, *, again: bool = False) -> StageRunner:
+        """The stage before its first step, with all that it prepares, or with what it has prepared before (`again`)."""
+        trainer, prepared = self.trainer, self._prepared(again=again)
+        if self.stage.prepares and not again:
+            self._prepare_fields(prepared)
+        return StageRunner(
+            trainer.method, self.stage, seed=trainer.seed, device=trainer.device, group=trainer.group,
+            accumulation=trainer.accumulation, autocast=trainer.autocast, prepared=prepared,
+        )  # fmt: skip
+
+    def rehearse(self, runner: StageRunner, first: int, *, wanted: Callable[[Sequence[float]], bool]) -> list[float]:
+        """Take real steps, from number `first` on, as long as `wanted` says so of the seconds of those that were taken.
+
+        Returns the seconds of each; the state is not restored.
+        """
+        prefetcher = self._prefetcher(runner)
+        times: list[float] = []
+        try:
+            while wanted(times):
+                step, begun = first + len(times), time.monotonic()
+                losses = runner.step(step, prefetcher.batches(step))
+                finite({p: {t: float(v) for t, v in one.items()} for p, one in losses.items()}, self.stage.name, step)
+                times.append(time.monotonic() - begun)
+        finally:
+            prefetcher.close()
+        return times
 
     def _prefetcher(self, runner: StageRunner) -> Prefetcher:
         draws = self.stage.draws
@@ -182,7 +202,7 @@ class _StageTraining:
                 )
                 if done % every == 0 or done == stage.steps:
                     facts = self._log(runner, losses, position, (now - begun) / (done - first))
-                if self._validates and (done % looked == 0 or done == stage.steps):
+                if self.validates and (done % looked == 0 or done == stage.steps):
                     position, best = self._validate(runner, position, best)
                     if position.best_value is not None:
                         facts = f"{facts}, best validation {position.best_value:.3f}"
@@ -209,7 +229,8 @@ class _StageTraining:
         return bool(self.stopping) or since >= self.trainer.saved_every
 
     @property
-    def _validates(self) -> bool:
+    def validates(self) -> bool:
+        """Whether its weights are scored on validation cases."""
         return self.criterion is not None or (self.final and self.trainer.validation is not None)
 
     def _validate(
@@ -219,7 +240,7 @@ class _StageTraining:
         with runner.averaged(), torch.no_grad():
             if criterion is not None:
                 name, direction = criterion.name, criterion.direction
-                value = self.trainer.group.agreed(criterion.value(self._visit_held_out, runner.at(position.step)))
+                value = self.trainer.group.agreed(criterion.value(self.visit_held_out, runner.at(position.step)))
             elif self.trainer.validation is not None:
                 validation = self.trainer.validation
                 name, direction, value = validation.metric, "max", validation.value()
@@ -285,24 +306,15 @@ class _StageTraining:
         for batch in self.readers[stream].visit():
             yield batch.to(self.trainer.device, self.trainer.method.dtype)
 
-    def _visit_held_out(self, stream: str) -> Iterator[Batch]:
+    def visit_held_out(self, stream: str) -> Iterator[Batch]:
+        """The validation cases of a stream, each once."""
         for batch in self.held_out[stream].visit() if stream in self.held_out else ():
             yield batch.to(self.trainer.device, self.trainer.method.dtype)
 
     def _tell_time(self, runner: StageRunner, position: Position) -> None:
         """Take a few steps, go back to the checkpoint of just before them, and say how long the rest takes."""
-        prefetcher = self._prefetcher(runner)
-        steps = range(position.step, min(position.step + REHEARSED, self.stage.steps))
-        times = []
-        try:
-            for step in steps:
-                begun = time.monotonic()
-                batches = prefetcher.batches(step, last=step == steps[-1])
-                finite({p: {t: float(v) for t, v in terms.items()} for p, terms in runner.step(step, batches).items()},
-                       self.stage.name, step)  # fmt: skip
-                times.append(time.monotonic() - begun)
-        finally:
-            prefetcher.close()
+        count = min(REHEARSED, self.stage.steps - position.step)
+        times = self.rehearse(runner, position.step, wanted=lambda times: len(times) < count)
         found = load_state(self.trainer.run)
         if found is None:
             raise RunError(f"{self.trainer.run}: its checkpoint has gone while the training ran; start it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.finishing import clock, finish
 from scantling.training.material import Material, budget_remarks, counts, open_material, undrawn
+from scantling.training.minutes import fitted
 from scantling.training.options import DEFAULTS, Options
 from scantling.training.plan import (
     DATA_FILES,
@@ -46,7 +48,7 @@ from scantling.training.preview import Preview
 from scantling.training.processes import Processes, processes
 from scantling.training.readers import can_be_judged, readers_of
 from scantling.training.trainer import Trainer
-from scantling.training.validation import Validation, validation_of
+from scantling.training.validation import validation_of
 
 
 def train(
@@ -56,15 +58,20 @@ def train(
     options: Options = DEFAULTS,
     *,
     console: Console | None = None,
+    begun: float | None = None,
 ) -> dict[str, Any]:
     """Train `method` on the training cases of `data` into the run folder `out`; returns its `run.json`.
 
     A run that exists goes on where it stopped, one that has not done a step begins anew, and one that is finished is
     left alone.
 
+    Args:
+        begun: when the command began, by `time.monotonic`, for `options.minutes`; now if None.
+
     Raises:
         ScantlingError: nothing can be started, the run was made with other settings, or it was asked to stop.
     """
+    begun = time.monotonic() if begun is None else begun
     card = card_of(method)
     if not data:
         raise SettingsError("found no data; name at least one data set with --data")
@@ -76,8 +83,8 @@ def train(
         if group.first:
             check_record(out, RUN)
             with locked(out):
-                return _train(card, data, out, options, device, group, console)
-        return _train(card, data, out, options, device, group, Console(quiet=True))
+                return _train(card, data, out, options, device, group, console, begun)
+        return _train(card, data, out, options, device, group, Console(quiet=True), begun)
 
 
 def preview(
@@ -116,6 +123,7 @@ def _train(
     device: torch.device,
     group: Processes,
     console: Console,
+    begun: float,
 ) -> dict[str, Any]:
     # 1. the data, and whether the method can learn from them
     material = open_material(card, data, out, options)
@@ -127,14 +135,19 @@ def _train(
     material = material.without(failed, card, options)
     if failed and facts is None:
         console.print(material.remarks[-1], highlight=False, markup=False)
-    model = build_method(card, traits, options)
+    build, trainer = partial(build_method, card, traits), partial(_trainer, material.dataset, device, group)
+    model = build(options)
     changes = [stream.augment for stage in model.stages() for stream in stage.streams if stream.augment is not None]
     if facts is None and changes and not any(each.ignore_sides for each in changes):
         for sentence in sides_told_apart(traits):
             console.print(sentence, highlight=False, markup=False)
-    validation = _validation(model, material.dataset, options, device, group)
-    # 3. the run folder
     hashes = hashes_of(model, material) if group.first else None
+    chosen = None
+    if options.minutes is not None:
+        chosen = fitted(out, facts, options, build, trainer, group=group, begun=begun, console=console)
+        options, model = chosen.options, build(chosen.options)
+    training = trainer(options, model, out)
+    # 3. the run folder
     plan = group.agreed(plan_of(card, model, material, options, hashes=hashes) if hashes is not None else None)
     if facts is not None:
         check_same(out, facts, plan=plan, hashes=hashes)
@@ -142,22 +155,19 @@ def _train(
     if finished:
         console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
         return facts
+    if chosen is not None and "minutes" not in facts:
+        facts |= {**chosen.facts(sys.argv), "warnings": [*facts["warnings"], *chosen.warnings]}
+    if chosen is not None and facts.get("repeats"):
+        console.print(f"the same again: {facts['repeats']}", highlight=False, soft_wrap=True)
     if hashes is not None:
         RunRecord.model_validate(facts).write(out / RUN)
         DataFiles(files=tuple(hashes)).write(out / DATA_FILES)
     for sentence in facts.get("plan", ()):
         console.print(f"{card.name}: {sentence}", highlight=False, markup=False)
     # 4. the training
-    model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
-    readers = partial(_readers, out, model, material.dataset, options, group)
-    position = Trainer(
-        run=out, method=model, seed=options.seed, device=device, group=group,
-        readers=readers("train"), held_out=readers("validation") if material.dataset.split("validation") else None,
-        validation=validation, select=options.select, accumulation=options.accumulation,
-        autocast=autocast_type(options.precision, device, training=True), console=console,
-        saved_every=options.saved_every, plan=to_json(plan, indent=None),
-        faster="--preset quick takes minutes" * (options.preset == "paper" and "quick" in model.Settings.presets),
-    ).go()  # fmt: skip
+    training.console, training.plan = console, to_json(plan, indent=None)
+    training.validated = facts.get("timed", {}).get("looks", training.validated)
+    position = training.go()
     # 5. what is left behind
     if group.first:
         facts = finish(out, model, material.dataset, facts, position, options, device)
@@ -192,18 +202,17 @@ def _traits(
     return traits, lost
 
 
-def _validation(
-    model: Method, dataset: Dataset, options: Options, device: torch.device, group: Processes
-) -> Validation | None:
-    """What scores the training, after making sure that it can go as it is asked to.
+def _trainer(
+    dataset: Dataset, device: torch.device, group: Processes, options: Options, model: Method, run: Path
+) -> Trainer:
+    """What trains a method into a folder, after making sure that it can go as it is asked to; it says nothing yet.
 
     Raises:
         SettingsError: there is nothing to choose weights by, or a batch cannot be divided.
     """
-    validation = validation_of(
-        model, dataset.split("validation"), device=device, seed=options.seed, group=group,
-        autocast=autocast_type(options.precision, device, training=True),
-    )  # fmt: skip
+    autocast = autocast_type(options.precision, device, training=True)
+    held_out = dataset.split("validation")
+    validation = validation_of(model, held_out, device=device, seed=options.seed, group=group, autocast=autocast)
     if options.select == "best" and validation is None and not can_be_judged(model, dataset, options.seed):
         raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
     made = prepared_fields(Path(), model.stages())
@@ -211,7 +220,15 @@ def _validation(
         readers = readers_of(stage, model, dataset, seed=options.seed, sampling=options.sampling, prepared=made)
         for reader in readers.values():
             reader.share(group.count * options.accumulation)
-    return validation
+    model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
+    reading = partial(_readers, run, model, dataset, options, group)
+    return Trainer(
+        run=run, method=model, seed=options.seed, device=device, group=group,
+        readers=reading("train"), held_out=reading("validation") if held_out else None,
+        validation=validation, select=options.select, accumulation=options.accumulation, autocast=autocast,
+        console=Console(quiet=True), saved_every=options.saved_every,
+        faster="--preset quick takes minutes" * (options.preset == "paper" and "quick" in model.Settings.presets),
+    )  # fmt: skip
 
 
 def _recorded(

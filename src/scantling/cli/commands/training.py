@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -21,6 +22,7 @@ class Train(Opened, Computed):
     examples: ClassVar[tuple[str, ...]] = (
         "scantling train unet --data scans --out runs/unet --preset quick --seed 0",
         "scantling train unet --data scans --preset quick --plan",
+        "scantling train unet --data scans --out runs/unet --preset quick --minutes 10",
         "scantling train unet --data scans --out runs/five --labels 5 --settings.rate 0.001",
         "scantling train direction --data scans --out runs/direction --use segmenter=runs/fr-unet",
         "torchrun --nproc-per-node 4 -m scantling train unet --data scans --out runs/unet",
@@ -39,6 +41,9 @@ class Train(Opened, Computed):
     """quick takes minutes on a laptop's processor."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Optimiser steps, instead of the preset's."""
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    """Minutes that the command may take, instead of --steps: steps are timed on this machine, and as many trained as
+    fit; run.json says how many, and the command that repeats them anywhere."""
     seed: int = 0
     """All randomness is a function of it."""
     labels: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -68,6 +73,7 @@ class Train(Opened, Computed):
 
     def run(self) -> Outcome:
         """Train."""
+        begun = time.monotonic()
         from scantling.training import Options, preview, train
 
         if self.out is None and not self.plan:
@@ -89,9 +95,9 @@ class Train(Opened, Computed):
                 raise SettingsError(f"--share {word}: expected NAME=FRACTION, such as synthetic=0.5, each name once")
             shares[name] = fraction
         options = Options(
-            preset=self.preset, steps=self.steps, settings=self.settings, seed=self.seed, labels=self.labels,
-            validation=self.validation, select=self.select, base=self.base, uses=uses, device=self.device,
-            precision=self.precision, threads=self.threads, accumulation=self.accumulation,
+            preset=self.preset, steps=self.steps, minutes=self.minutes, settings=self.settings, seed=self.seed,
+            labels=self.labels, validation=self.validation, select=self.select, base=self.base, uses=uses,
+            device=self.device, precision=self.precision, threads=self.threads, accumulation=self.accumulation,
             share=shares, order=self.order, augment=self.augment,
             manifest=self.manifest, root=self.root, subjects=self.subjects,
         )  # fmt: skip
@@ -99,4 +105,4 @@ class Train(Opened, Computed):
             planned = preview(self.method, self.data, options, console=talk())
             tell("\n".join(planned.lines()))
             return Outcome(planned.facts())
-        return Outcome(train(self.method, self.data, self.out, options, console=talk()))
+        return Outcome(train(self.method, self.data, self.out, options, console=talk(), begun=begun))
