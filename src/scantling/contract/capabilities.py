@@ -21,6 +21,7 @@ from scantling.contract.results import Classification, Encoding, Generation, Reg
 from scantling.contract.step import Inference
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
+from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
 from scantling.core.samples import Batch, Traits
 
 
@@ -30,6 +31,8 @@ class Segmenter(Method):
     segment_with: ClassVar[type[SegmentOptions]] = SegmentOptions
     draws: ClassVar[bool] = False
     """Whether `segment` answers with as many samples as its options say."""
+    postprocessing: Postprocessing = AS_ANSWERED
+    """What is done to its answers, learnt on validation cases when its training ends."""
 
     @abstractmethod
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
