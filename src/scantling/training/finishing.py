@@ -1,4 +1,4 @@
-"""What is left behind when the last stage has ended: what is calibrated, the model, answers to the validation cases."""
+"""What is left behind when the last stage has ended: what is calibrated and learnt, the model, validation answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method
 from scantling.contract.stage import Calibration, Stage
 from scantling.core.case import Case
@@ -26,6 +27,7 @@ from scantling.records.run import RunRecord
 from scantling.records.run_folder import MODEL, identity_of, save_model
 from scantling.training.options import Options
 from scantling.training.pictures import draw
+from scantling.training.postprocessing import learn_postprocessing
 from scantling.training.prepared import forget_fields
 from scantling.training.readers import readers_of
 from scantling.training.stage_runner import StageRunner
@@ -44,8 +46,11 @@ def finish(
 ) -> dict[str, Any]:
     """Calibrate and save the model, answer the validation cases, and write what there is to say into `run.json`."""
     calibrate(model, dataset, seed=options.seed, device=device)
-    save_model(model, out / MODEL)
     held_out = with_truth(model, dataset.split("validation"))
+    if isinstance(model, Segmenter):
+        autocast = autocast_type(options.precision, device, training=False)
+        model.postprocessing = learn_postprocessing(model, held_out, device=device, autocast=autocast)
+    save_model(model, out / MODEL)
     warnings = _answered(out, model, held_out, facts, options, device) if held_out else []
     draw(model, held_out or dataset.split("train"), out, device=device)
     name, step, value = position.finished[-1] if position.finished else ("", 0, None)
