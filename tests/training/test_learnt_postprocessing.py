@@ -139,12 +139,11 @@ def test_a_threshold_is_kept_and_decides_the_same_after_the_temperature() -> Non
     trial = next(trial for trial in found.trials if trial.part == "threshold")
     assert trial.kept
     assert found.thresholds[0] < 0.5
-    heated = [with_temperature(answer, found.temperature, exclusive=True) for answer in answers]
-    before = next(
-        threshold for threshold in THRESHOLDS
-        if all(((answer > threshold) == (warm > found.thresholds[0])).all() for answer, warm in zip(answers, heated, strict=True))
-    )  # fmt: skip
-    assert before < 0.5
+    raw = np.stack(answers)
+    warm = np.stack([with_temperature(answer, found.temperature, exclusive=True) for answer in answers])
+    same = [one for one in THRESHOLDS if ((raw > one) == (warm > found.thresholds[0])).all()]
+    assert same
+    assert max(same) < 0.5
 
 
 def test_classes_that_overlap_have_a_threshold_and_a_rule_each() -> None:

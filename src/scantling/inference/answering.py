@@ -98,7 +98,7 @@ def segment(
     objects = None if first is None else first.objects
     samples = Lazy(makes)
     if len(samples) == 1:
-        decision = None if first is None else first.decision
+        decision = first.decision if first is not None else None
         decides = options.postprocess and decision is None and objects is None
         rules = method.postprocessing if decides else AS_ANSWERED
         return Answered(samples[0], (), own_maps, decision, objects, rules)
@@ -112,8 +112,7 @@ def segment(
 def decide(probabilities: np.ndarray, *, exclusive: bool, thresholds: Sequence[float] = ()) -> np.ndarray:
     """Class numbers (*S) uint8 of exclusive classes, the background one of them; else (K, *S) of 0 and 1.
 
-    Args:
-        thresholds: one for each class; none: one half. Of several exclusive classes the most likely one is decided.
+    Thresholds are one for each class, or one half; of several exclusive classes the most likely one is decided.
     """
     if not exclusive or len(probabilities) == 1:
         least = np.array(thresholds or (0.5,), np.float32).reshape(-1, *[1] * (probabilities.ndim - 1))
@@ -185,8 +184,7 @@ def _drawn(
     recipe, traits, device = method.preprocessing, method.traits.only(method.channels), inference.device
     prepared = preprocess(sample, recipe, traits, units=units)
     slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
-    labels = method.labels_of(inference.options)
-    exclusive = labels is None or labels.exclusive
+    exclusive = (labels := method.labels_of(inference.options)) is None or labels.exclusive
     by_dropout = (inference.options.samples or 1) > 1 and not method.draws
     answers, classes = list[Segmentation](), _classes(method, inference)
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
