@@ -91,7 +91,9 @@ def test_a_temperature_divides_logits(exclusive: bool, temperature: float) -> No
         before, after = logits.softmax(0)[1:], (logits / temperature).softmax(0)[1:]
     else:
         before, after = logits.sigmoid(), (logits / temperature).sigmoid()
-    np.testing.assert_allclose(with_temperature(before.numpy(), temperature, exclusive=exclusive), after, atol=1e-5)
+    np.testing.assert_allclose(
+        with_temperature(before.numpy(), temperature, exclusive=exclusive), after, atol=1e-4
+    )  # 1 - Σ p in float32
 
 
 def test_a_temperature_leaves_certainty_and_the_decision() -> None:

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from rich.console import Console
 from scipy import ndimage
+from scipy.special import expit, logit
 
+from made import images_for
+from scantling.contract.capabilities import Segmenter
 from scantling.core.case import IGNORE, Case, Geometry, Sample
-from scantling.core.postprocessing import Postprocessing
+from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
+from scantling.data.dataset import open_dataset
+from scantling.data.files import read
+from scantling.inference import predict
 from scantling.inference.postprocessing import drop_components, with_temperature
+from scantling.methods.catalogue import CARDS
 from scantling.metrics.overlap import confusion
+from scantling.records.run import read_run
+from scantling.records.run_folder import load_model
+from scantling.training import Options, train
 from scantling.training.evidence import THRESHOLDS, Evidence
-from scantling.training.postprocessing import fitted
+from scantling.training.postprocessing import fitted, learn_postprocessing
 
 SHAPE = (64, 64)
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
-    return (1 / (1 + np.exp(-values))).astype(np.float32)
+    return expit(values).astype(np.float32)
 
 
 def evidence(likely: np.ndarray, masks: np.ndarray, subject: str, *, exclusive: bool = True) -> Evidence:
@@ -132,7 +146,7 @@ def test_a_threshold_is_kept_and_decides_the_same_after_the_temperature() -> Non
     draw, seen, answers = np.random.default_rng(4), [], []
     for number in range(6):
         likely, disc = blob(draw)
-        shifted = sigmoid(2 * (np.log(likely / (1 - likely)) - 2.0))  # 0.5 is now too high, and too sure
+        shifted = sigmoid(2 * (logit(likely) - 2.0))  # 0.5 is now too high, and too sure
         answers.append(shifted)
         seen.append(evidence(shifted, disc, str(number)))
     found = fitted(seen, ("lesion",), exclusive=True)
@@ -177,3 +191,60 @@ def test_an_empty_truth_counts_as_right_where_the_answer_is_empty() -> None:
     likely[0, 3, 3] = 0.9
     table = evidence(likely, disc, "a").tables[0][0]
     assert (table.dice(None), table.dice(2.0)) == (0.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A U-Net after a moment's training, far from calibrated, with six validation subjects."""
+    folder = tmp_path_factory.mktemp("postprocessing")
+    data = images_for(CARDS["unet"], folder / "data", dimensions=2, count=14)
+    options = Options(preset="tiny", steps=60, validation=0.5, seed=1)
+    train("unet", [data], folder / "run", options, console=Console(quiet=True))
+    return folder / "run"
+
+
+def test_a_training_learns_it_and_its_answers_are_those_of_predict(run: Path) -> None:
+    method = load_model(run)
+    assert isinstance(method, Segmenter)
+    found = method.postprocessing
+    assert found.subjects == 6
+    assert [trial.part for trial in found.trials] == ["temperature", "threshold", "components"]
+    assert found.temperature != 1
+    record = read_run(run)
+    options = {"postprocess": False}
+    predict(run, Path(record.data[0].path), out=run.parent / "with", split="validation", probabilities=True)
+    predict(
+        run, Path(record.data[0].path), out=run.parent / "without", split="validation", probabilities=True,
+        options=options,
+    )  # fmt: skip
+    listed = [json.loads((folder / "predictions.json").read_text()) for folder in (
+        run / "validation", run.parent / "with", run.parent / "without"
+    )]  # fmt: skip
+    assert listed[0]["postprocessing"] == listed[1]["postprocessing"] == [found.applied]
+    assert "postprocessing" not in listed[2]
+    for case, again, plain in zip(*(one["cases"] for one in listed), strict=True):
+        for what in ("mask", "probability"):
+            assert (run / "validation" / case[what]).read_bytes() == (run.parent / "with" / again[what]).read_bytes()
+        raw = read(run.parent / "without" / plain["probability"]).array
+        heated = read(run.parent / "with" / again["probability"]).array
+        wanted = with_temperature(raw, found.temperature, exclusive=True)
+        np.testing.assert_allclose(heated, wanted, atol=1e-6)
+
+
+def test_methods_that_draw_or_calibrate_or_read_no_masks_and_small_validations_are_left_alone(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, record = load_model(run), read_run(run)
+    dataset = open_dataset(Path(record.data[0].path))
+    held = [case for case in dataset.cases if case.id in record.split["validation"]]
+    how = {"device": torch.device("cpu"), "autocast": None}
+    assert learn_postprocessing(method, held[:4], **how) == AS_ANSWERED
+    monkeypatch.setattr(type(method), "draws", True)
+    assert learn_postprocessing(method, held, **how) == AS_ANSWERED
+    monkeypatch.setattr(type(method), "draws", False)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(method), "calibration", lambda _: object())
+        assert learn_postprocessing(method, held, **how) == AS_ANSWERED
+    assert learn_postprocessing(method, held, **how) == method.postprocessing  # nothing is drawn: it repeats
+    monkeypatch.setattr(type(method), "card", method.card.model_copy(update={"needs": (("image",),)}))
+    assert learn_postprocessing(method, held, **how) == AS_ANSWERED
