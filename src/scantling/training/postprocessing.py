@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import torch
-from scipy.special import logsumexp, stdtrit
+from scipy.special import stdtrit
 
 from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method
@@ -37,7 +37,7 @@ CASES = 200
 """At most so many of their cases are seen."""
 LEVEL, GAIN = 0.05, 0.002
 """A threshold or a rule has to gain more Dice than this, too."""
-TEMPERATURES = np.exp(np.linspace(math.log(0.25), math.log(8), 71))
+TEMPERATURES = np.exp(np.linspace(math.log(0.25), math.log(8), 71)).round(4)
 """5 % apart."""
 FRACTIONS = (4**-1, 4**-2, 4**-3, 4**-4, 4**-5, 4**-6)
 """Sizes that are tried, as shares of the component in which a pixel of the truth lies, in the median over pixels."""
@@ -126,7 +126,8 @@ class _Choice:
         """As it is recorded; `sign` turns scores of which more is better into what they stand for."""
         return Trial(
             part=part, name=name, value=value if self.place else None, kept=self.kept,
-            before=sign * self.before, after=sign * self.after, error=self.error, subjects=self.subjects,
+            before=round(sign * self.before, 6), after=round(sign * self.after, 6), error=round(self.error, 6),
+            subjects=self.subjects,
         )  # fmt: skip
 
 
@@ -170,9 +171,9 @@ def _nll(cases: Sequence[Evidence], temperatures: np.ndarray, *, exclusive: bool
     else:
         outcomes = np.stack([1 - likely.ravel(), likely.ravel()], 1)
         truth = true.ravel().astype(np.intp)
-    log = np.log(np.clip(outcomes, 1e-7, 1))
-    own = log[np.arange(len(log)), truth]
-    return np.array([(logsumexp(log / value, axis=1) - own / value).mean() for value in temperatures])
+    outcomes = outcomes.clip(1e-7, 1)  # float32 knows no more
+    own = -np.log(outcomes[np.arange(len(outcomes)), truth]).mean()
+    return np.array([own / value + np.log((outcomes ** (1 / value)).sum(1)).mean() for value in temperatures])
 
 
 def _ece(evidence: Sequence[Evidence], temperature: float, *, exclusive: bool) -> float:
