@@ -245,6 +245,6 @@ def test_methods_that_draw_or_calibrate_or_read_no_masks_and_small_validations_a
     with monkeypatch.context() as patch:
         patch.setattr(type(method), "calibration", lambda _: object())
         assert learn_postprocessing(method, held, **how) == AS_ANSWERED
-    assert learn_postprocessing(method, held, **how) == method.postprocessing  # nothing is drawn: it repeats
+    assert learn_postprocessing(method, held, **how) == method.postprocessing
     monkeypatch.setattr(type(method), "card", method.card.model_copy(update={"needs": (("image",),)}))
     assert learn_postprocessing(method, held, **how) == AS_ANSWERED

@@ -13,7 +13,9 @@ import torch
 from scantling.contract.capabilities import Segmenter
 from scantling.core.case import IGNORE, Case, Sample
 from scantling.core.errors import ScantlingError
+from scantling.core.pieces import value_counts
 from scantling.core.postprocessing import Rule
+from scantling.core.randomness import numpy_generator
 from scantling.data.loading import load
 from scantling.inference.answering import decide, segment
 from scantling.inference.bands import answer_in_bands
@@ -52,7 +54,8 @@ class Components:
             none = np.zeros(0)
             return cls(none, none, none, wanted, bool(known.any()))
         numbers, pixels = components_of(mask[box])
-        inside = [np.bincount(numbers[where], minlength=len(pixels)) for where in (known[box], (truth & known)[box])]
+        places = (known[box], truth[box] & known[box])
+        inside = [value_counts(numbers[place], low=0, high=len(pixels) - 1) for place in places]
         sizes, which = np.unique(pixels[1:], return_inverse=True)
         found, right = (np.bincount(which, weights=counts[1:], minlength=len(sizes)) for counts in inside)
         return cls(sizes * pixel, found, right, wanted, bool(known.any()))
@@ -69,18 +72,18 @@ class Evidence:
     """What is kept of an answer and its truth.
 
     Attributes:
-        likely: (n, K) float32, the probabilities of known pixels that are evenly spread.
+        likely: (n, K) float32, the probabilities of known pixels from all of the image.
         true: (n, K) bool, their classes.
         tables: for each class the components above each of `THRESHOLDS`; of several exclusive classes those of the most
             likely class, once.
-        true_sizes: for each class the sizes of the components of the truth.
+        truths: for each class the components of the truth.
     """
 
     subject: str
     likely: np.ndarray
     true: np.ndarray
     tables: tuple[tuple[Components, ...], ...]
-    true_sizes: tuple[np.ndarray, ...]
+    truths: tuple[Components, ...]
 
     @classmethod
     def of(
@@ -106,12 +109,14 @@ class Evidence:
                 else (decided == number + 1,)
             )
             tables.append(tuple(Components.of(one, layers[number], known[number], pixel=pixel) for one in masks))
-        places = np.flatnonzero(np.logical_and.reduce(known))
+        size, draw = mask[0].size, numpy_generator("postprocessing", sample.case.id)
+        places = np.arange(size) if size <= 4 * pixels else np.sort(draw.integers(0, size, 4 * pixels))
+        places = places[np.logical_and.reduce([one.reshape(-1)[places] for one in known])]
         places = places[np.linspace(0, len(places) - 1, min(pixels, len(places))).astype(np.intp)]
         true = np.stack([layer.reshape(-1)[places] for layer in layers], 1)
         likely = np.clip(probabilities.reshape(count, -1)[:, places].T, 0, 1)
-        sizes = tuple(components_of(layer)[1][1:] * pixel for layer in layers)
-        return cls(sample.case.subject, likely, true, tuple(tables), sizes)
+        truths = tuple(Components.of(layer, layer, layer, pixel=pixel) for layer in layers)
+        return cls(sample.case.subject, likely, true, tuple(tables), truths)
 
 
 def evidence_of(

@@ -46,7 +46,7 @@ FRACTIONS = (4**-1, 4**-2, 4**-3, 4**-4, 4**-5, 4**-6)
 def learn_postprocessing(
     method: Method, cases: Sequence[Case], *, device: torch.device, autocast: torch.dtype | None
 ) -> Postprocessing:
-    """What is done to the answers of `method`, learnt on validation cases; nothing is drawn, so it repeats.
+    """What is done to the answers of `method`, learnt on validation cases: a function of model and cases.
 
     A method that reads no masks, draws samples, decides itself or calibrates itself is left alone, and so is one with
     fewer than `LEAST` validation subjects with a mask.
@@ -205,11 +205,12 @@ def _components(
     together: Sequence[Sequence[Evidence]], number: int, place: int, name: str, level: float
 ) -> tuple[Trial | None, Rule]:
     """The rule of components of a class after the threshold at this place; None where all stay."""
-    truth = np.concatenate([case.true_sizes[number] for cases in together for case in cases])
-    if not len(truth):
+    truths = [case.truths[number] for cases in together for case in cases]
+    sizes, pixels = (np.concatenate(parts) for parts in zip(*((one.sizes, one.found) for one in truths), strict=True))
+    if not len(sizes):
         return None, None
-    truth.sort()
-    typical = float(truth[np.searchsorted(truth.cumsum(), truth.sum() / 2)])
+    order = sizes.argsort()
+    typical = float(sizes[order][np.searchsorted(pixels[order].cumsum(), pixels.sum() / 2)])
     ways: tuple[Rule, ...] = (None, *(float(f"{typical * share:.4g}") for share in reversed(FRACTIONS)), "largest")
     scores = np.array([
         [mean_of_defined(case.tables[number][place].dice(way) for case in cases) for way in ways]
