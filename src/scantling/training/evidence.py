@@ -25,7 +25,7 @@ from scantling.metrics.arrays import bounding_box
 
 PIXELS = 100_000
 """About so many pixels of all cases are kept with their probabilities."""
-THRESHOLDS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9)
+THRESHOLDS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9, 0.05, 0.95)
 """That are tried, the nearest to one half first."""
 
 
