@@ -630,3 +630,24 @@ def test_the_validation_cases_of_all_joined_data_sets_are_scored(tmp_path: Path)
     scores = json.loads((tmp_path / "run" / "validation" / "scores.json").read_text())
     assert sorted(case["id"] for case in scores["cases"]) == sorted(facts["split"]["validation"])
     assert {id.partition("_")[0] for id in facts["split"]["validation"]} == {"one", "other"}
+
+
+def test_the_report_says_what_was_kept_and_what_was_not(tmp_path: Path) -> None:
+    run = settled_run(tmp_path)
+    assert "Postprocessing" not in page_of(run).text
+    trials = [
+        {"part": "temperature", "value": 1.5, "kept": True, "before": 0.1, "after": 0.05, "error": 0.01, "subjects": 6},
+        {"part": "components", "name": "vessel", "value": 30.0, "before": 0.7, "after": 0.701, "error": 0.01,
+         "subjects": 6},
+    ]  # fmt: skip
+    facts = {"temperature": 1.5, "ece": [0.08, 0.02], "subjects": 6, "cases": 7, "of": 6, "trials": trials}
+    (run / "model").mkdir(exist_ok=True)
+    (run / "model" / "postprocessing.json").write_text(json.dumps(facts))
+    page = page_of(run)
+    assert "1 of 2 parts tried is kept, as the gain on 6 validation subjects (7 cases) is beyond noise" in page.text
+    assert "0.080 before and 0.020 after the temperature" in page.text
+    assert ["Temperature", "all", "1.50", "log-loss 0.1000", "0.0500", "± 0.0100", "kept"] in page.rows
+    wanted = ["Components", "vessel", "of 30 pixels or more", "Dice 0.700", "0.701", "± 0.010", "not kept"]
+    assert wanted in page.rows
+    (run / "model" / "postprocessing.json").write_text("{")
+    assert "postprocessing.json" in page_of(run).text

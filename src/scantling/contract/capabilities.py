@@ -22,6 +22,7 @@ from scantling.contract.step import Inference
 from scantling.contract.views import Views, views_of_training
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
+from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
 from scantling.core.samples import Batch, Traits
 
 
@@ -33,6 +34,8 @@ class Segmenter(Method):
     """Whether `segment` answers with as many samples as its options say."""
     views: Views | None = None
     """The views of its training, as saved with the model; None of a model of earlier versions."""
+    postprocessing: Postprocessing = AS_ANSWERED
+    """What is done to its answers, learnt on validation cases when its training ends."""
 
     @abstractmethod
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:

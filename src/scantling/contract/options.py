@@ -55,6 +55,8 @@ class SegmentOptions(InferenceOptions):
         fuse: how they become one mask: a name of `fusion.RULES`.
         votes: for the rules "vote" and "sum", how many samples have to agree; None: half of them, rounded up.
         views: average over the mirrored and turned views of each image that the training showed.
+        postprocess: apply what was learnt on validation cases (`core.postprocessing`): the temperature to the
+            probabilities of each model, thresholds and rules of components where one answer alone decides.
     """
 
     samples: int | None = Field(default=None, ge=1)
@@ -62,6 +64,7 @@ class SegmentOptions(InferenceOptions):
     fuse: str | None = None
     votes: int | None = None
     views: bool = False
+    postprocess: bool = True
 
 
 class ClassifyOptions(InferenceOptions):

@@ -20,11 +20,13 @@ from scantling.contract.step import Inference
 from scantling.core.case import Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import Kind
+from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
 from scantling.data.preprocessing import Preprocessed, Units, preprocess, restore_grid
 from scantling.fusion import fuse, uncertainties
 from scantling.inference.objects import rescaled
+from scantling.inference.postprocessing import with_temperature
 from scantling.inference.tiles import Tiler
 
 T = TypeVar("T")
@@ -35,12 +37,13 @@ class Answered:
     """An answer on the grid of the sample's file.
 
     Attributes:
-        probabilities: (K, *S) float32.
+        probabilities: (K, *S) float32, after the temperature of the postprocessing.
         samples: (N, K, *S) float32 in [0, 1], one by one; empty where there is a single one.
         uncertainty: (*S) float32 by name.
         decision: class numbers (*S) uint8, or (K, *S) of 0 and 1 where classes overlap; None where the probabilities
             decide.
         objects: what was found, where the method finds objects.
+        postprocessing: whose thresholds and rules of components follow; those of one answer, not of several.
     """
 
     probabilities: np.ndarray
@@ -48,6 +51,7 @@ class Answered:
     uncertainty: Mapping[str, np.ndarray] | None = None
     decision: np.ndarray | None = None
     objects: Objects | None = None
+    postprocessing: Postprocessing = AS_ANSWERED
 
 
 def segment(
@@ -93,7 +97,9 @@ def segment(
     objects = None if first is None else first.objects
     samples = Lazy(makes)
     if len(samples) == 1:
-        return Answered(samples[0], (), own_maps, None if first is None else first.decision, objects)
+        decision = first.decision if first is not None else None
+        rules = method.postprocessing if options.postprocess and decision is None and objects is None else AS_ANSWERED
+        return Answered(samples[0], (), own_maps, decision, objects, rules)
     tensors = Lazy([partial(_tensor, make) for make in makes])
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
     fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive)[0].float().numpy()
@@ -101,10 +107,14 @@ def segment(
     return Answered(fused, samples, read | dict(own_maps), None, objects)
 
 
-def decide(probabilities: np.ndarray, *, exclusive: bool) -> np.ndarray:
-    """Class numbers (*S) uint8 of exclusive classes, the background one of them; else (K, *S) of 0 and 1."""
+def decide(probabilities: np.ndarray, *, exclusive: bool, thresholds: Sequence[float] = ()) -> np.ndarray:
+    """Class numbers (*S) uint8 of exclusive classes, the background one of them; else (K, *S) of 0 and 1.
+
+    Thresholds are one for each class, or one half; of several exclusive classes the most likely one is decided.
+    """
     if not exclusive or len(probabilities) == 1:
-        chosen = (probabilities > 0.5).astype(np.uint8)
+        least = np.array(thresholds or (0.5,), np.float32).reshape(-1, *[1] * (probabilities.ndim - 1))
+        chosen = (probabilities > least).astype(np.uint8)
         return chosen[0] if exclusive else chosen
     background = 1 - probabilities.sum(0)
     best = probabilities.argmax(0)
@@ -172,6 +182,7 @@ def _drawn(
     recipe, traits, device = method.preprocessing, method.traits.only(method.channels), inference.device
     prepared = preprocess(sample, recipe, traits, units=units)
     slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
+    exclusive = (labels := method.labels_of(inference.options)) is None or labels.exclusive
     by_dropout = (inference.options.samples or 1) > 1 and not method.draws
     answers, classes = list[Segmentation](), _classes(method, inference)
     seen = method.resolved_views().each if views else []
@@ -195,9 +206,10 @@ def _drawn(
         return found if sample.outside is None else np.where(sample.outside, found.dtype.type(0), found)
 
     samples = [_samples(answer, classes, decided=decided) for answer in answers]
+    temperature = method.postprocessing.temperature if inference.options.postprocess else 1.0
 
     def make(number: int) -> np.ndarray:
-        return back([part[number] for part in samples])
+        return with_temperature(back([part[number] for part in samples]), temperature, exclusive=exclusive)
 
     names = answers[0].uncertainty
     return _Parts(

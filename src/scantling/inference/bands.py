@@ -14,8 +14,10 @@ from scantling.contract.capabilities import Segmenter
 from scantling.contract.results import Objects
 from scantling.core.case import Sample
 from scantling.core.machine import memory_free
+from scantling.core.postprocessing import Rule
 from scantling.data.preprocessing import Units, units_of
 from scantling.inference.answering import Answered, Lazy, decide
+from scantling.inference.postprocessing import drop_components, pixel_size
 from scantling.metrics.confidence import confidence_sums
 
 ENOUGH = 1 << 29
@@ -63,7 +65,9 @@ class Decided:
     @classmethod
     def of(cls, answer: Answered, *, exclusive: bool) -> Decided:
         """Of an answer about a whole image."""
-        decision = answer.decision if answer.decision is not None else decide(answer.probabilities, exclusive=exclusive)
+        decision = answer.decision
+        if decision is None:
+            decision = decide(answer.probabilities, exclusive=exclusive, thresholds=answer.postprocessing.thresholds)
         samples = Lazy([partial(_sample, answer, number, exclusive) for number in range(len(answer.samples))])
         return cls(decision, answer.probabilities, samples, answer.uncertainty or {}, answer.objects)
 
@@ -129,9 +133,9 @@ def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = 
 def answer_in_bands(
     answer: Answer, sample: Sample, models: Sequence[Segmenter], *, exclusive: bool, maps: bool, most: int | None = None
 ) -> Decided:
-    """Answer a sample as a whole, or band by band where it is large.
+    """Answer a sample as a whole, or band by band where it is large; then drop the components that are to be dropped.
 
-    Intensities are normalised by those of the whole image.
+    Intensities are normalised by those of the whole image, and components are those of the whole mask.
 
     Args:
         answer: about a sample or a band.
@@ -142,7 +146,7 @@ def answer_in_bands(
     """
     bands = list(bands_of(sample, models, most=most))
     if len(bands) == 1:
-        return Decided.of(answer(sample), exclusive=exclusive)
+        return _whole(answer, sample, models, exclusive=exclusive)
     channels = [model.traits.only(model.channels) for model in models]
     units = [
         units_of(sample.image, sample.region, model.preprocessing, traits)
@@ -150,11 +154,12 @@ def answer_in_bands(
     ]
     whole: Decided | None = None
     sums, dimensions = np.zeros((1, 3)), len(sample.geometry.shape)
+    rules = tuple[Rule, ...]()
     for band in bands:
         found = answer(_part(sample, band), units=units)
         if found.objects is not None:  # the windows of the method itself gather them
-            return Decided.of(answer(sample), exclusive=exclusive)
-        part = Decided.of(found, exclusive=exclusive)
+            return _whole(answer, sample, models, exclusive=exclusive)
+        part, rules = Decided.of(found, exclusive=exclusive), found.postprocessing.components
         whole = _empty(part, sample.geometry.shape, maps=maps) if whole is None else whole
         kept = (band.keep(array, dimensions) for array in (found.probabilities, part.decision))
         sums = sums + confidence_sums(*kept)
@@ -167,7 +172,21 @@ def answer_in_bands(
             band.put(target, part.uncertainty[name], dimensions)
     if whole is None:
         raise ValueError("an empty image has no bands")
-    return replace(whole, sums=sums)
+    return _cleaned(replace(whole, sums=sums), rules, sample, models, exclusive=exclusive)
+
+
+def _whole(answer: Answer, sample: Sample, models: Sequence[Segmenter], *, exclusive: bool) -> Decided:
+    found = answer(sample)
+    rules = found.postprocessing.components
+    return _cleaned(Decided.of(found, exclusive=exclusive), rules, sample, models, exclusive=exclusive)
+
+
+def _cleaned(
+    decided: Decided, rules: Sequence[Rule], sample: Sample, models: Sequence[Segmenter], *, exclusive: bool
+) -> Decided:
+    """Without the components of the whole mask that the rules drop."""
+    pixel = pixel_size(sample.geometry, models[0].traits)
+    return replace(decided, decision=drop_components(decided.decision, rules, exclusive=exclusive, pixel=pixel))
 
 
 def _empty(part: Decided, shape: tuple[int, ...], *, maps: bool) -> Decided:

@@ -202,6 +202,7 @@ class Predictor:
 def described(models: Models) -> dict[str, Any]:
     """What a record says of the models and of what they can name."""
     method, labels = models.methods[0], models.labels
+    applied = [each.postprocessing.applied for each in models.segmenters]
     return {
         "method": method.card.name,
         "model": models.identities[0] if models.identities else "",
@@ -213,6 +214,7 @@ def described(models: Models) -> dict[str, Any]:
             else {}
         ),
         "exclusive": labels.exclusive if labels is not None else True,
+        **({"postprocessing": applied} if any(applied) and models.segment and models.segment.postprocess else {}),
         **({"image_classes": list(method.traits.image_classes)} if models.classify is not None else {}),
     }
 
@@ -223,7 +225,8 @@ def resolved(models: Models) -> dict[str, Any]:
     if models.classify is not None:
         found |= models.classifiers[0].classify_options(models.classify).model_dump()
     if models.segment is not None:
-        found |= models.segmenters[0].segment_options(models.segment).model_dump()
+        # what postprocessing does stands beside the options, if anything (`described`)
+        found |= models.segmenters[0].segment_options(models.segment).model_dump(exclude={"postprocess"})
         found |= {"votes": models.segment.votes} if len(models.methods) > 1 else {}
     others = zip(models.runs[1:], models.identities[1:], strict=True)
     return found | {"ensemble": [{"run": str(run.resolve()), "model": identity} for run, identity in others]}

@@ -84,6 +84,8 @@ class PredictionsRecord(FileRecord):
         classes, values: the foreground classes, and their values in the masks.
         data_values: their values in the masks of the training data, where those are others (colours).
         exclusive: whether a pixel has one class at most.
+        postprocessing: what was done to the answers of each model: probabilities are after the temperature; thresholds
+            and rules of components are those of one model that answers once.
         requested: the options as they were given; `options` are those that were used.
         calls: passes through the network for an image.
         mending, mended: the settings of a mending, and of what.
@@ -106,6 +108,7 @@ class PredictionsRecord(FileRecord):
     values: tuple[tuple[int, ...], ...] = ()
     data_values: tuple[tuple[int, ...], ...] = ()
     exclusive: bool | None = None
+    postprocessing: tuple[Table, ...] = ()
     requested: Table = {}
     options: Table = {}
     calls: Number = None

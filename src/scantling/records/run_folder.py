@@ -3,8 +3,8 @@
 run.json            command, settings, traits, data, split, versions, device, seed, times
 log.jsonl           one line a logged step
 model/              weights.safetensors, settings.json, card.json: all that inference needs, safe to share;
-                    views.json, appearance.json, expected.json: what it learnt of mirroring, of what images it
-                    fits, of how far its expected scores hold
+                    postprocessing.json, views.json, appearance.json, expected.json: what it learnt on validation of
+                    masks and mirroring, what images it fits, how far its expected scores hold
 state.safetensors   what resuming needs
 """
 
@@ -25,15 +25,19 @@ from scantling.contract.method import Method, build
 from scantling.contract.views import Views
 from scantling.core.atomic import replacing, to_json, write_json
 from scantling.core.errors import FileError, RunError, ScantlingError
+from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.records.record import read_json
 
-MODEL, WEIGHTS, VIEWS = "model", "weights.safetensors", "views.json"
+MODEL, WEIGHTS, VIEWS, POSTPROCESSING = "model", "weights.safetensors", "views.json", "postprocessing.json"
 
 
 def save_model(method: Method, folder: Path) -> None:
-    """Write a model: weights, settings with traits, and card. A model that it is built on goes along."""
+    """Write a model: weights, settings with traits, card, and its postprocessing if it was learnt.
+
+    A model that it is built on goes along.
+    """
     with replacing(folder / WEIGHTS) as aside:
         # the settings are in it so that two models without weights differ, too (`identity_of`); as one entry, since
         # safetensors writes several in random order
@@ -43,6 +47,10 @@ def save_model(method: Method, folder: Path) -> None:
     write_json(folder / "settings.json", described(method))
     if isinstance(method, Segmenter) and method.views is not None:
         write_json(folder / VIEWS, method.views.model_dump())
+    if isinstance(method, Segmenter) and method.postprocessing != AS_ANSWERED:
+        write_json(folder / POSTPROCESSING, method.postprocessing.model_dump())
+    else:
+        (folder / POSTPROCESSING).unlink(missing_ok=True)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
@@ -102,6 +110,13 @@ def load_model(run: Path) -> Method:
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{folder}: the weights and the settings do not belong together ({reason})") from None
+    if isinstance(method, Segmenter):
+        method.postprocessing = read_postprocessing(run)
+        if not method.postprocessing.fits(len(method.traits.classes)):
+            raise RunError(
+                f"{folder / POSTPROCESSING}: is not about the {len(method.traits.classes)} classes of the model; copy "
+                "the model again, or delete the file to leave answers as they are"
+            )
     return method.eval().requires_grad_(False)
 
 
@@ -122,10 +137,37 @@ def _views(path: Path, dimensions: int) -> Views:
     raise FileError(path, f"does not say the views of the model ({reason})", remedy="copy the model again")
 
 
+def read_postprocessing(run: Path) -> Postprocessing:
+    """What is done to the answers of a model of a run or model folder; nothing where its training learnt nothing.
+
+    Raises:
+        FileError: the file cannot be read or holds something else.
+    """
+    path = model_folder(run) / POSTPROCESSING
+    if not path.is_file():
+        return AS_ANSWERED
+    try:
+        return Postprocessing.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise FileError(
+            path, f"is no postprocessing ({where}: {first['msg']})",
+            remedy="copy the model again, or delete the file to leave answers as they are",
+        ) from None  # fmt: skip
+
+
 def identity_of(run: Path) -> str:
-    """A short name for the weights of a run or model folder: two trainings into one folder differ in it."""
-    with (model_folder(run) / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    """A short name for the weights of a run or model folder and its postprocessing: all that an answer is made by.
+
+    Two trainings into one folder differ in it.
+    """
+    folder = model_folder(run)
+    with (folder / WEIGHTS).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    if (folder / POSTPROCESSING).is_file():
+        digest.update((folder / POSTPROCESSING).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def model_folder(run: Path) -> Path:

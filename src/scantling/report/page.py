@@ -29,6 +29,7 @@ from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.headers import header_of
 from scantling.report.image_classes import CLASS_CHECKS, ClassBlock, class_block_of, compare_classes
+from scantling.report.postprocessing import PostprocessingBlock, postprocessing_block
 from scantling.report.registrations import REGISTRATION_CHECKS, RegistrationBlock, registration_block_of
 from scantling.report.samples import samples_of
 from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
@@ -62,6 +63,7 @@ class Section:
     registrations: tuple[RegistrationBlock, ...]
     validation: ScoreBlock | None
     """Scores of the validation cases, where other scores stand above them."""
+    postprocessing: PostprocessingBlock | None
     curves: tuple[StageCurves, ...]
     samples: tuple[tuple[str, str], ...]
     """Pictures that the method drew of itself: caption and data URI."""
@@ -224,6 +226,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
         tuple(classes),
         tuple(registration_block_of(file) for file in target.registrations),
         validation,
+        postprocessing_block(run.postprocessing, run.record.traits) if run is not None else None,
         curves_of(run) if run is not None else (),
         samples_of(run.folder, longest=longest) if run is not None else (),
         tuple(_missing(run, scored=bool(evaluations or target.registrations))),

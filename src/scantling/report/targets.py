@@ -11,12 +11,13 @@ from typing import Any
 
 from scantling.core.errors import FileError
 from scantling.core.outputs import PREDICTIONS, RUN
+from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
 from scantling.records.evaluation import CaseRecord, EvaluationRecord
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
 from scantling.records.record import read_json, read_record
 from scantling.records.registration_scores import RegistrationScoresRecord
 from scantling.records.run import RunRecord, typed
-from scantling.records.run_folder import identity_of
+from scantling.records.run_folder import identity_of, read_postprocessing
 from scantling.report.logs import Log, read_log
 
 
@@ -70,6 +71,7 @@ class Run:
     evaluations: tuple[EvaluationFile, ...]
     registrations: tuple[RegistrationFile, ...]
     unread: tuple[str, ...]
+    postprocessing: Postprocessing = AS_ANSWERED
 
     @property
     def title(self) -> str:
@@ -128,8 +130,14 @@ def open_run(folder: Path) -> Run:
         except FileError as error:
             unread.append(str(error))
     card = card if isinstance(card, dict) else {}
+    postprocessing = AS_ANSWERED
+    try:
+        postprocessing = read_postprocessing(folder)
+    except FileError as error:
+        unread.append(str(error))
     log = read_log(folder / "log.jsonl")
-    return Run(folder, record, card, log, validation, tuple(evaluations), tuple(registrations), tuple(unread))
+    parts = (tuple(evaluations), tuple(registrations), tuple(unread), postprocessing)
+    return Run(folder, record, card, log, validation, *parts)
 
 
 def _weights(run: Path) -> str | None:

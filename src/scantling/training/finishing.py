@@ -1,4 +1,4 @@
-"""What is left behind when the last stage has ended: what is calibrated, the model, answers to the validation cases."""
+"""What is left behind when the last stage has ended: what is calibrated and learnt, the model, validation answers."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from scantling.records.run_folder import MODEL, identity_of, save_model
 from scantling.training.expected import calibrate_expected
 from scantling.training.options import Options
 from scantling.training.pictures import draw
+from scantling.training.postprocessing import learn_postprocessing
 from scantling.training.prepared import forget_fields
 from scantling.training.readers import readers_of
 from scantling.training.stage_runner import StageRunner
@@ -49,10 +50,12 @@ def finish(
 ) -> dict[str, Any]:
     """Calibrate and save the model, answer the validation cases, and write what there is to say into `run.json`."""
     calibrate(model, dataset, seed=options.seed, device=device)
+    held_out = with_truth(model, dataset.split("validation"))
     if isinstance(model, Segmenter) and "segment" in model.gives:
+        autocast = autocast_type(options.precision, device, training=False)
+        model.postprocessing = learn_postprocessing(model, held_out, device=device, autocast=autocast)
         model.views = compared_views(model, dataset, options, device)
     save_model(model, out / MODEL)
-    held_out = with_truth(model, dataset.split("validation"))
     if {"segment", "classify"} & {*model.gives}:
         appearance_of_cases(model, dataset.split("train")).write(out / MODEL / AppearanceRecord.name)
     warnings = _answered(out, model, held_out, facts, options, device) if held_out else []
