@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from made import images_for, write
 from scantling.contract.method import build
@@ -194,7 +196,9 @@ def test_left_and_right_are_not_mixed_up_in_training_or_by_views(tmp_path: Path)
             mask[np.linalg.norm(grid - middle, axis=-1) < 7] = value
         write(tmp_path / "data" / "images", f"c{number}", (60 + 120 * (mask > 0)).astype(np.uint8))
         write(tmp_path / "data" / "masks", f"c{number}", mask)
-    train("unet", [tmp_path / "data"], tmp_path / "run", Options(preset="tiny", validation=0.0), console=quiet())
+    console = Console(file=StringIO(), record=True, width=400)
+    train("unet", [tmp_path / "data"], tmp_path / "run", Options(preset="tiny", validation=0.0), console=console)
+    assert "tell left from right: images are not mirrored along this axis" in console.export_text()
     model = load_model(tmp_path / "run")
     assert model.traits.mirrored == (True, False)
     assert model.views == Views(mirrored=(True, False), turned=False)
