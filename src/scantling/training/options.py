@@ -25,7 +25,9 @@ class Options:
         labels: keep this many labelled training cases; the others count as unlabelled.
         validation: the share of the training subjects that is held out.
         select: which weights are kept: the last, or the best on validation.
-        base: a run that gives the first weights.
+        base: a run that gives the first weights; see `training.pretrained`.
+        pretrained_rate: the factor on the learning rate of the weights that it gives; None: 1 where it gives all of
+            them, else `pretrained.REDUCED`.
         uses: runs that the method is built on, by role.
         accumulation: micro-batches a step, in each process.
         share, order, augment: see `Sampling`.
@@ -41,6 +43,7 @@ class Options:
     validation: float = 0.2
     select: Literal["last", "best"] = "last"
     base: Path | None = None
+    pretrained_rate: float | None = None
     uses: Mapping[str, Path] = field(default_factory=dict)
     device: str = "auto"
     precision: Precision = "auto"
@@ -71,6 +74,9 @@ class Options:
             raise SettingsError(f"--labels {self.labels}: expected 1 or more")
         if self.steps is not None and self.steps < 1:
             raise SettingsError(f"--steps {self.steps}: expected 1 or more")
+        if self.pretrained_rate is not None and (self.base is None or not 0 < self.pretrained_rate <= 1):
+            found = "" if self.base is not None else ", and no --from RUN whose weights would have it"
+            raise SettingsError(f"--pretrained-rate {self.pretrained_rate}: expected a factor in (0, 1]{found}")
         if self.accumulation < 1:
             raise SettingsError(f"--accumulation {self.accumulation}: expected 1 or more")
 

@@ -43,6 +43,7 @@ from scantling.training.plan import (
 from scantling.training.prepared import prepared_fields
 from scantling.training.processes import Processes, processes
 from scantling.training.readers import can_be_judged, readers_of
+from scantling.training.starting_model import score_starting_model
 from scantling.training.trainer import Trainer
 from scantling.training.validation import Validation, validation_of
 
@@ -97,14 +98,21 @@ def _train(
     material = material.without(failed, card, options)
     if failed and facts is None:
         console.print(material.remarks[-1], highlight=False, markup=False)
-    model = build_method(card, traits, options)
+    model, pretrained = build_method(card, traits, options)
     validation = _validation(model, material.dataset, options, device, group)
     # 3. the run folder
     hashes = hashes_of(model, material) if group.first else None
-    plan = group.agreed(plan_of(card, model, material, options, hashes=hashes) if hashes is not None else None)
+    plan = None
+    if hashes is not None:
+        plan = plan_of(card, model, material, options, hashes=hashes, pretrained=pretrained)
+    plan = group.agreed(plan)
+    starting = None
     if facts is not None:
         check_same(out, facts, plan=plan, hashes=hashes)
-    facts, finished = _recorded(facts, plan, model, traits, material, options, device)
+    elif pretrained is not None:
+        console.print(pretrained.summary, highlight=False, markup=False)
+        starting = score_starting_model(pretrained, model, validation, material.opened)
+    facts, finished = _recorded(facts, plan, model, traits, material, options, device, starting)
     if finished:
         console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
         return facts
@@ -119,7 +127,8 @@ def _train(
         readers=readers("train"), held_out=readers("validation") if material.dataset.split("validation") else None,
         validation=validation, select=options.select, accumulation=options.accumulation,
         autocast=autocast_type(options.precision, device, training=True), console=console,
-        saved_every=options.saved_every, plan=to_json(plan, indent=None),
+        saved_every=options.saved_every, rates=pretrained.rates(model) if pretrained is not None else {},
+        plan=to_json(plan, indent=None),
         faster="--preset quick takes minutes" * (options.preset == "paper" and "quick" in model.Settings.presets),
     ).go()  # fmt: skip
     # 5. what is left behind
@@ -181,6 +190,7 @@ def _recorded(
     material: Material,
     options: Options,
     device: torch.device,
+    starting: dict[str, Any] | None,
 ) -> tuple[dict[str, Any], bool]:
     """The contents of `run.json` as the training begins or goes on, and whether it has ended already."""
     if facts is not None:
@@ -200,7 +210,7 @@ def _recorded(
         "traits": traits.model_dump(),
         "started": clock(), "finished": None, "seconds": None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "steps": sum(stage.steps for stage in model.stages()), "selected": None,
+        "steps": sum(stage.steps for stage in model.stages()), "selected": None, "starting_model": starting,
         "warnings": warnings, "left_out": dict(material.left_out), **record(device),
     }  # fmt: skip
     return begun, False

@@ -16,7 +16,7 @@ import torch
 
 from scantling.contract.capabilities import Classifier, Registrar, Segmenter
 from scantling.contract.method import Method
-from scantling.core.case import IGNORE, Case, Sample
+from scantling.core.case import IGNORE, Case, Labels, Sample
 from scantling.core.errors import ScantlingError
 from scantling.core.fields import reads_masks
 from scantling.data.loading import load
@@ -38,6 +38,9 @@ KEPT = 1 << 30
 class Validation(ABC):
     """Scores a method on validation cases with a truth.
 
+    Args:
+        labels: of the truth, whose classes the method knows; None: the method's own.
+
     Attributes:
         metric: the name of its value, of which more is better.
     """
@@ -54,8 +57,10 @@ class Validation(ABC):
         autocast: torch.dtype | None,
         seed: int,
         group: Processes,
+        labels: Labels | None = None,
     ) -> None:
         self.method = method
+        self.labels = labels or method.traits.labels
         self.cases = sorted(cases, key=lambda case: case.id)
         self.device, self.autocast, self.seed, self.group = device, autocast, seed, group
         self._tiler = Tiler()
@@ -87,9 +92,7 @@ class Validation(ABC):
         kept = self._kept.get(case.id)
         if kept is None:
             method = self.method
-            kept = load(
-                case, labels=method.traits.labels, channels=method.channels, reads=self.reads, partial=method.partial
-            )
+            kept = load(case, labels=self.labels, channels=method.channels, reads=self.reads, partial=method.partial)
             size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
             if self._held + size <= KEPT:
                 self._kept[case.id] = kept
@@ -105,8 +108,8 @@ class DiceValidation(Validation):
 
     def one(self, case: Case) -> float:
         """The mean of the classes that the truth has; NaN where it has none."""
-        labels = self.method.traits.labels
-        if labels is None:
+        labels, own = self.labels, self.method.traits.labels
+        if labels is None or own is None:
             raise ValueError("without classes there is nothing to score")
         sample = self.sample(case)
         answer = partial(
@@ -118,11 +121,12 @@ class DiceValidation(Validation):
             autocast=self.autocast,
         )
         truth = sample.masks[0]
-        decided = answer_in_bands(answer, sample, [self.method], exclusive=labels.exclusive, maps=False).decision
+        decided = answer_in_bands(answer, sample, [self.method], exclusive=own.exclusive, maps=False).decision
         scores = []
-        for number in range(len(labels.names)):
+        for number, name in enumerate(labels.names):
+            place = own.names.index(name)
             wanted = truth[0] == number + 1 if labels.exclusive else truth[number] == 1
-            found = decided == number + 1 if labels.exclusive else decided[number] == 1
+            found = decided == place + 1 if own.exclusive else decided[place] == 1
             known = (truth[0] if labels.exclusive else truth[number]) != IGNORE
             scores.append(_dice_of_known(found, wanted, known))
         return mean_of_defined(scores)
@@ -176,7 +180,7 @@ class WarpedValidation(Validation):
         warped = resample_onto(
             moving.masks[0], fixed.geometry, moving.geometry, displacement=displacement, linear=False
         )
-        labels = self.method.traits.labels
+        labels = self.labels
         layers = len(labels.names) if labels is not None and labels.exclusive else len(warped)
         scores = []
         for number in range(layers):

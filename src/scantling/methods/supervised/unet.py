@@ -68,6 +68,7 @@ class UNetSettings(Settings):
     zoom: Annotated[float, Field(ge=0)] = 0.2
     jitter: Annotated[float, Field(ge=0)] = 0.2
 
+    architecture: ClassVar[tuple[str, ...]] = ("widths", "norm")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "steps": 2500,
