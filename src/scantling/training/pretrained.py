@@ -202,7 +202,7 @@ def _share(method: Method, loaded: Mapping[str, Tensor]) -> float:
     """The share of the parameters, of those that answer, that are loaded."""
     answering = method.model_state()
     sizes = {name: parameter.numel() for name, parameter in method.named_parameters() if name in answering}
-    return sum(size for name, size in sizes.items() if name in loaded) / max(sum(sizes.values()), 1)
+    return sum(size for name, size in sizes.items() if name in loaded) / sum(sizes.values()) if sizes else 1.0
 
 
 def _summary(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def score_against(
     return facts, [
         f"the training did not beat the model that it starts from: {starting['metric']} {after:.3f} on "
         f"{count(len(validation.cases), 'validation case')}, {before:.3f} before{flattered}; both are kept, and "
-        f"`scantling predict {run} INPUT --out DIR` answers with that model"
+        f"`scantling predict {shlex.quote(str(run))} INPUT --out DIR` answers with that model"
     ]
 
 
