@@ -19,6 +19,7 @@ from scantling.core.case import Labels
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import CARDS, cards, implementation_of
+from scantling.methods.supervised.direction import DirectionMender, DirectionSettings
 from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
 from scantling.records.run_folder import load_model
 from scantling.testing.data import make_data
@@ -161,6 +162,20 @@ def test_other_names_of_as_many_channels_and_classes_change_nothing() -> None:
     assert all(torch.equal(tensor, base.state_dict()[name]) for name, tensor in method.state_dict().items())
     assert (found.new, found.rate, found.plan) == ((), 1.0, None)
     assert "all" in found.summary
+
+
+def test_the_model_that_a_method_is_built_on_stays_the_one_that_was_named() -> None:
+    """Its channels lie in another order than those of the one in the starting model."""
+
+    def mender(facts: Traits, seed: int) -> DirectionMender:
+        settings = DirectionSettings.preset("tiny").resolve(facts)
+        return build(DirectionMender, settings, facts, seed=seed, uses={"segmenter": unet(facts, seed=seed)})
+
+    base, method = mender(traits(channels=("a", "b")), 1), mender(traits(channels=("b", "a")), 2)
+    before = {name: tensor.clone() for name, tensor in method.base.state_dict().items()}
+    load_pretrained(method, base, run=Path("runs/a"), rate=None, inherited=())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.base.state_dict().items())
+    assert torch.equal(method.layer.weight, base.layer.weight)
 
 
 def test_other_widths_keep_what_has_the_same_shape() -> None:

@@ -66,7 +66,8 @@ def load_pretrained(
 
     Tensors of equal name and shape are loaded. Where channels or classes differ, those of equal names keep their
     weights; a new channel beside known ones begins at 0, so that the model begins with the answer of the old one; a
-    new class begins anew. Where no name is equal but their number is, they are the same by their order.
+    new class begins anew. Where no name is equal but their number is, they are the same by their order. The models that
+    a method is built on are loaded as they are in the trained one, or not at all.
 
     Args:
         run: of the starting model, for sentences.
@@ -79,6 +80,9 @@ def load_pretrained(
     base.traits = _renamed(base.traits, method.traits)
     own, given = method.model_state(), base.model_state()
     differing = [part for part in PARTS if _outputs(base.traits, part) != _outputs(method.traits, part)]
+    used = [name for name in own if name.startswith("uses.")]
+    if differing or not all(name in given and given[name].shape == own[name].shape for name in used):
+        own = {name: tensor for name, tensor in own.items() if name not in used}  # those of --use stay
     exchanged = {part: _dependent(method, part) for part in differing}
     loaded, new, kept = dict[str, Tensor](), list[str](), dict.fromkeys(differing, False)
     for name, tensor in own.items():
@@ -95,7 +99,8 @@ def load_pretrained(
             new.append(name)
         else:
             loaded[name] = found
-    share = _share(method, loaded)
+    sizes = {name: parameter.numel() for name, parameter in method.named_parameters() if name in own}
+    share = sum(size for name, size in sizes.items() if name in loaded) / sum(sizes.values()) if sizes else 1.0
     if base.card.name != method.card.name or share < LEAST:
         raise SettingsError(
             f"--from {run}: a model of {base.card.name} for {len(base.traits.channels)} channels and "
@@ -196,13 +201,6 @@ def _layout(size: int, names: Sequence[str], *, output: bool) -> list[str]:
     if size == len(names):
         return list(names)
     return [BACKGROUND, *names] if output and size == len(names) + 1 else []
-
-
-def _share(method: Method, loaded: Mapping[str, Tensor]) -> float:
-    """The share of the parameters, of those that answer, that are loaded."""
-    answering = method.model_state()
-    sizes = {name: parameter.numel() for name, parameter in method.named_parameters() if name in answering}
-    return sum(size for name, size in sizes.items() if name in loaded) / sum(sizes.values()) if sizes else 1.0
 
 
 def _summary(
