@@ -198,7 +198,7 @@ def test_weights_of_images_in_2d_do_not_fit_volumes() -> None:
 
 
 def test_a_model_of_another_method_is_refused(run: Path, flair: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="a model of unet for 1 channels and 1 classes does not fit; expected fr-"):
+    with pytest.raises(SettingsError, match="a model of unet for 1 channel and 1 class does not fit; expected fr-"):
         train("fr-unet", [flair], tmp_path / "out", replace(TINY, base=run), console=QUIET)
     assert not (tmp_path / "out" / "run.json").exists()
 
@@ -208,7 +208,7 @@ def test_the_network_is_that_of_the_starting_model_unless_its_shape_is_given(
 ) -> None:
     facts = trained(flair, tmp_path / "as-there", base=run, settings={**FROZEN, "patch": [16, 16]})
     assert facts["settings"]["widths"] == [4, 12]
-    assert facts["starting_model"]["summary"].endswith("tensors loaded; widths as there")
+    assert "tensors loaded; widths as there; dice 0." in facts["starting_model"]["summary"]
     before, after = weights(run), weights(tmp_path / "as-there")
     assert all(np.allclose(before[name], after[name], atol=1e-6) for name in before)
     facts = trained(flair, tmp_path / "given", base=run, settings={"widths": [4, 10]})
@@ -226,6 +226,7 @@ def test_a_run_says_what_was_loaded_and_why_the_starting_model_has_no_score(
     facts = trained(several, tmp_path / "run", base=run)
     starting = facts["starting_model"]
     assert "the first layer (2 channels, was 1; kept: flair), the head (2 classes, was 1)" in starting["summary"]
+    assert starting["summary"].endswith("not scored before the training: it does not know the classes class-1, class-2")
     assert starting["unscored"] == "it does not know the classes class-1, class-2"
     assert facts["pretrained"] == {
         "rate": 0.1, "new": ["network.down.0.0.weight", "network.head.weight", "network.head.bias"]
@@ -310,9 +311,9 @@ def test_an_interrupted_training_on_a_model_goes_on_bit_for_bit(run: Path, sever
 
 @pytest.mark.parametrize("rate", [0.0, 1.5])
 def test_a_rate_that_is_no_share_is_refused(run: Path, flair: Path, tmp_path: Path, rate: float) -> None:
-    with pytest.raises(SettingsError, match=r"--pretrained-rate .*: expected a factor in"):
+    with pytest.raises(SettingsError, match=r"--pretrained-rate .*: expected a share above 0"):
         trained(flair, tmp_path / "run", base=run, pretrained_rate=rate)
-    with pytest.raises(SettingsError, match="no --from RUN"):
+    with pytest.raises(SettingsError, match="name a run with --from RUN"):
         trained(flair, tmp_path / "run", pretrained_rate=0.5)
 
 

@@ -41,7 +41,7 @@ class StartingModel(Record):
     """The model that gave the first weights, against the one that was trained.
 
     Attributes:
-        summary: what was loaded, in a sentence.
+        summary: what was loaded and the score before the training, in a sentence.
         metric: of the scores.
         cases, seen: how many validation cases are scored, and on how many of them the starting model was trained.
         before, after: the scores of the starting model and of the trained one.

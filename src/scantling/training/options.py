@@ -74,9 +74,10 @@ class Options:
             raise SettingsError(f"--labels {self.labels}: expected 1 or more")
         if self.steps is not None and self.steps < 1:
             raise SettingsError(f"--steps {self.steps}: expected 1 or more")
-        if self.pretrained_rate is not None and (self.base is None or not 0 < self.pretrained_rate <= 1):
-            found = "" if self.base is not None else ", and no --from RUN whose weights would have it"
-            raise SettingsError(f"--pretrained-rate {self.pretrained_rate}: expected a factor in (0, 1]{found}")
+        if self.pretrained_rate is not None and self.base is None:
+            raise SettingsError("--pretrained-rate is of the weights of --from; name a run with --from RUN")
+        if self.pretrained_rate is not None and not 0 < self.pretrained_rate <= 1:
+            raise SettingsError(f"--pretrained-rate {self.pretrained_rate}: expected a share above 0, and 1 at most")
         if self.accumulation < 1:
             raise SettingsError(f"--accumulation {self.accumulation}: expected 1 or more")
 

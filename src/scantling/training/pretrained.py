@@ -103,10 +103,10 @@ def load_pretrained(
     share = sum(size for name, size in sizes.items() if name in loaded) / sum(sizes.values()) if sizes else 1.0
     if base.card.name != method.card.name or share < LEAST:
         raise SettingsError(
-            f"--from {run}: a model of {base.card.name} for {len(base.traits.channels)} channels and "
-            f"{len(base.traits.classes)} classes does not fit; expected {method.card.name} with the same architecture, "
-            f"of which at least {LEAST:.0%} of the parameters can be loaded (found {share:.0%}); take its settings, "
-            "or leave out --from"
+            f"--from {run}: a model of {base.card.name} for {count(len(base.traits.channels), 'channel')} and "
+            f"{count(len(base.traits.classes), 'class', 'classes')} does not fit; expected {method.card.name} with the "
+            f"same architecture, of which at least {LEAST:.0%} of the parameters can be loaded (found {share:.0%}); "
+            "take its settings, or leave out --from"
         )
     method.load_state_dict(loaded, strict=False)
     factor = rate if rate is not None else REDUCED if new else 1.0

@@ -26,27 +26,38 @@ def score_starting_model(
 ) -> dict[str, Any]:
     """The contents of `records.run.StartingModel` before the training; all processes take part.
 
-    The metric, the cases and the classes are those of the training.
+    It is scored where it knows the channels and the classes of the training, by the metric and on the cases of that.
 
     Args:
         method: the method that is trained.
         validation: what scores it; None where nothing does.
         opened: the data sets of the training.
     """
-    facts: dict[str, Any] = {"summary": pretrained.summary}
-    if validation is None:
-        return facts | {"unscored": "no validation case has a truth"}
-    if reason := _unscorable(pretrained.base, method):
-        return facts | {"unscored": reason}
+    value, reason = math.nan, "no validation case has a truth"
+    if validation is not None and not (reason := _unscorable(pretrained.base, method)):
+        value, reason = _score(pretrained.base, method, validation), "no answer to a validation case has a score"
+    if validation is None or math.isnan(value):
+        return {"summary": f"{pretrained.summary}; it is not scored before the training: {reason}", "unscored": reason}
+    number, seen = len(validation.cases), _learned_from(pretrained.run, validation.cases, opened)
+    scored = f"{validation.metric} {value:.3f} on {count(number, 'validation case')} before the training"
+    return {
+        "summary": f"{pretrained.summary}; {scored}{_flattered(seen)}",
+        "metric": validation.metric, "cases": number, "seen": seen, "before": value,
+    }  # fmt: skip
+
+
+def _score(base: Method, method: Method, validation: Validation) -> float:
     same = type(validation)(
-        pretrained.base.to(validation.device, method.dtype), validation.cases, device=validation.device,
+        base.to(validation.device, method.dtype), validation.cases, device=validation.device,
         autocast=validation.autocast, seed=validation.seed, group=validation.group, labels=method.traits.labels,
     )  # fmt: skip
     value = same.value()
-    if math.isnan(value):
-        return facts | {"unscored": "none of its answers to the validation cases has a score"}
-    seen = _learned_from(pretrained.run, validation.cases, opened)
-    return facts | {"metric": validation.metric, "cases": len(validation.cases), "seen": seen, "before": value}
+    base.cpu()
+    return value
+
+
+def _flattered(seen: int) -> str:
+    return f", {seen} of which it has learned from" if seen else ""
 
 
 def score_against(
@@ -74,7 +85,7 @@ def score_against(
     facts = {**starting, "after": after}
     if after > before:
         return facts, []
-    flattered = f", {starting['seen']} of which it has learned from" if starting.get("seen") else ""
+    flattered = _flattered(starting.get("seen") or 0)
     return facts, [
         f"the training did not beat the model that it starts from: {starting['metric']} {after:.3f} on "
         f"{count(len(validation.cases), 'validation case')}, {before:.3f} before{flattered}; both are kept, and "

@@ -110,8 +110,8 @@ def _train(
     if facts is not None:
         check_same(out, facts, plan=plan, hashes=hashes)
     elif pretrained is not None:
-        console.print(pretrained.summary, highlight=False, markup=False)
         starting = score_starting_model(pretrained, model, validation, material.opened)
+        console.print(starting["summary"], highlight=False, markup=False)
     facts, finished = _recorded(facts, plan, model, traits, material, options, device, starting)
     if finished:
         console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
