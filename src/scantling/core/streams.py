@@ -30,6 +30,8 @@ class Augmentation:
         blur: the greatest deviation of a Gaussian, in pixels.
         low_resolution: the greatest factor by which an image is made smaller, and then as large as before; 1 or more.
         noise: the greatest standard deviation, in units of the normalised image.
+        jpeg: the lowest quality at which a picture is compressed by JPEG, and unpacked; 100 for none.
+        degraded: the share of samples that are blurred, made coarse, noisy and compressed (the others stay sharp).
         cutout: the side of a block that is levelled to the mean, as a share of the patch's (DeVries and Taylor, 2017).
         spacing: of the grid along each axis, in mm; None where it is the same along all.
     """
@@ -45,6 +47,8 @@ class Augmentation:
     blur: float = 0.0
     low_resolution: float = 1.0
     noise: float = 0.0
+    jpeg: int = 100
+    degraded: float = 1.0
     cutout: float = 0.0
     spacing: tuple[float, ...] | None = None
 

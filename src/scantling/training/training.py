@@ -27,7 +27,7 @@ from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.finishing import clock, finish
-from scantling.training.material import Material, counts, open_material, undrawn
+from scantling.training.material import Material, budget_remarks, counts, open_material, undrawn
 from scantling.training.options import DEFAULTS, Options
 from scantling.training.plan import (
     DATA_FILES,
@@ -94,7 +94,7 @@ def _train(
         console.print(sentence, highlight=False, markup=False)
     # 2. the method
     facts = group.agreed(earlier_facts(out) if group.first else None)
-    traits, failed = _traits(material, facts, group, console)
+    traits, failed = _traits(material, facts, options, group, console)
     material = material.without(failed, card, options)
     if failed and facts is None:
         console.print(material.remarks[-1], highlight=False, markup=False)
@@ -141,7 +141,7 @@ def _train(
 
 
 def _traits(
-    material: Material, facts: dict[str, Any] | None, group: Processes, console: Console
+    material: Material, facts: dict[str, Any] | None, options: Options, group: Processes, console: Console
 ) -> tuple[Traits, dict[str, str]]:
     """The traits of the data and the cases that cannot be read: of a run that goes on those that it began with, else
     measured by the first process."""
@@ -155,7 +155,12 @@ def _traits(
         measured = found.model_dump(), {id: str(error) for id, error in failed.items()}
     facts_of_all, lost = group.agreed(measured)
     traits = Traits.model_validate(facts_of_all)
-    for sentence in (*dataset.label_source.remarks, *spacing_remarks(traits), *undrawn(traits, dataset.name)):
+    for sentence in (
+        *dataset.label_source.remarks,
+        *budget_remarks(material, traits, options.labels),
+        *spacing_remarks(traits),
+        *undrawn(traits, dataset.name),
+    ):
         console.print(sentence, highlight=False, markup=False)
     return traits, lost
 
