@@ -93,7 +93,7 @@ class UNetSettings(Settings):
     jitter: Annotated[float, Field(ge=0)] | None = None
     degraded: Annotated[float, Field(ge=0, le=1)] | None = None
 
-    architecture: ClassVar[tuple[str, ...]] = ("widths", "norm")
+    architecture: ClassVar[tuple[str, ...]] = ("widths", "narrow", "norm")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "steps": 2500,
