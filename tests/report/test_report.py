@@ -63,6 +63,18 @@ def test_a_method_that_reads_no_mask_is_not_said_to_have_learned_from_labels(run
         assert ("It learnt from 3 labelled cases" in text) == ("labelled" in told)
 
 
+def test_the_score_of_a_starting_model_stands_beside_that_of_the_trained_one(run: Path) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    facts |= {"base": "runs/first", "warnings": ["the training did not beat the model that it starts from: dice 0.7"]}
+    starting = {"summary": "", "metric": "dice", "cases": 6, "seen": 0, "before": 0.8123, "after": 0.7}
+    (run / "run.json").write_text(json.dumps(facts | {"starting_model": starting}))
+    text = page_of(run).text
+    assert "runs/first (Dice 0.812, after the training 0.700, on 6 validation cases)" in text
+    assert "The run warned: the training did not beat the model that it starts from" in text
+    (run / "run.json").write_text(json.dumps(facts | {"starting_model": {"unscored": "it needs the channel t1"}}))
+    assert "runs/first" in page_of(run).text
+
+
 def test_the_page_needs_nothing_from_elsewhere(run: Path) -> None:
     page = page_of(run)
     linked = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]

@@ -24,8 +24,9 @@ from scantling.core.case import Case
 from scantling.core.errors import RunError
 from scantling.core.samples import Batch
 from scantling.core.streams import Augmentation
+from scantling.training.optimisers import rate_at
 from scantling.training.processes import Processes
-from scantling.training.stage_runner import StageError, StageRunner, rate_at
+from scantling.training.stage_runner import StageError, StageRunner
 from scantling.training.state import capture, load_prepared, load_state, restore, save_prepared, save_state
 from scantling.training.trainer import StoppedError, Trainer
 from toys import Featured, Pair, Toy, course, fresh, readers, taken

@@ -21,6 +21,8 @@ class Settings(Frozen):
 
     model_config = ConfigDict(allow_inf_nan=False)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    architecture: ClassVar[tuple[str, ...]] = ()
+    """The settings that shape the network; `train --from` leaves them as in the run that gives the first weights."""
 
     @classmethod
     def preset(cls, name: str, changes: Mapping[str, Any] | None = None) -> Self:

@@ -251,6 +251,7 @@ def _options(record: RunRecord, compute: Compute) -> Options:
         subjects=record.subjects,
         validation=0.0,
         base=Path(record.base) if record.base else None,
+        pretrained_rate=given.get("pretrained_rate"),
         uses={role: Path(str(path)) for role, path in record.uses.items()},
         device=compute.device,
         threads=compute.threads,

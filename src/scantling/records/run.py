@@ -63,6 +63,26 @@ class Timed(Record):
         return self.looks * self.look + self.answers
 
 
+class StartingModel(Record):
+    """The model that gave the first weights, against the one that was trained.
+
+    Attributes:
+        summary: what was loaded and the score before the training, in a sentence.
+        metric: of the scores.
+        cases, seen: how many validation cases are scored, and on how many of them the starting model was trained.
+        before, after: the scores of the starting model and of the trained one.
+        unscored: why there is no score.
+    """
+
+    summary: str = ""
+    metric: str | None = None
+    cases: int | None = None
+    seen: int | None = None
+    before: Number = None
+    after: Number = None
+    unscored: str | None = None
+
+
 class RunRecord(FileRecord):
     """The contents of `run.json`.
 
@@ -75,6 +95,9 @@ class RunRecord(FileRecord):
         traits: of the data, as `core.samples.Traits` reads them.
         split: the ids of the cases, by split.
         base: the run that gave the first weights.
+        pretrained: the tensors that it did not give, and the factor on the learning rate of the others; None where it
+            gave all and they learn at the full rate.
+        starting_model: see `StartingModel`.
         uses: the runs that the model is built on, by role.
         manifest, root, subjects: how the data were opened.
         options: of the training.
@@ -107,6 +130,8 @@ class RunRecord(FileRecord):
     device: str | None = None
     device_name: str | None = None
     base: str | None = None
+    pretrained: dict[str, Any] | None = None
+    starting_model: StartingModel | None = None
     uses: Table = {}
     manifest: str | None = None
     root: str | None = None

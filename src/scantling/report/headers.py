@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from scantling.records.run import RunRecord
 from scantling.report.blocks import Figure, Header
 from scantling.report.commands import shell
 from scantling.report.image_classes import ClassBlock
 from scantling.report.tables import ScoreBlock
 from scantling.report.targets import EvaluationFile, RegistrationFile, Run
 from scantling.report.titles import title_of
-from scantling.report.words import NONE, duration, listing, moment, plural
+from scantling.report.words import NONE, duration, listing, metric, moment, plural
 
 
 def header_of(
@@ -117,7 +118,7 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
     facts.append(("Seed", None if record.seed is None else str(record.seed)))
     facts.append(("Device", " – ".join(part for part in (record.device, record.device_name) if part)))
     facts.append(("Threads", None if record.threads is None else str(record.threads)))
-    facts.append(("First weights from", record.base))
+    facts.append(("First weights from", _first_weights(record)))
     facts.append(("Built on", ", ".join(f"{path} ({role})" for role, path in record.uses.items()) or None))
     if isinstance(record.parameters, dict):
         facts.append(("Parameters", ", ".join(f"{name} {count:,}" for name, count in record.parameters.items())))
@@ -126,6 +127,15 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
     facts.append(("Started", moment(record.started) if record.started else None))
     facts.append(("Finished", moment(record.finished) if record.finished else "not yet"))
     return [(name, value) for name, value in facts if value]
+
+
+def _first_weights(record: RunRecord) -> str | None:
+    """The run that gave them, and its score beside that of the trained model."""
+    starting = record.starting_model
+    if starting is None or starting.before is None or starting.after is None or starting.metric is None:
+        return record.base
+    scores = f"{metric(starting.metric).title} {starting.before:.3f}, after the training {starting.after:.3f}"
+    return f"{record.base} ({scores}, on {plural(starting.cases or 0, 'validation case')})"
 
 
 def _scored_facts(evaluations: tuple[EvaluationFile, ...]) -> list[tuple[str, str]]:

@@ -7,17 +7,20 @@ from pathlib import Path
 
 from scantling.contract.card import Card
 from scantling.contract.method import Method, build
-from scantling.contract.settings import Settings
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import implementation_of
 from scantling.records.run_folder import load_model
 from scantling.training.finishing import check_labels
 from scantling.training.options import Options
+from scantling.training.pretrained import Pretrained, load_pretrained
 
 
-def build_method(card: Card, traits: Traits, options: Options) -> Method:
-    """The untrained method of a training; what it is built on decides with how many hand-drawn masks it begins.
+def build_method(card: Card, traits: Traits, options: Options) -> tuple[Method, Pretrained | None]:
+    """The untrained method of a training, and what of it was loaded from the run of `--from`.
+
+    Settings that shape the network (`Settings.architecture`) are those of that run, unless they are given. What the
+    method is built on decides with how many hand-drawn masks it begins.
 
     Raises:
         SettingsError: the settings, the models that it uses or the run of its first weights do not suit.
@@ -26,12 +29,20 @@ def build_method(card: Card, traits: Traits, options: Options) -> Method:
     changes = dict(options.settings) | ({"steps": options.steps} if options.steps is not None else {})
     settings = kind.Settings.preset(options.preset, changes)
     base = load_model(options.base) if options.base is not None else None
+    inherited = list[str]()
+    if base is not None and base.card.name == card.name:
+        shape = {name: getattr(base.settings, name) for name in kind.Settings.architecture if name not in changes}
+        inherited = [name for name, value in shape.items() if value != getattr(settings, name)]
+        settings = kind.Settings.preset(options.preset, {**shape, **changes})
     uses = _used(card, options.uses)
     before = [model.hand_drawn for model in (*uses.values(), *([base] if base is not None else []))]
     traits = traits.model_copy(update={"hand_drawn_before": max(traits.hand_drawn_before, *before, 0)})
-    method = _model(kind, settings.resolve(traits), traits, options, base, uses)
+    method = build(kind, settings.resolve(traits), traits, seed=options.seed, uses=uses)
     check_labels(method)
-    return method
+    if base is None or options.base is None:
+        return method, None
+    rate = options.pretrained_rate
+    return method, load_pretrained(method, base, run=options.base, rate=rate, inherited=inherited)
 
 
 def _used(card: Card, runs: Mapping[str, Path]) -> dict[str, Method]:
@@ -60,25 +71,3 @@ def _used(card: Card, runs: Mapping[str, Path]) -> dict[str, Method]:
                 f"model that can {capability}"
             )
     return models
-
-
-def _model(
-    kind: type[Method],
-    settings: Settings,
-    traits: Traits,
-    options: Options,
-    base: Method | None,
-    uses: Mapping[str, Method],
-) -> Method:
-    """A fresh method on the models that it uses, with the weights of `--from` where a run is named."""
-    method = build(kind, settings, traits, seed=options.seed, uses=uses)
-    if base is not None:
-        try:
-            method.load_model_state(base.model_state())
-        except RuntimeError:
-            raise SettingsError(
-                f"--from {options.base}: a model of {base.card.name} for {len(base.traits.channels)} channels and "
-                f"{len(base.traits.classes)} classes does not fit; expected {kind.card.name} with the same "
-                f"architecture, {len(traits.channels)} channels and {len(traits.classes)} classes"
-            ) from None
-    return method

@@ -14,6 +14,7 @@ from scantling.contract.method import Method
 from scantling.core.case import Case, Labels
 from scantling.core.errors import ScantlingError
 from scantling.core.fields import reads_masks
+from scantling.core.postprocessing import AS_ANSWERED
 from scantling.data.files import read_labels
 from scantling.data.loading import load
 from scantling.inference.expected import calibrated
@@ -50,6 +51,8 @@ def calibrate_expected(
         fitted.append("the weights were chosen")
     if calibration is not None and calibration.split == "validation" and reads_masks(calibration.stream.fields):
         fitted.append("the model was calibrated")
+    if model.postprocessing != AS_ANSWERED:
+        fitted.append("its postprocessing was learnt")
     scores, known = [], {case.id: case for case in cases if case.masks}
     for entry in done.cases if done is not None else ():
         case, estimate = known.get(entry["id"]), entry.get("expected", {}).get("estimate")

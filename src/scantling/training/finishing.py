@@ -34,6 +34,7 @@ from scantling.training.postprocessing import learn_postprocessing
 from scantling.training.prepared import forget_fields
 from scantling.training.readers import readers_of
 from scantling.training.stage_runner import StageRunner
+from scantling.training.starting_model import score_against
 from scantling.training.state import PREPARED, PREVIOUS, Position
 from scantling.training.validation import with_truth
 from scantling.training.views import compared_views
@@ -61,6 +62,13 @@ def finish(
     warnings = _answered(out, model, held_out, facts, options, device) if held_out else []
     if not held_out:
         calibrate_expected(model, out / MODEL, (), None, options={}, chosen=False)
+    if facts.get("starting_model"):
+        autocast = autocast_type(options.precision, device, training=True)
+        starting, sentences = score_against(
+            facts["starting_model"], model, held_out, run=facts["base"], device=device, autocast=autocast,
+            seed=options.seed,
+        )  # fmt: skip
+        facts, warnings = facts | {"starting_model": starting}, [*warnings, *sentences]
     draw(model, held_out or dataset.split("train"), out, device=device)
     name, step, value = position.finished[-1] if position.finished else ("", 0, None)
     rule = options.select

@@ -27,7 +27,9 @@ class Options:
         labels: keep this many labelled training cases; the others count as unlabelled.
         validation: the share of the training subjects that is held out.
         select: which weights are kept: the last, or the best on validation.
-        base: a run that gives the first weights.
+        base: a run that gives the first weights; see `training.pretrained`.
+        pretrained_rate: the factor on the learning rate of the weights that it gives; None: 1 where it gives all of
+            them, else `pretrained.REDUCED`.
         uses: runs that the method is built on, by role.
         accumulation: micro-batches a step, in each process.
         share, order, augment: see `Sampling`.
@@ -44,6 +46,7 @@ class Options:
     validation: float = 0.2
     select: Literal["last", "best"] = "last"
     base: Path | None = None
+    pretrained_rate: float | None = None
     uses: Mapping[str, Path] = field(default_factory=dict)
     device: str = "auto"
     precision: Precision = "auto"
@@ -78,6 +81,10 @@ class Options:
             raise SettingsError(f"--minutes {self.minutes:g}: expected more than 0")
         if self.minutes is not None and (self.steps is not None or "steps" in self.settings):
             raise SettingsError(f"--minutes {self.minutes:g}: chooses the steps; leave out --steps")
+        if self.pretrained_rate is not None and self.base is None:
+            raise SettingsError("--pretrained-rate is of the weights of --from; name a run with --from RUN")
+        if self.pretrained_rate is not None and not 0 < self.pretrained_rate <= 1:
+            raise SettingsError(f"--pretrained-rate {self.pretrained_rate}: expected a share above 0, and 1 at most")
         if self.accumulation < 1:
             raise SettingsError(f"--accumulation {self.accumulation}: expected 1 or more")
 

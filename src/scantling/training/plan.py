@@ -21,11 +21,12 @@ from scantling.records.run import read_run
 from scantling.training.finishing import clock, fields_read
 from scantling.training.material import Material
 from scantling.training.options import Options
+from scantling.training.pretrained import Pretrained
 from scantling.training.state import PREPARED, PREVIOUS, STATE, has_progress
 
 DATA_FILES = "data.json"
 """In a run folder: what was read of the data, so that what has changed can be named."""
-FIXED = ("method", "settings", "base", "uses", "data", "split", "seed", "options")
+FIXED = ("method", "settings", "base", "pretrained", "uses", "data", "split", "seed", "options")
 """What must not change between the parts of one training."""
 IN_TABLES = {
     "mask": ("drawn_slices", "drawn_axis"),
@@ -55,12 +56,21 @@ class DataFiles(FileRecord):
     files: tuple[dict[str, str], ...] = ()
 
 
-def plan_of(card: Card, model: Method, material: Material, options: Options, *, hashes: Hashes) -> dict[str, Any]:
+def plan_of(
+    card: Card,
+    model: Method,
+    material: Material,
+    options: Options,
+    *,
+    hashes: Hashes,
+    pretrained: Pretrained | None = None,
+) -> dict[str, Any]:
     """What a training is a function of."""
     return {
         "method": card.name,
         "settings": model.settings.model_dump(mode="json"),
         "base": str(options.base) if options.base else None,
+        "pretrained": pretrained.plan if pretrained is not None else None,
         "uses": {role: str(run.resolve()) for role, run in options.uses.items()},
         "data": [
             {
@@ -83,6 +93,7 @@ def plan_of(card: Card, model: Method, material: Material, options: Options, *, 
             **options.sampling.model_dump(mode="json"),
             "precision": options.precision,
             "accumulation": options.accumulation,
+            **({} if options.pretrained_rate is None else {"pretrained_rate": options.pretrained_rate}),
         },
     }
 

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from scantling.contract.method import Method, dropouts
-from scantling.contract.schedules import SCHEDULES
-from scantling.contract.stage import Game, Move, Player, Stage, frozen_depth
+from scantling.contract.stage import Game, Move, Stage, frozen_depth
 from scantling.contract.step import Step, Total
 from scantling.core.errors import RunError, ScantlingError
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch
 from scantling.training.dropout import by_sample
+from scantling.training.optimisers import optimiser_of, rate_at
 from scantling.training.processes import Processes
 
 
@@ -52,6 +52,7 @@ class StageRunner:
         accumulation: micro-batches of each process.
         autocast: the type of mixed precision, None for none.
         prepared: what the stage's `prepare` returned.
+        rates: a factor on the learning rate of parameters of the method, by name; 1 for others.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class StageRunner:
         accumulation: int = 1,
         autocast: torch.dtype | None = None,
         prepared: Mapping[str, Tensor] | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         self.method, self.stage = method, stage
         self.seed, self.device, self.group = seed, device, group
@@ -72,7 +74,10 @@ class StageRunner:
         self.prepared = dict(prepared or {})
         self.players = {player.name: player for player in stage.players}
         self.owned = {player.name: player.parameters() for player in stage.players}
-        self.optimisers = {player.name: _optimiser(player, self.owned[player.name]) for player in stage.players}
+        factors = {id(p): rates[name] for name, p in method.named_parameters() if name in rates} if rates else {}
+        self.optimisers = {
+            name: optimiser_of(player, self.owned[name], factors) for name, player in self.players.items()
+        }
         self.averages = {
             player.name: [p.detach().clone() for p in self.owned[player.name]]
             for player in stage.players
@@ -234,7 +239,7 @@ class StageRunner:
             nn.utils.clip_grad_norm_(parameters, player.clip)
         optimiser = self.optimisers[name]
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(player, step, self.stage.steps)
+            group["lr"] = group["factor"] * rate_at(player, step, self.stage.steps)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if player.average:
@@ -274,16 +279,6 @@ def _started(moves: Game) -> Generator[Move | Total, Tensor | None, Any]:
     return (yield from moves)
 
 
-def rate_at(player: Player, step: int, steps: int) -> float:
-    """The learning rate of a step, 0 to `steps` - 1."""
-    if step < player.warmup:
-        return player.rate * (step + 1) / (player.warmup + 1)
-    done = (step - player.warmup) / max(steps - player.warmup, 1)
-    if callable(player.schedule):
-        return player.rate * player.schedule(done)
-    return SCHEDULES[player.schedule](done, player.rate)
-
-
 def finite(losses: Mapping[str, Mapping[str, float]], stage: str, step: int) -> None:
     """Stop a training whose losses are no longer numbers.
 
@@ -297,19 +292,6 @@ def finite(losses: Mapping[str, Mapping[str, float]], stage: str, step: int) -> 
                     f"stage {stage!r}, step {step}: loss {term!r} of {player} is {value}; lower the learning rate "
                     f"(--settings.rate) or check the images for NaN (scantling check)"
                 )
-
-
-def _optimiser(player: Player, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    if player.optimiser == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            player.rate,
-            momentum=player.betas[0],
-            weight_decay=player.weight_decay,
-            nesterov=player.betas[0] > 0,
-        )
-    kind = torch.optim.AdamW if player.optimiser == "adamw" else torch.optim.Adam
-    return kind(parameters, player.rate, betas=player.betas, weight_decay=player.weight_decay)
 
 
 def _names(named: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -21,10 +21,11 @@ from scantling.data.prefetcher import Prefetcher
 from scantling.data.reader import Reader
 from scantling.networks.replay import forget
 from scantling.training.log import Bar, Log, spoken
+from scantling.training.optimisers import rate_at
 from scantling.training.prepared import check_fields, prepare_fields
 from scantling.training.processes import Processes
 from scantling.training.signals import stop_signals
-from scantling.training.stage_runner import StageRunner, finite, rate_at
+from scantling.training.stage_runner import StageRunner, finite
 from scantling.training.state import (
     Position,
     capture,
@@ -57,6 +58,7 @@ class Trainer:
             the stage's own criterion in any).
         saved_every: seconds between two checkpoints.
         faster: what is told beside the expected time where that is more than an hour.
+        rates: factors on the learning rate of parameters by name; see `StageRunner`.
         plan: a hash of the data, settings and seed, for what stages prepare.
         logged, validated: how many times a stage is logged and validated.
     """
@@ -75,6 +77,7 @@ class Trainer:
     console: Console = field(default_factory=lambda: Console(stderr=True, markup=False))
     saved_every: float = 60.0
     faster: str = ""
+    rates: Mapping[str, float] = field(default_factory=dict)
     plan: str = ""
     logged: int = 200
     validated: int = 10

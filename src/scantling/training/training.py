@@ -47,6 +47,7 @@ from scantling.training.prepared import prepared_fields
 from scantling.training.preview import Preview
 from scantling.training.processes import Processes, processes
 from scantling.training.readers import can_be_judged, readers_of
+from scantling.training.starting_model import score_starting_model
 from scantling.training.trainer import Trainer
 from scantling.training.validation import validation_of
 
@@ -111,7 +112,7 @@ def preview(
     material = material.without(failed, card, options)
     for sentence in material.remarks:
         console.print(sentence, highlight=False, markup=False)
-    model = build_method(card, traits, options)
+    model, _ = build_method(card, traits, options)
     return Preview(model, options.preset, model.settings.explain(traits))
 
 
@@ -136,7 +137,7 @@ def _train(
     if failed and facts is None:
         console.print(material.remarks[-1], highlight=False, markup=False)
     build, trainer = partial(build_method, card, traits), partial(_trainer, material.dataset, device, group)
-    model = build(options)
+    model, pretrained = build(options)
     changes = [stream.augment for stage in model.stages() for stream in stage.streams if stream.augment is not None]
     if facts is None and changes and not any(each.ignore_sides for each in changes):
         for sentence in sides_told_apart(traits):
@@ -144,14 +145,25 @@ def _train(
     hashes = hashes_of(model, material) if group.first else None
     chosen = None
     if options.minutes is not None:
-        chosen = fitted(out, facts, options, build, trainer, group=group, begun=begun, console=console)
-        options, model = chosen.options, build(chosen.options)
+        chosen = fitted(
+            out, facts, options, lambda each: build(each)[0], trainer, group=group, begun=begun, console=console
+        )
+        options = chosen.options
+        model, pretrained = build(options)
     training = trainer(options, model, out)
+    training.rates = pretrained.rates(model) if pretrained is not None else {}
     # 3. the run folder
-    plan = group.agreed(plan_of(card, model, material, options, hashes=hashes) if hashes is not None else None)
+    plan = None
+    if hashes is not None:
+        plan = plan_of(card, model, material, options, hashes=hashes, pretrained=pretrained)
+    plan = group.agreed(plan)
+    starting = None
     if facts is not None:
         check_same(out, facts, plan=plan, hashes=hashes)
-    facts, finished = _recorded(facts, plan, model, traits, material, options, device)
+    elif pretrained is not None:
+        starting = score_starting_model(pretrained, model, training.validation, material.opened)
+        console.print(starting["summary"], highlight=False, markup=False)
+    facts, finished = _recorded(facts, plan, model, traits, material, options, device, starting)
     if finished:
         console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
         return facts
@@ -239,6 +251,7 @@ def _recorded(
     material: Material,
     options: Options,
     device: torch.device,
+    starting: dict[str, Any] | None,
 ) -> tuple[dict[str, Any], bool]:
     """The contents of `run.json` as the training begins or goes on, and whether it has ended already."""
     if facts is not None:
@@ -259,7 +272,7 @@ def _recorded(
         "traits": traits.model_dump(),
         "started": clock(), "finished": None, "seconds": None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "steps": sum(stage.steps for stage in model.stages()), "selected": None,
+        "steps": sum(stage.steps for stage in model.stages()), "selected": None, "starting_model": starting,
         "warnings": warnings, "left_out": dict(material.left_out), **record(device),
     }  # fmt: skip
     return begun, False

@@ -39,6 +39,9 @@ KEPT = 1 << 30
 class Validation(ABC):
     """Scores a method on validation cases with a truth.
 
+    Args:
+        labels: of the truth, whose classes the method knows; None: the method's own.
+
     Attributes:
         metric: the name of its value, of which more is better.
     """
@@ -55,8 +58,10 @@ class Validation(ABC):
         autocast: torch.dtype | None,
         seed: int,
         group: Processes,
+        labels: Labels | None = None,
     ) -> None:
         self.method = method
+        self.labels = labels or method.traits.labels
         self.cases = sorted(cases, key=lambda case: case.id)
         self.device, self.autocast, self.seed, self.group = device, autocast, seed, group
         self._tiler = Tiler()
@@ -105,9 +110,7 @@ class Validation(ABC):
         kept = self._kept.get(case.id)
         if kept is None:
             method = self.method
-            kept = load(
-                case, labels=method.traits.labels, channels=method.channels, reads=self.reads, partial=method.partial
-            )
+            kept = load(case, labels=self.labels, channels=method.channels, reads=self.reads, partial=method.partial)
             size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
             if self._held + size <= KEPT:
                 self._kept[case.id] = kept
@@ -125,8 +128,8 @@ class DiceValidation(Validation):
 
     def one(self, case: Case) -> float:
         """The mean of the classes that the truth has; NaN where it has none."""
-        labels = self.method.traits.labels
-        if labels is None:
+        labels, own = self.labels, self.method.traits.labels
+        if labels is None or own is None:
             raise ValueError("without classes there is nothing to score")
         sample = self.sample(case)
         answer = partial(
@@ -137,8 +140,8 @@ class DiceValidation(Validation):
             options=self.method.segment_with.of({"samples": 1, "seed": self.seed, "views": self.views}),
             autocast=self.autocast,
         )
-        decided = answer_in_bands(answer, sample, [self.method], exclusive=labels.exclusive, maps=False).decision
-        return dice_of(decided, sample.masks[0], labels)
+        decided = answer_in_bands(answer, sample, [self.method], exclusive=own.exclusive, maps=False).decision
+        return dice_of(_renumbered(decided, own, labels), sample.masks[0], labels)
 
     def summary(self, found: Sequence[float]) -> float:
         """The mean over the cases that define it."""
@@ -189,7 +192,7 @@ class WarpedValidation(Validation):
         warped = resample_onto(
             moving.masks[0], fixed.geometry, moving.geometry, displacement=displacement, linear=False
         )
-        labels = self.method.traits.labels
+        labels = self.labels
         layers = len(labels.names) if labels is not None and labels.exclusive else len(warped)
         scores = []
         for number in range(layers):
@@ -219,6 +222,18 @@ def dice_of(decided: np.ndarray, truth: np.ndarray, labels: Labels) -> float:
         known = (truth[0] if labels.exclusive else truth[number]) != IGNORE
         scores.append(_dice_of_known(found, wanted, known))
     return mean_of_defined(scores)
+
+
+def _renumbered(decided: np.ndarray, own: Labels, labels: Labels) -> np.ndarray:
+    """A decision in the classes of a model, in those of the data, which are among them."""
+    if own == labels:
+        return decided
+    places = [own.names.index(name) for name in labels.names]
+    layers = [decided == place + 1 if own.exclusive else decided[place] == 1 for place in places]
+    if not labels.exclusive:
+        return np.stack(layers).astype(np.uint8)
+    numbers: np.ndarray = sum(((number * layer) for number, layer in enumerate(layers, start=1)), np.zeros(1, np.uint8))
+    return numbers.astype(np.uint8)
 
 
 def _dice_of_known(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> float:

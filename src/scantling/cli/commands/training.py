@@ -53,7 +53,9 @@ class Train(Opened, Computed):
     select: Literal["last", "best"] = "last"
     """Which weights are kept: the last, or the best on the validation subjects."""
     base: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
-    """A run to take the first weights from."""
+    """A run to take the first weights from; its channels, classes and patch may be others."""
+    pretrained_rate: Annotated[float | None, tyro.conf.arg(metavar="FACTOR")] = None
+    """The factor on the learning rate of the weights of --from; 1 where all of them fit, else 0.1."""
     use: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="ROLE=RUN")] = field(
         default_factory=list
     )
@@ -96,7 +98,8 @@ class Train(Opened, Computed):
             shares[name] = fraction
         options = Options(
             preset=self.preset, steps=self.steps, minutes=self.minutes, settings=self.settings, seed=self.seed,
-            labels=self.labels, validation=self.validation, select=self.select, base=self.base, uses=uses,
+            labels=self.labels, validation=self.validation, select=self.select, base=self.base,
+            pretrained_rate=self.pretrained_rate, uses=uses,
             device=self.device, precision=self.precision, threads=self.threads, accumulation=self.accumulation,
             share=shares, order=self.order, augment=self.augment,
             manifest=self.manifest, root=self.root, subjects=self.subjects,

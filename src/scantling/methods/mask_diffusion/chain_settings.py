@@ -76,6 +76,7 @@ class MaskDiffusionSettings(Settings):
     heads: Positive = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
+    architecture: ClassVar[tuple[str, ...]] = ("widths", "blocks", "attention", "heads")
     binary: ClassVar[bool] = True
     """Whether the paper knows one class only."""
 

@@ -79,6 +79,7 @@ class FRUNetSettings(Settings):
     zoom: Annotated[float, Field(ge=0)] = 0.0
     jitter: Annotated[float, Field(ge=0)] = 0.0
 
+    architecture: ClassVar[tuple[str, ...]] = ("widths", "norm")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {  # ours: the recipe of the U-Net on a narrow network
             "steps": 1000,

@@ -94,6 +94,7 @@ class UNetSettings(Settings):
     jitter: Annotated[float, Field(ge=0)] | None = None
     degraded: Annotated[float, Field(ge=0, le=1)] | None = None
 
+    architecture: ClassVar[tuple[str, ...]] = ("widths", "narrow", "norm")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "steps": 2500,
@@ -160,8 +161,8 @@ class UNetSettings(Settings):
             "longest": longest,
             "patch": patch,
             "widths": widths[: len(strides) + 1],
-            "strides": tuple(strides),
-            "kernels": tuple(kernels) if volumes else None,
+            "strides": self.strides or tuple(strides),
+            "kernels": self.kernels or (tuple(kernels) if volumes else None),
             "batch": self.batch or batch,
             "normalise": self.normalise or (quantitative if ct else "image"),
             "flips": _flips(traits) if self.flips is None else self.flips,
