@@ -101,6 +101,12 @@ def test_the_deepest_map_is_four_to_eight_wide(patch: tuple[int, ...], spacing: 
         assert all(a <= b for a, b in zip(above, below, strict=True))  # flat kernels come first
 
 
+def test_an_image_too_small_to_be_halved_still_has_two_levels() -> None:
+    strides, kernels = planning.levels_of((5, 6, 7), (1.0, 1.0, 1.0))
+    assert strides == [(1, 1, 1)]
+    assert kernels == [(3, 3, 3)] * 2
+
+
 def test_coarse_axes_wait_and_their_kernels_are_flat() -> None:
     strides, kernels = planning.levels_of((20, 192, 160), (5.0, 1.0, 1.0))
     assert strides[:2] == [(1, 2, 2), (1, 2, 2)]

@@ -127,7 +127,7 @@ def levels_of(
         mm = [m * s for m, s in zip(mm, stride, strict=True)]
         strides.append(stride)
         kernels.append(tuple(max(a, b) for a, b in zip(kernels[-1], _kernel(mm), strict=True)))  # once wide, wide
-    return strides or [(1,) * len(patch)], kernels
+    return (strides, kernels) if strides else ([(1,) * len(patch)], kernels * 2)
 
 
 def _kernel(spacing: Sequence[float]) -> tuple[int, ...]:

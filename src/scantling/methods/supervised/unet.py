@@ -151,8 +151,9 @@ class UNetSettings(Settings):
             pixels, batch = 2 * pixels, batch // 2  # thin beside thick: the finer grid, and the larger patch
         patch = self.patch or planning.patch_of(grid.shape, pixels)
         most = None if self.widths is None else len(self.widths) - 1
-        strides, kernels = planning.levels_of(patch, grid.spacing, most=most)
-        widths = self.widths or tuple(min(self.width * 2**level, self.widest) for level in range(len(kernels)))
+        planned, kernels = planning.levels_of(patch, grid.spacing, most=most)
+        strides = self.strides or tuple(planned)
+        widths = self.widths or tuple(min(self.width * 2**level, self.widest) for level in range(len(strides) + 1))
         scarce = planning.scarce(traits, grid, patch)
         ct = any(name.lower() == "ct" for name in traits.channels) or any(i.low < -500 for i in traits.intensity)
         quantitative = "foreground" if traits.foreground_intensity else "dataset"
@@ -161,8 +162,8 @@ class UNetSettings(Settings):
             "longest": longest,
             "patch": patch,
             "widths": widths[: len(strides) + 1],
-            "strides": self.strides or tuple(strides),
-            "kernels": self.kernels or (tuple(kernels) if volumes else None),
+            "strides": strides,
+            "kernels": self.kernels or (tuple(kernels) if volumes and self.strides is None else None),
             "batch": self.batch or batch,
             "normalise": self.normalise or (quantitative if ct else "image"),
             "flips": _flips(traits) if self.flips is None else self.flips,
