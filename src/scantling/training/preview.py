@@ -82,10 +82,6 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return (
-        ",".join(map(_shown, value))
-        if isinstance(value, list)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, list):
+        return ",".join("x".join(map(str, each)) if isinstance(each, list) else _shown(each) for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
