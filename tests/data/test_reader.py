@@ -321,5 +321,10 @@ def test_units_are_what_their_names_say() -> None:
     assert (float(unit.min()), float(unit.max())) == (-1.0, 1.0)
     known = preprocess(sample, Preprocessing(dimensions=3, normalise="dataset"), facts).image.numpy()
     assert np.allclose(known, (sample.image.clip(1, 9) - 5) / 2)
+    foreground = Preprocessing(dimensions=3, normalise="foreground")
+    assert np.array_equal(preprocess(sample, foreground, facts).image, known), "where no foreground was measured"
+    organ = facts.intensity[0].model_copy(update={"low": 3.0, "high": 6.0, "mean": 4.0, "std": 0.5})
+    of_organ = facts.model_copy(update={"foreground_intensity": (organ,)})
+    assert np.allclose(preprocess(sample, foreground, of_organ).image, (sample.image.clip(3, 6) - 4) / 0.5)
     flat = replace(sample, image=np.full((1, 8, 10, 6), 7, np.float32))
     assert not preprocess(flat, Preprocessing(dimensions=3), facts).image.any()

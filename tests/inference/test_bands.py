@@ -21,6 +21,7 @@ from scantling.inference.answering import segment
 from scantling.inference.bands import Decided, answer_in_bands, bands_of
 from scantling.inference.tiles import Tiler
 from scantling.methods.catalogue import card_of
+from scantling.metrics.confidence import confidence_sums
 from scantling.records.run_folder import load_model
 from scantling.training import Options, train
 
@@ -81,6 +82,10 @@ def test_the_answer_in_bands_is_that_about_the_whole(model: Segmenter) -> None:
     assert parts.probabilities is not None
     assert np.allclose(whole.probabilities, parts.probabilities, atol=0.02)
     assert (whole.decision != parts.decision).mean() < 0.002
+    silent = answered(model, sample, most=small(sample, model, 5), maps=False)
+    assert silent.confidence_sums is not None
+    assert np.allclose(silent.confidence_sums, confidence_sums(parts.probabilities, parts.decision))
+    assert whole.confidence_sums == pytest.approx(silent.confidence_sums, rel=0.01)
 
 
 def test_samples_and_uncertainty_come_in_bands_too_and_maps_only_if_wanted(model: Segmenter) -> None:

@@ -250,7 +250,7 @@ def test_what_does_not_fit_the_model_is_a_sentence(
         synthesize("sower", count=1, out=tmp_path / "out")
 
 
-@pytest.mark.parametrize("normalise", ["image", "dataset", "unit", "none"])
+@pytest.mark.parametrize("normalise", ["image", "dataset", "foreground", "unit", "none"])
 def test_denormalised_is_what_an_image_was_whose_values_are_those_of_the_data(normalise: str) -> None:
     image = np.random.default_rng(0).normal(300, 40, (1, 9, 11)).astype(np.float32)
     intensity = Moments.of(image.ravel(), 1).intensity()

@@ -186,3 +186,14 @@ def test_half_precision_is_summed_in_full() -> None:
     value = soft_cldice_loss(probabilities=p.bfloat16(), mask=mask, iterations=3)
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(loss(p.bfloat16().double(), mask, iterations=3, smooth=1), rel=1e-5)
+
+
+def test_iterations_beyond_the_largest_radius_change_nothing_with_and_without_gradient() -> None:
+    mask = vessel(width=5).float()
+    known = torch.ones_like(mask, dtype=torch.bool)
+    known[..., :3] = False
+    for where in (None, known):
+        fewer = soft_skeleton(mask, iterations=3, known=where)
+        assert torch.equal(soft_skeleton(mask, iterations=50, known=where), fewer)
+        with_gradient = soft_skeleton(mask.clone().requires_grad_(), iterations=50, known=where)
+        assert torch.equal(with_gradient.detach() * known, fewer * known)

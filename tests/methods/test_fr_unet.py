@@ -19,6 +19,7 @@ from scantling.core.samples import Batch, Intensity, Preprocessing, Traits
 from scantling.data.preprocessing import normalise
 from scantling.losses.continuity import soft_cldice_loss
 from scantling.losses.overlap import cross_entropy, dice_loss
+from scantling.losses.skeleton_recall import skeleton_recall_loss
 from scantling.methods.supervised.fr_unet import FRUNetSegmenter, FRUNetSettings
 from scantling.networks.fr_unet import FRUNet
 
@@ -302,6 +303,12 @@ def test_the_terms_are_what_their_weights_say() -> None:
     )
     assert set(found := terms(shit, labelled)) == {"overlap", "continuity"}
     assert sum(found.values()).item() == pytest.approx(wanted.item(), rel=1e-6)
+    # the usual loss and Skeleton Recall with weight 1, Kirchhoff et al. (2024)
+    tubes = method(facts, "paper", widths=(4, 4, 4, 4), dropout=0.0, dice=1.0, skeleton_recall=1.0).eval()
+    tubes.load_state_dict(paper.state_dict())
+    recall = skeleton_recall_loss(probabilities=p, mask=labelled.mask)
+    assert set(found := terms(tubes, labelled)) == {"cross_entropy", "overlap", "skeleton_recall"}
+    assert found["skeleton_recall"].item() == pytest.approx(recall.item(), rel=1e-6)
 
 
 def test_it_reads_volumes_slice_by_slice() -> None:

@@ -11,10 +11,13 @@ import torch
 from torch.nn import functional as F
 
 from scantling.contract.method import build
+from scantling.contract.step import Step, Total
 from scantling.core.case import IGNORE, Labels
 from scantling.core.errors import SettingsError
-from scantling.core.samples import Intensity, Traits
+from scantling.core.samples import Batch, Intensity, Traits
+from scantling.losses.continuity import soft_cldice_loss
 from scantling.losses.overlap import class_channels, cross_entropy, dice_loss, probabilities_of
+from scantling.losses.skeleton_recall import skeleton_recall_loss
 from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
 from scantling.networks.unet import UNet, doubled_by_neighbours, pooled, pooled_by_blocks, upsampled
 
@@ -163,6 +166,8 @@ def test_it_configures_itself_from_the_traits() -> None:
     assert resolved.flips is False, "a body has a left and a right"
     ct = quick.resolve(traits(shape=(512, 512, 100), channels=("CT",), spacing=(0.8, 0.8, 5.0)))
     assert ct.normalise == "dataset"
+    known = traits(channels=("CT",), foreground_intensity=traits(channels=("CT",)).intensity)
+    assert quick.resolve(known).normalise == "foreground"
     method = build(UNetSegmenter, ct, traits(shape=(512, 512, 100), channels=("CT",), spacing=(0.8, 0.8, 5.0)))
     assert method.network.strides[0] == (2, 2, 1), "a coarse axis is not halved before the fine ones have caught up"
 
@@ -186,3 +191,42 @@ def test_settings_that_do_not_suit_the_data_are_refused_in_a_sentence() -> None:
         UNetSettings.preset("fast")
     with pytest.raises(SettingsError, match="needs masks"):
         UNetSettings().resolve(traits(labels=None))
+
+
+@pytest.mark.parametrize("shape", [(24, 28), (8, 16, 8)])
+def test_losses_for_tubes_are_added_with_their_weights(shape: tuple[int, ...]) -> None:
+    facts = traits(shape=shape, channels=("grey",))
+    plain = build(UNetSegmenter, UNetSettings.preset("tiny").resolve(facts), facts).eval()
+    changes = {"cldice": 0.3, "iterations": 4, "skeleton_recall": 0.7}
+    tubes = build(UNetSegmenter, UNetSettings.preset("tiny", changes).resolve(facts), facts).eval()
+    tubes.load_state_dict(plain.state_dict())
+    rows = torch.arange(2)
+    image, mask = torch.rand(2, 1, *shape), (torch.rand(2, 1, *shape) < 0.3).to(torch.uint8)
+    batch = {"labelled": Batch(rows, rows, {"image": image, "mask": mask})}
+    ((_, usual),) = plain.objectives(batch, Step(seed=0))
+    ((_, found),) = tubes.objectives(batch, Step(seed=0))
+    p = plain.network(image).sigmoid()
+    wanted = {
+        **usual,
+        "continuity": 0.3 * soft_cldice_loss(probabilities=p, mask=mask, iterations=4),
+        "skeleton_recall": 0.7 * skeleton_recall_loss(probabilities=p, mask=mask),
+    }
+    assert set(usual) == {"cross_entropy", "overlap"}
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(
+        {name: value.item() for name, value in wanted.items()}, rel=1e-6
+    )
+
+
+def test_dice_over_the_batch_counts_the_patches_of_the_whole_step() -> None:
+    facts = traits(shape=(24, 28), channels=("grey",))
+    method = build(UNetSegmenter, UNetSettings.preset("tiny", {"dice_over": "batch"}).resolve(facts), facts).eval()
+    rows = torch.arange(2)
+    image, mask = torch.rand(2, 1, 24, 28), (torch.rand(2, 1, 24, 28) < 0.3).to(torch.uint8)
+    game = method.objectives({"labelled": Batch(rows, rows, {"image": image, "mask": mask})}, Step(seed=0, slots=2))
+    total = next(game)
+    assert isinstance(total, Total)
+    elsewhere = torch.tensor([[10.0], [30.0], [20.0]])  # what the other part of the step has found
+    _, terms = game.send(total.part.detach() + elsewhere)
+    p = method.network(image).sigmoid()
+    both, either = (p * mask).sum() + 10, p.sum() + mask.sum() + 50
+    assert terms["overlap"].item() == pytest.approx(0.5 * (1 - (2 * both + 1) / (either + 1)).item(), rel=1e-6)

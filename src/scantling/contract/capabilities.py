@@ -19,6 +19,7 @@ from scantling.contract.options import (
 )
 from scantling.contract.results import Classification, Encoding, Generation, Registration, Segmentation
 from scantling.contract.step import Inference
+from scantling.contract.views import Views, views_of_training
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
@@ -30,6 +31,8 @@ class Segmenter(Method):
     segment_with: ClassVar[type[SegmentOptions]] = SegmentOptions
     draws: ClassVar[bool] = False
     """Whether `segment` answers with as many samples as its options say."""
+    views: Views | None = None
+    """The views of its training, as saved with the model; None of a model of earlier versions."""
 
     @abstractmethod
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
@@ -53,6 +56,10 @@ class Segmenter(Method):
         """The classes of its masks: those that it was trained on, unless its options choose others (a vocabulary)."""
         del options
         return self.traits.labels
+
+    def resolved_views(self) -> Views:
+        """The views under which its training saw its images, read from its streams where the model does not say."""
+        return self.views or views_of_training(self)
 
     def calls(self, options: SegmentOptions) -> int:
         """Passes through the network that an answer takes, with resolved options; all tiles of a canvas are one."""

@@ -54,7 +54,7 @@ class SegmentOptions(InferenceOptions):
         steps: of the chain that each of them ends, for methods that run one.
         fuse: how they become one mask: a name of `fusion.RULES`.
         votes: for the rules "vote" and "sum", how many samples have to agree; None: half of them, rounded up.
-        views: average over mirrored and turned views of each image.
+        views: average over the mirrored and turned views of each image that the training showed.
     """
 
     samples: int | None = Field(default=None, ge=1)

@@ -31,10 +31,11 @@ class Intensity(Frozen):
 
 
 class Thickness(Frozen):
-    """How thick the objects of a class are, over the labelled training cases.
+    """How thick the objects of a class are, over the labelled training cases; lengths in mm where `Traits.unit` is mm.
 
     An object is a component of the mask of a case; its thickness is twice the radius of the largest circle or ball that
-    fits into it. Of each case the thickest object counts.
+    fits into it, through the distance transform. Percentiles are over objects, of which each counts by its share of the
+    class in its case, and so each case the same. Volumes are measured in 3-D, also for methods in 2-D. All ours.
     """
 
     low: float
@@ -42,6 +43,9 @@ class Thickness(Frozen):
     median: float
     high: float
     """The 90th percentile."""
+    local: float = 0.0
+    """The median of four times the mean distance to the border: the width of a tube, two thirds of the diameter of a
+    disc. How thin what has to be resolved is."""
     spread: float = 0.0
     """The standard deviation of the logarithm of the thickness."""
     relative_spread: float = 0.0
@@ -90,12 +94,15 @@ class Traits(Frozen):
     smallest: tuple[int, ...]
     slice_axis: int = 0
     intensity: tuple[Intensity, ...]
+    foreground_intensity: tuple[Intensity, ...] = ()
+    """The same inside the classes of the labelled training cases, of each channel; empty where no mask was measured."""
     regions: bool = False
     """Whether the training cases have a region of interest."""
     foreground: tuple[float, ...] = ()
     """The share of pixels of each class in the labelled training cases."""
     thickness: tuple[Thickness | None, ...] = ()
-    """Of the objects of each class; None for a class without any, empty where no mask was measured."""
+    """Of the objects of each class; None for a class without any, empty where no mask was measured. Where only some
+    cases say their spacing, those count that do not."""
     mirrored: tuple[bool, ...] = ()
     """For each axis, whether the labelled training cases look as likely mirrored along it; empty where unknown."""
     labelled: int = 0
@@ -119,7 +126,13 @@ class Traits(Frozen):
             return self
         places = [self.channels.index(name) for name in channels]
         return self.model_copy(
-            update={"channels": channels, "intensity": tuple(self.intensity[place] for place in places)}
+            update={
+                "channels": channels,
+                "intensity": tuple(self.intensity[place] for place in places),
+                "foreground_intensity": tuple(self.foreground_intensity[place] for place in places)
+                if self.foreground_intensity
+                else (),
+            }
         )
 
     @property
@@ -240,8 +253,9 @@ class Preprocessing(Frozen):
         dimensions: 2 reads a volume as slices that keep their subject.
         normalise: "image" subtracts the mean and divides by the deviation of each channel of each image, inside
             the region where there is one; "dataset" clips to the 0.5th and 99.5th percentile of the training
-            data, then uses their mean and deviation (quantitative images such as CT); "unit" scales each image
-            to [-1, 1]; "none" leaves the values.
+            data, then uses their mean and deviation; "foreground" does so with those of the labelled pixels of the
+            training data (quantitative images such as CT; Isensee et al., 2021), and as "dataset" where they are not
+            known; "unit" scales each image to [-1, 1]; "none" leaves the values.
         spacing: the grid that images are resampled to, in the unit of the traits; None keeps their own. An image
             whose spacing is not known in that unit keeps its grid where the spacing is that of the traits.
         size: the shape that every image, or slice, is resampled to whatever it was; None keeps its own.
@@ -250,7 +264,7 @@ class Preprocessing(Frozen):
     """
 
     dimensions: Literal[2, 3]
-    normalise: Literal["image", "dataset", "unit", "none"] = "image"
+    normalise: Literal["image", "dataset", "foreground", "unit", "none"] = "image"
     spacing: tuple[float, ...] | None = None
     size: tuple[int, ...] | None = None
     longest: int | None = None

@@ -5,10 +5,15 @@ Nothing here reads a file, and nothing here imports torch.
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from itertools import combinations
 from typing import Literal, Self
 
 from scantling.core.case import Case
+
+MOST_ROTATED = 30.0
+"""Degrees, where left and right are not alike; ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +24,9 @@ class Augmentation:
     values to its image. Ranges are symmetric and uniform; 0 or False switches a change off.
 
     Attributes:
-        flips: mirror each axis with probability ½.
-        turns: quarter turns in the plane of axes of equal patch length and spacing.
+        flips: mirror each axis with probability ½; which axes, where they are not all alike.
+        turns: quarter turns in the plane of axes of equal patch length and spacing; where `flips` tells the axes apart,
+            of two axes that are mirrored.
         rotation: degrees, in every plane of the world.
         zoom: share, e.g. 0.2 for factors from 1/1.2 to 1.2.
         warped: the share of samples that are rotated and zoomed (the others keep their exact pixels).
@@ -30,11 +36,15 @@ class Augmentation:
         blur: the greatest deviation of a Gaussian, in pixels.
         low_resolution: the greatest factor by which an image is made smaller, and then as large as before; 1 or more.
         noise: the greatest standard deviation, in units of the normalised image.
+        jpeg: the lowest quality at which a picture is compressed by JPEG, and unpacked; 100 for none.
+        degraded: the share of samples that are blurred, made coarse, noisy and compressed (the others stay sharp).
         cutout: the side of a block that is levelled to the mean, as a share of the patch's (DeVries and Taylor, 2017).
         spacing: of the grid along each axis, in mm; None where it is the same along all.
+        ignore_sides: mirror and turn along axes too along which the labels tell the two sides apart
+            (`Traits.mirrored`).
     """
 
-    flips: bool = True
+    flips: bool | tuple[bool, ...] = True
     turns: bool = True
     rotation: float = 0.0
     zoom: float = 0.0
@@ -45,8 +55,11 @@ class Augmentation:
     blur: float = 0.0
     low_resolution: float = 1.0
     noise: float = 0.0
+    jpeg: int = 100
+    degraded: float = 1.0
     cutout: float = 0.0
     spacing: tuple[float, ...] | None = None
+    ignore_sides: bool = False
 
     @classmethod
     def strong(cls, *, spacing: tuple[float, ...] | None = None) -> Self:
@@ -55,6 +68,33 @@ class Augmentation:
             rotation=30, zoom=0.3, brightness=0.5, contrast=0.5, gamma=0.5, blur=1.5, low_resolution=2, noise=0.2,
             cutout=0.25, spacing=spacing,
         )  # fmt: skip
+
+    def along(self, axes: int) -> tuple[bool, ...]:
+        """Whether each of so many axes is mirrored."""
+        return (self.flips,) * axes if isinstance(self.flips, bool) else self.flips
+
+    def planes(self, lengths: Sequence[int]) -> list[tuple[int, int]]:
+        """The pairs of axes in whose plane a patch of these lengths is turned."""
+        if not self.turns:
+            return []
+        spacing = self.spacing or (1.0,) * len(lengths)
+        alike = [(length, round(mm, 3)) for length, mm in zip(lengths, spacing, strict=True)]
+        free = (True,) * len(lengths) if isinstance(self.flips, bool) else self.flips
+        return [(a, b) for a, b in combinations(range(len(lengths)), 2) if alike[a] == alike[b] and free[a] and free[b]]
+
+    def within(self, mirrored: Sequence[bool]) -> Self:
+        """The changes without those that mix up sides, where not all axes may be `mirrored` (`Traits.mirrored`).
+
+        Nothing is mirrored or turned by a right angle along the other axes, nor rotated by more than `MOST_ROTATED`.
+        """
+        if all(mirrored) or self.ignore_sides:
+            return self
+        return replace(
+            self,
+            flips=tuple(flip and free for flip, free in zip(self.along(len(mirrored)), mirrored, strict=True)),
+            turns=self.turns and bool(self.flips),
+            rotation=min(self.rotation, MOST_ROTATED),
+        )
 
 
 @dataclass(frozen=True)

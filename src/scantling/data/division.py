@@ -112,6 +112,21 @@ def keep_labels(dataset: Dataset, count: int, *, labels: Collection[str] = MASKS
     )
 
 
+def within_budget(dataset: Dataset) -> Dataset:
+    """The dataset whose masks of training and validation cases, as they stand, are all that tells undeclared labels.
+
+    So no mask is opened that `keep_labels` has taken away, nor any of a test case.
+    """
+    held = {
+        mask
+        for case in dataset.cases
+        if case.split != "test"
+        for role, mask in case.addresses()
+        if role.startswith("mask ")
+    }
+    return replace(dataset, label_source=dataset.label_source.only(held))
+
+
 def without_labels(case: Case) -> Case:
     """The case as if nobody had labelled it."""
     labels = {

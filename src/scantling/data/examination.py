@@ -21,6 +21,7 @@ from scantling.data.moments import Moments
 from scantling.data.orientation import stored_geometry
 from scantling.data.outside import finite
 from scantling.data.partly_drawn import Gaps, forget_undrawn, gaps_in
+from scantling.data.thickness import ObjectSizes, object_sizes
 from scantling.data.traits import COLOUR, class_pixels
 
 
@@ -43,6 +44,7 @@ class Seen:
         background: the share of the known pixels of the first mask, and of those at its borders, that are of no class.
         channels: the names of those that `moments` are of, training cases only.
         pixels: of the first mask, as `class_pixels` counts them.
+        objects: of the first mask, training cases only.
         gaps: empty slices of the masks that may not have been drawn.
         outside: pixels of the images that are NaN or infinite, and so lie outside of what was imaged.
     """
@@ -56,6 +58,7 @@ class Seen:
     channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     moments: dict[str, tuple[Moments, ...]] = field(default_factory=dict)
     pixels: np.ndarray | None = None
+    objects: ObjectSizes | None = None
     looks: dict[str, Looks] = field(default_factory=dict)
     outside: int = 0
     gaps: Gaps | None = None
@@ -144,6 +147,8 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     if grids:
         seen.geometry = grids[0][1]
     _measure(seen, labels, note)
+    if masks and masks[0] is not None and seen.geometry is not None and case.split in ("train", None):
+        seen.objects = object_sizes(masks[0], labels, seen.geometry)
     return seen
 
 

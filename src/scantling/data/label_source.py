@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -86,6 +86,19 @@ class LabelSource:
             return merge_labels([(part.resolved, False) for part in self.parts]) if self.parts else self.declared
         except DataError:  # they mean different things, which matters to who reads masks of both
             return None
+
+    @property
+    def undeclared(self) -> tuple[LabelSource, ...]:
+        """This source, or those of its parts, whose labels are found in masks."""
+        return tuple(one for part in self.parts for one in part.undeclared) or ((self,) if self.masks else ())
+
+    def only(self, masks: Collection[Address]) -> LabelSource:
+        """The same, but labels that are not declared are found in those of `masks` alone; no other mask is opened."""
+        left, parts = (
+            tuple(mask for mask in self.masks if mask in masks),
+            tuple(part.only(masks) for part in self.parts),
+        )
+        return replace(self, masks=left, parts=parts)
 
     def find(self, *, untrusted: bool = False) -> FoundLabels:
         """As `found`, but the masks are read anew if nothing is declared."""

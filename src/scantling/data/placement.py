@@ -55,19 +55,18 @@ class Placement:
                 min(max(c - p // 2, 0), r) if r > 0 else s
                 for c, p, r, s in zip(centre, patch, room, start, strict=True)
             ]
-        axes = range(len(patch))
-        spacing = augment.spacing or (1.0,) * len(patch)
-        flipped = tuple(axis for axis in axes if generator.random() < 0.5) if augment.flips else ()
+        mirrored = augment.along(len(patch))
+        flipped: tuple[int, ...] = ()
+        if any(mirrored):
+            drawn = [generator.random() < 0.5 for _ in mirrored]
+            flipped = tuple(axis for axis, flip in enumerate(drawn) if flip and mirrored[axis])
         turned = None
-        if augment.turns:
-            alike = [(length, round(mm, 3)) for length, mm in zip(patch, spacing, strict=True)]
-            planes = [(a, b) for a in axes for b in axes if a < b and alike[a] == alike[b]]
-            if planes:
-                a, b = planes[int(generator.integers(len(planes)))]
-                turned = (a, b, int(generator.integers(4)))
+        if planes := augment.planes(patch):
+            a, b = planes[int(generator.integers(len(planes)))]
+            turned = (a, b, int(generator.integers(4)))
         matrix = None
         if (augment.rotation or augment.zoom) and generator.random() < augment.warped:
-            matrix = _warp(spacing, augment, generator)
+            matrix = _warp(augment.spacing or (1.0,) * len(patch), augment, generator)
         return cls(tuple(start), patch, flipped, turned, matrix)
 
     def cut(self, array: Tensor, *, linear: bool, outside: float | None = None) -> Tensor:

@@ -239,8 +239,8 @@ def units_of(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessing
         inside = values[region] if region is not None and region.any() else values
         least, greatest = float(inside.min()), float(inside.max())
         low, high, most = -math.inf, math.inf, max(abs(least), abs(greatest))
-        if recipe.normalise == "dataset":
-            facts = traits.intensity[channel]
+        if recipe.normalise in ("dataset", "foreground"):
+            facts = intensities_of(recipe, traits)[channel]
             low, high, middle, scale = facts.low, facts.high, facts.mean, facts.std
             most = max(abs(facts.minimum), abs(facts.maximum))
         elif recipe.normalise == "unit":
@@ -261,14 +261,20 @@ def normalise(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessin
     return np.stack([unit(values) for unit, values in zip(units, image, strict=True)])
 
 
+def intensities_of(recipe: Preprocessing, traits: Traits) -> tuple[Intensity, ...]:
+    """The statistics of each channel that the units of `recipe` are made from: of the foreground where it says so."""
+    foreground = traits.foreground_intensity if recipe.normalise == "foreground" else ()
+    return foreground or traits.intensity
+
+
 def denormalise(image: np.ndarray, recipe: Preprocessing, intensities: Sequence[Intensity]) -> np.ndarray:
     """(C, *S) in the units of `recipe` in those of the training data, float32: the inverse of `normalise`.
 
     What differs from image to image is taken from the whole training set: "image" and "dataset" take its mean and
-    deviation, "unit" its least and greatest value.
+    deviation, "foreground" that of its foreground, "unit" its least and greatest value.
 
     Args:
-        intensities: of each channel.
+        intensities: of each channel (`intensities_of`).
     """
     out = image.astype(np.float32)
     for channel, facts in enumerate(intensities):

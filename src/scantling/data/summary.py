@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scantling.core.case import Frozen, Labels
+from scantling.core.case import Frozen, Labels, Unit
 from scantling.core.fields import FIELDS
-from scantling.core.samples import Intensity
+from scantling.core.samples import Intensity, Thickness
 from scantling.data.contents import count
 from scantling.data.examination import Seen
 from scantling.data.moments import summed
 from scantling.data.splits import SPLITS, is_labelled
+from scantling.data.thickness import thickness_of
 
 
 class Range(Frozen):
@@ -54,6 +55,8 @@ class Summary(Frozen):
         units: how many cases have their lengths in "mm" and in "pixel".
         stored: how many images are grey, in colour, or grey in three channels, by name of the image.
         classes: the share of the known pixels of the first masks that each class has.
+        thickness: of the objects of each class in the training cases, in `thickness_unit`.
+        thickness_unit: "mm" where all training cases say their spacing.
         image_classes: how many cases each image class has.
         strata: how many cases each value of a stratum has, by its name.
         intensity: of the training images inside their regions, by name and channel of the image.
@@ -67,6 +70,8 @@ class Summary(Frozen):
     units: dict[str, int]
     stored: dict[str, dict[str, int]]
     classes: dict[str, float]
+    thickness: dict[str, Thickness] = {}
+    thickness_unit: Unit = "pixel"
     image_classes: dict[str, int]
     strata: dict[str, dict[str, int]]
     intensity: dict[str, Intensity]
@@ -95,6 +100,11 @@ class Summary(Frozen):
             lines.append(f"channels of {name}: " + ", ".join(f"{number} {kind}" for kind, number in how.items()))
         if self.classes:
             lines.append("classes: " + ", ".join(f"{name} {share:.2%}" for name, share in self.classes.items()))
+        unit = {"pixel": "pixels", "mm": "mm"}[self.thickness_unit]
+        lines += [
+            f"{name}: {one.median:.3g} {unit} thick (10 to 90 %: {one.low:.3g} to {one.high:.3g})"
+            for name, one in self.thickness.items()
+        ]
         if self.image_classes:
             lines.append("image classes: " + ", ".join(f"{n} {name}" for name, n in self.image_classes.items()))
         for name, number_of in self.strata.items():
@@ -136,6 +146,9 @@ def summary_of(found: Sequence[Seen], labels: Labels | None) -> Summary:
             stored.setdefault(name, Counter())[how] += 1
     counted = [seen.pixels for seen in found if seen.pixels is not None]
     pixels = np.sum(counted, axis=0) if counted else np.zeros(1, np.int64)
+    training = [seen.geometry.unit for seen in found if seen.geometry is not None and seen.case.split == "train"]
+    unit: Unit = "mm" if {*training} == {"mm"} else "pixel"
+    thickness = thickness_of([seen.objects for seen in found if seen.objects is not None], unit)
     return Summary(
         parts=tuple(parts),
         holds=dict(sorted(holds.items())),
@@ -148,6 +161,10 @@ def summary_of(found: Sequence[Seen], labels: Labels | None) -> Summary:
             name: float(number / max(pixels[0], 1))
             for name, number in zip(labels.names if labels and counted else (), pixels[1:], strict=False)
         },
+        thickness={
+            name: one for name, one in zip(labels.names if labels else (), thickness, strict=False) if one is not None
+        },
+        thickness_unit=unit,
         image_classes=dict(sorted(Counter(case.image_class for case in cases if case.image_class is not None).items())),
         strata={
             name: dict(sorted(Counter(case.strata[name] for case in cases if name in case.strata).items()))

@@ -7,22 +7,24 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 
-from scantling.core.case import IGNORE, Case, Geometry, Labels, Split
+from scantling.core.case import IGNORE, Case, Geometry, Labels, Split, Unit
 from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.core.fields import FIELDS, reads_masks
-from scantling.core.pieces import value_counts
-from scantling.core.samples import Storage, StoredImage, StoredType, Traits
+from scantling.core.pieces import slabs, value_counts
+from scantling.core.samples import Traits
 from scantling.data.contents import count, some
 from scantling.data.files import probe
 from scantling.data.loading import is_grey, load_apart
+from scantling.data.mirroring import class_places, mirrored_axes
 from scantling.data.moments import Moments, summed
-from scantling.data.orientation import AXES
+from scantling.data.storage import storage_of
+from scantling.data.thickness import ObjectSizes, object_sizes, thickness_of
 
 if TYPE_CHECKING:
     from scantling.data.dataset import Dataset
@@ -40,14 +42,24 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Measured:
-    """One training case: its grid, its channels and number type by image name, how many pixels each class has."""
+    """One training case: its grid, its channels and number type by image name, how many pixels each class has.
+
+    Attributes:
+        moments: of each channel, inside the region where there is one.
+        foreground: the same, inside of any class; of no pixel where there is no mask.
+        objects: of the first mask; None where there is no mask, and of cases that are not for training.
+    """
 
     geometry: Geometry
     names: dict[str, tuple[str, ...]]
     dtypes: dict[str, np.dtype[Any]]
     moments: dict[str, tuple[Moments, ...]]
+    foreground: dict[str, tuple[Moments, ...]]
     pixels: np.ndarray
     """(1 + K,) int64: the pixels of which something is known, then those of each class."""
+    objects: ObjectSizes | None = None
+    places: np.ndarray | None = None
+    """(K, D), see `class_places`; None without a mask."""
 
 
 def in_order(work: Callable[[Case], R], cases: Sequence[Case], *, progress: Progress | None = None) -> Iterator[R]:
@@ -164,24 +176,30 @@ def _of_cases(
             f"{name}: images with two and with three axes (case {rare.id}); expected one kind; split the folder"
         )
     channels, moments = merged_channels(cases, found, partial=partial)
+    _, inside = merged_channels(cases, [replace(one, moments=one.foreground) for one in found], partial=partial)
     shapes = np.array([one.geometry.shape for one in found])
     unspaced = sum(one.geometry.unit == "pixel" for one in found)
     spacings = np.ones(shapes.shape) if unspaced else np.array([one.geometry.spacing for one in found])
+    placed = [(one.places, case.subject) for case, one in zip(cases, found, strict=True) if one.places is not None]
     pixels = sum((one.pixels for one in found if one.pixels.size), np.zeros(1, np.int64))
+    unit: Unit = "pixel" if unspaced else "mm"
     return Traits(
         dimensions=cast(Literal[2, 3], next(iter(axes))),
         channels=channels,
         labels=labels,
         image_classes=tuple(sorted({case.image_class for case in cases if case.image_class is not None})),
         spacing=tuple(float(value) for value in np.median(spacings, axis=0)),
-        unit="pixel" if unspaced else "mm",
+        unit=unit,
         unspaced=unspaced if unspaced < len(found) else 0,
         shape=tuple(int(value) for value in np.round(np.median(shapes, axis=0))),
         smallest=tuple(int(value) for value in shapes.min(axis=0)),
         slice_axis=Counter(one.geometry.slice_axis for one in found).most_common(1)[0][0],
         intensity=tuple(one.intensity() for one in moments),
+        foreground_intensity=tuple(one.intensity() for one in inside) if all(one.count for one in inside) else (),
         regions=all(case.region is not None for case in cases),
         foreground=tuple(float(count / max(pixels[0], 1)) for count in pixels[1:]),
+        thickness=thickness_of([one.objects for one in found if one.objects is not None], unit),
+        mirrored=mirrored_axes([place for place, _ in placed], [subject for _, subject in placed]),
         labelled=sum(bool(case.masks) and bool(case.images) for case in training),
         unlabelled=sum(bool(case.images) and not case.masks for case in training),
         masks_alone=sum(bool(case.masks) and not case.images for case in training),
@@ -200,40 +218,6 @@ def spacing_remarks(traits: Traits) -> list[str]:
         f"{count(traits.unspaced, 'training case')} without a spacing, the others have one in mm: no image is "
         "resampled by its spacing; add 'spacing' in a manifest"
     ]
-
-
-def storage_of(found: Sequence[Measured], channels: Sequence[str]) -> Storage:
-    """How the files of the measured cases are stored: each in a type that holds all of them."""
-    left, files = list(channels), []
-    for name in dict.fromkeys(name for one in found for name in one.names):
-        count = max(len(one.names[name]) for one in found if name in one.names)
-        dtype = stored_type(np.result_type(*{one.dtypes[name] for one in found if name in one.names}))
-        files.append(StoredImage(name=name, channels=tuple(left[:count]), dtype=dtype))
-        left = left[count:]
-    affines = [one.geometry.affine for one in found]
-    keys = [
-        None if a is None else tuple((a[:3, :3] / np.linalg.norm(a[:3, :3], axis=0)).round(2).ravel().tolist())
-        for a in affines
-    ]
-    usual = Counter(keys).most_common(1)[0][0]
-    alike = [one.geometry for one, key in zip(found, keys, strict=True) if key == usual and key is not None]
-    stored = Counter(None if (way := each.orientation) is None else (way.axes, way.flips) for each in alike)
-    axes, flips = (stored.most_common(1)[0][0] if stored else None) or (AXES, (False, False, False))
-    return Storage(
-        files=tuple(files),
-        container=Counter(one.geometry.container for one in found).most_common(1)[0][0],
-        affine=tuple(tuple(row) for row in np.median([each.affine for each in alike], axis=0).tolist())
-        if alike
-        else None,
-        axes=axes,
-        flips=flips,
-    )
-
-
-def stored_type(dtype: np.dtype[Any]) -> StoredType:
-    """The type that images like those of `dtype` are written in: float32 where no other holds all its numbers."""
-    able: tuple[StoredType, ...] = ("uint8", "uint16", "int16", "int32")
-    return next((name for name in able if np.can_cast(dtype, name)), "float32")
 
 
 def hand_drawn(cases: Iterable[Case]) -> int:
@@ -260,19 +244,36 @@ def measured(case: Case, labels: Labels | None, stride: int, reads: Collection[s
     pictures, sample = load_apart(case, labels=labels, reads=reads)
     names: dict[str, tuple[str, ...]] = {}
     moments: dict[str, tuple[Moments, ...]] = {}
+    foreground: dict[str, tuple[Moments, ...]] = {}
+    mask = sample.masks[0] if sample.masks else None
+    marked = None if mask is None else _foreground(mask)
     for name, picture in pictures.items():
         array, names[name] = picture.array, picture.channels
         if picture.channels == COLOUR and is_grey(array):
             array, names[name] = array[:1], ("grey",)
         inside = [layer.ravel() if sample.region is None else layer[sample.region] for layer in array]
         moments[name] = tuple(Moments.of(values, stride) for values in inside)
+        labelled = [layer[:0].ravel() if marked is None else layer[marked] for layer in array]
+        foreground[name] = tuple(Moments.of(values, stride) for values in labelled)
     return Measured(
         sample.geometry,
         names,
         {name: picture.array.dtype for name, picture in pictures.items()},
         moments,
-        class_pixels(sample.masks[0], labels) if sample.masks else np.zeros(0, np.int64),
+        foreground,
+        class_pixels(mask, labels) if mask is not None else np.zeros(0, np.int64),
+        object_sizes(mask, labels, sample.geometry) if mask is not None and case.split == "train" else None,
+        class_places(mask, len(labels.names)) if mask is not None and labels else None,
     )
+
+
+def _foreground(mask: np.ndarray) -> np.ndarray:
+    """(*S) bool: the pixels of any class in a mask of `Sample`."""
+    found = np.empty(mask.shape[1:], bool)
+    for slab in slabs(found.shape):
+        part = mask[:, slab]
+        found[slab] = ((part != 0) & (part != IGNORE)).any(axis=0)
+    return found
 
 
 def class_pixels(mask: np.ndarray, labels: Labels | None) -> np.ndarray:

@@ -112,6 +112,7 @@ def evaluate(
         cases=tuple(one.case for one in found),
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
         not_predicted=not_predicted,
+        predicted={case.id: case for case in listing.cases} if listing else {},
         notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found, wanted, not_predicted)),
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 from scantling.core.atomic import named, write_text
 from scantling.core.case import Unit
 from scantling.evaluation.detection import FALSE_ALARM, FOUND, tally
+from scantling.evaluation.expected import coverage_of, said_of, sentences_on_expected
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import keep
 from scantling.evaluation.scores import Scores
@@ -23,8 +24,16 @@ from scantling.evaluation.units import averaged_in, in_unit, units_of
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration
 from scantling.metrics.catalogue import Metric
-from scantling.records.evaluation import CaseFiles, EvaluationRecord, MaskLabels, NotPredicted, Region, Tally
-from scantling.records.predictions import Failure
+from scantling.records.evaluation import (
+    CaseFiles,
+    CoverageRecord,
+    EvaluationRecord,
+    MaskLabels,
+    NotPredicted,
+    Region,
+    Tally,
+)
+from scantling.records.predictions import Failure, PredictedCase
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ class Evaluation:
         failed: the cases that could not be scored.
         not_predicted: classes of the truth that the predictions do not have.
         notes: what a reader should know of how cases were chosen.
+        predicted: what `predictions.json` says of the cases, by id.
     """
 
     prediction: Path
@@ -84,6 +94,7 @@ class Evaluation:
     failed: tuple[Failure, ...] = ()
     not_predicted: tuple[NotPredicted, ...] = ()
     notes: tuple[str, ...] = ()
+    predicted: Mapping[str, PredictedCase] = field(default_factory=dict)
 
     @cached_property
     def unit(self) -> Unit:
@@ -167,6 +178,13 @@ class Evaluation:
             general.append("The value of a case is the mean over the classes in which the metric is defined.")
         return general + [metric.convention for metric in self.metrics]
 
+    @cached_property
+    def coverage(self) -> CoverageRecord | None:
+        """How far expected scores were right, which are those of all classes over the whole image."""
+        whole = self.region.of == "image" and len(self.labels.prediction.names) == len(self.classes)
+        scored = [(self.predicted.get(case.id), case.scores.mean.get("dice")) for case in self.cases if whole]
+        return coverage_of([(case, dice) for case, dice in scored if case is not None])
+
     def record(self) -> EvaluationRecord:
         """What `--json` prints and a run keeps; undefined numbers are None."""
         several, summary, table = len(self.classes) > 1, self.summary, self.reliability
@@ -196,9 +214,11 @@ class Evaluation:
                 | ({"strata": case.strata} if case.strata else {})
                 | dict(case.scores.mean)
                 | ({"classes": case.scores.classes} if several else {})
+                | said_of(self.predicted.get(case.id))
                 | {"marked": {"prediction": case.marked[0], "truth": case.marked[1]}, "files": case.files}
                 for case in self.cases
             ],
+            "coverage": self.coverage,
             "failed": self.failed,
             "not_predicted": self.not_predicted,
             "notes": self.notes,
@@ -236,7 +256,8 @@ class Evaluation:
         subjects = len({case.subject for case in self.cases})
         if 1 < subjects < FEW:
             sentences.append(f"{subjects} subjects are few: the intervals are wide, and rest on how these few scatter.")
-        return sentences
+        said = [self.predicted[case.id] for case in self.cases if case.id in self.predicted]
+        return [*sentences, *sentences_on_expected(self.coverage, said)]
 
     def table(self) -> str:
         """For people: a line a metric with mean, deviation, interval and number of cases; then the notes."""

@@ -12,6 +12,7 @@ from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_datas
 from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord, read_run
 from scantling.records.run_folder import identity_of
+from scantling.training.material import divided_as, without_others
 
 
 def record_of(run: str | Path | None, *, model: str | None = None) -> RunRecord | None:
@@ -73,6 +74,8 @@ def _same_files(record: RunRecord, dataset: Dataset) -> bool:
     counts = [(part.sha256, sum(part.cases.values())) for part in record.data]
     known = {digest for digest, number in counts if digest and number == len(dataset.cases)}
     try:
+        if record.options.get("labels") is not None:  # no other masks were hashed
+            dataset = without_others(dataset, divided_as(record, dataset))
         reads = {word for words in card_of(record.method).needs for word in words}
         return bool(known) and fingerprint(file_hashes(dataset, reads={*reads, "region"})) in known
     except ScantlingError:

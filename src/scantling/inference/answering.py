@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
 from typing import TypeVar
 
 import numpy as np
@@ -175,6 +174,7 @@ def _drawn(
     slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
     by_dropout = (inference.options.samples or 1) > 1 and not method.draws
     answers, classes = list[Segmentation](), _classes(method, inference)
+    seen = method.resolved_views().each if views else []
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         many = 1 if by_dropout else slices_at_once
         for number, batch in enumerate(batches_of(prepared, slicing=slicing, many=many)):
@@ -185,7 +185,7 @@ def _drawn(
                 else partial(method.segment, inference=moment)
             )
             brought = batch.to(device, method.dtype)
-            answers.append(_on_processor(_over_views(ask, brought, classes) if views else ask(brought)))
+            answers.append(_on_processor(_over_views(ask, brought, classes, seen) if seen else ask(brought)))
 
     def back(values: Sequence[Tensor], *, linear: bool = True) -> np.ndarray:
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
@@ -321,9 +321,10 @@ def _samples(answer: Segmentation, classes: int, *, decided: bool = False) -> Te
     return (answer.decision == numbers).float()[None]
 
 
-def _over_views(ask: Callable[[Batch], Segmentation], batch: Batch, classes: int) -> Segmentation:
-    """The mean over all mirrored images, times quarter turns in 2-D."""
-    seen = views_of(batch.image.ndim - 2)
+def _over_views(
+    ask: Callable[[Batch], Segmentation], batch: Batch, classes: int, seen: Sequence[tuple[int, ...]]
+) -> Segmentation:
+    """The mean over views (`Views.each`)."""
     total = torch.zeros(())
     for quarter, *mirrored in seen:
         axes = [2 + axis for axis, wanted in enumerate(mirrored) if wanted]
@@ -331,8 +332,3 @@ def _over_views(ask: Callable[[Batch], Segmentation], batch: Batch, classes: int
         mean = _samples(ask(replace(batch, fields=turned)), classes, decided=True).mean(0)
         total = total.to(mean.device) + torch.rot90(mean.flip(axes), -quarter, (2, 3))
     return Segmentation(probabilities=total / len(seen))
-
-
-def views_of(dimensions: int) -> list[tuple[int, ...]]:
-    """The quarter turns of each view, then whether each axis is mirrored."""
-    return list(product(range(2 if dimensions == 2 else 1), *[(False, True)] * dimensions))

@@ -16,6 +16,7 @@ from scantling.core.case import Sample
 from scantling.core.machine import memory_free
 from scantling.data.preprocessing import Units, units_of
 from scantling.inference.answering import Answered, Lazy, decide
+from scantling.metrics.confidence import confidence_sums
 
 ENOUGH = 1 << 29
 """Bytes that the arrays of a band may take; ours. Of what is free, at most a quarter."""
@@ -42,6 +43,7 @@ class Decided:
         samples: what each sample decides, one by one.
         uncertainty: (*S) float32 by name.
         objects: what was found, where the method finds objects.
+        sums: (K, 3) of `metrics.confidence`, where the image came in bands.
     """
 
     decision: np.ndarray
@@ -49,6 +51,14 @@ class Decided:
     samples: Sequence[np.ndarray] = ()
     uncertainty: Mapping[str, np.ndarray] = field(default_factory=dict)
     objects: Objects | None = None
+    sums: np.ndarray | None = None
+
+    @property
+    def confidence_sums(self) -> np.ndarray | None:
+        """(K, 3) of `metrics.confidence` of the whole image."""
+        if self.sums is None and self.probabilities is not None:
+            return confidence_sums(self.probabilities, self.decision)
+        return self.sums
 
     @classmethod
     def of(cls, answer: Answered, *, exclusive: bool) -> Decided:
@@ -77,11 +87,15 @@ class Band:
 
     def put(self, whole: np.ndarray, part: np.ndarray, dimensions: int) -> None:
         """Put what is kept of an answer about the band, (..., *S_band), into that about the image."""
-        axis = whole.ndim - dimensions + self.axis
-        to, come = [slice(None)] * whole.ndim, [slice(None)] * whole.ndim
-        to[axis] = slice(*self.kept)
-        come[axis] = slice(self.kept[0] - self.seen[0], self.kept[1] - self.seen[0])
-        whole[tuple(to)] = part[tuple(come)]
+        to = [slice(None)] * whole.ndim
+        to[whole.ndim - dimensions + self.axis] = slice(*self.kept)
+        whole[tuple(to)] = self.keep(part, dimensions)
+
+    def keep(self, part: np.ndarray, dimensions: int) -> np.ndarray:
+        """What is kept of an answer about the band, (..., *S_band)."""
+        come = [slice(None)] * part.ndim
+        come[part.ndim - dimensions + self.axis] = slice(self.kept[0] - self.seen[0], self.kept[1] - self.seen[0])
+        return part[tuple(come)]
 
 
 def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = None) -> Iterator[Band]:
@@ -134,13 +148,15 @@ def answer_in_bands(
         for model, traits in zip(models, channels, strict=True)
     ]
     whole: Decided | None = None
+    sums, dimensions = np.zeros((1, 3)), len(sample.geometry.shape)
     for band in bands:
         found = answer(_part(sample, band), units=units)
         if found.objects is not None:  # the windows of the method itself gather them
             return Decided.of(answer(sample), exclusive=exclusive)
         part = Decided.of(found, exclusive=exclusive)
         whole = _empty(part, sample.geometry.shape, maps=maps) if whole is None else whole
-        dimensions = len(sample.geometry.shape)
+        kept = (band.keep(array, dimensions) for array in (found.probabilities, part.decision))
+        sums = sums + confidence_sums(*kept)
         band.put(whole.decision, part.decision, dimensions)
         if whole.probabilities is not None:
             band.put(whole.probabilities, found.probabilities, dimensions)
@@ -150,7 +166,7 @@ def answer_in_bands(
             band.put(target, part.uncertainty[name], dimensions)
     if whole is None:
         raise ValueError("an empty image has no bands")
-    return whole
+    return replace(whole, sums=sums)
 
 
 def _empty(part: Decided, shape: tuple[int, ...], *, maps: bool) -> Decided:

@@ -20,7 +20,7 @@ from scantling.data.files import safe_id, write_image, write_labels
 from scantling.data.formats.common import COLOUR
 from scantling.data.labels import class_folder
 from scantling.data.orientation import stored_as, turned_rows
-from scantling.data.preprocessing import denormalise
+from scantling.data.preprocessing import denormalise, intensities_of
 from scantling.inference.answering import decide
 from scantling.inference.objects import label_map
 from scantling.inference.writing import INSTANCES, MOST_OBJECTS, written_ignore, written_values
@@ -189,7 +189,8 @@ def _images(out: Path, id: str, made: Generation, method: Generator, geometry: G
     if made.normalised:
         if strange := [name for name in channels if name not in known]:
             raise RunError(f"{id}: the units of the channel {strange[0]!r} are not known; known: {list(known)}")
-        images = denormalise(images, method.preprocessing, [known[name] for name in channels])
+        units = dict(zip(traits.channels, intensities_of(method.preprocessing, traits), strict=True))
+        images = denormalise(images, method.preprocessing, [units[name] for name in channels])
     files, start, paths = files_of(method), 0, {}
     for file in files:
         values = images[start : start + len(file.channels)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from scantling.contract.options import ClassifyOptions, InferenceOptions, Segmen
 from scantling.core.case import Labels
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Traits
+from scantling.data.contents import count
 from scantling.records.run_folder import identity_of, load_model
 
 
@@ -33,6 +34,8 @@ class Models:
     identities: tuple[str, ...] = ()
     segment: SegmentOptions | None = None
     classify: ClassifyOptions | None = None
+    notes: tuple[str, ...] = ()
+    """Sentences on options that were given and that the models do without."""
 
     @property
     def segmenters(self) -> list[Segmenter]:
@@ -107,6 +110,9 @@ def models_of(
             raise SettingsError(
                 "--views averages what samples would tell apart; leave one of them out, or ask for --samples 1"
             )
+        if models.segment.views and (reason := _without_views(models.segmenters[0])):
+            note = f"--views: {reason}; images are answered as they are"
+            return replace(models, segment=models.segment.model_copy(update={"views": False}), notes=(note,))
     return models
 
 
@@ -139,6 +145,19 @@ def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> tuple[str, ...]:
                     f"{run}: was trained for other {what} than {runs[0]}; an ensemble needs models of the same data"
                 )
     return identities
+
+
+def _without_views(method: Segmenter) -> str:
+    """Why a model answers without views although it is asked for them; empty where it answers with them."""
+    views = method.resolved_views()
+    if len(views.each) == 1:
+        return "the training of this model showed it no mirrored or turned images"
+    if views.hurt:
+        return (
+            f"on {count(views.cases, 'validation case')} the Dice of this model was {views.dice_of_views:.3f} with "
+            f"views and {views.dice:.3f} without"
+        )
+    return ""
 
 
 def _classes(traits: Traits) -> tuple[object, ...]:

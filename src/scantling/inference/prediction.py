@@ -25,16 +25,20 @@ from scantling.data.dataset import Dataset
 from scantling.data.hashing import content_of
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
-from scantling.inference.answering import segment, views_of
+from scantling.inference.answering import segment
 from scantling.inference.bands import answer_in_bands
 from scantling.inference.classifying import classify
+from scantling.inference.expected import doubt, expected, sentences_on_expected
 from scantling.inference.listing import Listing
 from scantling.inference.models import Models, given_options, open_models
 from scantling.inference.runner import Job, Progress, check_shard, run_job
 from scantling.inference.tiles import Tiler
+from scantling.inference.unlike import likeness, sentences_on_likeness
 from scantling.inference.writing import write_answer, written_values
 from scantling.metrics.catalogue import unit_name
+from scantling.metrics.confidence import dice_confidence
 from scantling.records.classes_csv import CLASSES, ClassRow, write_classes
+from scantling.records.expectations import AppearanceRecord, ExpectedRecord, of_model
 from scantling.records.run import RunRecord, read_run
 
 READS = ("image", "region")
@@ -98,7 +102,12 @@ def predict(
         finish=predictor.finish, progress=progress,
     )  # fmt: skip
     done.left_out = dataset.unnamed()
-    done.notes = predictor.notes
+    done.notes = (
+        *models.notes,
+        *predictor.notes,
+        *sentences_on_likeness(done.cases, predictor.known),
+        *sentences_on_expected(done.cases, predictor.calibration),
+    )
     return done
 
 
@@ -120,7 +129,17 @@ class Predictor:
     other_unit: list[str] = field(default_factory=list)
     """The cases whose spacing is in another unit than that of the training images, where images are resampled."""
 
+    known: AppearanceRecord | None = field(init=False, default=None)
+    """What the training images of the leading model look like."""
+    calibration: ExpectedRecord | None = field(init=False, default=None)
+    """How far its scores lie from their estimates."""
+    doubt: str = field(init=False, default="")
+    """Why no interval of a score can be promised; empty too of a model in memory."""
+
     def __post_init__(self) -> None:
+        for run in self.models.runs[:1]:
+            self.known, self.calibration = of_model(AppearanceRecord, run), of_model(ExpectedRecord, run)
+            self.doubt = doubt(self.calibration, resolved(self.models))
         given = self.models.segment or self.models.classify or InferenceOptions()
         memory = None if given.memory is None else int(given.memory * 2**30)
         self.tilers = [Tiler(memory=memory) for _ in self.models.methods]
@@ -137,11 +156,14 @@ class Predictor:
             )  # fmt: skip
             answer = answer_in_bands(about, sample, self.models.segmenters, exclusive=labels.exclusive, maps=self.maps)
             facts |= write_answer(self.out, case, answer, sample.geometry, labels, maps=self.maps, region=sample.region)
+            if (sums := answer.confidence_sums) is not None:
+                facts["expected"] = expected(dice_confidence(sums), self.calibration, reason=self.doubt)
         if self.models.classify is not None:
             facts |= classify(
                 self.models.classifiers, sample, tilers=self.tilers, device=self.device, autocast=self.autocast,
                 options=self.models.classify,
             )  # fmt: skip
+        facts |= likeness(sample, self.models.methods[0].channels, self.known)
         return {**facts, "seconds": round(time.monotonic() - begun, 3)}
 
     def finish(self, listing: Listing) -> None:
@@ -211,7 +233,7 @@ def calls(models: Models) -> int:
     """Passes through networks that the answer about an image takes."""
     total = 0
     if models.segment is not None:
-        views = len(views_of(models.methods[0].preprocessing.dimensions)) if models.segment.views else 1
+        views = len(models.segmenters[0].resolved_views().each) if models.segment.views else 1
         total += views * sum(each.calls(each.segment_options(models.segment)) for each in models.segmenters)
     if models.classify is not None:
         total += sum(each.classify_options(models.classify).samples or 1 for each in models.classifiers)

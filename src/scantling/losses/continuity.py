@@ -58,6 +58,8 @@ def soft_skeleton(p: Tensor, *, iterations: int, known: Tensor | None = None) ->
     """
     skeleton = torch.zeros_like(p)
     for _ in range(iterations + 1):
+        if not p.requires_grad and not (p if known is None else p * known).any():
+            break  # nothing is left that could be taken away
         thinner = _erode(p, known)
         taken = F.relu(p - _dilate(thinner, known))
         skeleton = skeleton + F.relu(taken - skeleton * taken)

@@ -57,13 +57,37 @@ def dice_loss(probabilities: Tensor, mask: Tensor, *, smooth: float = 1.0) -> Te
         mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; 255 does not count.
         smooth: s, in pixels; makes two empty masks agree.
     """
+    both, found, true = overlap_sums(probabilities, mask)
+    return 1 - ((2 * both + smooth) / (found + true + smooth)).mean()
+
+
+def batch_dice_loss(sums: Tensor, *, total: Tensor, parts: int = 1, smooth: float = 1.0) -> Tensor:
+    r"""One minus soft Dice with all samples of a step counted as one (the batch Dice of nnU-Net, Isensee et al., 2021).
+
+    .. math:: 1 - \frac{2 \sum_b \sum p m + s}{\sum_b (\sum p + \sum m) + s}, averaged over classes
+
+    Of a class that a patch lacks, `dice_loss` sees false alarms alone, however few: 1 - s / (sum p + s). Here they are
+    held against what the other patches show of the class.
+
+    Args:
+        sums: (3, K), the `overlap_sums` of the samples of this part of the step, summed over them.
+        total: (3, K), the same over the whole step, without gradient.
+        parts: into which the step is divided; the loss is that of the whole step, its gradient, averaged over the
+            parts, too.
+        smooth: s, in pixels.
+    """
+    both, found, true = total + parts * (sums - sums.detach())
+    return 1 - ((2 * both + smooth) / (found + true + smooth)).mean()
+
+
+def overlap_sums(probabilities: Tensor, mask: Tensor) -> Tensor:
+    """The sums of p m, of p and of m over the pixels that count, (3, B, K); arguments as in `dice_loss`."""
     probabilities = _exact(probabilities)
     known = mask != IGNORE
     target = class_channels(mask, probabilities.shape[1]).to(probabilities.dtype)
     probabilities = probabilities * known
     both = (probabilities * target).flatten(2).sum(2)
-    either = probabilities.flatten(2).sum(2) + target.flatten(2).sum(2)
-    return 1 - ((2 * both + smooth) / (either + smooth)).mean()
+    return torch.stack([both, probabilities.flatten(2).sum(2), target.flatten(2).sum(2)])
 
 
 def class_channels(mask: Tensor, classes: int) -> Tensor:

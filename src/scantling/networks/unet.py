@@ -22,15 +22,19 @@ class UNet(nn.Module):
 
     Departures, all ours: padded convolutions, normalisation, leaky ReLU (0.01), strided pooling by the largest
     value only along the axes that `strides` names, linear upsampling instead of transposed convolutions (no
-    checkerboard), and no doubling of the width where memory is better spent elsewhere.
+    checkerboard), and no doubling of the width where memory is better spent elsewhere. One that is
+    off unless asked for spares time on a processor: see `narrow`.
 
     Args:
         inputs: channels of the image.
         outputs: channels of the logits.
         widths: channels of each level, from full resolution down.
         strides: for each level but the first, the factor along each spatial axis.
+        kernels: of each level, 1 or 3 along each spatial axis; None: 3 everywhere.
         norm: "batch" or "instance", both with learned scale and shift.
         dropout: probability, on whole channels of the deepest level.
+        narrow: a 1 x 1 convolution brings a level to the width of the one above before it is enlarged, as the 2 x 2
+            convolutions of Ronneberger et al. do; else it is enlarged with all its channels.
     """
 
     def __init__(
@@ -40,8 +44,10 @@ class UNet(nn.Module):
         *,
         widths: Sequence[int],
         strides: Sequence[Sequence[int]],
+        kernels: Sequence[Sequence[int]] | None = None,
         norm: Literal["batch", "instance"] = "batch",
         dropout: float = 0.0,
+        narrow: bool = False,
     ) -> None:
         super().__init__()
         dimensions = len(strides[0])
@@ -50,11 +56,20 @@ class UNet(nn.Module):
         for stride in self.strides:
             self.divisor = [d * s for d, s in zip(self.divisor, stride, strict=True)]
 
-        def block(channels: int, width: int) -> nn.Sequential:
-            return nn.Sequential(*_conv(dimensions, channels, width, norm), *_conv(dimensions, width, width, norm))
+        sizes = [tuple(size) for size in kernels or [(3,) * dimensions] * len(widths)]
 
-        self.down = nn.ModuleList(block(a, b) for a, b in pairwise([inputs, *widths]))
-        self.up = nn.ModuleList(block(below + width, width) for width, below in pairwise(widths))
+        def block(channels: int, level: int) -> nn.Sequential:
+            width, size = widths[level], sizes[level]
+            return nn.Sequential(*_conv(channels, width, size, norm), *_conv(width, width, size, norm))
+
+        self.down = nn.ModuleList(block(channels, level) for level, channels in enumerate([inputs, *widths[:-1]]))
+        self.squeeze = nn.ModuleList(
+            CONV[dimensions](below, width, 1, bias=False) if narrow else nn.Identity()
+            for width, below in pairwise(widths)
+        )
+        self.up = nn.ModuleList(
+            block((width if narrow else below) + width, level) for level, (width, below) in enumerate(pairwise(widths))
+        )
         self.drop = {2: nn.Dropout2d, 3: nn.Dropout3d}[dimensions](dropout)
         self.head = CONV[dimensions](widths[0], outputs, 1)
         self.layout: torch.memory_format = torch.channels_last if dimensions == 2 else torch.channels_last_3d
@@ -84,17 +99,17 @@ class UNet(nn.Module):
         x = self.drop(skips.pop())
         # 3. decode
         for level in reversed(range(len(skips))):
-            x = upsampled(x, self.strides[level])
+            x = upsampled(self.squeeze[level](x), self.strides[level])
             x = self.up[level](torch.cat([skips[level], x], 1))  # (B, widths[level], *S / ...)
         # 4. crop the padding away
         window: tuple[Any, ...] = (..., *(slice(n) for n in size))
         return x[window]
 
 
-def _conv(dimensions: int, inputs: int, outputs: int, norm: Literal["batch", "instance"]) -> list[nn.Module]:
+def _conv(inputs: int, outputs: int, size: tuple[int, ...], norm: Literal["batch", "instance"]) -> list[nn.Module]:
     return [
-        CONV[dimensions](inputs, outputs, 3, padding=1, bias=False),
-        NORM[norm][dimensions](outputs, affine=True),
+        CONV[len(size)](inputs, outputs, size, padding=tuple(n // 2 for n in size), bias=False),
+        NORM[norm][len(size)](outputs, affine=True),
         nn.LeakyReLU(0.01, inplace=True),
     ]
 

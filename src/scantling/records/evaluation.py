@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, model_validator
 
 from scantling.core.case import Labels, Unit
 from scantling.records.image_classes import ImageClassesRecord
-from scantling.records.predictions import Failure, PredictionsRecord
+from scantling.records.predictions import ExpectedScore, Failure, PredictionsRecord
 from scantling.records.record import GREATEST, FileRecord, Number, Numbers, Record, Table, renamed
 from scantling.records.scores import Reliability, ScoredRecord, StrataRecord
 
@@ -98,6 +98,7 @@ class CaseRecord(ScoredRecord):
         classes: the metrics by class, where there are several.
         marked: the shares of the pixels that count which the "prediction" marks, and which the "truth" does.
         unit: of the metrics that are lengths; None in files of early versions.
+        expected, unlike, stands_out: what was said when it was predicted (`records.predictions.PredictedCase`).
     """
 
     id: str
@@ -106,6 +107,9 @@ class CaseRecord(ScoredRecord):
     classes: dict[str, Numbers] = {}
     marked: Numbers = {}
     unit: Unit | None = None
+    expected: ExpectedScore | None = None
+    unlike: tuple[str, ...] | None = None
+    stands_out: str = ""
     files: CaseFiles = CaseFiles()
 
 
@@ -131,6 +135,35 @@ class Tally(Record):
         (k, m), (some, all_) = self.cases, self.subjects
         people = f", {some:,} of {all_:,} subjects" if all_ != m else ""
         return f"{k:,} of {m:,} {'classes of cases' if classes > 1 else 'cases'}{people}"
+
+
+class CoverageRecord(Record):
+    """How far the scores that were expected of predictions were right.
+
+    Attributes:
+        promised: the share of cases that the intervals are to hold; None where there are none.
+        held, cases: how many of the cases with an interval and a Dice it holds.
+        alike: the same of the images that are not unlike the training images.
+        reason: why no interval was promised.
+        error: the mean distance of the expected Dice to the one that was found.
+    """
+
+    promised: Number = None
+    held: int = 0
+    cases: int = 0
+    alike: tuple[int, int] = (0, 0)
+    reason: str = ""
+    error: Number = None
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        off = "" if self.error is None else f"; expected and found Dice differ by {self.error:.3f} on average"
+        if not self.cases:
+            return f"No interval of the expected score was promised: {self.reason or 'it was not asked for'}{off}."
+        (k, m), promised = self.alike, f"{100 * (self.promised or 0):.0f} % promised"
+        apart = f", in {k} of {m} of those like the training images" if m < self.cases else ""
+        return f"The interval held the score in {self.held} of {self.cases} cases{apart} ({promised}){off}."
 
 
 class NotPredicted(Record):
@@ -175,6 +208,7 @@ class EvaluationRecord(FileRecord):
         detection: how often structures were found, and how often one was marked where there is none.
         strata: the scores by stratum.
         classes_mean: by class and metric, where there are several classes.
+        coverage: how far the scores that were expected were right; None where none were.
         image_classes: the scores of image classes; without masks only these and what stands before `classes` is set.
         not_predicted: classes of the truth that the predictions do not have.
         notes, conventions: sentences.
@@ -203,6 +237,7 @@ class EvaluationRecord(FileRecord):
     strata: StrataRecord = StrataRecord()
     classes_mean: dict[str, Numbers] = {}
     cases: tuple[CaseRecord, ...] = ()
+    coverage: CoverageRecord | None = None
     image_classes: ImageClassesRecord | None = None
     failed: tuple[Failure, ...] = ()
     not_predicted: tuple[NotPredicted, ...] = ()

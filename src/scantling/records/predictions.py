@@ -20,6 +20,24 @@ class Failure(Record):
     error: str = ""
 
 
+class ExpectedScore(Record):
+    """The Dice that is expected of a predicted case, the mean over the classes that were found.
+
+    Attributes:
+        estimate: from the model's own probabilities alone; None of an empty mask.
+        dice: the estimate moved by what it was wrong by on the validation cases.
+        low, high, coverage: the interval, and the share of cases like the validation cases that it is to hold.
+        reason: why no interval is promised.
+    """
+
+    estimate: Number = None
+    dice: Number = None
+    low: Number = None
+    high: Number = None
+    coverage: Number = None
+    reason: str = ""
+
+
 class PredictedCase(Record):
     """A case that was predicted; paths start from the folder.
 
@@ -29,6 +47,11 @@ class PredictedCase(Record):
         uncertainty: one number of the whole image for each way to measure it; `uncertainty_maps` are their files.
         image_class, classes: the image class that was found, and the probability of each, by a classifier.
         class_uncertainty: one number of the image for each way to measure it.
+        expected: the score that is expected; None where that was not asked, as in earlier versions.
+        unlike: the kinds of features (intensity, colour, sharpness, scale) in which the image is unlike the training
+            images; None where that cannot be told.
+        distance: to the nearest training image over the threshold: above 1 the image is unlike.
+        stands_out: the feature that differs most, of an image that is unlike.
         files: what else was written for it, below the folder.
         content: a hash of what was read; a case is predicted again where it has changed.
         seconds: that the case took.
@@ -43,6 +66,10 @@ class PredictedCase(Record):
     image_class: str | None = None
     classes: Numbers = {}
     class_uncertainty: Numbers = {}
+    expected: ExpectedScore | None = None
+    unlike: tuple[str, ...] | None = None
+    distance: Number = None
+    stands_out: str = ""
     files: tuple[str, ...] = ()
     content: str | None = None
     seconds: Number = None

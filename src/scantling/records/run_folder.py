@@ -2,7 +2,9 @@
 
 run.json            command, settings, traits, data, split, versions, device, seed, times
 log.jsonl           one line a logged step
-model/              weights.safetensors, settings.json, card.json: all that inference needs, safe to share
+model/              weights.safetensors, settings.json, card.json: all that inference needs, safe to share;
+                    views.json, appearance.json, expected.json: what it learnt of mirroring, of what images it
+                    fits, of how far its expected scores hold
 state.safetensors   what resuming needs
 """
 
@@ -15,16 +17,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor
 
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method, build
+from scantling.contract.views import Views
 from scantling.core.atomic import replacing, to_json, write_json
 from scantling.core.errors import FileError, RunError, ScantlingError
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.records.record import read_json
 
-MODEL, WEIGHTS = "model", "weights.safetensors"
+MODEL, WEIGHTS, VIEWS = "model", "weights.safetensors", "views.json"
 
 
 def save_model(method: Method, folder: Path) -> None:
@@ -36,6 +41,8 @@ def save_model(method: Method, folder: Path) -> None:
         save_tensors(aside, method.model_state(), metadata={"model": to_json(facts, indent=None)})
     write_json(folder / "card.json", method.card.model_dump())
     write_json(folder / "settings.json", described(method))
+    if isinstance(method, Segmenter) and method.views is not None:
+        write_json(folder / VIEWS, method.views.model_dump())
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
@@ -77,7 +84,7 @@ def load_model(run: Path) -> Method:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    folder = _model_folder(run)
+    folder = model_folder(run)
     if not (folder / WEIGHTS).is_file():
         if (run / "run.json").is_file():
             raise RunError(f"{run}: found no model: its training is not finished; the same train command resumes it")
@@ -86,6 +93,8 @@ def load_model(run: Path) -> Method:
         facts = read_json(folder / "settings.json")
         method = _built(facts)
         method.load_model_state(_renamed(load_file(folder / WEIGHTS), facts))
+        if isinstance(method, Segmenter) and (folder / VIEWS).is_file():
+            method.views = _views(folder / VIEWS, method.preprocessing.dimensions)
     except ScantlingError:
         raise
     except (SafetensorError, OSError) as error:
@@ -96,13 +105,31 @@ def load_model(run: Path) -> Method:
     return method.eval().requires_grad_(False)
 
 
+def _views(path: Path, dimensions: int) -> Views:
+    """The views of a model whose networks see so many axes.
+
+    Raises:
+        FileError: the file holds something else.
+    """
+    try:
+        views = Views.model_validate(read_json(path))
+        if len(views.mirrored) == dimensions:
+            return views
+        reason = f"mirrored: found {len(views.mirrored)} axes, expected {dimensions}"
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    raise FileError(path, f"does not say the views of the model ({reason})", remedy="copy the model again")
+
+
 def identity_of(run: Path) -> str:
     """A short name for the weights of a run or model folder: two trainings into one folder differ in it."""
-    with (_model_folder(run) / WEIGHTS).open("rb") as file:
+    with (model_folder(run) / WEIGHTS).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _model_folder(run: Path) -> Path:
+def model_folder(run: Path) -> Path:
+    """The model folder of a run, or `run` where it is one itself."""
     return run / MODEL if (run / MODEL).is_dir() else run
 
 

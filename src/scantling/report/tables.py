@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from scantling.evaluation.expected import sentences_on_expected
 from scantling.evaluation.strata import MAIN as STRATIFIED
 from scantling.records.evaluation import CaseRecord
 from scantling.records.predictions import Failure
@@ -98,11 +99,12 @@ class ScoreBlock:
 
     @property
     def detected(self) -> tuple[str, ...]:
-        """How many structures were found, and how often one was marked where there is none."""
+        """How many structures were found, how often one was marked where there is none, and what was expected."""
         titles = {"found": "Found", "false_alarm": "False alarms"}
         record = self.evaluation.record
         known = [(title, record.detection[key]) for key, title in titles.items() if key in record.detection]
-        return tuple(f"{title}: {tally.text(len(record.classes))}." for title, tally in known if tally.cases[1])
+        found = (f"{title}: {tally.text(len(record.classes))}." for title, tally in known if tally.cases[1])
+        return (*found, *sentences_on_expected(record.coverage, record.cases))
 
     @property
     def headline(self) -> frozenset[str]:
@@ -113,6 +115,16 @@ class ScoreBlock:
     def subjects(self) -> bool:
         """Whether subjects are worth a column: some have several cases, or another name than their case."""
         return any(case.subject not in (None, case.id) for case in self.cases)
+
+    @property
+    def expected(self) -> bool:
+        """Whether scores were expected of the cases."""
+        return any(case.expected is not None for case in self.cases)
+
+    @property
+    def compared(self) -> bool:
+        """Whether the images were compared with the training images."""
+        return any(case.unlike is not None for case in self.cases)
 
     @property
     def shown(self) -> tuple[CaseRecord, ...]:

@@ -34,7 +34,10 @@ from scantling.training.prepared import prepare_fields, prepared_fields
 from scantling.training.processes import Processes
 from scantling.training.readers import readers_of
 
-SWITCHED_ON: dict[str, Any] = {"dropout": 0.2, "crossing": 1.0, "contrast": 1.0, "interleave": 1, "patch": 16}
+SWITCHED_ON: dict[str, Any] = {
+    "dropout": 0.2, "crossing": 1.0, "contrast": 1.0, "interleave": 1, "patch": 16,
+    "dice_over": "batch", "skeleton_recall": 1.0,
+}  # fmt: skip
 """Settings that touch randomness or statistics and that `tiny` leaves off."""
 FITTED, FALLEN = 60, 0.7
 """Steps on one batch after which a method has to fit it better, and the share that is left of the term by then."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method
 from scantling.contract.stage import Calibration, Stage
 from scantling.core.case import Case
@@ -20,10 +21,13 @@ from scantling.core.samples import Batch
 from scantling.data.dataset import Dataset
 from scantling.data.traits import hand_drawn
 from scantling.inference.models import models_of
-from scantling.inference.prediction import Predictor, described
+from scantling.inference.prediction import Predictor, described, resolved
 from scantling.inference.runner import Job, work_through
+from scantling.inference.unlike import appearance_of_cases
+from scantling.records.expectations import AppearanceRecord
 from scantling.records.run import RunRecord
 from scantling.records.run_folder import MODEL, identity_of, save_model
+from scantling.training.expected import calibrate_expected
 from scantling.training.options import Options
 from scantling.training.pictures import draw
 from scantling.training.prepared import forget_fields
@@ -31,6 +35,7 @@ from scantling.training.readers import readers_of
 from scantling.training.stage_runner import StageRunner
 from scantling.training.state import PREPARED, PREVIOUS, Position
 from scantling.training.validation import with_truth
+from scantling.training.views import compared_views
 
 
 def finish(
@@ -44,9 +49,15 @@ def finish(
 ) -> dict[str, Any]:
     """Calibrate and save the model, answer the validation cases, and write what there is to say into `run.json`."""
     calibrate(model, dataset, seed=options.seed, device=device)
+    if isinstance(model, Segmenter) and "segment" in model.gives:
+        model.views = compared_views(model, dataset, options, device)
     save_model(model, out / MODEL)
     held_out = with_truth(model, dataset.split("validation"))
+    if {"segment", "classify"} & {*model.gives}:
+        appearance_of_cases(model, dataset.split("train")).write(out / MODEL / AppearanceRecord.name)
     warnings = _answered(out, model, held_out, facts, options, device) if held_out else []
+    if not held_out:
+        calibrate_expected(model, out / MODEL, (), None, options={}, chosen=False)
     draw(model, held_out or dataset.split("train"), out, device=device)
     name, step, value = position.finished[-1] if position.finished else ("", 0, None)
     rule = options.select
@@ -164,4 +175,6 @@ def _answered(
     predictor = Predictor(models, folder, device=device, autocast=autocast, maps=True)
     done = work_through(Job(out=folder, header=header), cases, predictor)
     predictor.finish(done)
+    chosen = options.select == "best"
+    calibrate_expected(model, out / MODEL, cases, done, options=resolved(models), chosen=chosen)
     return [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]

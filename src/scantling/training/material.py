@@ -7,18 +7,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scantling.contract.card import Card, lacking
+from scantling.core.case import Address, Case
 from scantling.core.errors import DataError, RunError
-from scantling.core.fields import reads_labels
+from scantling.core.fields import reads_labels, reads_masks
 from scantling.core.outputs import check_inputs
 from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
 from scantling.data.dataset import Dataset, distinct, join
-from scantling.data.division import blindly, divide, keep_labels
+from scantling.data.division import blindly, divide, keep_labels, within_budget, without_labels
 from scantling.data.globs import folders_of
 from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS, SPLITS, is_labelled
-from scantling.records.run import read_run
+from scantling.records.run import RunRecord, read_run
 from scantling.training.options import Options
 
 SHOWN = 3
@@ -30,7 +31,7 @@ class Material:
     """What a method learns from.
 
     Attributes:
-        opened: the data sets, as they were named.
+        opened: the data sets, as they were named; with a budget of labels without those that it forbids to open.
         dataset: all of them as one, with their splits.
         reads: the fields that the method needs.
         remarks: sentences on what is odd.
@@ -112,9 +113,9 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
     reads = frozenset(word for words in card.needs for word in words)
     blind = not reads_labels(reads)
     opened = [_reachable(blindly(part) if blind else part) for part in opened]
-    if "instances" in reads:
-        opened = [part.with_instances(part.labels) for part in opened]
-    labels = {"mask" if word == "masks" else word for word in reads if reads_labels([word])} or MASKS
+    labels = {"mask" if word == "masks" else word for word in reads if reads_labels([word])} or {*MASKS}
+    if "instances" in reads and not any(case.instances for part in opened for case in part.cases):
+        labels |= {*MASKS}  # which may be instance maps: nobody looks before it is decided whose labels are kept
     dataset = divide(join(opened), validation=options.validation, labelled=not blind, labels=labels)
     options.sampling.check(dataset.split("train"))
     unwanted = [name for name, share in options.share.items() if share == 0]
@@ -123,6 +124,10 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
         dataset = replace(dataset, cases=tuple(kept))
     if options.labels is not None:
         dataset = keep_labels(dataset, options.labels, labels=labels)
+        opened = [without_others(part, dataset) for part in opened]
+    dataset = within_budget(dataset)
+    if "instances" in reads:
+        dataset = _with_instance_maps(dataset)
     missing = lacking(card, dataset.split("train"))
     if missing:
         look = "`scantling check` says what the folder was taken for"
@@ -131,6 +136,29 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path, o
         remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
     )
     return Material(tuple(opened), dataset, reads, remarks)
+
+
+def without_others(part: Dataset, dataset: Dataset) -> Dataset:
+    """One of the opened data sets without the labels that no training or validation case of `dataset` has any more."""
+    held = {address for case in dataset.cases if case.split != "test" for _, address in case.addresses()}
+
+    def kept(case: Case) -> bool:
+        return all(a in held for role, a in case.addresses() if role.split()[0] in ("mask", "scribbles", "instances"))
+
+    return replace(part, cases=tuple(case if kept(case) else without_labels(case) for case in part.cases))
+
+
+def _with_instance_maps(dataset: Dataset) -> Dataset:
+    """The dataset with masks that turn out to be instance maps as the instances of their cases, too."""
+    sources = [one for one in dataset.label_source.undeclared if one.labels is not None]
+    maps = {mask for one in sources if one.labels and one.labels.others == "object" for mask in one.masks}
+    cases = (
+        replace(case, instances=mask)
+        if case.instances is None and isinstance(mask := next(iter(case.masks), None), Address) and mask in maps
+        else case
+        for case in dataset.cases
+    )
+    return replace(dataset, cases=tuple(cases))
 
 
 def _opened(data: Path | str | Dataset, opening: Opening) -> list[Dataset]:
@@ -156,12 +184,21 @@ def dataset_of(run: Path) -> Dataset:
         subjects=record.subjects,
     )
     dataset = join(distinct([opening.open(part.path) for part in record.data]))
+    divided = divided_as(record, dataset)
+    if not divided.cases:
+        raise RunError(f"{run}: none of its cases is in {dataset.root} any more; name the data instead")
+    return divided
+
+
+def divided_as(record: RunRecord, dataset: Dataset) -> Dataset:
+    """The cases of a dataset that a run has, with the splits and the labels that they have in it.
+
+    Raises:
+        DataError: there are fewer labelled training cases than the run kept.
+    """
     splits = {id: name for name in SPLITS for id in record.split.get(name, ())}
     cases = tuple(replace(case, split=splits[case.id]) for case in dataset.cases if case.id in splits)
-    if not cases:
-        raise RunError(f"{run}: none of its cases is in {dataset.root} any more; name the data instead")
-    labels = record.options.get("labels")
-    kept = replace(dataset, cases=cases)
+    labels, kept = record.options.get("labels"), replace(dataset, cases=cases)
     return kept if labels is None else keep_labels(kept, int(labels))
 
 
@@ -178,6 +215,18 @@ def undrawn(traits: Traits, name: str) -> list[str]:
             "check that the masks are the right files, and that a manifest declares the values they hold"
         )
     return [f"{name}: no training mask has a pixel of the class {one!r}; it cannot be learnt" for one in empty]
+
+
+def budget_remarks(material: Material, traits: Traits, budget: int | None) -> list[str]:
+    """A sentence on classes that were found in few masks, because a budget of labels forbids to open the others."""
+    masks = sum(len(source.masks) for source in material.dataset.label_source.undeclared)
+    if budget is None or not masks or not reads_masks(material.reads):
+        return []
+    return [
+        f"{material.dataset.name}: the classes ({some(traits.classes)}) were found in {count(masks, 'mask')}: those "
+        f"that --labels {budget} keeps and those for validation; a class that only others have is not known; if there "
+        "is one, declare 'classes' in a manifest (scantling.toml)"
+    ]
 
 
 def counts(dataset: Dataset) -> str:

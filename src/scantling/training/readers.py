@@ -8,6 +8,7 @@ from typing import Literal
 
 from scantling.contract.method import Method
 from scantling.contract.stage import Stage
+from scantling.contract.views import mirrored_of
 from scantling.core.case import Case, Frozen, Split
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import FIELDS
@@ -114,7 +115,7 @@ def readers_of(
             caches[key] = CaseCache(preparing(reads, stream.partial), budget=budget // len(stage.streams))
         try:
             readers[stream.name] = Reader(
-                replace(stream, augment=_augmented(stream.augment, method, sampling)),
+                replace(stream, augment=augmented(stream.augment, method, sampling)),
                 taken,
                 caches[key],
                 seed=seed,
@@ -158,18 +159,23 @@ def _check_channels(stream: Stream, cases: Sequence[Case], traits: Traits) -> No
             )
 
 
-def _augmented(own: Augmentation | None, method: Method, sampling: Sampling) -> Augmentation | None:
-    """The changes to the samples of a stream: its own, none, or strong ones that keep which axes may be mirrored."""
+def augmented(own: Augmentation | None, method: Method, sampling: Sampling) -> Augmentation | None:
+    """The changes to the samples of a stream: its own, none, or strong ones that keep which axes may be mirrored.
+
+    Whatever they are, they mirror no axis along which the labels tell the two sides apart.
+    """
+    mirrored = mirrored_of(method)
     if sampling.augment == "own":
-        return own
+        return own and own.within(mirrored)
     if sampling.augment == "none":
         return None
     if own is not None:
-        return replace(Augmentation.strong(spacing=own.spacing), flips=own.flips, turns=own.turns)
+        strong = Augmentation.strong(spacing=own.spacing)
+        return replace(strong, flips=own.flips, turns=own.turns, ignore_sides=own.ignore_sides).within(mirrored)
     spacing = list(method.preprocessing.spacing or method.traits.spacing)
     if len(spacing) > method.preprocessing.dimensions:
         spacing.pop(method.traits.slice_axis)
-    return Augmentation.strong(spacing=tuple(spacing))
+    return Augmentation.strong(spacing=tuple(spacing)).within(mirrored)
 
 
 def can_be_judged(model: Method, dataset: Dataset, seed: int) -> bool:

@@ -22,13 +22,14 @@ from scantling.core.machine import autocast_type, device_of, memory_free, record
 from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset
+from scantling.data.mirroring import sides_told_apart
 from scantling.data.reader import Reader
 from scantling.data.traits import readable_traits, spacing_remarks
 from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.finishing import clock, finish
-from scantling.training.material import Material, counts, open_material, undrawn
+from scantling.training.material import Material, budget_remarks, counts, open_material, undrawn
 from scantling.training.minutes import fitted
 from scantling.training.options import DEFAULTS, Options
 from scantling.training.plan import (
@@ -101,12 +102,16 @@ def _train(
         console.print(sentence, highlight=False, markup=False)
     # 2. the method
     facts = group.agreed(earlier_facts(out) if group.first else None)
-    traits, failed = _traits(material, facts, group, console)
+    traits, failed = _traits(material, facts, options, group, console)
     material = material.without(failed, card, options)
     if failed and facts is None:
         console.print(material.remarks[-1], highlight=False, markup=False)
     build, trainer = partial(build_method, card, traits), partial(_trainer, material.dataset, device, group)
     model = build(options)
+    changes = [stream.augment for stage in model.stages() for stream in stage.streams if stream.augment is not None]
+    if facts is None and changes and not any(each.ignore_sides for each in changes):
+        for sentence in sides_told_apart(traits):
+            console.print(sentence, highlight=False, markup=False)
     hashes = hashes_of(model, material) if group.first else None
     chosen = None
     if options.minutes is not None:
@@ -142,7 +147,7 @@ def _train(
 
 
 def _traits(
-    material: Material, facts: dict[str, Any] | None, group: Processes, console: Console
+    material: Material, facts: dict[str, Any] | None, options: Options, group: Processes, console: Console
 ) -> tuple[Traits, dict[str, str]]:
     """The traits of the data and the cases that cannot be read: of a run that goes on those that it began with, else
     measured by the first process."""
@@ -156,7 +161,12 @@ def _traits(
         measured = found.model_dump(), {id: str(error) for id, error in failed.items()}
     facts_of_all, lost = group.agreed(measured)
     traits = Traits.model_validate(facts_of_all)
-    for sentence in (*dataset.label_source.remarks, *spacing_remarks(traits), *undrawn(traits, dataset.name)):
+    for sentence in (
+        *dataset.label_source.remarks,
+        *budget_remarks(material, traits, options.labels),
+        *spacing_remarks(traits),
+        *undrawn(traits, dataset.name),
+    ):
         console.print(sentence, highlight=False, markup=False)
     return traits, lost
 

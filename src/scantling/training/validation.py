@@ -17,7 +17,7 @@ import torch
 
 from scantling.contract.capabilities import Classifier, Registrar, Segmenter
 from scantling.contract.method import Method
-from scantling.core.case import IGNORE, Case, Sample
+from scantling.core.case import IGNORE, Case, Labels, Sample
 from scantling.core.errors import ScantlingError
 from scantling.core.fields import reads_masks
 from scantling.data.loading import load
@@ -120,6 +120,8 @@ class DiceValidation(Validation):
 
     metric, reads = "dice", ("image", "mask", "region")
     method: Segmenter
+    views = False
+    """Whether the answer is the mean over the views of the method."""
 
     def one(self, case: Case) -> float:
         """The mean of the classes that the truth has; NaN where it has none."""
@@ -132,18 +134,11 @@ class DiceValidation(Validation):
             self.method,
             device=self.device,
             tiler=self._tiler,
-            options=self.method.segment_with.of({"samples": 1, "seed": self.seed}),
+            options=self.method.segment_with.of({"samples": 1, "seed": self.seed, "views": self.views}),
             autocast=self.autocast,
         )
-        truth = sample.masks[0]
         decided = answer_in_bands(answer, sample, [self.method], exclusive=labels.exclusive, maps=False).decision
-        scores = []
-        for number in range(len(labels.names)):
-            wanted = truth[0] == number + 1 if labels.exclusive else truth[number] == 1
-            found = decided == number + 1 if labels.exclusive else decided[number] == 1
-            known = (truth[0] if labels.exclusive else truth[number]) != IGNORE
-            scores.append(_dice_of_known(found, wanted, known))
-        return mean_of_defined(scores)
+        return dice_of(decided, sample.masks[0], labels)
 
     def summary(self, found: Sequence[float]) -> float:
         """The mean over the cases that define it."""
@@ -208,6 +203,22 @@ class WarpedValidation(Validation):
     def summary(self, found: Sequence[float]) -> float:
         """The mean over the pairs that define it."""
         return mean_of_defined(found)
+
+
+def dice_of(decided: np.ndarray, truth: np.ndarray, labels: Labels) -> float:
+    """The mean over the classes that the truth has of Dice over the pixels that are known; NaN where it has none.
+
+    Args:
+        decided: class numbers (*S), or (K, *S) of 0 and 1 where classes overlap.
+        truth: as in `Sample.masks`.
+    """
+    scores = []
+    for number in range(len(labels.names)):
+        wanted = truth[0] == number + 1 if labels.exclusive else truth[number] == 1
+        found = decided == number + 1 if labels.exclusive else decided[number] == 1
+        known = (truth[0] if labels.exclusive else truth[number]) != IGNORE
+        scores.append(_dice_of_known(found, wanted, known))
+    return mean_of_defined(scores)
 
 
 def _dice_of_known(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> float:

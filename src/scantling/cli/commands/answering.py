@@ -36,7 +36,7 @@ class Predict(Opened, Computed):
     probabilities: bool = False
     """Also write probability maps (float32)."""
     views: bool = False
-    """Average over mirrored and turned views: slower, a little better."""
+    """Average over the mirrored and turned views that the training showed, unless they hurt on validation: slower."""
     samples: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Masks to draw for each image: by methods that draw, and by dropout, left on, in those that do not."""
     sampling_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None

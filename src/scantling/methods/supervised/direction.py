@@ -155,7 +155,8 @@ class DirectionMender(Segmenter):
             raise SettingsError("direction is built on a model that segments; name its run with --use segmenter=RUN")
         _check_match(base, traits)
         # the base must see its images in the units that it was trained in
-        super().__init__(settings, traits.model_copy(update={"intensity": base.traits.intensity}), uses=uses)
+        units = {name: getattr(base.traits, name) for name in ("intensity", "foreground_intensity")}
+        super().__init__(settings, traits.model_copy(update=units), uses=uses)
         dimensions = base.preprocessing.dimensions
         for diffusion in (settings.diffusion, settings.learning):
             diffusion.check(dimensions)

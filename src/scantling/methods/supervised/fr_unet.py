@@ -19,6 +19,7 @@ from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.losses.continuity import soft_cldice_loss
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
+from scantling.losses.skeleton_recall import skeleton_recall_loss
 from scantling.methods.catalogue import CARDS
 from scantling.networks.fr_unet import DIVISOR, SMALLEST, FRUNet
 
@@ -48,6 +49,8 @@ class FRUNetSettings(Settings):
         dice: weight of the Dice loss.
         cldice: weight of the soft clDice loss; beside Dice, (1 - a) and a are those of Shit et al. (2021).
         iterations: of the skeletons of clDice, at least the largest radius of a vessel in pixels.
+        skeleton_recall: weight of the Skeleton Recall loss (Kirchhoff et al., 2024); no loss by itself, since it says
+            nothing of what is marked too much.
         foreground: the share of patches centred on a labelled pixel.
         rotation: with `zoom` and `jitter`, beyond the flips and quarter turns of the paper; see `Augmentation`.
     """
@@ -70,6 +73,7 @@ class FRUNetSettings(Settings):
     dice: Weight = 0.0
     cldice: Weight = 0.0
     iterations: Positive = 10
+    skeleton_recall: Weight = 0.0
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.0
     rotation: Annotated[float, Field(ge=0)] = 0.0
     zoom: Annotated[float, Field(ge=0)] = 0.0
@@ -180,7 +184,7 @@ class FRUNetSegmenter(Segmenter):
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
-        """The terms that have a weight: cross-entropy, Dice, soft clDice."""
+        """The terms that have a weight: cross-entropy, Dice, soft clDice, Skeleton Recall."""
         labelled, of = batch["labelled"], self.settings
         logits = self.network(self.shades(labelled.image))  # (B, K or K + 1, H, W)
         found = self.probabilities(logits)  # (B, K, H, W)
@@ -192,6 +196,10 @@ class FRUNetSegmenter(Segmenter):
         if of.cldice:
             whole = soft_cldice_loss(probabilities=found, mask=labelled.mask, iterations=of.iterations)
             terms["continuity"] = of.cldice * whole
+        if of.skeleton_recall:
+            terms["skeleton_recall"] = of.skeleton_recall * skeleton_recall_loss(
+                probabilities=found, mask=labelled.mask
+            )
         yield "fr-unet", terms
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:

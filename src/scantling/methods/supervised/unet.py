@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from torch import Tensor
 
+from scantling import planning
 from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method
 from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
-from scantling.contract.step import Inference, Step
+from scantling.contract.step import Inference, Step, Total
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
-from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
+from scantling.losses.continuity import soft_cldice_loss
+from scantling.losses.overlap import batch_dice_loss, cross_entropy, dice_loss, overlap_sums, probabilities_of
+from scantling.losses.skeleton_recall import skeleton_recall_loss
 from scantling.methods.catalogue import CARDS
 from scantling.networks.unet import UNet
+
+WORSE: Mapping[str, Any] = {"blur": 1.5, "low_resolution": 2.0, "noise": 0.2, "jpeg": 40}
+"""How much worse the patches are made that are."""
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -28,23 +33,33 @@ Positive = Annotated[int, Field(gt=0)]
 class UNetSettings(Settings):
     """Settings of `unet`. The architecture is of the papers; widths, recipe and self-configuration are ours.
 
+    What is None is planned from the data (`scantling.planning`), and stands resolved in the settings of a model.
+
     Attributes:
         steps: of training.
-        batch: patches a step; None: 8 for raster images, 2 for volumes.
-        widths: channels of each level; a level that the image is too small for is left out.
-        pixels, voxels: how many a patch of a raster image and of a volume may have; its shape follows the images'.
-        patch: the shape of a patch; None: from the traits.
-        size: the side of the square that every raster image is resampled to, for large objects that patches of the
-            whole would not show; None: images keep their own pixels.
-        spacing: the working grid in mm, or in pixels where not all training images say theirs; None: the median of the
-            training data for volumes, untouched for raster images.
-        normalise: see `Preprocessing`; None: "dataset" for CT (a channel called ct, or values below -500), else
-            "image".
+        batch: patches a step.
+        width, widest: channels of the first level, doubled at each level below it, and the most that a level has.
+        widths: channels of each level instead; a level that the patch is too small for is left out.
+        strides, kernels: of the levels, along each axis.
+        narrow: see `networks.unet.UNet`.
+        pixels, voxels: how many a patch of a raster image and of a volume may have.
+        patch: the shape of a patch.
+        size: the side of the square that every raster image is resampled to, whatever its proportions.
+        spacing: the working grid, in the unit of the data: mm, or pixels.
+        longest: the pixels of the longest side on the working grid, for pictures of many sizes.
+        normalise: see `Preprocessing`.
         norm: "instance" where a batch is too small to have a mean.
-        flips: mirror the patches; None: raster images yes, volumes no, because a body has a left and a right, a
-            front and a back.
+        flips: mirror the patches, along all axes or along some; None: along those that `Traits.mirrored` allows, and
+            where nobody knows them, as without masks, along those of raster images.
         dice: the weight of the Dice loss beside the cross-entropy.
+        dice_over: what one Dice value is of: each patch, or all patches of a step as one (nnU-Net's batch Dice), for
+            classes that most patches lack. "batch" keeps all parts of a divided step in memory until it ends.
+        cldice: the weight of the soft clDice loss (Shit et al., 2021), for vessels and other tubes; None: 0.
+        iterations: of the skeletons of clDice, at least the largest radius of a tube in pixels.
+        skeleton_recall: the weight of the Skeleton Recall loss (Kirchhoff et al., 2024), for the same; None: 0.
         foreground: the share of patches centred on a labelled pixel.
+        dropout: on whole channels of the deepest level.
+        rotation, zoom, jitter, degraded: see `Augmentation`; jitter is of brightness, contrast and gamma.
     """
 
     steps: Positive = 20_000
@@ -52,26 +67,38 @@ class UNetSettings(Settings):
     rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     average: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64, 128, 256, 320)
+    width: Positive = 32
+    widest: Positive = 320
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    strides: tuple[tuple[Positive, ...], ...] | None = None
+    kernels: tuple[tuple[Literal[1, 3], ...], ...] | None = None
+    narrow: bool = False
     pixels: Positive = 256 * 256
     voxels: Positive = 96 * 96 * 96
     patch: tuple[Positive, ...] | None = None
     size: Positive | None = None
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    normalise: Literal["image", "dataset", "unit", "none"] | None = None
+    longest: Positive | None = None
+    normalise: Literal["image", "dataset", "foreground", "unit", "none"] | None = None
     norm: Literal["batch", "instance"] = "batch"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dice: Annotated[float, Field(ge=0)] = 0.5
+    dice_over: Literal["sample", "batch"] = "sample"
+    cldice: Annotated[float, Field(ge=0)] | None = None
+    iterations: Positive = 10
+    skeleton_recall: Annotated[float, Field(ge=0)] | None = None
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
-    flips: bool | None = None
-    rotation: Annotated[float, Field(ge=0)] = 30.0
-    zoom: Annotated[float, Field(ge=0)] = 0.2
-    jitter: Annotated[float, Field(ge=0)] = 0.2
+    flips: bool | tuple[bool, ...] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    rotation: Annotated[float, Field(ge=0)] | None = None
+    zoom: Annotated[float, Field(ge=0)] | None = None
+    jitter: Annotated[float, Field(ge=0)] | None = None
+    degraded: Annotated[float, Field(ge=0, le=1)] | None = None
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "steps": 2500,
-            "widths": (16, 32, 64, 128),
+            "width": 16,
+            "widest": 128,
             "pixels": 128 * 128,
             "voxels": 32 * 40 * 32,
             "rate": 3e-3,
@@ -86,16 +113,21 @@ class UNetSettings(Settings):
             "voxels": 16 * 16 * 16,
             "average": 0.9,
             "norm": "instance",
+            "dropout": 0.0,
+            "rotation": 30.0,
+            "zoom": 0.2,
+            "jitter": 0.2,
+            "degraded": 0.0,
         },
     }
 
     def resolve(self, traits: Traits) -> Self:
-        """Decide patch, spacing and normalisation from the traits."""
+        """Plan what is None from the traits."""
         if traits.labels is None:
             raise SettingsError("unet needs masks to know its classes; the training data have none")
-        for name in ("patch", "spacing"):
+        for name in ("patch", "spacing", "flips"):
             given = getattr(self, name)
-            if given is not None and len(given) != traits.dimensions:
+            if isinstance(given, tuple) and len(given) != traits.dimensions:
                 raise SettingsError(
                     f"--settings.{name}: found {len(given)} numbers, expected one for each of the "
                     f"{traits.dimensions} axes of the images"
@@ -103,21 +135,63 @@ class UNetSettings(Settings):
         volumes = traits.dimensions == 3
         if self.size is not None and volumes:
             raise SettingsError("--settings.size is for raster images; volumes have --settings.spacing")
-        spacing = self.spacing or (traits.spacing if volumes else None)
-        shape = traits.shape if self.size is None else (self.size,) * 2
-        if spacing is not None:
-            shape = tuple(max(1, round(n * a / b)) for n, a, b in zip(shape, traits.spacing, spacing, strict=True))
+        if sum(each is not None for each in (self.size, self.spacing, self.longest)) > 1:
+            raise SettingsError("--settings.size, spacing and longest: expected at most one of them")
+        pixels = self.voxels if volumes else self.pixels
+        grid = self._grid(traits)
+        spacing, longest = self.spacing, self.longest
+        if spacing is None and longest is None and self.size is None and (volumes or grid.shrink > 1):
+            if planning.relative(traits):
+                longest = max(grid.shape)
+            else:
+                spacing = grid.spacing
+        batch = 2 if volumes else 8
+        if not grid.whole and grid.thick * planning.ACROSS[traits.dimensions] > 2 * pixels ** (1 / traits.dimensions):
+            pixels, batch = 2 * pixels, batch // 2  # thin beside thick: the finer grid, and the larger patch
+        patch = self.patch or planning.patch_of(grid.shape, pixels)
+        most = None if self.widths is None else len(self.widths) - 1
+        strides, kernels = planning.levels_of(patch, grid.spacing, most=most)
+        widths = self.widths or tuple(min(self.width * 2**level, self.widest) for level in range(len(kernels)))
+        scarce = planning.scarce(traits, grid, patch)
         ct = any(name.lower() == "ct" for name in traits.channels) or any(i.low < -500 for i in traits.intensity)
-        return self.model_copy(
-            update={
-                "spacing": spacing,
-                "normalise": self.normalise or ("dataset" if ct else "image"),
-                "flips": not volumes if self.flips is None else self.flips,
-                "batch": self.batch or (2 if volumes else 8),
-                "patch": self.patch
-                or _patch(shape, self.voxels if volumes else self.pixels, 2 ** (len(self.widths) - 1)),
-            }
-        )
+        quantitative = "foreground" if traits.foreground_intensity else "dataset"
+        decided: dict[str, Any] = {
+            "spacing": spacing,
+            "longest": longest,
+            "patch": patch,
+            "widths": widths[: len(strides) + 1],
+            "strides": tuple(strides),
+            "kernels": tuple(kernels) if volumes else None,
+            "batch": self.batch or batch,
+            "normalise": self.normalise or (quantitative if ct else "image"),
+            "flips": _flips(traits) if self.flips is None else self.flips,
+        }
+        strong = scarce and not volumes
+        decided |= {
+            name: value if getattr(self, name) is None else getattr(self, name)
+            for name, value in {
+                "dropout": 0.2 if strong else 0.0,
+                "rotation": 180.0 if strong else 30.0,
+                "zoom": 1.0 if traits.unit != "mm" else 0.4 if strong else 0.2,
+                "jitter": 0.4 if strong else 0.2,
+                "degraded": 0.2,
+            }.items()
+        }
+        return self.model_copy(update=decided)
+
+    def _grid(self, traits: Traits) -> planning.Grid:
+        """The grid as it is given, or planned."""
+        pixels = self.voxels if traits.dimensions == 3 else self.pixels
+        if self.size is not None:
+            return planning.Grid(spacing=(1.0, 1.0), shape=(self.size,) * 2)
+        given = self.spacing
+        if self.longest is not None:
+            given = tuple(mm * max(traits.shape) / self.longest for mm in traits.spacing)
+        return planning.Grid.of(traits, pixels, spacing=given)
+
+    def explain(self, traits: Traits) -> tuple[str, ...]:
+        """How small images are seen and why, and how thick the objects are."""
+        return planning.sentences(traits, self._grid(traits), self.patch or traits.shape)
 
 
 class UNetSegmenter(Segmenter):
@@ -135,15 +209,19 @@ class UNetSegmenter(Segmenter):
         super().__init__(settings, traits, uses=uses)
         classes = len(traits.classes)
         exclusive = traits.labels is not None and traits.labels.exclusive
-        patch = settings.patch or traits.shape
-        strides = _strides(patch, settings.spacing or traits.spacing, len(settings.widths) - 1)
+        patch, widths = settings.patch or traits.shape, settings.widths or (settings.width,)
+        strides: Sequence[Sequence[int]] = (
+            settings.strides or planning.levels_of(patch, settings.spacing or traits.spacing, most=len(widths) - 1)[0]
+        )  # models of earlier versions do not say
         self.network = UNet(
             len(traits.channels),
             classes + 1 if exclusive and classes > 1 else classes,
-            widths=settings.widths[: len(strides) + 1],
+            widths=widths[: len(strides) + 1],
             strides=strides,
+            kernels=settings.kernels,
             norm=settings.norm,
-            dropout=settings.dropout,
+            dropout=settings.dropout or 0.0,
+            narrow=settings.narrow,
         )
 
     @property
@@ -154,6 +232,7 @@ class UNetSegmenter(Segmenter):
             normalise=self.settings.normalise or "image",
             spacing=self.settings.spacing,
             size=None if self.settings.size is None else (self.settings.size,) * 2,
+            longest=self.settings.longest,
         )
 
     def stages(self) -> Sequence[Stage]:
@@ -175,27 +254,40 @@ class UNetSegmenter(Segmenter):
             patch=of.patch,
             foreground=of.foreground,
             augment=Augmentation(
-                flips=bool(of.flips),
+                flips=of.flips or False,
+                ignore_sides=_more(of.flips or False, self.traits.mirrored),
                 turns=self.traits.dimensions == 2,
-                rotation=of.rotation,
-                zoom=of.zoom,
+                rotation=of.rotation or 0.0,
+                zoom=of.zoom or 0.0,
                 warped=0.3,
-                brightness=of.jitter,
-                contrast=of.jitter,
-                gamma=of.jitter,
+                brightness=of.jitter or 0.0,
+                contrast=of.jitter or 0.0,
+                gamma=of.jitter or 0.0,
+                degraded=of.degraded or 0.0,
+                **(WORSE if of.degraded else {}),
                 spacing=of.spacing,
             ),
         )
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
-        """Cross-entropy plus Dice."""
-        labelled = batch["labelled"]
+        """Cross-entropy, and the terms that have a weight: Dice, soft clDice, Skeleton Recall."""
+        labelled, of = batch["labelled"], self.settings
         logits = self.network(labelled.image)  # (B, K or K + 1, *S)
+        found = self.probabilities(logits)  # (B, K, *S)
         terms = {"cross_entropy": cross_entropy(logits, labelled.mask)}
-        if self.settings.dice:
-            overlap = dice_loss(self.probabilities(logits), labelled.mask)
-            terms["overlap"] = self.settings.dice * overlap
+        if of.dice and of.dice_over == "batch":
+            sums = overlap_sums(found, labelled.mask).sum(1)  # (3, K)
+            terms["overlap"] = of.dice * batch_dice_loss(sums, total=(yield Total(sums)), parts=step.slots)
+        elif of.dice:
+            terms["overlap"] = of.dice * dice_loss(found, labelled.mask)
+        if of.cldice:
+            whole = soft_cldice_loss(probabilities=found, mask=labelled.mask, iterations=of.iterations)
+            terms["continuity"] = of.cldice * whole
+        if of.skeleton_recall:
+            terms["skeleton_recall"] = of.skeleton_recall * skeleton_recall_loss(
+                probabilities=found, mask=labelled.mask
+            )
         yield "unet", terms
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
@@ -214,26 +306,13 @@ class UNetSegmenter(Segmenter):
         return probabilities_of(logits, len(self.traits.classes))
 
 
-def _patch(shape: Sequence[int], pixels: int, divisor: int) -> tuple[int, ...]:
-    """A patch of at most `pixels` in the proportions of `shape`, of multiples of the divisor where it has room."""
-    scale = min(1.0, (pixels / math.prod(shape)) ** (1 / len(shape)))
-    wanted = [n * scale for n in shape]
-    if len(shape) == 2 and scale < 1:  # raster images are turned: a square wastes nothing
-        side = min(math.sqrt(pixels), *shape)
-        wanted = [side] * 2
-    return tuple(max(divisor, round(n / divisor) * divisor) for n in wanted)
+def _flips(traits: Traits) -> bool | tuple[bool, ...]:
+    """The axes that are mirrored by default; all or none of them as one answer."""
+    free = traits.mirrored or (traits.dimensions == 2,)
+    return free if any(free) and not all(free) else any(free)
 
 
-def _strides(patch: Sequence[int], spacing: Sequence[float], levels: int) -> list[tuple[int, ...]]:
-    """Halve, at each level, the axes that have 8 pixels or more and are not twice as coarse as the finest."""
-    size, mm = list(patch), list(spacing)
-    strides = []
-    for _ in range(levels):
-        finest = min(m for m, n in zip(mm, size, strict=True) if n >= 8) if max(size) >= 8 else math.inf
-        stride = tuple(2 if n >= 8 and m < 2 * finest else 1 for n, m in zip(size, mm, strict=True))
-        if max(stride) == 1:
-            break
-        size = [n // s for n, s in zip(size, stride, strict=True)]
-        mm = [m * s for m, s in zip(mm, stride, strict=True)]
-        strides.append(stride)
-    return strides or [(1,) * len(patch)]
+def _more(flips: bool | tuple[bool, ...], free: Sequence[bool]) -> bool:
+    """Whether the user has asked for mirroring along axes that are not free."""
+    flipped = (flips,) * len(free) if isinstance(flips, bool) else flips
+    return any(flip and not may for flip, may in zip(flipped, free, strict=False))

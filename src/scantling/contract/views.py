@@ -1,0 +1,83 @@
+"""The views under which the training of a model saw its images: what `predict --views` averages over.
+
+An image that is mirrored where the training mirrored none is answered as if its sides were named the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+
+from scantling.contract.method import Method
+from scantling.core.case import Frozen
+from scantling.core.streams import Augmentation
+
+
+class Views(Frozen):
+    """Which views the training saw, and whether they helped on validation cases.
+
+    Attributes:
+        mirrored: for each axis of what the networks see, whether it was mirrored.
+        turned: whether images with two axes were turned by right angles.
+        cases: of how many validation cases both scores are the mean; 0 where nothing was compared.
+        dice: of the image as it is.
+        dice_of_views: of the mean over the views.
+    """
+
+    mirrored: tuple[bool, ...]
+    turned: bool = False
+    cases: int = 0
+    dice: float | None = None
+    dice_of_views: float | None = None
+
+    @property
+    def each(self) -> list[tuple[int, ...]]:
+        """The quarter turns of each view, then whether each axis is mirrored; the image as it is comes first."""
+        turns = range(2 if self.turned and len(self.mirrored) == 2 else 1)
+        return list(product(turns, *[(False, True) if axis else (False,) for axis in self.mirrored]))
+
+    @property
+    def hurt(self) -> bool:
+        """Whether the views were worse than none on validation cases."""
+        return self.dice is not None and self.dice_of_views is not None and self.dice_of_views < self.dice
+
+
+def mirrored_of(method: Method) -> tuple[bool, ...]:
+    """`Traits.mirrored` of the axes that the networks of a method see; empty where nothing is known."""
+    axes = list(method.traits.mirrored)
+    if len(axes) > method.preprocessing.dimensions:
+        axes.pop(method.traits.slice_axis)
+    return tuple(axes)
+
+
+def views_of_training(
+    method: Method, augmented: Callable[[Augmentation | None], Augmentation | None] | None = None
+) -> Views:
+    """The views that every stream of images of a method's last stage shows; all of them of a method without stages.
+
+    Args:
+        augmented: what a training made of the changes of a stream; None: what it makes of them by default.
+    """
+    dimensions = method.preprocessing.dimensions
+    stages = method.stages()
+    if not stages:
+        return Views(mirrored=(True,) * dimensions, turned=True)
+    mirrored, turned = [True] * dimensions, dimensions == 2
+    for stream in stages[-1].streams:
+        if "image" not in stream.reads:
+            continue
+        own = stream.augment
+        augment = augmented(own) if augmented else own and own.within(mirrored_of(method))
+        if augment is None:
+            return Views(mirrored=(False,) * dimensions)
+        lengths = stream.patch or method.preprocessing.size or _shape(method)
+        mirrored = [a and b for a, b in zip(mirrored, augment.along(dimensions), strict=True)]
+        turned = turned and bool(augment.planes(lengths))
+    return Views(mirrored=tuple(mirrored), turned=turned)
+
+
+def _shape(method: Method) -> tuple[int, ...]:
+    shape = list(method.traits.shape)
+    if len(shape) > method.preprocessing.dimensions:
+        shape.pop(method.traits.slice_axis)
+    return tuple(shape)

@@ -1,0 +1,66 @@
+"""What predictions promised of their own scores, held against the truth; and which images are unlike the training's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from scantling.records.evaluation import CaseRecord, CoverageRecord
+from scantling.records.predictions import PredictedCase
+
+TOLERANCE = 1e-4
+"""Limits are written with four digits."""
+
+
+def coverage_of(cases: Sequence[tuple[PredictedCase, float | None]]) -> CoverageRecord | None:
+    """How many intervals of expected scores hold the score that was found; None where no score was expected.
+
+    Args:
+        cases: what was predicted, and the Dice over the whole image: None or NaN where it is undefined.
+    """
+    scored = [
+        (case, case.expected, dice)
+        for case, dice in cases
+        if case.expected is not None and dice is not None and not math.isnan(dice)
+    ]
+    if not scored:
+        return None
+    held = [
+        (case, said, said.low - TOLERANCE <= dice <= said.high + TOLERANCE)
+        for case, said, dice in scored
+        if said.low is not None and said.high is not None
+    ]
+    alike = [inside for case, _, inside in held if not case.unlike]
+    return CoverageRecord(
+        promised=next((said.coverage for _, said, _ in held), None),
+        held=sum(inside for *_, inside in held),
+        cases=len(held),
+        alike=(sum(alike), len(alike)),
+        reason=next((said.reason for _, said, _ in scored if said.reason), ""),
+        error=sum(abs(dice - (said.dice or 0.0)) for _, said, dice in scored) / len(scored),
+    )
+
+
+def said_of(case: PredictedCase | None) -> dict[str, Any]:
+    """What the record of a scored case says of its prediction."""
+    known = {} if case is None else {name: getattr(case, name) for name in ("expected", "unlike", "stands_out")}
+    return {name: value for name, value in known.items() if value not in (None, "")}
+
+
+def sentences_on_expected(
+    coverage: CoverageRecord | None, cases: Sequence[PredictedCase] | Sequence[CaseRecord]
+) -> list[str]:
+    """For people: what coverage the intervals reached or why there are none, and which images are unlike.
+
+    Args:
+        cases: the scored cases, with what was said when they were predicted.
+    """
+    unlike = [case for case in cases if case.unlike]
+    if not unlike:
+        return [] if coverage is None else [coverage.sentence]
+    listed = ", ".join(f"{case.id} ({case.stands_out})" for case in unlike[:3])
+    more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+    promise = "; an expected score is promised for images like those" if coverage is not None else ""
+    marked = f"{len(unlike)} of {len(cases)} images are unlike the training images: {listed}{more}{promise}."
+    return [*([] if coverage is None else [coverage.sentence]), marked]

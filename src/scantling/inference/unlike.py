@@ -1,0 +1,146 @@
+"""Which images are unlike the training images: farther from the nearest of them than these are from each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from scantling.contract.method import Method
+from scantling.core.case import Case, Sample
+from scantling.core.errors import ScantlingError
+from scantling.data.appearance import appearance
+from scantling.data.contents import count
+from scantling.data.loading import load
+from scantling.data.traits import in_order
+from scantling.records.expectations import AppearanceRecord
+
+MOST = 200
+"""Training images that are looked at, evenly spread over their ids."""
+FEWEST = 8
+"""Of fewer training subjects nothing can be told."""
+SHARE = 0.95
+"""Of images like the training images, so many are to be called alike."""
+LEAST = 0.5
+"""Spreads within which no image is unlike, however alike the training images are."""
+FLOOR, RANGE = 0.05, 0.01
+"""The least spread of a feature; of intensities it is that share of the range of the training images."""
+
+
+def appearance_of_cases(method: Method, cases: Sequence[Case]) -> AppearanceRecord:
+    """What the images of training cases look like to a method; cases that cannot be read do not count.
+
+    The spread of a feature is the larger of 1.4826 MAD and the 90th percentile of the distance to the median over 1.645
+    (a standard deviation of normal numbers both; the second is not 0 where most are equal), and at least a floor. The
+    distance of two images is the root of the mean over features of the squared difference in spreads. The threshold
+    follows from the distance of each training image to the nearest of other subjects: of n images the
+    ceil(.95 (n + 1))-th smallest, of fewer than 19 the largest; so about one image in twenty like them is called unlike
+    by chance, of n < 19 one in n + 1. All of this is ours.
+    """
+    cases = sorted((case for case in cases if case.images), key=lambda case: case.id)
+    places = np.linspace(0, len(cases) - 1, min(len(cases), MOST)).astype(int)
+
+    def look(case: Case) -> dict[str, float]:
+        try:
+            sample = load(case, channels=method.channels, reads=("image", "region"), partial=method.partial)
+            return appearance(sample, method.channels)
+        except ScantlingError:
+            return {}
+
+    chosen = [cases[place] for place in places]
+    found = [(case.subject, one) for case, one in zip(chosen, in_order(look, chosen), strict=True) if one]
+    subjects = np.array([subject for subject, _ in found], str)
+    several = len(np.unique(subjects))
+    names = list(dict.fromkeys(name for _, one in found for name in one))
+    table = np.array([[one.get(name, math.nan) for name in names] for _, one in found]).reshape(len(found), len(names))
+    if several < FEWEST:
+        return AppearanceRecord(subjects=several)
+    spread = _spread(table, names)
+    apart = np.stack([_distances(row, table, spread) for row in table])
+    apart[subjects[:, None] == subjects] = math.inf
+    nearest = np.sort(apart.min(axis=1))
+    rank = min(math.ceil((len(nearest) + 1) * SHARE - 1e-9), len(nearest))
+    return AppearanceRecord(
+        subjects=several,
+        features=tuple(names),
+        spread=tuple(spread.tolist()),
+        images=tuple(tuple(None if math.isnan(value) else float(value) for value in row) for row in table.tolist()),
+        threshold=max(LEAST, float(nearest[rank - 1])),
+    )
+
+
+def _spread(table: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The spread of each column of a table (n, F)."""
+    apart = np.abs(table - np.nanmedian(table, axis=0))
+    spread = np.maximum(1.4826 * np.nanmedian(apart, axis=0), np.nanpercentile(apart, 90, axis=0) / 1.645)
+    raw = np.array([name.startswith("intensity") for name in names])
+    floor = RANGE * float(np.nanmax(table[:, raw]) - np.nanmin(table[:, raw])) if raw.any() else 0.0
+    return np.maximum(spread, np.where(raw, max(floor, 1e-12), FLOOR))
+
+
+def _distances(row: np.ndarray, table: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """(n,) the distance of an image (F,) to each of a table (n, F) over the features that both have; inf of none."""
+    squares = np.square((table - row) / spread)
+    there = np.count_nonzero(~np.isnan(squares), axis=1)
+    return np.where(there > 0, np.sqrt(np.nansum(squares, axis=1) / np.maximum(there, 1)), math.inf)
+
+
+def likeness(sample: Sample, channels: Sequence[str], known: AppearanceRecord | None) -> dict[str, Any]:
+    """What a record says of how an image compares with the training images; nothing where that is not known.
+
+    Returns:
+        "distance": that to the nearest training image over the threshold, so that above 1 the image is unlike;
+        "unlike": the kinds of features that are farther than the threshold, none of an image that is alike;
+        "stands_out", of an unlike image: the feature that differs most from that training image, in words.
+    """
+    if known is None or known.threshold is None:
+        return {}
+    found = appearance(sample, channels)
+    row = np.array([found.get(name, math.nan) for name in known.features])
+    table = np.array(known.images, np.float64)
+    apart = _distances(row, table, np.array(known.spread))
+    nearest = table[int(np.argmin(apart))]
+    distance = float(apart.min()) / known.threshold
+    if not math.isfinite(distance):
+        return {}
+    if distance <= 1:
+        return {"unlike": [], "distance": round(distance, 4)}
+    squares = dict(zip(known.features, np.square((row - nearest) / known.spread).tolist(), strict=True))
+    squares = {name: value for name, value in squares.items() if not math.isnan(value)}
+    kinds = {name.split()[0] for name in squares}
+    far = {kind: [value for name, value in squares.items() if name.startswith(kind)] for kind in kinds}
+    most = max(squares, key=squares.__getitem__)
+    return {
+        "unlike": sorted(kind for kind, values in far.items() if math.sqrt(np.mean(values)) > known.threshold),
+        "distance": round(distance, 4),
+        "stands_out": _words(most, found[most], float(nearest[known.features.index(most)])),
+    }
+
+
+def _words(name: str, value: float, usual: float) -> str:
+    """ "scale: size of details 2.1 times as large"."""
+    kind, what = name.split(" ", 1)
+    if kind == "scale":
+        return f"scale: {what} {math.exp(value - usual):.2g} times as large"
+    if kind == "sharpness":
+        return f"sharpness: {what} {'stronger' if value > usual else 'weaker'}"
+    return f"{kind}: {what} {value:.3g} instead of {usual:.3g}"
+
+
+def sentences_on_likeness(cases: Sequence[Mapping[str, Any]], known: AppearanceRecord | None) -> list[str]:
+    """What a command says of how the images that it has answered compare with the training images."""
+    if known is not None and known.threshold is None:
+        return [
+            "whether an image is unlike the training images cannot be told: they show "
+            f"{count(known.subjects, 'subject')}, expected {FEWEST} or more"
+        ]
+    compared = [case for case in cases if case.get("unlike") is not None]
+    unlike = sorted((case for case in compared if case["unlike"]), key=lambda case: -float(case["distance"]))
+    if not unlike:
+        return []
+    named = ", ".join(f"{case['id']} ({case['stands_out']})" for case in unlike[:3])
+    more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+    verb = "is" if len(unlike) == 1 else "are"
+    return [f"{len(unlike)} of {count(len(compared), 'image')} {verb} unlike the training images: {named}{more}"]

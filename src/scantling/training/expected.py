@@ -1,0 +1,83 @@
+"""How far the scores of a trained model lie from what it expects of them, from its answers to the validation cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scantling.contract.capabilities import Segmenter
+from scantling.contract.method import Method
+from scantling.core.case import Case, Labels
+from scantling.core.errors import ScantlingError
+from scantling.core.fields import reads_masks
+from scantling.data.files import read_labels
+from scantling.data.loading import load
+from scantling.inference.expected import calibrated
+from scantling.inference.listing import Listing, strings_in
+from scantling.inference.writing import written_values
+from scantling.records.expectations import ExpectedRecord
+from scantling.training.validation import dice_of
+
+
+def calibrate_expected(
+    model: Method,
+    folder: Path,
+    cases: Sequence[Case],
+    done: Listing | None,
+    *,
+    options: Mapping[str, Any],
+    chosen: bool,
+) -> None:
+    """Write `expected.json` into the folder of a model that segments and learns from masks; others have none.
+
+    Args:
+        folder: of the model.
+        cases: of validation, with a mask.
+        done: the answers to them; None where there are none.
+        options: how they were answered.
+        chosen: whether they chose the weights.
+    """
+    reads = reads_masks({word for words in model.card.needs for word in words})
+    labels = model.traits.labels
+    if not isinstance(model, Segmenter) or "segment" not in model.gives or not reads or labels is None:
+        return
+    calibration, fitted = model.calibration(), []
+    if chosen:
+        fitted.append("the weights were chosen")
+    if calibration is not None and calibration.split == "validation" and reads_masks(calibration.stream.fields):
+        fitted.append("the model was calibrated")
+    scores, known = [], {case.id: case for case in cases if case.masks}
+    for entry in done.cases if done is not None else ():
+        case, estimate = known.get(entry["id"]), entry.get("expected", {}).get("estimate")
+        if case is None or done is None or estimate is None:
+            continue
+        try:
+            dice = _dice(model, case, labels, [done.out / path for path in strings_in(entry["mask"])])
+        except ScantlingError:  # of the mask: there is no score
+            continue
+        if not math.isnan(dice):
+            scores.append((case.subject, float(estimate), dice))
+    calibrated(scores, options=options, fitted=fitted).write(folder / ExpectedRecord.name)
+
+
+def _dice(model: Segmenter, case: Case, labels: Labels, paths: Sequence[Path]) -> float:
+    """Dice of a written mask over the whole image, as a validation scores it.
+
+    Args:
+        paths: its file; where classes overlap one for each class.
+
+    Raises:
+        ScantlingError: a file cannot be read.
+    """
+    sample = load(case, labels=labels, channels=model.channels, reads=("image", "mask"), partial=model.partial)
+    layers = [read_labels(path)[0] for path in paths]
+    decided = np.stack([layer != 0 for layer in layers]).astype(np.uint8)
+    if labels.exclusive:
+        decided = np.zeros_like(decided[0])
+        for number, values in enumerate(written_values(labels), start=1):
+            decided[layers[0] == values[0]] = number
+    return dice_of(decided, sample.masks[0], labels)

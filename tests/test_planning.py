@@ -1,0 +1,138 @@
+"""The plan follows from the traits: how thick objects are decides the grid, the shape of the images the rest."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+
+from scantling import planning
+from scantling.core.case import Labels
+from scantling.core.samples import Intensity, Thickness, Traits
+from scantling.methods.supervised.unet import UNetSettings
+
+ANY = Intensity(mean=0, std=1, low=0, high=255, minimum=0, maximum=255)
+
+
+def traits(shape: tuple[int, ...], *thickness: tuple[float, float], **changes: Any) -> Traits:
+    """Traits of images of this shape with classes of (90th percentile, local) thickness."""
+    facts: dict[str, Any] = {
+        "dimensions": len(shape), "channels": ("grey",), "shape": shape, "smallest": shape,
+        "labels": Labels(names=tuple("abc"[: len(thickness)]), values=((1,), (2,), (3,))[: len(thickness)]),
+        "spacing": (1.0,) * len(shape), "unit": "pixel", "intensity": (ANY,), "labelled": 60,
+        "thickness": tuple(
+            Thickness(low=high / 3, median=high / 2, high=high, local=local, spread=0.4, relative_spread=0.4)
+            for high, local in thickness
+        ),
+    }  # fmt: skip
+    return Traits.model_validate(facts | changes)
+
+
+@pytest.mark.parametrize("high", [3.0, 20.0, 60.0, 126.0, 500.0])
+@pytest.mark.parametrize("shape", [(255, 384), (90, 120), (1000, 1000)])
+def test_images_are_shrunk_until_objects_fit_and_no_further(shape: tuple[int, int], high: float) -> None:
+    grid = planning.Grid.of(traits(shape, (high, 0.6 * high)), 128 * 128)
+    fits = grid.whole or grid.thick * 4 <= 128 or grid.fine * planning.STEP < 1.03 * planning.FINE[2]
+    assert fits
+    assert grid.shrink >= 1
+    finer = planning.Grid.of(traits(shape, (high, 0.6 * high)), 128 * 128, spacing=[grid.shrink / 1.03] * 2)
+    assert grid.shrink == 1 or not (finer.whole or finer.thick * 4 <= 128)
+
+
+def test_thin_structures_keep_full_resolution() -> None:
+    assert planning.Grid.of(traits((584, 565), (15, 3.5)), 128 * 128).shrink == 1
+    assert planning.Grid.of(traits((1024, 1024), (90, 3.5)), 128 * 128).shrink == 1  # a lake among threads
+
+
+def test_thin_beside_thick_takes_the_finer_grid_and_the_larger_patch() -> None:
+    alone = UNetSettings.preset("quick").resolve(traits((1024, 1024), (15, 4)))
+    mixed = UNetSettings.preset("quick").resolve(traits((1024, 1024), (15, 4), (300, 180)))
+    assert mixed.spacing is None
+    assert mixed.patch is not None
+    assert alone.patch is not None
+    assert math.prod(mixed.patch) > 1.5 * math.prod(alone.patch)
+    assert mixed.batch is not None
+    assert mixed.batch < 8
+
+
+def test_the_proportions_of_images_are_kept() -> None:
+    settings = UNetSettings.preset("quick").resolve(traits((255, 384), (126, 80)))
+    assert settings.spacing is None
+    assert settings.longest == 164
+    assert settings.patch is not None
+    assert settings.patch[1] / settings.patch[0] == pytest.approx(384 / 255, rel=0.1)
+
+
+def test_pictures_whose_objects_grow_with_them_go_by_their_longest_side() -> None:
+    varied = Thickness(low=80, median=150, high=340, local=100, spread=0.5, relative_spread=0.3)
+    facts = traits((600, 700), (340, 100)).model_copy(update={"thickness": (varied,)})
+    settings = UNetSettings.preset("quick").resolve(facts)
+    assert settings.spacing is None
+    assert settings.longest is not None
+    assert settings.longest < 200
+    crops = facts.model_copy(update={"thickness": (varied.model_copy(update={"spread": 0.2}),)})
+    assert UNetSettings.preset("quick").resolve(crops).spacing is not None
+    in_mm = facts.model_copy(update={"unit": "mm"})
+    assert UNetSettings.preset("quick").resolve(in_mm).longest is None  # spacing is known: objects have a size
+
+
+@pytest.mark.parametrize("length", [*range(1, 40), 111, 157, 255, 384, 1000])
+def test_sides_can_be_halved_until_they_are_four_to_seven(length: int) -> None:
+    side = planning.halvable(length)
+    assert side == pytest.approx(length, rel=0.13)
+    while side > 7:
+        assert side % 2 == 0
+        side //= 2
+    assert length < 4 or 4 <= side <= 7
+
+
+@pytest.mark.parametrize(
+    ("patch", "spacing"),
+    [((128, 128), (1, 1)), ((112, 160), (1, 1)), ((96, 96, 96), (1, 1, 1)), ((20, 192, 160), (5, 1, 1))],
+)
+def test_the_deepest_map_is_four_to_eight_wide(patch: tuple[int, ...], spacing: tuple[float, ...]) -> None:
+    strides, kernels = planning.levels_of(patch, spacing)
+    deepest = [n / math.prod(stride[axis] for stride in strides) for axis, n in enumerate(patch)]
+    assert all(4 <= n < 8 for n in deepest)
+    assert len(kernels) == len(strides) + 1
+    for above, below in itertools.pairwise(kernels):
+        assert all(a <= b for a, b in zip(above, below, strict=True))  # flat kernels come first
+
+
+def test_coarse_axes_wait_and_their_kernels_are_flat() -> None:
+    strides, kernels = planning.levels_of((20, 192, 160), (5.0, 1.0, 1.0))
+    assert strides[:2] == [(1, 2, 2), (1, 2, 2)]
+    assert kernels[0] == (1, 3, 3)
+    assert kernels[-1] == (3, 3, 3)
+
+
+def test_a_few_patches_are_augmented_more_than_many() -> None:
+    few = UNetSettings.preset("quick").resolve(traits((128, 128), (50, 30), labelled=40))
+    many = UNetSettings.preset("quick").resolve(traits((128, 128), (50, 30), labelled=4000))
+    assert (few.rotation or 0) > (many.rotation or 0)
+    assert (few.dropout or 0) > (many.dropout or 0)
+
+
+def test_what_is_given_is_kept() -> None:
+    given = UNetSettings.preset(
+        "quick", {"spacing": (2.0, 2.0), "patch": (64, 64), "widths": (8, 16), "rotation": 5, "batch": 3}
+    )
+    settings = given.resolve(traits((255, 384), (126, 80)))
+    for name in ("spacing", "patch", "widths", "rotation", "batch"):
+        assert getattr(settings, name) == getattr(given, name)
+
+
+def test_the_plan_is_explained_in_one_line() -> None:
+    facts = traits((255, 384), (126, 80))
+    (line,) = UNetSettings.preset("quick").resolve(facts).explain(facts)
+    assert line.startswith("images shrunk 2.3x, so that the whole image fits one patch")
+    assert "126 pixels" in line
+
+
+def test_without_thickness_the_plan_is_that_of_the_shape() -> None:
+    facts = traits((255, 384), (126, 80)).model_copy(update={"thickness": ()})
+    settings = UNetSettings.preset("quick").resolve(facts)
+    assert settings.spacing is None
+    assert settings.patch == (128, 128)
