@@ -47,6 +47,7 @@ class Timed(Record):
         look: of one look at the validation cases, in all stages together.
         looks: at them in each stage, chosen with the steps.
         answers: of the answers to them at the end.
+        views: of comparing views on them at the end, at most.
         batch: chosen with the steps; None where it stayed what it was.
     """
 
@@ -55,11 +56,12 @@ class Timed(Record):
     look: float = 0.0
     looks: int = 10
     answers: float = 0.0
+    views: float = 0.0
     batch: int | None = None
 
     @property
     def validation(self) -> float:
-        """Of all looks and the answers at the end."""
+        """Of all looks at the validation cases and the answers to them at the end."""
         return self.looks * self.look + self.answers
 
 

@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 
 from scantling.contract.method import Method
+from scantling.contract.views import views_of_training
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.outputs import RUN
 from scantling.inference.models import models_of
@@ -30,6 +31,8 @@ from scantling.training.options import Options
 from scantling.training.processes import Processes
 from scantling.training.stage_runner import StageRunner
 from scantling.training.trainer import StageTraining, Trainer
+from scantling.training.validation import DiceValidation
+from scantling.training.views import MOST, SHARE
 
 WARM = 2
 """Steps that are taken first and not counted: memory and kernels are new to them."""
@@ -194,7 +197,7 @@ def _timed(trainer: Trainer, budget: float, *, known: Timed | None = None) -> Ti
     """
     stages = list(trainer.method.stages())
     found = Timed(looks=trainer.validated) if known is None else known
-    preparing = look = answers = 0.0
+    preparing = look = 0.0
     step: dict[str, float] = {}
     for number, stage in enumerate(stages):
         longer = [*stages[:number], replace(stage, steps=max(stage.steps, LONG)), *stages[number + 1 :]]
@@ -205,10 +208,11 @@ def _timed(trainer: Trainer, budget: float, *, known: Timed | None = None) -> Ti
         step[stage.name] = _seconds_a_step(training, runner, budget)
         if known is None and training.validates:
             with runner.averaged(), torch.no_grad():
-                one, last = _seconds_of_validation(training, runner, budget)
-            look, answers = look + one, answers + last
+                seconds = _seconds_of_validation(training, runner, budget)
+            look += seconds.pop("look")
+            found = found.model_copy(update=seconds)
     if known is None:
-        found = found.model_copy(update={"preparing": preparing, "look": look, "answers": answers})
+        found = found.model_copy(update={"preparing": preparing, "look": look})
     else:
         found = found.model_copy(update={"batch": trainer.method.settings.batch})
     return Timed.model_validate(trainer.group.agreed(found.model_copy(update={"step": step}).model_dump()))
@@ -229,20 +233,25 @@ def _seconds_a_step(training: StageTraining, runner: StageRunner, budget: float)
     return mean(times[max(WARM, len(times) // 2) :])
 
 
-def _seconds_of_validation(training: StageTraining, runner: StageRunner, budget: float) -> tuple[float, float]:
-    """Of one look at the validation cases, and of the answers at the end."""
+def _seconds_of_validation(training: StageTraining, runner: StageRunner, budget: float) -> dict[str, float]:
+    """Of one look at the validation cases, and of what is done with them at the end (`Timed`)."""
     trainer, begun = training.trainer, time.monotonic()
     if training.criterion is not None:
         training.criterion.value(training.visit_held_out, runner.at(0))
-        return time.monotonic() - begun, 0.0
-    if trainer.validation is None:
-        return 0.0, 0.0
-    look = trainer.validation.seconds(most=0.05 * budget)
-    models = [models_of([trainer.method], options) for options in ({}, {"samples": 1})]
-    passes = calls(models[0]) / max(calls(models[1]), 1)
+        return {"look": time.monotonic() - begun}
+    validation, model = trainer.validation, trainer.method
+    if validation is None:
+        return {"look": 0.0}
+    look = validation.seconds(most=0.05 * budget)
     # one process answers at the end, and in float32, which takes about twice as long on a processor that has bf16
     slower = 2 if trainer.autocast is not None and trainer.device.type == "cpu" else 1
-    return look, look * trainer.group.count * passes * slower
+    alone = look * trainer.group.count * slower
+    passes = [calls(models_of([model], options)) for options in ({}, {"samples": 1})]
+    views = 0
+    if isinstance(validation, DiceValidation) and not validation.method.draws:
+        views = len(views_of_training(model).each)
+    compared = (1 + views) * min(1.0, MOST / len(validation.cases)) if views > 1 else 0.0
+    return {"look": look, "answers": alone * passes[0] / max(passes[1], 1), "views": alone * compared}
 
 
 def _seconds(timed: Timed, model: Method) -> float:
@@ -253,7 +262,9 @@ def _seconds(timed: Timed, model: Method) -> float:
 def _share(timed: Timed, model: Method, budget: float, begun: float) -> float:
     """The share of the steps of a model's settings that fits into what is left of the time."""
     besides = timed.preparing + timed.validation + trainers.REHEARSED * sum(timed.step.values())
-    return FILLED * (budget - (time.monotonic() - begun) - besides) / _seconds(timed, model)
+    left = FILLED * (budget - (time.monotonic() - begun) - besides)
+    left -= min(timed.views, left * SHARE / (1 + SHARE))  # no more than that share of the training itself
+    return left / _seconds(timed, model)
 
 
 def _halved(options: Options, model: Method, *, slots: int) -> Options | None:
