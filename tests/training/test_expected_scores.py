@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from made import images_for
+from scantling.core.errors import FileError
 from scantling.evaluation import evaluate
 from scantling.inference import predict
 from scantling.methods.catalogue import CARDS
@@ -122,6 +124,15 @@ def test_models_and_predictions_of_earlier_versions_go_on(run: Path, data: Path,
     assert again.skipped == len(again.cases) - 1
     assert [case["id"] for case in again.cases if "expected" in case] == [kept]
     assert evaluate(tmp_path / "out", data, split="all", metrics=["dice"]).coverage is not None
+
+
+def test_a_broken_record_of_a_model_is_a_sentence(run: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "model", tmp_path / "broken")
+    record = json.loads((tmp_path / "broken" / "appearance.json").read_text())
+    for change in ({"spread": [0.0] * len(record["spread"])}, {"features": ["a"]}, {"images": [[1.0]]}):
+        (tmp_path / "broken" / "appearance.json").write_text(json.dumps(record | change))
+        with pytest.raises(FileError, match="is no record of what training images look like"):
+            predict(tmp_path / "broken", data, out=tmp_path / "out")
 
 
 def test_few_validation_subjects_promise_nothing_and_say_how_many_there_were(data: Path, tmp_path: Path) -> None:

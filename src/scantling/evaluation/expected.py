@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from scantling.inference.unlike import sentence_on_unlike
 from scantling.records.evaluation import CaseRecord, CoverageRecord
 from scantling.records.predictions import PredictedCase
 
@@ -56,11 +57,10 @@ def sentences_on_expected(
     Args:
         cases: the scored cases, with what was said when they were predicted.
     """
-    unlike = [case for case in cases if case.unlike]
-    if not unlike:
-        return [] if coverage is None else [coverage.sentence]
-    listed = ", ".join(f"{case.id} ({case.stands_out})" for case in unlike[:3])
-    more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
-    promise = "; an expected score is promised for images like those" if coverage is not None else ""
-    marked = f"{len(unlike)} of {len(cases)} images are unlike the training images: {listed}{more}{promise}."
-    return [*([] if coverage is None else [coverage.sentence]), marked]
+    found = [] if coverage is None else [coverage.sentence]
+    if unlike := [(case.id, case.stands_out) for case in cases if case.unlike]:
+        promise = (
+            "; the intervals are promised for images like those" if coverage is not None and coverage.cases else ""
+        )
+        found.append(f"{sentence_on_unlike(unlike, of=len(cases))}{promise}.")
+    return found

@@ -25,6 +25,8 @@ SHARE = 0.95
 """Of images like the training images, so many are to be called alike."""
 LEAST = 0.5
 """Spreads within which no image is unlike, however alike the training images are."""
+SHOWN = 3
+"""So many are named."""
 FLOOR, RANGE = 0.05, 0.01
 """The least spread of a feature; of intensities it is that share of the range of the training images."""
 
@@ -140,7 +142,12 @@ def sentences_on_likeness(cases: Sequence[Mapping[str, Any]], known: AppearanceR
     unlike = sorted((case for case in compared if case["unlike"]), key=lambda case: -float(case["distance"]))
     if not unlike:
         return []
-    named = ", ".join(f"{case['id']} ({case['stands_out']})" for case in unlike[:3])
-    more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+    return [sentence_on_unlike([(case["id"], case["stands_out"]) for case in unlike], of=len(compared))]
+
+
+def sentence_on_unlike(unlike: Sequence[tuple[str, str]], *, of: int) -> str:
+    """How many of so many images are unlike the training images, and the first few: their ids and what stands out."""
+    named = ", ".join(f"{id} ({what})" for id, what in unlike[:SHOWN])
+    more = f" and {len(unlike) - SHOWN} more" if len(unlike) > SHOWN else ""
     verb = "is" if len(unlike) == 1 else "are"
-    return [f"{len(unlike)} of {count(len(compared), 'image')} {verb} unlike the training images: {named}{more}"]
+    return f"{len(unlike)} of {count(of, 'image')} {verb} unlike the training images: {named}{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
@@ -37,6 +38,8 @@ class AppearanceRecord(FileRecord):
     def _fit(self) -> Self:
         if {len(self.spread), *map(len, self.images)} != {len(self.features)}:
             raise ValueError("an image has other features than are named")
+        if not all(0 < value < math.inf for value in self.spread):
+            raise ValueError("a spread is not above 0")
         return self
 
 
