@@ -50,6 +50,12 @@ def test_the_plan_is_printed_without_a_run_folder_and_nothing_is_written(
     assert (sorted(tmp_path.iterdir()), sorted(data.rglob("*"))) == ([], before)
 
 
+def test_minutes_are_not_fitted_in_a_plan_and_that_is_said(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "unet", "--data", str(data), "--preset", "tiny", "--plan", "--minutes", "10"]
+    assert main(words) == 0
+    assert "those of the plan are not fitted" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_training_without_a_run_folder_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "unet", "--data", str(data)]) == 2
     assert "--out: found no run folder; name one" in capsys.readouterr().err

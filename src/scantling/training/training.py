@@ -113,6 +113,8 @@ def preview(
     for sentence in material.remarks:
         console.print(sentence, highlight=False, markup=False)
     model, _ = build_method(card, traits, options)
+    if options.minutes is not None:
+        console.print("--minutes: a training fits its steps after it has timed some; those of the plan are not fitted")
     return Preview(model, options.preset, model.settings.explain(traits))
 
 
