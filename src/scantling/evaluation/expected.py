@@ -57,7 +57,7 @@ def sentences_on_expected(
     Args:
         cases: the scored cases, with what was said when they were predicted.
     """
-    found = [] if coverage is None else [coverage.sentence]
+    found, intervals = [] if coverage is None else [coverage.sentence], coverage is not None and coverage.cases > 0
     if unlike := [(case.id, case.stands_out) for case in cases if case.unlike]:
         promise = (
             "; the intervals are promised for images like those" if coverage is not None and coverage.cases else ""
