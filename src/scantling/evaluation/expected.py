@@ -59,8 +59,7 @@ def sentences_on_expected(
     """
     found = [] if coverage is None else [coverage.sentence]
     if unlike := [(case.id, case.stands_out) for case in cases if case.unlike]:
-        promise = (
-            "; the intervals are promised for images like those" if coverage is not None and coverage.cases else ""
-        )
+        intervals = coverage is not None and coverage.cases > 0
+        promise = "; the intervals are promised for images like those" if intervals else ""
         found.append(f"{sentence_on_unlike(unlike, of=len(cases))}{promise}.")
     return found
