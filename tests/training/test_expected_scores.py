@@ -50,7 +50,7 @@ def test_the_calibration_is_what_evaluate_finds_on_the_validation_cases(run: Pat
     assert known.centre == pytest.approx(np.median(residuals), abs=1e-4)
     assert known.low <= np.quantile(residuals, 0.1)
     assert known.high >= np.quantile(residuals, 0.9)
-    assert known.fitted == ("the weights were chosen",)
+    assert known.fitted[0] == "the weights were chosen"
 
 
 def test_predictions_promise_scores_and_mark_images_and_evaluate_and_report_say_how_it_went(
