@@ -297,6 +297,24 @@ def test_loaded_weights_learn_at_a_share_of_the_rate() -> None:
         assert moved == pytest.approx(first * (0.25 if name in loaded_names else 1), rel=0.01), name
 
 
+def test_a_training_moves_the_loaded_weights_by_a_share_of_what_it_moves_the_others(
+    run: Path, several: Path, tmp_path: Path
+) -> None:
+    """With a share of a millionth they stay where they are."""
+    settings = {"norm": "instance", "weight_decay": 0.0, "average": 0.0}
+    facts = trained(several, tmp_path / "run", base=run, pretrained_rate=1e-6, settings=settings)
+    before, after = weights(run), weights(tmp_path / "run")
+    for name in after:
+        loaded = name not in facts["pretrained"]["new"]
+        assert not loaded or np.allclose(before[name], after[name], atol=1e-6), name
+    full = trained(several, tmp_path / "full", base=run, pretrained_rate=1.0, settings=settings)
+    moved = weights(tmp_path / "full")
+    assert full["pretrained"]["rate"] == 1
+    assert not all(
+        np.allclose(before[name], moved[name], atol=1e-6) for name in before if name not in full["pretrained"]["new"]
+    )
+
+
 def test_an_interrupted_training_on_a_model_goes_on_bit_for_bit(run: Path, several: Path, tmp_path: Path) -> None:
     options = replace(TINY, base=run, steps=6, saved_every=0.0)
     train("unet", [several], tmp_path / "whole", options, console=QUIET)

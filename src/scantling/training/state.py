@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -43,6 +43,14 @@ class Position(Frozen):
     best_value: float | None = None
     best_step: int | None = None
     finished: tuple[tuple[str, int, float | None], ...] = ()
+
+    def entering(self, stage: int, updates: Mapping[str, int]) -> Self:
+        """Before the first step of a stage."""
+        return self.model_copy(update={"stage": stage, "begun": True, "updates": dict(updates)})
+
+    def leaving(self, kept: tuple[str, int, float | None]) -> Self:
+        """After a stage, of which `finished` says what it kept."""
+        return type(self)(stage=self.stage + 1, seconds=self.seconds, finished=(*self.finished, kept))
 
 
 def capture(runner: StageRunner) -> dict[str, Tensor]:

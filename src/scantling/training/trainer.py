@@ -138,9 +138,7 @@ class StageTraining:
             restore(runner, found[1], position.updates)
             best = {name: tensor.to(trainer.device) for name, tensor in found[2].items()}
         else:
-            position = position.model_copy(
-                update={"stage": self.number, "begun": True, "updates": dict(runner.updates)}
-            )
+            position = position.entering(self.number, runner.updates)
             self._save(runner, position, best)
         prefetcher = self._prefetcher(runner)
         try:
@@ -158,7 +156,7 @@ class StageTraining:
             self._prepare_fields(prepared)
         return StageRunner(
             trainer.method, self.stage, seed=trainer.seed, device=trainer.device, group=trainer.group,
-            accumulation=trainer.accumulation, autocast=trainer.autocast, prepared=prepared,
+            accumulation=trainer.accumulation, autocast=trainer.autocast, prepared=prepared, rates=trainer.rates,
         )  # fmt: skip
 
     def rehearse(self, runner: StageRunner, first: int, *, wanted: Callable[[Sequence[float]], bool]) -> list[float]:
@@ -266,12 +264,7 @@ class StageTraining:
         forget(self.trainer.method)
         self.trainer.method.eval().requires_grad_(False)
         kept = (self.stage.name, chosen, position.best_value if best else None)
-        position = position.model_copy(
-            update={
-                "stage": self.number + 1, "begun": False, "step": 0, "updates": {},
-                "best_value": None, "best_step": None, "finished": (*position.finished, kept),
-            }
-        )  # fmt: skip
+        position = position.leaving(kept)
         if self.trainer.group.first:
             weights = {f"model/{name}": tensor for name, tensor in self.trainer.method.state_dict().items()}
             save_state(self.trainer.run, weights, position, {})
