@@ -19,9 +19,10 @@ from scantling.core.samples import Batch
 from scantling.methods.catalogue import CARDS, added
 from scantling.methods.supervised.unet import UNetSettings
 from scantling.records.run import run_facts
-from scantling.training import Options, train
+from scantling.training import Options, minutes, train
 from scantling.training.minutes import repeated
 from scantling.training.stage_runner import StageRunner
+from scantling.training.trainer import StageTraining
 from scantling.training.validation import Validation
 from toys_capabilities import TOYS
 
@@ -144,6 +145,58 @@ def test_other_settings_before_the_first_step_are_timed_anew(data: Path, tmp_pat
     machine.ends, machine.step = -1, lambda batch: 2.0
     facts = trained(data, tmp_path / "run", minutes=0.2, settings={"rate": 1e-3})
     assert facts["timed"]["step"] == {"train": 2.0}
+
+
+def test_another_command_before_the_first_step_is_timed_anew(
+    data: Path, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may name another device, or no validation."""
+    machine.ends = 9
+    with pytest.raises(KeyboardInterrupt):
+        trained(data, tmp_path / "run", minutes=0.2)
+    machine.ends, machine.step = -1, lambda batch: 0.5
+    monkeypatch.setattr("sys.argv", ["scantling", "train", "unet", "--device", "cuda"])
+    assert trained(data, tmp_path / "run", minutes=0.2)["timed"]["step"] == {"train": 0.5}
+
+
+def test_a_timing_that_was_killed_is_begun_anew(
+    data: Path, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "run" / minutes.SCRATCH
+    (scratch / "prepared").mkdir(parents=True)
+    rehearse = StageTraining.rehearse
+
+    def rehearsed(self: StageTraining, *args: Any, **how: Any) -> list[float]:
+        assert not (tmp_path / "run" / minutes.SCRATCH / "prepared").exists()
+        return rehearse(self, *args, **how)
+
+    monkeypatch.setattr(StageTraining, "rehearse", rehearsed)
+    assert trained(data, tmp_path / "run", minutes=0.2)["finished"]
+    assert not scratch.exists()
+
+
+def test_the_scores_of_a_starting_model_are_counted(data: Path, tmp_path: Path, machine: Machine) -> None:
+    trained(data, tmp_path / "base", steps=1)
+    machine.case, begun = 3.0, machine.now
+    facts = trained(data, tmp_path / "run", minutes=2, validation=0.25, base=tmp_path / "base")
+    assert facts["starting_model"]["before"] is not None
+    assert (facts["timed"]["look"], facts["timed"]["starting_model"]) == (3.0, 6.0)
+    assert machine.now - begun <= 120
+    weights = (tmp_path / "run" / "model" / "weights.safetensors").read_bytes()
+    again = trained(data, tmp_path / "again", steps=facts["steps"], validation=0.25, base=tmp_path / "base")
+    assert (tmp_path / "again" / "model" / "weights.safetensors").read_bytes() == weights
+    assert again["starting_model"] == facts["starting_model"]
+
+
+def test_the_answers_from_which_postprocessing_is_learnt_are_counted(tmp_path: Path, machine: Machine) -> None:
+    machine.case = 1.0
+    each = {}
+    for subjects in (4, 5):  # postprocessing needs 5
+        folder = images_for(CARDS["unet"], tmp_path / f"data{subjects}", dimensions=2, count=4 * subjects + 2)
+        facts = trained(folder, tmp_path / f"run{subjects}", minutes=2, validation=0.25)
+        assert facts["timed"]["look"] == subjects
+        each[subjects] = facts["timed"]["answers"] / subjects
+    assert each[5] == 2 * each[4]
 
 
 def test_a_run_of_named_steps_is_not_gone_on_with_by_minutes(data: Path, tmp_path: Path) -> None:

@@ -278,6 +278,17 @@ def test_validation_cases_that_the_starting_model_has_learned_from_are_said(flai
     assert "before, 1 of which it has learned from" in facts["warnings"][-1]
 
 
+def test_cases_that_the_starting_model_has_learned_from_are_known_beside_others_of_the_same_id(tmp_path: Path) -> None:
+    """Joined data sets put their name in front of an id that both use."""
+    data = [dataset(tmp_path / name) for name in ("first", "second")]
+    trained(data[0], tmp_path / "all", validation=0.0)
+    options = replace(TINY, base=tmp_path / "all", validation=0.5)
+    facts = train("unet", data, tmp_path / "run", options, console=QUIET)
+    own = [id for id in facts["split"]["validation"] if id.startswith("first_")]
+    assert 0 < len(own) < len(facts["split"]["validation"])
+    assert facts["starting_model"]["seen"] == len(own)
+
+
 def test_loaded_weights_learn_at_a_share_of_the_rate() -> None:
     """The first step of Adam without decay moves every weight by the rate, whatever its gradient."""
     method = unet(traits(channels=("flair", "t1")), weight_decay=0.0, norm="instance")

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from made import images_for
 from scantling.cli.main import main
+from scantling.core.errors import SettingsError
 from scantling.methods.catalogue import CARDS
 from scantling.training import Options, preview, train
 
@@ -54,6 +55,23 @@ def test_minutes_are_not_fitted_in_a_plan_and_that_is_said(data: Path, capsys: p
     words = ["train", "unet", "--data", str(data), "--preset", "tiny", "--plan", "--minutes", "10"]
     assert main(words) == 0
     assert "those of the plan are not fitted" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_a_training_refuses_a_plan_refuses(data: Path) -> None:
+    best = Options(preset="tiny", validation=0.0, select="best")
+    with pytest.raises(SettingsError, match="--select best: found no validation case"):
+        preview("unet", [data], best, console=QUIET)
+    with pytest.raises(SettingsError, match="--minutes: vesselness is not trained"):
+        preview("vesselness", [data], Options(minutes=1.0), console=QUIET)
+
+
+def test_a_plan_says_what_a_model_gives_first_weights_to(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("unet", [data], tmp_path / "run", Options(preset="tiny", steps=1, validation=0.0), console=QUIET)
+    words = ["--preset", "tiny", "--plan", "--from", str(tmp_path / "run")]
+    assert main(["train", "unet", "--data", str(data), *words]) == 0
+    assert "tensors loaded" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_training_without_a_run_folder_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from made import write
+from scantling.core.case import Labels
 from scantling.methods.catalogue import added
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
+from scantling.training.validation import _renumbered
 from toys_registration import CARD, ToyShift
 
 
@@ -36,3 +38,10 @@ def test_a_registrar_is_scored_by_masks_after_warping_where_it_may_read_masks(
     assert 0.9 < scores[-1] <= 1
     assert json.loads((tmp_path / "run" / "run.json").read_text())["selected"]["value"] == max(scores)
     assert "dice" in (tmp_path / "unet" / "log.jsonl").read_text()
+
+
+def test_where_classes_of_a_model_overlap_and_those_of_the_truth_do_not_the_last_one_is_decided() -> None:
+    own = Labels(names=("a", "b", "c"), values=((), (), ()))
+    truth = Labels(names=("c", "b"), values=((1,), (2,)))
+    layers = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 1, 0, 1]], np.uint8)  # a, b, c
+    assert _renumbered(layers, own, truth).tolist() == [0, 2, 2, 1]

@@ -46,7 +46,8 @@ class Timed(Record):
         preparing: of what stages prepare before their first step.
         look: of one look at the validation cases, in all stages together.
         looks: at them in each stage, chosen with the steps.
-        answers: of the answers to them at the end.
+        answers: of the answers to them at the end, also those that postprocessing is learnt from.
+        starting_model: of scoring them for the comparison with the model that gave the first weights.
         views: of comparing views on them at the end, at most.
         batch: chosen with the steps; None where it stayed what it was.
     """
@@ -56,13 +57,14 @@ class Timed(Record):
     look: float = 0.0
     looks: int = 10
     answers: float = 0.0
+    starting_model: float = 0.0
     views: float = 0.0
     batch: int | None = None
 
     @property
     def validation(self) -> float:
-        """Of all looks at the validation cases and the answers to them at the end."""
-        return self.looks * self.look + self.answers
+        """Of all looks at the validation cases, the comparison with the starting model and the answers at the end."""
+        return self.looks * self.look + self.starting_model + self.answers
 
 
 class StartingModel(Record):

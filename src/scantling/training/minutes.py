@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from scantling.records.run import RunRecord, Timed, read_run, typed
 from scantling.training import trainer as trainers
 from scantling.training.log import spoken
 from scantling.training.options import Options
+from scantling.training.postprocessing import cases_learnt_from
 from scantling.training.processes import Processes
 from scantling.training.stage_runner import StageRunner
 from scantling.training.trainer import StageTraining, Trainer
@@ -76,7 +78,8 @@ def fitted(
     """What fits into `options.minutes`; a run that exists keeps what it has chosen.
 
     Args:
-        facts: of a run that goes on; one that has done no step keeps its choice where its settings are still these.
+        facts: of a run that goes on; one that has done no step keeps its choice where the command and the settings are
+            still these.
         build: makes the untrained method of some options.
         trainer: makes what trains it in a folder.
         begun: when the command began, by `time.monotonic`; what has passed since then counts.
@@ -95,7 +98,8 @@ def fitted(
         )
     if record.timed is not None and record.minutes == options.minutes:
         chosen = _with(options, steps=record.settings.get("steps"), batch=record.timed.batch)
-        if facts is not None or build(chosen).settings.model_dump(mode="json") == record.settings:
+        typed_again = group.agreed(list(record.command) == sys.argv)
+        if facts is not None or (typed_again and build(chosen).settings.model_dump(mode="json") == record.settings):
             kept = tuple(sentence for sentence in record.warnings if sentence.startswith("--minutes"))
             return Fitted(chosen, record.timed, kept)
     return _fit(out, options, build, trainer, group=group, begun=begun, console=console)
@@ -111,11 +115,16 @@ def _fit(
     """
     budget = 60 * float(options.minutes or 0)
     model = build(options)
-    usual, minutes = _usual_steps(model), f"--minutes {options.minutes:g}"
+    usual, minutes = usual_steps(model), f"--minutes {options.minutes:g}"
     console.print(f"{minutes}: timing steps", highlight=False)
     scratch = out / SCRATCH
+    if group.first:
+        shutil.rmtree(scratch, ignore_errors=True)  # of a timing that was killed: all has to be prepared again
+    group.agreed(None)
     try:
         timed = _timed(trainer(options, model, scratch), budget)
+        if options.base is not None:  # that model is scored before the training, and this one after it, by one process
+            timed = timed.model_copy(update={"starting_model": (1 + group.count) * timed.look})
         if options.select == "last" and timed.looks * timed.look > LOOKS * budget:  # where they choose no weights
             timed = timed.model_copy(update={"looks": max(1, int(LOOKS * budget / timed.look))})
         for _ in range(0 if "batch" in options.settings else 2):
@@ -175,8 +184,12 @@ def repeated(command: Sequence[str], *, steps: int, batch: int | None) -> list[s
     return words if words != list(command) else None
 
 
-def _usual_steps(model: Method) -> int:
-    """The steps of the preset."""
+def usual_steps(model: Method) -> int:
+    """The steps of the preset.
+
+    Raises:
+        SettingsError: the method has no stages, or no setting `steps`.
+    """
     name, fields = model.card.name, type(model.settings).model_fields
     if not model.stages():
         raise SettingsError(f"--minutes: {name} is not trained; leave it out")
@@ -251,7 +264,9 @@ def _seconds_of_validation(training: StageTraining, runner: StageRunner, budget:
     if isinstance(validation, DiceValidation) and not validation.method.draws:
         views = len(views_of_training(model).each)
     compared = (1 + views) * min(1.0, MOST / len(validation.cases)) if views > 1 else 0.0
-    return {"look": look, "answers": alone * passes[0] / max(passes[1], 1), "views": alone * compared}
+    learnt = len(cases_learnt_from(model, validation.cases)) / len(validation.cases)
+    answers = alone * (passes[0] / max(passes[1], 1) + learnt)
+    return {"look": look, "answers": answers, "views": alone * compared}
 
 
 def _seconds(timed: Timed, model: Method) -> float:

@@ -51,26 +51,33 @@ def learn_postprocessing(
     A method that reads no masks, draws samples, decides itself or calibrates itself is left alone, and so is one with
     fewer than `LEAST` validation subjects with a mask.
     """
+    chosen, labels = cases_learnt_from(method, cases), method.traits.labels
+    if not chosen or not isinstance(method, Segmenter) or labels is None:
+        return AS_ANSWERED
+    evidence = evidence_of(method, chosen, device=device, autocast=autocast)
+    if len({one.subject for one in evidence}) < LEAST:
+        return AS_ANSWERED
+    subjects = {case.subject for case in cases if case.has("image") and case.has("mask")}
+    return fitted(evidence, labels.names, exclusive=labels.exclusive, of=len(subjects))
+
+
+def cases_learnt_from(method: Method, cases: Sequence[Case]) -> list[Case]:
+    """Those of the validation cases that are answered to learn a postprocessing; none where none is learnt."""
     reads = {word for words in method.card.needs for word in words}
-    labels = method.traits.labels
-    if not isinstance(method, Segmenter) or "segment" not in method.gives or labels is None:
-        return AS_ANSWERED
+    if not isinstance(method, Segmenter) or "segment" not in method.gives or method.traits.labels is None:
+        return []
     if method.draws or method.calibration() is not None or not reads_masks(reads):
-        return AS_ANSWERED
+        return []
     masked = sorted((case for case in cases if case.has("image") and case.has("mask")), key=lambda case: case.id)
     subjects = sorted({case.subject for case in masked})
     if len(subjects) < LEAST:
-        return AS_ANSWERED
+        return []
     seen = _spread(subjects, MOST)
-    chosen = [
+    return [
         case
         for subject in seen
         for case in _spread([case for case in masked if case.subject == subject], CASES // len(seen))
     ]
-    evidence = evidence_of(method, chosen, device=device, autocast=autocast)
-    if len({one.subject for one in evidence}) < LEAST:
-        return AS_ANSWERED
-    return fitted(evidence, labels.names, exclusive=labels.exclusive, of=len(subjects))
 
 
 def fitted(evidence: Sequence[Evidence], names: Sequence[str], *, exclusive: bool, of: int = 0) -> Postprocessing:

@@ -113,11 +113,20 @@ def _named(one: str, several: str, names: Sequence[str]) -> str:
 
 
 def _learned_from(run: Path, cases: Sequence[Case], opened: Sequence[Dataset]) -> int:
-    """How many of the cases the starting model was trained on, by its record, where it was trained on the same data."""
+    """How many of the cases the starting model was trained on, by its record, where it was trained on the same data.
+
+    An id that several of the joined data sets use stands behind the name of its own, then and now.
+    """
     if not (run / RUN).is_file():
         return 0
-    record, roots = read_run(run), {str(part.root.resolve()) for part in opened}
-    if not roots & {part.path for part in record.data}:
-        return 0
-    learned = set(record.split.get("train", ()))
-    return sum(case.id in learned for case in cases)
+    record = read_run(run)
+    learned, places = {*record.split.get("train", ())}, {part.path for part in record.data}
+    known = {
+        id
+        for part in opened
+        if str(part.root.resolve()) in places
+        for case in part.cases
+        if not learned.isdisjoint(record.names_of(case.id, part.root, part.name))
+        for id in (case.id, f"{part.name}_{case.id}")
+    }
+    return sum(case.id in known for case in cases)

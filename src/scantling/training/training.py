@@ -30,7 +30,7 @@ from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.finishing import clock, finish
 from scantling.training.material import Material, budget_remarks, counts, open_material, undrawn
-from scantling.training.minutes import fitted
+from scantling.training.minutes import fitted, usual_steps
 from scantling.training.options import DEFAULTS, Options
 from scantling.training.plan import (
     DATA_FILES,
@@ -73,13 +73,7 @@ def train(
         ScantlingError: nothing can be started, the run was made with other settings, or it was asked to stop.
     """
     begun = time.monotonic() if begun is None else begun
-    card = card_of(method)
-    if not data:
-        raise SettingsError("found no data; name at least one data set with --data")
-    console = console or Console(stderr=True, markup=False)
-    options.check()
-    steady(threads=options.threads)
-    device = device_of(options.device)
+    card, device, console = _checked(method, data, options, console)
     with processes(device) as group:
         if group.first:
             check_record(out, RUN)
@@ -100,22 +94,32 @@ def preview(
     Raises:
         ScantlingError: nothing could be started.
     """
-    card = card_of(method)
-    if not data:
-        raise SettingsError("found no data; name at least one data set with --data")
-    console = console or Console(stderr=True, markup=False)
-    options.check()
-    steady(threads=options.threads)
-    device_of(options.device)
+    card, device, console = _checked(method, data, options, console)
     material = open_material(card, data, None, options)
     traits, failed = _traits(material, None, options, Processes(), console)
     material = material.without(failed, card, options)
     for sentence in material.remarks:
         console.print(sentence, highlight=False, markup=False)
-    model, _ = build_method(card, traits, options)
+    model, pretrained = build_method(card, traits, options)
+    _trainer(material.dataset, device, Processes(), options, model, Path())
+    if pretrained is not None:
+        console.print(pretrained.summary, highlight=False, markup=False)
     if options.minutes is not None:
+        usual_steps(model)
         console.print("--minutes: a training fits its steps after it has timed some; those of the plan are not fitted")
     return Preview(model, options.preset, model.settings.explain(traits))
+
+
+def _checked(
+    method: str, data: Sequence[Path | str | Dataset], options: Options, console: Console | None
+) -> tuple[Card, torch.device, Console]:
+    """The card of the method, the device and where sentences go, after making sure that the options can be."""
+    card = card_of(method)
+    if not data:
+        raise SettingsError("found no data; name at least one data set with --data")
+    options.check()
+    steady(threads=options.threads)
+    return card, device_of(options.device), console or Console(stderr=True, markup=False)
 
 
 def _train(

@@ -237,8 +237,10 @@ def _renumbered(decided: np.ndarray, own: Labels, labels: Labels) -> np.ndarray:
     layers = [decided == place + 1 if own.exclusive else decided[place] == 1 for place in places]
     if not labels.exclusive:
         return np.stack(layers).astype(np.uint8)
-    numbers: np.ndarray = sum(((number * layer) for number, layer in enumerate(layers, start=1)), np.zeros(1, np.uint8))
-    return numbers.astype(np.uint8)
+    numbers = np.zeros(layers[0].shape, np.uint8)
+    for number, layer in enumerate(layers, start=1):
+        numbers[layer] = number  # where a model's classes overlap and these do not, the last one
+    return numbers
 
 
 def _dice_of_known(found: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> float:
