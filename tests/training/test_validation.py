@@ -33,9 +33,13 @@ def test_a_registrar_is_scored_by_masks_after_warping_where_it_may_read_masks(
     with added(card):
         train(card.name, [tmp_path / "data"], tmp_path / "run", Options(select="best"), console=quiet())
         train("unet", [tmp_path / "data"], tmp_path / "unet", Options(preset="tiny"), console=quiet())
+        again = Options(base=tmp_path / "run", validation=0.2)
+        starting = train(card.name, [tmp_path / "data"], tmp_path / "again", again, console=quiet())["starting_model"]
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     scores = [line["validation"]["dice_warped"] for line in lines if "validation" in line]
     assert 0.9 < scores[-1] <= 1
+    assert starting["before"] == pytest.approx(max(scores))
+    assert starting["after"] is not None
     assert json.loads((tmp_path / "run" / "run.json").read_text())["selected"]["value"] == max(scores)
     assert "dice" in (tmp_path / "unet" / "log.jsonl").read_text()
 

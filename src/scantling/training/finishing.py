@@ -65,8 +65,8 @@ def finish(
     if facts.get("starting_model"):
         autocast = autocast_type(options.precision, device, training=True)
         starting, sentences = score_against(
-            facts["starting_model"], model, held_out, run=facts["base"], device=device, autocast=autocast,
-            seed=options.seed,
+            facts["starting_model"], model, dataset.split("validation"), run=facts["base"], device=device,
+            autocast=autocast, seed=options.seed,
         )  # fmt: skip
         facts, warnings = facts | {"starting_model": starting}, [*warnings, *sentences]
     draw(model, held_out or dataset.split("train"), out, device=device)
