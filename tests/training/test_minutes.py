@@ -118,24 +118,30 @@ def test_the_same_number_of_steps_gives_the_same_weights(data: Path, tmp_path: P
     assert first.read_bytes() == second.read_bytes()
 
 
-@pytest.mark.parametrize("done", [0, 3])
-def test_a_resume_keeps_the_steps_and_times_none(data: Path, tmp_path: Path, machine: Machine, done: int) -> None:
-    whole = trained(data, tmp_path / "whole", minutes=0.2)
+@pytest.mark.parametrize(("done", "built_on"), [(0, False), (3, False), (3, True)])
+def test_a_resume_keeps_the_steps_and_times_none(
+    data: Path, tmp_path: Path, machine: Machine, done: int, built_on: bool
+) -> None:
+    base = tmp_path / "base" if built_on else None
+    if base is not None:
+        trained(data, base, steps=1)
+    options, machine.taken = replace(TINY, base=base, pretrained_rate=0.5 if built_on else None), 0
+    whole = trained(data, tmp_path / "whole", options, minutes=0.2)
     timing = machine.taken - whole["steps"]
     machine.taken, machine.ends = 0, timing + done + 1
     with pytest.raises(KeyboardInterrupt):
-        trained(data, tmp_path / "run", minutes=0.2, saved_every=0.0)
+        trained(data, tmp_path / "run", options, minutes=0.2, saved_every=0.0)
     machine.step, machine.taken, machine.ends = lambda batch: 5.0, 0, -1
-    facts = trained(data, tmp_path / "run", minutes=0.2, saved_every=0.0)
+    facts = trained(data, tmp_path / "run", options, minutes=0.2, saved_every=0.0)
     assert facts["steps"] == whole["steps"]
     assert facts["timed"] == whole["timed"]
     assert machine.taken <= whole["steps"] - done + 3, "no more than the steps that are left and a rehearsal"
     weights = [(tmp_path / name / "model" / "weights.safetensors").read_bytes() for name in ("run", "whole")]
     assert weights[0] == weights[1]
-    named = trained(data, tmp_path / "run", steps=whole["steps"])
+    named = trained(data, tmp_path / "run", options, steps=whole["steps"])
     assert named["finished"] == facts["finished"], "its steps name it as well"
     with pytest.raises(RunError, match=r"begun with --minutes 0.2, not with --minutes 0.3"):
-        trained(data, tmp_path / "run", minutes=0.3)
+        trained(data, tmp_path / "run", options, minutes=0.3)
 
 
 def test_other_settings_before_the_first_step_are_timed_anew(data: Path, tmp_path: Path, machine: Machine) -> None:
