@@ -16,6 +16,7 @@ from rich.console import Console
 from made import images_for
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Batch
+from scantling.inference import unlike
 from scantling.methods.catalogue import CARDS, added
 from scantling.methods.supervised.unet import UNetSettings
 from scantling.records.run import run_facts
@@ -203,6 +204,22 @@ def test_the_answers_from_which_postprocessing_is_learnt_are_counted(tmp_path: P
         assert facts["timed"]["look"] == subjects
         each[subjects] = facts["timed"]["answers"] / subjects
     assert each[5] == 2 * each[4]
+
+
+def test_telling_what_the_training_images_look_like_is_counted(
+    data: Path, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = unlike.appearance
+
+    def slowly(*args: Any) -> dict[str, float]:
+        machine.now += 5.0
+        return look(*args)
+
+    monkeypatch.setattr(unlike, "appearance", slowly)
+    begun = machine.now
+    facts = trained(data, tmp_path / "run", minutes=2)
+    assert facts["timed"]["appearance"] == 20, "of four images"
+    assert 100 < machine.now - begun <= 120
 
 
 def test_a_run_of_named_steps_is_not_gone_on_with_by_minutes(data: Path, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ class Timed(Record):
         answers: of the answers to them at the end, also those that postprocessing is learnt from.
         starting_model: of scoring them for the comparison with the model that gave the first weights.
         views: of comparing views on them at the end, at most.
+        appearance: of telling at the end what the training images look like.
         batch: chosen with the steps; None where it stayed what it was.
     """
 
@@ -59,6 +60,7 @@ class Timed(Record):
     answers: float = 0.0
     starting_model: float = 0.0
     views: float = 0.0
+    appearance: float = 0.0
     batch: int | None = None
 
     @property

@@ -21,10 +21,13 @@ from rich.console import Console
 
 from scantling.contract.method import Method
 from scantling.contract.views import views_of_training
+from scantling.core.case import Case
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.outputs import RUN
+from scantling.inference import unlike
 from scantling.inference.models import models_of
 from scantling.inference.prediction import calls
+from scantling.inference.unlike import appearance_of_cases
 from scantling.records.run import RunRecord, Timed, read_run, typed
 from scantling.training import trainer as trainers
 from scantling.training.log import spoken
@@ -73,7 +76,7 @@ class Fitted:
 
 def fitted(
     out: Path, facts: Mapping[str, Any] | None, options: Options, build: Build, trainer: Trainers, *,
-    group: Processes, begun: float, console: Console,
+    cases: Sequence[Case], group: Processes, begun: float, console: Console,
 ) -> Fitted:  # fmt: skip
     """What fits into `options.minutes`; a run that exists keeps what it has chosen.
 
@@ -82,6 +85,7 @@ def fitted(
             still these.
         build: makes the untrained method of some options.
         trainer: makes what trains it in a folder.
+        cases: of the training.
         begun: when the command began, by `time.monotonic`; what has passed since then counts.
 
     Raises:
@@ -97,17 +101,19 @@ def fitted(
             "choose another --out"
         )
     if record.timed is not None and record.minutes == options.minutes:
-        chosen = _with(options, steps=record.settings.get("steps"), batch=record.timed.batch)
+        batch = None if "batch" in options.settings else record.timed.batch
+        chosen = _with(options, steps=record.settings.get("steps"), batch=batch)
         typed_again = group.agreed(list(record.command) == sys.argv)
         if facts is not None or (typed_again and build(chosen).settings.model_dump(mode="json") == record.settings):
             kept = tuple(sentence for sentence in record.warnings if sentence.startswith("--minutes"))
             return Fitted(chosen, record.timed, kept)
-    return _fit(out, options, build, trainer, group=group, begun=begun, console=console)
+    return _fit(out, options, build, trainer, cases=cases, group=group, begun=begun, console=console)
 
 
 def _fit(
-    out: Path, options: Options, build: Build, trainer: Trainers, *, group: Processes, begun: float, console: Console
-) -> Fitted:
+    out: Path, options: Options, build: Build, trainer: Trainers, *,
+    cases: Sequence[Case], group: Processes, begun: float, console: Console,
+) -> Fitted:  # fmt: skip
     """Time steps, and choose how many of them there will be.
 
     The batch of a preset that is not the paper's is halved, twice at most, while fewer than half of the preset's steps
@@ -123,6 +129,7 @@ def _fit(
     group.agreed(None)
     try:
         timed = _timed(trainer(options, model, scratch), budget)
+        timed = timed.model_copy(update={"appearance": group.agreed(_seconds_of_appearance(model, cases))})
         if options.base is not None:  # that model is scored before the training, and this one after it, by one process
             timed = timed.model_copy(update={"starting_model": (1 + group.count) * timed.look})
         if options.select == "last" and timed.looks * timed.look > LOOKS * budget:  # where they choose no weights
@@ -269,6 +276,17 @@ def _seconds_of_validation(training: StageTraining, runner: StageRunner, budget:
     return {"look": look, "answers": answers, "views": alone * compared}
 
 
+def _seconds_of_appearance(model: Method, cases: Sequence[Case]) -> float:
+    """Of telling at the end what the training images look like, from a few of them."""
+    pictured = [case for case in cases if case.images]
+    if not pictured or not {"segment", "classify"} & {*model.gives}:
+        return 0.0
+    appearance_of_cases(model, pictured[:1])
+    few, begun = pictured[1:9] or pictured, time.monotonic()
+    appearance_of_cases(model, few)
+    return (time.monotonic() - begun) * min(len(pictured), unlike.MOST) / len(few)
+
+
 def _seconds(timed: Timed, model: Method) -> float:
     """Of all steps of a model's settings."""
     return sum(stage.steps * timed.step[stage.name] for stage in model.stages())
@@ -276,7 +294,7 @@ def _seconds(timed: Timed, model: Method) -> float:
 
 def _share(timed: Timed, model: Method, budget: float, begun: float) -> float:
     """The share of the steps of a model's settings that fits into what is left of the time."""
-    besides = timed.preparing + timed.validation + trainers.REHEARSED * sum(timed.step.values())
+    besides = timed.preparing + timed.validation + timed.appearance + trainers.REHEARSED * sum(timed.step.values())
     left = FILLED * (budget - (time.monotonic() - begun) - besides)
     left -= min(timed.views, left * SHARE / (1 + SHARE))  # no more than that share of the training itself
     return left / _seconds(timed, model)

@@ -152,8 +152,9 @@ def _train(
     chosen = None
     if options.minutes is not None:
         chosen = fitted(
-            out, facts, options, lambda each: build(each)[0], trainer, group=group, begun=begun, console=console
-        )
+            out, facts, options, lambda each: build(each)[0], trainer, cases=material.dataset.split("train"),
+            group=group, begun=begun, console=console,
+        )  # fmt: skip
         options = chosen.options
         model, pretrained = build(options)
     training = trainer(options, model, out)
