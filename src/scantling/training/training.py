@@ -160,9 +160,7 @@ def _train(
     training = trainer(options, model, out)
     training.rates = pretrained.rates(model) if pretrained is not None else {}
     # 3. the run folder
-    plan = None
-    if hashes is not None:
-        plan = plan_of(card, model, material, options, hashes=hashes, pretrained=pretrained)
+    plan = None if hashes is None else plan_of(card, model, material, options, hashes=hashes, pretrained=pretrained)
     plan = group.agreed(plan)
     starting = None
     if facts is not None:
