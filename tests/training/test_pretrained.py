@@ -185,6 +185,17 @@ def test_other_widths_keep_what_has_the_same_shape() -> None:
     assert "of other names or shapes (network.down.1.0.weight" in found.summary
 
 
+def test_levels_for_which_patches_are_too_small_now_are_said_to_be_left_out() -> None:
+    facts = traits().model_copy(update={"shape": (64, 64)})
+    base, method = (unet(facts, widths=(4, 8, 8, 8), patch=(side, side)) for side in (64, 16))
+    found = load_pretrained(method, base, run=Path("runs/a"), rate=None, inherited=())
+    unused = len(base.state_dict()) - len(method.state_dict())
+    assert unused > 0
+    assert found.summary.endswith(
+        f"all {len(method.state_dict())} tensors loaded; {unused} tensors of that model left out"
+    )
+
+
 @pytest.mark.parametrize("changes", [{"widths": (5, 9)}, {"widths": (4, 200)}])
 def test_a_model_of_which_little_fits_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=r"does not fit; expected unet .* at least 10% .* \(found [0-9]%\)"):

@@ -111,6 +111,8 @@ def load_pretrained(
     method.load_state_dict(loaded, strict=False)
     factor = rate if rate is not None else REDUCED if new else 1.0
     summary = _summary(method, base, new, exchanged, kept, own=len(own))
+    unused = sum(name not in method.state_dict() for name in given if not name.startswith("uses."))
+    summary += f"; {count(unused, 'tensor')} of that model left out" if unused else ""
     summary += f"; {' and '.join(inherited)} as there" if inherited else ""
     summary += f"; loaded weights learn at {factor:g} of the rate" if factor != 1 else ""
     return Pretrained(run=run, base=base, new=tuple(new), rate=factor, summary=f"--from {run}: {summary}")
