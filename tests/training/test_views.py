@@ -29,7 +29,7 @@ from scantling.methods.catalogue import CARDS, implementation_of
 from scantling.metrics.overlap import confusion
 from scantling.records.run_folder import load_model
 from scantling.testing.trainings import quiet
-from scantling.training import Options, train
+from scantling.training import Options, preview, train
 from scantling.training.readers import Sampling, augmented
 
 INTENSITY = Intensity(mean=0, std=1, low=-1, high=1, minimum=-1, maximum=1)
@@ -202,7 +202,10 @@ def test_left_and_right_are_not_mixed_up_in_training_or_by_views(tmp_path: Path)
         write(tmp_path / "data" / "images", f"c{number}", (60 + 120 * (mask > 0)).astype(np.uint8))
         write(tmp_path / "data" / "masks", f"c{number}", mask)
     console = Console(file=StringIO(), record=True, width=400)
-    train("unet", [tmp_path / "data"], tmp_path / "run", Options(preset="tiny", validation=0.0), console=console)
+    options = Options(preset="tiny", validation=0.0)
+    preview("unet", [tmp_path / "data"], options, console=console)
+    assert "tell left from right: images are not mirrored along this axis" in console.export_text()
+    train("unet", [tmp_path / "data"], tmp_path / "run", options, console=console)
     assert "tell left from right: images are not mirrored along this axis" in console.export_text()
     model = load_model(tmp_path / "run")
     assert model.traits.mirrored == (True, False)

@@ -101,6 +101,8 @@ def preview(
     for sentence in material.remarks:
         console.print(sentence, highlight=False, markup=False)
     model, pretrained = build_method(card, traits, options)
+    for sentence in _unmirrored(model, traits):
+        console.print(sentence, highlight=False, markup=False)
     _trainer(material.dataset, device, Processes(), options, model, Path())
     if pretrained is not None:
         console.print(pretrained.summary, highlight=False, markup=False)
@@ -144,9 +146,8 @@ def _train(
         console.print(material.remarks[-1], highlight=False, markup=False)
     build, trainer = partial(build_method, card, traits), partial(_trainer, material.dataset, device, group)
     model, pretrained = build(options)
-    changes = [stream.augment for stage in model.stages() for stream in stage.streams if stream.augment is not None]
-    if facts is None and changes and not any(each.ignore_sides for each in changes):
-        for sentence in sides_told_apart(traits):
+    if facts is None:
+        for sentence in _unmirrored(model, traits):
             console.print(sentence, highlight=False, markup=False)
     hashes = hashes_of(model, material) if group.first else None
     chosen = None
@@ -217,6 +218,12 @@ def _traits(
     ):
         console.print(sentence, highlight=False, markup=False)
     return traits, lost
+
+
+def _unmirrored(model: Method, traits: Traits) -> list[str]:
+    """A sentence on the axes along which a training does not mirror, where it changes its images and heeds sides."""
+    changes = [stream.augment for stage in model.stages() for stream in stage.streams if stream.augment is not None]
+    return sides_told_apart(traits) if changes and not any(each.ignore_sides for each in changes) else []
 
 
 def _trainer(
