@@ -27,7 +27,6 @@ from scantling.core.outputs import RUN
 from scantling.inference import unlike
 from scantling.inference.models import models_of
 from scantling.inference.prediction import calls
-from scantling.inference.unlike import appearance_of_cases
 from scantling.records.run import RunRecord, Timed, read_run, typed
 from scantling.training import trainer as trainers
 from scantling.training.log import spoken
@@ -281,9 +280,9 @@ def _seconds_of_appearance(model: Method, cases: Sequence[Case]) -> float:
     pictured = [case for case in cases if case.images]
     if not pictured or not {"segment", "classify"} & {*model.gives}:
         return 0.0
-    appearance_of_cases(model, pictured[:1])
+    unlike.appearance_of_cases(model, pictured[:1])
     few, begun = pictured[1:9] or pictured, time.monotonic()
-    appearance_of_cases(model, few)
+    unlike.appearance_of_cases(model, few)
     return (time.monotonic() - begun) * min(len(pictured), unlike.MOST) / len(few)
 
 
