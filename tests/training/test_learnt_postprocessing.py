@@ -26,7 +26,7 @@ from scantling.metrics.overlap import confusion
 from scantling.records.run import read_run
 from scantling.records.run_folder import load_model
 from scantling.training import Options, train
-from scantling.training.evidence import THRESHOLDS, Evidence
+from scantling.training.evidence import THRESHOLDS, Components, Evidence
 from scantling.training.postprocessing import fitted, learn_postprocessing
 
 SHAPE = (64, 64)
@@ -140,6 +140,20 @@ def test_noise_is_kept_in_one_of_twenty_trainings_at_most() -> None:
             seen.append(replace(tables, tables=((one,) * len(THRESHOLDS),)))
         chosen += "components" in kept(fitted(seen, ("lesion",), exclusive=True))
     assert chosen <= 2
+
+
+def test_the_luckiest_of_many_thresholds_is_kept_in_one_of_twenty_trainings_at_most() -> None:
+    """Scores that differ by chance alone, independently for each threshold: then what wins is the luckiest."""
+    draw, none, many, chosen = np.random.default_rng(0), np.zeros(0), 150, 0
+    pixels = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.bool_))
+    truths = (Components(none, none, none, 1000),)
+    for _ in range(many):
+        right = 800 + draw.normal(0, 20, (20, len(THRESHOLDS), 1))  # of 1,000 that are found: Dice .80 +- .02
+        right[:, 0] = 800
+        tables = [tuple(Components(np.ones(1), np.full(1, 1000), one, 1000) for one in ways) for ways in right]
+        seen = [Evidence(str(number), *pixels, (table,), truths) for number, table in enumerate(tables)]
+        chosen += "threshold" in kept(fitted(seen, ("lesion",), exclusive=True))
+    assert chosen <= 0.05 * many + 2.5 * np.sqrt(many * 0.05 * 0.95), f"{chosen} of {many}"
 
 
 def test_a_threshold_is_kept_and_decides_the_same_after_the_temperature() -> None:
