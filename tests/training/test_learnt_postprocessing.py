@@ -236,6 +236,9 @@ def test_a_training_learns_it_and_its_answers_are_those_of_predict(run: Path) ->
     )]  # fmt: skip
     assert listed[0]["postprocessing"] == listed[1]["postprocessing"] == [found.applied]
     assert "postprocessing" not in listed[2]
+    reasons = [one["cases"][0]["expected"]["reason"] for one in listed]
+    assert reasons[0] == "these are the validation cases"
+    assert "expected 10 or more" in reasons[1]
     for case, again, plain in zip(*(one["cases"] for one in listed), strict=True):
         for what in ("mask", "probability"):
             assert (run / "validation" / case[what]).read_bytes() == (run.parent / "with" / again[what]).read_bytes()
