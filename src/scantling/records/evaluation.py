@@ -160,7 +160,8 @@ class CoverageRecord(Record):
         """For people."""
         off = "" if self.error is None else f"; expected and found Dice differ by {self.error:.3f} on average"
         if not self.cases:
-            return f"No interval of the expected score was promised: {self.reason or 'the predictions do not say why'}{off}."
+            reason = self.reason or "the predictions do not say why"
+            return f"No interval of the expected score was promised: {reason}{off}."
         (k, m), promised = self.alike, f"{100 * (self.promised or 0):.0f} % promised"
         apart = f", in {k} of {m} of those like the training images" if m < self.cases else ""
         return f"The interval held the score in {self.held} of {self.cases} cases{apart} ({promised}){off}."
