@@ -130,6 +130,7 @@ def test_bands_drop_the_components_of_the_whole_mask() -> None:
     method, sample = model(Postprocessing(components=(3000.0,))), sample_of(specks())
     whole, banded = (answered([method], sample, most=most) for most in (None, 20 * 60 * 200))
     assert (whole.decision == banded.decision).all()
+    np.testing.assert_allclose(whole.confidence_sums, banded.confidence_sums, rtol=1e-5)
     assert whole.decision.sum() == 3600
 
 

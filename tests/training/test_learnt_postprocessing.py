@@ -28,6 +28,8 @@ from scantling.records.run_folder import load_model
 from scantling.training import Options, train
 from scantling.training.evidence import THRESHOLDS, Components, Evidence
 from scantling.training.postprocessing import fitted, learn_postprocessing
+from scantling.training.processes import Processes
+from scantling.training.validation import validation_of
 
 SHAPE = (64, 64)
 
@@ -265,3 +267,16 @@ def test_methods_that_draw_or_calibrate_or_read_no_masks_and_small_validations_a
     assert learn_postprocessing(method, held, **how) == method.postprocessing
     monkeypatch.setattr(type(method), "card", method.card.model_copy(update={"needs": (("image",),)}))
     assert learn_postprocessing(method, held, **how) == AS_ANSWERED
+
+
+def test_a_validation_scores_the_weights_without_what_was_learnt_on_its_cases(run: Path) -> None:
+    method, record = load_model(run), read_run(run)
+    assert isinstance(method, Segmenter)
+    dataset = open_dataset(Path(record.data[0].path))
+    held = [case for case in dataset.cases if case.id in record.split["validation"]]
+    values = []
+    for method.postprocessing in (AS_ANSWERED, Postprocessing(thresholds=(0.999,), components=("largest",))):
+        found = validation_of(method, held, device=torch.device("cpu"), autocast=None, seed=0, group=Processes())
+        assert found is not None
+        values.append(found.value())
+    assert values[0] == values[1]

@@ -184,9 +184,12 @@ def _whole(answer: Answer, sample: Sample, models: Sequence[Segmenter], *, exclu
 def _cleaned(
     decided: Decided, rules: Sequence[Rule], sample: Sample, models: Sequence[Segmenter], *, exclusive: bool
 ) -> Decided:
-    """Without the components of the whole mask that the rules drop."""
+    """Without the components of the whole mask that the rules drop; the confidence is that of the mask before."""
+    if all(rule is None for rule in rules):
+        return decided
     pixel = pixel_size(sample.geometry, models[0].traits)
-    return replace(decided, decision=drop_components(decided.decision, rules, exclusive=exclusive, pixel=pixel))
+    cleaned = drop_components(decided.decision, rules, exclusive=exclusive, pixel=pixel)
+    return replace(decided, decision=cleaned, sums=decided.confidence_sums)
 
 
 def _empty(part: Decided, shape: tuple[int, ...], *, maps: bool) -> Decided:

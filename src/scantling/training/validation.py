@@ -119,7 +119,10 @@ class Validation(ABC):
 
 
 class DiceValidation(Validation):
-    """The mean over cases of the mean over classes of Dice, of those that the truth has."""
+    """The mean over cases of the mean over classes of Dice, of those that the truth has.
+
+    Without postprocessing, which is learnt on the same cases.
+    """
 
     metric, reads = "dice", ("image", "mask", "region")
     method: Segmenter
@@ -137,7 +140,9 @@ class DiceValidation(Validation):
             self.method,
             device=self.device,
             tiler=self._tiler,
-            options=self.method.segment_with.of({"samples": 1, "seed": self.seed, "views": self.views}),
+            options=self.method.segment_with.of(
+                {"samples": 1, "seed": self.seed, "views": self.views, "postprocess": False}
+            ),
             autocast=self.autocast,
         )
         decided = answer_in_bands(answer, sample, [self.method], exclusive=own.exclusive, maps=False).decision

@@ -97,9 +97,10 @@ class UNetSettings(Settings):
     architecture: ClassVar[tuple[str, ...]] = ("widths", "narrow", "norm")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 2500,
-            "width": 16,
+            "steps": 2000,
+            "width": 8,
             "widest": 128,
+            "narrow": True,
             "pixels": 128 * 128,
             "voxels": 32 * 40 * 32,
             "rate": 3e-3,
