@@ -244,6 +244,7 @@ def test_a_training_learns_it_and_its_answers_are_those_of_predict(run: Path) ->
     for case, again, plain in zip(*(one["cases"] for one in listed), strict=True):
         for what in ("mask", "probability"):
             assert (run / "validation" / case[what]).read_bytes() == (run.parent / "with" / again[what]).read_bytes()
+        assert case["expected"]["estimate"] == again["expected"]["estimate"]
         raw = read(run.parent / "without" / plain["probability"]).array
         heated = read(run.parent / "with" / again["probability"]).array
         wanted = with_temperature(raw, found.temperature, exclusive=True)
