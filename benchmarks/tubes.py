@@ -42,7 +42,7 @@ MENDING = {"rule": "anisotropic", "iterations": 100}
 """The default of `scantling mend`."""
 METRICS = ("dice", "cldice", "vca", "log_vca")
 HELD_OUT = 0.3
-STEPS, SEEDS, SMALL = 2500, (0, 1, 2), (800, (0,))
+STEPS, SEEDS, SMALL = 2000, (0, 1, 2), (800, (0,))
 
 
 @dataclass(frozen=True)

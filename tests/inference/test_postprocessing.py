@@ -24,6 +24,7 @@ from scantling.inference.answering import segment
 from scantling.inference.bands import Decided, answer_in_bands
 from scantling.inference.postprocessing import drop_components, with_temperature
 from scantling.inference.tiles import Tiler
+from scantling.metrics.confidence import dice_confidence
 
 LABELS = Labels(names=("lesion",), values=((1,),))
 FLAT = Intensity(mean=0, std=1, low=0, high=1, minimum=0, maximum=1)
@@ -132,6 +133,16 @@ def test_bands_drop_the_components_of_the_whole_mask() -> None:
     assert (whole.decision == banded.decision).all()
     np.testing.assert_allclose(whole.confidence_sums, banded.confidence_sums, rtol=1e-5)
     assert whole.decision.sum() == 3600
+
+
+def test_a_mask_of_which_no_component_stays_is_expected_to_score_nothing() -> None:
+    """As any empty mask is."""
+    method, sample = model(Postprocessing(components=(5000.0,))), sample_of(specks())
+    for most in (None, 20 * 60 * 200):
+        found = answered([method], sample, most=most)
+        assert not found.decision.any()
+        assert found.confidence_sums is not None
+        assert dice_confidence(found.confidence_sums) is None
 
 
 def test_a_size_in_mm_counts_by_the_spacing_of_the_file() -> None:

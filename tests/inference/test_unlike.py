@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from made import write
 from scantling.core.case import Case
 from scantling.data.dataset import open_dataset
 from scantling.data.loading import load
+from scantling.inference import unlike
 from scantling.inference.unlike import appearance_of_cases, likeness, sentences_on_likeness
 from scantling.records.expectations import AppearanceRecord
 from scantling.records.record import read_record
@@ -21,7 +23,7 @@ from scantling.records.record import read_record
 class Seen:
     """What is asked of a method: how it sees images."""
 
-    channels, partial = ("grey",), False
+    channels, partial, traits = ("grey",), False, SimpleNamespace(shape=(64, 80))
 
 
 def image(generator: np.random.Generator) -> np.ndarray:
@@ -66,6 +68,12 @@ def test_images_of_one_subject_do_not_vouch_for_each_other(cases: list[Case]) ->
     once, again = (appearance_of_cases(Seen(), some) for some in (cases[:20], twice))  # type: ignore[arg-type]
     assert again.subjects == once.subjects == 20
     assert again.threshold == pytest.approx(once.threshold, rel=0.3), "and not 0, the distance of an image to itself"
+
+
+def test_of_large_images_fewer_are_looked_at_and_enough(cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, looked_at in ((30, 30), (3, 20), (1000, 60)):
+        monkeypatch.setattr(unlike, "MOST_VALUES", most * 64 * 80)
+        assert len(appearance_of_cases(Seen(), cases).images) == looked_at  # type: ignore[arg-type]
 
 
 def test_few_training_subjects_tell_nothing(cases: list[Case]) -> None:

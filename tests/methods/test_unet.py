@@ -230,3 +230,19 @@ def test_dice_over_the_batch_counts_the_patches_of_the_whole_step() -> None:
     p = method.network(image).sigmoid()
     both, either = (p * mask).sum() + 10, p.sum() + mask.sum() + 50
     assert terms["overlap"].item() == pytest.approx(0.5 * (1 - (2 * both + 1) / (either + 1)).item(), rel=1e-6)
+
+
+def test_a_narrow_network_enlarges_as_few_channels_as_the_level_above_has() -> None:
+    plain = UNet(1, 1, widths=(4, 8, 16), strides=[(2, 2)] * 2)
+    narrow = UNet(1, 1, widths=(4, 8, 16), strides=[(2, 2)] * 2, narrow=True)
+    assert narrow(torch.randn(2, 1, 17, 23)).shape == plain(torch.randn(2, 1, 17, 23)).shape
+    saved = sum(9 * width * (below - width) - below * width for width, below in ((4, 8), (8, 16)))
+    assert sum(p.numel() for p in plain.parameters()) - sum(p.numel() for p in narrow.parameters()) == saved
+
+
+def test_flat_kernels_do_not_look_along_their_axis() -> None:
+    network = UNet(1, 1, widths=(4, 6), strides=[(1, 2, 2)], kernels=[(1, 3, 3)] * 2, norm="batch").eval()
+    image = torch.randn(1, 1, 6, 8, 8)
+    other = image.clone()
+    other[:, :, 3:] = torch.randn(1, 1, 3, 8, 8)
+    assert torch.allclose(network(image)[:, :, :3], network(other)[:, :, :3], atol=1e-6)

@@ -18,6 +18,7 @@ from scantling.evaluation import evaluate
 from scantling.inference import predict
 from scantling.methods.catalogue import CARDS
 from scantling.records.expectations import AppearanceRecord, ExpectedRecord, of_model
+from scantling.records.run_folder import read_postprocessing
 from scantling.report.page import report
 from scantling.training import Options, train
 
@@ -40,7 +41,7 @@ def test_the_calibration_is_what_evaluate_finds_on_the_validation_cases(run: Pat
     scores = evaluate(run / "validation", data, split="validation", metrics=["dice"])
     listed = json.loads((run / "validation" / "predictions.json").read_text())
     estimates = {case["id"]: case["expected"]["estimate"] for case in listed["cases"]}
-    assert not any("reason" in case["expected"] for case in listed["cases"])
+    assert "these are the validation cases" in scores.coverage.sentence  # type: ignore[union-attr]
     residuals = [case.scores.mean["dice"] - estimates[case.id] for case in scores.cases if estimates[case.id]]
     known = of_model(ExpectedRecord, run)
     assert known is not None
@@ -99,8 +100,11 @@ def test_predictions_promise_scores_and_mark_images_and_evaluate_and_report_say_
 
 
 def test_other_answers_than_those_of_validation_have_no_interval(run: Path, data: Path, tmp_path: Path) -> None:
-    done = predict(run, data, out=tmp_path / "views", options={"views": True})
-    assert all("low" not in case["expected"] and case["expected"]["reason"] for case in done.cases)
+    assert any("low" in case["expected"] for case in predict(run, data, out=tmp_path / "own").cases)
+    assert read_postprocessing(run).applied
+    for name in ("views", "postprocess"):  # neither is the default
+        done = predict(run, data, out=tmp_path / name, options={name: name == "views"})
+        assert all("low" not in case["expected"] and case["expected"]["reason"] for case in done.cases)
     evaluation = evaluate(tmp_path / "views", data, metrics=["dice"])
     assert evaluation.coverage is not None
     assert evaluation.coverage.cases == 0

@@ -26,7 +26,7 @@ from scantling.metrics.overlap import confusion
 from scantling.records.run import read_run
 from scantling.records.run_folder import load_model
 from scantling.training import Options, train
-from scantling.training.evidence import THRESHOLDS, Evidence
+from scantling.training.evidence import THRESHOLDS, Components, Evidence
 from scantling.training.postprocessing import fitted, learn_postprocessing
 from scantling.training.processes import Processes
 from scantling.training.validation import validation_of
@@ -144,6 +144,20 @@ def test_noise_is_kept_in_one_of_twenty_trainings_at_most() -> None:
     assert chosen <= 2
 
 
+def test_the_luckiest_of_many_thresholds_is_kept_in_one_of_twenty_trainings_at_most() -> None:
+    """Scores that differ by chance alone, independently for each threshold: then what wins is the luckiest."""
+    draw, none, many, chosen = np.random.default_rng(0), np.zeros(0), 150, 0
+    pixels = (np.zeros((0, 1), np.float32), np.zeros((0, 1), np.bool_))
+    truths = (Components(none, none, none, 1000),)
+    for _ in range(many):
+        right = 800 + draw.normal(0, 20, (20, len(THRESHOLDS), 1))  # of 1,000 that are found: Dice .80 +- .02
+        right[:, 0] = 800
+        tables = [tuple(Components(np.ones(1), np.full(1, 1000), one, 1000) for one in ways) for ways in right]
+        seen = [Evidence(str(number), *pixels, (table,), truths) for number, table in enumerate(tables)]
+        chosen += "threshold" in kept(fitted(seen, ("lesion",), exclusive=True))
+    assert chosen <= 0.05 * many + 2.5 * np.sqrt(many * 0.05 * 0.95), f"{chosen} of {many}"
+
+
 def test_a_threshold_is_kept_and_decides_the_same_after_the_temperature() -> None:
     draw, seen, answers = np.random.default_rng(4), [], []
     for number in range(6):
@@ -224,9 +238,13 @@ def test_a_training_learns_it_and_its_answers_are_those_of_predict(run: Path) ->
     )]  # fmt: skip
     assert listed[0]["postprocessing"] == listed[1]["postprocessing"] == [found.applied]
     assert "postprocessing" not in listed[2]
+    reasons = [one["cases"][0]["expected"]["reason"] for one in listed]
+    assert reasons[0] == "these are the validation cases"
+    assert "expected 10 or more" in reasons[1]
     for case, again, plain in zip(*(one["cases"] for one in listed), strict=True):
         for what in ("mask", "probability"):
             assert (run / "validation" / case[what]).read_bytes() == (run.parent / "with" / again[what]).read_bytes()
+        assert case["expected"]["estimate"] == again["expected"]["estimate"]
         raw = read(run.parent / "without" / plain["probability"]).array
         heated = read(run.parent / "with" / again["probability"]).array
         wanted = with_temperature(raw, found.temperature, exclusive=True)

@@ -21,6 +21,7 @@ from scantling.core.samples import Traits
 from scantling.methods.catalogue import CARDS, cards, implementation_of
 from scantling.methods.supervised.direction import DirectionMender, DirectionSettings
 from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
+from scantling.records.expectations import ExpectedRecord, of_model
 from scantling.records.run_folder import load_model
 from scantling.testing.data import make_data
 from scantling.testing.trainings import interrupted, trained_weights
@@ -287,6 +288,9 @@ def test_validation_cases_that_the_starting_model_has_learned_from_are_said(flai
     facts = trained(flair, tmp_path / "run", base=tmp_path / "all", settings={"rate": 1e-30, "average": 0.0})
     assert (facts["starting_model"]["cases"], facts["starting_model"]["seen"]) == (1, 1)
     assert "before, 1 of which it has learned from" in facts["warnings"][-1]
+    expected = of_model(ExpectedRecord, tmp_path / "run")
+    assert expected is not None
+    assert "the starting model was trained" in expected.fitted, "so its intervals may hold fewer"
 
 
 def test_cases_that_the_starting_model_has_learned_from_are_known_beside_others_of_the_same_id(tmp_path: Path) -> None:

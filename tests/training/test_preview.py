@@ -45,9 +45,9 @@ def test_the_plan_is_printed_without_a_run_folder_and_nothing_is_written(
     told = capsys.readouterr().out
     assert told.startswith("unet: images at full resolution; the whole image fits one patch")
     assert "parameters: " in told
-    assert "2,500 steps" in told
+    assert "2,000 steps" in told
     assert main([*words, "--json", "-", "--out", str(tmp_path / "run")]) == 0
-    assert json.loads(capsys.readouterr().out)["stages"][0]["steps"] == 2500
+    assert json.loads(capsys.readouterr().out)["stages"][0]["steps"] == 2000
     assert (sorted(tmp_path.iterdir()), sorted(data.rglob("*"))) == ([], before)
 
 

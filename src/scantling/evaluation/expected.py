@@ -28,22 +28,22 @@ def coverage_of(cases: Sequence[tuple[PredictedCase, float | None]]) -> Coverage
     if not scored:
         return None
     held = [
-        (case, said, said.low - TOLERANCE <= dice <= said.high + TOLERANCE)
-        for case, said, dice in scored
-        if said.low is not None and said.high is not None
+        (case, one, one.low - TOLERANCE <= dice <= one.high + TOLERANCE)
+        for case, one, dice in scored
+        if one.low is not None and one.high is not None
     ]
     alike = [inside for case, _, inside in held if not case.unlike]
     return CoverageRecord(
-        promised=next((said.coverage for _, said, _ in held), None),
+        promised=next((one.coverage for _, one, _ in held), None),
         held=sum(inside for *_, inside in held),
         cases=len(held),
         alike=(sum(alike), len(alike)),
-        reason=next((said.reason for _, said, _ in scored if said.reason), ""),
-        error=sum(abs(dice - (said.dice or 0.0)) for _, said, dice in scored) / len(scored),
+        reason=next((one.reason for _, one, _ in scored if one.reason), ""),
+        error=sum(abs(dice - (one.dice or 0.0)) for _, one, dice in scored) / len(scored),
     )
 
 
-def said_of(case: PredictedCase | None) -> dict[str, Any]:
+def expectation_of(case: PredictedCase | None) -> dict[str, Any]:
     """What the record of a scored case says of its prediction."""
     known = {} if case is None else {name: getattr(case, name) for name in ("expected", "unlike", "stands_out")}
     return {name: value for name, value in known.items() if value not in (None, "")}
@@ -55,7 +55,7 @@ def sentences_on_expected(
     """For people: what coverage the intervals reached or why there are none, and which images are unlike.
 
     Args:
-        cases: the scored cases, with what was said when they were predicted.
+        cases: the scored cases, with what their predictions say.
     """
     found = [] if coverage is None else [coverage.sentence]
     if unlike := [(case.id, case.stands_out) for case in cases if case.unlike]:

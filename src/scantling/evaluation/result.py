@@ -14,7 +14,7 @@ from typing import Any
 from scantling.core.atomic import named, write_text
 from scantling.core.case import Unit
 from scantling.evaluation.detection import FALSE_ALARM, FOUND, tally
-from scantling.evaluation.expected import coverage_of, said_of, sentences_on_expected
+from scantling.evaluation.expected import coverage_of, expectation_of, sentences_on_expected
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import keep
 from scantling.evaluation.scores import Scores
@@ -214,7 +214,7 @@ class Evaluation:
                 | ({"strata": case.strata} if case.strata else {})
                 | dict(case.scores.mean)
                 | ({"classes": case.scores.classes} if several else {})
-                | said_of(self.predicted.get(case.id))
+                | expectation_of(self.predicted.get(case.id))
                 | {"marked": {"prediction": case.marked[0], "truth": case.marked[1]}, "files": case.files}
                 for case in self.cases
             ],
@@ -256,8 +256,8 @@ class Evaluation:
         subjects = len({case.subject for case in self.cases})
         if 1 < subjects < FEW:
             sentences.append(f"{subjects} subjects are few: the intervals are wide, and rest on how these few scatter.")
-        said = [self.predicted[case.id] for case in self.cases if case.id in self.predicted]
-        return [*sentences, *sentences_on_expected(self.coverage, said)]
+        predicted = [self.predicted[case.id] for case in self.cases if case.id in self.predicted]
+        return [*sentences, *sentences_on_expected(self.coverage, predicted)]
 
     def table(self) -> str:
         """For people: a line a metric with mean, deviation, interval and number of cases; then the notes."""

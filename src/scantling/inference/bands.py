@@ -184,12 +184,19 @@ def _whole(answer: Answer, sample: Sample, models: Sequence[Segmenter], *, exclu
 def _cleaned(
     decided: Decided, rules: Sequence[Rule], sample: Sample, models: Sequence[Segmenter], *, exclusive: bool
 ) -> Decided:
-    """Without the components of the whole mask that the rules drop; the confidence is that of the mask before."""
+    """Without the components of the whole mask that the rules drop.
+
+    The confidence is that of the mask before, but of classes of which nothing stays: those were not found.
+    """
     if all(rule is None for rule in rules):
         return decided
     pixel = pixel_size(sample.geometry, models[0].traits)
     cleaned = drop_components(decided.decision, rules, exclusive=exclusive, pixel=pixel)
-    return replace(decided, decision=cleaned, sums=decided.confidence_sums)
+    sums = decided.confidence_sums
+    if sums is not None:
+        stays = [bool((cleaned == place + 1 if exclusive else cleaned[place]).any()) for place in range(len(sums))]
+        sums = np.where(np.array(stays)[:, None], sums, sums * (0, 1, 0))
+    return replace(decided, decision=cleaned, sums=sums)
 
 
 def _empty(part: Decided, shape: tuple[int, ...], *, maps: bool) -> Decided:

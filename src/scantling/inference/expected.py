@@ -27,8 +27,8 @@ def calibrated(
 
     Args:
         scores: the subject, the estimate and the Dice of each case with a mask that is not empty.
-        options: how they were answered (`prediction.resolved`).
-        fitted: what was chosen on the same cases, in words.
+        options: how they were answered (`prediction.kind_of_answer`).
+        fitted: what was chosen or trained on the same cases, in words.
     """
     groups = dict[str, list[float]]()
     for subject, estimate, dice in scores:

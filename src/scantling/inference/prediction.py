@@ -134,12 +134,12 @@ class Predictor:
     calibration: ExpectedRecord | None = field(init=False, default=None)
     """How far its scores lie from their estimates."""
     doubt: str = field(init=False, default="")
-    """Why no interval of a score can be promised; empty too of a model in memory."""
+    """Why no interval of a score can be promised; empty where one can, and of a model in memory."""
 
     def __post_init__(self) -> None:
         for run in self.models.runs[:1]:
             self.known, self.calibration = of_model(AppearanceRecord, run), of_model(ExpectedRecord, run)
-            self.doubt = doubt(self.calibration, resolved(self.models))
+            self.doubt = doubt(self.calibration, kind_of_answer(self.models))
         given = self.models.segment or self.models.classify or InferenceOptions()
         memory = None if given.memory is None else int(given.memory * 2**30)
         self.tilers = [Tiler(memory=memory) for _ in self.models.methods]
@@ -230,6 +230,11 @@ def resolved(models: Models) -> dict[str, Any]:
         found |= {"votes": models.segment.votes} if len(models.methods) > 1 else {}
     others = zip(models.runs[1:], models.identities[1:], strict=True)
     return found | {"ensemble": [{"run": str(run.resolve()), "model": identity} for run, identity in others]}
+
+
+def kind_of_answer(models: Models) -> dict[str, Any]:
+    """What expected scores were calibrated for: the options, and what is done to the answers."""
+    return {**resolved(models), "postprocessing": described(models).get("postprocessing", [])}
 
 
 def calls(models: Models) -> int:

@@ -17,8 +17,9 @@ from scantling.data.loading import load
 from scantling.data.traits import in_order
 from scantling.records.expectations import AppearanceRecord
 
-MOST = 200
-"""Training images that are looked at, evenly spread over their ids."""
+MOST, LEAST_IMAGES, MOST_VALUES = 200, 20, 1 << 30
+"""Training images that are looked at, evenly spread over their ids: fewer, but not below `LEAST_IMAGES`, of large ones,
+which have so many values together."""
 FEWEST = 8
 """Of fewer training subjects nothing can be told."""
 SHARE = 0.95
@@ -42,7 +43,9 @@ def appearance_of_cases(method: Method, cases: Sequence[Case]) -> AppearanceReco
     by chance, of n < 19 one in n + 1. All of this is ours.
     """
     cases = sorted((case for case in cases if case.images), key=lambda case: case.id)
-    places = np.linspace(0, len(cases) - 1, min(len(cases), MOST)).astype(int)
+    values = len(method.channels) * math.prod(method.traits.shape)
+    most = min(MOST, max(LEAST_IMAGES, MOST_VALUES // values))
+    places = np.linspace(0, len(cases) - 1, min(len(cases), most)).astype(int)
 
     def look(case: Case) -> dict[str, float]:
         try:

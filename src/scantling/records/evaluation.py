@@ -98,7 +98,7 @@ class CaseRecord(ScoredRecord):
         classes: the metrics by class, where there are several.
         marked: the shares of the pixels that count which the "prediction" marks, and which the "truth" does.
         unit: of the metrics that are lengths; None in files of early versions.
-        expected, unlike, stands_out: what was said when it was predicted (`records.predictions.PredictedCase`).
+        expected, unlike, stands_out: what its prediction says (`records.predictions.PredictedCase`).
     """
 
     id: str
@@ -160,7 +160,8 @@ class CoverageRecord(Record):
         """For people."""
         off = "" if self.error is None else f"; expected and found Dice differ by {self.error:.3f} on average"
         if not self.cases:
-            return f"No interval of the expected score was promised: {self.reason or 'it was not asked for'}{off}."
+            reason = self.reason or "the predictions do not say why"
+            return f"No interval of the expected score was promised: {reason}{off}."
         (k, m), promised = self.alike, f"{100 * (self.promised or 0):.0f} % promised"
         apart = f", in {k} of {m} of those like the training images" if m < self.cases else ""
         return f"The interval held the score in {self.held} of {self.cases} cases{apart} ({promised}){off}."

@@ -52,7 +52,7 @@ class ExpectedRecord(FileRecord):
         low, high: the limits of that difference; None of too few subjects.
         coverage: the share of the cases of new subjects that the limits are to hold.
         options: how the validation cases were answered.
-        fitted: what else was chosen on the same cases, so that the coverage may be less.
+        fitted: what else was chosen or trained on the same cases, so that the coverage may be less.
     """
 
     what: ClassVar[str] = "calibration of expected scores"

@@ -31,7 +31,7 @@ def calibrate_expected(
     done: Listing | None,
     *,
     options: Mapping[str, Any],
-    chosen: bool,
+    fitted: Sequence[str] = (),
 ) -> None:
     """Write `expected.json` into the folder of a model that segments and learns from masks; others have none.
 
@@ -39,16 +39,14 @@ def calibrate_expected(
         folder: of the model.
         cases: of validation, with a mask.
         done: the answers to them; None where there are none.
-        options: how they were answered.
-        chosen: whether they chose the weights.
+        options: how they were answered (`inference.prediction.kind_of_answer`).
+        fitted: what was chosen or trained on the same cases, in words.
     """
     reads = reads_masks({word for words in model.card.needs for word in words})
     labels = model.traits.labels
     if not isinstance(model, Segmenter) or "segment" not in model.gives or not reads or labels is None:
         return
-    calibration, fitted = model.calibration(), []
-    if chosen:
-        fitted.append("the weights were chosen")
+    calibration, fitted = model.calibration(), [*fitted]
     if calibration is not None and calibration.split == "validation" and reads_masks(calibration.stream.fields):
         fitted.append("the model was calibrated")
     if model.postprocessing != AS_ANSWERED:

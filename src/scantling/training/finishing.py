@@ -21,7 +21,7 @@ from scantling.core.samples import Batch
 from scantling.data.dataset import Dataset
 from scantling.data.traits import hand_drawn
 from scantling.inference.models import models_of
-from scantling.inference.prediction import Predictor, described, resolved
+from scantling.inference.prediction import Predictor, described, kind_of_answer
 from scantling.inference.runner import Job, work_through
 from scantling.inference.unlike import appearance_of_cases
 from scantling.records.expectations import AppearanceRecord
@@ -61,7 +61,7 @@ def finish(
         appearance_of_cases(model, dataset.split("train")).write(out / MODEL / AppearanceRecord.name)
     warnings = _answered(out, model, held_out, facts, options, device) if held_out else []
     if not held_out:
-        calibrate_expected(model, out / MODEL, (), None, options={}, chosen=False)
+        calibrate_expected(model, out / MODEL, (), None, options={})
     if facts.get("starting_model"):
         autocast = autocast_type(options.precision, device, training=True)
         starting, sentences = score_against(
@@ -184,8 +184,11 @@ def _answered(
     (folder / PREDICTIONS).unlink(missing_ok=True)
     autocast = autocast_type(options.precision, device, training=False)
     predictor = Predictor(models, folder, device=device, autocast=autocast, maps=True)
+    predictor.doubt = "these are the validation cases"
     done = work_through(Job(out=folder, header=header), cases, predictor)
     predictor.finish(done)
-    chosen = options.select == "best"
-    calibrate_expected(model, out / MODEL, cases, done, options=resolved(models), chosen=chosen)
+    fitted = ["the weights were chosen"] if options.select == "best" else []
+    if (facts.get("starting_model") or {}).get("seen"):
+        fitted.append("the starting model was trained")
+    calibrate_expected(model, out / MODEL, cases, done, options=kind_of_answer(models), fitted=fitted)
     return [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]

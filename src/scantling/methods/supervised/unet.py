@@ -59,7 +59,7 @@ class UNetSettings(Settings):
         skeleton_recall: the weight of the Skeleton Recall loss (Kirchhoff et al., 2024), for the same; None: 0.
         foreground: the share of patches centred on a labelled pixel.
         dropout: on whole channels of the deepest level.
-        rotation, zoom, jitter, degraded: see `Augmentation`; jitter is of brightness, contrast and gamma.
+        rotation, zoom, warped, jitter, degraded: see `Augmentation`; jitter is of brightness, contrast and gamma.
     """
 
     steps: Positive = 20_000
@@ -91,15 +91,17 @@ class UNetSettings(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     rotation: Annotated[float, Field(ge=0)] | None = None
     zoom: Annotated[float, Field(ge=0)] | None = None
+    warped: Annotated[float, Field(ge=0, le=1)] | None = None
     jitter: Annotated[float, Field(ge=0)] | None = None
     degraded: Annotated[float, Field(ge=0, le=1)] | None = None
 
     architecture: ClassVar[tuple[str, ...]] = ("widths", "narrow", "norm")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 2500,
-            "width": 16,
+            "steps": 2000,
+            "width": 8,
             "widest": 128,
+            "narrow": True,
             "pixels": 128 * 128,
             "voxels": 32 * 40 * 32,
             "rate": 3e-3,
@@ -117,6 +119,7 @@ class UNetSettings(Settings):
             "dropout": 0.0,
             "rotation": 30.0,
             "zoom": 0.2,
+            "warped": 0.3,
             "jitter": 0.2,
             "degraded": 0.0,
         },
@@ -175,6 +178,7 @@ class UNetSettings(Settings):
                 "dropout": 0.2 if strong else 0.0,
                 "rotation": 180.0 if strong else 30.0,
                 "zoom": 1.0 if traits.unit != "mm" else 0.4 if strong else 0.2,
+                "warped": 0.7 if strong else 0.3,
                 "jitter": 0.4 if strong else 0.2,
                 "degraded": 0.2,
             }.items()
@@ -261,7 +265,7 @@ class UNetSegmenter(Segmenter):
                 turns=self.traits.dimensions == 2,
                 rotation=of.rotation or 0.0,
                 zoom=of.zoom or 0.0,
-                warped=0.3,
+                warped=of.warped or 0.0,
                 brightness=of.jitter or 0.0,
                 contrast=of.jitter or 0.0,
                 gamma=of.jitter or 0.0,
