@@ -42,10 +42,7 @@ def appearance_of_cases(method: Method, cases: Sequence[Case]) -> AppearanceReco
     ceil(.95 (n + 1))-th smallest, of fewer than 19 the largest; so about one image in twenty like them is called unlike
     by chance, of n < 19 one in n + 1. All of this is ours.
     """
-    cases = sorted((case for case in cases if case.images), key=lambda case: case.id)
-    values = len(method.channels) * math.prod(method.traits.shape)
-    most = min(MOST, max(LEAST_IMAGES, MOST_VALUES // values))
-    places = np.linspace(0, len(cases) - 1, min(len(cases), most)).astype(int)
+    chosen = cases_looked_at(method, cases)
 
     def look(case: Case) -> dict[str, float]:
         try:
@@ -54,7 +51,6 @@ def appearance_of_cases(method: Method, cases: Sequence[Case]) -> AppearanceReco
         except ScantlingError:
             return {}
 
-    chosen = [cases[place] for place in places]
     found = [(case.subject, one) for case, one in zip(chosen, in_order(look, chosen), strict=True) if one]
     subjects = np.array([subject for subject, _ in found], str)
     several = len(np.unique(subjects))
@@ -74,6 +70,14 @@ def appearance_of_cases(method: Method, cases: Sequence[Case]) -> AppearanceReco
         images=tuple(tuple(None if math.isnan(value) else float(value) for value in row) for row in table.tolist()),
         threshold=max(LEAST, float(nearest[rank - 1])),
     )
+
+
+def cases_looked_at(method: Method, cases: Sequence[Case]) -> list[Case]:
+    """Those of the training cases that `appearance_of_cases` looks at."""
+    cases = sorted((case for case in cases if case.images), key=lambda case: case.id)
+    values = len(method.channels) * math.prod(method.traits.shape)
+    most = min(MOST, max(LEAST_IMAGES, MOST_VALUES // values))
+    return [cases[place] for place in np.linspace(0, len(cases) - 1, min(len(cases), most)).astype(int)]
 
 
 def _spread(table: np.ndarray, names: Sequence[str]) -> np.ndarray:

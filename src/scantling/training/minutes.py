@@ -277,13 +277,13 @@ def _seconds_of_validation(training: StageTraining, runner: StageRunner, budget:
 
 def _seconds_of_appearance(model: Method, cases: Sequence[Case]) -> float:
     """Of telling at the end what the training images look like, from a few of them."""
-    pictured = [case for case in cases if case.images]
-    if not pictured or not {"segment", "classify"} & {*model.gives}:
+    chosen = unlike.cases_looked_at(model, cases) if {"segment", "classify"} & {*model.gives} else []
+    if not chosen:
         return 0.0
-    unlike.appearance_of_cases(model, pictured[:1])
-    few, begun = pictured[1:9] or pictured, time.monotonic()
+    unlike.appearance_of_cases(model, chosen[:1])
+    few, begun = chosen[1:9] or chosen, time.monotonic()
     unlike.appearance_of_cases(model, few)
-    return (time.monotonic() - begun) * min(len(pictured), unlike.MOST) / len(few)
+    return (time.monotonic() - begun) * len(chosen) / len(few)
 
 
 def _seconds(timed: Timed, model: Method) -> float:
