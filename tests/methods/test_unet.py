@@ -230,3 +230,32 @@ def test_dice_over_the_batch_counts_the_patches_of_the_whole_step() -> None:
     p = method.network(image).sigmoid()
     both, either = (p * mask).sum() + 10, p.sum() + mask.sum() + 50
     assert terms["overlap"].item() == pytest.approx(0.5 * (1 - (2 * both + 1) / (either + 1)).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernels": ((3, 3),)},
+        {"strides": ()},
+        {"strides": ((2, 2, 2),)},
+        {"widths": (4, 8), "strides": ((2, 2), (2, 2))},
+        {"strides": ((2, 2),), "kernels": ((3, 3), (3, 3, 3))},
+    ],
+)
+def test_strides_and_kernels_of_other_levels_or_axes_are_a_sentence(settings: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"--settings\.(strides|kernels): found .*, expected"):
+        UNetSettings.preset("quick", settings).resolve(traits())
+
+
+def test_strides_and_kernels_that_are_given_are_kept() -> None:
+    given = UNetSettings.preset("quick", {"strides": ((2, 2), (1, 2)), "kernels": ((3, 3), (3, 1), (3, 3))})
+    resolved = given.resolve(traits())
+    assert (resolved.strides, resolved.kernels) == (given.strides, given.kernels)
+    assert resolved.resolve(traits()) == resolved
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (3, 200), (32, 32, 32), (3, 40, 40)])
+@pytest.mark.parametrize("widths", [(8,), (8, 16), (4, 8, 16, 32, 64)])
+def test_settings_that_were_planned_can_be_planned_again(shape: tuple[int, ...], widths: tuple[int, ...]) -> None:
+    once = UNetSettings.preset("quick", {"widths": widths}).resolve(traits(shape=shape))
+    assert once.resolve(traits(shape=shape)) == once
