@@ -70,7 +70,8 @@ class Cell:
             scantling("predict", self.run, self.data, "--split", "test", "--out", masks)
             scantling("evaluate", masks, self.data, "--split", "test", "--json", scores)
         summary: dict[str, Any] = json.loads(scores.read_text())["summary"]
-        return float(np.mean([each["dice"]["mean"] for each in summary.values()]))
+        means = np.array([each["dice"]["mean"] for each in summary.values()], float)  # NaN of a class in no case
+        return float(np.nanmean(means))
 
 
 def main() -> int:

@@ -326,5 +326,8 @@ def test_units_are_what_their_names_say() -> None:
     organ = facts.intensity[0].model_copy(update={"low": 3.0, "high": 6.0, "mean": 4.0, "std": 0.5})
     of_organ = facts.model_copy(update={"foreground_intensity": (organ,)})
     assert np.allclose(preprocess(sample, foreground, of_organ).image, (sample.image.clip(3, 6) - 4) / 0.5)
+    even = organ.model_copy(update={"low": 4.0, "high": 4.0, "mean": 4.0, "std": 0.0})
+    of_even = facts.model_copy(update={"foreground_intensity": (even,)})
+    assert np.array_equal(preprocess(sample, foreground, of_even).image, known), "clipped to one value nothing is left"
     flat = replace(sample, image=np.full((1, 8, 10, 6), 7, np.float32))
     assert not preprocess(flat, Preprocessing(dimensions=3), facts).image.any()

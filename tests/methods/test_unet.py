@@ -246,3 +246,32 @@ def test_flat_kernels_do_not_look_along_their_axis() -> None:
     other = image.clone()
     other[:, :, 3:] = torch.randn(1, 1, 3, 8, 8)
     assert torch.allclose(network(image)[:, :, :3], network(other)[:, :, :3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernels": ((3, 3),)},
+        {"strides": ()},
+        {"strides": ((2, 2, 2),)},
+        {"widths": (4, 8), "strides": ((2, 2), (2, 2))},
+        {"strides": ((2, 2),), "kernels": ((3, 3), (3, 3, 3))},
+    ],
+)
+def test_strides_and_kernels_of_other_levels_or_axes_are_a_sentence(settings: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"--settings\.(strides|kernels): found .*, expected"):
+        UNetSettings.preset("quick", settings).resolve(traits())
+
+
+def test_strides_and_kernels_that_are_given_are_kept() -> None:
+    given = UNetSettings.preset("quick", {"strides": ((2, 2), (1, 2)), "kernels": ((3, 3), (3, 1), (3, 3))})
+    resolved = given.resolve(traits())
+    assert (resolved.strides, resolved.kernels) == (given.strides, given.kernels)
+    assert resolved.resolve(traits()) == resolved
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (3, 200), (32, 32, 32), (3, 40, 40)])
+@pytest.mark.parametrize("widths", [(8,), (8, 16), (4, 8, 16, 32, 64)])
+def test_settings_that_were_planned_can_be_planned_again(shape: tuple[int, ...], widths: tuple[int, ...]) -> None:
+    once = UNetSettings.preset("quick", {"widths": widths}).resolve(traits(shape=shape))
+    assert once.resolve(traits(shape=shape)) == once

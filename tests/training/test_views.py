@@ -222,3 +222,11 @@ def test_a_training_that_mirrored_nothing_answers_without_views_and_says_so(data
         "--views: the training of this model showed it no mirrored or turned images; images are answered as they are",
     )
     assert done.header["calls"] == 1
+
+
+def test_the_median_shape_is_that_of_a_slice_on_the_grid_of_a_method_in_2d() -> None:
+    shape = (64, 48, 10)
+    facts = traits(3, ()).model_copy(update={"shape": shape, "smallest": shape, "slice_axis": 2})
+    assert method("unet", facts, spacing=(2.0, 2.0, 1.0)).median_shape == (32, 24, 10)
+    one_class = facts.model_copy(update={"labels": Labels(names=("a",), values=((1,),))})
+    assert method("berdiff", one_class, size=None, longest=32, patch=16).median_shape == (32, 24)

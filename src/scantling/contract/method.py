@@ -69,6 +69,13 @@ class Method(nn.Module, ABC):
         """How its images are prepared."""
 
     @property
+    def median_shape(self) -> tuple[int, ...]:
+        """The shape of the median training image, or of a slice of it, on the grid of the method."""
+        traits, recipe = self.traits, self.preprocessing
+        axes = [n for n in range(traits.dimensions) if recipe.dimensions == traits.dimensions or n != traits.slice_axis]
+        return recipe.grid([traits.shape[n] for n in axes], [traits.spacing[n] for n in axes])
+
+    @property
     def gives(self) -> tuple[Capability, ...]:
         """What this model can do: of what its card gives, what the data allow."""
         return self.card.gives

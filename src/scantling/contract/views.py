@@ -70,14 +70,7 @@ def views_of_training(
         augment = augmented(own) if augmented else own and own.within(mirrored_of(method))
         if augment is None:
             return Views(mirrored=(False,) * dimensions)
-        lengths = stream.patch or method.preprocessing.size or _shape(method)
+        lengths = stream.patch or method.median_shape
         mirrored = [a and b for a, b in zip(mirrored, augment.along(dimensions), strict=True)]
         turned = turned and bool(augment.planes(lengths))
     return Views(mirrored=tuple(mirrored), turned=turned)
-
-
-def _shape(method: Method) -> tuple[int, ...]:
-    shape = list(method.traits.shape)
-    if len(shape) > method.preprocessing.dimensions:
-        shape.pop(method.traits.slice_axis)
-    return tuple(shape)

@@ -255,7 +255,7 @@ class Preprocessing(Frozen):
             the region where there is one; "dataset" clips to the 0.5th and 99.5th percentile of the training
             data, then uses their mean and deviation; "foreground" does so with those of the labelled pixels of the
             training data (quantitative images such as CT; Isensee et al., 2021), and as "dataset" where they are not
-            known; "unit" scales each image to [-1, 1]; "none" leaves the values.
+            known or all equal; "unit" scales each image to [-1, 1]; "none" leaves the values.
         spacing: the grid that images are resampled to, in the unit of the traits; None keeps their own. An image
             whose spacing is not known in that unit keeps its grid where the spacing is that of the traits.
         size: the shape that every image, or slice, is resampled to whatever it was; None keeps its own.

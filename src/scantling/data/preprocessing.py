@@ -248,9 +248,14 @@ def normalise(image: np.ndarray, region: np.ndarray | None, recipe: Preprocessin
 
 
 def intensities_of(recipe: Preprocessing, traits: Traits) -> tuple[Intensity, ...]:
-    """The statistics of each channel that the units of `recipe` are made from: of the foreground where it says so."""
+    """The statistics of each channel that the units of `recipe` are made from: of the foreground where it says so.
+
+    A channel whose foreground has one value has those of all pixels: clipped to that value, nothing would be left.
+    """
     foreground = traits.foreground_intensity if recipe.normalise == "foreground" else ()
-    return foreground or traits.intensity
+    if not foreground:
+        return traits.intensity
+    return tuple(one if one.low < one.high else all_ for one, all_ in zip(foreground, traits.intensity, strict=True))
 
 
 def denormalise(image: np.ndarray, recipe: Preprocessing, intensities: Sequence[Intensity]) -> np.ndarray:

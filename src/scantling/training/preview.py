@@ -30,13 +30,6 @@ class Preview:
         before = type(settings).preset(self.preset).model_dump(mode="json")
         return {name: value for name, value in settings.model_dump(mode="json").items() if value != before[name]}
 
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """The shape of the median image, or of a slice of it, on the grid of the method."""
-        traits, recipe = self.method.traits, self.method.preprocessing
-        axes = [n for n in range(traits.dimensions) if recipe.dimensions == traits.dimensions or n != traits.slice_axis]
-        return recipe.grid([traits.shape[n] for n in axes], [traits.spacing[n] for n in axes])
-
     def facts(self) -> dict[str, Any]:
         """Everything, as JSON takes it."""
         return {
@@ -46,7 +39,7 @@ class Preview:
             "decided": self.decided,
             "settings": self.method.settings.model_dump(mode="json"),
             "preprocessing": self.method.preprocessing.model_dump(mode="json"),
-            "grid": list(self.grid),
+            "grid": list(self.method.median_shape),
             "stages": [
                 {
                     "name": stage.name,
@@ -66,7 +59,9 @@ class Preview:
         decided = ", ".join(f"{name} {_shown(value)}" for name, value in facts["decided"].items())
         lines = [f"{facts['method']}: {sentence}" for sentence in self.plan]
         lines += [f"settings that differ from the preset {self.preset}: {decided or 'none'}"]
-        lines += [f"grid: the median image has {_size(self.grid)} pixels; normalisation: {recipe.normalise}"]
+        lines += [
+            f"grid: the median image has {_size(self.method.median_shape)} pixels; normalisation: {recipe.normalise}"
+        ]
         for stage in facts["stages"]:
             parts = [
                 f"{stream['name']}: {stream['batch']} "

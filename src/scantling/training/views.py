@@ -59,6 +59,5 @@ def compared_views(model: Segmenter, dataset: Dataset, options: Options, device:
 
 def _work(model: Segmenter) -> float:
     """The pixels that a training goes through, those of the way back included."""
-    shape = model.preprocessing.size or model.traits.shape
     streams = [(stage.steps, stream) for stage in model.stages() for stream in stage.streams]
-    return 3.0 * sum(steps * stream.batch * math.prod(stream.patch or shape) for steps, stream in streams)
+    return 3.0 * sum(steps * stream.batch * math.prod(stream.patch or model.median_shape) for steps, stream in streams)

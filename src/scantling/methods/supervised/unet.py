@@ -157,6 +157,7 @@ class UNetSettings(Settings):
         planned, kernels = planning.levels_of(patch, grid.spacing, most=most)
         strides = self.strides or tuple(planned)
         widths = self.widths or tuple(min(self.width * 2**level, self.widest) for level in range(len(strides) + 1))
+        self._check_levels(len(widths[: len(strides) + 1]), traits.dimensions)
         scarce = planning.scarce(traits, grid, patch)
         ct = any(name.lower() == "ct" for name in traits.channels) or any(i.low < -500 for i in traits.intensity)
         quantitative = "foreground" if traits.foreground_intensity else "dataset"
@@ -184,6 +185,17 @@ class UNetSettings(Settings):
             }.items()
         }
         return self.model_copy(update=decided)
+
+    def _check_levels(self, levels: int, axes: int) -> None:
+        """Make sure that strides and kernels that are given are of as many levels and axes as there are."""
+        for name, given, below in (("strides", self.strides, 0), ("kernels", self.kernels, 1)):
+            expected = max(1, levels - 1) + below  # the plan gives a network of one level a stride of 1
+            if given is not None and (len(given) != expected or any(len(each) != axes for each in given)):
+                raise SettingsError(
+                    f"--settings.{name}: found {[list(each) for each in given]}, expected {expected} times {axes} "
+                    f"numbers: there are {levels} levels and {axes} axes"
+                    + (", and all levels but the first have strides" if name == "strides" else "")
+                )
 
     def _grid(self, traits: Traits) -> planning.Grid:
         """The grid as it is given, or planned."""
