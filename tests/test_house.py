@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ import pytest
 from PIL import Image
 
 from scantling.phantoms import vessel_images
+from script import script
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -49,12 +49,7 @@ def in_a_fresh_python(code: str) -> str:
 
 
 def make_docs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "scripts" / "make_docs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("scripts/make_docs.py")
 
 
 HEAVY = "print(sorted({'torch', 'monai', 'skimage', 'scipy', 'numba'} & set(sys.modules)))"

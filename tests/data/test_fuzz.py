@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from scantling.core.errors import FileError
 from scantling.data import files
+from script import script
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-def _loaded() -> ModuleType:
-    """The benchmark, which is no part of a package."""
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz.py"
-    spec = importlib.util.spec_from_file_location("fuzz_benchmark", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzz_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-fuzz = _loaded()
+fuzz = script("benchmarks/fuzz.py")
 SAMPLES = {sample.kind: sample for sample in fuzz.samples()}
 
 

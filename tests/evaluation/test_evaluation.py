@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import math
 from collections.abc import Sequence
@@ -24,8 +23,8 @@ from scantling.evaluation.summary import summarise
 from scantling.records.predictions import Failure
 from scantling.records.run_folder import identity_of
 from scantling.report.targets import open_evaluation
+from script import script
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 FLAT = Geometry(shape=(6, 8), spacing=(1.0, 1.0))
 
 
@@ -534,11 +533,7 @@ def test_a_share_of_all_or_none_has_an_interval_that_is_not_its_point() -> None:
 
 @pytest.mark.parametrize("kind", ["Dice", "Dice, some cases fail", "found", "paired difference"])
 def test_intervals_of_few_subjects_hold_the_truth_as_often_as_they_say(kind: str) -> None:
-    specification = importlib.util.spec_from_file_location("intervals_benchmark", BENCHMARKS / "intervals.py")
-    assert specification is not None
-    assert specification.loader is not None
-    benchmark = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(benchmark)
+    benchmark = script("benchmarks/intervals.py")
     for subjects in (4, 10):
         held = benchmark.covered(kind, subjects, uneven=True, trials=300)
         assert held > 0.89, "the percentile bootstrap holds it in 0.8"  # 0.94 less four standard errors of 300 trials

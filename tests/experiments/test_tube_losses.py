@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,21 +14,9 @@ from scantling.data.division import divide
 from scantling.evaluation import evaluate
 from scantling.experiments.statistics import Paired
 from scantling.phantoms import vessel_images
+from script import script
 
-
-def _loaded() -> ModuleType:
-    """The benchmark, which is no part of a package."""
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "tubes.py"
-    spec = importlib.util.spec_from_file_location("tubes_benchmark", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tubes_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tubes = _loaded()
+tubes = script("benchmarks/tubes.py")
 
 
 def test_a_table_of_validation_cases_is_made_once_and_goes_on(
