@@ -22,7 +22,7 @@ def confidence_sums(probabilities: np.ndarray, decision: np.ndarray) -> np.ndarr
 def dice_confidence(sums: np.ndarray) -> float | None:
     """2 sum(p m) / (sum(p) + sum(m)) from the sums (K, 3), the mean over the classes that were found, in [0, 1].
 
-    The soft Dice confidence of Borges, Zamith and Nascimento (2024), which approximates the expected Dice where the
+    The soft Dice confidence of Borges, Pacheco and Silva (2024), which approximates the expected Dice where the
     probabilities are calibrated; the mean over the classes that were found is ours.
 
     Returns:
