@@ -130,11 +130,38 @@ def test_what_is_given_is_kept() -> None:
         assert getattr(settings, name) == getattr(given, name)
 
 
+@pytest.mark.parametrize("given", [{"spacing": (1.0, 1.0)}, {"patch": (128, 128)}, {"longest": 1024}])
+def test_a_grid_or_patch_that_is_given_changes_neither_batch_nor_patch(given: dict[str, Any]) -> None:
+    settings = UNetSettings.preset("quick", given).resolve(traits((1024, 1024), (15, 4), (300, 180)))
+    assert (settings.patch, settings.batch) == ((128, 128), 8)
+
+
 def test_the_plan_is_explained_in_one_line() -> None:
     facts = traits((255, 384), (126, 80))
     (line,) = UNetSettings.preset("quick").resolve(facts).explain(facts)
     assert line.startswith("images shrunk 2.3x, so that the whole image fits one patch")
     assert "126 pixels" in line
+
+
+def test_a_reason_is_given_only_where_it_holds() -> None:
+    facts = traits((1024, 1024), (300, 9))  # shrunk until the thin class has 6 pixels, long before objects fit
+    (line,) = UNetSettings.preset("quick").resolve(facts).explain(facts)
+    assert "shrunk 1.5x, in patches of" in line
+    facts = traits((1000, 1000), (60, 40))
+    (line,) = UNetSettings.preset("quick").resolve(facts).explain(facts)
+    assert "so that objects fit the patch of 128 x 128" in line
+    facts = traits((255, 384), (126, 80))
+    (line,) = UNetSettings.preset("quick", {"size": 64}).resolve(facts).explain(facts)
+    assert line == "images resampled to 64 x 64, whatever their proportions"
+    facts = traits((128, 128), (50, 30))
+    (line,) = UNetSettings.preset("quick", {"longest": 192, "pixels": 192**2}).resolve(facts).explain(facts)
+    assert line.startswith("images enlarged 1.5x; the whole image fits one patch of 192 x 192")
+
+
+def test_volumes_of_unknown_spacing_keep_their_own_pixels() -> None:
+    settings = UNetSettings.preset("quick").resolve(traits((40, 40, 40), (12, 8)))
+    assert settings.longest is None
+    assert settings.spacing == (1, 1, 1)
 
 
 def test_without_thickness_the_plan_is_that_of_the_shape() -> None:

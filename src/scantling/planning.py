@@ -34,7 +34,8 @@ class Grid:
     Attributes:
         spacing: of each axis, in the unit of the traits.
         shape: of the median image on it.
-        shrink: how many times smaller than in the file the images are seen along the finest axis; 1 or more.
+        shrink: how many times smaller than in the file the images are seen along the finest axis; below 1 only where a
+            grid that was given enlarges them.
         thick, fine: the thickest objects and the thinnest local thickness, in pixels of this grid; 0 where unknown.
         whole: whether the median image fits into one patch.
     """
@@ -75,7 +76,7 @@ class Grid:
             )  # fmt: skip
 
         if spacing is not None:
-            return at(spacing, max(1.0, min(spacing) / min(own)))
+            return at(spacing, min(spacing) / min(own))
         found = at(own, 1.0)
         while objects and not found.whole and found.thick * ACROSS[len(axes)] > pixels ** (1 / len(axes)):
             finer = found
@@ -140,13 +141,13 @@ def scarce(traits: Traits, grid: Grid, patch: Sequence[int]) -> bool:
 
 
 def relative(traits: Traits) -> bool:
-    """Whether shrunk pictures are brought to one longest side, and not shrunk by one factor.
+    """Whether shrunk pictures are brought to one longest side, and not shrunk by one factor; never volumes.
 
     Another camera has another number of pixels; only where objects are clearly more even in pixels than relative to
     their images (crops of one magnification) pixels are what they are measured in.
     """
     objects = [each for each in traits.thickness if each is not None and each.spread > 0]
-    if traits.unit == "mm" or not objects:
+    if traits.dimensions == 3 or traits.unit == "mm" or not objects:
         return False
     return sum(each.relative_spread for each in objects) <= EVEN * sum(each.spread for each in objects)
 
@@ -158,12 +159,14 @@ def sentences(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ..
     size = " x ".join(map(str, patch))
     parts = []
     if grid.shrink > 1.01:
-        why = "so that the whole image fits one patch" if grid.whole else f"so that objects fit the patch of {size}"
+        fit = grid.thick * ACROSS[len(patch)] <= 1.05 * math.prod(patch) ** (1 / len(patch))
+        why = f"so that objects fit the patch of {size}" if fit and objects else f"in patches of {size}"
+        why = "so that the whole image fits one patch" if grid.whole else why
         parts.append(f"images shrunk {grid.shrink:.1f}x, {why}")
-    elif grid.whole:
-        parts.append(f"images at full resolution; the whole image fits one patch of {size}")
     else:
-        parts.append(f"images at full resolution, in patches of {size}")
+        seen = "at full resolution" if grid.shrink > 0.99 else f"enlarged {1 / grid.shrink:.1f}x"
+        fits = f"; the whole image fits one patch of {size}" if grid.whole else f", in patches of {size}"
+        parts.append(f"images {seen}{fits}")
     if objects:
         thick, fine = max(each.high for each in objects), min(each.local for each in objects)
         parts.append(

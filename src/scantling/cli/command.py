@@ -27,7 +27,8 @@ class Outcome:
 
 def talk() -> Console:
     """Where progress and remarks go: not where results go."""
-    return Console(stderr=True, highlight=False, markup=False)
+    # in a log a sentence is one line
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=not sys.stderr.isatty())
 
 
 def tell(text: str = "") -> None:

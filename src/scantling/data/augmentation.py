@@ -25,7 +25,10 @@ def change_values(images: Tensor, augment: Augmentation | None, generators: Sequ
     """
     if augment is None:
         return images
-    worse = [augment.degraded >= 1 or g.random() < augment.degraded for g in generators]
+    some = augment.degraded < 1 and bool(
+        augment.blur or augment.noise or augment.low_resolution > 1 or augment.jpeg < 100
+    )
+    worse = [not some or g.random() < augment.degraded for g in generators]
     if augment.brightness or augment.contrast or augment.gamma or augment.noise:
         images, noise = _shaded(images, augment, generators, worse)
     else:

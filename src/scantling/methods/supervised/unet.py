@@ -144,13 +144,15 @@ class UNetSettings(Settings):
         pixels = self.voxels if volumes else self.pixels
         grid = self._grid(traits)
         spacing, longest = self.spacing, self.longest
-        if spacing is None and longest is None and self.size is None and (volumes or grid.shrink > 1):
+        planned_grid = spacing is None and longest is None and self.size is None
+        if planned_grid and (volumes or grid.shrink > 1):
             if planning.relative(traits):
                 longest = max(grid.shape)
             else:
                 spacing = grid.spacing
         batch = 2 if volumes else 8
-        if not grid.whole and grid.thick * planning.ACROSS[traits.dimensions] > 2 * pixels ** (1 / traits.dimensions):
+        wide = grid.thick * planning.ACROSS[traits.dimensions] > 2 * pixels ** (1 / traits.dimensions)
+        if planned_grid and self.patch is None and wide and not grid.whole:
             pixels, batch = 2 * pixels, batch // 2  # thin beside thick: the finer grid, and the larger patch
         patch = self.patch or planning.patch_of(grid.shape, pixels)
         most = None if self.widths is None else len(self.widths) - 1
@@ -209,6 +211,8 @@ class UNetSettings(Settings):
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
         """How small images are seen and why, and how thick the objects are."""
+        if self.size is not None:
+            return (f"images resampled to {self.size} x {self.size}, whatever their proportions",)
         return planning.sentences(traits, self._grid(traits), self.patch or traits.shape)
 
 
