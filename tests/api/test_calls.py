@@ -1,0 +1,55 @@
+"""Public functions speak of arguments, and leave torch as they found it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from scantling.api.calls import in_python, public
+from scantling.core.errors import FileError, SettingsError
+from scantling.core.machine import steady
+
+
+@pytest.mark.parametrize(
+    ("flag", "argument"),
+    [
+        ("--labels 0: expected 1 or more", "labels 0: expected 1 or more"),
+        ("--pretrained-rate is of the weights of --from", "pretrained_rate is of the weights of base"),
+        ("--settings.spacing: found 2 numbers", 'settings["spacing"]: found 2 numbers'),
+        ("a--b and -- stay", "a--b and -- stay"),
+    ],
+)
+def test_flags_become_arguments(flag: str, argument: str) -> None:
+    assert in_python(flag) == argument
+
+
+def test_an_error_keeps_its_kind_and_its_facts() -> None:
+    @public
+    def fails() -> None:
+        raise FileError("a.png", "is empty", remedy="leave it out with --split")
+
+    with pytest.raises(FileError, match="leave it out with split") as caught:
+        fails()
+    assert caught.value.path == "a.png"
+
+
+def test_torch_is_left_as_it_was_found_even_after_an_error() -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+
+    @public
+    def changes() -> None:
+        steady(threads=threads + 1)
+        torch.manual_seed(1)
+        raise SettingsError("no")
+
+    torch.use_deterministic_algorithms(False)
+    try:
+        with pytest.raises(SettingsError):
+            changes()
+        assert torch.get_num_threads() == threads
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert torch.equal(torch.get_rng_state(), before)
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
