@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.card import Card
 from scantling.contract.method import Method
 from scantling.contract.stage import Stage
+from scantling.contract.views import views_of_training
 from scantling.core.atomic import to_json
 from scantling.core.case import Split
 from scantling.core.errors import SettingsError
@@ -46,7 +48,7 @@ from scantling.training.plan import (
 from scantling.training.prepared import prepared_fields
 from scantling.training.preview import Preview
 from scantling.training.processes import Processes, processes
-from scantling.training.readers import can_be_judged, readers_of
+from scantling.training.readers import augmented, can_be_judged, readers_of
 from scantling.training.starting_model import score_starting_model
 from scantling.training.trainer import Trainer
 from scantling.training.validation import validation_of
@@ -244,6 +246,8 @@ def _trainer(
         readers = readers_of(stage, model, dataset, seed=options.seed, sampling=options.sampling, prepared=made)
         for reader in readers.values():
             reader.share(group.count * options.accumulation)
+    if isinstance(model, Segmenter):
+        model.views = views_of_training(model, partial(augmented, method=model, sampling=options.sampling))
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
     reading = partial(_readers, run, model, dataset, options, group)
     return Trainer(

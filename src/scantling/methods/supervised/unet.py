@@ -217,7 +217,7 @@ class UNetSettings(Settings):
 
 
 class UNetSegmenter(Segmenter):
-    """U-Net trained with cross-entropy and Dice on patches; answers with one forward pass.
+    """U-Net trained with cross-entropy and Dice on patches; answers with the mean over the views of its training.
 
     The last layer has one channel for each class, or one more for the background where several classes exclude
     each other.
@@ -226,6 +226,7 @@ class UNetSegmenter(Segmenter):
     card = CARDS["unet"]
     Settings = UNetSettings
     settings: UNetSettings
+    views_by_default = True  # as nnU-Net does (Isensee et al., 2021), where validation does not say that they hurt
 
     def __init__(self, settings: UNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
