@@ -28,6 +28,7 @@ def cutmix(
     step: Random,
     *,
     share: tuple[float, float] = (0.25, 0.5),
+    probability: float = 1.0,
     purpose: str = "cutmix",
 ) -> tuple[dict[str, Tensor], Tensor]:
     """A block of each sample is taken from the other sample at the same place (CutMix: Yun et al., ICCV 2019).
@@ -37,6 +38,7 @@ def cutmix(
         others: the same of the other samples, such as a companion's; a field that is missing there is left out.
         share: the least and the greatest share of the pixels that the block takes; its sides have the proportions of
             the image (as French et al., BMVC 2020, cut for segmentation).
+        probability: that a sample gets a block.
 
     Returns:
         The mixed fields, and where they are the other's, (B, 1, *S) bool.
@@ -57,6 +59,9 @@ def cutmix(
         at = torch.arange(length, device=first.device)
         along = (at >= start[:, None]) & (at < (start + side)[:, None])  # (B, length)
         inside &= along.view(len(first), 1, *[length if other == axis else 1 for other in range(len(shape))])
+    if probability < 1:
+        mixed = step.rand(f"{purpose} at all", like=drawn[:, 0]) < probability
+        inside &= mixed.view(-1, *[1] * (inside.ndim - 1))
     return pasted(fields, others, inside), inside
 
 

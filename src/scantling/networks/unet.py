@@ -82,10 +82,17 @@ class UNet(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """The last feature map (B, widths[0], *S), from which the head reads the logits."""
-        size: tuple[int, ...] = tuple(image.shape[2:])
+        return self.decode(self.encode(image), image.shape[2:])
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The map of each level of the encoder, (B, widths[level], ...) from full resolution down, of a padded image.
+
+        Args:
+            image: (B, inputs, *S).
+        """
         # 1. pad to what the levels divide, and so far that the deepest level has two pixels, which norms need
-        pads = [-n % d for n, d in zip(size, self.divisor, strict=True)]
-        if all(n + pad == d for n, pad, d in zip(size, pads, self.divisor, strict=True)):
+        pads = [-n % d for n, d in zip(image.shape[2:], self.divisor, strict=True)]
+        if all(n + pad == d for n, pad, d in zip(image.shape[2:], pads, self.divisor, strict=True)):
             pads[-1] += self.divisor[-1]
         if any(pads):
             image = F.pad(image, [amount for pad in reversed(pads) for amount in (0, pad)], mode="replicate")
@@ -96,11 +103,15 @@ class UNet(nn.Module):
                 x = pooled(x, self.strides[level - 1])
             x = block(x)  # (B, widths[level], *S / product of strides)
             skips.append(x)
-        x = self.drop(skips.pop())
+        return skips
+
+    def decode(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """The last feature map (B, widths[0], *size) from those of the encoder for an image of this size."""
         # 3. decode
-        for level in reversed(range(len(skips))):
+        x = self.drop(maps[-1])
+        for level in reversed(range(len(maps) - 1)):
             x = upsampled(self.squeeze[level](x), self.strides[level])
-            x = self.up[level](torch.cat([skips[level], x], 1))  # (B, widths[level], *S / ...)
+            x = self.up[level](torch.cat([maps[level], x], 1))  # (B, widths[level], *S / ...)
         # 4. crop the padding away
         window: tuple[Any, ...] = (..., *(slice(n) for n in size))
         return x[window]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -128,7 +128,7 @@ class UNetSettings(Settings):
     def resolve(self, traits: Traits) -> Self:
         """Plan what is None from the traits."""
         if traits.labels is None:
-            raise SettingsError("unet needs masks to know its classes; the training data have none")
+            raise SettingsError("masks are needed to know the classes; the training data have none")
         for name in ("patch", "spacing", "flips"):
             given = getattr(self, name)
             if isinstance(given, tuple) and len(given) != traits.dimensions:
@@ -294,24 +294,31 @@ class UNetSegmenter(Segmenter):
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
-        """Cross-entropy, and the terms that have a weight: Dice, soft clDice, Skeleton Recall."""
-        labelled, of = batch["labelled"], self.settings
-        logits = self.network(labelled.image)  # (B, K or K + 1, *S)
+        """One move of the only player."""
+        labelled = batch["labelled"]
+        yield "unet", (yield from self.loss_terms(self.network(labelled.image), labelled.mask, step))
+
+    def loss_terms(self, logits: Tensor, mask: Tensor, step: Step) -> Generator[Total, Tensor, dict[str, Tensor]]:
+        """Cross-entropy, and the terms that have a weight: Dice, soft clDice, Skeleton Recall.
+
+        Args:
+            logits: (B, K or K + 1, *S).
+            mask: (B, 1 or K, *S), as `Batch.mask`.
+        """
+        of = self.settings
         found = self.probabilities(logits)  # (B, K, *S)
-        terms = {"cross_entropy": cross_entropy(logits, labelled.mask)}
+        terms = {"cross_entropy": cross_entropy(logits, mask)}
         if of.dice and of.dice_over == "batch":
-            sums = overlap_sums(found, labelled.mask).sum(1)  # (3, K)
+            sums = overlap_sums(found, mask).sum(1)  # (3, K)
             terms["overlap"] = of.dice * batch_dice_loss(sums, total=(yield Total(sums)), parts=step.slots)
         elif of.dice:
-            terms["overlap"] = of.dice * dice_loss(found, labelled.mask)
+            terms["overlap"] = of.dice * dice_loss(found, mask)
         if of.cldice:
-            whole = soft_cldice_loss(probabilities=found, mask=labelled.mask, iterations=of.iterations)
+            whole = soft_cldice_loss(probabilities=found, mask=mask, iterations=of.iterations)
             terms["continuity"] = of.cldice * whole
         if of.skeleton_recall:
-            terms["skeleton_recall"] = of.skeleton_recall * skeleton_recall_loss(
-                probabilities=found, mask=labelled.mask
-            )
-        yield "unet", terms
+            terms["skeleton_recall"] = of.skeleton_recall * skeleton_recall_loss(probabilities=found, mask=mask)
+        return terms
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """Probabilities of the classes, from the whole image or from blended tiles."""

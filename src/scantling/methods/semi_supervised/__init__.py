@@ -1,0 +1,1 @@
+"""Segmenters that learn from images with masks and from images without."""
