@@ -37,6 +37,7 @@ class Pretrained:
     Attributes:
         run: the run of the starting model.
         base: the starting model, its channels and classes named as in the new data.
+        loaded: the tensors that were loaded, whole or in part.
         new: the tensors that begin anew, or were loaded in part.
         rate: the factor on the learning rate of the others.
         summary: all that in one line.
@@ -44,6 +45,7 @@ class Pretrained:
 
     run: Path
     base: Method
+    loaded: tuple[str, ...]
     new: tuple[str, ...]
     rate: float
     summary: str
@@ -55,8 +57,8 @@ class Pretrained:
 
     def rates(self, method: Method) -> dict[str, float]:
         """The factor on the learning rate of each parameter that was loaded, by name."""
-        given = self.base.model_state()
-        return {name: self.rate for name, _ in method.named_parameters() if name in given and name not in self.new}
+        kept = {*self.loaded} - {*self.new}
+        return {name: self.rate for name, _ in method.named_parameters() if name in kept}
 
 
 def load_pretrained(
@@ -67,7 +69,8 @@ def load_pretrained(
     Tensors of equal name and shape are loaded. Where channels or classes differ, those of equal names keep their
     weights; a new channel beside known ones begins at 0, so that the model begins with the answer of the old one; a
     new class begins anew. Where no name is equal but their number is, they are the same by their order. The models that
-    a method is built on are loaded as they are in the trained one, or not at all.
+    a method is built on are loaded as they are in the trained one, or not at all. What a teacher follows, which is not
+    saved with a model, begins with the weights of the teacher.
 
     Args:
         run: of the starting model, for sentences.
@@ -79,6 +82,10 @@ def load_pretrained(
     """
     base.traits = _renamed(base.traits, method.traits)
     own, given = method.model_state(), base.model_state()
+    for name, source in _followed(method).items():
+        if name not in own and source in own:
+            own[name] = method.state_dict()[name]
+            given |= {name: given[source]} if source in given else {}
     differing = [part for part in PARTS if _outputs(base.traits, part) != _outputs(method.traits, part)]
     used = [name for name in own if name.startswith("uses.")]
     if differing or not all(name in given and given[name].shape == own[name].shape for name in used):
@@ -115,7 +122,16 @@ def load_pretrained(
     summary += f"; {count(unused, 'tensor')} of that model left out" if unused else ""
     summary += f"; {' and '.join(inherited)} as there" if inherited else ""
     summary += f"; loaded weights learn at {factor:g} of the rate" if factor != 1 else ""
-    return Pretrained(run=run, base=base, new=tuple(new), rate=factor, summary=f"--from {run}: {summary}")
+    summary = f"--from {run}: {summary}"
+    return Pretrained(run=run, base=base, loaded=tuple(loaded), new=tuple(new), rate=factor, summary=summary)
+
+
+def _followed(method: Method) -> dict[str, str]:
+    """The tensors of modules that a teacher follows, by name, with the names of those of the teacher."""
+    names = {id(module): name for name, module in method.named_modules()}
+    teachers = [each for stage in method.stages() for each in stage.teachers]
+    pairs = [(names[id(each.of)], names[id(each.module)], each.of.state_dict()) for each in teachers]
+    return {f"{of}.{name}": f"{teacher}.{name}" for of, teacher, state in pairs for name in state}
 
 
 def _names(traits: Traits, part: str) -> tuple[str, ...]:

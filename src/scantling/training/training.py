@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ from scantling.training.plan import (
     taught,
     unsteady,
 )
+from scantling.training.pools import pool_remarks
 from scantling.training.prepared import prepared_fields
 from scantling.training.preview import Preview
 from scantling.training.processes import Processes, processes
@@ -149,8 +151,10 @@ def _train(
     build, trainer = partial(build_method, card, traits), partial(_trainer, material.dataset, device, group)
     model, pretrained = build(options)
     if facts is None:
-        for sentence in _unmirrored(model, traits):
+        found = pool_remarks(model, material.dataset.split("train")) if group.first else []
+        for sentence in (*_unmirrored(model, traits), *found):
             console.print(sentence, highlight=False, markup=False)
+        material = replace(material, remarks=(*material.remarks, *found))
     hashes = hashes_of(model, material) if group.first else None
     chosen = None
     if options.minutes is not None:

@@ -106,5 +106,6 @@ def apart(tensor: Tensor, count: int) -> list[Tensor]:
 
 
 def known_pixels(batch: Batch, labels: Tensor) -> Tensor:
-    """Pseudo-labels (B, 1 or K, *S) with everything beyond the image and its region left out, like in a mask."""
-    return labels.masked_fill(~batch.region, IGNORE)
+    """Pseudo-labels (B, 1 or K, *S) without what lies beyond the image and its region, or is unknown in a mask."""
+    labels = labels.masked_fill(~batch.region, IGNORE)
+    return labels.masked_fill(batch.mask == IGNORE, IGNORE) if "mask" in batch.fields else labels

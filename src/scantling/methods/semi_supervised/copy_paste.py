@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,10 @@ class CopyPasteSettings(TeacherSettings):
             of single objects (ours).
     """
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **TeacherSettings.presets,
+        "tiny": {**TeacherSettings.presets["tiny"], "pretraining": 0.5},
+    }
     pretraining: Annotated[float, Field(gt=0, lt=1)] = 0.25
     block: Annotated[float, Field(gt=0, lt=1)] = 2 / 3
     weight: Annotated[float, Field(ge=0)] = 0.5

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -42,6 +42,10 @@ class SelfTrainingSettings(SemiSupervisedSettings):
         weight: of the loss on pseudo-labels.
     """
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **SemiSupervisedSettings.presets,
+        "tiny": {**SemiSupervisedSettings.presets["tiny"], "kept": (0.5,)},
+    }
     kept: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.5, 0.65, 0.8)
     weight: Annotated[float, Field(ge=0)] = 1.0
 
