@@ -36,7 +36,7 @@ from scantling.training.readers import readers_of
 
 SWITCHED_ON: dict[str, Any] = {
     "dropout": 0.2, "crossing": 1.0, "contrast": 1.0, "interleave": 1, "patch": 16,
-    "dice_over": "batch", "skeleton_recall": 1.0,
+    "dice_over": "batch", "skeleton_recall": 1.0, "uncertainty": True, "passes": 2,
 }  # fmt: skip
 """Settings that touch randomness or statistics and that `tiny` leaves off."""
 FITTED, FALLEN = 60, 0.7
