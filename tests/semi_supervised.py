@@ -17,7 +17,9 @@ from scantling.methods.catalogue import CARDS, implementation_of
 SIDE = 24
 
 
-def segmenter(name: str, *, classes: int = 1, unlabelled: int = 6, exclusive: bool = True, **settings: Any) -> Any:
+def segmenter(
+    name: str, *, classes: int = 1, unlabelled: int = 6, exclusive: bool = True, seed: int = 3, **settings: Any
+) -> Any:
     """The method `name` with `tiny` settings for grey pictures, in float64 and in training mode."""
     values = tuple((number + 1,) for number in range(classes)) if exclusive else ((),) * classes
     traits = Traits(
@@ -32,7 +34,7 @@ def segmenter(name: str, *, classes: int = 1, unlabelled: int = 6, exclusive: bo
         unlabelled=unlabelled,
     )
     kind = implementation_of(CARDS[name])
-    return build(kind, kind.Settings.preset("tiny", settings).resolve(traits), traits, seed=3).double().train()
+    return build(kind, kind.Settings.preset("tiny", settings).resolve(traits), traits, seed=seed).double().train()
 
 
 def noise(seed: int, *, count: int = 2, classes: int = 0, companions: tuple[str, ...] = ()) -> Batch:

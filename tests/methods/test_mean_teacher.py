@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from scantling.contract.step import Step
+from scantling.training.pretrained import load_pretrained
 from semi_supervised import noise, played, segmenter, value_of
 
 LATE = Step(seed=0, number=29, count=30)
@@ -84,3 +86,20 @@ def test_uncertain_pixels_count_in_no_consistency_and_dropout_is_off_again() -> 
     batch = {"labelled": noise(1, classes=1), "unlabelled": noise(2)}
     assert value_of(played(method.objectives(batch, LATE))["unet"]["consistency"]) == 0
     assert not any(layer.training for layer in method.network.modules())
+
+
+def test_a_training_that_builds_on_a_run_begins_with_the_weights_of_its_teacher() -> None:
+    base, method = segmenter("mean-teacher", seed=1), segmenter("mean-teacher", seed=2)
+    found = load_pretrained(method, base, run=Path("run"), rate=None, inherited=())
+    method.teacher.begin()
+    for network in (method.student, method.network):
+        assert all(
+            torch.equal(tensor, base.network.state_dict()[name]) for name, tensor in network.state_dict().items()
+        )
+    assert "all" in found.summary
+    several = segmenter("mean-teacher", classes=2, seed=2)
+    found = load_pretrained(several, base, run=Path("run"), rate=None, inherited=())
+    assert torch.equal(several.student.down[0][0].weight, base.network.down[0][0].weight)
+    assert "student.head.weight" in found.new  # begins anew in part
+    assert found.rates(several)["student.down.0.0.weight"] == 0.1
+    assert "student.head.weight" not in found.rates(several)
