@@ -169,3 +169,23 @@ def test_without_thickness_the_plan_is_that_of_the_shape() -> None:
     settings = UNetSettings.preset("quick").resolve(facts)
     assert settings.spacing is None
     assert settings.patch == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("median", "fine", "shape", "target"),
+    [
+        ((1, 1, 5), (0.8, 0.8, 3), (256, 256, 20), (1, 1, 3)),  # coarse: the 10th percentile
+        ((1, 1, 5), (0.8, 0.8, 0.5), (256, 256, 20), (1, 1, 1)),  # no finer than the others
+        ((1, 1, 3), (0.8, 0.8, 2), (256, 256, 20), (1, 1, 3)),  # not over three times as coarse
+        ((1, 1, 5), (0.8, 0.8, 3), (256, 256, 90), (1, 1, 5)),  # as many voxels along it as elsewhere
+        ((1, 1, 5), (), (256, 256, 20), (1, 1, 5)),  # a model of an earlier version
+    ],
+)
+def test_a_coarse_axis_of_volumes_has_the_grid_of_nnunet(
+    median: tuple[float, ...], fine: tuple[float, ...], shape: tuple[int, ...], target: tuple[float, ...]
+) -> None:
+    of = traits(shape, (30, 20), spacing=median, fine_spacing=fine, unit="mm")
+    assert planning.target_spacing(of) == target
+    grid = planning.Grid.of(of, 64**3)
+    assert grid.spacing[2] >= target[2]
+    assert grid.shape[2] == round(shape[2] * median[2] / grid.spacing[2])
