@@ -161,6 +161,20 @@ def scarce(traits: Traits, grid: Grid, patch: Sequence[int]) -> bool:
     return traits.labelled * max(1.0, math.prod(grid.shape) / math.prod(patch)) < FEW
 
 
+def rare(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ...]:
+    """The classes that most patches lack, drawn anywhere: of which fewer than ln 2 objects are expected in a patch.
+
+    An object is a circle or ball of the median thickness, objects are spread by Poisson's law, and a patch covers as
+    much of an image as its pixels are of the image's; ours.
+    """
+    ball = {2: math.pi / 4, 3: math.pi / 6}[len(patch)]
+    seen = math.prod(n * mm for n, mm in zip(patch, grid.spacing, strict=True))
+    known = zip(traits.classes, traits.foreground, traits.thickness, strict=False)
+    return tuple(
+        name for name, share, each in known if each and share * seen < math.log(2) * ball * each.median ** len(patch)
+    )
+
+
 def relative(traits: Traits) -> bool:
     """Whether shrunk pictures are brought to one longest side, and not shrunk by one factor; never volumes.
 
