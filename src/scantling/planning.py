@@ -17,6 +17,8 @@ ACROSS = {2: 4.0, 3: 2.0}
 """How many times the thickest objects (90th percentile) fit into the side of a patch, where the image has more room."""
 FINE = {2: 6.0, 3: 8.0}
 """Pixels that the thinnest class keeps of its local thickness when images are shrunk."""
+LEAST = {2: 64 * 64, 3: 32 * 32 * 32}
+"""Pixels that the median image keeps where it is shrunk beyond what fits a patch (`across`)."""
 ANISOTROPIC = 3.0
 """nnU-Net's threshold, of spacings and of numbers of voxels."""
 STEP = 1.02
@@ -50,7 +52,15 @@ class Grid:
     whole: bool = False
 
     @classmethod
-    def of(cls, traits: Traits, pixels: int, *, spacing: Sequence[float] | None = None, plane: bool = False) -> Grid:
+    def of(
+        cls,
+        traits: Traits,
+        pixels: int,
+        *,
+        spacing: Sequence[float] | None = None,
+        plane: bool = False,
+        across: float | None = None,
+    ) -> Grid:
         """The grid for patches of so many pixels: the finest one on which the objects fit, or the whole image does.
 
         Images are shrunk until the thickest objects fit `ACROSS` times into the side of a patch, or the whole image
@@ -60,6 +70,8 @@ class Grid:
         Args:
             spacing: a grid that is given; nothing is shrunk beyond it.
             plane: volumes are read as slices.
+            across: pixels of the thinnest class's local thickness that are enough: images are shrunk down to them,
+                which steps of a short training are better spent on, but to no fewer pixels than `LEAST`.
         """
         axes = [axis for axis in range(traits.dimensions) if not (plane and axis == traits.slice_axis)]
         axes = axes if traits.dimensions == 3 else [0, 1]
@@ -81,11 +93,18 @@ class Grid:
         if spacing is not None:
             return at(spacing, min(spacing) / min(stored))
         found = at(own, 1.0)
+
+        def coarser(grid: Grid) -> Grid:
+            target = min(own) * grid.shrink * STEP
+            return at([max(mm, target) for mm in own], grid.shrink * STEP)
+
         while objects and not found.whole and found.thick * ACROSS[len(axes)] > pixels ** (1 / len(axes)):
-            finer = found
-            target = min(own) * finer.shrink * STEP
-            found = at([max(mm, target) for mm in own], finer.shrink * STEP)
+            finer, found = found, coarser(found)
             if found.fine < FINE[len(axes)]:
+                return finer
+        while objects and across is not None and found.whole:
+            finer, found = found, coarser(found)
+            if found.fine < across or math.prod(found.shape) < LEAST[len(axes)]:
                 return finer
         return found
 
@@ -196,7 +215,7 @@ def sentences(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ..
     if grid.shrink > 1.01:
         fit = grid.thick * ACROSS[len(patch)] <= 1.05 * math.prod(patch) ** (1 / len(patch))
         why = f"so that objects fit the patch of {size}" if fit and objects else f"in patches of {size}"
-        why = "so that the whole image fits one patch" if grid.whole else why
+        why = f"so that the whole image fits one patch of {size}" if grid.whole else why
         parts.append(f"images shrunk {grid.shrink:.1f}x, {why}")
     else:
         seen = "at full resolution" if grid.shrink > 0.99 else f"enlarged {1 / grid.shrink:.1f}x"
@@ -207,5 +226,6 @@ def sentences(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ..
         parts.append(
             f"objects are up to about {thick:.3g} {unit} thick"
             + (f", and locally {fine:.2g}" if fine < 0.4 * thick else "")
+            + (f" ({grid.fine:.2g} pixels of the grid)" if grid.shrink > 1.01 else "")
         )
     return ("; ".join(parts),)

@@ -43,6 +43,7 @@ class UNetSettings(Settings):
         strides, kernels: of the levels, along each axis.
         narrow: see `networks.unet.UNet`.
         pixels, voxels: how many a patch of a raster image and of a volume may have.
+        across: pixels of local thickness that are enough for every class; images that fit one patch are shrunk to it.
         patch: the shape of a patch.
         size: the side of the square that every raster image is resampled to, whatever its proportions.
         spacing: the working grid, in the unit of the data: mm, or pixels.
@@ -76,6 +77,7 @@ class UNetSettings(Settings):
     narrow: bool = False
     pixels: Positive = 256 * 256
     voxels: Positive = 96 * 96 * 96
+    across: Annotated[float, Field(gt=0)] | None = None
     patch: tuple[Positive, ...] | None = None
     size: Positive | None = None
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
@@ -104,6 +106,7 @@ class UNetSettings(Settings):
             "widest": 128,
             "narrow": True,
             "pixels": 128 * 128,
+            "across": 12.0,
             "voxels": 32 * 40 * 32,
             "rate": 3e-3,
             "average": 0.99,
@@ -210,7 +213,7 @@ class UNetSettings(Settings):
         given = self.spacing
         if self.longest is not None:
             given = tuple(mm * max(traits.shape) / self.longest for mm in traits.spacing)
-        return planning.Grid.of(traits, pixels, spacing=given)
+        return planning.Grid.of(traits, pixels, spacing=given, across=self.across)
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
         """How small images are seen and why, and how thick the objects are."""
