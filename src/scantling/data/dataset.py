@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError
+from scantling.core.paths import StrPath
 from scantling.data.annotations.folder import annotated, annotated_by
 from scantling.data.annotations.reading import annotations_in
 from scantling.data.bids import bids
@@ -36,6 +37,7 @@ from scantling.data.label_source import LabelSource
 from scantling.data.layouts import paired
 from scantling.data.loading import EVERYTHING
 from scantling.data.nnunet import is_nnunet, nnunet
+from scantling.data.open_case import CaseSequence
 from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
 from scantling.data.strata import with_strata
 from scantling.data.subjects import Subjects, by_name, checked
@@ -43,8 +45,8 @@ from scantling.data.understood import layout_of
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Cases that belong together.
+class Dataset(CaseSequence):
+    """Cases that belong together: a sequence of cases that can be read (`OpenCase`), and more.
 
     Attributes:
         name: for people, and for ids where datasets are joined.
@@ -94,10 +96,10 @@ class Dataset:
 
 
 def open_dataset(
-    path: Path | str,
+    path: StrPath,
     *,
-    manifest: Path | str | None = None,
-    root: Path | str | None = None,
+    manifest: StrPath | None = None,
+    root: StrPath | None = None,
     subjects: Subjects = "name",
 ) -> Dataset:
     """Open a folder, a file, a manifest, or a pattern of files ("scans/*.png") or of folders ("site*") that are joined.
@@ -120,6 +122,10 @@ def open_dataset(
         SettingsError: `subjects` is neither.
         DataError: nothing is there, or it does not hold together.
         FileError: a manifest or table cannot be read.
+
+    Example:
+        >>> data = scantling.open_dataset("scans")
+        >>> len(data), data[0].load().image.shape
     """
     path = Path(path)
     if folders := folders_of(path):
