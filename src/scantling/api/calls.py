@@ -3,51 +3,90 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from dataclasses import fields
+from typing import Any, ParamSpec, TypeVar
 
+import scantling
 from scantling.core.errors import ScantlingError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
-ARGUMENTS: Mapping[str, str] = {"from": "base", "use": "uses"}
+ARGUMENTS: Mapping[str, str] = {"from": "base", "use": "uses", "class": "image_class", "atlas": "atlases"}
 """Flags of the command line whose argument in Python has another name; of the others dashes become underscores."""
+COMMANDS: Mapping[str, str] = {"report": "write_report"}
+"""Commands whose function in Python has another name."""
 
-_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:\.([A-Za-z_]\w*))?")
+_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:\.([A-Za-z_]\w*)| ([\w-]+)(?==))?")
+_COMMAND = re.compile(r"`scantling ([a-z]+)`")
 
 
-def public(function: Callable[P, R]) -> Callable[P, R]:
-    """Make `function` name its arguments in errors as Python does, and leave the global state of torch as it was."""
+def public(function: Callable[P, R], *, names: Mapping[str, str] = ARGUMENTS) -> Callable[P, R]:
+    """Make `function` name its arguments in errors as Python does, and leave the global state of torch as it was.
+
+    Args:
+        names: of flags whose argument has another name.
+    """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        with python_words(), unchanged():
+        with python_words(names), unchanged():
             return function(*args, **kwargs)
 
     return call
 
 
 @contextmanager
-def python_words() -> Iterator[None]:
+def python_words(names: Mapping[str, str] = ARGUMENTS) -> Iterator[None]:
     """Raise errors of the rooms, which name flags (`--settings.size`), with the arguments of Python instead."""
     try:
         yield
     except ScantlingError as error:
-        error.args = tuple(in_python(arg) if isinstance(arg, str) else arg for arg in error.args)
+        error.args = tuple(in_python(arg, names) if isinstance(arg, str) else arg for arg in error.args)
         raise
 
 
-def in_python(sentence: str) -> str:
-    """A sentence about flags as one about arguments: `--min-size 3` is `min_size 3`, `--settings.size` a key."""
+def in_python(sentence: str, names: Mapping[str, str] = ARGUMENTS) -> str:
+    """A sentence about flags as one about arguments, one about commands as one about calls.
+
+    `--min-size 3` is `min_size 3`, `--settings.size` and `--use role=RUN` are keys: `settings["size"]`.
+    """
 
     def argument(match: re.Match[str]) -> str:
-        name = ARGUMENTS.get(match[1], match[1].replace("-", "_"))
-        return f'{name}["{match[2]}"]' if match[2] else name
+        name, key = names.get(match[1], match[1].replace("-", "_")), match[2] or match[3]
+        return f'{name}["{key}"]' if key else name
 
-    return _FLAG.sub(argument, sentence)
+    def function(match: re.Match[str]) -> str:
+        name = COMMANDS.get(match[1], match[1])
+        return f"`scantling.{name}`" if name in scantling.__all__ else match[0]
+
+    sentence = _COMMAND.sub(function, _FLAG.sub(argument, sentence))
+    sentence = re.sub(r" run the( same)? command again\b", " call it again", sentence)
+    return re.sub(r"(?<= )command(?=[ ;,)]|$)", "call", sentence)
+
+
+def with_fields(kind: type[Any]) -> Callable[[F], F]:
+    """Show the fields of a dataclass, in help and completion, as keywords of a function that takes them as `**`."""
+
+    def shown(function: F) -> F:
+        own = inspect.signature(function)
+        named = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        default = kind()
+        added = [
+            inspect.Parameter(
+                each.name, inspect.Parameter.KEYWORD_ONLY, default=getattr(default, each.name), annotation=each.type
+            )
+            for each in fields(kind)
+        ]
+        function.__signature__ = own.replace(parameters=[*named, *added])  # type: ignore[attr-defined]
+        return function
+
+    return shown
 
 
 @contextmanager

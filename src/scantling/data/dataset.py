@@ -94,6 +94,11 @@ class Dataset(CaseSequence):
         """The path of every image, mask and other file of the cases."""
         return (address.path for case in self.cases for _, address in case.addresses())
 
+    def _repr_html_(self) -> str:
+        from scantling.data.overview import overview
+
+        return overview(self)
+
 
 def open_dataset(
     path: StrPath,

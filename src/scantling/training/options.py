@@ -60,6 +60,12 @@ class Options:
     subjects: Subjects = "name"
     saved_every: float = 60.0
 
+    def __post_init__(self) -> None:
+        for name in ("base", "manifest", "root"):
+            place = getattr(self, name)
+            object.__setattr__(self, name, None if place is None else Path(place))
+        object.__setattr__(self, "uses", {role: Path(run) for role, run in self.uses.items()})
+
     @property
     def sampling(self) -> Sampling:
         """How the samples of every stream are drawn."""
