@@ -22,8 +22,11 @@ ARGUMENTS: Mapping[str, str] = {"from": "base", "use": "uses", "class": "image_c
 COMMANDS: Mapping[str, str] = {"report": "write_report"}
 """Commands whose function in Python has another name."""
 
-_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:\.([A-Za-z_]\w*)| ([\w-]+)(?==))?")
-_COMMAND = re.compile(r"`scantling ([a-z]+)`")
+_WORD = re.compile(
+    r"`scantling (?P<command>[a-z]+)(?P<rest>[^`]*)`"
+    r"|(?<![\w-])--(?P<flag>[a-z][a-z0-9-]*)(?:\.(?P<setting>[A-Za-z_]\w*)| (?P<role>[\w-]+)(?==))?"
+)
+"""A command in backticks, or a flag; `--settings.NAME` and `--use ROLE=RUN` have a key."""
 
 
 def public(function: Callable[P, R], *, names: Mapping[str, str] = ARGUMENTS) -> Callable[P, R]:
@@ -54,19 +57,18 @@ def python_words(names: Mapping[str, str] = ARGUMENTS) -> Iterator[None]:
 def in_python(sentence: str, names: Mapping[str, str] = ARGUMENTS) -> str:
     """A sentence about flags as one about arguments, one about commands as one about calls.
 
-    `--min-size 3` is `min_size 3`, `--settings.size` and `--use role=RUN` are keys: `settings["size"]`.
+    `--min-size 3` is `min_size 3`, `--settings.size` and `--use role=RUN` are keys: `settings["size"]`. A whole command
+    line in backticks stays one.
     """
 
-    def argument(match: re.Match[str]) -> str:
-        name, key = names.get(match[1], match[1].replace("-", "_")), match[2] or match[3]
+    def word(match: re.Match[str]) -> str:
+        if command := match["command"]:
+            name = COMMANDS.get(command, command)
+            return match[0] if match["rest"] or name not in scantling.__all__ else f"`scantling.{name}`"
+        name, key = names.get(match["flag"], match["flag"].replace("-", "_")), match["setting"] or match["role"]
         return f'{name}["{key}"]' if key else name
 
-    def function(match: re.Match[str]) -> str:
-        name = COMMANDS.get(match[1], match[1])
-        return f"`scantling.{name}`" if name in scantling.__all__ else match[0]
-
-    sentence = _COMMAND.sub(function, _FLAG.sub(argument, sentence))
-    sentence = re.sub(r" run the( same)? command again\b", " call it again", sentence)
+    sentence = re.sub(r" run the( same)? command again\b", " call it again", _WORD.sub(word, sentence))
     return re.sub(r"(?<= )command(?=[ ;,)]|$)", "call", sentence)
 
 

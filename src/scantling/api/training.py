@@ -61,7 +61,7 @@ def train(
     data: StrPath | Dataset | Sequence[StrPath | Dataset],
     out: StrPath,
     *,
-    options: Options = DEFAULTS,
+    options: Options | None = None,
     callbacks: Sequence[Callback] = (),
     console: Console | None = None,
     **changes: Unpack[TrainingOptions],
@@ -115,11 +115,11 @@ def train(
         raise SettingsError(f"data: found a {type(strange[0]).__name__}; expected folders or open data sets")
     places = [each if isinstance(each, Dataset) else Path(each) for each in several]
     changed: dict[str, Any] = {**changes}  # whose paths `Options` makes one type
-    console = console or talk()
+    console = console or Speaker()
     shown = [LiveDisplay(out)] if console.is_jupyter and not console.quiet else []
     try:
         training.train(
-            method, places, out, replace(options, **changed), console=console, begun=begun,
+            method, places, out, replace(options or DEFAULTS, **changed), console=console, begun=begun,
             callbacks=(*callbacks, *shown),
         )  # fmt: skip
     except StoppedError as stopped:
@@ -127,12 +127,17 @@ def train(
             raise KeyboardInterrupt(in_python(str(stopped))) from None
         if stopped.by != CALLBACK:
             raise
-        console.print(in_python(str(stopped)), highlight=False)
+        console.print(in_python(str(stopped)), highlight=False, markup=False)
     return Run(out)
 
 
-def talk() -> Console:
-    """Where a call speaks to: the terminal or the notebook that it was made in; nowhere from a script into a file."""
-    console = Console(stderr=True, highlight=False, markup=False)
-    console.quiet = not (console.is_terminal or console.is_jupyter)
-    return console
+class Speaker(Console):
+    """Speaks of arguments where the rooms speak of flags: to a terminal or a notebook, to nobody from anywhere else."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, highlight=False, markup=False)
+        self.quiet = not (self.is_terminal or self.is_jupyter)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print; strings are sentences."""
+        super().print(*(in_python(one) if isinstance(one, str) else one for one in objects), **how)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+PROGRAM_ENDS = "the end of the program"
 
 
 @dataclass
@@ -25,7 +28,7 @@ class Stopping:
 def stop_signals() -> Iterator[Stopping]:
     """SIGTERM and SIGINT ask the training to save and stop, for the length of the block.
 
-    Only the main thread hears signals; in another one see `program_ends`.
+    Only the main thread hears signals; in another one the end of the program asks the same, and waits for it.
     """
     stopping = Stopping()
 
@@ -35,7 +38,18 @@ def stop_signals() -> Iterator[Stopping]:
         stopping.ask(signal.Signals(number).name)
 
     if threading.current_thread() is not threading.main_thread():
-        yield stopping
+        saved = threading.Event()
+
+        def end() -> None:
+            stopping.ask(PROGRAM_ENDS)
+            saved.wait()
+
+        atexit.register(end)
+        try:
+            yield stopping
+        finally:
+            saved.set()
+            atexit.unregister(end)
         return
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -45,6 +59,6 @@ def stop_signals() -> Iterator[Stopping]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python
 
 
-def program_ends() -> bool:
-    """Whether the main thread has ended, after Ctrl-C or by itself, and only waits for threads such as this one."""
-    return not threading.main_thread().is_alive()
+def program_ends() -> str:
+    """`PROGRAM_ENDS` where the main thread has ended, after Ctrl-C or by itself, and only waits for other threads."""
+    return "" if threading.main_thread().is_alive() else PROGRAM_ENDS

@@ -214,7 +214,7 @@ class StageTraining:
                     told = LoggedStep.of(line, steps=stage.steps, validation=seen, left=left)
                     self.stopping.ask(called(trainer.callbacks, told))
                     seen = {}
-                self.stopping.ask("the end of the program" * program_ends())
+                self.stopping.ask(program_ends())
                 together = trainer.group.count > 1 and done % every == 0
                 if done == stage.steps or together or self._wants_save(now - saved):
                     stopping = any(trainer.group.all(bool(self.stopping.by)))
