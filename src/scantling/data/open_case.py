@@ -105,3 +105,8 @@ class CaseSequence:
         if found is None:
             raise KeyError(f"no case has the id {key!r}")
         return OpenCase.of(found, self.label_source)
+
+    def _repr_html_(self) -> str:
+        from scantling.data.overview import overview
+
+        return overview(self)  # type: ignore[arg-type]
