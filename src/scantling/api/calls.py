@@ -102,7 +102,7 @@ def unchanged() -> Iterator[None]:
     benchmark = torch.backends.cudnn.benchmark
     threads = torch.get_num_threads()
     cpu = torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         yield
     finally:

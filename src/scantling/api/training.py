@@ -102,7 +102,8 @@ def train(
         The run.
 
     Raises:
-        ScantlingError: nothing can be started, or the folder holds another training.
+        ScantlingError: nothing can be started, the folder holds another training, or SIGTERM has stopped it, after
+            the state has been saved.
         KeyboardInterrupt: after the state has been saved.
 
     Example:
