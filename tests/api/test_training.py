@@ -146,7 +146,7 @@ def test_what_is_no_method_and_what_has_the_name_of_another_is_refused(data: Pat
     with pytest.raises(SettingsError, match=r"^labels 0: expected 1 or more"):
         scantling.train("unet", data, tmp_path / "run", labels=0)
     misspelt: Any = "bset"
-    with pytest.raises(SettingsError, match="^select bset: expected last or best"):
+    with pytest.raises(SettingsError, match=r"^select bset: expected last or best"):
         scantling.train("unet", data, tmp_path / "run", select=misspelt)
     numbers: Any = [3]
     with pytest.raises(SettingsError, match="data: found a int"):

@@ -149,7 +149,7 @@ def register(
     )  # fmt: skip
 
 
-@partial(public, names={**ARGUMENTS, "from": "given"})
+@partial(public, arguments={**ARGUMENTS, "from": "given"})
 def synthesize(
     source: StrPath,
     *,

@@ -29,44 +29,47 @@ _WORD = re.compile(
 """A command in backticks, or a flag; `--settings.NAME` and `--use ROLE=RUN` have a key."""
 
 
-def public(function: Callable[P, R], *, names: Mapping[str, str] = ARGUMENTS) -> Callable[P, R]:
+def public(function: Callable[P, R], *, arguments: Mapping[str, str] = ARGUMENTS) -> Callable[P, R]:
     """Make `function` name its arguments in errors as Python does, and leave the global state of torch as it was.
 
     Args:
-        names: of flags whose argument has another name.
+        arguments: of flags whose argument has another name.
     """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        with python_words(names), unchanged():
+        with python_words(arguments), unchanged():
             return function(*args, **kwargs)
 
     return call
 
 
 @contextmanager
-def python_words(names: Mapping[str, str] = ARGUMENTS) -> Iterator[None]:
+def python_words(arguments: Mapping[str, str] = ARGUMENTS) -> Iterator[None]:
     """Raise errors of the rooms, which name flags (`--settings.size`), with the arguments of Python instead."""
     try:
         yield
     except ScantlingError as error:
-        error.args = tuple(in_python(arg, names) if isinstance(arg, str) else arg for arg in error.args)
+        error.args = tuple(in_python(arg, arguments) if isinstance(arg, str) else arg for arg in error.args)
         raise
 
 
-def in_python(sentence: str, names: Mapping[str, str] = ARGUMENTS) -> str:
+def in_python(sentence: str, arguments: Mapping[str, str] = ARGUMENTS) -> str:
     """A sentence about flags as one about arguments, one about commands as one about calls.
 
     `--min-size 3` is `min_size 3`, `--settings.size` and `--use role=RUN` are keys: `settings["size"]`. A whole command
     line in backticks stays one.
+
+    Args:
+        arguments: of flags whose argument has another name; "" where their keys are arguments themselves.
     """
 
     def word(match: re.Match[str]) -> str:
         if command := match["command"]:
             name = COMMANDS.get(command, command)
             return match[0] if match["rest"] or name not in scantling.__all__ else f"`scantling.{name}`"
-        name, key = names.get(match["flag"], match["flag"].replace("-", "_")), match["setting"] or match["role"]
-        return f'{name}["{key}"]' if key else name
+        name, key = arguments.get(match["flag"], match["flag"].replace("-", "_")), match["setting"] or match["role"]
+        return f'{name}["{key}"]' if key and name else key or name
 
     sentence = re.sub(r" run the( same)? command again\b", " call it again", _WORD.sub(word, sentence))
     return re.sub(r"(?<= )command(?=[ ;,)]|$)", "call", sentence)
