@@ -32,6 +32,7 @@ from scantling.training.log import spoken
 from scantling.training.options import Options
 from scantling.training.postprocessing import cases_learnt_from
 from scantling.training.processes import Processes
+from scantling.training.signals import Stopping
 from scantling.training.stage_runner import StageRunner
 from scantling.training.trainer import StageTraining, Trainer
 from scantling.training.validation import DiceValidation
@@ -219,7 +220,7 @@ def _timed(trainer: Trainer, budget: float, *, known: Timed | None = None) -> Ti
     step: dict[str, float] = {}
     for number, stage in enumerate(stages):
         longer = [*stages[:number], replace(stage, steps=max(stage.steps, LONG)), *stages[number + 1 :]]
-        training = StageTraining(trainer, longer, number, None, {})
+        training = StageTraining(trainer, longer, number, None, Stopping())
         begun = time.monotonic()
         runner = training.runner()
         preparing += time.monotonic() - begun
