@@ -39,7 +39,7 @@ class SemiSupervisedSettings(UNetSettings):
         if not traits.unlabelled:
             sentence = "no training image is without a mask, so that it learns from masks alone"
         else:
-            sentence = f"a step takes {half} patches with masks and {half} without"
+            sentence = f"a step takes {half} patch{'es' * (half > 1)} with masks and as many without"
         return (*super().explain(traits), sentence)
 
 

@@ -271,15 +271,9 @@ class UNetSegmenter(Segmenter):
         """One stage, one player."""
         of = self.settings
         player = Player(
-            name="unet",
-            modules=(self.network,),
-            rate=of.rate,
-            optimiser="adamw",
-            weight_decay=of.weight_decay,
-            schedule="one-cycle",
-            clip=1.0,
-            average=of.average,
-        )
+            name="unet", modules=(self.network,), rate=of.rate, optimiser="adamw", weight_decay=of.weight_decay,
+            schedule="one-cycle", clip=1.0, average=of.average,
+        )  # fmt: skip
         stream = Stream(
             name="labelled",
             batch=of.batch or 1,
@@ -304,15 +298,13 @@ class UNetSegmenter(Segmenter):
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """One move of the only player."""
-        labelled = batch["labelled"]
-        yield "unet", (yield from self.loss_terms(self.network(labelled.image), labelled.mask, step))
+        image, mask = batch["labelled"].image, batch["labelled"].mask
+        yield "unet", (yield from self.loss_terms(self.network(image), mask, step))
 
     def loss_terms(self, logits: Tensor, mask: Tensor, step: Step) -> Generator[Total, Tensor, dict[str, Tensor]]:
         """Cross-entropy, and the terms that have a weight: Dice, soft clDice, Skeleton Recall.
 
-        Args:
-            logits: (B, K or K + 1, *S).
-            mask: (B, 1 or K, *S), as `Batch.mask`.
+        Takes logits (B, K or K + 1, *S) and what `Batch.mask` holds, (B, 1 or K, *S).
         """
         of = self.settings
         found = self.probabilities(logits)  # (B, K, *S)
