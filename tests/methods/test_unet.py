@@ -189,7 +189,7 @@ def test_settings_that_do_not_suit_the_data_are_refused_in_a_sentence() -> None:
             UNetSettings.preset("quick", {name: value})
     with pytest.raises(SettingsError, match="no preset 'fast'"):
         UNetSettings.preset("fast")
-    with pytest.raises(SettingsError, match="needs masks"):
+    with pytest.raises(SettingsError, match="masks are needed"):
         UNetSettings().resolve(traits(labels=None))
 
 

@@ -109,7 +109,7 @@ class SelfTraining(SemiSupervisedSegmenter):
         (K + 1,) with the background first, or (2 K,) of overlapping classes: that a pixel is not of it, and that it is.
         """
         del step
-        every = max(1, self.slices() // LOOKED)
+        every = max(1, self.traits.unlabelled // LOOKED)
         labels, confidences = list[Tensor](), list[Tensor]()
         for position, batch in enumerate(visit("unlabelled")):
             if position % every == 0:
@@ -123,11 +123,6 @@ class SelfTraining(SemiSupervisedSegmenter):
         count = 2 * classes if self.network.head.out_channels == classes > 1 else classes + 1
         found = [confidence[number == each] for each in range(count)]
         return {THRESHOLDS: torch.stack([lowest_kept(one, kept) for one in found])}
-
-    def slices(self) -> int:
-        """About how many images without masks the network sees."""
-        planar = self.traits.dimensions == 3 and self.preprocessing.dimensions == 2
-        return self.traits.unlabelled * (self.traits.shape[self.traits.slice_axis] if planar else 1)
 
     def label(self, batch: Batch, step: Step) -> Tensor:
         """The pseudo-labels (1, 1 or K, *S) of one image, unknown where they are not among the most confident."""
