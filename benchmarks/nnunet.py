@@ -135,33 +135,29 @@ class Cell:
             raise SettingsError(MISSING)
         folder = self.out / "nnunet"
         threads = self.threads or os.cpu_count() or 1
-        for part in ("raw", "preprocessed", "results"):
-            os.environ[f"nnUNet_{part}"] = str(folder / part)
-        os.environ["nnUNet_def_n_proc"] = str(threads)  # also bounds the threads of its predictor
+        os.environ |= {f"nnUNet_{part}": str(folder / part) for part in ("raw", "preprocessed", "results")}
+        os.environ |= {"nnUNet_def_n_proc": str(threads)}  # also bounds the threads of its predictor
         scantling("export", self.data, "--to", "nnunet", "--out", folder / "raw", "--number", 501)
         (raw,) = (folder / "raw").glob("Dataset501_*")
         with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
-            plans = planned(folder, raw.name)
-            name = "3d_fullres" if "3d_fullres" in plans["configurations"] else "2d"
+            plans, name = planned(folder, raw.name)
             plan = plans["configurations"][name]
             batch, patch = plan["batch_size"], tuple(plan["patch_size"])
             iterations = self.iterations or iterations_for(samples, batch, patch)
-            trained = self.trained(plans, name, iterations, threads)
+            trained = self.trained(raw, plans, name, iterations, threads)
             masks = answered(trained.parent.parent, raw / "imagesTs", folder / "masks")
         seconds = json.loads((trained.parent / "progress.json").read_text(encoding="utf-8"))["seconds"]
         return Result(*self.scores(masks), iterations, batch, patch, seconds)
 
-    def trained(self, plans: Mapping[str, Any], name: str, iterations: int, threads: int) -> Path:
+    def trained(self, raw: Path, plans: Mapping[str, Any], name: str, iterations: int, threads: int) -> Path:
         """The weights of nnU-Net's own trainer, an iteration an epoch for its schedule; goes on where it stopped."""
         import torch
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Trainer
 
         torch.set_num_threads(threads)
-        os.environ["nnUNet_n_proc_DA"] = "0"  # augmentation in this process
-        description = json.loads(
-            Path(os.environ["nnUNet_preprocessed"], plans["dataset_name"], "dataset.json").read_text(encoding="utf-8")
-        )
-        trainer = Trainer({**plans, "continue_training": False}, name, "all", description, torch.device("cpu"))
+        os.environ |= {"nnUNet_n_proc_DA": "0"}  # augmentation in this process
+        data = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
+        trainer = Trainer({**plans, "continue_training": False}, name, "all", data, torch.device("cpu"))
         trainer.num_epochs = iterations
         folder = Path(trainer.output_folder)
         final, latest, progress = (
@@ -208,20 +204,21 @@ def iterations_for(samples: int, batch: int, patch: Sequence[int]) -> int:
     return max(1, -(-samples // (batch * math.prod(patch))))
 
 
-def planned(folder: Path, name: str) -> dict[str, Any]:
-    """nnU-Net's plans, with the training data preprocessed for the configuration that is used."""
+def planned(folder: Path, name: str) -> tuple[dict[str, Any], str]:
+    """nnU-Net's plans and the configuration of them that is used, for which the training data are preprocessed."""
     from nnunetv2.experiment_planning import plan_and_preprocess_api as planning
 
     done = folder / "planned.json"
     if not done.is_file():
-        os.environ["nnUNet_n_proc_DA"] = "1"  # its planner takes this for its threads
+        os.environ |= {"nnUNet_n_proc_DA": "1"}  # its planner takes this for its threads
         tell(f"{name}: nnU-Net plans and preprocesses")
         planning.extract_fingerprint_dataset(501, num_processes=1, verbose=False, show_progress_bar=False)
         plans, _ = planning.plan_experiment_dataset(501)
-        best = "3d_fullres" if "3d_fullres" in plans["configurations"] else "2d"
-        planning.preprocess_dataset(501, configurations=(best,), num_processes=(1,), show_progress_bar=False)
-        write_json(done, {"plans": f"preprocessed/{name}/nnUNetPlans.json"})
-    return json.loads((folder / json.loads(done.read_text(encoding="utf-8"))["plans"]).read_text(encoding="utf-8"))
+        chosen = "3d_fullres" if "3d_fullres" in plans["configurations"] else "2d"
+        planning.preprocess_dataset(501, configurations=(chosen,), num_processes=(1,), show_progress_bar=False)
+        write_json(done, {"configuration": chosen})
+    plans = json.loads((folder / "preprocessed" / name / "nnUNetPlans.json").read_text(encoding="utf-8"))
+    return plans, json.loads(done.read_text(encoding="utf-8"))["configuration"]
 
 
 def answered(model: Path, images: Path, masks: Path) -> Path:
