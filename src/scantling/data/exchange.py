@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from scantling.core.case import Case, Geometry, Labels, Sample, Split
+from scantling.core.case import Case, Geometry, Labels, Sample, Split, Unit
 from scantling.core.errors import DataError, SettingsError
+from scantling.data.files import probe
 from scantling.data.loading import EVERYTHING, load
 from scantling.data.memory import MemoryAddress
 
@@ -58,21 +59,22 @@ def item_of(sample: Sample) -> dict[str, Any]:
     return {
         key: MetaTensor(torch.from_numpy(array), affine=affine.clone(), meta={"filename_or_obj": where})
         for key, array in arrays_of(sample).items()
-    } | facts_of(sample.case, sample.geometry)
+    } | facts_of(sample.case, sample.geometry.unit)
 
 
 def subject_of(case: Case, labels: Labels | None) -> Any:
     """A case as a `torchio.Subject`, whose files are read when its images are."""
     torchio = torchio_package()
-    images, facts = dict[str, Any](), dict[str, Any]()
+    images = dict[str, Any]()
     if any(isinstance(address, MemoryAddress) for _, address in case.addresses()):
         return loaded_subject(load(case, labels=labels, reads=READS))
     for key, field, path in _files_of(case):
         reader = SubjectReader(case, labels, key, field)
         kind = torchio.ScalarImage if key == "image" else torchio.LabelMap
         images[key] = kind(path, reader=reader)
-    facts = facts_of(case, None)
-    return torchio.Subject(**images, **facts)
+    first = next(address for _, address in case.addresses())
+    unit = "mm" if case.spacing is not None else probe(first).geometry.unit
+    return torchio.Subject(**images, **facts_of(case, unit))
 
 
 def loaded_subject(sample: Sample) -> Any:
@@ -83,7 +85,7 @@ def loaded_subject(sample: Sample) -> Any:
         tensor, affine = as_torchio(array, sample.geometry)
         kind = torchio.ScalarImage if key == "image" else torchio.LabelMap
         images[key] = kind(tensor=tensor, affine=affine)
-    return torchio.Subject(**images, **facts_of(sample.case, sample.geometry))
+    return torchio.Subject(**images, **facts_of(sample.case, sample.geometry.unit))
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,9 @@ def label_key(number: int) -> str:
     return f"label_{number + 1}" if number else "label"
 
 
-def facts_of(case: Case, geometry: Geometry | None) -> dict[str, str]:
+def facts_of(case: Case, unit: Unit) -> dict[str, str]:
     """The texts of an item."""
-    facts = {"id": case.id, "subject": case.subject, "split": case.split or ""}
-    facts |= {} if geometry is None else {"unit": geometry.unit}
+    facts = {"id": case.id, "subject": case.subject, "split": case.split or "", "unit": unit}
     return facts | ({"image_class": case.image_class} if case.image_class is not None else {})
 
 
@@ -155,10 +156,17 @@ def as_torchio(array: np.ndarray, geometry: Geometry) -> tuple[Any, np.ndarray]:
     """The tensor (C, W, H, D) and the affine of an array (C, *S); of a picture (C, W, H, 1)."""
     import torch
 
-    affine = affine_of(geometry)
-    if len(geometry.shape) == 2:
-        array, affine = array.swapaxes(1, 2)[..., None], affine[:, [1, 0, 2, 3]]
-    return torch.from_numpy(np.ascontiguousarray(array)), affine
+    array = array.swapaxes(1, 2)[..., None] if len(geometry.shape) == 2 else array
+    return torch.from_numpy(np.ascontiguousarray(array)), torchio_affine(geometry)
+
+
+def torchio_affine(geometry: Geometry) -> np.ndarray:
+    """The affine (4, 4) of the tensor (C, W, H, D); of a picture as TorchIO reads it, which goes left and posterior."""
+    if len(geometry.shape) == 3:
+        return affine_of(geometry)
+    if geometry.affine is None:
+        return np.diag([-geometry.spacing[1], -geometry.spacing[0], 1.0, 1.0])
+    return np.array(geometry.affine[:, [1, 0, 2, 3]], np.float64)
 
 
 def torchio_package() -> Any:

@@ -4,9 +4,9 @@ Conventions, which the bridges of `data.bridges` keep in both directions:
 
 - An array or a tensor is channel first, as in MONAI: (C, H, W), (C, D, H, W), or (H, W) of one channel. Three axes of
   which the first is longer than `MOST_CHANNELS` have two readings and are refused until `spatial_dims` is given.
-- An affine maps indices to millimetres (right, anterior, superior), as in MONAI, TorchIO and nibabel. An identity says
-  nothing, since these packages put it where nothing is known: the spacing is unknown, unless a spacing or the unit "mm"
-  is given.
+- An affine maps indices to millimetres (right, anterior, superior), as in MONAI, TorchIO and nibabel. An identity,
+  whatever its signs, says nothing, since these packages put it where nothing is known: the spacing is unknown, unless a
+  spacing or the unit "mm" is given.
 - TorchIO has pictures as (C, W, H, 1); they become (C, H, W).
 """
 
@@ -46,14 +46,19 @@ def is_torchio_image(value: object) -> bool:
 def array_of(value: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """The numbers of an array, a tensor or an image, without a copy where there can be none, and its affine (4, 4)."""
     affine = getattr(value, "affine", None)  # of a MetaTensor or an image of TorchIO
-    numbers = value.data if is_torchio_image(value) else value
-    if comes_from(numbers, "torch"):
-        import torch
+    numbers = _numpy(value.data if is_torchio_image(value) else value)
+    return numbers, None if affine is None else _square(np.array(_numpy(affine), np.float64))
 
-        tensor = numbers.detach().cpu()
-        tensor = tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
-        numbers = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    return np.asarray(numbers), None if affine is None else _square(np.array(affine, np.float64))
+
+def _numpy(value: Any) -> np.ndarray:
+    """An array or a tensor, wherever it lies, as an array."""
+    if not comes_from(value, "torch"):
+        return np.asarray(value)
+    import torch
+
+    tensor = value.detach().cpu()
+    tensor = tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor
+    return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
 
 
 def picture_of(
@@ -83,7 +88,7 @@ def picture_of(
         affine = affine[:, [1, 0, 2, 3]] if flat and affine is not None else affine
     else:
         array = _channel_first(array, spatial_dims, where)
-    if affine is not None and (unit == "pixel" or (unit is None and np.array_equal(affine, np.eye(4)))):
+    if affine is not None and (unit == "pixel" or (unit is None and np.array_equal(np.abs(affine), np.eye(4)))):
         affine = None
     if affine is not None and not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
         raise DataError(f"{where}: its affine is not finite or singular; expected three independent axes")

@@ -27,6 +27,11 @@ TRIED = 3
 """Cases of which one has to be made before anything else is done with a data set."""
 
 
+def in_memory(path: Path | str) -> bool:
+    """Whether a path is that of a data set that no file holds."""
+    return MEMORY.name in Path(path).parts[:2]
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryAddress(Address):
     """An address that no file stands behind.

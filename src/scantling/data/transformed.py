@@ -11,9 +11,9 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Labels, Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.data.contents import Finding
-from scantling.data.exchange import MAPS, READS, affine_of, item_of, label_key, loaded_subject
+from scantling.data.exchange import MAPS, READS, affine_of, item_of, label_key, loaded_subject, torchio_affine
 from scantling.data.formats.common import Picture
-from scantling.data.given import array_of, comes_from, is_array, part_of, picture_of
+from scantling.data.given import array_of, comes_from, is_array, is_torchio_image, part_of, picture_of
 from scantling.data.label_source import LabelSource
 from scantling.data.loading import load
 from scantling.data.memory import MEMORY, Items, MemoryAddress
@@ -117,9 +117,7 @@ def _placed(value: Any, sample: Sample, where: str) -> Picture:
     """The array of a transformed case with the geometry of its file, where the transform has left that alone."""
     before = sample.geometry
     picture = picture_of(value, where=where, spatial_dims=3 if len(before.shape) == 3 else 2, unit=before.unit)
-    affine, was = array_of(value)[1], affine_of(before)
-    if comes_from(value, "torchio") and len(before.shape) == 2:
-        was = was[:, [1, 0, 2, 3]]
+    affine, was = array_of(value)[1], torchio_affine(before) if is_torchio_image(value) else affine_of(before)
     same = affine is None or np.allclose(affine, was, atol=1e-5)
     if same and picture.array.shape[1:] == before.shape:
         return Picture(picture.array, before, picture.channels)
