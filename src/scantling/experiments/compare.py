@@ -37,7 +37,7 @@ MAIN = ("dice", "found", "false_alarm", "cldice", "hd95", "ece")
 
 def compare(
     runs: Sequence[Path | str],
-    data: Path | str,
+    data: Path | str | Dataset,
     *,
     split: str = "test",
     out: Path | None = None,
@@ -76,14 +76,29 @@ def compare(
     notes = _same_classes(candidates, kind)
     if kind == "class" and region is not None:
         raise SettingsError(f"--region {region}: image classes have no pixels; leave it out")
-    opened = open_truth if kind == "mask" else open_classes
-    opened = open_dataset if any(one.kind == "run" for one in candidates) else opened
-    dataset = opened(Path(data), manifest=opening.manifest, root=opening.root, subjects=opening.subjects)
-    _has_truth(dataset, Path(data), split, kind)
+    if isinstance(data, Dataset):
+        dataset, place = data, data.root
+    else:
+        opened = open_truth if kind == "mask" else open_classes
+        opened = open_dataset if any(one.kind == "run" for one in candidates) else opened
+        place = Path(data)
+        dataset = opened(place, manifest=opening.manifest, root=opening.root, subjects=opening.subjects)
+    _has_truth(dataset, place, split, kind)
     several = any(len(case.masks) > 1 for case in dataset.cases)
     wanted = _metrics(metrics, candidates, several=several) if kind == "mask" else metrics_of_classes(metrics)
 
-    scored = _Scorer(dataset, Path(data), split, kind, wanted, region, out, opening, compute, progress)
+    scored = _Scorer(
+        dataset,
+        data if isinstance(data, Dataset) else place,
+        split,
+        kind,
+        wanted,
+        region,
+        out,
+        opening,
+        compute,
+        progress,
+    )
     field = [scored(candidate) for candidate in candidates]
     catalogue = METRICS if kind == "mask" else CLASS_METRICS
     known = [catalogue[name] for name in wanted]
@@ -95,7 +110,7 @@ class _Scorer:
     """Scores a candidate on the cases of a split, those that a run has yet to predict included; see `compare`."""
 
     dataset: Dataset
-    data: Path
+    data: Path | Dataset
     split: str
     kind: Kind
     metrics: Sequence[str]
@@ -129,7 +144,7 @@ class _Scorer:
         """
         opening, compute = self.opening, self.compute
         folder = candidate.cache(
-            self.out, f"{self.dataset.name}-{self.split}", self.data.absolute(), opening.manifest, opening.root,
+            self.out, f"{self.dataset.name}-{self.split}", _place(self.data), opening.manifest, opening.root,
             self.split, compute.precision, _seen(candidate, self.dataset, self.split),
         )  # fmt: skip
         done = predict(
@@ -187,6 +202,10 @@ def _same_classes(candidates: Sequence[Candidate], kind: Kind) -> list[str]:
                 f"runs that {'segment the same things' if kind == 'mask' else 'tell images by the same classes'}"
             )
     return []
+
+
+def _place(data: Path | Dataset) -> Path:
+    return data.root if isinstance(data, Dataset) else data.absolute()
 
 
 def _has_truth(dataset: Dataset, data: Path, split: str, kind: Kind) -> None:

@@ -181,7 +181,9 @@ def dataset_of(run: Path) -> Dataset:
     if not record.data:
         raise RunError(f"{run}: was trained on no data set; name the data instead")
     if held := [part.name for part in record.data if in_memory(part.path)]:
-        raise RunError(f"{run}: was trained on data in memory ({some(held)}), which no file holds; pass the data instead")
+        raise RunError(
+            f"{run}: was trained on data in memory ({some(held)}), which no file holds; pass the data instead"
+        )
     opening = Opening(
         manifest=Path(record.manifest) if record.manifest else None,
         root=Path(record.root) if record.root else None,
