@@ -197,7 +197,9 @@ def test_a_random_transform_is_refused(pictures: Dataset) -> None:
         dataset_from(pictures.to_monai(None, RandFlipd("image")))
 
 
-@pytest.mark.parametrize("transform", [lambda item: item, torchio.Lambda(lambda image: image)], ids=["monai", "torchio"])
+@pytest.mark.parametrize(
+    "transform", [lambda item: item, torchio.Lambda(lambda image: image)], ids=["monai", "torchio"]
+)
 @pytest.mark.parametrize("kind", ["pictures", "volumes"])
 def test_a_transform_that_changes_nothing_leaves_a_case_where_it_was(
     transform: Any, kind: str, request: pytest.FixtureRequest
