@@ -65,16 +65,9 @@ def test_the_exported_network_gives_the_probabilities_of_the_model_at_any_size(
 def test_methods_of_one_pass_are_found_to_be_so(name: str, dimensions: int, tmp_path: Path) -> None:
     method = tiny(name, tmp_path, dimensions)
     image = example(method)
-    network = OnePass(method)
-    assert network.refusal(image) == ""
+    assert OnePass(method).refusal(image) == ""
     assert len({*image.shape[2:]}) == image.ndim - 2
     assert all(side % 2 for side in image.shape[2:])
-    with torch.no_grad():
-        program = torch.export.export(
-            network, (image,), strict=False,
-            dynamic_shapes=({axis: torch.export.Dim.AUTO for axis in range(image.ndim) if axis != 1},),
-        )  # fmt: skip
-    assert len(program.range_constraints) == image.ndim - 1  # no size was fixed
 
 
 @pytest.mark.parametrize(
@@ -99,7 +92,7 @@ def test_a_network_that_gives_other_numbers_is_not_left_behind(
     monkeypatch.setattr(exporting, "exported", lambda *args, **options: Program())
     monkeypatch.setattr(exporting, "checked", differs)
     monkeypatch.setattr(exporting, "_package", lambda name: None)
-    with pytest.raises(RunError, match="cannot be exported: a probability differs by 0.1"):
+    with pytest.raises(RunError, match=r"cannot be exported: a probability differs by 0\.1"):
         export_onnx(run, tmp_path / "onnx")
     assert [path.name for path in (tmp_path / "onnx").iterdir()] == ["export.json"]
 

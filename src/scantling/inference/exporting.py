@@ -87,20 +87,24 @@ class OnePass(nn.Module):
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
-        self.given: list[Tensor] = []
 
     def forward(self, image: Tensor) -> Tensor:
         """The probabilities; the sizes of the image may be symbols."""
-        self.given = []
+        given: list[Tensor] = []
+
+        def once(network: Network, canvas: Tensor) -> Tensor:
+            given.append(network(canvas))
+            return given[-1]
+
         count = image.shape[0]
         number = torch.zeros((count,), dtype=torch.int64)
         fields = {"image": image, "region": torch.ones_like(image[:, :1], dtype=torch.bool)}
         present = {name: torch.ones((count, field.shape[1]), dtype=torch.bool) for name, field in fields.items()}
-        options = self.method.segment_options(SegmentOptions())  # type: ignore[operator,union-attr]
-        inference = WithoutDraws(seed=0, tile=self._tile, find=_no_objects, options=options)
-        answer = self.method.segment(Batch(number, number, fields, present=present), inference)  # type: ignore[operator,union-attr]
+        options = self.method.segment_options(SegmentOptions())  # type: ignore[operator]
+        inference = WithoutDraws(seed=0, tile=once, find=_no_objects, options=options)
+        answer = self.method.segment(Batch(number, number, fields, present=present), inference)  # type: ignore[operator]
         probabilities: Tensor | None = answer.probabilities
-        if len(self.given) != 1 or probabilities is not self.given[0] or answer.decision is not None:
+        if len(given) != 1 or probabilities is not given[0] or answer.decision is not None:
             raise RunError("its answer is not what one pass through one network gives")
         return probabilities
 
@@ -118,10 +122,6 @@ class OnePass(nn.Module):
             except ScantlingError as error:
                 return str(error)
         return ""
-
-    def _tile(self, network: Network, canvas: Tensor) -> Tensor:
-        self.given.append(network(canvas))
-        return self.given[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
