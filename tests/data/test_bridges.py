@@ -14,6 +14,7 @@ import torch
 from monai.data import DataLoader, MetaTensor
 from monai.transforms import Compose, Lambdad, RandFlipd, ScaleIntensityd, Spacingd
 
+from scantling.core.case import Labels
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data import exchange
 from scantling.data.dataset import Dataset, file_hashes, open_dataset
@@ -173,6 +174,14 @@ def test_the_hash_of_a_case_is_that_of_its_numbers_and_its_place() -> None:
 def test_an_array_with_two_readings_is_refused(item: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ScantlingError, match=sentence):
         load(dataset_from([item]).cases[0])
+
+
+def test_a_mask_of_channels_without_classes_is_refused_and_not_read_as_colours() -> None:
+    one_hot = np.stack([np.eye(8, 9), 1 - np.eye(8, 9), np.zeros((8, 9))])
+    for classes in ((), ["a", "b"]):
+        data = dataset_from([{"image": np.zeros((8, 9)), "label": one_hot}], classes=classes)
+        with pytest.raises(ScantlingError, match=r"has 3 channels \(0, 1, 2\); expected one label number"):
+            load(data.cases[0], labels=data.labels or Labels(names=("a",), values=((1,),)))
 
 
 def test_items_that_are_none_are_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from scantling.data.contents import Finding, count, safe_id, unique
 from scantling.data.dataset import Dataset
 from scantling.data.exchange import MAPS
 from scantling.data.files import parse_address, stem_of
-from scantling.data.formats.common import Picture
+from scantling.data.formats.common import Picture, numbered
 from scantling.data.given import SpatialDims, array_of, axes_of, is_array, is_torchio_image, picture_of
 from scantling.data.given import part_of as part
 from scantling.data.label_source import LabelSource
@@ -76,28 +76,20 @@ def dataset_from(
         >>> data = scantling.dataset_from(items, classes=["liver", "tumour"], spatial_dims=3)
         >>> run = scantling.train("unet", data, "runs/liver", preset="quick")
     """
-    by_split = _by_split(items)
-    keys = _Keys((image,) if isinstance(image, str) else tuple(image), (label,) if isinstance(label, str) else label)
-    digest = hashlib.sha256(repr((keys, spatial_dims)).encode())
-    entries = [entry for split, given in by_split.items() for entry in _entries(given, keys, split)]
+    keys = _Keys(*((one,) if isinstance(one, str) else tuple(one) for one in (image, label)))
+    entries = [entry for split, given in _by_split(items).items() for entry in _entries(given, keys, split)]
     if not entries:
         raise DataError("there is no item to make a data set of; pass at least one")
+    declared = _labels(classes, ignore)
+    layers = _layers(entries, keys, declared)
+    if layers and declared is not None:
+        declared = declared.model_copy(update={"values": ((),) * len(layers)})
     ids = _ids(entries, keys)
+    digest = hashlib.sha256(repr((keys, spatial_dims, declared)).encode(errors="surrogatepass"))
     for entry, id in zip(entries, ids, strict=True):
         _update(digest, (id, entry.raw))
     root = MEMORY / f"{safe_id(name, 'name')}-{digest.hexdigest()[:12]}"
-    declared = _labels(classes, ignore)
-    overlapping = _overlapping(entries, keys, declared)
-    if overlapping and declared is not None:
-        declared = declared.model_copy(update={"values": ((),) * len(declared.names)})
-    reader = _Reader(keys, spatial_dims, declared.names if overlapping and declared else ())
-    evaluated = Items(lambda number: reader.pictures(entries[number].value(), ids[number]))
-    cases = [
-        reader.case(entry, id, partial(_place, entry, root / id, evaluated, number))
-        for number, (entry, id) in enumerate(zip(entries, ids, strict=True))
-    ]
-    if lazy := [case for entry, case in zip(entries, cases, strict=True) if entry.lazy]:
-        evaluated.check(lazy)
+    cases = _cases(entries, ids, _Reader(keys, spatial_dims, layers), root)
     found = assign(unique(cases, name))
     own = [case for case in found if not case.named]
     sentence = f"{count(len(own), 'item')} of {len(found)} without a 'subject': each is a subject of its own"
@@ -108,10 +100,29 @@ def dataset_from(
     return Dataset(name, root, found, source, parted, remarks, "items in memory")
 
 
+def _cases(entries: Sequence[_Entry], ids: Sequence[str], reader: _Reader, root: Path) -> list[Case]:
+    """The case of each item, after making sure that one which is evaluated is the same whenever it is.
+
+    Raises:
+        SettingsError: it is not.
+        DataError: an item has neither image nor mask.
+    """
+    evaluated = Items(lambda number: reader.pictures(entries[number].value(), ids[number]))
+    cases = [
+        reader.case(entry, id, partial(_place, entry, root / id, evaluated, number))
+        for number, (entry, id) in enumerate(zip(entries, ids, strict=True))
+    ]
+    if lazy := [case for entry, case in zip(entries, cases, strict=True) if entry.lazy]:
+        evaluated.check(lazy)
+    return cases
+
+
 @dataclass(frozen=True)
 class _Keys:
+    """The keys of the images and of the masks of an item."""
+
     images: tuple[str, ...]
-    labels: Sequence[str]
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,15 +236,16 @@ def _labels(classes: Classes, ignore: int | None) -> Labels | None:
     return valid_labels(labels, "classes")
 
 
-def _overlapping(entries: Sequence[_Entry], keys: _Keys, labels: Labels | None) -> bool:
-    """Whether the masks have a channel for each class; the first one that is no file tells."""
+def _layers(entries: Sequence[_Entry], keys: _Keys, labels: Labels | None) -> tuple[str, ...]:
+    """The classes that are channels of the masks, which the first mask that is no file tells; none of them if empty."""
     if labels is None or len(labels.names) == 1:
-        return False
+        return ()
+    key = keys.labels[0]
     for entry in entries:
-        if (entry.lazy or is_array(entry.raw.get(keys.labels[0]))) and keys.labels[0] in entry.raw:
-            array = array_of(entry.value()[keys.labels[0]])[0]
-            return array.ndim > 2 and len(array) == len(labels.names)
-    return False
+        if (entry.lazy or is_array(entry.raw.get(key))) and key in entry.raw:
+            array = array_of(entry.value()[key])[0]
+            return labels.names if array.ndim > 2 and len(array) == len(labels.names) else ()
+    return ()
 
 
 @dataclass(frozen=True)
@@ -277,6 +289,8 @@ class _Reader:
                 continue
             facts = {"spacing": item.get("spacing"), "unit": item.get("unit")}
             found[key] = picture_of(value, where=f"item {id}, {key}", spatial_dims=dims, **facts)
+            if key not in self.keys.images:  # three channels of a mask are classes, not colours
+                found[key] = replace(found[key], channels=numbered(len(found[key].array)))
             if dims is None and not is_torchio_image(value):
                 dims = axes_of(value)  # the masks of a volume may have no channel axis
             if key in self.keys.labels and self.layers and len(found[key].array) == len(self.layers):
