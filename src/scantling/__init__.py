@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scantling.api.answering import predict, register, synthesize
+    from scantling.api.bridges import dataset_from, export
     from scantling.api.judging import compare, evaluate, write_report
     from scantling.api.looking import check, open_dataset
     from scantling.api.runs import Run
@@ -24,7 +25,9 @@ __all__ = [
     "StopTraining",
     "check",
     "compare",
+    "dataset_from",
     "evaluate",
+    "export",
     "open_dataset",
     "predict",
     "register",
@@ -40,7 +43,9 @@ _HOMES = {
     "StopTraining": ("scantling.training.callbacks", "StopTraining"),
     "check": ("scantling.api.looking", "check"),
     "compare": ("scantling.api.judging", "compare"),
+    "dataset_from": ("scantling.api.bridges", "dataset_from"),
     "evaluate": ("scantling.api.judging", "evaluate"),
+    "export": ("scantling.api.bridges", "export"),
     "open_dataset": ("scantling.api.looking", "open_dataset"),
     "predict": ("scantling.api.answering", "predict"),
     "register": ("scantling.api.answering", "register"),

@@ -16,6 +16,7 @@ from scantling.core.paths import StrPath
 from scantling.data.annotations.folder import annotated, annotated_by
 from scantling.data.annotations.reading import annotations_in
 from scantling.data.bids import bids
+from scantling.data.bridges import Bridges
 from scantling.data.contents import (
     MANIFESTS,
     STRATA,
@@ -35,6 +36,7 @@ from scantling.data.hashing import files_of, hash_of
 from scantling.data.label_source import LabelSource
 from scantling.data.layouts import paired
 from scantling.data.loading import EVERYTHING
+from scantling.data.memory import MemoryAddress
 from scantling.data.nnunet import is_nnunet, nnunet
 from scantling.data.open_case import CaseSequence
 from scantling.data.splits import SPLITS, assign, inherited, split_remarks, stored_split, together
@@ -44,7 +46,7 @@ from scantling.data.understood import layout_of
 
 
 @dataclass(frozen=True)
-class Dataset(CaseSequence):
+class Dataset(CaseSequence, Bridges):
     """Cases that belong together: a sequence of cases that can be read (`OpenCase`), and more.
 
     Attributes:
@@ -91,7 +93,12 @@ class Dataset(CaseSequence):
 
     def files(self) -> Iterator[Path]:
         """The path of every image, mask and other file of the cases."""
-        return (address.path for case in self.cases for _, address in case.addresses())
+        addresses = (address for case in self.cases for _, address in case.addresses())
+        return (
+            path
+            for address in addresses
+            for path in (address.files if isinstance(address, MemoryAddress) else (address.path,))
+        )
 
 
 def open_dataset(
@@ -269,7 +276,7 @@ def _moved(before: Sequence[Case], after: Sequence[Case]) -> Iterator[Finding]:
 
 
 def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dict[str, str]:
-    """The SHA-256 of every file of every case, by its path below the root.
+    """The SHA-256 of every file of every case, by its path below the root, and of every array in memory.
 
     Args:
         dataset: whose files.
@@ -285,10 +292,13 @@ def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dic
         for role, address in case.addresses()
         if _is_read(role, reads) or not case.images  # a mask alone is there to be read
     ]
-    ordered = sorted({file.resolve() for address in addresses for file in files_of(address)})
+    in_memory = [address for address in addresses if isinstance(address, MemoryAddress)]
+    held = {f"{address.path.name}#{address.member}": address.digest() for address in in_memory}
+    on_disk = [address for address in addresses if not isinstance(address, MemoryAddress)]
+    ordered = sorted({file.resolve() for address in on_disk for file in files_of(address)})
     with ThreadPoolExecutor(2) as threads:
         digests = list(threads.map(hash_of, ordered))
-    return {
+    return held | {
         path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix(): digest
         for path, digest in zip(ordered, digests, strict=True)
     }

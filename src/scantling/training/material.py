@@ -16,6 +16,7 @@ from scantling.data.contents import Finding, count, some
 from scantling.data.dataset import Dataset, distinct, join
 from scantling.data.division import blindly, divide, keep_labels, within_budget, without_labels
 from scantling.data.globs import folders_of
+from scantling.data.memory import in_memory
 from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS, SPLITS, is_labelled
@@ -179,6 +180,10 @@ def dataset_of(run: Path) -> Dataset:
     record = read_run(run)
     if not record.data:
         raise RunError(f"{run}: was trained on no data set; name the data instead")
+    if held := [part.name for part in record.data if in_memory(part.path)]:
+        raise RunError(
+            f"{run}: was trained on data in memory ({some(held)}), which no file holds; pass the data instead"
+        )
     opening = Opening(
         manifest=Path(record.manifest) if record.manifest else None,
         root=Path(record.root) if record.root else None,
