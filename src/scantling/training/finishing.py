@@ -28,6 +28,7 @@ from scantling.records.expectations import AppearanceRecord
 from scantling.records.run import RunRecord
 from scantling.records.run_folder import MODEL, identity_of, save_model
 from scantling.training.expected import calibrate_expected
+from scantling.training.labels_read import labels_read
 from scantling.training.options import Options
 from scantling.training.pictures import draw
 from scantling.training.postprocessing import learn_postprocessing
@@ -77,10 +78,14 @@ def finish(
         warnings.append(
             f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
         )
+    criterion = any(stage.criterion is not None for stage in model.stages())
     facts = facts | {
         "warnings": [*facts["warnings"], *warnings],
         "finished": clock(),
         "seconds": round(position.seconds, 1),
+        "labels_read": labels_read(
+            model, dataset, held_out, reads=fields_read(model), chosen=rule == "best" and not criterion
+        ).model_dump(),
         "learned": {name: float(number) for name, number in model.learned().items()},
         "selected": {"rule": rule, "stage": name, "step": step, "value": value},
     }
