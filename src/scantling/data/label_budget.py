@@ -73,10 +73,9 @@ def label_order(cases: Sequence[Case], *, seed: int) -> list[str]:
     waiting = [np.flatnonzero(group_of == group).tolist()[::-1] for group in range(len(alike))]
     order = list[str]()
     for size in range(1, len(subjects) + 1):
-        deficits = sum(
-            (size * total - len(subjects) * some_taken)[alike[:, place]]
-            for place, (total, some_taken) in enumerate(zip(totals, taken, strict=True))
-        )
+        deficits = np.zeros(len(alike), np.int64)
+        for place, (total, before) in enumerate(zip(totals, taken, strict=True)):
+            deficits += (size * total - len(subjects) * before)[alike[:, place]]
         left = [group for group, ranks in enumerate(waiting) if ranks]
         group = max(left, key=lambda group: (deficits[group], -waiting[group][-1]))
         order.append(subjects[waiting[group].pop()])
@@ -148,7 +147,7 @@ def keep_labels(
         f"labels of {number} of {count(len(order), 'labelled subject')} are read (--labels {labels}, label seed "
         f"{seed}: {some(kept)}): {number - held} to train on, {held} for validation; other training images count as "
         "unlabelled",
-        *[f"none of so few is held out (--validation {validation:g}): the last weights are kept, and no threshold is learnt"]
+        *[f"none of so few is held out (--validation {validation:g}): labels choose no weights and no thresholds"]
         * (validation > 0 and not held),
         *[f"the labels of {count(len(named), 'subject')} that the data hold out for validation are not read"]
         * bool(named),
@@ -170,8 +169,8 @@ def _held_out(dataset: Dataset, subjects: Sequence[str], share: float) -> tuple[
     left = {case.subject for case in moved if case.split == "train"}.intersection(subjects)
     if not left:
         raise DataError(
-            f"{dataset.name}: the {len(subjects)} labelled subjects are kin, so that those for validation ({some(held)}) "
-            "leave none to learn from; pass --validation 0"
+            f"{dataset.name}: the {len(subjects)} labelled subjects are kin, so that those for validation "
+            f"({some(held)}) leave none to learn from; pass --validation 0"
         )
     return replace(dataset, cases=inherited(moved)), len(subjects) - len(left)
 

@@ -78,14 +78,12 @@ def finish(
         warnings.append(
             f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
         )
-    criterion = any(stage.criterion is not None for stage in model.stages())
+    chosen = rule == "best" and all(stage.criterion is None for stage in model.stages()[-1:])
     facts = facts | {
         "warnings": [*facts["warnings"], *warnings],
         "finished": clock(),
         "seconds": round(position.seconds, 1),
-        "labels_read": labels_read(
-            model, dataset, held_out, reads=fields_read(model), chosen=rule == "best" and not criterion
-        ).model_dump(),
+        "labels_read": labels_read(model, dataset, held_out, reads=fields_read(model), chosen=chosen).model_dump(),
         "learned": {name: float(number) for name, number in model.learned().items()},
         "selected": {"rule": rule, "stage": name, "step": step, "value": value},
     }

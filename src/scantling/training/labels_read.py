@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method
@@ -14,6 +15,9 @@ from scantling.data.dataset import Dataset
 from scantling.data.files import probe
 from scantling.data.splits import is_labelled
 from scantling.records.run import Drawn, LabelsRead
+
+DRAWN = ("mask", "masks", "scribbles", "instances")
+"""The labels that are drawn slice by slice in a volume."""
 
 
 def labels_read(
@@ -37,24 +41,27 @@ def labels_read(
     validation = [case for case in held_out if reads_labels({word for words in model.card.needs for word in words})]
     thresholds = isinstance(model, Segmenter) and "segment" in model.gives
     calibration = model.calibration()
-    thresholds |= calibration is not None and calibration.split == "validation" and reads_labels(calibration.stream.fields)
+    thresholds |= (
+        calibration is not None and calibration.split == "validation" and reads_labels(calibration.stream.fields)
+    )
+    drawn = partial(_drawn, slices=not words.isdisjoint(DRAWN))
     return LabelsRead(
-        training=_drawn(training),
-        selection=_drawn(validation if chosen else ()),
-        thresholds=_drawn(validation if thresholds else ()),
-        all=_drawn([*training, *validation]),
+        training=drawn(training),
+        selection=drawn(validation if chosen else ()),
+        thresholds=drawn(validation if thresholds else ()),
+        all=drawn([*training, *validation]),
         behind=model.hand_drawn,
     )
 
 
-def _drawn(cases: Sequence[Case]) -> Drawn:
-    """What people drew of these cases; of made ones nothing."""
+def _drawn(cases: Sequence[Case], *, slices: bool) -> Drawn:
+    """What people drew of these cases, and whether in slices; of made ones nothing."""
     real = [case for case in cases if case.origin.kind == "real"]
-    slices = 0
-    for case in real:
+    number = 0
+    for case in real if slices else ():
         with suppress(FileError):
             geometry = probe(next(address for _, address in case.addresses())).geometry
             if len(geometry.shape) == 3:
                 named = case.drawn_slices
-                slices += len(named) if isinstance(named, tuple) else geometry.shape[geometry.slice_axis]
-    return Drawn(subjects=len({case.subject for case in real}), cases=len(real), slices=slices)
+                number += len(named) if isinstance(named, tuple) else geometry.shape[geometry.slice_axis]
+    return Drawn(subjects=len({case.subject for case in real}), cases=len(real), slices=number)

@@ -223,8 +223,8 @@ def divided_as(record: RunRecord, dataset: Dataset) -> Dataset:
     if record.options.get("labels") is not None:
         if record.labelled is None:
             raise RunError(
-                "a run with --labels of an earlier version, which kept the labels of cases and not of subjects, does not "
-                "say which; train it again, or name the data instead of the run"
+                "a run with --labels of an earlier version does not say whose labels it has kept; train it again, or "
+                "name its data instead"
             )
         kept = {*record.labelled}
         cases = tuple(c if c.id in kept or c.split == "test" or not c.images else without_labels(c) for c in cases)

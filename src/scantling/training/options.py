@@ -25,8 +25,8 @@ class Options:
         minutes: that the training may take: as many steps as fit, after timing some on this machine.
         settings: what differs from the preset, by name.
         seed: all randomness is a function of it.
-        labels: keep the labels of so many subjects, or of a percentage of the labelled ones ("10%"), validation included;
-            the others count as unlabelled. None: all.
+        labels: keep the labels of so many subjects, or of a percentage of the labelled ones ("10%"), those for
+            validation included; the others count as unlabelled. None: all.
         label_seed: decides which subjects these are, whatever `seed` is.
         label_slices: keep so many slices of each labelled volume; the others are unknown. None: all.
         label_slices_from: which: spread evenly, or those around the middle.
@@ -84,7 +84,9 @@ class Options:
         if self.labels is not None:
             parsed_labels(self.labels)
         elif self.label_seed:
-            raise SettingsError(f"--label-seed {self.label_seed}: chooses among the subjects of --labels; add --labels N")
+            raise SettingsError(
+                f"--label-seed {self.label_seed}: chooses among the subjects of --labels; add --labels N"
+            )
         if self.label_slices is not None and self.label_slices < 1:
             raise SettingsError(f"--label-slices {self.label_slices}: expected 1 or more")
         if self.label_slices is None and self.label_slices_from != "even":

@@ -131,8 +131,8 @@ def check_same(out: Path, facts: Mapping[str, Any], *, plan: Mapping[str, Any], 
     before = facts.get("options", {})
     if before.get("labels") is not None and facts.get("labelled") is None:
         raise RunError(
-            f"{out}: was begun with --labels {before['labels']} by an earlier version, which kept the labels of cases and "
-            "not of subjects; choose another --out"
+            f"{out}: was begun with --labels {before['labels']} by an earlier version, which kept the labels of cases "
+            "and not of subjects; choose another --out"
         )
     changed = [line for key in FIXED for line in differences(key, facts.get(key), plan[key])]
     if changed and hashes is not None and (out / DATA_FILES).is_file():
