@@ -58,7 +58,8 @@ def label_order(cases: Sequence[Case], *, seed: int) -> list[str]:
     of: dict[str, list[Case]] = {}
     for case in cases:
         of.setdefault(case.subject, []).append(case)
-    subjects = sorted(of, key=lambda subject: (seed_of("labels", seed, subject), subject))
+    purpose = ("labels", seed) if seed else ("labels",)
+    subjects = sorted(of, key=lambda subject: (seed_of(*purpose, subject), subject))
     values = [
         [tuple(sorted({case.strata.get(name, "") for case in of[subject]})) for subject in subjects]
         for name in sorted({name for case in cases for name in case.strata})
