@@ -17,6 +17,8 @@ ACROSS = {2: 4.0, 3: 2.0}
 """How many times the thickest objects (90th percentile) fit into the side of a patch, where the image has more room."""
 FINE = {2: 6.0, 3: 8.0}
 """Pixels that the thinnest class keeps of its local thickness when images are shrunk."""
+ANISOTROPIC = 3.0
+"""nnU-Net's threshold, of spacings and of numbers of voxels."""
 STEP = 1.02
 """The ratio of two grids that are tried one after the other."""
 EVEN = 1.1
@@ -53,7 +55,7 @@ class Grid:
 
         Images are shrunk until the thickest objects fit `ACROSS` times into the side of a patch, or the whole image
         into one patch, and no further than the thinnest class keeps `FINE` pixels. They are never enlarged; an axis
-        that is coarser than the grid keeps its own spacing.
+        that is coarser than the grid keeps its own spacing (`target_spacing`).
 
         Args:
             spacing: a grid that is given; nothing is shrunk beyond it.
@@ -61,14 +63,15 @@ class Grid:
         """
         axes = [axis for axis in range(traits.dimensions) if not (plane and axis == traits.slice_axis)]
         axes = axes if traits.dimensions == 3 else [0, 1]
-        own = [traits.spacing[axis] for axis in axes]
+        stored = [traits.spacing[axis] for axis in axes]
+        own = [target_spacing(traits)[axis] for axis in axes]
         sides = [traits.shape[axis] for axis in axes]
         objects = [each for each in traits.thickness if each is not None]
         thick = max((each.high for each in objects), default=0.0)
         fine = min((each.local for each in objects), default=0.0)
 
         def at(target: Sequence[float], shrink: float) -> Grid:
-            shape = tuple(max(1, round(n * a / b)) for n, a, b in zip(sides, own, target, strict=True))
+            shape = tuple(max(1, round(n * a / b)) for n, a, b in zip(sides, stored, target, strict=True))
             finest = min(target)
             return cls(
                 spacing=tuple(target), shape=shape, shrink=shrink, thick=thick / finest, fine=fine / finest,
@@ -76,7 +79,7 @@ class Grid:
             )  # fmt: skip
 
         if spacing is not None:
-            return at(spacing, min(spacing) / min(own))
+            return at(spacing, min(spacing) / min(stored))
         found = at(own, 1.0)
         while objects and not found.whole and found.thick * ACROSS[len(axes)] > pixels ** (1 / len(axes)):
             finer = found
@@ -85,6 +88,24 @@ class Grid:
             if found.fine < FINE[len(axes)]:
                 return finer
         return found
+
+
+def target_spacing(traits: Traits) -> tuple[float, ...]:
+    """The spacing of the full-resolution grid: the median, and of a coarse axis of volumes nnU-Net's (2021) finer one.
+
+    An axis whose median spacing is over three times that of the others, and whose images have less than a third of
+    their voxels, takes the 10th percentile of its spacings instead, no finer than the others.
+    """
+    median, fine = traits.spacing, traits.fine_spacing
+    if traits.dimensions == 2 or not fine:
+        return median
+    worst = max(range(3), key=lambda axis: median[axis])
+    others = [axis for axis in range(3) if axis != worst]
+    widest = max(median[axis] for axis in others)
+    coarse = median[worst] > ANISOTROPIC * widest
+    if not coarse or traits.shape[worst] * ANISOTROPIC >= min(traits.shape[axis] for axis in others):
+        return median
+    return tuple(max(widest, fine[axis]) if axis == worst else mm for axis, mm in enumerate(median))
 
 
 def patch_of(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
@@ -138,6 +159,20 @@ def _kernel(spacing: Sequence[float]) -> tuple[int, ...]:
 def scarce(traits: Traits, grid: Grid, patch: Sequence[int]) -> bool:
     """Whether the labelled images hold so few patches that augmentation must be strong."""
     return traits.labelled * max(1.0, math.prod(grid.shape) / math.prod(patch)) < FEW
+
+
+def rare(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ...]:
+    """The classes that most patches lack, drawn anywhere: of which fewer than ln 2 objects are expected in a patch.
+
+    An object is a circle or ball of the median thickness, objects are spread by Poisson's law, and a patch covers as
+    much of an image as its pixels are of the image's; ours.
+    """
+    ball = {2: math.pi / 4, 3: math.pi / 6}[len(patch)]
+    seen = math.prod(n * mm for n, mm in zip(patch, grid.spacing, strict=True))
+    known = zip(traits.classes, traits.foreground, traits.thickness, strict=False)
+    return tuple(
+        name for name, share, each in known if each and share * seen < math.log(2) * ball * each.median ** len(patch)
+    )
 
 
 def relative(traits: Traits) -> bool:

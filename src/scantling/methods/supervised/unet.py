@@ -52,8 +52,9 @@ class UNetSettings(Settings):
         flips: mirror the patches, along all axes or along some; None: along those that `Traits.mirrored` allows, and
             where nobody knows them, as without masks, along those of raster images.
         dice: the weight of the Dice loss beside the cross-entropy.
-        dice_over: what one Dice value is of: each patch, or all patches of a step as one (nnU-Net's batch Dice), for
-            classes that most patches lack. "batch" keeps all parts of a divided step in memory until it ends.
+        dice_over: what one Dice value is of: each patch, or all patches of a step as one (nnU-Net's batch Dice); None:
+            the latter where most patches lack a class. "batch" keeps all parts of a divided step in memory until it
+            ends.
         cldice: the weight of the soft clDice loss (Shit et al., 2021), for vessels and other tubes; None: 0.
         iterations: of the skeletons of clDice, at least the largest radius of a tube in pixels.
         skeleton_recall: the weight of the Skeleton Recall loss (Kirchhoff et al., 2024), for the same; None: 0.
@@ -82,7 +83,7 @@ class UNetSettings(Settings):
     normalise: Literal["image", "dataset", "foreground", "unit", "none"] | None = None
     norm: Literal["batch", "instance"] = "batch"
     dice: Annotated[float, Field(ge=0)] = 0.5
-    dice_over: Literal["sample", "batch"] = "sample"
+    dice_over: Literal["sample", "batch"] | None = None
     cldice: Annotated[float, Field(ge=0)] | None = None
     iterations: Positive = 10
     skeleton_recall: Annotated[float, Field(ge=0)] | None = None
@@ -116,6 +117,7 @@ class UNetSettings(Settings):
             "voxels": 16 * 16 * 16,
             "average": 0.9,
             "norm": "instance",
+            "dice_over": "sample",
             "dropout": 0.0,
             "rotation": 30.0,
             "zoom": 0.2,
@@ -173,6 +175,7 @@ class UNetSettings(Settings):
             "batch": self.batch or batch,
             "normalise": self.normalise or (quantitative if ct else "image"),
             "flips": _flips(traits) if self.flips is None else self.flips,
+            "dice_over": self.dice_over or ("batch" if planning.rare(traits, grid, patch) else "sample"),
         }
         strong = scarce and not volumes
         decided |= {
@@ -213,7 +216,10 @@ class UNetSettings(Settings):
         """How small images are seen and why, and how thick the objects are."""
         if self.size is not None:
             return (f"images resampled to {self.size} x {self.size}, whatever their proportions",)
-        return planning.sentences(traits, self._grid(traits), self.patch or traits.shape)
+        grid, patch = self._grid(traits), self.patch or traits.shape
+        rare = planning.rare(traits, grid, patch) if self.dice_over == "batch" else ()
+        told = f"most patches lack {' and '.join(rare)}: Dice is over all patches of a step"
+        return (*planning.sentences(traits, grid, patch), *([told] if rare else []))
 
 
 class UNetSegmenter(Segmenter):
