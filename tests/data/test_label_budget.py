@@ -142,7 +142,8 @@ def test_made_cases_keep_their_masks_unless_a_parent_lost_its_own() -> None:
     (subject,) = {one.subject for one in kept.dataset.cases if one.masks and one.origin.kind == "real"}
     made = {one.id for one in kept.dataset.cases if one.masks and one.origin.kind == "synthetic"}
     assert made == {f"m-{one.id}" for one in real if one.subject == subject} | {"rule"}
-    assert "3 made cases beside them keep their masks, behind which stand 3 that people drew" in kept.sentences
+    told = "3 made cases beside them keep their labels, made by what learned from 3 masks that people drew"
+    assert told in kept.sentences
     only = keep_labels(dataset(*(case(f"s{n}", origin=Origin(kind="synthetic")) for n in range(5))), 2)
     assert len(labelled(only.dataset, "train")) == 2
 

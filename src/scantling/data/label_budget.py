@@ -143,19 +143,22 @@ def keep_labels(
     within = replace(dataset, cases=tuple(without_labels(c) if c.id in outside else c for c in dataset.cases))
     result, held = _held_out(within, order[:number], validation)
     named = {c.subject for c in dataset.split("validation") if c.id in outside and is_labelled(c, fields)}
-    behind = max((c.origin.hand_drawn for c in made if c.id in free), default=0)
-    sentences = (
+    taught = [case.origin.hand_drawn for case in made if case.id in free and is_labelled(case, fields)]
+    sentences = [
         f"labels of {number} of {count(len(order), 'labelled subject')} are read (--labels {labels}, label seed "
         f"{seed}: {some(kept)}): {number - held} to train on, {held} for validation; other training images count as "
-        "unlabelled",
-        *[f"none of so few is held out (--validation {validation:g}): labels choose no weights and no thresholds"]
-        * (validation > 0 and not held),
-        *[f"the labels of {count(len(named), 'subject')} that the data hold out for validation are not read"]
-        * bool(named),
-        *[f"{count(len(free), 'made case')} beside them keep their masks, behind which stand {behind} that people drew"]
-        * bool(free),
-    )  # fmt: skip
-    return WithinBudget(result, sentences)
+        "unlabelled"
+    ]
+    if validation > 0 and not held:
+        none = f"none of so few is held out (--validation {validation:g}): labels choose no weights and no thresholds"
+        sentences.append(none)
+    if named:
+        where = f"{count(len(named), 'subject')} that the data hold out for validation"
+        sentences.append(f"the labels of {where} are not read")
+    if taught:
+        behind = f"made by what learned from {max(taught)} masks that people drew"
+        sentences.append(f"{count(len(taught), 'made case')} beside them keep their labels, {behind}")
+    return WithinBudget(result, tuple(sentences))
 
 
 def _held_out(dataset: Dataset, subjects: Sequence[str], share: float) -> tuple[Dataset, int]:
