@@ -27,7 +27,6 @@ from made import images_for
 from scantling.core.case import Geometry, Labels
 from scantling.core.errors import FileError, RunError, ScantlingError, SettingsError
 from scantling.core.outputs import locked
-from scantling.data.dataset import open_dataset
 from scantling.inference import predict
 from scantling.inference.answering import segment as answer
 from scantling.inference.writing import write_mask, written_values
@@ -141,6 +140,9 @@ def test_a_folder_that_is_no_run_is_left_alone(data: Path, tmp_path: Path) -> No
     [
         ({"validation": 1.0}, "--validation"),
         ({"labels": 0}, "--labels 0"),
+        ({"label_seed": 1}, "--label-seed 1: chooses among the subjects of --labels"),
+        ({"label_slices": 0}, "--label-slices 0"),
+        ({"label_slices_from": "middle"}, "--label-slices-from middle: add --label-slices"),
         ({"steps": 0}, "--steps 0"),
         ({"accumulation": 3}, "cannot be shared by 3"),
         ({"select": "best", "validation": 0.0}, "--select best: found no validation case"),
@@ -234,19 +236,6 @@ def test_cases_that_are_only_a_mask_are_counted_apart(data: Path, tmp_path: Path
     options = replace(TINY, validation=0.0)
     train("unet", [data, tmp_path / "painted"], tmp_path / "run", options, console=Console(file=said, width=200))
     assert "4 training cases with masks and 1 that are only a mask, 2 test" in said.getvalue()
-
-
-def test_fewer_labels_are_nested_and_the_rest_is_unlabelled(data: Path, tmp_path: Path) -> None:
-    from scantling.data.division import divide, keep_labels
-
-    dataset = divide(open_dataset(data), validation=0.0)
-    kept = [{case.id for case in keep_labels(dataset, n).split("train") if case.has("mask")} for n in (1, 2, 3)]
-    assert [len(ids) for ids in kept] == [1, 2, 3]
-    assert kept[0] < kept[1] < kept[2]
-    assert len(keep_labels(dataset, 1).split("train")) == 4
-    facts = trained(data, tmp_path / "run", labels=1, validation=0.0)
-    assert facts["traits"]["labelled"] == 1
-    assert facts["traits"]["unlabelled"] == 3
 
 
 def test_the_best_weights_on_validation_are_kept_when_asked_for(data: Path, tmp_path: Path) -> None:
