@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scantling.api.models import load_model
     from scantling.data.dataset import open_dataset
     from scantling.data.integrity import check
     from scantling.evaluation import evaluate
@@ -19,13 +20,25 @@ if TYPE_CHECKING:
     from scantling.training import train
 
 __version__ = "0.1.0"
-__all__ = ["check", "compare", "evaluate", "open_dataset", "predict", "register", "synthesize", "train", "write_report"]
+__all__ = [
+    "check",
+    "compare",
+    "evaluate",
+    "load_model",
+    "open_dataset",
+    "predict",
+    "register",
+    "synthesize",
+    "train",
+    "write_report",
+]
 
 # `scantling report` is `write_report` here, because `scantling.report` is the room that it lives in.
 _HOMES = {
     "check": ("scantling.data.integrity", "check"),
     "compare": ("scantling.experiments.compare", "compare"),
     "evaluate": ("scantling.evaluation", "evaluate"),
+    "load_model": ("scantling.api.models", "load_model"),
     "open_dataset": ("scantling.data.dataset", "open_dataset"),
     "predict": ("scantling.inference", "predict"),
     "register": ("scantling.inference", "register"),
