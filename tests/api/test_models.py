@@ -79,6 +79,8 @@ def test_an_array_of_torch_is_answered_in_torch_and_a_list_by_a_list(run: Path, 
     assert answers[1].samples.shape == (2, *array.shape)
     np.testing.assert_array_equal(answers[0].probabilities, answers[1].probabilities.numpy())
     assert answers[0].classes == ("foreground",)
+    assert answers[0].spacing == (1.0, 1.0)
+    assert model.predict(array, spacing=0.5).spacing == (0.5, 0.5)
     assert set(np.unique(answers[0].mask)) <= {0, *answers[0].values}
 
 
@@ -223,3 +225,5 @@ def test_a_closed_model_and_a_rule_say_what_they_cannot_do(run: Path) -> None:
         load_model("runs/nothing")
     with pytest.raises(SettingsError, match="device tpu: no such device"):
         load_model(run, device="tpu")
+    with pytest.raises(SettingsError, match="run: found a int; expected a path"):
+        load_model(3)  # type: ignore[arg-type]

@@ -118,6 +118,7 @@ def test_an_image_of_simpleitk(model: Model, volume: Path, written: tuple[np.nda
         assert given.GetDirection() == image.GetDirection()
 
 
+@pytest.mark.filterwarnings("ignore:NvImgCodec")  # a reader of MONAI that is made and not used
 def test_a_metatensor_keeps_its_affine_its_meta_data_and_its_history(
     model: Model, volume: Path, written: tuple[np.ndarray, np.ndarray]
 ) -> None:

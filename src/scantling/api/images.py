@@ -81,7 +81,7 @@ def sample_of(
     method: Method,
     *,
     id: str = "",
-    spacing: Sequence[float] | None = None,
+    spacing: float | Sequence[float] | None = None,
     affine: Any = None,
     channels: Order | None = None,
     region: Any = None,
@@ -117,7 +117,7 @@ def sample_of(
 
 
 def _in_memory(
-    x: Any, wanted: Wanted, *, id: str, spacing: Sequence[float] | None, affine: Any, channels: Order | None
+    x: Any, wanted: Wanted, *, id: str, spacing: float | Sequence[float] | None, affine: Any, channels: Order | None
 ) -> tuple[Sample, Form]:
     """A sample of an image, or of the images of a Subject or of a dictionary by the names of their channels."""
     images = packages.images_in(x)
@@ -231,14 +231,14 @@ def _check_range(sample: Sample, method: Method) -> None:
         )
 
 
-def _spaced(geometry: Geometry, spacing: Sequence[float]) -> Geometry:
+def _spaced(geometry: Geometry, spacing: float | Sequence[float]) -> Geometry:
     """The geometry with another spacing, in mm, axes in the order that came in.
 
     Raises:
         DataError: it is none.
     """
-    found = [float(step) for step in spacing]
     axes = len(stored_geometry(geometry).shape)
+    found = [float(spacing)] * axes if isinstance(spacing, int | float) else [float(step) for step in spacing]
     if len(found) != axes or not all(0 < step < float("inf") for step in found):
         raise DataError(f"spacing: found {found}; expected {axes} lengths above 0, one for each axis of {X}, in mm")
     return with_spacing(geometry, tuple(found), X)

@@ -69,10 +69,10 @@ def load_model(
     """
     compute = Compute(device=device, threads=threads, precision=precision)
     compute.prepare()
-    runs = [run] if isinstance(run, str | os.PathLike) else list(run)
+    runs = list(run) if isinstance(run, list | tuple) else [run]
     if not runs:
         raise SettingsError("run: found an empty list; expected a run, or several")
-    paths = tuple(Path(os.fspath(each)) for each in runs)
+    paths = tuple(_path(each, "run") for each in runs)
     if len(runs) == 1 and isinstance(runs[0], str) and runs[0] in cards() and not _holds_a_model(paths[0]):
         rule, _ = generator_of(runs[0], {})
         return Model((rule,), compute=compute, source=runs[0])
@@ -159,7 +159,7 @@ class Model:
         self,
         x: Any,
         *,
-        spacing: Sequence[float] | None = None,
+        spacing: float | Sequence[float] | None = None,
         affine: Any = None,
         channels: Order | None = None,
         region: Any = None,
@@ -180,12 +180,12 @@ class Model:
             x: a NumPy array, a torch tensor, a MONAI MetaTensor (channels first), an image of SimpleITK, nibabel,
                 TorchIO or Pillow, a TorchIO Subject, a dictionary of images by the names of the channels, a file or a
                 case of a data set, which answer in NumPy; or a list of them. A batch is passed as `[*x]`.
-            spacing: in mm, one for each axis of `x`, in place of what `x` says.
+            spacing: in mm, one for each axis of `x` or one for all, in place of what `x` says.
             affine: of a NumPy or torch array: (4, 4) from indices to millimetres to the right, the front and the head.
             channels: "first" or "last", where the shape of an array does not tell.
             region: the pixels that count, an image of the shape of `x` or a file; in place of that of a case.
             id: with `seed` all randomness is a function of it; the command takes the name of the file without its
-                suffix, and so does a path here.
+                suffix, and so does a path here. All of a list have the same.
             samples: masks that are drawn; None: as the method does.
             options: of the model by name, as `predict` has them: `steps` of the chain, `fuse`, `votes`, `views`,
                 `memory` (GiB), `postprocess`, and what `scantling methods NAME` lists.
@@ -275,7 +275,7 @@ class Model:
         elif chosen:
             raise SettingsError(f"{', '.join(chosen)}: the settings of a run were decided when it was trained")
         conditions = Conditions(
-            data=None if data is None else Path(os.fspath(data)), split=split, image_class=image_class
+            data=None if data is None else _path(data, "data"), split=split, image_class=image_class
         )
         with python_words(ARGUMENTS):
             maker = maker_of(
@@ -327,6 +327,12 @@ class Model:
             autocast = self.compute.autocast(self.device, training=False)
             self._answerer = given, Answerer(models=models, device=self.device, autocast=autocast, maps=True)
         return self._answerer[1]
+
+
+def _path(value: object, name: str) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise SettingsError(f"{name}: found a {type(value).__name__}; expected a path, or what train has returned")
+    return Path(os.fspath(value))
 
 
 def _holds_a_model(path: Path) -> bool:
