@@ -22,7 +22,7 @@ from toys_generation import Translator
 
 def test_a_rule_makes_in_memory_what_the_command_writes(tmp_path: Path) -> None:
     synthesize("retina-phantoms", count=3, out=tmp_path, options={"seed": 5}, settings={"size": 64})
-    made = load_model("retina-phantoms").generate(3, size=64, seed=5)
+    made = load_model("retina-phantoms", settings={"size": 96}).generate(3, size=64, seed=5)
     for one, case in zip(made, open_dataset(tmp_path).cases, strict=True):
         assert (one.id, one.origin, one.split) == (case.id, case.origin, case.split)
         np.testing.assert_array_equal(one.image, read(case.images["image"]).array)

@@ -223,6 +223,10 @@ def test_a_closed_model_and_a_rule_say_what_they_cannot_do(run: Path) -> None:
         load_model("retina-phantoms").predict(np.ones((40, 40), np.uint8))
     with pytest.raises(RunError, match=r"no such run and no such rule; rules are: .*retina-phantoms"):
         load_model("runs/nothing")
+    with pytest.raises(RunError, match="vesselness has to be trained first"):
+        load_model("vesselness")
+    with pytest.raises(SettingsError, match="settings belong to a rule"):
+        load_model(run, settings={"size": 64})
     with pytest.raises(SettingsError, match="device tpu: no such device"):
         load_model(run, device="tpu")
     with pytest.raises(SettingsError, match="run: found a int; expected a path"):

@@ -45,6 +45,7 @@ def load_model(
     threads: int | None = None,
     precision: Precision = "auto",
     method: type[Method] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Model:
     """The model of a run, of several runs together, or a rule that needs no training.
 
@@ -55,6 +56,7 @@ def load_model(
         threads: of the processor; numbers repeat bit for bit with the same count. None: torch's, at most the cores.
         precision: "auto" is bf16 on a GPU that has it, else float32; or "float32", "bf16".
         method: the class of the method, where it is in no catalogue; a module that can be imported holds it.
+        settings: of a rule, by name.
 
     Raises:
         RunError: there is no such model, or several do not fit each other.
@@ -74,8 +76,15 @@ def load_model(
         raise SettingsError("run: found an empty list; expected a run, or several")
     paths = tuple(_path(each, "run") for each in runs)
     if len(runs) == 1 and isinstance(runs[0], str) and runs[0] in cards() and not _holds_a_model(paths[0]):
-        rule, _ = generator_of(runs[0], {})
-        return Model((rule,), compute=compute, source=runs[0])
+        card = cards()[runs[0]]
+        if card.needs or "generate" not in card.gives:
+            raise RunError(
+                f"{card.name} has to be trained first: load_model(scantling.train({card.name!r}, data, out))"
+            )
+        rule, made_by = generator_of(runs[0], settings or {})
+        return Model((rule,), compute=compute, source=runs[0], made_by=made_by, settings=settings or {})
+    if settings:
+        raise SettingsError("settings belong to a rule; those of a run were decided when it was trained")
     with _known(method):
         if len(paths) > 1:
             together = open_models(paths, {})
@@ -103,10 +112,13 @@ class Model:
         runs: tuple[Path, ...] = (),
         identities: tuple[str, ...] = (),
         source: str = "",
+        made_by: str = "",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.compute, self.runs, self.device = compute, runs, compute.prepare()
         self._methods = tuple(each.to(self.device).eval() for each in methods)
         self._identities, self._source = identities, source or (str(runs[0]) if runs else "")
+        self._made_by, self._settings = made_by, dict(settings or {})
         self._answerer: tuple[dict[str, Any], Answerer] | None = None
 
     @property
@@ -254,7 +266,7 @@ class Model:
             data: a data set that holds what the method asks for (masks, sketches, images), walked in turn by id.
             split: whose cases are taken: "train", "validation", "test" or "all".
             image_class: of every case that is made, where the method asks for one.
-            settings: of a rule, by name.
+            settings: of a rule, by name, beside those of `load_model`.
             options: of the model by name: `steps`, `memory` (GiB), and what `scantling methods NAME` lists.
 
         Raises:
@@ -269,11 +281,11 @@ class Model:
         method, device = self.method, self.compute.prepare()
         if not isinstance(method, Generator) or "generate" not in method.gives:
             raise RunError(f"{method.card.name} makes no images; it can {', '.join(method.gives)}")
-        made_by = f"{method.card.name} {self._identities[0]}" if self.runs else ""
-        if not self.runs:
-            method, made_by = generator_of(self._source, chosen)
-        elif chosen:
+        made_by = f"{method.card.name} {self._identities[0]}" if self.runs else self._made_by
+        if chosen and self.runs:
             raise SettingsError(f"{', '.join(chosen)}: the settings of a run were decided when it was trained")
+        if chosen:
+            method, made_by = generator_of(self._source, {**self._settings, **chosen})
         conditions = Conditions(
             data=None if data is None else _path(data, "data"), split=split, image_class=image_class
         )
