@@ -75,12 +75,15 @@ def load_model(
     if not runs:
         raise SettingsError("run: found an empty list; expected a run, or several")
     paths = tuple(_path(each, "run") for each in runs)
-    if len(runs) == 1 and isinstance(runs[0], str) and runs[0] in cards() and not _holds_a_model(paths[0]):
+    if (
+        len(runs) == 1
+        and isinstance(runs[0], str)
+        and runs[0] in cards()
+        and not (model_folder(paths[0]) / WEIGHTS).is_file()
+    ):
         card = cards()[runs[0]]
         if card.needs or "generate" not in card.gives:
-            raise RunError(
-                f"{card.name} has to be trained first: load_model(scantling.train({card.name!r}, data, out))"
-            )
+            raise RunError(f"{card.name} has to be trained first, with scantling.train; then pass its run")
         rule, made_by = generator_of(runs[0], settings or {})
         return Model((rule,), compute=compute, source=runs[0], made_by=made_by, settings=settings or {})
     if settings:
@@ -318,19 +321,13 @@ class Model:
     def __repr__(self) -> str:
         if not self._methods:
             return "Model(closed)"
-        several = f", {len(self._methods)} together" if len(self._methods) > 1 else ""
-        return f"Model({', '.join(self._facts())}{several}, on {self.device})"
+        words = {"channels": self.channels, "classes": self.classes}
+        facts = [f"{name} {' '.join(names)}" for name, names in words.items() if names]
+        several = [f"{len(self._methods)} together"] if len(self._methods) > 1 else []
+        return f"Model({', '.join([self.name, f'{self.spatial_dims}-D', *facts, *several])}, on {self.device})"
 
     def _repr_html_(self) -> str:
         return f"<b>{html.escape(self.name)}</b><br>{html.escape(repr(self))}" if self._methods else repr(self)
-
-    def _facts(self) -> list[str]:
-        facts = [self.name, f"{self.spatial_dims}-D"]
-        if self.channels:
-            facts.append(f"channels {' '.join(self.channels)}")
-        if self.classes:
-            facts.append(f"classes {' '.join(self.classes)}")
-        return facts
 
     def _answering(self, given: dict[str, Any]) -> Answerer:
         """What answers with these options; the last one is kept, since it knows how much memory a pass takes."""
@@ -345,10 +342,6 @@ def _path(value: object, name: str) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise SettingsError(f"{name}: found a {type(value).__name__}; expected a path, or what train has returned")
     return Path(os.fspath(value))
-
-
-def _holds_a_model(path: Path) -> bool:
-    return (model_folder(path) / WEIGHTS).is_file()
 
 
 def _known(method: type[Method] | None) -> AbstractContextManager[None]:
