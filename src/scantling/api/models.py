@@ -75,17 +75,12 @@ def load_model(
     if not runs:
         raise SettingsError("run: found an empty list; expected a run, or several")
     paths = tuple(_path(each, "run") for each in runs)
-    if (
-        len(runs) == 1
-        and isinstance(runs[0], str)
-        and runs[0] in cards()
-        and not (model_folder(paths[0]) / WEIGHTS).is_file()
-    ):
-        card = cards()[runs[0]]
+    card = cards().get(run) if isinstance(run, str) else None
+    if card is not None and not (model_folder(paths[0]) / WEIGHTS).is_file():
         if card.needs or "generate" not in card.gives:
             raise RunError(f"{card.name} has to be trained first, with scantling.train; then pass its run")
-        rule, made_by = generator_of(runs[0], settings or {})
-        return Model((rule,), compute=compute, source=runs[0], made_by=made_by, settings=settings or {})
+        rule, made_by = generator_of(card.name, settings or {})
+        return Model((rule,), compute=compute, source=card.name, made_by=made_by, settings=settings or {})
     if settings:
         raise SettingsError("settings belong to a rule; those of a run were decided when it was trained")
     with _known(method):
