@@ -60,9 +60,13 @@ def test_thin_beside_thick_takes_the_finer_grid_and_the_larger_patch() -> None:
 def test_the_proportions_of_images_are_kept() -> None:
     settings = UNetSettings.preset("quick").resolve(traits((255, 384), (126, 80)))
     assert settings.spacing is None
-    assert settings.longest == 164
+    assert settings.longest is not None
+    assert settings.longest < 128  # 12 pixels of local thickness are enough for a short training
+    assert settings.longest**2 * 255 / 384 >= 64 * 64
+    finer = UNetSettings.preset("quick", {"across": 80}).resolve(traits((255, 384), (126, 80)))
+    assert finer.longest == 164  # as small as one patch needs
     assert settings.patch is not None
-    assert settings.patch[1] / settings.patch[0] == pytest.approx(384 / 255, rel=0.1)
+    assert settings.patch[1] / settings.patch[0] == pytest.approx(384 / 255, rel=0.15)
 
 
 def test_pictures_whose_objects_grow_with_them_go_by_their_longest_side() -> None:
@@ -138,8 +142,8 @@ def test_a_grid_or_patch_that_is_given_changes_neither_batch_nor_patch(given: di
 
 def test_the_plan_is_explained_in_one_line() -> None:
     facts = traits((255, 384), (126, 80))
-    (line,) = UNetSettings.preset("quick").resolve(facts).explain(facts)
-    assert line.startswith("images shrunk 2.3x, so that the whole image fits one patch")
+    (line,) = UNetSettings.preset("quick", {"across": 80}).resolve(facts).explain(facts)
+    assert line.startswith("images shrunk 2.3x, so that the whole image fits one patch of 112 x 160")
     assert "126 pixels" in line
 
 
@@ -169,3 +173,37 @@ def test_without_thickness_the_plan_is_that_of_the_shape() -> None:
     settings = UNetSettings.preset("quick").resolve(facts)
     assert settings.spacing is None
     assert settings.patch == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("median", "fine", "shape", "target"),
+    [
+        ((1, 1, 5), (0.8, 0.8, 3), (256, 256, 20), (1, 1, 3)),  # coarse: the 10th percentile
+        ((1, 1, 5), (0.8, 0.8, 0.5), (256, 256, 20), (1, 1, 1)),  # no finer than the others
+        ((1, 1, 3), (0.8, 0.8, 2), (256, 256, 20), (1, 1, 3)),  # not over three times as coarse
+        ((1, 1, 5), (0.8, 0.8, 3), (256, 256, 90), (1, 1, 5)),  # as many voxels along it as elsewhere
+        ((1, 1, 5), (), (256, 256, 20), (1, 1, 5)),  # a model of an earlier version
+    ],
+)
+def test_a_coarse_axis_of_volumes_has_the_grid_of_nnunet(
+    median: tuple[float, ...], fine: tuple[float, ...], shape: tuple[int, ...], target: tuple[float, ...]
+) -> None:
+    of = traits(shape, (30, 20), spacing=median, fine_spacing=fine, unit="mm")
+    assert planning.target_spacing(of) == target
+    grid = planning.Grid.of(of, 64**3)
+    assert grid.spacing[2] >= target[2]
+    assert grid.shape[2] == round(shape[2] * median[2] / grid.spacing[2])
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (128, 128, 128)])
+def test_dice_is_over_all_patches_of_a_step_where_most_of_them_lack_a_class(shape: tuple[int, ...]) -> None:
+    """One ball in an image: a patch that covers p of it holds p of it on average, and misses it with e^-p."""
+    d, pixels = 20.0, math.prod(shape)
+    share = {2: math.pi / 4, 3: math.pi / 6}[len(shape)] * d ** len(shape) / pixels
+    for objects, dice_over in ((1, "batch"), (400, "sample")):
+        known = Thickness(low=d, median=d, high=d, local=d)
+        of = traits(shape, (d, d), foreground=(objects * share,), thickness=(known,))
+        settings = UNetSettings.preset("quick").resolve(of)
+        assert settings.dice_over == dice_over
+        assert any("most patches lack a" in line for line in settings.explain(of)) == (dice_over == "batch")
+    assert UNetSettings.preset("quick", {"dice_over": "sample"}).resolve(of).dice_over == "sample"

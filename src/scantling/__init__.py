@@ -10,17 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scantling.api.answering import predict, register, synthesize
+    from scantling.api.judging import compare, evaluate, write_report
+    from scantling.api.looking import check, open_dataset
     from scantling.api.models import load_model
-    from scantling.data.dataset import open_dataset
-    from scantling.data.integrity import check
-    from scantling.evaluation import evaluate
-    from scantling.experiments.compare import compare
-    from scantling.inference import predict, register, synthesize
-    from scantling.report import report as write_report
-    from scantling.training import train
+    from scantling.api.runs import Run
+    from scantling.api.training import train
+    from scantling.training.callbacks import LoggedStep, StopTraining
 
 __version__ = "0.1.0"
 __all__ = [
+    "LoggedStep",
+    "Run",
+    "StopTraining",
     "check",
     "compare",
     "evaluate",
@@ -35,25 +37,28 @@ __all__ = [
 
 # `scantling report` is `write_report` here, because `scantling.report` is the room that it lives in.
 _HOMES = {
-    "check": ("scantling.data.integrity", "check"),
-    "compare": ("scantling.experiments.compare", "compare"),
-    "evaluate": ("scantling.evaluation", "evaluate"),
+    "LoggedStep": ("scantling.training.callbacks", "LoggedStep"),
+    "Run": ("scantling.api.runs", "Run"),
+    "StopTraining": ("scantling.training.callbacks", "StopTraining"),
+    "check": ("scantling.api.looking", "check"),
+    "compare": ("scantling.api.judging", "compare"),
+    "evaluate": ("scantling.api.judging", "evaluate"),
     "load_model": ("scantling.api.models", "load_model"),
-    "open_dataset": ("scantling.data.dataset", "open_dataset"),
-    "predict": ("scantling.inference", "predict"),
-    "register": ("scantling.inference", "register"),
-    "synthesize": ("scantling.inference", "synthesize"),
-    "train": ("scantling.training", "train"),
-    "write_report": ("scantling.report", "report"),
+    "open_dataset": ("scantling.api.looking", "open_dataset"),
+    "predict": ("scantling.api.answering", "predict"),
+    "register": ("scantling.api.answering", "register"),
+    "synthesize": ("scantling.api.answering", "synthesize"),
+    "train": ("scantling.api.training", "train"),
+    "write_report": ("scantling.api.judging", "write_report"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load a command from its room."""
+    """Load a name when it is first asked for."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room, command = _HOMES[name]
-    return getattr(import_module(room), command)
+    room, attribute = _HOMES[name]
+    return getattr(import_module(room), attribute)
 
 
 def __dir__() -> list[str]:

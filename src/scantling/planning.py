@@ -17,6 +17,10 @@ ACROSS = {2: 4.0, 3: 2.0}
 """How many times the thickest objects (90th percentile) fit into the side of a patch, where the image has more room."""
 FINE = {2: 6.0, 3: 8.0}
 """Pixels that the thinnest class keeps of its local thickness when images are shrunk."""
+LEAST = {2: 64 * 64, 3: 32 * 32 * 32}
+"""Pixels that the median image keeps where it is shrunk beyond what fits a patch (`across`)."""
+ANISOTROPIC = 3.0
+"""nnU-Net's threshold, of spacings and of numbers of voxels."""
 STEP = 1.02
 """The ratio of two grids that are tried one after the other."""
 EVEN = 1.1
@@ -48,27 +52,38 @@ class Grid:
     whole: bool = False
 
     @classmethod
-    def of(cls, traits: Traits, pixels: int, *, spacing: Sequence[float] | None = None, plane: bool = False) -> Grid:
+    def of(
+        cls,
+        traits: Traits,
+        pixels: int,
+        *,
+        spacing: Sequence[float] | None = None,
+        plane: bool = False,
+        across: float | None = None,
+    ) -> Grid:
         """The grid for patches of so many pixels: the finest one on which the objects fit, or the whole image does.
 
         Images are shrunk until the thickest objects fit `ACROSS` times into the side of a patch, or the whole image
         into one patch, and no further than the thinnest class keeps `FINE` pixels. They are never enlarged; an axis
-        that is coarser than the grid keeps its own spacing.
+        that is coarser than the grid keeps its own spacing (`target_spacing`).
 
         Args:
             spacing: a grid that is given; nothing is shrunk beyond it.
             plane: volumes are read as slices.
+            across: pixels of the thinnest class's local thickness that are enough: images are shrunk down to them,
+                which steps of a short training are better spent on, but to no fewer pixels than `LEAST`.
         """
         axes = [axis for axis in range(traits.dimensions) if not (plane and axis == traits.slice_axis)]
         axes = axes if traits.dimensions == 3 else [0, 1]
-        own = [traits.spacing[axis] for axis in axes]
+        stored = [traits.spacing[axis] for axis in axes]
+        own = [target_spacing(traits)[axis] for axis in axes]
         sides = [traits.shape[axis] for axis in axes]
         objects = [each for each in traits.thickness if each is not None]
         thick = max((each.high for each in objects), default=0.0)
         fine = min((each.local for each in objects), default=0.0)
 
         def at(target: Sequence[float], shrink: float) -> Grid:
-            shape = tuple(max(1, round(n * a / b)) for n, a, b in zip(sides, own, target, strict=True))
+            shape = tuple(max(1, round(n * a / b)) for n, a, b in zip(sides, stored, target, strict=True))
             finest = min(target)
             return cls(
                 spacing=tuple(target), shape=shape, shrink=shrink, thick=thick / finest, fine=fine / finest,
@@ -76,15 +91,40 @@ class Grid:
             )  # fmt: skip
 
         if spacing is not None:
-            return at(spacing, min(spacing) / min(own))
+            return at(spacing, min(spacing) / min(stored))
         found = at(own, 1.0)
+
+        def coarser(grid: Grid) -> Grid:
+            target = min(own) * grid.shrink * STEP
+            return at([max(mm, target) for mm in own], grid.shrink * STEP)
+
         while objects and not found.whole and found.thick * ACROSS[len(axes)] > pixels ** (1 / len(axes)):
-            finer = found
-            target = min(own) * finer.shrink * STEP
-            found = at([max(mm, target) for mm in own], finer.shrink * STEP)
+            finer, found = found, coarser(found)
             if found.fine < FINE[len(axes)]:
                 return finer
+        while objects and across is not None and found.whole:
+            finer, found = found, coarser(found)
+            if found.fine < across or math.prod(found.shape) < LEAST[len(axes)]:
+                return finer
         return found
+
+
+def target_spacing(traits: Traits) -> tuple[float, ...]:
+    """The spacing of the full-resolution grid: the median, and of a coarse axis of volumes nnU-Net's (2021) finer one.
+
+    An axis whose median spacing is over three times that of the others, and whose images have less than a third of
+    their voxels, takes the 10th percentile of its spacings instead, no finer than the others.
+    """
+    median, fine = traits.spacing, traits.fine_spacing
+    if traits.dimensions == 2 or not fine:
+        return median
+    worst = max(range(3), key=lambda axis: median[axis])
+    others = [axis for axis in range(3) if axis != worst]
+    widest = max(median[axis] for axis in others)
+    coarse = median[worst] > ANISOTROPIC * widest
+    if not coarse or traits.shape[worst] * ANISOTROPIC >= min(traits.shape[axis] for axis in others):
+        return median
+    return tuple(max(widest, fine[axis]) if axis == worst else mm for axis, mm in enumerate(median))
 
 
 def patch_of(shape: Sequence[int], pixels: int) -> tuple[int, ...]:
@@ -140,6 +180,20 @@ def scarce(traits: Traits, grid: Grid, patch: Sequence[int]) -> bool:
     return traits.labelled * max(1.0, math.prod(grid.shape) / math.prod(patch)) < FEW
 
 
+def rare(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ...]:
+    """The classes that most patches lack, drawn anywhere: of which fewer than ln 2 objects are expected in a patch.
+
+    An object is a circle or ball of the median thickness, objects are spread by Poisson's law, and a patch covers as
+    much of an image as its pixels are of the image's; ours.
+    """
+    ball = {2: math.pi / 4, 3: math.pi / 6}[len(patch)]
+    seen = math.prod(n * mm for n, mm in zip(patch, grid.spacing, strict=True))
+    known = zip(traits.classes, traits.foreground, traits.thickness, strict=False)
+    return tuple(
+        name for name, share, each in known if each and share * seen < math.log(2) * ball * each.median ** len(patch)
+    )
+
+
 def relative(traits: Traits) -> bool:
     """Whether shrunk pictures are brought to one longest side, and not shrunk by one factor; never volumes.
 
@@ -161,7 +215,7 @@ def sentences(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ..
     if grid.shrink > 1.01:
         fit = grid.thick * ACROSS[len(patch)] <= 1.05 * math.prod(patch) ** (1 / len(patch))
         why = f"so that objects fit the patch of {size}" if fit and objects else f"in patches of {size}"
-        why = "so that the whole image fits one patch" if grid.whole else why
+        why = f"so that the whole image fits one patch of {size}" if grid.whole else why
         parts.append(f"images shrunk {grid.shrink:.1f}x, {why}")
     else:
         seen = "at full resolution" if grid.shrink > 0.99 else f"enlarged {1 / grid.shrink:.1f}x"
@@ -172,5 +226,6 @@ def sentences(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ..
         parts.append(
             f"objects are up to about {thick:.3g} {unit} thick"
             + (f", and locally {fine:.2g}" if fine < 0.4 * thick else "")
+            + (f" ({grid.fine:.2g} pixels of the grid)" if grid.shrink > 1.01 else "")
         )
     return ("; ".join(parts),)

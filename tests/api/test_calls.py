@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 
+import scantling
 from scantling.api.calls import in_python, public
 from scantling.core.errors import FileError, SettingsError
 from scantling.core.machine import steady
@@ -17,6 +20,11 @@ from scantling.core.machine import steady
         ("--pretrained-rate is of the weights of --from", "pretrained_rate is of the weights of base"),
         ("--settings.spacing: found 2 numbers", 'settings["spacing"]: found 2 numbers'),
         ("a--b and -- stay", "a--b and -- stay"),
+        ("name its run with --use segmenter=RUN", 'name its run with uses["segmenter"]=RUN'),
+        ("the same command goes on; `scantling check` says more", "the same call goes on; `scantling.check` says more"),
+        ("`scantling predict RUN --out DIR` answers", "`scantling predict RUN --out DIR` answers"),
+        ("free some space and run the command again", "free some space and call it again"),
+        ("/data/command/x: repeat the first command", "/data/command/x: repeat the first call"),
     ],
 )
 def test_flags_become_arguments(flag: str, argument: str) -> None:
@@ -53,3 +61,12 @@ def test_torch_is_left_as_it_was_found_even_after_an_error() -> None:
         assert torch.equal(torch.get_rng_state(), before)
     finally:
         torch.use_deterministic_algorithms(deterministic)
+
+
+def test_every_public_function_says_what_it_takes_and_shows_an_example() -> None:
+    for name in scantling.__all__:
+        found = getattr(scantling, name)
+        if inspect.isfunction(found):
+            told = inspect.getdoc(found) or ""
+            assert "Example:" in told, name
+            assert all(each in told for each in inspect.signature(found).parameters), name

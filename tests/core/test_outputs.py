@@ -61,7 +61,7 @@ def commands(place: Path) -> dict[str, list[str]]:
         "trained otherwise": train(place, "1", place)[:-2],
         "predicted": ["predict", run, data, "--probabilities"],
         "predicted by another": ["predict", other, data, "--probabilities"],
-        "predicted with views": ["predict", run, data, "--probabilities", "--views"],
+        "predicted without views": ["predict", run, data, "--probabilities", "--no-views"],
         "predicted in part": ["predict", other, data, "--probabilities", "--shard", "1/2"],
         "registered": ["register", str(place / "registrar"), data, "--split", "all"],
         "registered in part": ["register", str(place / "registrar"), data, "--split", "test", "--shard", "1/2"],

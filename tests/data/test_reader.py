@@ -66,6 +66,17 @@ def test_feeding_ahead_changes_nothing() -> None:
     )
 
 
+def test_batches_are_made_in_turn_where_no_thread_may_begin_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    stream = Stream(name="a", batch=4, patch=(8, 8))
+    with Prefetcher({"a": reader(stream)}, None, [0], 1) as prefetcher:
+        monkeypatch.setattr(prefetcher._pool, "submit", refused)
+        fed = [prefetcher.batches(step)[0]["a"].image for step in range(2)]
+    assert all(torch.equal(image, reader(stream).batch(step).image) for step, image in enumerate(fed))
+
+
 def test_a_step_reads_the_streams_that_it_draws() -> None:
     streams = {name: reader(Stream(name=name, batch=1, patch=(8, 8))) for name in "ab"}
     with Prefetcher(streams, lambda step: ("a",) if step % 3 else ("b", "c"), [0], 1) as prefetcher:

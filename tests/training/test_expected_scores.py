@@ -102,8 +102,8 @@ def test_predictions_promise_scores_and_mark_images_and_evaluate_and_report_say_
 def test_other_answers_than_those_of_validation_have_no_interval(run: Path, data: Path, tmp_path: Path) -> None:
     assert any("low" in case["expected"] for case in predict(run, data, out=tmp_path / "own").cases)
     assert read_postprocessing(run).applied
-    for name in ("views", "postprocess"):  # neither is the default
-        done = predict(run, data, out=tmp_path / name, options={name: name == "views"})
+    for name in ("views", "postprocess"):  # both are the default
+        done = predict(run, data, out=tmp_path / name, options={name: False})
         assert all("low" not in case["expected"] and case["expected"]["reason"] for case in done.cases)
     evaluation = evaluate(tmp_path / "views", data, metrics=["dice"])
     assert evaluation.coverage is not None

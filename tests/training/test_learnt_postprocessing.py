@@ -24,7 +24,8 @@ from scantling.inference.postprocessing import drop_components, with_temperature
 from scantling.methods.catalogue import CARDS
 from scantling.metrics.overlap import confusion
 from scantling.records.run import read_run
-from scantling.records.run_folder import load_model
+from scantling.records.run_folder import load_model, read_postprocessing
+from scantling.report import report
 from scantling.training import Options, train
 from scantling.training.evidence import THRESHOLDS, Components, Evidence
 from scantling.training.postprocessing import fitted, learn_postprocessing
@@ -258,7 +259,8 @@ def test_methods_that_draw_or_calibrate_or_read_no_masks_and_small_validations_a
     dataset = open_dataset(Path(record.data[0].path))
     held = [case for case in dataset.cases if case.id in record.split["validation"]]
     how = {"device": torch.device("cpu"), "autocast": None}
-    assert learn_postprocessing(method, held[:4], **how) == AS_ANSWERED
+    assert learn_postprocessing(method, held[:4], **how) == Postprocessing(of=4)
+    assert learn_postprocessing(method, [], **how) == AS_ANSWERED
     monkeypatch.setattr(type(method), "draws", True)
     assert learn_postprocessing(method, held, **how) == AS_ANSWERED
     monkeypatch.setattr(type(method), "draws", False)
@@ -281,3 +283,12 @@ def test_a_validation_scores_the_weights_without_what_was_learnt_on_its_cases(ru
         assert found is not None
         values.append(found.value())
     assert values[0] == values[1]
+
+
+def test_with_fewer_than_five_validation_subjects_the_report_says_that_nothing_was_learnt(tmp_path: Path) -> None:
+    data = images_for(CARDS["unet"], tmp_path / "data", dimensions=2, count=8)
+    train("unet", [data], tmp_path / "run", Options(preset="tiny", validation=0.25), console=Console(quiet=True))
+    found = read_postprocessing(tmp_path / "run")
+    assert (found.subjects, found.applied) == (0, {})
+    assert found.of > 0
+    assert f"there are {found.of} validation subjects with a mask" in report([tmp_path / "run"]).read_text()

@@ -24,11 +24,13 @@ from scantling.core.case import Case
 from scantling.core.errors import RunError
 from scantling.core.samples import Batch
 from scantling.core.streams import Augmentation
+from scantling.training.callbacks import StoppedError
 from scantling.training.optimisers import rate_at
 from scantling.training.processes import Processes
+from scantling.training.signals import Stopping
 from scantling.training.stage_runner import StageError, StageRunner
 from scantling.training.state import capture, load_prepared, load_state, restore, save_prepared, save_state
-from scantling.training.trainer import StoppedError, Trainer
+from scantling.training.trainer import Trainer
 from toys import Featured, Pair, Toy, course, fresh, readers, taken
 
 
@@ -350,7 +352,7 @@ def test_a_rehearsal_leaves_no_trace(tmp_path: Path) -> None:
 
     position = Position(updates=dict(play.updates))
     save_state(tmp_path, capture(play), position, {})
-    StageTraining(course(method, tmp_path), [stage], 0, None, {})._tell_time(play, position)
+    StageTraining(course(method, tmp_path), [stage], 0, None, Stopping())._tell_time(play, position)
     after = capture(play)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)

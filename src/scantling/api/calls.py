@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from dataclasses import fields
+from typing import Any, ParamSpec, TypeVar
 
+import scantling
 from scantling.core.errors import ScantlingError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
-ARGUMENTS: Mapping[str, str] = {"from": "base", "use": "uses"}
+ARGUMENTS: Mapping[str, str] = {"from": "base", "use": "uses", "class": "image_class", "atlas": "atlases"}
 """Flags of the command line whose argument in Python has another name; of the others dashes become underscores."""
+COMMANDS: Mapping[str, str] = {"report": "write_report"}
+"""Commands whose function in Python has another name."""
 
-_FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?:\.([A-Za-z_]\w*))?")
+_WORD = re.compile(
+    r"`scantling (?P<command>[a-z]+)(?P<rest>[^`]*)`"
+    r"|(?<![\w-])--(?P<flag>[a-z][a-z0-9-]*)(?:\.(?P<setting>[A-Za-z_]\w*)| (?P<role>[\w-]+)(?==))?"
+)
+"""A command in backticks, or a flag; `--settings.NAME` and `--use ROLE=RUN` have a key."""
 
 
-def public(function: Callable[P, R]) -> Callable[P, R]:
-    """Make `function` name its arguments in errors as Python does, and leave the global state of torch as it was."""
+def public(function: Callable[P, R], *, arguments: Mapping[str, str] = ARGUMENTS) -> Callable[P, R]:
+    """Make `function` name its arguments in errors as Python does, and leave the global state of torch as it was.
+
+    Args:
+        arguments: of flags whose argument has another name.
+    """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        with python_words(), unchanged():
+        with python_words(arguments), unchanged():
             return function(*args, **kwargs)
 
     return call
@@ -41,19 +55,43 @@ def python_words(arguments: Mapping[str, str] = ARGUMENTS) -> Iterator[None]:
 
 
 def in_python(sentence: str, arguments: Mapping[str, str] = ARGUMENTS) -> str:
-    """A sentence about flags as one about arguments: `--min-size 3` is `min_size 3`, `--settings.size` a key.
+    """A sentence about flags as one about arguments, one about commands as one about calls.
+
+    `--min-size 3` is `min_size 3`, `--settings.size` and `--use role=RUN` are keys: `settings["size"]`. A whole command
+    line in backticks stays one.
 
     Args:
-        arguments: of flags whose argument has another name; "" where keys are arguments themselves.
+        arguments: of flags whose argument has another name; "" where their keys are arguments themselves.
     """
 
-    def argument(match: re.Match[str]) -> str:
-        name = arguments.get(match[1], match[1].replace("-", "_"))
-        if match[2]:
-            return f'{name}["{match[2]}"]' if name else match[2]
-        return name
+    def word(match: re.Match[str]) -> str:
+        if command := match["command"]:
+            name = COMMANDS.get(command, command)
+            return match[0] if match["rest"] or name not in scantling.__all__ else f"`scantling.{name}`"
+        name, key = arguments.get(match["flag"], match["flag"].replace("-", "_")), match["setting"] or match["role"]
+        return f'{name}["{key}"]' if key and name else key or name
 
-    return _FLAG.sub(argument, sentence)
+    sentence = re.sub(r" run the( same)? command again\b", " call it again", _WORD.sub(word, sentence))
+    return re.sub(r"(?<= )command(?=[ ;,)]|$)", "call", sentence)
+
+
+def with_fields(kind: type[Any]) -> Callable[[F], F]:
+    """Show the fields of a dataclass, in help and completion, as keywords of a function that takes them as `**`."""
+
+    def shown(function: F) -> F:
+        own = inspect.signature(function)
+        named = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        default = kind()
+        added = [
+            inspect.Parameter(
+                each.name, inspect.Parameter.KEYWORD_ONLY, default=getattr(default, each.name), annotation=each.type
+            )
+            for each in fields(kind)
+        ]
+        function.__signature__ = own.replace(parameters=[*named, *added])  # type: ignore[attr-defined]
+        return function
+
+    return shown
 
 
 @contextmanager
@@ -67,7 +105,7 @@ def unchanged() -> Iterator[None]:
     benchmark = torch.backends.cudnn.benchmark
     threads = torch.get_num_threads()
     cpu = torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         yield
     finally:

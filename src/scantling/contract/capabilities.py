@@ -32,6 +32,8 @@ class Segmenter(Method):
     segment_with: ClassVar[type[SegmentOptions]] = SegmentOptions
     draws: ClassVar[bool] = False
     """Whether `segment` answers with as many samples as its options say."""
+    views_by_default: ClassVar[bool] = False
+    """Whether one answer is the mean over the views of its training unless options say otherwise."""
     views: Views | None = None
     """The views of its training, as saved with the model; None of a model of earlier versions."""
     postprocessing: Postprocessing = AS_ANSWERED
@@ -63,6 +65,22 @@ class Segmenter(Method):
     def resolved_views(self) -> Views:
         """The views under which its training saw its images, read from its streams where the model does not say."""
         return self.views or views_of_training(self)
+
+    def uses_views(self, options: SegmentOptions) -> bool:
+        """Whether an answer is the mean over views: where options say so, or one answer is given by default."""
+        by_default = self.views_by_default and (options.samples or 1) == 1
+        return (by_default if options.views is None else options.views) and not self.without_views()
+
+    def without_views(self) -> str:
+        """Why answers are given without views although options ask for them; empty where they are given with them."""
+        views = self.resolved_views()
+        if len(views.each) == 1:
+            return "the training of this model showed it no mirrored or turned images"
+        if views.hurt:
+            cases = f"{views.cases} validation case" + "s" * (views.cases != 1)
+            with_, without = views.dice_of_views, views.dice
+            return f"on {cases} the Dice of this model was {with_:.3f} with views and {without:.3f} without"
+        return ""
 
     def calls(self, options: SegmentOptions) -> int:
         """Passes through the network that an answer takes, with resolved options; all tiles of a canvas are one."""

@@ -33,7 +33,8 @@ class Card(Frozen):
         repeats: whether a training repeats bit for bit on a GPU too; not where a kernel is not deterministic there.
         extra: the optional dependency without which it does nothing, as in `pip install 'scantling[EXTRA]'`; such a
             method also asks for weights that the user has.
-        implementation: the module and the class.
+        implementation: the module and the class ("package.module:Class"), by which a catalogue finds it; not needed of
+            a class that is named itself.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Card(Frozen):
     fits: str = ""
     repeats: bool = True
     extra: str = ""
-    implementation: str
+    implementation: str = ""
 
     @field_validator("needs", "asks")
     @classmethod

@@ -54,7 +54,8 @@ class SegmentOptions(InferenceOptions):
         steps: of the chain that each of them ends, for methods that run one.
         fuse: how they become one mask: a name of `fusion.RULES`.
         votes: for the rules "vote" and "sum", how many samples have to agree; None: half of them, rounded up.
-        views: average over the mirrored and turned views of each image that the training showed.
+        views: average over the mirrored and turned views of each image that the training showed, unless they hurt on
+            validation; None: as `Segmenter.uses_views` says.
         postprocess: apply what was learnt on validation cases (`core.postprocessing`): the temperature to the
             probabilities of each model, thresholds and rules of components where one answer alone decides.
     """
@@ -63,7 +64,7 @@ class SegmentOptions(InferenceOptions):
     steps: int | None = Field(default=None, ge=1)
     fuse: str | None = None
     votes: int | None = None
-    views: bool = False
+    views: bool | None = None
     postprocess: bool = True
 
 

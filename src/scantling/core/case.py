@@ -245,3 +245,18 @@ class Sample:
     classes: Mapping[str, np.ndarray] = field(default_factory=dict)
     channels: np.ndarray | None = None
     known: np.ndarray | None = None
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """The mask of the first annotator; None where there is none."""
+        return self.masks[0] if self.masks else None
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """The distance between neighbours along each spatial axis, in `geometry.unit`."""
+        return self.geometry.spacing
+
+    @property
+    def affine(self) -> np.ndarray | None:
+        """(4, 4), from indices to millimetres (right, anterior, superior); None where the file does not say."""
+        return self.geometry.affine

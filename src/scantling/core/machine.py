@@ -11,7 +11,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -68,8 +68,10 @@ class Compute:
         """Make torch deterministic, and find the device.
 
         Raises:
-            SettingsError: the device is absent, or there are fewer threads than one.
+            SettingsError: the device is absent, there are fewer threads than one, or the precision is unknown.
         """
+        if self.precision not in get_args(Precision):
+            raise SettingsError(f"--precision {self.precision}: expected {' or '.join(get_args(Precision))}")
         steady(threads=self.threads)
         return device_of(self.device)
 

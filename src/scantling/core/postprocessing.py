@@ -55,7 +55,8 @@ class Postprocessing(Frozen):
             half, or of exclusive classes the most likely one. Several exclusive classes have none.
         components: the rule of each class; empty: all components stay.
         ece: the expected calibration error on validation cases, before and after the temperature.
-        subjects, cases: of the validation, from which it was learnt; `of` is how many subjects there are.
+        subjects, cases: of the validation, from which it was learnt; `of` is how many subjects there are. With too few
+            to learn from, `subjects` is 0.
         trials: what was tried, kept or not.
     """
 

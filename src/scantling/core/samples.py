@@ -85,6 +85,8 @@ class Traits(Frozen):
     image_classes: tuple[str, ...] = ()
     spacing: tuple[float, ...]
     """The median, for each axis; 1 unless all training cases say it in mm."""
+    fine_spacing: tuple[float, ...] = ()
+    """The 10th percentile, for each axis; empty in models of earlier versions."""
     unit: Unit | None = None
     """Of the spacing; None in models of earlier versions."""
     unspaced: int = 0

@@ -44,21 +44,26 @@ def contact_sheet(
     Raises:
         DataError: the dataset is empty.
     """
+    if not dataset.cases:
+        raise DataError(f"{dataset.name}: there is no case to draw")
+    return _save(sheet_of(dataset, most=most, limits=limits, untrusted=untrusted), out)
+
+
+def sheet_of(dataset: Dataset, *, most: int, limits: Limits | None = None, untrusted: bool = False) -> Image.Image:
+    """The picture that `contact_sheet` writes, of a dataset with cases."""
     chosen = {name: _thinned(dataset.split(name), most, len(dataset.cases)) for name in SPLITS}
     drawn = [case for cases in chosen.values() for case in cases]
-    if not drawn:
-        raise DataError(f"{dataset.name}: there is no case to draw")
     try:
         labels = dataset.label_source.find(untrusted=True).labels if untrusted else dataset.labels
     except ScantlingError:
         labels = None
-    tiles = in_order(lambda case: _tile(case, labels, limits=limits, untrusted=untrusted), drawn)
+    tiles = in_order(lambda case: picture_of(case, labels, limits=limits, untrusted=untrusted), drawn)
     sections = []
     for name, cases in chosen.items():
         total = len(dataset.split(name))
         shown = f"{len(cases)} of {total}" if len(cases) < total else str(total)
         sections.append((f"{dataset.name}: {name} ({shown})", [(case.id, next(tiles)) for case in cases]))
-    return _save(_page([section for section in sections if section[1]], COLUMNS), out)
+    return _page([section for section in sections if section[1]], COLUMNS)
 
 
 def beside_answers(
@@ -72,7 +77,7 @@ def beside_answers(
     tiles = []
     for case, sentence, answer in rows:
         for caption, mask in ((case.id, None), (sentence, answer)):
-            tiles.append((caption, _tile(case, labels, limits=None, untrusted=untrusted, answer=mask)))
+            tiles.append((caption, picture_of(case, labels, untrusted=untrusted, answer=mask)))
     return _save(_page([(f"{title}: mask on the left, model on the right", tiles)], 4), out)
 
 
@@ -122,10 +127,23 @@ def _fitted(text: str, pen: ImageDraw.ImageDraw) -> str:
     return text + "..."
 
 
-def _tile(
-    case: Case, labels: Labels | None, *, limits: Limits | None, untrusted: bool, answer: np.ndarray | None = None
+def picture_of(
+    case: Case,
+    labels: Labels | None,
+    *,
+    side: int = SIDE,
+    limits: Limits | None = None,
+    untrusted: bool = False,
+    answer: np.ndarray | None = None,
 ) -> Image.Image:
-    """The thumbnail of one case, with its mask or with an answer (K, *S); both show the slice of the mask."""
+    """A picture of one case, with its mask or with an answer (K, *S); both show the slice of the mask.
+
+    A case that cannot be read is a grey tile that says so.
+
+    Args:
+        labels: what the values of its mask mean; None: it is not read.
+        side: of the longer side, in pixels.
+    """
     reads, lost = ("image", "mask") if labels is not None else ("image",), bool(case.masks) and labels is None
     try:
         pictures, sample = load_apart(case, labels=labels, reads=reads, limits=limits, untrusted=untrusted)
@@ -134,7 +152,7 @@ def _tile(
         try:
             pictures, sample = load_apart(case, reads=("image",), limits=limits, untrusted=untrusted)
         except ScantlingError:
-            return _unreadable()
+            return _unreadable(side)
     layers = _layers(sample.masks[0], labels) if sample.masks and labels is not None else []
     shown = np.asarray(np.any(layers, axis=0)) if layers else None
     if answer is not None and shown is not None and not shown.any():
@@ -142,7 +160,7 @@ def _tile(
     view = View.of(sample.geometry, shown)
     layers = layers if answer is None else list(answer)
     image = next((picture.array for picture in pictures.values()), None)
-    tile = Image.fromarray(outlined(image, layers, view, longest=SIDE))
+    tile = Image.fromarray(outlined(image, layers, view, longest=side))
     if lost:
         ImageDraw.Draw(tile).text((3, 3), "mask unreadable", fill="white", stroke_width=1, stroke_fill="black")
     return tile
@@ -155,9 +173,9 @@ def _layers(mask: np.ndarray, labels: Labels) -> list[np.ndarray]:
     return [np.asarray(mask[0] == number) for number in range(1, len(labels.names) + 1)]
 
 
-def _unreadable() -> Image.Image:
-    tile = Image.new("RGB", (SIDE, SIDE), (224, 224, 224))
+def _unreadable(side: int) -> Image.Image:
+    tile = Image.new("RGB", (side, side), (224, 224, 224))
     ImageDraw.Draw(tile).text(
-        (SIDE // 2, SIDE // 2), "unreadable", fill=_FAINT, anchor="mm", font=ImageFont.load_default(12)
+        (side // 2, side // 2), "unreadable", fill=_FAINT, anchor="mm", font=ImageFont.load_default(12)
     )
     return tile

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
 from scantling.core.errors import DataError
+from scantling.core.paths import StrPath
 from scantling.data.annotations.folder import annotated, annotated_by
 from scantling.data.annotations.reading import annotations_in
 from scantling.data.bids import bids
 from scantling.data.contents import (
     MANIFESTS,
-    STORED_SPLIT,
     STRATA,
     UNNAMED,
     Contents,
@@ -36,15 +36,16 @@ from scantling.data.label_source import LabelSource
 from scantling.data.layouts import paired
 from scantling.data.loading import EVERYTHING
 from scantling.data.nnunet import is_nnunet, nnunet
-from scantling.data.splits import SPLITS, StoredSplit, assign, inherited, stored_split, together
+from scantling.data.open_case import CaseSequence
+from scantling.data.splits import SPLITS, assign, inherited, split_remarks, stored_split, together
 from scantling.data.strata import with_strata
 from scantling.data.subjects import Subjects, by_name, checked
 from scantling.data.understood import layout_of
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Cases that belong together.
+class Dataset(CaseSequence):
+    """Cases that belong together: a sequence of cases that can be read (`OpenCase`), and more.
 
     Attributes:
         name: for people, and for ids where datasets are joined.
@@ -94,10 +95,10 @@ class Dataset:
 
 
 def open_dataset(
-    path: Path | str,
+    path: StrPath,
     *,
-    manifest: Path | str | None = None,
-    root: Path | str | None = None,
+    manifest: StrPath | None = None,
+    root: StrPath | None = None,
     subjects: Subjects = "name",
 ) -> Dataset:
     """Open a folder, a file, a manifest, or a pattern of files ("scans/*.png") or of folders ("site*") that are joined.
@@ -120,6 +121,10 @@ def open_dataset(
         SettingsError: `subjects` is neither.
         DataError: nothing is there, or it does not hold together.
         FileError: a manifest or table cannot be read.
+
+    Example:
+        >>> data = scantling.open_dataset("scans")
+        >>> len(data), data[0].load().image.shape
     """
     path = Path(path)
     if folders := folders_of(path):
@@ -134,40 +139,10 @@ def open_dataset(
     stored = stored_split(contents.root) if whole else None
     described, unknown = with_strata(contents.cases, contents.root / STRATA) if whole else (contents.cases, ())
     cases = assign(described, stored=stored)
-    remarks = (*contents.remarks, *_split_remarks(contents.cases, cases, stored), *unknown)
+    remarks = (*contents.remarks, *split_remarks(contents.cases, cases, stored), *unknown)
     parted = stored is not None or any(case.split is not None for case in contents.cases)
     source = _source(contents.labels, cases, contents.root)
     return Dataset(contents.name, contents.root, cases, source, parted, remarks, layout)
-
-
-def _split_remarks(before: Sequence[Case], after: Sequence[Case], stored: StoredSplit | None) -> Iterator[Finding]:
-    """What to know of how the cases came by their splits."""
-    if stored is None and len(before) > 1 and all(case.split is None for case in before):
-        held = {case.subject for case in after if case.split == "test"}
-        sentence = f"the dataset has no split; a hash took {count(len(held), 'subject')} for testing"
-        yield Finding(level="note", kind="split", sentence=sentence)
-    if stored is not None:
-        named = {*stored.train, *stored.validation, *stored.test}
-        if gone := sorted(named - {case.subject for case in before}):
-            sentence = f"{count(len(gone), 'subject')} of {STORED_SPLIT} ({some(gone)}) not in the data"
-            yield Finding(level="note", kind="split", sentence=sentence)
-        new = sorted({case.subject for case in before if case.split is None} - named)
-        if new:
-            sentence = (
-                f"{count(len(new), 'subject')} ({some(new)}) not in {STORED_SPLIT} went with their kin or to training"
-            )
-            yield Finding(level="note", kind="split", sentence=sentence)
-    moved = [
-        new.id
-        for old, new in zip(before, after, strict=True)
-        if old.split not in (None, new.split) and new.origin.kind == "synthetic"
-    ]
-    if moved:
-        sentence = (
-            f"{count(len(moved), 'synthetic case')} ({some(moved)}) were put into a split that their parents are not "
-            "in, and were moved to that of the parents; mend the manifest"
-        )
-        yield Finding(level="error", kind="parents", cases=tuple(moved), sentence=sentence)
 
 
 def _contents(path: Path, described: Path | None, root: Path | None) -> Contents:

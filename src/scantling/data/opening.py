@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from scantling.core.paths import StrPath
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Limits
 from scantling.data.subjects import Subjects
@@ -28,13 +29,20 @@ class Opening:
     untrusted: bool = False
     limits: Limits | None = None
 
-    def open(self, path: Path | str) -> Dataset:
-        """The data set at `path`.
+    def __post_init__(self) -> None:
+        for name in ("manifest", "root"):
+            place = getattr(self, name)
+            object.__setattr__(self, name, None if place is None else Path(place))
+
+    def open(self, path: StrPath | Dataset) -> Dataset:
+        """The data set at `path`, or the one that is open already.
 
         Raises:
             DataError: nothing is there, or it does not hold together.
             FileError: a manifest or table cannot be read.
         """
+        if isinstance(path, Dataset):
+            return path
         return open_dataset(path, manifest=self.manifest, root=self.root, subjects=self.subjects)
 
     def facts(self) -> dict[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Self
 
 from scantling.core.errors import DataError
@@ -36,7 +37,10 @@ class Prefetcher:
         """The batches of a step by stream, one dictionary for each of this process's slots."""
         ahead = self._ahead
         batches = ahead[1].result() if ahead is not None and ahead[0] == step else self._make(step)
-        self._ahead = None if last else (step + 1, self._pool.submit(self._make, step + 1))
+        self._ahead = None
+        if not last:
+            with suppress(RuntimeError):  # the program ends, and lets no thread begin anything
+                self._ahead = step + 1, self._pool.submit(self._make, step + 1)
         return batches
 
     def __enter__(self) -> Self:

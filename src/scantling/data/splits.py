@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from scantling.core.case import Case, Frozen, Split
 from scantling.core.errors import FileError
 from scantling.core.randomness import seed_of
-from scantling.data.contents import STORED_SPLIT, some
+from scantling.data.contents import STORED_SPLIT, Finding, count, some
 
 MASKS = ("mask",)
 """What a case that counts as labelled has, unless a method needs other labels."""
@@ -175,3 +175,33 @@ def torn_subjects(cases: Iterable[Case]) -> Mapping[str, tuple[str, ...]]:
     return {
         subject: tuple(name for name in SPLITS if name in names) for subject, names in found.items() if len(names) > 1
     }
+
+
+def split_remarks(before: Sequence[Case], after: Sequence[Case], stored: StoredSplit | None) -> Iterator[Finding]:
+    """What to know of how the cases came by their splits."""
+    if stored is None and len(before) > 1 and all(case.split is None for case in before):
+        held = {case.subject for case in after if case.split == "test"}
+        sentence = f"the dataset has no split; a hash took {count(len(held), 'subject')} for testing"
+        yield Finding(level="note", kind="split", sentence=sentence)
+    if stored is not None:
+        named = {*stored.train, *stored.validation, *stored.test}
+        if gone := sorted(named - {case.subject for case in before}):
+            sentence = f"{count(len(gone), 'subject')} of {STORED_SPLIT} ({some(gone)}) not in the data"
+            yield Finding(level="note", kind="split", sentence=sentence)
+        new = sorted({case.subject for case in before if case.split is None} - named)
+        if new:
+            sentence = (
+                f"{count(len(new), 'subject')} ({some(new)}) not in {STORED_SPLIT} went with their kin or to training"
+            )
+            yield Finding(level="note", kind="split", sentence=sentence)
+    moved = [
+        new.id
+        for old, new in zip(before, after, strict=True)
+        if old.split not in (None, new.split) and new.origin.kind == "synthetic"
+    ]
+    if moved:
+        sentence = (
+            f"{count(len(moved), 'synthetic case')} ({some(moved)}) were put into a split that their parents are not "
+            "in, and were moved to that of the parents; mend the manifest"
+        )
+        yield Finding(level="error", kind="parents", cases=tuple(moved), sentence=sentence)

@@ -190,6 +190,7 @@ def _of_cases(
         labels=labels,
         image_classes=tuple(sorted({case.image_class for case in cases if case.image_class is not None})),
         spacing=tuple(float(value) for value in np.median(spacings, axis=0)),
+        fine_spacing=tuple(float(value) for value in np.percentile(spacings, 10, axis=0)),
         unit=unit,
         unspaced=unspaced if unspaced < len(found) else 0,
         shape=tuple(int(value) for value in np.round(np.median(shapes, axis=0))),

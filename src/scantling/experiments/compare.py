@@ -37,7 +37,7 @@ MAIN = ("dice", "found", "false_alarm", "cldice", "hd95", "ece")
 
 def compare(
     runs: Sequence[Path | str],
-    data: Path | str,
+    data: Path | str | Dataset,
     *,
     split: str = "test",
     out: Path | None = None,
@@ -76,14 +76,17 @@ def compare(
     notes = _same_classes(candidates, kind)
     if kind == "class" and region is not None:
         raise SettingsError(f"--region {region}: image classes have no pixels; leave it out")
-    opened = open_truth if kind == "mask" else open_classes
-    opened = open_dataset if any(one.kind == "run" for one in candidates) else opened
-    dataset = opened(Path(data), manifest=opening.manifest, root=opening.root, subjects=opening.subjects)
-    _has_truth(dataset, Path(data), split, kind)
+    if isinstance(data, Dataset):
+        dataset, place = data, data.root
+    else:
+        opened, place = open_truth if kind == "mask" else open_classes, Path(data)
+        opened = open_dataset if any(one.kind == "run" for one in candidates) else opened
+        dataset = opened(place, manifest=opening.manifest, root=opening.root, subjects=opening.subjects)
+    _has_truth(dataset, place, split, kind)
     several = any(len(case.masks) > 1 for case in dataset.cases)
     wanted = _metrics(metrics, candidates, several=several) if kind == "mask" else metrics_of_classes(metrics)
 
-    scored = _Scorer(dataset, Path(data), split, kind, wanted, region, out, opening, compute, progress)
+    scored = _Scorer(dataset, place, split, kind, wanted, region, out, opening, compute, progress)
     field = [scored(candidate) for candidate in candidates]
     catalogue = METRICS if kind == "mask" else CLASS_METRICS
     known = [catalogue[name] for name in wanted]

@@ -88,7 +88,7 @@ def segment(
         resolved = each.segment_options(options)
         inference = Inference(seed=root, stage="answer", device=device, tile=own, find=own.find, options=resolved)
         parts = _drawn(
-            each, sample, inference, views=options.views, decided=bool(others), autocast=autocast,
+            each, sample, inference, views=each.uses_views(options), decided=bool(others), autocast=autocast,
             slices_at_once=slices_at_once, units=None if units is None else units[number],
         )  # fmt: skip
         makes += parts.makes

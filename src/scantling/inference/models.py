@@ -15,7 +15,6 @@ from scantling.contract.options import ClassifyOptions, InferenceOptions, Segmen
 from scantling.core.case import Labels
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Traits
-from scantling.data.contents import count
 from scantling.records.run_folder import identity_of, load_model
 
 
@@ -106,13 +105,12 @@ def models_of(
     models = Models(methods=tuple(methods), runs=runs, identities=identities, **given)
     if models.segment is not None:
         samples = models.segmenters[0].segment_options(models.segment).samples or 1
-        if models.segment.views and (len(methods) > 1 or samples > 1):
+        if models.segment.views and samples > 1:
             raise SettingsError(
                 "--views averages what samples would tell apart; leave one of them out, or ask for --samples 1"
             )
-        if models.segment.views and (reason := _without_views(models.segmenters[0])):
-            note = f"--views: {reason}; images are answered as they are"
-            return replace(models, segment=models.segment.model_copy(update={"views": False}), notes=(note,))
+        without = [reason for each in models.segmenters if models.segment.views and (reason := each.without_views())]
+        return replace(models, notes=tuple(f"--views: {reason}; images are answered as they are" for reason in without))
     return models
 
 
@@ -145,19 +143,6 @@ def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> tuple[str, ...]:
                     f"{run}: was trained for other {what} than {runs[0]}; an ensemble needs models of the same data"
                 )
     return identities
-
-
-def _without_views(method: Segmenter) -> str:
-    """Why a model answers without views although it is asked for them; empty where it answers with them."""
-    views = method.resolved_views()
-    if len(views.each) == 1:
-        return "the training of this model showed it no mirrored or turned images"
-    if views.hurt:
-        return (
-            f"on {count(views.cases, 'validation case')} the Dice of this model was {views.dice_of_views:.3f} with "
-            f"views and {views.dice:.3f} without"
-        )
-    return ""
 
 
 def _classes(traits: Traits) -> tuple[object, ...]:

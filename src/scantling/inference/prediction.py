@@ -246,6 +246,7 @@ def resolved(models: Models) -> dict[str, Any]:
     if models.segment is not None:
         # what postprocessing does stands beside the options, if anything (`described`)
         found |= models.segmenters[0].segment_options(models.segment).model_dump(exclude={"postprocess"})
+        found["views"] = any(each.uses_views(models.segment) for each in models.segmenters)
         found |= {"votes": models.segment.votes} if len(models.methods) > 1 else {}
     others = zip(models.runs[1:], models.identities[1:], strict=True)
     return found | {"ensemble": [{"run": str(run.resolve()), "model": identity} for run, identity in others]}
@@ -260,8 +261,9 @@ def calls(models: Models) -> int:
     """Passes through networks that the answer about an image takes."""
     total = 0
     if models.segment is not None:
-        views = len(models.segmenters[0].resolved_views().each) if models.segment.views else 1
-        total += views * sum(each.calls(each.segment_options(models.segment)) for each in models.segmenters)
+        for each in models.segmenters:
+            views = len(each.resolved_views().each) if each.uses_views(models.segment) else 1
+            total += views * each.calls(each.segment_options(models.segment))
     if models.classify is not None:
         total += sum(each.classify_options(models.classify).samples or 1 for each in models.classifiers)
     return total

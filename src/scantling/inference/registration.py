@@ -25,6 +25,7 @@ from scantling.core.case import Case, Labels, Sample
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
 from scantling.core.outputs import REGISTRATIONS
+from scantling.core.paths import StrPath
 from scantling.core.randomness import seed_of
 from scantling.data.dataset import Dataset
 from scantling.data.displacements import write_displacement
@@ -52,8 +53,8 @@ MOVING_READS = ("image", "mask", "region")
 
 def register(
     run: Path,
-    fixed: Path | str,
-    moving: Path | str | None = None,
+    fixed: StrPath | Dataset,
+    moving: StrPath | Dataset | None = None,
     *,
     out: Path,
     pairs: str = "",
@@ -101,8 +102,8 @@ def register(
         "run": str(run.resolve()),
         "method": method.card.name,
         "model": identity_of(run),
-        "fixed": str(Path(fixed).absolute()),
-        "moving": None if moving is None else str(Path(moving).absolute()),
+        "fixed": _place(fixed),
+        "moving": None if moving is None else _place(moving),
         **opening.facts(),
         "split": split,
         "pairs": str(Path(pairs).absolute()) if pairs not in ("", "all") else pairs,
@@ -120,6 +121,10 @@ def register(
     done = run_job(job, items, work, inputs=files, content=_content, progress=progress)
     done.left_out = tuple(dict.fromkeys((*data.unnamed(), *source.unnamed())))
     return done
+
+
+def _place(images: StrPath | Dataset) -> str:
+    return str((images.root if isinstance(images, Dataset) else Path(images)).absolute())
 
 
 def check_masks(rule: str | None, items: Sequence[Pairing]) -> None:

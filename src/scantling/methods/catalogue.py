@@ -208,9 +208,13 @@ GROUP = "scantling.methods"
 """The entry points by which other packages announce the cards of their methods."""
 
 
+_CLASSES: dict[str, type[Method]] = {}
+"""The classes that were named themselves, by the name of their card; for the length of the process."""
+
+
 def cards() -> Mapping[str, Card]:
-    """The cards of all methods: ours, and those of packages that announce theirs."""
-    return {**CARDS, **_outside()[0]}
+    """The cards of all methods: ours, those of packages that announce theirs, those of classes that were named."""
+    return {**CARDS, **_outside()[0], **{name: kind.card for name, kind in _CLASSES.items()}}
 
 
 @contextmanager
@@ -248,13 +252,16 @@ def _outside() -> tuple[Mapping[str, Card], tuple[str, ...]]:
     return found, tuple(sentences)
 
 
-def card_of(name: str) -> Card:
-    """The card of the method `name`.
+def card_of(method: str | type[Method]) -> Card:
+    """The card of a method, by its name or by its class; for the rest of the process, a class is known by its name.
 
     Raises:
-        SettingsError: there is no such method; the sentence lists those that there are.
+        SettingsError: there is no such method; the sentence lists those that there are. Or the class is no method, or
+            has the name of another one.
     """
-    known = cards()
+    if not isinstance(method, str):
+        return _card_of_class(method)
+    name, known = method, cards()
     if name not in known:
         import difflib
 
@@ -264,12 +271,35 @@ def card_of(name: str) -> Card:
     return known[name]
 
 
+def _card_of_class(kind: type[Method]) -> Card:
+    card = getattr(kind, "card", None)
+    if not isinstance(kind, type) or not isinstance(card, Card):
+        found = f"the class {kind.__qualname__}, which has no card" if isinstance(kind, type) else repr(kind)
+        raise SettingsError(f"method: found {found}; expected the name of a method, or a subclass of Method")
+    there = {**CARDS, **_outside()[0]}.get(card.name)
+    where = import_path(kind)
+    if there is not None and there.implementation != where:
+        raise SettingsError(
+            f"method: the card of {where} has the name {card.name}, as the method {there.implementation} has; give "
+            "it another one"
+        )
+    _CLASSES[card.name] = kind
+    return card
+
+
+def import_path(kind: type) -> str:
+    """Where a class is found, as `Card.implementation` names it."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
 def implementation_of(card: Card) -> type[Method]:
     """The class behind a card; this imports torch.
 
     Raises:
         SettingsError: the package of a method that is not ours cannot be imported.
     """
+    if card.name in _CLASSES:
+        return _CLASSES[card.name]
     module, _, name = card.implementation.partition(":")
     try:
         kind: type[Method] = getattr(importlib.import_module(module), name)

@@ -96,6 +96,7 @@ class RunRecord(FileRecord):
         command: as it was typed, word by word.
         minutes, timed: into which the steps were fitted, and by what; None where they were not.
         repeats: the command line that repeats such a run, with its steps in place of the minutes.
+        implementation: the class of the method ("package.module:Class").
         preset, settings: of the method.
         plan: sentences on what the settings decided from the data, and why.
         traits: of the data, as `core.samples.Traits` reads them.
@@ -121,6 +122,7 @@ class RunRecord(FileRecord):
     writer: ClassVar[str] = "scantling train"
 
     method: str = ""
+    implementation: str | None = None
     command: tuple[str, ...] = ()
     minutes: Number = None
     timed: Timed | None = None

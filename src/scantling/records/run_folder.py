@@ -27,7 +27,7 @@ from scantling.core.atomic import replacing, to_json, write_json
 from scantling.core.errors import FileError, RunError, ScantlingError
 from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
 from scantling.core.samples import Traits
-from scantling.methods.catalogue import card_of, implementation_of
+from scantling.methods.catalogue import card_of, cards, implementation_of, import_path
 from scantling.records.record import read_json
 
 MODEL, WEIGHTS, VIEWS, POSTPROCESSING = "model", "weights.safetensors", "views.json", "postprocessing.json"
@@ -43,7 +43,8 @@ def save_model(method: Method, folder: Path) -> None:
         # safetensors writes several in random order
         facts = {"method": method.card.name, "settings": method.settings.model_dump(mode="json")}
         save_tensors(aside, method.model_state(), metadata={"model": to_json(facts, indent=None)})
-    write_json(folder / "card.json", method.card.model_dump())
+    where = {"implementation": method.card.implementation or import_path(type(method))}
+    write_json(folder / "card.json", method.card.model_dump() | where)
     write_json(folder / "settings.json", described(method))
     if isinstance(method, Segmenter) and method.views is not None:
         write_json(folder / VIEWS, method.views.model_dump())
@@ -99,6 +100,7 @@ def load_model(run: Path) -> Method:
         raise RunError(f"{run}: found no model; expected a folder that `scantling train` has written")
     try:
         facts = read_json(folder / "settings.json")
+        _check_known(facts, folder)
         method = _built(facts)
         method.load_model_state(_renamed(load_file(folder / WEIGHTS), facts))
         if isinstance(method, Segmenter) and (folder / VIEWS).is_file():
@@ -173,6 +175,24 @@ def identity_of(run: Path) -> str:
 def model_folder(run: Path) -> Path:
     """The model folder of a run, or `run` where it is one itself."""
     return run / MODEL if (run / MODEL).is_dir() else run
+
+
+def _check_known(facts: Mapping[str, Any], folder: Path) -> None:
+    """Make sure that the method of a model, and those that it is built on, can be found here.
+
+    Raises:
+        RunError: one cannot.
+    """
+    if facts["method"] not in cards():
+        card = read_json(folder / "card.json") if (folder / "card.json").is_file() else None
+        where = card.get("implementation") if isinstance(card, dict) else None
+        raise RunError(
+            f"{folder}: no method is called {facts['method']!r} here, which the model is of "
+            f"({where or 'an unknown class'}); install the package that announces it, or name its class in Python: "
+            f"scantling.load_model({str(folder)!r}, method=CLASS)"
+        )
+    for part in parts_of(facts).values():
+        _check_known(part, folder)
 
 
 def _built(facts: Mapping[str, Any]) -> Method:

@@ -97,7 +97,7 @@ def _gib(memory: Any) -> float | None:
 
 def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
     options = _table(made.get("options"))
-    older = {key: options.get(key) for key in ("samples", "steps", "fuse", "memory")}
+    older = {key: options.get(key) for key in ("samples", "steps", "fuse", "memory", "views")}
     requested = _table(made["requested"]) if "requested" in made else older
     folder = str(made["run"]) if run is None else str(run.folder)
     memory = requested.get("memory")
@@ -118,7 +118,8 @@ def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
             root=made.get("root"),
             subjects=_not_default(made.get("subjects")),
         ),
-        *(f"--{name}" for name in ("probabilities", "views") if options.get(name)),
+        *(["--probabilities"] if options.get("probabilities") else []),
+        *({"True": ["--views"], "False": ["--no-views"]}.get(str(requested.get("views")), [])),
         *_flags(
             samples=requested.get("samples"),
             sampling_steps=requested.get("steps"),

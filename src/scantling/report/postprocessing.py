@@ -37,6 +37,13 @@ def postprocessing_block(found: Postprocessing, traits: Mapping[str, Any] | None
 
 
 def _sentences(found: Postprocessing) -> Iterator[str]:
+    if not found.subjects:
+        yield (
+            f"Nothing was learnt for answers (temperature, thresholds, components): there "
+            f"{'is' if found.of == 1 else 'are'} {plural(found.of, 'validation subject')} with a mask, and that is too "
+            "few to tell a gain from noise."
+        )
+        return
     kept = sum(trial.kept for trial in found.trials)
     of = f" of {found.of:,}" if found.of > found.subjects else ""
     yield (

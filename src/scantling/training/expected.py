@@ -14,7 +14,6 @@ from scantling.contract.method import Method
 from scantling.core.case import Case, Labels
 from scantling.core.errors import ScantlingError
 from scantling.core.fields import reads_masks
-from scantling.core.postprocessing import AS_ANSWERED
 from scantling.data.files import read_labels
 from scantling.data.loading import load
 from scantling.inference.expected import calibrated
@@ -49,7 +48,7 @@ def calibrate_expected(
     calibration, fitted = model.calibration(), [*fitted]
     if calibration is not None and calibration.split == "validation" and reads_masks(calibration.stream.fields):
         fitted.append("the model was calibrated")
-    if model.postprocessing != AS_ANSWERED:
+    if model.postprocessing.trials:
         fitted.append("its postprocessing was learnt")
     scores, known = [], {case.id: case for case in cases if case.masks}
     for entry in done.cases if done is not None else ():

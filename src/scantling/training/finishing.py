@@ -54,8 +54,8 @@ def finish(
     held_out = with_truth(model, dataset.split("validation"))
     if isinstance(model, Segmenter) and "segment" in model.gives:
         autocast = autocast_type(options.precision, device, training=False)
-        model.postprocessing = learn_postprocessing(model, held_out, device=device, autocast=autocast)
         model.views = compared_views(model, dataset, options, device)
+        model.postprocessing = learn_postprocessing(model, held_out, device=device, autocast=autocast)
     save_model(model, out / MODEL)
     if {"segment", "classify"} & {*model.gives}:
         appearance_of_cases(model, dataset.split("train")).write(out / MODEL / AppearanceRecord.name)

@@ -55,7 +55,10 @@ def kept_lines(path: Path, stages: list[str], *, stage: int, step: int) -> list[
 
 
 class Bar:
-    """Progress of one stage with the time left; a line now and then where there is no terminal."""
+    """Progress of one stage with the time left; a line now and then where there is no terminal.
+
+    In a notebook it is silent: curves take its place (`api.notebook`).
+    """
 
     def __init__(self, console: Console, title: str, *, total: int, done: int) -> None:
         self._console, self._title, self._total = console, title, total
@@ -83,7 +86,7 @@ class Bar:
     def to(self, done: int, facts: str, seconds_left: float) -> None:
         """Show how far the stage is, `facts` beside it."""
         self._progress.update(self._task, completed=done, facts=facts)
-        if not self._console.is_terminal and (done - self._told) * 10 >= self._total:
+        if not (self._console.is_terminal or self._console.is_jupyter) and (done - self._told) * 10 >= self._total:
             self._told = done
             self._console.print(
                 f"{self._title}: {done} of {self._total}, {spoken(seconds_left)} left, {facts}", highlight=False

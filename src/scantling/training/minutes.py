@@ -20,7 +20,6 @@ import torch
 from rich.console import Console
 
 from scantling.contract.method import Method
-from scantling.contract.views import views_of_training
 from scantling.core.case import Case
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.outputs import RUN
@@ -33,6 +32,7 @@ from scantling.training.log import spoken
 from scantling.training.options import Options
 from scantling.training.postprocessing import cases_learnt_from
 from scantling.training.processes import Processes
+from scantling.training.signals import Stopping
 from scantling.training.stage_runner import StageRunner
 from scantling.training.trainer import StageTraining, Trainer
 from scantling.training.validation import DiceValidation
@@ -220,7 +220,7 @@ def _timed(trainer: Trainer, budget: float, *, known: Timed | None = None) -> Ti
     step: dict[str, float] = {}
     for number, stage in enumerate(stages):
         longer = [*stages[:number], replace(stage, steps=max(stage.steps, LONG)), *stages[number + 1 :]]
-        training = StageTraining(trainer, longer, number, None, {})
+        training = StageTraining(trainer, longer, number, None, Stopping())
         begun = time.monotonic()
         runner = training.runner()
         preparing += time.monotonic() - begun
@@ -265,13 +265,13 @@ def _seconds_of_validation(training: StageTraining, runner: StageRunner, budget:
     # one process answers at the end, and in float32, which takes about twice as long on a processor that has bf16
     slower = 2 if trainer.autocast is not None and trainer.device.type == "cpu" else 1
     alone = look * trainer.group.count * slower
-    passes = [calls(models_of([model], options)) for options in ({}, {"samples": 1})]
+    passes = [calls(models_of([model], options)) for options in ({}, {"samples": 1, "views": False})]
     views = 0
     if isinstance(validation, DiceValidation) and not validation.method.draws:
-        views = len(views_of_training(model).each)
+        views = len(validation.method.resolved_views().each)
     compared = (1 + views) * min(1.0, MOST / len(validation.cases)) if views > 1 else 0.0
     learnt = len(cases_learnt_from(model, validation.cases)) / len(validation.cases)
-    answers = alone * (passes[0] / max(passes[1], 1) + learnt)
+    answers = alone * passes[0] / max(passes[1], 1) * (1 + learnt)
     return {"look": look, "answers": answers, "views": alone * compared}
 
 

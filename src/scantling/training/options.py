@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from scantling.core.errors import SettingsError
 from scantling.core.machine import Precision
@@ -60,6 +60,12 @@ class Options:
     subjects: Subjects = "name"
     saved_every: float = 60.0
 
+    def __post_init__(self) -> None:
+        for name in ("base", "manifest", "root"):
+            place = getattr(self, name)
+            object.__setattr__(self, name, None if place is None else Path(place))
+        object.__setattr__(self, "uses", {role: Path(run) for role, run in self.uses.items()})
+
     @property
     def sampling(self) -> Sampling:
         """How the samples of every stream are drawn."""
@@ -71,6 +77,10 @@ class Options:
         Raises:
             SettingsError: one is out of range.
         """
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                known = " or ".join(get_args(kind))
+                raise SettingsError(f"--{name} {getattr(self, name)}: expected {known}")
         if not 0 <= self.validation < 1:
             raise SettingsError(f"--validation {self.validation}: expected a share of at least 0 and below 1")
         if self.labels is not None and self.labels < 1:

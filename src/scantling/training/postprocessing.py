@@ -52,22 +52,27 @@ def learn_postprocessing(
     A method that reads no masks, draws samples, decides itself or calibrates itself is left alone, and so is one with
     fewer than `LEAST` validation subjects with a mask.
     """
-    chosen, labels = cases_learnt_from(method, cases), method.traits.labels
-    if not chosen or not isinstance(method, Segmenter) or labels is None:
-        return AS_ANSWERED
-    evidence = evidence_of(method, chosen, device=device, autocast=autocast)
-    if len({one.subject for one in evidence}) < LEAST:
+    labels = method.traits.labels
+    if not can_be_learnt(method) or not isinstance(method, Segmenter) or labels is None:
         return AS_ANSWERED
     subjects = {case.subject for case in cases if case.has("image") and case.has("mask")}
+    chosen = cases_learnt_from(method, cases)
+    evidence = evidence_of(method, chosen, device=device, autocast=autocast) if chosen else []
+    if len({one.subject for one in evidence}) < LEAST:
+        return Postprocessing(of=len(subjects)) if not chosen else AS_ANSWERED
     return fitted(evidence, labels.names, exclusive=labels.exclusive, of=len(subjects))
+
+
+def can_be_learnt(method: Method) -> bool:
+    """Whether a method reads masks, answers once, and does not calibrate itself."""
+    reads = {word for words in method.card.needs for word in words}
+    segments = isinstance(method, Segmenter) and "segment" in method.gives and not method.draws
+    return segments and method.traits.labels is not None and method.calibration() is None and reads_masks(reads)
 
 
 def cases_learnt_from(method: Method, cases: Sequence[Case]) -> list[Case]:
     """Those of the validation cases that are answered to learn a postprocessing; none where none is learnt."""
-    reads = {word for words in method.card.needs for word in words}
-    if not isinstance(method, Segmenter) or "segment" not in method.gives or method.traits.labels is None:
-        return []
-    if method.draws or method.calibration() is not None or not reads_masks(reads):
+    if not can_be_learnt(method):
         return []
     masked = sorted((case for case in cases if case.has("image") and case.has("mask")), key=lambda case: case.id)
     subjects = sorted({case.subject for case in masked})

@@ -20,11 +20,12 @@ from scantling.core.samples import Batch
 from scantling.data.prefetcher import Prefetcher
 from scantling.data.reader import Reader
 from scantling.networks.replay import forget
+from scantling.training.callbacks import Callback, LoggedStep, StoppedError, called
 from scantling.training.log import Bar, Log, spoken
 from scantling.training.optimisers import rate_at
 from scantling.training.prepared import check_fields, prepare_fields
 from scantling.training.processes import Processes
-from scantling.training.signals import stop_signals
+from scantling.training.signals import Stopping, program_ends, stop_signals
 from scantling.training.stage_runner import StageRunner, finite
 from scantling.training.state import (
     Position,
@@ -42,10 +43,6 @@ REHEARSED = 3
 """Steps that are played and taken back, to tell the time that a training will take."""
 
 
-class StoppedError(RunError):
-    """The training was asked to stop; its state is saved."""
-
-
 @dataclass
 class Trainer:
     """Everything that a training needs besides the method: where it runs, what it reads, how often it looks up.
@@ -61,6 +58,7 @@ class Trainer:
         rates: factors on the learning rate of parameters by name; see `StageRunner`.
         plan: a hash of the data, settings and seed, for what stages prepare.
         logged, validated: how many times a stage is logged and validated.
+        callbacks: called with each logged step.
     """
 
     run: Path
@@ -81,12 +79,13 @@ class Trainer:
     plan: str = ""
     logged: int = 200
     validated: int = 10
+    callbacks: Sequence[Callback] = ()
 
     def go(self) -> Position:
         """Train all stages from where the run folder stands.
 
         Raises:
-            StoppedError: a signal asked to stop; the state is saved.
+            StoppedError: a signal or a callback asked to stop; the state is saved.
         """
         stages = list(self.method.stages())
         found = load_state(self.run)
@@ -119,7 +118,7 @@ class StageTraining:
     """One stage of a trainer: `play` trains it; `runner` and `rehearse` alone find out how long its steps take."""
 
     def __init__(
-        self, trainer: Trainer, stages: Sequence[Stage], number: int, log: Log | None, stopping: dict[str, str]
+        self, trainer: Trainer, stages: Sequence[Stage], number: int, log: Log | None, stopping: Stopping
     ) -> None:
         self.trainer, self.stage, self.number = trainer, stages[number], number
         self.final = number == len(stages) - 1
@@ -192,42 +191,44 @@ class StageTraining:
         bar = Bar(
             trainer.console if trainer.group.first else Console(quiet=True), self.title, total=stage.steps, done=first
         )
-        facts = ""
+        facts, seen = "", dict[str, float]()
         with bar:
             for step in range(first, stage.steps):
                 losses = runner.step(step, prefetcher.batches(step, last=step + 1 == stage.steps))
-                done = step + 1
-                now = time.monotonic()
+                done, now = step + 1, time.monotonic()
+                pace = (now - begun) / (done - first)
                 position = position.model_copy(
                     update={"step": done, "updates": dict(runner.updates), "seconds": before + now - begun}
                 )
-                if done % every == 0 or done == stage.steps:
-                    facts = self._log(runner, losses, position, (now - begun) / (done - first))
+                line = self._log(runner, losses, position, pace) if done % every == 0 or done == stage.steps else None
+                if line is not None:
+                    facts = ", ".join(f"{name} {sum(terms.values()):.3f}" for name, terms in line["losses"].items())
                 if self.validates and (done % looked == 0 or done == stage.steps):
-                    position, best = self._validate(runner, position, best)
+                    position, best, value = self._validate(runner, position, best)
+                    seen |= value
                     if position.best_value is not None:
                         facts = f"{facts}, best validation {position.best_value:.3f}"
-                bar.to(done, facts, (now - begun) / (done - first) * (stage.steps - done))
-                if (
-                    done == stage.steps
-                    or self._wants_save(now - saved)
-                    or (trainer.group.count > 1 and done % every == 0)
-                ):
-                    stopping = any(trainer.group.all(bool(self.stopping)))
+                left = pace * (stage.steps - done)
+                bar.to(done, facts, left)
+                if line is not None:
+                    told = LoggedStep.of(line, steps=stage.steps, validation=seen, left=left)
+                    self.stopping.ask(called(trainer.callbacks, told))
+                    seen = {}
+                self.stopping.ask(program_ends())
+                together = trainer.group.count > 1 and done % every == 0
+                if done == stage.steps or together or self._wants_save(now - saved):
+                    stopping = any(trainer.group.all(bool(self.stopping.by)))
                     self._save(runner, position, best)
                     saved = time.monotonic()
                     if stopping and done < stage.steps:
-                        raise StoppedError(
-                            f"{trainer.run}: stopped at step {done} of {stage.steps} "
-                            f"({self.stopping.get('signal', 'by another process')}); the same command goes on from "
-                            "there"
-                        )
+                        by = self.stopping.by or "another process"
+                        at = f"stopped at step {done} of {stage.steps} ({by})"
+                        raise StoppedError(f"{trainer.run}: {at}; the same command goes on from there", by=by)
         return position, best
 
     def _wants_save(self, since: float) -> bool:
-        if self.trainer.group.count > 1:  # all processes must save together, which a clock cannot tell them
-            return False
-        return bool(self.stopping) or since >= self.trainer.saved_every
+        # several processes must save together, which a clock cannot tell them
+        return self.trainer.group.count == 1 and (bool(self.stopping.by) or since >= self.trainer.saved_every)
 
     @property
     def validates(self) -> bool:
@@ -236,7 +237,7 @@ class StageTraining:
 
     def _validate(
         self, runner: StageRunner, position: Position, best: dict[str, Tensor]
-    ) -> tuple[Position, dict[str, Tensor]]:
+    ) -> tuple[Position, dict[str, Tensor], dict[str, float]]:
         criterion = self.criterion
         with runner.averaged(), torch.no_grad():
             if criterion is not None:
@@ -253,7 +254,7 @@ class StageTraining:
                 position = position.model_copy(update={"best_value": value, "best_step": position.step})
                 if self.trainer.select == "best":
                     best = copied(self.trainer.method.state_dict())
-        return position, best
+        return position, best, {name: value}
 
     def _finish(self, runner: StageRunner, position: Position, best: dict[str, Tensor]) -> Position:
         runner.settle()
@@ -324,21 +325,21 @@ class StageTraining:
 
     def _log(
         self, runner: StageRunner, losses: Mapping[str, Mapping[str, Tensor]], position: Position, pace: float
-    ) -> str:
+    ) -> dict[str, Any]:
         done = position.step
         numbers = {player: {term: float(value) for term, value in terms.items()} for player, terms in losses.items()}
         finite(numbers, self.stage.name, done)
+        line: dict[str, Any] = {
+            "stage": self.stage.name,
+            "step": done,
+            "seconds": round(position.seconds, 3),
+            "rate": round(1 / pace, 3),
+            "losses": numbers,
+            "lr": {name: rate_at(player, done - 1, self.stage.steps) for name, player in runner.players.items()},
+        }
         if self.log is not None:
-            line: dict[str, Any] = {
-                "stage": self.stage.name,
-                "step": done,
-                "seconds": round(position.seconds, 3),
-                "rate": round(1 / pace, 3),
-                "losses": numbers,
-                "lr": {name: rate_at(player, done - 1, self.stage.steps) for name, player in runner.players.items()},
-            }
             self.log.line(line)
-        return ", ".join(f"{player} {sum(terms.values()):.3f}" for player, terms in numbers.items())
+        return line
 
     def _save(self, runner: StageRunner, position: Position, best: dict[str, Tensor]) -> None:
         if self.trainer.group.first:

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.card import Card
 from scantling.contract.method import Method
 from scantling.contract.stage import Stage
+from scantling.contract.views import views_of_training
 from scantling.core.atomic import to_json
 from scantling.core.case import Split
 from scantling.core.errors import SettingsError
@@ -25,9 +27,10 @@ from scantling.data.dataset import Dataset
 from scantling.data.mirroring import sides_told_apart
 from scantling.data.reader import Reader
 from scantling.data.traits import readable_traits, spacing_remarks
-from scantling.methods.catalogue import card_of
+from scantling.methods.catalogue import card_of, import_path
 from scantling.records.run import RunRecord
 from scantling.training.building import build_method
+from scantling.training.callbacks import Callback
 from scantling.training.finishing import clock, finish
 from scantling.training.material import Material, budget_remarks, counts, open_material, undrawn
 from scantling.training.minutes import fitted, usual_steps
@@ -46,20 +49,21 @@ from scantling.training.plan import (
 from scantling.training.prepared import prepared_fields
 from scantling.training.preview import Preview
 from scantling.training.processes import Processes, processes
-from scantling.training.readers import can_be_judged, readers_of
+from scantling.training.readers import augmented, can_be_judged, readers_of
 from scantling.training.starting_model import score_starting_model
 from scantling.training.trainer import Trainer
 from scantling.training.validation import validation_of
 
 
 def train(
-    method: str,
+    method: str | type[Method],
     data: Sequence[Path | str | Dataset],
     out: Path,
     options: Options = DEFAULTS,
     *,
     console: Console | None = None,
     begun: float | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Train `method` on the training cases of `data` into the run folder `out`; returns its `run.json`.
 
@@ -67,7 +71,10 @@ def train(
     left alone.
 
     Args:
+        method: its name, or its class.
         begun: when the command began, by `time.monotonic`, for `options.minutes`; now if None.
+        callbacks: called with each logged step, in the first process; one that raises `StopTraining` stops the
+            training as a signal does.
 
     Raises:
         ScantlingError: nothing can be started, the run was made with other settings, or it was asked to stop.
@@ -78,12 +85,12 @@ def train(
         if group.first:
             check_record(out, RUN)
             with locked(out):
-                return _train(card, data, out, options, device, group, console, begun)
+                return _train(card, data, out, options, device, group, console, begun, callbacks)
         return _train(card, data, out, options, device, group, Console(quiet=True), begun)
 
 
 def preview(
-    method: str,
+    method: str | type[Method],
     data: Sequence[Path | str | Dataset],
     options: Options = DEFAULTS,
     *,
@@ -113,7 +120,7 @@ def preview(
 
 
 def _checked(
-    method: str, data: Sequence[Path | str | Dataset], options: Options, console: Console | None
+    method: str | type[Method], data: Sequence[Path | str | Dataset], options: Options, console: Console | None
 ) -> tuple[Card, torch.device, Console]:
     """The card of the method, the device and where sentences go, after making sure that the options can be."""
     card = card_of(method)
@@ -133,6 +140,7 @@ def _train(
     group: Processes,
     console: Console,
     begun: float,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     # 1. the data, and whether the method can learn from them
     material = open_material(card, data, out, options)
@@ -183,7 +191,7 @@ def _train(
     for sentence in facts.get("plan", ()):
         console.print(f"{card.name}: {sentence}", highlight=False, markup=False)
     # 4. the training
-    training.console, training.plan = console, to_json(plan, indent=None)
+    training.console, training.plan, training.callbacks = console, to_json(plan, indent=None), callbacks
     training.validated = facts.get("timed", {}).get("looks", training.validated)
     position = training.go()
     # 5. what is left behind
@@ -244,6 +252,8 @@ def _trainer(
         readers = readers_of(stage, model, dataset, seed=options.seed, sampling=options.sampling, prepared=made)
         for reader in readers.values():
             reader.share(group.count * options.accumulation)
+    if isinstance(model, Segmenter):
+        model.views = views_of_training(model, partial(augmented, method=model, sampling=options.sampling))
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
     reading = partial(_readers, run, model, dataset, options, group)
     return Trainer(
@@ -279,7 +289,8 @@ def _recorded(
     ]
     traits = traits.model_copy(update={"hand_drawn_before": model.traits.hand_drawn_before})
     begun = {
-        "version": RunRecord.newest, "command": sys.argv, **plan, "preset": options.preset,
+        "version": RunRecord.newest, "command": sys.argv, **plan, "implementation": import_path(type(model)),
+        "preset": options.preset,
         "plan": model.settings.explain(traits),
         "traits": traits.model_dump(),
         "started": clock(), "finished": None, "seconds": None,

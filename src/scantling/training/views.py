@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 
 from scantling.contract.capabilities import Segmenter
-from scantling.contract.views import Views, views_of_training
+from scantling.contract.views import Views
 from scantling.core.errors import ScantlingError
 from scantling.core.machine import autocast_type
 from scantling.data.dataset import Dataset
 from scantling.data.preprocessing import grid_of
 from scantling.training.options import Options
 from scantling.training.processes import Processes
-from scantling.training.readers import augmented
 from scantling.training.validation import DiceValidation, validation_of
 
 MOST = 20
@@ -30,7 +28,7 @@ def compared_views(model: Segmenter, dataset: Dataset, options: Options, device:
     Both are left out where there is no labelled validation case, no view but the image as it is, or a method that draws
     samples, which `--views` does not go with; and where the training was too short for a comparison (`SHARE`).
     """
-    views = views_of_training(model, partial(augmented, method=model, sampling=options.sampling))
+    views = model.resolved_views()
     validation = validation_of(
         model, dataset.split("validation"), device=device, seed=options.seed, group=Processes(),
         autocast=autocast_type(options.precision, device, training=False),

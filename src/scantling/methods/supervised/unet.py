@@ -43,6 +43,7 @@ class UNetSettings(Settings):
         strides, kernels: of the levels, along each axis.
         narrow: see `networks.unet.UNet`.
         pixels, voxels: how many a patch of a raster image and of a volume may have.
+        across: pixels of local thickness that are enough for every class; images that fit one patch are shrunk to it.
         patch: the shape of a patch.
         size: the side of the square that every raster image is resampled to, whatever its proportions.
         spacing: the working grid, in the unit of the data: mm, or pixels.
@@ -52,8 +53,9 @@ class UNetSettings(Settings):
         flips: mirror the patches, along all axes or along some; None: along those that `Traits.mirrored` allows, and
             where nobody knows them, as without masks, along those of raster images.
         dice: the weight of the Dice loss beside the cross-entropy.
-        dice_over: what one Dice value is of: each patch, or all patches of a step as one (nnU-Net's batch Dice), for
-            classes that most patches lack. "batch" keeps all parts of a divided step in memory until it ends.
+        dice_over: what one Dice value is of: each patch, or all patches of a step as one (nnU-Net's batch Dice); None:
+            the latter where most patches lack a class. "batch" keeps all parts of a divided step in memory until it
+            ends.
         cldice: the weight of the soft clDice loss (Shit et al., 2021), for vessels and other tubes; None: 0.
         iterations: of the skeletons of clDice, at least the largest radius of a tube in pixels.
         skeleton_recall: the weight of the Skeleton Recall loss (Kirchhoff et al., 2024), for the same; None: 0.
@@ -75,6 +77,7 @@ class UNetSettings(Settings):
     narrow: bool = False
     pixels: Positive = 256 * 256
     voxels: Positive = 96 * 96 * 96
+    across: Annotated[float, Field(gt=0)] | None = None
     patch: tuple[Positive, ...] | None = None
     size: Positive | None = None
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
@@ -82,7 +85,7 @@ class UNetSettings(Settings):
     normalise: Literal["image", "dataset", "foreground", "unit", "none"] | None = None
     norm: Literal["batch", "instance"] = "batch"
     dice: Annotated[float, Field(ge=0)] = 0.5
-    dice_over: Literal["sample", "batch"] = "sample"
+    dice_over: Literal["sample", "batch"] | None = None
     cldice: Annotated[float, Field(ge=0)] | None = None
     iterations: Positive = 10
     skeleton_recall: Annotated[float, Field(ge=0)] | None = None
@@ -103,6 +106,7 @@ class UNetSettings(Settings):
             "widest": 128,
             "narrow": True,
             "pixels": 128 * 128,
+            "across": 12.0,
             "voxels": 32 * 40 * 32,
             "rate": 3e-3,
             "average": 0.99,
@@ -116,6 +120,7 @@ class UNetSettings(Settings):
             "voxels": 16 * 16 * 16,
             "average": 0.9,
             "norm": "instance",
+            "dice_over": "sample",
             "dropout": 0.0,
             "rotation": 30.0,
             "zoom": 0.2,
@@ -173,6 +178,7 @@ class UNetSettings(Settings):
             "batch": self.batch or batch,
             "normalise": self.normalise or (quantitative if ct else "image"),
             "flips": _flips(traits) if self.flips is None else self.flips,
+            "dice_over": self.dice_over or ("batch" if planning.rare(traits, grid, patch) else "sample"),
         }
         strong = scarce and not volumes
         decided |= {
@@ -207,17 +213,20 @@ class UNetSettings(Settings):
         given = self.spacing
         if self.longest is not None:
             given = tuple(mm * max(traits.shape) / self.longest for mm in traits.spacing)
-        return planning.Grid.of(traits, pixels, spacing=given)
+        return planning.Grid.of(traits, pixels, spacing=given, across=self.across)
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
         """How small images are seen and why, and how thick the objects are."""
         if self.size is not None:
             return (f"images resampled to {self.size} x {self.size}, whatever their proportions",)
-        return planning.sentences(traits, self._grid(traits), self.patch or traits.shape)
+        grid, patch = self._grid(traits), self.patch or traits.shape
+        rare = planning.rare(traits, grid, patch) if self.dice_over == "batch" else ()
+        told = f"most patches lack {' and '.join(rare)}: Dice is over all patches of a step"
+        return (*planning.sentences(traits, grid, patch), *([told] if rare else []))
 
 
 class UNetSegmenter(Segmenter):
-    """U-Net trained with cross-entropy and Dice on patches; answers with one forward pass.
+    """U-Net trained with cross-entropy and Dice on patches; answers with the mean over the views of its training.
 
     The last layer has one channel for each class, or one more for the background where several classes exclude
     each other.
@@ -226,6 +235,7 @@ class UNetSegmenter(Segmenter):
     card = CARDS["unet"]
     Settings = UNetSettings
     settings: UNetSettings
+    views_by_default = True  # as nnU-Net does (Isensee et al., 2021), where validation does not say that they hurt
 
     def __init__(self, settings: UNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)

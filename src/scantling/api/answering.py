@@ -1,0 +1,227 @@
+"""`predict`, `register` and `synthesize` from Python: folders in and out, with the options of the commands by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from scantling import inference
+from scantling.api.calls import ARGUMENTS, public
+from scantling.core.machine import Compute, Precision
+from scantling.core.paths import StrPath
+from scantling.data.dataset import Dataset
+from scantling.data.opening import Opening
+from scantling.data.subjects import Subjects
+from scantling.inference.conditions import Conditions
+from scantling.inference.listing import Listing
+from scantling.inference.runner import Progress
+
+
+@public
+def predict(
+    run: StrPath,
+    source: StrPath | Dataset,
+    *,
+    out: StrPath,
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    probabilities: bool = False,
+    views: bool | None = None,
+    samples: int | None = None,
+    sampling_steps: int | None = None,
+    fuse: Literal["mean", "vote", "staple", "uncertainty"] | None = None,
+    ensemble: Sequence[StrPath] = (),
+    seed: int | None = None,
+    memory: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    shard: tuple[int, int] = (1, 1),
+    manifest: StrPath | None = None,
+    root: StrPath | None = None,
+    subjects: Subjects = "name",
+    untrusted: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    progress: Progress | None = None,
+) -> Listing:
+    """Answer about all cases of `source` with the model of a run: masks, image classes or both, written into `out`.
+
+    What an earlier, interrupted call has done is not done again. For an answer in memory, see `scantling.load_model`.
+
+    Args:
+        run: a run, or its folder.
+        source: a file, a folder, a pattern of files, or an open data set.
+        out: the folder for `ID.png` or `ID.nii.gz`, `probabilities/`, `samples/`, `uncertainty/` and
+            `predictions.json`.
+        split: the cases to take; None: the test cases where the data have their own test split or the run was
+            trained on them, else all.
+        probabilities: also write probability maps (float32).
+        views: average over the mirrored and turned views that the training showed; None as the model says.
+        samples: masks to draw for each image.
+        sampling_steps: of the chain that draws a mask, for methods that run one.
+        fuse: how samples become one mask; None as the method says.
+        ensemble: runs that answer too, each as one more sample.
+        seed: what the randomness of the answers is a function of; 0 unless given.
+        memory: GiB that a forward pass may take; larger images go in blended tiles. By default half of what is free.
+        options: others of the method, by name (`scantling methods NAME`).
+        shard: (i, n) does every n-th case, the i-th of n jobs, counted from 1.
+        manifest, root, subjects: how `source` is opened, see `scantling.open_dataset`.
+        untrusted: decode in a process of its own with limits on time and memory.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        threads: of the processor, restored afterwards.
+        precision: "auto" (bf16 on a GPU that has it), "float32" or "bf16".
+        progress: called with (done, total, id) after each case.
+
+    Returns:
+        What `predictions.json` holds: `cases`, and `failed` with a sentence for each case that could not be answered;
+        `notes` are sentences that a reader should know.
+
+    Raises:
+        ScantlingError: nothing can be started.
+
+    Example:
+        >>> listing = scantling.predict("runs/unet", "scans", out="masks", probabilities=True)
+        >>> [case["mask"] for case in listing.cases], listing.failed
+    """
+    named = {"samples": samples, "steps": sampling_steps, "fuse": fuse, "views": views, "memory": memory, "seed": seed}
+    return inference.predict(
+        Path(run), source if isinstance(source, Dataset) else Path(source), out=Path(out),
+        options=_given(named, options), ensemble=[Path(one) for one in ensemble], split=split,
+        probabilities=probabilities, shard=shard, opening=_opening(manifest, root, subjects, untrusted),
+        compute=Compute(device=device, threads=threads, precision=precision), progress=progress,
+    )  # fmt: skip
+
+
+@public
+def register(
+    run: StrPath,
+    fixed: StrPath | Dataset,
+    moving: StrPath | Dataset | None = None,
+    *,
+    out: StrPath,
+    pairs: StrPath = "",
+    atlases: Sequence[str] = (),
+    fuse: Literal["mean", "vote", "staple", "uncertainty"] | None = None,
+    jacobian: bool = False,
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    seed: int | None = None,
+    memory: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    shard: tuple[int, int] = (1, 1),
+    manifest: StrPath | None = None,
+    root: StrPath | None = None,
+    subjects: Subjects = "name",
+    untrusted: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    progress: Progress | None = None,
+) -> Listing:
+    """Warp moving images and their masks onto fixed ones with the model of a run, written into `out`.
+
+    Args:
+        run: a run, or its folder.
+        fixed: the images to warp onto: a file, a folder, a pattern, or an open data set.
+        moving: the images to warp, with the same names; None: each image of `fixed` onto the one before it by id.
+        out: the folder for `images/`, `masks/`, `displacement/`, `jacobian/`, `fused/` and `registrations.json`.
+        pairs: a CSV file with the columns fixed and moving, or "all" for every ordered pair.
+        atlases: ids of images that are warped onto each other one.
+        fuse: how the masks of several atlases become one; None is the mean.
+        jacobian: also write the Jacobian determinant of each displacement.
+        split, seed, memory, options, shard, manifest, root, subjects, untrusted, device, threads, precision,
+            progress: as of `scantling.predict`.
+
+    Returns:
+        What `registrations.json` holds: `cases`, and `failed` with a sentence for each pair that could not be done.
+
+    Raises:
+        ScantlingError: nothing can be started.
+
+    Example:
+        >>> scantling.register("runs/atlas", "fixed.nii.gz", "moving.nii.gz", out="warped")
+    """
+    return inference.register(
+        Path(run), fixed, moving, out=Path(out), pairs=str(pairs), atlases=atlases, fuse=fuse, jacobian=jacobian,
+        split=split, options=_given({"memory": memory, "seed": seed}, options), shard=shard,
+        opening=_opening(manifest, root, subjects, untrusted),
+        compute=Compute(device=device, threads=threads, precision=precision), progress=progress,
+    )  # fmt: skip
+
+
+@partial(public, arguments={**ARGUMENTS, "from": "given"})
+def synthesize(
+    source: StrPath,
+    *,
+    count: int,
+    out: StrPath,
+    size: int | None = None,
+    seed: int | None = None,
+    sampling_steps: int | None = None,
+    memory: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    given: StrPath | None = None,
+    split: Literal["train", "validation", "test", "all"] = "train",
+    image_class: str | None = None,
+    shard: tuple[int, int] = (1, 1),
+    manifest: StrPath | None = None,
+    root: StrPath | None = None,
+    subjects: Subjects = "name",
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make `count` cases by a rule or with a run into `out`, a data set to train on; what is there is not made again.
+
+    For cases in memory, see `generate` of `scantling.load_model`.
+
+    Args:
+        source: a method that needs no training (`scantling methods` says which can generate), or a run.
+        count: how many; case number n of a seed is the same however many are made.
+        out: the folder of the data set.
+        size: the side of an image in pixels, short for `settings={"size": ...}`.
+        seed: 0 unless given.
+        sampling_steps: of the chain that draws each, for methods that run one.
+        memory: GiB that a forward pass may take. By default half of what is free.
+        options: others of the method, by name.
+        settings: of a method that needs no training, by name.
+        given: a data set with the masks, images or image classes that the method asks for, walked in turn by id.
+        split: whose cases of `given`; what is made from a case is in its split.
+        image_class: of all that is made.
+        shard: (i, n) makes every n-th part, the i-th of n jobs, counted from 1.
+        manifest, root, subjects: how `given` is opened.
+        device, threads, precision: as of `scantling.predict`.
+        progress: called with (done, total, id) after each group.
+
+    Returns:
+        The contents of the manifest that was written, and how many were "rejected", by reason.
+
+    Raises:
+        ScantlingError: nothing can be made, or the folder holds something else.
+
+    Example:
+        >>> scantling.synthesize("retina-phantoms", count=200, out="phantoms", size=256, seed=1)
+    """
+    conditions = Conditions(
+        data=None if given is None else Path(given), split=split, image_class=image_class,
+        opening=_opening(manifest, root, subjects, False),
+    )  # fmt: skip
+    return inference.synthesize(
+        str(source) if isinstance(source, str) else Path(source), count=count, out=Path(out),
+        options=_given({"seed": seed, "steps": sampling_steps, "memory": memory}, options),
+        settings={**(settings or {}), **({} if size is None else {"size": size})}, conditions=conditions, shard=shard,
+        compute=Compute(device=device, threads=threads, precision=precision), progress=progress,
+    )  # fmt: skip
+
+
+def _given(named: Mapping[str, Any], others: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in named.items() if value is not None} | dict(others or {})
+
+
+def _opening(manifest: StrPath | None, root: StrPath | None, subjects: Subjects, untrusted: bool) -> Opening:
+    return Opening(
+        manifest=None if manifest is None else Path(manifest), root=None if root is None else Path(root),
+        subjects=subjects, untrusted=untrusted,
+    )  # fmt: skip

@@ -1,0 +1,146 @@
+"""`check`, `evaluate`, `compare` and `write_report` from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from scantling import evaluation
+from scantling.api.calls import public
+from scantling.core.machine import Compute, Precision
+from scantling.core.paths import StrPath
+from scantling.data.dataset import Dataset
+from scantling.data.opening import Opening
+from scantling.data.subjects import Subjects
+from scantling.experiments import compare as comparing
+from scantling.experiments.comparison import Comparison
+from scantling.inference.runner import Progress
+from scantling.report import report
+
+
+@public
+def evaluate(
+    prediction: StrPath,
+    truth: StrPath | Dataset,
+    *,
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    probabilities: StrPath | None = None,
+    region: StrPath | None = None,
+    metrics: Iterable[str] | None = None,
+    manifest: StrPath | None = None,
+    root: StrPath | None = None,
+    subjects: Subjects = "name",
+    untrusted: bool = False,
+    progress: Progress | None = None,
+) -> evaluation.Evaluation:
+    """Score a folder of masks, whoever made them. For arrays in memory, see `scantling.score`.
+
+    Args:
+        prediction: masks by the id of their case (`ID.png`, `ID.nii.gz`; `CLASS/ID.png` where classes overlap).
+        truth: an open data set, its folder or manifest, or a folder of masks.
+        split: the cases that must be there; None: those that were predicted.
+        probabilities: a folder of maps by id, for AUC, average precision, calibration and Brier.
+        region: a folder of masks by id of the pixels that count, or "dataset" for the cases' own; None: all pixels.
+        metrics: names such as "dice", "cldice", "hd95"; None takes all that can be computed. Distances are in mm where
+            a file or a manifest says the spacing, else in pixels.
+        manifest, root, subjects: how `truth` is opened, see `scantling.open_dataset`.
+        untrusted: decode in a process of its own with limits on time and memory.
+        progress: called with (done, total, id) after each case.
+
+    Returns:
+        The scores: `cases`, `failed`, `table()` and `facts()`, which is what `--json` of the command writes.
+
+    Raises:
+        ScantlingError: nothing can be compared.
+
+    Example:
+        >>> scores = scantling.evaluate("masks", "scans", metrics=["dice", "cldice"])
+        >>> print(scores.table())
+    """
+    return evaluation.evaluate(
+        Path(prediction), truth if isinstance(truth, Dataset) else Path(truth), split=split,
+        probabilities=None if probabilities is None else Path(probabilities),
+        region=region if region is None or region == "dataset" else Path(region), metrics=metrics,
+        manifest=None if manifest is None else Path(manifest), root=None if root is None else Path(root),
+        subjects=subjects, untrusted=untrusted, progress=progress,
+    )  # fmt: skip
+
+
+@public
+def compare(
+    runs: Sequence[StrPath],
+    data: StrPath | Dataset,
+    *,
+    split: Literal["train", "validation", "test", "all"] = "test",
+    out: StrPath | None = None,
+    baseline: str = "best",
+    metrics: Sequence[str] | None = None,
+    region: StrPath | None = None,
+    manifest: StrPath | None = None,
+    root: StrPath | None = None,
+    subjects: Subjects = "name",
+    untrusted: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare runs on the same cases: paired differences with intervals, a permutation test, ranks, costs.
+
+    Args:
+        runs: runs, folders of predictions and evaluations (JSON), two or more; runs that differ in their seed alone
+            are one method.
+        data: an open data set or its folder, with true masks or true image classes.
+        split: the cases to compare on.
+        out: where predictions are kept; None: below each run, where they are used again.
+        baseline: "best", "first", or a method by its name or by that of one of its folders.
+        metrics: the first is tested; None: dice, found, false_alarm, cldice, hd95 and ece, of image classes accuracy
+            and brier.
+        region: as of `scantling.evaluate`.
+        manifest, root, subjects: how `data` are opened, see `scantling.open_dataset`.
+        untrusted, device, threads, precision: as of `scantling.predict`.
+        progress: called with (done, total, id) after each case that is predicted or scored.
+
+    Returns:
+        The comparison: `table()`, `facts()`, `methods`, `failed`.
+
+    Raises:
+        ScantlingError: they cannot be compared.
+
+    Example:
+        >>> print(scantling.compare(["runs/unet", "runs/fr-unet"], "scans", metrics=["cldice"]).table())
+    """
+    opening = Opening(
+        manifest=None if manifest is None else Path(manifest), root=None if root is None else Path(root),
+        subjects=subjects, untrusted=untrusted,
+    )  # fmt: skip
+    return comparing.compare(
+        [Path(run) for run in runs], data if isinstance(data, Dataset) else Path(data), split=split,
+        out=None if out is None else Path(out), baseline=baseline, metrics=metrics,
+        region=region if region is None or region == "dataset" else Path(region), opening=opening,
+        compute=Compute(device=device, threads=threads, precision=precision), progress=progress,
+    )  # fmt: skip
+
+
+@public
+def write_report(targets: StrPath | Sequence[StrPath], *, out: StrPath | None = None) -> Path:
+    """Write one self-contained HTML page on runs and evaluations.
+
+    Args:
+        targets: a run, an evaluation (JSON), a folder that holds scores.json, or several of these.
+        out: the page; None: report.html in the run folder, NAME.html beside an evaluation, comparison.html in the
+            folder that holds all of several targets.
+
+    Returns:
+        The page.
+
+    Raises:
+        ScantlingError: a target is none of these, or `out` is no HTML file.
+
+    Example:
+        >>> page = scantling.write_report("runs/unet")
+    """
+    several = [targets] if isinstance(targets, str | os.PathLike) else targets
+    return report([Path(target) for target in several], out=None if out is None else Path(out))

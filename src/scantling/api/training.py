@@ -1,0 +1,144 @@
+"""Training from Python: a method by name or as a class, data as folders or objects, a run as an object."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+from rich.console import Console
+
+from scantling.api.calls import in_python, public, with_fields
+from scantling.api.notebook import LiveDisplay
+from scantling.api.runs import Run
+from scantling.core.errors import SettingsError
+from scantling.core.machine import Precision
+from scantling.core.paths import StrPath
+from scantling.data.dataset import Dataset
+from scantling.data.subjects import Subjects
+from scantling.training import training
+from scantling.training.callbacks import CALLBACK, Callback, StoppedError
+from scantling.training.options import DEFAULTS, Options
+
+if TYPE_CHECKING:
+    from scantling.contract.method import Method
+
+
+class TrainingOptions(TypedDict, total=False):
+    """The fields of `scantling.training.Options` as keywords; a test holds the two against each other."""
+
+    preset: Literal["paper", "quick", "tiny"]
+    steps: int | None
+    minutes: float | None
+    settings: Mapping[str, Any]
+    seed: int
+    labels: int | None
+    validation: float
+    select: Literal["last", "best"]
+    base: StrPath | None
+    pretrained_rate: float | None
+    uses: Mapping[str, StrPath]
+    device: str
+    precision: Precision
+    threads: int | None
+    accumulation: int
+    share: Mapping[str, float]
+    order: Literal["shuffled", "sequential"]
+    augment: Literal["own", "none", "strong"]
+    manifest: StrPath | None
+    root: StrPath | None
+    subjects: Subjects
+    saved_every: float
+
+
+@with_fields(Options)
+@public
+def train(
+    method: str | type[Method],
+    data: StrPath | Dataset | Sequence[StrPath | Dataset],
+    out: StrPath,
+    *,
+    options: Options | None = None,
+    callbacks: Sequence[Callback] = (),
+    console: Console | None = None,
+    **changes: Unpack[TrainingOptions],
+) -> Run:
+    """Train a method on the training cases of a data set into a run folder.
+
+    The same call goes on where an interrupted training stopped; a finished run is left alone. Ctrl-C (the stop button
+    of a notebook) saves before it raises KeyboardInterrupt. Progress is shown in a terminal and, with live curves, in
+    a notebook. The weights are those that the command line gives, bit for bit.
+
+    Args:
+        method: a name of `scantling methods`, or a subclass of `Segmenter`, `Classifier`, ... with a card, which is
+            then known by its name for the rest of the process (docs/extending.md). Another process opens its runs
+            with `scantling.load_model(run, method=Class)`, or where a package announces the class.
+        data: a folder, a file, a pattern, an open data set, or a list of these, which are joined.
+        out: the run folder; new, empty, or that of the same training.
+        options: of the training; keywords of the same names replace them.
+        callbacks: each is called with a `scantling.LoggedStep`, about 200 times in each stage; one that raises
+            `scantling.StopTraining` ends the training, which is saved and returned with `finished` False.
+        console: where sentences and progress go; unless given, to the terminal or the notebook, else nowhere.
+        preset: "paper", "quick" (minutes on a laptop's processor) or "tiny" (for tests).
+        steps: of the optimiser, instead of the preset's.
+        minutes: that the training may take, instead of `steps`.
+        settings: what differs from the preset, by name; `scantling methods NAME` lists them.
+        seed: all randomness is a function of it.
+        labels: keep this many labelled training cases; the others count as unlabelled.
+        validation: the share of the training subjects that is held out, in [0, 1).
+        select: which weights are kept: the "last", or the "best" on validation.
+        base: a run that gives the first weights; `pretrained_rate` in (0, 1] is the factor on their learning rate.
+        uses: runs that the method is built on, by role.
+        device, precision, threads: where and how numbers are computed; the threads are restored afterwards.
+        accumulation: micro-batches a step.
+        share, order, augment: how samples are drawn and changed.
+        manifest, root, subjects: how folders are opened, see `scantling.open_dataset`.
+        saved_every: seconds between two checkpoints.
+
+    Returns:
+        The run.
+
+    Raises:
+        ScantlingError: nothing can be started, the folder holds another training, or SIGTERM has stopped it, after
+            the state has been saved.
+        KeyboardInterrupt: after the state has been saved.
+
+    Example:
+        >>> run = scantling.train("unet", "scans", "runs/unet", preset="quick", labels=5)
+        >>> run.log[-1], run.load_model().predict("new.png").mask
+    """
+    begun, out = time.monotonic(), Path(out)
+    several = [data] if isinstance(data, str | os.PathLike | Dataset) else list(data)
+    if strange := [each for each in several if not isinstance(each, str | os.PathLike | Dataset)]:
+        raise SettingsError(f"data: found a {type(strange[0]).__name__}; expected folders or open data sets")
+    places = [each if isinstance(each, Dataset) else Path(each) for each in several]
+    changed: dict[str, Any] = {**changes}  # whose paths `Options` makes one type
+    console = console or Speaker()
+    shown = [LiveDisplay(out)] if console.is_jupyter and not console.quiet else []
+    try:
+        training.train(
+            method, places, out, replace(options or DEFAULTS, **changed), console=console, begun=begun,
+            callbacks=(*callbacks, *shown),
+        )  # fmt: skip
+    except StoppedError as stopped:
+        if stopped.by in ("SIGINT", "KeyboardInterrupt"):
+            raise KeyboardInterrupt(in_python(str(stopped))) from None
+        if stopped.by != CALLBACK:
+            raise
+        console.print(in_python(str(stopped)), highlight=False, markup=False)
+    return Run(out)
+
+
+class Speaker(Console):
+    """Speaks of arguments where the rooms speak of flags: to a terminal or a notebook, to nobody from anywhere else."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, highlight=False, markup=False)
+        self.quiet = not (self.is_terminal or self.is_jupyter)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print; strings are sentences."""
+        super().print(*(in_python(one) if isinstance(one, str) else one for one in objects), **how)
