@@ -10,9 +10,10 @@ import pytest
 
 from api.untrained import untrained
 from made import images_for
-from scantling import load_model, synthesize
+from scantling import load_model
 from scantling.core.errors import SettingsError
 from scantling.data.dataset import open_dataset
+from scantling.inference import synthesize
 from scantling.inference.conditions import Conditions
 from scantling.methods.catalogue import CARDS, added
 from stored import read, read_labels

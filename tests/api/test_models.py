@@ -13,10 +13,11 @@ from PIL import Image
 
 from api.untrained import untrained
 from made import images_for
-from scantling import load_model, predict
+from scantling import load_model
 from scantling.api.answers import Answer
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.data.dataset import open_dataset
+from scantling.inference import predict
 from scantling.methods.catalogue import CARDS, added
 from stored import read
 from toys_capabilities import TOYS

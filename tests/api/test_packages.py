@@ -12,9 +12,10 @@ import torch
 
 from api.untrained import untrained
 from made import blobs, images_for
-from scantling import load_model, predict
+from scantling import load_model
 from scantling.api.models import Model
 from scantling.core.errors import DataError, FileError
+from scantling.inference import predict
 from scantling.methods.catalogue import CARDS
 
 AFFINE = np.array([[0, 0, -2.5, 30], [-1.2, 0, 0, 8], [0, 1.0, 0, -4], [0, 0, 0, 1]], float)

@@ -55,7 +55,7 @@ class Answer:
         affine: (4, 4) from indices to millimetres to the right, the front and the head; None where nobody says it.
         notes: sentences that a reader should know.
 
-    Examples:
+    Example:
         >>> answer = scantling.load_model("runs/unet").predict("scan.png", samples=4)
         >>> answer.mask.shape, answer.uncertainty["entropy"].max()
         >>> answer.plot().save("scan-with-mask.png")

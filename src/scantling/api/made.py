@@ -39,7 +39,7 @@ class Made:
         subject: of the case that it was made from, where that names one.
         origin: by which model and seed, from which cases, and how many masks drawn by people stand behind it.
 
-    Examples:
+    Example:
         >>> made = scantling.load_model("retina-phantoms").generate(8, size=256, seed=0)
         >>> made[0].image.shape, made[0].mask.shape
         ((3, 256, 256), (256, 256))

@@ -62,7 +62,7 @@ def load_model(
         RunError: there is no such model, or several do not fit each other.
         SettingsError: the device, or a number of threads, is not there.
 
-    Examples:
+    Example:
         >>> model = scantling.load_model("runs/unet")
         >>> model.predict("scan.png").mask.shape
         (512, 512)
@@ -208,7 +208,7 @@ class Model:
             SettingsError: an option that the model does not know or cannot do.
             RunError: the model can neither segment nor classify.
 
-        Examples:
+        Example:
             >>> answer = model.predict(numpy.zeros((256, 256), numpy.uint8))
             >>> answer.mask.shape, answer.probabilities.shape
             ((256, 256), (1, 256, 256))
@@ -271,7 +271,7 @@ class Model:
             RunError: the model makes no images.
             SettingsError: a setting or an option that it does not know, or nothing is given that it asks for.
 
-        Examples:
+        Example:
             >>> for made in scantling.load_model("retina-phantoms").generate(3, size=256, seed=7):
             ...     print(made.id, made.image.shape, made.mask.max())
         """
