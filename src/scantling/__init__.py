@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from scantling.api.bridges import dataset_from, export
     from scantling.api.judging import compare, evaluate, write_report
     from scantling.api.looking import check, open_dataset
+    from scantling.api.models import load_model
     from scantling.api.runs import Run
     from scantling.api.training import train
     from scantling.training.callbacks import LoggedStep, StopTraining
@@ -28,6 +29,7 @@ __all__ = [
     "dataset_from",
     "evaluate",
     "export",
+    "load_model",
     "open_dataset",
     "predict",
     "register",
@@ -46,6 +48,7 @@ _HOMES = {
     "dataset_from": ("scantling.api.bridges", "dataset_from"),
     "evaluate": ("scantling.api.judging", "evaluate"),
     "export": ("scantling.api.bridges", "export"),
+    "load_model": ("scantling.api.models", "load_model"),
     "open_dataset": ("scantling.api.looking", "open_dataset"),
     "predict": ("scantling.api.answering", "predict"),
     "register": ("scantling.api.answering", "register"),
