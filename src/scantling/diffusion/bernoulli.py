@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scantling.core.checks import check_choice
 from scantling.core.errors import SettingsError
 from scantling.diffusion.chain import Chain, Time, bits, columns, exact
 
@@ -112,6 +113,7 @@ class BernoulliProcess(Chain):
         return (2 * y_t - 1) * evidence + torch.log(share * one + flip) - torch.log(share * zero + flip)
 
     def _back(self, one: Tensor, zero: Tensor, y_t: Tensor, t: Time, before: Time, *, rule: Rule) -> Tensor:
+        check_choice(rule, get_args(Rule), argument="rule")
         if rule == "plug-in":
             return self._posterior(one, zero, y_t, t, before)
         certain, impossible = torch.ones_like(one), torch.zeros_like(one)

@@ -171,7 +171,7 @@ def _mended(item: _Map, *, out: Path, settings: Mending, maps: Maps) -> dict[str
     begun = time.monotonic()
     try:
         array, geometry = maps.read(item.path)
-        mended = mend(array, settings)
+        mended = mend(array, settings, spatial_dims=array.ndim - 1)
     except ScantlingError as error:
         what = str(error)
         raise DataError(what if item.path.name in what else f"{item.path.name}: {what}") from None
@@ -286,7 +286,7 @@ def _examples(pairs: list[tuple[Case, Path]], maps: Maps, dataset: Dataset) -> I
 
 
 def _score(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    shape, overlap = topology(mask, truth), confusion(mask, truth)
+    shape, overlap = topology(mask, truth, spatial_dims=truth.ndim), confusion(mask, truth)
     return {
         "dice": overlap.dice,
         "dice_or_empty": overlap.dice_or_empty,

@@ -44,7 +44,7 @@ class ControlNet(nn.Module):
         self.out = nn.ModuleList(zeroed(conv(channels, channels, 1)) for channels in (*denoiser.skips, middle))
 
     def forward(self, x: Tensor, timestep: Tensor, hint: Tensor) -> Sequence[Tensor]:
-        """What `Denoiser` takes as `added`, for a noisy x (B, inputs, *S), timesteps (B,) and a hint (B, hints, *S)."""
+        """What `Denoiser` takes as `added`, for a noisy x (B, C, *S), timesteps (B,) and a hint (B, hints, *S)."""
         seen = self.hint(padded(hint, self.copy.divisor))
         skips, middle = self.copy.encode(x, self.copy.code_of(timestep), hint=seen)
         return [out(h) for out, h in zip(self.out, (*skips, middle), strict=True)]

@@ -55,17 +55,29 @@ def vessel_image(shape: tuple[int, int], *, generator: np.random.Generator) -> t
         generator: where all chance comes from; the same state gives the same image.
 
     Returns:
-        The image (H, W, 3) uint8 and the mask (H, W) uint8, 0 or 255.
+        The image (H, W, 3) uint8 and the mask (H, W) bool.
 
     Raises:
         SettingsError: if a side is shorter than 32 pixels.
     """
     scene = vessel_scene(shape, generator=generator)
-    return photograph(scene.light, generator=generator), np.where(scene.mask, np.uint8(255), np.uint8(0))
+    return photograph(scene.light, generator=generator), scene.mask
 
 
 def vessel_images(count: int, size: int, *, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Make `count` square images of `size` pixels with their masks; image n does not depend on `count`."""
+    """Make `count` square images of `size` pixels with their masks; image n does not depend on `count`.
+
+    Yields:
+        The image (H, W, 3) uint8 and the mask (H, W) bool.
+
+    Raises:
+        SettingsError: a side is shorter than 32 pixels.
+
+    Example:
+        >>> image, mask = next(vessel_images(1, 64, seed=0))
+        >>> image.shape, mask.dtype, 0 < mask.mean() < 0.5
+        ((64, 64, 3), dtype('bool'), np.True_)
+    """
     for number in range(count):
         yield vessel_image((size, size), generator=numpy_generator(seed, "vessel image", number))
 
