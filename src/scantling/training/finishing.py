@@ -183,7 +183,7 @@ def _answered(
     }  # fmt: skip
     (folder / PREDICTIONS).unlink(missing_ok=True)
     autocast = autocast_type(options.precision, device, training=False)
-    predictor = Predictor(models, folder, device=device, autocast=autocast, maps=True)
+    predictor = Predictor(models=models, out=folder, device=device, autocast=autocast, maps=True)
     predictor.doubt = "these are the validation cases"
     done = work_through(Job(out=folder, header=header), cases, predictor)
     predictor.finish(done)
