@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scantling import diffusion, fusion, losses, mending, metrics, mixing, networks, phantoms, warping
+    from scantling.api.mending import mend
+    from scantling.api.scores import score
     from scantling.data.dataset import open_dataset
     from scantling.data.integrity import check
     from scantling.evaluation import evaluate
@@ -19,24 +22,51 @@ if TYPE_CHECKING:
     from scantling.training import train
 
 __version__ = "0.1.0"
-__all__ = ["check", "compare", "evaluate", "open_dataset", "predict", "register", "synthesize", "train", "write_report"]
+__all__ = [
+    "check",
+    "compare",
+    "diffusion",
+    "evaluate",
+    "fusion",
+    "losses",
+    "mend",
+    "mending",
+    "metrics",
+    "mixing",
+    "networks",
+    "open_dataset",
+    "phantoms",
+    "predict",
+    "register",
+    "score",
+    "synthesize",
+    "train",
+    "warping",
+    "write_report",
+]
 
 # `scantling report` is `write_report` here, because `scantling.report` is the room that it lives in.
 _HOMES = {
     "check": ("scantling.data.integrity", "check"),
     "compare": ("scantling.experiments.compare", "compare"),
     "evaluate": ("scantling.evaluation", "evaluate"),
+    "mend": ("scantling.api.mending", "mend"),
     "open_dataset": ("scantling.data.dataset", "open_dataset"),
     "predict": ("scantling.inference", "predict"),
     "register": ("scantling.inference", "register"),
+    "score": ("scantling.api.scores", "score"),
     "synthesize": ("scantling.inference", "synthesize"),
     "train": ("scantling.training", "train"),
     "write_report": ("scantling.report", "report"),
 }
+_ROOMS = ("diffusion", "fusion", "losses", "mending", "metrics", "mixing", "networks", "phantoms", "warping")
+"""Packages of parts for a loop of one's own, which `import scantling` alone does not load either."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a command from its room."""
+    """Load a command from its room, or a room."""
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     room, command = _HOMES[name]
@@ -44,4 +74,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_ROOMS})

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scantling.core.checks import check_choice
-from scantling.core.errors import SettingsError
+from scantling.core.errors import ArrayError, SettingsError
 from scantling.diffusion.chain import Chain, Time, bits, columns, exact
 
 Rule = Literal["plug-in", "mixture"]
@@ -31,7 +31,15 @@ class BernoulliProcess(Chain):
         return share * y0 + flip
 
     def noised(self, y0: Tensor, t: Time, uniform: Tensor) -> Tensor:
-        """y_t = y_0 XOR ε with ε ~ Bern((1 - ᾱ_t) / 2), of numbers uniform in [0, 1)."""
+        """y_t = y_0 XOR ε with ε ~ Bern((1 - ᾱ_t) / 2), of numbers uniform in [0, 1).
+
+        Raises:
+            ArrayError: y_0 lies outside [0, 1]; looked at on the processor, since a GPU would have to be waited for.
+        """
+        if y0.is_cpu and y0.numel() and not (float(y0.min()) >= 0 and float(y0.max()) <= 1):
+            raise ArrayError(
+                f"found values from {float(y0.min()):g} to {float(y0.max()):g}; expected a mask of 0 and 1: mask == 255"
+            )
         (flip,) = columns(y0, (1 - self.alpha_bar(t)) / 2)
         return flipped(y0, (uniform < flip).to(flip.dtype))
 

@@ -157,12 +157,12 @@ def _used(out: Path, header: Mapping[str, Any], settings: Mapping[str, Any], *, 
         RunError: the folder lists masks that were made otherwise, which is found before anything is chosen.
     """
     if not auto:
-        return _settings(settings)
+        return mending_settings(settings)
     for shard in sorted(out.glob("predictions*.json")):
         found = read_json(shard)
         earlier = found.get("mending") if isinstance(found, dict) else None
         lists_in(out, {**header, "mending": earlier})
-        return _settings(earlier) if isinstance(earlier, dict) else None
+        return mending_settings(earlier) if isinstance(earlier, dict) else None
     return None
 
 
@@ -242,7 +242,12 @@ def _channels(paths: Sequence[Path]) -> int:
     raise reasons[0]
 
 
-def _settings(values: Mapping[str, Any]) -> Mending:
+def mending_settings(values: Mapping[str, Any]) -> Mending:
+    """The settings of a mending by name.
+
+    Raises:
+        SettingsError: one is unknown or out of its range.
+    """
     try:
         return Mending.model_validate(dict(values))
     except ValidationError as error:

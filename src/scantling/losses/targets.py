@@ -33,6 +33,11 @@ def check_target(
     Raises:
         ArrayError: another shape, or another value.
     """
+    if values.ndim not in (4, 5):
+        raise ArrayError(
+            f"found logits or probabilities of shape {tuple(values.shape)}; expected (B, C, H, W) or (B, C, D, H, W): "
+            "x[None] adds the axis of the batch"
+        )
     shape, found, several = tuple(values.shape), tuple(target.shape), classes if channels is None else channels
     if len(found) != len(shape) or found[:1] + found[2:] != shape[:1] + shape[2:] or found[1] not in (1, several):
         expected = "(B, 1, *S)" if several == 1 else f"(B, 1, *S) of class numbers or (B, {several}, *S) of 0 and 1"
