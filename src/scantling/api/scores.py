@@ -109,7 +109,7 @@ def score(
             classes=[str(number) for number in wanted],
             others=true_masks[1:],
             samples=masks[1:],
-            probability=None if probability is None else given(probability, "probability")[0],
+            probability=None if probability is None else given(probability, "probability")[0].astype(np.float32),
             uncertainty=None if uncertainty is None else given(uncertainty, "uncertainty")[0][0],
             region=None if region is None else foreground(given(region, "region")[0][0]),
             spacing=known.spacing,
