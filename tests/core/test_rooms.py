@@ -1,4 +1,4 @@
-"""Rooms load on demand: their names are complete, functions win over files of the same name, and nothing heavy comes."""
+"""Rooms load on demand: their names are complete, functions win over files of the same name, nothing heavy comes."""
 
 from __future__ import annotations
 
