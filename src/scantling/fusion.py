@@ -55,6 +55,8 @@ def fuse(rule: str, samples: Samples, *, votes: int | None = None, exclusive: bo
         ArrayError: there is no sample, or one that is not (B, K, *S) in [0, 1].
 
     Example:
+        >>> import torch
+        >>> from scantling.fusion import fuse
         >>> samples = torch.tensor([0.0, 1.0, 1.0]).view(3, 1, 1, 1, 1).expand(3, 1, 1, 4, 4)
         >>> round(fuse("mean", samples).mean().item(), 3)
         0.667
@@ -110,6 +112,8 @@ def uncertainties(samples: Samples, *, exclusive: bool = False) -> dict[str, Ten
         ArrayError: there is no sample, or one that is not (B, K, *S) in [0, 1].
 
     Example:
+        >>> import torch
+        >>> from scantling.fusion import uncertainties
         >>> samples = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1).expand(2, 1, 1, 4, 4)
         >>> {name: round(map_.mean().item(), 2) for name, map_ in uncertainties(samples).items()}
         {'deviation': 0.5, 'entropy': 1.0}

@@ -67,6 +67,8 @@ def warp(image: Tensor, displacement: Tensor, *, linear: bool = True, outside: O
         ArrayError: the displacement has no vector of D components for D axes.
 
     Example:
+        >>> import torch
+        >>> from scantling.warping import warp
         >>> image, shift = torch.arange(4.0).view(1, 1, 1, 4), torch.zeros(1, 2, 1, 4)
         >>> shift[:, 1] = 1  # one pixel to the right
         >>> warp(image, shift).flatten().tolist()

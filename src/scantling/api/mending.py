@@ -61,7 +61,7 @@ def mend(
         >>> vessel = np.zeros((9, 24), np.float32)
         >>> vessel[4] = 0.9
         >>> vessel[4, 11:13] = 0.3  # a gap
-        >>> mask = scantling.mend(vessel, carry=2.0)
+        >>> mask = scantling.mend(vessel, rule="hysteresis", low=0.25)
         >>> mask.dtype, mask[4].all()
         (dtype('uint8'), np.True_)
     """

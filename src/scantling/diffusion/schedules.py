@@ -45,6 +45,7 @@ def betas(name: Schedule, steps: int, *, low: float | None = None, high: float |
         SettingsError: an unknown schedule, fewer than 2 steps, ends out of range, or ends of a cosine.
 
     Example:
+        >>> from scantling.diffusion import betas
         >>> betas("linear", 1000)[[0, -1]].tolist()
         [0.0001, 0.02]
     """
@@ -86,6 +87,7 @@ def timesteps(total: int, count: int, *, spacing: Spacing) -> tuple[int, ...]:
         SettingsError: an unknown spacing, no step, or more than the chain has.
 
     Example:
+        >>> from scantling.diffusion import timesteps
         >>> timesteps(1000, 4, spacing="trailing")
         (999, 749, 499, 249)
     """

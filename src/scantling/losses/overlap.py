@@ -41,6 +41,8 @@ def cross_entropy(logits: Tensor, target: Tensor, *, ignore_index: int | None = 
         ArrayError: the shapes do not belong together, or the target holds another value.
 
     Example:
+        >>> import torch
+        >>> from scantling.losses import cross_entropy
         >>> logits, target = torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8)
         >>> round(cross_entropy(logits, target).item(), 4)
         0.6931
@@ -101,6 +103,8 @@ def dice_loss(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0, ign
             [0, 1].
 
     Example:
+        >>> import torch
+        >>> from scantling.losses import dice_loss
         >>> target = torch.tensor([0, 1, 2, 0]).view(1, 1, 2, 2)
         >>> probabilities = torch.cat([target == 1, target == 2], 1).float()
         >>> dice_loss(probabilities, target).item()

@@ -113,10 +113,12 @@ def mend(
         SettingsError: the time step is not stable.
 
     Example:
+        >>> import numpy as np
+        >>> from scantling.mending import Mending, mend
         >>> vessel = np.zeros((1, 9, 24), np.float32)
         >>> vessel[0, 4] = 0.9
         >>> vessel[0, 4, 11:13] = 0.3  # a gap
-        >>> mended = mend(vessel, Mending(carry=2.0))
+        >>> mended = mend(vessel, Mending(rule="hysteresis", low=0.25))
         >>> bool((vessel > 0.5)[0, 4].all()), bool(mended.mask[0, 4].all())
         (False, True)
     """

@@ -95,6 +95,7 @@ def surface_distances(
 
     Example:
         >>> import numpy as np
+        >>> from scantling.metrics import surface_distances
         >>> true, found = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
         >>> true[2:4], found[4:6] = True, True
         >>> surface_distances(found, true, spacing=(0.5, 0.5)).hd95

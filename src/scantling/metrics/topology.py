@@ -91,6 +91,7 @@ def topology(
 
     Example:
         >>> import numpy as np
+        >>> from scantling.metrics import topology
         >>> line = np.zeros((9, 9), bool)
         >>> line[4] = True
         >>> broken = line.copy()

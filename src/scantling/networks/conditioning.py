@@ -30,6 +30,8 @@ class ImageEncoder(nn.Module):
 
     Example: the condition of MedSegDiff, at each level of a denoiser.
 
+        >>> import torch
+        >>> from scantling.networks import Denoiser, DynamicEncoding, ImageEncoder
         >>> widths = (8, 16)
         >>> denoiser, encoder = Denoiser(1, 1, widths=widths), ImageEncoder(3, widths=widths)
         >>> encoding = DynamicEncoding(8, (32, 32))
@@ -150,6 +152,8 @@ class ConditionUNet(nn.Module):
 
     Example: the condition of MedSegDiff-V2.
 
+        >>> import torch
+        >>> from scantling.networks import Anchor, ConditionUNet, Denoiser, SSFormer
         >>> network, former = ConditionUNet(3, 1, widths=(8, 16)), SSFormer(16, (16, 16), blocks=1, heads=2)
         >>> anchor, denoiser = Anchor(8, radius=2), Denoiser(1, 1, widths=(8, 16))
         >>> timestep, seen = torch.tensor([10]), network(torch.zeros(1, 3, 32, 32))

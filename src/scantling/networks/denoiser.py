@@ -39,6 +39,8 @@ class Denoiser(nn.Module):
         spatial_dims: 2 or 3.
 
     Example:
+        >>> import torch
+        >>> from scantling.networks import Denoiser
         >>> network = Denoiser(1 + 3, 1, widths=(8, 16))  # a noisy mask beside a colour image
         >>> network(torch.zeros(2, 4, 30, 41), torch.tensor([999, 0])).shape
         torch.Size([2, 1, 30, 41])

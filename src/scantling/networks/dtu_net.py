@@ -49,6 +49,8 @@ class DiffusionTransformerUNet(nn.Module):
     The defaults are the paper's, as far as it says them.
 
     Example:
+        >>> import torch
+        >>> from scantling.networks import DiffusionTransformerUNet
         >>> network = DiffusionTransformerUNet(3, widths=(16, 32), heads=2, features=(8, 8), depths=(1, 1))
         >>> image, noisy = torch.zeros(1, 3, 40, 50), torch.randn(1, 1, 40, 50)
         >>> network(noisy, network.see(image), torch.tensor([10])).shape

@@ -57,6 +57,8 @@ class FRUNet(nn.Module):
         SettingsError: an unknown norm.
 
     Example:
+        >>> import torch
+        >>> from scantling.networks import FRUNet
         >>> FRUNet(1, 1, widths=(4, 4, 6, 8))(torch.zeros(1, 1, 30, 41)).shape
         torch.Size([1, 1, 30, 41])
     """

@@ -44,6 +44,8 @@ class UNet(nn.Module):
         SettingsError: an unknown norm, or strides that fit neither the levels nor the axes.
 
     Example:
+        >>> import torch
+        >>> from scantling.networks import UNet
         >>> UNet(3, 2, widths=(8, 16, 32))(torch.zeros(1, 3, 50, 61)).shape
         torch.Size([1, 2, 50, 61])
     """

@@ -74,6 +74,7 @@ def vessel_images(count: int, size: int, *, seed: int) -> Iterator[tuple[np.ndar
         SettingsError: a side is shorter than 32 pixels.
 
     Example:
+        >>> from scantling.phantoms import vessel_images
         >>> image, mask = next(vessel_images(1, 64, seed=0))
         >>> image.shape, mask.dtype, 0 < mask.mean() < 0.5
         ((64, 64, 3), dtype('bool'), np.True_)
