@@ -21,7 +21,9 @@ def check_choice(value: object, choices: Iterable[object], *, argument: str) -> 
         raise SettingsError(f"{argument}: found {value!r}; expected one of {', '.join(map(str, names))}")
 
 
-def check_input(shape: Sequence[int], *, channels: int, spatial_dims: int, what: str = "the image") -> None:
+def check_input(
+    shape: Sequence[int], *, channels: int, spatial_dims: int, what: str = "the image", argument: str = "in_channels"
+) -> None:
     """Refuse what a network cannot read: another number of axes or of channels than it was made for.
 
     Args:
@@ -29,6 +31,7 @@ def check_input(shape: Sequence[int], *, channels: int, spatial_dims: int, what:
         channels: C.
         spatial_dims: the number of axes of S.
         what: the tensor is.
+        argument: of the network, that says C.
 
     Raises:
         ArrayError: with the channels or the axes that were found and expected.
@@ -38,7 +41,7 @@ def check_input(shape: Sequence[int], *, channels: int, spatial_dims: int, what:
         raise ArrayError(f"{what} has the shape {tuple(shape)}; expected ({axes}) with {channels} channels")
     if shape[1] != channels:
         raise ArrayError(
-            f"{what} has {shape[1]} channels, shape {tuple(shape)}; the network was made for {channels} (in_channels)"
+            f"{what} has {shape[1]} channels, shape {tuple(shape)}; the network was made for {channels} ({argument})"
         )
 
 

@@ -68,7 +68,12 @@ def soft_skeleton(p: Tensor, *, iterations: int, known: Tensor | None = None) ->
         iterations: how often the copy is eroded; a tube of a larger radius keeps no skeleton in its middle.
         known: (B, 1 or K, *S) bool; other pixels do not count, as if they lay beyond the border, and what is
             returned for them has no meaning.
+
+    Raises:
+        ArrayError: a value lies outside [0, 1]; looked at on the processor.
     """
+    if p.is_cpu:
+        check_probabilities(p)
     skeleton = torch.zeros_like(p)
     for _ in range(iterations + 1):
         if not p.requires_grad and not (p if known is None else p * known).any():

@@ -117,7 +117,9 @@ class DiffusionTransformerUNet(nn.Module):
         Raises:
             ArrayError: the masks have other axes or channels than the network was made for.
         """
-        check_input(noisy.shape, channels=self.mask_channels, spatial_dims=2, what="the noisy mask")
+        check_input(
+            noisy.shape, channels=self.mask_channels, spatial_dims=2, what="the noisy mask", argument="mask_channels"
+        )
         size = tuple(noisy.shape[2:])
         code = self.time(sinusoid(timestep, self.embed.out_channels).to(noisy.dtype))  # (B, code)
         # 1. the mask looks at the image

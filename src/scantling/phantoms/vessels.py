@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from scantling.core.errors import SettingsError
 from scantling.core.randomness import numpy_generator
+from scantling.phantoms.phantom import check_size
 from scantling.phantoms.texture import smooth_noise
 from scantling.phantoms.trees import Tree, grow_tree
 
@@ -89,8 +89,7 @@ def vessel_scene(shape: tuple[int, int], *, generator: np.random.Generator) -> S
     Raises:
         SettingsError: if a side is shorter than 32 pixels.
     """
-    if min(shape) < 32:
-        raise SettingsError(f"a vessel image of {shape[0]} x {shape[1]} pixels is too small; ask for 32 a side or more")
+    check_size(shape, least=32)
     scale = min(shape) / 256
     disc, disc_radius = _place_disc(shape, generator), 17.0 * scale
     trees = _grow(shape, disc, disc_radius, scale, generator)
