@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scantling import diffusion, fusion, losses, mending, metrics, mixing, networks, phantoms, warping
     from scantling.api.mending import mend
+    from scantling.api.models import load_model
     from scantling.api.scores import score
     from scantling.data.dataset import open_dataset
     from scantling.data.integrity import check
@@ -28,6 +29,7 @@ __all__ = [
     "diffusion",
     "evaluate",
     "fusion",
+    "load_model",
     "losses",
     "mend",
     "mending",
@@ -50,6 +52,7 @@ _HOMES = {
     "check": ("scantling.data.integrity", "check"),
     "compare": ("scantling.experiments.compare", "compare"),
     "evaluate": ("scantling.evaluation", "evaluate"),
+    "load_model": ("scantling.api.models", "load_model"),
     "mend": ("scantling.api.mending", "mend"),
     "open_dataset": ("scantling.data.dataset", "open_dataset"),
     "predict": ("scantling.inference", "predict"),

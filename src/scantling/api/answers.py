@@ -20,7 +20,7 @@ from scantling.data.files import stem_of
 from scantling.data.pictures import View, outlined
 from scantling.inference.bands import Decided
 from scantling.inference.objects import as_file_has_them
-from scantling.inference.writing import mask_values, write_mask, written_values
+from scantling.inference.writing import mask_values, values_of, write_mask
 from scantling.report.pictures import png_uri
 
 SHOWN = 384
@@ -96,9 +96,7 @@ class Answer:
             mask = decided.decision
             layers = [mask == number for number in numbers] if labels.exclusive else [layer == 1 for layer in mask]
         shown = np.asarray(np.any(layers, axis=0)) if layers else None
-        return Image.fromarray(
-            outlined(sample.image, layers, View.of(sample.geometry, shown), longest=longest), mode="RGB"
-        )
+        return Image.fromarray(outlined(sample.image, layers, View.of(sample.geometry, shown), longest=longest))
 
     @public
     def save(self, path: str | Path) -> list[Path]:
@@ -167,7 +165,7 @@ def answer_of(
             "samples": form.several([mask_values(one, labels) for one in decided.samples]),
             "uncertainty": {name: form.back(map_) for name, map_ in decided.uncertainty.items()},
             "classes": labels.names,
-            "values": tuple(named[0] for named in written_values(labels)) if labels.exclusive else (255,),
+            "values": values_of(labels),
             "objects": None if found is None else as_file_has_them(found, sample.geometry),
         }
     return Answer(

@@ -31,21 +31,27 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
-def python_words() -> Iterator[None]:
+def python_words(arguments: Mapping[str, str] = ARGUMENTS) -> Iterator[None]:
     """Raise errors of the rooms, which name flags (`--settings.size`), with the arguments of Python instead."""
     try:
         yield
     except ScantlingError as error:
-        error.args = tuple(in_python(arg) if isinstance(arg, str) else arg for arg in error.args)
+        error.args = tuple(in_python(arg, arguments) if isinstance(arg, str) else arg for arg in error.args)
         raise
 
 
-def in_python(sentence: str) -> str:
-    """A sentence about flags as one about arguments: `--min-size 3` is `min_size 3`, `--settings.size` a key."""
+def in_python(sentence: str, arguments: Mapping[str, str] = ARGUMENTS) -> str:
+    """A sentence about flags as one about arguments: `--min-size 3` is `min_size 3`, `--settings.size` a key.
+
+    Args:
+        arguments: of flags whose argument has another name; "" where keys are arguments themselves.
+    """
 
     def argument(match: re.Match[str]) -> str:
-        name = ARGUMENTS.get(match[1], match[1].replace("-", "_"))
-        return f'{name}["{match[2]}"]' if match[2] else name
+        name = arguments.get(match[1], match[1].replace("-", "_"))
+        if match[2]:
+            return f'{name}["{match[2]}"]' if name else match[2]
+        return name
 
     return _FLAG.sub(argument, sentence)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from scantling.api import packages
 from scantling.api.arrays import Order, Wanted, affine_of
@@ -65,7 +66,9 @@ class Form:
     def several(self, arrays: Sequence[np.ndarray]) -> Any:
         """Masks on the grid of the sample: an array (N, ...) of NumPy or torch, else a list."""
         given = [self.back(array, labels=True) for array in arrays]
-        return given if self.received is not None and self.received.listed else _stacked(given)
+        if not given or (self.received is not None and self.received.listed):
+            return given
+        return np.stack(given) if isinstance(given[0], np.ndarray) else torch.stack(given)
 
     @property
     def stored(self) -> Geometry:
@@ -78,7 +81,7 @@ def sample_of(
     method: Method,
     *,
     id: str = "",
-    spacing: Sequence[float] | None = None,
+    spacing: float | Sequence[float] | None = None,
     affine: Any = None,
     channels: Order | None = None,
     region: Any = None,
@@ -114,13 +117,13 @@ def sample_of(
 
 
 def _in_memory(
-    x: Any, wanted: Wanted, *, id: str, spacing: Sequence[float] | None, affine: Any, channels: Order | None
+    x: Any, wanted: Wanted, *, id: str, spacing: float | Sequence[float] | None, affine: Any, channels: Order | None
 ) -> tuple[Sample, Form]:
     """A sample of an image, or of the images of a Subject or of a dictionary by the names of their channels."""
     images = packages.images_in(x)
-    if isinstance(images, dict) and "image" in images and not any(owner_of(name, images) for name in wanted.channels):
+    if type(images) is dict and "image" in images and not any(owner_of(name, images) for name in wanted.channels):
         images = images["image"]
-    named = isinstance(images, dict)
+    named = type(images) is dict
     pictures, forms, outside = dict[str, Picture](), list[Form](), list[np.ndarray]()
     for name, part in (wanted.parts(images) if named else {X: wanted}).items():
         where = f'{X}["{name}"]' if named else X
@@ -128,7 +131,7 @@ def _in_memory(
         geometry = canonical(received.geometry)
         if spacing is not None:
             geometry = _spaced(geometry, spacing)
-        array = turned(received.array, geometry)
+        array = turned(received.array.reshape(-1, *received.geometry.shape), geometry)
         names = COLOUR if len(array) == 3 and array.dtype == np.uint8 else numbered(len(array))
         picture, lost = finite(Picture(array, geometry, names), where)
         if forms:
@@ -203,7 +206,7 @@ def _region(region: Any, wanted: Wanted, sample: Sample) -> np.ndarray:
     else:
         received = read(region, replace(wanted, channels=("region",)), where="region")
         geometry = canonical(received.geometry)
-        array = turned(received.array, geometry)[0] > 0
+        array = turned(received.array.reshape(-1, *received.geometry.shape), geometry)[0] > 0
     if array is None:
         raise DataError("region: found nothing; expected a mask of the pixels that count")
     (inside,), _ = place(array[None], geometry, sample.geometry, where="region", reference=X)
@@ -228,22 +231,14 @@ def _check_range(sample: Sample, method: Method) -> None:
         )
 
 
-def _spaced(geometry: Geometry, spacing: Sequence[float]) -> Geometry:
+def _spaced(geometry: Geometry, spacing: float | Sequence[float]) -> Geometry:
     """The geometry with another spacing, in mm, axes in the order that came in.
 
     Raises:
         DataError: it is none.
     """
-    found = [float(step) for step in spacing]
     axes = len(stored_geometry(geometry).shape)
+    found = [float(spacing)] * axes if isinstance(spacing, int | float) else [float(step) for step in spacing]
     if len(found) != axes or not all(0 < step < float("inf") for step in found):
         raise DataError(f"spacing: found {found}; expected {axes} lengths above 0, one for each axis of {X}, in mm")
     return with_spacing(geometry, tuple(found), X)
-
-
-def _stacked(arrays: Sequence[Any]) -> Any:
-    if isinstance(arrays[0], np.ndarray):
-        return np.stack(arrays)
-    import torch
-
-    return torch.stack(list(arrays))

@@ -13,7 +13,7 @@ from scantling.api.images import Form, read
 from scantling.api.packages import package_of
 from scantling.core.errors import ArrayError, SettingsError
 from scantling.data.loading import with_spacing
-from scantling.data.orientation import canonical, stored_geometry, turned
+from scantling.data.orientation import canonical, turned
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def layers_of(x: Any, name: str, *, spatial_dims: int | None, spacing: Sequence[
         if len(steps) != len(geometry.shape) or not all(0 < step < float("inf") for step in steps):
             raise SettingsError(f"spacing: found {steps}; expected {len(geometry.shape)} lengths above 0, in mm")
         geometry = with_spacing(geometry, steps, name)
-    array = received.array.reshape(len(received.array), *stored_geometry(geometry).shape)
+    array = received.array.reshape(-1, *received.geometry.shape)
     return Layers(turned(array, geometry), Form(geometry, received), single and len(array) == 1)
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from scantling.api.calls import public
-from scantling.core.case import Geometry, Origin
+from scantling.core.case import Geometry, Labels, Origin
 from scantling.data.channels import joined
 from scantling.data.orientation import as_stored, stored_geometry
 from scantling.data.pictures import View, outlined
 from scantling.inference.made_cases import MadeArrays
+from scantling.inference.writing import values_of
 from scantling.report.pictures import png_uri
 
 
@@ -72,7 +73,7 @@ class Made:
             layers = [each > 0 for each in mask] if several else [mask == value for value in self.values]
         shown = np.asarray(np.any(layers, axis=0)) if layers else None
         picture = outlined(self.image, layers, View.of(self._geometry, shown), longest=longest)
-        return Image.fromarray(picture, mode="RGB")
+        return Image.fromarray(picture)
 
     def __repr__(self) -> str:
         image = "no image" if self.image is None else f"image {self.image.shape} {self.image.dtype}"
@@ -82,13 +83,12 @@ class Made:
         return f'<img alt="{self.id}" src="{png_uri(np.asarray(self.plot(longest=256)))}">'
 
 
-def made_of(
-    id: str, arrays: MadeArrays, facts: Mapping[str, Any], *, classes: tuple[str, ...], values: tuple[int, ...]
-) -> Made:
+def made_of(id: str, arrays: MadeArrays, facts: Mapping[str, Any], *, labels: Labels | None) -> Made:
     """A made case in memory.
 
     Args:
         facts: what the manifest would say of it.
+        labels: the classes of its mask.
     """
 
     def back(array: np.ndarray) -> np.ndarray:
@@ -102,8 +102,8 @@ def made_of(
         image=back(joined([values for _, values in arrays.images])) if arrays.images else None,
         channels=tuple(name for file, _ in arrays.images for name in file.channels),
         mask=None if arrays.mask is None else back(arrays.mask),
-        classes=classes,
-        values=values,
+        classes=labels.names if labels else (),
+        values=values_of(labels) if labels else (),
         fields={name: back(values) for name, values in arrays.fields.items()},
         image_class=arrays.image_class,
         spacing=geometry.spacing,

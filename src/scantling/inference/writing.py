@@ -31,6 +31,11 @@ def written_values(labels: Labels) -> list[list[int]]:
     return [list(values) for values in labels.values]
 
 
+def values_of(labels: Labels) -> tuple[int, ...]:
+    """What each class is in a mask that is written; 255 where classes overlap and have a layer each."""
+    return tuple(named[0] if labels.exclusive else 255 for named in written_values(labels))
+
+
 def write_answer(
     out: Path,
     case: Case,
