@@ -10,11 +10,13 @@ import pytest
 import SimpleITK
 import torch
 from monai.data.meta_tensor import MetaTensor
-from test_scores import AFFINE
 
 import scantling
 from scantling.core.errors import ArrayError, SettingsError
 from scantling.inference import mend_folder
+
+AFFINE = np.array([[0, 0, -1.5, 9], [0.8, 0, 0, -4], [0, 0.7, 0, 2], [0, 0, 0, 1]])
+"""Axes anterior, superior, left: turned when it is read."""
 
 
 def tube(*shape: int) -> np.ndarray:
