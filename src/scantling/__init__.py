@@ -10,7 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scantling import diffusion, fusion, losses, mending, metrics, mixing, networks, phantoms, warping
+    from scantling import diffusion as diffusion
+    from scantling import fusion as fusion
+    from scantling import losses as losses
+    from scantling import mending as mending
+    from scantling import metrics as metrics
+    from scantling import mixing as mixing
+    from scantling import networks as networks
+    from scantling import phantoms as phantoms
+    from scantling import warping as warping
     from scantling.api.mending import mend
     from scantling.api.models import load_model
     from scantling.api.scores import score
@@ -26,24 +34,15 @@ __version__ = "0.1.0"
 __all__ = [
     "check",
     "compare",
-    "diffusion",
     "evaluate",
-    "fusion",
     "load_model",
-    "losses",
     "mend",
-    "mending",
-    "metrics",
-    "mixing",
-    "networks",
     "open_dataset",
-    "phantoms",
     "predict",
     "register",
     "score",
     "synthesize",
     "train",
-    "warping",
     "write_report",
 ]
 
