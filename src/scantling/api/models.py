@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -28,7 +27,7 @@ from scantling.inference.models import models_of, open_models
 from scantling.inference.prediction import Answerer
 from scantling.inference.synthesis import generator_of, maker_of
 from scantling.inference.unlike import sentences_on_likeness
-from scantling.methods.catalogue import added, cards
+from scantling.methods.catalogue import card_of, cards
 from scantling.records.run_folder import WEIGHTS, identity_of, model_folder
 from scantling.records.run_folder import load_model as read_model
 
@@ -83,14 +82,15 @@ def load_model(
         return Model((rule,), compute=compute, source=card.name, made_by=made_by, settings=settings or {})
     if settings:
         raise SettingsError("settings belong to a rule; those of a run were decided when it was trained")
-    with _known(method):
-        if len(paths) > 1:
-            together = open_models(paths, {})
-            return Model(together.methods, compute=compute, runs=paths, identities=together.identities)
-        if not paths[0].exists():
-            rules = ", ".join(card.name for card in cards().values() if card.gives == ("generate",) and not card.needs)
-            raise RunError(f"{paths[0]}: there is no such run and no such rule; rules are: {rules}")
-        return Model((read_model(paths[0]),), compute=compute, runs=paths, identities=(identity_of(paths[0]),))
+    if method is not None:
+        card_of(method)  # which is known from here on
+    if len(paths) > 1:
+        together = open_models(paths, {})
+        return Model(together.methods, compute=compute, runs=paths, identities=together.identities)
+    if not paths[0].exists():
+        rules = ", ".join(card.name for card in cards().values() if card.gives == ("generate",) and not card.needs)
+        raise RunError(f"{paths[0]}: there is no such run and no such rule; rules are: {rules}")
+    return Model((read_model(paths[0]),), compute=compute, runs=paths, identities=(identity_of(paths[0]),))
 
 
 class Model:
@@ -337,11 +337,3 @@ def _path(value: object, name: str) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise SettingsError(f"{name}: found a {type(value).__name__}; expected a path, or what train has returned")
     return Path(os.fspath(value))
-
-
-def _known(method: type[Method] | None) -> AbstractContextManager[None]:
-    """A method that is in no catalogue is known while its model is loaded."""
-    if method is None:
-        return nullcontext()
-    home = f"{method.__module__}:{method.__qualname__}"
-    return added(method.card.model_copy(update={"implementation": home}))

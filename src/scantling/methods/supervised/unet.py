@@ -15,6 +15,7 @@ from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step, Total
+from scantling.core.case import IGNORE
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
@@ -307,18 +308,18 @@ class UNetSegmenter(Segmenter):
         labelled, of = batch["labelled"], self.settings
         logits = self.network(labelled.image)  # (B, K or K + 1, *S)
         found = self.probabilities(logits)  # (B, K, *S)
-        terms = {"cross_entropy": cross_entropy(logits, labelled.mask)}
+        terms = {"cross_entropy": cross_entropy(logits, labelled.mask, ignore_index=IGNORE)}
         if of.dice and of.dice_over == "batch":
-            sums = overlap_sums(found, labelled.mask).sum(1)  # (3, K)
+            sums = overlap_sums(found, labelled.mask, ignore_index=IGNORE).sum(1)  # (3, K)
             terms["overlap"] = of.dice * batch_dice_loss(sums, total=(yield Total(sums)), parts=step.slots)
         elif of.dice:
-            terms["overlap"] = of.dice * dice_loss(found, labelled.mask)
+            terms["overlap"] = of.dice * dice_loss(found, labelled.mask, ignore_index=IGNORE)
         if of.cldice:
-            whole = soft_cldice_loss(probabilities=found, mask=labelled.mask, iterations=of.iterations)
+            whole = soft_cldice_loss(found, labelled.mask, iterations=of.iterations, ignore_index=IGNORE)
             terms["continuity"] = of.cldice * whole
         if of.skeleton_recall:
             terms["skeleton_recall"] = of.skeleton_recall * skeleton_recall_loss(
-                probabilities=found, mask=labelled.mask
+                found, labelled.mask, ignore_index=IGNORE
             )
         yield "unet", terms
 
