@@ -15,9 +15,10 @@ demo: .venv/.stamp-core  ## the whole way on images that it makes; ends with a r
 test: .venv/.stamp-test  ## format, lint, types, import rules, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest -n 2 --dist worksteal -q
+	$(BIN)/mypy & types=$$!; \
+	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest -n 2 --dist worksteal -q; tests=$$?; \
+	wait $$types && exit $$tests
 
 bench: .venv/.stamp-test  ## the measurements behind docs/results.md
 	$(BIN)/python benchmarks/run.py
