@@ -44,7 +44,8 @@ class UNetSettings(Settings):
         strides, kernels: of the levels, along each axis.
         narrow: see `networks.unet.UNet`.
         pixels, voxels: how many a patch of a raster image and of a volume may have.
-        across: pixels of local thickness that are enough for every class; images that fit one patch are shrunk to it.
+        across: pixels of local thickness that are enough where an image shows one object of a class; images that fit
+            one patch are shrunk to it.
         patch: the shape of a patch.
         size: the side of the square that every raster image is resampled to, whatever its proportions.
         spacing: the working grid, in the unit of the data: mm, or pixels.
