@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
 from monai.transforms import ScaleIntensityd
 from safetensors.numpy import load_file
 
+from scantling.api.models import load_model
 from scantling.core.errors import RunError
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.items import dataset_from
@@ -78,3 +81,18 @@ def test_a_transform_stands_in_front_of_training_and_prediction(folder: Dataset,
     assert not predict(tmp_path / "run", scaled, out=tmp_path / "masks").failed
     with pytest.raises(RunError, match="begun with other settings"):
         train("unet", [folder], tmp_path / "run", SHORT)
+
+
+def test_a_model_of_tensors_that_lie_nowhere_answers_about_them_as_about_its_data(tmp_path: Path) -> None:
+    """MONAI and TorchIO put an identity, TorchIO with turned signs, where nothing is known: no axis is turned."""
+    values = np.random.default_rng(0).normal(size=(4, 1, 12, 18, 16)).astype(np.float32)
+    affine = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0]))
+    items = [{"image": MetaTensor(each, affine=affine), "label": (each > 1).astype(np.uint8)} for each in values]
+    data = dataset_from(items, classes=["high"])
+    train("unet", [data], tmp_path / "run", Options(preset="tiny", steps=1))
+    model = load_model(tmp_path / "run")
+    one, other = (model.predict(x, id=data[0].id, views=False) for x in (data[0], items[0]["image"]))
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    assert one.affine is None
+    np.testing.assert_array_equal(model.predict(values[0], id=data[0].id).mask, model.predict(data[0]).mask)
+    assert not any("point to the right" in note for note in model.predict(values[0]).notes)

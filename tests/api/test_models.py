@@ -126,8 +126,8 @@ def test_a_mask_is_saved_as_the_command_writes_it_and_shown(
         ((1, 40, 1), 'two readings.*channels="first" or channels="last"'),
         ((2, 1, 40, 40), r"a batch \(2, 1, 40, 40\).*\[\*x\]"),
         ((40,), "the model takes images"),
-        ((5, 40, 40), "or 1 channels"),
-        ((3, 40, 40), "or 1 channels"),
+        ((5, 40, 40), "or 1 channel "),
+        ((3, 40, 40), "or 1 channel "),
     ],
 )
 def test_a_shape_without_one_reading_is_refused(run: Path, shape: tuple[int, ...], match: str) -> None:
@@ -146,14 +146,24 @@ def test_what_is_no_image_of_the_model_is_refused_with_a_sentence(run: Path, pic
         (object(), "found a builtins.object; expected a NumPy array"),
         (np.full((40, 40), 1j), "complex128"),
         (np.full((40, 40), np.nan), "NaN"),
+        (np.ones((0, 40)), "expected an image that holds pixels"),
+        (np.ma.masked_less(array, 2), r"masked; pass x.data, and region=~x.mask"),
     ):
         with pytest.raises(Exception, match=match) as caught:
             model.predict(x)
         assert type(caught.value).__module__ == "scantling.core.errors"
-    with pytest.raises(DataError, match="spacing: found"):
-        model.predict(array, spacing=(1, 1, 1))
-    with pytest.raises(DataError, match=r"expected \(4, 4\)"):
-        model.predict(array, affine=np.eye(3))
+    strange: Any
+    for strange in ((1, 1, 1), -1, ("a", "b"), float("nan")):
+        with pytest.raises(DataError, match="spacing: found"):
+            model.predict(array, spacing=strange)
+    for strange in (np.eye(3), "x"):
+        with pytest.raises(DataError, match=r"expected.* \(4, 4\)"):
+            model.predict(array, affine=strange)
+    assert model.predict(array, spacing=np.float32(2)).spacing == (2, 2)
+    with pytest.raises(DataError, match="region: found 3 channels that differ"):
+        model.predict(array, region=np.stack([array, array, 0 * array], axis=-1))
+    with pytest.raises(SettingsError, match=r"^fuse: found 'nonsense'"):
+        model.predict(array, fuse="nonsense")
     with pytest.raises(SettingsError, match=r"^tempo: this model has no such option") as caught:
         model.predict(array, tempo=3)
     assert "--" not in str(caught.value)

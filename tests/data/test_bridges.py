@@ -149,6 +149,15 @@ def test_a_mask_with_a_channel_for_each_class_makes_classes_that_overlap() -> No
     np.testing.assert_array_equal(load(data.cases[0], labels=data.labels).masks[0], mask)
 
 
+def test_an_affine_to_left_and_posterior_is_that_to_right_and_anterior() -> None:
+    values, ras = torch.arange(60.0).reshape(1, 3, 4, 5), np.diag([2.0, 3.0, 4.0, 1.0])
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ras
+    tensors = (MetaTensor(values, affine=ras), MetaTensor(values, affine=lps, meta={"space": "LPS"}))
+    one, other = (load(dataset_from([{"image": tensor}])[0]) for tensor in tensors)
+    np.testing.assert_array_equal(one.image, other.image)
+    np.testing.assert_array_equal(one.geometry.affine, other.geometry.affine)
+
+
 def test_the_hash_of_a_case_is_that_of_its_numbers_and_its_place() -> None:
     image = np.arange(72.0).reshape(8, 9)
     same, moved = {"image": image.copy()}, {"image": image, "spacing": (1, 2)}

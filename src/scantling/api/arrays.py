@@ -14,8 +14,9 @@ from scantling.contract.method import Method
 from scantling.core.case import Address, Geometry, Unit
 from scantling.core.errors import DataError
 from scantling.data.channels import owner_of
-from scantling.data.contents import some
+from scantling.data.contents import count, some
 from scantling.data.formats.common import Limits, Source, plausible_affine, volume
+from scantling.data.given import says_nothing
 
 Order = Literal["first", "last"]
 
@@ -30,6 +31,7 @@ class Wanted:
         partial: whether some may be missing.
         pictures: whether its training images are pictures, and no slices with a place in the world.
         unit: of the spacing of its training images.
+        located: whether its training images lie somewhere in the world.
     """
 
     dimensions: int
@@ -37,13 +39,15 @@ class Wanted:
     partial: bool = False
     pictures: bool = True
     unit: Unit | None = None
+    located: bool = True
 
     @classmethod
     def of(cls, method: Method) -> Wanted:
         """What a model takes."""
         traits = method.traits
         pictures = traits.dimensions == 2 and (traits.storage is None or traits.storage.container == "raster")
-        return cls(traits.dimensions, method.channels, method.partial, pictures, traits.unit)
+        located = traits.storage is None or traits.storage.affine is not None
+        return cls(traits.dimensions, method.channels, method.partial, pictures, traits.unit, located)
 
     def parts(self, images: Mapping[str, Any]) -> dict[str, Wanted]:
         """What it takes of each of several images, those left out of which it takes nothing.
@@ -90,8 +94,9 @@ def channels_first(array: np.ndarray, wanted: Wanted, where: str, order: Order |
         )
     if order is None and not readings:
         raise DataError(
-            f"{where}: found an array {shape}; expected {grid}, or {number} channels ({some(wanted.channels)}) in "
-            'front of it or behind it; pass channels="first" or channels="last" where a colour image is to become grey'
+            f"{where}: found an array {shape}; expected {grid}, or {count(number, 'channel')} "
+            f"({some(wanted.channels)}) in front of it or behind it; "
+            'pass channels="first" or channels="last" where a colour image is to become grey'
         )
     if (order or readings[0]) == "first":
         return array
@@ -102,12 +107,18 @@ def channels_first(array: np.ndarray, wanted: Wanted, where: str, order: Order |
 def array_geometry(
     shape: tuple[int, ...], wanted: Wanted, affine: np.ndarray | None
 ) -> tuple[Geometry, tuple[str, ...]]:
-    """How an array lies; the axes of a volume without an affine are right, anterior and superior, which a note says."""
+    """How an array lies; the axes of a volume without an affine are right, anterior and superior, which a note says.
+
+    To a model of volumes that lie nowhere, arrays as well, they are just those of its training images.
+    """
     if affine is not None:
         return placed(shape, affine, wanted, "affine"), ()
     if len(shape) == 2:
         return Geometry(shape, (1.0, 1.0), container="raster" if wanted.pictures else "volume"), ()
-    return volume(shape, None, affine=None, slice_axis=2), (
+    geometry = volume(shape, None, affine=None, slice_axis=2)
+    if not wanted.located:
+        return geometry, ()
+    return geometry, (
         "x is an array without an affine: its axes are taken to point to the right, the front and the head of the "
         "patient; pass affine where they do not",
     )
@@ -123,9 +134,13 @@ def flat(shape: tuple[int, ...], spacing: np.ndarray, wanted: Wanted) -> Geometr
 def placed(shape: tuple[int, ...], affine: np.ndarray, wanted: Wanted, where: str) -> Geometry:
     """How a volume, or a slice of one, lies; voxels of 1 mm say nothing to a model of images without a spacing.
 
+    An identity, whatever its signs, says nothing to a model of images that lie nowhere (`data.given`).
+
     Raises:
         FileError: the affine is none.
     """
+    if not wanted.located and says_nothing(affine):
+        return volume((*shape, 1)[:3], None, affine=None, slice_axis=2)
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     plausible_affine(source_of(where), affine, steps.tolist())
     unsaid = wanted.unit == "pixel" and np.allclose(steps, 1)
@@ -138,7 +153,10 @@ def affine_of(affine: Any, where: str) -> np.ndarray:
     Raises:
         DataError: it has another shape.
     """
-    found = np.asarray(affine.cpu() if hasattr(affine, "cpu") else affine, np.float64)
+    try:
+        found = np.asarray(affine.cpu() if hasattr(affine, "cpu") else affine, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: found {affine!r}; expected an affine (4, 4)") from None
     if found.shape != (4, 4):
         raise DataError(
             f"{where}: found an affine of shape {found.shape}; expected (4, 4), from indices to millimetres to the "

@@ -21,7 +21,7 @@ from scantling.api.packages import Received
 from scantling.contract.method import Method
 from scantling.core.case import Address, Case, Geometry, Sample
 from scantling.core.errors import DataError
-from scantling.data.channels import as_many, owner_of, with_image
+from scantling.data.channels import as_many, is_grey, owner_of, with_image
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Picture
@@ -171,8 +171,10 @@ def read(image: Any, wanted: Wanted, *, where: str, affine: Any = None, channels
         affine = affine_of(affine, "affine")
     received = reader(image, wanted, where, affine, channels)
     array = received.array
-    if array.dtype.kind not in "biuf" or not array.size:
+    if array.dtype.kind not in "biuf":
         raise DataError(f"{where}: found {array.dtype} of shape {array.shape}; expected whole or real numbers")
+    if not array.size:
+        raise DataError(f"{where}: found the shape {array.shape}; expected an image that holds pixels")
     kept = {"b1": "u1", "f2": "f4", "f16": "f8"}.get(array.dtype.str[1:], array.dtype.str[1:])
     return replace(received, array=np.asarray(array, kept))
 
@@ -206,7 +208,10 @@ def _region(region: Any, wanted: Wanted, sample: Sample) -> np.ndarray:
     else:
         received = read(region, replace(wanted, channels=("region",)), where="region")
         geometry = canonical(received.geometry)
-        array = turned(received.array.reshape(-1, *received.geometry.shape), geometry)[0] > 0
+        layers = turned(received.array.reshape(-1, *received.geometry.shape), geometry)
+        if not is_grey(layers):
+            raise DataError(f"region: found {len(layers)} channels that differ; expected one mask")
+        array = layers[0] > 0
     if array is None:
         raise DataError("region: found nothing; expected a mask of the pixels that count")
     (inside,), _ = place(array[None], geometry, sample.geometry, where="region", reference=X)
@@ -238,7 +243,10 @@ def _spaced(geometry: Geometry, spacing: float | Sequence[float]) -> Geometry:
         DataError: it is none.
     """
     axes = len(stored_geometry(geometry).shape)
-    found = [float(spacing)] * axes if isinstance(spacing, int | float) else [float(step) for step in spacing]
-    if len(found) != axes or not all(0 < step < float("inf") for step in found):
-        raise DataError(f"spacing: found {found}; expected {axes} lengths above 0, one for each axis of {X}, in mm")
-    return with_spacing(geometry, tuple(found), X)
+    try:
+        found = np.asarray(spacing, np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.shape not in ((), (axes,)) or not (np.isfinite(found).all() and (found > 0).all()):
+        raise DataError(f"spacing: found {spacing!r}; expected {axes} lengths above 0, one for each axis of {X}, in mm")
+    return with_spacing(geometry, tuple(np.broadcast_to(found, axes).tolist()), X)

@@ -20,6 +20,7 @@ from scantling.contract.card import Capability
 from scantling.contract.method import Method
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.machine import Compute, Precision
+from scantling.core.paths import path_of
 from scantling.inference.conditions import Conditions
 from scantling.inference.expected import sentences_on_expected
 from scantling.inference.made_cases import arrays_of
@@ -32,8 +33,11 @@ from scantling.records.run_folder import WEIGHTS, identity_of, model_folder
 from scantling.records.run_folder import load_model as read_model
 
 Run = str | os.PathLike[str]
-ARGUMENTS: Mapping[str, str] = {"options": "", "sampling-steps": "steps", "from": "data", "class": "image_class"}
-"""Flags of `predict` and `synthesize` whose argument here has another name."""
+ARGUMENTS: Mapping[str, str] = {
+    "options": "", "sampling-steps": "steps", "from": "data", "class": "image_class",
+    "ensemble": "scantling.load_model([...])",
+}  # fmt: skip
+"""Flags of `predict` and `synthesize` whose argument here has another name, or is one of `load_model`."""
 
 
 @public
@@ -73,7 +77,7 @@ def load_model(
     runs = list(run) if isinstance(run, list | tuple) else [run]
     if not runs:
         raise SettingsError("run: found an empty list; expected a run, or several")
-    paths = tuple(_path(each, "run") for each in runs)
+    paths = tuple(path_of(each, "run") for each in runs)
     card = cards().get(run) if isinstance(run, str) else None
     if card is not None and not (model_folder(paths[0]) / WEIGHTS).is_file():
         if card.needs or "generate" not in card.gives:
@@ -285,7 +289,7 @@ class Model:
         if chosen:
             method, made_by = generator_of(self._source, {**self._settings, **chosen})
         conditions = Conditions(
-            data=None if data is None else _path(data, "data"), split=split, image_class=image_class
+            data=None if data is None else path_of(data, "data"), split=split, image_class=image_class
         )
         with python_words(ARGUMENTS):
             maker = maker_of(
@@ -331,9 +335,3 @@ class Model:
             autocast = self.compute.autocast(self.device, training=False)
             self._answerer = given, Answerer(models=models, device=self.device, autocast=autocast, maps=True)
         return self._answerer[1]
-
-
-def _path(value: object, name: str) -> Path:
-    if not isinstance(value, str | os.PathLike):
-        raise SettingsError(f"{name}: found a {type(value).__name__}; expected a path, or what train has returned")
-    return Path(os.fspath(value))

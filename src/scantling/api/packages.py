@@ -21,6 +21,7 @@ from scantling.core.case import Geometry
 from scantling.core.errors import DataError
 from scantling.data.contents import some
 from scantling.data.formats.common import LPS_TO_RAS
+from scantling.data.given import array_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,15 @@ def images_in(x: Any) -> Any:
 
 
 def numpy_array(x: np.ndarray, wanted: Wanted, where: str, affine: np.ndarray | None, order: Order | None) -> Received:
-    """An array of NumPy."""
+    """An array of NumPy.
+
+    Raises:
+        DataError: some of its values are masked.
+    """
+    if np.ma.is_masked(x):
+        raise DataError(
+            f"{where}: some of its values are masked; pass x.data, and region=~x.mask where they do not count"
+        )
     array = channels_first(np.asarray(x), wanted, where, order)
     geometry, notes = array_geometry(array.shape[1:], wanted, affine)
     return Received(array, geometry, lambda back, labels: back, listed=False, notes=notes)
@@ -98,9 +107,7 @@ def torch_tensor(x: Any, wanted: Wanted, where: str, affine: np.ndarray | None, 
     """A tensor of torch; what is given back is on its device."""
     import torch
 
-    tensor = x.detach().cpu()
-    tensor = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-    array = channels_first(tensor.numpy(), wanted, where, order)
+    array = channels_first(array_of(x)[0], wanted, where, order)
     geometry, notes = array_geometry(array.shape[1:], wanted, affine)
     return Received(
         array, geometry, lambda back, labels: torch.from_numpy(back).to(x.device), listed=False, notes=notes
@@ -117,13 +124,9 @@ def meta_tensor(x: Any, wanted: Wanted, where: str, affine: np.ndarray | None, o
     """A MetaTensor of MONAI, channels first; its affine counts, and meta data and history go with the answer."""
     import torch
 
-    tensor, axes = x.detach().cpu().as_tensor(), wanted.dimensions
-    tensor = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-    array = channels_first(tensor.numpy(), wanted, where, order or ("first" if tensor.ndim == axes + 1 else None))
-    own = np.asarray(x.affine.cpu(), np.float64)
-    if own.shape == (3, 3):
-        own = np.insert(np.insert(own, 2, (0, 0, 0), axis=0), 2, (0, 0, 1, 0), axis=1)
-    own = LPS_TO_RAS @ own if str(x.meta.get("space", "RAS")).endswith("LPS") else own
+    axes, (array, own) = wanted.dimensions, array_of(x)
+    array = channels_first(array, wanted, where, order or ("first" if array.ndim == axes + 1 else None))
+    own = affine_of(own, where)
     notes: tuple[str, ...] = ()
     if wanted.pictures:
         geometry = flat(array.shape[1:], np.linalg.norm(own[:3, :2], axis=0), wanted)
@@ -205,13 +208,13 @@ def torchio_image(x: Any, wanted: Wanted, where: str, affine: np.ndarray | None,
     """An image of TorchIO (C, W, H, D); a mask is a LabelMap, other maps are a ScalarImage."""
     import torch
 
-    tio, array = sys.modules["torchio"], x.data.detach().cpu().numpy()
+    tio, (array, own) = sys.modules["torchio"], array_of(x)
     pictures = wanted.pictures and array.shape[-1] == 1
     if pictures:
         array = array[..., 0].swapaxes(1, 2)
         geometry = flat(array.shape[1:], np.array(x.spacing[1::-1]), wanted)
     else:
-        geometry = placed(array.shape[1:], affine_of(x.affine, where), wanted, where)
+        geometry = placed(array.shape[1:], affine_of(own, where), wanted, where)
     axes = array.ndim - 1
 
     def give(back: np.ndarray, labels: bool) -> Any:

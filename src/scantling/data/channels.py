@@ -78,7 +78,7 @@ def as_many(picture: Picture, number: int, where: object) -> np.ndarray:
         return np.broadcast_to(array, (3, *array.shape[1:]))
     if len(array) == 3 and number == 1:
         return array[:1] if is_grey(array) else luma(array)[None]
-    raise DataError(f"{where}: found {len(array)} channels ({', '.join(picture.channels)}); expected {number}")
+    raise DataError(f"{where}: found {len(array)} channels ({some(picture.channels, most=4)}); expected {number}")
 
 
 def luma(array: np.ndarray) -> np.ndarray:

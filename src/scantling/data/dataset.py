@@ -45,7 +45,7 @@ from scantling.data.subjects import Subjects, by_name, checked
 from scantling.data.understood import layout_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset(CaseSequence, Bridges):
     """Cases that belong together: a sequence of cases that can be read (`OpenCase`), and more.
 

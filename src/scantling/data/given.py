@@ -7,6 +7,7 @@ Conventions, which the bridges of `data.bridges` keep in both directions:
 - An affine maps indices to millimetres (right, anterior, superior), as in MONAI, TorchIO and nibabel. An identity,
   whatever its signs, says nothing, since these packages put it where nothing is known: the spacing is unknown, unless a
   spacing or the unit "mm" is given.
+- An affine of a MetaTensor whose "space" is LPS, as ITK has it, maps to left and posterior.
 - TorchIO has pictures as (C, W, H, 1); they become (C, H, W).
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from scantling.core.case import Geometry, Unit
 from scantling.core.errors import DataError
-from scantling.data.formats.common import COLOUR, Picture, numbered, volume
+from scantling.data.formats.common import COLOUR, LPS_TO_RAS, Picture, numbered, volume
 from scantling.data.orientation import canonical, turned
 
 MOST_CHANNELS = 4
@@ -47,7 +48,16 @@ def array_of(value: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """The numbers of an array, a tensor or an image, without a copy where there can be none, and its affine (4, 4)."""
     affine = getattr(value, "affine", None)  # of a MetaTensor or an image of TorchIO
     numbers = _numpy(value.data if is_torchio_image(value) else value)
-    return numbers, None if affine is None else _square(np.array(_numpy(affine), np.float64))
+    if affine is None:
+        return numbers, None
+    whole = _square(np.array(_numpy(affine), np.float64))
+    lps = comes_from(value, "monai") and str(value.meta.get("space", "")).endswith("LPS")
+    return numbers, LPS_TO_RAS @ whole if lps else whole
+
+
+def says_nothing(affine: np.ndarray) -> bool:
+    """Whether an affine is an identity, whatever its signs, as packages put it where nothing is known."""
+    return np.array_equal(np.abs(affine), np.eye(4))
 
 
 def _numpy(value: Any) -> np.ndarray:
@@ -88,7 +98,7 @@ def picture_of(
         affine = affine[:, [1, 0, 2, 3]] if flat and affine is not None else affine
     else:
         array = _channel_first(array, spatial_dims, where)
-    if affine is not None and (unit == "pixel" or (unit is None and np.array_equal(np.abs(affine), np.eye(4)))):
+    if affine is not None and (unit == "pixel" or (unit is None and says_nothing(affine))):
         affine = None
     if affine is not None and not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0):
         raise DataError(f"{where}: its affine is not finite or singular; expected three independent axes")

@@ -125,7 +125,8 @@ class Answerer:
     maps: bool = False
     tilers: list[Tiler] = field(default_factory=list)
     other_unit: list[str] = field(default_factory=list)
-    """The cases whose spacing is in another unit than that of the training images, where images are resampled."""
+    """The cases whose spacing is in another unit than that of the training images, where images are resampled; "x" is
+    an image in memory without an id."""
 
     known: AppearanceRecord | None = field(init=False, default=None)
     """What the training images of the leading model look like."""
@@ -185,7 +186,7 @@ class Answerer:
         if found != expected:
             raise DataError(f"{sample.case.id}: found {found} dimensions, expected {expected} as in training")
         if method.preprocessing.spacing is not None and method.traits.unit not in (None, geometry.unit):
-            self.other_unit.append(sample.case.id)
+            self.other_unit.append(sample.case.id or "x")
 
 
 @dataclass(kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,12 @@ class Maker:
         Raises:
             SettingsError: there is none.
         """
-        if count < 1:
-            raise SettingsError(f"--count {count}: expected 1 or more")
+        try:
+            whole = index(count)
+        except TypeError:  # a caller in Python may pass anything
+            whole = 0
+        if whole < 1:
+            raise SettingsError(f"--count {count}: expected a whole number of 1 or more")
         return tuple(f"{self.method.card.name}-{self.options.seed}-{number:06d}" for number in range(count))
 
     def __call__(self, first: int, count: int) -> Iterator[tuple[Generation, dict[str, Any], Geometry | None]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from scantling.core.errors import SettingsError
 from scantling.core.machine import Precision
@@ -69,10 +72,18 @@ class Options:
     saved_every: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("base", "manifest", "root"):
-            place = getattr(self, name)
-            object.__setattr__(self, name, None if place is None else Path(place))
-        object.__setattr__(self, "uses", {role: Path(run) for role, run in self.uses.items()})
+        """Make every value one of its type.
+
+        Raises:
+            SettingsError: it cannot be.
+        """
+        for name, kind in _TYPES.items():
+            try:
+                object.__setattr__(self, name, kind.validate_python(_paths_in(getattr(self, name))))
+            except ValidationError as error:
+                flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+                message = f"{flag}: found {getattr(self, name)!r}; {error.errors()[0]['msg']}"
+                raise SettingsError(message) from None
 
     @property
     def sampling(self) -> Sampling:
@@ -115,4 +126,16 @@ class Options:
             raise SettingsError(f"--accumulation {self.accumulation}: expected 1 or more")
 
 
+def _paths_in(value: Any) -> Any:
+    """A value with objects that are paths, such as a run, as `Path`."""
+    if isinstance(value, Mapping):
+        return {key: _paths_in(one) for key, one in value.items()}
+    return Path(value) if isinstance(value, os.PathLike) else value
+
+
+FLAGS: Mapping[str, str] = {"base": "--from", "uses": "--use"}
+"""Flags of options that have another name on the command line; of the others underscores become dashes."""
+_TYPES: Mapping[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(kind) for name, kind in get_type_hints(Options).items() if get_origin(kind) is not Literal
+}
 DEFAULTS = Options()
