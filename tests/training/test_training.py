@@ -348,7 +348,7 @@ def test_an_interrupted_prediction_goes_on_where_it_was(run: Path, data: Path, t
     assert (tmp_path / "case4.png").stat().st_mtime_ns == kept
     assert (tmp_path / "case5.png").exists()
     with pytest.raises(RunError, match="choose another --out"):
-        predict(run, data, out=tmp_path, options={"views": True})
+        predict(run, data, out=tmp_path, options={"views": False})
 
 
 def test_predictions_of_another_model_under_the_same_name_are_not_taken_over(data: Path, tmp_path: Path) -> None:
