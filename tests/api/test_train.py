@@ -232,6 +232,19 @@ def test_a_data_set_is_a_sequence_of_cases_that_load_and_plot(data: Path) -> Non
     assert set(np.unique(sample.mask)) == {0, 1}
     assert (sample.spacing, sample.affine) == ((1.0, 1.0), None)
     assert opened[0].load(reads=("image",)).mask is None
+    misspelt: Any = "imgae"
+    with pytest.raises(SettingsError, match="reads: found 'imgae'; expected one of image"):
+        opened[0].load(reads=misspelt)
+    with pytest.raises(SettingsError, match="split: found 'imgae'; expected one of train, validation, test"):
+        opened.split(misspelt)
+    assert opened[0].id in opened
+    assert opened[0] in opened
+    assert opened.cases[0] in opened
+    assert misspelt not in opened
+    assert scantling.open_dataset(opened) is opened
+    misspelt = [data]
+    with pytest.raises(SettingsError, match="path: found a list; expected a path"):
+        scantling.open_dataset(misspelt)
     assert max(opened[0].plot(size=96).size) == 96
     page = opened._repr_html_()
     assert "<td>train</td><td>4</td>" in page

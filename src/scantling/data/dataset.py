@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
+from scantling.core.checks import check_choice
 from scantling.core.errors import DataError
-from scantling.core.paths import StrPath
+from scantling.core.paths import StrPath, path_of
 from scantling.data.annotations.folder import annotated, annotated_by
 from scantling.data.annotations.reading import annotations_in
 from scantling.data.bids import bids
@@ -84,7 +85,12 @@ class Dataset(CaseSequence, Bridges):
         return replace(self, cases=tuple(cases))
 
     def split(self, name: Split) -> tuple[Case, ...]:
-        """The cases of one split."""
+        """The cases of one split.
+
+        Raises:
+            SettingsError: there is none of this name.
+        """
+        check_choice(name, SPLITS, argument="split")
         return tuple(case for case in self.cases if case.split == name)
 
     def unnamed(self) -> tuple[str, ...]:
@@ -102,7 +108,7 @@ class Dataset(CaseSequence, Bridges):
 
 
 def open_dataset(
-    path: StrPath,
+    path: StrPath | Dataset,
     *,
     manifest: StrPath | None = None,
     root: StrPath | None = None,
@@ -118,14 +124,14 @@ def open_dataset(
     A `scantling-strata.csv` in the folder gives the cases of any of them their strata.
 
     Args:
-        path: what to open.
+        path: what to open; a data set that is open is returned as it is.
         manifest: describes the files below `path`.
         root: the folder that holds the files of the manifest, if it is neither `path` nor what the manifest says.
         subjects: "name" takes files for one subject whose names share its number (`data.subjects`), "file" each for
             one.
 
     Raises:
-        SettingsError: `subjects` is neither.
+        SettingsError: `subjects` is neither, or `path` is no path.
         DataError: nothing is there, or it does not hold together.
         FileError: a manifest or table cannot be read.
 
@@ -133,7 +139,9 @@ def open_dataset(
         >>> data = scantling.open_dataset("scans")
         >>> len(data), data[0].load().image.shape
     """
-    path = Path(path)
+    if isinstance(path, Dataset):
+        return path
+    path = path_of(path, "path")
     if folders := folders_of(path):
         several = [open_dataset(one, manifest=manifest, root=root, subjects=subjects) for one in folders]
         return join(distinct(several))

@@ -12,6 +12,7 @@ from typing import Self, overload
 from PIL import Image
 
 from scantling.core.case import Case, Sample
+from scantling.core.checks import check_choice
 from scantling.core.errors import ScantlingError
 from scantling.core.fields import FIELDS, reads_labels
 from scantling.data.contents import count
@@ -48,6 +49,7 @@ class OpenCase(Case):
             `affine` (4, 4), or None. Where there is an affine, the axes of a volume are right, anterior and superior.
 
         Raises:
+            SettingsError: there is no such field.
             FileError: a file cannot be read.
             DataError: the files of the case disagree, or hold values that do not fit.
 
@@ -55,6 +57,9 @@ class OpenCase(Case):
             >>> sample = scantling.open_dataset("scans")[0].load(reads=("image", "mask"))
             >>> sample.image.shape, sample.spacing
         """
+        reads = (reads,) if isinstance(reads, str) else reads
+        for name in reads:
+            check_choice(name, FIELDS, argument="reads")
         return load(self, labels=self.label_source.labels if reads_labels(reads) else None, reads=reads)
 
     def plot(self, *, size: int = 384) -> Image.Image:
@@ -98,6 +103,10 @@ class CaseSequence:
 
     def __iter__(self) -> Iterator[OpenCase]:
         return (OpenCase.of(case, self.label_source) for case in self.cases)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a case of this id, or this case."""
+        return any(key in (case.id, case, OpenCase.of(case, self.label_source)) for case in self.cases)
 
     @overload
     def __getitem__(self, key: int | str) -> OpenCase: ...
