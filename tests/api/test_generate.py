@@ -80,3 +80,17 @@ def test_volumes_have_the_axes_of_the_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(made.image[0], np.asarray(file.dataobj))  # type: ignore[index]
     np.testing.assert_allclose(made.affine, file.affine)  # type: ignore[arg-type]
     assert made.mask is None
+
+
+def test_what_is_made_before_ctrl_c_is_not_made_again(tmp_path: Path) -> None:
+    def interrupted(done: int, total: int, id: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        synthesize("vessel-trees", count=9, out=tmp_path, settings={"size": 64}, progress=interrupted)
+    made = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "masks").iterdir()}
+    assert len(made) == 8, "one group"
+    synthesize("vessel-trees", count=9, out=tmp_path, settings={"size": 64})
+    again = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "masks").iterdir()}
+    assert len(open_dataset(tmp_path)) == len(again) == 9
+    assert made.items() <= again.items()

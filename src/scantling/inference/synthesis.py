@@ -77,17 +77,21 @@ def synthesize(
     inputs = maker.given.files() if maker.given is not None else ()
     with output_folder(out, record=MADE, inputs=inputs, shard=f"{part}-of-{parts}" if parts > 1 else ""):
         done, cases, groups = made.resume(), Cases(), range(0, count, maker.at_once)[part - 1 :: parts]
-        for number, first in enumerate(groups, start=1):
-            some = ids[first : first + maker.at_once]
-            if done.keys() >= {*some}:
-                cases |= {id: done[id] for id in some}
-            else:
-                for id, (one, facts, parent) in zip(some, maker(first, len(some)), strict=True):
-                    cases[id] = write_case(out, id, one, method, facts=facts, parent=parent)
-            if progress is not None:
-                progress(min(number * maker.at_once, count), min(len(groups) * maker.at_once, count), some[-1])
-            if number % 16 == 0:
-                made.save(done | cases)
+        try:
+            for number, first in enumerate(groups, start=1):
+                some = ids[first : first + maker.at_once]
+                if done.keys() >= {*some}:
+                    cases |= {id: done[id] for id in some}
+                else:
+                    for id, (one, facts, parent) in zip(some, maker(first, len(some)), strict=True):
+                        cases[id] = write_case(out, id, one, method, facts=facts, parent=parent)
+                if progress is not None:
+                    progress(min(number * maker.at_once, count), min(len(groups) * maker.at_once, count), some[-1])
+                if number % 16 == 0:
+                    made.save(done | cases)
+        except KeyboardInterrupt:  # what is made is not made again
+            made.save(done | cases)
+            raise
         contents = made.save(cases)
     return {**contents, "rejected": rejected(contents["case"])}
 
