@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OMP_NUM_THREADS ?= 1
+# Without bytecode files every command that a test starts would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test bench docs format clean
 
@@ -13,9 +15,10 @@ demo: .venv/.stamp-core  ## the whole way on images that it makes; ends with a r
 test: .venv/.stamp-test  ## format, lint, types, import rules, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest -n 2 -q
+	$(BIN)/mypy & types=$$!; \
+	OMP_NUM_THREADS=$(OMP_NUM_THREADS) $(BIN)/pytest -n 2 --dist worksteal -q; tests=$$?; \
+	wait $$types && exit $$tests
 
 bench: .venv/.stamp-test  ## the measurements behind docs/results.md
 	$(BIN)/python benchmarks/run.py
@@ -40,6 +43,6 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	@touch $@
 
-.venv/.stamp-test: .venv/.stamp-core
+.venv/.stamp-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
-	@touch $@
+	@touch .venv/.stamp-core $@

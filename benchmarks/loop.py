@@ -62,7 +62,8 @@ def main() -> int:
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=autocast, enabled=autocast is not None):
             logits = bare.network(batch.image)
-            loss = cross_entropy(logits, batch.mask) + settings.dice * dice_loss(bare.probabilities(logits), batch.mask)
+            loss = cross_entropy(logits, batch.mask, ignore_index=255)
+            loss = loss + settings.dice * dice_loss(bare.probabilities(logits), batch.mask, ignore_index=255)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(bare.parameters(), 1.0)
         optimiser.step()
@@ -109,7 +110,7 @@ def taken(image: np.ndarray, mask: np.ndarray) -> Preprocessed:
     """A made image as the preprocessing would give it."""
     planes = np.moveaxis(image, -1, 0).astype(np.float32)
     planes = (planes - planes.mean((1, 2), keepdims=True)) / planes.std((1, 2), keepdims=True)
-    return Preprocessed(torch.from_numpy(planes), {}, (torch.from_numpy((mask > 0).astype(np.uint8))[None],))
+    return Preprocessed(torch.from_numpy(planes), {}, (torch.from_numpy(mask.astype(np.uint8))[None],))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def picture() -> np.ndarray:
     columns = []
     for image, mask in pairs:
         rule = np.full((gap, image.shape[1], 3), 255, np.uint8)
-        columns += [np.concatenate([image, rule, np.repeat(mask[..., None], 3, axis=-1)])]
+        columns += [np.concatenate([image, rule, np.repeat(mask[..., None] * np.uint8(255), 3, axis=-1)])]
     between = np.full((columns[0].shape[0], gap, 3), 255, np.uint8)
     spaced = [part for column in columns for part in (column, between)]
     return np.concatenate(spaced[:-1], axis=1)

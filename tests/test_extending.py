@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from commands import command
 from made import images_for
+from scantling.methods import catalogue
 from scantling.methods.catalogue import CARDS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
@@ -38,58 +42,67 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def scantling(site: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    code = (
-        f"import sys; sys.path.insert(0, {str(site)!r}); from scantling.cli.main import main; "
-        "sys.exit(main(sys.argv[1:]))"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=120, check=False
-    )
+@contextmanager
+def installed(site: Path) -> Iterator[None]:
+    """The packages of the folder, found by this process for the length of the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        catalogue._outside.cache_clear()
+        yield
+    catalogue._outside.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"pixelwise", "strange", "taken"}]:
+        del sys.modules[name]
 
 
 def test_the_method_of_the_page_is_listed_trained_and_used(site: Path, tmp_path: Path) -> None:
     data = images_for(CARDS["unet"], tmp_path / "data", dimensions=2)
-    listed = scantling(site, "methods", "--json", "-")
-    assert listed.returncode == 0, listed.stderr
-    assert "pixelwise" in {card["name"] for card in json.loads(listed.stdout)}
     run, out = tmp_path / "run", tmp_path / "masks"
-    done = scantling(site, "train", "pixelwise", "--data", data, "--out", run, "--preset", "tiny", "--steps", "60")
-    assert done.returncode == 0, done.stderr
-    done = scantling(site, "predict", run, data, "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert len(list(out.glob("*.png"))) == 2
-    done = scantling(site, "check", data)
-    assert "method pixelwise: can run" in done.stdout
+    with installed(site):
+        listed = command("methods", "--json", "-")
+        assert "pixelwise" in {card["name"] for card in json.loads(listed.stdout)}
+        done = command("train", "pixelwise", "--data", data, "--out", run, "--preset", "tiny", "--steps", "60")
+        assert done.returncode == 0, done.stderr
+        done = command("predict", run, data, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert len(list(out.glob("*.png"))) == 2
+        done = command("check", data)
+        assert "method pixelwise: can run" in done.stdout
 
 
 def test_the_semi_supervised_method_of_the_page_learns_from_images_without_masks(site: Path, tmp_path: Path) -> None:
     data = images_for(CARDS["unet"], tmp_path / "data", dimensions=2, count=8)
-    for labels, streams in (("2", {"cross_entropy", "agreement"}), ("9", {"cross_entropy"})):
-        run = tmp_path / f"run-{labels}"
-        words = ("--data", data, "--out", run, "--preset", "tiny", "--validation", "0", "--labels", labels)
-        done = scantling(site, "train", "pixelwise-teacher", *words)
-        if labels == "9":  # there are six
-            assert "found 6" in done.stderr
-            done = scantling(site, "train", "pixelwise-teacher", *words[:-2])
-        assert done.returncode == 0, done.stderr
-        lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-        assert {term for line in lines for term in line.get("losses", {}).get("network", {})} == streams
-    assert scantling(site, "predict", run, data, "--out", tmp_path / "masks").returncode == 0
+    with installed(site):
+        for labels, streams in (("2", {"cross_entropy", "agreement"}), ("9", {"cross_entropy"})):
+            run = tmp_path / f"run-{labels}"
+            words = ("--data", data, "--out", run, "--preset", "tiny", "--validation", "0", "--labels", labels)
+            done = command("train", "pixelwise-teacher", *words)
+            if labels == "9":  # there are six
+                assert "found 6" in done.stderr
+                done = command("train", "pixelwise-teacher", *words[:-2])
+            assert done.returncode == 0, done.stderr
+            lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+            assert {term for line in lines for term in line.get("losses", {}).get("network", {})} == streams
+        assert command("predict", run, data, "--out", tmp_path / "masks").returncode == 0
 
 
 def test_both_methods_of_the_page_keep_the_contract(site: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pixelwise.py"],
-        cwd=site, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
+    with installed(site):
+        tests = [one for name, one in runpy.run_path(f"{site}/test_pixelwise.py").items() if name.startswith("test_")]
+        assert tests
+        for test in tests:
+            test()
 
 
 def test_methods_that_cannot_be_used_are_named_and_left_out(site: Path) -> None:
-    done = scantling(site, "methods")
+    """In a process of its own, as a user has it."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(site)!r}); from scantling.cli.main import main; "
+        "sys.exit(main(['methods']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0
     assert "unet" in done.stdout
+    assert "pixelwise-teacher" in done.stdout
     assert "broken (broken:CARD): cannot be loaded (ValueError: no licence); it is left out" in done.stderr
     assert "strange (strange:CARD): is a dict; expected a Card; it is left out" in done.stderr
     assert "taken (taken:CARD): its name unet is taken; it is left out" in done.stderr
@@ -97,12 +110,11 @@ def test_methods_that_cannot_be_used_are_named_and_left_out(site: Path) -> None:
 
 def test_a_run_of_a_method_that_is_not_installed_says_so(site: Path, tmp_path: Path) -> None:
     data = images_for(CARDS["unet"], tmp_path / "data", dimensions=2)
-    done = scantling(
-        site, "train", "pixelwise", "--data", data, "--out", tmp_path / "run", "--preset", "tiny", "--steps", "1"
-    )
-    assert done.returncode == 0, done.stderr
-    (tmp_path / "empty").mkdir()
-    done = scantling(tmp_path / "empty", "predict", tmp_path / "run", data, "--out", tmp_path / "masks")
+    words = ("--data", data, "--out", tmp_path / "run", "--preset", "tiny", "--steps", "1")
+    with installed(site):
+        done = command("train", "pixelwise", *words)
+        assert done.returncode == 0, done.stderr
+    done = command("predict", tmp_path / "run", data, "--out", tmp_path / "masks")
     assert done.returncode == 2
     assert "no method is called 'pixelwise'" in done.stderr
     assert "Traceback" not in done.stderr

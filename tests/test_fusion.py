@@ -157,7 +157,7 @@ def test_exclusive_classes_stay_exclusive_when_weighted() -> None:
         (
             "median",
             None,
-            "there is no rule 'median' to fuse samples by; expected one of mean, vote, staple, uncertainty",
+            "rule: found 'median'; expected one of mean, vote, staple, uncertainty",
         ),
         ("vote", 4, "4 votes were asked of 3 samples; expected 1 to 3"),
         ("vote", 0, "0 votes were asked of 3 samples"),

@@ -164,7 +164,7 @@ def test_every_manifest_example_is_a_manifest(tmp_path: Path) -> None:
 
 def test_every_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, (image, mask) in enumerate(vessel_images(4, 48, seed=0)):
-        for kind, array in (("images", image), ("masks", mask)):
+        for kind, array in (("images", image), ("masks", mask * np.uint8(255))):
             folder = tmp_path / "data" / "mine" / kind
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(folder / f"{number:02}.png")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from scantling.contract.step import Step
+from scantling.core.errors import ArrayError
 from scantling.core.fields import IGNORE
 from scantling.mixing import copy_paste, cutmix
 
 STEP = Step(seed=3, stage="s", number=4)
+Mix = Callable[..., tuple[dict[str, Tensor], Tensor]]
+known_paste: Mix = partial(copy_paste, ignore_index=IGNORE)
+MIXES = [cutmix, known_paste]
 
 
 def samples(seed: int, *, dimensions: int = 2, count: int = 6) -> dict[str, Tensor]:
@@ -21,10 +28,10 @@ def samples(seed: int, *, dimensions: int = 2, count: int = 6) -> dict[str, Tens
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("mix", [cutmix, copy_paste])
-def test_a_pixel_keeps_its_label_and_comes_from_one_of_the_two(mix: object, dimensions: int) -> None:
+@pytest.mark.parametrize("mix", MIXES)
+def test_a_pixel_keeps_its_label_and_comes_from_one_of_the_two(mix: Mix, dimensions: int) -> None:
     one, other = samples(1, dimensions=dimensions), samples(2, dimensions=dimensions)
-    mixed, inside = mix(one, other, STEP)  # type: ignore[operator]
+    mixed, inside = mix(one, other, STEP)
     assert torch.equal(mixed["image"] >= 2000, inside)
     assert torch.equal(mixed["image"] - torch.where(inside, 2000, 1000), mixed["mask"].float())
     assert torch.equal(mixed["mask"][~inside], one["mask"][~inside])
@@ -47,20 +54,22 @@ def test_a_block_has_the_share_that_was_asked_for() -> None:
 
 def test_the_labelled_pixels_are_pasted_and_nothing_else() -> None:
     one, other = samples(1), samples(2)
-    _, always = copy_paste(one, other, STEP, probability=1)
+    _, always = known_paste(one, other, STEP, probability=1)
     assert torch.equal(always, (other["mask"] != 0) & (other["mask"] != IGNORE))
-    _, never = copy_paste(one, other, STEP, probability=0)
+    _, never = known_paste(one, other, STEP, probability=0)
     assert not never.any()
+    with pytest.raises(ArrayError, match="found the value 255 in the mask"):
+        copy_paste(one, other, STEP)
     with pytest.raises(ValueError, match="no mask to copy by"):
         copy_paste({"image": one["image"]}, other, STEP)
 
 
-@pytest.mark.parametrize("mix", [cutmix, copy_paste])
-def test_mixing_does_not_depend_on_how_a_batch_is_divided(mix: object) -> None:
+@pytest.mark.parametrize("mix", MIXES)
+def test_mixing_does_not_depend_on_how_a_batch_is_divided(mix: Mix) -> None:
     one, other = samples(1), samples(2)
-    whole, _ = mix(one, other, STEP)  # type: ignore[operator]
+    whole, _ = mix(one, other, STEP)
     parts = [
-        mix(  # type: ignore[operator]
+        mix(
             {name: tensor[2 * slot : 2 * slot + 2] for name, tensor in one.items()},
             {name: tensor[2 * slot : 2 * slot + 2] for name, tensor in other.items()},
             Step(seed=3, stage="s", number=4, slot=slot, slots=3),

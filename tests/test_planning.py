@@ -23,7 +23,7 @@ def traits(shape: tuple[int, ...], *thickness: tuple[float, float], **changes: A
         "labels": Labels(names=tuple("abc"[: len(thickness)]), values=((1,), (2,), (3,))[: len(thickness)]),
         "spacing": (1.0,) * len(shape), "unit": "pixel", "intensity": (ANY,), "labelled": 60,
         "thickness": tuple(
-            Thickness(low=high / 3, median=high / 2, high=high, local=local, spread=0.4, relative_spread=0.4)
+            Thickness(low=high / 3, median=high / 2, high=high, local=local, spread=0.4, relative_spread=0.4, number=1)
             for high, local in thickness
         ),
     }  # fmt: skip
@@ -65,6 +65,11 @@ def test_the_proportions_of_images_are_kept() -> None:
     assert settings.longest**2 * 255 / 384 >= 64 * 64
     finer = UNetSettings.preset("quick", {"across": 80}).resolve(traits((255, 384), (126, 80)))
     assert finer.longest == 164  # as small as one patch needs
+    many = traits((255, 384), (126, 80))
+    many = many.model_copy(
+        update={"thickness": tuple(one and one.model_copy(update={"number": 9}) for one in many.thickness)}
+    )
+    assert UNetSettings.preset("quick").resolve(many).longest == 164  # many objects are told by their texture too
     assert settings.patch is not None
     assert settings.patch[1] / settings.patch[0] == pytest.approx(384 / 255, rel=0.15)
 

@@ -10,10 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scantling import diffusion as diffusion
+    from scantling import fusion as fusion
+    from scantling import losses as losses
+    from scantling import mending as mending
+    from scantling import metrics as metrics
+    from scantling import mixing as mixing
+    from scantling import networks as networks
+    from scantling import phantoms as phantoms
+    from scantling import warping as warping
     from scantling.api.answering import predict, register, synthesize
+    from scantling.api.bridges import dataset_from, export
     from scantling.api.judging import compare, evaluate, write_report
     from scantling.api.looking import check, open_dataset
+    from scantling.api.mending import mend
+    from scantling.api.models import load_model
     from scantling.api.runs import Run
+    from scantling.api.scores import score
     from scantling.api.training import train
     from scantling.training.callbacks import LoggedStep, StopTraining
 
@@ -24,10 +37,15 @@ __all__ = [
     "StopTraining",
     "check",
     "compare",
+    "dataset_from",
     "evaluate",
+    "export",
+    "load_model",
+    "mend",
     "open_dataset",
     "predict",
     "register",
+    "score",
     "synthesize",
     "train",
     "write_report",
@@ -40,18 +58,27 @@ _HOMES = {
     "StopTraining": ("scantling.training.callbacks", "StopTraining"),
     "check": ("scantling.api.looking", "check"),
     "compare": ("scantling.api.judging", "compare"),
+    "dataset_from": ("scantling.api.bridges", "dataset_from"),
     "evaluate": ("scantling.api.judging", "evaluate"),
+    "export": ("scantling.api.bridges", "export"),
+    "load_model": ("scantling.api.models", "load_model"),
+    "mend": ("scantling.api.mending", "mend"),
     "open_dataset": ("scantling.api.looking", "open_dataset"),
     "predict": ("scantling.api.answering", "predict"),
     "register": ("scantling.api.answering", "register"),
+    "score": ("scantling.api.scores", "score"),
     "synthesize": ("scantling.api.answering", "synthesize"),
     "train": ("scantling.api.training", "train"),
     "write_report": ("scantling.api.judging", "write_report"),
 }
+_ROOMS = ("diffusion", "fusion", "losses", "mending", "metrics", "mixing", "networks", "phantoms", "warping")
+"""Packages of parts for a loop of one's own, which `import scantling` alone does not load either."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name when it is first asked for."""
+    """Load a name, or a room, when it is first asked for."""
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     room, attribute = _HOMES[name]
@@ -59,4 +86,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*(name for name in globals() if name.startswith("__")), *_HOMES, *_ROOMS})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from scantling.core.errors import SettingsError
+from scantling.core.checks import check_choice
+from scantling.core.errors import ArrayError, SettingsError
+
+__all__ = ["COUNTING", "RULES", "fuse", "staple", "total", "uncertainties"]
 
 RULES = ("mean", "vote", "staple", "uncertainty", "sum")
 COUNTING = ("vote", "sum")
@@ -18,6 +21,8 @@ TOLERANCE = 1e-11
 """STAPLE has settled when no rater's sensitivity or specificity moves by more."""
 SOFTENING = 0.01
 """Ours: added to the variance of a probability, so that a certain sample weighs at most 26 times an undecided one."""
+SLACK = 1e-4
+"""How far rounding may carry a probability out of [0, 1]."""
 _AT_ONCE = 32
 """Raters whose decisions are packed into one number."""
 _PIECE = 1 << 24
@@ -42,11 +47,21 @@ def fuse(rule: str, samples: Samples, *, votes: int | None = None, exclusive: bo
             (ours; the paper's number is not known).
         exclusive: classes that exceed 1 together then share it.
 
+    Returns:
+        (B, K, *S) in [0, 1], at least float32.
+
     Raises:
         SettingsError: the rule is unknown, or `votes` is out of its range or of no use to the rule.
+        ArrayError: there is no sample, or one that is not (B, K, *S) in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from scantling.fusion import fuse
+        >>> samples = torch.tensor([0.0, 1.0, 1.0]).view(3, 1, 1, 1, 1).expand(3, 1, 1, 4, 4)
+        >>> round(fuse("mean", samples).mean().item(), 3)
+        0.667
     """
-    if rule not in RULES:
-        raise SettingsError(f"there is no rule {rule!r} to fuse samples by; expected one of {', '.join(RULES)}")
+    check_choice(rule, RULES, argument="rule")
     if votes is not None and rule not in COUNTING:
         raise SettingsError(f"{votes} votes were asked of the rule {rule}, which counts none; expected the rule vote")
     if rule in COUNTING:
@@ -74,8 +89,11 @@ def staple(samples: Samples, *, exclusive: bool = False) -> Tensor:
     As in ITK it begins with W = the share of votes, and g is the share of foreground in all decisions, so it depends
     on how much background is in the picture. Identical masks give that mask. (The code released with MedSegDiff
     returns the square of the mean under this name.)
+
+    Raises:
+        ArrayError: there is no sample, or one that is not (B, K, *S) in [0, 1].
     """
-    decisions = torch.stack([_decided(sample, exclusive) for sample in samples])
+    decisions = torch.stack([_decided(sample, exclusive) for sample in _each(samples)])
     number, images, classes = decisions.shape[:3]
     flat, dtype = decisions.reshape(number, images * classes, -1).transpose(0, 1), _real(samples[0]).dtype
     fused = torch.stack([_staple(one).to(dtype) for one in flat])
@@ -89,9 +107,19 @@ def uncertainties(samples: Samples, *, exclusive: bool = False) -> dict[str, Ten
       classes, in [0, 0.5]; 0 for one sample.
     - entropy: of the mean of the samples, in bits: the mean over the classes of the entropy of "this class or not", in
       [0, 1]; where `exclusive`, of the K classes and the background together, in [0, log2(K + 1)].
+
+    Raises:
+        ArrayError: there is no sample, or one that is not (B, K, *S) in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from scantling.fusion import uncertainties
+        >>> samples = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1).expand(2, 1, 1, 4, 4)
+        >>> {name: round(map_.mean().item(), 2) for name, map_ in uncertainties(samples).items()}
+        {'deviation': 0.5, 'entropy': 1.0}
     """
     mean = squares = torch.zeros(())
-    for number, sample in enumerate(samples, start=1):  # Welford's, exact for copies
+    for number, sample in enumerate(_each(samples), start=1):  # Welford's, exact for copies
         ahead = _real(sample) - mean
         mean = mean + ahead / number
         squares = squares + ahead * (_real(sample) - mean)
@@ -109,12 +137,48 @@ def total(uncertainty: Tensor, region: Tensor | None = None) -> Tensor:
     """One number an image (B,): the mean of its uncertainty (B, 1, *S), over `region` (B, 1, *S) where it is given.
 
     NaN where a region is empty.
+
+    Raises:
+        ArrayError: the uncertainty is not (B, 1, *S), or the region has another shape.
     """
+    if uncertainty.ndim not in (4, 5) or uncertainty.shape[1] != 1:
+        raise ArrayError(f"found an uncertainty of shape {tuple(uncertainty.shape)}; expected (B, 1, *S)")
+    if region is not None and region.shape != uncertainty.shape:
+        raise ArrayError(f"found a region of shape {tuple(region.shape)}; expected {tuple(uncertainty.shape)}")
     flat = uncertainty.flatten(1)
     if region is None:
         return flat.mean(1)
     inside = region.flatten(1) != 0
     return (flat * inside).sum(1) / inside.sum(1)
+
+
+def _each(samples: Samples) -> Iterator[Tensor]:
+    """The samples one after the other, each made sure to be (B, K, *S) in [0, 1].
+
+    Raises:
+        ArrayError: there is none, or one of them is not.
+    """
+    if not len(samples):
+        raise ArrayError("found no sample to fuse; expected (N, B, K, *S) with at least one")
+    first = None
+    for number, sample in enumerate(samples):
+        shape = tuple(sample.shape)
+        first = first or shape
+        if len(shape) not in (4, 5):
+            raise ArrayError(
+                f"found samples of shape {(len(samples), *shape)}; expected (N, B, K, H, W) or (N, B, K, D, H, W): of "
+                "one image, samples[:, None]"
+            )
+        if shape != first:
+            raise ArrayError(f"sample {number} has the shape {shape}, the first one {first}; expected one shape")
+        if sample.numel() and sample.dtype != torch.bool:
+            low, high = (float(end) for end in sample.aminmax())
+            if not (low >= -SLACK and high <= 1 + SLACK):  # also NaN
+                raise ArrayError(
+                    f"sample {number} holds values from {low:g} to {high:g}; expected probabilities in [0, 1] or masks "
+                    "of 0 and 1"
+                )
+        yield sample
 
 
 def _vote(samples: Samples, votes: int | None, *, raw: bool, exclusive: bool) -> Tensor:
@@ -126,7 +190,7 @@ def _vote(samples: Samples, votes: int | None, *, raw: bool, exclusive: bool) ->
         counted = _sum(samples)
     else:
         counted = torch.zeros((), dtype=torch.int16)
-        for sample in samples:
+        for sample in _each(samples):
             counted = counted + _decided(sample, exclusive)
     return (counted >= needed).to(_real(samples[0]).dtype)
 
@@ -141,7 +205,7 @@ def _decided(sample: Tensor, exclusive: bool) -> Tensor:
 
 def _by_certainty(samples: Samples) -> Tensor:
     total = weights = torch.zeros(())
-    for sample in samples:
+    for sample in _each(samples):
         real = _real(sample)
         weight = 1 / ((real * (1 - real)).mean(1, keepdim=True) + SOFTENING)  # (B, 1, *S)
         total, weights = total + real * weight, weights + weight
@@ -150,7 +214,7 @@ def _by_certainty(samples: Samples) -> Tensor:
 
 def _sum(samples: Samples) -> Tensor:
     total = torch.zeros(())
-    for sample in samples:
+    for sample in _each(samples):
         total = total + _real(sample)
     return total
 

@@ -8,7 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from scantling.core.fields import IGNORE
+from scantling.core.errors import ArrayError
+
+__all__ = ["copy_paste", "cutmix", "pasted"]
 
 Fields = Mapping[str, Tensor]
 """Fields on one grid by name, (B, C, *S): images, masks, pseudo-labels, their weights."""
@@ -44,10 +46,10 @@ def cutmix(
         The mixed fields, and where they are the other's, (B, 1, *S) bool.
 
     Raises:
-        ValueError: the fields are on different grids, or the share is not in [0, 1].
+        ArrayError: the fields are on different grids, or the share is not in [0, 1].
     """
     if not 0 <= share[0] <= share[1] <= 1:
-        raise ValueError(f"the share of the block is {share}; expected 0 <= least <= greatest <= 1")
+        raise ArrayError(f"the share of the block is {share}; expected 0 <= least <= greatest <= 1")
     first = next(iter(fields.values()))
     shape = first.shape[2:]
     drawn = step.rand(purpose, like=first.new_empty((len(first), 1 + len(shape)), dtype=torch.float64))
@@ -72,25 +74,35 @@ def copy_paste(
     *,
     probability: float = 0.5,
     purpose: str = "copy-paste",
+    ignore_index: int | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The labelled pixels of the other sample are pasted at the same place (Copy-Paste: Ghiasi et al., CVPR 2021).
 
     Args:
         fields: (B, C, *S) by name, "mask" among them.
-        others: the same of the other samples; what its mask marks of any class is pasted, `IGNORE` is not.
+        others: the same of the other samples; what its mask (B, 1, *S) of class numbers or (B, K, *S) of 0 and 1
+            marks of any class is pasted.
         probability: that a sample gets anything.
+        ignore_index: the value of a mask where nothing is known, which is not pasted; 255 in the masks of a `Batch`.
 
     Returns:
         The mixed fields, and where they are the other's, (B, 1, *S) bool.
 
     Raises:
-        ValueError: there is no mask, or the fields are on different grids.
+        ArrayError: there is no mask, a mask holds 255 without that being declared, or the fields are on different
+            grids.
     """
     if "mask" not in fields or "mask" not in others:
-        raise ValueError("found no mask to copy by; expected 'mask' among the fields of both samples")
+        raise ArrayError("found no mask to copy by; expected 'mask' among the fields of both samples")
     mask = others["mask"]
     drawn = step.rand(purpose, like=torch.empty((len(mask), 1), dtype=torch.float64, device=mask.device))
-    marked = ((mask != 0) & (mask != IGNORE)).any(1, keepdim=True)
+    if ignore_index is None and mask.dtype != torch.bool and bool((mask == 255).any()):
+        raise ArrayError(
+            "found the value 255 in the mask; expected class numbers, or 0 and 1: where it is the foreground, give "
+            "mask == 255; where it marks pixels that do not count, say ignore_index=255"
+        )
+    marked = mask != 0 if ignore_index is None else (mask != 0) & (mask != ignore_index)
+    marked = marked.any(1, keepdim=True)
     inside = marked & (drawn < probability).view(-1, *[1] * (mask.ndim - 1))
     return pasted(fields, others, inside), inside
 
@@ -99,12 +111,12 @@ def pasted(fields: Fields, others: Fields, inside: Tensor) -> dict[str, Tensor]:
     """The fields that both have, those of the others where `inside` (B, 1, *S) says so.
 
     Raises:
-        ValueError: the fields are on different grids.
+        ArrayError: the fields are on different grids.
     """
     both = {name: (fields[name], others[name]) for name in fields if name in others}
     for name, (one, other) in both.items():
         if one.shape != other.shape or one.shape[2:] != inside.shape[2:]:
-            raise ValueError(
+            raise ArrayError(
                 f"{name}: found {tuple(one.shape)} and {tuple(other.shape)}; expected one shape (B, C, *S) and the "
                 f"grid {tuple(inside.shape[2:])} of all fields"
             )

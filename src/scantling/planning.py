@@ -17,6 +17,8 @@ ACROSS = {2: 4.0, 3: 2.0}
 """How many times the thickest objects (90th percentile) fit into the side of a patch, where the image has more room."""
 FINE = {2: 6.0, 3: 8.0}
 """Pixels that the thinnest class keeps of its local thickness when images are shrunk."""
+SINGLE = 2.0
+"""With no more objects of each class than this an image shows one: it is found from the whole, not from its texture."""
 LEAST = {2: 64 * 64, 3: 32 * 32 * 32}
 """Pixels that the median image keeps where it is shrunk beyond what fits a patch (`across`)."""
 ANISOTROPIC = 3.0
@@ -70,8 +72,8 @@ class Grid:
         Args:
             spacing: a grid that is given; nothing is shrunk beyond it.
             plane: volumes are read as slices.
-            across: pixels of the thinnest class's local thickness that are enough: images are shrunk down to them,
-                which steps of a short training are better spent on, but to no fewer pixels than `LEAST`.
+            across: pixels of the thinnest class's local thickness that are enough where an image shows one object of a
+                class (`SINGLE`): images are shrunk down to them, but to no fewer pixels than `LEAST`.
         """
         axes = [axis for axis in range(traits.dimensions) if not (plane and axis == traits.slice_axis)]
         axes = axes if traits.dimensions == 3 else [0, 1]
@@ -102,7 +104,8 @@ class Grid:
             finer, found = found, coarser(found)
             if found.fine < FINE[len(axes)]:
                 return finer
-        while objects and across is not None and found.whole:
+        single = bool(objects) and all(0 < each.number <= SINGLE for each in objects)
+        while single and across is not None and found.whole:
             finer, found = found, coarser(found)
             if found.fine < across or math.prod(found.shape) < LEAST[len(axes)]:
                 return finer

@@ -6,11 +6,16 @@ that of the image at x + u(x). Pixels are counted at their centres, from 0.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from scantling.core.checks import check_choice
+from scantling.core.errors import ArrayError
+
+__all__ = ["affine_map", "compose", "invert", "jacobian_determinant", "linear_map", "pixel_grid", "sample_at", "warp"]
 
 Outside = Literal["zero", "edge"]
 
@@ -32,7 +37,18 @@ def sample_at(image: Tensor, points: Tensor, *, linear: bool = True, outside: Ou
 
     Returns:
         (B, C, *T), in the type of the image.
+
+    Raises:
+        ArrayError: the points have another number of components than the image has axes.
+        SettingsError: an unknown `outside`.
     """
+    check_choice(outside, get_args(Outside), argument="outside")
+    axes = image.ndim - 2
+    if axes not in (2, 3) or points.ndim < 2 or points.shape[1] != axes or points.shape[0] not in (1, image.shape[0]):
+        raise ArrayError(
+            f"found points of shape {tuple(points.shape)} for an image of shape {tuple(image.shape)}; expected (B, "
+            f"{axes}, *T) for (B, C, *S), components in the order of the axes"
+        )
     lengths = points.new_tensor(image.shape[2:]).view(1, -1, *[1] * (points.ndim - 2))
     grid = ((2 * points + 1) / lengths - 1).flip(1).movedim(1, -1)  # [-1, 1] from edge to edge, the last axis first
     grid = grid.expand(len(image), *grid.shape[1:])
@@ -45,7 +61,20 @@ def sample_at(image: Tensor, points: Tensor, *, linear: bool = True, outside: Ou
 
 
 def warp(image: Tensor, displacement: Tensor, *, linear: bool = True, outside: Outside = "zero") -> Tensor:
-    """The image (B, C, *S) at x + u(x), (B, C, *T) on the grid of the displacement u (B, D, *T); see `sample_at`."""
+    """The image (B, C, *S) at x + u(x), (B, C, *T) on the grid of the displacement u (B, D, *T); see `sample_at`.
+
+    Raises:
+        ArrayError: the displacement has no vector of D components for D axes.
+
+    Example:
+        >>> import torch
+        >>> from scantling.warping import warp
+        >>> image, shift = torch.arange(4.0).view(1, 1, 1, 4), torch.zeros(1, 2, 1, 4)
+        >>> shift[:, 1] = 1  # one pixel to the right
+        >>> warp(image, shift).flatten().tolist()
+        [1.0, 2.0, 3.0, 0.0]
+    """
+    _check_displacement(displacement)
     points = pixel_grid(tuple(displacement.shape[2:]), like=displacement) + displacement
     return sample_at(image, points, linear=linear, outside=outside)
 
@@ -83,6 +112,7 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     The determinant of I + ∂u_i/∂x_j, by central differences, one-sided at the border. It is the same in pixels and in
     mm.
     """
+    _check_displacement(displacement)
     shape = displacement.shape[2:]
     rows = []
     for axis in range(len(shape)):
@@ -97,6 +127,15 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
         (a, b), (c, d) = rows[0].unbind(-1), rows[1].unbind(-1)
         return (a * d - b * c)[:, None]
     return (torch.linalg.cross(rows[0], rows[1]) * rows[2]).sum(-1)[:, None]
+
+
+def _check_displacement(displacement: Tensor) -> None:
+    axes = displacement.ndim - 2
+    if axes not in (2, 3) or displacement.shape[1] != axes:
+        raise ArrayError(
+            f"found a displacement of shape {tuple(displacement.shape)}; expected (B, 2, H, W) or (B, 3, D, H, W) in "
+            "pixels, components in the order of the axes"
+        )
 
 
 def linear_map(vectors: Tensor, matrix: Tensor) -> Tensor:

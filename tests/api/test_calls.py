@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,15 +43,17 @@ def test_an_error_keeps_its_kind_and_its_facts() -> None:
     assert caught.value.path == "a.png"
 
 
-def test_torch_is_left_as_it_was_found_even_after_an_error() -> None:
+def test_global_state_is_left_as_it_was_found_even_after_an_error() -> None:
     torch.manual_seed(5)
-    before = torch.get_rng_state()
+    before, python, arrays = torch.get_rng_state(), random.getstate(), np.random.get_state()
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
 
     @public
     def changes() -> None:
         steady(threads=threads + 1)
         torch.manual_seed(1)
+        random.seed(1)
+        np.random.seed(1)
         raise SettingsError("no")
 
     torch.use_deterministic_algorithms(False)
@@ -59,6 +63,8 @@ def test_torch_is_left_as_it_was_found_even_after_an_error() -> None:
         assert torch.get_num_threads() == threads
         assert not torch.are_deterministic_algorithms_enabled()
         assert torch.equal(torch.get_rng_state(), before)
+        assert random.getstate() == python
+        assert np.array_equal(np.random.get_state()[1], arrays[1])
     finally:
         torch.use_deterministic_algorithms(deterministic)
 

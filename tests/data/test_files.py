@@ -6,6 +6,7 @@ import io
 import struct
 import time
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -306,8 +307,13 @@ def test_every_sample_file_can_be_read_and_is_what_its_header_says(shared_data: 
         elif path.is_file() and files.is_image_name(path):
             addresses.append(Address(path))
     assert len(addresses) > 1000
+    seen = Counter[tuple[object, ...]]()
     for address in addresses:
         header = files.probe(address)
+        kind = (address.path.parent, address.member, header.format, header.dtype, header.channels)
+        seen[kind] += 1
+        if seen[kind] > 3 and seen[kind] % 5:  # `measure_traits` and `check` read all of them, in other tests
+            continue
         picture = files.read(address)
         assert picture.array.shape == (len(header.channels), *header.shape)
         assert (picture.array.dtype, picture.geometry.shape) == (header.dtype, header.shape)

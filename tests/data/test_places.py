@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from commands import command
 from made import blobs, write
 from scantling.core import atomic
 from scantling.core.case import Labels
@@ -41,32 +40,17 @@ def strange(tmp_path: Path) -> Path:
     return tmp_path / BAD
 
 
-def scantling(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The command, with an output that takes nothing but UTF-8."""
-    code = "import sys; from scantling.cli.main import main; sys.exit(main())"
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_a_folder_whose_name_is_not_utf8_is_checked_trained_on_and_predicted(strange: Path, tmp_path: Path) -> None:
-    done = scantling("check", BAD, "--json", "check.json", "--untrusted", folder=tmp_path)
+    done = command("check", BAD, "--json", "check.json", "--untrusted", folder=tmp_path)
     assert (done.returncode, "im\\udcff" in done.stdout) == (0, True), done.stderr
     assert json.loads((tmp_path / "check.json").read_text())["root"] == BAD
-    done = scantling("check", BAD, "--json", "-", folder=tmp_path)
+    done = command("check", BAD, "--json", "-", folder=tmp_path)
     assert json.loads(done.stdout[done.stdout.index("{\n") :])["root"] == BAD
     train("unet", [strange], tmp_path / "run", Options(preset="tiny", steps=1, validation=0.0))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"][0]["path"] == str(strange)
-    done = scantling("predict", "run", BAD, "--out", f"out{BAD}", "--split", "all", folder=tmp_path)
+    done = command("predict", "run", BAD, "--out", f"out{BAD}", "--split", "all", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = scantling("evaluate", f"out{BAD}", BAD, "--json", "s.json", "--csv", "s.csv", folder=tmp_path)
+    done = command("evaluate", f"out{BAD}", BAD, "--json", "s.json", "--csv", "s.csv", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / "s.json").read_text())["cases"]) == 4
 
@@ -86,10 +70,10 @@ def test_hashes_and_json_take_paths_that_are_not_utf8(strange: Path, tmp_path: P
 
 def test_an_image_whose_name_is_not_utf8_is_left_out_with_a_sentence_and_other_files_are_remarks(strange: Path) -> None:
     (strange / "images" / f"{BAD}.txt").write_text("x")
-    done = scantling("check", strange, folder=strange.parent)
+    done = command("check", strange, folder=strange.parent)
     assert (done.returncode, "images/im\\udcff.txt is no image" in done.stdout) == (0, True), done.stderr
     (strange / "images" / "a.png").rename(strange / "images" / f"{BAD}.png")
-    done = scantling("check", strange, folder=strange.parent)
+    done = command("check", strange, folder=strange.parent)
     assert done.returncode == 0, done.stderr
     assert "the id 'im\\udcff' cannot be the name of a file because of '\\udcff'" in done.stdout
 

@@ -14,7 +14,7 @@ from PIL import Image
 from scantling.core.case import Address, Case, Origin
 from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, join, open_dataset
-from scantling.data.division import blindly, divide, keep_labels, store_split
+from scantling.data.division import blindly, divide, store_split
 from scantling.data.splits import StoredSplit, assign, inherited
 from scantling.experiments.leakage import learned_from
 from scantling.records.run import RunRecord
@@ -163,30 +163,6 @@ def test_parents_in_different_splits_are_refused_for_training() -> None:
     found = dataset(case("a", split="train"), case("b", split="test"), synthetic("s", "a", "b"))
     with pytest.raises(DataError, match=r"s was made from cases in different splits \(a: train, b: test\)"):
         divide(found)
-
-
-def test_kept_labels_are_nested_and_the_rest_has_none() -> None:
-    found = [
-        case(f"l{n}", split="train", image_class="k", instances=MASK[0], scribbles=MASK[0], points=((1.0, 2.0),))
-        for n in range(10)
-    ]
-    whole = dataset(*found, case("t", split="test"), Case(id="shape", subject="shape", masks=MASK))
-    before: set[str] = set()
-    for count in (0, 1, 2, 5, 10):
-        kept = keep_labels(whole, count)
-        labelled = {one.id for one in kept.split("train") if one.masks and one.images}
-        assert len(labelled) == count
-        assert before <= labelled
-        before = labelled
-        for one in kept.split("train"):
-            if one.images and one.id not in labelled:
-                assert not any(
-                    one.has(what) for what in ("mask", "image_class", "instances", "scribbles", "points", "boxes")
-                )
-        assert kept.split("test") == whole.split("test")
-        assert any(one.id == "shape" and one.masks for one in kept.cases)
-    with pytest.raises(DataError, match="11 labelled training cases were asked for; found 10"):
-        keep_labels(whole, 11)
 
 
 def folder(root: Path, ids: str) -> Path:

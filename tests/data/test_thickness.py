@@ -199,3 +199,12 @@ def test_where_only_some_cases_say_their_spacing_those_in_pixels_count() -> None
     (found,) = thickness_of([mm, pixel], "pixel")
     assert found is not None
     assert found.low == found.high == of(disc((64, 64), (30, 30), 20)).median
+
+
+def test_the_number_of_objects_does_not_count_specks() -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[4:24, 4:24] = 1
+    mask[60, 60] = 1
+    assert of(mask).number == pytest.approx(1, abs=0.01)
+    mask[34:54, 34:54] = 1
+    assert of(mask).number == pytest.approx(2, abs=0.01)

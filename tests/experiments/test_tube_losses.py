@@ -24,7 +24,7 @@ def test_a_table_of_validation_cases_is_made_once_and_goes_on(
 ) -> None:
     data, out = tmp_path / "vessels", tmp_path / "out"
     for number, (image, mask) in enumerate(vessel_images(6, 32, seed=0)):
-        for kind, array in (("images", image), ("masks", mask)):
+        for kind, array in (("images", image), ("masks", mask * np.uint8(255))):
             (data / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(data / kind / f"{number:02}.png")
     monkeypatch.setattr(tubes, "MENDING", {"rule": "hysteresis"})  # needs nothing compiled

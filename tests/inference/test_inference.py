@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from commands import started
 from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Segmentation
 from scantling.contract.step import Inference
 from scantling.core.case import Case, Geometry, Labels, Sample
+from scantling.core.machine import steady
 from scantling.core.samples import Batch, Preprocessing
 from scantling.inference.answering import decide, segment
 from scantling.inference.tiles import STEP, Tiler, affordable, bell, peak_bytes, places, tile_shape
@@ -175,3 +178,17 @@ def test_deciding_takes_the_likeliest_class_the_background_among_them() -> None:
     assert decide(probabilities, exclusive=False).tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
     assert decide(np.array([[0.5, 0.51]], np.float32), exclusive=True).tolist() == [0, 1]
     assert Labels(names=("a", "b"), values=((1, 2), (2,))).exclusive is False
+
+
+def answer_for_the_first_time() -> None:
+    """What a command does before its first answer; ends with 1 where that has imported torch's compiler."""
+    steady()
+    peak_bytes(square, torch.zeros(1, 1, 8, 8))
+    sys.exit("torch._dynamo" in sys.modules)
+
+
+def test_a_command_answers_without_importing_the_compiler_of_torch() -> None:
+    """It takes more than a second, in every command."""
+    process = started(answer_for_the_first_time)
+    process.join(timeout=120)
+    assert process.exitcode == 0

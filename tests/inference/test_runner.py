@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from scantling.core.errors import FileError
 from scantling.inference.runner import Job, work_through
 
@@ -44,3 +46,13 @@ def test_options_of_several_values_are_the_same_after_they_were_written(tmp_path
     job = Job(out=tmp_path, header={"options": {"sizes": ((1, 2), (3, 4)), "at": (0.5,), "file": Path("a/b")}})
     work_through(job, ITEMS, lambda item: {"id": item.id})
     assert work_through(job, ITEMS, lambda item: {"id": item.id}).skipped == 2
+
+
+def test_what_is_done_before_ctrl_c_is_not_done_again(tmp_path: Path) -> None:
+    def interrupted(done: int, total: int, id: str) -> None:
+        raise KeyboardInterrupt
+
+    job = Job(out=tmp_path, header={})
+    with pytest.raises(KeyboardInterrupt):
+        work_through(job, ITEMS, lambda item: {"id": item.id}, progress=interrupted)
+    assert work_through(job, ITEMS, lambda item: {"id": item.id}).skipped == 1

@@ -243,7 +243,7 @@ class Dropping(Toy):
         self.traits = TRAITS.model_copy(update={"dimensions": 3, "slice_axis": 0})
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
-        return Segmentation(probabilities=self.drop(batch.image.abs() + 1))
+        return Segmentation(probabilities=self.drop(batch.image.abs() + 1).sigmoid())
 
 
 def test_a_sample_of_dropout_drops_the_same_in_all_slices() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ from monai.losses.cldice import SoftclDiceLoss, soft_skel
 from skimage.morphology import skeletonize
 
 from scantling.core.case import IGNORE
+from scantling.core.errors import ArrayError, SettingsError
 from scantling.losses.continuity import soft_cldice_loss, soft_skeleton
 
 
@@ -27,7 +26,7 @@ def vessel(*, width: int = 1, gap: int = 0) -> torch.Tensor:
 
 
 def loss(found: torch.Tensor, true: torch.Tensor, iterations: int = 4, smooth: float = 1e-9) -> float:
-    return soft_cldice_loss(probabilities=found.double(), mask=true, iterations=iterations, smooth=smooth).item()
+    return soft_cldice_loss(found.double(), true, iterations=iterations, smooth=smooth, ignore_index=IGNORE).item()
 
 
 def test_the_skeleton_of_a_ramp_is_the_one_counted_by_hand() -> None:
@@ -122,7 +121,7 @@ def test_empty_masks_are_defined() -> None:
     # found nothing: the precision is 1/1, the sensitivity 1/6; nothing to find: the other way round
     assert loss(empty, some, smooth=1) == pytest.approx(1 - 2 * (1 / 6) / (1 + 1 / 6))
     assert loss(some, empty, smooth=1) == pytest.approx(1 - 2 * (1 / 6) / (1 + 1 / 6))
-    with pytest.raises(ValueError, match="smooth must be above 0"):
+    with pytest.raises(SettingsError, match="smooth must be above 0"):
         loss(empty, empty, smooth=0)
 
 
@@ -130,19 +129,19 @@ def test_one_channel_has_a_gradient_that_is_finite_and_right() -> None:
     # the loss of MONAI up to 1.5 dropped channel 0: one channel gave loss 0 and gradient 0
     p = random(1, 1, 6, 7).requires_grad_()
     mask = (random(1, 1, 6, 7, seed=3) < 0.4).to(torch.uint8)
-    value = soft_cldice_loss(probabilities=p, mask=mask, iterations=2)
+    value = soft_cldice_loss(p, mask, iterations=2)
     value.backward()
     assert 0 < value.item() < 1
     assert p.grad is not None
     assert torch.isfinite(p.grad).all()
     assert (p.grad != 0).any()
-    assert torch.autograd.gradcheck(lambda x: soft_cldice_loss(probabilities=x, mask=mask, iterations=2), [p])
+    assert torch.autograd.gradcheck(lambda x: soft_cldice_loss(x, mask, iterations=2), [p])
 
 
 def test_gradients_are_finite_where_probabilities_are_hard_and_repeat_exactly() -> None:
     def gradient() -> torch.Tensor:
         p = vessel(width=3, gap=2).float().requires_grad_()
-        soft_cldice_loss(probabilities=p, mask=vessel(width=3), iterations=3).backward()
+        soft_cldice_loss(p, vessel(width=3), iterations=3).backward()
         assert p.grad is not None
         return p.grad
 
@@ -178,12 +177,13 @@ def test_pixels_that_do_not_count_might_as_well_lie_beyond_the_border(shape: tup
 
 
 def test_prediction_and_truth_cannot_be_confused() -> None:
-    assert all(p.kind is p.KEYWORD_ONLY for p in inspect.signature(soft_cldice_loss).parameters.values())
+    with pytest.raises(ArrayError, match="expected 0 and 1"):
+        soft_cldice_loss(vessel(width=3).float(), random(1, 1, 15, 41), iterations=2)
 
 
 def test_half_precision_is_summed_in_full() -> None:
     p, mask = random(1, 1, 40, 40), (random(1, 1, 40, 40, seed=1) < 0.3).to(torch.uint8)
-    value = soft_cldice_loss(probabilities=p.bfloat16(), mask=mask, iterations=3)
+    value = soft_cldice_loss(p.bfloat16(), mask, iterations=3)
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(loss(p.bfloat16().double(), mask, iterations=3, smooth=1), rel=1e-5)
 

@@ -8,6 +8,7 @@ import torch
 from skimage.morphology import diamond, dilation, skeletonize
 
 from scantling.core.case import IGNORE
+from scantling.core.errors import SettingsError
 from scantling.losses.skeleton_recall import skeleton_recall_loss, tubed_skeleton
 
 
@@ -26,7 +27,7 @@ def blobs(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def loss(p: torch.Tensor, mask: torch.Tensor) -> float:
-    return skeleton_recall_loss(probabilities=p.double(), mask=mask).item()
+    return skeleton_recall_loss(p.double(), mask, ignore_index=IGNORE).item()
 
 
 def test_tubes_are_the_skeleton_dilated_by_a_diamond_and_cut_to_the_mask() -> None:
@@ -62,7 +63,7 @@ def test_the_recall_is_counted_on_the_tube_alone() -> None:
 def test_the_gradient_is_the_same_in_the_tube_and_none_elsewhere(shape: tuple[int, ...]) -> None:
     mask = blobs(*shape)
     p = torch.full(shape, 0.5, dtype=torch.float64, requires_grad=True)
-    skeleton_recall_loss(probabilities=p, mask=mask).backward()
+    skeleton_recall_loss(p, mask, ignore_index=IGNORE).backward()
     assert p.grad is not None
     tube = tubed_skeleton(mask, 1)
     for gradient, inside in zip(p.grad, tube, strict=True):
@@ -98,13 +99,13 @@ def test_a_class_without_pixels_costs_nothing_and_teaches_nothing() -> None:
     for value in (0, IGNORE):
         mask = torch.full((2, 1, 9, 9), value, dtype=torch.uint8)
         p = torch.rand(2, 2, 9, 9, requires_grad=True)
-        found = skeleton_recall_loss(probabilities=p, mask=mask)
+        found = skeleton_recall_loss(p, mask, ignore_index=IGNORE)
         found.backward()
         assert found.item() == 0
         assert p.grad is not None
         assert not p.grad.any()
-    with pytest.raises(ValueError, match="smooth must be above 0"):
-        skeleton_recall_loss(probabilities=p, mask=mask, smooth=0)
+    with pytest.raises(SettingsError, match="smooth must be above 0"):
+        skeleton_recall_loss(p, mask, smooth=0)
 
 
 def test_unknown_pixels_do_not_count() -> None:
@@ -120,6 +121,6 @@ def test_unknown_pixels_do_not_count() -> None:
 def test_half_precision_is_summed_in_full() -> None:
     mask = blobs(1, 1, 40, 40)
     p = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0)).bfloat16()
-    value = skeleton_recall_loss(probabilities=p, mask=mask)
+    value = skeleton_recall_loss(p, mask, ignore_index=IGNORE)
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(loss(p, mask), rel=1e-5)

@@ -197,7 +197,7 @@ def test_hysteresis_is_idempotent_between_its_thresholds_and_empty_without_a_sur
     assert np.array_equal(hysteresis(np.where(found, u, 0)), found)
     assert np.array_equal(hysteresis(found.astype(np.float32)), found)
     assert not hysteresis(np.minimum(u, np.float32(0.5))).any()
-    with pytest.raises(ValueError, match="low threshold"):
+    with pytest.raises(SettingsError, match="low threshold"):
         hysteresis(u, high=0.3, low=0.5)
 
 
@@ -222,7 +222,7 @@ def test_the_rules_are_what_they_say() -> None:
     }
     assert expected.keys() == RULES.keys()
     for rule, (map_, mask) in expected.items():
-        found = mend(np.stack([u, u[::-1]]), settings.model_copy(update={"rule": rule}))
+        found = mend(np.stack([u, u[::-1]]), settings.model_copy(update={"rule": rule}), spatial_dims=2)
         assert np.array_equal(found.map[0], map_)
         assert np.array_equal(found.mask[0], drop_small(mask, 12))
         assert found.map.dtype == np.float32

@@ -45,9 +45,12 @@ def test_both_directions_count_masks_once_and_pseudo_labels_by_half() -> None:
         parts = [
             mask.to(torch.uint8).masked_fill(gone, IGNORE) for mask, gone in zip(masks, (inside, ~inside), strict=True)
         ]
-        entropy = sum(w * cross_entropy(logits, mask) for w, mask in zip(weights, parts, strict=True))
+        entropy = sum(
+            w * cross_entropy(logits, mask, ignore_index=IGNORE) for w, mask in zip(weights, parts, strict=True)
+        )
         overlap = sum(
-            w * 0.5 * dice_loss(logits.softmax(1)[:, 1:], mask) for w, mask in zip(weights, parts, strict=True)
+            w * 0.5 * dice_loss(logits.softmax(1)[:, 1:], mask, ignore_index=IGNORE)
+            for w, mask in zip(weights, parts, strict=True)
         )
         assert value_of(terms[f"cross_entropy{suffix}"]) == pytest.approx(value_of(entropy), rel=1e-9)
         assert value_of(terms[f"overlap{suffix}"]) == pytest.approx(value_of(overlap), rel=1e-9)

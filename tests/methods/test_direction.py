@@ -304,7 +304,7 @@ def test_its_cross_entropy_takes_probabilities_for_what_they_are() -> None:
     assert abs(as_logits - wanted) > 0.01
     mask[:, :, :4] = IGNORE
     wanted = F.binary_cross_entropy(p[:, :, 4:], mask[:, :, 4:].double())
-    assert binary_cross_entropy(p, mask).item() == pytest.approx(wanted.item(), rel=1e-12)
+    assert binary_cross_entropy(p, mask, ignore_index=IGNORE).item() == pytest.approx(wanted.item(), rel=1e-12)
     two, numbers = torch.rand(2, 2, 5, 5).clamp(0.01, 0.99), torch.randint(0, 3, (2, 1, 5, 5)).to(torch.uint8)
     each = torch.cat([numbers == 1, numbers == 2], 1).float()
     assert binary_cross_entropy(two, numbers).item() == pytest.approx(
@@ -324,7 +324,9 @@ def test_the_terms_are_what_their_weights_say() -> None:
     features, plain = method.seen(image)
     mended = method.mended(plain, unit(method.layer(features).unflatten(1, (1, 2))), how=method.settings.learning)
     assert set(terms) == {"overlap"}
-    assert terms["overlap"].item() == pytest.approx(0.7 * dice_loss(mended, mask_of(facts, 24, 24)).item(), rel=1e-6)
+    assert terms["overlap"].item() == pytest.approx(
+        0.7 * dice_loss(mended, mask_of(facts, 24, 24), ignore_index=IGNORE).item(), rel=1e-6
+    )
 
 
 def test_training_diffuses_to_the_same_time_in_fewer_steps() -> None:

@@ -69,7 +69,7 @@ def test_pixels_and_labels_of_a_block_come_from_the_same_image(monkeypatch: pyte
     held = []
     monkeypatch.setattr(
         "scantling.methods.semi_supervised.fixmatch.overlap_sums",
-        lambda likely, mask: held.append(mask) or likely.sum().expand(3, 2, 2),
+        lambda likely, mask, **_: held.append(mask) or likely.sum().expand(3, 2, 2),
     )
     played(method.objectives(batch, STEP))
     block = held[0] == 1

@@ -292,21 +292,23 @@ def test_the_terms_are_what_their_weights_say() -> None:
     paper = method(facts, "paper", widths=(4, 4, 4, 4), dropout=0.0).eval()
     logits = paper.network((labelled.image + 1) / 2)
     assert set(found := terms(paper, labelled)) == {"cross_entropy"}
-    assert found["cross_entropy"].item() == pytest.approx(cross_entropy(logits, labelled.mask).item(), rel=1e-6)
+    assert found["cross_entropy"].item() == pytest.approx(
+        cross_entropy(logits, labelled.mask, ignore_index=IGNORE).item(), rel=1e-6
+    )
     # (1 - a) (1 - Dice) + a (1 - clDice), Shit et al. (2021), with a = 0.3
     weights = {"cross_entropy": 0, "dice": 0.7, "cldice": 0.3, "iterations": 5}
     shit = method(facts, "paper", widths=(4, 4, 4, 4), dropout=0.0, **weights).eval()
     shit.load_state_dict(paper.state_dict())
     p = logits.sigmoid()
-    wanted = 0.7 * dice_loss(p, labelled.mask) + 0.3 * soft_cldice_loss(
-        probabilities=p, mask=labelled.mask, iterations=5
+    wanted = 0.7 * dice_loss(p, labelled.mask, ignore_index=IGNORE) + 0.3 * soft_cldice_loss(
+        p, labelled.mask, ignore_index=IGNORE, iterations=5
     )
     assert set(found := terms(shit, labelled)) == {"overlap", "continuity"}
     assert sum(found.values()).item() == pytest.approx(wanted.item(), rel=1e-6)
     # the usual loss and Skeleton Recall with weight 1, Kirchhoff et al. (2024)
     tubes = method(facts, "paper", widths=(4, 4, 4, 4), dropout=0.0, dice=1.0, skeleton_recall=1.0).eval()
     tubes.load_state_dict(paper.state_dict())
-    recall = skeleton_recall_loss(probabilities=p, mask=labelled.mask)
+    recall = skeleton_recall_loss(p, labelled.mask, ignore_index=IGNORE)
     assert set(found := terms(tubes, labelled)) == {"cross_entropy", "overlap", "skeleton_recall"}
     assert found["skeleton_recall"].item() == pytest.approx(recall.item(), rel=1e-6)
 

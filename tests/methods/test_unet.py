@@ -98,7 +98,7 @@ def test_cross_entropy_is_the_mean_of_minus_log_probabilities_over_known_pixels(
             if mask[b, 0, i, j] != IGNORE
         ]
         samples.append(sum(terms) / len(terms))
-    assert cross_entropy(logits, mask).item() == pytest.approx(sum(samples) / 2, rel=1e-9)
+    assert cross_entropy(logits, mask, ignore_index=IGNORE).item() == pytest.approx(sum(samples) / 2, rel=1e-9)
 
 
 def test_binary_cross_entropy_and_dice_ignore_unknown_pixels_wherever_they_are() -> None:
@@ -106,9 +106,15 @@ def test_binary_cross_entropy_and_dice_ignore_unknown_pixels_wherever_they_are()
     mask[..., :2, :] = IGNORE
     changed = logits.clone()
     changed[..., :2, :] += 100
-    assert torch.allclose(cross_entropy(logits, mask), cross_entropy(changed, mask))
-    assert torch.allclose(dice_loss(logits.sigmoid(), mask), dice_loss(changed.sigmoid(), mask))
-    assert torch.allclose(cross_entropy(logits, mask), cross_entropy(logits[..., 2:, :], mask[..., 2:, :]))
+    assert torch.allclose(
+        cross_entropy(logits, mask, ignore_index=IGNORE), cross_entropy(changed, mask, ignore_index=IGNORE)
+    )
+    assert torch.allclose(
+        dice_loss(logits.sigmoid(), mask, ignore_index=IGNORE), dice_loss(changed.sigmoid(), mask, ignore_index=IGNORE)
+    )
+    assert torch.allclose(
+        cross_entropy(logits, mask, ignore_index=IGNORE), cross_entropy(logits[..., 2:, :], mask[..., 2:, :])
+    )
 
 
 def test_dice_loss_of_hard_masks_is_one_minus_the_counted_dice() -> None:
@@ -208,8 +214,8 @@ def test_losses_for_tubes_are_added_with_their_weights(shape: tuple[int, ...]) -
     p = plain.network(image).sigmoid()
     wanted = {
         **usual,
-        "continuity": 0.3 * soft_cldice_loss(probabilities=p, mask=mask, iterations=4),
-        "skeleton_recall": 0.7 * skeleton_recall_loss(probabilities=p, mask=mask),
+        "continuity": 0.3 * soft_cldice_loss(p, mask, iterations=4, ignore_index=IGNORE),
+        "skeleton_recall": 0.7 * skeleton_recall_loss(p, mask, ignore_index=IGNORE),
     }
     assert set(usual) == {"cross_entropy", "overlap"}
     assert {name: value.item() for name, value in found.items()} == pytest.approx(

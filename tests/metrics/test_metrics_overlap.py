@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from scantling.core.errors import ArrayError
 from scantling.metrics.overlap import confusion
 
 
@@ -78,9 +79,14 @@ def test_a_region_counts_like_the_image_cut_to_it() -> None:
     assert confusion(prediction, truth, region=region) == confusion(prediction[1:5, 2:6, 1:4], truth[1:5, 2:6, 1:4])
 
 
-def test_whatever_is_not_zero_is_foreground() -> None:
-    truth = np.array([[0, 255], [255, 0]], np.uint8)
-    assert confusion(np.array([[0, 1], [0.25, 0]]), truth).dice == 1
+@pytest.mark.parametrize("values", [(0, 255), (0, 1, 2), (0, 0.25, 1), (0, math.nan)])
+def test_masks_of_other_values_than_0_and_1_are_refused(values: tuple[float, ...]) -> None:
+    true = np.array([[0, 1], [1, 0]], np.uint8)
+    found = np.resize(np.array(values), (2, 2))
+    for pair in ((found, true), (true, found)):
+        with pytest.raises(ArrayError, match="expected the mask of one class, bool or 0 and 1"):
+            confusion(*pair)
+    assert confusion(true, true == 1).dice == confusion(true.astype(float), true).dice == 1
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

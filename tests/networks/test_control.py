@@ -13,7 +13,7 @@ from scantling.networks.denoiser import Denoiser
 def denoiser(dimensions: int = 2) -> Denoiser:
     """One whose every parameter matters: nothing is at zero."""
     torch.manual_seed(0)
-    network = Denoiser(2, 2, widths=(4, 8), blocks=2, attention=(1,), dimensions=dimensions)
+    network = Denoiser(2, 2, widths=(4, 8), blocks=2, attention=(1,), spatial_dims=dimensions)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(0, 0.3)

@@ -23,7 +23,8 @@ def test_the_same_state_gives_the_same_image_and_another_gives_another() -> None
     other, other_mask = vessel_image((64, 97), generator=generator(1))
     assert first.shape == (64, 97, 3)
     assert mask.shape == (64, 97)
-    assert first.dtype == mask.dtype == np.uint8
+    assert first.dtype == np.uint8
+    assert mask.dtype == np.bool_
     assert np.array_equal(first, again)
     assert np.array_equal(mask, mask_again)
     assert not np.array_equal(mask, other_mask)
@@ -41,8 +42,7 @@ def test_an_image_does_not_depend_on_how_many_are_made() -> None:
 @pytest.mark.parametrize("size", [64, 128, 256])
 def test_vessels_cover_a_plausible_share_of_every_image(size: int) -> None:
     for _, mask in vessel_images(6, size, seed=1):
-        assert set(np.unique(mask)) == {0, 255}
-        assert 0.04 < (mask > 0).mean() < 0.3  # experts mark about 12 % of a retinal photograph
+        assert 0.04 < mask.mean() < 0.3  # experts mark about 12 % of a retinal photograph
 
 
 def test_the_mask_is_the_union_of_the_discs_of_the_trees() -> None:
@@ -76,7 +76,7 @@ def test_a_photograph_shows_the_vessels_through_its_noise() -> None:
     for number, (image, mask) in enumerate(vessel_images(4, 160, seed=7)):
         green = image[..., 1].astype(float)
         darker = ndimage.gaussian_filter(green, 8.0) - ndimage.gaussian_filter(green, 1.0)
-        ranks, positive = rankdata(darker), mask.ravel() > 0
+        ranks, positive = rankdata(darker), mask.ravel()
         count = positive.sum()
         area = (ranks[positive].sum() - count * (count + 1) / 2) / (count * (~positive).sum())
         assert 0.75 < area < 0.99, number  # visible, but not by a threshold alone

@@ -99,9 +99,9 @@ def test_a_budget_of_labels_is_never_smaller_than_was_asked_for(data: Path, tmp_
 
 def _is_kept(data: Path, id: str, tmp_path: Path) -> bool:
     from scantling.data.dataset import open_dataset
-    from scantling.data.division import keep_labels
+    from scantling.data.label_budget import keep_labels
 
-    return any(case.id == id and case.masks for case in keep_labels(open_dataset(data), 1).cases)
+    return any(case.id == id and case.masks for case in keep_labels(open_dataset(data), 1).dataset.cases)
 
 
 def test_more_than_half_broken_is_an_error_with_the_number_left_and_all_broken_with_the_reason(

@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from commands import started
 from scantling.contract.stage import Criterion, Game, Player, Stage, Teacher, Visit, frozen
 from scantling.contract.step import Step, Total
 from scantling.core.case import Case
@@ -26,7 +26,7 @@ from scantling.core.samples import Batch
 from scantling.core.streams import Augmentation
 from scantling.training.callbacks import StoppedError
 from scantling.training.optimisers import rate_at
-from scantling.training.processes import Processes
+from scantling.training.processes import Processes, processes
 from scantling.training.signals import Stopping
 from scantling.training.stage_runner import StageError, StageRunner
 from scantling.training.state import capture, load_prepared, load_state, restore, save_prepared, save_state
@@ -447,39 +447,33 @@ def test_processes_that_see_different_checkpoints_do_not_start(tmp_path: Path) -
         course(fresh(Pair), tmp_path, group=Torn()).go()
 
 
+def one_of_two(rank: int, port: int, run: Path) -> None:
+    """A training in the process `rank` of two; the first leaves early, and the other has to say so."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    try:
+        with processes(torch.device("cpu")) as group:
+            method = fresh(Featured)
+            course(method, run, group=group).go()
+            norm = method.encoder[1].running_mean.tolist()
+            assert group.all(norm) == [norm] * 2
+            if group.first:
+                os._exit(0)
+            group.all(1)
+    except RunError as error:
+        told = "another process of this training stopped" in str(error)
+        os._exit(0 if told else 3)  # torch may abort while it takes a torn group apart
+    sys.exit(4)
+
+
 def test_processes_keep_the_same_buffers_and_say_so_when_one_stops(tmp_path: Path) -> None:
     """Batch norm has seen other samples in each process; what is validated and resumed is the first one's."""
-    code = (
-        "import os, sys, torch\nfrom pathlib import Path\n"
-        "from scantling.core.errors import RunError\nfrom scantling.training.processes import processes\n"
-        "from toys import Featured, course, fresh\n"
-        "try:\n"
-        "    with processes(torch.device('cpu')) as group:\n"
-        "        method = fresh(Featured)\n"
-        "        course(method, Path(sys.argv[1]), group=group).go()\n"
-        "        norm = method.encoder[1].running_mean.tolist()\n"
-        "        assert group.all(norm) == [norm] * 2\n"
-        "        if group.first:\n            os._exit(0)\n"
-        "        group.all(1)\n"
-        "except RunError as error:\n"
-        "    told = 'another process of this training stopped' in str(error)\n"
-        "    os._exit(0 if told else 3)  # torch may abort while it takes a torn group apart\n"
-        "sys.exit(4)\n"
-    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-    }
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env={**os.environ, **group, "RANK": rank})
-        for rank in ("0", "1")
-    ]
-    assert [process.wait(timeout=120) for process in started] == [0, 0]
+        port = free.getsockname()[1]
+    both = [started(one_of_two, rank, port, tmp_path) for rank in range(2)]
+    for process in both:
+        process.join(timeout=120)
+    assert [process.exitcode for process in both] == [0, 0]
 
 
 def test_the_newest_state_that_can_be_read_is_used(tmp_path: Path) -> None:

@@ -6,10 +6,9 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -23,11 +22,12 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from commands import started
 from made import images_for
+from scantling.cli.main import main
 from scantling.core.case import Geometry, Labels
 from scantling.core.errors import FileError, RunError, ScantlingError, SettingsError
 from scantling.core.outputs import locked
-from scantling.data.dataset import open_dataset
 from scantling.inference import predict
 from scantling.inference.answering import segment as answer
 from scantling.inference.writing import write_mask, written_values
@@ -141,6 +141,9 @@ def test_a_folder_that_is_no_run_is_left_alone(data: Path, tmp_path: Path) -> No
     [
         ({"validation": 1.0}, "--validation"),
         ({"labels": 0}, "--labels 0"),
+        ({"label_seed": 1}, "--label-seed 1: chooses among the subjects of --labels"),
+        ({"label_slices": 0}, "--label-slices 0"),
+        ({"label_slices_from": "middle"}, "--label-slices-from middle: add --label-slices"),
         ({"steps": 0}, "--steps 0"),
         ({"accumulation": 3}, "cannot be shared by 3"),
         ({"select": "best", "validation": 0.0}, "--select best: found no validation case"),
@@ -236,19 +239,6 @@ def test_cases_that_are_only_a_mask_are_counted_apart(data: Path, tmp_path: Path
     assert "4 training cases with masks and 1 that are only a mask, 2 test" in said.getvalue()
 
 
-def test_fewer_labels_are_nested_and_the_rest_is_unlabelled(data: Path, tmp_path: Path) -> None:
-    from scantling.data.division import divide, keep_labels
-
-    dataset = divide(open_dataset(data), validation=0.0)
-    kept = [{case.id for case in keep_labels(dataset, n).split("train") if case.has("mask")} for n in (1, 2, 3)]
-    assert [len(ids) for ids in kept] == [1, 2, 3]
-    assert kept[0] < kept[1] < kept[2]
-    assert len(keep_labels(dataset, 1).split("train")) == 4
-    facts = trained(data, tmp_path / "run", labels=1, validation=0.0)
-    assert facts["traits"]["labelled"] == 1
-    assert facts["traits"]["unlabelled"] == 3
-
-
 def test_the_best_weights_on_validation_are_kept_when_asked_for(data: Path, tmp_path: Path) -> None:
     facts = trained(data, tmp_path / "run", select="best", steps=12, settings={"rate": 0.3})
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -264,55 +254,61 @@ def test_weights_can_be_taken_from_another_run(run: Path, data: Path, tmp_path: 
     assert all(np.allclose(before[name], after[name], atol=1e-6) for name in before)
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "scantling", *map(str, words)]
+def train_in_small_steps(data: Path, out: Path) -> None:
+    """A training that saves a checkpoint at every step."""
+    options = Options(preset="tiny", steps=150, seed=2, validation=0.25, saved_every=0.0, threads=1)
+    train("unet", [data], out, options, console=Console(quiet=True))
 
 
 def test_killed_at_random_moments_and_started_again_the_weights_are_the_same(data: Path, tmp_path: Path) -> None:
     """With SIGKILL, in a process of its own, checkpoints every step."""
-    code = (
-        "import sys; from pathlib import Path; from rich.console import Console\n"
-        "from scantling.training import Options, train\n"
-        "options = Options(preset='tiny', steps=150, seed=2, validation=0.25, saved_every=0.0, threads=1)\n"
-        f"train('unet', [{str(data)!r}], Path(sys.argv[1]), options, console=Console(quiet=True))\n"
-    )
 
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", code, str(out)])
+    def done(out: Path) -> int | None:
+        process = started(train_in_small_steps, data, out)
+        process.join(timeout=120)
+        return process.exitcode
 
-    assert start(tmp_path / "whole").wait(timeout=120) == 0
+    assert done(tmp_path / "whole") == 0
     chance, kills = random.Random(0), 0
     broken = tmp_path / "broken"
     for _ in range(3):
-        process = start(broken)
+        process = started(train_in_small_steps, data, broken)
         begun = broken / "state.safetensors"
-        while not begun.exists() and process.poll() is None:
+        while not begun.exists() and process.is_alive():
             time.sleep(0.01)
         time.sleep(chance.uniform(0.05, 0.8))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+        if process.is_alive():
+            process.kill()
             kills += 1
-        process.wait(timeout=120)
+        process.join(timeout=120)
     assert kills, "the machine is too fast for this test; train longer"
-    assert start(broken).wait(timeout=120) == 0
+    assert done(broken) == 0
     one, two = (load_file(path / "model" / "weights.safetensors") for path in (tmp_path / "whole", broken))
     assert all(np.array_equal(one[name], two[name]) for name in one)
     steps = [json.loads(line)["step"] for line in (broken / "log.jsonl").read_text().splitlines() if "losses" in line]
     assert steps == list(range(1, 151))
 
 
+def run_in_a_terminal(words: Sequence[str], said: Path) -> None:
+    """The command as a process of its own, whose errors go to a file."""
+    with said.open("w") as sys.stderr:
+        code = main(words)
+    sys.exit(code)
+
+
 def test_sigterm_saves_and_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
-    words = command("train", "unet", "--data", data, "--out", tmp_path / "run", "--preset", "tiny", "--steps", 100_000)
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "run" / "log.jsonl").exists() or not (tmp_path / "run" / "log.jsonl").read_text():
-        assert process.poll() is None
+    run, said = tmp_path / "run", tmp_path / "said"
+    words = ["train", "unet", "--data", str(data), "--out", str(run), "--preset", "tiny", "--steps", "3000"]
+    process = started(run_in_a_terminal, words, said)
+    while not (run / "log.jsonl").exists() or not (run / "log.jsonl").read_text():
+        assert process.is_alive()
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    told = process.communicate(timeout=60)[1]
-    assert process.returncode == 2
-    assert "the same command goes on from there" in told
-    assert "Traceback" not in told
-    assert (tmp_path / "run" / "state.safetensors").exists()
+    process.terminate()
+    process.join(timeout=60)
+    assert process.exitcode == 2
+    assert "the same command goes on from there" in said.read_text()
+    assert "Traceback" not in said.read_text()
+    assert (run / "state.safetensors").exists()
 
 
 def test_predictions_keep_size_values_and_range(run: Path, data: Path, tmp_path: Path) -> None:
@@ -352,7 +348,7 @@ def test_an_interrupted_prediction_goes_on_where_it_was(run: Path, data: Path, t
     assert (tmp_path / "case4.png").stat().st_mtime_ns == kept
     assert (tmp_path / "case5.png").exists()
     with pytest.raises(RunError, match="choose another --out"):
-        predict(run, data, out=tmp_path, options={"views": True})
+        predict(run, data, out=tmp_path, options={"views": False})
 
 
 def test_predictions_of_another_model_under_the_same_name_are_not_taken_over(data: Path, tmp_path: Path) -> None:

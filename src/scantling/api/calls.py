@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ _WORD = re.compile(
 
 
 def public(function: Callable[P, R], *, arguments: Mapping[str, str] = ARGUMENTS) -> Callable[P, R]:
-    """Make `function` name its arguments in errors as Python does, and leave the global state of torch as it was.
+    """Make `function` name its arguments in errors as Python does, and leave global state (`unchanged`) as it was.
 
     Args:
         arguments: of flags whose argument has another name.
@@ -96,24 +97,26 @@ def with_fields(kind: type[Any]) -> Callable[[F], F]:
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """Restore what torch holds for the whole process: determinism, threads, random states."""
+    """Restore what a process has only once: torch's determinism and threads, the states of all random numbers."""
+    import numpy
     import torch
 
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = torch.get_deterministic_debug_mode()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     benchmark = torch.backends.cudnn.benchmark
     threads = torch.get_num_threads()
-    cpu = torch.get_rng_state()
+    cpu, python, arrays = torch.get_rng_state(), random.getstate(), numpy.random.get_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = benchmark
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         torch.set_rng_state(cpu)
+        random.setstate(python)
+        numpy.random.set_state(arrays)
         if gpus:
             torch.cuda.set_rng_state_all(gpus)

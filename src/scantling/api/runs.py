@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scantling.api.calls import python_words
-from scantling.core.paths import StrPath
+from scantling.core.paths import StrPath, path_of
 from scantling.records.run import run_facts
 from scantling.report.logs import read_log
 
@@ -29,7 +29,7 @@ class Run(os.PathLike[str]):
     """
 
     def __init__(self, path: StrPath) -> None:
-        self.path = Path(path)
+        self.path = path_of(path, "path")
 
     def __fspath__(self) -> str:
         return str(self.path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -16,7 +17,7 @@ from scantling.api.notebook import LiveDisplay
 from scantling.api.runs import Run
 from scantling.core.errors import SettingsError
 from scantling.core.machine import Precision
-from scantling.core.paths import StrPath
+from scantling.core.paths import StrPath, path_of
 from scantling.data.dataset import Dataset
 from scantling.data.subjects import Subjects
 from scantling.training import training
@@ -35,7 +36,10 @@ class TrainingOptions(TypedDict, total=False):
     minutes: float | None
     settings: Mapping[str, Any]
     seed: int
-    labels: int | None
+    labels: int | str | None
+    label_seed: int
+    label_slices: int | None
+    label_slices_from: Literal["even", "middle"]
     validation: float
     select: Literal["last", "best"]
     base: StrPath | None
@@ -87,8 +91,10 @@ def train(
         minutes: that the training may take, instead of `steps`.
         settings: what differs from the preset, by name; `scantling methods NAME` lists them.
         seed: all randomness is a function of it.
-        labels: keep this many labelled training cases; the others count as unlabelled.
-        validation: the share of the training subjects that is held out, in [0, 1).
+        labels: keep the labels of so many subjects, or of a percentage of the labelled ones ("10%"), those for
+            validation included; the others count as unlabelled. `label_seed` decides which, whatever `seed` is.
+        label_slices: keep so many slices of the masks of each volume, `label_slices_from` "even" or "middle".
+        validation: the share of the labelled training subjects that is held out, in [0, 1).
         select: which weights are kept: the "last", or the "best" on validation.
         base: a run that gives the first weights; `pretrained_rate` in (0, 1] is the factor on their learning rate.
         uses: runs that the method is built on, by role.
@@ -110,12 +116,20 @@ def train(
         >>> run = scantling.train("unet", "scans", "runs/unet", preset="quick", labels=5)
         >>> run.log[-1], run.load_model().predict("new.png").mask
     """
-    begun, out = time.monotonic(), Path(out)
-    several = [data] if isinstance(data, str | os.PathLike | Dataset) else list(data)
+    begun, out = time.monotonic(), path_of(out, "out")
+    given: Any = data  # a caller may pass anything
+    alone = isinstance(given, str | os.PathLike | Dataset) or not isinstance(given, Iterable)
+    several: list[Any] = [given] if alone else list(given)
     if strange := [each for each in several if not isinstance(each, str | os.PathLike | Dataset)]:
         raise SettingsError(f"data: found a {type(strange[0]).__name__}; expected folders or open data sets")
     places = [each if isinstance(each, Dataset) else Path(each) for each in several]
+    if callable(callbacks):
+        raise SettingsError("callbacks: found a single function; expected a list of them")
     changed: dict[str, Any] = {**changes}  # whose paths `Options` makes one type
+    if unknown := [name for name in changed if name not in TrainingOptions.__annotations__]:
+        near = get_close_matches(unknown[0], TrainingOptions.__annotations__, n=1)
+        hint = "".join(f"; did you mean {name!r}?" for name in near)
+        raise TypeError(f"train() got an unexpected keyword argument {unknown[0]!r}{hint}")
     console = console or Speaker()
     shown = [LiveDisplay(out)] if console.is_jupyter and not console.quiet else []
     try:

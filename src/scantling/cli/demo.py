@@ -64,7 +64,7 @@ def draw(folder: Path, *, seed: int) -> None:
         for number in range(count):
             image, mask = next(images)
             write_image(folder / split / "images", f"{number:02d}_{split}", np.moveaxis(image, -1, 0), geometry)
-            write_labels(folder / split / "masks", f"{number:02d}_{split}", mask, geometry)
+            write_labels(folder / split / "masks", f"{number:02d}_{split}", mask * np.uint8(255), geometry)
     write_text(marker, made)
 
 

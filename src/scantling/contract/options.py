@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -62,7 +62,7 @@ class SegmentOptions(InferenceOptions):
 
     samples: int | None = Field(default=None, ge=1)
     steps: int | None = Field(default=None, ge=1)
-    fuse: str | None = None
+    fuse: Literal["mean", "vote", "staple", "uncertainty", "sum"] | None = None
     votes: int | None = None
     views: bool | None = None
     postprocess: bool = True

@@ -7,7 +7,7 @@ image, where `*S` is two or three spatial axes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -245,6 +245,12 @@ class Sample:
     classes: Mapping[str, np.ndarray] = field(default_factory=dict)
     channels: np.ndarray | None = None
     known: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        held = {f"masks[{number}]": mask for number, mask in enumerate(self.masks)}
+        held |= {each.name: getattr(self, each.name) for each in fields(self)}
+        arrays = [f"{k} {v.shape} {v.dtype}" for k, v in held.items() if hasattr(v, "dtype")]
+        return f"Sample({self.case.id!r}: {', '.join(arrays)})"
 
     @property
     def mask(self) -> np.ndarray | None:

@@ -49,6 +49,10 @@ class DataError(ScantlingError):
     """A dataset that does not hold together or does not hold what is needed."""
 
 
+class ArrayError(DataError, ValueError):
+    """An array that is not what a function takes: its axes, its values, or its size beside another."""
+
+
 class SettingsError(ScantlingError):
     """A setting out of its range, or one that contradicts another."""
 

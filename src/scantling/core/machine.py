@@ -96,7 +96,7 @@ def steady(*, threads: int | None = None) -> None:
     if threads is not None and threads < 1:
         raise SettingsError(f"--threads {threads}: expected 1 or more")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import torch's compiler
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if threads is None and "OMP_NUM_THREADS" not in os.environ:

@@ -17,12 +17,15 @@ from scantling.core.system_files import is_hidden
 
 RUN, PREDICTIONS, REGISTRATIONS, MADE = "run.json", "predictions.json", "registrations.json", "scantling.json"
 """The record of a training, of predictions (mended or not), of registrations and of made cases."""
+EXPORT = "export.json"
+"""The record of an exported network."""
 _RECORDS = {
     RUN: "a run",
     PREDICTIONS: "predictions",
     REGISTRATIONS: "registrations",
     MADE: "a data set",
     "scantling.toml": "a data set",
+    EXPORT: "an exported network",
 }
 _SHARD = re.compile(r"(predictions|registrations)\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {

@@ -50,6 +50,9 @@ class Thickness(Frozen):
     """The standard deviation of the logarithm of the thickness."""
     relative_spread: float = 0.0
     """The same of the thickness as a share of the longest side of its image."""
+    number: float = 0.0
+    """The median over cases of how many objects there are, as 1 / Σ (share of the class)², so that specks do not count;
+    0 in models of earlier versions."""
 
 
 StoredType = Literal["uint8", "uint16", "int16", "int32", "float32"]

@@ -15,7 +15,7 @@ from scantling.core.case import IGNORE, Case, Labels
 from scantling.core.errors import DataError, ScantlingError
 from scantling.data.files import Limits
 from scantling.data.loading import load_apart
-from scantling.data.pictures import View, class_colours, grey, lettered, outline, resized
+from scantling.data.pictures import View, outlined
 from scantling.data.splits import SPLITS
 from scantling.data.traits import in_order
 
@@ -159,22 +159,8 @@ def picture_of(
         shown = np.asarray(answer.any(axis=0))
     view = View.of(sample.geometry, shown)
     layers = layers if answer is None else list(answer)
-    image = next(iter(pictures.values()), None)
-    if image is None:
-        plane = np.zeros(view(layers[0]).shape, np.uint8)
-    elif len(image.array) == 3 and image.array.dtype == np.uint8:
-        plane = view(np.moveaxis(image.array, 0, -1))
-    else:
-        plane = grey(view(image.array[0]))
-    size = view.size(plane, side)
-    small = resized(plane, size)
-    pixels = np.array(small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=2))
-    colours = class_colours(len(layers))
-    for number, layer in enumerate(layers, start=1):
-        # the share of the class in every pixel of the thumbnail; its outline is where more than half meets less
-        inside = resized(np.where(view(layer), np.uint8(255), np.uint8(0)), size) >= 128
-        pixels[outline(inside)] = list(bytes.fromhex(colours[number][1:]))
-    tile = Image.fromarray(lettered(pixels, view.marks))
+    image = next((picture.array for picture in pictures.values()), None)
+    tile = Image.fromarray(outlined(image, layers, view, longest=side))
     if lost:
         ImageDraw.Draw(tile).text((3, 3), "mask unreadable", fill="white", stroke_width=1, stroke_fill="black")
     return tile

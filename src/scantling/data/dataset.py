@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scantling.core.case import Address, Case, Labels, Split
+from scantling.core.checks import check_choice
 from scantling.core.errors import DataError
-from scantling.core.paths import StrPath
+from scantling.core.paths import StrPath, path_of
 from scantling.data.annotations.folder import annotated, annotated_by
 from scantling.data.annotations.reading import annotations_in
 from scantling.data.bids import bids
+from scantling.data.bridges import Bridges
 from scantling.data.contents import (
     MANIFESTS,
     STRATA,
@@ -35,6 +37,7 @@ from scantling.data.hashing import files_of, hash_of
 from scantling.data.label_source import LabelSource
 from scantling.data.layouts import paired
 from scantling.data.loading import EVERYTHING
+from scantling.data.memory import MemoryAddress
 from scantling.data.nnunet import is_nnunet, nnunet
 from scantling.data.open_case import CaseSequence
 from scantling.data.splits import SPLITS, assign, inherited, split_remarks, stored_split, together
@@ -43,8 +46,8 @@ from scantling.data.subjects import Subjects, by_name, checked
 from scantling.data.understood import layout_of
 
 
-@dataclass(frozen=True)
-class Dataset(CaseSequence):
+@dataclass(frozen=True, repr=False)
+class Dataset(CaseSequence, Bridges):
     """Cases that belong together: a sequence of cases that can be read (`OpenCase`), and more.
 
     Attributes:
@@ -82,7 +85,12 @@ class Dataset(CaseSequence):
         return replace(self, cases=tuple(cases))
 
     def split(self, name: Split) -> tuple[Case, ...]:
-        """The cases of one split."""
+        """The cases of one split.
+
+        Raises:
+            SettingsError: there is none of this name.
+        """
+        check_choice(name, SPLITS, argument="split")
         return tuple(case for case in self.cases if case.split == name)
 
     def unnamed(self) -> tuple[str, ...]:
@@ -91,11 +99,16 @@ class Dataset(CaseSequence):
 
     def files(self) -> Iterator[Path]:
         """The path of every image, mask and other file of the cases."""
-        return (address.path for case in self.cases for _, address in case.addresses())
+        addresses = (address for case in self.cases for _, address in case.addresses())
+        return (
+            path
+            for address in addresses
+            for path in (address.files if isinstance(address, MemoryAddress) else (address.path,))
+        )
 
 
 def open_dataset(
-    path: StrPath,
+    path: StrPath | Dataset,
     *,
     manifest: StrPath | None = None,
     root: StrPath | None = None,
@@ -111,14 +124,14 @@ def open_dataset(
     A `scantling-strata.csv` in the folder gives the cases of any of them their strata.
 
     Args:
-        path: what to open.
+        path: what to open; a data set that is open is returned as it is.
         manifest: describes the files below `path`.
         root: the folder that holds the files of the manifest, if it is neither `path` nor what the manifest says.
         subjects: "name" takes files for one subject whose names share its number (`data.subjects`), "file" each for
             one.
 
     Raises:
-        SettingsError: `subjects` is neither.
+        SettingsError: `subjects` is neither, or `path` is no path.
         DataError: nothing is there, or it does not hold together.
         FileError: a manifest or table cannot be read.
 
@@ -126,7 +139,9 @@ def open_dataset(
         >>> data = scantling.open_dataset("scans")
         >>> len(data), data[0].load().image.shape
     """
-    path = Path(path)
+    if isinstance(path, Dataset):
+        return path
+    path = path_of(path, "path")
     if folders := folders_of(path):
         several = [open_dataset(one, manifest=manifest, root=root, subjects=subjects) for one in folders]
         return join(distinct(several))
@@ -269,7 +284,7 @@ def _moved(before: Sequence[Case], after: Sequence[Case]) -> Iterator[Finding]:
 
 
 def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dict[str, str]:
-    """The SHA-256 of every file of every case, by its path below the root.
+    """The SHA-256 of every file of every case, by its path below the root, and of every array in memory.
 
     Args:
         dataset: whose files.
@@ -285,10 +300,13 @@ def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dic
         for role, address in case.addresses()
         if _is_read(role, reads) or not case.images  # a mask alone is there to be read
     ]
-    ordered = sorted({file.resolve() for address in addresses for file in files_of(address)})
+    in_memory = [address for address in addresses if isinstance(address, MemoryAddress)]
+    held = {f"{address.path.name}#{address.member}": address.digest() for address in in_memory}
+    on_disk = [address for address in addresses if not isinstance(address, MemoryAddress)]
+    ordered = sorted({file.resolve() for address in on_disk for file in files_of(address)})
     with ThreadPoolExecutor(2) as threads:
         digests = list(threads.map(hash_of, ordered))
-    return {
+    return held | {
         path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix(): digest
         for path, digest in zip(ordered, digests, strict=True)
     }

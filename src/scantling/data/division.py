@@ -1,4 +1,4 @@
-"""What is decided of a data set as a whole: who is held out, whose labels are kept, and the split that is stored."""
+"""What is decided of a data set as a whole: who is held out, whose labels tell what, and the split that is stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from scantling.core.atomic import write_json
 from scantling.core.case import Case, Split
 from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
-from scantling.core.randomness import seed_of
 from scantling.data.contents import STORED_SPLIT, count
 from scantling.data.dataset import Dataset
 from scantling.data.splits import (
@@ -22,7 +21,6 @@ from scantling.data.splits import (
     assign,
     by_hash,
     by_labels,
-    is_labelled,
     torn_subjects,
     units,
 )
@@ -83,39 +81,10 @@ def divide(
     )
 
 
-def keep_labels(dataset: Dataset, count: int, *, labels: Collection[str] = MASKS) -> Dataset:
-    """Keep the labels of `count` labelled training cases; the other training cases lose masks and weak labels alike.
-
-    Which ones are kept depends on a hash of subject and id alone, and those of a smaller `count` are among those of a
-    larger one. Cases without an image and those for validation and testing stay as they are.
-
-    Args:
-        labels: the fields of which a labelled case has any.
-
-    Raises:
-        DataError: there are fewer labelled training cases.
-    """
-    labelled = [case for case in dataset.split("train") if is_labelled(case, labels)]
-    if not 0 <= count <= len(labelled):
-        raise DataError(
-            f"{dataset.name}: {count} labelled training cases were asked for; found {len(labelled)}; ask for 0 to "
-            f"{len(labelled)}"
-        )
-    order = sorted(labelled, key=lambda case: (seed_of("labels", case.subject), seed_of("labels", case.id)))
-    kept = {case.id for case in order[:count]}
-    return replace(
-        dataset,
-        cases=tuple(
-            case if case.split != "train" or not case.images or case.id in kept else without_labels(case)
-            for case in dataset.cases
-        ),
-    )
-
-
 def within_budget(dataset: Dataset) -> Dataset:
     """The dataset whose masks of training and validation cases, as they stand, are all that tells undeclared labels.
 
-    So no mask is opened that `keep_labels` has taken away, nor any of a test case.
+    So no mask is opened that `label_budget.keep_labels` has taken away, nor any of a test case.
     """
     held = {
         mask

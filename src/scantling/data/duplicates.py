@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from scantling.core.case import Geometry
 from scantling.core.pieces import LARGE, pieces, slabs
-from scantling.data.loading import is_grey, luma
+from scantling.data.channels import is_grey, luma
 
 SIDE = 64
 """The thumbnail's side in pixels."""

@@ -12,11 +12,12 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.core.pieces import pieces
+from scantling.data.channels import is_grey
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Limits, Picture, read
 from scantling.data.grids import place
 from scantling.data.labels import encode, region_of
-from scantling.data.loading import class_numbers, is_grey, object_classes, read_mask, with_spacing
+from scantling.data.loading import class_numbers, object_classes, read_mask, with_spacing
 from scantling.data.moments import Moments
 from scantling.data.orientation import stored_geometry
 from scantling.data.outside import finite

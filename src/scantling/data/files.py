@@ -26,6 +26,7 @@ from scantling.data.formats.common import Array, Header, Limits, Picture, Plan, 
 from scantling.data.formats.exif import as_shown
 from scantling.data.formats.recognised import ANNOTATIONS, inspector, is_fragile, recognise
 from scantling.data.mask_colours import label_map
+from scantling.data.memory import MemoryAddress
 from scantling.data.orientation import canonical, turned
 
 __all__ = [
@@ -61,6 +62,8 @@ def probe(address: Address | Path | str, *, limits: Limits = GENEROUS, untrusted
         FileError: if the file cannot be read, makes no sense or exceeds a limit.
     """
     address = parse_address(address)
+    if isinstance(address, MemoryAddress):
+        return address.header()
     if untrusted or is_fragile(address.path):
         from scantling.data import guard
 
@@ -77,7 +80,8 @@ def read(
     """An image as `(C, *S)` in the number type of its file (float32 where the file scales its values).
 
     Args:
-        address: a file, a folder with one DICOM series, or a member (`f.npz#image`, `folder#SeriesInstanceUID`).
+        address: a file, a folder with one DICOM series, a member (`f.npz#image`, `folder#SeriesInstanceUID`), or an
+            address in memory.
         limits: what the file may ask for.
         untrusted: decode in another process with a time and a memory limit. NRRD and MetaImage always are in another.
         labels: a palette of colours gives indices, and a channel "alpha" is kept.
@@ -86,6 +90,8 @@ def read(
         FileError: if the file cannot be read, is damaged, or exceeds a limit.
     """
     address = parse_address(address)
+    if isinstance(address, MemoryAddress):
+        return address.picture()
     if untrusted or is_fragile(address.path):
         from scantling.data import guard
 

@@ -10,10 +10,11 @@ from scantling.core.case import Address, Case
 from scantling.core.errors import FileError
 from scantling.data import objects
 from scantling.data.formats.recognised import BESIDE
+from scantling.data.memory import MemoryAddress
 
 
 def content_of(case: Case, *, reads: Collection[str] = ("image",)) -> str:
-    """A short hash of the bytes of a case's files.
+    """A short hash of the bytes of a case's files, or of its arrays in memory.
 
     Args:
         reads: which files: "image", "region" and "mask"; with the masks goes what was drawn of them.
@@ -27,6 +28,9 @@ def content_of(case: Case, *, reads: Collection[str] = ("image",)) -> str:
     for role, address in case.addresses():
         if role.partition(" ")[0] in reads or (role == "known" and "mask" in reads):
             digest.update(f"{role}\0{address.member}\0".encode(errors="surrogateescape"))
+            if isinstance(address, MemoryAddress):
+                digest.update(bytes.fromhex(address.digest()))
+                continue
             for path in files_of(address):
                 digest.update(bytes.fromhex(hash_of(path)))
     return digest.hexdigest()[:16]

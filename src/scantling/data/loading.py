@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
-from scantling.core.pieces import LARGE, slabs
+from scantling.data.channels import with_image
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, probe, read, read_labels
 from scantling.data.grids import place
@@ -21,8 +21,6 @@ from scantling.data.orientation import canonical, stored_geometry, turned_rows
 from scantling.data.outside import finite
 from scantling.data.partly_drawn import forget_undrawn
 
-LUMA = np.array((0.299, 0.587, 0.114), np.float32)
-"""Weights of red, green and blue in one grey value (ITU-R BT.601)."""
 EVERYTHING = tuple(name for name in FIELDS if name != "mask")
 
 
@@ -64,15 +62,7 @@ def load(
                 array[[name not in mask for name in labels.names]] = IGNORE
         if sample.masks and isinstance(first := case.masks[0], Mapping):
             sample = replace(sample, known=np.array([name in first for name in labels.names]))
-    if not pictures:
-        return sample
-    there = np.array([bool(owner_of(channel, pictures)) for channel in channels])
-    if partial and there.any() and not there.all():
-        present = [channel for channel, known in zip(channels, there, strict=True) if known]
-        image = np.zeros((len(channels), *sample.geometry.shape), np.float32)
-        image[there] = stacked(case, pictures, present)
-        return replace(sample, image=image, channels=there)
-    return replace(sample, image=stacked(case, pictures, channels))
+    return with_image(sample, pictures, channels, partial=partial) if pictures else sample
 
 
 def load_apart(
@@ -249,70 +239,6 @@ def _scribbles(array: np.ndarray, labels: Labels | None, where: Address) -> np.n
             "declare the classes and 'ignore' in a manifest"
         )
     return encode(array, labels, where)
-
-
-def stacked(case: Case, pictures: Mapping[str, Picture], channels: Sequence[str]) -> np.ndarray:
-    """(C, *S), the channels of all images in the order of `channels` (in the order of the case if empty).
-
-    The number type is that of the files, or one that holds all of them.
-
-    Raises:
-        DataError: the case lacks a channel, or a file holds another number of channels than is wanted.
-    """
-    if not channels:
-        return joined([picture.array for picture in pictures.values()])
-    if len(pictures) == 1 and len({owner_of(channel, pictures) for channel in channels}) == 1:
-        ((name, picture),) = pictures.items()
-        return as_many(picture, len(channels), case.images[name])
-    wanted: dict[str, int] = {}
-    for channel in channels:
-        if not (owner := owner_of(channel, pictures)):
-            raise DataError(
-                f"case {case.id}: it has the images {some(pictures)}; expected the channels {some(channels)}"
-            )
-        wanted[owner] = wanted.get(owner, 0) + 1
-    return joined([as_many(pictures[name], number, case.images[name]) for name, number in wanted.items()])
-
-
-def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """All channels of several (C, *S), of one without a copy."""
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
-def owner_of(channel: str, images: Iterable[str]) -> str:
-    """The image that a channel (`Traits.channels`) comes from, of the names of images; empty if it is none of them."""
-    return max((name for name in images if channel == name or channel.startswith(f"{name} ")), key=len, default="")
-
-
-def as_many(picture: Picture, number: int, where: Address) -> np.ndarray:
-    """(number, *S), by repeating a grey channel or by making three channels grey.
-
-    Raises:
-        DataError: no honest way leads from the channels of the file to `number`.
-    """
-    array = picture.array
-    if len(array) == number:
-        return array
-    if len(array) == 1 and number == 3:
-        return np.broadcast_to(array, (3, *array.shape[1:]))
-    if len(array) == 3 and number == 1:
-        return array[:1] if is_grey(array) else luma(array)[None]
-    raise DataError(f"{where}: found {len(array)} channels ({', '.join(picture.channels)}); expected {number}")
-
-
-def luma(array: np.ndarray) -> np.ndarray:
-    """(*S) float32 of red, green and blue (3, *S)."""
-    if array[0].size <= LARGE:
-        return np.tensordot(LUMA, array.astype(np.float32, copy=False), axes=1)
-    out = np.empty(array.shape[1:], np.float32)
-    for slab in slabs(out.shape):
-        out[slab] = np.tensordot(LUMA, array[:, slab].astype(np.float32, copy=False), axes=1)
-    return out
-
-
-def is_grey(array: np.ndarray) -> bool:
-    """Whether all channels of (C, *S) are equal."""
-    return all(np.array_equal(array[0], other) for other in array[1:])
 
 
 def spaced_like(geometry: Geometry, other: Geometry, id: str) -> Geometry:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields, replace
 from io import BytesIO
+from pathlib import Path
 from typing import Self, overload
 
 from PIL import Image
 
 from scantling.core.case import Case, Sample
+from scantling.core.checks import check_choice
 from scantling.core.errors import ScantlingError
-from scantling.core.fields import reads_labels
+from scantling.core.fields import FIELDS, reads_labels
+from scantling.data.contents import count
 from scantling.data.label_source import LabelSource
 from scantling.data.loading import EVERYTHING, load
+from scantling.data.splits import SPLITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,9 @@ class OpenCase(Case):
     def of(cls, case: Case, source: LabelSource) -> OpenCase:
         """A case of the data set whose labels come from `source`."""
         return cls(**{each.name: getattr(case, each.name) for each in fields(Case)}, label_source=source)
+
+    def __repr__(self) -> str:
+        return f"OpenCase({self.id!r}, {self.split}: {', '.join(name for name in FIELDS if self.has(name))})"
 
     def load(self, *, reads: Collection[str] = EVERYTHING) -> Sample:
         """Read the files of the case.
@@ -41,6 +49,7 @@ class OpenCase(Case):
             `affine` (4, 4), or None. Where there is an affine, the axes of a volume are right, anterior and superior.
 
         Raises:
+            SettingsError: there is no such field.
             FileError: a file cannot be read.
             DataError: the files of the case disagree, or hold values that do not fit.
 
@@ -48,6 +57,9 @@ class OpenCase(Case):
             >>> sample = scantling.open_dataset("scans")[0].load(reads=("image", "mask"))
             >>> sample.image.shape, sample.spacing
         """
+        reads = (reads,) if isinstance(reads, str) else reads
+        for name in reads:
+            check_choice(name, FIELDS, argument="reads")
         return load(self, labels=self.label_source.labels if reads_labels(reads) else None, reads=reads)
 
     def plot(self, *, size: int = 384) -> Image.Image:
@@ -76,14 +88,25 @@ class OpenCase(Case):
 class CaseSequence:
     """What has cases, as a sequence of them: `len(data)`, `for case in data`, `data[0]`, `data["id"]`, `data[:5]`."""
 
+    name: str
+    root: Path
     cases: tuple[Case, ...]
     label_source: LabelSource
+
+    def __repr__(self) -> str:
+        splits = Counter(case.split for case in self.cases)
+        parts = ", ".join(f"{splits[name]} {name}" for name in SPLITS if splits[name])
+        return f"{type(self).__name__}({self.name!r}: {count(len(self.cases), 'case')}, {parts or 'none'}; {self.root})"
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __iter__(self) -> Iterator[OpenCase]:
         return (OpenCase.of(case, self.label_source) for case in self.cases)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a case of this id, or this case."""
+        return any(key in (case.id, case, OpenCase.of(case, self.label_source)) for case in self.cases)
 
     @overload
     def __getitem__(self, key: int | str) -> OpenCase: ...

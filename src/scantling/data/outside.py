@@ -7,14 +7,13 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from scantling.core.case import Address
 from scantling.core.errors import FileError
 from scantling.data.files import Picture
 
 FLOAT32 = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
 
 
-def finite(picture: Picture, where: Address) -> tuple[Picture, np.ndarray | None]:
+def finite(picture: Picture, where: object) -> tuple[Picture, np.ndarray | None]:
     """An image in numbers that float32 can hold, and which pixels lie outside of what was imaged.
 
     A pixel that is NaN or infinite in any channel lies outside. In a picture such pixels have to reach its border, as

@@ -11,6 +11,7 @@ they remain distinct in every common colour vision deficiency, and none of them 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -194,6 +195,31 @@ def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     smaller = size[0] < picture.shape[1] or size[1] < picture.shape[0]
     way = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, way))
+
+
+def outlined(image: np.ndarray | None, layers: Sequence[np.ndarray], view: View, *, longest: int) -> np.ndarray:
+    """A picture (H, W, 3) uint8 of an image, with the outline of each class in its colour.
+
+    Args:
+        image: (C, *S), of which three channels of 8 bits are colours, and else the first is shown; None: black.
+        layers: where each class is: (*S) bool.
+        longest: pixels of its longer side.
+    """
+    if image is None:
+        plane = np.zeros(view(layers[0]).shape, np.uint8)
+    elif len(image) == 3 and image.dtype == np.uint8:
+        plane = view(np.moveaxis(image, 0, -1))
+    else:
+        plane = grey(view(image[0]))
+    size = view.size(plane, longest)
+    small = resized(plane, size)
+    pixels = np.array(small if small.ndim == 3 else np.repeat(small[..., None], 3, axis=2))
+    colours = class_colours(len(layers))
+    for number, layer in enumerate(layers, start=1):
+        # the share of the class in every pixel of the picture; its outline is where more than half meets less
+        inside = resized(np.where(view(layer), np.uint8(255), np.uint8(0)), size) >= 128
+        pixels[outline(inside)] = list(bytes.fromhex(colours[number][1:]))
+    return lettered(pixels, view.marks)
 
 
 def lettered(picture: np.ndarray, marks: Marks | None) -> np.ndarray:

@@ -98,6 +98,7 @@ def _of_class(cases: Sequence[tuple[np.ndarray, float]]) -> Thickness | None:
         return None
     thickness, local, _ = np.concatenate([rows for rows, _ in cases]).T
     weights = np.concatenate([rows[:, 2] / rows[:, 2].sum() for rows, _ in cases])
+    number = float(np.median([rows[:, 2].sum() ** 2 / np.square(rows[:, 2]).sum() for rows, _ in cases]))
     shares = np.concatenate([rows[:, 0] / longest for rows, longest in cases])
 
     def percentile(values: np.ndarray, percent: float) -> float:
@@ -114,6 +115,7 @@ def _of_class(cases: Sequence[tuple[np.ndarray, float]]) -> Thickness | None:
         local=percentile(local, 50),
         spread=spread(thickness),
         relative_spread=spread(shares),
+        number=number,
     )
 
 

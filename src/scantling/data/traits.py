@@ -18,9 +18,10 @@ from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.core.fields import FIELDS, reads_masks
 from scantling.core.pieces import slabs, value_counts
 from scantling.core.samples import Traits
+from scantling.data.channels import is_grey
 from scantling.data.contents import count, some
 from scantling.data.files import probe
-from scantling.data.loading import is_grey, load_apart
+from scantling.data.loading import load_apart
 from scantling.data.mirroring import class_places, mirrored_axes
 from scantling.data.moments import Moments, summed
 from scantling.data.storage import storage_of

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.core.errors import SettingsError
+from scantling.core.checks import check_choice
+from scantling.core.errors import ArrayError, SettingsError
 from scantling.diffusion.chain import Chain, Time, bits, columns, exact
 
 Rule = Literal["plug-in", "mixture"]
@@ -30,7 +31,15 @@ class BernoulliProcess(Chain):
         return share * y0 + flip
 
     def noised(self, y0: Tensor, t: Time, uniform: Tensor) -> Tensor:
-        """y_t = y_0 XOR ε with ε ~ Bern((1 - ᾱ_t) / 2), of numbers uniform in [0, 1)."""
+        """y_t = y_0 XOR ε with ε ~ Bern((1 - ᾱ_t) / 2), of numbers uniform in [0, 1).
+
+        Raises:
+            ArrayError: y_0 lies outside [0, 1]; looked at on the processor, since a GPU would have to be waited for.
+        """
+        if y0.is_cpu and y0.numel() and not (float(y0.min()) >= 0 and float(y0.max()) <= 1):
+            raise ArrayError(
+                f"found values from {float(y0.min()):g} to {float(y0.max()):g}; expected a mask of 0 and 1: mask == 255"
+            )
         (flip,) = columns(y0, (1 - self.alpha_bar(t)) / 2)
         return flipped(y0, (uniform < flip).to(flip.dtype))
 
@@ -112,6 +121,7 @@ class BernoulliProcess(Chain):
         return (2 * y_t - 1) * evidence + torch.log(share * one + flip) - torch.log(share * zero + flip)
 
     def _back(self, one: Tensor, zero: Tensor, y_t: Tensor, t: Time, before: Time, *, rule: Rule) -> Tensor:
+        check_choice(rule, get_args(Rule), argument="rule")
         if rule == "plug-in":
             return self._posterior(one, zero, y_t, t, before)
         certain, impossible = torch.ones_like(one), torch.zeros_like(one)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from scantling.core.checks import check_choice
 from scantling.diffusion.chain import Chain, Time, bits, columns
 
 Prediction = Literal["eps", "x0", "v"]
@@ -26,7 +27,12 @@ class GaussianProcess(Chain):
         return signal * x0 + spread * noise
 
     def target(self, x0: Tensor, t: Time, noise: Tensor, *, kind: Prediction) -> Tensor:
-        """What a network that sees `noised(x0, t, noise)` should say."""
+        """What a network that sees `noised(x0, t, noise)` should say.
+
+        Raises:
+            SettingsError: an unknown kind.
+        """
+        check_choice(kind, get_args(Prediction), argument="kind")
         if kind == "eps":
             return noise
         if kind == "x0":
@@ -35,7 +41,12 @@ class GaussianProcess(Chain):
         return signal * noise - spread * x0
 
     def x0_from(self, prediction: Tensor, x_t: Tensor, t: Time, *, kind: Prediction) -> Tensor:
-        """The clean data that a prediction implies, not clipped."""
+        """The clean data that a prediction implies, not clipped.
+
+        Raises:
+            SettingsError: an unknown kind.
+        """
+        check_choice(kind, get_args(Prediction), argument="kind")
         if kind == "x0":
             return prediction
         signal, spread = self._signal_and_spread(x_t, t)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from scantling.core.checks import check_choice
 from scantling.core.errors import SettingsError
 
 Schedule = Literal["linear", "scaled", "cosine", "cosine2", "sigmoid"]
@@ -41,8 +42,14 @@ def betas(name: Schedule, steps: int, *, low: float | None = None, high: float |
             code).
 
     Raises:
-        SettingsError: fewer than 2 steps, ends out of range, or ends of a cosine.
+        SettingsError: an unknown schedule, fewer than 2 steps, ends out of range, or ends of a cosine.
+
+    Example:
+        >>> from scantling.diffusion import betas
+        >>> betas("linear", 1000)[[0, -1]].tolist()
+        [0.0001, 0.02]
     """
+    check_choice(name, get_args(Schedule), argument="name")
     if steps < 2:
         raise SettingsError(f"a noise schedule of {steps} steps has no beginning and end; take at least 2")
     if name in ("cosine", "cosine2"):
@@ -77,8 +84,14 @@ def timesteps(total: int, count: int, *, spacing: Spacing) -> tuple[int, ...]:
             counts from T - 1 downwards (Lin et al., 2024, table 2).
 
     Raises:
-        SettingsError: no step, or more than the chain has.
+        SettingsError: an unknown spacing, no step, or more than the chain has.
+
+    Example:
+        >>> from scantling.diffusion import timesteps
+        >>> timesteps(1000, 4, spacing="trailing")
+        (999, 749, 499, 249)
     """
+    check_choice(spacing, get_args(Spacing), argument="spacing")
     if not 1 <= count <= total:
         raise SettingsError(f"{count} sampling steps on a chain of {total}; take 1 to {total}")
     if spacing == "leading":

@@ -160,7 +160,7 @@ def measure_masks(
         except (ScantlingError, OSError) as error:
             failed.append(f"{case.id}: {error}")
         else:
-            wide, angles = widths(mask), branching_angles(mask)
+            wide, angles = widths(mask, spatial_dims=mask.ndim), branching_angles(mask, spatial_dims=mask.ndim)
             rows.append(_measured(mask, region, wide, angles))
             cases.append(case)
             pooled["widths"].append(wide)
@@ -209,6 +209,7 @@ def read_mask(case: Case, labels: Labels | None) -> tuple[NDArray[np.bool_], NDA
 def _measured(
     mask: NDArray[np.bool_], region: NDArray[np.bool_] | None, wide: Floats, angles: Floats
 ) -> dict[str, float]:
+    betti = betti_numbers(mask, spatial_dims=mask.ndim)
     names = ("components", "holes") if mask.ndim == 2 else ("components", "tunnels", "cavities")
     return {
         "coverage": coverage(mask, region=region),
@@ -216,8 +217,8 @@ def _measured(
         "widest": float(wide.max()) if wide.size else np.nan,
         "forks": float(len(angles)),
         "angle": float(angles.mean()) if angles.size else np.nan,
-        **{name: float(value) for name, value in zip(names, betti_numbers(mask), strict=True)},
-        "fractal_dimension": fractal_dimension(mask),
+        **{name: float(value) for name, value in zip(names, betti, strict=True)},
+        "fractal_dimension": fractal_dimension(mask, spatial_dims=mask.ndim),
     }
 
 

@@ -137,9 +137,11 @@ def _of_masks(
     if "overlap" in families:
         compared["overlap"] = confusion(prediction, truth, region=region)
     if "topology" in families:
-        compared["topology"] = topology(prediction, truth, region=region)
+        compared["topology"] = topology(prediction, truth, spatial_dims=truth.ndim, region=region)
     if "distance" in families:
-        compared["distance"] = surface_distances(prediction, truth, spacing=spacing, region=region)
+        compared["distance"] = surface_distances(
+            prediction, truth, spatial_dims=truth.ndim, spacing=spacing, region=region
+        )
     return compared
 
 

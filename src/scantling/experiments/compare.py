@@ -86,7 +86,8 @@ def compare(
     several = any(len(case.masks) > 1 for case in dataset.cases)
     wanted = _metrics(metrics, candidates, several=several) if kind == "mask" else metrics_of_classes(metrics)
 
-    scored = _Scorer(dataset, place, split, kind, wanted, region, out, opening, compute, progress)
+    named = data if isinstance(data, Dataset) else place
+    scored = _Scorer(dataset, named, split, kind, wanted, region, out, opening, compute, progress)
     field = [scored(candidate) for candidate in candidates]
     catalogue = METRICS if kind == "mask" else CLASS_METRICS
     known = [catalogue[name] for name in wanted]
@@ -98,7 +99,7 @@ class _Scorer:
     """Scores a candidate on the cases of a split, those that a run has yet to predict included; see `compare`."""
 
     dataset: Dataset
-    data: Path
+    data: Path | Dataset
     split: str
     kind: Kind
     metrics: Sequence[str]
@@ -132,7 +133,7 @@ class _Scorer:
         """
         opening, compute = self.opening, self.compute
         folder = candidate.cache(
-            self.out, f"{self.dataset.name}-{self.split}", self.data.absolute(), opening.manifest, opening.root,
+            self.out, f"{self.dataset.name}-{self.split}", _place(self.data), opening.manifest, opening.root,
             self.split, compute.precision, _seen(candidate, self.dataset, self.split),
         )  # fmt: skip
         done = predict(
@@ -190,6 +191,10 @@ def _same_classes(candidates: Sequence[Candidate], kind: Kind) -> list[str]:
                 f"runs that {'segment the same things' if kind == 'mask' else 'tell images by the same classes'}"
             )
     return []
+
+
+def _place(data: Path | Dataset) -> Path:
+    return data.root if isinstance(data, Dataset) else data.absolute()
 
 
 def _has_truth(dataset: Dataset, data: Path, split: str, kind: Kind) -> None:

@@ -167,7 +167,7 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
     if not asks and conditions.data is not None:
         raise SettingsError(f"--from {conditions.data}: {name} asks for nothing; leave it out")
     if conditions.data is None and (conditions.split != "train" or conditions.opening != OPENING):
-        raise SettingsError("--split, --manifest and --root say what the cases of --from are; found no --from DATA")
+        raise SettingsError("--split, --manifest and --root say what the cases of --from are; found no --from")
     if not asks:
         return None
     if conditions.data is None:

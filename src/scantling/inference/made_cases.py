@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from scantling.data.orientation import stored_as, turned_rows
 from scantling.data.preprocessing import denormalise, intensities_of
 from scantling.inference.answering import decide
 from scantling.inference.objects import label_map
-from scantling.inference.writing import INSTANCES, MOST_OBJECTS, written_ignore, written_values
+from scantling.inference.writing import INSTANCES, MOST_OBJECTS, mask_values, written_ignore, written_values
 
 FOLDERS = {"region": "fov", "centre line": "centre-lines", "sketch": "sketches"}
 """What is known of an image beside its mask, and the folder that it goes into."""
@@ -67,6 +67,53 @@ def split_rows(answer: Generation, count: int) -> Iterator[Generation]:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class MadeArrays:
+    """A made case as its files hold it, axes in the order of `geometry`.
+
+    Attributes:
+        mask: values (*S), or (K, *S) of 0 and 255 where classes overlap.
+        images: each file with its channels (C, *S), in its number type.
+        fields: what else is known (*S), by name: 0 and 255, of scribbles the values of the classes.
+        image_class: the class of the image.
+    """
+
+    geometry: Geometry
+    mask: np.ndarray | None
+    images: Sequence[tuple[StoredImage, np.ndarray]]
+    fields: Mapping[str, np.ndarray]
+    image_class: str | None
+
+
+def arrays_of(id: str, made: Generation, method: Generator, *, parent: Geometry | None = None) -> MadeArrays:
+    """The arrays of one case, the only one of `made`; arguments as in `write_case`.
+
+    Raises:
+        RunError: what was made does not fit what the model knows of its classes and channels.
+    """
+    first = made.masks if made.masks is not None else made.images
+    shape = tuple(first.shape[2:]) if first is not None else ()
+    for name, tensor in {"mask": made.masks, "image": made.images, **made.fields}.items():
+        if tensor is not None and tuple(tensor.shape[2:]) != shape:
+            raise RunError(f"{id}: its {name} has {tuple(tensor.shape[2:])} pixels; expected {shape}")
+    labels, classes = method.traits.labels, None
+    if made.image_classes is not None:
+        (classes,) = _class_names(id, "image", made.image_classes, method.traits.image_classes)
+    fields = {name: tensor[0, 0].numpy() for name, tensor in made.fields.items()}
+    return MadeArrays(
+        geometry=geometry_of(shape, method, parent),
+        mask=None if made.masks is None else _mask(id, made.masks[0].numpy(), labels),
+        images=[] if made.images is None else _images(id, made.images[0].numpy(), made.normalised, method),
+        fields={
+            name: _scribbles(id, values, labels)
+            if name == "scribbles"
+            else (values > 0).astype(np.uint8) * np.uint8(255)
+            for name, values in fields.items()
+        },
+        image_class=classes,
+    )
+
+
 def write_case(
     out: Path, id: str, made: Generation, method: Generator, *, facts: Mapping[str, Any], parent: Geometry | None = None
 ) -> dict[str, Any]:
@@ -82,38 +129,38 @@ def write_case(
     Raises:
         RunError: what was made does not fit what the model knows of its classes and channels.
     """
-    first = made.masks if made.masks is not None else made.images
-    shape = tuple(first.shape[2:]) if first is not None else ()
-    for name, tensor in {"mask": made.masks, "image": made.images, **made.fields}.items():
-        if tensor is not None and tuple(tensor.shape[2:]) != shape:
-            raise RunError(f"{id}: its {name} has {tuple(tensor.shape[2:])} pixels; expected {shape}")
-    geometry, labels = geometry_of(shape, method, parent), method.traits.labels
+    arrays, labels = arrays_of(id, made, method, parent=parent), method.traits.labels
+    geometry = arrays.geometry
 
     def layer(folder: str, values: np.ndarray) -> str:
-        return _below(out, write_labels(out / folder, id, values, geometry))
+        return write_labels(out / folder, id, values, geometry).relative_to(out).as_posix()
 
     entry: dict[str, Any] = {"id": id, "split": facts["split"]}
-    if made.masks is not None:
-        entry["masks"] = [_mask(out, id, made.masks[0].numpy(), geometry, labels)]
+    if arrays.mask is not None and labels is not None:
+        entry["masks"] = [
+            layer("masks", arrays.mask)
+            if labels.exclusive
+            else {
+                name: layer(f"masks/{class_folder(name)}", values)
+                for name, values in zip(labels.names, arrays.mask, strict=True)
+            }
+        ]
     entry |= {name: value for name, value in facts.items() if name != "split"}
-    if made.images is not None:
-        entry["images"] = _images(out, id, made, method, geometry)
+    if arrays.images:
+        entry["images"] = _written(out, id, arrays)
     if geometry.container == "raster" and geometry.unit == "mm":
         entry["spacing"] = list(geometry.spacing)
-    if made.image_classes is not None:
-        (entry["class"],) = _class_names(id, "image", made.image_classes, method.traits.image_classes)
-    for name, tensor in made.fields.items():
-        if name == "scribbles":
-            entry[name] = layer(name, _scribbles(id, tensor[0, 0].numpy(), labels))
-            continue
-        path = layer(FOLDERS.get(name, name), (tensor[0, 0].numpy() > 0).astype(np.uint8) * np.uint8(255))
-        if name == "region":
-            entry["region"] = path
+    if arrays.image_class is not None:
+        entry["class"] = arrays.image_class
+    for name, values in arrays.fields.items():
+        path = layer(FOLDERS.get(name, name), values)
+        if name in ("region", "scribbles"):
+            entry[name] = path
     if made.instances:
         entry |= _instances(out, id, made.instances[0], geometry, method.traits.classes)
     if made.points:
         points = turned_rows(
-            made.points[0].double().cpu().numpy().reshape(-1, len(shape)), geometry, "points", back=True
+            made.points[0].double().cpu().numpy().reshape(-1, len(geometry.shape)), geometry, "points", back=True
         )
         entry["points"] = points.round(3).tolist()
         if not made.point_classes and len(method.traits.classes) > 1:
@@ -179,28 +226,36 @@ def files_of(method: Generator) -> list[StoredImage]:
     return files
 
 
-def _images(out: Path, id: str, made: Generation, method: Generator, geometry: Geometry) -> dict[str, str]:
-    """Write the files of the images, in the units and the number types of the training data."""
-    images = made.images[0].numpy() if made.images is not None else np.zeros(0)
+def _images(id: str, images: np.ndarray, normalised: bool, method: Generator) -> list[tuple[StoredImage, np.ndarray]]:
+    """The channels (C, *S) of each file, in the units and the number types of the training data."""
     traits, channels = method.traits, method.channels_out
     if len(images) != len(channels):
         raise RunError(f"{id}: the model has made {len(images)} channels; expected {len(channels)}: {list(channels)}")
     known = dict(zip(traits.channels, traits.intensity, strict=True))
-    if made.normalised:
+    if normalised:
         if strange := [name for name in channels if name not in known]:
             raise RunError(f"{id}: the units of the channel {strange[0]!r} are not known; known: {list(known)}")
         units = dict(zip(traits.channels, intensities_of(method.preprocessing, traits), strict=True))
         images = denormalise(images, method.preprocessing, [units[name] for name in channels])
-    files, start, paths = files_of(method), 0, {}
-    for file in files:
+    found, start = [], 0
+    for file in files_of(method):
         values = images[start : start + len(file.channels)]
-        if not made.normalised:
+        if not normalised:
             values = np.stack([_in_range(v, file, known.get(n)) for n, v in zip(file.channels, values, strict=True)])
-        folder = out / "images" if len(files) == 1 and file.name == "image" else out / "images" / safe_id(file.name)
-        names = tuple(name.removeprefix(f"{file.name} ") for name in file.channels)
-        path = write_image(folder, id, stored(values, file.dtype), geometry, colour=names == COLOUR)
-        paths[file.name] = _below(out, path)
+        found.append((file, stored(values, file.dtype)))
         start += len(file.channels)
+    return found
+
+
+def _written(out: Path, id: str, arrays: MadeArrays) -> dict[str, str]:
+    """Write the files of the images; their paths below `out`, by name."""
+    paths = {}
+    for file, values in arrays.images:
+        alone = len(arrays.images) == 1 and file.name == "image"
+        folder = out / "images" if alone else out / "images" / safe_id(file.name)
+        names = tuple(name.removeprefix(f"{file.name} ") for name in file.channels)
+        path = write_image(folder, id, values, arrays.geometry, colour=names == COLOUR)
+        paths[file.name] = path.relative_to(out).as_posix()
     return paths
 
 
@@ -220,23 +275,14 @@ def stored(values: np.ndarray, dtype: str) -> np.ndarray:
     return values.round().clip(limits.min, limits.max).astype(dtype)
 
 
-def _mask(
-    out: Path, id: str, probabilities: np.ndarray, geometry: Geometry, labels: Labels | None
-) -> str | dict[str, str]:
-    """Write a mask (K, *S), of classes that overlap one file each; returns what the manifest says of it."""
+def _mask(id: str, probabilities: np.ndarray, labels: Labels | None) -> np.ndarray:
+    """The values of a mask from probabilities (K, *S): see `MadeArrays`."""
     names = labels.names if labels else ()
     if labels is None or len(probabilities) != len(names):
         raise RunError(
             f"{id}: the model has made masks of {len(probabilities)} classes; expected {len(names)}: {', '.join(names)}"
         )
-    decided = decide(probabilities, exclusive=labels.exclusive)
-    if labels.exclusive:
-        values = np.array([0, *(named[0] for named in written_values(labels))], np.int32)
-        return _below(out, write_labels(out / "masks", id, values[decided], geometry))
-    return {
-        name: _below(out, write_labels(out / "masks" / class_folder(name), id, layer * np.uint8(255), geometry))
-        for name, layer in zip(names, decided, strict=True)
-    }
+    return mask_values(decide(probabilities, exclusive=labels.exclusive), labels)
 
 
 def _instances(out: Path, id: str, objects: Objects, geometry: Geometry, classes: Sequence[str]) -> dict[str, Any]:
@@ -251,7 +297,7 @@ def _instances(out: Path, id: str, objects: Objects, geometry: Geometry, classes
     numbers = label_map(objects, geometry.shape)
     if numbers is None:
         raise RunError(f"{id}: the model has made objects that overlap, which one label map cannot hold")
-    return {INSTANCES: _below(out, write_labels(out / INSTANCES, id, numbers, geometry))}
+    return {INSTANCES: write_labels(out / INSTANCES, id, numbers, geometry).relative_to(out).as_posix()}
 
 
 def unlabelled_value(labels: Labels) -> int:
@@ -276,7 +322,3 @@ def _class_names(id: str, what: str, numbers: Tensor, classes: Sequence[str]) ->
         if not 0 <= number < len(classes):
             raise RunError(f"{id}: a class of its {what} has the number {number:g}; the model knows {len(classes)}")
     return [classes[int(number)] for number in numbers.tolist()]
-
-
-def _below(out: Path, path: Path) -> str:
-    return path.relative_to(out).as_posix()

@@ -157,12 +157,12 @@ def _used(out: Path, header: Mapping[str, Any], settings: Mapping[str, Any], *, 
         RunError: the folder lists masks that were made otherwise, which is found before anything is chosen.
     """
     if not auto:
-        return _settings(settings)
+        return mending_settings(settings)
     for shard in sorted(out.glob("predictions*.json")):
         found = read_json(shard)
         earlier = found.get("mending") if isinstance(found, dict) else None
         lists_in(out, {**header, "mending": earlier})
-        return _settings(earlier) if isinstance(earlier, dict) else None
+        return mending_settings(earlier) if isinstance(earlier, dict) else None
     return None
 
 
@@ -171,7 +171,7 @@ def _mended(item: _Map, *, out: Path, settings: Mending, maps: Maps) -> dict[str
     begun = time.monotonic()
     try:
         array, geometry = maps.read(item.path)
-        mended = mend(array, settings)
+        mended = mend(array, settings, spatial_dims=array.ndim - 1)
     except ScantlingError as error:
         what = str(error)
         raise DataError(what if item.path.name in what else f"{item.path.name}: {what}") from None
@@ -242,7 +242,12 @@ def _channels(paths: Sequence[Path]) -> int:
     raise reasons[0]
 
 
-def _settings(values: Mapping[str, Any]) -> Mending:
+def mending_settings(values: Mapping[str, Any]) -> Mending:
+    """The settings of a mending by name.
+
+    Raises:
+        SettingsError: one is unknown or out of its range.
+    """
     try:
         return Mending.model_validate(dict(values))
     except ValidationError as error:
@@ -286,7 +291,7 @@ def _examples(pairs: list[tuple[Case, Path]], maps: Maps, dataset: Dataset) -> I
 
 
 def _score(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    shape, overlap = topology(mask, truth), confusion(mask, truth)
+    shape, overlap = topology(mask, truth, spatial_dims=truth.ndim), confusion(mask, truth)
     return {
         "dice": overlap.dice,
         "dice_or_empty": overlap.dice_or_empty,

@@ -26,7 +26,7 @@ from scantling.data.hashing import content_of
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
 from scantling.inference.answering import segment
-from scantling.inference.bands import answer_in_bands
+from scantling.inference.bands import Decided, answer_in_bands
 from scantling.inference.classifying import classify
 from scantling.inference.expected import doubt, expected, sentences_on_expected
 from scantling.inference.listing import Listing
@@ -94,7 +94,7 @@ def predict(
     }
     models.to(device)
     predictor = Predictor(
-        models, out, device=device, autocast=compute.autocast(device, training=False), maps=probabilities,
+        models=models, out=out, device=device, autocast=compute.autocast(device, training=False), maps=probabilities,
         opening=opening,
     )  # fmt: skip
     done = run_job(
@@ -111,23 +111,22 @@ def predict(
     return done
 
 
-@dataclass
-class Predictor:
-    """Answers about a case and writes the answer.
+@dataclass(kw_only=True)
+class Answerer:
+    """Answers about samples: what `predict` writes, and what `scantling.load_model(...).predict` gives back.
 
     Attributes:
-        maps: whether probability maps are written.
+        maps: whether the probabilities of a large image, which is answered in bands, are wanted too.
     """
 
     models: Models
-    out: Path
     device: torch.device
     autocast: torch.dtype | None = None
     maps: bool = False
-    opening: Opening = OPENING
     tilers: list[Tiler] = field(default_factory=list)
     other_unit: list[str] = field(default_factory=list)
-    """The cases whose spacing is in another unit than that of the training images, where images are resampled."""
+    """The cases whose spacing is in another unit than that of the training images, where images are resampled; "x" is
+    an image in memory without an id."""
 
     known: AppearanceRecord | None = field(init=False, default=None)
     """What the training images of the leading model look like."""
@@ -144,33 +143,29 @@ class Predictor:
         memory = None if given.memory is None else int(given.memory * 2**30)
         self.tilers = [Tiler(memory=memory) for _ in self.models.methods]
 
-    def __call__(self, case: Case) -> dict[str, Any]:
-        """Answer about a case and write it; returns its entry in the list."""
-        begun = time.monotonic()
-        sample, facts = self._loaded(case), dict[str, Any](id=case.id)
+    def answer(self, sample: Sample) -> tuple[Decided | None, dict[str, Any]]:
+        """The segmentation of a sample, if the models segment, and what its entry says beside the files of it.
+
+        Raises:
+            DataError: it has another number of axes than the training images.
+        """
+        self._check(sample)
+        facts, decided = dict[str, Any](), None
         if (labels := self.models.labels) is not None and self.models.segment is not None:
             (method, tiler), *others = zip(self.models.segmenters, self.tilers, strict=True)
             about = partial(
                 segment, method, tiler=tiler, others=others, device=self.device, autocast=self.autocast,
                 options=self.models.segment,
             )  # fmt: skip
-            answer = answer_in_bands(about, sample, self.models.segmenters, exclusive=labels.exclusive, maps=self.maps)
-            facts |= write_answer(self.out, case, answer, sample.geometry, labels, maps=self.maps, region=sample.region)
-            if (sums := answer.confidence_sums) is not None:
+            decided = answer_in_bands(about, sample, self.models.segmenters, exclusive=labels.exclusive, maps=self.maps)
+            if (sums := decided.confidence_sums) is not None:
                 facts["expected"] = expected(dice_confidence(sums), self.calibration, reason=self.doubt)
         if self.models.classify is not None:
             facts |= classify(
                 self.models.classifiers, sample, tilers=self.tilers, device=self.device, autocast=self.autocast,
                 options=self.models.classify,
             )  # fmt: skip
-        facts |= likeness(sample, self.models.methods[0].channels, self.known)
-        return {**facts, "seconds": round(time.monotonic() - begun, 3)}
-
-    def finish(self, listing: Listing) -> None:
-        """Write what is one file for all cases."""
-        if self.models.classify is not None:
-            rows = (ClassRow(str(case["id"]), case["image_class"], case["classes"]) for case in listing.cases)
-            write_classes(self.out / CLASSES, rows, self.models.methods[0].traits.image_classes)
+        return decided, facts | likeness(sample, self.models.methods[0].channels, self.known)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -185,18 +180,43 @@ class Predictor:
             f"theirs, {spacing}",
         )
 
-    def _loaded(self, case: Case) -> Sample:
+    def _check(self, sample: Sample) -> None:
+        method, geometry = self.models.methods[0], sample.geometry
+        found, expected = len(geometry.shape), method.traits.dimensions
+        if found != expected:
+            raise DataError(f"{sample.case.id}: found {found} dimensions, expected {expected} as in training")
+        if method.preprocessing.spacing is not None and method.traits.unit not in (None, geometry.unit):
+            self.other_unit.append(sample.case.id or "x")
+
+
+@dataclass(kw_only=True)
+class Predictor(Answerer):
+    """Answers about a case and writes the answer into `out`, with probability maps if `maps`."""
+
+    out: Path
+    opening: Opening = OPENING
+
+    def __call__(self, case: Case) -> dict[str, Any]:
+        """Answer about a case and write it; returns its entry in the list."""
+        begun = time.monotonic()
         method, opening = self.models.methods[0], self.opening
         sample = load(
             case, channels=method.channels, reads=READS, partial=method.partial, limits=opening.limits,
             untrusted=opening.untrusted,
         )  # fmt: skip
-        found, expected = len(sample.geometry.shape), method.traits.dimensions
-        if found != expected:
-            raise DataError(f"{case.id}: found {found} dimensions, expected {expected} as in training")
-        if method.preprocessing.spacing is not None and method.traits.unit not in (None, sample.geometry.unit):
-            self.other_unit.append(case.id)
-        return sample
+        decided, facts = self.answer(sample)
+        written: dict[str, Any] = {"id": case.id}
+        if decided is not None and (labels := self.models.labels) is not None:
+            written = write_answer(
+                self.out, case, decided, sample.geometry, labels, maps=self.maps, region=sample.region
+            )
+        return {**written, **facts, "seconds": round(time.monotonic() - begun, 3)}
+
+    def finish(self, listing: Listing) -> None:
+        """Write what is one file for all cases."""
+        if self.models.classify is not None:
+            rows = (ClassRow(str(case["id"]), case["image_class"], case["classes"]) for case in listing.cases)
+            write_classes(self.out / CLASSES, rows, self.models.methods[0].traits.image_classes)
 
 
 def described(models: Models) -> dict[str, Any]:

@@ -107,26 +107,30 @@ def work_through(
     earlier = {case["id"]: case.get("content") for case in done.cases}
     done.save()  # from now on the folder is known to be that of this job
     saved = time.monotonic()
-    for number, item in enumerate(items, start=1):
-        try:
-            now = content(item) if content is not None else None
-            if item.id in earlier and earlier[item.id] not in (None, now):
-                del earlier[item.id]
-            if item.id not in earlier:
-                done.drop(item.id)
-                done.cases.append({**work(item), **({} if now is None else {"content": now})})
-        except DiskFullError:
-            raise  # the list would not be written either
-        except (ScantlingError, OSError) as error:
-            done.fail(item.id, str(error) or type(error).__name__)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            done.fail(item.id, "too large for the memory that is free; lower --memory")
-        if time.monotonic() - saved > SAVED_EVERY:
-            done.save()
-            saved = time.monotonic()
-        if progress is not None:
-            progress(number, len(items), item.id)
+    try:
+        for number, item in enumerate(items, start=1):
+            try:
+                now = content(item) if content is not None else None
+                if item.id in earlier and earlier[item.id] not in (None, now):
+                    del earlier[item.id]
+                if item.id not in earlier:
+                    done.drop(item.id)
+                    done.cases.append({**work(item), **({} if now is None else {"content": now})})
+            except DiskFullError:
+                raise  # the list would not be written either
+            except (ScantlingError, OSError) as error:
+                done.fail(item.id, str(error) or type(error).__name__)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                done.fail(item.id, "too large for the memory that is free; lower --memory")
+            if time.monotonic() - saved > SAVED_EVERY:
+                done.save()
+                saved = time.monotonic()
+            if progress is not None:
+                progress(number, len(items), item.id)
+    except KeyboardInterrupt:  # what is done is not done again
+        done.save()
+        raise
     done.save()
     return done

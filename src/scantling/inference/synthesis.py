@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -63,60 +64,81 @@ def synthesize(
     Raises:
         ScantlingError: nothing can be made, or the folder holds something else.
     """
-    if count < 1:
-        raise SettingsError(f"--count {count}: expected 1 or more")
     check_shard(shard)
     device = compute.prepare()
-    method, made_by = _method(source, settings or {})
-    chosen = given_options(options)
-    resolved = method.generate_options(method.generate_with.of(chosen))
-    if own := resolved.model_dump(mode="json", include={*chosen} - {"seed", "memory"}):
-        made_by += f" {to_json(own, indent=None)}"
-    given = open_conditions(method, conditions, source=source)
-    made_by += f" {given.identity}" if given is not None else ""
-    maker = _Maker(
-        method.to(device).eval(), out, made_by=made_by, options=resolved, given=given, device=device,
+    method, made_by = generator_of(source, settings or {})
+    maker = maker_of(
+        method, made_by, source=source, options=options, conditions=conditions, device=device,
         autocast=compute.autocast(device, training=False),
     )  # fmt: skip
-    at_once = 1 if method.traits.dimensions == 3 or given is not None else AT_ONCE
-    ids = tuple(f"{method.card.name}-{resolved.seed}-{number:06d}" for number in range(count))
+    ids = maker.ids(count)
     part, parts = shard
-    made = MadeSet(out=out, labels=method.traits.labels, made_by=made_by, ids=ids, shared=parts > 1)
-    inputs = given.files() if given is not None else ()
+    made = MadeSet(out=out, labels=method.traits.labels, made_by=maker.made_by, ids=ids, shared=parts > 1)
+    inputs = maker.given.files() if maker.given is not None else ()
     with output_folder(out, record=MADE, inputs=inputs, shard=f"{part}-of-{parts}" if parts > 1 else ""):
-        done, cases, groups = made.resume(), Cases(), range(0, count, at_once)[part - 1 :: parts]
-        for number, first in enumerate(groups, start=1):
-            some = ids[first : first + at_once]
-            cases |= {id: done[id] for id in some} if done.keys() >= {*some} else maker(first, some)
-            if progress is not None:
-                progress(min(number * at_once, count), min(len(groups) * at_once, count), some[-1])
-            if number % 16 == 0:
-                made.save(done | cases)
-        facts = made.save(cases)
-    return {**facts, "rejected": rejected(facts["case"])}
+        done, cases, groups = made.resume(), Cases(), range(0, count, maker.at_once)[part - 1 :: parts]
+        try:
+            for number, first in enumerate(groups, start=1):
+                some = ids[first : first + maker.at_once]
+                if done.keys() >= {*some}:
+                    cases |= {id: done[id] for id in some}
+                else:
+                    for id, (one, facts, parent) in zip(some, maker(first, len(some)), strict=True):
+                        cases[id] = write_case(out, id, one, method, facts=facts, parent=parent)
+                if progress is not None:
+                    progress(min(number * maker.at_once, count), min(len(groups) * maker.at_once, count), some[-1])
+                if number % 16 == 0:
+                    made.save(done | cases)
+        except KeyboardInterrupt:  # what is made is not made again
+            made.save(done | cases)
+            raise
+        contents = made.save(cases)
+    return {**contents, "rejected": rejected(contents["case"])}
 
 
-@dataclass(frozen=True)
-class _Maker:
-    """Makes cases and writes them; returns their entries in the manifest, by id."""
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """Makes cases, some at once: case number n of a seed is the same however many are made.
+
+    Attributes:
+        made_by: what stands as the model in the origin of each case.
+        options: resolved by the method.
+    """
 
     method: Generator
-    out: Path
     made_by: str
     options: GenerateOptions
     given: Given | None
     device: torch.device
     autocast: torch.dtype | None
 
-    def __call__(self, first: int, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The cases from number `first` on, made together."""
-        answer, geometry = self._answer(first, len(ids))
+    @property
+    def at_once(self) -> int:
+        """How many are made together; number n times this is the first of its group."""
+        return 1 if self.method.traits.dimensions == 3 or self.given is not None else AT_ONCE
+
+    def ids(self, count: int) -> tuple[str, ...]:
+        """The ids of the first `count` cases.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        try:
+            whole = index(count)
+        except TypeError:  # a caller in Python may pass anything
+            whole = 0
+        if whole < 1:
+            raise SettingsError(f"--count {count}: expected a whole number of 1 or more")
+        return tuple(f"{self.method.card.name}-{self.options.seed}-{number:06d}" for number in range(count))
+
+    def __call__(self, first: int, count: int) -> Iterator[tuple[Generation, dict[str, Any], Geometry | None]]:
+        """The cases from number `first` on, made together: each with what a manifest says of it whatever was made
+        (split, subject, origin), and the geometry of the case that it was conditioned on.
+        """
+        answer, geometry = self._answer(first, count)
         counts = {reason: number for reason, number in answer.rejected.items() if number}
-        entries = {}
-        for number, (id, made) in enumerate(zip(ids, split_rows(answer, len(ids)), strict=True)):
-            facts = self._facts(first + number, {} if number else counts)
-            entries[id] = write_case(self.out, id, made, self.method, facts=facts, parent=geometry)
-        return entries
+        for number, made in enumerate(split_rows(answer, count)):
+            yield made, self._facts(first + number, {} if number else counts), geometry
 
     def _answer(self, first: int, count: int) -> tuple[Generation, Geometry | None]:
         memory = None if self.options.memory is None else int(self.options.memory * 2**30)
@@ -146,7 +168,34 @@ class _Maker:
         return {"split": parent.split or "train", **subject, "origin": origin | {"parents": [parent.id]}}
 
 
-def _method(source: Path | str, settings: Mapping[str, Any]) -> tuple[Generator, str]:
+def maker_of(
+    method: Generator,
+    made_by: str,
+    *,
+    source: Path | str,
+    options: Mapping[str, Any] | GenerateOptions | None,
+    conditions: Conditions,
+    device: torch.device,
+    autocast: torch.dtype | None,
+) -> Maker:
+    """What makes cases with a method (`generator_of`); arguments as in `synthesize`.
+
+    Raises:
+        ScantlingError: an option or what it is given does not fit the method.
+    """
+    chosen = given_options(options)
+    resolved = method.generate_options(method.generate_with.of(chosen))
+    if own := resolved.model_dump(mode="json", include={*chosen} - {"seed", "memory"}):
+        made_by += f" {to_json(own, indent=None)}"
+    given = open_conditions(method, conditions, source=source)
+    made_by += f" {given.identity}" if given is not None else ""
+    return Maker(
+        method=method.to(device).eval(), made_by=made_by, options=resolved, given=given, device=device,
+        autocast=autocast,
+    )  # fmt: skip
+
+
+def generator_of(source: Path | str, settings: Mapping[str, Any]) -> tuple[Generator, str]:
     """The method behind a name or a run, and what is written as the model of each origin."""
     if str(source) in cards():
         card = cards()[str(source)]

@@ -174,6 +174,11 @@ class _Live(TorchDispatchMode):
         self.most = 0
         self._seen: set[int] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: skipping would import torch's compiler, which takes more than a second."""
+        return False
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = function(*args, **(kwargs or {}))
         for tensor in out if isinstance(out, list | tuple) else (out,):

@@ -31,6 +31,11 @@ def written_values(labels: Labels) -> list[list[int]]:
     return [list(values) for values in labels.values]
 
 
+def values_of(labels: Labels) -> tuple[int, ...]:
+    """What each class is in a mask that is written; 255 where classes overlap and have a layer each."""
+    return tuple(named[0] if labels.exclusive else 255 for named in written_values(labels))
+
+
 def write_answer(
     out: Path,
     case: Case,
@@ -130,22 +135,27 @@ def written_ignore(labels: Labels) -> int | None:
     return next(value for value in (labels.ignore, *range(255, 0, -1)) if 0 < value < COLOURED and value not in classes)
 
 
-def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labels: Labels) -> str | list[str]:
-    """Write class numbers (*S), or (K, *S) of 0 and 1 where classes overlap; returns the paths below `out`.
+def mask_values(decided: np.ndarray, labels: Labels) -> np.ndarray:
+    """The values of class numbers (*S) in a mask as it is written, or (K, *S) of 0 and 255 where classes overlap.
 
-    Pixels of `IGNORE` are written as `written_ignore` says.
+    Pixels of `IGNORE` are as `written_ignore` says.
     """
     table = np.zeros(IGNORE + 1, np.uint16)
     table[IGNORE] = written_ignore(labels) or 0
     if labels.exclusive:
         table[1 : len(labels.names) + 1] = [named[0] for named in written_values(labels)]
-        table = table if table.max() > 255 else table.astype(np.uint8)
-        return write_labels(out, id, lookup(table, decided), geometry).relative_to(out).as_posix()
-    table[1] = 255
-    table = table.astype(np.uint8)
+    else:
+        table[1] = 255
+    return lookup(table if table.max() > 255 else table.astype(np.uint8), decided)
+
+
+def write_mask(out: Path, id: str, decided: np.ndarray, geometry: Geometry, labels: Labels) -> str | list[str]:
+    """Write class numbers (*S), or (K, *S) of 0 and 1 where classes overlap; returns the paths below `out`."""
+    if labels.exclusive:
+        return write_labels(out, id, mask_values(decided, labels), geometry).relative_to(out).as_posix()
     return [
-        write_labels(out / folder, id, lookup(table, layer), geometry).relative_to(out).as_posix()
-        for folder, layer in zip(map(class_folder, labels.names), decided, strict=True)
+        write_labels(out / class_folder(name), id, mask_values(layer, labels), geometry).relative_to(out).as_posix()
+        for name, layer in zip(labels.names, decided, strict=True)
     ]
 
 

@@ -8,34 +8,47 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.losses.overlap import IGNORE, class_channels
+from scantling.core.errors import SettingsError
+from scantling.losses.overlap import class_channels
+from scantling.losses.targets import check_probabilities, check_target, counted
 
 
-def soft_cldice_loss(*, probabilities: Tensor, mask: Tensor, iterations: int, smooth: float = 1.0) -> Tensor:
+def soft_cldice_loss(
+    probabilities: Tensor,
+    target: Tensor,
+    *,
+    iterations: int,
+    smooth: float = 1.0,
+    ignore_index: int | None = None,
+) -> Tensor:
     r"""One minus soft clDice (Shit et al., 2021, algorithm 2), each sample for itself.
 
     .. math:: 1 - \frac{2 T_p T_s}{T_p + T_s}, \quad
               T_p = \frac{\sum S(p)\, m + s}{\sum S(p) + s}, \quad T_s = \frac{\sum S(m)\, p + s}{\sum S(m) + s}
 
     averaged over samples and classes, with the soft skeleton S. It says little of the width of a tube, so use it
-    beside Dice or cross-entropy. Arguments are named, since the two of the published code change places between
-    its copies.
+    beside Dice or cross-entropy.
 
     Args:
-        probabilities: (B, K, *S) of the foreground classes, in [0, 1].
-        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; 255 does not count: such a pixel is
-            treated like one beyond the border of the image.
+        probabilities: (B, K, *S) of the foreground classes, in [0, 1]; of logits, `probabilities_of(logits, K)`.
+        target: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 0..K.
         iterations: of the skeleton, at least the largest radius of a tube in pixels.
         smooth: s, in pixels, above 0; makes two empty masks agree.
+        ignore_index: the value of pixels that do not count, which are treated like those beyond the border of the
+            image; 255 in the masks of a `Batch`; None: there are none.
 
     Raises:
-        ValueError: `smooth` is not above 0.
+        SettingsError: `smooth` is not above 0.
+        ArrayError: the shapes do not belong together, the target holds another value, or a probability lies outside
+            [0, 1].
     """
     if smooth <= 0:
-        raise ValueError(f"smooth must be above 0, found {smooth}: empty masks would be 0 / 0")
+        raise SettingsError(f"smooth must be above 0, found {smooth}: empty masks would be 0 / 0")
+    check_probabilities(probabilities, ignore_index=ignore_index)
+    check_target(probabilities, target, classes=probabilities.shape[1], ignore_index=ignore_index)
     probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
-    known = mask != IGNORE
-    target = class_channels(mask, probabilities.shape[1]).to(probabilities.dtype)
+    known = counted(target, ignore_index)
+    target = class_channels(target, probabilities.shape[1]).to(probabilities.dtype)
     found_line = soft_skeleton(probabilities, iterations=iterations, known=known) * known
     true_line = soft_skeleton(target, iterations=iterations, known=known) * known
     precision = _share(found_line, inside=target, smooth=smooth)  # (B, K)
@@ -55,7 +68,12 @@ def soft_skeleton(p: Tensor, *, iterations: int, known: Tensor | None = None) ->
         iterations: how often the copy is eroded; a tube of a larger radius keeps no skeleton in its middle.
         known: (B, 1 or K, *S) bool; other pixels do not count, as if they lay beyond the border, and what is
             returned for them has no meaning.
+
+    Raises:
+        ArrayError: a value lies outside [0, 1]; looked at on the processor.
     """
+    if p.is_cpu:
+        check_probabilities(p)
     skeleton = torch.zeros_like(p)
     for _ in range(iterations + 1):
         if not p.requires_grad and not (p if known is None else p * known).any():

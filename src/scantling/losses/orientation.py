@@ -6,30 +6,42 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.losses.overlap import IGNORE, class_channels
+from scantling.losses.overlap import class_channels
+from scantling.losses.targets import check_target, counted
 
 
 def mask_structure(
-    mask: Tensor, classes: int, *, dtype: torch.dtype, sigma: float = 1.0, rho: float = 2.0
+    mask: Tensor,
+    classes: int,
+    *,
+    dtype: torch.dtype,
+    sigma: float = 1.0,
+    rho: float = 2.0,
+    ignore_index: int | None = None,
 ) -> tuple[tuple[Tensor, ...], ...]:
     r"""The structure tensor of each class of a mask (Weickert, 1998, section 2.2), its rows and columns by axis.
 
     .. math:: J_\rho = G_\rho * (\nabla m_\sigma \nabla m_\sigma^T)
 
     Args:
-        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; 255 does not count: there is no gradient as
-            far as such a pixel reaches, and the structure is 0 at it.
+        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 0..K.
         classes: K.
         dtype: of the result.
         sigma: the scale of the gradient, in pixels.
         rho: the scale of the neighbourhood that votes, in pixels.
+        ignore_index: the value of pixels that do not count, 255 in the masks of a `Batch`: there is no gradient as far
+            as such a pixel reaches, and the structure is 0 at it; None: there are none.
 
     Returns:
         D rows of D entries (B, K, *S).
+
+    Raises:
+        ArrayError: the mask has another shape, or holds another value.
     """
+    check_target(mask, mask, classes=classes, ignore_index=ignore_index)
     smooth = smoothed(class_channels(mask, classes).to(dtype), sigma)
     slopes = torch.gradient(smooth, dim=tuple(range(2, smooth.ndim)))
-    unknown = mask == IGNORE
+    unknown = ~counted(mask, ignore_index)
     if not unknown.any():
         return tuple(tuple(smoothed(one * other, rho) for other in slopes) for one in slopes)
     known, near = ~unknown, unknown.to(dtype)

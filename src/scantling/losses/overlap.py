@@ -6,58 +6,111 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE = 255
+from scantling.core.errors import ArrayError
+from scantling.losses.targets import check_probabilities, check_target, counted
 
 
 def probabilities_of(logits: Tensor, classes: int) -> Tensor:
-    """Foreground probabilities (B, K, *S) of logits: K channels are independent, K + 1 exclude each other."""
+    """Foreground probabilities (B, K, *S) of logits: K channels are independent, K + 1 exclude each other.
+
+    Raises:
+        ArrayError: the logits have another number of channels.
+    """
+    if logits.shape[1] not in (classes, classes + 1):
+        raise ArrayError(
+            f"found logits of shape {tuple(logits.shape)} for {classes} classes; expected {classes} channels, or "
+            f"{classes + 1} with the background first"
+        )
     logits = _exact(logits)
     return logits.sigmoid() if logits.shape[1] == classes else logits.softmax(1)[:, 1:]
 
 
-def cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
-    """Mean cross-entropy over the pixels that count.
+def cross_entropy(logits: Tensor, target: Tensor, *, ignore_index: int | None = None) -> Tensor:
+    """Mean cross-entropy over the pixels that count, each sample for itself.
 
     Args:
         logits: (B, K, *S) of independent classes, or (B, K + 1, *S) of exclusive classes with the background first.
-        mask: (B, K, *S) of 0 and 1 beside independent classes, else (B, 1, *S) of class numbers; 255 does not count.
+        target: (B, K, *S) of 0 and 1 beside independent classes (one channel for each, no background), else
+            (B, 1, *S) of class numbers 0..K. Any number type, or bool.
+        ignore_index: the value of pixels that do not count, 255 in the masks of a `Batch`; None: there are none.
+
+    Returns:
+        () in nats, at least float32.
+
+    Raises:
+        ArrayError: the shapes do not belong together, or the target holds another value.
+
+    Example:
+        >>> import torch
+        >>> from scantling.losses import cross_entropy
+        >>> logits, target = torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8)
+        >>> round(cross_entropy(logits, target).item(), 4)
+        0.6931
     """
+    channels = logits.shape[1]
+    independent = target.ndim == logits.ndim and target.shape[1] == channels
+    classes = channels if independent else channels - 1
+    check_target(logits, target, classes=classes, ignore_index=ignore_index, channels=channels)
     logits = _exact(logits)
-    if mask.shape[1] == logits.shape[1]:
-        known = mask != IGNORE
-        target = mask.masked_fill(~known, 0).to(logits.dtype)
-        losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    if independent:
+        known = counted(target, ignore_index)
+        wanted = target.masked_fill(~known, 0).to(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
         return (losses * known).flatten(1).sum(1).div(known.flatten(1).sum(1).clamp(min=1)).mean()
-    target = mask[:, 0].long()
-    known = target != IGNORE
-    losses = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+    numbers = target[:, 0].long()
+    known = counted(numbers, ignore_index)
+    skipped = -100 if ignore_index is None else ignore_index  # -100 is torch's default
+    losses = F.cross_entropy(logits, numbers, ignore_index=skipped, reduction="none")
     return losses.flatten(1).sum(1).div(known.flatten(1).sum(1).clamp(min=1)).mean()
 
 
-def binary_cross_entropy(probabilities: Tensor, mask: Tensor) -> Tensor:
+def binary_cross_entropy(probabilities: Tensor, target: Tensor, *, ignore_index: int | None = None) -> Tensor:
     """Mean cross-entropy of each class against all else, over the pixels that count, where there are no logits.
 
     Args:
         probabilities: (B, K, *S) of the foreground classes; what is closer to 0 or 1 than 1e-6 costs what 1e-6 costs.
-        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; 255 does not count.
+        target: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 0..K.
+        ignore_index: the value of pixels that do not count, 255 in the masks of a `Batch`; None: there are none.
+
+    Raises:
+        ArrayError: the shapes do not belong together, the target holds another value, or a probability lies outside
+            [0, 1].
     """
+    check_probabilities(probabilities, ignore_index=ignore_index)
+    check_target(probabilities, target, classes=probabilities.shape[1], ignore_index=ignore_index)
     inside = _exact(probabilities).clamp(1e-6, 1 - 1e-6)
-    known = (mask != IGNORE).expand_as(inside)
-    losses = -torch.where(class_channels(mask, inside.shape[1]), inside, 1 - inside).log()
+    known = counted(target, ignore_index).expand_as(inside)
+    losses = -torch.where(class_channels(target, inside.shape[1]), inside, 1 - inside).log()
     return (losses * known).flatten(1).sum(1).div(known.flatten(1).sum(1).clamp(min=1)).mean()
 
 
-def dice_loss(probabilities: Tensor, mask: Tensor, *, smooth: float = 1.0) -> Tensor:
+def dice_loss(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0, ignore_index: int | None = None) -> Tensor:
     r"""One minus soft Dice (Milletari et al., 2016, with plain sums in the denominator), each sample for itself.
 
     .. math:: 1 - \frac{2 \sum p m + s}{\sum p + \sum m + s}, averaged over samples and classes
 
     Args:
-        probabilities: (B, K, *S) of the foreground classes.
-        mask: (B, K, *S) of 0 and 1, or (B, 1, *S) of class numbers 1..K; 255 does not count.
+        probabilities: (B, K, *S) of the foreground classes in [0, 1]; of logits, `probabilities_of(logits, K)`.
+        target: (B, K, *S) of 0 and 1 (one channel for each class, no background), or (B, 1, *S) of class numbers 0..K.
         smooth: s, in pixels; makes two empty masks agree.
+        ignore_index: the value of pixels that do not count, 255 in the masks of a `Batch`; None: there are none.
+
+    Returns:
+        () in [0, 1].
+
+    Raises:
+        ArrayError: the shapes do not belong together, the target holds another value, or a probability lies outside
+            [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from scantling.losses import dice_loss
+        >>> target = torch.tensor([0, 1, 2, 0]).view(1, 1, 2, 2)
+        >>> probabilities = torch.cat([target == 1, target == 2], 1).float()
+        >>> dice_loss(probabilities, target).item()
+        0.0
     """
-    both, found, true = overlap_sums(probabilities, mask)
+    both, found, true = overlap_sums(probabilities, target, ignore_index=ignore_index)
     return 1 - ((2 * both + smooth) / (found + true + smooth)).mean()
 
 
@@ -80,18 +133,22 @@ def batch_dice_loss(sums: Tensor, *, total: Tensor, parts: int = 1, smooth: floa
     return 1 - ((2 * both + smooth) / (found + true + smooth)).mean()
 
 
-def overlap_sums(probabilities: Tensor, mask: Tensor) -> Tensor:
-    """The sums of p m, of p and of m over the pixels that count, (3, B, K); arguments as in `dice_loss`."""
+def overlap_sums(probabilities: Tensor, target: Tensor, *, ignore_index: int | None = None) -> Tensor:
+    """The sums of p m, of p and of m over the pixels that count, (3, B, K); arguments and errors as in `dice_loss`."""
+    check_probabilities(probabilities, ignore_index=ignore_index)
+    check_target(probabilities, target, classes=probabilities.shape[1], ignore_index=ignore_index)
     probabilities = _exact(probabilities)
-    known = mask != IGNORE
-    target = class_channels(mask, probabilities.shape[1]).to(probabilities.dtype)
-    probabilities = probabilities * known
-    both = (probabilities * target).flatten(2).sum(2)
-    return torch.stack([both, probabilities.flatten(2).sum(2), target.flatten(2).sum(2)])
+    wanted = class_channels(target, probabilities.shape[1]).to(probabilities.dtype)
+    probabilities = probabilities * counted(target, ignore_index)
+    both = (probabilities * wanted).flatten(2).sum(2)
+    return torch.stack([both, probabilities.flatten(2).sum(2), wanted.flatten(2).sum(2)])
 
 
 def class_channels(mask: Tensor, classes: int) -> Tensor:
-    """(B, K, *S) bool, one channel for each foreground class; pixels that do not count are false."""
+    """(B, K, *S) bool, one channel for each foreground class, of a mask (B, 1, *S) of class numbers 0..K or (B, K, *S).
+
+    Any other value, that of pixels that do not count among them, is false.
+    """
     if mask.shape[1] == classes and classes > 1:
         return mask == 1
     numbers = torch.arange(1, classes + 1, device=mask.device).view(1, classes, *[1] * (mask.ndim - 2))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from scantling.core.errors import ArrayError
 from scantling.mending import differentiable
 from scantling.mending.stencil import Integrator, check_step
 
@@ -69,11 +70,13 @@ def diffuse(
 
     Raises:
         SettingsError: the step is not stable.
-        ValueError: the shapes do not belong together.
+        ArrayError: the shapes do not belong together.
     """
     from scantling.mending.kernel import sweep
 
     u = np.asarray(probability, np.float32)
+    if u.size and not (u.min() >= 0 and u.max() <= 1):  # also NaN
+        raise ArrayError(f"found values from {u.min():g} to {u.max():g}; expected probabilities in [0, 1]")
     _check_shapes(u.shape, tuple(direction.shape), None if strength is None else tuple(strength.shape))
     settings.check(u.ndim)
     tensor = diffusion_tensor(direction, settings=settings, strength=strength)
@@ -113,11 +116,11 @@ def diffuse_tensors(
 
     Raises:
         SettingsError: the step is not stable.
-        ValueError: the shapes do not belong together.
+        ArrayError: the shapes do not belong together.
     """
     for map_ in (probability,) if strength is None else (probability, strength):
         if map_.ndim < 3 or map_.shape[1] != 1 or map_.shape[0] != direction.shape[0]:
-            raise ValueError(
+            raise ArrayError(
                 f"found a map {tuple(map_.shape)} for directions {tuple(direction.shape)}; expected (B, 1, *S)"
             )
     _check_shapes(
@@ -140,8 +143,8 @@ def diffuse_tensors(
 
 def _check_shapes(shape: tuple[int, ...], direction: tuple[int, ...], strength: tuple[int, ...] | None) -> None:
     if len(shape) not in (2, 3):
-        raise ValueError(f"the map has {len(shape)} dimensions; expected 2 or 3")
+        raise ArrayError(f"the map has {len(shape)} dimensions; expected 2 or 3")
     if direction != (len(shape), *shape):
-        raise ValueError(f"the directions have shape {direction}; expected {(len(shape), *shape)}")
+        raise ArrayError(f"the directions have shape {direction}; expected {(len(shape), *shape)}")
     if strength is not None and strength != shape:
-        raise ValueError(f"the strength has shape {strength}; expected {shape}")
+        raise ArrayError(f"the strength has shape {strength}; expected {shape}")

@@ -112,7 +112,7 @@ def choose(grid: Sequence[Mending], examples: Iterable[Example], *, score: Score
     found: dict[Mending, list[Mapping[str, float]]] = {settings: [] for settings in tried}
     dice: list[dict[Mending, float]] = []
     for example in examples:
-        maps = checked_maps(example.maps)
+        maps = checked_maps(example.maps, spatial_dims=example.maps.ndim - 1)
         if example.truth.shape != maps.shape:
             raise DataError(f"the truth has shape {example.truth.shape}; expected {maps.shape}, the shape of its maps")
         known = np.ones_like(example.truth) if example.known is None else example.known

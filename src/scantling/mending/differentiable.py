@@ -7,13 +7,14 @@ between them is one map each.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from scantling.core.checks import check_choice
 from scantling.mending.stencil import REACH, WEIGHTS, Integrator
 
 
@@ -57,6 +58,8 @@ def sweep(
     perpendicular: Tensor | float,
 ) -> Tensor:
     """`iterations` steps of du/dt = ReLU(div(D grad u)), clipped to [0, 1] after each; arguments as in `change`."""
+
+    check_choice(integrator, get_args(Integrator), argument="integrator")
 
     def advance(u: Tensor, direction: Tensor, parallel: Tensor | float, perpendicular: Tensor | float) -> Tensor:
         def slope(at: Tensor) -> Tensor:

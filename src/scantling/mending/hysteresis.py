@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from scantling.core.errors import ArrayError, SettingsError
+
 Mask = NDArray[np.bool_]
 
 
@@ -23,10 +25,13 @@ def hysteresis(probability: NDArray[np.floating], *, high: float = 0.5, low: flo
         low: a pixel above it is foreground if it is joined to one above `high`.
 
     Raises:
-        ValueError: `low` is above `high`.
+        SettingsError: `low` is above `high`.
+        ArrayError: the map has neither two nor three axes.
     """
+    if probability.ndim not in (2, 3):
+        raise ArrayError(f"found a map of shape {probability.shape}; expected (H, W) or (D, H, W)")
     if low > high:
-        raise ValueError(f"the low threshold {low:g} is above the high one {high:g}")
+        raise SettingsError(f"the low threshold {low:g} is above the high one {high:g}")
     certain = probability > high
     pieces, number = _pieces(probability > low)
     chosen = np.zeros(number + 1, np.bool_)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from scantling.core.errors import DataError
+from scantling.core.errors import ArrayError
 from scantling.mending.anisotropic import Diffusion, diffuse
 from scantling.mending.hysteresis import drop_small, hysteresis
 from scantling.mending.orientation import Orientation, carried, structure_orientation
@@ -96,6 +96,7 @@ def mend(
     probabilities: NDArray[np.floating],
     settings: Mending,
     *,
+    spatial_dims: int | None = None,
     direction: NDArray[np.floating] | None = None,
 ) -> Mended:
     """Mend the probability maps of one case, each class by itself.
@@ -103,16 +104,28 @@ def mend(
     Args:
         probabilities: (K, *S) of K foreground classes in [0, 1], in two or three dimensions.
         settings: the rule and what belongs to it.
+        spatial_dims: 2 or 3; has to be said where (K, H, W) with several classes may be a volume (D, H, W), and where
+            (K, D, H, W) may be a batch.
         direction: (D, *S), known directions (a learned layer's, say), taken as wholly coherent.
 
     Raises:
-        DataError: the maps are not probability maps, or the directions do not fit them.
+        ArrayError: the maps are not probability maps, their shape has two readings, or the directions do not fit.
         SettingsError: the time step is not stable.
+
+    Example:
+        >>> import numpy as np
+        >>> from scantling.mending import Mending, mend
+        >>> vessel = np.zeros((1, 9, 24), np.float32)
+        >>> vessel[0, 4] = 0.9
+        >>> vessel[0, 4, 11:13] = 0.3  # a gap
+        >>> mended = mend(vessel, Mending(rule="hysteresis", low=0.25))
+        >>> bool((vessel > 0.5)[0, 4].all()), bool(mended.mask[0, 4].all())
+        (False, True)
     """
-    maps = checked_maps(probabilities)
+    maps = checked_maps(probabilities, spatial_dims=spatial_dims)
     shape = maps.shape[1:]
     if direction is not None and direction.shape != (len(shape), *shape):
-        raise DataError(f"the directions have shape {direction.shape}; expected {(len(shape), *shape)}")
+        raise ArrayError(f"the directions have shape {direction.shape}; expected {(len(shape), *shape)}")
     diffuses, _ = RULES[settings.rule]
     if diffuses:
         settings.check(len(shape))
@@ -123,22 +136,30 @@ def mend(
     return Mended(maps, np.stack([cut(map_, settings) for map_ in maps]))
 
 
-def checked_maps(probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
+def checked_maps(probabilities: NDArray[np.floating], *, spatial_dims: int | None = None) -> NDArray[np.float32]:
     """The maps as float32, if that is what they are.
 
     Raises:
-        DataError: not (K, *S) in 2-D or 3-D, not in [0, 1], or nothing but 0 and 1.
+        ArrayError: not (K, *S) in 2-D or 3-D, a shape with two readings, not in [0, 1], or nothing but 0 and 1.
     """
     array = np.asarray(probabilities)
-    if array.ndim not in (3, 4) or not array.size:
-        raise DataError(f"found an array of shape {array.shape}; expected probability maps (K, H, W) or (K, D, H, W)")
+    if array.ndim not in (3, 4) or not array.size or array.ndim != 1 + (spatial_dims or array.ndim - 1):
+        axes = {2: "(K, H, W)", 3: "(K, D, H, W)"}.get(spatial_dims or 0, "(K, H, W) or (K, D, H, W)")
+        raise ArrayError(f"found an array of shape {array.shape}; expected probability maps {axes}")
+    if spatial_dims is None and (len(array) > 1 if array.ndim == 3 else array.shape[1] == 1):
+        readings = (
+            f"{len(array)} classes of a 2-D image (spatial_dims=2), or a volume (map[None] and spatial_dims=3)"
+            if array.ndim == 3
+            else "a volume of one slice (spatial_dims=3), or a batch of 2-D maps (map[0] and spatial_dims=2)"
+        )
+        raise ArrayError(f"found probability maps of shape {array.shape}: {readings}; say spatial_dims")
     maps = np.ascontiguousarray(array, np.float32)
     lowest, highest = float(maps.min()), float(maps.max())
     if not (lowest >= 0 and highest <= 1):  # also NaN
         found = "values that are not numbers" if np.isnan(lowest) else f"values from {lowest:g} to {highest:g}"
-        raise DataError(f"found {found}; expected probabilities in [0, 1]; logits need a sigmoid or a softmax first")
+        raise ArrayError(f"found {found}; expected probabilities in [0, 1]; logits need a sigmoid or a softmax first")
     if lowest < highest == 1 and not np.any((maps > 0) & (maps < 1)):
-        raise DataError(
+        raise ArrayError(
             "found a mask of zeros and ones; expected a probability map; mending needs to know how sure each pixel is"
         )
     return maps

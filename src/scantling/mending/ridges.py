@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.filters import frangi, meijering, sato, threshold_otsu
 
-from scantling.core.errors import SettingsError
+from scantling.core.checks import spatial_axis
+from scantling.core.errors import ArrayError, SettingsError
 from scantling.mending.hysteresis import hysteresis
 
 Ridge = Literal["sato", "frangi", "meijering"]
@@ -31,6 +32,7 @@ def vesselness(
     scales: Sequence[float] = (1.0, 2.0, 3.0),
     dark: bool = True,
     ratios: bool = True,
+    spatial_dims: int | None = None,
 ) -> Response:
     """The greatest response over the scales of a filter for tubes, in [0, 1] with 1 at the strongest pixel.
 
@@ -48,6 +50,7 @@ def vesselness(
         dark: whether vessels are darker than what is around them.
         ratios: whether to take the logarithm of the image and a floor of 1/255 of its maximum; for light, which is
             never negative.
+        spatial_dims: 2 or 3, for an image (1, H, W), which has two readings; it follows from other shapes.
 
     Returns:
         (*S) float64; 0 outside the region, and everywhere if the image is flat.
@@ -55,7 +58,7 @@ def vesselness(
     Raises:
         SettingsError: there are no scales or one is not positive, the filter is unknown, or `ratios` meets a
             negative value.
-        ValueError: the shapes differ, or there are not two or three dimensions.
+        ArrayError: the shapes differ, there are not two or three dimensions, or the shape has two readings.
     """
     if kind not in FILTERS:
         raise SettingsError(f"the filter {kind!r} is unknown; expected one of {', '.join(FILTERS)}")
@@ -64,7 +67,12 @@ def vesselness(
     values = np.asarray(image, dtype=np.float64)
     inside = np.ones(values.shape, np.bool_) if region is None else np.asarray(region) != 0
     if inside.shape != values.shape or values.ndim not in (2, 3):
-        raise ValueError(f"the image is {values.shape} and the region {inside.shape}; expected one shape in 2-D or 3-D")
+        raise ArrayError(f"the image is {values.shape} and the region {inside.shape}; expected one shape in 2-D or 3-D")
+    axis = spatial_axis(values.shape, spatial_dims, what="the image")
+    if axis is not None:
+        response = vesselness(values.squeeze(axis), inside.squeeze(axis), kind=kind, scales=scales, dark=dark,
+                              ratios=ratios)  # fmt: skip
+        return np.expand_dims(response, axis)
     if not inside.any():
         return np.zeros(values.shape)
     if ratios:

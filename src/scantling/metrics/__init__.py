@@ -4,5 +4,111 @@ Each family is one function that compares a prediction with the truth and return
 bear the names of the metrics: `overlap.confusion(p, t).dice`, `topology.topology(p, t).cldice`,
 `distance.surface_distances(p, t, spacing=s).hd95`, `ranking.ranking(q, t).auc`, `calibration.calibration(q, t).ece`,
 `several.several(samples, annotators).ged`, `uncertainty.error_ranking(u, p, t).uncertainty_auc`. `catalogue` lists
-them all. Arrays are `(*S)` in two or three dimensions, one class at a time.
+them all. Arrays are `(*S)` in two or three dimensions, one class at a time; a mask is bool, or 0 and 1, and any other
+value is refused. Of a shape with two readings, such as (1, H, W), `spatial_dims` says which is meant.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scantling.core.rooms import load_on_demand
+
+if TYPE_CHECKING:
+    from scantling.metrics.calibration import Calibration, calibration
+    from scantling.metrics.catalogue import CLASS_METRICS, METRICS, Metric
+    from scantling.metrics.classification import (
+        accuracy,
+        auc,
+        auc_by_class,
+        balanced_accuracy,
+        brier,
+        brier_by_case,
+        class_calibration,
+        confusion_matrix,
+        f1,
+        f1_by_class,
+        sensitivity_by_class,
+    )
+    from scantling.metrics.confidence import confidence_sums, dice_confidence
+    from scantling.metrics.conformal import residual_interval
+    from scantling.metrics.distance import SurfaceDistances, surface_distances
+    from scantling.metrics.overlap import Confusion, confusion
+    from scantling.metrics.ranking import Ranking, ranking
+    from scantling.metrics.several import Several, several
+    from scantling.metrics.topology import Topology, betti_numbers, components, euler_characteristic, skeleton, topology
+    from scantling.metrics.tubes import branching_angles, coverage, diversity, fractal_dimension, widths
+    from scantling.metrics.uncertainty import ErrorRanking, error_ranking
+
+__all__ = [
+    "CLASS_METRICS",
+    "METRICS",
+    "Calibration",
+    "Confusion",
+    "ErrorRanking",
+    "Metric",
+    "Ranking",
+    "Several",
+    "SurfaceDistances",
+    "Topology",
+    "accuracy",
+    "auc",
+    "auc_by_class",
+    "balanced_accuracy",
+    "betti_numbers",
+    "branching_angles",
+    "brier",
+    "brier_by_case",
+    "calibration",
+    "class_calibration",
+    "components",
+    "confidence_sums",
+    "confusion",
+    "confusion_matrix",
+    "coverage",
+    "dice_confidence",
+    "diversity",
+    "error_ranking",
+    "euler_characteristic",
+    "f1",
+    "f1_by_class",
+    "fractal_dimension",
+    "ranking",
+    "residual_interval",
+    "sensitivity_by_class",
+    "several",
+    "skeleton",
+    "surface_distances",
+    "topology",
+    "widths",
+]
+
+load_on_demand(
+    __name__,
+    {
+        "calibration": ("Calibration", "calibration"),
+        "catalogue": ("CLASS_METRICS", "METRICS", "Metric"),
+        "classification": (
+            "accuracy",
+            "auc",
+            "auc_by_class",
+            "balanced_accuracy",
+            "brier",
+            "brier_by_case",
+            "class_calibration",
+            "confusion_matrix",
+            "f1",
+            "f1_by_class",
+            "sensitivity_by_class",
+        ),
+        "confidence": ("confidence_sums", "dice_confidence"),
+        "conformal": ("residual_interval",),
+        "distance": ("SurfaceDistances", "surface_distances"),
+        "overlap": ("Confusion", "confusion"),
+        "ranking": ("Ranking", "ranking"),
+        "several": ("Several", "several"),
+        "topology": ("Topology", "betti_numbers", "components", "euler_characteristic", "skeleton", "topology"),
+        "tubes": ("branching_angles", "coverage", "diversity", "fractal_dimension", "widths"),
+        "uncertainty": ("ErrorRanking", "error_ranking"),
+    },
+)

@@ -1,4 +1,8 @@
-"""What every metric asks of its arrays: equal shapes, foreground as booleans, and only what lies in the region."""
+"""What every metric asks of its arrays: equal shapes, foreground as booleans, and only what lies in the region.
+
+A mask in memory is bool, or 0 and 1. One of 0 and 255, of class numbers or of probabilities is refused with a sentence
+instead of being read as "whatever is not zero".
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,49 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scantling.core.checks import spatial_axis
+from scantling.core.errors import ArrayError
+
 Mask = NDArray[np.bool_]
 Scores = NDArray[np.floating]
 
 
 def foreground(mask: ArrayLike) -> Mask:
-    """`mask` as contiguous booleans; whatever is not zero is foreground."""
+    """`mask`, bool or 0 and 1, as contiguous booleans.
+
+    Raises:
+        ArrayError: other values: 255, several class numbers, probabilities, NaN.
+    """
     array = np.asarray(mask)
-    return np.ascontiguousarray(array if array.dtype == np.bool_ else array != 0)
+    if array.dtype == np.bool_:
+        return np.ascontiguousarray(array)
+    marked = np.ascontiguousarray(array == 1)
+    if not np.array_equal(marked, array != 0):
+        values = np.unique(array)
+        listed = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
+        raise ArrayError(
+            f"found a mask with the values {listed}; expected the mask of one class, bool or 0 and 1: compare it with "
+            "the number of the class (mask == 255), or a probability with a threshold"
+        )
+    return marked
+
+
+def spatial(mask: ArrayLike, spatial_dims: int | None) -> Mask:
+    """`foreground` as (H, W) or (D, H, W), without the axis of its one channel.
+
+    Raises:
+        ArrayError: the shape has two readings and `spatial_dims` is not said, or it does not fit; see `foreground`.
+    """
+    whole = foreground(mask)
+    axis = spatial_axis(whole.shape, spatial_dims)
+    return whole if axis is None else whole.squeeze(axis)
 
 
 def masks_inside(prediction: ArrayLike, truth: ArrayLike, region: ArrayLike | None) -> tuple[Mask, Mask]:
     """Both masks as booleans of one shape, emptied outside `region`.
 
     Raises:
-        ValueError: the shapes differ, or there is no pixel to compare.
+        ArrayError: the shapes differ, there is no pixel to compare, or a mask holds other values than 0 and 1.
     """
     first, second = foreground(prediction), foreground(truth)
     inside = _checked_region(first, second, region)
@@ -33,7 +65,7 @@ def pixels_inside(probability: ArrayLike, truth: ArrayLike, region: ArrayLike | 
     """Probabilities and truth of the pixels in `region` as flat arrays `(N,)`.
 
     Raises:
-        ValueError: the shapes differ, there is no pixel to compare, or a probability is not a number.
+        ArrayError: the shapes differ, there is no pixel to compare, or a probability is not a number.
     """
     scores, positive = np.ascontiguousarray(probability), foreground(truth)
     inside = _checked_region(scores, positive, region)
@@ -41,7 +73,7 @@ def pixels_inside(probability: ArrayLike, truth: ArrayLike, region: ArrayLike | 
         scores = scores.astype(np.float64)
     scores, positive = (scores.ravel(), positive.ravel()) if inside is None else (scores[inside], positive[inside])
     if np.isnan(scores).any():
-        raise ValueError("the probabilities hold NaN; expected a number at every pixel")
+        raise ArrayError("the probabilities hold NaN; expected a number at every pixel")
     return scores, positive
 
 
@@ -59,12 +91,12 @@ def bounding_box(mask: Mask) -> tuple[slice, ...] | None:
 
 def _checked_region(first: NDArray[np.generic], second: Mask, region: ArrayLike | None) -> Mask | None:
     if first.shape != second.shape:
-        raise ValueError(f"the arrays have shapes {first.shape} and {second.shape}; expected one shape")
+        raise ArrayError(f"the arrays have shapes {first.shape} and {second.shape}; expected one shape")
     inside = None if region is None else foreground(region)
     if inside is not None and inside.shape != first.shape:
-        raise ValueError(f"the region has shape {inside.shape}; expected {first.shape}")
+        raise ArrayError(f"the region has shape {inside.shape}; expected {first.shape}")
     if not first.size or (inside is not None and not inside.any()):
-        raise ValueError("there is no pixel to compare; expected at least one inside the region")
+        raise ArrayError("there is no pixel to compare; expected at least one inside the region")
     return inside
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scantling.core.errors import ArrayError
 from scantling.metrics.arrays import pixels_inside
 
 BINS = 15
@@ -75,11 +76,11 @@ def calibration(
     """Tabulate foreground probabilities `(*S)` in [0, 1] against a mask `(*S)`, inside `region` `(*S)`.
 
     Raises:
-        ValueError: the shapes differ, there is no pixel to compare, or a probability lies outside [0, 1].
+        ArrayError: the shapes differ, there is no pixel to compare, or a probability lies outside [0, 1].
     """
     scores, positive = pixels_inside(probability, truth, region)
     if scores.min() < 0 or scores.max() > 1:
-        raise ValueError(f"the probabilities reach from {scores.min():g} to {scores.max():g}; expected 0 to 1")
+        raise ArrayError(f"the probabilities reach from {scores.min():g} to {scores.max():g}; expected 0 to 1")
     scores = scores.astype(np.float64)
     numbers = np.minimum((scores * bins).astype(np.intp), bins - 1)
     return Calibration(

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scantling.core.errors import ArrayError
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import BINS, Calibration, calibration
 from scantling.metrics.ranking import ranking
@@ -26,13 +27,13 @@ def confusion_matrix(predicted: ArrayLike, truth: ArrayLike, *, classes: int) ->
         classes: K.
 
     Raises:
-        ValueError: the shapes differ, or a number is no class.
+        ArrayError: the shapes differ, or a number is no class.
     """
     columns, rows = np.asarray(predicted, np.int64), np.asarray(truth, np.int64)
     if columns.shape != rows.shape or columns.ndim != 1:
-        raise ValueError(f"the arrays have shapes {columns.shape} and {rows.shape}; expected (n,) twice")
+        raise ArrayError(f"the arrays have shapes {columns.shape} and {rows.shape}; expected (n,) twice")
     if rows.size and not (min(rows.min(), columns.min()) >= 0 and max(rows.max(), columns.max()) < classes):
-        raise ValueError(f"found a class outside 0 to {classes - 1}")
+        raise ArrayError(f"found a class outside 0 to {classes - 1}")
     return np.bincount(rows * classes + columns, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
@@ -127,7 +128,7 @@ def class_calibration(
         predicted, truth: (n,) whole numbers in [0, K).
 
     Raises:
-        ValueError: there is no case, or a probability lies outside [0, 1].
+        ArrayError: there is no case, or a probability lies outside [0, 1].
     """
     given, named = np.asarray(probabilities, np.float64), np.asarray(predicted, np.int64)
     return calibration(given[np.arange(len(named)), named], named == np.asarray(truth), bins=bins)

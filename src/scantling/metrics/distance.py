@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from scantling.core.errors import ArrayError
 from scantling.core.pieces import LARGE
-from scantling.metrics.arrays import Mask, bounding_box, masks_inside
+from scantling.metrics.arrays import Mask, bounding_box, masks_inside, spatial
 
 TOLERANCE = 2.0
 """How far borders may lie apart in the normalised surface Dice: mm, or pixels where their size is not known; ours."""
@@ -75,24 +76,35 @@ def surface_distances(
     prediction: ArrayLike,
     truth: ArrayLike,
     *,
+    spatial_dims: int | None = None,
     spacing: Sequence[float] | None = None,
     region: ArrayLike | None = None,
 ) -> SurfaceDistances:
-    """Metric how far the borders of two masks `(*S)` lie apart; both are emptied outside `region` `(*S)`.
+    """How far the borders of two masks `(*S)`, bool or 0 and 1, lie apart; both are emptied outside `region` `(*S)`.
 
     A border pixel is a foreground pixel with a background neighbour across a side (4 in 2-D, 6 in 3-D); what lies
     beyond the image is background. Distances are between pixel centres.
 
     Args:
+        spatial_dims: 2 or 3, for masks (1, H, W), which have two readings; it follows from other shapes.
         spacing: the distance between neighbours along each axis, whose unit the results have; 1 if not given.
 
     Raises:
-        ValueError: the shapes differ, there is no pixel to compare, or the spacing is not one positive number per axis.
+        ArrayError: the shapes differ or have two readings, there is no pixel to compare, a mask holds other values, or
+            the spacing is not one positive number per axis.
+
+    Example:
+        >>> import numpy as np
+        >>> from scantling.metrics import surface_distances
+        >>> true, found = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
+        >>> true[2:4], found[4:6] = True, True
+        >>> surface_distances(found, true, spacing=(0.5, 0.5)).hd95
+        1.0
     """
-    predicted, true = masks_inside(prediction, truth, region)
+    predicted, true = (spatial(mask, spatial_dims) for mask in masks_inside(prediction, truth, region))
     steps = np.ones(predicted.ndim) if spacing is None else np.asarray(spacing, dtype=np.float64)
     if steps.shape != (predicted.ndim,) or not np.isfinite(steps).all() or (steps <= 0).any():
-        raise ValueError(f"the spacing is {spacing}; expected {predicted.ndim} positive numbers")
+        raise ArrayError(f"the spacing is {spacing}; expected {predicted.ndim} positive numbers")
     worst = float(np.linalg.norm((np.array(predicted.shape) - 1) * steps))
     box = bounding_box(predicted | true)
     if box is None:

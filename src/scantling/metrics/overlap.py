@@ -89,7 +89,7 @@ def confusion(prediction: ArrayLike, truth: ArrayLike, *, region: ArrayLike | No
     """Count the pixels of two masks `(*S)` that agree and disagree, inside `region` `(*S)` where it is given.
 
     Raises:
-        ValueError: the shapes differ, or there is no pixel to compare.
+        ArrayError: the shapes differ, or there is no pixel to compare.
     """
     predicted, true = masks_inside(prediction, truth, region)
     both = int(np.count_nonzero(predicted & true))

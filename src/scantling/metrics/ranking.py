@@ -58,7 +58,7 @@ def ranking(probability: ArrayLike, truth: ArrayLike, *, region: ArrayLike | Non
     """Rank scores `(*S)` (any finite range) against a mask `(*S)`, inside `region` `(*S)` where it is given.
 
     Raises:
-        ValueError: the shapes differ, there is no pixel to compare, or a score is NaN.
+        ArrayError: the shapes differ, there is no pixel to compare, or a score is NaN.
     """
     scores, positive = pixels_inside(probability, truth, region)
     return Ranking(np.sort(scores[positive]), np.sort(scores[~positive]))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
+from scantling.core.errors import ArrayError
 from scantling.metrics.arrays import Mask, foreground
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -102,17 +103,22 @@ def several(
         mean: (*S) probabilities that stand for the mean of the samples in the soft Dice.
 
     Raises:
-        ValueError: there is no mask on one side, the shapes differ, or there is no pixel to compare.
+        ArrayError: there is no mask on one side, the shapes differ, or there is no pixel to compare.
     """
     drawn, true = foreground(samples), foreground(annotators)
+    if min(drawn.ndim, true.ndim) < 3:
+        raise ArrayError(
+            f"found samples {drawn.shape} and masks of annotators {true.shape}; expected (N, *S) and (M, *S) with two "
+            "or three spatial axes; one mask becomes a set by mask[None]"
+        )
     inside = np.ones(true.shape[1:], dtype=np.bool_) if region is None else foreground(region)
     shapes = {drawn.shape[1:], true.shape[1:], inside.shape, *([] if mean is None else [np.shape(mean)])}
     if len(shapes) > 1:
-        raise ValueError(f"the arrays have the shapes {', '.join(map(str, sorted(shapes)))}; expected one shape")
+        raise ArrayError(f"the arrays have the shapes {', '.join(map(str, sorted(shapes)))}; expected one shape")
     if not len(drawn) or not len(true):
-        raise ValueError(f"there are {len(drawn)} samples and {len(true)} annotators; expected one of each at least")
+        raise ArrayError(f"there are {len(drawn)} samples and {len(true)} annotators; expected one of each at least")
     if not inside.any():
-        raise ValueError("there is no pixel to compare; expected at least one inside the region")
+        raise ArrayError("there is no pixel to compare; expected at least one inside the region")
     drawn, true = (each.reshape(len(each), -1) if region is None else each[:, inside] for each in (drawn, true))
     average = drawn.sum(axis=0) / len(drawn) if mean is None else np.asarray(mean)[inside]
     return Several(drawn, true, average if average.dtype.kind == "f" else average.astype(np.float64))

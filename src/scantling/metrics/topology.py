@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from skimage.morphology import skeletonize
 
-from scantling.metrics.arrays import Mask, bounding_box, foreground, masks_inside
+from scantling.metrics.arrays import Mask, bounding_box, foreground, masks_inside, spatial
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Topology:
             return math.nan
         if not self.prediction.any():
             return 0.0
-        precision = _share_within(skeleton(self.prediction), self.truth)
-        sensitivity = _share_within(skeleton(self.truth), self.prediction)
+        precision = _share_within(skeleton(self.prediction, spatial_dims=self.prediction.ndim), self.truth)
+        sensitivity = _share_within(skeleton(self.truth, spatial_dims=self.truth.ndim), self.prediction)
         return 2 * precision * sensitivity / (precision + sensitivity) if precision + sensitivity else 0.0
 
     @cached_property
@@ -71,30 +71,53 @@ class Topology:
 
     @cached_property
     def _prediction_betti(self) -> tuple[int, ...]:
-        return betti_numbers(self.prediction)
+        return betti_numbers(self.prediction, spatial_dims=self.prediction.ndim)
 
     @cached_property
     def _truth_betti(self) -> tuple[int, ...]:
-        return betti_numbers(self.truth)
+        return betti_numbers(self.truth, spatial_dims=self.truth.ndim)
 
 
-def topology(prediction: ArrayLike, truth: ArrayLike, *, region: ArrayLike | None = None) -> Topology:
-    """Compare the shapes of two masks `(*S)`; both are emptied outside `region` `(*S)` where it is given.
+def topology(
+    prediction: ArrayLike, truth: ArrayLike, *, spatial_dims: int | None = None, region: ArrayLike | None = None
+) -> Topology:
+    """Compare the shapes of two masks `(*S)`, bool or 0 and 1; both are emptied outside `region` `(*S)`.
+
+    Args:
+        spatial_dims: 2 or 3, for masks (1, H, W), which have two readings; it follows from other shapes.
 
     Raises:
-        ValueError: the shapes differ, or there is no pixel to compare.
+        ArrayError: the shapes differ or have two readings, there is no pixel to compare, or a mask holds other values.
+
+    Example:
+        >>> import numpy as np
+        >>> from scantling.metrics import topology
+        >>> line = np.zeros((9, 9), bool)
+        >>> line[4] = True
+        >>> broken = line.copy()
+        >>> broken[4, 4] = False
+        >>> topology(broken, line).vca
+        2.0
     """
-    return Topology(*masks_inside(prediction, truth, region))
+    predicted, true = masks_inside(prediction, truth, region)
+    return Topology(spatial(predicted, spatial_dims), spatial(true, spatial_dims))
 
 
-def skeleton(mask: ArrayLike) -> Mask:
+def skeleton(mask: ArrayLike, *, spatial_dims: int | None = None) -> Mask:
     """The centre line of a mask: scikit-image's `skeletonize`, Zhang and Suen (1984) in 2-D, Lee et al. (1994) in 3-D.
 
     It is worked out on the bounding box of the foreground, which does not change it. The 3-D one loses whole pieces
     (straight rods of even width, three voxels in an L: scikit-image's issue 3757); the voxels deepest inside such a
     piece then stand in for its centre line.
+
+    Args:
+        mask: (*S), bool or 0 and 1.
+        spatial_dims: 2 or 3, for a mask (1, H, W), which has two readings.
+
+    Raises:
+        ArrayError: the shape has two readings, or the mask holds other values.
     """
-    whole = foreground(mask)
+    whole = spatial(mask, spatial_dims)
     lines = np.zeros_like(whole)
     box = bounding_box(whole)
     if box is not None and whole.ndim == 2:
@@ -119,14 +142,17 @@ def _deepest_of_lost(mask: Mask, lines: Mask) -> Mask:
     return np.asarray(lost & (depth == deepest[pieces]))
 
 
-def components(mask: ArrayLike) -> int:
-    """The number of connected pieces of the foreground, neighbours at corners included (8 in 2-D, 26 in 3-D)."""
-    whole = foreground(mask)
+def components(mask: ArrayLike, *, spatial_dims: int | None = None) -> int:
+    """The number of connected pieces of the foreground, neighbours at corners included (8 in 2-D, 26 in 3-D).
+
+    Arguments and errors as of `skeleton`.
+    """
+    whole = spatial(mask, spatial_dims)
     box = bounding_box(whole)
     return 0 if box is None else _count(whole[box], corners=True)
 
 
-def betti_numbers(mask: ArrayLike) -> tuple[int, ...]:
+def betti_numbers(mask: ArrayLike, *, spatial_dims: int | None = None) -> tuple[int, ...]:
     """(components, holes) of a 2-D mask, (components, tunnels, cavities) of a 3-D mask.
 
     The foreground is a union of closed squares or cubes, so it connects at corners (8 or 26 neighbours) and the
@@ -135,11 +161,9 @@ def betti_numbers(mask: ArrayLike) -> tuple[int, ...]:
     its boundary matrix.
 
     Raises:
-        ValueError: the mask has neither two nor three dimensions.
+        ArrayError: the mask has neither two nor three dimensions, two readings, or other values than 0 and 1.
     """
-    whole = foreground(mask)
-    if whole.ndim not in (2, 3):
-        raise ValueError(f"the mask has {whole.ndim} dimensions; expected 2 or 3")
+    whole = spatial(mask, spatial_dims)
     box = bounding_box(whole)
     if box is None:
         return (0,) * whole.ndim

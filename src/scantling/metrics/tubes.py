@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from scantling.metrics.arrays import Mask, foreground
+from scantling.core.errors import ArrayError
+from scantling.metrics.arrays import Mask, foreground, spatial
 from scantling.metrics.topology import skeleton
 
 Floats = NDArray[np.float64]
@@ -24,32 +25,34 @@ def coverage(mask: ArrayLike, *, region: ArrayLike | None = None) -> float:
     whole = foreground(mask)
     inside = whole if region is None else whole[foreground(region)]
     if not inside.size:
-        raise ValueError("there is no pixel to look at; expected at least one inside the region")
+        raise ArrayError("there is no pixel to look at; expected at least one inside the region")
     return float(inside.mean())
 
 
-def widths(mask: ArrayLike) -> Floats:
+def widths(mask: ArrayLike, *, spatial_dims: int | None = None) -> Floats:
     """The width in pixels at every point of the centre line, (n,) float64.
 
     It is the distance from the centre line to the background on a grid twice as fine, where every bar has an even
     width of 2w and the pixels in its middle are w from the nearest of the background: so it is exact for straight bars
     along the axes, odd and even. A mask (*S) in 2-D or 3-D; what lies beyond its border is not background.
+    `spatial_dims` says which of them a mask (1, H, W) is.
     """
-    fine = foreground(mask)
+    fine = spatial(mask, spatial_dims)
     for axis in range(fine.ndim):
         fine = np.repeat(fine, 2, axis=axis)
     if fine.all():
         return np.zeros(0)
-    return np.asarray(ndimage.distance_transform_edt(fine)[skeleton(fine)], np.float64)
+    return np.asarray(ndimage.distance_transform_edt(fine)[skeleton(fine, spatial_dims=fine.ndim)], np.float64)
 
 
-def branching_angles(mask: ArrayLike, *, reach: float = 10.0) -> Floats:
+def branching_angles(mask: ArrayLike, *, reach: float = 10.0, spatial_dims: int | None = None) -> Floats:
     """The angle between the two closest arms of every fork, in degrees, (n,) float64.
 
     A fork is a place of the centre line that exactly three arms leave, each at least `reach` pixels long without
     another fork. An arm's direction is that of the line fitted to its pixels within that reach. In 2-D and 3-D.
+    `spatial_dims` says which of them a mask (1, H, W) is.
     """
-    lines = skeleton(mask)
+    lines = skeleton(mask, spatial_dims=spatial_dims)
     box = np.ones((3,) * lines.ndim, np.bool_)
     neighbours = ndimage.convolve(lines.astype(np.int16), box.astype(np.int16), mode="constant") - 1
     knots, number = ndimage.label(lines & (neighbours >= 3), structure=box)
@@ -65,14 +68,14 @@ def branching_angles(mask: ArrayLike, *, reach: float = 10.0) -> Floats:
     return np.array(angles, dtype=np.float64)
 
 
-def fractal_dimension(mask: ArrayLike) -> float:
+def fractal_dimension(mask: ArrayLike, *, spatial_dims: int | None = None) -> float:
     """The box-counting dimension: the slope of ln N over ln 1/s, by least squares.
 
     N is the number of boxes with the side s = 1, 2, 4, … that hold foreground, on a grid that begins at the first
     pixel, up to half of the shortest side. A filled square whose side is a power of two has 2, a straight line 1. NaN
     if the mask is empty or its shortest side does not allow two sizes of boxes.
     """
-    boxes = foreground(mask)
+    boxes = spatial(mask, spatial_dims)
     counts = []
     most = int(math.log2(max(1, min(boxes.shape)))) if boxes.size else 0
     for _ in range(most):
@@ -96,7 +99,7 @@ def diversity(masks: Sequence[ArrayLike]) -> float:
     if len(masks) < 2:
         return math.nan
     if len({np.shape(mask) for mask in masks}) > 1:
-        raise ValueError(f"the masks have the shapes {sorted({np.shape(mask) for mask in masks})}; expected one")
+        raise ArrayError(f"the masks have the shapes {sorted({np.shape(mask) for mask in masks})}; expected one")
     packed = np.stack([np.packbits(foreground(mask)) for mask in masks])
     sizes = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
     total = 0.0

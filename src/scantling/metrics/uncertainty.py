@@ -32,7 +32,7 @@ def error_ranking(
     """Rank uncertainties `(*S)` (any finite range) against where two masks `(*S)` differ, inside `region` `(*S)`.
 
     Raises:
-        ValueError: the shapes differ, there is no pixel to compare, or an uncertainty is NaN.
+        ArrayError: the shapes differ, there is no pixel to compare, or an uncertainty is NaN.
     """
     wrong = np.not_equal(foreground(prediction), foreground(truth))
     return ErrorRanking(ranking(uncertainty, wrong, region=region))

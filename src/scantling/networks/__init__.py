@@ -1,1 +1,86 @@
-"""Architectures: tensors in, tensors out."""
+"""Architectures: tensors in, tensors out.
+
+`UNet` and `FRUNet` are made from a number of channels that come in and go out and segment in `forward`. `Denoiser` and
+`DiffusionTransformerUNet` also take timesteps, and are steered by what stands in `conditioning`, `spectral`, `pyramid`
+and `control`; examples are in their docstrings. All take images of any size, those of one channel beside another
+number are refused in a sentence, and all run in `monai.inferers.sliding_window_inference`. The discriminators of our
+methods are MONAI's `PatchDiscriminator`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scantling.core.rooms import load_on_demand
+
+if TYPE_CHECKING:
+    from scantling.networks.conditioning import Anchor, ConditionUNet, DynamicEncoding, ImageEncoder, Seen, level_sizes
+    from scantling.networks.control import ControlNet
+    from scantling.networks.denoiser import Denoiser, ResidualBlock, SelfAttention, sinusoid
+    from scantling.networks.dtu_net import CrossAttention, DiffusionTransformerUNet, MultiSizeBlock
+    from scantling.networks.fr_unet import FRUNet
+    from scantling.networks.padding import cropped, padded
+    from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
+    from scantling.networks.replay import ReplayPool
+    from scantling.networks.spade import SwitchableBlock, SwitchableGenerator, SwitchableNorm
+    from scantling.networks.spectral import BandPass, FFParser, SpectralAttention, SSFormer
+    from scantling.networks.spectral_norm import SpectralNorm, power_iteration, spectral_norm
+    from scantling.networks.unet import UNet
+    from scantling.networks.windows import PatchExpanding, PatchMerging, WindowAttention
+
+__all__ = [
+    "Anchor",
+    "BandPass",
+    "ConditionUNet",
+    "ControlNet",
+    "ConvolutionalPyramid",
+    "CrossAttention",
+    "Denoiser",
+    "DiffusionTransformerUNet",
+    "DynamicEncoding",
+    "FFParser",
+    "FRUNet",
+    "Guidance",
+    "ImageEncoder",
+    "MultiSizeBlock",
+    "PatchExpanding",
+    "PatchMerging",
+    "ReplayPool",
+    "ResidualBlock",
+    "SSFormer",
+    "Seen",
+    "SelfAttention",
+    "SpectralAttention",
+    "SpectralNorm",
+    "SwitchableBlock",
+    "SwitchableGenerator",
+    "SwitchableNorm",
+    "TransformerPyramid",
+    "UNet",
+    "WindowAttention",
+    "cropped",
+    "level_sizes",
+    "padded",
+    "power_iteration",
+    "sinusoid",
+    "spectral_norm",
+]
+
+load_on_demand(
+    __name__,
+    {
+        "conditioning": ("Anchor", "ConditionUNet", "DynamicEncoding", "ImageEncoder", "Seen", "level_sizes"),
+        "control": ("ControlNet",),
+        "denoiser": ("Denoiser", "ResidualBlock", "SelfAttention", "sinusoid"),
+        "dtu_net": ("CrossAttention", "DiffusionTransformerUNet", "MultiSizeBlock"),
+        "fr_unet": ("FRUNet",),
+        "padding": ("cropped", "padded"),
+        "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
+        "replay": ("ReplayPool",),
+        "spade": ("SwitchableBlock", "SwitchableGenerator", "SwitchableNorm"),
+        "spectral": ("BandPass", "FFParser", "SSFormer", "SpectralAttention"),
+        "spectral_norm": ("SpectralNorm", "power_iteration", "spectral_norm"),
+        "unet": ("UNet",),
+        "windows": ("PatchExpanding", "PatchMerging", "WindowAttention"),
+    },
+)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantling.core.checks import check_input
 from scantling.networks.denoiser import norm
 from scantling.networks.padding import cropped, padded
 from scantling.networks.spectral import FFParser
@@ -23,15 +24,35 @@ class ImageEncoder(nn.Module):
     denoiser pads.
 
     Args:
-        inputs: channels of the image.
+        in_channels: of the image.
         widths: channels of each level, from full resolution down.
         blocks: residual blocks a level.
+
+    Example: the condition of MedSegDiff, at each level of a denoiser.
+
+        >>> import torch
+        >>> from scantling.networks import Denoiser, DynamicEncoding, ImageEncoder
+        >>> widths = (8, 16)
+        >>> denoiser, encoder = Denoiser(1, 1, widths=widths), ImageEncoder(3, widths=widths)
+        >>> encoding = DynamicEncoding(8, (32, 32))
+        >>> image, noisy, timestep = torch.zeros(1, 3, 32, 32), torch.randn(1, 1, 32, 32), torch.tensor([10])
+        >>> seen = encoder.start(image)
+        >>> def guide(level, m_x):
+        ...     global seen
+        ...     seen = encoder(level, seen)
+        ...     if level == 1:
+        ...         return m_x + seen
+        ...     seen = encoding(seen, m_x)
+        ...     return m_x
+        >>> denoiser(noisy, timestep, guide=guide).shape
+        torch.Size([1, 1, 32, 32])
     """
 
-    def __init__(self, inputs: int, *, widths: Sequence[int], blocks: int) -> None:
+    def __init__(self, in_channels: int, *, widths: Sequence[int], blocks: int = 2) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.divisor = (2 ** (len(widths) - 1),) * 2
-        self.stem = nn.Conv2d(inputs, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.stages = nn.ModuleList()
         for level, width in enumerate(widths):
             above = widths[max(level - 1, 0)]
@@ -40,7 +61,12 @@ class ImageEncoder(nn.Module):
             self.stages.append(nn.Sequential(*halved, *row))
 
     def start(self, image: Tensor) -> Tensor:
-        """What the first stage takes (B, widths[0], H', W') of an image (B, inputs, H, W), padded to `divisor`."""
+        """What the first stage takes (B, widths[0], H', W') of an image (B, in_channels, H, W), padded to `divisor`.
+
+        Raises:
+            ArrayError: the image has other axes or channels than the network was made for.
+        """
+        check_input(image.shape, channels=self.in_channels, spatial_dims=2)
         entered: Tensor = self.stem(padded(image, self.divisor))
         return entered
 
@@ -107,7 +133,7 @@ class Seen(NamedTuple):
         decoded: (B, widths[level], H' / 2^level, W' / 2^level), what its decoder ends each level with, the finest
             first; the size is that of the padded image.
         deepest: (B, widths[-1], ...), what its encoder ends with.
-        logits: (B, outputs, H, W), of its own mask.
+        logits: (B, out_channels, H, W), of its own mask.
     """
 
     decoded: list[Tensor]
@@ -119,20 +145,32 @@ class ConditionUNet(nn.Module):
     """A U-Net that segments the image by itself, and hands out what it saw on the way.
 
     Args:
-        inputs: channels of the image.
-        outputs: channels of the logits.
+        in_channels: of the image.
+        out_channels: of the logits.
         widths: channels of each level, those of the denoiser that it tells of the image.
         blocks: residual blocks a level of its encoder; its decoder has one.
+
+    Example: the condition of MedSegDiff-V2.
+
+        >>> import torch
+        >>> from scantling.networks import Anchor, ConditionUNet, Denoiser, SSFormer
+        >>> network, former = ConditionUNet(3, 1, widths=(8, 16)), SSFormer(16, (16, 16), blocks=1, heads=2)
+        >>> anchor, denoiser = Anchor(8, radius=2), Denoiser(1, 1, widths=(8, 16))
+        >>> timestep, seen = torch.tensor([10]), network(torch.zeros(1, 3, 32, 32))
+        >>> def guide(level, f_d):
+        ...     return anchor(seen.decoded[0]) * f_d + f_d if level == 0 else former(f_d, seen.deepest, timestep)
+        >>> denoiser(torch.randn(1, 1, 32, 32), timestep, guide=guide).shape, seen.logits.shape
+        (torch.Size([1, 1, 32, 32]), torch.Size([1, 1, 32, 32]))
     """
 
-    def __init__(self, inputs: int, outputs: int, *, widths: Sequence[int], blocks: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, widths: Sequence[int], blocks: int = 2) -> None:
         super().__init__()
-        self.encoder = ImageEncoder(inputs, widths=widths, blocks=blocks)
+        self.encoder = ImageEncoder(in_channels, widths=widths, blocks=blocks)
         self.decoder = nn.ModuleList(ImageBlock(width + below, width) for width, below in pairwise(widths))
-        self.head = nn.Sequential(norm(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], outputs, 1))
+        self.head = nn.Sequential(norm(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], out_channels, 1))
 
     def forward(self, image: Tensor) -> Seen:
-        """All of it, for an image (B, inputs, H, W)."""
+        """All of it, for an image (B, in_channels, H, W)."""
         # 1. encode
         x, skips = self.encoder.start(image), []
         for level in range(len(self.encoder.stages)):

@@ -8,6 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from scantling.core.checks import check_input
 from scantling.networks.denoiser import Denoiser, zeroed
 from scantling.networks.padding import padded
 from scantling.networks.unet import CONV
@@ -30,6 +31,7 @@ class ControlNet(nn.Module):
 
     def __init__(self, denoiser: Denoiser, *, hints: int) -> None:
         super().__init__()
+        self.hints = hints
         width, conv = denoiser.widths[0], CONV[len(denoiser.divisor)]
         self.copy = deepcopy(denoiser)
         del self.copy.up, self.copy.finer, self.copy.head
@@ -44,7 +46,10 @@ class ControlNet(nn.Module):
         self.out = nn.ModuleList(zeroed(conv(channels, channels, 1)) for channels in (*denoiser.skips, middle))
 
     def forward(self, x: Tensor, timestep: Tensor, hint: Tensor) -> Sequence[Tensor]:
-        """What `Denoiser` takes as `added`, for a noisy x (B, inputs, *S), timesteps (B,) and a hint (B, hints, *S)."""
+        """What `Denoiser` takes as `added`, for a noisy x (B, C, *S), timesteps (B,) and a hint (B, hints, *S)."""
+        check_input(
+            hint.shape, channels=self.hints, spatial_dims=len(self.copy.divisor), what="the hint", argument="hints"
+        )
         seen = self.hint(padded(hint, self.copy.divisor))
         skips, middle = self.copy.encode(x, self.copy.code_of(timestep), hint=seen)
         return [out(h) for out, h in zip(self.out, (*skips, middle), strict=True)]

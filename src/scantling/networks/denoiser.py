@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantling.core.checks import check_choice, check_input
+from scantling.core.errors import ArrayError
 from scantling.networks.padding import cropped, padded
 from scantling.networks.unet import CONV
 
@@ -26,32 +28,41 @@ class Denoiser(nn.Module):
     the norms of narrow networks, and any size of image, by padding.
 
     Args:
-        inputs: channels of what comes in, a condition that stands beside the noisy tensor included.
-        outputs: channels of the answer.
+        in_channels: of what comes in, a condition that stands beside the noisy tensor included.
+        out_channels: of the answer.
         widths: channels of each level, from full resolution down.
         blocks: residual blocks a level.
         attention: the levels with self-attention; there is always one in the middle.
         heads: of each attention.
         dropout: probability, before the second convolution of each block.
         scale_shift: the timestep scales and shifts the second norm of a block, instead of being added before it.
-        dimensions: 2 or 3.
+        spatial_dims: 2 or 3.
+
+    Example:
+        >>> import torch
+        >>> from scantling.networks import Denoiser
+        >>> network = Denoiser(1 + 3, 1, widths=(8, 16))  # a noisy mask beside a colour image
+        >>> network(torch.zeros(2, 4, 30, 41), torch.tensor([999, 0])).shape
+        torch.Size([2, 1, 30, 41])
     """
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
+        in_channels: int,
+        out_channels: int,
         *,
-        widths: Sequence[int],
+        widths: Sequence[int] = (64, 128, 256, 512),
         blocks: int = 2,
         attention: Sequence[int] = (),
         heads: int = 1,
         dropout: float = 0.0,
         scale_shift: bool = False,
-        dimensions: int = 2,
+        spatial_dims: int = 2,
     ) -> None:
         super().__init__()
-        conv, code = CONV[dimensions], 4 * widths[0]
+        check_choice(spatial_dims, CONV, argument="spatial_dims")
+        conv, code, dimensions = CONV[spatial_dims], 4 * widths[0], spatial_dims
+        self.in_channels = in_channels
         self.widths = tuple(widths)
         self.divisor = (2 ** (len(widths) - 1),) * dimensions
 
@@ -63,7 +74,7 @@ class Denoiser(nn.Module):
 
         self.blocks = blocks
         self.time = nn.Sequential(nn.Linear(widths[0], code), nn.SiLU(), nn.Linear(code, code))
-        self.stem = conv(inputs, widths[0], 3, padding=1)
+        self.stem = conv(in_channels, widths[0], 3, padding=1)
         self.down, self.coarser, self.up, self.finer = (nn.ModuleList() for _ in range(4))
         skips, width = [widths[0]], widths[0]
         for level, wide in enumerate(widths):
@@ -86,16 +97,19 @@ class Denoiser(nn.Module):
                 width = widths[level]
             if level:
                 self.finer.append(conv(width, width, 3, padding=1))
-        self.head = nn.Sequential(norm(width), nn.SiLU(), zeroed(conv(width, outputs, 3, padding=1)))
+        self.head = nn.Sequential(norm(width), nn.SiLU(), zeroed(conv(width, out_channels, 3, padding=1)))
 
     def forward(
         self, x: Tensor, timestep: Tensor, *, guide: Guide | None = None, added: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """The answer (B, outputs, *S) for a noisy x (B, inputs, *S) at timesteps (B,).
+        """The answer (B, out_channels, *S) for a noisy x (B, in_channels, *S) at timesteps (B,).
 
         Args:
             guide: called at the end of each level of the encoder; sees sizes padded to `divisor`.
             added: to each skip connection in the order of `skips`, then to the middle: what `ControlNet` gives.
+
+        Raises:
+            ArrayError: x has other axes or channels than the network was made for, or there is not one timestep each.
         """
         size = tuple(x.shape[2:])
         code = self.code_of(timestep)
@@ -120,6 +134,9 @@ class Denoiser(nn.Module):
         self, x: Tensor, code: Tensor, *, guide: Guide | None = None, hint: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """The skip connections and the middle of a noisy x; `hint` (B, widths[0], *S) is added to the stem's answer."""
+        check_input(x.shape, channels=self.in_channels, spatial_dims=len(self.divisor), what="the noisy tensor")
+        if len(code) not in (1, len(x)):
+            raise ArrayError(f"found {len(code)} timesteps for {len(x)} samples; expected (B,), one for each sample")
         h = self.stem(padded(x, self.divisor))
         h = h if hint is None else h + hint
         skips = [h]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantling.core.checks import check_input
 from scantling.networks.denoiser import sinusoid, zeroed
 from scantling.networks.padding import cropped, padded
 from scantling.networks.pyramid import Residual
@@ -30,9 +31,9 @@ class DiffusionTransformerUNet(nn.Module):
     left out, as in Swin-Unet: no block would stand below it.
 
     Args:
-        channels: of the image.
-        classes: channels of the noisy mask.
-        outputs: channels of the answer.
+        in_channels: of the image.
+        mask_channels: of the noisy mask.
+        out_channels: of the answer.
         widths: channels of each level.
         heads: of the attention of the first level, doubled from level to level.
         windows: the side of the windows of each of the K branches, in tokens.
@@ -44,32 +45,43 @@ class DiffusionTransformerUNet(nn.Module):
         partition: the side of the patches that enter the U-Net, in pixels of the features.
         scaled: whether each branch carries 1 / K of what comes in, so that K of them add up to it.
         dropout: probability, inside the MLPs.
+
+    The defaults are the paper's, as far as it says them.
+
+    Example:
+        >>> import torch
+        >>> from scantling.networks import DiffusionTransformerUNet
+        >>> network = DiffusionTransformerUNet(3, widths=(16, 32), heads=2, features=(8, 8), depths=(1, 1))
+        >>> image, noisy = torch.zeros(1, 3, 40, 50), torch.randn(1, 1, 40, 50)
+        >>> network(noisy, network.see(image), torch.tensor([10])).shape
+        torch.Size([1, 1, 40, 50])
     """
 
     def __init__(
         self,
-        channels: int,
-        classes: int,
-        outputs: int,
+        in_channels: int,
+        mask_channels: int = 1,
+        out_channels: int = 1,
         *,
-        widths: Sequence[int],
-        heads: int,
-        windows: Sequence[int],
-        blocks: int,
-        features: tuple[int, int],
-        depths: tuple[int, int],
-        stride: int,
-        token: int,
-        partition: int,
+        widths: Sequence[int] = (96, 192, 384, 768),
+        heads: int = 3,
+        windows: Sequence[int] = (4, 8),
+        blocks: int = 1,
+        features: tuple[int, int] = (96, 96),
+        depths: tuple[int, int] = (2, 2),
+        stride: int = 2,
+        token: int = 4,
+        partition: int = 2,
         scaled: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.in_channels, self.mask_channels = in_channels, mask_channels
         self.divisor = (stride * math.lcm(token, partition * 2 ** (len(widths) - 1)),) * 2
         of_image, of_mask = features
         first, code = widths[0], 4 * widths[0]
-        self.image_encoder = encoder(channels, of_image, stride=stride, depth=depths[0])
-        self.mask_encoder = encoder(classes, of_mask, stride=stride, depth=depths[1])
+        self.image_encoder = encoder(in_channels, of_image, stride=stride, depth=depths[0])
+        self.mask_encoder = encoder(mask_channels, of_mask, stride=stride, depth=depths[1])
         self.cross = CrossAttention(of_mask, of_image, width=first, side=token, heads=heads, dropout=dropout)
         self.time = nn.Sequential(nn.Linear(first, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU())
         self.embed = nn.Conv2d(of_mask, first, partition, stride=partition)
@@ -86,15 +98,28 @@ class DiffusionTransformerUNet(nn.Module):
         self.merge = nn.ModuleList(PatchMerging(above, below) for above, below in pairwise(widths))
         self.expand = nn.ModuleList(PatchExpanding(below, above, 2) for below, above in pairwise(reversed(widths)))
         self.last = PatchExpanding(first, of_mask, stride * partition)
-        self.head = zeroed(nn.Linear(of_mask, outputs))
+        self.head = zeroed(nn.Linear(of_mask, out_channels))
 
     def see(self, image: Tensor) -> Tensor:
-        """The tokens Z_I (B, N, widths[0]) of images (B, C, H, W), all that is ever read of them."""
+        """The tokens Z_I (B, N, widths[0]) of images (B, in_channels, H, W), all that is ever read of them."""
+        check_input(image.shape, channels=self.in_channels, spatial_dims=2)
         tokens: Tensor = self.cross.image_tokens(self.image_encoder(padded(image, self.divisor)))
         return tokens
 
     def forward(self, noisy: Tensor, seen: Tensor, timestep: Tensor) -> Tensor:
-        """The answer (B, outputs, H, W) for noisy masks (B, classes, H, W) and `see(image)` at timesteps (B,)."""
+        """The answer (B, out_channels, H, W).
+
+        Args:
+            noisy: masks (B, mask_channels, H, W).
+            seen: `see(image)`.
+            timestep: (B,).
+
+        Raises:
+            ArrayError: the masks have other axes or channels than the network was made for.
+        """
+        check_input(
+            noisy.shape, channels=self.mask_channels, spatial_dims=2, what="the noisy mask", argument="mask_channels"
+        )
         size = tuple(noisy.shape[2:])
         code = self.time(sinusoid(timestep, self.embed.out_channels).to(noisy.dtype))  # (B, code)
         # 1. the mask looks at the image

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantling.core.checks import check_choice, check_input
+
 GRAPH: Mapping[str, tuple[str, ...]] = {
     "1_3": ("image",),
     "1_2": ("1_3",),
@@ -45,23 +47,34 @@ class FRUNet(nn.Module):
     padded by its border's values instead of zeros, and normalisation may be by instance.
 
     Args:
-        inputs: channels of the image.
-        outputs: channels of the logits.
+        in_channels: of the image.
+        out_channels: of the logits.
         widths: channels of the four rows, from full resolution down.
         norm: "batch" or "instance", both with learned scale and shift.
         dropout: probability, on whole channels, after both convolutions of every block.
+
+    Raises:
+        SettingsError: an unknown norm.
+
+    Example:
+        >>> import torch
+        >>> from scantling.networks import FRUNet
+        >>> FRUNet(1, 1, widths=(4, 4, 6, 8))(torch.zeros(1, 1, 30, 41)).shape
+        torch.Size([1, 1, 30, 41])
     """
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
+        in_channels: int,
+        out_channels: int,
         *,
         widths: Sequence[int] = (32, 64, 128, 256),
         norm: Literal["batch", "instance"] = "batch",
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        check_choice(norm, ("batch", "instance"), argument="norm")
+        self.in_channels = in_channels
         self.blocks, self.downs, self.ups = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for name, sources in GRAPH.items():
             width = widths[_row(name)]
@@ -72,12 +85,16 @@ class FRUNet(nn.Module):
                 if source[0] == "↑":
                     double = nn.ConvTranspose2d(widths[_row(source[1:])], width, 2, stride=2, bias=False)
                     self.ups[source[1:]] = _activated(double, width, norm)
-            self.blocks[name] = _block(inputs if name == "1_3" else width * len(sources), width, norm, dropout)
-        self.heads = nn.ModuleDict({name: nn.Conv2d(widths[0], outputs, 1) for name in HEADS})
+            self.blocks[name] = _block(in_channels if name == "1_3" else width * len(sources), width, norm, dropout)
+        self.heads = nn.ModuleDict({name: nn.Conv2d(widths[0], out_channels, 1) for name in HEADS})
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, outputs, H, W) of an image (B, inputs, H, W)."""
+        """Logits (B, out_channels, H, W) of an image (B, in_channels, H, W).
+
+        Raises:
+            ArrayError: the image has other axes or channels than the network was made for.
+        """
         return self.logits(self.maps(image))
 
     def features(self, image: Tensor) -> Tensor:
@@ -90,6 +107,7 @@ class FRUNet(nn.Module):
 
     def maps(self, image: Tensor) -> dict[str, Tensor]:
         """The full-resolution maps that the heads read, by block, each (B, widths[0], H, W)."""
+        check_input(image.shape, channels=self.in_channels, spatial_dims=2)
         height, width = image.shape[2:]
         # 1. pad to what the rows divide
         below, right = (max(-n % DIVISOR, SMALLEST - n) for n in (height, width))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantling.core.checks import check_input
 from scantling.networks.denoiser import norm
 from scantling.networks.padding import padded
 
@@ -33,24 +34,26 @@ class ConvolutionalPyramid(nn.Module):
     """A small residual network whose stages stand at 1, 1/2, 1/4, ... of the image. Ours.
 
     Args:
-        channels: of the image.
+        in_channels: of the image.
         widths: channels of each stage.
         depths: residual blocks of each stage.
     """
 
-    def __init__(self, channels: int, *, widths: Sequence[int], depths: Sequence[int]) -> None:
+    def __init__(self, in_channels: int, *, widths: Sequence[int], depths: Sequence[int]) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.widths, self.strides = tuple(widths), tuple(2**stage for stage in range(len(widths)))
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(inputs, width, 3, stride=2 if stage else 1, padding=1),
                 *(Residual(width) for _ in range(depth)),
             )
-            for stage, ((inputs, width), depth) in enumerate(zip(pairwise([channels, *widths]), depths, strict=True))
+            for stage, ((inputs, width), depth) in enumerate(zip(pairwise([in_channels, *widths]), depths, strict=True))
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """A map (B, widths[i], H / strides[i], W / strides[i]) of each stage, sizes rounded up."""
+        check_input(image.shape, channels=self.in_channels, spatial_dims=2)
         maps = []
         x = image.contiguous(memory_format=torch.channels_last)
         for stage in self.stages:
@@ -66,17 +69,18 @@ class TransformerPyramid(nn.Module):
     in every stage. The weights start at random: those that were learned from photographs are not shipped.
 
     Args:
-        channels: of the image.
+        in_channels: of the image.
         widths: channels of each stage; (64, 128, 320, 512) is PVT v2-B2.
         depths: blocks of each stage; (3, 4, 6, 3).
         heads: of the attention of each stage; (1, 2, 5, 8).
     """
 
-    def __init__(self, channels: int, *, widths: Sequence[int], depths: Sequence[int], heads: Sequence[int]) -> None:
+    def __init__(self, in_channels: int, *, widths: Sequence[int], depths: Sequence[int], heads: Sequence[int]) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.widths, self.strides = tuple(widths), tuple(4 * 2**stage for stage in range(len(widths)))
         self.embed, self.first, self.blocks, self.last = (nn.ModuleList() for _ in range(4))
-        for stage, (inputs, width) in enumerate(pairwise([channels, *widths])):
+        for stage, (inputs, width) in enumerate(pairwise([in_channels, *widths])):
             wide, stride = (3, 2) if stage else (7, 4)
             self.embed.append(nn.Conv2d(inputs, width, wide, stride=stride, padding=wide // 2))
             self.first.append(nn.LayerNorm(width))
@@ -93,6 +97,7 @@ class TransformerPyramid(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """A map (B, widths[i], H / strides[i], W / strides[i]) of each stage, sizes rounded up."""
+        check_input(image.shape, channels=self.in_channels, spatial_dims=2)
         maps = []
         x = image
         for embed, first, blocks, last in zip(self.embed, self.first, self.blocks, self.last, strict=True):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantling.core.checks import check_input
 from scantling.networks.padding import cropped, padded
 from scantling.networks.spectral_norm import spectral_norm
 
@@ -25,32 +26,37 @@ class SwitchableGenerator(nn.Module):
     block, where it is missing.
 
     Args:
-        inputs: channels that come in: a noisy image and what the denoiser says of it.
-        outputs: channels of the answer.
+        in_channels: of what comes in: a noisy image and what the denoiser says of it.
+        out_channels: of the answer.
         width: channels at full resolution; a half has twice, a quarter four times as many.
         hidden: channels in which each norm reads the mask.
     """
 
-    def __init__(self, inputs: int = 2, outputs: int = 1, *, width: int = 64, hidden: int = 128) -> None:
+    def __init__(self, in_channels: int = 2, out_channels: int = 1, *, width: int = 64, hidden: int = 128) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(inputs, width, 7, bias=False)
+        self.in_channels = in_channels
+        self.stem = nn.Conv2d(in_channels, width, 7, bias=False)
         self.down = nn.ModuleList(
             nn.Conv2d(width * n, 2 * width * n, 3, stride=2, padding=1, bias=False) for n in (1, 2)
         )
         self.middle = nn.ModuleList(SwitchableBlock(4 * width, 4 * width, hidden=hidden) for _ in range(2))
         self.up = nn.ModuleList(SwitchableBlock(2 * width * n, width * n, hidden=hidden) for n in (2, 1))
-        self.head = nn.Conv2d(width, outputs, 7)
+        self.head = nn.Conv2d(width, out_channels, 7)
         self.apply(_drawn)
         for block in [*self.middle, *self.up]:
             block.apply(_bounded)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, outputs, H, W) in [-1, 1].
+        """(B, out_channels, H, W) in [-1, 1].
 
         Args:
-            x: (B, inputs, H, W).
+            x: (B, in_channels, H, W).
             mask: (B, 1, H, W) bool, where to paint vessels; None: say where vessels are.
+
+        Raises:
+            ArrayError: x has other axes or channels than the network was made for.
         """
+        check_input(x.shape, channels=self.in_channels, spatial_dims=2)
         size = tuple(x.shape[2:])
         code = None if mask is None else one_hot(padded(mask.to(x.dtype), (DIVISOR, DIVISOR)))
         # 1. encode

@@ -153,7 +153,9 @@ class SSFormer(nn.Module):
     the noisy mask; the next block takes the answer for the image's. See `SpectralAttention` for the arguments.
     """
 
-    def __init__(self, width: int, size: tuple[int, int], *, blocks: int, heads: int, layers: int, hidden: int) -> None:
+    def __init__(
+        self, width: int, size: tuple[int, int], *, blocks: int = 4, heads: int = 8, layers: int = 6, hidden: int = 64
+    ) -> None:
         super().__init__()
         self.width = width
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())

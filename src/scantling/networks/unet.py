@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantling.core.checks import check_choice, check_input
+from scantling.core.errors import SettingsError
+
 CONV: dict[int, Callable[..., nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM: dict[str, dict[int, Callable[..., nn.Module]]] = {
     "batch": {2: nn.BatchNorm2d, 3: nn.BatchNorm3d},
@@ -26,31 +29,51 @@ class UNet(nn.Module):
     off unless asked for spares time on a processor: see `narrow`.
 
     Args:
-        inputs: channels of the image.
-        outputs: channels of the logits.
+        in_channels: of the image.
+        out_channels: of the logits.
+        spatial_dims: 2 or 3; None: what the strides have, or 2.
         widths: channels of each level, from full resolution down.
-        strides: for each level but the first, the factor along each spatial axis.
+        strides: for each level but the first, the factor along each spatial axis; None: 2 everywhere.
         kernels: of each level, 1 or 3 along each spatial axis; None: 3 everywhere.
         norm: "batch" or "instance", both with learned scale and shift.
         dropout: probability, on whole channels of the deepest level.
         narrow: a 1 x 1 convolution brings a level to the width of the one above before it is enlarged, as the 2 x 2
             convolutions of Ronneberger et al. do; else it is enlarged with all its channels.
+
+    Raises:
+        SettingsError: an unknown norm, or strides that fit neither the levels nor the axes.
+
+    Example:
+        >>> import torch
+        >>> from scantling.networks import UNet
+        >>> UNet(3, 2, widths=(8, 16, 32))(torch.zeros(1, 3, 50, 61)).shape
+        torch.Size([1, 2, 50, 61])
     """
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
+        in_channels: int,
+        out_channels: int,
         *,
-        widths: Sequence[int],
-        strides: Sequence[Sequence[int]],
+        spatial_dims: int | None = None,
+        widths: Sequence[int] = (32, 64, 128, 256, 512),
+        strides: Sequence[Sequence[int]] | None = None,
         kernels: Sequence[Sequence[int]] | None = None,
         norm: Literal["batch", "instance"] = "batch",
         dropout: float = 0.0,
         narrow: bool = False,
     ) -> None:
         super().__init__()
-        dimensions = len(strides[0])
+        dimensions = spatial_dims or (len(strides[0]) if strides else 2)
+        check_choice(dimensions, CONV, argument="spatial_dims")
+        check_choice(norm, NORM, argument="norm")
+        strides = strides or [(2,) * dimensions] * (len(widths) - 1)
+        if {len(stride) for stride in strides} != {dimensions} or len(strides) != len(widths) - 1:
+            raise SettingsError(
+                f"strides: found {[*strides]}; expected {len(widths) - 1} of {dimensions} numbers, for spatial_dims="
+                f"{dimensions} and the levels of widths={[*widths]}"
+            )
+        self.in_channels = in_channels
         self.strides: list[tuple[int, ...]] = [tuple(stride) for stride in strides]
         self.divisor = [1] * dimensions
         for stride in self.strides:
@@ -62,7 +85,7 @@ class UNet(nn.Module):
             width, size = widths[level], sizes[level]
             return nn.Sequential(*_conv(channels, width, size, norm), *_conv(width, width, size, norm))
 
-        self.down = nn.ModuleList(block(channels, level) for level, channels in enumerate([inputs, *widths[:-1]]))
+        self.down = nn.ModuleList(block(channels, level) for level, channels in enumerate([in_channels, *widths[:-1]]))
         self.squeeze = nn.ModuleList(
             CONV[dimensions](below, width, 1, bias=False) if narrow else nn.Identity()
             for width, below in pairwise(widths)
@@ -71,12 +94,16 @@ class UNet(nn.Module):
             block((width if narrow else below) + width, level) for level, (width, below) in enumerate(pairwise(widths))
         )
         self.drop = {2: nn.Dropout2d, 3: nn.Dropout3d}[dimensions](dropout)
-        self.head = CONV[dimensions](widths[0], outputs, 1)
+        self.head = CONV[dimensions](widths[0], out_channels, 1)
         self.layout: torch.memory_format = torch.channels_last if dimensions == 2 else torch.channels_last_3d
         self.to(memory_format=self.layout)  # type: ignore[call-overload]
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, outputs, *S) of an image (B, inputs, *S)."""
+        """Logits (B, out_channels, *S) of an image (B, in_channels, *S).
+
+        Raises:
+            ArrayError: the image has other axes or channels than the network was made for.
+        """
         logits: Tensor = self.head(self.features(image))
         return logits
 
@@ -88,8 +115,9 @@ class UNet(nn.Module):
         """The map of each level of the encoder, (B, widths[level], ...) from full resolution down, of a padded image.
 
         Args:
-            image: (B, inputs, *S).
+            image: (B, in_channels, *S).
         """
+        check_input(image.shape, channels=self.in_channels, spatial_dims=len(self.divisor))
         # 1. pad to what the levels divide, and so far that the deepest level has two pixels, which norms need
         pads = [-n % d for n, d in zip(image.shape[2:], self.divisor, strict=True)]
         if all(n + pad == d for n, pad, d in zip(image.shape[2:], pads, self.divisor, strict=True)):

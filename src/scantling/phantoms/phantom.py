@@ -51,8 +51,10 @@ def check_size(shape: tuple[int, int], *, least: int = 64) -> None:
     """Refuse a frame that is too small to look like anything.
 
     Raises:
-        SettingsError: a side is shorter than `least` pixels.
+        SettingsError: the shape is not two sides, or one is shorter than `least` pixels.
     """
+    if not isinstance(shape, Sequence) or len(shape) != 2:
+        raise SettingsError(f"shape: found {shape}; expected (height, width) in pixels")
     if min(shape) < least:
         raise SettingsError(f"a phantom of {shape[0]} x {shape[1]} pixels is too small; ask for {least} a side or more")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from scantling.core.errors import SettingsError
 from scantling.core.randomness import numpy_generator
+from scantling.phantoms.phantom import check_size
 from scantling.phantoms.texture import smooth_noise
 from scantling.phantoms.trees import Tree, grow_tree
 
@@ -55,17 +55,30 @@ def vessel_image(shape: tuple[int, int], *, generator: np.random.Generator) -> t
         generator: where all chance comes from; the same state gives the same image.
 
     Returns:
-        The image (H, W, 3) uint8 and the mask (H, W) uint8, 0 or 255.
+        The image (H, W, 3) uint8 and the mask (H, W) bool.
 
     Raises:
         SettingsError: if a side is shorter than 32 pixels.
     """
     scene = vessel_scene(shape, generator=generator)
-    return photograph(scene.light, generator=generator), np.where(scene.mask, np.uint8(255), np.uint8(0))
+    return photograph(scene.light, generator=generator), scene.mask
 
 
 def vessel_images(count: int, size: int, *, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Make `count` square images of `size` pixels with their masks; image n does not depend on `count`."""
+    """Make `count` square images of `size` pixels with their masks; image n does not depend on `count`.
+
+    Yields:
+        The image (H, W, 3) uint8 and the mask (H, W) bool.
+
+    Raises:
+        SettingsError: a side is shorter than 32 pixels.
+
+    Example:
+        >>> from scantling.phantoms import vessel_images
+        >>> image, mask = next(vessel_images(1, 64, seed=0))
+        >>> image.shape, mask.dtype, 0 < mask.mean() < 0.5
+        ((64, 64, 3), dtype('bool'), np.True_)
+    """
     for number in range(count):
         yield vessel_image((size, size), generator=numpy_generator(seed, "vessel image", number))
 
@@ -76,8 +89,7 @@ def vessel_scene(shape: tuple[int, int], *, generator: np.random.Generator) -> S
     Raises:
         SettingsError: if a side is shorter than 32 pixels.
     """
-    if min(shape) < 32:
-        raise SettingsError(f"a vessel image of {shape[0]} x {shape[1]} pixels is too small; ask for 32 a side or more")
+    check_size(shape, least=32)
     scale = min(shape) / 256
     disc, disc_radius = _place_disc(shape, generator), 17.0 * scale
     trees = _grow(shape, disc, disc_radius, scale, generator)

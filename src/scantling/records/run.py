@@ -89,6 +89,43 @@ class StartingModel(Record):
     unscored: str | None = None
 
 
+class Drawn(Record):
+    """Labels that people drew or gave: of how many subjects and cases, and in how many slices of volumes."""
+
+    subjects: int = 0
+    cases: int = 0
+    slices: int = 0
+
+    def __str__(self) -> str:
+        if not self.cases:
+            return "none"
+        slices = f", {self.slices} slices" if self.slices else ""
+        return f"{self.subjects} subject{'s'[: self.subjects != 1]} ({self.cases} case{'s'[: self.cases != 1]}{slices})"
+
+
+class LabelsRead(Record):
+    """The labels of real cases that a training has looked at.
+
+    Attributes:
+        training: what it learned from.
+        selection: what the kept weights were chosen by.
+        thresholds: what was learnt after the training from: calibration, thresholds and the rest of the postprocessing,
+            whether views help, and how far expected scores hold.
+        all: these, and what only the watched scores were of, each once.
+        behind: how many masks that people drew stand behind all that it learned from, those included that taught the
+            models of made cases and of the first weights.
+    """
+
+    training: Drawn = Drawn()
+    selection: Drawn = Drawn()
+    thresholds: Drawn = Drawn()
+    all: Drawn = Drawn()
+    behind: int = 0
+
+    def __str__(self) -> str:
+        return f"training {self.training}; selection {self.selection}; thresholds {self.thresholds}"
+
+
 class RunRecord(FileRecord):
     """The contents of `run.json`.
 
@@ -115,6 +152,8 @@ class RunRecord(FileRecord):
         learned: numbers that the method tells of itself, by name.
         parameters: how many, of the whole model or by network.
         warnings: sentences.
+        labelled: with a budget of labels the ids of the training and validation images that have any; else None.
+        labels_read: see `LabelsRead`.
         left_out: why, by id, of training and validation cases that could not be read.
     """
 
@@ -153,6 +192,8 @@ class RunRecord(FileRecord):
     parameters: int | dict[str, int] | None = None
     learned: Numbers = {}
     selected: Selected | None = None
+    labelled: tuple[str, ...] | None = None
+    labels_read: LabelsRead | None = None
     warnings: tuple[str, ...] = ()
     left_out: dict[str, str] = {}
 

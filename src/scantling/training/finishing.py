@@ -28,6 +28,7 @@ from scantling.records.expectations import AppearanceRecord
 from scantling.records.run import RunRecord
 from scantling.records.run_folder import MODEL, identity_of, save_model
 from scantling.training.expected import calibrate_expected
+from scantling.training.labels_read import labels_read
 from scantling.training.options import Options
 from scantling.training.pictures import draw
 from scantling.training.postprocessing import learn_postprocessing
@@ -77,10 +78,12 @@ def finish(
         warnings.append(
             f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
         )
+    chosen = rule == "best" and all(stage.criterion is None for stage in model.stages()[-1:])
     facts = facts | {
         "warnings": [*facts["warnings"], *warnings],
         "finished": clock(),
         "seconds": round(position.seconds, 1),
+        "labels_read": labels_read(model, dataset, held_out, reads=fields_read(model), chosen=chosen).model_dump(),
         "learned": {name: float(number) for name, number in model.learned().items()},
         "selected": {"rule": rule, "stage": name, "step": step, "value": value},
     }
@@ -183,7 +186,7 @@ def _answered(
     }  # fmt: skip
     (folder / PREDICTIONS).unlink(missing_ok=True)
     autocast = autocast_type(options.precision, device, training=False)
-    predictor = Predictor(models, folder, device=device, autocast=autocast, maps=True)
+    predictor = Predictor(models=models, out=folder, device=device, autocast=autocast, maps=True)
     predictor.doubt = "these are the validation cases"
     done = work_through(Job(out=folder, header=header), cases, predictor)
     predictor.finish(done)

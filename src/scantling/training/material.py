@@ -8,14 +8,16 @@ from pathlib import Path
 
 from scantling.contract.card import Card, lacking
 from scantling.core.case import Address, Case
-from scantling.core.errors import DataError, RunError
+from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.fields import reads_labels, reads_masks
 from scantling.core.outputs import check_inputs
 from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
 from scantling.data.dataset import Dataset, distinct, join
-from scantling.data.division import blindly, divide, keep_labels, within_budget, without_labels
+from scantling.data.division import blindly, divide, within_budget, without_labels
 from scantling.data.globs import folders_of
+from scantling.data.label_budget import keep_labels, keep_slices
+from scantling.data.memory import in_memory
 from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS, SPLITS, is_labelled
@@ -35,6 +37,7 @@ class Material:
         dataset: all of them as one, with their splits.
         reads: the fields that the method needs.
         remarks: sentences on what is odd.
+        budget: sentences on the labels that a budget leaves.
         left_out: why, by id, of cases that cannot be read.
     """
 
@@ -42,7 +45,14 @@ class Material:
     dataset: Dataset
     reads: frozenset[str]
     remarks: tuple[str, ...]
+    budget: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def labelled(self) -> list[str]:
+        """The ids of the training and validation images that have any label."""
+        cases = [case for case in self.dataset.cases if case.split != "test" and case.images]
+        return [case.id for case in cases if without_labels(case) != case]
 
     def without(self, failed: Mapping[str, str], card: Card, options: Options) -> Material:
         """The same without cases that cannot be read, nor those that link to them; remarks say which and how many.
@@ -64,14 +74,15 @@ class Material:
         dataset = replace(self.dataset, cases=tuple(case for case in self.dataset.cases if case.id not in failed))
         left = dataset.split("train")
         labels = {"mask" if word == "masks" else word for word in self.reads if reads_labels([word])} or MASKS
-        held, kept = (sum(is_labelled(case, labels) for case in each) for each in (before, left))
+        kept = sum(is_labelled(case, labels) for case in left)
         sentence = (
             f"{count(len(failed), 'case')} cannot be read and {'is' if len(failed) == 1 else 'are'} left out ("
             + "; ".join(f"{id}: {reason}" for id, reason in list(failed.items())[:SHOWN])
             + (f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else "")
             + f"); {len(left)} of {count(len(before), 'training case')} left, {kept} of them labelled"
         )
-        if options.labels is not None and kept < held:
+        within = [case for case in self.dataset.cases if case.split != "test" and is_labelled(case, labels)]
+        if options.labels is not None and any(case.id in failed for case in within):
             raise DataError(f"--labels {options.labels}: {sentence}; mend the files, or take them out of the data")
         if 2 * len(left) < len(before):
             raise DataError(f"{dataset.root}: {sentence}; expected at least half of them; mend the files")
@@ -117,15 +128,26 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
     labels = {"mask" if word == "masks" else word for word in reads if reads_labels([word])} or {*MASKS}
     if "instances" in reads and not any(case.instances for part in opened for case in part.cases):
         labels |= {*MASKS}  # which may be instance maps: nobody looks before it is decided whose labels are kept
-    dataset = divide(join(opened), validation=options.validation, labelled=not blind, labels=labels)
+    dataset, budget = join(opened), tuple[str, ...]()
+    if options.labels is None or blind:
+        dataset = divide(dataset, validation=options.validation, labelled=not blind, labels=labels)
     options.sampling.check(dataset.split("train"))
     unwanted = [name for name, share in options.share.items() if share == 0]
     if unwanted:
         kept = [c for c in dataset.cases if c.split != "train" or not any(belongs(c, name) for name in unwanted)]
         dataset = replace(dataset, cases=tuple(kept))
     if options.labels is not None:
-        dataset = keep_labels(dataset, options.labels, labels=labels)
+        within = keep_labels(
+            dataset, options.labels, seed=options.label_seed, fields=labels,
+            validation=0.0 if blind else options.validation,
+        )  # fmt: skip
+        dataset, budget = within.dataset, () if blind else within.sentences
         opened = [without_others(part, dataset) for part in opened]
+    if options.label_slices is not None:
+        if "instances" in reads or not reads_masks(reads):
+            raise SettingsError(f"--label-slices: {card.name} does not learn from masks by class; leave it out")
+        within = keep_slices(dataset, options.label_slices, spread=options.label_slices_from)
+        dataset, budget = within.dataset, (*budget, *within.sentences)
     dataset = within_budget(dataset)
     if "instances" in reads:
         dataset = _with_instance_maps(dataset)
@@ -136,7 +158,7 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
     remarks = tuple(
         remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
     )
-    return Material(tuple(opened), dataset, reads, remarks)
+    return Material(tuple(opened), dataset, reads, remarks, budget)
 
 
 def without_others(part: Dataset, dataset: Dataset) -> Dataset:
@@ -179,6 +201,10 @@ def dataset_of(run: Path) -> Dataset:
     record = read_run(run)
     if not record.data:
         raise RunError(f"{run}: was trained on no data set; name the data instead")
+    if held := [part.name for part in record.data if in_memory(part.path)]:
+        raise RunError(
+            f"{run}: was trained on data in memory ({some(held)}), which no file holds; pass the data instead"
+        )
     opening = Opening(
         manifest=Path(record.manifest) if record.manifest else None,
         root=Path(record.root) if record.root else None,
@@ -195,16 +221,29 @@ def divided_as(record: RunRecord, dataset: Dataset) -> Dataset:
     """The cases of a dataset that a run has, with the splits and the labels that they have in it.
 
     Raises:
-        DataError: there are fewer labelled training cases than the run kept.
+        RunError: an earlier version has kept labels by cases, and the run does not say of which.
     """
     splits = {id: name for name in SPLITS for id in record.split.get(name, ())}
     cases = tuple(replace(case, split=splits[case.id]) for case in dataset.cases if case.id in splits)
-    labels, kept = record.options.get("labels"), replace(dataset, cases=cases)
-    return kept if labels is None else keep_labels(kept, int(labels))
+    if record.options.get("labels") is not None:
+        if record.labelled is None:
+            raise RunError(
+                "a run with --labels of an earlier version does not say whose labels it has kept; train it again, or "
+                "name its data instead"
+            )
+        kept = {*record.labelled}
+        cases = tuple(c if c.id in kept or c.split == "test" or not c.images else without_labels(c) for c in cases)
+    divided, slices = replace(dataset, cases=cases), record.options.get("label_slices")
+    if slices is None:
+        return divided
+    return keep_slices(divided, int(slices), spread=record.options["label_slices_from"]).dataset
 
 
-def undrawn(traits: Traits, name: str) -> list[str]:
-    """A warning for each class that no training mask of the dataset `name` has.
+def undrawn(traits: Traits, name: str, labels: int | str | None = None) -> list[str]:
+    """A warning for each class that no training mask of the dataset `name` has; the others can still be learnt.
+
+    Args:
+        labels: the budget of labels, to which the class may be lost.
 
     Raises:
         DataError: no training mask has any.
@@ -215,18 +254,19 @@ def undrawn(traits: Traits, name: str) -> list[str]:
             f"{name}: all training masks are empty: no pixel is of {some(empty)}; expected masks with a foreground; "
             "check that the masks are the right files, and that a manifest declares the values they hold"
         )
-    return [f"{name}: no training mask has a pixel of the class {one!r}; it cannot be learnt" for one in empty]
+    more = "" if labels is None else f"; more than --labels {labels}, or another --label-seed, may have it"
+    return [f"{name}: no training mask has a pixel of the class {one!r}; it cannot be learnt{more}" for one in empty]
 
 
-def budget_remarks(material: Material, traits: Traits, budget: int | None) -> list[str]:
+def budget_remarks(material: Material, traits: Traits, budget: int | str | None) -> list[str]:
     """A sentence on classes that were found in few masks, because a budget of labels forbids to open the others."""
     masks = sum(len(source.masks) for source in material.dataset.label_source.undeclared)
     if budget is None or not masks or not reads_masks(material.reads):
         return []
     return [
         f"{material.dataset.name}: the classes ({some(traits.classes)}) were found in {count(masks, 'mask')}: those "
-        f"that --labels {budget} keeps and those for validation; a class that only others have is not known; if there "
-        "is one, declare 'classes' in a manifest (scantling.toml)"
+        f"that --labels {budget} keeps; a class that only others have is not known; if there is one, declare 'classes' "
+        "in a manifest (scantling.toml)"
     ]
 
 

@@ -15,6 +15,7 @@ from scantling.core.errors import RunError
 from scantling.core.fields import reads_masks
 from scantling.core.outputs import RUN, check_record
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
+from scantling.data.label_budget import written_labels
 from scantling.records.differences import changed_files, differences
 from scantling.records.record import FileRecord, read_record
 from scantling.records.run import read_run
@@ -26,7 +27,7 @@ from scantling.training.state import PREPARED, PREVIOUS, STATE, has_progress
 
 DATA_FILES = "data.json"
 """In a run folder: what was read of the data, so that what has changed can be named."""
-FIXED = ("method", "settings", "base", "pretrained", "uses", "data", "split", "seed", "options")
+FIXED = ("method", "settings", "base", "pretrained", "uses", "data", "split", "labelled", "seed", "options")
 """What must not change between the parts of one training."""
 IN_TABLES = {
     "mask": ("drawn_slices", "drawn_axis"),
@@ -82,17 +83,24 @@ def plan_of(
             for part, one in zip(material.opened, hashes, strict=True)
         ],
         "split": {name: [case.id for case in material.dataset.split(name)] for name in ("train", "validation", "test")},
+        "labelled": None if options.labels is None else material.labelled,
         "seed": options.seed,
         "manifest": str(options.manifest.resolve()) if options.manifest else None,
         "root": str(options.root.resolve()) if options.root else None,
         "subjects": options.subjects,
         "options": {
-            "labels": options.labels,
+            "labels": None if options.labels is None else written_labels(options.labels),
             "validation": options.validation,
             "select": options.select,
             **options.sampling.model_dump(mode="json"),
             "precision": options.precision,
             "accumulation": options.accumulation,
+            **({} if options.labels is None else {"label_seed": options.label_seed}),
+            **(
+                {}
+                if options.label_slices is None
+                else {"label_slices": options.label_slices, "label_slices_from": options.label_slices_from}
+            ),
             **({} if options.pretrained_rate is None else {"pretrained_rate": options.pretrained_rate}),
         },
     }
@@ -120,6 +128,12 @@ def check_same(out: Path, facts: Mapping[str, Any], *, plan: Mapping[str, Any], 
     Raises:
         RunError: it was not; what differs is shown, of the data by their files.
     """
+    before = facts.get("options", {})
+    if before.get("labels") is not None and facts.get("labelled") is None:
+        raise RunError(
+            f"{out}: was begun with --labels {before['labels']} by an earlier version, which kept the labels of cases "
+            "and not of subjects; choose another --out"
+        )
     changed = [line for key in FIXED for line in differences(key, facts.get(key), plan[key])]
     if changed and hashes is not None and (out / DATA_FILES).is_file():
         before = read_record(DataFiles, out / DATA_FILES).files

@@ -16,10 +16,11 @@ from scantling.core.machine import memory_free
 from scantling.core.samples import Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.data.case_cache import CaseCache
+from scantling.data.channels import owner_of
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset
 from scantling.data.files import probe
-from scantling.data.loading import load, owner_of
+from scantling.data.loading import load
 from scantling.data.order import belongs
 from scantling.data.prepared_fields import PreparedField
 from scantling.data.preprocessing import Preprocessed, preprocess

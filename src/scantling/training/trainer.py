@@ -188,9 +188,7 @@ class StageTraining:
         looked = max(1, stage.steps // trainer.validated)
         begun = saved = time.monotonic()
         before, first = position.seconds, position.step
-        bar = Bar(
-            trainer.console if trainer.group.first else Console(quiet=True), self.title, total=stage.steps, done=first
-        )
+        bar = Bar(trainer.console, self.title, total=stage.steps, done=first)
         facts, seen = "", dict[str, float]()
         with bar:
             for step in range(first, stage.steps):
@@ -212,7 +210,12 @@ class StageTraining:
                 bar.to(done, facts, left)
                 if line is not None:
                     told = LoggedStep.of(line, steps=stage.steps, validation=seen, left=left)
-                    self.stopping.ask(called(trainer.callbacks, told))
+                    try:
+                        self.stopping.ask(called(trainer.callbacks, told))
+                    except Exception:  # a fault of the callback costs no step
+                        if trainer.group.count == 1:  # others would have to save too
+                            self._save(runner, position, best)
+                        raise
                     seen = {}
                 self.stopping.ask(program_ends())
                 together = trainer.group.count > 1 and done % every == 0

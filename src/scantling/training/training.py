@@ -112,13 +112,14 @@ def preview(
     model, pretrained = build_method(card, traits, options)
     for sentence in _unmirrored(model, traits):
         console.print(sentence, highlight=False, markup=False)
+    options = _selecting(options, model, material.dataset)
     _trainer(material.dataset, device, Processes(), options, model, Path())
     if pretrained is not None:
         console.print(pretrained.summary, highlight=False, markup=False)
     if options.minutes is not None:
         usual_steps(model)
         console.print("--minutes: a training fits its steps after it has timed some; those of the plan are not fitted")
-    return Preview(model, options.preset, model.settings.explain(traits))
+    return Preview(model, options.preset, (*material.budget, *model.settings.explain(traits)))
 
 
 def _checked(
@@ -156,6 +157,7 @@ def _train(
         console.print(material.remarks[-1], highlight=False, markup=False)
     build, trainer = partial(build_method, card, traits), partial(_trainer, material.dataset, device, group)
     model, pretrained = build(options)
+    options = _selecting(options, model, material.dataset)
     if facts is None:
         found = pool_remarks(model, material.dataset.split("train")) if group.first else []
         for sentence in (*_unmirrored(model, traits), *found):
@@ -226,7 +228,7 @@ def _traits(
         *dataset.label_source.remarks,
         *budget_remarks(material, traits, options.labels),
         *spacing_remarks(traits),
-        *undrawn(traits, dataset.name),
+        *undrawn(traits, dataset.name, options.labels),
     ):
         console.print(sentence, highlight=False, markup=False)
     return traits, lost
@@ -236,6 +238,15 @@ def _unmirrored(model: Method, traits: Traits) -> list[str]:
     """A sentence on the axes along which a training does not mirror, where it changes its images and heeds sides."""
     changes = [stream.augment for stage in model.stages() for stream in stage.streams if stream.augment is not None]
     return sides_told_apart(traits) if changes and not any(each.ignore_sides for each in changes) else []
+
+
+def _selecting(options: Options, model: Method, dataset: Dataset) -> Options:
+    """The options, of which a budget of labels that leaves none to choose weights by makes `select` "last"."""
+    if options.select == "last" or options.labels is None or can_be_judged(model, dataset, options.seed):
+        return options
+    device, held_out = torch.device("cpu"), dataset.split("validation")
+    judged = validation_of(model, held_out, device=device, seed=options.seed, group=Processes(), autocast=None)
+    return options if judged is not None else replace(options, select="last")
 
 
 def _trainer(
@@ -287,7 +298,7 @@ def _recorded(
         *material.remarks,
         *material.dataset.label_source.remarks,
         *spacing_remarks(traits),
-        *undrawn(traits, material.dataset.name),
+        *undrawn(traits, material.dataset.name, options.labels),
         *taught(model),
         *unsteady(model.card, device),
     ]
@@ -295,7 +306,7 @@ def _recorded(
     begun = {
         "version": RunRecord.newest, "command": sys.argv, **plan, "implementation": import_path(type(model)),
         "preset": options.preset,
-        "plan": model.settings.explain(traits),
+        "plan": [*material.budget, *model.settings.explain(traits)],
         "traits": traits.model_dump(),
         "started": clock(), "finished": None, "seconds": None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -73,19 +73,21 @@ class Synthesize(Opened, Computed):
 
 @dataclass(kw_only=True)
 class Export(Opened):
-    """Write a data set, or that of a run with its split and its labels, in the layout of another tool."""
+    """Write the network of a run for other programs, or a data set, or that of a run, in the layout of another tool."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling export scans --to nnunet --out nnUNet_raw",
         "scantling export runs/unet --to nnunet --out nnUNet_raw --number 512 --name Vessels",
+        "scantling export runs/unet --to onnx --out unet-onnx",
     )
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA")]
-    """A data set, or a run: its data as it saw them."""
-    to: Literal["nnunet"]
-    """The layout: nnunet is the raw data folder of nnU-Net, version 2."""
+    """A data set, or a run: its data as it saw them; for onnx a run: its network."""
+    to: Literal["nnunet", "onnx"]
+    """nnunet is the raw data folder of nnU-Net, version 2; onnx is model.onnx, checked on onnxruntime, and export.json,
+    which says what comes before and after the network."""
     out: Path
-    """Where such folders lie (nnUNet_raw); Dataset###_NAME is made in it."""
+    """For nnunet where such folders lie (nnUNet_raw); Dataset###_NAME is made in it. For onnx a folder of its own."""
     number: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """The number of the data set; by default the first that is free from 501 on, or that of its last export."""
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -93,10 +95,23 @@ class Export(Opened):
 
     def run(self) -> Outcome:
         """Write it."""
+        from scantling.core.errors import SettingsError
         from scantling.core.outputs import RUN
         from scantling.data.contents import count
         from scantling.data.nnunet_export import export_nnunet
 
+        if self.to == "onnx":
+            from scantling.inference.exporting import export_onnx
+
+            if self.number is not None or self.name is not None:
+                raise SettingsError("--number and --name are of data sets; leave them out with --to onnx")
+            facts = export_onnx(self.source, self.out)
+            check = facts["check"]
+            tell(
+                f"{self.out}: {facts['file']} differs from {facts['method']} by {check['greatest_difference']:.1g} at "
+                f"most on {check['runtime']}; export.json says what comes before and after it"
+            )
+            return Outcome(facts)
         opening = self.opening()
         if (self.source / RUN).is_file():
             from scantling.training.material import dataset_of

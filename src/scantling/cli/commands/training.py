@@ -23,7 +23,8 @@ class Train(Opened, Computed):
         "scantling train unet --data scans --out runs/unet --preset quick --seed 0",
         "scantling train unet --data scans --preset quick --plan",
         "scantling train unet --data scans --out runs/unet --preset quick --minutes 10",
-        "scantling train unet --data scans --out runs/five --labels 5 --settings.rate 0.001",
+        "scantling train unet --data scans --out runs/five --labels 5 --label-seed 1 --settings.rate 0.001",
+        "scantling train unet --data scans --out runs/few --labels 10% --label-slices 3",
         "scantling train direction --data scans --out runs/direction --use segmenter=runs/fr-unet",
         "torchrun --nproc-per-node 4 -m scantling train unet --data scans --out runs/unet",
     )
@@ -46,10 +47,18 @@ class Train(Opened, Computed):
     fit; run.json says how many, and the command that repeats them anywhere."""
     seed: int = 0
     """All randomness is a function of it."""
-    labels: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Keep this many labelled training cases; the others count as unlabelled."""
+    labels: Annotated[str | None, tyro.conf.arg(metavar="N|N%")] = None
+    """Keep the labels of this many subjects, or of this percentage of the labelled ones, those for validation
+    included; all other images count as unlabelled. The subjects of 5 are among those of 10."""
+    label_seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Which subjects --labels keeps, whatever --seed is."""
+    label_slices: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Keep this many slices of the masks of each volume; the others are unknown."""
+    label_slices_from: Literal["even", "middle"] = "even"
+    """Which slices --label-slices keeps: spread evenly, or those around the middle."""
     validation: float = 0.2
-    """The share of the training subjects held out to watch the training; 0 trains on all."""
+    """The share of the labelled training subjects held out to watch the training; 0 trains on all. With --labels it
+    is a share of these, rounded down."""
     select: Literal["last", "best"] = "last"
     """Which weights are kept: the last, or the best on the validation subjects."""
     base: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
@@ -98,7 +107,8 @@ class Train(Opened, Computed):
             shares[name] = fraction
         options = Options(
             preset=self.preset, steps=self.steps, minutes=self.minutes, settings=self.settings, seed=self.seed,
-            labels=self.labels, validation=self.validation, select=self.select, base=self.base,
+            labels=self.labels, label_seed=self.label_seed, label_slices=self.label_slices,
+            label_slices_from=self.label_slices_from, validation=self.validation, select=self.select, base=self.base,
             pretrained_rate=self.pretrained_rate, uses=uses,
             device=self.device, precision=self.precision, threads=self.threads, accumulation=self.accumulation,
             share=shares, order=self.order, augment=self.augment,

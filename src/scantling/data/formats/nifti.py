@@ -79,7 +79,7 @@ def inspect(source: Source) -> Plan:
     scaled = (slope, intercept) != (1.0, 0.0)
     header = Header(
         "NIfTI",
-        (geometry := _geometry(source, head, stored)).shape,
+        (geometry := geometry_of(source, head, stored)).shape,
         channels,
         np.dtype(np.float32) if scaled else dtype,
         geometry,
@@ -212,7 +212,7 @@ def _scaling(source: Source, head: Any, colours: int) -> tuple[float, float]:
     return slope, intercept
 
 
-def _geometry(source: Source, head: Any, stored: tuple[int, ...]) -> Geometry:
+def geometry_of(source: Source, head: Any, stored: tuple[int, ...]) -> Geometry:
     """Where the voxels lie: by the sform, else the qform; a voxel size of 0 is taken from these, or unknown."""
     unit = UNITS.get(int(head["xyzt_units"]) & 7)
     if unit is None:

@@ -157,9 +157,11 @@ class MedSegDiffV2(GaussianMasks):
         # an unknown mask costs nothing, so the means over the batch are those of [t = 0 mod a] (Dice + b CE)
         taught = (timestep % of.every == 0).view(-1, 1, 1, 1)
         mask = labelled.mask.masked_fill(~taught, IGNORE)
-        terms["anchor_overlap"] = dice_loss(probabilities_of(seen.logits, len(self.traits.classes)), mask)
+        terms["anchor_overlap"] = dice_loss(
+            probabilities_of(seen.logits, len(self.traits.classes)), mask, ignore_index=IGNORE
+        )
         if of.cross_entropy:
-            terms["anchor_cross_entropy"] = of.cross_entropy * cross_entropy(seen.logits, mask)
+            terms["anchor_cross_entropy"] = of.cross_entropy * cross_entropy(seen.logits, mask, ignore_index=IGNORE)
         yield self.card.name, terms
 
     def condition(self, image: Tensor) -> Condition:

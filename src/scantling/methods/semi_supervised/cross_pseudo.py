@@ -12,6 +12,7 @@ from scantling.contract.method import Method
 from scantling.contract.schedules import sigmoid_rise
 from scantling.contract.stage import Game, Stage
 from scantling.contract.step import Step
+from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
 from scantling.losses.overlap import cross_entropy
 from scantling.methods.catalogue import CARDS
@@ -80,5 +81,7 @@ class CrossPseudo(SemiSupervisedSegmenter):
         weight *= sigmoid_rise(step.progress, until=self.settings.rise) if self.settings.rise else 1.0
         for name, own, others in (("unet", logits[0], labels[1]), ("second", logits[1], labels[0])):
             terms = yield from self.loss_terms(own[0], those[0].mask, step)
-            crossed: list[Tensor] = [cross_entropy(one, label) for one, label in zip(own, others, strict=True)]
+            crossed: list[Tensor] = [
+                cross_entropy(one, label, ignore_index=IGNORE) for one, label in zip(own, others, strict=True)
+            ]
             yield name, {**terms, "cross": weight * sum(crossed[1:], crossed[0])}

@@ -116,7 +116,9 @@ class FixMatch(SemiSupervisedSegmenter):
         # 4. the losses
         terms = yield from self.loss_terms(logits, labelled.mask, step)
         pairs = [(found, one["labels"]) for found, one in zip(strong, mixed, strict=True)] + [(perturbed, labels)]
-        sums = torch.stack([overlap_sums(self.probabilities(one), label).sum(1) for one, label in pairs])  # (3, 3, K)
+        sums = torch.stack(
+            [overlap_sums(self.probabilities(one), label, ignore_index=IGNORE).sum(1) for one, label in pairs]
+        )  # (3, 3, K)
         totals = yield Total(sums)
         first, second, dropped = (
             batch_dice_loss(own, total=total, parts=step.slots) for own, total in zip(sums, totals, strict=True)

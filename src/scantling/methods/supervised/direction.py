@@ -18,6 +18,7 @@ from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage, frozen
 from scantling.contract.step import Inference, Step, Total
+from scantling.core.case import IGNORE
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
@@ -199,18 +200,18 @@ class DirectionMender(Segmenter):
         """The terms that have a weight, of the mended probabilities: cross-entropy, Dice, soft clDice."""
         labelled, of = batch["labelled"], self.settings
         if of.crossing:
-            structure = mask_structure(labelled.mask, len(self.traits.classes), dtype=self.dtype)
+            structure = mask_structure(labelled.mask, len(self.traits.classes), dtype=self.dtype, ignore_index=IGNORE)
             change = yield Total(trace(structure))
         features, probabilities = self.seen(labelled.image)  # (B, F, *S), (B, K, *S)
         vectors = self._vectors(self.layer(features))  # (B, K, D, *S)
         mended = self.mended(probabilities, self.directed(vectors), how=of.learning)
         terms = {}
         if of.cross_entropy:
-            terms["cross_entropy"] = of.cross_entropy * binary_cross_entropy(mended, labelled.mask)
+            terms["cross_entropy"] = of.cross_entropy * binary_cross_entropy(mended, labelled.mask, ignore_index=IGNORE)
         if of.dice:
-            terms["overlap"] = of.dice * dice_loss(mended, labelled.mask)
+            terms["overlap"] = of.dice * dice_loss(mended, labelled.mask, ignore_index=IGNORE)
         if of.cldice:
-            whole = soft_cldice_loss(probabilities=mended, mask=labelled.mask, iterations=of.skeleton)
+            whole = soft_cldice_loss(mended, labelled.mask, iterations=of.skeleton, ignore_index=IGNORE)
             terms["continuity"] = of.cldice * whole
         if of.crossing:
             terms["crossing"] = of.crossing * step.mean(crossing(unit(vectors), structure), change)

@@ -14,6 +14,7 @@ from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
+from scantling.core.case import IGNORE
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
@@ -191,15 +192,15 @@ class FRUNetSegmenter(Segmenter):
         found = self.probabilities(logits)  # (B, K, H, W)
         terms = {}
         if of.cross_entropy:
-            terms["cross_entropy"] = of.cross_entropy * cross_entropy(logits, labelled.mask)
+            terms["cross_entropy"] = of.cross_entropy * cross_entropy(logits, labelled.mask, ignore_index=IGNORE)
         if of.dice:
-            terms["overlap"] = of.dice * dice_loss(found, labelled.mask)
+            terms["overlap"] = of.dice * dice_loss(found, labelled.mask, ignore_index=IGNORE)
         if of.cldice:
-            whole = soft_cldice_loss(probabilities=found, mask=labelled.mask, iterations=of.iterations)
+            whole = soft_cldice_loss(found, labelled.mask, iterations=of.iterations, ignore_index=IGNORE)
             terms["continuity"] = of.cldice * whole
         if of.skeleton_recall:
             terms["skeleton_recall"] = of.skeleton_recall * skeleton_recall_loss(
-                probabilities=found, mask=labelled.mask
+                found, labelled.mask, ignore_index=IGNORE
             )
         yield "fr-unet", terms
 

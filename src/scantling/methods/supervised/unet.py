@@ -15,6 +15,7 @@ from scantling.contract.results import Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step, Total
+from scantling.core.case import IGNORE
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
@@ -43,7 +44,8 @@ class UNetSettings(Settings):
         strides, kernels: of the levels, along each axis.
         narrow: see `networks.unet.UNet`.
         pixels, voxels: how many a patch of a raster image and of a volume may have.
-        across: pixels of local thickness that are enough for every class; images that fit one patch are shrunk to it.
+        across: pixels of local thickness that are enough where an image shows one object of a class; images that fit
+            one patch are shrunk to it.
         patch: the shape of a patch.
         size: the side of the square that every raster image is resampled to, whatever its proportions.
         spacing: the working grid, in the unit of the data: mm, or pixels.
@@ -308,17 +310,17 @@ class UNetSegmenter(Segmenter):
         """
         of = self.settings
         found = self.probabilities(logits)  # (B, K, *S)
-        terms = {"cross_entropy": cross_entropy(logits, mask)}
+        terms = {"cross_entropy": cross_entropy(logits, mask, ignore_index=IGNORE)}
         if of.dice and of.dice_over == "batch":
-            sums = overlap_sums(found, mask).sum(1)  # (3, K)
+            sums = overlap_sums(found, mask, ignore_index=IGNORE).sum(1)  # (3, K)
             terms["overlap"] = of.dice * batch_dice_loss(sums, total=(yield Total(sums)), parts=step.slots)
         elif of.dice:
-            terms["overlap"] = of.dice * dice_loss(found, mask)
+            terms["overlap"] = of.dice * dice_loss(found, mask, ignore_index=IGNORE)
         if of.cldice:
-            whole = soft_cldice_loss(probabilities=found, mask=mask, iterations=of.iterations)
+            whole = soft_cldice_loss(found, mask, iterations=of.iterations, ignore_index=IGNORE)
             terms["continuity"] = of.cldice * whole
         if of.skeleton_recall:
-            terms["skeleton_recall"] = of.skeleton_recall * skeleton_recall_loss(probabilities=found, mask=mask)
+            terms["skeleton_recall"] = of.skeleton_recall * skeleton_recall_loss(found, mask, ignore_index=IGNORE)
         return terms
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:

@@ -145,6 +145,7 @@ class Vesselness(Segmenter):
             scales=of.scales,
             dark=bool(of.dark),
             ratios=bool(of.ratios),
+            spatial_dims=channel.ndim,
         )
         return response, region
 

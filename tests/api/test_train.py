@@ -108,6 +108,18 @@ def test_an_interruption_loses_no_step(by: str, data: Path, weights: dict[str, n
     assert same(weights_of(run), weights)
 
 
+def test_a_fault_of_a_callback_loses_no_step(data: Path, weights: dict[str, np.ndarray], tmp_path: Path) -> None:
+    def fail(step: scantling.LoggedStep) -> None:
+        raise ZeroDivisionError(step.step)
+
+    with pytest.raises(ZeroDivisionError, match="1"):
+        scantling.train("unet", data, tmp_path / "run", callbacks=[fail], **TINY)
+    steps: list[int] = []
+    run = scantling.train("unet", data, tmp_path / "run", callbacks=[lambda step: steps.append(step.step)], **TINY)
+    assert steps == [2, 3, 4]
+    assert same(weights_of(run), weights)
+
+
 def test_in_another_thread_a_training_saves_when_the_program_ends(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,14 +155,33 @@ def test_what_is_no_method_and_what_has_the_name_of_another_is_refused(data: Pat
     strange: Any = dict
     with pytest.raises(SettingsError, match="method: found the class dict, which has no card"):
         scantling.train(strange, data, tmp_path / "run", **TINY)
-    with pytest.raises(SettingsError, match=r"^labels 0: expected 1 or more"):
+    with pytest.raises(SettingsError, match=r"^labels 0: expected a number of subjects from 1 on"):
         scantling.train("unet", data, tmp_path / "run", labels=0)
     misspelt: Any = "bset"
     with pytest.raises(SettingsError, match=r"^select bset: expected last or best"):
         scantling.train("unet", data, tmp_path / "run", select=misspelt)
-    numbers: Any = [3]
+    strange = [3]
     with pytest.raises(SettingsError, match="data: found a int"):
-        scantling.train("unet", numbers, tmp_path / "run")
+        scantling.train("unet", strange, tmp_path / "run")
+    strange = None
+    with pytest.raises(SettingsError, match="data: found a NoneType"):
+        scantling.train("unet", strange, tmp_path / "run")
+    with pytest.raises(SettingsError, match="out: found a NoneType; expected a path"):
+        scantling.train("unet", data, strange)
+    strange = {"seed": "a"}
+    with pytest.raises(SettingsError, match=r"^seed: found 'a'; Input should be a valid integer"):
+        scantling.train("unet", data, tmp_path / "run", **strange)
+    strange = {"label_slices": 2.5}
+    with pytest.raises(SettingsError, match=r"^label_slices: found 2.5"):
+        scantling.train("unet", data, tmp_path / "run", **strange)
+    strange = {"presett": "quick"}
+    with pytest.raises(
+        TypeError, match=r"train\(\) got an unexpected keyword argument 'presett'; did you mean 'preset'"
+    ):
+        scantling.train("unet", data, tmp_path / "run", **strange)
+    strange = print
+    with pytest.raises(SettingsError, match="callbacks: found a single function; expected a list"):
+        scantling.train("unet", data, tmp_path / "run", callbacks=strange)
 
 
 def test_the_keywords_of_train_are_the_fields_of_options() -> None:
@@ -189,6 +220,9 @@ def test_a_data_set_is_a_sequence_of_cases_that_load_and_plot(data: Path) -> Non
     assert len(opened) == 6
     assert [case.id for case in opened] == [case.id for case in opened.cases]
     assert opened[opened[2].id] == opened[2]
+    assert repr(opened) == f"Dataset({opened.name!r}: 6 cases, 4 train, 2 test; {data})"
+    assert repr(opened[0]).startswith(f"OpenCase({opened[0].id!r}, ")
+    assert "image (1, " in repr(opened[0].load(reads=("image",)))
     assert [case.id for case in opened[-2:]] == [opened[4].id, opened[5].id]
     with pytest.raises(KeyError, match="no case has the id 'case9'"):
         opened["case9"]
@@ -198,6 +232,19 @@ def test_a_data_set_is_a_sequence_of_cases_that_load_and_plot(data: Path) -> Non
     assert set(np.unique(sample.mask)) == {0, 1}
     assert (sample.spacing, sample.affine) == ((1.0, 1.0), None)
     assert opened[0].load(reads=("image",)).mask is None
+    misspelt: Any = "imgae"
+    with pytest.raises(SettingsError, match="reads: found 'imgae'; expected one of image"):
+        opened[0].load(reads=misspelt)
+    with pytest.raises(SettingsError, match="split: found 'imgae'; expected one of train, validation, test"):
+        opened.split(misspelt)
+    assert opened[0].id in opened
+    assert opened[0] in opened
+    assert opened.cases[0] in opened
+    assert misspelt not in opened
+    assert scantling.open_dataset(opened) is opened
+    misspelt = [data]
+    with pytest.raises(SettingsError, match="path: found a list; expected a path"):
+        scantling.open_dataset(misspelt)
     assert max(opened[0].plot(size=96).size) == 96
     page = opened._repr_html_()
     assert "<td>train</td><td>4</td>" in page

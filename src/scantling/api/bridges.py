@@ -1,0 +1,64 @@
+"""Ways to other packages: data sets of what a program holds, networks for ONNX, data for nnU-Net."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from scantling.api.calls import public
+from scantling.core.errors import SettingsError
+from scantling.core.outputs import RUN
+from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.items import dataset_from as from_items
+
+dataset_from = public(from_items)
+
+
+@public
+def export(
+    source: str | os.PathLike[str] | Dataset,
+    out: str | os.PathLike[str],
+    *,
+    to: Literal["onnx", "nnunet"] = "onnx",
+    number: int | None = None,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Write the network of a run as ONNX, or a data set as a raw data folder of nnU-Net, as `scantling export` does.
+
+    Args:
+        source: for "onnx" a run; for "nnunet" a data set or its folder, or a run: its data as it saw them.
+        out: for "onnx" a folder of its own; for "nnunet" where folders of nnU-Net lie.
+        to: "onnx" writes `model.onnx`, float32 images (B, C, *S) to probabilities (B, K, *S) of the foreground classes,
+            and `export.json`, which says what comes before it (grid, units) and after it (temperature, thresholds), and
+            by how much it differed from the original on onnxruntime, 1e-4 at most; "nnunet" is version 2.
+        number, name: of the data set of nnU-Net.
+
+    Returns:
+        What was written: for "onnx" the contents of `export.json`.
+
+    Raises:
+        SettingsError: ONNX is not installed (pip install 'scantling[onnx]'), `out` holds something else, or `to`
+            is neither.
+        RunError: there is no model, or its answer is not one pass through one network.
+        DataError: the data set has no labelled training case.
+
+    Example:
+        >>> facts = scantling.export("runs/unet", "unet-onnx")
+        >>> session = onnxruntime.InferenceSession("unet-onnx/model.onnx")
+        >>> probabilities = session.run(None, {"image": image})[0]
+    """
+    if to == "onnx":
+        from scantling.inference.exporting import export_onnx
+
+        if isinstance(source, Dataset) or number is not None or name is not None:
+            raise SettingsError("--to onnx: writes the network of a run; name a run, without a number or a name")
+        return export_onnx(Path(source), Path(out))
+    if to != "nnunet":
+        raise SettingsError(f"--to {to}: expected onnx or nnunet")
+    from scantling.data.nnunet_export import export_nnunet
+    from scantling.training.material import dataset_of
+
+    if not isinstance(source, Dataset):
+        source = dataset_of(Path(source)) if (Path(source) / RUN).is_file() else open_dataset(Path(source))
+    return export_nnunet(source, Path(out), number=number, name=name).facts()
