@@ -24,7 +24,7 @@ def make_data(card: Card, folder: Path, *, dimensions: int, classes: int = 1) ->
     """A data set of `COUNT` cases with what `card` needs, by a manifest; pictures are PNG, volumes NIfTI.
 
     The sizes are odd and no two alike, a little below and above a patch of 32 pixels, or of 16 voxels. Where the card
-    needs several alternatives of fields, cases have them in turn.
+    needs images beside those with something more, every second case is only an image.
 
     Raises:
         ValueError: the card needs something that is not made here.
@@ -41,7 +41,7 @@ def make_data(card: Card, folder: Path, *, dimensions: int, classes: int = 1) ->
             name = f"{pool}{'-' if pool else ''}case{number}"
             facts = {"id": name, "subject": name, "split": "train" if number < COUNT - TEST else "test"}
             facts |= {"pool": pool} if pool else {}
-            own = words if pool or roles else {*(card.needs or (("image",),))[number % max(len(card.needs), 1)]}
+            own = {"image"} if ("image",) in card.needs[1:] and number % 2 else words
             cases.append(facts | _case(folder, name, number, own, generator, dimensions=dimensions, classes=classes))
             for role in roles:
                 other = facts | {"id": f"{name}-{role}"}
