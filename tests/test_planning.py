@@ -10,8 +10,9 @@ import pytest
 
 from scantling import planning
 from scantling.core.case import Labels
+from scantling.core.errors import SettingsError
 from scantling.core.samples import Intensity, Thickness, Traits
-from scantling.methods.supervised.unet import UNetSettings
+from scantling.methods.supervised.unet_settings import UNetSettings
 
 ANY = Intensity(mean=0, std=1, low=0, high=255, minimum=0, maximum=255)
 
@@ -212,3 +213,18 @@ def test_dice_is_over_all_patches_of_a_step_where_most_of_them_lack_a_class(shap
         assert settings.dice_over == dice_over
         assert any("most patches lack a" in line for line in settings.explain(of)) == (dice_over == "batch")
     assert UNetSettings.preset("quick", {"dice_over": "sample"}).resolve(of).dice_over == "sample"
+
+
+def test_volumes_read_as_slices_are_planned_as_the_pictures_that_their_slices_are() -> None:
+    volumes = traits(
+        (10, 128, 112), (20.0, 9.0), spacing=(8.0, 1.0, 1.0), slice_axis=0, unit="mm", mirrored=(False, False, True),
+        labelled=6,
+    )  # fmt: skip
+    pictures = traits((128, 112), (20.0, 9.0), unit="mm", mirrored=(False, True), labelled=60)
+    assert volumes.slices() == pictures.slices() == pictures
+    read_as_slices = UNetSettings.preset("quick", {"dimensions": 2}).resolve(volumes)
+    as_pictures = UNetSettings.preset("quick", {"dimensions": 2}).resolve(pictures)
+    assert read_as_slices == as_pictures
+    assert len(read_as_slices.patch or ()) == 2
+    with pytest.raises(SettingsError, match=r"--settings\.dimensions 3: expected volumes, found pictures"):
+        UNetSettings.preset("quick", {"dimensions": 3}).resolve(pictures)

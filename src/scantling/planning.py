@@ -60,7 +60,6 @@ class Grid:
         pixels: int,
         *,
         spacing: Sequence[float] | None = None,
-        plane: bool = False,
         across: float | None = None,
     ) -> Grid:
         """The grid for patches of so many pixels: the finest one on which the objects fit, or the whole image does.
@@ -71,15 +70,10 @@ class Grid:
 
         Args:
             spacing: a grid that is given; nothing is shrunk beyond it.
-            plane: volumes are read as slices.
             across: pixels of the thinnest class's local thickness that are enough where an image shows one object of a
                 class (`SINGLE`): images are shrunk down to them, but to no fewer pixels than `LEAST`.
         """
-        axes = [axis for axis in range(traits.dimensions) if not (plane and axis == traits.slice_axis)]
-        axes = axes if traits.dimensions == 3 else [0, 1]
-        stored = [traits.spacing[axis] for axis in axes]
-        own = [target_spacing(traits)[axis] for axis in axes]
-        sides = [traits.shape[axis] for axis in axes]
+        dimensions, stored, own, sides = traits.dimensions, traits.spacing, target_spacing(traits), traits.shape
         objects = [each for each in traits.thickness if each is not None]
         thick = max((each.high for each in objects), default=0.0)
         fine = min((each.local for each in objects), default=0.0)
@@ -100,14 +94,14 @@ class Grid:
             target = min(own) * grid.shrink * STEP
             return at([max(mm, target) for mm in own], grid.shrink * STEP)
 
-        while objects and not found.whole and found.thick * ACROSS[len(axes)] > pixels ** (1 / len(axes)):
+        while objects and not found.whole and found.thick * ACROSS[dimensions] > pixels ** (1 / dimensions):
             finer, found = found, coarser(found)
-            if found.fine < FINE[len(axes)]:
+            if found.fine < FINE[dimensions]:
                 return finer
         single = bool(objects) and all(0 < each.number <= SINGLE for each in objects)
         while single and across is not None and found.whole:
             finer, found = found, coarser(found)
-            if found.fine < across or math.prod(found.shape) < LEAST[len(axes)]:
+            if found.fine < across or math.prod(found.shape) < LEAST[dimensions]:
                 return finer
         return found
 

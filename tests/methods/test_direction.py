@@ -31,7 +31,8 @@ from scantling.losses.overlap import binary_cross_entropy, dice_loss
 from scantling.methods.catalogue import CARDS
 from scantling.methods.supervised.direction import DirectionMender, DirectionSettings, unit
 from scantling.methods.supervised.fr_unet import FRUNetSegmenter, FRUNetSettings
-from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
+from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.training import Options, train
 from scantling.training.stage_runner import StageRunner
 

@@ -11,7 +11,8 @@ from scantling.contract.method import build
 from scantling.contract.step import Step
 from scantling.core.case import IGNORE
 from scantling.methods.semi_supervised.base import apart, in_one_pass, interleaved
-from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
+from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.methods.supervised.unet_settings import UNetSettings
 from semi_supervised import noise, played, segmenter, value_of
 
 NAMES = ("mean-teacher", "cross-pseudo", "fixmatch", "copy-paste", "self-training")

@@ -18,7 +18,8 @@ from scantling.core.samples import Batch, Intensity, Traits
 from scantling.losses.continuity import soft_cldice_loss
 from scantling.losses.overlap import class_channels, cross_entropy, dice_loss, probabilities_of
 from scantling.losses.skeleton_recall import skeleton_recall_loss
-from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
+from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.networks.unet import UNet, doubled_by_neighbours, pooled, pooled_by_blocks, upsampled
 
 

@@ -18,7 +18,7 @@ from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Batch
 from scantling.inference import unlike
 from scantling.methods.catalogue import CARDS, added
-from scantling.methods.supervised.unet import UNetSettings
+from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.records.run import run_facts
 from scantling.training import Options, minutes, train
 from scantling.training.minutes import repeated

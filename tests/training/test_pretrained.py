@@ -20,7 +20,8 @@ from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import CARDS, cards, implementation_of
 from scantling.methods.supervised.direction import DirectionMender, DirectionSettings
-from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
+from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.records.expectations import ExpectedRecord, of_model
 from scantling.records.run_folder import load_model
 from scantling.testing.data import make_data

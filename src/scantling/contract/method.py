@@ -71,9 +71,9 @@ class Method(nn.Module, ABC):
     @property
     def median_shape(self) -> tuple[int, ...]:
         """The shape of the median training image, or of a slice of it, on the grid of the method."""
-        traits, recipe = self.traits, self.preprocessing
-        axes = [n for n in range(traits.dimensions) if recipe.dimensions == traits.dimensions or n != traits.slice_axis]
-        return recipe.grid([traits.shape[n] for n in axes], [traits.spacing[n] for n in axes])
+        recipe = self.preprocessing
+        traits = self.traits.slices() if recipe.dimensions == 2 else self.traits
+        return recipe.grid(traits.shape, traits.spacing)
 
     @property
     def gives(self) -> tuple[Capability, ...]:

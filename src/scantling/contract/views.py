@@ -44,10 +44,8 @@ class Views(Frozen):
 
 def mirrored_of(method: Method) -> tuple[bool, ...]:
     """`Traits.mirrored` of the axes that the networks of a method see; empty where nothing is known."""
-    axes = list(method.traits.mirrored)
-    if len(axes) > method.preprocessing.dimensions:
-        axes.pop(method.traits.slice_axis)
-    return tuple(axes)
+    traits = method.traits
+    return (traits.slices() if method.preprocessing.dimensions == 2 else traits).mirrored
 
 
 def views_of_training(

@@ -140,6 +140,15 @@ class Traits(Frozen):
             }
         )
 
+    def slices(self) -> Traits:
+        """The traits of the slices of volumes as pictures; of pictures themselves."""
+        if self.dimensions == 2:
+            return self
+        axis, of_axes = self.slice_axis, ("spacing", "fine_spacing", "shape", "smallest", "mirrored")
+        plane = {name: getattr(self, name)[:axis] + getattr(self, name)[axis + 1 :] for name in of_axes}
+        number = {name: getattr(self, name) * self.shape[axis] for name in ("labelled", "unlabelled")}
+        return self.model_copy(update={"dimensions": 2, "slice_axis": 0, **plane, **number})
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the foreground classes."""

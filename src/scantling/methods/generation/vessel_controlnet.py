@@ -116,8 +116,7 @@ class VesselControlNetSettings(SketchSettings):
                 f"--settings.sampling_steps {self.sampling_steps}: the chain has {self.chain} steps; take 1 to "
                 f"{self.chain}"
             )
-        plane = [n for axis, n in enumerate(traits.smallest) if len(traits.smallest) == 2 or axis != traits.slice_axis]
-        patch = min(self.patch, *plane)
+        patch = min(self.patch, *traits.slices().smallest)
         size = min(self.size, patch) // self.divisor * self.divisor
         if not size:
             raise SettingsError(

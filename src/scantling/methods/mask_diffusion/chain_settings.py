@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field
@@ -99,7 +99,7 @@ class MaskDiffusionSettings(Settings):
         side = self.patch or self.size
         if side is not None:
             return (side, side)
-        height, width = Preprocessing(dimensions=2, longest=self.longest).grid(_plane(traits, traits.shape), (1.0, 1.0))
+        height, width = Preprocessing(dimensions=2, longest=self.longest).grid(traits.slices().shape, (1.0, 1.0))
         return -(-height // self.divisor) * self.divisor, -(-width // self.divisor) * self.divisor
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
@@ -108,10 +108,10 @@ class MaskDiffusionSettings(Settings):
 
     def _grid(self, traits: Traits) -> Grid:
         """The grid that the settings give: that of the files, or the one on which the median image is so long."""
-        spacing = _plane(traits, traits.spacing)
-        factor = 1.0 if self.longest is None else max(_plane(traits, traits.shape)) / self.longest
+        spacing = traits.slices().spacing
+        factor = 1.0 if self.longest is None else max(traits.slices().shape) / self.longest
         given = [mm * factor for mm in spacing]
-        return Grid.of(traits, math.prod(self.shape(traits)), spacing=given, plane=True)
+        return Grid.of(traits.slices(), math.prod(self.shape(traits)), spacing=given)
 
     def resolve(self, traits: Traits) -> Self:
         """Refuse data and chains that cannot be, plan the grid, and fit the patch into the images."""
@@ -130,12 +130,12 @@ class MaskDiffusionSettings(Settings):
                 "other out"
             )
         if self.longest is not None and self.patch is None:
-            grid = Grid.of(traits, self.longest**2, plane=True)
+            grid = Grid.of(traits.slices(), self.longest**2)
             if any(traits.thickness) and not grid.whole:
                 finer = max(grid.shape) if grid.shrink > 1 else None
                 return self.model_copy(update={"longest": finer, "patch": self.longest}).resolve(traits)
-        longest = None if self.longest is None else min(self.longest, max(_plane(traits, traits.shape)))
-        room = self.size or longest or min(_plane(traits, traits.smallest))
+        longest = None if self.longest is None else min(self.longest, max(traits.slices().shape))
+        room = self.size or longest or min(traits.slices().smallest)
         if room < self.divisor:
             raise SettingsError(
                 f"--settings.widths: {len(self.widths)} levels need images of {self.divisor} pixels a side; found "
@@ -169,8 +169,3 @@ def check_steps(steps: int, chain: int, flag: str) -> None:
     """
     if not 1 <= steps <= chain:
         raise SettingsError(f"{flag} {steps}: the chain has {chain} steps; take 1 to {chain}")
-
-
-def _plane(traits: Traits, values: Sequence[T]) -> list[T]:
-    """What there is for each axis, of the two axes of a picture or of a slice."""
-    return [each for axis, each in enumerate(values) if traits.dimensions == 2 or axis != traits.slice_axis]

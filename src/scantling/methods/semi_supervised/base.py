@@ -13,7 +13,8 @@ from scantling.contract.stage import Player
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Stream
-from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
+from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.methods.supervised.unet_settings import UNetSettings
 
 
 class SemiSupervisedSettings(UNetSettings):

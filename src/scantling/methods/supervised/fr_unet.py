@@ -125,8 +125,7 @@ class FRUNetSettings(Settings):
             raise SettingsError(
                 "--settings.cross_entropy, dice and cldice are all 0; give at least one of them a weight"
             )
-        plane = [n for axis, n in enumerate(traits.shape) if len(traits.shape) == 2 or axis != traits.slice_axis]
-        room = max(SMALLEST, min(plane) // DIVISOR * DIVISOR)
+        room = max(SMALLEST, min(traits.slices().shape) // DIVISOR * DIVISOR)
         return self.model_copy(update={"patch": min(self.patch, room), "grey": self.grey and traits.channels == COLOUR})
 
 

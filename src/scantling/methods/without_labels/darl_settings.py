@@ -145,13 +145,12 @@ class DARLSettings(Settings):
             raise SettingsError(
                 "--settings.masks folder: no training case is only a mask; name a folder of masks with another --data"
             )
-        shape = [n for axis, n in enumerate(traits.smallest) if traits.dimensions == 2 or axis != traits.slice_axis]
         least = self.interleave * 4 * 2**self.judge_layers  # what the last layers of a discriminator need
         if self.patch < least:
             raise SettingsError(
                 f"--settings.patch: found {self.patch}, expected {least} or more for the discriminators"
             )
-        patch = max(least, min(self.patch, *shape) // self.interleave * self.interleave)
+        patch = max(least, min(self.patch, *traits.slices().smallest) // self.interleave * self.interleave)
         seen = patch // self.interleave
         if self.contrast and seen < SIDES[0]:
             raise SettingsError(
