@@ -33,7 +33,8 @@ RESAMPLING = (
     "Pixels are squares around their centres: new index i lies at (i + 0.5) n / m - 0.5, n before and m after. Axes "
     "that `averaged` names are done first, one after the other, the last one first: new value i is the mean of the old "
     "ones j weighted by max(0, 1 - |(j + 0.5) m / n - (i + 0.5)|), over the sum of these weights. All other axes are "
-    "interpolated linearly between neighbours, the outermost values repeated beyond their centres. An axis of equal length is left."
+    "interpolated linearly between neighbours, the outermost values repeated beyond their centres. An axis of equal "
+    "length is left."
 )
 OUTSIDE = (
     "Pixels that are NaN or infinite in any channel lie outside: each channel has its least finite value there, they "
@@ -41,10 +42,11 @@ OUTSIDE = (
 )
 
 
-def surroundings(method: Segmenter, check: dict[str, Any]) -> dict[str, Any]:
+def surroundings(method: Any, check: dict[str, Any]) -> dict[str, Any]:
     """What a program has to do before and after the network, step by step, as `export.json` says it.
 
     Args:
+        method: a `Segmenter`.
         check: what `exporting.checked` found; its "shape" becomes that of the input.
     """
     labels = method.labels_of(SEGMENT_DEFAULTS)
@@ -71,8 +73,8 @@ def surroundings(method: Segmenter, check: dict[str, Any]) -> dict[str, Any]:
         "postprocessing": _after(method),
         "limits": (
             "Images that do not fit into memory are answered by `predict` in overlapping tiles and bands, so that "
-            "values near their seams differ; on a GPU that has bfloat16 it computes in that unless float32 is asked for. "
-            "Where `input`.`shape` names sides the file takes images of that grid alone."
+            "values near their seams differ; on a GPU that has bfloat16 it computes in that unless float32 is asked "
+            "for. Where `input`.`shape` names sides the file takes images of that grid alone."
         ),
         "check": check,
     }  # fmt: skip
@@ -135,9 +137,9 @@ def _views(method: Segmenter) -> dict[str, Any]:
     )
     return {
         "rule": (
-            "Of each view the image is first turned: numpy.rot90(x, quarter_turns, (2, 3)), then the axes that are "
-            "named, of those of the image, are reversed; the probabilities go back: the axes reversed, numpy.rot90(p, -quarter_turns, (2, 3)). "
-            "The answer is the mean over all views."
+            "Of each view the canvas (B, C, *S) is first turned, numpy.rot90(x, quarter_turns, (2, 3)), then its "
+            "spatial axes `reversed`, counted from 0, are reversed. The probabilities go back: the same axes reversed, "
+            "then numpy.rot90(p, -quarter_turns, (2, 3)). The answer is the mean over all views."
         ),
         "each": [
             {"quarter_turns": int(quarter), "reversed": [axis for axis, wanted in enumerate(mirrored) if wanted]}
@@ -168,8 +170,9 @@ def _after(method: Segmenter) -> dict[str, Any]:
         "components": list(made.components),
         "dropping": (
             "Of each class with a rule, pieces that touch at a side or a corner are one. 'largest' keeps the largest, "
-            "all of them where several are; a number keeps pieces of at least this size: the number of pixels times the "
-            "size of one, in `unit` to the power of the axes (`training_spacing` where the image does not say it in `unit`)."
+            "all of them where several are; a number keeps pieces of at least this size: the number of pixels times "
+            "the size of one, in `unit` to the power of the axes (`training_spacing` where the image does not say its "
+            "own in `unit`)."
         ),
         "mask": (
             "class k has the first number of `values`[k - 1], the background 0"

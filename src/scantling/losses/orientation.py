@@ -81,10 +81,10 @@ def crossing(direction: Tensor, structure: tuple[tuple[Tensor, ...], ...]) -> Te
     Raises:
         ArrayError: the direction is of another grid, or of another number of axes or classes.
     """
-    entry = structure[0][0].shape
-    if direction.shape != (*entry[:2], len(structure), *entry[2:]):
+    shape = structure[0][0].shape
+    if direction.shape != (*shape[:2], len(structure), *shape[2:]):
         raise ArrayError(
-            f"found a direction of shape {tuple(direction.shape)} for a structure of {tuple(entry)}; expected "
+            f"found a direction of shape {tuple(direction.shape)} for a structure of {tuple(shape)}; expected "
             f"(B, K, {len(structure)}, *S)"
         )
     met = direction.new_zeros(())
