@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import scantling
-from scantling import diffusion, fusion, losses, mending, metrics, mixing, warping
+from scantling import diffusion, fusion, losses, mending, metrics, mixing, networks, phantoms, warping
 from scantling.core.errors import ScantlingError
 from scantling.diffusion import Guess
 
@@ -22,6 +22,7 @@ VECTORS = np.stack([np.ones((8, 9)), np.zeros((8, 9))]).astype(np.float32)
 TENSOR = torch.from_numpy(LIKELY)[None, None]
 SAMPLES = TENSOR.expand(3, 2, 1, 8, 9)
 GAUSS = diffusion.GaussianProcess(diffusion.betas("linear", 10))
+CHANCE = np.random.default_rng(0)
 FIELDS = {"image": TENSOR, "mask": (TENSOR > 0.5).long()}
 CLASSES = [[0.3, 0.7], [0.9, 0.1]]
 
@@ -155,6 +156,23 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a mixing probability of 2": (lambda: mixing.cutmix(FIELDS, FIELDS, Half(), probability=2), "probability: found 2"),
     "nothing to mix": (lambda: mixing.cutmix({}, {}, Half()), "found no field"),
+    # phantoms and networks
+    "a seed for a generator": (lambda: phantoms.retina((64, 64), generator=0), r"numpy\.random\.default_rng"),  # type: ignore[arg-type]
+    "half a pixel": (lambda: phantoms.retina((64.5, 64), generator=CHANCE), "shape: found 64.5"),  # type: ignore[arg-type]
+    "a scene without colours": (lambda: phantoms.photograph(LIKELY, generator=CHANCE), r"expected \(H, W, 3\)"),
+    "a sketch of bytes": (
+        lambda: phantoms.sketch_of(BYTES, generator=CHANCE, deleted=0.1, jitter=0.0), "expected the mask of one class",  # type: ignore[arg-type]
+    ),
+    "a sketch with 2 deleted": (
+        lambda: phantoms.sketch_of(MASK, generator=CHANCE, deleted=2, jitter=0.0), "deleted: found 2",
+    ),
+    "no fractals": (lambda: phantoms.fractal_crossing((8, 8), side=9, count=0, generator=CHANCE), "count: found 0"),
+    "trees on a line": (lambda: phantoms.tree_vessels((16,), generator=CHANCE), "expected two or three sides"),
+    "a region of floats": (lambda: phantoms.evened(TENSOR, TENSOR, window=2), "the region bool"),
+    "a rim of -1": (lambda: phantoms.without_rim(TENSOR > 0, width=-1), "width: found -1"),
+    "two widths of FR-UNet": (lambda: networks.FRUNet(1, 1, widths=(4, 8)), "expected four, one for each resolution"),
+    "a larger crop": (lambda: networks.cropped(TENSOR, (64, 64)), "expected the part of it that was there"),
+    "a divisor of 0": (lambda: networks.padded(TENSOR, (0, 4)), "expected one for each axis"),
     # arrays of another package, and other numbers of axes
     "a loss of NumPy": (lambda: losses.dice_loss(LIKELY, MASK), r"expected a tensor: torch\.as_tensor"),  # type: ignore[arg-type]
     "samples of NumPy": (lambda: fusion.fuse("mean", SAMPLES.numpy()), r"expected tensors"),  # type: ignore[arg-type]
