@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from scantling.core.checks import check_choice, check_count
+from scantling.core.checks import SLACK, check_choice, check_count
 from scantling.core.errors import ArrayError, SettingsError
 
 __all__ = ["COUNTING", "RULES", "fuse", "staple", "total", "uncertainties"]
@@ -21,8 +21,6 @@ TOLERANCE = 1e-11
 """STAPLE has settled when no rater's sensitivity or specificity moves by more."""
 SOFTENING = 0.01
 """Ours: added to the variance of a probability, so that a certain sample weighs at most 26 times an undecided one."""
-SLACK = 1e-4
-"""How far rounding may carry a probability out of [0, 1]."""
 _AT_ONCE = 32
 """Raters whose decisions are packed into one number."""
 _PIECE = 1 << 24

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from scantling.core.errors import ArrayError, SettingsError
 
+SLACK = 1e-4
+"""How far rounding may carry a probability out of [0, 1]."""
+
 
 def check_choice(value: object, choices: Iterable[object], *, argument: str) -> None:
     """Refuse a name that is none of `choices`.
@@ -114,14 +117,14 @@ def class_numbers(values: Any, *, classes: int, what: str) -> NDArray[np.int64]:
 
 
 def probabilities(values: Any, what: str) -> NDArray[np.floating]:
-    """An array of real numbers in [0, 1].
+    """An array of real numbers in [0, 1], but for rounding (`SLACK`).
 
     Raises:
         ArrayError: a value lies outside, or is NaN.
     """
     array = numbers(values, what)
     array = array if array.dtype.kind == "f" else array.astype(np.float64)
-    if array.size and not (array.min() >= 0 and array.max() <= 1):
+    if array.size and not (array.min() >= -SLACK and array.max() <= 1 + SLACK):  # also NaN
         found = "NaN" if np.isnan(array).any() else f"values from {array.min():g} to {array.max():g}"
         raise ArrayError(f"{what} holds {found}; expected probabilities in [0, 1]; logits need a sigmoid or a softmax")
     return array

@@ -11,11 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scantling.core.checks import check_count
+from scantling.core.checks import SLACK, check_count
 from scantling.core.errors import ArrayError
-
-SLACK = 1e-4
-"""How far rounding may carry a probability out of [0, 1]."""
 
 
 def check_target(

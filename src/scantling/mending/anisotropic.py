@@ -17,16 +17,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from scantling.core.checks import numbers, probabilities
+from scantling.core.checks import SLACK, numbers, probabilities
 from scantling.core.errors import ArrayError
 from scantling.mending import differentiable
 from scantling.mending.stencil import Integrator, check_step
 
 Array = NDArray[np.float32]
-
-
-SLACK = 1e-4
-"""How far rounding may carry a number out of [0, 1]."""
 
 
 class Diffusion(BaseModel):

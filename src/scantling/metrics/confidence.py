@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from scantling.core.checks import SLACK
 from scantling.core.errors import ArrayError
-
-SLACK = 1e-4
-"""How far rounding may carry a probability out of [0, 1]."""
 
 
 def confidence_sums(probabilities: np.ndarray, decision: np.ndarray) -> np.ndarray:
