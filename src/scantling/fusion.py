@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from scantling.core.checks import check_choice
+from scantling.core.checks import SLACK, check_choice, check_count
 from scantling.core.errors import ArrayError, SettingsError
 
 __all__ = ["COUNTING", "RULES", "fuse", "staple", "total", "uncertainties"]
@@ -21,8 +21,6 @@ TOLERANCE = 1e-11
 """STAPLE has settled when no rater's sensitivity or specificity moves by more."""
 SOFTENING = 0.01
 """Ours: added to the variance of a probability, so that a certain sample weighs at most 26 times an undecided one."""
-SLACK = 1e-4
-"""How far rounding may carry a probability out of [0, 1]."""
 _AT_ONCE = 32
 """Raters whose decisions are packed into one number."""
 _PIECE = 1 << 24
@@ -139,7 +137,7 @@ def total(uncertainty: Tensor, region: Tensor | None = None) -> Tensor:
     NaN where a region is empty.
 
     Raises:
-        ArrayError: the uncertainty is not (B, 1, *S), or the region has another shape.
+        ArrayError: the uncertainty is not (B, 1, *S), or the region has another shape or other values than 0 and 1.
     """
     if uncertainty.ndim not in (4, 5) or uncertainty.shape[1] != 1:
         raise ArrayError(f"found an uncertainty of shape {tuple(uncertainty.shape)}; expected (B, 1, *S)")
@@ -149,6 +147,8 @@ def total(uncertainty: Tensor, region: Tensor | None = None) -> Tensor:
     if region is None:
         return flat.mean(1)
     inside = region.flatten(1) != 0
+    if region.dtype != torch.bool and region.is_cpu and not torch.equal(inside, region.flatten(1) == 1):
+        raise ArrayError("the region holds other values than 0 and 1; expected a mask: region == 255")
     return (flat * inside).sum(1) / inside.sum(1)
 
 
@@ -158,10 +158,16 @@ def _each(samples: Samples) -> Iterator[Tensor]:
     Raises:
         ArrayError: there is none, or one of them is not.
     """
+    if not hasattr(samples, "__len__"):
+        raise ArrayError(
+            f"found samples of type {type(samples).__name__}; expected (N, B, K, *S), or a list of tensors"
+        )
     if not len(samples):
         raise ArrayError("found no sample to fuse; expected (N, B, K, *S) with at least one")
     first = None
     for number, sample in enumerate(samples):
+        if not isinstance(sample, Tensor):
+            raise ArrayError(f"found samples of type {type(sample).__name__}; expected tensors: torch.as_tensor(x)")
         shape = tuple(sample.shape)
         first = first or shape
         if len(shape) not in (4, 5):
@@ -171,7 +177,9 @@ def _each(samples: Samples) -> Iterator[Tensor]:
             )
         if shape != first:
             raise ArrayError(f"sample {number} has the shape {shape}, the first one {first}; expected one shape")
-        if sample.numel() and sample.dtype != torch.bool:
+        if not sample.numel():
+            raise ArrayError(f"found samples of shape {(len(samples), *shape)}, which hold no number")
+        if sample.dtype != torch.bool:
             low, high = (float(end) for end in sample.aminmax())
             if not (low >= -SLACK and high <= 1 + SLACK):  # also NaN
                 raise ArrayError(
@@ -184,6 +192,7 @@ def _each(samples: Samples) -> Iterator[Tensor]:
 def _vote(samples: Samples, votes: int | None, *, raw: bool, exclusive: bool) -> Tensor:
     number = len(samples)
     needed = -(-number // 2) if votes is None else votes
+    check_count(needed, argument="votes", least=-(2**31))
     if not 1 <= needed <= number:
         raise SettingsError(f"{needed} votes were asked of {number} samples; expected 1 to {number}")
     if raw:

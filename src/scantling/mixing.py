@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from scantling.core.checks import check_number
 from scantling.core.errors import ArrayError
 
 __all__ = ["copy_paste", "cutmix", "pasted"]
@@ -46,8 +47,12 @@ def cutmix(
         The mixed fields, and where they are the other's, (B, 1, *S) bool.
 
     Raises:
-        ArrayError: the fields are on different grids, or the share is not in [0, 1].
+        ArrayError: there is no field, they are on different grids, or the share is not in [0, 1].
+        SettingsError: the probability is not in [0, 1].
     """
+    check_number(probability, argument="probability", least=0, most=1)
+    if not fields:
+        raise ArrayError("found no field to mix; expected (B, C, *S) by name")
     if not 0 <= share[0] <= share[1] <= 1:
         raise ArrayError(f"the share of the block is {share}; expected 0 <= least <= greatest <= 1")
     first = next(iter(fields.values()))
@@ -89,9 +94,11 @@ def copy_paste(
         The mixed fields, and where they are the other's, (B, 1, *S) bool.
 
     Raises:
-        ArrayError: there is no mask, a mask holds 255 without that being declared, or the fields are on different
-            grids.
+        ArrayError: there is no mask, a mask holds 255 without that being declared, or other values than class numbers
+            (looked at on the processor), or the fields are on different grids.
+        SettingsError: the probability is not in [0, 1].
     """
+    check_number(probability, argument="probability", least=0, most=1)
     if "mask" not in fields or "mask" not in others:
         raise ArrayError("found no mask to copy by; expected 'mask' among the fields of both samples")
     mask = others["mask"]
@@ -101,6 +108,13 @@ def copy_paste(
             "found the value 255 in the mask; expected class numbers, or 0 and 1: where it is the foreground, give "
             "mask == 255; where it marks pixels that do not count, say ignore_index=255"
         )
+    if mask.is_cpu and (mask.is_floating_point() or mask.is_signed()):
+        known = mask if ignore_index is None else mask[mask != ignore_index]
+        if not bool(((known >= 0) & (known == known.trunc())).all()):  # also NaN
+            raise ArrayError(
+                f"found the value {known[~((known >= 0) & (known == known.trunc()))][0]:g} in the mask; expected class "
+                "numbers, or 0 and 1"
+            )
     marked = mask != 0 if ignore_index is None else (mask != 0) & (mask != ignore_index)
     marked = marked.any(1, keepdim=True)
     inside = marked & (drawn < probability).view(-1, *[1] * (mask.ndim - 1))
@@ -108,16 +122,18 @@ def copy_paste(
 
 
 def pasted(fields: Fields, others: Fields, inside: Tensor) -> dict[str, Tensor]:
-    """The fields that both have, those of the others where `inside` (B, 1, *S) says so.
+    """The fields that both have, those of the others where `inside` (B, 1, *S) bool says so.
 
     Raises:
-        ArrayError: the fields are on different grids.
+        ArrayError: the fields are on different grids, or `inside` is not bool.
     """
+    if inside.dtype != torch.bool:
+        raise ArrayError(f"found inside of {inside.dtype}; expected bool (B, 1, *S): inside > 0")
     both = {name: (fields[name], others[name]) for name in fields if name in others}
     for name, (one, other) in both.items():
-        if one.shape != other.shape or one.shape[2:] != inside.shape[2:]:
+        if one.shape != other.shape or inside.shape != (len(one), 1, *one.shape[2:]):
             raise ArrayError(
                 f"{name}: found {tuple(one.shape)} and {tuple(other.shape)}; expected one shape (B, C, *S) and the "
-                f"grid {tuple(inside.shape[2:])} of all fields"
+                f"samples and the grid of {tuple(inside.shape)} of all fields"
             )
     return {name: torch.where(inside, other, one) for name, (one, other) in both.items()}

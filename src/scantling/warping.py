@@ -83,7 +83,11 @@ def compose(first: Tensor, second: Tensor) -> Tensor:
     """The one displacement that warps as `first` and then `second` do: second(x) + first(x + second(x)).
 
     Both are (B, D, *S); beyond the grid, `first` goes on as at its edge.
+
+    Raises:
+        ArrayError: one of them has no vector of D components for D axes, or they have different numbers of axes.
     """
+    _check_displacement(first)
     return second + warp(first, second, outside="edge")
 
 
@@ -131,19 +135,37 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
 
 def _check_displacement(displacement: Tensor) -> None:
     axes = displacement.ndim - 2
-    if axes not in (2, 3) or displacement.shape[1] != axes:
+    if axes not in (2, 3) or displacement.shape[1] != axes or not displacement.is_floating_point():
         raise ArrayError(
-            f"found a displacement of shape {tuple(displacement.shape)}; expected (B, 2, H, W) or (B, 3, D, H, W) in "
-            "pixels, components in the order of the axes"
+            f"found a displacement of shape {tuple(displacement.shape)}, {displacement.dtype}; expected floats "
+            "(B, 2, H, W) or (B, 3, D, H, W) in pixels, components in the order of the axes"
         )
 
 
 def linear_map(vectors: Tensor, matrix: Tensor) -> Tensor:
-    """`matrix` (D, D) applied to each vector of (B, D, *S): from pixels to mm by the columns of an affine, or back."""
+    """`matrix` (D, D) applied to each vector of (B, D, *S): from pixels to mm by the columns of an affine, or back.
+
+    Raises:
+        ArrayError: the matrix is not (D, D).
+    """
+    if matrix.shape != (vectors.shape[1],) * 2:
+        axes = vectors.shape[1]
+        raise ArrayError(
+            f"found a matrix of shape {tuple(matrix.shape)}; expected ({axes}, {axes}), one for each component"
+        )
     return torch.einsum("ij,bj...->bi...", matrix.to(vectors), vectors)
 
 
 def affine_map(points: Tensor, matrix: Tensor) -> Tensor:
-    """`matrix` (D, D + 1), the shift in its last column, applied to each point of (B, D, *S)."""
+    """`matrix` (D, D + 1), the shift in its last column, applied to each point of (B, D, *S).
+
+    Raises:
+        ArrayError: the matrix is not (D, D + 1), as (4, 4) is not: leave out its last row.
+    """
+    if matrix.shape != (points.shape[1], points.shape[1] + 1):
+        axes = points.shape[1]
+        raise ArrayError(
+            f"found a matrix of shape {tuple(matrix.shape)}; expected ({axes}, {axes + 1}): matrix[:{axes}]"
+        )
     shift = matrix[:, -1].to(points).view(1, -1, *[1] * (points.ndim - 2))
     return linear_map(points, matrix[:, :-1]) + shift

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import random
+import threading
 
 import numpy as np
 import pytest
 import torch
 
 import scantling
-from scantling.api.calls import in_python, public
+from scantling.api.calls import in_python, public, unchanged
 from scantling.core.errors import FileError, SettingsError
 from scantling.core.machine import steady
 
@@ -76,3 +77,30 @@ def test_every_public_function_says_what_it_takes_and_shows_an_example() -> None
             told = inspect.getdoc(found) or ""
             assert "Example:" in told, name
             assert all(each in told for each in inspect.signature(found).parameters), name
+
+
+def test_calls_that_overlap_in_threads_leave_the_state_of_before_the_first() -> None:
+    before, begun, ended = torch.get_deterministic_debug_mode(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with unchanged():
+            torch.set_deterministic_debug_mode("warn")
+            begun.set()
+            ended.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(10)
+    with unchanged():  # begins while the other has changed it, and ends after it
+        ended.set()
+        thread.join()
+    assert torch.get_deterministic_debug_mode() == before
+
+
+def test_a_call_within_a_call_leaves_what_it_found() -> None:
+    with unchanged():
+        torch.manual_seed(1)
+        state = torch.get_rng_state()
+        with unchanged():
+            torch.manual_seed(2)
+        assert torch.equal(torch.get_rng_state(), state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,25 @@ def test_a_region_counts_as_that_of_the_case(run: Path, picture: Path, tmp_path:
     model = load_model(run)
     for x, inside in ((array, region), (tmp_path / "images" / "a.png", tmp_path / "fov" / "a.png")):
         equal_to_files(model.predict(x, region=inside), tmp_path / "out", "a")
-    with pytest.raises(DataError, match="region: it does not fit x"):
-        model.predict(array, region=region[:-1])
+    for wrong, match in (
+        (region[:-1], "region: it does not fit x"),
+        (region[:1], "region: it does not fit x"),
+        (region * 0.5, r"found the values 0, 0\.5"),
+        (region * np.nan, "found the values nan"),
+        (region * -1, "found the values -1, 0"),
+        (region & False, "found no pixel that is marked"),
+    ):
+        with pytest.raises(DataError, match=match):
+            model.predict(array, region=wrong)
+
+
+def test_threads_get_their_own_answers(run: Path, picture: Path) -> None:
+    model, asked = load_model(run), ({"samples": 2}, {"samples": 1})
+    alone = [model.predict(picture, **how).probabilities for how in asked]
+    with ThreadPoolExecutor(2) as pool:
+        several = list(pool.map(lambda n: model.predict(picture, **asked[n % 2]).probabilities, range(4)))
+    for number, found in enumerate(several):
+        np.testing.assert_array_equal(found, alone[number % 2])
 
 
 def test_a_mask_is_saved_as_the_command_writes_it_and_shown(

@@ -14,7 +14,7 @@ from api.untrained import untrained
 from made import blobs, images_for
 from scantling import load_model
 from scantling.api.models import Model
-from scantling.core.errors import DataError, FileError
+from scantling.core.errors import DataError
 from scantling.inference import predict
 from scantling.methods.catalogue import CARDS
 
@@ -153,7 +153,7 @@ def test_an_image_and_a_subject_of_torchio(model: Model, volume: Path, written: 
 
 def test_what_does_not_lie_anywhere_is_refused(model: Model, volume: Path) -> None:
     array = np.ones((20, 17, 15), np.float32)
-    with pytest.raises(FileError, match="affine is not finite or singular"):
+    with pytest.raises(DataError, match=r"affine: its affine is not finite or singular; expected finite axes"):
         model.predict(array, affine=np.zeros((4, 4)))
     with pytest.raises(DataError, match="says itself how it lies"):
         model.predict(nib.load(volume), affine=AFFINE)

@@ -117,7 +117,7 @@ def test_clean_data_keep_everything_and_time_steps_outside_do_not_wrap() -> None
     expected = [1, 1 - chain.betas[0].item(), (1 - chain.betas).prod().item()]
     assert chain.alpha_bar(torch.tensor([-1, 0, 49])).tolist() == pytest.approx(expected, rel=1e-12)
     for t in (-2, 50, torch.tensor([0, 50])):
-        with pytest.raises(ValueError, match="from -1 to 49"):
+        with pytest.raises(SettingsError, match="from -1 to 49"):
             chain.alpha_bar(t)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+import scantling
 from scantling.cli.main import main
 from scantling.contract.method import build
+from scantling.contract.views import Views
+from scantling.core.atomic import write_json
 from scantling.core.errors import RunError, SettingsError
+from scantling.core.postprocessing import Postprocessing
 from scantling.data.dataset import open_dataset
 from scantling.data.traits import readable_traits
 from scantling.inference import exporting
@@ -39,15 +45,30 @@ def tiny(name: str, folder: Path, dimensions: int) -> Any:
     return build(kind, kind.Settings.preset("tiny").resolve(traits), traits).eval()
 
 
+@pytest.fixture(scope="module")
+def exported(run: Path) -> tuple[Path, str]:
+    """The export of the run with what validation could have taught it, and what the command has told."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    taught(run, Views(mirrored=(True, True), turned=True), Postprocessing(temperature=1.7, components=("largest", 9.0)))
+    told = io.StringIO()
+    with redirect_stdout(told):
+        assert main(["export", str(run), "--to", "onnx", "--out", str(run / "onnx"), "--json", "-"]) == 0
+    return run / "onnx", told.getvalue()
+
+
+def taught(run: Path, views: Views, postprocessing: Postprocessing) -> None:
+    write_json(run / "model" / "views.json", views.model_dump())
+    write_json(run / "model" / "postprocessing.json", postprocessing.model_dump())
+
+
 def test_the_exported_network_gives_the_probabilities_of_the_model_at_any_size(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, exported: tuple[Path, str]
 ) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    out = tmp_path / "onnx"
-    assert main(["export", str(run), "--to", "onnx", "--out", str(out), "--json", "-"]) == 0
+    out, told = exported
     facts = json.loads((out / "export.json").read_text())
-    assert json.loads(capsys.readouterr().out) == facts
+    assert json.loads(told) == facts
     assert facts["input"]["shape"] == [None, 1, None, None]
     assert facts["output"]["classes"] == ["class-1", "class-2"]
     assert facts["preprocessing"]["normalise"] == "image"
@@ -59,6 +80,44 @@ def test_the_exported_network_gives_the_probabilities_of_the_model_at_any_size(
     with torch.no_grad():
         logits = method.network(image)
     np.testing.assert_allclose(found, logits.softmax(1)[:, 1:].numpy(), atol=1e-5)
+
+
+def agree(folder: Path, image: np.ndarray, spacing: tuple[float, ...], answer: Any) -> None:
+    """Hold an answer against that of the rules of `export.json`, where no rounding decides."""
+    from exported import repeated
+
+    mask, likely = repeated(folder, image[None], spacing)
+    np.testing.assert_allclose(answer.probabilities, likely, atol=1e-4)
+    assert len(np.unique(mask)) > 1
+    assert np.mean(answer.mask != mask) <= 1e-3
+
+
+def test_the_rules_beside_the_network_repeat_the_answer_with_views_and_postprocessing(
+    run: Path, exported: tuple[Path, str]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (61, 84), np.uint8)
+    image[20:40, 30:60] //= 4
+    model = scantling.load_model(run, device="cpu")
+    answer = model.predict(image)
+    agree(exported[0], image, (1, 1), answer)
+    plain = model.predict(image, postprocess=False, views=False)
+    assert np.abs(plain.probabilities - answer.probabilities).max() > 1e-2
+    assert (plain.mask != answer.mask).any()
+
+
+def test_the_rules_beside_a_network_of_volumes_repeat_the_answer_on_another_grid(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    make_data(CARDS["unet"], tmp_path / "data", dimensions=3)
+    train("unet", [tmp_path / "data"], tmp_path / "run", Options(preset="tiny", settings={"steps": 2}))
+    views = Views(mirrored=(True, False, False))
+    taught(tmp_path / "run", views, Postprocessing(temperature=0.8, thresholds=(0.45,), components=(20.0,)))
+    facts = export_onnx(tmp_path / "run", tmp_path / "onnx")
+    assert facts["views"]["each"] == [{"quarter_turns": 0, "reversed": axes} for axes in ([], [0])]
+    spacing = tuple(factor * s for factor, s in zip((0.4, 1.6, 0.8), facts["preprocessing"]["spacing"], strict=True))
+    image = np.random.default_rng(1).normal(100, 20, (33, 14, 21)).astype(np.float32)
+    model = scantling.load_model(tmp_path / "run", device="cpu")
+    agree(tmp_path / "onnx", image, spacing, model.predict(image, spacing=spacing))
 
 
 @pytest.mark.parametrize(("name", "dimensions"), [("unet", 2), ("unet", 3), ("fr-unet", 2)])

@@ -71,7 +71,7 @@ def test_flat_images_and_empty_regions_answer_nothing() -> None:
 
 def test_what_cannot_be_filtered_is_refused() -> None:
     image = np.ones((20, 20))
-    with pytest.raises(SettingsError, match="unknown; expected one of sato, frangi, meijering"):
+    with pytest.raises(SettingsError, match="found 'gabor'; expected one of sato, frangi, meijering"):
         vesselness(image, kind="gabor")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="expected one or more positive"):
         vesselness(image, scales=())

@@ -152,7 +152,7 @@ def test_a_dark_frame_is_found_and_a_dark_vessel_is_none() -> None:
     lit = np.zeros((100, 100))
     lit[40:60, 40:60] = 1  # little on black ground: that is the picture
     assert inside_dark_border(lit, thin=5).all()
-    with pytest.raises(ValueError, match="expected more than 0"):
+    with pytest.raises(SettingsError, match="thin: found 0; expected a number above 0"):
         inside_dark_border(lit, thin=0)
 
 

@@ -99,7 +99,7 @@ def test_nothing_is_defined_without_a_case_or_with_one_class_alone() -> None:
 
 
 def test_a_number_that_is_no_class_is_refused() -> None:
-    with pytest.raises(ValueError, match="outside 0 to 1"):
+    with pytest.raises(ValueError, match="predicted holds 2; expected whole numbers from 0 to 1"):
         metrics.confusion_matrix([0, 2], [0, 1], classes=2)
     with pytest.raises(ValueError, match="shapes"):
         metrics.confusion_matrix([0], [0, 1], classes=2)

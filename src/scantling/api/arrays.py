@@ -12,7 +12,7 @@ import numpy as np
 
 from scantling.contract.method import Method
 from scantling.core.case import Address, Geometry, Unit
-from scantling.core.errors import DataError
+from scantling.core.errors import DataError, FileError
 from scantling.data.channels import owner_of
 from scantling.data.contents import count, some
 from scantling.data.formats.common import Limits, Source, plausible_affine, volume
@@ -137,12 +137,15 @@ def placed(shape: tuple[int, ...], affine: np.ndarray, wanted: Wanted, where: st
     An identity, whatever its signs, says nothing to a model of images that lie nowhere (`data.given`).
 
     Raises:
-        FileError: the affine is none.
+        DataError: the affine is none.
     """
     if not wanted.located and says_nothing(affine):
         return volume((*shape, 1)[:3], None, affine=None, slice_axis=2)
     steps = np.linalg.norm(affine[:3, :3], axis=0)
-    plausible_affine(source_of(where), affine, steps.tolist())
+    try:
+        plausible_affine(source_of(where), affine, steps.tolist())
+    except FileError as error:
+        raise DataError(f"{where}: {error.found}; expected finite axes at right angles") from None
     unsaid = wanted.unit == "pixel" and np.allclose(steps, 1)
     return volume((*shape, 1)[:3], None if unsaid else steps.tolist(), affine=affine, slice_axis=2)
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import random
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -95,9 +96,35 @@ def with_fields(kind: type[Any]) -> Callable[[F], F]:
     return shown
 
 
+_lock = threading.Lock()
+_running: dict[int, Callable[[], None]] = {}
+"""The threads in which a call runs, and what restores the state of before the first of them."""
+
+
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """Restore what a process has only once: torch's determinism and threads, the states of all random numbers."""
+    """Restore what a process has only once: torch's determinism and threads, the states of all random numbers.
+
+    Of calls that overlap in several threads the first remembers, and the last to end restores. A call within a call of
+    the same thread (of a callback, say) leaves what it found.
+    """
+    thread = threading.get_ident()
+    with _lock:
+        nested = thread in _running
+        restore = next(iter(_running.values())) if _running and not nested else _remembered()
+        _running.setdefault(thread, restore)
+    try:
+        yield
+    finally:
+        with _lock:
+            if not nested:
+                del _running[thread]
+            if nested or not _running:
+                restore()
+
+
+def _remembered() -> Callable[[], None]:
+    """What brings the state of the process back to what it is now."""
     import numpy
     import torch
 
@@ -107,9 +134,8 @@ def unchanged() -> Iterator[None]:
     threads = torch.get_num_threads()
     cpu, python, arrays = torch.get_rng_state(), random.getstate(), numpy.random.get_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         torch.set_deterministic_debug_mode(deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = benchmark
@@ -120,3 +146,5 @@ def unchanged() -> Iterator[None]:
         numpy.random.set_state(arrays)
         if gpus:
             torch.cuda.set_rng_state_all(gpus)
+
+    return restore

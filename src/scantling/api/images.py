@@ -199,7 +199,7 @@ def _region(region: Any, wanted: Wanted, sample: Sample) -> np.ndarray:
     """The pixels that count (*S) bool, on the grid of the sample.
 
     Raises:
-        DataError: it lies on another grid.
+        DataError: it lies on another grid, holds other values than 0 and 1 or 0 and 255, or marks no pixel.
     """
     if isinstance(region, str | os.PathLike):
         case = Case(id="region", subject="region", region=Address(Path(region)))
@@ -212,9 +212,15 @@ def _region(region: Any, wanted: Wanted, sample: Sample) -> np.ndarray:
         if not is_grey(layers):
             raise DataError(f"region: found {len(layers)} channels that differ; expected one mask")
         array = layers[0] > 0
+        marks = np.unique(layers[0])
+        if len(marks) > 2 or not set(marks.tolist()) <= {0, 1, 255}:  # also NaN
+            listed = ", ".join(f"{value:g}" for value in marks[:5])
+            raise DataError(f"region: found the values {listed}; expected bool, 0 and 1, or 0 and 255: region > 0.5")
     if array is None:
         raise DataError("region: found nothing; expected a mask of the pixels that count")
     (inside,), _ = place(array[None], geometry, sample.geometry, where="region", reference=X)
+    if not inside.any():
+        raise DataError("region: found no pixel that is marked; leave region out where all pixels count")
     return inside if sample.outside is None else inside & ~sample.outside
 
 

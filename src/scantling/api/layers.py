@@ -68,7 +68,12 @@ def layers_of(x: Any, name: str, *, spatial_dims: int | None, spacing: Sequence[
     received = read(x, wanted, where=name, channels=order)
     geometry = canonical(received.geometry)
     if spacing is not None:
-        steps = tuple(float(step) for step in spacing)
+        try:
+            steps = tuple(float(step) for step in spacing)
+        except (TypeError, ValueError):
+            raise SettingsError(
+                f"spacing: found {spacing!r}; expected {len(geometry.shape)} lengths above 0, in mm"
+            ) from None
         if len(steps) != len(geometry.shape) or not all(0 < step < float("inf") for step in steps):
             raise SettingsError(f"spacing: found {steps}; expected {len(geometry.shape)} lengths above 0, in mm")
         geometry = with_spacing(geometry, steps, name)

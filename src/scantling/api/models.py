@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
@@ -100,6 +101,8 @@ def load_model(
 class Model:
     """What `load_model` returns; the networks stay on the device until it is closed.
 
+    Several threads may ask for answers at a time; they are given one after the other.
+
     Attributes:
         method: the leading method, a torch module in evaluation mode.
         compute: where it computes.
@@ -122,6 +125,7 @@ class Model:
         self._identities, self._source = identities, source or (str(runs[0]) if runs else "")
         self._made_by, self._settings = made_by, dict(settings or {})
         self._answerer: tuple[dict[str, Any], Answerer] | None = None
+        self._lock = threading.Lock()
 
     @property
     def method(self) -> Method:
@@ -221,7 +225,7 @@ class Model:
         """
         how: dict[str, Any] = {"spacing": spacing, "affine": affine, "channels": channels, "region": region, "id": id}
         given = {"seed": seed, **({} if samples is None else {"samples": samples}), **options}
-        with python_words(ARGUMENTS):
+        with python_words(ARGUMENTS), self._lock:
             if isinstance(x, list | tuple):
                 return [self._answer(each, how, given) for each in x]
             return self._answer(x, how, given)

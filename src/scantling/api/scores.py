@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,18 +90,28 @@ def score(
         layers = layers_of(x, name, spatial_dims=said)
         return place(layers.array, layers.form.geometry, grid, where=name, reference="truth")[0], layers.form.geometry
 
+    def single(x: Any, name: str) -> np.ndarray | None:
+        array = None if x is None else given(x, name)[0]
+        if array is not None and len(array) > 1:
+            raise ArrayError(f"{name}: found {len(array)} channels; expected one map (*S)")
+        return None if array is None else array[0]
+
     found, geometry = given(prediction, "prediction")
     known = next((each for each in (grid, geometry) if each.unit == "mm"), grid)
     marked = {"prediction": found}
-    marked |= {f"samples[{number}]": given(each, f"samples[{number}]")[0] for number, each in enumerate(samples or ())}
+    marked |= {
+        f"samples[{number}]": given(each, f"samples[{number}]")[0]
+        for number, each in enumerate(_list_of(samples, "samples"))
+    }
     drawn = {"truth": true.array}
-    for number, each in enumerate(annotators or ()):
+    for number, each in enumerate(_list_of(annotators, "annotators")):
         drawn[f"annotators[{number}]"] = given(each, f"annotators[{number}]")[0]
     held = {name: _classes_of(mask, name) for name, mask in marked.items()}
     held |= {name: _classes_of(mask, name, ignore_index) for name, mask in drawn.items()}
     wanted = _wanted(held, max(map(len, (marked | drawn).values())), classes)
     masks = [_layers(mask, name, wanted, held[name]) for name, mask in marked.items()]
     true_masks = [_layers(mask, name, wanted, held[name], ignore_index) for name, mask in drawn.items()]
+    inside = single(region, "region")
     try:
         scores = scores_of_arrays(
             masks[0],
@@ -110,8 +120,8 @@ def score(
             others=true_masks[1:],
             samples=masks[1:],
             probability=None if probability is None else given(probability, "probability")[0].astype(np.float32),
-            uncertainty=None if uncertainty is None else given(uncertainty, "uncertainty")[0][0],
-            region=None if region is None else foreground(given(region, "region")[0][0]),
+            uncertainty=single(uncertainty, "uncertainty"),
+            region=None if inside is None else foreground(inside),
             spacing=known.spacing,
             metrics=metrics,
         )
@@ -140,6 +150,21 @@ def _classes_of(mask: np.ndarray, name: str, ignore_index: int | None = None) ->
     return {int(value) for value in values} - {0}
 
 
+def _list_of(masks: Any, name: str) -> list[Any]:
+    """Several masks: those of a list, or of an array (N, ...).
+
+    Raises:
+        ArrayError: it is one mask.
+    """
+    if masks is None:
+        return []
+    if package_of(masks) in ("numpy", "torch") and masks.ndim < 3:
+        raise ArrayError(f"{name}: found one mask of shape {tuple(masks.shape)}; expected a list of masks: [mask]")
+    if not isinstance(masks, Iterable):
+        raise ArrayError(f"{name}: found a {type(masks).__name__}; expected a list of masks")
+    return list(masks)
+
+
 def _wanted(held: dict[str, set[int]], channels: int, classes: Sequence[int] | None) -> list[int]:
     """The class numbers to score.
 
@@ -147,7 +172,9 @@ def _wanted(held: dict[str, set[int]], channels: int, classes: Sequence[int] | N
         ArrayError: they are none.
     """
     if classes is not None:
-        wanted = [*classes]
+        wanted = [*classes] if isinstance(classes, Iterable) else [classes]
+        if not all(isinstance(number, int | np.integer) and not isinstance(number, bool) for number in wanted):
+            raise ArrayError(f"classes: found {classes!r}; expected a list of class numbers, whole ones from 1")
     else:
         wanted = [*range(1, channels + 1)] if channels > 1 else sorted(set().union(*held.values())) or [1]
     if not wanted or len(set(wanted)) < len(wanted) or not all(1 <= number <= MOST for number in wanted):

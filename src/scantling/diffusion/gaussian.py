@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from scantling.core.checks import check_choice
+from scantling.core.errors import ArrayError
 from scantling.diffusion.chain import Chain, Time, bits, columns
 
 Prediction = Literal["eps", "x0", "v"]
@@ -22,7 +23,13 @@ class GaussianProcess(Chain):
     """
 
     def noised(self, x0: Tensor, t: Time, noise: Tensor) -> Tensor:
-        """x_t = √ᾱ_t x0 + √(1 - ᾱ_t) ε for standard normal ε."""
+        """x_t = √ᾱ_t x0 + √(1 - ᾱ_t) ε for standard normal ε.
+
+        Raises:
+            ArrayError: the noise has another shape.
+        """
+        if noise.shape != x0.shape:
+            raise ArrayError(f"found noise of shape {tuple(noise.shape)} for data of shape {tuple(x0.shape)}")
         signal, spread = self._signal_and_spread(x0, t)
         return signal * x0 + spread * noise
 

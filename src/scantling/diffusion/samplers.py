@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from scantling.core.checks import check_choice, check_number
+from scantling.core.errors import ArrayError, SettingsError
 from scantling.diffusion.bernoulli import BernoulliProcess, Rule
 from scantling.diffusion.chain import columns, pairs
 from scantling.diffusion.gaussian import GaussianProcess
@@ -88,11 +90,15 @@ def ancestral(
         draw: see `Draw`; asked for "noise t".
         observe: see `Observe`.
         clip: the range of the data, to which guesses of x0 are clipped; (-1, 1) for masks.
+
+    Raises:
+        SettingsError: `clip` or `timesteps` is out of its range.
+        ArrayError: the model or `draw` gives another shape than that of the state.
     """
     x = start
     for step, (t, before) in enumerate(pairs(timesteps)):
         x0, mean, log_variance = _look(model, x, process, t, before, clip)
-        x = mean if before < 0 else mean + (log_variance / 2).exp() * draw(f"noise {t}", mean)
+        x = mean if before < 0 else mean + (log_variance / 2).exp() * _drawn(draw, t, mean)
         x = _observed(observe, Moment(step, t, before, x, x0, mean, log_variance))
     return Final(x, mean, log_variance)
 
@@ -111,10 +117,15 @@ def ddim(
     """Keep the noise that the model sees, in part or whole (Song et al., 2021, DDIM, eqs. 12 and 16).
 
     Args:
-        eta: the share of the posterior's deviation that is drawn afresh; 0 draws nothing. The noise that is kept is
-            that of the clipped guess.
+        eta: the share of the posterior's deviation that is drawn afresh, in [0, 1]; 0 draws nothing. The noise that is
+            kept is that of the clipped guess.
         model, start, process, timesteps, draw, observe, clip: see `ancestral`.
+
+    Raises:
+        SettingsError: `eta`, `clip` or `timesteps` is out of its range.
+        ArrayError: the model or `draw` gives another shape than that of the state.
     """
+    check_number(eta, argument="eta", least=0, most=1)
     x = start
     for step, (t, before) in enumerate(pairs(timesteps)):
         x0, _, log_variance = _look(model, x, process, t, before, clip)
@@ -122,7 +133,7 @@ def ddim(
         variance = eta**2 * (1 - process.alpha_bar(t) / after) * (1 - after) / (1 - process.alpha_bar(t))
         signal, kept, fresh = columns(x, after.sqrt(), (1 - after - variance).sqrt(), variance.sqrt())
         mean = signal * x0 + kept * process.eps_from(x0, x, t)
-        x = mean if eta == 0 or before < 0 else mean + fresh * draw(f"noise {t}", mean)
+        x = mean if eta == 0 or before < 0 else mean + fresh * _drawn(draw, t, mean)
         x = _observed(observe, Moment(step, t, before, x, x0, mean, log_variance))
     return Final(x, mean, log_variance)
 
@@ -180,12 +191,17 @@ def bernoulli(
         draw: uniform numbers in [0, 1).
         rule: "sub-sequence" is the paper's `BernoulliProcess.skip`, the others are those of `BernoulliProcess.back`.
         process, timesteps, observe: see `ancestral`.
+
+    Raises:
+        SettingsError: `rule` or `timesteps` is none.
+        ArrayError: the model or `draw` gives another shape than that of the state.
     """
+    check_choice(rule, ("sub-sequence", *get_args(Rule)), argument="rule")
     x = start
     for step, (t, before) in enumerate(pairs(timesteps)):
-        x0, _ = model(x, t)
+        x0, _ = _guess(model, x, t)
         mean = process.skip(x0, x, t, before) if rule == "sub-sequence" else process.back(x0, x, t, before, rule=rule)
-        x = mean if before < 0 else (draw(f"noise {t}", mean) < mean).to(mean.dtype)
+        x = mean if before < 0 else (_drawn(draw, t, mean) < mean).to(mean.dtype)
         x = _observed(observe, Moment(step, t, before, x, x0, mean, None))
     return Final(x, mean, None)
 
@@ -194,10 +210,40 @@ def _look(
     model: Model, x: Tensor, process: GaussianProcess, t: int, before: int, clip: tuple[float, float] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The clipped guess, and the mean and the log-variance of the step back that it implies."""
-    x0, log_variance = model(x, t)
+    if clip is not None and not clip[0] < clip[1]:
+        raise SettingsError(f"clip: found {clip}; expected (least, greatest), (-1, 1) for masks; None clips nothing")
+    x0, log_variance = _guess(model, x, t)
     x0 = x0 if clip is None else x0.clamp(*clip)
     mean, fixed = process.posterior(x0, x, t, before)
     return x0, mean, fixed if log_variance is None else log_variance
+
+
+def _guess(model: Model, x: Tensor, t: int) -> Guess:
+    """What the model says of the state.
+
+    Raises:
+        ArrayError: it is no `Guess`, or has another shape.
+    """
+    guess = model(x, t)
+    if not isinstance(guess, Guess) or guess.x0.shape != x.shape:
+        found = f"x0 of shape {tuple(guess.x0.shape)}" if isinstance(guess, Guess) else type(guess).__name__
+        raise ArrayError(
+            f"the model gives {found} at t = {t}; expected diffusion.Guess(x0), x0 in the shape of the state "
+            f"{tuple(x.shape)}"
+        )
+    return guess
+
+
+def _drawn(draw: Draw, t: int, like: Tensor) -> Tensor:
+    """Random numbers for the step from t.
+
+    Raises:
+        ArrayError: they have another shape.
+    """
+    found = draw(f"noise {t}", like)
+    if found.shape != like.shape:
+        raise ArrayError(f"draw gives numbers of shape {tuple(found.shape)}; expected {tuple(like.shape)}")
+    return found
 
 
 def _observed(observe: Observe | None, moment: Moment) -> Tensor:

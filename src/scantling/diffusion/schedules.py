@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from scantling.core.checks import check_choice
+from scantling.core.checks import check_choice, check_count
 from scantling.core.errors import SettingsError
 
 Schedule = Literal["linear", "scaled", "cosine", "cosine2", "sigmoid"]
@@ -50,6 +50,7 @@ def betas(name: Schedule, steps: int, *, low: float | None = None, high: float |
         [0.0001, 0.02]
     """
     check_choice(name, get_args(Schedule), argument="name")
+    check_count(steps, argument="steps", least=-(2**31))
     if steps < 2:
         raise SettingsError(f"a noise schedule of {steps} steps has no beginning and end; take at least 2")
     if name in ("cosine", "cosine2"):
@@ -92,6 +93,8 @@ def timesteps(total: int, count: int, *, spacing: Spacing) -> tuple[int, ...]:
         (999, 749, 499, 249)
     """
     check_choice(spacing, get_args(Spacing), argument="spacing")
+    check_count(total, argument="total", least=1)
+    check_count(count, argument="count", least=-(2**31))
     if not 1 <= count <= total:
         raise SettingsError(f"{count} sampling steps on a chain of {total}; take 1 to {total}")
     if spacing == "leading":

@@ -28,8 +28,7 @@ from scantling.core.atomic import write_json
 from scantling.core.errors import RunError, ScantlingError, SettingsError
 from scantling.core.outputs import EXPORT, output_folder
 from scantling.core.samples import Batch
-from scantling.data.preprocessing import intensities_of
-from scantling.inference.writing import written_values
+from scantling.inference.export_rules import surroundings
 from scantling.records.record import read_json
 from scantling.records.run_folder import identity_of, load_model, model_folder
 
@@ -39,7 +38,6 @@ TOLERANCE = 1e-4
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 LONGEST = {2: 97, 3: 41}
 """The sides of the image that a network is recorded on, at most; odd, so that padding is a part of what is recorded."""
-AXES = {2: ("height", "width"), 3: ("axis 0", "axis 1", "axis 2")}
 
 
 def export_onnx(run: Path, out: Path) -> dict[str, Any]:
@@ -76,7 +74,7 @@ def export_onnx(run: Path, out: Path) -> dict[str, Any]:
         write_json(before, facts)
         check = written(network, image, out / MODEL)
         facts |= {"method": method.card.name, "model": identity_of(run), "file": MODEL}
-        facts |= surroundings(network.method, check)
+        facts |= surroundings(method, check)
         write_json(before, facts)
     return facts
 
@@ -217,50 +215,6 @@ def checked(network: nn.Module, image: Tensor, path: Path, *, free: bool) -> dic
         "greatest_difference": greatest,
         "tolerance": TOLERANCE,
     }
-
-
-def surroundings(method: Any, check: dict[str, Any]) -> dict[str, Any]:
-    """What a program has to do before and after the network, as `export.json` says it."""
-    recipe, traits, labels = method.preprocessing, method.traits, method.traits.labels
-    axes = AXES[recipe.dimensions]
-    units: dict[str, Any] = {
-        "image": "(x - mean) / deviation of each channel of each image, in its region if it has one"
-    }
-    units["dataset"] = "(clip(x, low, high) - mean) / std of each channel, of the training images"
-    units["foreground"] = "(clip(x, low, high) - mean) / std of each channel, of the labelled pixels of training"
-    units["unit"] = "2 (x - least) / (greatest - least) - 1 of each channel of each image"
-    units["none"] = "x"
-    fixed = recipe.normalise in ("dataset", "foreground")
-    return {
-        "input": {
-            "name": "image", "dtype": "float32", "axes": ["batch", "channel", *axes],
-            "shape": check.pop("shape"), "channels": list(method.channels),
-        },
-        "output": {
-            "name": "probabilities", "axes": ["batch", "class", *axes], "classes": list(traits.classes),
-            "values": written_values(labels), "exclusive": labels.exclusive,
-            "activation": "none is left to apply" + ("; the background has what remains to 1" * labels.exclusive),
-        },
-        "preprocessing": {
-            "dimensions": recipe.dimensions,
-            "slices": f"of volumes along axis {traits.slice_axis}" if recipe.dimensions < traits.dimensions else None,
-            "orientation": "right, anterior, superior where there is an affine" if traits.dimensions == 3 else None,
-            "spacing": recipe.spacing, "unit": traits.unit, "size": recipe.size, "longest": recipe.longest,
-            "interpolation": "linear, averaged where the grid shrinks",
-            "normalise": recipe.normalise, "formula": units[recipe.normalise],
-            "statistics": [
-                {"channel": name, "low": one.low, "high": one.high, "mean": one.mean, "std": one.std}
-                for name, one in zip(method.channels, intensities_of(recipe, traits.only(method.channels)), strict=True)
-            ] if fixed else None,
-            "divisor": [1] * recipe.dimensions,
-        },
-        "postprocessing": {
-            "grid": "probabilities are resampled linearly to the grid of the file",
-            "temperature": method.postprocessing.temperature,
-            "thresholds": list(method.postprocessing.thresholds), "components": list(method.postprocessing.components),
-        },
-        "check": check,
-    }  # fmt: skip
 
 
 @contextmanager

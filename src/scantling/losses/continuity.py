@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.core.errors import SettingsError
+from scantling.core.checks import check_count
+from scantling.core.errors import ArrayError, SettingsError
 from scantling.losses.overlap import class_channels
 from scantling.losses.targets import check_probabilities, check_target, counted
 
@@ -38,7 +39,7 @@ def soft_cldice_loss(
             image; 255 in the masks of a `Batch`; None: there are none.
 
     Raises:
-        SettingsError: `smooth` is not above 0.
+        SettingsError: `smooth` is not above 0, or `iterations` is no whole number from 0.
         ArrayError: the shapes do not belong together, the target holds another value, or a probability lies outside
             [0, 1].
     """
@@ -70,14 +71,18 @@ def soft_skeleton(p: Tensor, *, iterations: int, known: Tensor | None = None) ->
             returned for them has no meaning.
 
     Raises:
-        ArrayError: a value lies outside [0, 1]; looked at on the processor.
+        ArrayError: a value lies outside [0, 1], looked at on the processor, or p is not (B, K, *S).
+        SettingsError: `iterations` is no whole number from 0.
     """
+    check_count(iterations, argument="iterations")
+    if p.ndim not in (4, 5):
+        raise ArrayError(f"found a map of shape {tuple(p.shape)}; expected (B, K, H, W) or (B, K, D, H, W)")
     if p.is_cpu:
         check_probabilities(p)
     skeleton = torch.zeros_like(p)
     for _ in range(iterations + 1):
-        if not p.requires_grad and not (p if known is None else p * known).any():
-            break  # nothing is left that could be taken away
+        if p.is_cpu and not p.requires_grad and not (p if known is None else p * known).any():
+            break  # nothing is left that could be taken away; a GPU would have to be waited for
         thinner = _erode(p, known)
         taken = F.relu(p - _dilate(thinner, known))
         skeleton = skeleton + F.relu(taken - skeleton * taken)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scantling.core.checks import check_number
+from scantling.core.errors import ArrayError
 from scantling.losses.overlap import class_channels
 from scantling.losses.targets import check_target, counted
 
@@ -36,13 +38,18 @@ def mask_structure(
         D rows of D entries (B, K, *S).
 
     Raises:
-        ArrayError: the mask has another shape, or holds another value.
+        ArrayError: the mask has another shape, or holds another value, or an axis is a single pixel long.
+        SettingsError: a scale is not above 0.
     """
+    for scale, argument in ((sigma, "sigma"), (rho, "rho")):
+        check_number(scale, argument=argument, above=0)
     check_target(mask, mask, classes=classes, ignore_index=ignore_index)
+    if min(mask.shape[2:]) < 2:
+        raise ArrayError(f"found a mask of shape {tuple(mask.shape)}; expected two pixels along every axis at least")
     smooth = smoothed(class_channels(mask, classes).to(dtype), sigma)
     slopes = torch.gradient(smooth, dim=tuple(range(2, smooth.ndim)))
     unknown = ~counted(mask, ignore_index)
-    if not unknown.any():
+    if unknown.is_cpu and not unknown.any():  # a GPU would have to be waited for
         return tuple(tuple(smoothed(one * other, rho) for other in slopes) for one in slopes)
     known, near = ~unknown, unknown.to(dtype)
     reach = int(4 * sigma + 0.5) + 1  # of the smoothing, and of the difference
@@ -70,7 +77,16 @@ def crossing(direction: Tensor, structure: tuple[tuple[Tensor, ...], ...]) -> Te
     Args:
         direction: v, (B, K, D, *S), of length 1, in the order of the axes.
         structure: of the mask, as `mask_structure` gives it.
+
+    Raises:
+        ArrayError: the direction is of another grid, or of another number of axes or classes.
     """
+    shape = structure[0][0].shape
+    if direction.shape != (*shape[:2], len(structure), *shape[2:]):
+        raise ArrayError(
+            f"found a direction of shape {tuple(direction.shape)} for a structure of {tuple(shape)}; expected "
+            f"(B, K, {len(structure)}, *S)"
+        )
     met = direction.new_zeros(())
     for a, row in enumerate(structure):
         for b, entry in enumerate(row):
@@ -79,7 +95,12 @@ def crossing(direction: Tensor, structure: tuple[tuple[Tensor, ...], ...]) -> Te
 
 
 def smoothed(maps: Tensor, scale: float) -> Tensor:
-    """Maps (B, K, *S) under a Gaussian of deviation `scale` pixels, cut at four of them, the border repeated."""
+    """Maps (B, K, *S) under a Gaussian of deviation `scale` pixels, cut at four of them, the border repeated.
+
+    Raises:
+        SettingsError: the scale is not above 0.
+    """
+    check_number(scale, argument="scale", above=0)
     with torch.autocast(maps.device.type, enabled=False):
         return _smoothed(maps, scale)
 

@@ -6,17 +6,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scantling.core.checks import check_count, check_number
 from scantling.core.errors import ArrayError
-from scantling.losses.targets import check_probabilities, check_target, counted
+from scantling.losses.targets import check_probabilities, check_target, check_tensor, counted
 
 
 def probabilities_of(logits: Tensor, classes: int) -> Tensor:
     """Foreground probabilities (B, K, *S) of logits: K channels are independent, K + 1 exclude each other.
 
     Raises:
-        ArrayError: the logits have another number of channels.
+        ArrayError: the logits have another number of channels, or are no tensor (B, C, *S).
+        SettingsError: `classes` is no number of classes.
     """
-    if logits.shape[1] not in (classes, classes + 1):
+    check_count(classes, argument="classes", least=1)
+    check_tensor(logits, "logits")
+    if logits.ndim < 3 or logits.shape[1] not in (classes, classes + 1):
         raise ArrayError(
             f"found logits of shape {tuple(logits.shape)} for {classes} classes; expected {classes} channels, or "
             f"{classes + 1} with the background first"
@@ -47,8 +51,10 @@ def cross_entropy(logits: Tensor, target: Tensor, *, ignore_index: int | None = 
         >>> round(cross_entropy(logits, target).item(), 4)
         0.6931
     """
-    channels = logits.shape[1]
-    independent = target.ndim == logits.ndim and target.shape[1] == channels
+    for one, what in ((logits, "logits"), (target, "a target")):
+        check_tensor(one, what)
+    channels = logits.shape[1] if logits.ndim > 1 else 1
+    independent = target.ndim == logits.ndim > 1 and target.shape[1] == channels
     classes = channels if independent else channels - 1
     check_target(logits, target, classes=classes, ignore_index=ignore_index, channels=channels)
     logits = _exact(logits)
@@ -92,7 +98,7 @@ def dice_loss(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0, ign
     Args:
         probabilities: (B, K, *S) of the foreground classes in [0, 1]; of logits, `probabilities_of(logits, K)`.
         target: (B, K, *S) of 0 and 1 (one channel for each class, no background), or (B, 1, *S) of class numbers 0..K.
-        smooth: s, in pixels; makes two empty masks agree.
+        smooth: s, in pixels, at least 0; makes two empty masks agree.
         ignore_index: the value of pixels that do not count, 255 in the masks of a `Batch`; None: there are none.
 
     Returns:
@@ -101,6 +107,7 @@ def dice_loss(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0, ign
     Raises:
         ArrayError: the shapes do not belong together, the target holds another value, or a probability lies outside
             [0, 1].
+        SettingsError: `smooth` is below 0.
 
     Example:
         >>> import torch
@@ -110,6 +117,7 @@ def dice_loss(probabilities: Tensor, target: Tensor, *, smooth: float = 1.0, ign
         >>> dice_loss(probabilities, target).item()
         0.0
     """
+    check_number(smooth, argument="smooth", least=0)
     both, found, true = overlap_sums(probabilities, target, ignore_index=ignore_index)
     return 1 - ((2 * both + smooth) / (found + true + smooth)).mean()
 
@@ -127,8 +135,19 @@ def batch_dice_loss(sums: Tensor, *, total: Tensor, parts: int = 1, smooth: floa
         total: (3, K), the same over the whole step, without gradient.
         parts: into which the step is divided; the loss is that of the whole step, its gradient, averaged over the
             parts, too.
-        smooth: s, in pixels.
+        smooth: s, in pixels, at least 0.
+
+    Raises:
+        ArrayError: the sums are not (3, K).
+        SettingsError: `parts` or `smooth` is out of its range.
     """
+    check_number(smooth, argument="smooth", least=0)
+    check_count(parts, argument="parts", least=1)
+    if sums.ndim != 2 or len(sums) != 3 or total.shape != sums.shape:
+        raise ArrayError(
+            f"found sums of shape {tuple(sums.shape)} and a total of {tuple(total.shape)}; expected (3, K) twice: "
+            "overlap_sums(probabilities, target).sum(1)"
+        )
     both, found, true = total + parts * (sums - sums.detach())
     return 1 - ((2 * both + smooth) / (found + true + smooth)).mean()
 
@@ -148,7 +167,15 @@ def class_channels(mask: Tensor, classes: int) -> Tensor:
     """(B, K, *S) bool, one channel for each foreground class, of a mask (B, 1, *S) of class numbers 0..K or (B, K, *S).
 
     Any other value, that of pixels that do not count among them, is false.
+
+    Raises:
+        ArrayError: the mask has another number of channels.
     """
+    if mask.ndim < 3 or mask.shape[1] not in (1, classes):
+        raise ArrayError(
+            f"found a mask of shape {tuple(mask.shape)} for {classes} classes; expected (B, 1, *S) of class numbers or "
+            f"(B, {classes}, *S) of 0 and 1"
+        )
     if mask.shape[1] == classes and classes > 1:
         return mask == 1
     numbers = torch.arange(1, classes + 1, device=mask.device).view(1, classes, *[1] * (mask.ndim - 2))

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scantling.core.checks import check_count
+from scantling.core.errors import ArrayError
+
 SIDES = (16, 32, 64)
 CODE = 256
 TEMPERATURE = 0.07
@@ -24,11 +27,15 @@ class PatchContrast(nn.Module):
     Args:
         size: height and width of the masks; sides that are larger are left out, and below the least of `SIDES` all are,
             so that nothing is compared.
-        patches: of each size, drawn from all that lie side by side.
+        patches: of each size, drawn from all that lie side by side; at least 1.
+
+    Raises:
+        SettingsError: `patches` is no whole number from 1.
     """
 
     def __init__(self, size: tuple[int, int], *, patches: int) -> None:
         super().__init__()
+        check_count(patches, argument="patches", least=1)
         self.patches = patches
         self.sides = tuple(side for side in SIDES if side <= min(size))
         self.codes = nn.ModuleList(
@@ -44,7 +51,13 @@ class PatchContrast(nn.Module):
             negative: a mask that need not.
             order: (B, N) uniform in [0, 1), N at least the number of the smallest patches; the patches with the
                 lowest numbers are taken.
+
+        Raises:
+            ArrayError: the masks have other shapes, or `order` too few numbers.
         """
+        if query.ndim != 4 or query.shape[1] != 1 or not query.shape == positive.shape == negative.shape:
+            shapes = ", ".join(str(tuple(mask.shape)) for mask in (query, positive, negative))
+            raise ArrayError(f"found masks of shapes {shapes}; expected (B, 1, H, W) three times")
         total = query.new_zeros(())
         for side, network in zip(self.sides, self.codes, strict=True):
             rows = [F.unfold(mask, side, stride=side).transpose(1, 2) for mask in (query, positive, negative)]

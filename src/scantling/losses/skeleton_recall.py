@@ -63,6 +63,9 @@ def tubed_skeleton(mask: Tensor, classes: int) -> Tensor:
 
     Returns:
         (B, K, *S) bool, where the mask is.
+
+    Raises:
+        ArrayError: the mask has another shape.
     """
     target = class_channels(mask, classes)
     drawn = (target if mask.shape[1] == classes else target.any(1, keepdim=True)).cpu().numpy()

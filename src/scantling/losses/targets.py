@@ -6,13 +6,13 @@ the masks of a `Batch` have them; else it is refused, so that a mask of 0 and 25
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from scantling.core.checks import SLACK, check_count
 from scantling.core.errors import ArrayError
-
-SLACK = 1e-4
-"""How far rounding may carry a probability out of [0, 1]."""
 
 
 def check_target(
@@ -21,7 +21,7 @@ def check_target(
     """Refuse a target that does not belong to logits or probabilities, in its shape or in its values.
 
     Values are looked at on the processor, and on a GPU where no `ignore_index` is declared: looking waits for the
-    device, which a training on masks that were checked when they were read need not do.
+    device, which a training on masks that were checked when they were read, as those of a `Batch` are, need not do.
 
     Args:
         values: (B, C, *S), logits or probabilities.
@@ -31,8 +31,13 @@ def check_target(
         channels: of a target of 0 and 1; K if None.
 
     Raises:
-        ArrayError: another shape, or another value.
+        ArrayError: another shape, another value, or no tensor of real numbers.
+        SettingsError: `ignore_index` is no whole number.
     """
+    if ignore_index is not None:
+        check_count(ignore_index, argument="ignore_index", least=-(2**31))
+    for one, what in ((values, "logits or probabilities"), (target, "a target")):
+        check_tensor(one, what)
     if values.ndim not in (4, 5):
         raise ArrayError(
             f"found logits or probabilities of shape {tuple(values.shape)}; expected (B, C, H, W) or (B, C, D, H, W): "
@@ -48,7 +53,7 @@ def check_target(
     most = classes if found[1] == 1 else 1
     if target.dtype == torch.uint8 and ignore_index == 255 and int((target + 1).max()) <= most + 1:
         return  # masks of a batch, in which 255 + 1 is 0: 300 times as fast as what follows
-    known = target if ignore_index is None else target.masked_fill(target == ignore_index, 0)
+    known = target if ignore_index is None else target.masked_fill(~counted(target, ignore_index), 0)
     low, high = known.aminmax()
     whole = not known.is_floating_point() or bool((known == known.round()).all())
     if not (whole and float(low) >= 0 and float(high) <= most):
@@ -66,6 +71,7 @@ def check_probabilities(probabilities: Tensor, *, ignore_index: int | None = Non
     Raises:
         ArrayError: a value is below 0 or above 1.
     """
+    check_tensor(probabilities, "probabilities")
     if not probabilities.numel() or not (probabilities.is_cpu or ignore_index is None):
         return
     low, high = (float(end) for end in probabilities.detach().aminmax())
@@ -76,6 +82,22 @@ def check_probabilities(probabilities: Tensor, *, ignore_index: int | None = Non
         )
 
 
+def check_tensor(values: Any, what: str) -> None:
+    """Refuse what is no tensor of real or whole numbers.
+
+    Raises:
+        ArrayError: an array of another package, or complex numbers.
+    """
+    if not isinstance(values, Tensor):
+        raise ArrayError(f"found {what} of type {type(values).__name__}; expected a tensor: torch.as_tensor(x)")
+    if values.is_complex():
+        raise ArrayError(f"found {what} of complex numbers, {values.dtype}; expected real or whole ones")
+
+
 def counted(target: Tensor, ignore_index: int | None) -> Tensor:
     """Where the target counts, bool in its shape."""
-    return torch.ones_like(target, dtype=torch.bool) if ignore_index is None else target != ignore_index
+    if ignore_index is None:
+        return torch.ones_like(target, dtype=torch.bool)
+    if target.dtype == torch.int8:  # in which torch takes 255 for -1
+        target = target.short()
+    return target != ignore_index

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from scantling.core.checks import SLACK, numbers, probabilities
 from scantling.core.errors import ArrayError
 from scantling.mending import differentiable
 from scantling.mending.stencil import Integrator, check_step
@@ -31,11 +32,11 @@ class Diffusion(BaseModel):
 
     iterations: Annotated[int, Field(ge=0)] = 100
     """N, the number of steps."""
-    step: Annotated[float, Field(gt=0)] = 0.1
+    step: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
     """Δt."""
-    parallel: Annotated[float, Field(ge=0)] = 1.0
+    parallel: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """λ∥, the conductivity along the direction."""
-    perpendicular: Annotated[float, Field(ge=0)] = 0.0
+    perpendicular: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """λ⊥, the conductivity across the direction."""
     integrator: Integrator = "rk4"
 
@@ -70,24 +71,41 @@ def diffuse(
 
     Raises:
         SettingsError: the step is not stable.
-        ArrayError: the shapes do not belong together.
+        ArrayError: the shapes do not belong together, or the values are no probabilities, directions or strengths.
     """
     from scantling.mending.kernel import sweep
 
-    u = np.asarray(probability, np.float32)
-    if u.size and not (u.min() >= 0 and u.max() <= 1):  # also NaN
-        raise ArrayError(f"found values from {u.min():g} to {u.max():g}; expected probabilities in [0, 1]")
+    u, direction = probabilities(probability, "the map").astype(np.float32, copy=False), directions(direction)
+    strength = None if strength is None else probabilities(strength, "the strength")
     _check_shapes(u.shape, tuple(direction.shape), None if strength is None else tuple(strength.shape))
     settings.check(u.ndim)
     tensor = diffusion_tensor(direction, settings=settings, strength=strength)
     return sweep(u, tensor, iterations=settings.iterations, step=settings.step, integrator=settings.integrator)
 
 
+def directions(direction: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Directions (D, *S) as numbers.
+
+    Raises:
+        ArrayError: some are NaN or longer than 1, which an unstable step follows from.
+    """
+    v = numbers(direction, "the direction")
+    longest = float(np.square(v, dtype=np.float64).sum(0).max()) if v.ndim > 1 and v.size else 0.0
+    if not longest <= 1 + 1e-3:  # also NaN
+        raise ArrayError(f"the directions are up to {longest**0.5:g} long; expected vectors of length 1, or 0")
+    return v
+
+
 def diffusion_tensor(
     direction: NDArray[np.floating], *, settings: Diffusion, strength: NDArray[np.floating] | None = None
 ) -> Array:
     """D of each pixel, its upper triangle by rows: (3, *S) in 2-D, (6, *S) in 3-D; arguments as in `diffuse`."""
-    v = np.asarray(direction, np.float32)
+    v = np.asarray(numbers(direction, "the direction"), np.float32)
+    if v.ndim - 1 != len(v) or len(v) not in (2, 3) or (strength is not None and strength.shape != v.shape[1:]):
+        raise ArrayError(
+            f"found directions of shape {v.shape} and a strength of {None if strength is None else strength.shape}; "
+            "expected (D, *S) and (*S) of two or three axes"
+        )
     pairs = [(a, b) for a in range(len(v)) for b in range(a, len(v))]
     tensor = np.empty((len(pairs), *v.shape[1:]), np.float32)
     for entry, (a, b) in zip(tensor, pairs, strict=True):
@@ -116,13 +134,18 @@ def diffuse_tensors(
 
     Raises:
         SettingsError: the step is not stable.
-        ArrayError: the shapes do not belong together.
+        ArrayError: the shapes do not belong together, or a map or a strength lies outside [0, 1]; looked at on the
+            processor.
     """
     for map_ in (probability,) if strength is None else (probability, strength):
         if map_.ndim < 3 or map_.shape[1] != 1 or map_.shape[0] != direction.shape[0]:
             raise ArrayError(
                 f"found a map {tuple(map_.shape)} for directions {tuple(direction.shape)}; expected (B, 1, *S)"
             )
+        if map_.is_cpu and map_.numel():
+            low, high = (float(end) for end in map_.detach().aminmax())
+            if low < -SLACK or high > 1 + SLACK:
+                raise ArrayError(f"found values from {low:g} to {high:g}; expected a map and a strength in [0, 1]")
     _check_shapes(
         tuple(probability.shape[2:]),
         tuple(direction.shape[1:]),

@@ -18,6 +18,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from scantling.core.checks import binary
 from scantling.core.errors import DataError, SettingsError
 from scantling.mending.anisotropic import Diffusion
 from scantling.mending.mend import RULES, Mending, checked_maps, cut, diffused, way
@@ -106,17 +107,19 @@ def choose(grid: Sequence[Mending], examples: Iterable[Example], *, score: Score
         score: measures one class of one case.
 
     Raises:
-        DataError: there are no cases, or a truth does not fit its map.
+        DataError: there are no cases, or a truth or where it is known does not fit its map, in shape or values.
     """
     tried = list(dict.fromkeys([UNMENDED, *grid]))
     found: dict[Mending, list[Mapping[str, float]]] = {settings: [] for settings in tried}
     dice: list[dict[Mending, float]] = []
     for example in examples:
         maps = checked_maps(example.maps, spatial_dims=example.maps.ndim - 1)
-        if example.truth.shape != maps.shape:
-            raise DataError(f"the truth has shape {example.truth.shape}; expected {maps.shape}, the shape of its maps")
-        known = np.ones_like(example.truth) if example.known is None else example.known
-        for map_, truth, counted in zip(maps, example.truth, known, strict=True):
+        truths = binary(example.truth, "the truth")
+        known = np.ones_like(truths) if example.known is None else binary(example.known, "where the truth is known")
+        for array, what in ((truths, "the truth"), (known, "where it is known")):
+            if array.shape != maps.shape:
+                raise DataError(f"{what} has shape {array.shape}; expected {maps.shape}, the shape of its maps")
+        for map_, truth, counted in zip(maps, truths, known, strict=True):
             for settings, mask in _masks(map_, tried):
                 found[settings].append(score(mask & counted, truth & counted))
         dice.append({settings: _means(rows[-len(maps) :])["dice_or_empty"] for settings, rows in found.items()})

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from scantling.core.checks import check_number, numbers
+from scantling.core.errors import ArrayError
+
 Mask = NDArray[np.bool_]
 DARK = 0.1
 """A pixel is dark below this part of the way from the 1st to the 99th percentile; ours."""
@@ -26,11 +29,13 @@ def inside_dark_border(image: ArrayLike, *, thin: float) -> Mask:
         (*S) bool: the largest piece of the rest; everything where there is no frame.
 
     Raises:
-        ValueError: `thin` is not positive.
+        SettingsError: `thin` is not positive.
+        ArrayError: the image has neither two nor three axes, or is not finite.
     """
-    if thin <= 0:
-        raise ValueError(f"thin is {thin:g}; expected more than 0")
-    values = np.asarray(image, np.float64)
+    check_number(thin, argument="thin", above=0)
+    values = numbers(image, "the image").astype(np.float64)
+    if values.ndim not in (2, 3) or not values.size or not np.isfinite(values).all():
+        raise ArrayError(f"found an image of shape {values.shape}; expected finite numbers (H, W) or (D, H, W)")
     low, high = (float(value) for value in np.percentile(values, (1, 99)))  # one odd pixel is neither
     dark = values < low + DARK * (high - low)
     margin = math.ceil(thin) + 1

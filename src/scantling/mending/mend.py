@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from scantling.core.checks import numbers
 from scantling.core.errors import ArrayError
-from scantling.mending.anisotropic import Diffusion, diffuse
-from scantling.mending.hysteresis import drop_small, hysteresis
+from scantling.mending.anisotropic import Diffusion, diffuse, directions
+from scantling.mending.hysteresis import drop_small, joined
 from scantling.mending.orientation import Orientation, carried, structure_orientation
 
 Rule = Literal["threshold", "hysteresis", "anisotropic", "both"]
@@ -45,13 +46,13 @@ class Mending(Diffusion):
     tensor: Literal["probability", "logit"] = "probability"
     """Whose structure tensor gives the direction: that of the probability, or of its logit, where faint pieces have
     as much to say as bright ones."""
-    sigma: Annotated[float, Field(gt=0)] = 1.0
+    sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """The scale of the gradient in the structure tensor, in pixels."""
-    rho: Annotated[float, Field(gt=0)] = 2.0
+    rho: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
     """The scale of the neighbourhood that votes on the direction, in pixels."""
-    carry: Annotated[float, Field(ge=0)] = 0.0
+    carry: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """The scale, in pixels, over which directions are carried into gaps; 0 leaves those of the structure tensor."""
-    coherence: Annotated[float, Field(ge=0)] = 0.0
+    coherence: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """The power of the coherence that the conductivity is multiplied with; 0 diffuses everywhere alike."""
     high: Annotated[float, Field(ge=0, le=1)] = 0.5
     low: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -109,7 +110,8 @@ def mend(
         direction: (D, *S), known directions (a learned layer's, say), taken as wholly coherent.
 
     Raises:
-        ArrayError: the maps are not probability maps, their shape has two readings, or the directions do not fit.
+        ArrayError: the maps are not probability maps, their shape has two readings, or the directions do not fit or
+            are no numbers.
         SettingsError: the time step is not stable.
 
     Example:
@@ -124,6 +126,7 @@ def mend(
     """
     maps = checked_maps(probabilities, spatial_dims=spatial_dims)
     shape = maps.shape[1:]
+    direction = None if direction is None else directions(direction)
     if direction is not None and direction.shape != (len(shape), *shape):
         raise ArrayError(f"the directions have shape {direction.shape}; expected {(len(shape), *shape)}")
     diffuses, _ = RULES[settings.rule]
@@ -142,7 +145,7 @@ def checked_maps(probabilities: NDArray[np.floating], *, spatial_dims: int | Non
     Raises:
         ArrayError: not (K, *S) in 2-D or 3-D, a shape with two readings, not in [0, 1], or nothing but 0 and 1.
     """
-    array = np.asarray(probabilities)
+    array = numbers(probabilities, "the map")
     if array.ndim not in (3, 4) or not array.size or array.ndim != 1 + (spatial_dims or array.ndim - 1):
         axes = {2: "(K, H, W)", 3: "(K, D, H, W)"}.get(spatial_dims or 0, "(K, H, W) or (K, D, H, W)")
         raise ArrayError(f"found an array of shape {array.shape}; expected probability maps {axes}")
@@ -184,5 +187,5 @@ def diffused(map_: NDArray[np.float32], settings: Mending, orientation: Orientat
 def cut(map_: NDArray[np.float32], settings: Mending) -> NDArray[np.bool_]:
     """The second half of `mend`: the mask of one map (*S), by one threshold or two, without small pieces."""
     _, two = RULES[settings.rule]
-    mask = hysteresis(map_, high=settings.high, low=settings.low) if two else map_ > settings.high
+    mask = joined(map_, high=settings.high, low=settings.low) if two else map_ > settings.high
     return drop_small(mask, settings.smallest)

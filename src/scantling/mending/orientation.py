@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scantling.core.checks import check_number, numbers
+from scantling.core.errors import ArrayError
 from scantling.mending.eigen import smallest
 from scantling.mending.smoothing import smoothed
 
@@ -42,7 +44,16 @@ def structure_orientation(map_: NDArray[np.floating], *, sigma: float = 1.0, rho
         map_: (*S) in two or three dimensions: a probability map or a grey image.
         sigma: the scale of the gradient, in pixels.
         rho: the scale of the neighbourhood that votes, in pixels.
+
+    Raises:
+        SettingsError: a scale is not above 0.
+        ArrayError: the map has neither two nor three axes, or is no array of numbers.
     """
+    for scale, argument in ((sigma, "sigma"), (rho, "rho")):
+        check_number(scale, argument=argument, above=0)
+    map_ = numbers(map_, "the map")
+    if map_.ndim not in (2, 3) or not map_.size:
+        raise ArrayError(f"found a map of shape {map_.shape}; expected (H, W) or (D, H, W)")
     smooth = smoothed(map_, sigma)
     slopes = [_slope(smooth, axis) for axis in range(smooth.ndim)]
     entries = {(a, b): smoothed(slopes[a] * slopes[b], rho) for a in range(smooth.ndim) for b in range(a, smooth.ndim)}
@@ -61,7 +72,14 @@ def carried(orientation: Orientation, map_: NDArray[np.floating], *, scale: floa
         orientation: v and c.
         map_: u, (*S).
         scale: of the smoothing, in pixels; about half the widest gap.
+
+    Raises:
+        SettingsError: the scale is not above 0.
+        ArrayError: the map has another shape than the orientation.
     """
+    check_number(scale, argument="scale", above=0)
+    if np.shape(map_) != orientation.coherence.shape:
+        raise ArrayError(f"found a map of shape {np.shape(map_)}; expected {orientation.coherence.shape}")
     weight, v = np.asarray(map_, np.float32) * orientation.coherence, orientation.direction
     # The largest eigenvalue of a matrix is the smallest of its negative.
     return _of([smoothed(-weight * v[a] * v[b], scale) for a in range(len(v)) for b in range(a, len(v))])

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.filters import frangi, meijering, sato, threshold_otsu
 
-from scantling.core.checks import spatial_axis
+from scantling.core.checks import binary, check_choice, check_number, numbers, spatial_axis
 from scantling.core.errors import ArrayError, SettingsError
-from scantling.mending.hysteresis import hysteresis
+from scantling.mending.hysteresis import joined
 
 Ridge = Literal["sato", "frangi", "meijering"]
 SMALL = 1e-3
@@ -58,14 +58,16 @@ def vesselness(
     Raises:
         SettingsError: there are no scales or one is not positive, the filter is unknown, or `ratios` meets a
             negative value.
-        ArrayError: the shapes differ, there are not two or three dimensions, or the shape has two readings.
+        ArrayError: the shapes differ, there are not two or three dimensions, the shape has two readings, the image is
+            not finite in the region, or the region holds other values than 0 and 1.
     """
-    if kind not in FILTERS:
-        raise SettingsError(f"the filter {kind!r} is unknown; expected one of {', '.join(FILTERS)}")
-    if not len(scales) or min(scales) <= 0:
-        raise SettingsError(f"the scales are {tuple(scales)}; expected one or more positive numbers")
-    values = np.asarray(image, dtype=np.float64)
-    inside = np.ones(values.shape, np.bool_) if region is None else np.asarray(region) != 0
+    check_choice(kind, FILTERS, argument="kind")
+    if not isinstance(scales, Sequence | np.ndarray) or not len(scales):
+        raise SettingsError(f"the scales are {scales!r}; expected one or more positive numbers")
+    for scale in scales:
+        check_number(scale, argument="scales", above=0)
+    values = numbers(image, "the image").astype(np.float64)
+    inside = np.ones(values.shape, np.bool_) if region is None else binary(region, "a region")
     if inside.shape != values.shape or values.ndim not in (2, 3):
         raise ArrayError(f"the image is {values.shape} and the region {inside.shape}; expected one shape in 2-D or 3-D")
     axis = spatial_axis(values.shape, spatial_dims, what="the image")
@@ -75,6 +77,9 @@ def vesselness(
         return np.expand_dims(response, axis)
     if not inside.any():
         return np.zeros(values.shape)
+    if not np.isfinite(values[inside]).all():
+        raise ArrayError("the image holds NaN or infinite values; expected a number at every pixel of the region")
+    values = np.where(inside, values, 0) if region is not None else values
     if ratios:
         if values[inside].min() < 0:
             raise SettingsError(
@@ -104,7 +109,9 @@ def strongest(response: NDArray[np.floating], share: float, *, region: ArrayLike
 
     Raises:
         SettingsError: the share is not in [0, 1].
+        ArrayError: the region has another shape or other values than 0 and 1, or a response is NaN.
     """
+    response = numbers(response, "the response")
     mask = np.zeros(response.shape, np.bool_)
     chosen, count = _by_strength(response, share, region)
     mask.reshape(-1)[chosen[:count]] = True
@@ -127,7 +134,9 @@ def connected(
 
     Raises:
         SettingsError: the share is not in [0, 1] or `sure` not in (0, 1].
+        ArrayError: the region has another shape or other values than 0 and 1, or a response is NaN.
     """
+    response = numbers(response, "the response")
     if not 0 < sure <= 1:
         raise SettingsError(f"sure is {sure:g}; expected a number above 0 and up to 1")
     order, count = _by_strength(response, share, region)
@@ -140,18 +149,23 @@ def connected(
     fewest, most = count, len(order)  # of pixels above the low threshold
     while fewest < most:
         middle = (fewest + most) // 2
-        found = hysteresis(within, high=np.nextafter(high, -np.inf), low=np.nextafter(values[middle - 1], -np.inf))
+        found = joined(within, high=np.nextafter(high, -np.inf), low=np.nextafter(values[middle - 1], -np.inf))
         if np.count_nonzero(found) >= count:
             most = middle
         else:
             fewest = middle + 1
     low = min(high, float(values[most - 1]))
-    return hysteresis(within, high=np.nextafter(high, -np.inf), low=np.nextafter(low, -np.inf))
+    return joined(within, high=np.nextafter(high, -np.inf), low=np.nextafter(low, -np.inf))
 
 
 def otsu(response: NDArray[np.floating], *, region: ArrayLike | None = None) -> Mask:
-    """Above the threshold that best parts the responses in the region in two (Otsu, 1979); empty if all are equal."""
-    inside = np.ones(response.shape, np.bool_) if region is None else np.asarray(region) != 0
+    """Above the threshold that best parts the responses in the region in two (Otsu, 1979); empty if all are equal.
+
+    Raises:
+        ArrayError: the region has another shape or other values than 0 and 1, or a response is NaN.
+    """
+    response = numbers(response, "the response")
+    inside = _inside(response, region)
     values = response[inside]
     if not values.size or values.min() == values.max():
         return np.zeros(response.shape, np.bool_)
@@ -164,6 +178,20 @@ def _by_strength(
     """The pixels of the region, the strongest first, and how many of them `share` is."""
     if not 0 <= share <= 1:
         raise SettingsError(f"the share is {share:g}; expected a number from 0 to 1")
-    inside = np.arange(response.size) if region is None else np.flatnonzero(np.asarray(region).reshape(-1))
+    inside = np.flatnonzero(_inside(response, region).reshape(-1))
     order = inside[np.argsort(-response.reshape(-1)[inside], kind="stable")]
     return order, round(share * len(inside))
+
+
+def _inside(response: NDArray[np.generic], region: ArrayLike | None) -> Mask:
+    """The region (*S) of a response, in which it has to be finite.
+
+    Raises:
+        ArrayError: it has another shape or other values than 0 and 1, or a response is NaN or infinite.
+    """
+    inside = np.ones(response.shape, np.bool_) if region is None else binary(region, "a region")
+    if inside.shape != response.shape:
+        raise ArrayError(f"the region has shape {inside.shape}; expected {response.shape}, that of the response")
+    if not np.isfinite(response[inside]).all():
+        raise ArrayError("the response holds NaN or infinite values; expected a number at every pixel of the region")
+    return inside

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scantling.core.checks import spatial_axis
+from scantling.core.checks import binary, numbers, spatial_axis
 from scantling.core.errors import ArrayError
 
 Mask = NDArray[np.bool_]
@@ -25,18 +25,7 @@ def foreground(mask: ArrayLike) -> Mask:
     Raises:
         ArrayError: other values: 255, several class numbers, probabilities, NaN.
     """
-    array = np.asarray(mask)
-    if array.dtype == np.bool_:
-        return np.ascontiguousarray(array)
-    marked = np.ascontiguousarray(array == 1)
-    if not np.array_equal(marked, array != 0):
-        values = np.unique(array)
-        listed = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
-        raise ArrayError(
-            f"found a mask with the values {listed}; expected the mask of one class, bool or 0 and 1: compare it with "
-            "the number of the class (mask == 255), or a probability with a threshold"
-        )
-    return marked
+    return np.ascontiguousarray(binary(mask, "a mask"))
 
 
 def spatial(mask: ArrayLike, spatial_dims: int | None) -> Mask:
@@ -67,7 +56,7 @@ def pixels_inside(probability: ArrayLike, truth: ArrayLike, region: ArrayLike | 
     Raises:
         ArrayError: the shapes differ, there is no pixel to compare, or a probability is not a number.
     """
-    scores, positive = np.ascontiguousarray(probability), foreground(truth)
+    scores, positive = np.ascontiguousarray(numbers(probability, "the probabilities")), foreground(truth)
     inside = _checked_region(scores, positive, region)
     if not np.issubdtype(scores.dtype, np.floating):
         scores = scores.astype(np.float64)

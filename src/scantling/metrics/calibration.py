@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scantling.core.checks import check_count
 from scantling.core.errors import ArrayError
 from scantling.metrics.arrays import pixels_inside
 
@@ -77,7 +78,9 @@ def calibration(
 
     Raises:
         ArrayError: the shapes differ, there is no pixel to compare, or a probability lies outside [0, 1].
+        SettingsError: there is no bin.
     """
+    check_count(bins, argument="bins", least=1)
     scores, positive = pixels_inside(probability, truth, region)
     if scores.min() < 0 or scores.max() > 1:
         raise ArrayError(f"the probabilities reach from {scores.min():g} to {scores.max():g}; expected 0 to 1")

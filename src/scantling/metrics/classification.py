@@ -10,6 +10,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scantling.core import checks
+from scantling.core.checks import check_count, class_numbers, numbers
 from scantling.core.errors import ArrayError
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import BINS, Calibration, calibration
@@ -28,37 +30,41 @@ def confusion_matrix(predicted: ArrayLike, truth: ArrayLike, *, classes: int) ->
 
     Raises:
         ArrayError: the shapes differ, or a number is no class.
+        SettingsError: `classes` is no number of classes.
     """
-    columns, rows = np.asarray(predicted, np.int64), np.asarray(truth, np.int64)
-    if columns.shape != rows.shape or columns.ndim != 1:
+    check_count(classes, argument="classes", least=1)
+    columns = class_numbers(predicted, classes=classes, what="predicted")
+    rows = class_numbers(truth, classes=classes, what="truth")
+    if columns.shape != rows.shape:
         raise ArrayError(f"the arrays have shapes {columns.shape} and {rows.shape}; expected (n,) twice")
-    if rows.size and not (min(rows.min(), columns.min()) >= 0 and max(rows.max(), columns.max()) < classes):
-        raise ArrayError(f"found a class outside 0 to {classes - 1}")
     return np.bincount(rows * classes + columns, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
-def accuracy(confusion: Counts) -> float:
+def accuracy(confusion: ArrayLike) -> float:
     """The share of cases that are right; NaN without a case."""
+    confusion = _counts(confusion)
     total = int(confusion.sum())
     return float(np.trace(confusion)) / total if total else math.nan
 
 
-def sensitivity_by_class(confusion: Counts) -> Values:
+def sensitivity_by_class(confusion: ArrayLike) -> Values:
     """(K,) the share of the cases of each class that are right; NaN for a class that the truth lacks."""
+    confusion = _counts(confusion)
     return _quotient(np.diag(confusion), confusion.sum(1), confusion.sum(1) > 0)
 
 
-def balanced_accuracy(confusion: Counts) -> float:
+def balanced_accuracy(confusion: ArrayLike) -> float:
     """The mean of the sensitivities of the classes that the truth has (Brodersen et al., 2010)."""
     return mean_of_defined(sensitivity_by_class(confusion).tolist())
 
 
-def f1_by_class(confusion: Counts) -> Values:
+def f1_by_class(confusion: ArrayLike) -> Values:
     """(K,) 2 TP / (2 TP + FP + FN) of each class against the rest; NaN for a class that the truth lacks."""
+    confusion = _counts(confusion)
     return _quotient(2 * np.diag(confusion), confusion.sum(0) + confusion.sum(1), confusion.sum(1) > 0)
 
 
-def f1(confusion: Counts) -> float:
+def f1(confusion: ArrayLike) -> float:
     """The mean of F1 over the classes that the truth has (macro average)."""
     return mean_of_defined(f1_by_class(confusion).tolist())
 
@@ -71,8 +77,11 @@ def auc_by_class(probabilities: ArrayLike, truth: ArrayLike) -> Values:
     Args:
         probabilities: (n, K), any finite scores.
         truth: (n,) whole numbers in [0, K).
+
+    Raises:
+        ArrayError: the shapes do not fit each other, a number is no class, or a score is NaN.
     """
-    scores, classes = np.asarray(probabilities, np.float64), np.asarray(truth)
+    scores, classes = _of_cases(numbers(probabilities, "probabilities"), truth)
     return np.array([ranking(scores[:, k], classes == k).auc for k in range(scores.shape[1])])
 
 
@@ -108,9 +117,12 @@ def brier_by_case(probabilities: ArrayLike, truth: ArrayLike) -> Values:
     Args:
         probabilities: (n, K) in [0, 1].
         truth: (n,) whole numbers in [0, K).
+
+    Raises:
+        ArrayError: the shapes do not fit each other, a number is no class, or a probability lies outside [0, 1].
     """
-    given = np.asarray(probabilities, np.float64)
-    return np.asarray(np.square(given - np.eye(given.shape[1])[np.asarray(truth, np.int64)]).sum(1))
+    given, classes = _of_cases(checks.probabilities(probabilities, "probabilities"), truth)
+    return np.asarray(np.square(given - np.eye(given.shape[1])[classes]).sum(1))
 
 
 def brier(probabilities: ArrayLike, truth: ArrayLike) -> float:
@@ -128,10 +140,38 @@ def class_calibration(
         predicted, truth: (n,) whole numbers in [0, K).
 
     Raises:
-        ArrayError: there is no case, or a probability lies outside [0, 1].
+        ArrayError: there is no case, the shapes do not fit each other, a number is no class, or a probability lies
+            outside [0, 1].
     """
-    given, named = np.asarray(probabilities, np.float64), np.asarray(predicted, np.int64)
-    return calibration(given[np.arange(len(named)), named], named == np.asarray(truth), bins=bins)
+    given, true = _of_cases(checks.probabilities(probabilities, "probabilities"), truth)
+    _, named = _of_cases(given, predicted, what="predicted")
+    return calibration(given[np.arange(len(named)), named], named == true, bins=bins)
+
+
+def _of_cases(scores: NDArray[np.generic], truth: ArrayLike, *, what: str = "truth") -> tuple[Values, Counts]:
+    """Scores (n, K) and class numbers (n,) of the same cases.
+
+    Raises:
+        ArrayError: they are none, or of different cases.
+    """
+    if scores.ndim != 2:
+        raise ArrayError(f"probabilities have the shape {scores.shape}; expected (n, K), a row for each case")
+    classes = class_numbers(truth, classes=scores.shape[1], what=what)
+    if len(classes) != len(scores):
+        raise ArrayError(f"{what} has {len(classes)} cases, probabilities {len(scores)}; expected one number for each")
+    return scores.astype(np.float64), classes
+
+
+def _counts(confusion: ArrayLike) -> Counts:
+    """A confusion matrix (K, K).
+
+    Raises:
+        ArrayError: it is none.
+    """
+    counts = numbers(confusion, "the confusion matrix")
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts.size and not counts.min() >= 0):
+        raise ArrayError(f"found the shape {counts.shape}; expected a confusion matrix (K, K) of counts")
+    return counts
 
 
 def _above(scores: Values, others: Values) -> Values:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scantling.core.checks import check_number
+from scantling.core.errors import ArrayError
+
 
 def residual_interval(groups: Sequence[Sequence[float]], *, coverage: float = 0.9) -> tuple[float, float] | None:
     """The limits of the residual of a new subject's case, given those of the calibration subjects.
@@ -24,8 +27,15 @@ def residual_interval(groups: Sequence[Sequence[float]], *, coverage: float = 0.
 
     Returns:
         The lower and the upper limit; None where there are too few subjects (n < coverage / (1 - coverage)).
+
+    Raises:
+        SettingsError: the coverage is not in (0, 1).
+        ArrayError: a subject has no residual, or one is NaN.
     """
+    check_number(coverage, argument="coverage", above=0, most=1)
     count = len(groups)
+    if any(not len(group) or np.isnan(group).any() for group in groups):
+        raise ArrayError("found a subject without a residual, or one that is NaN; expected a number for each case")
     residuals = np.array([value for group in groups for value in group], np.float64)
     weights = np.array([1 / ((count + 1) * len(group)) for group in groups for _ in group], np.float64)
     middles = [float(np.median(group)) for group in groups]

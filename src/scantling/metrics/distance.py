@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from scantling.core.checks import numbers
 from scantling.core.errors import ArrayError
 from scantling.core.pieces import LARGE
 from scantling.metrics.arrays import Mask, bounding_box, masks_inside, spatial
@@ -102,7 +103,7 @@ def surface_distances(
         1.0
     """
     predicted, true = (spatial(mask, spatial_dims) for mask in masks_inside(prediction, truth, region))
-    steps = np.ones(predicted.ndim) if spacing is None else np.asarray(spacing, dtype=np.float64)
+    steps = np.ones(predicted.ndim) if spacing is None else numbers(spacing, "the spacing").astype(np.float64)
     if steps.shape != (predicted.ndim,) or not np.isfinite(steps).all() or (steps <= 0).any():
         raise ArrayError(f"the spacing is {spacing}; expected {predicted.ndim} positive numbers")
     worst = float(np.linalg.norm((np.array(predicted.shape) - 1) * steps))

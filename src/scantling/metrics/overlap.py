@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scantling.metrics.arrays import masks_inside
+from scantling.metrics.arrays import foreground, masks_inside
 
 
 @dataclass(frozen=True)
@@ -95,5 +95,5 @@ def confusion(prediction: ArrayLike, truth: ArrayLike, *, region: ArrayLike | No
     both = int(np.count_nonzero(predicted & true))
     only_predicted = int(np.count_nonzero(predicted)) - both
     only_true = int(np.count_nonzero(true)) - both
-    pixels = predicted.size if region is None else int(np.count_nonzero(np.asarray(region)))
+    pixels = predicted.size if region is None else int(np.count_nonzero(foreground(region)))
     return Confusion(both, only_predicted, only_true, pixels - both - only_predicted - only_true)

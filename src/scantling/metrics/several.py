@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 
+from scantling.core.checks import probabilities
 from scantling.core.errors import ArrayError
 from scantling.metrics.arrays import Mask, foreground
 
@@ -103,9 +104,11 @@ def several(
         mean: (*S) probabilities that stand for the mean of the samples in the soft Dice.
 
     Raises:
-        ArrayError: there is no mask on one side, the shapes differ, or there is no pixel to compare.
+        ArrayError: there is no mask on one side, the shapes differ, there is no pixel to compare, or `mean` holds other
+            values than probabilities.
     """
     drawn, true = foreground(samples), foreground(annotators)
+    mean = None if mean is None else probabilities(mean, "mean")
     if min(drawn.ndim, true.ndim) < 3:
         raise ArrayError(
             f"found samples {drawn.shape} and masks of annotators {true.shape}; expected (N, *S) and (M, *S) with two "
@@ -120,8 +123,8 @@ def several(
     if not inside.any():
         raise ArrayError("there is no pixel to compare; expected at least one inside the region")
     drawn, true = (each.reshape(len(each), -1) if region is None else each[:, inside] for each in (drawn, true))
-    average = drawn.sum(axis=0) / len(drawn) if mean is None else np.asarray(mean)[inside]
-    return Several(drawn, true, average if average.dtype.kind == "f" else average.astype(np.float64))
+    average = drawn.sum(axis=0) / len(drawn) if mean is None else mean[inside]
+    return Several(drawn, true, average)
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from scantling.core.checks import check_number
 from scantling.core.errors import ArrayError
 from scantling.metrics.arrays import Mask, foreground, spatial
 from scantling.metrics.topology import skeleton
@@ -20,10 +21,13 @@ def coverage(mask: ArrayLike, *, region: ArrayLike | None = None) -> float:
     """The share of the pixels (of those in `region`) that are foreground, in [0, 1].
 
     Raises:
-        ValueError: there is no pixel.
+        ArrayError: there is no pixel, or the region has another shape.
     """
     whole = foreground(mask)
-    inside = whole if region is None else whole[foreground(region)]
+    where = np.ones_like(whole) if region is None else foreground(region)
+    if where.shape != whole.shape:
+        raise ArrayError(f"the region has shape {where.shape}; expected {whole.shape}")
+    inside = whole[where]
     if not inside.size:
         raise ArrayError("there is no pixel to look at; expected at least one inside the region")
     return float(inside.mean())
@@ -51,7 +55,11 @@ def branching_angles(mask: ArrayLike, *, reach: float = 10.0, spatial_dims: int 
     A fork is a place of the centre line that exactly three arms leave, each at least `reach` pixels long without
     another fork. An arm's direction is that of the line fitted to its pixels within that reach. In 2-D and 3-D.
     `spatial_dims` says which of them a mask (1, H, W) is.
+
+    Raises:
+        SettingsError: `reach` is not above 0.
     """
+    check_number(reach, argument="reach", above=0)
     lines = skeleton(mask, spatial_dims=spatial_dims)
     box = np.ones((3,) * lines.ndim, np.bool_)
     neighbours = ndimage.convolve(lines.astype(np.int16), box.astype(np.int16), mode="constant") - 1
@@ -93,9 +101,16 @@ def diversity(masks: Sequence[ArrayLike]) -> float:
 
     Two empty masks are equal. NaN for fewer than two masks.
 
+    Args:
+        masks: (*S) each, or one array (N, *S), in two or three dimensions.
+
     Raises:
-        ValueError: the shapes differ.
+        ArrayError: the shapes differ, or they are rows of one mask.
     """
+    if any(np.ndim(mask) < 2 for mask in masks):
+        raise ArrayError(
+            f"found masks of shape {np.shape(masks[0])}; expected (H, W) or (D, H, W) each: a list of masks"
+        )
     if len(masks) < 2:
         return math.nan
     if len({np.shape(mask) for mask in masks}) > 1:

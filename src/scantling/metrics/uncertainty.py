@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from scantling.core.errors import ArrayError
 from scantling.metrics.arrays import foreground
 from scantling.metrics.ranking import Ranking, ranking
 
@@ -34,5 +34,7 @@ def error_ranking(
     Raises:
         ArrayError: the shapes differ, there is no pixel to compare, or an uncertainty is NaN.
     """
-    wrong = np.not_equal(foreground(prediction), foreground(truth))
-    return ErrorRanking(ranking(uncertainty, wrong, region=region))
+    predicted, true = foreground(prediction), foreground(truth)
+    if predicted.shape != true.shape:
+        raise ArrayError(f"the masks have shapes {predicted.shape} and {true.shape}; expected one shape")
+    return ErrorRanking(ranking(uncertainty, predicted != true, region=region))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling.core.checks import check_choice, check_input
+from scantling.core.errors import SettingsError
 
 GRAPH: Mapping[str, tuple[str, ...]] = {
     "1_3": ("image",),
@@ -74,6 +75,8 @@ class FRUNet(nn.Module):
     ) -> None:
         super().__init__()
         check_choice(norm, ("batch", "instance"), argument="norm")
+        if len(widths) != 4:
+            raise SettingsError(f"widths: found {tuple(widths)}; expected four, one for each resolution")
         self.in_channels = in_channels
         self.blocks, self.downs, self.ups = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for name, sources in GRAPH.items():

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from scantling.phantoms.forest import Forest, scaled
-from scantling.phantoms.phantom import THINNEST, Phantom, check_size, exposed
+from scantling.phantoms.phantom import THINNEST, Phantom, check_generator, check_size, exposed
 from scantling.phantoms.raster import draw, path_lengths
 from scantling.phantoms.texture import Image, folds, grid_of, smooth_noise, step
 from scantling.phantoms.trees import Growth, Tree, grow_tree
@@ -32,9 +32,10 @@ def angiogram(shape: tuple[int, int], *, generator: np.random.Generator, forest:
         forest: how its trees are chosen, in pixels of a frame with a shortest side of 512.
 
     Raises:
-        SettingsError: a side is shorter than 64 pixels.
+        SettingsError: a side is shorter than 64 pixels, or `generator` is none of NumPy.
     """
     check_size(shape)
+    check_generator(generator)
     uniform, scale = generator.uniform, min(shape) / 512
     trees, catheter = _grow(shape, scale, generator, forest)
     flat = tuple(replace(tree, points=tree.points[:, 1:]) for tree in trees)

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scantling.core.checks import check_count
+from scantling.core.errors import ArrayError
+
 CELLS = 7
 """The median looks at so many cells along each axis; a cell is as large as the window makes it."""
 TYPICAL = 2.0
@@ -31,7 +34,13 @@ def without_tubes(image: Tensor, region: Tensor, *, window: int) -> Tensor:
         image: in any units.
         region: (B, 1, H, W) bool, where there is anything to see; what is usual is what is usual there.
         window: pixels, more than twice the width of the widest tube.
+
+    Raises:
+        ArrayError: an image or a region has another shape, or a region is not bool.
+        SettingsError: `window` is no whole number from 1.
     """
+    check_count(window, argument="window", least=1)
+    _check(image, region)
     height, width = image.shape[2:]
     cell = max(1, round(window / CELLS))
     cells = F.interpolate(image, (-(-height // cell), -(-width // cell)), mode="area")
@@ -50,7 +59,13 @@ def without_rim(region: Tensor, *, width: int) -> Tensor:
     """A region (B, 1, H, W) bool without the pixels that are nearer to its edge than `width`.
 
     The border of the image is no edge, and neither is a hole of one or two pixels.
+
+    Raises:
+        ArrayError: the region has another shape, or is not bool.
+        SettingsError: `width` is no whole number from 0.
     """
+    check_count(width, argument="width")
+    _check(region, region)
     filled = F.max_pool2d(region.float(), 3, stride=1, padding=1)  # a pixel wider, and its holes are gone
     return region & (F.max_pool2d(1 - filled, 2 * width + 3, stride=1, padding=width + 1) == 0)
 
@@ -67,7 +82,13 @@ def evened(image: Tensor, region: Tensor, *, window: int) -> Tensor:
         image: in [-1, 1].
         region: where there is anything to see.
         window: half the side of the square, in pixels.
+
+    Raises:
+        ArrayError: an image or a region has another shape, or a region is not bool.
+        SettingsError: `window` is no whole number from 1.
     """
+    check_count(window, argument="window", least=1)
+    _check(image, region)
     inside = region.to(image.dtype)
 
     def around(values: Tensor) -> Tensor:
@@ -80,3 +101,11 @@ def evened(image: Tensor, region: Tensor, *, window: int) -> Tensor:
     rest = (image - mean) * inside
     spread = (around(rest.square()) / share).sqrt().clamp(min=LEAST)
     return (rest / (DEVIATIONS * spread)).clamp(-1, 1)
+
+
+def _check(image: Tensor, region: Tensor) -> None:
+    if image.ndim != 4 or image.shape[1] != 1 or region.shape != image.shape or region.dtype != torch.bool:
+        raise ArrayError(
+            f"found an image {tuple(image.shape)} and a region {tuple(region.shape)}, {region.dtype}; expected "
+            "(B, 1, H, W) twice, the region bool"
+        )

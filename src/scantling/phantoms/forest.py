@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scantling.core.errors import SettingsError
+from scantling.phantoms.phantom import check_generator
 from scantling.phantoms.raster import Raster, draw
 from scantling.phantoms.trees import Growth, Tree, grow_tree
 
@@ -68,8 +69,11 @@ def tree_vessels(shape: tuple[int, ...], *, generator: np.random.Generator, fore
     so that every tree is one piece.
 
     Raises:
-        SettingsError: a side is shorter than 8 pixels.
+        SettingsError: a side is shorter than 8 pixels, there are not two or three, or `generator` is none of NumPy.
     """
+    check_generator(generator)
+    if len(shape) not in (2, 3):
+        raise SettingsError(f"shape: found {shape}; expected two or three sides in pixels")
     if min(shape) < 8:
         raise SettingsError(f"a frame of {' x '.join(map(str, shape))} pixels is too small; ask for 8 a side or more")
     trees = tuple(

@@ -10,7 +10,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from scantling.core.checks import check_count
 from scantling.core.errors import SettingsError
+from scantling.phantoms.phantom import check_generator, check_size
 
 CANVAS = 512
 """The side of the canvas that all lengths below refer to."""
@@ -69,7 +71,14 @@ class Rectangle:
 def fractal_crossing(
     shape: tuple[int, int], *, side: int, count: int, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """A window of `shape` on a square canvas of `side` with `count` fractals, turned and mirrored at random."""
+    """A window of `shape` on a square canvas of `side` with `count` fractals, turned and mirrored at random.
+
+    Raises:
+        SettingsError: `side` is shorter than the window, or there is no fractal.
+    """
+    check_size(shape, least=1)
+    check_count(side, argument="side", least=max(shape))
+    check_count(count, argument="count", least=1)
     laid = [fractal_vessels((side, side), generator=generator) for _ in range(count)]
     turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
     top, left = (int(generator.integers(side - n + 1)) for n in shape)
@@ -106,7 +115,12 @@ def fractal_vessels(
     of a 4 x 4 grid (the authors' triangles come from a library's transform that is gone) and, perhaps, turned about
     the middle. What comes from outside the canvas is empty. The mask is where bilinear interpolation gives half or
     more, so that no soft edge is left.
+
+    Raises:
+        SettingsError: the shape is not two sides of a pixel or more, or `generator` is none of NumPy.
     """
+    check_size(shape, least=1)
+    check_generator(generator)
     canvas = np.zeros((CANVAS, CANVAS), np.float32)
     for each in fractal_rectangles(fractal, generator=generator):
         canvas[each.top : min(each.bottom, CANVAS - 1), each.left : min(each.right, CANVAS - 1)] = 1.0

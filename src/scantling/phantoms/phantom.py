@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from scantling.core.checks import check_count
 from scantling.core.errors import SettingsError
 from scantling.metrics.topology import betti_numbers
 from scantling.phantoms.texture import Image
@@ -55,8 +56,22 @@ def check_size(shape: tuple[int, int], *, least: int = 64) -> None:
     """
     if not isinstance(shape, Sequence) or len(shape) != 2:
         raise SettingsError(f"shape: found {shape}; expected (height, width) in pixels")
+    for side in shape:
+        check_count(side, argument="shape", least=-(2**31))
     if min(shape) < least:
         raise SettingsError(f"a phantom of {shape[0]} x {shape[1]} pixels is too small; ask for {least} a side or more")
+
+
+def check_generator(generator: object) -> None:
+    """Refuse a seed, or a generator of torch.
+
+    Raises:
+        SettingsError: it is no generator of NumPy.
+    """
+    if not isinstance(generator, np.random.Generator):
+        raise SettingsError(
+            f"generator: found a {type(generator).__name__}; expected one of NumPy: numpy.random.default_rng(seed)"
+        )
 
 
 def exposed(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scantling.phantoms.eye import Eye, lesions, place_eye, tissue
-from scantling.phantoms.phantom import THINNEST, Phantom, check_size, exposed
+from scantling.phantoms.phantom import THINNEST, Phantom, check_generator, check_size, exposed
 from scantling.phantoms.raster import Raster, draw
 from scantling.phantoms.texture import Image, grid_of, smooth_noise, step
 from scantling.phantoms.trees import Growth, Tree, grow_tree
@@ -54,9 +54,10 @@ def retina(shape: tuple[int, int], *, generator: np.random.Generator) -> Phantom
         generator: where all chance comes from; the same state gives the same phantom.
 
     Raises:
-        SettingsError: a side is shorter than 64 pixels.
+        SettingsError: a side is shorter than 64 pixels, or `generator` is none of NumPy.
     """
     check_size(shape)
+    check_generator(generator)
     uniform = generator.uniform
     eye = place_eye(shape, generator)
     widest = uniform(2.8, 4.8) * eye.scale

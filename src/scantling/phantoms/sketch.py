@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from scantling.core.checks import check_number
 from scantling.mending.hysteresis import drop_small
 from scantling.metrics.topology import skeleton
+from scantling.phantoms.phantom import check_generator
 
 GRID = 16
 """Pixels between two places whose displacements are drawn independently."""
@@ -25,8 +27,15 @@ def sketch_of(
         deleted: the probability that a branch is left out; a branch lies between two forks, or a fork and an end.
         jitter: deviation in pixels by which places are displaced, smoothly: independent every `GRID` pixels and
             bilinear between. A line may break where that stretches it.
+
+    Raises:
+        SettingsError: `deleted` is not in [0, 1], `jitter` is below 0, or `generator` is none of NumPy.
+        ArrayError: the mask is not (H, W), or holds other values than 0 and 1.
     """
-    line = skeleton(mask)
+    check_number(deleted, argument="deleted", least=0, most=1)
+    check_number(jitter, argument="jitter", least=0)
+    check_generator(generator)
+    line = skeleton(mask, spatial_dims=2)
     if deleted:
         line = _pruned(line, deleted, generator)
     return _displaced(line, jitter, generator) if jitter else line

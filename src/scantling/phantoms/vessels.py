@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from scantling.core.errors import ArrayError
 from scantling.core.randomness import numpy_generator
-from scantling.phantoms.phantom import check_size
+from scantling.phantoms.phantom import check_generator, check_size
 from scantling.phantoms.texture import smooth_noise
 from scantling.phantoms.trees import Tree, grow_tree
 
@@ -90,6 +91,7 @@ def vessel_scene(shape: tuple[int, int], *, generator: np.random.Generator) -> S
         SettingsError: if a side is shorter than 32 pixels.
     """
     check_size(shape, least=32)
+    check_generator(generator)
     scale = min(shape) / 256
     disc, disc_radius = _place_disc(shape, generator), 17.0 * scale
     trees = _grow(shape, disc, disc_radius, scale, generator)
@@ -106,7 +108,15 @@ def vessel_scene(shape: tuple[int, int], *, generator: np.random.Generator) -> S
 
 
 def photograph(light: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
-    """Take a photograph of a scene (H, W, 3) in [0, 1]: blur, exposure, colour cast, shot and read noise; uint8."""
+    """Take a photograph of a scene (H, W, 3) in [0, 1]: blur, exposure, colour cast, shot and read noise; uint8.
+
+    Raises:
+        ArrayError: the scene has other axes, or other values.
+        SettingsError: `generator` is none of NumPy.
+    """
+    check_generator(generator)
+    if np.ndim(light) != 3 or light.shape[-1] != 3 or not (light.min() >= 0 and light.max() <= 1):
+        raise ArrayError(f"found a scene of shape {np.shape(light)}; expected (H, W, 3) in [0, 1]")
     blurred = ndimage.gaussian_filter(light, (generator.uniform(0.35, 0.75),) * 2 + (0,))
     exposure = generator.uniform(0.85, 1.12) * generator.uniform(0.95, 1.05, size=3)
     seen = (blurred * exposure) ** generator.uniform(0.88, 1.15)
