@@ -22,8 +22,8 @@ from PIL import Image
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.ipynb"))
 LONGEST = 256
 """Pixels of the longer side of a picture that is kept."""
-COLOURS = 96
-"""Of a picture that is kept."""
+QUALITY = 90
+"""Of a picture that is kept, a JPEG."""
 
 
 def run(notebook: Path, folder: Path, settings: Mapping[str, object]) -> list[list[dict[str, Any]]]:
@@ -84,15 +84,15 @@ def _displayed(value: Any) -> dict[str, Any]:
     data: dict[str, Any] = {"text/plain": repr(value).splitlines(keepends=True)}
     picture = value if isinstance(value, Image.Image) else value.plot() if hasattr(value, "plot") else None
     if picture is not None:
-        data = {"text/plain": [repr(value) if picture is not value else "picture"], "image/png": _png(picture)}
+        data = {"text/plain": [repr(value) if picture is not value else "picture"], "image/jpeg": _jpeg(picture)}
     return data
 
 
-def _png(picture: Image.Image) -> str:
+def _jpeg(picture: Image.Image) -> str:
     share = min(1.0, LONGEST / min(picture.size))
     small = picture.convert("RGB").resize([max(1, round(side * share)) for side in picture.size])
     file = io.BytesIO()
-    small.quantize(COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    small.save(file, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -75,7 +75,7 @@ def make_vessels(folder: Path) -> None:
 def test_a_notebook_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
     outputs = script("scripts/run_notebooks.py").run(PROJECT / "examples" / name, tmp_path, NOTEBOOKS[name])
     shown = [output["data"] for cell in outputs for output in cell if output["output_type"] == "execute_result"]
-    assert any("image/png" in data for data in shown)
+    assert any("image/jpeg" in data for data in shown)
 
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "examples").glob("*.ipynb")), ids=lambda path: path.name)
