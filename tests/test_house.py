@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scantling.phantoms import vessel_images
 from script import script
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,17 +159,6 @@ def test_every_manifest_example_is_a_manifest(tmp_path: Path) -> None:
         path.write_text(text)
         manifest = read_manifest(path)
         assert manifest.group or manifest.case, page
-
-
-def test_every_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, (image, mask) in enumerate(vessel_images(4, 48, seed=0)):
-        for kind, array in (("images", image), ("masks", mask * np.uint8(255))):
-            folder = tmp_path / "data" / "mine" / kind
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(array).save(folder / f"{number:02}.png")
-    monkeypatch.chdir(tmp_path)
-    for page, text in blocks("python"):
-        exec(compile(text, page, "exec"), {"__name__": "__example__"})
 
 
 def test_what_ci_runs_is_make_test_and_nothing_less() -> None:

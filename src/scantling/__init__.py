@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scantling.api.models import load_model
     from scantling.api.runs import Run
     from scantling.api.scores import score
-    from scantling.api.training import train
+    from scantling.api.training import plan, train
     from scantling.training.callbacks import LoggedStep, StopTraining
 
 __version__ = "0.1.0"
@@ -43,6 +43,7 @@ __all__ = [
     "load_model",
     "mend",
     "open_dataset",
+    "plan",
     "predict",
     "register",
     "score",
@@ -64,6 +65,7 @@ _HOMES = {
     "load_model": ("scantling.api.models", "load_model"),
     "mend": ("scantling.api.mending", "mend"),
     "open_dataset": ("scantling.api.looking", "open_dataset"),
+    "plan": ("scantling.api.training", "plan"),
     "predict": ("scantling.api.answering", "predict"),
     "register": ("scantling.api.answering", "register"),
     "score": ("scantling.api.scores", "score"),

@@ -180,7 +180,7 @@ def test_what_is_no_method_and_what_has_the_name_of_another_is_refused(data: Pat
     ):
         scantling.train("unet", data, tmp_path / "run", **strange)
     strange = print
-    with pytest.raises(SettingsError, match="callbacks: found a single function; expected a list"):
+    with pytest.raises(SettingsError, match="callbacks: found <built-in function print>; expected a list of functions"):
         scantling.train("unet", data, tmp_path / "run", callbacks=strange)
 
 

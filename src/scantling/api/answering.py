@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from scantling import inference
 from scantling.api.calls import ARGUMENTS, public
 from scantling.core.machine import Compute, Precision
-from scantling.core.paths import StrPath
+from scantling.core.paths import StrPath, path_of, path_or_none, paths_of
 from scantling.data.dataset import Dataset
 from scantling.data.opening import Opening
 from scantling.data.subjects import Subjects
@@ -86,8 +87,8 @@ def predict(
     """
     named = {"samples": samples, "steps": sampling_steps, "fuse": fuse, "views": views, "memory": memory, "seed": seed}
     return inference.predict(
-        Path(run), source if isinstance(source, Dataset) else Path(source), out=Path(out),
-        options=_given(named, options), ensemble=[Path(one) for one in ensemble], split=split,
+        path_of(run, "run"), _data(source, "source"), out=path_of(out, "out"),
+        options=_given(named, options), ensemble=paths_of(ensemble, "ensemble"), split=split,
         probabilities=probabilities, shard=shard, opening=_opening(manifest, root, subjects, untrusted),
         compute=Compute(device=device, threads=threads, precision=precision), progress=progress,
     )  # fmt: skip
@@ -142,7 +143,8 @@ def register(
         >>> scantling.register("runs/atlas", "fixed.nii.gz", "moving.nii.gz", out="warped")
     """
     return inference.register(
-        Path(run), fixed, moving, out=Path(out), pairs=str(pairs), atlases=atlases, fuse=fuse, jacobian=jacobian,
+        path_of(run, "run"), _data(fixed, "fixed"), None if moving is None else _data(moving, "moving"),
+        out=path_of(out, "out"), pairs=os.fspath(pairs), atlases=atlases, fuse=fuse, jacobian=jacobian,
         split=split, options=_given({"memory": memory, "seed": seed}, options), shard=shard,
         opening=_opening(manifest, root, subjects, untrusted),
         compute=Compute(device=device, threads=threads, precision=precision), progress=progress,
@@ -161,7 +163,7 @@ def synthesize(
     memory: float | None = None,
     options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
-    given: StrPath | None = None,
+    given: StrPath | Dataset | None = None,
     split: Literal["train", "validation", "test", "all"] = "train",
     image_class: str | None = None,
     shard: tuple[int, int] = (1, 1),
@@ -205,11 +207,12 @@ def synthesize(
         >>> scantling.synthesize("retina-phantoms", count=200, out="phantoms", size=256, seed=1)
     """
     conditions = Conditions(
-        data=None if given is None else Path(given), split=split, image_class=image_class,
+        data=None if given is None else _data(given, "given"), split=split, image_class=image_class,
         opening=_opening(manifest, root, subjects, False),
     )  # fmt: skip
     return inference.synthesize(
-        str(source) if isinstance(source, str) else Path(source), count=count, out=Path(out),
+        source if isinstance(source, str) else path_of(source, "source", expected="the name of a rule, or a run"),
+        count=count, out=path_of(out, "out"),
         options=_given({"seed": seed, "steps": sampling_steps, "memory": memory}, options),
         settings={**(settings or {}), **({} if size is None else {"size": size})}, conditions=conditions, shard=shard,
         compute=Compute(device=device, threads=threads, precision=precision), progress=progress,
@@ -220,8 +223,22 @@ def _given(named: Mapping[str, Any], others: Mapping[str, Any] | None) -> dict[s
     return {name: value for name, value in named.items() if value is not None} | dict(others or {})
 
 
+def _data(given: StrPath | Dataset, name: str) -> Path | Dataset:
+    """An open data set, or the path of one.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if isinstance(given, Dataset):
+        return given
+    return path_of(
+        given, name, expected="a file, a folder, a pattern or an open data set; arrays are answered in memory by "
+        "scantling.load_model(run).predict, or become a data set by scantling.dataset_from",
+    )  # fmt: skip
+
+
 def _opening(manifest: StrPath | None, root: StrPath | None, subjects: Subjects, untrusted: bool) -> Opening:
     return Opening(
-        manifest=None if manifest is None else Path(manifest), root=None if root is None else Path(root),
+        manifest=path_or_none(manifest, "manifest"), root=path_or_none(root, "root"),
         subjects=subjects, untrusted=untrusted,
     )  # fmt: skip

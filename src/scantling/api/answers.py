@@ -79,6 +79,7 @@ class Answer:
     affine: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     _sample: Sample
+    _form: Form
     _labels: Labels | None = None
     _decided: Decided | None = None
 
@@ -180,6 +181,7 @@ def answer_of(
         affine=form.stored.affine,
         notes=tuple(notes),
         _sample=sample,
+        _form=form,
         _labels=labels,
         _decided=decided,
     )

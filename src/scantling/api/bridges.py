@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any, Literal
 
 from scantling.api.calls import public
 from scantling.core.errors import SettingsError
 from scantling.core.outputs import RUN
+from scantling.core.paths import StrPath, path_of
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.items import dataset_from as from_items
 
@@ -17,8 +16,8 @@ dataset_from = public(from_items)
 
 @public
 def export(
-    source: str | os.PathLike[str] | Dataset,
-    out: str | os.PathLike[str],
+    source: StrPath | Dataset,
+    out: StrPath,
     *,
     to: Literal["onnx", "nnunet"] = "onnx",
     number: int | None = None,
@@ -53,12 +52,13 @@ def export(
 
         if isinstance(source, Dataset) or number is not None or name is not None:
             raise SettingsError("--to onnx: writes the network of a run; name a run, without a number or a name")
-        return export_onnx(Path(source), Path(out))
+        return export_onnx(path_of(source, "source", expected="a run"), path_of(out, "out"))
     if to != "nnunet":
         raise SettingsError(f"--to {to}: expected onnx or nnunet")
     from scantling.data.nnunet_export import export_nnunet
     from scantling.training.material import dataset_of
 
     if not isinstance(source, Dataset):
-        source = dataset_of(Path(source)) if (Path(source) / RUN).is_file() else open_dataset(Path(source))
-    return export_nnunet(source, Path(out), number=number, name=name).facts()
+        path = path_of(source, "source", expected="a data set, its folder or a run")
+        source = dataset_of(path) if (path / RUN).is_file() else open_dataset(path)
+    return export_nnunet(source, path_of(out, "out"), number=number, name=name).facts()

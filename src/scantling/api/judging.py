@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from scantling import evaluation
 from scantling.api.calls import public
+from scantling.core.errors import SettingsError
 from scantling.core.machine import Compute, Precision
-from scantling.core.paths import StrPath
+from scantling.core.paths import StrPath, path_of, path_or_none, paths_of
 from scantling.data.dataset import Dataset
 from scantling.data.opening import Opening
 from scantling.data.subjects import Subjects
 from scantling.experiments import compare as comparing
 from scantling.experiments.comparison import Comparison
 from scantling.inference.runner import Progress
-from scantling.report import report
+from scantling.report import holds_masks, report, report_masks
+
+IN_MEMORY = "masks in memory are scored by scantling.score"
 
 
 @public
@@ -60,10 +62,10 @@ def evaluate(
         >>> print(scores.table())
     """
     return evaluation.evaluate(
-        Path(prediction), truth if isinstance(truth, Dataset) else Path(truth), split=split,
-        probabilities=None if probabilities is None else Path(probabilities),
-        region=region if region is None or region == "dataset" else Path(region), metrics=metrics,
-        manifest=None if manifest is None else Path(manifest), root=None if root is None else Path(root),
+        path_of(prediction, "prediction", expected=f"a folder of masks; {IN_MEMORY}"),
+        truth if isinstance(truth, Dataset) else path_of(truth, "truth", expected=f"a data set, a folder; {IN_MEMORY}"),
+        split=split, probabilities=path_or_none(probabilities, "probabilities"), region=_region(region),
+        metrics=_names(metrics), manifest=path_or_none(manifest, "manifest"), root=path_or_none(root, "root"),
         subjects=subjects, untrusted=untrusted, progress=progress,
     )  # fmt: skip
 
@@ -113,25 +115,26 @@ def compare(
         >>> print(scantling.compare(["runs/unet", "runs/fr-unet"], "scans", metrics=["cldice"]).table())
     """
     opening = Opening(
-        manifest=None if manifest is None else Path(manifest), root=None if root is None else Path(root),
-        subjects=subjects, untrusted=untrusted,
+        manifest=path_or_none(manifest, "manifest"), root=path_or_none(root, "root"), subjects=subjects,
+        untrusted=untrusted,
     )  # fmt: skip
     return comparing.compare(
-        [Path(run) for run in runs], data if isinstance(data, Dataset) else Path(data), split=split,
-        out=None if out is None else Path(out), baseline=baseline, metrics=metrics,
-        region=region if region is None or region == "dataset" else Path(region), opening=opening,
+        paths_of(runs, "runs"), data if isinstance(data, Dataset) else path_of(data, "data"), split=split,
+        out=path_or_none(out, "out"), baseline=baseline, metrics=_names(metrics), region=_region(region),
+        opening=opening,
         compute=Compute(device=device, threads=threads, precision=precision), progress=progress,
     )  # fmt: skip
 
 
 @public
 def write_report(targets: StrPath | Sequence[StrPath], *, out: StrPath | None = None) -> Path:
-    """Write one self-contained HTML page on runs and evaluations.
+    """Write one self-contained HTML page on runs and evaluations, or on what the masks of data sets are like.
 
     Args:
-        targets: a run, an evaluation (JSON), a folder that holds scores.json, or several of these.
+        targets: a run, an evaluation (JSON), a folder that holds scores.json, or several of these; or folders of masks,
+            made or real, that are held against each other.
         out: the page; None: report.html in the run folder, NAME.html beside an evaluation, comparison.html in the
-            folder that holds all of several targets.
+            folder that holds all of several targets, mask-quality.html in that of folders of masks.
 
     Returns:
         The page.
@@ -142,5 +145,19 @@ def write_report(targets: StrPath | Sequence[StrPath], *, out: StrPath | None = 
     Example:
         >>> page = scantling.write_report("runs/unet")
     """
-    several = [targets] if isinstance(targets, str | os.PathLike) else targets
-    return report([Path(target) for target in several], out=None if out is None else Path(out))
+    several, page = paths_of(targets, "targets"), path_or_none(out, "out")
+    if not several:
+        raise SettingsError("targets: found an empty list; expected a run, an evaluation or a data set, or several")
+    if any(holds_masks(target) for target in several):
+        return report_masks(several, out=page)[0]
+    return report(several, out=page)
+
+
+def _region(region: StrPath | None) -> Path | Literal["dataset"] | None:
+    """A folder of regions, or the word for those of the cases."""
+    return "dataset" if isinstance(region, str) and region == "dataset" else path_or_none(region, "region")
+
+
+def _names(metrics: Iterable[str] | None) -> list[str] | None:
+    """The names of metrics; a single name is a list of one."""
+    return [metrics] if isinstance(metrics, str) else None if metrics is None else list(metrics)

@@ -1,19 +1,25 @@
-"""Masks and probability maps of any package as arrays (K, *S), read as the door reads files, and back."""
+"""Masks and probability maps of any package, of files, cases and answers as arrays (K, *S), and back."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from scantling.api.answers import Answer
 from scantling.api.arrays import Order, Wanted
 from scantling.api.images import Form, read
 from scantling.api.packages import package_of
+from scantling.core.case import Geometry
 from scantling.core.errors import ArrayError, SettingsError
+from scantling.data.files import parse_address, read_labels
 from scantling.data.loading import with_spacing
+from scantling.data.open_case import OpenCase
 from scantling.data.orientation import canonical, turned
+from scantling.data.probability_maps import read_probabilities
 
 
 @dataclass(frozen=True)
@@ -35,20 +41,106 @@ class Layers:
         return self.form.back(array[0] if self.single else array, labels=True)
 
 
-def layers_of(x: Any, name: str, *, spatial_dims: int | None, spacing: Sequence[float] | None = None) -> Layers:
+def layers_of(
+    x: Any,
+    name: str,
+    *,
+    spatial_dims: int | None,
+    spacing: Sequence[float] | None = None,
+    maps: bool = False,
+    binary: bool = True,
+) -> Layers:
     """A mask or probability maps of one image.
 
     Args:
-        x: (*S), or (K, *S) with the channels first, of NumPy or torch; a MetaTensor (K, *S), or an image of nibabel,
-            SimpleITK or TorchIO.
+        x: (*S), or (K, *S) with the channels first, of NumPy or torch; a MetaTensor (K, *S), an image of nibabel,
+            SimpleITK or TorchIO; a file; or an `Answer`.
         name: of the argument, for errors.
         spatial_dims: 2 or 3; None where it follows from the type, or from two axes.
         spacing: between neighbours along each spatial axis as it came in, in mm; None: what the image says.
+        maps: whether the probability maps of a file or of an answer are meant, not its mask.
+        binary: whether 255 is the foreground in a file of nothing but 0 and 255, as masks are written.
 
     Raises:
         ArrayError: the shape has two readings, or does not fit `spatial_dims`.
         DataError: it is no image, or the spacing does not fit it.
+        FileError: a file cannot be read, or holds something else.
     """
+    if isinstance(x, Answer):
+        held = _of_answer(x, name, maps=maps)
+    elif isinstance(x, str | os.PathLike):
+        held = _of_file(os.fspath(x), maps=maps, binary=binary)
+    else:
+        return _of_image(x, name, spatial_dims=spatial_dims, spacing=spacing)
+    if spatial_dims not in (None, found := len(held.form.geometry.shape)):
+        raise ArrayError(f"{name}: found {found} spatial axes and spatial_dims={spatial_dims}; leave it out")
+    return held if spacing is None else Layers(held.array, _spaced(held.form, spacing, name), held.single)
+
+
+def layers_of_case(case: OpenCase, name: str, *, spacing: Sequence[float] | None = None) -> list[Layers]:
+    """The masks of a case, one for each annotator: (1, *S) of class numbers, or (K, *S) of 0 and 1; 255 is unknown.
+
+    Raises:
+        ArrayError: it has none.
+        FileError, DataError: they cannot be read.
+    """
+    sample = case.load(reads=("mask", "masks"))
+    if not sample.masks:
+        raise ArrayError(f"{name}: found no mask of the case {case.id}; expected a labelled case")
+    form = Form(sample.geometry) if spacing is None else _spaced(Form(sample.geometry), spacing, name)
+    return [Layers(np.asarray(mask), form, single=len(mask) == 1) for mask in sample.masks]
+
+
+def _of_answer(answer: Answer, name: str, *, maps: bool) -> Layers:
+    """The mask of an answer as class numbers (1, *S), or (K, *S) of 0 and 1 where classes overlap; or its maps.
+
+    Raises:
+        ArrayError: it has none.
+    """
+    decided = answer._decided
+    array = None if decided is None else decided.probabilities if maps else decided.decision
+    if array is None:
+        raise ArrayError(f"{name}: found an answer without a {'probability' if maps else 'mask'}; expected one with it")
+    single = array.ndim == len(answer._form.geometry.shape)
+    return Layers(array[None] if single else array, answer._form, single or len(array) == 1)
+
+
+def _of_file(path: str, *, maps: bool, binary: bool) -> Layers:
+    """The class numbers (1, *S) or the probability maps (K, *S) of a file; what is made of them is NumPy."""
+    address = parse_address(path)
+    if maps:
+        array, geometry = read_probabilities(address)
+        return Layers(array, Form(geometry), single=len(array) == 1)
+    labels, geometry = read_labels(address)
+    if binary and labels.max() == 255 and not ((labels != 0) & (labels != 255)).any():
+        labels = labels == 255
+    return Layers(labels[None], Form(geometry), single=True)
+
+
+def _spaced(form: Form, spacing: Sequence[float], name: str) -> Form:
+    """The form with another spacing."""
+    return replace(form, geometry=_geometry(form.geometry, spacing, name))
+
+
+def _geometry(geometry: Geometry, spacing: Sequence[float], name: str) -> Geometry:
+    """The geometry with another spacing, in mm, axes in the order that came in.
+
+    Raises:
+        SettingsError: it does not fit.
+    """
+    try:
+        steps = tuple(float(step) for step in spacing)
+    except (TypeError, ValueError):
+        raise SettingsError(
+            f"spacing: found {spacing!r}; expected {len(geometry.shape)} lengths above 0, in mm"
+        ) from None
+    if len(steps) != len(geometry.shape) or not all(0 < step < float("inf") for step in steps):
+        raise SettingsError(f"spacing: found {steps}; expected {len(geometry.shape)} lengths above 0, in mm")
+    return with_spacing(geometry, steps, name)
+
+
+def _of_image(x: Any, name: str, *, spatial_dims: int | None, spacing: Sequence[float] | None) -> Layers:
+    """A mask or maps of an array, or of an image of another package; arguments as of `layers_of`."""
     if isinstance(x, list | tuple):
         x = np.asarray(x)
     package = package_of(x)
@@ -68,15 +160,7 @@ def layers_of(x: Any, name: str, *, spatial_dims: int | None, spacing: Sequence[
     received = read(x, wanted, where=name, channels=order)
     geometry = canonical(received.geometry)
     if spacing is not None:
-        try:
-            steps = tuple(float(step) for step in spacing)
-        except (TypeError, ValueError):
-            raise SettingsError(
-                f"spacing: found {spacing!r}; expected {len(geometry.shape)} lengths above 0, in mm"
-            ) from None
-        if len(steps) != len(geometry.shape) or not all(0 < step < float("inf") for step in steps):
-            raise SettingsError(f"spacing: found {steps}; expected {len(geometry.shape)} lengths above 0, in mm")
-        geometry = with_spacing(geometry, steps, name)
+        geometry = _geometry(geometry, spacing, name)
     array = received.array.reshape(-1, *received.geometry.shape)
     return Layers(turned(array, geometry), Form(geometry, received), single and len(array) == 1)
 

@@ -35,7 +35,7 @@ def mend(
     Args:
         probability: of the foreground in [0, 1], (*S) of one class or (K, *S) of K classes without the background, each
             of which is mended by itself: a NumPy array, a torch tensor, a MONAI MetaTensor (K, *S), or an image of
-            nibabel, SimpleITK or TorchIO.
+            nibabel, SimpleITK or TorchIO; a file of maps, as `scantling mend` reads it; or the `Answer` of a model.
         spatial_dims: 2 or 3. It follows from two axes and from the images of other packages; an array of three axes
             may be a volume or a 2-D image of several classes, so it has to be said.
         rule: "anisotropic" diffuses along the tubes, "hysteresis" uses two thresholds, "both" does both; "threshold"
@@ -65,7 +65,7 @@ def mend(
         >>> mask.dtype, mask[4].all()
         (dtype('uint8'), np.True_)
     """
-    given = layers_of(probability, "probability", spatial_dims=spatial_dims)
+    given = layers_of(probability, "probability", spatial_dims=spatial_dims, maps=True)
     settings = mending_settings(
         {
             "rule": rule,

@@ -22,6 +22,7 @@ from scantling.contract.method import Method
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.machine import Compute, Precision
 from scantling.core.paths import path_of
+from scantling.data.dataset import Dataset
 from scantling.inference.conditions import Conditions
 from scantling.inference.expected import sentences_on_expected
 from scantling.inference.made_cases import arrays_of
@@ -34,6 +35,7 @@ from scantling.records.run_folder import WEIGHTS, identity_of, model_folder
 from scantling.records.run_folder import load_model as read_model
 
 Run = str | os.PathLike[str]
+DATA = "a data set, or its folder"
 ARGUMENTS: Mapping[str, str] = {
     "options": "", "sampling-steps": "steps", "from": "data", "class": "image_class",
     "ensemble": "scantling.load_model([...])",
@@ -257,7 +259,7 @@ class Model:
         *,
         size: int | None = None,
         seed: int = 0,
-        data: Run | None = None,
+        data: Run | Dataset | None = None,
         split: str = "train",
         image_class: str | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -269,7 +271,7 @@ class Model:
             count: how many; number n of a seed is the same however many are made.
             size: of a rule: the side of an image in pixels.
             seed: what all randomness is a function of.
-            data: a data set that holds what the method asks for (masks, sketches, images), walked in turn by id.
+            data: a data set, or its folder, with what the method asks for (masks, sketches, images), walked by id.
             split: whose cases are taken: "train", "validation", "test" or "all".
             image_class: of every case that is made, where the method asks for one.
             settings: of a rule, by name, beside those of `load_model`.
@@ -293,7 +295,9 @@ class Model:
         if chosen:
             method, made_by = generator_of(self._source, {**self._settings, **chosen})
         conditions = Conditions(
-            data=None if data is None else path_of(data, "data"), split=split, image_class=image_class
+            data=data if data is None or isinstance(data, Dataset) else path_of(data, "data", expected=DATA),
+            split=split,
+            image_class=image_class,
         )
         with python_words(ARGUMENTS):
             maker = maker_of(

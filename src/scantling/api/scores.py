@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from scantling.api.answers import Answer
 from scantling.api.calls import public
-from scantling.api.layers import layers_of
+from scantling.api.layers import layers_of, layers_of_case
 from scantling.api.packages import package_of
 from scantling.core.case import IGNORE, Geometry
 from scantling.core.checks import check_choice
-from scantling.core.errors import ArrayError, DataError
+from scantling.core.errors import ArrayError, DataError, SettingsError
 from scantling.data.grids import place
+from scantling.data.open_case import OpenCase
 from scantling.evaluation.scores import scores_of_arrays
 from scantling.metrics.arrays import foreground
 from scantling.metrics.catalogue import METRICS
@@ -40,13 +43,15 @@ def score(
 ) -> dict[str, float]:
     """The scores of one predicted mask, with the names and the values that `scantling evaluate` gives it.
 
-    Every mask is a NumPy array, a torch tensor, a MONAI MetaTensor, or an image of nibabel, SimpleITK or TorchIO. It is
-    (*S) of bool, of 0 and 1, or of class numbers with 0 for the background, or (K, *S) of 0 and 1, one channel for each
-    class that is not the background. Images with an affine are brought onto the grid of the truth by the nearest value.
+    Every mask is a NumPy array, a torch tensor, a MONAI MetaTensor, an image of nibabel, SimpleITK or TorchIO, or a
+    file. It is (*S) of bool, of 0 and 1, or of class numbers with 0 for the background, or (K, *S) of 0 and 1, one
+    channel for each class that is not the background; a file of nothing but 0 and 255 is a mask of one class. Images
+    with an affine are brought onto the grid of the truth by the nearest value.
 
     Args:
-        prediction: the mask to score.
-        truth: the mask that it should be; of several annotators the first.
+        prediction: the mask to score; or the `Answer` of a model, which brings its probabilities and samples along.
+        truth: the mask that it should be, of several annotators the first; or a case of a data set, which brings the
+            masks of all its annotators and leaves out what is unknown.
         spatial_dims: 2 or 3. It follows from two axes and from the images of other packages; an array of three axes
             may be a volume or a 2-D image of several classes, so it has to be said.
         spacing: the distance between neighbours along each spatial axis of the truth, in mm; None: what the truth or
@@ -79,15 +84,28 @@ def score(
         >>> round(scores["dice"], 3), scores["hd95"]
         (0.952, 1.0)
     """
-    true = layers_of(truth, "truth", spatial_dims=spatial_dims, spacing=spacing)
+    answer = prediction if isinstance(prediction, Answer) else None
+    if isinstance(truth, OpenCase):
+        true, *others = layers_of_case(truth, "truth", spacing=spacing)
+        ignore_index = IGNORE if ignore_index is None else ignore_index
+    else:
+        if spatial_dims is None and answer is not None and package_of(truth) in ("numpy", "torch"):
+            spatial_dims = len(answer._form.geometry.shape)
+        binary = ignore_index != IGNORE
+        true, others = layers_of(truth, "truth", spatial_dims=spatial_dims, spacing=spacing, binary=binary), []
+    if answer is not None:
+        probability = answer if probability is None and answer.probabilities is not None else probability
+        classes = range(1, len(answer.classes) + 1) if classes is None else classes
     grid, axes = true.form.geometry, true.array.ndim - 1
     dims = axes if true.form.received is None else len(true.form.received.spatial)
     for name in metrics or ():
         check_choice(name, METRICS, argument="metrics")
 
-    def given(x: Any, name: str) -> tuple[np.ndarray, Geometry]:
-        said = None if package_of(x) not in ("numpy", "torch", "") else dims
-        layers = layers_of(x, name, spatial_dims=said)
+    def given(x: Any, name: str, *, maps: bool = False) -> tuple[np.ndarray, Geometry]:
+        said = (
+            dims if package_of(x) in ("numpy", "torch", "") and not isinstance(x, Answer | str | os.PathLike) else None
+        )
+        layers = layers_of(x, name, spatial_dims=said, maps=maps)
         return place(layers.array, layers.form.geometry, grid, where=name, reference="truth")[0], layers.form.geometry
 
     def single(x: Any, name: str) -> np.ndarray | None:
@@ -99,12 +117,14 @@ def score(
     found, geometry = given(prediction, "prediction")
     known = next((each for each in (grid, geometry) if each.unit == "mm"), grid)
     marked = {"prediction": found}
-    marked |= {
-        f"samples[{number}]": given(each, f"samples[{number}]")[0]
-        for number, each in enumerate(_list_of(samples, "samples"))
-    }
-    drawn = {"truth": true.array}
-    for number, each in enumerate(_list_of(annotators, "annotators")):
+    for number, each in enumerate(_listed(samples, "samples")):
+        marked[f"samples[{number}]"] = given(each, f"samples[{number}]")[0]
+    if answer is not None and samples is None:
+        for number, each in enumerate(answer._decided.samples if answer._decided else ()):
+            layer = each if each.ndim > len(answer._form.geometry.shape) else each[None]
+            marked[f"samples[{number}]"] = place(layer, geometry, grid, where="prediction", reference="truth")[0]
+    drawn = {"truth": true.array} | {f"annotators[{number}]": each.array for number, each in enumerate(others)}
+    for number, each in enumerate(_listed(annotators, "annotators"), start=len(others)):
         drawn[f"annotators[{number}]"] = given(each, f"annotators[{number}]")[0]
     held = {name: _classes_of(mask, name) for name, mask in marked.items()}
     held |= {name: _classes_of(mask, name, ignore_index) for name, mask in drawn.items()}
@@ -119,7 +139,9 @@ def score(
             classes=[str(number) for number in wanted],
             others=true_masks[1:],
             samples=masks[1:],
-            probability=None if probability is None else given(probability, "probability")[0].astype(np.float32),
+            probability=None
+            if probability is None
+            else given(probability, "probability", maps=True)[0].astype(np.float32),
             uncertainty=single(uncertainty, "uncertainty"),
             region=None if inside is None else foreground(inside),
             spacing=known.spacing,
@@ -130,6 +152,22 @@ def score(
     except ValueError as error:
         raise DataError(str(error)) from None
     return dict(scores.mean)
+
+
+def _listed(given: Any, name: str) -> list[Any]:
+    """The masks of an argument that is a list of them, or an array (N, ...).
+
+    Raises:
+        ArrayError: it is one mask.
+        SettingsError: it is neither.
+    """
+    if given is None:
+        return []
+    if package_of(given) in ("numpy", "torch") and given.ndim < 3:
+        raise ArrayError(f"{name}: found one mask of shape {tuple(given.shape)}; expected a list of masks: [mask]")
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise SettingsError(f"{name}: found a {type(given).__name__}; expected a list of masks")
+    return list(given)
 
 
 def _classes_of(mask: np.ndarray, name: str, ignore_index: int | None = None) -> set[int]:
@@ -148,21 +186,6 @@ def _classes_of(mask: np.ndarray, name: str, ignore_index: int | None = None) ->
             "ignore_index=255; probabilities are the argument probability"
         )
     return {int(value) for value in values} - {0}
-
-
-def _list_of(masks: Any, name: str) -> list[Any]:
-    """Several masks: those of a list, or of an array (N, ...).
-
-    Raises:
-        ArrayError: it is one mask.
-    """
-    if masks is None:
-        return []
-    if package_of(masks) in ("numpy", "torch") and masks.ndim < 3:
-        raise ArrayError(f"{name}: found one mask of shape {tuple(masks.shape)}; expected a list of masks: [mask]")
-    if not isinstance(masks, Iterable):
-        raise ArrayError(f"{name}: found a {type(masks).__name__}; expected a list of masks")
-    return list(masks)
 
 
 def _wanted(held: dict[str, set[int]], channels: int, classes: Sequence[int] | None) -> list[int]:

@@ -22,7 +22,9 @@ from scantling.data.dataset import Dataset
 from scantling.data.subjects import Subjects
 from scantling.training import training
 from scantling.training.callbacks import CALLBACK, Callback, StoppedError
+from scantling.training.equivalent import equivalent_command
 from scantling.training.options import DEFAULTS, Options
+from scantling.training.preview import Preview
 
 if TYPE_CHECKING:
     from scantling.contract.method import Method
@@ -117,25 +119,15 @@ def train(
         >>> run.log[-1], run.load_model().predict("new.png").mask
     """
     begun, out = time.monotonic(), path_of(out, "out")
-    given: Any = data  # a caller may pass anything
-    alone = isinstance(given, str | os.PathLike | Dataset) or not isinstance(given, Iterable)
-    several: list[Any] = [given] if alone else list(given)
-    if strange := [each for each in several if not isinstance(each, str | os.PathLike | Dataset)]:
-        raise SettingsError(f"data: found a {type(strange[0]).__name__}; expected folders or open data sets")
-    places = [each if isinstance(each, Dataset) else Path(each) for each in several]
-    if callable(callbacks):
-        raise SettingsError("callbacks: found a single function; expected a list of them")
-    changed: dict[str, Any] = {**changes}  # whose paths `Options` makes one type
-    if unknown := [name for name in changed if name not in TrainingOptions.__annotations__]:
-        near = get_close_matches(unknown[0], TrainingOptions.__annotations__, n=1)
-        hint = "".join(f"; did you mean {name!r}?" for name in near)
-        raise TypeError(f"train() got an unexpected keyword argument {unknown[0]!r}{hint}")
+    places, chosen = _places(data), _options(options, changes, "train")
+    if not isinstance(callbacks, Iterable) or not all(map(callable, callbacks := list(callbacks))):
+        raise SettingsError(f"callbacks: found {callbacks!r}; expected a list of functions")
     console = console or Speaker()
     shown = [LiveDisplay(out)] if console.is_jupyter and not console.quiet else []
     try:
         training.train(
-            method, places, out, replace(options or DEFAULTS, **changed), console=console, begun=begun,
-            callbacks=(*callbacks, *shown),
+            method, places, out, chosen, console=console, begun=begun, callbacks=(*callbacks, *shown),
+            command=equivalent_command(method, places, out, chosen),
         )  # fmt: skip
     except StoppedError as stopped:
         if stopped.by in ("SIGINT", "KeyboardInterrupt"):
@@ -144,6 +136,64 @@ def train(
             raise
         console.print(in_python(str(stopped)), highlight=False, markup=False)
     return Run(out)
+
+
+@with_fields(Options)
+@public
+def plan(
+    method: str | type[Method],
+    data: StrPath | Dataset | Sequence[StrPath | Dataset],
+    *,
+    options: Options | None = None,
+    console: Console | None = None,
+    **changes: Unpack[TrainingOptions],
+) -> Preview:
+    """What `scantling.train` would decide from the data with the same arguments, and why; nothing is written.
+
+    Args:
+        method, data, options, console: as of `scantling.train`.
+        preset, steps, minutes, settings, seed, labels, label_seed, label_slices, label_slices_from, validation, select,
+            base, pretrained_rate, uses, device, precision, threads, accumulation, share, order, augment, manifest,
+            root, subjects, saved_every: as of `scantling.train`.
+
+    Returns:
+        The plan: its text in a notebook or by `print`; `decided`, the settings that differ from the preset; `facts()`,
+        everything as JSON takes it; `method`, the untrained model.
+
+    Raises:
+        ScantlingError: nothing could be started.
+
+    Example:
+        >>> scantling.plan("unet", "scans", preset="quick").decided
+    """
+    chosen = _options(options, changes, "plan")
+    found = training.preview(method, _places(data), chosen, console=console or Speaker())
+    return replace(found, plan=tuple(in_python(sentence) for sentence in found.plan))
+
+
+def _places(data: Any) -> list[Path | Dataset]:
+    """The folders and data sets of a call.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    alone = isinstance(data, str | os.PathLike | Dataset) or not isinstance(data, Iterable)
+    several: list[Any] = [data] if alone else list(data)
+    if strange := [each for each in several if not isinstance(each, str | os.PathLike | Dataset)]:
+        raise SettingsError(
+            f"data: found a {type(strange[0]).__name__}; expected folders or open data sets; arrays, dictionaries and "
+            "subjects become one with scantling.dataset_from"
+        )
+    return [each if isinstance(each, Dataset) else Path(each) for each in several]
+
+
+def _options(options: Options | None, changes: Mapping[str, Any], function: str) -> Options:
+    """The options, with those that are named."""
+    if unknown := [name for name in changes if name not in TrainingOptions.__annotations__]:
+        near = get_close_matches(unknown[0], TrainingOptions.__annotations__, n=1)
+        hint = "".join(f"; did you mean {name!r}?" for name in near)
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}{hint}")
+    return replace(options or DEFAULTS, **changes)
 
 
 class Speaker(Console):

@@ -88,7 +88,7 @@ def _texture(sample: Sample, scales: dict[int, tuple[float, float]]) -> dict[str
                 values.append(plane[inside])
             else:
                 plane, inside = _halved(plane, inside)
-    deviation = float(np.concatenate(values).std(dtype=np.float64)) if values else 0.0
+    deviation = float(np.concatenate(values).std(dtype=np.float64)) if any(map(np.size, values)) else 0.0
     if not counts.all() or deviation < 1e-6:
         return {}
     one, two, four = energy / counts + 1e-6 * deviation**2

@@ -9,10 +9,13 @@ Conventions, which the bridges of `data.bridges` keep in both directions:
   spacing or the unit "mm" is given.
 - An affine of a MetaTensor whose "space" is LPS, as ITK has it, maps to left and posterior.
 - TorchIO has pictures as (C, W, H, 1); they become (C, H, W).
+- An image of nibabel is (X, Y, Z[, ..., C]), one of SimpleITK (x, y[, z]) with components, whose pictures become
+  (C, rows, columns).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -34,8 +37,21 @@ def comes_from(value: object, package: str) -> bool:
 
 
 def is_array(value: object) -> bool:
-    """Whether it is a NumPy array, a tensor (a MetaTensor is one), or an image of TorchIO."""
-    return isinstance(value, np.ndarray) or comes_from(value, "torch") or is_torchio_image(value)
+    """Whether it is a NumPy array, a tensor (a MetaTensor is one), or an image of TorchIO, nibabel or SimpleITK."""
+    return isinstance(value, np.ndarray) or comes_from(value, "torch") or is_image(value)
+
+
+def is_image(value: object) -> bool:
+    """Whether it is an image of TorchIO, nibabel or SimpleITK, which says itself which axes are of space."""
+    return is_torchio_image(value) or _is_nibabel(value) or _is_sitk(value)
+
+
+def _is_nibabel(value: object) -> bool:
+    return comes_from(value, "nibabel") and hasattr(value, "dataobj")
+
+
+def _is_sitk(value: object) -> bool:
+    return comes_from(value, "SimpleITK") and hasattr(value, "GetDirection")
 
 
 def is_torchio_image(value: object) -> bool:
@@ -45,7 +61,14 @@ def is_torchio_image(value: object) -> bool:
 
 
 def array_of(value: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """The numbers of an array, a tensor or an image, without a copy where there can be none, and its affine (4, 4)."""
+    """The numbers of an array, a tensor or an image, without a copy where there can be none, and its affine (4, 4).
+
+    Of images of nibabel and SimpleITK the channels are first.
+    """
+    if _is_nibabel(value):
+        return _of_nibabel(value)
+    if _is_sitk(value):
+        return _of_sitk(value)
     affine = getattr(value, "affine", None)  # of a MetaTensor or an image of TorchIO
     numbers = _numpy(value.data if is_torchio_image(value) else value)
     if affine is None:
@@ -55,9 +78,35 @@ def array_of(value: Any) -> tuple[np.ndarray, np.ndarray | None]:
     return numbers, LPS_TO_RAS @ whole if lps else whole
 
 
+def _of_nibabel(image: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """(C, X, Y, Z) in the number type of the file, float32 where it scales its values, and the affine."""
+    array = np.asanyarray(image.dataobj)
+    scaled = (getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)) != (1.0, 0.0)
+    array = array.astype(np.float32) if scaled and array.dtype.kind == "f" else array
+    stored = (*array.shape, 1)[:3]
+    array = np.moveaxis(array.reshape(*stored, -1), -1, 0)
+    return array, None if image.affine is None else np.array(image.affine, np.float64)
+
+
+def _of_sitk(image: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """(C, x, y, z) of a volume, (C, rows, columns) of a picture, and the affine of these axes."""
+    axes = image.GetDimension()
+    array = sys.modules["SimpleITK"].GetArrayFromImage(image)  # ([z,] y, x[, C])
+    array = np.moveaxis(array, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else array[None]
+    lps = np.eye(4)
+    lps[:axes, :axes] = np.reshape(image.GetDirection(), (axes, axes)) * image.GetSpacing()
+    lps[:axes, 3] = image.GetOrigin()
+    if axes == 2:
+        return array, (LPS_TO_RAS @ lps)[:, [1, 0, 2, 3]]
+    return array.transpose(0, *range(axes, 0, -1)), LPS_TO_RAS @ lps
+
+
 def says_nothing(affine: np.ndarray) -> bool:
-    """Whether an affine is an identity, whatever its signs, as packages put it where nothing is known."""
-    return np.array_equal(np.abs(affine), np.eye(4))
+    """Whether an affine is an identity, whatever its signs, as packages put it where nothing is known.
+
+    That of a picture whose axes are rows and columns has its first two columns changed.
+    """
+    return any(np.array_equal(np.abs(affine)[:, order], np.eye(4)) for order in ([0, 1, 2, 3], [1, 0, 2, 3]))
 
 
 def _numpy(value: Any) -> np.ndarray:
@@ -79,7 +128,7 @@ def picture_of(
     spacing: Sequence[float] | None = None,
     unit: Unit | None = None,
 ) -> Picture:
-    """The image (C, *S) in an array, a tensor or an image of TorchIO, turned to right, anterior and superior.
+    """The image (C, *S) in an array, a tensor or an image, turned to right, anterior and superior.
 
     Args:
         where: what it is called in errors.
@@ -96,7 +145,7 @@ def picture_of(
         flat = array.shape[-1] == 1
         array = array[..., 0].swapaxes(1, 2) if flat else array
         affine = affine[:, [1, 0, 2, 3]] if flat and affine is not None else affine
-    else:
+    elif not is_image(value):
         array = _channel_first(array, spatial_dims, where)
     if affine is not None and (unit == "pixel" or (unit is None and says_nothing(affine))):
         affine = None
@@ -164,6 +213,8 @@ def _channel_first(array: np.ndarray, spatial_dims: SpatialDims | None, where: s
 
 def axes_of(value: Any, spatial_dims: SpatialDims | None = None) -> SpatialDims:
     """How many spatial axes an array, a tensor or an image has, by its number of axes unless it is said."""
+    if _is_nibabel(value) or _is_sitk(value):
+        return 3 if _is_nibabel(value) or value.GetDimension() == 3 else 2
     return spatial_dims or (3 if value.ndim == 4 else 2)
 
 

@@ -79,6 +79,11 @@ class CheckReport(Frozen):
         lines += [f"  {finding.level}, {finding.kind}: {finding.sentence}" for finding in self.findings]
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        return self.text()
+
+    __str__ = __repr__
+
     def of(self, level: str) -> tuple[Finding, ...]:
         """The findings of one level ("error", "warning", "note")."""
         return tuple(finding for finding in self.findings if finding.level == level)

@@ -47,9 +47,10 @@ def dataset_from(
             must not be random; or any of these by split: {"train": ..., "validation": ..., "test": ...}. Of an item
             count
 
-            - its images and masks: NumPy arrays, tensors, MetaTensors, images of TorchIO, or paths. An array is
-              channel first, (C, H, W) or (C, D, H, W), or (H, W); a mask has no channel or one. A MetaTensor and an
-              image of TorchIO bring their affine; an identity affine says nothing of the spacing unless "unit" is "mm";
+            - its images and masks: NumPy arrays, tensors, MetaTensors, images of TorchIO, nibabel or SimpleITK, or
+              paths. An array is channel first, (C, H, W) or (C, D, H, W), or (H, W); a mask has no channel or one. A
+              MetaTensor and an image bring their affine; an identity affine says nothing of the spacing unless "unit"
+              is "mm";
             - "spacing": in mm along each axis of the array, and "unit", "mm" or "pixel";
             - "id", or the "name" of a subject; else the name of the file of its image; else a number;
             - "subject": who was imaged. Without it each item is a subject of its own;

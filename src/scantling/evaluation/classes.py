@@ -157,6 +157,9 @@ class ClassEvaluation:
         facts: dict[str, Any] = plain(self.record().model_dump(exclude_unset=True))
         return facts
 
+    def __repr__(self) -> str:
+        return self.table()
+
     def table(self) -> str:
         """For people: the scores, those by class, the confusion matrix, the strata, then the notes."""
         found = self.estimates

@@ -171,6 +171,9 @@ class RegistrationEvaluation:
         name = file_name((self.prediction.name, self.truth.name), sides)
         return write(self.record(), {"run": self.registered.run, "model": self.registered.model}, file_name=name)
 
+    def __repr__(self) -> str:
+        return self.table()
+
     def table(self) -> str:
         """For people: a line a metric with mean, deviation, interval and number of pairs; then the notes."""
         summary, rows = self.summary, [("", "mean", "± std", "95 % interval", "pairs")]

@@ -259,6 +259,9 @@ class Evaluation:
         predicted = [self.predicted[case.id] for case in self.cases if case.id in self.predicted]
         return [*sentences, *sentences_on_expected(self.coverage, predicted)]
 
+    def __repr__(self) -> str:
+        return self.table()
+
     def table(self) -> str:
         """For people: a line a metric with mean, deviation, interval and number of cases; then the notes."""
         several, summary = len(self.classes) > 1, self.summary

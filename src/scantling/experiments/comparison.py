@@ -223,6 +223,9 @@ class Comparison:
         """`record` as plain values, ready for JSON; undefined numbers are None."""
         return self.record().facts()
 
+    def __repr__(self) -> str:
+        return self.table()
+
     def table(self) -> str:
         """For people: warnings, the methods with their costs, the tested pairs, and what can be said."""
         lines = [f"WARNING: {sentence}" for sentence in self.warnings] + [self.scope, ""]

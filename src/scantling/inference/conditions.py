@@ -40,7 +40,7 @@ class Conditions:
         image_class: of every case that is made, whatever those of `data` are.
     """
 
-    data: Path | None = None
+    data: Path | Dataset | None = None
     split: str = "train"
     image_class: str | None = None
     opening: Opening = OPENING
@@ -209,7 +209,7 @@ def _cases(dataset: Dataset, conditions: Conditions, source: Path | str) -> tupl
     return sorted((c for c in cases if split in ("all", c.split)), key=lambda case: case.id), trained_on
 
 
-def _check_classes(found: Labels, known: Labels | None, where: Path) -> None:
+def _check_classes(found: Labels, known: Labels | None, where: Path | Dataset) -> None:
     """Make sure that masks mean what the model has learned; a single class matches a single class.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import Any
 from scantling.core.atomic import plain, write_json
 from scantling.core.errors import FileError, RunError
 from scantling.core.outputs import PREDICTIONS, locked
+from scantling.data.contents import count
 from scantling.records.differences import differences
 from scantling.records.record import read_json
 
@@ -41,6 +42,10 @@ class Listing:
     """Sentences on files of the input that are no items because no file can be called after them; not recorded."""
     notes: tuple[str, ...] = ()
     """Sentences that a reader should know; not recorded."""
+
+    def __repr__(self) -> str:
+        failed = "".join(f"; {one['id']} failed: {one['error']}" for one in self.failed)
+        return f"{self.out / self.name}: {count(len(self.cases), 'case')}{failed}"
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""

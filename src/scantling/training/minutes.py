@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -75,7 +74,7 @@ class Fitted:
 
 def fitted(
     out: Path, facts: Mapping[str, Any] | None, options: Options, build: Build, trainer: Trainers, *,
-    cases: Sequence[Case], group: Processes, begun: float, console: Console,
+    cases: Sequence[Case], group: Processes, begun: float, console: Console, command: Sequence[str],
 ) -> Fitted:  # fmt: skip
     """What fits into `options.minutes`; a run that exists keeps what it has chosen.
 
@@ -86,6 +85,7 @@ def fitted(
         trainer: makes what trains it in a folder.
         cases: of the training.
         begun: when the command began, by `time.monotonic`; what has passed since then counts.
+        command: its words.
 
     Raises:
         RunError: the run was begun with other minutes, or without.
@@ -102,7 +102,7 @@ def fitted(
     if record.timed is not None and record.minutes == options.minutes:
         batch = None if "batch" in options.settings else record.timed.batch
         chosen = _with(options, steps=record.settings.get("steps"), batch=batch)
-        typed_again = group.agreed(list(record.command) == sys.argv)
+        typed_again = group.agreed(list(record.command) == list(command))
         if facts is not None or (typed_again and build(chosen).settings.model_dump(mode="json") == record.settings):
             kept = tuple(sentence for sentence in record.warnings if sentence.startswith("--minutes"))
             return Fitted(chosen, record.timed, kept)

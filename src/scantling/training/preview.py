@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scantling.contract.method import Method
+from scantling.training.equivalent import shown
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,13 @@ class Preview:
             "parameters": sum(parameter.numel() for parameter in self.method.parameters()),
         }
 
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
+
     def lines(self) -> list[str]:
         """The same for people."""
         facts, recipe = self.facts(), self.method.preprocessing
-        decided = ", ".join(f"{name} {_shown(value)}" for name, value in facts["decided"].items())
+        decided = ", ".join(f"{name} {shown(value)}" for name, value in facts["decided"].items())
         lines = [f"{facts['method']}: {sentence}" for sentence in self.plan]
         lines += [f"settings that differ from the preset {self.preset}: {decided or 'none'}"]
         lines += [
@@ -74,9 +78,3 @@ class Preview:
 
 def _size(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join("x".join(map(str, each)) if isinstance(each, list) else _shown(each) for each in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)

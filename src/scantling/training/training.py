@@ -66,6 +66,7 @@ def train(
     console: Console | None = None,
     begun: float | None = None,
     callbacks: Sequence[Callback] = (),
+    command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Train `method` on the training cases of `data` into the run folder `out`; returns its `run.json`.
 
@@ -77,18 +78,19 @@ def train(
         begun: when the command began, by `time.monotonic`, for `options.minutes`; now if None.
         callbacks: called with each logged step, in the first process; one that raises `StopTraining` stops the
             training as a signal does.
+        command: the words that the record keeps; None: those of this process.
 
     Raises:
         ScantlingError: nothing can be started, the run was made with other settings, or it was asked to stop.
     """
-    begun = time.monotonic() if begun is None else begun
+    begun, words = time.monotonic() if begun is None else begun, list(sys.argv if command is None else command)
     card, device, console = _checked(method, data, options, console)
     with processes(device) as group:
         if group.first:
             check_record(out, RUN)
             with locked(out):
-                return _train(card, data, out, options, device, group, console, begun, callbacks)
-        return _train(card, data, out, options, device, group, Console(quiet=True), begun)
+                return _train(card, data, out, options, device, group, console, begun, words, callbacks)
+        return _train(card, data, out, options, device, group, Console(quiet=True), begun, words)
 
 
 def preview(
@@ -143,6 +145,7 @@ def _train(
     group: Processes,
     console: Console,
     begun: float,
+    command: list[str],
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     # 1. the data, and whether the method can learn from them
@@ -168,7 +171,7 @@ def _train(
     if options.minutes is not None:
         chosen = fitted(
             out, facts, options, lambda each: build(each)[0], trainer, cases=material.dataset.split("train"),
-            group=group, begun=begun, console=console,
+            group=group, begun=begun, console=console, command=command,
         )  # fmt: skip
         options = chosen.options
         model, pretrained = build(options)
@@ -183,12 +186,12 @@ def _train(
     elif pretrained is not None:
         starting = score_starting_model(pretrained, model, training.validation, material.opened)
         console.print(starting["summary"], highlight=False, markup=False)
-    facts, finished = _recorded(facts, plan, model, traits, material, options, device, starting)
+    facts, finished = _recorded(facts, plan, model, traits, material, options, device, starting, command)
     if finished:
         console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
         return facts
     if chosen is not None and "minutes" not in facts:
-        facts |= {**chosen.facts(sys.argv), "warnings": [*facts["warnings"], *chosen.warnings]}
+        facts |= {**chosen.facts(command), "warnings": [*facts["warnings"], *chosen.warnings]}
     if chosen is not None and facts.get("repeats"):
         console.print(f"the same again: {facts['repeats']}", highlight=False, soft_wrap=True)
     if hashes is not None:
@@ -289,6 +292,7 @@ def _recorded(
     options: Options,
     device: torch.device,
     starting: dict[str, Any] | None,
+    command: list[str],
 ) -> tuple[dict[str, Any], bool]:
     """The contents of `run.json` as the training begins or goes on, and whether it has ended already."""
     if facts is not None:
@@ -304,7 +308,7 @@ def _recorded(
     ]
     traits = traits.model_copy(update={"hand_drawn_before": model.traits.hand_drawn_before})
     begun = {
-        "version": RunRecord.newest, "command": sys.argv, **plan, "implementation": import_path(type(model)),
+        "version": RunRecord.newest, "command": command, **plan, "implementation": import_path(type(model)),
         "preset": options.preset,
         "plan": [*material.budget, *model.settings.explain(traits)],
         "traits": traits.model_dump(),
