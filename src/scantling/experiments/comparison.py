@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,9 +226,9 @@ class Comparison:
     def table(self) -> str:
         """For people: warnings, the methods with their costs, the tested pairs, and what can be said."""
         lines = [f"WARNING: {sentence}" for sentence in self.warnings] + [self.scope, ""]
-        lines += _aligned(self._methods())
+        lines += aligned(self._methods())
         if self.tested:
-            lines += ["", *_aligned(self._pairs())]
+            lines += ["", *aligned(self._pairs())]
         return "\n".join([*lines, "", *self.sentences, *self.notes])
 
     def _methods(self) -> Iterator[Sequence[str]]:
@@ -299,7 +299,7 @@ def _plain(value: float | None, form: str) -> str:
     return "" if value is None or math.isnan(value) else format(value, form)
 
 
-def _aligned(rows: Iterator[Sequence[str]]) -> list[str]:
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
     """Columns of one width, the first to the left, the others to the right."""
     listed = list(rows)
     widths = [max(len(row[column]) for row in listed) for column in range(len(listed[0]))]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -104,9 +105,7 @@ def preview(
         ScantlingError: nothing could be started.
     """
     card, device, console = _checked(method, data, options, console)
-    material = open_material(card, data, None, options)
-    traits, failed = _traits(material, None, options, Processes(), console)
-    material = material.without(failed, card, options)
+    material, traits = _measured(card, data, options, console)
     for sentence in material.remarks:
         console.print(sentence, highlight=False, markup=False)
     model, pretrained = build_method(card, traits, options)
@@ -120,6 +119,40 @@ def preview(
         usual_steps(model)
         console.print("--minutes: a training fits its steps after it has timed some; those of the plan are not fitted")
     return Preview(model, options.preset, (*material.budget, *model.settings.explain(traits)))
+
+
+def steps_that_fit(
+    method: str | type[Method],
+    data: Sequence[Path | str | Dataset],
+    options: Options,
+    *,
+    console: Console | None = None,
+) -> tuple[int, int | None]:
+    """The steps of a training that takes `options.minutes`, timed as `train` does, and its batch if that is smaller.
+
+    Raises:
+        ScantlingError: nothing could be started.
+    """
+    begun = time.monotonic()
+    card, device, console = _checked(method, data, options, console)
+    material, traits = _measured(card, data, options, console)
+    group = Processes()
+    with TemporaryDirectory() as folder:
+        found = fitted(
+            Path(folder), None, options, lambda each: build_method(card, traits, each)[0],
+            partial(_trainer, material.dataset, device, group), cases=material.dataset.split("train"), group=group,
+            begun=begun, console=console,
+        )  # fmt: skip
+    return found.options.steps or 1, found.timed.batch
+
+
+def _measured(
+    card: Card, data: Sequence[Path | str | Dataset], options: Options, console: Console
+) -> tuple[Material, Traits]:
+    """The data of a training that is not begun, and their traits."""
+    material = open_material(card, data, None, options)
+    traits, failed = _traits(material, None, options, Processes(), console)
+    return material.without(failed, card, options), traits
 
 
 def _checked(
