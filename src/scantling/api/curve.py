@@ -11,12 +11,14 @@ from rich.console import Console
 
 from scantling.api.calls import in_python, public
 from scantling.api.training import Speaker
+from scantling.core.engines import Share
 from scantling.core.errors import SettingsError
 from scantling.core.machine import Precision
 from scantling.core.paths import StrPath, path_of
 from scantling.data.dataset import Dataset
 from scantling.data.subjects import Subjects
 from scantling.experiments import curve as curves
+from scantling.experiments.cell_runs import Engine, Progress
 from scantling.experiments.curve_result import Curve
 from scantling.training.callbacks import StoppedError
 from scantling.training.options import Options
@@ -41,6 +43,9 @@ def curve(
     settings: Mapping[str, Any] | None = None,
     metric: str = "dice",
     shard: tuple[int, int] = (1, 1),
+    engine: Engine = "local",
+    cpus_per_cell: int | None = None,
+    gpus_per_cell: float | None = None,
     manifest: StrPath | None = None,
     root: StrPath | None = None,
     subjects: Subjects = "name",
@@ -48,7 +53,7 @@ def curve(
     threads: int | None = None,
     precision: Precision = "auto",
     console: Console | None = None,
-    progress: curves.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Curve:
     """Train methods at several budgets of labels, score them on the test cases, and say how many labels each is worth.
 
@@ -68,6 +73,9 @@ def curve(
         augment: of all methods; None: "strong" for the control and their own for the others.
         metric: that the test masks are scored by.
         shard: (i, n) does every n-th training, the i-th of n jobs, counted from 1.
+        engine: "local" trains one after the other; "ray" spreads trainings over the machine, or over the cluster that
+            the variable RAY_ADDRESS names, whose nodes see the same folders.
+        cpus_per_cell, gpus_per_cell: what each training takes, with Ray; GPUs may be a fraction.
         manifest, root, subjects: how `data` are opened, see `scantling.open_dataset`.
         device, threads, precision: where and how numbers are computed.
         console: where sentences go; unless given, to the terminal or the notebook, else nowhere.
@@ -97,8 +105,8 @@ def curve(
         return curves.curve(
             list(given), data if isinstance(data, Dataset) else Path(os.fspath(data)), path_of(out, "out"),
             labels=[budgets] if isinstance(budgets, int | str) else list(budgets), seeds=seeds,
-            label_seeds=label_seeds, options=options, augment=augment, metric=metric, shard=shard,
-            console=console or Speaker(), progress=progress,
+            label_seeds=label_seeds, options=options, augment=augment, metric=metric, shard=shard, engine=engine,
+            share=Share(cpus=cpus_per_cell, gpus=gpus_per_cell), console=console or Speaker(), progress=progress,
         )  # fmt: skip
     except StoppedError as stopped:
         if stopped.by in ("SIGINT", "KeyboardInterrupt"):

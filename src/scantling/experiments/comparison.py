@@ -36,11 +36,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class ComparedMethod:
-    """A method: one run or folder of masks, or several runs that differ in their seed alone.
+    """A method: one run or folder of masks, or several runs that differ in their seed and label seed alone.
 
     Attributes:
         runs: as they were named.
-        seeds: one for each of `runs`.
+        seeds, label_seeds: one for each of `runs`; label seeds are 0 where none draws labels.
         mean, std, interval: by metric, over the compared cases; the value of a case is the mean over the seeds.
         seed_mean: by metric, the mean over the cases for each of `runs`.
         seed_std: by metric, the sample standard deviation of `seed_mean`; NaN for one run.
@@ -59,6 +59,7 @@ class ComparedMethod:
     rank: dict[str, float]
     cost: Cost
     seen: tuple[str, ...] = ()
+    label_seeds: tuple[int | None, ...] = ()
 
     @property
     def title(self) -> str:

@@ -6,36 +6,33 @@ done is not done again, an interrupted one goes on, one that fails is listed and
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
 from scantling.contract.method import Method
-from scantling.core.errors import DataError, DiskFullError, RunError, ScantlingError, SettingsError, out_of_memory
+from scantling.core.engines import Share
+from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.outputs import CURVE, check_inputs, check_record, locked
 from scantling.data.contents import count
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
-from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, do_cell, labelled_subjects, scores_of
+from scantling.experiments.cell_runs import Engine, Progress, do_cells
+from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, labelled_subjects
 from scantling.experiments.curve_points import Grid, done_cell, points_of, scored_cells, undrawn_classes
-from scantling.experiments.curve_result import Curve, told
+from scantling.experiments.curve_result import Curve
 from scantling.inference.runner import check_shard
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.metrics.catalogue import METRICS, Metric
 from scantling.records.curve import CurveFolder
 from scantling.records.differences import differences
 from scantling.records.record import read_record
-from scantling.training.callbacks import LoggedStep, StoppedError
-from scantling.training.log import spoken
 from scantling.training.options import DEFAULTS, Options
 from scantling.training.training import steps_that_fit
 
 Augment = Literal["own", "none", "strong"]
-Progress = Callable[[float, int, str], None]
-"""Called with the number of trainings done, the share of the running one included, of all, and its name."""
 
 
 def curve(
@@ -50,6 +47,8 @@ def curve(
     augment: Augment | None = None,
     metric: str = "dice",
     shard: tuple[int, int] = (1, 1),
+    engine: Engine = "local",
+    share: Share | None = None,
     console: Console | None = None,
     progress: Progress | None = None,
 ) -> Curve:
@@ -67,97 +66,67 @@ def curve(
         augment: see `Recipe.augment`.
         metric: of the catalogue, that answers are scored by.
         shard: (i, n) does every n-th cell, the i-th of n jobs, counted from 1.
+        engine: "local" does one cell after the other; "ray" spreads them over the machine, or the cluster that
+            `RAY_ADDRESS` names.
+        share: what each cell takes of a machine, with Ray.
         console: where sentences go.
 
     Raises:
         StoppedError: a signal has stopped a training, which is saved.
+        KeyboardInterrupt: the same, with Ray.
         ScantlingError: nothing can be started. Cells that fail are listed, not raised.
     """
+    check_shard(shard)
     console = console or Console(quiet=True)
+    ready = prepare(
+        methods, data, out, labels=labels, seeds=seeds, label_seeds=label_seeds, options=options, augment=augment,
+        metric=metric, console=console,
+    )  # fmt: skip
+    own = ready.cells[shard[0] - 1 :: shard[1]]
+    failed = do_cells(ready.recipe, own, engine=engine, share=share, console=console, progress=progress)
+    return _summarised(ready, own, failed)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A curve that can be begun: its cells, what they share, and how many labelled subjects each budget is."""
+
+    recipe: Recipe
+    cells: Sequence[Cell]
+    subjects: Mapping[str, int]
+    metric: Metric
+
+
+def prepare(
+    methods: Sequence[str | type[Method]],
+    data: Path | str | Dataset,
+    out: Path,
+    *,
+    labels: Sequence[int | str],
+    seeds: int,
+    label_seeds: int,
+    options: Options,
+    augment: Augment | None,
+    metric: str,
+    console: Console,
+) -> Ready:
+    """Make sure that all cells can be begun, and write the record of the folder; see `curve`.
+
+    Raises:
+        ScantlingError: one cannot.
+    """
     names, budget, known = _methods(methods), budgets(labels), _metric(metric)
     for name, number in (("seeds", seeds), ("label-seeds", label_seeds)):
         if number < 1:
             raise SettingsError(f"--{name} {number}: expected 1 or more")
-    check_shard(shard)
     recipe = Recipe(
         data=data if isinstance(data, Dataset) else Path(data), out=out, options=options, control=names[0],
         augment=augment, metric=metric,
     )  # fmt: skip
     cells = cells_of(names, budget, seeds=seeds, label_seeds=label_seeds)
     subjects = _checked(recipe, cells, budget)
-    recipe = replace(recipe, options=_registered(recipe, names, budget, seeds, label_seeds, console))
-    own = cells[shard[0] - 1 :: shard[1]]
-    failed = do_cells(recipe, own, console=console, progress=progress)
-    return _summarised(recipe, own, subjects, known, failed)
-
-
-def do_cells(
-    recipe: Recipe, cells: Sequence[Cell], *, console: Console, progress: Progress | None = None
-) -> dict[Cell, str]:
-    """Do cells one after the other in this process; why each of them failed that has.
-
-    Raises:
-        StoppedError: a signal has stopped a training, which is saved.
-    """
-    todo = [cell for cell in cells if scores_of(recipe, cell) is None]
-    before = f"; {len(cells) - len(todo)} of them are done" if len(todo) < len(cells) else ""
-    console.print(f"{told(cells)}{before}", highlight=False, markup=False)
-    pace, failed = Pace(len(todo), console, progress), dict[Cell, str]()
-    for cell in todo:
-        pace.begin(cell)
-        try:
-            do_cell(recipe, cell, callbacks=(pace.step,))
-        except (StoppedError, DiskFullError):
-            raise
-        except ScantlingError as error:
-            failed[cell] = str(error)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            failed[cell] = "too large for the memory that is free"
-        pace.end(cell, failed.get(cell, ""))
-    return failed
-
-
-@dataclass
-class Pace:
-    """Tells how far the cells are, and from those that are done how long the others take."""
-
-    total: int
-    console: Console
-    progress: Progress | None
-    done: int = 0
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    left: list[str] = field(default_factory=list)
-    begun: float = 0.0
-    name: str = ""
-
-    def begin(self, cell: Cell) -> None:
-        """A cell is begun."""
-        self.begun, self.name = time.monotonic(), str(cell)
-        self._show(0.0)
-
-    def step(self, step: LoggedStep) -> None:
-        """A callback of its training."""
-        self._show(step.step / max(step.steps, 1))
-
-    def end(self, cell: Cell, error: str) -> None:
-        """The cell is done, or has failed."""
-        self.done += 1
-        took = time.monotonic() - self.begun
-        self.seconds.setdefault(cell.method, []).append(took)
-        self._show(0.0)
-        if not (self.console.is_terminal or self.console.is_jupyter):
-            said = f"failed: {error}" if error else spoken(took)
-            every = [one for times in self.seconds.values() for one in times]
-            left = (self.total - self.done) * sum(every) / len(every)
-            self.console.print(
-                f"{self.done} of {self.total}: {cell}: {said}; {spoken(left)} left", highlight=False, markup=False
-            )
-
-    def _show(self, share: float) -> None:
-        if self.progress is not None:
-            self.progress(self.done + 0.95 * min(share, 1.0), self.total, self.name)
+    options = _registered(recipe, names, budget, seeds, label_seeds, console)
+    return Ready(replace(recipe, options=options), cells, subjects, known)
 
 
 def _methods(methods: Sequence[str | type[Method]]) -> list[str]:
@@ -290,10 +259,9 @@ def _check_same(out: Path, before: CurveFolder, now: CurveFolder) -> None:
         )
 
 
-def _summarised(
-    recipe: Recipe, cells: Sequence[Cell], subjects: Mapping[str, int], metric: Metric, failed: Mapping[Cell, str]
-) -> Curve:
+def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str]) -> Curve:
     """What the cells say together."""
+    recipe, subjects, metric = ready.recipe, ready.subjects, ready.metric
     done = [one for cell in cells if (one := done_cell(recipe, cell)) is not None]
     grid = Grid.of(done, cells, subjects=subjects, metric=metric)
     if done and not grid.cases:

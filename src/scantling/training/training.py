@@ -338,7 +338,7 @@ def _recorded(
     traits = traits.model_copy(update={"hand_drawn_before": model.traits.hand_drawn_before})
     begun = {
         "version": RunRecord.newest, "command": sys.argv, **plan, "implementation": import_path(type(model)),
-        "preset": options.preset,
+        "preset": options.preset, "given": dict(options.settings),
         "plan": [*material.budget, *model.settings.explain(traits)],
         "traits": traits.model_dump(),
         "started": clock(), "finished": None, "seconds": None,

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell
 from scantling.cli.commands.common import Computed, Opened, shard_of
+from scantling.core.errors import SettingsError
 from scantling.core.outputs import check_file
+
+if TYPE_CHECKING:
+    from scantling.core.engines import Share
+    from scantling.training.options import Options
 
 
 @dataclass(kw_only=True)
@@ -52,10 +59,20 @@ class Curve(Opened, Computed):
     """Also write a line for each training as a table."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     """i/n does every n-th training: for array jobs; the command without it then makes the table."""
+    engine: Literal["local", "ray", "slurm"] = "local"
+    """local trains one after the other; ray spreads trainings over this machine, or over the cluster that RAY_ADDRESS
+    names, whose nodes see the same folders; slurm writes a job script, OUT/curve.sbatch."""
+    cpus_per_cell: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Processor cores of each training, with ray (1) or slurm."""
+    gpus_per_cell: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    """GPUs of each training, with ray or slurm; with ray several may share one (0.5)."""
+    submit: bool = False
+    """With slurm: also submit the script."""
     settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
 
     def run(self) -> Outcome:
         """Do what is not yet done, and say what it is worth."""
+        from scantling.core.engines import Share
         from scantling.experiments.curve import curve
         from scantling.report.curve import PAGE_NAME, write_curve
         from scantling.training.options import Options
@@ -70,11 +87,17 @@ class Curve(Opened, Computed):
             threads=self.threads, precision=self.precision, manifest=self.manifest, root=self.root,
             subjects=self.subjects,
         )  # fmt: skip
+        share = Share(cpus=self.cpus_per_cell, gpus=self.gpus_per_cell)
+        share.check()
+        if self.submit and self.engine != "slurm":
+            raise SettingsError("--submit: goes with --engine slurm; leave it out")
+        if self.engine == "slurm":
+            return self._slurm(options, share)
         with counting("trainings") as progress:
             found = curve(
                 self.methods, self.data, self.out, labels=self.labels, seeds=self.seeds, label_seeds=self.label_seeds,
-                options=options, augment=self.augment, metric=self.metric, shard=shard, console=talk(),
-                progress=progress,
+                options=options, augment=self.augment, metric=self.metric, shard=shard, engine=self.engine,
+                share=share, console=talk(), progress=progress,
             )  # fmt: skip
         facts = found.facts()
         if shard[1] == 1:
@@ -84,3 +107,41 @@ class Curve(Opened, Computed):
         if self.csv is not None:
             found.write_csv(self.csv)
         return Outcome(facts, list(found.failed))
+
+    def _slurm(self, options: Options, share: Share) -> Outcome:
+        """Write, and submit if asked, an array job that does what is not yet done."""
+        from scantling.experiments.curve import prepare
+        from scantling.experiments.slurm import submitted, write_script
+
+        if self.minutes is not None or self.shard != "1/1":
+            raise SettingsError("--engine slurm: every job does one training of fixed steps; pass --steps, no --shard")
+        ready = prepare(
+            self.methods, self.data, self.out, labels=self.labels, seeds=self.seeds, label_seeds=self.label_seeds,
+            options=options, augment=self.augment, metric=self.metric, console=talk(),
+        )  # fmt: skip
+        script = write_script(ready, self._words(ready.recipe.options.steps), share)
+        if script is None:
+            tell(f"{self.out}: all trainings are done; the same command without --engine slurm makes the table")
+            return Outcome({"script": None, "submitted": None})
+        tell(f"{script}: {'submitting' if self.submit else 'submit it with `sbatch ' + shlex.quote(str(script)) + '`'}")
+        told = submitted(script) if self.submit else None
+        if told is not None:
+            tell(told)
+        return Outcome({"script": str(script), "submitted": told})
+
+    def _words(self, steps: int | None) -> list[str]:
+        """The command of a job, but for its shard."""
+        values = {
+            "--data": self.data.absolute(), "--out": self.out.absolute(), "--seeds": self.seeds,
+            "--label-seeds": self.label_seeds, "--preset": self.preset, "--steps": steps, "--augment": self.augment,
+            "--metric": self.metric, "--device": self.device, "--precision": self.precision,
+            "--threads": self.threads, "--subjects": self.subjects,
+            "--manifest": self.manifest and self.manifest.absolute(), "--root": self.root and self.root.absolute(),
+        }  # fmt: skip
+        given = [word for name, value in values.items() if value is not None for word in (name, str(value))]
+        settings = [
+            word
+            for name, value in self.settings.items()
+            for word in (f"--settings.{name}", value if isinstance(value, str) else json.dumps(value))
+        ]
+        return ["curve", *self.methods, *given, "--labels", *self.labels, *settings]

@@ -96,8 +96,8 @@ class Compare(Opened, Computed):
     )
 
     runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|PREDICTIONS|EVALUATION")]
-    """Run folders, folders of predictions or evaluation files (JSON); runs that differ in their seed alone are one
-    method. Masks are compared where all have them, else image classes."""
+    """Run folders, folders of predictions or evaluation files (JSON); runs that differ in their seed and label seed
+    alone are one method. Masks are compared where all have them, else image classes."""
     data: Path
     """A data set with true masks, or with true image classes."""
     split: Literal["train", "validation", "test", "all"] = "test"
