@@ -6,6 +6,7 @@ computes it, the same files come out. A part whose process is killed is begun ag
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -28,6 +29,9 @@ AGAIN = 3
 """How often a part is begun again whose process has died."""
 ENDING = 60.0
 """Seconds that parts have to save when the command is stopped."""
+
+LISTENING = 10.0
+"""Seconds in which an address has to answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +81,8 @@ class Cluster:
         """
         import ray
 
-        remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=AGAIN)(work)
-        waiting = {remote.remote(item): number for number, item in enumerate(items)}
+        remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=AGAIN)(_there)
+        waiting = {remote.remote(os.getcwd(), work, item): number for number, item in enumerate(items)}
         try:
             with _terminable():
                 while waiting:
@@ -91,6 +95,13 @@ class Cluster:
             with contextlib.suppress(Exception, KeyboardInterrupt):
                 ray.wait([*waiting], num_returns=len(waiting), timeout=ENDING)
             raise
+
+
+def _there(folder: str, work: Callable[[T], R], item: T) -> R:
+    """Compute in the folder of the command, from which its paths start."""
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
+    return work(item)
 
 
 def _result(ray: Any, reference: Any) -> Any:
@@ -150,6 +161,7 @@ def _started(ray: Any, address: str | None) -> None:
         if address is None:
             ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
         else:
+            asyncio.run(_listened_to(address))
             ray.init(address=address, **quiet)
     except Exception as error:  # it raises several, whatever is wrong with an address
         where = f"{ADDRESS}={address}" if address is not None else "on this machine"
@@ -158,6 +170,19 @@ def _started(ray: Any, address: str | None) -> None:
             f"--engine ray: no Ray answers {where} ({type(error).__name__}: {said}); start it, or unset {ADDRESS} to "
             "use this machine alone"
         ) from None
+
+
+async def _listened_to(address: str) -> None:
+    """Make sure that something listens at HOST:PORT; Ray itself would ask for ten minutes.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), LISTENING)
+        writer.close()
+        await writer.wait_closed()
 
 
 def _sized(resources: dict[str, float], share: Share) -> Cluster:
