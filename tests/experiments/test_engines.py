@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -43,29 +42,29 @@ def the_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made(tmp_path_factory.mktemp("engines") / "data")
 
 
-def kill_the_first(out: Path, killed: list[int]) -> None:
+def kill_the_first(out: Path, killed: list[int], ended: threading.Event) -> None:
     """Kill the first process that is in the middle of a training below `out`."""
-    until = time.monotonic() + 60
-    while not killed and time.monotonic() < until:
+    while not ended.wait(0.02):
         for log in out.rglob("log.jsonl"):
             lock = log.parent.parent / f".lock.{log.parent.name}"
             if log.stat().st_size and lock.is_file() and (found := re.match(r"process (\d+) on", lock.read_text())):
                 killed.append(int(found[1]))
                 os.kill(killed[0], signal.SIGKILL)
                 return
-        time.sleep(0.02)
 
 
 def test_a_curve_on_two_workers_is_whole_although_one_of_them_is_killed(
     data: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     killed: list[int] = []
-    killer = threading.Thread(target=kill_the_first, args=(tmp_path / "out", killed))
+    ended = threading.Event()
+    killer = threading.Thread(target=kill_the_first, args=(tmp_path / "out", killed, ended))
     killer.start()
     options = replace(TINY, steps=STEPS, threads=1, saved_every=0.1)
     found = curve(
         ["unet"], data, tmp_path / "out", labels=[2], label_seeds=2, options=options, engine="ray", share=Share(cpus=1)
     )
+    ended.set()
     killer.join()
     assert killed, "the worker was to be killed in the middle"
     assert killed[0] != os.getpid()
