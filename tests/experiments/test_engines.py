@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +31,11 @@ from scantling.training import train
 def a_ray_of_two_workers() -> Iterator[Cluster]:
     """Started once for the tests of this file; commands join it."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'scantling[ray]'")
-    with ray_cluster(Share(cpus=1)) as cluster:
-        yield cluster
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves its processes to the garbage collector
+        with ray_cluster(Share(cpus=1)) as cluster:
+            yield cluster
+        gc.collect()
 
 
 STEPS = 150

@@ -30,6 +30,8 @@ AGAIN = 3
 ENDING = 60.0
 """Seconds that parts have to save when the command is stopped."""
 
+STARTS = 2
+"""How often a Ray is started that does not answer."""
 LISTENING = 10.0
 """Seconds in which an address has to answer."""
 
@@ -81,7 +83,7 @@ class Cluster:
         """
         import ray
 
-        remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=AGAIN)(_there)
+        remote: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=AGAIN)(_there)
         waiting = {remote.remote(os.getcwd(), work, item): number for number, item in enumerate(items)}
         try:
             with _terminable():
@@ -157,19 +159,25 @@ def _started(ray: Any, address: str | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by itself in later versions
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-    try:
-        if address is None:
-            ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
-        else:
-            asyncio.run(_listened_to(address))
-            ray.init(address=address, **quiet)
-    except Exception as error:  # it raises several, whatever is wrong with an address
-        where = f"{ADDRESS}={address}" if address is not None else "on this machine"
-        said = " ".join(str(error).split())[:160]
-        raise RunError(
-            f"--engine ray: no Ray answers {where} ({type(error).__name__}: {said}); start it, or unset {ADDRESS} to "
-            "use this machine alone"
-        ) from None
+    for attempt in range(1, STARTS + 1):
+        try:
+            if address is None:
+                ray.init(num_cpus=cores(), include_dashboard=False, **quiet)
+            else:
+                asyncio.run(_listened_to(address))
+                ray.init(address=address, **quiet)
+            return
+        except Exception as error:  # it raises several, whatever is wrong
+            ray.shutdown()
+            said = f"({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+            if address is not None:
+                remedy = f"start it, or unset {ADDRESS} to use this machine alone"
+                raise RunError(f"--engine ray: no Ray answers {ADDRESS}={address} {said}; {remedy}") from None
+            if attempt == STARTS:  # on a busy machine the half minute that it gives itself may not be enough
+                raise RunError(
+                    f"--engine ray: Ray does not start on this machine {said}; run the command again, or leave "
+                    "--engine out"
+                ) from None
 
 
 async def _listened_to(address: str) -> None:
