@@ -6,8 +6,8 @@ The cells are `tiny` trainings of so few steps that what surrounds them shows: r
 and saving the model, learning postprocessing, the answers about the test cases and their scores. The seconds that a
 cell takes beside its steps are what a training of any length loses; the table says their share of trainings of ten
 seconds, a minute and ten minutes. Beside them stands what a process of its own for each cell would take before it
-begins. Without --data, 24 training and 8 test images of vessels of 256 x 256 are made. Seconds are the processor's, so that a
-busy machine changes little. Exits with 1 if a training of a minute loses more than 5 %.
+begins. Without --data, 24 training and 8 test images of vessels of 256 x 256 are made. Seconds are the processor's, so
+that a busy machine changes little. Exits with 1 if a training of a minute loses more than 5 %.
 """
 
 from __future__ import annotations
