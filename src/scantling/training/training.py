@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,14 @@ from rich.console import Console
 from scantling.contract.capabilities import Segmenter
 from scantling.contract.card import Card
 from scantling.contract.method import Method
-from scantling.contract.stage import Stage
 from scantling.contract.views import views_of_training
 from scantling.core.atomic import to_json
-from scantling.core.case import Split
 from scantling.core.errors import SettingsError
 from scantling.core.machine import autocast_type, device_of, memory_free, record, steady
 from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset
 from scantling.data.mirroring import sides_told_apart
-from scantling.data.reader import Reader
 from scantling.data.traits import readable_traits, spacing_remarks
 from scantling.methods.catalogue import card_of, import_path
 from scantling.records.run import RunRecord
@@ -303,10 +300,13 @@ def _trainer(
     if isinstance(model, Segmenter):
         model.views = views_of_training(model, partial(augmented, method=model, sampling=options.sampling))
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
-    reading = partial(_readers, run, model, dataset, options, group)
+    reading = partial(
+        readers_of, method=model, dataset=dataset, seed=options.seed, sampling=options.sampling,
+        budget=memory_free() // (3 * group.here), prepared=prepared_fields(run, model.stages()),
+    )  # fmt: skip
     return Trainer(
         run=run, method=model, seed=options.seed, device=device, group=group,
-        readers=reading("train"), held_out=reading("validation") if held_out else None,
+        readers=partial(reading, split="train"), held_out=partial(reading, split="validation") if held_out else None,
         validation=validation, select=options.select, accumulation=options.accumulation, autocast=autocast,
         console=Console(quiet=True), saved_every=options.saved_every,
         faster="--preset quick takes minutes" * (options.preset == "paper" and "quick" in model.Settings.presets),
@@ -347,18 +347,3 @@ def _recorded(
         "warnings": warnings, "left_out": dict(material.left_out), **record(device),
     }  # fmt: skip
     return begun, False
-
-
-def _readers(
-    out: Path, model: Method, dataset: Dataset, options: Options, group: Processes, split: Split
-) -> Callable[[Stage], dict[str, Reader]]:
-    """What makes the readers of a stage over the cases of a split."""
-    budget, made = memory_free() // (3 * group.here), prepared_fields(out, model.stages())
-
-    def readers(stage: Stage) -> dict[str, Reader]:
-        return readers_of(
-            stage, model, dataset, seed=options.seed, split=split, budget=budget, sampling=options.sampling,
-            prepared=made,
-        )  # fmt: skip
-
-    return readers
