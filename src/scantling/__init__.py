@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scantling import warping as warping
     from scantling.api.answering import predict, register, synthesize
     from scantling.api.bridges import dataset_from, export
+    from scantling.api.curve import curve
     from scantling.api.judging import compare, evaluate, write_report
     from scantling.api.looking import check, open_dataset
     from scantling.api.mending import mend
@@ -37,6 +38,7 @@ __all__ = [
     "StopTraining",
     "check",
     "compare",
+    "curve",
     "dataset_from",
     "evaluate",
     "export",
@@ -59,6 +61,7 @@ _HOMES = {
     "StopTraining": ("scantling.training.callbacks", "StopTraining"),
     "check": ("scantling.api.looking", "check"),
     "compare": ("scantling.api.judging", "compare"),
+    "curve": ("scantling.api.curve", "curve"),
     "dataset_from": ("scantling.api.bridges", "dataset_from"),
     "evaluate": ("scantling.api.judging", "evaluate"),
     "export": ("scantling.api.bridges", "export"),

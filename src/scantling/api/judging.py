@@ -92,8 +92,8 @@ def compare(
     """Compare runs on the same cases: paired differences with intervals, a permutation test, ranks, costs.
 
     Args:
-        runs: runs, folders of predictions and evaluations (JSON), two or more; runs that differ in their seed alone
-            are one method.
+        runs: runs, folders of predictions and evaluations (JSON), two or more; runs that differ in their seed and
+            label seed alone are one method.
         data: an open data set or its folder, with true masks or true image classes.
         split: the cases to compare on.
         out: where predictions are kept; None: below each run, where they are used again.

@@ -46,8 +46,8 @@ def silence() -> None:
 
 
 @contextmanager
-def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar with the time left for work that is told as (done, total, name)."""
+def counting(title: str) -> Iterator[Callable[[float, int, str], None]]:
+    """A progress bar with the time left for work that is told as (done, total, name); a part of an item may be done."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = talk()
@@ -61,7 +61,7 @@ def counting(title: str) -> Iterator[Callable[[int, int, str], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(title, total=None, name="")
 
-        def update(done: int, total: int, name: str) -> None:
+        def update(done: float, total: int, name: str) -> None:
             progress.update(task, completed=done, total=total, name=name)
 
         yield update

@@ -51,9 +51,10 @@ def parse(argv: Sequence[str]) -> Any:
             )
         raise
     if settings:
-        if not isinstance(command, commands.Train | commands.Synthesize):
+        if not isinstance(command, commands.Train | commands.Curve | commands.Synthesize):
             raise SettingsError(
-                f"--settings.{next(iter(settings))}: only `scantling train` and `scantling synthesize` take settings"
+                f"--settings.{next(iter(settings))}: only `scantling train`, `scantling curve` and "
+                "`scantling synthesize` take settings"
             )
         command.settings = settings
     if options:

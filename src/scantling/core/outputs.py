@@ -17,8 +17,8 @@ from scantling.core.system_files import is_hidden
 
 RUN, PREDICTIONS, REGISTRATIONS, MADE = "run.json", "predictions.json", "registrations.json", "scantling.json"
 """The record of a training, of predictions (mended or not), of registrations and of made cases."""
-EXPORT = "export.json"
-"""The record of an exported network."""
+EXPORT, CURVE = "export.json", "curve.json"
+"""The record of an exported network, and of a learning curve."""
 _RECORDS = {
     RUN: "a run",
     PREDICTIONS: "predictions",
@@ -26,11 +26,15 @@ _RECORDS = {
     MADE: "a data set",
     "scantling.toml": "a data set",
     EXPORT: "an exported network",
+    CURVE: "a learning curve",
 }
 _SHARD = re.compile(r"(predictions|registrations)\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {
     ".json": (rb'\s*(\{\s*"made_by": "scantling|\[\s*\{\s*"name": "[^"]+",\s*"title":)', "a result of Scantling"),
-    ".csv": (rb"id,subject,(class|true,predicted)", "a table of `scantling evaluate`"),
+    ".csv": (
+        rb"id,subject,(class|true,predicted)|method,labels,label_seed,seed",
+        "a table of `scantling evaluate` or `scantling curve`",
+    ),
     ".html": (rb"(?s).*Scantling</title>", "a page of Scantling"),
     ".png": (rb"(?s)\x89PNG.*Software\x00Scantling", "a contact sheet of Scantling"),
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scantling.core.engines import Cluster
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.outputs import PREDICTIONS
 from scantling.data.contents import entries
@@ -87,6 +88,7 @@ def evaluate_everything(
     manifest: Path | None = None,
     root: Path | None = None,
     subjects: Subjects = "name",
+    cluster: Cluster | None = None,
     progress: Progress | None = None,
 ) -> Everything:
     """Score the masks of a folder (`evaluate`) and its `classes.csv` (`evaluate_classes`) where the truth knows them.
@@ -108,7 +110,7 @@ def evaluate_everything(
     if drawn and (knows_masks or classes is None):
         masks = evaluate(
             prediction, truth, split=split, probabilities=probabilities, region=region, metrics=metrics,
-            manifest=manifest, root=root, subjects=subjects, progress=progress,
+            manifest=manifest, root=root, subjects=subjects, cluster=cluster, progress=progress,
         )  # fmt: skip
     elif probabilities is not None or region is not None or metrics is not None:
         raise SettingsError(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from scantling.core.case import Case, Labels
+from scantling.core.engines import Cluster
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
@@ -43,6 +44,7 @@ def evaluate(
     subjects: Subjects = "name",
     limits: Limits | None = None,
     untrusted: bool = False,
+    cluster: Cluster | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score a folder of masks, whoever made them.
@@ -63,6 +65,7 @@ def evaluate(
         subjects: see `open_dataset`.
         limits: bounds on what is decoded.
         untrusted: decode in a process with limits on time and memory.
+        cluster: that the cases are shared out over; None: they are scored here.
         progress: called with (done, total, id) after each case.
 
     Returns:
@@ -89,7 +92,7 @@ def evaluate(
     wanted = _wanted(metrics, predictions, selection.cases)
     scorer = CaseScorer(predictions, known, classes, order, regions, wanted, limits, untrusted)
     places = {"probabilities": probabilities, "manifest": manifest, "root": root}
-    found, failed = _compared(scorer, selection, progress)
+    found, failed = _compared(scorer, selection, cluster, progress)
     not_predicted = _not_predicted(found, labels)
     known = known.model_copy(update={"others": "background"} if not_predicted else {})
     return Evaluation(
@@ -134,19 +137,41 @@ def _path(path: Path | str | None) -> Path | None:
 
 
 def _compared(
-    scorer: CaseScorer, selection: Chosen, progress: Progress | None
+    scorer: CaseScorer, selection: Chosen, cluster: Cluster | None, progress: Progress | None
 ) -> tuple[list[Compared], dict[str, str]]:
-    """The cases that could be scored, and by id why the others could not."""
-    found: list[Compared] = []
-    failed = dict(selection.failed)
-    for number, case in enumerate(selection.cases, start=1):
+    """The cases that could be scored, and by id why the others could not.
+
+    Raises:
+        ScantlingError: the processes of the cluster died.
+    """
+    cases, scored = selection.cases, dict[str, Compared | str]()
+    if cluster is None:
+        for number, case in enumerate(cases, start=1):
+            scored |= _scored((scorer, (case,)))
+            if progress is not None:
+                progress(number, len(cases), case.id)
+    else:
+        shares = [(scorer, cases[part :: cluster.parts]) for part in range(min(cluster.parts, len(cases)))]
+        for _, result in cluster.run(_scored, shares):
+            if isinstance(result, ScantlingError):
+                raise result
+            scored |= result
+            if progress is not None:
+                progress(len(scored), len(cases), next(reversed(scored)))
+    found = [one for case in cases if not isinstance(one := scored[case.id], str)]
+    return found, dict(selection.failed) | {id: one for id, one in scored.items() if isinstance(one, str)}
+
+
+def _scored(job: tuple[CaseScorer, Sequence[Case]]) -> dict[str, Compared | str]:
+    """By id the scores of cases, or why there are none."""
+    scorer, cases = job
+    found = dict[str, Compared | str]()
+    for case in cases:
         try:
-            found.append(scorer.compare(case))
+            found[case.id] = scorer.compare(case)
         except (ScantlingError, ValueError, MemoryError, OSError) as error:
-            failed[case.id] = str(error) or type(error).__name__
-        if progress is not None:
-            progress(number, len(selection.cases), case.id)
-    return found, failed
+            found[case.id] = str(error) or type(error).__name__
+    return found
 
 
 def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Iterable[Case]) -> tuple[Metric, ...]:

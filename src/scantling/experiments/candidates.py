@@ -64,6 +64,11 @@ class Candidate:
         return self.run.seed if self.run else None
 
     @property
+    def draw(self) -> tuple[int | None, int | None]:
+        """The seed of the training, and with a budget of labels the one that drew their subjects."""
+        return self.seed, int(self.run.options.get("label_seed") or 0) if self.run else None
+
+    @property
     def label(self) -> str:
         """The name of the method, if it is known, else that of the folder or file."""
         method = self.run.method if self.run else self.made.method
@@ -78,7 +83,7 @@ class Candidate:
         return identity_of(self.path) if self.kind == "run" else None
 
     def alike(self) -> str | None:
-        """What runs that differ in nothing but their seed have in common; None where too little is known."""
+        """What runs that differ in their seed and label seed alone have in common; None where too little is known."""
         if not self.run:
             return None
         settings = self.folder / "model" / "settings.json" if self.folder else Path()
@@ -171,18 +176,31 @@ def median_seconds(made: PredictionsRecord) -> float | None:
 
 
 def _recipe(run: RunRecord, parts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """All of a training but its seed; `parts` stands for the records of those whose runs are gone."""
+    """All of a training but its seed and, with a budget of labels, which subjects it drew.
+
+    Args:
+        parts: stands for the records of those whose runs are gone.
+    """
 
     def before(role: str, path: str) -> Any:
         record, part = record_of(path), (parts or {}).get(role)
         return _recipe(record) if record else _without_traits(part) if part else path
 
     recipe = run.model_dump(include={"method", "settings", "options", "split"})
+    data: list[str | None] = [part.sha256 for part in run.data]
+    if run.options.get("labels") is not None and run.given is not None:
+        # with other subjects come other validation cases, other labels that are read, and another plan for them
+        recipe |= {
+            "settings": {"preset": run.preset, "given": run.given, "steps": run.settings.get("steps")},
+            "options": {name: value for name, value in run.options.items() if name != "label_seed"},
+            "split": {"test": run.split.get("test", ())},
+        }
+        data = [part.path for part in run.data]
     if run.minutes is not None:  # the steps that fitted into them are none of the recipe
-        recipe |= {"minutes": run.minutes, "settings": {**run.settings, "steps": None}}
+        recipe |= {"minutes": run.minutes, "settings": {**recipe["settings"], "steps": None}}
     return {
         **recipe,
-        "data": [part.sha256 for part in run.data],
+        "data": data,
         "built on": {role: before(role, path) for role, path in run.earlier.items()},
     }
 

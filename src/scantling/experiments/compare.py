@@ -54,7 +54,8 @@ def compare(
 
     Args:
         runs: run folders, folders of predictions and evaluations (JSON), two or more. Runs that differ in their seed
-            alone are one method, unless there is no other. Masks are compared where all have them, else image classes.
+            and label seed alone are one method, unless there is no other. Masks are compared where all have them, else
+            image classes.
         data: a dataset with true masks, or with true image classes.
         split: "train", "validation", "test" or "all".
         out: where predictions are kept; None: in `compared` below each run.

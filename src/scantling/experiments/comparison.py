@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class ComparedMethod:
-    """A method: one run or folder of masks, or several runs that differ in their seed alone.
+    """A method: one run or folder of masks, or several runs that differ in their seed and label seed alone.
 
     Attributes:
         runs: as they were named.
-        seeds: one for each of `runs`.
+        seeds, label_seeds: one for each of `runs`; label seeds are 0 where none draws labels.
         mean, std, interval: by metric, over the compared cases; the value of a case is the mean over the seeds.
         seed_mean: by metric, the mean over the cases for each of `runs`.
         seed_std: by metric, the sample standard deviation of `seed_mean`; NaN for one run.
@@ -59,6 +59,7 @@ class ComparedMethod:
     rank: dict[str, float]
     cost: Cost
     seen: tuple[str, ...] = ()
+    label_seeds: tuple[int | None, ...] = ()
 
     @property
     def title(self) -> str:
@@ -229,9 +230,9 @@ class Comparison:
     def table(self) -> str:
         """For people: warnings, the methods with their costs, the tested pairs, and what can be said."""
         lines = [f"WARNING: {sentence}" for sentence in self.warnings] + [self.scope, ""]
-        lines += _aligned(self._methods())
+        lines += aligned(self._methods())
         if self.tested:
-            lines += ["", *_aligned(self._pairs())]
+            lines += ["", *aligned(self._pairs())]
         return "\n".join([*lines, "", *self.sentences, *self.notes])
 
     def _methods(self) -> Iterator[Sequence[str]]:
@@ -302,7 +303,7 @@ def _plain(value: float | None, form: str) -> str:
     return "" if value is None or math.isnan(value) else format(value, form)
 
 
-def _aligned(rows: Iterator[Sequence[str]]) -> list[str]:
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
     """Columns of one width, the first to the left, the others to the right."""
     listed = list(rows)
     widths = [max(len(row[column]) for row in listed) for column in range(len(listed[0]))]

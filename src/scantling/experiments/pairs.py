@@ -176,6 +176,7 @@ def _contender(
         name=name,
         runs=tuple(str(one.candidate.path) for one in group),
         seeds=tuple(one.candidate.seed for one in group),
+        label_seeds=tuple(one.candidate.draw[1] for one in group),
         mean=summary.mean,
         std=summary.std,
         interval=summary.interval,
@@ -255,15 +256,15 @@ def _apart(strangers: Sequence[str], unit: str | None, number: int) -> str:
 
 
 def _groups(field: Sequence[Scored]) -> tuple[list[list[Scored]], str]:
-    """Runs that differ in nothing but their seed together, in the order in which they were named, and a remark.
+    """Runs that differ in seed and label seed alone together, in the order in which they were named, and a remark.
 
     Where all do, each stands for itself.
     """
     groups: list[tuple[str | None, list[Scored]]] = []
     for one in field:
-        alike, seed = one.candidate.alike(), one.candidate.seed
+        alike, draw = one.candidate.alike(), one.candidate.draw
         for known, group in groups:
-            if alike is not None and known == alike and all(other.candidate.seed != seed for other in group):
+            if alike is not None and known == alike and all(other.candidate.draw != draw for other in group):
                 group.append(one)
                 break
         else:
@@ -272,8 +273,8 @@ def _groups(field: Sequence[Scored]) -> tuple[list[list[Scored]], str]:
         return [[one] for one in field], "The runs differ in their seed alone, so each stands for itself."
     if any(len(group) > 1 for _, group in groups):
         return [group for _, group in groups], (
-            "Runs that differ in their seed alone are one method; of a method with one run, nobody knows how much "
-            "another seed would change."
+            "Runs that differ in their seed (and label seed) alone are one method; of a method with one run, nobody "
+            "knows how much another seed would change."
         )
     remark = "Each method is one training; how much another seed would change is not in these numbers."
     return [group for _, group in groups], remark

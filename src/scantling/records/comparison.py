@@ -27,6 +27,7 @@ class MethodRecord(Record):
     name: str
     runs: tuple[str, ...]
     seeds: tuple[int | None, ...] = ()
+    label_seeds: tuple[int | None, ...] = ()
     mean: Numbers
     std: Numbers = {}
     interval: dict[str, Interval] = {}

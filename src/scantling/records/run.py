@@ -134,7 +134,7 @@ class RunRecord(FileRecord):
         minutes, timed: into which the steps were fitted, and by what; None where they were not.
         repeats: the command line that repeats such a run, with its steps in place of the minutes.
         implementation: the class of the method ("package.module:Class").
-        preset, settings: of the method.
+        preset, settings: of the method; `given` are those that were given beside the preset, None in earlier versions.
         plan: sentences on what the settings decided from the data, and why.
         traits: of the data, as `core.samples.Traits` reads them.
         split: the ids of the cases, by split.
@@ -168,6 +168,7 @@ class RunRecord(FileRecord):
     repeats: str | None = None
     preset: str | None = None
     settings: Table = {}
+    given: Table | None = None
     plan: tuple[str, ...] = ()
     traits: dict[str, Any] | None = None
     data: tuple[TrainingData, ...] = ()

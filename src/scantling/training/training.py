@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,17 +17,14 @@ from rich.console import Console
 from scantling.contract.capabilities import Segmenter
 from scantling.contract.card import Card
 from scantling.contract.method import Method
-from scantling.contract.stage import Stage
 from scantling.contract.views import views_of_training
 from scantling.core.atomic import to_json
-from scantling.core.case import Split
 from scantling.core.errors import SettingsError
 from scantling.core.machine import autocast_type, device_of, memory_free, record, steady
 from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset
 from scantling.data.mirroring import sides_told_apart
-from scantling.data.reader import Reader
 from scantling.data.traits import readable_traits, spacing_remarks
 from scantling.methods.catalogue import card_of, import_path
 from scantling.records.run import RunRecord
@@ -106,9 +104,7 @@ def preview(
         ScantlingError: nothing could be started.
     """
     card, device, console = _checked(method, data, options, console)
-    material = open_material(card, data, None, options)
-    traits, failed = _traits(material, None, options, Processes(), console)
-    material = material.without(failed, card, options)
+    material, traits = _measured(card, data, options, console)
     for sentence in material.remarks:
         console.print(sentence, highlight=False, markup=False)
     model, pretrained = build_method(card, traits, options)
@@ -122,6 +118,40 @@ def preview(
         usual_steps(model)
         console.print("--minutes: a training fits its steps after it has timed some; those of the plan are not fitted")
     return Preview(model, options.preset, (*material.budget, *model.settings.explain(traits)))
+
+
+def steps_that_fit(
+    method: str | type[Method],
+    data: Sequence[Path | str | Dataset],
+    options: Options,
+    *,
+    console: Console | None = None,
+) -> tuple[int, int | None]:
+    """The steps of a training that takes `options.minutes`, timed as `train` does, and its batch if that is smaller.
+
+    Raises:
+        ScantlingError: nothing could be started.
+    """
+    begun = time.monotonic()
+    card, device, console = _checked(method, data, options, console)
+    material, traits = _measured(card, data, options, console)
+    group = Processes()
+    with TemporaryDirectory() as folder:
+        found = fitted(
+            Path(folder), None, options, lambda each: build_method(card, traits, each)[0],
+            partial(_trainer, material.dataset, device, group), cases=material.dataset.split("train"), group=group,
+            begun=begun, console=console,
+        )  # fmt: skip
+    return found.options.steps or 1, found.timed.batch
+
+
+def _measured(
+    card: Card, data: Sequence[Path | str | Dataset], options: Options, console: Console
+) -> tuple[Material, Traits]:
+    """The data of a training that is not begun, and their traits."""
+    material = open_material(card, data, None, options)
+    traits, failed = _traits(material, None, options, Processes(), console)
+    return material.without(failed, card, options), traits
 
 
 def _checked(
@@ -273,10 +303,13 @@ def _trainer(
     if isinstance(model, Segmenter):
         model.views = views_of_training(model, partial(augmented, method=model, sampling=options.sampling))
     model.to(device, torch.float64 if options.precision == "float64" else torch.float32)
-    reading = partial(_readers, run, model, dataset, options, group)
+    reading = partial(
+        readers_of, method=model, dataset=dataset, seed=options.seed, sampling=options.sampling,
+        budget=memory_free() // (3 * group.here), prepared=prepared_fields(run, model.stages()),
+    )  # fmt: skip
     return Trainer(
         run=run, method=model, seed=options.seed, device=device, group=group,
-        readers=reading("train"), held_out=reading("validation") if held_out else None,
+        readers=partial(reading, split="train"), held_out=partial(reading, split="validation") if held_out else None,
         validation=validation, select=options.select, accumulation=options.accumulation, autocast=autocast,
         console=Console(quiet=True), saved_every=options.saved_every,
         faster="--preset quick takes minutes" * (options.preset == "paper" and "quick" in model.Settings.presets),
@@ -309,7 +342,7 @@ def _recorded(
     traits = traits.model_copy(update={"hand_drawn_before": model.traits.hand_drawn_before})
     begun = {
         "version": RunRecord.newest, "command": command, **plan, "implementation": import_path(type(model)),
-        "preset": options.preset,
+        "preset": options.preset, "given": dict(options.settings),
         "plan": [*material.budget, *model.settings.explain(traits)],
         "traits": traits.model_dump(),
         "started": clock(), "finished": None, "seconds": None,
@@ -318,18 +351,3 @@ def _recorded(
         "warnings": warnings, "left_out": dict(material.left_out), **record(device),
     }  # fmt: skip
     return begun, False
-
-
-def _readers(
-    out: Path, model: Method, dataset: Dataset, options: Options, group: Processes, split: Split
-) -> Callable[[Stage], dict[str, Reader]]:
-    """What makes the readers of a stage over the cases of a split."""
-    budget, made = memory_free() // (3 * group.here), prepared_fields(out, model.stages())
-
-    def readers(stage: Stage) -> dict[str, Reader]:
-        return readers_of(
-            stage, model, dataset, seed=options.seed, split=split, budget=budget, sampling=options.sampling,
-            prepared=made,
-        )  # fmt: skip
-
-    return readers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scantling.cli.commands.answering import Mend, Predict, Register
 from scantling.cli.commands.common import Command
+from scantling.cli.commands.curve import Curve
 from scantling.cli.commands.judging import Compare, Evaluate, Report
 from scantling.cli.commands.looking import Check, Methods
 from scantling.cli.commands.making import Demo, Export, Synthesize
@@ -14,6 +15,7 @@ __all__ = [
     "Check",
     "Command",
     "Compare",
+    "Curve",
     "Demo",
     "Evaluate",
     "Export",
@@ -35,6 +37,7 @@ ALL: tuple[type[Command], ...] = (
     Mend,
     Evaluate,
     Compare,
+    Curve,
     Synthesize,
     Export,
     Report,

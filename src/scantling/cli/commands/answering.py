@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, counting, tell
-from scantling.cli.commands.common import Computed, Opened, shard_of
+from scantling.cli.commands.common import Computed, Opened, Spread, shard_of
 from scantling.core.errors import SettingsError
 
 
 @dataclass(kw_only=True)
-class Predict(Opened, Computed):
+class Predict(Opened, Computed, Spread):
     """Segment images with a trained run; broken files are listed, an interrupted command goes on."""
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -72,12 +72,18 @@ class Predict(Opened, Computed):
             "memory": self.memory, "seed": self.seed,
         }  # fmt: skip
         options = {name: value for name, value in flags.items() if value is not None} | self.options
-        with counting("predicting") as progress:
-            done = predict(
-                self.run_folder, self.input, out=self.out, options=options, ensemble=self.ensemble, split=self.split,
-                probabilities=self.probabilities, shard=shard_of(self.shard), opening=self.opening(),
-                compute=self.compute(), progress=progress,
-            )  # fmt: skip
+        how: dict[str, Any] = {
+            "out": self.out, "options": options, "ensemble": self.ensemble, "split": self.split,
+            "probabilities": self.probabilities, "opening": self.opening(), "compute": self.compute(),
+        }  # fmt: skip
+        with self.cluster() as cluster, counting("predicting") as progress:
+            if cluster is None:
+                shard = shard_of(self.shard)
+                done = predict(self.run_folder, self.input, **how, shard=shard, progress=progress)
+            else:
+                from scantling.inference.shards import predict_on
+
+                done = predict_on(cluster, self.run_folder, self.input.absolute(), **how, progress=progress)
         earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
         what = "masks" if done.header["classes"] else "image classes"
         for note in done.notes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -11,6 +13,7 @@ import tyro
 from scantling.core.errors import SettingsError
 
 if TYPE_CHECKING:
+    from scantling.core.engines import Cluster
     from scantling.core.machine import Compute
     from scantling.data.opening import Opening
 
@@ -56,6 +59,28 @@ class Computed(Command):
         from scantling.core.machine import Compute
 
         return Compute(device=self.device, threads=self.threads, precision=self.precision)
+
+
+@dataclass(kw_only=True)
+class Spread(Command):
+    engine: Literal["local", "ray"] = "local"
+    """ray shares the cases out over this machine, or over the cluster that RAY_ADDRESS names, whose nodes see the same
+    folders."""
+
+    @contextmanager
+    def cluster(self) -> Iterator[Cluster | None]:
+        """The cluster that is asked for; None for this process."""
+        from scantling.core.engines import Share, ray_cluster
+
+        if self.engine == "local":
+            yield None
+            return
+        if getattr(self, "shard", "1/1") != "1/1":
+            raise SettingsError(
+                f"--shard {getattr(self, 'shard', '')}: --engine ray makes shards itself; leave one out"
+            )
+        with ray_cluster(Share()) as cluster:
+            yield cluster
 
 
 def shard_of(text: str) -> tuple[int, int]:

@@ -10,13 +10,13 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, counting, tell
-from scantling.cli.commands.common import Command, Computed, Opened
+from scantling.cli.commands.common import Command, Computed, Opened, Spread
 from scantling.core.errors import SettingsError
 from scantling.core.outputs import REGISTRATIONS, check_file
 
 
 @dataclass(kw_only=True)
-class Evaluate(Opened):
+class Evaluate(Opened, Spread):
     """Score masks, image classes or registrations against a data set, a folder of masks or a table of classes."""
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -50,11 +50,11 @@ class Evaluate(Opened):
             return self._of_registrations()
         for table in () if self.csv is None else (self.csv, beside(self.csv)):
             check_file(table, suffix=".csv", inputs=(self.truth, self.prediction / "classes.csv"))
-        with counting("scoring") as progress:
+        with self.cluster() as cluster, counting("scoring") as progress:
             scores = evaluate_everything(
                 self.prediction, self.truth, split=self.split, probabilities=self.probabilities,
                 region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root,
-                subjects=self.subjects, progress=progress,
+                subjects=self.subjects, cluster=cluster, progress=progress,
             )  # fmt: skip
         tell(scores.table())
         if self.csv is not None:
@@ -69,6 +69,8 @@ class Evaluate(Opened):
 
         if self.csv is not None:
             check_file(self.csv, suffix=".csv", inputs=(self.truth,))
+        if self.engine != "local":
+            raise SettingsError(f"--engine {self.engine}: registrations are scored in one process; leave it out")
         flags = ("split", "probabilities", "region", "metrics")
         if wrong := [f"--{name}" for name in flags if getattr(self, name) is not None]:
             raise SettingsError(
@@ -96,8 +98,8 @@ class Compare(Opened, Computed):
     )
 
     runs: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|PREDICTIONS|EVALUATION")]
-    """Run folders, folders of predictions or evaluation files (JSON); runs that differ in their seed alone are one
-    method. Masks are compared where all have them, else image classes."""
+    """Run folders, folders of predictions or evaluation files (JSON); runs that differ in their seed and label seed
+    alone are one method. Masks are compared where all have them, else image classes."""
     data: Path
     """A data set with true masks, or with true image classes."""
     split: Literal["train", "validation", "test", "all"] = "test"

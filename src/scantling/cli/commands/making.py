@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, counting, tell
-from scantling.cli.commands.common import Command, Computed, Opened, shard_of
+from scantling.cli.commands.common import Command, Computed, Opened, Spread, shard_of
 
 
 @dataclass(kw_only=True)
-class Synthesize(Opened, Computed):
+class Synthesize(Opened, Computed, Spread):
     """Make masks or labelled images by a rule or with a trained run: a data set to train on, origins written down."""
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -59,11 +59,17 @@ class Synthesize(Opened, Computed):
         conditions = Conditions(
             data=self.given, split=self.split, image_class=self.image_class, opening=self.opening()
         )  # fmt: skip
-        with counting("making") as progress:
-            made = synthesize(
-                self.source, count=self.count, out=self.out, options=options, settings=settings, conditions=conditions,
-                shard=shard_of(self.shard), compute=self.compute(), progress=progress,
-            )  # fmt: skip
+        how: dict[str, Any] = {
+            "count": self.count, "out": self.out, "options": options, "settings": settings, "conditions": conditions,
+            "compute": self.compute(),
+        }  # fmt: skip
+        with self.cluster() as cluster, counting("making") as progress:
+            if cluster is None:
+                made = synthesize(self.source, **how, shard=shard_of(self.shard), progress=progress)
+            else:
+                from scantling.inference.shards import synthesize_on
+
+                made = synthesize_on(cluster, self.source, **how, progress=progress)
         tell(f"{self.out}: {len(made['case'])} cases")
         if counts := made["rejected"]:
             listed = ", ".join(f"{reason} ({number})" for reason, number in counts.items())

@@ -1,0 +1,147 @@
+"""The command `curve`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from scantling.cli.command import Outcome, counting, talk, tell
+from scantling.cli.commands.common import Computed, Opened, shard_of
+from scantling.core.errors import SettingsError
+from scantling.core.outputs import check_file
+
+if TYPE_CHECKING:
+    from scantling.core.engines import Share
+    from scantling.training.options import Options
+
+
+@dataclass(kw_only=True)
+class Curve(Opened, Computed):
+    """Train methods at several budgets of labels and say how many labels each is worth; the same command goes on."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling curve unet mean-teacher --data scans --labels 3 7 14 all --seeds 3 --label-seeds 3 --out curve",
+        "scantling curve unet fixmatch --data scans --labels 5 10 --preset quick --minutes 10 --out curve",
+    )
+
+    methods: Annotated[list[str], tyro.conf.Positional, tyro.conf.arg(metavar="METHOD")]
+    """Segmenters of `scantling methods`; the first is the control that the others are held against."""
+    data: Path
+    """A data set with true masks. Its test cases are looked at when a training has ended, and choose nothing."""
+    out: Path
+    """A run folder for each training, curve.html and curve.json go here; later commands may add methods, budgets and
+    seeds to it."""
+    labels: Annotated[list[str], tyro.conf.arg(metavar="N|N%|all")] = field(default_factory=lambda: ["all"])
+    """Budgets: numbers of labelled subjects, percentages of them, all; as --labels of train."""
+    seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """How many training seeds each budget is trained with."""
+    label_seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 3
+    """How many times the labelled subjects of a budget are drawn; the same for all methods."""
+    preset: Literal["paper", "quick", "tiny"] = "paper"
+    """quick takes minutes on a laptop's processor."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Optimiser steps of every training; by default those of the control's preset."""
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    """Minutes that a training of the control may take, instead of --steps: its steps are timed once, and every
+    training takes as many as fit."""
+    augment: Literal["own", "none", "strong"] | None = None
+    """Changes to the training images of all methods; by default strong for the control and their own for the others,
+    so that no gain is one of more augmentation."""
+    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dice"
+    """What the test masks are scored by."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write a line for each training as a table."""
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    """i/n does every n-th training: for array jobs; the command without it then makes the table."""
+    engine: Literal["local", "ray", "slurm"] = "local"
+    """local trains one after the other; ray spreads trainings over this machine, or over the cluster that RAY_ADDRESS
+    names, whose nodes see the same folders; slurm writes a job script, OUT/curve.sbatch."""
+    cpus_per_cell: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Processor cores of each training, with ray (1) or slurm."""
+    gpus_per_cell: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    """GPUs of each training, with ray or slurm; with ray several may share one (0.5)."""
+    submit: bool = False
+    """With slurm: also submit the script."""
+    settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+
+    def run(self) -> Outcome:
+        """Do what is not yet done, and say what it is worth."""
+        from scantling.core.engines import Share
+        from scantling.experiments.curve import curve
+        from scantling.report.curve import PAGE_NAME, write_curve
+        from scantling.training.options import Options
+
+        shard = shard_of(self.shard)
+        page = self.out / PAGE_NAME
+        check_file(page, suffix=".html")
+        if self.csv is not None:
+            check_file(self.csv, suffix=".csv")
+        options = Options(
+            preset=self.preset, steps=self.steps, minutes=self.minutes, settings=self.settings, device=self.device,
+            threads=self.threads, precision=self.precision, manifest=self.manifest, root=self.root,
+            subjects=self.subjects,
+        )  # fmt: skip
+        share = Share(cpus=self.cpus_per_cell, gpus=self.gpus_per_cell)
+        share.check()
+        if self.submit and self.engine != "slurm":
+            raise SettingsError("--submit: goes with --engine slurm; leave it out")
+        if self.engine == "slurm":
+            return self._slurm(options, share)
+        with counting("trainings") as progress:
+            found = curve(
+                self.methods, self.data, self.out, labels=self.labels, seeds=self.seeds, label_seeds=self.label_seeds,
+                options=options, augment=self.augment, metric=self.metric, shard=shard, engine=self.engine,
+                share=share, console=talk(), progress=progress,
+            )  # fmt: skip
+        facts = found.facts()
+        if shard[1] == 1:
+            tell(found.table())
+            tell(str(write_curve(found, page, command=("scantling", *sys.argv[1:]))))
+            facts["page"] = str(page)
+        if self.csv is not None:
+            found.write_csv(self.csv)
+        return Outcome(facts, list(found.failed))
+
+    def _slurm(self, options: Options, share: Share) -> Outcome:
+        """Write, and submit if asked, an array job that does what is not yet done."""
+        from scantling.experiments.curve import prepare
+        from scantling.experiments.slurm import submitted, write_script
+
+        if self.minutes is not None or self.shard != "1/1":
+            raise SettingsError("--engine slurm: every job does one training of fixed steps; pass --steps, no --shard")
+        ready = prepare(
+            self.methods, self.data, self.out, labels=self.labels, seeds=self.seeds, label_seeds=self.label_seeds,
+            options=options, augment=self.augment, metric=self.metric, console=talk(),
+        )  # fmt: skip
+        script = write_script(ready, self._words(ready.recipe.options.steps), share)
+        if script is None:
+            tell(f"{self.out}: all trainings are done; the same command without --engine slurm makes the table")
+            return Outcome({"script": None, "submitted": None})
+        tell(f"{script}: {'submitting' if self.submit else 'submit it with `sbatch ' + shlex.quote(str(script)) + '`'}")
+        told = submitted(script) if self.submit else None
+        if told is not None:
+            tell(told)
+        return Outcome({"script": str(script), "submitted": told})
+
+    def _words(self, steps: int | None) -> list[str]:
+        """The command of a job, but for its shard."""
+        values = {
+            "--data": self.data.absolute(), "--out": self.out.absolute(), "--seeds": self.seeds,
+            "--label-seeds": self.label_seeds, "--preset": self.preset, "--steps": steps, "--augment": self.augment,
+            "--metric": self.metric, "--device": self.device, "--precision": self.precision,
+            "--threads": self.threads, "--subjects": self.subjects,
+            "--manifest": self.manifest and self.manifest.absolute(), "--root": self.root and self.root.absolute(),
+        }  # fmt: skip
+        given = [word for name, value in values.items() if value is not None for word in (name, str(value))]
+        settings = [
+            word
+            for name, value in self.settings.items()
+            for word in (f"--settings.{name}", value if isinstance(value, str) else json.dumps(value))
+        ]
+        return ["curve", *self.methods, *given, "--labels", *self.labels, *settings]

@@ -1,0 +1,219 @@
+"""The cells of a learning curve: one training each, in a run folder of its own, and the score of its test answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from scantling.core.errors import DataError, SettingsError
+from scantling.core.machine import Compute
+from scantling.core.outputs import locked
+from scantling.data.contents import count, some
+from scantling.data.dataset import Dataset
+from scantling.data.label_budget import written_labels
+from scantling.data.opening import Opening
+from scantling.evaluation.folders import evaluate
+from scantling.inference.prediction import predict
+from scantling.methods.catalogue import card_of
+from scantling.records.evaluation import EvaluationRecord
+from scantling.records.record import read_record
+from scantling.records.run import RunRecord
+from scantling.training.callbacks import Callback
+from scantling.training.material import open_material
+from scantling.training.options import Options
+from scantling.training.training import train
+
+ALL = "all"
+"""The budget of all labels, which draws no subjects."""
+RUNS, TEST, SCORES = "runs", "test", "test.json"
+"""The folder of the cells; in each the answers about the test cases, and their scores."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a method with so many labels, of subjects that a label seed draws, from a training seed.
+
+    Attributes:
+        labels: "7", "10%" or "all".
+        label_seed: 0 with all labels.
+    """
+
+    method: str
+    labels: str
+    label_seed: int
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder, below that of the curve."""
+        labels = f"labels-{self.labels.replace('%', '-percent')}"
+        draw = () if self.labels == ALL else (f"draw-{self.label_seed}",)
+        return Path(RUNS, self.method, labels, *draw, f"seed-{self.seed}")
+
+    def __str__(self) -> str:
+        draw = "" if self.labels == ALL else f", label seed {self.label_seed}"
+        return f"{self.method} with {labels_in_words(self.labels)}{draw}, seed {self.seed}"
+
+
+def labels_in_words(labels: str) -> str:
+    """ "7 labels", "10% of the labels", "all labels"."""
+    if labels == ALL:
+        return "all labels"
+    return f"{labels} of the labels" if labels.endswith("%") else f"{labels} label{'s'[: labels != '1']}"
+
+
+def budgets(labels: Sequence[int | str]) -> tuple[str, ...]:
+    """Budgets in one form, each once.
+
+    Raises:
+        SettingsError: there is none, one is named twice, or one is no number from 1, no percentage and not "all".
+    """
+    found = tuple(ALL if str(one).strip().lower() == ALL else str(written_labels(one)) for one in labels)
+    if not found:
+        raise SettingsError("--labels: found no budget; name at least one, such as --labels 3 7 all")
+    if twice := [one for one in dict.fromkeys(found) if found.count(one) > 1]:
+        raise SettingsError(f"--labels {twice[0]}: is named twice; name each budget once")
+    return found
+
+
+def cells_of(methods: Sequence[str], labels: Sequence[str], *, seeds: int, label_seeds: int) -> list[Cell]:
+    """All cells; the first of them are a whole curve of each method, of the first seeds."""
+    return [
+        Cell(method, budget, draw, seed)
+        for seed in range(seeds)
+        for draw in range(label_seeds)
+        for budget in labels
+        for method in methods
+        if budget != ALL or draw == 0
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all cells share.
+
+    Attributes:
+        data: the folder of the data set, or the data set.
+        out: the folder of the curve.
+        options: of the trainings, but for what a cell says.
+        control: the method that the others are held against.
+        augment: of all methods; None: "strong" for the control, their own for the others, so that no gain is one of
+            more augmentation.
+        metric: that the test answers are scored by.
+    """
+
+    data: Path | Dataset
+    out: Path
+    options: Options
+    control: str
+    augment: Literal["own", "none", "strong"] | None
+    metric: str
+
+    @property
+    def opening(self) -> Opening:
+        """How the data are opened."""
+        return Opening(manifest=self.options.manifest, root=self.options.root, subjects=self.options.subjects)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set, opened once in a process."""
+        return self.data if isinstance(self.data, Dataset) else _opened(self.data, self.opening)
+
+    def options_of(self, cell: Cell) -> Options:
+        """The options of a cell's training."""
+        budget: dict[str, Any] = {} if cell.labels == ALL else {"labels": cell.labels, "label_seed": cell.label_seed}
+        own: Literal["own", "strong"] = "strong" if cell.method == self.control else "own"
+        return replace(self.options, seed=cell.seed, augment=self.augment or own, **budget)
+
+    def facts(self) -> dict[str, Any]:
+        """What the record of the folder says: another recipe would make other numbers."""
+        of = self.options
+        return {
+            "preset": of.preset, "steps": of.steps, "settings": dict(of.settings), "augment": self.augment,
+            "control": self.control, "precision": of.precision, **self.opening.facts(),
+        }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _opened(data: Path, opening: Opening) -> Dataset:
+    return opening.open(data)
+
+
+def labelled_subjects(recipe: Recipe, cell: Cell) -> int:
+    """How many people's labels the training of a cell may look at, validation included; no mask is opened.
+
+    Raises:
+        DataError: there are fewer than the budget, or the method cannot learn from the data.
+    """
+    material = open_material(card_of(cell.method), [recipe.dataset], recipe.out, recipe.options_of(cell))
+    held = {*material.labelled}
+    return len({c.subject for c in material.dataset.cases if c.id in held and c.origin.kind == "real"})
+
+
+def do_cell(recipe: Recipe, cell: Cell, *, callbacks: Sequence[Callback] = ()) -> None:
+    """Train a cell, answer about the test cases and score the answers, as far as that is not yet done.
+
+    The true masks of the test cases are read when all else is done, and nothing depends on what they say.
+
+    Raises:
+        RunError: another process is at it, or it was begun with other settings.
+        StoppedError: a signal has stopped the training; it goes on when the cell is done again.
+        ScantlingError: it cannot be done.
+    """
+    from rich.console import Console
+
+    run, dataset = recipe.out / cell.folder, recipe.dataset
+    with locked(run.parent, shard=run.name):
+        if scores_of(recipe, cell) is not None:
+            return
+        _check_classes(recipe, cell)
+        options = recipe.options_of(cell)
+        compute = Compute(device=options.device, threads=options.threads, precision=options.precision)
+        train(cell.method, [dataset], run, options, console=Console(quiet=True), callbacks=callbacks)
+        predict(run, dataset, out=run / TEST, split="test", opening=recipe.opening, compute=compute)
+        found = evaluate(
+            run / TEST, dataset, split="test", metrics=[recipe.metric], manifest=options.manifest, root=options.root,
+            subjects=options.subjects,
+        )  # fmt: skip
+        if not found.cases:
+            raise DataError(f"{run}: no test case could be scored; the first: {found.failed[0].error}")
+        found.record().write(run / SCORES)
+
+
+def scores_of(recipe: Recipe, cell: Cell) -> EvaluationRecord | None:
+    """The scores of a cell, None where it is not done."""
+    path = recipe.out / cell.folder / SCORES
+    if not path.is_file():
+        return None
+    record = read_record(EvaluationRecord, path)
+    return record if recipe.metric in record.mean else None
+
+
+def run_of(recipe: Recipe, cell: Cell) -> RunRecord:
+    """The record of a cell's training."""
+    return read_record(RunRecord, recipe.out / cell.folder / "run.json")
+
+
+def _check_classes(recipe: Recipe, cell: Cell) -> None:
+    """Make sure that a cell knows all classes: those that are not declared are found in the masks of its budget alone.
+
+    Raises:
+        DataError: the labelled subjects lack a class that other training masks have.
+    """
+    dataset = recipe.dataset
+    if cell.labels == ALL or dataset.label_source.resolved is not None or dataset.labels is None:
+        return
+    within = open_material(card_of(cell.method), [dataset], recipe.out, recipe.options_of(cell)).dataset.labels
+    known = set(within.values) if within is not None else set()
+    lost = [
+        name for name, values in zip(dataset.labels.names, dataset.labels.values, strict=True) if values not in known
+    ]
+    if lost:
+        found = count(int(cell.labels), "labelled subject") if cell.labels.isdecimal() else "labelled subjects"
+        raise DataError(
+            f"the {found} of label seed {cell.label_seed} have no pixel of {some(lost)}, which other masks have; ask "
+            "for more labels, or declare 'classes' in a manifest (scantling.toml), so that it counts as not found"
+        )

@@ -1,0 +1,285 @@
+"""The command `curve`: methods at several budgets of labels, each budget drawn several times, and what each is worth.
+
+Every training is a cell (`experiments.cells`), an ordinary run folder that knows nothing of the others: a cell that is
+done is not done again, an interrupted one goes on, one that fails is listed and the rest stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from scantling.contract.method import Method
+from scantling.core.engines import Share
+from scantling.core.errors import DataError, RunError, SettingsError
+from scantling.core.outputs import CURVE, check_inputs, check_record, locked
+from scantling.data.contents import count
+from scantling.data.dataset import Dataset, file_hashes, fingerprint
+from scantling.experiments.cell_runs import Engine, Progress, do_cells
+from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, labelled_subjects
+from scantling.experiments.curve_points import Grid, done_cell, points_of, scored_cells, undrawn_classes
+from scantling.experiments.curve_result import Curve
+from scantling.inference.runner import check_shard
+from scantling.methods.catalogue import card_of, implementation_of
+from scantling.metrics.catalogue import METRICS, Metric
+from scantling.records.curve import CurveFolder
+from scantling.records.differences import differences
+from scantling.records.record import read_record
+from scantling.training.options import DEFAULTS, Options
+from scantling.training.training import steps_that_fit
+
+Augment = Literal["own", "none", "strong"]
+
+
+def curve(
+    methods: Sequence[str | type[Method]],
+    data: Path | str | Dataset,
+    out: Path,
+    *,
+    labels: Sequence[int | str] = ("all",),
+    seeds: int = 1,
+    label_seeds: int = 1,
+    options: Options = DEFAULTS,
+    augment: Augment | None = None,
+    metric: str = "dice",
+    shard: tuple[int, int] = (1, 1),
+    engine: Engine = "local",
+    share: Share | None = None,
+    console: Console | None = None,
+    progress: Progress | None = None,
+) -> Curve:
+    """Train methods at budgets of labels, score them on the test cases, and say how many labels each is worth.
+
+    Args:
+        methods: the first is the control that the others are held against.
+        data: a data set with true masks; all of its labels may be asked for.
+        out: the folder of the curve; new, empty, or that of a curve of the same data and settings, to which methods,
+            budgets and seeds are added.
+        labels: budgets: numbers of labelled subjects, percentages of them, "all".
+        seeds: training seeds of each cell, from 0 on.
+        label_seeds: seeds that draw the subjects, from 0 on; "all" draws none.
+        options: of all trainings; labels and seeds are those of a cell, `minutes` become steps once for all.
+        augment: see `Recipe.augment`.
+        metric: of the catalogue, that answers are scored by.
+        shard: (i, n) does every n-th cell, the i-th of n jobs, counted from 1.
+        engine: "local" does one cell after the other; "ray" spreads them over the machine, or the cluster that
+            `RAY_ADDRESS` names.
+        share: what each cell takes of a machine, with Ray.
+        console: where sentences go.
+
+    Raises:
+        StoppedError: a signal has stopped a training, which is saved.
+        KeyboardInterrupt: the same, with Ray.
+        ScantlingError: nothing can be started. Cells that fail are listed, not raised.
+    """
+    check_shard(shard)
+    console = console or Console(quiet=True)
+    ready = prepare(
+        methods, data, out, labels=labels, seeds=seeds, label_seeds=label_seeds, options=options, augment=augment,
+        metric=metric, console=console,
+    )  # fmt: skip
+    own = ready.cells[shard[0] - 1 :: shard[1]]
+    failed = do_cells(ready.recipe, own, engine=engine, share=share, console=console, progress=progress)
+    return _summarised(ready, own, failed)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A curve that can be begun: its cells, what they share, and how many labelled subjects each budget is."""
+
+    recipe: Recipe
+    cells: Sequence[Cell]
+    subjects: Mapping[str, int]
+    metric: Metric
+
+
+def prepare(
+    methods: Sequence[str | type[Method]],
+    data: Path | str | Dataset,
+    out: Path,
+    *,
+    labels: Sequence[int | str],
+    seeds: int,
+    label_seeds: int,
+    options: Options,
+    augment: Augment | None,
+    metric: str,
+    console: Console,
+) -> Ready:
+    """Make sure that all cells can be begun, and write the record of the folder; see `curve`.
+
+    Raises:
+        ScantlingError: one cannot.
+    """
+    names, budget, known = _methods(methods), budgets(labels), _metric(metric)
+    for name, number in (("seeds", seeds), ("label-seeds", label_seeds)):
+        if number < 1:
+            raise SettingsError(f"--{name} {number}: expected 1 or more")
+    recipe = Recipe(
+        data=data if isinstance(data, Dataset) else Path(data), out=out, options=options, control=names[0],
+        augment=augment, metric=metric,
+    )  # fmt: skip
+    cells = cells_of(names, budget, seeds=seeds, label_seeds=label_seeds)
+    subjects = _checked(recipe, cells, budget)
+    options = _registered(recipe, names, budget, seeds, label_seeds, console)
+    return Ready(replace(recipe, options=options), cells, subjects, known)
+
+
+def _methods(methods: Sequence[str | type[Method]]) -> list[str]:
+    """The names of the methods.
+
+    Raises:
+        SettingsError: there is none, one is named twice, cannot segment or is built on another model.
+    """
+    if not methods:
+        raise SettingsError("found no method; name at least one, the control first")
+    cards = [card_of(method) for method in methods]
+    for number, card in enumerate(cards):
+        if card.name in (other.name for other in cards[:number]):
+            raise SettingsError(f"{card.name}: is named twice; name each method once")
+        if "segment" not in card.gives:
+            raise SettingsError(f"{card.name}: cannot segment; it can {', '.join(card.gives)}; leave it out")
+        if card.uses:
+            raise SettingsError(
+                f"{card.name}: is built on another model ({', '.join(card.uses)}), which may have seen more labels; "
+                "a curve takes methods that are trained alone"
+            )
+    return [card.name for card in cards]
+
+
+def _metric(name: str) -> Metric:
+    found = METRICS.get(name)
+    if found is None or found.direction == "ideal 1" or "probability" in found.needs or "samples" in found.needs:
+        known = [one.name for one in METRICS.values() if one.needs[0] == "mask" and one.direction != "ideal 1"]
+        raise SettingsError(f"--metric {name}: expected one of masks: {', '.join(known)}")
+    return found
+
+
+def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> dict[str, int]:
+    """How many labelled subjects each budget is, after making sure that all cells can be begun.
+
+    Raises:
+        SettingsError: a setting that not every method has, or two budgets that are the same.
+        DataError: there are fewer labelled subjects, no test case with a mask, or a method cannot learn from the data.
+    """
+    options = recipe.options
+    changes = dict(options.settings) | ({} if options.steps is None else {"steps": options.steps})
+    for method in dict.fromkeys(cell.method for cell in cells):
+        implementation_of(card_of(method)).Settings.preset(options.preset, changes)
+        recipe.options_of(next(cell for cell in cells if cell.method == method)).check()
+    dataset = recipe.dataset
+    check_inputs(recipe.out, dataset.files())
+    check_record(recipe.out, CURVE)
+    if not any(case.masks and case.images for case in dataset.split("test")):
+        raise DataError(f"{dataset.root}: no test case has an image and a mask; a curve needs some to be measured on")
+    subjects = dict[str, int]()
+    for cell in cells:
+        if (cell.seed, cell.label_seed) == (0, 0):
+            subjects[cell.labels] = labelled_subjects(recipe, cell)
+    for number, budget in enumerate(labels):
+        alike = [other for other in labels[:number] if subjects[other] == subjects[budget]]
+        if alike and "all" not in (budget, *alike):
+            raise SettingsError(
+                f"--labels {budget}: are {count(subjects[budget], 'subject')}, as --labels {alike[0]}; leave one out"
+            )
+    return subjects
+
+
+def _registered(
+    recipe: Recipe, names: Sequence[str], labels: Sequence[str], seeds: int, label_seeds: int, console: Console
+) -> Options:
+    """Write the record of the folder, and return the options with the steps that all cells take.
+
+    Steps are those of the control's preset unless they are said; `minutes` are fitted once, to the control with most
+    labels. Another process that works in the folder waits so long.
+
+    Raises:
+        RunError: the folder is of other data, or of a curve with other settings.
+    """
+    options, dataset, path = recipe.options, recipe.dataset, recipe.out / CURVE
+    with locked(recipe.out, shard="record", wait=True):
+        check_record(recipe.out, CURVE)
+        before = read_record(CurveFolder, path) if path.is_file() else None
+        if options.minutes is not None and before is not None and before.minutes == options.minutes:
+            batch = before.shared.get("settings", {}).get("batch")
+            options = _with_steps(options, before.shared.get("steps"), batch)
+        elif options.minutes is not None and before is None:
+            most = max(labels, key=lambda budget: labelled_subjects(recipe, Cell(names[0], budget, 0, 0)))
+            timed = recipe.options_of(Cell(names[0], most, 0, 0))
+            options = _with_steps(options, *steps_that_fit(names[0], [dataset], timed, console=console))
+        elif options.steps is None and "steps" not in options.settings:
+            kind = implementation_of(card_of(names[0])).Settings
+            steps = getattr(kind.preset(options.preset, options.settings), "steps", None)
+            options = replace(options, steps=steps if isinstance(steps, int) else None)
+        now = CurveFolder(
+            version=CurveFolder.newest, data=str(dataset.root.resolve()), sha256=fingerprint(file_hashes(dataset)),
+            shared=replace(recipe, options=options).facts(), minutes=recipe.options.minutes, methods=tuple(names),
+            labels=tuple(labels), seeds=seeds, label_seeds=label_seeds,
+        )  # fmt: skip
+        if before is not None:
+            _check_same(recipe.out, before, now)
+            added = {name: tuple(dict.fromkeys([*getattr(before, name), *getattr(now, name)])) for name in _GROWING}
+            most_seeds = {name: max(getattr(before, name), getattr(now, name)) for name in ("seeds", "label_seeds")}
+            now = now.model_copy(update=added | most_seeds)
+        now.write(path)
+    if options.steps is not None:
+        console.print(f"every training takes {count(options.steps, 'step')}", highlight=False)
+    return options
+
+
+_GROWING = ("methods", "labels")
+"""What later commands may add to a folder, beside seeds."""
+
+
+def _with_steps(options: Options, steps: int | None, batch: int | None) -> Options:
+    settings = {**options.settings, **({} if batch is None else {"batch": batch})}
+    return replace(options, steps=steps, minutes=None, settings=settings)
+
+
+def _check_same(out: Path, before: CurveFolder, now: CurveFolder) -> None:
+    """Make sure that a folder is of the same data and settings.
+
+    Raises:
+        RunError: it is not; what differs is shown.
+    """
+    changed = [
+        line for key in ("data", "minutes") for line in differences(key, getattr(before, key), getattr(now, key))
+    ]
+    changed += [] if changed or before.sha256 == now.sha256 else ["the files of the data have changed"]
+    was, is_ = before.facts()["shared"], now.facts()["shared"]
+    changed += [] if before.minutes != now.minutes else differences("settings", was, is_)
+    if changed:
+        raise RunError(
+            f"{out}: holds a curve made otherwise: {'; '.join(changed[:3])}; repeat its settings, or choose another "
+            "--out"
+        )
+
+
+def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str]) -> Curve:
+    """What the cells say together."""
+    recipe, subjects, metric = ready.recipe, ready.subjects, ready.metric
+    done = [one for cell in cells if (one := done_cell(recipe, cell)) is not None]
+    grid = Grid.of(done, cells, subjects=subjects, metric=metric)
+    if done and not grid.cases:
+        raise DataError(f"{recipe.out}: found no test case for which every training has a score")
+    units = {case.unit for one in done for case in one.scores.cases}
+    lost = [f"{one.cell}: test case {each.id}: {each.error}" for one in done for each in one.scores.failed]
+    return Curve(
+        data=recipe.dataset.root.resolve(),
+        name=recipe.dataset.name,
+        out=recipe.out,
+        control=recipe.control,
+        metric=metric.in_unit(next(iter(units)) if len(units) == 1 else None),
+        shared=recipe.facts(),
+        points=tuple(points_of(grid)),
+        cells=tuple(scored_cells(recipe, cells, grid.done, failed)),
+        cases=grid.cases,
+        left_out=grid.left_out,
+        subjects=len({*grid.which}),
+        warnings=tuple(undrawn_classes(done)),
+        failed=(*(f"{cell}: {error}" for cell, error in failed.items()), *lost),
+    )

@@ -1,0 +1,175 @@
+"""The page of a learning curve: what each method is worth in labels, the curves with bands, every mean and cost."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from scantling.core import atomic
+from scantling.experiments.cells import ALL
+from scantling.experiments.curve_result import Curve, Point
+from scantling.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Chart, Key, frame, svg, trace
+from scantling.report.commands import shell
+from scantling.report.words import NONE, Metric, duration, metric
+
+PAGE = "curve.html.j2"
+PAGE_NAME = "curve.html"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A point in the table: its cells as (text, what stands small below it)."""
+
+    point: Point
+    first: bool
+    cells: tuple[tuple[str, str], ...]
+
+
+def write_curve(found: Curve, page: Path, *, command: Sequence[str] = ()) -> Path:
+    """Write one self-contained HTML page on a curve; returns it.
+
+    Args:
+        command: what makes it again.
+    """
+    here = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    script = (here / "page.js").read_text(encoding="utf-8")
+    units = {found.metric.name: next((unit for unit in ("mm", "pixel") if unit in found.metric.title), None)}
+    one = metric(found.metric.name, units=units if found.metric.is_length else None)
+    text = environment.get_template(PAGE).render(
+        found=found,
+        metric=one,
+        lines=list(_lines(found, one)),
+        classes=list(_class_lines(found, one)),
+        charts=[chart for chart in (_curves(found, one), _differences(found, one)) if chart is not None],
+        command=shell(*command),
+        style=Markup((here / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    atomic.write_text(atomic.named(page), text)
+    return page
+
+
+def _lines(found: Curve, one: Metric) -> Iterator[Line]:
+    for _, group in groupby(found.points, key=lambda point: point.method):
+        for number, point in enumerate(group):
+            cost = point.cost
+            worth = point.worth.text if point.worth is not None else NONE
+            cells = [
+                (f"{point.subjects} ({ALL})" if point.labels == ALL else point.labels, ""),
+                (one.write(point.mean), _between(point.interval, one)),
+                (_signed(point.difference, one), _between(point.difference_interval, one, signed=True)),
+                (worth, ""),
+                (str(point.cells), ""),
+                (NONE if cost.parameters is None else f"{cost.parameters:,.0f}", ""),
+                (NONE if cost.seconds is None else f"{cost.seconds:.3g}", ""),
+                (NONE if cost.training_seconds is None else duration(cost.training_seconds), ""),
+            ]
+            yield Line(point, number == 0, tuple(cells))
+
+
+def _class_lines(found: Curve, one: Metric) -> Iterator[tuple[str, str, tuple[tuple[str, str], ...]]]:
+    """Method, budget and the means of each class."""
+    for point in found.points if found.points and found.points[0].classes else ():
+        cells = [(one.write(each.mean), _between(each.interval, one)) for each in point.classes.values()]
+        yield point.method, f"{point.subjects}", tuple(cells)
+
+
+def _between(interval: tuple[float, float], one: Metric, *, signed: bool = False) -> str:
+    if any(math.isnan(end) for end in interval):
+        return ""
+    return " to ".join(_signed(end, one) if signed else one.write(end) for end in interval)
+
+
+def _signed(value: float, one: Metric) -> str:
+    """A difference, without a sign where it rounds to 0."""
+    if math.isnan(value):
+        return NONE
+    rounded = round(value, one.digits) + 0.0
+    return f"{'+' if rounded > 0 else ''}{one.write(rounded)}"
+
+
+def _curves(found: Curve, one: Metric) -> Chart | None:
+    """The mean of each method over the labelled subjects, with its interval as a band."""
+    points = [point for point in found.points if not math.isnan(point.mean)]
+    if not points:
+        return None
+    series = [(point, point.mean, point.interval) for point in points]
+    title = f"{one.title} over labelled subjects"
+    return _banded(title, series, list(found.methods), one, note=f"A band is a 95 % interval; {one.better}.")
+
+
+def _differences(found: Curve, one: Metric) -> Chart | None:
+    """The difference of each method to the control at equal labels, with its interval as a band."""
+    points = [point for point in found.points if not math.isnan(point.difference)]
+    if not points:
+        return None
+    series = [(point, point.difference, point.difference_interval) for point in points]
+    title = f"{one.title}: difference to {found.control}"
+    note = f"Minus {found.control} at equal labels; {one.better}. A band is a 95 % interval."
+    return _banded(title, series, list(found.methods), one, note=note, zero=True)
+
+
+def _banded(
+    title: str,
+    series: Sequence[tuple[Point, float, tuple[float, float]]],
+    methods: Sequence[str],
+    one: Metric,
+    *,
+    note: str,
+    zero: bool = False,
+) -> Chart:
+    """Curves over labelled subjects on a logarithmic axis, each with a band; a method has one colour in all charts."""
+    ends = [end for _, value, interval in series for end in (value, *interval) if not math.isnan(end)]
+    across = _budget_axis([point.subjects for point, _, _ in series])
+    up = Axis([*ends, *([0.0] if zero else [])], HEIGHT - BOTTOM, TOP)
+    parts = frame(across, up, "labelled subjects")
+    if zero:
+        parts.append(f'<path class="mark" d="M{LEFT} {up(0.0):.1f}H{WIDTH - RIGHT}"/>')
+    said, keys = [], []
+    for number, method in enumerate(methods):
+        own = [each for each in series if each[0].method == method]
+        if not own:
+            continue
+        colour, x = f"s{number % 6}", [float(point.subjects) for point, _, _ in own]
+        banded = [(at, low, high) for at, (_, _, (low, high)) in zip(x, own, strict=True) if not math.isnan(low + high)]
+        if banded:
+            corners = [(at, high) for at, _, high in banded] + [(at, low) for at, low, _ in reversed(banded)]
+            outline = "L".join(f"{across(at):.1f} {up(y):.1f}" for at, y in corners)
+            parts.append(f'<path class="band {colour}" d="M{outline}Z"/>')
+            parts += [
+                f'<path class="curve raw {colour}" d="M{across(a):.1f} {up(b):.1f}V{up(c):.1f}"/>' for a, b, c in banded
+            ]
+        y = [value for _, value, _ in own]
+        parts.append(f'<path class="curve {colour}" d="{trace(x, y, across, up)}"/>')
+        parts += [
+            f'<circle class="dot {colour}" r="3" cx="{across(at):.1f}" cy="{up(value):.1f}">'
+            f"<title>{escape(f'{method}, {at:.0f} labelled subjects: {one.write(value)}')}</title></circle>"
+            for at, value in zip(x, y, strict=True)
+        ]
+        keys.append(Key(method, number % 6))
+        said.append(f"{method} " + ", ".join(f"{one.write(value)} at {at:.0f}" for at, value in zip(x, y, strict=True)))
+    return Chart(title, svg(parts, f"{title}: {'; '.join(said)}."), tuple(keys), note)
+
+
+def _budget_axis(subjects: Sequence[int]) -> Axis:
+    """A logarithmic axis whose ticks are the budgets, without those that would touch another."""
+    axis = Axis([float(number) for number in subjects], LEFT + 12, WIDTH - RIGHT - 12, log=True)
+    low, high = math.log10(min(subjects)), math.log10(max(subjects))
+    axis.low, axis.high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    axis.ticks = []
+    for number in sorted({*subjects}):
+        if not axis.ticks or axis(number) - axis(axis.ticks[-1]) >= 20:
+            axis.ticks.append(float(number))
+    return axis
