@@ -44,9 +44,9 @@ class CaseCache:
         return prepared
 
     def foreground(self, case: Case, prepared: Preprocessed) -> tuple[np.ndarray, ...]:
-        """For each class that the first mask of the case has, up to `KEPT_PIXELS` of its pixels (n, D)."""
+        """For each class that the label map of the case has, up to `KEPT_PIXELS` of its pixels (n, D)."""
         if case.id not in self._foreground:
-            mask = prepared.masks[0].numpy() if prepared.masks else np.zeros((1, 0), np.uint8)
+            mask = np.zeros((1, 0), np.uint8) if prepared.label_map is None else prepared.label_map.numpy()
             counts = value_counts(mask, low=0, high=IGNORE)
             values = [value for value in np.flatnonzero(counts) if value not in (0, IGNORE)]
             layers = (layer == 1 for layer in mask) if len(mask) > 1 else (mask[0] == value for value in values)

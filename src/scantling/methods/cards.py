@@ -100,6 +100,18 @@ CARDS: dict[str, Card] = {
             implementation="scantling.methods.semi_supervised.self_training:SelfTraining",
         ),
         Card(
+            name="partial",
+            title="Normalized cut loss for weakly-supervised CNN segmentation: its partial cross-entropy, over drawn "
+            "pixels alone",
+            authors="Tang, Djelouah, Perazzi, Boykov, Schroers",
+            year=2018,
+            needs=(("image", "scribbles"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            fits="cross_entropy",
+            implementation="scantling.methods.weakly_supervised.partial:Partial",
+        ),
+        Card(
             name="berdiff",
             title="BerDiff: conditional Bernoulli diffusion model for medical image segmentation",
             authors="Chen, Wang, Shan",

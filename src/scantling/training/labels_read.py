@@ -10,7 +10,7 @@ from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method
 from scantling.core.case import Case
 from scantling.core.errors import FileError
-from scantling.core.fields import reads_labels, reads_masks
+from scantling.core.fields import gives_truth, reads_labels, reads_masks
 from scantling.data.dataset import Dataset
 from scantling.data.files import probe
 from scantling.data.splits import is_labelled
@@ -38,7 +38,7 @@ def labels_read(
         for case in dataset.split("train")
         if is_labelled(case, words) or (alone and case.has("mask") and not case.images)
     ]
-    validation = [case for case in held_out if reads_labels({word for words in model.card.needs for word in words})]
+    validation = [*held_out] if gives_truth({word for words in model.card.needs for word in words}) else []
     thresholds = isinstance(model, Segmenter) and "segment" in model.gives
     calibration = model.calibration()
     thresholds |= (

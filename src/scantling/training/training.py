@@ -21,6 +21,7 @@ from scantling.contract.views import views_of_training
 from scantling.core.atomic import to_json
 from scantling.core.case import Split
 from scantling.core.errors import SettingsError
+from scantling.core.fields import is_weak
 from scantling.core.machine import autocast_type, device_of, memory_free, record, steady
 from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
@@ -217,7 +218,7 @@ def _traits(
     if facts is not None:
         return Traits.model_validate(facts["traits"]), dict(facts.get("left_out", {}))
     dataset = material.dataset
-    console.print(f"{dataset.name}: {counts(dataset)}; measuring", highlight=False)
+    console.print(f"{dataset.name}: {counts(dataset, material.reads)}; measuring", highlight=False)
     measured = None
     if group.first:
         found, failed = readable_traits(dataset, reads=material.reads, partial=True)
@@ -228,7 +229,7 @@ def _traits(
         *dataset.label_source.remarks,
         *budget_remarks(material, traits, options.labels),
         *spacing_remarks(traits),
-        *undrawn(traits, dataset.name, options.labels),
+        *undrawn(material, traits, options.labels),
     ):
         console.print(sentence, highlight=False, markup=False)
     return traits, lost
@@ -261,7 +262,9 @@ def _trainer(
     held_out = dataset.split("validation")
     validation = validation_of(model, held_out, device=device, seed=options.seed, group=group, autocast=autocast)
     if options.select == "best" and validation is None and not can_be_judged(model, dataset, options.seed):
-        raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
+        weak = is_weak({word for words in model.card.needs for word in words})
+        remedy = f"{model.card.name} learns from no mask, and none may choose" if weak else "pass --validation above 0"
+        raise SettingsError(f"--select best: found no validation case to choose by; {remedy}")
     made = prepared_fields(Path(), model.stages())
     for stage in model.stages():
         readers = readers_of(stage, model, dataset, seed=options.seed, sampling=options.sampling, prepared=made)
@@ -298,7 +301,7 @@ def _recorded(
         *material.remarks,
         *material.dataset.label_source.remarks,
         *spacing_remarks(traits),
-        *undrawn(traits, material.dataset.name, options.labels),
+        *undrawn(material, traits, options.labels),
         *taught(model),
         *unsteady(model.card, device),
     ]
