@@ -112,6 +112,30 @@ CARDS: dict[str, Card] = {
             implementation="scantling.methods.weakly_supervised.partial:Partial",
         ),
         Card(
+            name="scribble",
+            title="Scribble-supervised medical image segmentation via dual-branch network and dynamically mixed "
+            "pseudo labels supervision",
+            authors="Luo, Hu, Liao, Zhai, Song, Wang, Zhang",
+            year=2022,
+            needs=(("image", "scribbles"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            fits="cross_entropy",
+            implementation="scantling.methods.weakly_supervised.scribble:DualBranch",
+        ),
+        Card(
+            name="scribble-teacher",
+            title="ScribbleVS: scribble-supervised medical image segmentation via regional pseudo labels diffusion "
+            "and dynamic selection",
+            authors="Wang et al.",
+            year=2024,
+            needs=(("image", "scribbles"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            fits="cross_entropy",
+            implementation="scantling.methods.weakly_supervised.scribble_teacher:ScribbleTeacher",
+        ),
+        Card(
             name="berdiff",
             title="BerDiff: conditional Bernoulli diffusion model for medical image segmentation",
             authors="Chen, Wang, Shan",
