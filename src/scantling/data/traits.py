@@ -232,7 +232,7 @@ def hand_drawn(cases: Iterable[Case]) -> int:
     are taken to have learned from the same masks.
     """
     origins = [case.origin for case in cases]
-    return sum(each.kind == "real" for each in origins) + max((each.hand_drawn for each in origins), default=0)
+    return sum(each.kind != "synthetic" for each in origins) + max((each.hand_drawn for each in origins), default=0)
 
 
 def stride_for(cases: Iterable[Case], *, untrusted: bool = False) -> int:

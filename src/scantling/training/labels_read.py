@@ -56,12 +56,12 @@ def labels_read(
 
 def _drawn(cases: Sequence[Case], *, slices: bool) -> Drawn:
     """What people drew of these cases, and whether in slices; of made ones nothing."""
-    real = [case for case in cases if case.origin.kind == "real"]
+    real = [case for case in cases if case.origin.kind != "synthetic"]
     number = 0
     for case in real if slices else ():
         with suppress(FileError):
             geometry = probe(next(address for _, address in case.addresses())).geometry
             if len(geometry.shape) == 3:
-                named = case.drawn_slices
-                number += len(named) if isinstance(named, tuple) else geometry.shape[geometry.slice_axis]
+                named, whole = case.drawn_slices, geometry.shape[geometry.slice_axis]
+                number += len(named) if isinstance(named, tuple) else case.origin.effort.get("slices", whole)
     return Drawn(subjects=len({case.subject for case in real}), cases=len(real), slices=number)
