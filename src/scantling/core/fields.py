@@ -103,9 +103,9 @@ def gives_truth(words: Collection[str]) -> bool:
 
 
 def is_weak(words: Collection[str]) -> bool:
-    """Whether a method with these words among its card's needs learns from scribbles, and from nothing that can judge
-    its answers."""
-    return "scribbles" in words and not gives_truth(words)
+    """Whether a method with these words among its card's needs learns from scribbles or boxes, and from nothing that
+    can judge its answers."""
+    return ("scribbles" in words or "boxes" in words) and "instances" not in words and not gives_truth(words)
 
 
 def label_map_of(words: Collection[str]) -> Literal["mask", "scribbles"] | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from scantling.core.case import IGNORE, Case, Labels
+from scantling.core.case import IGNORE, Case
 from scantling.core.randomness import numpy_generator
+from scantling.core.samples import Traits
 from scantling.data.case_cache import KEPT_PIXELS, CaseCache
 from scantling.data.preprocessing import Preprocessed
 
@@ -15,11 +16,12 @@ class KnownPixels:
 
     Args:
         cache: of cases that are prepared with their masks or scribbles.
-        labels: what the values of the masks mean.
+        traits: of the data; they say whether a value stands for what is unknown.
         scribbled: the label maps are scribbles.
     """
 
-    def __init__(self, cache: CaseCache, labels: Labels | None, *, scribbled: bool = False) -> None:
+    def __init__(self, cache: CaseCache, traits: Traits | None, *, scribbled: bool = False) -> None:
+        labels = None if traits is None else traits.labels
         self._cache, self._ignores = cache, labels is not None and labels.ignore is not None
         self._scribbled = scribbled
         self._pixels: dict[str, np.ndarray | None] = {}

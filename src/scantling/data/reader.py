@@ -87,9 +87,7 @@ class Reader:
             raise DataError(f"stream {stream.name!r} is empty: no training case has {' and '.join(stream.reads)}")
         self.stream, self.cache, self.traits, self.seed, self.stage = stream, cache, traits, seed, stage
         self.others, self.prepared = others or {}, prepared or {}
-        self._known = KnownPixels(
-            cache, traits.labels if traits is not None else None, scribbled=label_map_of(stream.fields) == "scribbles"
-        )
+        self._known = KnownPixels(cache, traits, scribbled=label_map_of(stream.fields) == "scribbles")
 
         def places(cases: Sequence[Case]) -> list[Place]:
             ordered = sorted(cases, key=lambda case: case.id)

@@ -154,7 +154,7 @@ def readable_traits(
     found = [one for case, one in done if isinstance(one, Measured) and case.id in measured_ids]
     if not found:
         raise next(iter(failed.values()))
-    field = label_map_of(reads) or "mask"
+    field = label_map_of(reads) or ("boxes" if "boxes" in reads else "mask")
     return _of_cases(dataset.name, training, cases, found, labels=labels, partial=partial, field=field), failed
 
 

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from scantling.contract.card import Card
+
+
+def _annotator(
+    name: str, title: str, authors: str, year: int, dimensions: tuple[Literal[2, 3], ...], implementation: str
+) -> Card:
+    """A rule that labels the images of a data set from their masks."""
+    return Card(
+        name=name, title=title, authors=authors, year=year, needs=(), asks=("image", "mask"), gives=("annotate",),
+        dimensions=dimensions, implementation=f"scantling.methods.{implementation}",
+    )  # fmt: skip
+
 
 CARDS: dict[str, Card] = {
     card.name: card
@@ -134,6 +147,17 @@ CARDS: dict[str, Card] = {
             dimensions=(2, 3),
             fits="cross_entropy",
             implementation="scantling.methods.weakly_supervised.scribble_teacher:ScribbleTeacher",
+        ),
+        Card(
+            name="box-supervised",
+            title="BoxInst: high-performance instance segmentation with box annotations, its losses on a U-Net",
+            authors="Tian, Shen, Wang, Chen",
+            year=2021,
+            needs=(("image", "boxes"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            fits="projection",
+            implementation="scantling.methods.weakly_supervised.box_supervised:BoxSupervised",
         ),
         Card(
             name="berdiff",
@@ -281,71 +305,29 @@ CARDS: dict[str, Card] = {
             dimensions=(2,),
             implementation="scantling.methods.generation.vessels_by_rule:RetinaPhantoms",
         ),
-        Card(
-            name="slice-filling",
-            title="Random walks for image segmentation: from some drawn slices of a volume to all",
-            authors="Grady; Raya, Udupa (its control)",
-            year=2006,
-            needs=(),
-            asks=("image", "mask"),
-            gives=("annotate",),
-            dimensions=(3,),
-            implementation="scantling.methods.weakly_supervised.slice_filling:SliceFilling",
+        _annotator(
+            "slice-filling",
+            "Random walks for image segmentation: from some drawn slices of a volume to all",
+            "Grady; Raya, Udupa (its control)",
+            2006,
+            (3,),
+            "weakly_supervised.slice_filling:SliceFilling",
         ),
-        Card(
-            name="scribbles",
-            title="Scribbles drawn from masks: strokes along eroded regions",
-            authors="Valvano, Leo, Tsaftaris; Luo et al.; ours",
-            year=2021,
-            needs=(),
-            asks=("image", "mask"),
-            gives=("annotate",),
-            dimensions=(2, 3),
-            implementation="scantling.methods.generation.weak_labels:Scribbles",
+        _annotator(
+            "scribbles",
+            "Scribbles drawn from masks: strokes along eroded regions",
+            "Valvano, Leo, Tsaftaris; Luo et al.; ours",
+            2021,
+            (2, 3),
+            "generation.weak_labels:Scribbles",
         ),
-        Card(
-            name="centre-lines",
-            title="Centre lines drawn from masks",
-            authors="ours",
-            year=2026,
-            needs=(),
-            asks=("image", "mask"),
-            gives=("annotate",),
-            dimensions=(2, 3),
-            implementation="scantling.methods.generation.weak_labels:CentreLines",
+        _annotator(
+            "centre-lines", "Centre lines drawn from masks", "ours", 2026, (2, 3), "generation.weak_labels:CentreLines"
         ),
-        Card(
-            name="slices",
-            title="Some slices of the masks of volumes",
-            authors="ours",
-            year=2026,
-            needs=(),
-            asks=("image", "mask"),
-            gives=("annotate",),
-            dimensions=(3,),
-            implementation="scantling.methods.generation.weak_labels:Slices",
+        _annotator(
+            "slices", "Some slices of the masks of volumes", "ours", 2026, (3,), "generation.weak_labels:Slices"
         ),
-        Card(
-            name="boxes",
-            title="Boxes around the objects of masks",
-            authors="ours",
-            year=2026,
-            needs=(),
-            asks=("image", "mask"),
-            gives=("annotate",),
-            dimensions=(2, 3),
-            implementation="scantling.methods.generation.weak_labels:Boxes",
-        ),
-        Card(
-            name="points",
-            title="Points in the objects of masks",
-            authors="ours",
-            year=2026,
-            needs=(),
-            asks=("image", "mask"),
-            gives=("annotate",),
-            dimensions=(2, 3),
-            implementation="scantling.methods.generation.weak_labels:Points",
-        ),
+        _annotator("boxes", "Boxes around the objects of masks", "ours", 2026, (2, 3), "generation.weak_labels:Boxes"),
+        _annotator("points", "Points in the objects of masks", "ours", 2026, (2, 3), "generation.weak_labels:Points"),
     )
 }
