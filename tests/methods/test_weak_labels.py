@@ -193,7 +193,7 @@ def test_what_cannot_be_labelled_is_said_in_a_sentence(pictures: Path, volumes: 
         refused("scribbles", None)
     with pytest.raises(SettingsError, match="--count 9: expected 1 to 4"):
         refused("scribbles", pictures, count=9)
-    with pytest.raises(SettingsError, match="steps: scribbles is a rule that takes a seed alone"):
+    with pytest.raises(SettingsError, match="--sampling-steps: this model has no such option; it has: --seed"):
         refused("scribbles", pictures, options={"steps": 3})
     with pytest.raises(SettingsError, match="--count: found none"):
         refused("fractal-vessels", None)

@@ -12,6 +12,7 @@ from torch import Tensor
 from scantling.contract.card import Capability
 from scantling.contract.method import Method, dropouts
 from scantling.contract.options import (
+    AnnotateOptions,
     ClassifyOptions,
     EncodeOptions,
     GenerateOptions,
@@ -161,6 +162,7 @@ class Generator(Method):
 class Annotator(Method):
     """A method that labels the images of a data set by rule, from the labels that they have; nothing is trained."""
 
+    annotate_with: ClassVar[type[AnnotateOptions]] = AnnotateOptions
     completes: ClassVar[bool] = False
     """Whether it fills in masks of which only some slices are known, and needs such."""
 

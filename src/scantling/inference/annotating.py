@@ -12,7 +12,6 @@ import numpy as np
 
 from scantling.contract.capabilities import Annotator
 from scantling.contract.method import build
-from scantling.contract.options import GenerateOptions
 from scantling.contract.results import Annotation
 from scantling.core.case import Address, Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError, SettingsError
@@ -142,9 +141,7 @@ def annotate(
         DataError: it has no case with what the rule needs, or a case is not of a kind that can be so labelled.
     """
     card, chosen = kind.card, kind.Settings.preset("paper", dict(settings))
-    seed = GenerateOptions.of(options).seed
-    if strange := [name for name in options if name not in ("seed", "memory")]:
-        raise SettingsError(f"{strange[0]}: {card.name} is a rule that takes a seed alone; leave it out")
+    seed = kind.annotate_with.of(options).seed
     if conditions.data is None or conditions.image_class is not None:
         raise SettingsError(
             f"{card.name} draws on the images of a data set with {' and '.join(map(title_of, card.asks))}; name it "

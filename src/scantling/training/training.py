@@ -128,6 +128,10 @@ def _checked(
 ) -> tuple[Card, torch.device, Console]:
     """The card of the method, the device and where sentences go, after making sure that the options can be."""
     card = card_of(method)
+    if card.gives == ("annotate",):
+        raise SettingsError(
+            f"{card.name} is a rule and not trained; `scantling synthesize {card.name} --from DATA` runs it"
+        )
     if not data:
         raise SettingsError("found no data; name at least one data set with --data")
     options.check()

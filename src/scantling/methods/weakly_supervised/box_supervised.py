@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field
@@ -101,5 +101,6 @@ def inside_of(boxed: Batch) -> Tensor:
     found = torch.zeros_like(boxed.region)
     for row, count in enumerate(boxed.counts["boxes"].tolist()):
         for box in boxed.boxes[row, :count].tolist():
-            found[(row, 0, *(slice(int(start), max(int(start) + 1, round(stop))) for start, stop in box))] = True
+            place: Any = tuple(slice(int(start), max(int(start) + 1, round(stop))) for start, stop in box)
+            found[row, 0][place] = True
     return found
