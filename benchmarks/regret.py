@@ -85,7 +85,9 @@ def main() -> int:
     print(f"{'':<16}{'plan, val.':>11}{'test':>8}{'sweep, val.':>13}{'test':>8}{'regret':>9}  the best of the sweep")
     for name in arguments.sets or (SMALL if arguments.small else SETS):
         data = (
-            _slices(arguments.data / "acdc", arguments.out / name) if name == "acdc-slices" else arguments.data / name
+            acdc_slices(arguments.data / "acdc", arguments.out / name)
+            if name == "acdc-slices"
+            else arguments.data / name
         )
         sweep = VOLUMES if name == "msd-hippocampus" else PICTURES
         folder = arguments.out / f"{name}-{minutes:g}"
@@ -117,25 +119,27 @@ def _safe(title: str) -> str:
     return title.replace(",", "").replace(" ", "-")
 
 
-def _slices(data: Path, out: Path) -> Path:
-    """The slices of ACDC as pictures, with a manifest that keeps patients and splits."""
+def acdc_slices(data: Path, out: Path) -> Path:
+    """The slices of ACDC as pictures with masks and scribbles, and a manifest that keeps patients and splits."""
     manifest = out / "scantling.toml"
     if manifest.is_file():
         return out
     for split in ("train", "validation"):
         for file in sorted((data / split).glob("*.npz")):
             with np.load(file, allow_pickle=False) as arrays:
-                image, label = arrays["image"], arrays["label"]
+                image, label, scribble = arrays["image"], arrays["label"], arrays["scribble"]
             low, high = float(image.min()), float(image.max())
             grey = ((image - low) / max(high - low, 1e-9) * 65535).round().astype(np.uint16)
-            for number, (one, mask) in enumerate(zip(grey, label, strict=True)):
-                for kind, plane in (("images", one), ("masks", mask.astype(np.uint8))):
+            for number, (one, *labels) in enumerate(zip(grey, label, scribble, strict=True)):
+                planes = (one, *(each.astype(np.uint8) for each in labels))
+                for kind, plane in zip(("images", "masks", "scribbles"), planes, strict=True):
                     path = out / split / kind / f"{file.stem}-{number:02d}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(plane).save(path)
     groups = "".join(
         f'\n[[group]]\npattern = "{split}/images/{{subject}}_{{rest}}.png"\nid = "{{subject}}_{{rest}}"\n'
-        f'masks = "{split}/masks/{{subject}}_{{rest}}.png"\nspacing = [1.5, 1.5]\nsplit = "{role}"\n'
+        f'masks = "{split}/masks/{{subject}}_{{rest}}.png"\n'
+        f'scribbles = "{split}/scribbles/{{subject}}_{{rest}}.png"\nspacing = [1.5, 1.5]\nsplit = "{role}"\n'
         for split, role in (("train", "train"), ("validation", "test"))
     )
     classes = '\n[classes]\n"right ventricle" = 1\nmyocardium = 2\n"left ventricle" = 3\n'

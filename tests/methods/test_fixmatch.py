@@ -8,6 +8,7 @@ import torch
 from scantling.contract.step import Step
 from scantling.core.case import IGNORE
 from scantling.core.samples import Batch
+from scantling.methods.semi_supervised.base import without_channels
 from scantling.methods.semi_supervised.fixmatch import STRONG, WEAK
 from semi_supervised import noise, played, segmenter, value_of
 
@@ -79,13 +80,12 @@ def test_pixels_and_labels_of_a_block_come_from_the_same_image(monkeypatch: pyte
 
 
 def test_half_of_the_channels_are_dropped_and_the_others_are_twice_as_large() -> None:
-    method = segmenter("fixmatch", dropped=0.5)
     features = torch.ones(4, 300, 2, 2, dtype=torch.float64)
-    found = method.without_channels(features, STEP, 1)
+    found, other = without_channels([features, features], STEP, 0.5)
     assert {value_of(value) for value in found.unique()} == {0.0, 2.0}
     assert torch.equal(found, found[..., :1, :1].expand_as(found))  # whole channels
     assert value_of((found[:, :, 0, 0] == 0).double().mean()) == pytest.approx(0.5, abs=0.05)
-    assert not torch.equal(found, method.without_channels(features, STEP, 2))
+    assert not torch.equal(found, other)
 
 
 def test_labels_carry_no_gradient_and_weak_views_learn_through_dropped_features_alone() -> None:

@@ -155,7 +155,7 @@ def register(
 def synthesize(
     source: StrPath,
     *,
-    count: int,
+    count: int | None = None,
     out: StrPath,
     size: int | None = None,
     seed: int | None = None,
@@ -181,7 +181,8 @@ def synthesize(
 
     Args:
         source: a method that needs no training (`scantling methods` says which can generate), or a run.
-        count: how many; case number n of a seed is the same however many are made.
+        count: how many; case number n of a seed is the same however many are made. What labels the images of `given`
+            ("scribbles") labels all of them unless said.
         out: the folder of the data set.
         size: the side of an image in pixels, short for `settings={"size": ...}`.
         seed: 0 unless given.

@@ -6,24 +6,26 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
 from scantling.contract.card import Capability
 from scantling.contract.method import Method, dropouts
 from scantling.contract.options import (
+    AnnotateOptions,
     ClassifyOptions,
     EncodeOptions,
     GenerateOptions,
     RegisterOptions,
     SegmentOptions,
 )
-from scantling.contract.results import Classification, Encoding, Generation, Registration, Segmentation
+from scantling.contract.results import Annotation, Classification, Encoding, Generation, Registration, Segmentation
 from scantling.contract.step import Inference
 from scantling.contract.views import Views, views_of_training
-from scantling.core.case import Labels
+from scantling.core.case import Labels, Sample
 from scantling.core.errors import SettingsError
 from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
-from scantling.core.samples import Batch, Traits
+from scantling.core.samples import Batch, Preprocessing, Traits
 
 
 class Segmenter(Method):
@@ -157,6 +159,38 @@ class Generator(Method):
         return options
 
 
+class Annotator(Method):
+    """A method that labels the images of a data set by rule, from the labels that they have; nothing is trained."""
+
+    annotate_with: ClassVar[type[AnnotateOptions]] = AnnotateOptions
+    completes: ClassVar[bool] = False
+    """Whether it fills in masks of which only some slices are known, and needs such."""
+
+    @abstractmethod
+    def annotate(self, sample: Sample, labels: Labels, generator: np.random.Generator) -> Annotation:
+        """The labels of one image.
+
+        Args:
+            sample: its image, region and what the card asks for.
+            labels: what its masks mean.
+            generator: where all chance comes from.
+
+        Raises:
+            DataError: the image, or its labels, are not of a kind that can be so labelled.
+        """
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """It takes images as they are."""
+        return Preprocessing(dimensions=2, normalise="none")
+
+    @classmethod
+    def blank(cls, settings: Any) -> Traits:
+        """The traits of a rule, which knows nothing of its data before it sees them."""
+        del settings
+        return Traits(dimensions=2, channels=(), spacing=(1.0, 1.0), shape=(1, 1), smallest=(1, 1), intensity=())
+
+
 class Registrar(Method):
     """A method that warps a moving image onto a fixed one."""
 
@@ -200,6 +234,7 @@ CAPABILITIES: Mapping[Capability, type] = {
     "generate": Generator,
     "register": Registrar,
     "encode": Encoder,
+    "annotate": Annotator,
 }
 """The base class of each capability."""
 

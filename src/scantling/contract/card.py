@@ -10,7 +10,7 @@ from pydantic import field_validator
 from scantling.core.case import Case, Frozen
 from scantling.core.fields import FIELDS, title_of
 
-Capability = Literal["segment", "classify", "generate", "register", "encode"]
+Capability = Literal["segment", "classify", "generate", "register", "encode", "annotate"]
 
 
 class Card(Frozen):
@@ -21,7 +21,7 @@ class Card(Frozen):
         needs: to train: what at least one training case must have together: fields (`core.fields`), `link:ROLE` or
             `pool:NAME`, e.g. ("image", "mask"); several alternatives or pools are several tuples, all of which must be
             found.
-        asks: at inference, in the same words; of a generator what `synthesize --from` has to hold.
+        asks: at inference, in the same words; of what `synthesize` runs what its `--from` has to hold.
         gives: its capabilities, which are the bases of its class; a trained model gives those of them that its data
             allow (`Method.gives`).
         dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.

@@ -19,7 +19,7 @@ from scantling.contract.settings import Settings
 from scantling.contract.stage import Calibration, Stage
 from scantling.contract.step import Inference
 from scantling.core.case import Labels
-from scantling.core.fields import reads_masks
+from scantling.core.fields import label_map_of
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Stream
@@ -97,13 +97,13 @@ class Method(nn.Module, ABC):
 
     @property
     def hand_drawn(self) -> int:
-        """How many masks drawn by people its streams read, or stand behind synthetic ones or its first weights."""
+        """How many masks or scribbles drawn by people its streams read, or stand behind made ones or first weights."""
         stages = self.stages()
         streams: list[Stream] = [stream for stage in stages for stream in stage.streams]
         streams += [Stream(name=each.name, reads=each.reads) for stage in stages for each in stage.prepares]
         calibration = self.calibration()
         streams += [calibration.stream] if calibration is not None and calibration.split == "train" else []
-        reading = [stream for stream in streams if reads_masks(stream.fields)]
+        reading = [stream for stream in streams if label_map_of(stream.fields)]
         of_images = any("image" not in stream.without for stream in reading)
         alone = any("image" not in stream.reads for stream in reading)
         read = of_images * self.traits.hand_drawn + alone * self.traits.hand_drawn_alone

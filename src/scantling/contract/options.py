@@ -88,6 +88,10 @@ class GenerateOptions(InferenceOptions):
     steps: int | None = Field(default=None, ge=1)
 
 
+class AnnotateOptions(InferenceOptions):
+    """How an image is labelled by a rule."""
+
+
 class RegisterOptions(InferenceOptions):
     """How two images are registered."""
 

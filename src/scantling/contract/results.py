@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +126,32 @@ class Generation:
     point_classes: Sequence[Tensor] = ()
     image_classes: Tensor | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """Labels that a rule has made for one image, in arrays on its grid.
+
+    Attributes:
+        mask: (1 or K, *S) as `core.case.Sample` holds it, `IGNORE` where it is unknown.
+        drawn_slices: those of a volume that the mask knows, along `Geometry.slice_axis`; None: all.
+        scribbles: (1, *S) class numbers, `IGNORE` where nothing was drawn.
+        boxes, points: (N, D, 2) and (N, D), see `core.fields.Kind`.
+        box_classes, point_classes: (N,) the class of each, from 0.
+        uncertainty: (*S) by name.
+        effort: an estimate of what a hand would have had to do: "pixels" of the lines that it follows, "strokes",
+            "slices".
+    """
+
+    mask: np.ndarray | None = None
+    drawn_slices: tuple[int, ...] | None = None
+    scribbles: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    points: np.ndarray | None = None
+    box_classes: np.ndarray | None = None
+    point_classes: np.ndarray | None = None
+    uncertainty: Mapping[str, np.ndarray] = field(default_factory=dict)
+    effort: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,8 @@ class Address:
 class Origin(Frozen):
     """What a case was made from. A synthetic case inherits the split of its parents."""
 
-    kind: Literal["real", "synthetic"] = "real"
+    kind: Literal["real", "synthetic", "simulated"] = "real"
+    """"simulated": a real image, with labels that a rule has drawn from others as a person might have."""
     model: str = ""
     seed: int | None = None
     parents: tuple[str, ...] = ()
@@ -54,6 +55,8 @@ class Origin(Frozen):
     """How many masks drawn by people its model has learned from; a synthetic mask that is free of labels has 0."""
     rejected: dict[str, int] = {}
     """How many were made and thrown away, by reason, until this case and those made together with it were left."""
+    effort: dict[str, int] = {}
+    """What a hand would have had to do for simulated labels, an estimate: "pixels", "strokes", "slices"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

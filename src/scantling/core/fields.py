@@ -95,3 +95,19 @@ def reads_labels(words: Iterable[str]) -> bool:
 def reads_masks(words: Collection[str]) -> bool:
     """Whether masks, by one or all annotators, are among the words of a card's needs."""
     return "mask" in words or "masks" in words
+
+
+def gives_truth(words: Collection[str]) -> bool:
+    """Whether answers to validation cases may be held against a label among the words of a card's needs."""
+    return reads_masks(words) or "image_class" in words
+
+
+def is_weak(words: Collection[str]) -> bool:
+    """Whether a method with these words among its card's needs learns from scribbles or boxes, and from nothing that
+    can judge its answers."""
+    return ("scribbles" in words or "boxes" in words) and "instances" not in words and not gives_truth(words)
+
+
+def label_map_of(words: Collection[str]) -> Literal["mask", "scribbles"] | None:
+    """Which label map tells the classes of pixels where these words are read: masks where they are, else scribbles."""
+    return "mask" if reads_masks(words) else "scribbles" if "scribbles" in words else None

@@ -115,7 +115,8 @@ class Traits(Frozen):
     masks_alone: int = 0
     """How many training cases are only a mask."""
     hand_drawn: int = 0
-    """How many masks drawn by people stand behind the training images with masks, those of synthetic ones included."""
+    """How many masks drawn by people stand behind the training images with masks, those of synthetic ones included; or
+    scribbles, for a method that reads these and no mask."""
     hand_drawn_alone: int = 0
     """The same of training cases that are only a mask."""
     hand_drawn_before: int = 0

@@ -15,6 +15,9 @@ from scantling.data.preprocessing import Preprocessed
 KEPT_PIXELS = 4096
 """Labelled pixels that are remembered of each class of a case, to centre patches on."""
 
+IN_BOX = 16
+"""Pixels of each box, where boxes are all that is known."""
+
 
 class CaseCache:
     """Prepared cases, kept in memory as long as the budget lasts.
@@ -44,9 +47,12 @@ class CaseCache:
         return prepared
 
     def foreground(self, case: Case, prepared: Preprocessed) -> tuple[np.ndarray, ...]:
-        """For each class that the first mask of the case has, up to `KEPT_PIXELS` of its pixels (n, D)."""
+        """For each class that the label map of the case has, up to `KEPT_PIXELS` of its pixels (n, D); without a label
+        map some inside of its boxes, if it has any."""
+        if case.id not in self._foreground and prepared.label_map is None:
+            self._foreground[case.id] = _in_boxes(prepared, numpy_generator("foreground", case.id))
         if case.id not in self._foreground:
-            mask = prepared.masks[0].numpy() if prepared.masks else np.zeros((1, 0), np.uint8)
+            mask = np.zeros((1, 0), np.uint8) if prepared.label_map is None else prepared.label_map.numpy()
             counts = value_counts(mask, low=0, high=IGNORE)
             values = [value for value in np.flatnonzero(counts) if value not in (0, IGNORE)]
             layers = (layer == 1 for layer in mask) if len(mask) > 1 else (mask[0] == value for value in values)
@@ -60,3 +66,13 @@ class CaseCache:
                     found.append(np.stack(np.unravel_index(pixels, layer.shape), -1).astype(np.int32))
             self._foreground[case.id] = tuple(found)
         return self._foreground[case.id]
+
+
+def _in_boxes(prepared: Preprocessed, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """`IN_BOX` pixels (n, D) at random in each box of a case, together; none without a box."""
+    boxes = prepared.coordinates.get("boxes")
+    if boxes is None or not len(boxes):
+        return ()
+    low = boxes[..., 0].numpy().astype(np.int32)
+    high = np.maximum(low + 1, boxes[..., 1].numpy().astype(np.int32))
+    return (np.concatenate([generator.integers(low, high, dtype=np.int32) for _ in range(IN_BOX)]),)

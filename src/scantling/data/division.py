@@ -61,7 +61,7 @@ def divide(
     if validation == 0 or any(case.split == "validation" for case in dataset.cases):
         return dataset
     training = [unit for unit in units(dataset.cases) if all(split[case.id] == "train" for case in unit)]
-    real = [unit for unit in training if any(case.origin.kind == "real" for case in unit)]
+    real = [unit for unit in training if any(case.origin.kind != "synthetic" for case in unit)]
     imaged = [unit for unit in real if any(case.images for case in unit)]
     able = by_labels(real, labels)[0] if labelled else by_hash(imaged)
     if not able:

@@ -1,25 +1,29 @@
-"""Where the mask of a case says something: training looks there, and nowhere where all is unknown."""
+"""Where the mask, or the scribbles, of a case say something: training looks there, and nowhere where all is unknown."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from scantling.core.case import IGNORE, Case, Labels
+from scantling.core.case import IGNORE, Case
 from scantling.core.randomness import numpy_generator
+from scantling.core.samples import Traits
 from scantling.data.case_cache import KEPT_PIXELS, CaseCache
 from scantling.data.preprocessing import Preprocessed
 
 
 class KnownPixels:
-    """The pixels of which the first masks know something, remembered by case.
+    """The pixels of which the label maps (`Preprocessed.label_map`) know something, remembered by case.
 
     Args:
-        cache: of cases that are prepared with their masks.
-        labels: what the values of the masks mean.
+        cache: of cases that are prepared with their masks or scribbles.
+        traits: of the data; they say whether a value stands for what is unknown.
+        scribbled: the label maps are scribbles.
     """
 
-    def __init__(self, cache: CaseCache, labels: Labels | None) -> None:
+    def __init__(self, cache: CaseCache, traits: Traits | None, *, scribbled: bool = False) -> None:
+        labels = None if traits is None else traits.labels
         self._cache, self._ignores = cache, labels is not None and labels.ignore is not None
+        self._scribbled = scribbled
         self._pixels: dict[str, np.ndarray | None] = {}
         self._slices: dict[str, np.ndarray] = {}
 
@@ -65,15 +69,17 @@ class KnownPixels:
         return tuple(int(c) + length // 2 - s for c, length, s in zip(pixel, patch, shift, strict=True))
 
     def _partly(self, case: Case) -> bool:
-        """Whether the data say that a mask may not know every pixel."""
+        """Whether the data say that a mask may not know every pixel; scribbles never do."""
+        if self._scribbled:
+            return case.scribbles is not None
         return bool(case.masks) and (self._ignores or case.known is not None or case.drawn_slices is not None)
 
 
 def _known(prepared: Preprocessed) -> np.ndarray:
-    """(*S) bool; of a case whose mask was not read, all."""
-    if not prepared.masks:
+    """(*S) bool; of a case whose label map was not read, all."""
+    if prepared.label_map is None:
         return np.ones(prepared.shape, np.bool_)
-    return np.asarray((prepared.masks[0] != IGNORE).any(0))
+    return np.asarray((prepared.label_map != IGNORE).any(0))
 
 
 def _pixels(prepared: Preprocessed, generator: np.random.Generator) -> np.ndarray | None:

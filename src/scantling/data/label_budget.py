@@ -120,7 +120,7 @@ def keep_labels(
         SettingsError: `labels` is no number and no percentage.
     """
     training = [case for case in dataset.split("train") if is_labelled(case, fields)]
-    pool = [case for case in training if case.origin.kind == "real"] or training
+    pool = [case for case in training if case.origin.kind != "synthetic"] or training
     order, wanted = label_order(pool, seed=seed), parsed_labels(labels)
     number = wanted if isinstance(wanted, int) else max(1, int(wanted * len(order)))
     if number > len(order):
@@ -197,10 +197,10 @@ def keep_slices(dataset: Dataset, number: int, *, spread: SlicesFrom = "even") -
         DataError: a labelled image is no volume, or its slices are known only from its mask.
     """
     learnt = [case for case in dataset.cases if case.split != "test" and case.images and case.masks]
-    real = any(case.origin.kind == "real" for case in learnt)
+    real = any(case.origin.kind != "synthetic" for case in learnt)
     cases, lengths = list[Case](), list[tuple[int, int]]()
     for case in dataset.cases:
-        if case.split == "test" or not case.images or (real and case.origin.kind != "real"):
+        if case.split == "test" or not case.images or (real and case.origin.kind == "synthetic"):
             cases.append(case)
             continue
         chosen: tuple[int, ...] | None = None

@@ -122,7 +122,7 @@ def leaks(cases: Sequence[Case]) -> Iterator[Finding]:
                 f"{'was' if len(held) == 1 else 'were'} made from {_splits(held)} cases and will not be learnt from"
             ),
         )
-    train = [case for case in cases if case.split == "train" and case.images and case.origin.kind == "real"]
+    train = [case for case in cases if case.split == "train" and case.images and case.origin.kind != "synthetic"]
     if len(train) > 1 and len({case.subject for case in train}) == 1:
         yield Finding(
             level="warning",

@@ -15,7 +15,7 @@ from scantling.core.case import Sample
 from scantling.core.fields import FIELDS, LINEARLY, Kind
 from scantling.core.pieces import slabs
 from scantling.core.samples import Intensity, Preprocessing, Traits
-from scantling.data.interpolation import interpolate, most_frequent, resample
+from scantling.data.interpolation import interpolate, most_drawn, most_frequent, resample
 from scantling.data.moments import mean_and_deviation
 
 CONSTANT = 1e-12
@@ -51,6 +51,11 @@ class Preprocessed:
         """The spatial shape."""
         first = self.image if self.image is not None else (self.masks or tuple(self.fields.values()))[0]
         return tuple(first.shape[1:])
+
+    @property
+    def label_map(self) -> Tensor | None:
+        """What tells the classes of its pixels: the first mask, else the scribbles, (1 or K, *S) uint8."""
+        return self.masks[0] if self.masks else self.fields.get("scribbles")
 
     @property
     def nbytes(self) -> int:
@@ -98,6 +103,8 @@ def preprocess(
         tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, 1 + axis, 1) if slicing else array))
         if name == "mask":
             return most_frequent(tensor, grid, slices=slicing)
+        if name == "scribbles":
+            return most_drawn(tensor, grid, slices=slicing)
         return resample(tensor, grid, linear=False, slices=slicing)
 
     image = None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scantling.core.case import Case
 from scantling.core.errors import DataError, SettingsError
-from scantling.core.fields import FIELDS, Field, Kind, reads_masks
+from scantling.core.fields import FIELDS, Field, Kind, label_map_of
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Augmentation, Partner, Stream, View
@@ -87,7 +87,7 @@ class Reader:
             raise DataError(f"stream {stream.name!r} is empty: no training case has {' and '.join(stream.reads)}")
         self.stream, self.cache, self.traits, self.seed, self.stage = stream, cache, traits, seed, stage
         self.others, self.prepared = others or {}, prepared or {}
-        self._known = KnownPixels(cache, traits.labels if traits is not None else None)
+        self._known = KnownPixels(cache, traits, scribbled=label_map_of(stream.fields) == "scribbles")
 
         def places(cases: Sequence[Case]) -> list[Place]:
             ordered = sorted(cases, key=lambda case: case.id)
@@ -190,8 +190,8 @@ class Reader:
         return tuple(int(c) for c in layer[int(generator.integers(len(layer)))])
 
     def _drawn_part(self, place: Place) -> Place:
-        """The place itself, or another slice of its volume where the mask, if it is read, knows nothing there."""
-        if place.slice is None or not reads_masks(self.stream.fields):
+        """The place itself, or another slice of its volume where the mask or scribbles, if read, know nothing there."""
+        if place.slice is None or label_map_of(self.stream.fields) is None:
             return place
         return replace(place, slice=self._known.slice(place.case, place.slice))
 

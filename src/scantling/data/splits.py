@@ -77,7 +77,7 @@ def assign(cases: Sequence[Case], *, stored: StoredSplit | None = None, blind: b
         # A case of which nothing was said goes with its unit, whose strictest member decides.
         split = {case.id: _strictest(unit) for unit in units(cases) for case in unit}
     else:
-        able = [unit for unit in units(cases) if any(case.images and case.origin.kind == "real" for case in unit)]
+        able = [unit for unit in units(cases) if any(case.images and case.origin.kind != "synthetic" for case in unit)]
         parts = (by_hash(able),) if blind else by_labels(able)
         held = {id(unit) for part in parts for unit in part[: _share(len(part), TEST_SHARE)]}
         split = {case.id: "test" if id(unit) in held else "train" for unit in able for case in unit}

@@ -75,7 +75,7 @@ def by_name(contents: Contents) -> Contents:
     The subject counts as named (`Case.named`). The subjects of a manifest stay; a warning tells what names suggest.
     """
     described = contents.described
-    alone = [case for case in contents.cases if case.origin.kind == "real" and not (described and case.named)]
+    alone = [case for case in contents.cases if case.origin.kind != "synthetic" and not (described and case.named)]
     shared = shared_stems({case.subject for case in alone})
     if not shared:
         return contents

@@ -15,7 +15,7 @@ import numpy as np
 
 from scantling.core.case import IGNORE, Case, Geometry, Labels, Split, Unit
 from scantling.core.errors import DataError, FileError, ScantlingError
-from scantling.core.fields import FIELDS, reads_masks
+from scantling.core.fields import FIELDS, label_map_of, reads_masks
 from scantling.core.pieces import slabs, value_counts
 from scantling.core.samples import Traits
 from scantling.data.channels import is_grey
@@ -113,7 +113,8 @@ def readable_traits(
     Args:
         dataset: every case of which has a split.
         reads: without "mask" no mask is opened, and labels that are not declared stay unknown. Images and regions
-            are read unless masks are read and images are not.
+            are read unless masks are read and images are not. Of scribbles, where they are read and masks are not, all
+            is measured that they can tell: everything but how thick objects are.
         splits: whose cases are read.
         partial: cases may lack images; the channels are those of all.
         progress: told after each case.
@@ -153,7 +154,8 @@ def readable_traits(
     found = [one for case, one in done if isinstance(one, Measured) and case.id in measured_ids]
     if not found:
         raise next(iter(failed.values()))
-    return _of_cases(dataset.name, training, cases, found, labels=labels, partial=partial), failed
+    field = label_map_of(reads) or ("boxes" if "boxes" in reads else "mask")
+    return _of_cases(dataset.name, training, cases, found, labels=labels, partial=partial, field=field), failed
 
 
 def _of_cases(
@@ -164,8 +166,9 @@ def _of_cases(
     *,
     labels: Labels | None,
     partial: bool,
+    field: str,
 ) -> Traits:
-    """The traits of training cases, of which those in `cases` were measured."""
+    """The traits of training cases, of which those in `cases` were measured; `field` is what labels them."""
     axes = Counter(len(one.geometry.shape) for one in found)
     if len(axes) > 1:
         rare = next(
@@ -202,10 +205,10 @@ def _of_cases(
         foreground=tuple(float(count / max(pixels[0], 1)) for count in pixels[1:]),
         thickness=thickness_of([one.objects for one in found if one.objects is not None], unit),
         mirrored=mirrored_axes([place for place, _ in placed], [subject for _, subject in placed]),
-        labelled=sum(bool(case.masks) and bool(case.images) for case in training),
-        unlabelled=sum(bool(case.images) and not case.masks for case in training),
+        labelled=sum(case.has(field) and bool(case.images) for case in training),
+        unlabelled=sum(bool(case.images) and not case.has(field) for case in training),
         masks_alone=sum(bool(case.masks) and not case.images for case in training),
-        hand_drawn=hand_drawn(case for case in training if case.images and case.masks),
+        hand_drawn=hand_drawn(case for case in training if case.images and case.has(field)),
         hand_drawn_alone=hand_drawn(case for case in training if case.masks and not case.images),
         pools=tuple(sorted({case.pool for case in cases if case.pool})),
         storage=storage_of(found, channels),
@@ -229,7 +232,7 @@ def hand_drawn(cases: Iterable[Case]) -> int:
     are taken to have learned from the same masks.
     """
     origins = [case.origin for case in cases]
-    return sum(each.kind == "real" for each in origins) + max((each.hand_drawn for each in origins), default=0)
+    return sum(each.kind != "synthetic" for each in origins) + max((each.hand_drawn for each in origins), default=0)
 
 
 def stride_for(cases: Iterable[Case], *, untrusted: bool = False) -> int:
@@ -247,7 +250,7 @@ def measured(case: Case, labels: Labels | None, stride: int, reads: Collection[s
     names: dict[str, tuple[str, ...]] = {}
     moments: dict[str, tuple[Moments, ...]] = {}
     foreground: dict[str, tuple[Moments, ...]] = {}
-    mask = sample.masks[0] if sample.masks else None
+    mask = sample.masks[0] if sample.masks else sample.scribbles
     marked = None if mask is None else _foreground(mask)
     for name, picture in pictures.items():
         array, names[name] = picture.array, picture.channels
@@ -264,7 +267,7 @@ def measured(case: Case, labels: Labels | None, stride: int, reads: Collection[s
         moments,
         foreground,
         class_pixels(mask, labels) if mask is not None else np.zeros(0, np.int64),
-        object_sizes(mask, labels, sample.geometry) if mask is not None and case.split == "train" else None,
+        object_sizes(sample.masks[0], labels, sample.geometry) if sample.masks and case.split == "train" else None,
         class_places(mask, len(labels.names)) if mask is not None and labels else None,
     )
 

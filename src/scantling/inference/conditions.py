@@ -176,7 +176,7 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
         other = f" or --class NAME ({', '.join(known)})" if asks == (CLASS,) else ""
         raise SettingsError(f"{name} asks for {wanted}; name a data set that has them with --from DATA{other}")
     dataset = conditions.opening.open(conditions.data)
-    cases, trained_on = _cases(dataset, conditions, source)
+    cases, trained_on = cases_of(dataset, conditions, source)
     words = [word for word in asks if word != CLASS or conditions.image_class is None]
     cases = [case for case in cases if all(case.has(word) for word in words)]
     if not cases:
@@ -194,7 +194,7 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
     return Given(method, conditions, identity=identity, cases=cases, labels=labels, trained_on=trained_on)
 
 
-def _cases(dataset: Dataset, conditions: Conditions, source: Path | str) -> tuple[list[Case], bool]:
+def cases_of(dataset: Dataset, conditions: Conditions, source: Path | str) -> tuple[list[Case], bool]:
     """The cases of a split by id, as the training of a run has split them where it is the same data set."""
     split = conditions.split
     if split not in (*get_args(Split), "all"):

@@ -105,7 +105,7 @@ def arrays_of(id: str, made: Generation, method: Generator, *, parent: Geometry 
         mask=None if made.masks is None else _mask(id, made.masks[0].numpy(), labels),
         images=[] if made.images is None else _images(id, made.images[0].numpy(), made.normalised, method),
         fields={
-            name: _scribbles(id, values, labels)
+            name: scribble_values(id, values, labels)
             if name == "scribbles"
             else (values > 0).astype(np.uint8) * np.uint8(255)
             for name, values in fields.items()
@@ -307,7 +307,7 @@ def unlabelled_value(labels: Labels) -> int:
     return ignore if ignore is not None else next(v for v in range(IGNORE, 0, -1) if v not in taken)
 
 
-def _scribbles(id: str, numbers: np.ndarray, labels: Labels | None) -> np.ndarray:
+def scribble_values(id: str, numbers: np.ndarray, labels: Labels | None) -> np.ndarray:
     """The values of scribbles (*S) in their file, from class numbers and `IGNORE`."""
     if labels is None or not labels.exclusive:
         raise RunError(f"{id}: the model has made scribbles, which need classes that do not overlap")

@@ -33,15 +33,19 @@ class MadeSet:
         out: the folder, which the caller holds.
         labels: the classes of the masks.
         made_by: what stands as the model in the origin of each case.
+        seed: what its chance comes from.
         ids: of all cases that the folder is to hold.
         shared: whether other shards add cases at the same time.
+        partly: whether the masks may have unknown pixels, for which the manifest names a value.
     """
 
     out: Path
     labels: Labels | None
     made_by: str
+    seed: int
     ids: tuple[str, ...]
     shared: bool = False
+    partly: bool = False
 
     def resume(self) -> Cases:
         """The cases that earlier commands have made and whose files are there; begins the manifest where there is none.
@@ -66,6 +70,10 @@ class MadeSet:
             others = self._listed() if self.shared else {}
             return self._write(others | cases)
 
+    def _ignoring(self, cases: Cases) -> bool:
+        """Whether a value stands for pixels of which nothing is known."""
+        return self.partly or any("scribbles" in case for case in cases.values())
+
     def _alone(self) -> AbstractContextManager[None]:
         """Other shards wait."""
         return locked(self.out, shard="merge", wait=True) if self.shared else nullcontext()
@@ -74,7 +82,7 @@ class MadeSet:
         labels, facts = self.labels, dict[str, Any](name=self.out.resolve().name)
         if labels is not None:
             facts["classes"] = _classes(labels)
-            if any("scribbles" in case for case in cases.values()):
+            if self._ignoring(cases):
                 facts["ignore"] = unlabelled_value(labels)
         facts["case"] = [cases[id] for id in self.ids if id in cases]
         write_json(self.out / MADE, facts)
@@ -90,11 +98,11 @@ class MadeSet:
             cases: Cases = {str(case["id"]): case for case in facts["case"]}
             strange = any(case["origin"]["model"] != self.made_by for case in cases.values())
             strange |= facts.get("classes") != (None if self.labels is None else _classes(self.labels))
-            drawn = any("scribbles" in case for case in cases.values())
-            strange |= not facts.keys() <= {"name", "classes", "case", *(["ignore"] if drawn else [])}
+            strange |= any(case["origin"].get("seed") != self.seed for case in cases.values())
+            strange |= not facts.keys() <= {"name", "classes", "case", *(["ignore"] if self._ignoring(cases) else [])}
         except (KeyError, TypeError, AttributeError):
             strange, cases = True, {}
-        if strange or {id.rpartition("-")[0] for id in cases} - {ids[0].rpartition("-")[0]}:
+        if strange:
             raise RunError(f"{path}: lists cases that were made otherwise; choose another --out")
         if set(cases) - set(ids):
             raise SettingsError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from scantling.contract.capabilities import Generator
+from scantling.contract.capabilities import Annotator, Generator
 from scantling.contract.method import Method, build
 from scantling.contract.options import GenerateOptions
 from scantling.contract.results import Generation
@@ -21,6 +21,7 @@ from scantling.core.case import Geometry
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
 from scantling.core.outputs import MADE, output_folder
+from scantling.inference.annotating import annotate
 from scantling.inference.conditions import NOTHING, Conditions, Given, open_conditions
 from scantling.inference.made_cases import split_rows, write_case
 from scantling.inference.made_set import Cases, MadeSet, rejected
@@ -38,7 +39,7 @@ conditioned on something is made one by one."""
 def synthesize(
     source: Path | str,
     *,
-    count: int,
+    count: int | None = None,
     out: Path,
     options: Mapping[str, Any] | GenerateOptions | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -47,13 +48,16 @@ def synthesize(
     compute: Compute = COMPUTE,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Make `count` cases and write them into `out` as a data set for training; what is there is not made again.
+    """Make `count` cases, or label the images of a data set, into `out`: a data set for training.
+
+    What is there is not made again.
 
     Args:
         source: a method of the catalogue that needs no training, or a run whose method generates.
         options: of the method, by name (`contract.options`): seed, steps, ...; case number n of a seed is the same
             however many are made.
         settings: of a method that needs no training.
+        count: how many; needed but where the images of a data set are labelled, all unless said.
         conditions: what a method is given that asks for something.
         shard: (i, n) makes every n-th group of those that are made together, the i-th of n jobs, counted from 1.
         progress: called with (done, total, id) after each group.
@@ -65,6 +69,13 @@ def synthesize(
         ScantlingError: nothing can be made, or the folder holds something else.
     """
     check_shard(shard)
+    if (annotator := _annotator(source)) is not None:
+        return annotate(
+            annotator, out=out, count=count, options=given_options(options), settings=settings or {},
+            conditions=conditions, shard=shard, progress=progress,
+        )  # fmt: skip
+    if count is None:
+        raise SettingsError("--count: found none; expected how many cases to make, such as --count 100")
     device = compute.prepare()
     method, made_by = generator_of(source, settings or {})
     maker = maker_of(
@@ -73,7 +84,9 @@ def synthesize(
     )  # fmt: skip
     ids = maker.ids(count)
     part, parts = shard
-    made = MadeSet(out=out, labels=method.traits.labels, made_by=maker.made_by, ids=ids, shared=parts > 1)
+    made = MadeSet(
+        out=out, labels=method.traits.labels, made_by=maker.made_by, seed=maker.options.seed, ids=ids, shared=parts > 1
+    )
     inputs = maker.given.files() if maker.given is not None else ()
     with output_folder(out, record=MADE, inputs=inputs, shard=f"{part}-of-{parts}" if parts > 1 else ""):
         done, cases, groups = made.resume(), Cases(), range(0, count, maker.at_once)[part - 1 :: parts]
@@ -193,6 +206,15 @@ def maker_of(
         method=method.to(device).eval(), made_by=made_by, options=resolved, given=given, device=device,
         autocast=autocast,
     )  # fmt: skip
+
+
+def _annotator(source: Path | str) -> type[Annotator] | None:
+    """The class of a rule that labels images, by its name."""
+    card = cards().get(str(source))
+    if card is None or "annotate" not in card.gives:
+        return None
+    kind = implementation_of(card)
+    return kind if issubclass(kind, Annotator) else None
 
 
 def generator_of(source: Path | str, settings: Mapping[str, Any]) -> tuple[Generator, str]:

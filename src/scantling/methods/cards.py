@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from scantling.contract.card import Card
+
+
+def _annotator(
+    name: str, title: str, authors: str, year: int, dimensions: tuple[Literal[2, 3], ...], implementation: str
+) -> Card:
+    """A rule that labels the images of a data set from their masks."""
+    return Card(
+        name=name, title=title, authors=authors, year=year, needs=(), asks=("image", "mask"), gives=("annotate",),
+        dimensions=dimensions, implementation=f"scantling.methods.{implementation}",
+    )  # fmt: skip
+
 
 CARDS: dict[str, Card] = {
     card.name: card
@@ -98,6 +111,53 @@ CARDS: dict[str, Card] = {
             dimensions=(2, 3),
             fits="overlap",
             implementation="scantling.methods.semi_supervised.self_training:SelfTraining",
+        ),
+        Card(
+            name="partial",
+            title="Normalized cut loss for weakly-supervised CNN segmentation: its partial cross-entropy, over drawn "
+            "pixels alone",
+            authors="Tang, Djelouah, Perazzi, Boykov, Schroers",
+            year=2018,
+            needs=(("image", "scribbles"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            fits="cross_entropy",
+            implementation="scantling.methods.weakly_supervised.partial:Partial",
+        ),
+        Card(
+            name="scribble",
+            title="Scribble-supervised medical image segmentation via dual-branch network and dynamically mixed "
+            "pseudo labels supervision",
+            authors="Luo, Hu, Liao, Zhai, Song, Wang, Zhang",
+            year=2022,
+            needs=(("image", "scribbles"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            fits="cross_entropy",
+            implementation="scantling.methods.weakly_supervised.scribble:DualBranch",
+        ),
+        Card(
+            name="scribble-teacher",
+            title="ScribbleVS: scribble-supervised medical image segmentation via regional pseudo labels diffusion "
+            "and dynamic selection",
+            authors="Wang et al.",
+            year=2024,
+            needs=(("image", "scribbles"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            fits="cross_entropy",
+            implementation="scantling.methods.weakly_supervised.scribble_teacher:ScribbleTeacher",
+        ),
+        Card(
+            name="box-supervised",
+            title="BoxInst: high-performance instance segmentation with box annotations, its losses on a U-Net",
+            authors="Tian, Shen, Wang, Chen",
+            year=2021,
+            needs=(("image", "boxes"),),
+            gives=("segment",),
+            dimensions=(2, 3),
+            fits="projection",
+            implementation="scantling.methods.weakly_supervised.box_supervised:BoxSupervised",
         ),
         Card(
             name="berdiff",
@@ -245,5 +305,29 @@ CARDS: dict[str, Card] = {
             dimensions=(2,),
             implementation="scantling.methods.generation.vessels_by_rule:RetinaPhantoms",
         ),
+        _annotator(
+            "slice-filling",
+            "Random walks for image segmentation: from some drawn slices of a volume to all",
+            "Grady; Raya, Udupa (its control)",
+            2006,
+            (3,),
+            "weakly_supervised.slice_filling:SliceFilling",
+        ),
+        _annotator(
+            "scribbles",
+            "Scribbles drawn from masks: strokes along eroded regions",
+            "Valvano, Leo, Tsaftaris; Luo et al.; ours",
+            2021,
+            (2, 3),
+            "generation.weak_labels:Scribbles",
+        ),
+        _annotator(
+            "centre-lines", "Centre lines drawn from masks", "ours", 2026, (2, 3), "generation.weak_labels:CentreLines"
+        ),
+        _annotator(
+            "slices", "Some slices of the masks of volumes", "ours", 2026, (3,), "generation.weak_labels:Slices"
+        ),
+        _annotator("boxes", "Boxes around the objects of masks", "ours", 2026, (2, 3), "generation.weak_labels:Boxes"),
+        _annotator("points", "Points in the objects of masks", "ours", 2026, (2, 3), "generation.weak_labels:Points"),
     )
 }

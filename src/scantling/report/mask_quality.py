@@ -160,6 +160,8 @@ def _origin(made: Made, count: int) -> str:
     if made.kind == "real":
         return f"{some}real, by annotators"
     model, _, rest = made.model.partition(" ")
+    if made.kind == "simulated":
+        return f"{some}real images, labels drawn by the rule {model}"
     suffix = f" ({_settings(rest)})" if rest else ""
     return f"{some}made by {model}{suffix}" if model else f"{some}made; by what is not said"
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from scantling.contract.capabilities import Classifier, Encoder, Generator, Registrar, Segmenter
+from scantling.contract.capabilities import Annotator, Classifier, Encoder, Generator, Registrar, Segmenter
 from scantling.contract.method import Method
 from scantling.contract.results import Generation
 from scantling.contract.step import Inference
-from scantling.core.case import Case
+from scantling.core.case import IGNORE, Case
+from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch
 from scantling.data.loading import load
 from scantling.data.preprocessing import preprocess
@@ -29,6 +30,8 @@ def of(method: Method, subject: Subject, *, seed: int) -> dict[str, np.ndarray]:
     with torch.no_grad():
         if isinstance(method, Generator):
             found |= made(method, subject, MADE, seed=seed)
+        if isinstance(method, Annotator):
+            found |= drawn(method, subject, seed=seed)
         if isinstance(method, Segmenter):
             for case in subject.dataset.split("test"):
                 if not case.images:
@@ -86,6 +89,30 @@ def made(method: Generator, subject: Subject, count: int, *, seed: int) -> dict[
     batch = given.batch(0)[0] if given is not None else None
     each = [parts_of(method.generate(1, replace(inference, number=n), batch)) for n in range(count)]
     return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+
+
+def drawn(method: Annotator, subject: Subject, *, seed: int) -> dict[str, np.ndarray]:
+    """The labels that a rule draws on the test cases, by name; where it completes masks, of them one slice in three."""
+    found: dict[str, np.ndarray] = {}
+    labels = subject.dataset.labels
+    for case in subject.dataset.split("test"):
+        if labels is None:
+            continue
+        sample = load(case, labels=labels, reads=(*method.card.asks, "region"))
+        shape = sample.geometry.shape
+        if method.completes:
+            masks = tuple(mask.copy() for mask in sample.masks)
+            np.moveaxis(masks[0], 1 + sample.geometry.slice_axis, 0)[np.arange(shape[-1]) % 3 > 0] = IGNORE
+            sample = replace(sample, masks=masks)
+        made = method.annotate(sample, labels, numpy_generator(seed, method.card.name, case.id))
+        for name in ("mask", "scribbles", "boxes", "points"):
+            if (array := getattr(made, name)) is not None:
+                gridded = name in ("mask", "scribbles")
+                fits = array.shape[1:] == shape if gridded else array.shape[1] == len(shape)
+                subject.require(fits, f"its {name} of {case.id} have the shape {array.shape}, expected that of {shape}")
+                found[f"its {name} of {case.id}"] = array
+        found |= {f"the uncertainty {name} of {case.id}": array for name, array in made.uncertainty.items()}
+    return found
 
 
 def parts_of(answer: Generation) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from scantling.contract.card import Card
 from scantling.contract.method import Method
 from scantling.contract.stage import Stage
 from scantling.core.errors import DataError
-from scantling.core.fields import reads_labels
+from scantling.core.fields import reads_masks
 from scantling.core.samples import Batch
 from scantling.data.reader import Reader
 from scantling.methods.catalogue import added, implementation_of
@@ -79,7 +79,7 @@ def checks_of(card: Card) -> list[Check]:
         (goes_on_where_it_was_interrupted, trained),
         (is_divided_in_any_way, trained),
         (refuses_data_that_lack_what_it_needs, card.needs not in ((), (("image",),))),
-        (reads_no_label, trained and not reads_labels(word for words in card.needs for word in words)),
+        (reads_no_mask, trained and not reads_masks({word for words in card.needs for word in words})),
     ]
     return [check for check, applies in applicable if applies]
 
@@ -235,8 +235,8 @@ def refuses_data_that_lack_what_it_needs(subject: Subject) -> None:
     subject.require(not (run / "run.json").exists(), "a refused training has left a run")
 
 
-def reads_no_label(subject: Subject) -> None:
-    """A method that needs no label gives the same weights where there are masks."""
+def reads_no_mask(subject: Subject) -> None:
+    """A method that needs no mask gives the same weights where there are masks, and where they cannot be read."""
     masked = make_data(
         subject.card.model_copy(update={"needs": (*subject.card.needs, ("image", "mask"))}),
         subject.place / "masked",

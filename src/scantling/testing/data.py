@@ -29,7 +29,7 @@ def make_data(card: Card, folder: Path, *, dimensions: int, classes: int = 1) ->
     Raises:
         ValueError: the card needs something that is not made here.
     """
-    words = {word for alternative in card.needs for word in alternative} or {"image"}
+    words = {word for alternative in card.needs for word in alternative} or {"image", *card.asks}
     pools = sorted(word.partition(":")[2] for word in words if word.startswith("pool:")) or [""]
     roles = sorted(word.partition(":")[2] for word in words if word.startswith("link:"))
     unknown = {word for word in words if word not in KNOWN and not word.startswith(("pool:", "link:"))}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scantling.contract.capabilities import Generator
+from scantling.contract.capabilities import Annotator, Generator
 from scantling.contract.card import Card
 from scantling.contract.method import Method, build
 from scantling.data.dataset import Dataset, open_dataset
@@ -66,10 +66,10 @@ class Subject:
         """The method with these settings beside those of `tiny`, untrained."""
         kind = implementation_of(self.card)
         if not self.card.needs:
-            several = {"dimensions": self.dimensions} if len(self.card.dimensions) > 1 else {}
+            several = {"dimensions": self.dimensions} if "dimensions" in kind.Settings.model_fields else {}
             chosen = kind.Settings.preset("tiny", {**several, **settings})
-            if not issubclass(kind, Generator):
-                raise ConformanceError(f"{self.card.name} needs no data, but generates nothing")
+            if not issubclass(kind, Generator | Annotator):
+                raise ConformanceError(f"{self.card.name} needs no data, but makes nothing")
             return build(kind, chosen, kind.blank(chosen)).eval()
         traits = measure_traits(self.dataset, reads={word for words in self.card.needs for word in words})
         models = {role: load_model(run) for role, run in self.uses.items()}

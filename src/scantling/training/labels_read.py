@@ -10,7 +10,7 @@ from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method
 from scantling.core.case import Case
 from scantling.core.errors import FileError
-from scantling.core.fields import reads_labels, reads_masks
+from scantling.core.fields import gives_truth, reads_labels, reads_masks
 from scantling.data.dataset import Dataset
 from scantling.data.files import probe
 from scantling.data.splits import is_labelled
@@ -38,7 +38,7 @@ def labels_read(
         for case in dataset.split("train")
         if is_labelled(case, words) or (alone and case.has("mask") and not case.images)
     ]
-    validation = [case for case in held_out if reads_labels({word for words in model.card.needs for word in words})]
+    validation = [*held_out] if gives_truth({word for words in model.card.needs for word in words}) else []
     thresholds = isinstance(model, Segmenter) and "segment" in model.gives
     calibration = model.calibration()
     thresholds |= (
@@ -56,12 +56,12 @@ def labels_read(
 
 def _drawn(cases: Sequence[Case], *, slices: bool) -> Drawn:
     """What people drew of these cases, and whether in slices; of made ones nothing."""
-    real = [case for case in cases if case.origin.kind == "real"]
+    real = [case for case in cases if case.origin.kind != "synthetic"]
     number = 0
     for case in real if slices else ():
         with suppress(FileError):
             geometry = probe(next(address for _, address in case.addresses())).geometry
             if len(geometry.shape) == 3:
-                named = case.drawn_slices
-                number += len(named) if isinstance(named, tuple) else geometry.shape[geometry.slice_axis]
+                named, whole = case.drawn_slices, geometry.shape[geometry.slice_axis]
+                number += len(named) if isinstance(named, tuple) else case.origin.effort.get("slices", whole)
     return Drawn(subjects=len({case.subject for case in real}), cases=len(real), slices=number)

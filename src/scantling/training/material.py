@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scantling.contract.card import Card, lacking
 from scantling.core.case import Address, Case
 from scantling.core.errors import DataError, RunError, SettingsError
-from scantling.core.fields import reads_labels, reads_masks
+from scantling.core.fields import is_weak, label_map_of, reads_labels, reads_masks, title_of
 from scantling.core.outputs import check_inputs
 from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
@@ -111,7 +111,8 @@ def _reachable(part: Dataset) -> Dataset:
 def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | None, options: Options) -> Material:
     """Open the data of a training; nothing of them lies in `out`, if there is one.
 
-    A method that needs no label gets data whose labels nobody looks at. A part whose share is 0 is left out at once, so
+    A method that needs no label gets data whose labels nobody looks at, and from one that learns from scribbles alone
+    no subject is held out, since no mask may judge it. A part whose share is 0 is left out at once, so
     that nothing of the training depends on it.
 
     Raises:
@@ -128,9 +129,10 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
     labels = {"mask" if word == "masks" else word for word in reads if reads_labels([word])} or {*MASKS}
     if "instances" in reads and not any(case.instances for part in opened for case in part.cases):
         labels |= {*MASKS}  # which may be instance maps: nobody looks before it is decided whose labels are kept
+    validation = 0.0 if is_weak(reads) else options.validation
     dataset, budget = join(opened), tuple[str, ...]()
     if options.labels is None or blind:
-        dataset = divide(dataset, validation=options.validation, labelled=not blind, labels=labels)
+        dataset = divide(dataset, validation=validation, labelled=not blind, labels=labels)
     options.sampling.check(dataset.split("train"))
     unwanted = [name for name, share in options.share.items() if share == 0]
     if unwanted:
@@ -139,7 +141,7 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
     if options.labels is not None:
         within = keep_labels(
             dataset, options.labels, seed=options.label_seed, fields=labels,
-            validation=0.0 if blind else options.validation,
+            validation=0.0 if blind else validation,
         )  # fmt: skip
         dataset, budget = within.dataset, () if blind else within.sentences
         opened = [without_others(part, dataset) for part in opened]
@@ -239,23 +241,33 @@ def divided_as(record: RunRecord, dataset: Dataset) -> Dataset:
     return keep_slices(divided, int(slices), spread=record.options["label_slices_from"]).dataset
 
 
-def undrawn(traits: Traits, name: str, labels: int | str | None = None) -> list[str]:
-    """A warning for each class that no training mask of the dataset `name` has; the others can still be learnt.
+def undrawn(material: Material, traits: Traits, budget: int | str | None = None) -> list[str]:
+    """A warning for each class that no training mask, or scribble, has; the others can still be learnt.
 
     Args:
-        labels: the budget of labels, to which the class may be lost.
+        budget: of labels, to which the class may be lost.
 
     Raises:
-        DataError: no training mask has any.
+        DataError: none has any; or scribbles mark classes and no background.
     """
+    name, scribbled = material.dataset.name, label_map_of(material.reads) == "scribbles"
+    word = "scribbles" if scribbled else "masks"
     empty = [one for one, share in zip(traits.classes, traits.foreground, strict=False) if not share]
     if empty and len(empty) == len(traits.foreground):
         raise DataError(
-            f"{name}: all training masks are empty: no pixel is of {some(empty)}; expected masks with a foreground; "
-            "check that the masks are the right files, and that a manifest declares the values they hold"
+            f"{name}: all training {word} are empty: no pixel is of {some(empty)}; expected {word} with a foreground; "
+            f"check that the {word} are the right files, and that a manifest declares the values they hold"
         )
-    more = "" if labels is None else f"; more than --labels {labels}, or another --label-seed, may have it"
-    return [f"{name}: no training mask has a pixel of the class {one!r}; it cannot be learnt{more}" for one in empty]
+    if scribbled and traits.labels is not None and sum(traits.foreground) > 1 - 1e-9:
+        value = traits.labels.background[0] if traits.labels.background else 0
+        marked = [one for one in traits.classes if one not in empty]
+        raise DataError(
+            f"{name}: the training scribbles mark {some(marked)}, and nothing as background; expected some "
+            f"pixels with the value {value}, without which everything would become a class; draw them"
+        )
+    more = "" if budget is None else f"; more than --labels {budget}, or another --label-seed, may have it"
+    what = "no training scribble marks" if scribbled else "no training mask has a pixel of"
+    return [f"{name}: {what} the class {one!r}; it cannot be learnt{more}" for one in empty]
 
 
 def budget_remarks(material: Material, traits: Traits, budget: int | str | None) -> list[str]:
@@ -270,13 +282,17 @@ def budget_remarks(material: Material, traits: Traits, budget: int | str | None)
     ]
 
 
-def counts(dataset: Dataset) -> str:
-    """How many cases of which kind there are, for a sentence."""
-    training = dataset.split("train")
-    labelled = sum(case.has("mask") and case.has("image") for case in training)
+def counts(dataset: Dataset, reads: Collection[str]) -> str:
+    """How many cases of which kind there are, for a sentence.
+
+    Args:
+        reads: the fields that a method needs.
+    """
+    training, field = dataset.split("train"), label_map_of(reads) or "mask"
+    labelled = sum(case.has(field) and case.has("image") for case in training)
     alone = sum(case.has("mask") and not case.has("image") for case in training)
-    parts = [f"{labelled} training cases with masks"]
-    parts += [f"{bare} without masks"] if (bare := len(training) - labelled - alone) else []
+    parts = [f"{labelled} training cases with {title_of(field)}"]
+    parts += [f"{bare} without {title_of(field)}"] if (bare := len(training) - labelled - alone) else []
     parts += [f"{alone} that are only a mask"] if alone else []
     others = [f"{len(dataset.split(name))} {name}" for name in ("validation", "test") if dataset.split(name)]
     return ", ".join([" and ".join(parts), *others])

@@ -12,7 +12,7 @@ import torch
 from scantling.contract.card import Card
 from scantling.contract.method import Method
 from scantling.core.errors import RunError
-from scantling.core.fields import reads_masks
+from scantling.core.fields import label_map_of
 from scantling.core.outputs import RUN, check_record
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.data.label_budget import written_labels
@@ -174,7 +174,7 @@ def elsewhere(facts: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]
 
 def taught(model: Method) -> list[str]:
     """A sentence on labels that reach a method which needs none."""
-    if any(reads_masks(words) for words in model.card.needs) or not model.hand_drawn:
+    if any(label_map_of(words) for words in model.card.needs) or not model.hand_drawn:
         return []
     return [
         f"the run is not free of labels: behind the masks that it learns from stand {model.hand_drawn} that people "

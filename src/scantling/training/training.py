@@ -20,6 +20,7 @@ from scantling.contract.method import Method
 from scantling.contract.views import views_of_training
 from scantling.core.atomic import to_json
 from scantling.core.errors import SettingsError
+from scantling.core.fields import is_weak
 from scantling.core.machine import autocast_type, device_of, memory_free, record, steady
 from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
@@ -159,6 +160,10 @@ def _checked(
 ) -> tuple[Card, torch.device, Console]:
     """The card of the method, the device and where sentences go, after making sure that the options can be."""
     card = card_of(method)
+    if card.gives == ("annotate",):
+        raise SettingsError(
+            f"{card.name} is a rule and not trained; `scantling synthesize {card.name} --from DATA` runs it"
+        )
     if not data:
         raise SettingsError("found no data; name at least one data set with --data")
     options.check()
@@ -250,7 +255,7 @@ def _traits(
     if facts is not None:
         return Traits.model_validate(facts["traits"]), dict(facts.get("left_out", {}))
     dataset = material.dataset
-    console.print(f"{dataset.name}: {counts(dataset)}; measuring", highlight=False)
+    console.print(f"{dataset.name}: {counts(dataset, material.reads)}; measuring", highlight=False)
     measured = None
     if group.first:
         found, failed = readable_traits(dataset, reads=material.reads, partial=True)
@@ -261,7 +266,7 @@ def _traits(
         *dataset.label_source.remarks,
         *budget_remarks(material, traits, options.labels),
         *spacing_remarks(traits),
-        *undrawn(traits, dataset.name, options.labels),
+        *undrawn(material, traits, options.labels),
     ):
         console.print(sentence, highlight=False, markup=False)
     return traits, lost
@@ -294,7 +299,9 @@ def _trainer(
     held_out = dataset.split("validation")
     validation = validation_of(model, held_out, device=device, seed=options.seed, group=group, autocast=autocast)
     if options.select == "best" and validation is None and not can_be_judged(model, dataset, options.seed):
-        raise SettingsError("--select best: found no validation case to choose by; pass --validation above 0")
+        weak = is_weak({word for words in model.card.needs for word in words})
+        remedy = f"{model.card.name} learns from no mask, and none may choose" if weak else "pass --validation above 0"
+        raise SettingsError(f"--select best: found no validation case to choose by; {remedy}")
     made = prepared_fields(Path(), model.stages())
     for stage in model.stages():
         readers = readers_of(stage, model, dataset, seed=options.seed, sampling=options.sampling, prepared=made)
@@ -335,7 +342,7 @@ def _recorded(
         *material.remarks,
         *material.dataset.label_source.remarks,
         *spacing_remarks(traits),
-        *undrawn(traits, material.dataset.name, options.labels),
+        *undrawn(material, traits, options.labels),
         *taught(model),
         *unsteady(model.card, device),
     ]

@@ -21,12 +21,13 @@ class Synthesize(Opened, Computed, Spread):
         "scantling synthesize retina-phantoms --count 200 --out phantoms --seed 1",
         "scantling synthesize runs/painter --count 1000 --out painted",
         "scantling synthesize runs/translator --from masks --count 500 --out images",
+        "scantling synthesize scribbles --from scans --out scribbled",
     )
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="METHOD|RUN")]
     """A method that needs no training (`scantling methods` says which can generate), or a run."""
-    count: Annotated[int, tyro.conf.arg(metavar="N")]
-    """How many to make."""
+    count: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """How many to make; what labels the images of --from labels all of them unless said."""
     out: Path
     """The data set goes here; the same command goes on where it was interrupted."""
     size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
@@ -51,6 +52,7 @@ class Synthesize(Opened, Computed, Spread):
     def run(self) -> Outcome:
         """Make them."""
         from scantling.inference import synthesize
+        from scantling.inference.annotating import effort_of
         from scantling.inference.conditions import Conditions
 
         settings = self.settings if self.size is None else {**self.settings, "size": self.size}
@@ -70,7 +72,8 @@ class Synthesize(Opened, Computed, Spread):
                 from scantling.inference.shards import synthesize_on
 
                 made = synthesize_on(cluster, self.source, **how, progress=progress)
-        tell(f"{self.out}: {len(made['case'])} cases")
+        effort = effort_of(made["case"])
+        tell(f"{self.out}: {len(made['case'])} cases" + (f"; drawn by hand about {effort}" if effort else ""))
         if counts := made["rejected"]:
             listed = ", ".join(f"{reason} ({number})" for reason, number in counts.items())
             tell(f"{sum(counts.values())} rejected: {listed}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scantling.contract.stage import Player
+from scantling.contract.step import Step
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Stream
@@ -104,6 +105,17 @@ def interleaved(*images: Tensor) -> Tensor:
 def apart(tensor: Tensor, count: int) -> list[Tensor]:
     """The batches that were interleaved."""
     return list(tensor.unflatten(0, (-1, count)).unbind(1))
+
+
+def without_channels(maps: Sequence[Tensor], step: Step, share: float) -> list[Tensor]:
+    """The maps of all levels (B, C, ...) with a share of the channels 0, drawn for each sample, the others larger by
+    as much."""
+    found = []
+    for level, features in enumerate(maps):
+        drawn = step.rand(f"channels of level {level}", like=features.flatten(2)[..., 0])
+        kept = (drawn >= share) / (1 - share)
+        found.append(features * kept.view(*kept.shape, *[1] * (features.ndim - 2)).to(features.dtype))
+    return found
 
 
 def known_pixels(batch: Batch, labels: Tensor) -> Tensor:

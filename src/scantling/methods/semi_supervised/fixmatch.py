@@ -24,6 +24,7 @@ from scantling.methods.semi_supervised.base import (
     in_one_pass,
     interleaved,
     known_pixels,
+    without_channels,
 )
 from scantling.mixing import cutmix
 
@@ -100,7 +101,7 @@ class FixMatch(SemiSupervisedSegmenter):
         weak = unlabelled.companions[WEAK].image
         maps = self.network.encode(interleaved(labelled.image, weak))
         logits, found = apart(self.network.head(self.network.decode(maps, weak.shape[2:])), 2)
-        fewer = [self.without_channels(apart(one, 2)[1], step, level) for level, one in enumerate(maps)]
+        fewer = without_channels([apart(one, 2)[1] for one in maps], step, self.settings.dropped)
         perturbed = self.network.head(self.network.decode(fewer, weak.shape[2:]))
         labels = self.confident(unlabelled, found.detach())
         # 3. the strong views, each with a block of the other image in the same view
@@ -131,9 +132,3 @@ class FixMatch(SemiSupervisedSegmenter):
         """Pseudo-labels (B, 1 or K, *S), unknown where they are not confident and beyond the image."""
         labels, confidence = self.pseudo_labels(logits)
         return known_pixels(batch, labels.masked_fill(confidence < self.settings.confidence, IGNORE))
-
-    def without_channels(self, features: Tensor, step: Step, level: int) -> Tensor:
-        """Features (B, C, ...) of which a share of the channels is 0, the others larger by as much."""
-        drawn = step.rand(f"channels of level {level}", like=features.flatten(2)[..., 0])
-        kept = (drawn >= self.settings.dropped) / (1 - self.settings.dropped)
-        return features * kept.view(*kept.shape, *[1] * (features.ndim - 2)).to(features.dtype)

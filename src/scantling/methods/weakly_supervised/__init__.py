@@ -1,0 +1,1 @@
+"""Segmenters that learn from scribbles, boxes or points."""
