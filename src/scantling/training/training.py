@@ -141,7 +141,7 @@ def steps_that_fit(
         found = fitted(
             Path(folder), None, options, lambda each: build_method(card, traits, each)[0],
             partial(_trainer, material.dataset, device, group), cases=material.dataset.split("train"), group=group,
-            begun=begun, console=console,
+            begun=begun, console=console, command=(),
         )  # fmt: skip
     return found.options.steps or 1, found.timed.batch
 

@@ -16,7 +16,8 @@ from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Stream
 from scantling.losses.overlap import batch_dice_loss, overlap_sums
-from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
+from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.methods.supervised.unet_settings import UNetSettings
 
 
 class ScribbleSettings(UNetSettings):

@@ -19,7 +19,8 @@ from scantling.core.samples import Batch, Traits
 from scantling.losses.boxes import pairwise_loss, projection_loss
 from scantling.losses.overlap import cross_entropy
 from scantling.methods.catalogue import CARDS
-from scantling.methods.supervised.unet import UNetSegmenter, UNetSettings
+from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.methods.supervised.unet_settings import UNetSettings
 
 
 class BoxSettings(UNetSettings):
