@@ -19,6 +19,7 @@ from scantling.inference.conditions import Conditions
 from scantling.methods.catalogue import CARDS
 from scantling.phantoms.weak_labels import centre_lines_of, points_of, scribbles_of, stroke
 from scantling.testing.data import make_data
+from scantling.training import train
 
 MASKED = CARDS["unet"]
 
@@ -195,6 +196,8 @@ def test_what_cannot_be_labelled_is_said_in_a_sentence(pictures: Path, volumes: 
         refused("scribbles", pictures, count=9)
     with pytest.raises(SettingsError, match="--sampling-steps: this model has no such option; it has: --seed"):
         refused("scribbles", pictures, options={"steps": 3})
+    with pytest.raises(SettingsError, match="slices is a rule that is not trained; `scantling synthesize slices"):
+        train("slices", [volumes], tmp_path / "run")
     with pytest.raises(SettingsError, match="--count: found none"):
         refused("fractal-vessels", None)
     with pytest.raises(DataError, match="found a picture; slices are drawn of volumes"):

@@ -84,6 +84,8 @@ def load_model(
     card = cards().get(run) if isinstance(run, str) else None
     if card is not None and not (model_folder(paths[0]) / WEIGHTS).is_file():
         if card.needs or "generate" not in card.gives:
+            if "annotate" in card.gives:
+                raise RunError(f"{card.name} labels the images of a data set; scantling.synthesize runs it")
             raise RunError(f"{card.name} has to be trained first, with scantling.train; then pass its run")
         rule, made_by = generator_of(card.name, settings or {})
         return Model((rule,), compute=compute, source=card.name, made_by=made_by, settings=settings or {})

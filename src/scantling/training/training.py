@@ -161,9 +161,8 @@ def _checked(
     """The card of the method, the device and where sentences go, after making sure that the options can be."""
     card = card_of(method)
     if card.gives == ("annotate",):
-        raise SettingsError(
-            f"{card.name} is a rule and not trained; `scantling synthesize {card.name} --from DATA` runs it"
-        )
+        runs = f"`scantling synthesize {card.name} --from DATA`"
+        raise SettingsError(f"{card.name} is a rule that is not trained; {runs} labels images by it")
     if not data:
         raise SettingsError("found no data; name at least one data set with --data")
     options.check()
