@@ -177,6 +177,18 @@ CARDS: dict[str, Card] = {
             implementation="scantling.methods.without_labels.vesselness:Vesselness",
         ),
         Card(
+            name="diffusion-pretrain",
+            title="Denoising diffusion probabilistic models, with the network of guided-diffusion",
+            authors="Ho, Jain, Abbeel; Dhariwal, Nichol",
+            year=2021,
+            needs=(("image",),),
+            asks=(),
+            gives=("encode", "generate"),
+            dimensions=(2,),
+            fits="denoising",
+            implementation="scantling.methods.features.pretrain:DiffusionPretrain",
+        ),
+        Card(
             name="vessel-controlnet",
             title="Vessel masks by diffusion, controlled by sketches (adding conditional control to text-to-image "
             "diffusion models)",
