@@ -112,6 +112,8 @@ class Traits(Frozen):
     """For each axis, whether the labelled training cases look as likely mirrored along it; empty where unknown."""
     labelled: int = 0
     unlabelled: int = 0
+    classified: int = 0
+    """How many training images have an image class."""
     masks_alone: int = 0
     """How many training cases are only a mask."""
     hand_drawn: int = 0

@@ -75,7 +75,9 @@ class DiffusionPretrain(Encoder, Generator):
     def preprocessing(self) -> Preprocessing:
         """Planes of one size or longest side, each channel in [-1, 1]."""
         side, longest = self.settings.size, self.settings.longest
-        return Preprocessing(dimensions=2, normalise="unit", size=None if side is None else (side, side), longest=longest)
+        return Preprocessing(
+            dimensions=2, normalise="unit", size=None if side is None else (side, side), longest=longest
+        )
 
     def stages(self) -> Sequence[Stage]:
         """One stage on all training images, labelled or not; it may begin with weights of a file."""

@@ -96,6 +96,12 @@ class PretrainSettings(Settings):
     )  # fmt: skip
 
     @property
+    def preprocessing(self) -> Preprocessing:
+        """Planes of one size or longest side, each channel in [-1, 1]."""
+        size = None if self.size is None else (self.size, self.size)
+        return Preprocessing(dimensions=2, normalise="unit", size=size, longest=self.longest)
+
+    @property
     def divisor(self) -> int:
         """What the levels divide the sides of an image by."""
         return int(2 ** (len(self.widths) - 1))
@@ -113,7 +119,9 @@ class PretrainSettings(Settings):
 
         Of images with a longest side the one that holds the median image.
         """
-        recipe = Preprocessing(dimensions=2, size=None if self.size is None else (self.size, self.size), longest=self.longest)
+        recipe = Preprocessing(
+            dimensions=2, size=None if self.size is None else (self.size, self.size), longest=self.longest
+        )
         height, width = recipe.grid(traits.slices().shape, (1.0, 1.0))
         return -(-height // self.divisor) * self.divisor, -(-width // self.divisor) * self.divisor
 
