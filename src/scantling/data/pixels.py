@@ -53,7 +53,7 @@ class Pixels:
         There it is interpolated at the centres of the pixels, as `interpolate(align_corners=False)` does.
         """
         if tuple(array.shape[1:]) == self.shape:
-            return array[(slice(None), *self.places.unbind(1))]
+            return array.movedim(0, -1)[tuple(self.places.unbind(1))].T
         return sampled(array, self.places, self.shape, linear=field.linear)
 
     def boxes(self, boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -189,6 +189,32 @@ CARDS: dict[str, Card] = {
             implementation="scantling.methods.features.pretrain:DiffusionPretrain",
         ),
         Card(
+            name="fedd",
+            title="FEDD: fair, efficient, and diverse diffusion-based lesion segmentation and malignancy "
+            "classification, with the heads of DDPM-seg",
+            authors="Carrión, Norouzi; Baranchuk et al. (DDPM-seg)",
+            year=2023,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2,),
+            may_use={"encoder": "encode"},
+            fits="head 1",
+            implementation="scantling.methods.features.fedd:Fedd",
+        ),
+        Card(
+            name="fedd-classifier",
+            title="FEDD: fair, efficient, and diverse diffusion-based lesion segmentation and malignancy "
+            "classification: its classifier",
+            authors="Carrión, Norouzi",
+            year=2023,
+            needs=(("image", "image_class"),),
+            gives=("classify",),
+            dimensions=(2,),
+            may_use={"encoder": "encode"},
+            fits="cross_entropy",
+            implementation="scantling.methods.features.fedd:FeddClassifier",
+        ),
+        Card(
             name="vessel-controlnet",
             title="Vessel masks by diffusion, controlled by sketches (adding conditional control to text-to-image "
             "diffusion models)",
