@@ -237,6 +237,22 @@ def test_features_are_the_same_for_an_image_whatever_stands_beside_it() -> None:
     torch.testing.assert_close(twice[0], twice[1])  # one noise
 
 
+def test_an_image_passes_the_encoder_once_a_timestep_and_the_decoder_no_further_than_it_is_read() -> None:
+    method, passes = small(), {"encoder": 0, "decoder": 0}
+
+    def counting(name: str) -> Callable[..., None]:
+        def count(*_: object) -> None:
+            passes[name] += 1
+
+        return count
+
+    method.network.stem.register_forward_hook(counting("encoder"))
+    for step in method.network.up:
+        step.register_forward_hook(counting("decoder"))
+    read(method, torch.rand(1, 3, 16, 16), blocks=(0, 1), timesteps=(0, 7, 9))
+    assert passes == {"encoder": 3, "decoder": 6}
+
+
 def test_a_smaller_image_sees_a_part_of_the_noise_of_a_larger_one() -> None:
     method, inference = small(), Inference(seed=0)
     large, little = torch.zeros(2, 3, 40, 64), torch.zeros(1, 3, 20, 30)

@@ -62,7 +62,7 @@ class PretrainSettings(Settings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 1500,
+            "steps": 1000,
             "batch": 8,
             "rate": 1e-3,
             "schedule_of_rate": "one-cycle",
