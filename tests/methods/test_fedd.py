@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,7 +16,7 @@ from commands import command
 from scantling.contract.method import build
 from scantling.contract.step import Inference, Step
 from scantling.core.case import Labels
-from scantling.core.errors import SettingsError
+from scantling.core.errors import FileError, SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features import factories
@@ -309,7 +310,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no source": (
         lambda: fedd(uses={}, features="best"),
-        "expected encoder, random, pyramid, or a network of yours as",
+        "expected encoder, random, pyramid, a network of yours as",
     ),
     "no module": (lambda: fedd(uses={}, features="nowhere:f", layers=("a",)), r"cannot be made \(ModuleNotFoundError"),
     "no network": (lambda: fedd(uses={}, features=f"{__name__}:nothing", layers=("a",)), "it makes a int, expected"),
@@ -346,3 +347,54 @@ def test_a_classifier_reads_one_block_at_the_first_timestep() -> None:
     with torch.no_grad():
         answer = model.classify(batch(torch.rand(3, 3, 32, 32)), Inference(seed=0))
     torch.testing.assert_close(answer.probabilities.sum(1), torch.ones(3))
+
+
+def folder(place: Path, *, latent: bool) -> Path:
+    """A tiny model as diffusers saves it."""
+    diffusers = pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    shared = {"block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4}
+    if latent:
+        unet = diffusers.UNet2DConditionModel(
+            in_channels=4, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), cross_attention_dim=8,
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=4, **shared,
+        )  # fmt: skip
+        diffusers.AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4,
+            **shared,
+        ).save_pretrained(place / "vae")  # fmt: skip
+        save_file({"prompt": torch.randn(1, 5, 8)}, place / "prompt.safetensors")
+    else:
+        unet = diffusers.UNet2DModel(
+            in_channels=3, out_channels=3, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+            **shared,
+        )  # fmt: skip
+        diffusers.DDPMScheduler(num_train_timesteps=50).save_pretrained(place / "scheduler")
+    unet.save_pretrained(place / "unet")
+    return place
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_a_folder_of_diffusers_is_read_block_by_block_and_saved_with_the_model(tmp_path: Path, latent: bool) -> None:
+    place = folder(tmp_path / "theirs", latent=latent)
+    model = fedd(uses={}, features=str(place), timesteps=(10, 40))
+    assert model.reader.names == tuple(f"block {block}, timestep {time}" for time in (10, 40) for block in (0, 1))
+    assert fedd(uses={}, features=str(place)).settings.timesteps == ((100,) if latent else (5,))
+    images = torch.rand(2, 3, 18, 30)
+    together, alone = model.reader(batch(images)), model.reader(batch(images[1:]))
+    for name, maps in together.items():
+        torch.testing.assert_close(maps[1:].float(), alone[name].float(), atol=1e-2, rtol=1e-2)  # half precision
+    save_model(model, tmp_path / "model")
+    with torch.no_grad():
+        one, other = (
+            m.segment(batch(images), Inference(seed=0)).samples  # type: ignore[attr-defined]
+            for m in (model, load_model(tmp_path / "model"))
+        )
+    assert torch.equal(one, other)
+    with pytest.raises(SettingsError, match="found 2; this U-Net has the up blocks 0 to 1"):
+        fedd(uses={}, features=str(place), blocks=(2,))
+    with pytest.raises(SettingsError, match="this model knows the timesteps 0 to"):
+        fedd(uses={}, features=str(place), timesteps=(1000,))
+    (place / "unet" / "config.json").write_text('{"_class_name": "CLIPModel"}')
+    with pytest.raises(FileError, match="holds a CLIPModel; expected UNet2DModel or UNet2DConditionModel"):
+        fedd(uses={}, features=str(place))

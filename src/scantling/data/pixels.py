@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -81,8 +82,8 @@ def sampled(array: Tensor, places: Tensor, shape: Sequence[int], *, linear: bool
     low = where.floor().long()
     high, weight = (low + 1).minimum(sizes - 1), (where - low).float()
     total = torch.zeros((len(places), array.shape[0]))
-    for corner in torch.cartesian_prod(*[torch.tensor([0, 1])] * len(shape)).view(-1, len(shape)):
-        at = torch.where(corner.bool(), high, low)
-        share = torch.where(corner.bool(), weight, 1 - weight).prod(1, keepdim=True)
-        total += share * last[tuple(at.unbind(1))].float()
+    for corner in product((False, True), repeat=len(shape)):
+        at = [(high if upper else low)[:, axis] for axis, upper in enumerate(corner)]
+        shares = [weight[:, axis] if upper else 1 - weight[:, axis] for axis, upper in enumerate(corner)]
+        total.addcmul_(last[tuple(at)].float(), torch.stack(shares).prod(0)[:, None])
     return total.T

@@ -28,7 +28,8 @@ def name_factory(name: str) -> None:
     module, colon, factory = name.partition(":")
     if not (module and colon and factory):
         raise SettingsError(
-            f"--settings.features {name}: expected encoder, random, pyramid, or a network of yours as MODULE:FACTORY"
+            f"--settings.features {name}: expected encoder, random, pyramid, a network of yours as MODULE:FACTORY, or "
+            "a folder of diffusers that is there"
         )
     _NAMED.add(name)
 

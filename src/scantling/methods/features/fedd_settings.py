@@ -42,7 +42,7 @@ class FeddSettings(FeatureSettings):
     patience: Annotated[int, Field(ge=0)] = 50
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {**QUICK, "steps": 400, "batch": 8, "pixels": 256, "rate": 3e-3, "patience": 0},
+        "quick": {**QUICK, "steps": 300, "batch": 8, "pixels": 128, "rate": 3e-3, "patience": 0},
         "tiny": {**TINY, "steps": 4, "heads": 2, "hidden": (8,), "pixels": 64, "rate": 5e-2, "patience": 0},
     }
     architecture: ClassVar[tuple[str, ...]] = (*FeatureSettings.architecture, "heads", "hidden", "norm")

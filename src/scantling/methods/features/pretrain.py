@@ -27,6 +27,7 @@ from scantling.diffusion.schedules import betas, timesteps
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features.guided_weights import load_guided
 from scantling.methods.features.pretrain_settings import PretrainSettings
+from scantling.methods.features.reader import shared_noise
 from scantling.networks.denoiser import Denoiser
 
 RANGE = (-1.0, 1.0)
@@ -169,7 +170,7 @@ class DiffusionPretrain(Encoder, Generator):
         shape = [-(-n // divisor) * divisor for n in image.shape[2:]]
         if list(image.shape[2:]) != shape:
             image = F.interpolate(image, shape, mode="bilinear", align_corners=False)
-        noise, features = self.noise(inference, image), dict[str, Tensor]()
+        noise, features = shared_noise(inference, image), dict[str, Tensor]()
         for time in times:
             timestep = torch.full((1,), time, device=image.device)
             code = self.network.code_of(timestep)
@@ -180,12 +181,6 @@ class DiffusionPretrain(Encoder, Generator):
                 if number == max(blocks):
                     break
         return Encoding(features=features)
-
-    def noise(self, inference: Inference, image: Tensor) -> Tensor:
-        """Standard normal numbers (1, C, *S) beside images (B, C, *S); a smaller image has a part of a larger one's."""
-        side = max(64, 1 << (max(image.shape[2:]) - 1).bit_length())
-        canvas = torch.randn((1, image.shape[1], side, side), generator=inference.generator("shared noise"))
-        return canvas[:, :, : image.shape[2], : image.shape[3]].to(image.device, image.dtype)
 
     def generate_options(self, options: GenerateOptions) -> GenerateOptions:
         """With the steps of the chain that are walked."""

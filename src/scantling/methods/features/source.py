@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from scantling.contract.method import Method
 from scantling.contract.settings import Settings
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Preprocessing, Traits
+from scantling.methods.features.diffusers_folder import DiffusersFolder
 from scantling.methods.features.factories import made_by, name_factory
 from scantling.methods.features.pretrain import DiffusionPretrain
 from scantling.methods.features.pyramid import pyramid
@@ -28,9 +30,10 @@ class FeatureSettings(Settings):
 
     Attributes:
         features: "encoder": of the run that `--use encoder=RUN` names; "random": of the same network with random
-            weights; "pyramid": colours and places without a network; or MODULE:FACTORY, what makes a network of yours.
+            weights; "pyramid": colours and places without a network; MODULE:FACTORY, what makes a network of yours; or
+            a folder with a diffusion model of yours as diffusers saves it.
         blocks: of the decoder of a diffusion model, from 0, the coarsest; empty: those of the paper, in another network
-            the blocks at the same place.
+            the blocks at the same place; of a folder of diffusers all.
         timesteps: at which it looks at an image; empty: that of the paper.
         layers: the features of another encoder, by name; empty: all. Of a network of yours its modules.
         size: the side of the square that images are resampled to where no encoder says it.
@@ -56,7 +59,7 @@ class FeatureSettings(Settings):
 
     def resolve(self, traits: Traits) -> Self:
         """Refuse a source that is none; images are not enlarged to a longest side."""
-        if self.features not in (ENCODER, RANDOM, PYRAMID):
+        if self.features not in (ENCODER, RANDOM, PYRAMID) and not _is_folder(self.features):
             name_factory(self.features)
         if (self.size is None) == (self.longest is None):
             raise SettingsError(
@@ -98,10 +101,15 @@ class Source:
         if of not in (ENCODER, RANDOM):
             if encoder is not None:
                 raise SettingsError(f"--settings.features {of}: reads no model; leave out --use encoder")
-            if settings.blocks or settings.timesteps:
-                raise SettingsError(f"--settings.features {of}: has no blocks and timesteps; leave them out")
             read: Read = pyramid
-            if of != PYRAMID:
+            if _is_folder(of):
+                self.network = folder = DiffusersFolder(Path(of)).eval()
+                times = settings.timesteps or (timestep * folder.process.steps // 1000,)
+                self.chosen = {"timesteps": times}
+                read = folder.read(settings.blocks, times)
+            elif settings.blocks or settings.timesteps:
+                raise SettingsError(f"--settings.features {of}: has no blocks and timesteps; leave them out")
+            elif of != PYRAMID:
                 self.network = made_by(of).eval()
                 read = network_read(self.network, settings.layers, name=of)
             self.reader = FeatureReader(read, channels=channels, network=self.network)
@@ -128,6 +136,10 @@ class Source:
             )
         read = encoder_read(encoder, options, layers=settings.layers)
         self.reader = FeatureReader(read, channels=channels, network=encoder)
+
+
+def _is_folder(features: str) -> bool:
+    return ":" not in features and Path(features).is_dir()
 
 
 def check_channels(encoder: Encoder, traits: Traits, *, name: str) -> None:
