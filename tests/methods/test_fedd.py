@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from scantling.records.run_folder import load_model, save_model
 from scantling.testing.data import make_data
 
 
+@cache
 def public() -> Denoiser:
     """The network of the paper, without weights."""
     with torch.device("meta"):
@@ -40,11 +42,13 @@ def public() -> Denoiser:
 
 def traits(channels: tuple[str, ...] = ("red", "green", "blue"), **facts: Any) -> Traits:
     each = Intensity(mean=100, std=50, low=0, high=250, minimum=0, maximum=255)
-    known = {"labels": Labels(names=("lesion",), values=((255,),)), "labelled": 4, "image_classes": ("benign", "bad")}
+    known: dict[str, Any] = {
+        "labels": Labels(names=("lesion",), values=((255,),)), "labelled": 4, "image_classes": ("benign", "bad"),
+        "intensity": (each,) * len(channels),
+    }  # fmt: skip
     return Traits(
-        dimensions=2, channels=channels, spacing=(1.0, 1.0), shape=(30, 40), smallest=(30, 40),
-        intensity=(each,) * len(channels), **{**known, **facts},
-    )  # fmt: skip
+        dimensions=2, channels=channels, spacing=(1.0, 1.0), shape=(30, 40), smallest=(30, 40), **{**known, **facts}
+    )
 
 
 def encoder(channels: tuple[str, ...] = ("red", "green", "blue"), **changes: Any) -> DiffusionPretrain:
@@ -212,6 +216,14 @@ def test_the_same_heads_learn_on_every_source_which_stays_as_it_is(
     assert not (tmp_path / "run" / "prepared").exists()
     answered = command("predict", tmp_path / "run", data, "--out", tmp_path / "masks")
     assert answered.returncode == 0, answered.stderr
+
+
+def test_one_block_or_layer_needs_no_comma_and_the_units_are_those_of_the_encoder() -> None:
+    settings = FeddSettings.preset("tiny", {"blocks": 2, "timesteps": 0, "layers": "block 2, timestep 0"})
+    assert (settings.blocks, settings.timesteps, settings.layers) == ((2,), (0,), ("block 2, timestep 0",))
+    other = Intensity(mean=1, std=1, low=0, high=2, minimum=0, maximum=2)
+    model = fedd(of=traits(intensity=(other,) * 3))
+    assert model.traits.intensity == model.uses["encoder"].traits.intensity
 
 
 def test_random_features_are_those_of_the_same_network_with_other_weights() -> None:

@@ -49,6 +49,10 @@ class OnFeatures(Method):
         blocks: tuple[int, ...],
         timestep: int,
     ) -> None:
+        encoder = (uses or {}).get("encoder")
+        if encoder is not None:  # it must see its images in the units that it was trained in
+            units = {name: getattr(encoder.traits, name) for name in ("intensity", "foreground_intensity")}
+            traits = traits.model_copy(update=units)
         super().__init__(settings, traits, uses=uses)
         source = Source(settings, traits, uses or {}, name=self.card.name, blocks=blocks, timestep=timestep)
         self.settings = settings.model_copy(update=source.chosen)

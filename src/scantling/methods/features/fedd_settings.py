@@ -14,7 +14,7 @@ from scantling.methods.features.source import FeatureSettings, Positive
 
 MANY = 30
 """From so many classes on, the background among them, the heads are wider (Baranchuk et al., 2022, their code)."""
-QUICK: Mapping[str, Any] = {"size": None, "longest": 128}
+QUICK: Mapping[str, Any] = {"size": None, "longest": 96}
 TINY: Mapping[str, Any] = {"size": 16, "norm": "layer", "batch": 2}
 
 

@@ -68,7 +68,7 @@ class PretrainSettings(Settings):
             "schedule_of_rate": "one-cycle",
             "average": 0.99,
             "size": None,
-            "longest": 128,
+            "longest": 96,
             "learned_variance": False,
             "widths": (16, 32, 64, 128),
             "blocks": 1,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import nn
 
 from scantling.contract.capabilities import Encoder
@@ -21,7 +21,15 @@ from scantling.methods.features.pyramid import pyramid
 from scantling.methods.features.reader import FeatureReader, Read, block_like, encoder_read, network_read, redraw
 
 Positive = Annotated[int, Field(gt=0)]
-Number = Annotated[int, Field(ge=0)]
+
+
+def _several(value: Any) -> Any:
+    """One value as a tuple of one, so that `--settings.blocks 6` needs no comma."""
+    return (value,) if isinstance(value, int | str) else value
+
+
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_several)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 ENCODER, RANDOM, PYRAMID = "encoder", "random", "pyramid"
 
 
@@ -41,9 +49,9 @@ class FeatureSettings(Settings):
     """
 
     features: str = ENCODER
-    blocks: tuple[Number, ...] = ()
-    timesteps: tuple[Number, ...] = ()
-    layers: tuple[str, ...] = ()
+    blocks: Numbers = ()
+    timesteps: Numbers = ()
+    layers: Names = ()
     size: Positive | None = 256
     longest: Positive | None = None
 
