@@ -95,6 +95,8 @@ def test_library_code_prints_nothing_unpickles_nothing_and_asserts_nothing(path:
             unwanted = {"pickle", "cloudpickle", "dill", "joblib", "urllib", "requests", "socket"}
             found += [f"line {node.lineno}: {name}" for name in modules if name.partition(".")[0] in unwanted]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "torch.load", "eval", "exec"}:
+            if ast.unparse(node.func) == "torch.load" and "weights_only=True" in ast.unparse(node):
+                continue  # tensors alone
             found.append(f"line {node.lineno}: {ast.unparse(node.func)}")
         elif isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
             found.append(f"line {node.lineno}: allow_pickle")

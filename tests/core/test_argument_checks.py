@@ -115,7 +115,7 @@ def test_displacements_have_a_vector_for_the_axes_that_there_are() -> None:
     image = torch.zeros(1, 1, 4, 5)
     for shape in ((1, 4, 5, 2), (1, 3, 4, 5), (2, 4, 5)):
         for of in (lambda u: warping.warp(image, u), warping.jacobian_determinant):
-            with pytest.raises(ArrayError, match=r"expected \(B, 2, H, W\) or \(B, 3, D, H, W\)"):
+            with pytest.raises(ArrayError, match=r"expected floats \(B, 2, H, W\) or \(B, 3, D, H, W\)"):
                 of(torch.zeros(shape))
     with pytest.raises(ArrayError, match="expected"):
         warping.warp(image, torch.zeros(1, 3, 2, 4, 5))

@@ -15,6 +15,8 @@ from toys_registration import CARD as SHIFT
 
 CARDS_OF_TOYS = (*TOYS.values(), *GENERATORS.values(), SHIFT)
 EACH = {f"{card.name}-{n}d": (card, n) for card in (*CARDS.values(), *CARDS_OF_TOYS) for n in card.dimensions}
+MODELS = {"toy-head": {"code": TOYS["toy-encoder"]}}
+"""The models that a method is built on, where not any that gives what is needed will do."""
 CHECKS = [(name, check) for name, (card, _) in EACH.items() for check in checks_of(card)]
 
 
@@ -22,7 +24,10 @@ CHECKS = [(name, check) for name, (card, _) in EACH.items() for check in checks_
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Subject]]:
     """Each method with a folder of its own, whose data and models are made once."""
     with added(*CARDS_OF_TOYS):
-        yield {name: Subject(card, n, tmp_path_factory.mktemp("subject")) for name, (card, n) in EACH.items()}
+        yield {
+            name: Subject(card, n, tmp_path_factory.mktemp("subject"), MODELS.get(card.name, {}))
+            for name, (card, n) in EACH.items()
+        }
 
 
 @pytest.mark.parametrize(("name", "check"), CHECKS, ids=[f"{name}-{check.__name__}" for name, check in CHECKS])

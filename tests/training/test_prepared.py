@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from scantling.contract.stage import Stage
+from scantling.contract.stage import Prepared, Stage
+from scantling.contract.step import Step
 from scantling.core.errors import DataError, RunError
+from scantling.core.samples import Batch
 from scantling.core.streams import Augmentation, Stream
 from scantling.data.prepared_fields import PreparedField
 from scantling.data.reader import Reader
@@ -22,7 +24,10 @@ from scantling.methods.catalogue import added
 from scantling.testing.subject import Subject
 from scantling.testing.trainings import interrupted, quickly, quiet, trained_weights
 from scantling.training import Options, train
+from scantling.training.prepared import check_fields, prepare_fields, prepared_fields
+from scantling.training.processes import Processes
 from scantling.training.readers import readers_of
+from scantling.training.stage_runner import StageRunner
 from toys_capabilities import TOYS, Pseudo
 
 OPTIONS = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0)
@@ -179,3 +184,45 @@ def test_a_training_whose_prepared_fields_have_gone_does_not_go_on_without_them(
     shutil.rmtree(run / "prepared")
     with pytest.raises(RunError, match="the field 'pseudo' that was prepared for its training has gone"):
         train("toy-pseudo", [subject.data], run, OPTIONS, console=quiet())
+
+
+def test_several_fields_are_made_in_one_pass_and_again_if_one_is_missing(subject: Subject) -> None:
+    method, calls = subject.method(), list[int]()
+    stage = method.stages()[1]
+
+    def make(batch: Batch, step: Step) -> dict[str, torch.Tensor]:
+        calls.append(int(batch.case))
+        return {"fine": batch.image.half(), "coarse": batch.image[:, :, ::2, ::2]}
+
+    both = Prepared(name="both", kind="image", make=make, parts=("fine", "coarse"))
+    stream = Stream(name="all", reads=("image", "fine", "coarse"), batch=2, pixels=7)
+    stage = replace(stage, streams=(stream,), prepares=(both,), prepare=None)
+    fields = prepared_fields(subject.place, [stage])
+    assert list(fields) == ["fine", "coarse"]
+
+    def readers(stage: Stage) -> dict[str, Reader]:
+        return readers_of(stage, method, subject.dataset, seed=0, prepared=fields)
+
+    def prepare(make: Prepared) -> None:
+        step = StageRunner.start(stage, 0, torch.device("cpu"))
+        prepare_fields(
+            subject.place, method, replace(stage, prepares=(make,)), readers=readers, step=step, plan="",
+            group=Processes(),
+        )  # fmt: skip
+
+    prepare(both)
+    assert len(calls) == 4
+    prepare(both)
+    assert len(calls) == 4
+    next(fields["coarse"].folder.glob("*.npy")).unlink()
+    prepare(both)
+    assert len(calls) == 5
+    check_fields(subject.place, [stage])
+    batch = readers(stage)["all"].batch(0)
+    assert batch.fields["fine"].shape == batch.fields["coarse"].shape == (2, batch.image.shape[1], 7)
+    shutil.rmtree(subject.place / "prepared")
+    lacking = replace(both, make=lambda batch, step: {"fine": batch.image})
+    with pytest.raises(RunError, match="prepared 'coarse' of the shape nothing for one case"):
+        prepare(lacking)
+    with pytest.raises(RunError, match="the field 'fine' that was prepared for its training has gone"):
+        check_fields(subject.place / "elsewhere", [stage])

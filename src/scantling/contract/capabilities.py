@@ -218,6 +218,14 @@ class Encoder(Method):
     def encode(self, batch: Batch, inference: Inference) -> Encoding:
         """Features and latents of the images of a batch."""
 
+    def encode_options(self, options: EncodeOptions) -> EncodeOptions:
+        """The options with all that the method decides filled in.
+
+        Raises:
+            SettingsError: the method cannot do it.
+        """
+        return options
+
     def decode(self, latent: Tensor, inference: Inference) -> Tensor:
         """The images (B, C, *S) of latents.
 

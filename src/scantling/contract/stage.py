@@ -118,18 +118,27 @@ class Prepared:
     """A field that is made for every training case before the first step: a pseudo-label, a latent, features.
 
     Streams of this and of later stages read it by its name; it is cut, flipped and turned with the image. One on a
-    coarser grid than the image can be read as a whole only, by streams without patches and augmentation.
+    coarser grid than the image can be read as a whole only, by streams without patches and augmentation, or by single
+    pixels.
 
     Attributes:
         kind: how it travels between grids (`core.fields.Kind`).
-        make: `make(batch, step)` gives (1, C, *S) for one whole case, or one slice of it, without gradients.
+        make: `make(batch, step)` gives (1, C, *S) for one whole case, or one slice of it, without gradients; or that by
+            the names of the `parts`.
         reads: the fields that `make` is given; cases that lack any of them have no such field.
+        parts: the names of several fields that are made together, which streams read in place of `name`.
     """
 
     name: str
     kind: Kind
-    make: Callable[[Batch, Step], Tensor]
+    make: Callable[[Batch, Step], Tensor | Mapping[str, Tensor]]
     reads: tuple[str, ...] = ("image",)
+    parts: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of what it makes."""
+        return self.parts or (self.name,)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -112,6 +112,8 @@ class Traits(Frozen):
     """For each axis, whether the labelled training cases look as likely mirrored along it; empty where unknown."""
     labelled: int = 0
     unlabelled: int = 0
+    classified: int = 0
+    """How many training images have an image class."""
     masks_alone: int = 0
     """How many training cases are only a mask."""
     hand_drawn: int = 0
@@ -147,7 +149,7 @@ class Traits(Frozen):
             return self
         axis, of_axes = self.slice_axis, ("spacing", "fine_spacing", "shape", "smallest", "mirrored")
         plane = {name: getattr(self, name)[:axis] + getattr(self, name)[axis + 1 :] for name in of_axes}
-        number = {name: getattr(self, name) * self.shape[axis] for name in ("labelled", "unlabelled")}
+        number = {name: getattr(self, name) * self.shape[axis] for name in ("labelled", "unlabelled", "classified")}
         return self.model_copy(update={"dimensions": 2, "slice_axis": 0, **plane, **number})
 
     @property

@@ -156,6 +156,8 @@ class Stream:
         without: leaves out cases that have any of this ("mask": the unlabelled ones).
         batch: samples a step, over all processes and micro-batches.
         patch: the spatial shape of a sample; None takes whole images (all must then have one shape).
+        pixels: how many single pixels are read of an image in place of a patch, at random among those that the mask
+            knows; fields are then (B, C, pixels). Prepared fields may lie on coarser grids; nothing is augmented.
         foreground: the share of patches centred on a labelled pixel.
         companions: other samples that come along.
         annotator: whose mask, where there are several: the first, or one drawn at every visit.
@@ -173,6 +175,7 @@ class Stream:
     without: tuple[str, ...] = ()
     batch: int = 1
     patch: tuple[int, ...] | None = None
+    pixels: int = 0
     foreground: float = 0.0
     companions: tuple[View | Link | Partner, ...] = ()
     annotator: Literal["first", "drawn"] = "first"

@@ -40,10 +40,10 @@ class PreparedField:
         return cls(run / FOLDER / safe_id(name), Field(name, kind, name, outside=outside, absent=outside or 0))
 
     def save(self, id: str, slice: int | None, tensor: Tensor) -> None:
-        """Write the field (C, *S) of a case, or of one of its slices."""
+        """Write the field (C, *S) of a case, or of one of its slices, the channels of a pixel side by side."""
         file = io.BytesIO()
         array = tensor.detach().cpu()
-        np.save(file, (array.float() if array.dtype == torch.bfloat16 else array).contiguous().numpy())
+        np.save(file, np.asfortranarray((array.float() if array.dtype == torch.bfloat16 else array).numpy()))
         write_bytes(self._path(id, slice), file.getvalue())
 
     def has(self, id: str, slice: int | None) -> bool:

@@ -19,12 +19,14 @@ from scantling.data.augmentation import change_values
 from scantling.data.case_cache import CaseCache
 from scantling.data.known_pixels import KnownPixels
 from scantling.data.order import Order
+from scantling.data.pixels import Pixels
 from scantling.data.placement import Placement
 from scantling.data.prepared_fields import PreparedField
 from scantling.data.preprocessing import Preprocessed
 
 DTYPES: Mapping[Kind, torch.dtype] = {"labels": torch.uint8, "binary": torch.bool, "objects": torch.int32}
 """The types of fields that are not float32."""
+Where = Placement | Pixels
 PADDED = ("masks", "boxes", "points")
 """Fields of which samples have different numbers."""
 
@@ -166,12 +168,16 @@ class Reader:
             companions[companion.name] = Row(index, position, *self._cut(other, partner, where, own), own)
         return replace(row, companions=companions)
 
-    def _placed(self, place: Place, generator: np.random.Generator, *, visit: bool) -> tuple[Preprocessed, Placement]:
-        """What is at a place and which patch of it is taken; all of it on a visit."""
+    def _placed(
+        self, place: Place, generator: np.random.Generator, *, visit: bool
+    ) -> tuple[Preprocessed, Placement | Pixels]:
+        """What is at a place and which patch or pixels of it are taken; all of it on a visit."""
         stream, whole = self.stream, self.cache.take(place.case)
         prepared = whole.slice(place.slice)
         if visit:
             return prepared, Placement((0,) * len(prepared.shape), prepared.shape)
+        if stream.pixels:
+            return prepared, Pixels.draw(prepared, stream.pixels, generator)
         centre = None
         if stream.foreground and generator.random() < stream.foreground:
             centre = self._centre(place, whole, generator)
@@ -223,7 +229,7 @@ class Reader:
                 )
 
     def _cut(
-        self, place: Place, prepared: Preprocessed, placement: Placement, generator: np.random.Generator
+        self, place: Place, prepared: Preprocessed, placement: Where, generator: np.random.Generator
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Fields, presence and classes of a sample; what it does not have is neutral."""
         fields, present, classes = {}, {}, {}
@@ -257,7 +263,7 @@ class Reader:
         return fields, present, classes
 
     def _prepared_field(
-        self, name: str, place: Place, prepared: Preprocessed, placement: Placement
+        self, name: str, place: Place, prepared: Preprocessed, placement: Where
     ) -> tuple[Tensor, Tensor]:
         """A prepared field of a sample, and whether it has one; one on a coarser grid stays whole."""
         field = self.prepared[name].field
@@ -266,7 +272,7 @@ class Reader:
             absent = self._absent(field, placement, prepared)
             absent = absent.expand(self.prepared[name].channels, *absent.shape[1:])
             return absent, torch.zeros(1, dtype=torch.bool)
-        if tuple(array.shape[1:]) == prepared.shape:
+        if tuple(array.shape[1:]) == prepared.shape or isinstance(placement, Pixels):
             return placement.cut_field(array, field), torch.ones(1, dtype=torch.bool)
         if self.stream.patch is not None or self.stream.augment is not None:
             raise DataError(
@@ -287,7 +293,7 @@ class Reader:
             return prepared.masks[number : number + 1]
         return (prepared.fields[name],) if name in prepared.fields else ()
 
-    def _absent(self, kind: Field, placement: Placement, prepared: Preprocessed) -> Tensor:
+    def _absent(self, kind: Field, placement: Where, prepared: Preprocessed) -> Tensor:
         """A field (C, *patch) of a case that does not have it."""
         dtype = DTYPES.get(kind.kind, torch.float32)
         if kind.kind == "binary":  # all of the image
@@ -327,15 +333,8 @@ class Reader:
             changes = companion.augment if isinstance(companion, View) else self.stream.augment
             those = [row.companions[companion.name] for row in rows]
             companions[companion.name] = self._collect(those, changes, visit=visit)
-        return Batch(
-            torch.tensor([row.index for row in rows]),
-            torch.tensor([row.position for row in rows]),
-            fields,
-            companions,
-            present,
-            counts,
-            classes,
-        )
+        index, position = (torch.tensor([getattr(row, name) for row in rows]) for name in ("index", "position"))
+        return Batch(index, position, fields, companions, present, counts, classes)
 
 
 def _fits(partner: Partner, other: Case, case: Case) -> bool:

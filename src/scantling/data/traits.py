@@ -207,6 +207,7 @@ def _of_cases(
         mirrored=mirrored_axes([place for place, _ in placed], [subject for _, subject in placed]),
         labelled=sum(case.has(field) and bool(case.images) for case in training),
         unlabelled=sum(bool(case.images) and not case.has(field) for case in training),
+        classified=sum(bool(case.images) and case.image_class is not None for case in training),
         masks_alone=sum(bool(case.masks) and not case.images for case in training),
         hand_drawn=hand_drawn(case for case in training if case.images and case.has(field)),
         hand_drawn_alone=hand_drawn(case for case in training if case.masks and not case.images),

@@ -107,27 +107,37 @@ class GaussianProcess(Chain):
         guess: Tensor,
         log_variance: Tensor,
         known: Tensor | None = None,
+        levels: int | None = None,
     ) -> Tensor:
         r"""What step t adds to the bound on the code length of the masks, in bits per element: (B,).
 
         It is KL(q(x_{t-1} | x_t, x0) || N(μ(guess, x_t), σ²)), and at t = 0, where a mask leaves the model,
         -log Φ(x0 μ / σ): the model's normal lies on the right side of 0 (Ho et al., 2020, eqs. 5 and 13). The
-        authors' decoder has the 256 levels of photographs; a mask has two, so its bins are half-lines.
+        authors' decoder has the 256 levels of photographs; a mask has two, so its bins are half-lines. Images have
+        `levels`, evenly spaced from -1 to 1, and the outermost bins have no end.
 
         Args:
-            x0: masks, -1 and 1.
-            x_t: noised masks.
+            x0: masks, -1 and 1, or images in [-1, 1].
+            x_t: noised masks or images.
             t: one number, or (B,).
             guess: of x0; detached by the caller where only the variance is to learn from the bound.
             log_variance: log σ² of the model, from `learned_log_variance` with `before` = t - 1.
             known: where elements count, all if None.
+            levels: grey values of images; None for masks.
         """
         true_mean, true_log_variance = self.posterior(x0, x_t, t, t - 1)
         mean, _ = self.posterior(guess, x_t, t, t - 1)
         divergence = normal_divergence(true_mean, true_log_variance, mean, log_variance)
-        wrong_side = -torch.special.log_ndtr(x0 * mean * (-log_variance / 2).exp())
+        precision = (-log_variance / 2).exp()
+        if levels is None:
+            surprise = -torch.special.log_ndtr(x0 * mean * precision)
+        else:
+            half = 1 / (levels - 1)
+            above = torch.where(x0 > 1 - half, 1.0, torch.special.ndtr((x0 + half - mean) * precision))
+            below = torch.where(x0 < half - 1, 0.0, torch.special.ndtr((x0 - half - mean) * precision))
+            surprise = -(above - below).clamp(min=1e-12).log()  # the least of the authors' code
         (first,) = columns(x_t, torch.as_tensor(t) == 0)
-        return bits(torch.where(first.bool(), wrong_side, divergence), known)
+        return bits(torch.where(first.bool(), surprise, divergence), known)
 
     def _signal_and_spread(self, like: Tensor, t: Time) -> list[Tensor]:
         kept = self.alpha_bar(t)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from scantling.networks.padding import cropped, padded
 from scantling.networks.unet import CONV
 
 Layer = TypeVar("Layer", bound=nn.Module)
+Resample = Literal["convolution", "block"]
+Change = Literal["", "halved", "doubled"]
 Guide = Callable[[int, Tensor], Tensor]
 """Given the level (0 is full resolution) and what the encoder ends it with (B, C, *S / 2^level): what goes on."""
 
@@ -34,6 +36,9 @@ class Denoiser(nn.Module):
         blocks: residual blocks a level.
         attention: the levels with self-attention; there is always one in the middle.
         heads: of each attention.
+        head_channels: of each head of an attention, instead of `heads`.
+        resample: what leads from a level to the next: a convolution, or, as in the authors' networks for large images,
+            a residual block that halves or doubles what goes into it ("block").
         dropout: probability, before the second convolution of each block.
         scale_shift: the timestep scales and shifts the second norm of a block, instead of being added before it.
         spatial_dims: 2 or 3.
@@ -55,22 +60,36 @@ class Denoiser(nn.Module):
         blocks: int = 2,
         attention: Sequence[int] = (),
         heads: int = 1,
+        head_channels: int | None = None,
+        resample: Resample = "convolution",
         dropout: float = 0.0,
         scale_shift: bool = False,
         spatial_dims: int = 2,
     ) -> None:
         super().__init__()
         check_choice(spatial_dims, CONV, argument="spatial_dims")
+        check_choice(resample, get_args(Resample), argument="resample")
         conv, code, dimensions = CONV[spatial_dims], 4 * widths[0], spatial_dims
         self.in_channels = in_channels
         self.widths = tuple(widths)
         self.divisor = (2 ** (len(widths) - 1),) * dimensions
 
-        def step(channels: int, level: int) -> Step:
-            block = ResidualBlock(
-                channels, widths[level], code=code, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions
+        def block(inputs: int, width: int, change: Change = "") -> ResidualBlock:
+            return ResidualBlock(
+                inputs, width, code=code, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions, change=change
             )
-            return Step(block, SelfAttention(widths[level], heads=heads) if level in attention else nn.Identity())
+
+        def attended(width: int) -> SelfAttention:
+            return SelfAttention(width, heads=heads if head_channels is None else max(1, width // head_channels))
+
+        def step(channels: int, level: int) -> Step:
+            width = widths[level]
+            return Step(block(channels, width), attended(width) if level in attention else nn.Identity())
+
+        def resampled(width: int, change: Change) -> nn.Module:
+            if resample == "block":
+                return block(width, width, change)
+            return conv(width, width, 3, stride=2 if change == "halved" else 1, padding=1)
 
         self.blocks = blocks
         self.time = nn.Sequential(nn.Linear(widths[0], code), nn.SiLU(), nn.Linear(code, code))
@@ -79,24 +98,21 @@ class Denoiser(nn.Module):
         skips, width = [widths[0]], widths[0]
         for level, wide in enumerate(widths):
             if level:
-                self.coarser.append(conv(width, width, 3, stride=2, padding=1))
+                self.coarser.append(resampled(width, "halved"))
                 skips.append(width)
             for _ in range(blocks):
                 self.down.append(step(width, level))
                 width = wide
                 skips.append(width)
-        one, other = (
-            ResidualBlock(width, width, code=code, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions)
-            for _ in range(2)
-        )
-        self.middle = nn.ModuleList([Step(one, SelfAttention(width, heads=heads)), Step(other, nn.Identity())])
+        one, other = block(width, width), block(width, width)
+        self.middle = nn.ModuleList([Step(one, attended(width)), Step(other, nn.Identity())])
         self.skips = tuple(skips)  # channels of what the encoder hands to the decoder, in the order of its making
         for level in reversed(range(len(widths))):
             for _ in range(blocks + 1):
                 self.up.append(step(width + skips.pop(), level))
                 width = widths[level]
             if level:
-                self.finer.append(conv(width, width, 3, padding=1))
+                self.finer.append(resampled(width, "doubled"))
         self.head = nn.Sequential(norm(width), nn.SiLU(), zeroed(conv(width, out_channels, 3, padding=1)))
 
     def forward(
@@ -119,11 +135,36 @@ class Denoiser(nn.Module):
             skips = [skip + more for skip, more in zip(skips, added[:-1], strict=True)]
             h = h + added[-1]
         # 2. decode
-        for number, step in enumerate(self.up, start=1):
-            h = step(torch.cat([h, skips.pop()], 1), code)
-            if number % (self.blocks + 1) == 0 and skips:
-                h = self.finer[number // (self.blocks + 1) - 1](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        for out in self.decode(skips, h, code):
+            h = out
         return cropped(self.head(h), size)
+
+    def decode(self, skips: Sequence[Tensor], h: Tensor, code: Tensor) -> Iterator[Tensor]:
+        """What each block of the decoder ends with, from the coarsest one on, of what `encode` gives.
+
+        The last block of a level ends with what it hands to the next one, in its size. Who needs the first blocks alone
+        stops there.
+        """
+        for number, step in enumerate(self.up):
+            h = step(torch.cat([h, skips[-1 - number]], 1), code)
+            level, place = divmod(number, self.blocks + 1)
+            if place == self.blocks and level < len(self.finer):
+                finer = self.finer[level]
+                if isinstance(finer, ResidualBlock):
+                    h = finer(h, code)
+                else:
+                    h = finer(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+            yield h
+
+    @property
+    def decoded(self) -> tuple[tuple[int, int], ...]:
+        """How many times smaller than the image what each block of the decoder ends with is, and its channels."""
+        found = []
+        for number in range(len(self.up)):
+            depth, place = divmod(number, self.blocks + 1)
+            level = len(self.widths) - 1 - depth
+            found.append((2 ** max(0, level - (place == self.blocks)), self.widths[level]))
+        return tuple(found)
 
     def code_of(self, timestep: Tensor) -> Tensor:
         """What all blocks are told of timesteps (B,): (B, 4 widths[0])."""
@@ -142,7 +183,8 @@ class Denoiser(nn.Module):
         skips = [h]
         for level in range(len(self.widths)):
             if level:
-                h = self.coarser[level - 1](h)
+                coarser = self.coarser[level - 1]
+                h = coarser(h, code) if isinstance(coarser, ResidualBlock) else coarser(h)
                 skips.append(h)
             for step in self.down[level * self.blocks : (level + 1) * self.blocks]:
                 h = step(h, code)  # (B, widths[level], *S / 2^level)
@@ -176,14 +218,26 @@ def sinusoid(timestep: Tensor, width: int) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, each after a norm and SiLU, with the timestep in between; the input is added at the end."""
+    """Two convolutions, each after a norm and SiLU, with the timestep in between; the input is added at the end.
+
+    With a `change` of size both the input and what goes into the first convolution are averaged over blocks of two
+    pixels a side, or repeated.
+    """
 
     def __init__(
-        self, inputs: int, width: int, *, code: int, dropout: float, scale_shift: bool, dimensions: int
+        self,
+        inputs: int,
+        width: int,
+        *,
+        code: int,
+        dropout: float,
+        scale_shift: bool,
+        dimensions: int,
+        change: Change = "",
     ) -> None:
         super().__init__()
         conv = CONV[dimensions]
-        self.scale_shift = scale_shift
+        self.scale_shift, self.change = scale_shift, change
         self.first = nn.Sequential(norm(inputs), nn.SiLU(), conv(inputs, width, 3, padding=1))
         self.code = nn.Sequential(nn.SiLU(), nn.Linear(code, 2 * width if scale_shift else width))
         self.norm = norm(width)
@@ -191,8 +245,12 @@ class ResidualBlock(nn.Module):
         self.skip = conv(inputs, width, 1) if inputs != width else nn.Identity()
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """(B, width, *S) of x (B, inputs, *S) and the code (B, code) of the timestep."""
-        h = self.first(x)
+        """(B, width, *S) of x (B, inputs, *S) and the code (B, code) of the timestep; *S as `change` says."""
+        if self.change:
+            h = self.first[2](self._changed(self.first[1](self.first[0](x))))
+            x = self._changed(x)
+        else:
+            h = self.first(x)
         embedded = self.code(code)[(..., *[None] * (x.ndim - 2))]
         if self.scale_shift:
             scale, shift = embedded.chunk(2, 1)
@@ -201,6 +259,11 @@ class ResidualBlock(nn.Module):
             h = self.norm(h + embedded)
         out: Tensor = self.skip(x) + self.second(h)
         return out
+
+    def _changed(self, x: Tensor) -> Tensor:
+        if self.change == "halved":
+            return F.avg_pool2d(x, 2) if x.ndim == 4 else F.avg_pool3d(x, 2)
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class SelfAttention(nn.Module):

@@ -50,7 +50,7 @@ def of(method: Method, subject: Subject, *, seed: int) -> dict[str, np.ndarray]:
                 for number, batch in enumerate(batches):
                     found[f"the classes of image {number}"] = method.classify(batch, one).probabilities.numpy()
             if isinstance(method, Encoder):
-                one = replace(inference, options=method.encode_with())
+                one = replace(inference, options=method.encode_options(method.encode_with()))
                 for name, features in method.encode(batches[0], one).features.items():
                     found[f"the features {name}"] = features.numpy()
             if isinstance(method, Registrar):
@@ -140,7 +140,7 @@ def has_the_right_shape(subject: Subject) -> None:
             low, high = float(array.min()), float(array.max())
             subject.require(low >= -1e-6 and high <= 1 + 1e-6, f"{name} reach from {low} to {high}, expected 0 to 1")
     if isinstance(method, Generator):
-        _made_well(subject, method, found)
+        _made_well(subject, method, {name: array for name, array in found.items() if "features" not in name})
     if isinstance(method, Registrar):
         image, shape = images(method, subject)[0].image, found["the displacement"].shape
         expected = (len(image), image.ndim - 2, *image.shape[2:])

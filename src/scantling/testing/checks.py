@@ -39,7 +39,7 @@ SWITCHED_ON: dict[str, Any] = {
     "dice_over": "batch", "skeleton_recall": 1.0, "uncertainty": True, "passes": 2,
 }  # fmt: skip
 """Settings that touch randomness or statistics and that `tiny` leaves off."""
-FITTED, FALLEN = 60, 0.7
+FITTED, FALLEN = 60, 0.8
 """Steps on one batch after which a method has to fit it better, and the share that is left of the term by then."""
 
 

@@ -55,12 +55,14 @@ class Subject:
 
     @cached_property
     def uses(self) -> dict[str, Path]:
-        """Runs of the models that it is built on, after a moment's training."""
-        for role in self.card.uses:
+        """Runs of the models that it is built on, or may be, after a moment's training."""
+        roles = self.card.uses | self.card.may_use
+        for role in roles:
             card = self._model_for(role)
-            options = Options(preset="tiny", steps=200, validation=0.0)
+            steps = 200 if "segment" in card.gives else 20  # features may say anything, answers that are mended may not
+            options = Options(preset="tiny", steps=steps, validation=0.0)
             train(card.name, [self._data_for(card)], self.place / "uses" / role, options, console=quiet())
-        return {role: self.place / "uses" / role for role in self.card.uses}
+        return {role: self.place / "uses" / role for role in roles}
 
     def method(self, **settings: Any) -> Method:
         """The method with these settings beside those of `tiny`, untrained."""
@@ -84,7 +86,7 @@ class Subject:
     def _model_for(self, role: str) -> Card:
         if role in self.models:
             return self.models[role]
-        capability = self.card.uses[role]
+        capability = (self.card.uses | self.card.may_use)[role]
         for card in cards().values():
             if capability in card.gives and self.dimensions in card.dimensions and not (card.uses or card.extra):
                 return card

@@ -34,10 +34,10 @@ def prepared_fields(run: Path, stages: Sequence[Stage]) -> dict[str, PreparedFie
     """
     found: dict[str, PreparedField] = {}
     for stage in stages:
-        for each in stage.prepares:
-            if each.name in found:
-                raise RunError(f"stage {stage.name!r}: prepares {each.name!r}, as an earlier stage does; rename one")
-            found[each.name] = PreparedField.of(run, each.name, each.kind)
+        for name, kind in ((name, each.kind) for each in stage.prepares for name in each.fields):
+            if name in found:
+                raise RunError(f"stage {stage.name!r}: prepares {name!r}, as an earlier stage does; rename one")
+            found[name] = PreparedField.of(run, name, kind)
     return found
 
 
@@ -63,12 +63,13 @@ def prepare_fields(
         digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     key = digest.hexdigest()
     for each in stage.prepares:
-        field = PreparedField.of(run, each.name, each.kind)
-        if group.first and _key(field) != key:
-            shutil.rmtree(field.folder, ignore_errors=True)
-            write_json(field.folder / INDEX, {"key": key, "stage": stage.name, "kind": each.kind})
+        fields = {name: PreparedField.of(run, name, each.kind) for name in each.fields}
+        for field in fields.values() if group.first else ():
+            if _key(field) != key:
+                shutil.rmtree(field.folder, ignore_errors=True)
+                write_json(field.folder / INDEX, {"key": key, "stage": stage.name, "kind": each.kind})
         group.agreed(None)
-        _make(each, field, method, stage, readers=readers, step=step, group=group)
+        _make(each, fields, method, stage, readers=readers, step=step, group=group)
     group.agreed(None)
 
 
@@ -78,17 +79,17 @@ def check_fields(run: Path, stages: Sequence[Stage]) -> None:
     Raises:
         RunError: one has gone.
     """
-    for each in (each for stage in stages for each in stage.prepares):
-        if _key(PreparedField.of(run, each.name, each.kind)) is None:
+    for name, field in prepared_fields(run, stages).items():
+        if _key(field) is None:
             raise RunError(
-                f"{run}: the field {each.name!r} that was prepared for its training has gone from {FOLDER}/; put it "
+                f"{run}: the field {name!r} that was prepared for its training has gone from {FOLDER}/; put it "
                 "back, or train into another folder"
             )
 
 
 def _make(
     each: Prepared,
-    field: PreparedField,
+    fields: Mapping[str, PreparedField],
     method: Method,
     stage: Stage,
     *,
@@ -102,17 +103,19 @@ def _make(
         return
     for position in range(group.rank, len(reader.places), group.count):
         place = reader.places[position]
-        if field.has(place.case.id, place.slice):
+        if all(field.has(place.case.id, place.slice) for field in fields.values()):
             continue
         batch = reader.at(position).to(step.device, method.dtype)
         with torch.no_grad():
             made = each.make(batch, replace(step, stage=f"{stage.name}, {stream.name}", number=position))
-        if made.ndim < 2 or len(made) != 1:
-            raise RunError(
-                f"stage {stage.name!r}: prepared {each.name!r} of the shape {tuple(made.shape)} for one case; expected "
-                "(1, C, ...)"
-            )
-        field.save(place.case.id, place.slice, made[0])
+        parts = {each.name: made} if isinstance(made, torch.Tensor) else made
+        for name, field in fields.items():
+            shape = tuple(parts[name].shape) if name in parts else "nothing"
+            if name not in parts or parts[name].ndim < 2 or len(parts[name]) != 1:
+                raise RunError(
+                    f"stage {stage.name!r}: prepared {name!r} of the shape {shape} for one case; expected (1, C, ...)"
+                )
+            field.save(place.case.id, place.slice, parts[name][0])
 
 
 def forget_fields(run: Path) -> None:

@@ -102,7 +102,7 @@ def readers_of(
         )
 
     readers = {}
-    made_of = {each.name: each.reads for other in method.stages() for each in other.prepares}
+    made_of = {name: each.reads for other in method.stages() for each in other.prepares for name in each.fields}
     made_of |= {name: () for name in prepared or {} if name not in made_of}
     for stream in stage.streams:
         own = tuple(word for name in stream.reads for word in _from_files(name, made_of))
