@@ -96,7 +96,7 @@ class DirectionSettings(Settings):
             "pixels": 64 * 64,
             "rate": 2e-2,
             "kernel": 5,
-            "iterations": 50,
+            "iterations": 20,
             "integrator": "euler",
             "coarse": 0.2,
         },
