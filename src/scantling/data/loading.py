@@ -166,12 +166,26 @@ def coordinates(case: Case, name: Literal["boxes", "points"], geometry: Geometry
     """The boxes (N, D, 2) or points (N, D) of a case, turned as its image is.
 
     Raises:
-        DataError: one has another number of axes.
+        DataError: one has another number of axes, does not start before it stops, or lies outside of the image.
     """
     rows, axes = case.boxes if name == "boxes" else case.points, len(geometry.shape)
     if any(len(row) != axes for row in rows):
         raise DataError(f"case {case.id}: a box or a point has {len(rows[0])} axes; expected {axes} as the image has")
-    return turned_rows(np.array(rows, np.float64), geometry, name)
+    found, ends = turned_rows(np.array(rows, np.float64), geometry, name), np.array(geometry.shape, np.float64)
+    if name == "boxes":
+        low, high = found[..., 0], found[..., 1]
+        inside = ((low < high) & (high > 0) & (low < ends)).reshape(len(rows), -1).all(1)
+    else:
+        inside = ((found > -0.5) & (found < ends - 0.5)).reshape(len(rows), -1).all(1)
+    if not inside.all():
+        number = int(np.flatnonzero(~inside)[0])
+        wanted = "each axis from where it starts to where it stops" if name == "boxes" else "one number an axis"
+        raise DataError(
+            f"case {case.id}: entry {number + 1} of {name!r} is {[*rows[number]]}, and the image has "
+            f"{' x '.join(map(str, geometry.shape))} pixels; expected {wanted}, inside of the image; correct the "
+            "manifest"
+        )
+    return found
 
 
 def object_classes(case: Case, name: str, labels: Labels | None) -> np.ndarray:

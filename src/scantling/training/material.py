@@ -9,7 +9,7 @@ from pathlib import Path
 from scantling.contract.card import Card, lacking
 from scantling.core.case import Address, Case
 from scantling.core.errors import DataError, RunError, SettingsError
-from scantling.core.fields import is_weak, label_map_of, reads_labels, reads_masks, title_of
+from scantling.core.fields import drawn_field, is_weak, label_map_of, reads_labels, reads_masks, title_of
 from scantling.core.outputs import check_inputs
 from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
@@ -293,7 +293,7 @@ def counts(dataset: Dataset, reads: Collection[str]) -> str:
     Args:
         reads: the fields that a method needs.
     """
-    training, field = dataset.split("train"), label_map_of(reads) or "mask"
+    training, field = dataset.split("train"), drawn_field(reads)
     labelled = sum(case.has(field) and case.has("image") for case in training)
     alone = sum(case.has("mask") and not case.has("image") for case in training)
     parts = [f"{labelled} training cases with {title_of(field)}"]
