@@ -55,14 +55,12 @@ def test_a_mask_that_fills_its_boxes_and_nothing_else_costs_nothing_but_pairs() 
     assert value_of(terms["projection"]) == pytest.approx(0.5, abs=1e-6)  # the mean with the patch without a box
 
 
-@pytest.mark.parametrize("box", [[[6, 5], [3, 4]], [[500, 600], [3, 4]], [[-9, -2], [3, 4]], [[2, 2], [3, 4]]])
+@pytest.mark.parametrize("box", [[[6, 5], [3, 4]], [[500, 600], [3, 4]], [[-9, -2], [3, 4]]])
 def test_a_box_that_is_none_is_refused_by_its_number(tmp_path: Path, box: list[list[int]]) -> None:
     case = open_dataset(make_data(CARDS["box-supervised"], tmp_path, dimensions=2)).cases[0]
     case = replace(case, boxes=(*case.boxes, tuple(map(tuple, box))))
-    with pytest.raises(DataError, match=rf"case0: entry {len(case.boxes)} of 'boxes' is .*; expected each axis"):
+    with pytest.raises(DataError, match=rf"case0: box {len(case.boxes)} runs from .* pixels; expected each axis"):
         load(case, reads=("image", "boxes"))
-    with pytest.raises(DataError, match=r"entry 1 of 'points' is .*; expected one number an axis"):
-        load(replace(case, points=((3.0, 99.0),)), reads=("image", "points"))
 
 
 def test_a_training_from_boxes_opens_no_mask_though_the_data_hold_subjects_out_and_counts_boxes(
