@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,21 @@ import scantling
 from commands import command
 from made import blobs, write
 from reported import Page
+from scantling.core.engines import Share
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.outputs import locked
-from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, do_cell
+from scantling.experiments import cells
+from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, do_cell, labelled_subjects
 from scantling.experiments.comparison import Cost
-from scantling.experiments.curve import curve
-from scantling.experiments.curve_result import Curve, Point, Worth
+from scantling.experiments.curve import Ready, curve, prepare
+from scantling.experiments.curve_result import Curve, Point, ScoredCell, Worth
+from scantling.methods.catalogue import CARDS
 from scantling.metrics.catalogue import METRICS
 from scantling.records.curve import CurveRecord
 from scantling.records.run import read_run
 from scantling.records.run_folder import identity_of
+from scantling.report.curve import write_curve
+from scantling.testing.data import make_data
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
 from scantling.training.callbacks import StoppedError
@@ -194,7 +201,11 @@ def test_the_runs_of_a_curve_are_methods_to_compare_whatever_labels_were_drawn(
         (["unet"], {"labels": [3, "3"]}, "--labels 3: is named twice"),
         (["unet"], {"labels": [3, "50%"]}, "--labels 50%: are 3 subjects, as --labels 3"),
         (["unet"], {"labels": ["some"]}, "--labels some: expected a number"),
-        (["unet"], {"seeds": 0}, "--seeds 0: expected 1 or more"),
+        (["unet"], {"seeds": 0}, "--seeds: found 0; expected a whole number from 1"),
+        (["unet"], {"label_seeds": 1.5}, "--label-seeds: found 1.5; expected a whole number from 1"),
+        (["unet"], {"engine": "slurm"}, "--engine: found 'slurm'; expected one of local, ray"),
+        (["unet"], {"share": Share(cpus=2)}, "--cpus-per-cell and --gpus-per-cell: go with --engine ray or slurm"),
+        (["unet"], {"shard": "1/2"}, "--shard '1/2': expected i/n"),
         (["unet"], {"metric": "vca"}, "--metric vca: expected one of masks: dice"),
         (["unet"], {"shard": (3, 2)}, "--shard 3/2"),
         (["unet", "fixmatch"], {"options": replace(TINY, settings={"confidence": 0.9})}, "--settings.confidence"),
@@ -237,10 +248,98 @@ def labelled_in(recipe: Recipe, cell: Cell) -> list[str]:
     return open_material(card_of(cell.method), [recipe.dataset], None, recipe.options_of(cell)).labelled
 
 
+def changed(data: Path, change: Callable[[list[dict[str, Any]]], None]) -> Path:
+    """Apply a function to the cases of the manifest."""
+    facts = json.loads((data / "scantling.json").read_text())
+    change(facts["case"])
+    (data / "scantling.json").write_text(json.dumps(facts))
+    return data
+
+
+def test_images_whose_labels_were_drawn_by_rule_are_subjects_of_a_budget(tmp_path: Path) -> None:
+    def simulated(cases: list[dict[str, Any]]) -> None:
+        for case in cases:
+            case["origin"] = {"kind": "simulated", "model": "scribbles", "seed": 0}
+
+    data = changed(make_data(CARDS["unet"], tmp_path / "data", dimensions=2), simulated)
+    recipe = Recipe(data=data, out=tmp_path / "out", options=TINY, control="unet", augment=None, metric="dice")
+    assert len(labelled_subjects(recipe, Cell("unet", "2", 0, 0))) == 2
+    assert len(labelled_subjects(recipe, Cell("unet", "all", 0, 0))) == 4
+
+
+def test_methods_that_learn_from_labels_of_other_subjects_are_told_apart(tmp_path: Path) -> None:
+    def bare(cases: list[dict[str, Any]]) -> None:
+        del cases[0]["scribbles"]
+
+    card = CARDS["partial"].model_copy(update={"needs": (("image", "scribbles", "mask"),)})
+    data = changed(make_data(card, tmp_path / "data", dimensions=2), bare)
+
+    def ready(*methods: str) -> Ready:
+        return prepare(
+            methods, data, tmp_path / "-".join(methods), labels=["all"], seeds=1, label_seeds=1, options=TINY,
+            augment=None, metric="dice", console=quiet(),
+        )  # fmt: skip
+
+    assert ready("partial", "scribble").warnings == []
+    found = ready("partial", "unet")
+    assert found.subjects == {"all": 3}, "a mask without scribbles teaches the control nothing"
+    assert found.warnings == [
+        "unet learns from labels that other subjects have than those of partial: they are not compared at the same "
+        "subjects, nor at the same number of them with all labels."
+    ]
+
+
+def test_without_labels_that_teach_the_control_there_are_no_budgets(tmp_path: Path) -> None:
+    data = made(tmp_path / "data")
+    shutil.rmtree(data / "train" / "masks")
+    with pytest.raises(DataError, match="found no training subject with labels that vesselness learns from"):
+        curve(["vesselness"], data, tmp_path / "out", options=Options())
+
+
+def test_no_mask_of_a_test_case_is_opened_before_its_answer_is_there(data: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(data, tmp_path / "data"))
+    for path in (copied / "test" / "masks").iterdir():
+        path.write_bytes(b"")
+    recipe = Recipe(data=copied, out=tmp_path / "out", options=TINY, control="unet", augment=None, metric="dice")
+    with pytest.raises(DataError, match="no test case could be scored"):
+        do_cell(recipe, Cell("unet", "2", 0, 0))
+    assert identity_of(recipe.out / "runs/unet/labels-2/draw-0/seed-0")
+
+
+def test_a_training_without_enough_memory_is_a_cell_that_failed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(cells, "train", full)
+    found = curve(["unet"], data, tmp_path, labels=[2], options=TINY)
+    assert [one.error for one in found.cells] == [
+        f"{tmp_path}/runs/unet/labels-2/draw-0/seed-0: too large for the memory that is free; choose a smaller batch "
+        "or patch"
+    ]
+    assert write_curve(found, tmp_path / "curve.html").is_file(), "where no training is done"
+
+
+def test_sentences_say_which_budgets_were_tried_but_once() -> None:
+    def of(*tried: tuple[str, int, int]) -> tuple[str, ...]:
+        done = tuple(ScoredCell(Cell("unet", *one), Path(), 0.5) for one in tried)
+        return Curve(Path(), "toys", Path(), "unet", METRICS["dice"], {}, (), done, cases=("a",), subjects=20).sentences
+
+    rest = "would change is not in these numbers."
+    both = [("3", draw, seed) for draw in (0, 1) for seed in (0, 1)]
+    assert of(*both, ("all", 0, 0), ("all", 0, 1)) == ()
+    assert of(*both, ("all", 0, 0)) == (f"Trained once with all labels: what another seed {rest}",)
+    assert of(("3", 0, 0), ("all", 0, 0)) == (
+        f"Trained once with 3 labels, all labels: what other labelled subjects or another seed {rest}",
+    )
+    assert of(("3", 0, 0), ("3", 0, 1)) == (f"Drawn once for 3 labels: what other labelled subjects {rest}",)
+
+
 def test_all_labels_are_drawn_once_and_the_first_cells_are_a_whole_curve() -> None:
-    cells = cells_of(["a", "b"], budgets([3, "ALL"]), seeds=2, label_seeds=2)
-    assert len(cells) == 2 * (2 * 2 + 2)
-    assert [(cell.method, cell.labels) for cell in cells[:4]] == [("a", "3"), ("b", "3"), ("a", "all"), ("b", "all")]
+    every = cells_of(["a", "b"], budgets([3, "ALL"]), seeds=2, label_seeds=2)
+    assert len(every) == 2 * (2 * 2 + 2)
+    assert [(cell.method, cell.labels) for cell in every[:4]] == [("a", "3"), ("b", "3"), ("a", "all"), ("b", "all")]
 
 
 def point(method: str, subjects: int, difference: float, interval: tuple[float, float], worth: Worth | None) -> Point:

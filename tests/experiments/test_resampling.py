@@ -54,6 +54,14 @@ def test_a_training_that_is_missing_and_a_case_without_a_score_count_for_nothing
     assert estimate(np.full((2, 2, 3), np.nan), (0, 1, 1), draws) is NOTHING
 
 
+def test_units_that_are_missing_leave_an_interval_as_wide_as_that_of_the_others_alone() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 1, 9)) + np.array([0.0, 1.0, 2.0, 3.0]).reshape(4, 1, 1)
+    values[2:] = np.nan
+    some = estimate(values, range(9), Draws.of(subjects=9, label_seeds=4, seeds=1))
+    alone = estimate(values[:2], range(9), Draws.of(subjects=9, label_seeds=2, seeds=1))
+    assert some.interval() == pytest.approx(alone.interval())
+
+
 def test_one_test_subject_allows_no_interval() -> None:
     found = estimate(np.array([[[0.5, 0.6]]]), (0, 0), Draws.of(subjects=1, label_seeds=1, seeds=1))
     assert found.value == pytest.approx(0.55)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from scantling.contract.step import Step
+from scantling.core.errors import DataError
 from scantling.core.samples import Batch
 from scantling.data.dataset import open_dataset
 from scantling.data.division import divide
+from scantling.data.loading import load
 from scantling.data.traits import measure_traits
 from scantling.methods.catalogue import CARDS
 from scantling.methods.weakly_supervised.box_supervised import inside_of
+from scantling.records.run_folder import identity_of
 from scantling.testing.data import make_data
+from scantling.training import Options, train
 from scantling.training.readers import readers_of
 from semi_supervised import noise, played, segmenter, value_of
 
@@ -45,6 +53,33 @@ def test_a_mask_that_fills_its_boxes_and_nothing_else_costs_nothing_but_pairs() 
     logits[0, 1:], logits[0, 0] = 0, 20
     terms = played(method.objectives({"boxed": batch}, Step(seed=0, number=9, count=9)))["unet"]
     assert value_of(terms["projection"]) == pytest.approx(0.5, abs=1e-6)  # the mean with the patch without a box
+
+
+@pytest.mark.parametrize("box", [[[6, 5], [3, 4]], [[500, 600], [3, 4]], [[-9, -2], [3, 4]]])
+def test_a_box_that_is_none_is_refused_by_its_number(tmp_path: Path, box: list[list[int]]) -> None:
+    case = open_dataset(make_data(CARDS["box-supervised"], tmp_path, dimensions=2)).cases[0]
+    case = replace(case, boxes=(*case.boxes, tuple(map(tuple, box))))
+    with pytest.raises(DataError, match=rf"case0: box {len(case.boxes)} runs from .* pixels; expected each axis"):
+        load(case, reads=("image", "boxes"))
+
+
+def test_a_training_from_boxes_opens_no_mask_though_the_data_hold_subjects_out_and_counts_boxes(
+    tmp_path: Path,
+) -> None:
+    card = CARDS["box-supervised"].model_copy(update={"needs": (("image", "boxes", "mask"),)})
+    data = make_data(card, tmp_path / "data", dimensions=2)
+    facts = json.loads((data / "scantling.json").read_text())
+    facts["case"][0]["split"] = "validation"
+    (data / "scantling.json").write_text(json.dumps(facts))
+    options, weights = Options(preset="tiny", steps=2), list[str]()
+    for run in ("whole", "broken"):
+        said = io.StringIO()
+        train("box-supervised", [data], tmp_path / run, options, console=Console(file=said, width=1000, markup=False))
+        assert "3 training cases with boxes, 1 validation, 2 test" in said.getvalue()
+        weights.append(identity_of(tmp_path / run))
+        for path in (data / "masks").iterdir():
+            path.write_bytes(b"")
+    assert weights[0] == weights[1]
 
 
 def test_boxes_are_not_rotated_and_some_patches_are_centred_in_one(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -93,9 +93,11 @@ def curve(
         >>> print(found.table())
     """
     given: Any = methods  # a caller may pass anything
-    if isinstance(given, str | type):
+    if isinstance(given, str | type) or not isinstance(given, Iterable):
         raise SettingsError(f"methods: found {given!r}; expected a list of methods, the control first")
     budgets: Any = labels
+    if not isinstance(budgets, Iterable | int):
+        raise SettingsError(f'labels: found {budgets!r}; expected a list of budgets, such as [3, 7, "all"]')
     options = Options(
         preset=preset, steps=steps, minutes=minutes, settings=settings or {}, device=device, threads=threads,
         precision=precision, manifest=None if manifest is None else Path(manifest),

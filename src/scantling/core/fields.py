@@ -111,3 +111,8 @@ def is_weak(words: Collection[str]) -> bool:
 def label_map_of(words: Collection[str]) -> Literal["mask", "scribbles"] | None:
     """Which label map tells the classes of pixels where these words are read: masks where they are, else scribbles."""
     return "mask" if reads_masks(words) else "scribbles" if "scribbles" in words else None
+
+
+def drawn_field(words: Collection[str]) -> Literal["mask", "scribbles", "boxes"]:
+    """Which field makes an image a labelled one, in what is counted and said: the label map, boxes, else masks."""
+    return label_map_of(words) or ("boxes" if "boxes" in words else "mask")

@@ -166,12 +166,27 @@ def coordinates(case: Case, name: Literal["boxes", "points"], geometry: Geometry
     """The boxes (N, D, 2) or points (N, D) of a case, turned as its image is.
 
     Raises:
-        DataError: one has another number of axes.
+        DataError: one has another number of axes; or a box stops before it starts, or lies outside of the image.
     """
     rows, axes = case.boxes if name == "boxes" else case.points, len(geometry.shape)
     if any(len(row) != axes for row in rows):
         raise DataError(f"case {case.id}: a box or a point has {len(rows[0])} axes; expected {axes} as the image has")
-    return turned_rows(np.array(rows, np.float64), geometry, name)
+    found = turned_rows(np.array(rows, np.float64), geometry, name)
+    if name == "boxes" and len(rows):
+        low, high = found[..., 0], found[..., 1]
+        apart = ~((low <= high) & (high > 0) & (low < np.array(geometry.shape))).all(1)
+        if apart.any():
+            number = int(np.flatnonzero(apart)[0])
+            raise DataError(
+                f"case {case.id}: box {number + 1} runs {_sides(found[number])} in an image of "
+                f"{' x '.join(map(str, geometry.shape))} pixels; expected each axis from where the box starts to where "
+                "it stops, within the image; correct 'boxes'"
+            )
+    return found
+
+
+def _sides(box: np.ndarray) -> str:
+    return ", ".join(f"from {low:g} to {high:g}" for low, high in box.tolist())
 
 
 def object_classes(case: Case, name: str, labels: Labels | None) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from scantling.core.case import IGNORE, Case, Geometry, Labels, Split, Unit
 from scantling.core.errors import DataError, FileError, ScantlingError
-from scantling.core.fields import FIELDS, label_map_of, reads_masks
+from scantling.core.fields import FIELDS, drawn_field, reads_masks
 from scantling.core.pieces import slabs, value_counts
 from scantling.core.samples import Traits
 from scantling.data.channels import is_grey
@@ -154,7 +154,7 @@ def readable_traits(
     found = [one for case, one in done if isinstance(one, Measured) and case.id in measured_ids]
     if not found:
         raise next(iter(failed.values()))
-    field = label_map_of(reads) or ("boxes" if "boxes" in reads else "mask")
+    field = drawn_field(reads)
     return _of_cases(dataset.name, training, cases, found, labels=labels, partial=partial, field=field), failed
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from rich.console import Console
 
 from scantling.core.engines import Share, ray_cluster
-from scantling.core.errors import DiskFullError, ScantlingError, SettingsError, out_of_memory
+from scantling.core.errors import DiskFullError, ScantlingError, SettingsError
 from scantling.data.dataset import Dataset
 from scantling.experiments.cells import Cell, Recipe, do_cell, scores_of
 from scantling.experiments.curve_result import told
@@ -60,10 +60,6 @@ def _one_by_one(recipe: Recipe, cells: Sequence[Cell], pace: Pace) -> Mapping[Ce
             raise
         except ScantlingError as error:
             failed[cell] = str(error)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            failed[cell] = "too large for the memory that is free"
         pace.end(cell, time.monotonic() - pace.begun, failed.get(cell, ""))
     return failed
 

@@ -8,13 +8,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from scantling.core.errors import DataError, SettingsError
+from scantling.core.errors import DataError, RunError, SettingsError, out_of_memory
+from scantling.core.fields import reads_masks
 from scantling.core.machine import Compute
 from scantling.core.outputs import locked
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
+from scantling.data.division import within_budget
 from scantling.data.label_budget import written_labels
 from scantling.data.opening import Opening
+from scantling.data.splits import is_labelled
 from scantling.evaluation.folders import evaluate
 from scantling.inference.prediction import predict
 from scantling.methods.catalogue import card_of
@@ -142,15 +145,16 @@ def _opened(data: Path, opening: Opening) -> Dataset:
     return opening.open(data)
 
 
-def labelled_subjects(recipe: Recipe, cell: Cell) -> int:
-    """How many people's labels the training of a cell may look at, validation included; no mask is opened.
+def labelled_subjects(recipe: Recipe, cell: Cell) -> frozenset[str]:
+    """Whose labels the training of a cell may look at, validation included; no mask is opened.
 
     Raises:
         DataError: there are fewer than the budget, or the method cannot learn from the data.
     """
     material = open_material(card_of(cell.method), [recipe.dataset], recipe.out, recipe.options_of(cell))
-    held = {*material.labelled}
-    return len({c.subject for c in material.dataset.cases if c.id in held and c.origin.kind == "real"})
+    taught = [c for c in material.dataset.cases if c.split != "test" and is_labelled(c, material.taught_by)]
+    drawn = [case for case in taught if case.origin.kind != "synthetic"] or taught
+    return frozenset(case.subject for case in drawn)
 
 
 def do_cell(recipe: Recipe, cell: Cell, *, callbacks: Sequence[Callback] = ()) -> None:
@@ -163,24 +167,33 @@ def do_cell(recipe: Recipe, cell: Cell, *, callbacks: Sequence[Callback] = ()) -
         StoppedError: a signal has stopped the training; it goes on when the cell is done again.
         ScantlingError: it cannot be done.
     """
-    from rich.console import Console
-
-    run, dataset = recipe.out / cell.folder, recipe.dataset
+    run = recipe.out / cell.folder
     with locked(run.parent, shard=run.name):
         if scores_of(recipe, cell) is not None:
             return
-        _check_classes(recipe, cell)
-        options = recipe.options_of(cell)
-        compute = Compute(device=options.device, threads=options.threads, precision=options.precision)
-        train(cell.method, [dataset], run, options, console=Console(quiet=True), callbacks=callbacks)
-        predict(run, dataset, out=run / TEST, split="test", opening=recipe.opening, compute=compute)
-        found = evaluate(
-            run / TEST, dataset, split="test", metrics=[recipe.metric], manifest=options.manifest, root=options.root,
-            subjects=options.subjects,
-        )  # fmt: skip
-        if not found.cases:
-            raise DataError(f"{run}: no test case could be scored; the first: {found.failed[0].error}")
-        found.record().write(run / SCORES)
+        try:
+            _do(recipe, cell, run, callbacks)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            raise RunError(f"{run}: too large for the memory that is free; choose a smaller batch or patch") from None
+
+
+def _do(recipe: Recipe, cell: Cell, run: Path, callbacks: Sequence[Callback]) -> None:
+    from rich.console import Console
+
+    dataset, options = recipe.dataset, recipe.options_of(cell)
+    _check_classes(recipe, cell)
+    compute = Compute(device=options.device, threads=options.threads, precision=options.precision)
+    train(cell.method, [dataset], run, options, console=Console(quiet=True), callbacks=callbacks)
+    predict(run, dataset, out=run / TEST, split="test", opening=recipe.opening, compute=compute)
+    found = evaluate(
+        run / TEST, dataset, split="test", metrics=[recipe.metric], manifest=options.manifest, root=options.root,
+        subjects=options.subjects,
+    )  # fmt: skip
+    if not found.cases:
+        raise DataError(f"{run}: no test case could be scored; the first: {found.failed[0].error}")
+    found.record().write(run / SCORES)
 
 
 def scores_of(recipe: Recipe, cell: Cell) -> EvaluationRecord | None:
@@ -200,17 +213,20 @@ def run_of(recipe: Recipe, cell: Cell) -> RunRecord:
 def _check_classes(recipe: Recipe, cell: Cell) -> None:
     """Make sure that a cell knows all classes: those that are not declared are found in the masks of its budget alone.
 
+    The masks of other training cases are opened for this, and decide nothing else; those of test cases are not.
+
     Raises:
         DataError: the labelled subjects lack a class that other training masks have.
     """
     dataset = recipe.dataset
-    if cell.labels == ALL or dataset.label_source.resolved is not None or dataset.labels is None:
+    if cell.labels == ALL or dataset.label_source.resolved is not None:
         return
-    within = open_material(card_of(cell.method), [dataset], recipe.out, recipe.options_of(cell)).dataset.labels
+    material = open_material(card_of(cell.method), [dataset], recipe.out, recipe.options_of(cell))
+    if not reads_masks(material.reads) or (every := within_budget(dataset).labels) is None:
+        return
+    within = material.dataset.labels
     known = set(within.values) if within is not None else set()
-    lost = [
-        name for name, values in zip(dataset.labels.names, dataset.labels.values, strict=True) if values not in known
-    ]
+    lost = [name for name, values in zip(every.names, every.values, strict=True) if values not in known]
     if lost:
         found = count(int(cell.labels), "labelled subject") if cell.labels.isdecimal() else "labelled subjects"
         raise DataError(

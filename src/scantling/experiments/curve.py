@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from rich.console import Console
 
 from scantling.contract.method import Method
+from scantling.core.checks import check_choice, check_count
 from scantling.core.engines import Share
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.outputs import CURVE, check_inputs, check_record, locked
@@ -76,6 +77,11 @@ def curve(
         KeyboardInterrupt: the same, with Ray.
         ScantlingError: nothing can be started. Cells that fail are listed, not raised.
     """
+    check_choice(engine, get_args(Engine), argument="--engine")
+    if engine == "local" and share not in (None, Share()):
+        raise SettingsError(
+            "--cpus-per-cell and --gpus-per-cell: go with --engine ray or slurm; leave them out, or say --threads"
+        )
     check_shard(shard)
     console = console or Console(quiet=True)
     ready = prepare(
@@ -95,6 +101,7 @@ class Ready:
     cells: Sequence[Cell]
     subjects: Mapping[str, int]
     metric: Metric
+    warnings: Sequence[str]
 
 
 def prepare(
@@ -116,17 +123,16 @@ def prepare(
         ScantlingError: one cannot.
     """
     names, budget, known = _methods(methods), budgets(labels), _metric(metric)
-    for name, number in (("seeds", seeds), ("label-seeds", label_seeds)):
-        if number < 1:
-            raise SettingsError(f"--{name} {number}: expected 1 or more")
+    check_count(seeds, argument="--seeds", least=1)
+    check_count(label_seeds, argument="--label-seeds", least=1)
     recipe = Recipe(
         data=data if isinstance(data, Dataset) else Path(data), out=out, options=options, control=names[0],
         augment=augment, metric=metric,
     )  # fmt: skip
     cells = cells_of(names, budget, seeds=seeds, label_seeds=label_seeds)
-    subjects = _checked(recipe, cells, budget)
+    subjects, warnings = _checked(recipe, cells, budget)
     options = _registered(recipe, names, budget, seeds, label_seeds, console)
-    return Ready(replace(recipe, options=options), cells, subjects, known)
+    return Ready(replace(recipe, options=options), cells, subjects, known, warnings)
 
 
 def _methods(methods: Sequence[str | type[Method]]) -> list[str]:
@@ -159,8 +165,10 @@ def _metric(name: str) -> Metric:
     return found
 
 
-def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> dict[str, int]:
-    """How many labelled subjects each budget is, after making sure that all cells can be begun.
+def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """How many labelled subjects of the control each budget is, after making sure that all cells can be begun.
+
+    And a warning for each other method that has other subjects, since what it learns from other people have drawn.
 
     Raises:
         SettingsError: a setting that not every method has, or two budgets that are the same.
@@ -176,17 +184,28 @@ def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> di
     check_record(recipe.out, CURVE)
     if not any(case.masks and case.images for case in dataset.split("test")):
         raise DataError(f"{dataset.root}: no test case has an image and a mask; a curve needs some to be measured on")
-    subjects = dict[str, int]()
-    for cell in cells:
-        if (cell.seed, cell.label_seed) == (0, 0):
-            subjects[cell.labels] = labelled_subjects(recipe, cell)
+    held = {cell: labelled_subjects(recipe, cell) for cell in cells if (cell.seed, cell.label_seed) == (0, 0)}
+    subjects = {cell.labels: len(found) for cell, found in held.items() if cell.method == recipe.control}
+    if not all(subjects.values()):
+        raise DataError(
+            f"{dataset.root}: found no training subject with labels that {recipe.control} learns from; expected some "
+            "to count budgets in; `scantling compare` holds methods without labels against each other"
+        )
+    apart = dict.fromkeys(
+        cell.method for cell, found in held.items() if found != held[replace(cell, method=recipe.control)]
+    )
+    warnings = [
+        f"{method} learns from labels that other subjects have than those of {recipe.control}: they are not compared "
+        "at the same subjects, nor at the same number of them with all labels."
+        for method in apart
+    ]
     for number, budget in enumerate(labels):
         alike = [other for other in labels[:number] if subjects[other] == subjects[budget]]
         if alike and "all" not in (budget, *alike):
             raise SettingsError(
                 f"--labels {budget}: are {count(subjects[budget], 'subject')}, as --labels {alike[0]}; leave one out"
             )
-    return subjects
+    return subjects, warnings
 
 
 def _registered(
@@ -280,6 +299,6 @@ def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str])
         cases=grid.cases,
         left_out=grid.left_out,
         subjects=len({*grid.which}),
-        warnings=tuple(undrawn_classes(done)),
-        failed=(*(f"{cell}: {error}" for cell, error in failed.items()), *lost),
+        warnings=(*ready.warnings, *undrawn_classes(done)),
+        failed=(*(f"{cell}: {error}" for cell, error in failed.items() if cell not in grid.done), *lost),
     )

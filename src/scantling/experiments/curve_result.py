@@ -155,7 +155,6 @@ class Curve:
     left_out: tuple[str, ...] = ()
     subjects: int = 0
     warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = field(default=())
 
     @property
@@ -179,16 +178,30 @@ class Curve:
         found = [sentence for sentence in found if sentence]
         if self.cases and self.subjects < FEW:
             found.append(f"{self.subjects} test subjects are few: the intervals rest on how these few scatter.")
-        seeds = {point.labels: point.cells for point in self.points}
-        if self.cases and all(number < 2 for number in seeds.values()):
-            found.append(
-                "Each budget is one training of each method: how much other labelled subjects or another seed would "
-                "change is not in these numbers."
-            )
+        found += self._once()
         if self.left_out:
             left = count(len(self.left_out), "test case")
             found.append(f"{left} left out, because not every training has a score there: {some(self.left_out)}.")
         return tuple(found)
+
+    def _once(self) -> list[str]:
+        """A sentence on what was tried but once: whole trainings, or the labelled subjects of a budget."""
+        tried: dict[str, dict[str, set[tuple[int, int]]]] = {}
+        for one in self.cells:
+            if one.mean is not None:
+                methods = tried.setdefault(one.cell.labels, {})
+                methods.setdefault(one.cell.method, set()).add((one.cell.label_seed, one.cell.seed))
+        once = [labels for labels, methods in tried.items() if min(map(len, methods.values())) < 2]
+        drawn = [
+            labels
+            for labels, methods in tried.items()
+            if labels not in (*once, ALL) and min(len({draw for draw, _ in each}) for each in methods.values()) < 2
+        ]
+        rest = "is not in these numbers."
+        what = "another seed" if once == [ALL] else "other labelled subjects or another seed"
+        found = [f"Trained once with {some(map(labels_in_words, once), most=9)}: what {what} would change {rest}"]
+        drawn_once = f"Drawn once for {some(map(labels_in_words, drawn), most=9)}: what other labelled subjects would"
+        return [*(found if once else []), *([f"{drawn_once} change {rest}"] if drawn else [])]
 
     def _sentence(self, point: Point) -> str:
         if math.isnan(point.difference):
@@ -224,8 +237,8 @@ class Curve:
         )
         return (
             "A budget is of labelled subjects, those for validation included; at one label seed all methods have the "
-            "same subjects, and those of a smaller budget are among those of a larger one. All labels are the labelled "
-            "subjects of training and validation.",
+            "same subjects (a warning says where not), and those of a smaller budget are among those of a larger one. "
+            "All labels are the labelled subjects of training and validation.",
             f"All trainings have the same number of steps ({self.shared.get('steps') or 'of the preset'}). {changes}",
             "The masks of the test cases are read when a training has ended, and nothing is chosen by them.",
             "A mean is over the test cases and the trainings of a budget; only cases that every training has a score "
@@ -250,7 +263,7 @@ class Curve:
             "data": str(self.data), "out": str(self.out), "control": self.control, "metric": self.metric.name,
             "shared": dict(self.shared), "points": [point.facts() for point in self.points],
             "cells": [one.facts() for one in self.cells], "cases": self.cases, "left_out": self.left_out,
-            "subjects": self.subjects, "sentences": self.sentences, "warnings": self.warnings, "notes": self.notes,
+            "subjects": self.subjects, "sentences": self.sentences, "warnings": self.warnings,
             "failed": self.failed, "conventions": self.conventions,
         }  # fmt: skip
         return CurveRecord.model_validate(facts)
@@ -275,7 +288,7 @@ class Curve:
                 "" if point.worth is None else point.worth.text, str(point.cells),
                 *("" if value is None else f"{value:,.3g}" for value in cost),
             ])  # fmt: skip
-        return "\n".join([*lines, "", *aligned(rows), "", *self.sentences, *self.notes])
+        return "\n".join([*lines, "", *aligned(rows), "", *self.sentences])
 
     def _between(self, interval: Interval, *, signed: bool) -> str:
         if any(math.isnan(end) for end in interval):

@@ -51,6 +51,8 @@ def weights(count: int, purpose: str) -> Values:
 
     Of two units one is drawn with all the weight, which the concentration tends to; one unit stays what it is.
     """
+    if not count:
+        return np.zeros((DRAWS, 0))
     draw = numpy_generator("resampling", purpose, count)
     if count < 3:
         return np.eye(count)[draw.integers(0, count, DRAWS)] * count
@@ -105,9 +107,11 @@ def estimate(values: Values, which: Sequence[int], draws: Draws) -> Estimate:
         return NOTHING
     several = np.any(defined, axis=(1, 2)).sum() > 1
     used: NDArray[np.bool_] = np.any(defined, axis=(1, 2) if several else (0, 2))
-    with np.errstate(invalid="ignore"):
-        units = np.nanmean(values[:, :, counts], axis=1 if several else 0)[used]  # (U, N)
-    of_units = (draws.label_seeds if several else draws.seeds)[:, : len(used)][:, used]
+    there = values[used] if several else np.swapaxes(values, 0, 1)[used]
+    units = np.nanmean(there[..., counts], axis=1)  # (U, N)
+    of_units = draws.label_seeds if several else draws.seeds
+    if len(units) < of_units.shape[1]:  # a training is missing; fewer units have weights that vary more
+        of_units = weights(len(units), _NAMES[1] if several else _NAMES[2])
     members = np.asarray(which)[counts]
     persons, place = np.unique(members, return_inverse=True)
     sums = np.zeros((len(units), len(persons)))
@@ -116,7 +120,7 @@ def estimate(values: Values, which: Sequence[int], draws: Draws) -> Estimate:
     value = float(sums.sum() / (len(units) * sizes.sum()))
     if len(persons) < 2:
         return Estimate(value, np.zeros(0))
-    by_person = draws.subjects[:, persons]
+    by_person = draws.subjects if len(persons) == draws.subjects.shape[1] else weights(len(persons), _NAMES[0])
     alone = [
         (by_person * sums.mean(axis=0)).sum(1) / (by_person * sizes).sum(1),
         (of_units * sums.sum(axis=1)).sum(1) / (of_units.sum(1) * sizes.sum()),

@@ -54,9 +54,10 @@ def check_shard(shard: tuple[int, int]) -> None:
     Raises:
         SettingsError: it is not.
     """
-    part, parts = shard
-    if not 1 <= part <= parts:
-        raise SettingsError(f"--shard {part}/{parts}: expected i/n with i from 1 to n")
+    whole = isinstance(shard, tuple | list) and len(shard) == 2 and all(isinstance(one, int) for one in shard)
+    if not whole or not 1 <= shard[0] <= shard[1]:
+        found = "/".join(map(str, shard)) if whole else repr(shard)
+        raise SettingsError(f"--shard {found}: expected i/n with i from 1 to n")
 
 
 def run_job(

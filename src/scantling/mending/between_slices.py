@@ -70,8 +70,8 @@ def between_by_walk(
     *,
     spacing: Sequence[float],
     prior: np.ndarray,
-    edges: float = 1.0,
-    pull: float = 0.1,
+    edges: float,
+    pull: float,
 ) -> np.ndarray:
     """The probabilities (K + 1, Z, *P) of background and classes: a random walker from the drawn slices with a prior.
 

@@ -110,7 +110,6 @@ class CurveRecord(FileRecord):
     subjects: int = 0
     sentences: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     conventions: tuple[str, ...] = ()
     page: str | None = None

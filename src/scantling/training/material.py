@@ -9,7 +9,7 @@ from pathlib import Path
 from scantling.contract.card import Card, lacking
 from scantling.core.case import Address, Case
 from scantling.core.errors import DataError, RunError, SettingsError
-from scantling.core.fields import is_weak, label_map_of, reads_labels, reads_masks, title_of
+from scantling.core.fields import drawn_field, is_weak, label_map_of, reads_labels, reads_masks, title_of
 from scantling.core.outputs import check_inputs
 from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
@@ -49,6 +49,12 @@ class Material:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def taught_by(self) -> frozenset[str]:
+        """The fields that label an image for the method; masks where it needs no label."""
+        words = frozenset("mask" if word == "masks" else word for word in self.reads if reads_labels([word]))
+        return words or frozenset(MASKS)
+
+    @property
     def labelled(self) -> list[str]:
         """The ids of the training and validation images that have any label."""
         cases = [case for case in self.dataset.cases if case.split != "test" and case.images]
@@ -73,15 +79,14 @@ class Material:
         before = self.dataset.split("train")
         dataset = replace(self.dataset, cases=tuple(case for case in self.dataset.cases if case.id not in failed))
         left = dataset.split("train")
-        labels = {"mask" if word == "masks" else word for word in self.reads if reads_labels([word])} or MASKS
-        kept = sum(is_labelled(case, labels) for case in left)
+        kept = sum(is_labelled(case, self.taught_by) for case in left)
         sentence = (
             f"{count(len(failed), 'case')} cannot be read and {'is' if len(failed) == 1 else 'are'} left out ("
             + "; ".join(f"{id}: {reason}" for id, reason in list(failed.items())[:SHOWN])
             + (f"; and {len(failed) - SHOWN} more" if len(failed) > SHOWN else "")
             + f"); {len(left)} of {count(len(before), 'training case')} left, {kept} of them labelled"
         )
-        within = [case for case in self.dataset.cases if case.split != "test" and is_labelled(case, labels)]
+        within = [case for case in self.dataset.cases if case.split != "test" and is_labelled(case, self.taught_by)]
         if options.labels is not None and any(case.id in failed for case in within):
             raise DataError(f"--labels {options.labels}: {sentence}; mend the files, or take them out of the data")
         if 2 * len(left) < len(before):
@@ -288,7 +293,7 @@ def counts(dataset: Dataset, reads: Collection[str]) -> str:
     Args:
         reads: the fields that a method needs.
     """
-    training, field = dataset.split("train"), label_map_of(reads) or "mask"
+    training, field = dataset.split("train"), drawn_field(reads)
     labelled = sum(case.has(field) and case.has("image") for case in training)
     alone = sum(case.has("mask") and not case.has("image") for case in training)
     parts = [f"{labelled} training cases with {title_of(field)}"]

@@ -115,6 +115,8 @@ class Curve(Opened, Computed):
 
         if self.minutes is not None or self.shard != "1/1":
             raise SettingsError("--engine slurm: every job does one training of fixed steps; pass --steps, no --shard")
+        if self.csv is not None:
+            raise SettingsError("--csv: goes with the command that makes the table, without --engine slurm")
         ready = prepare(
             self.methods, self.data, self.out, labels=self.labels, seeds=self.seeds, label_seeds=self.label_seeds,
             options=options, augment=self.augment, metric=self.metric, console=talk(),

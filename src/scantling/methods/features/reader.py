@@ -82,14 +82,14 @@ class FeatureReader:
 
 
 def shared_noise(inference: Inference, like: Tensor) -> Tensor:
-    """Standard normal numbers (1, C, H, W) beside (B, C, H, W), a function of the seed alone.
+    """Standard normal numbers (B, C, H, W), the same for all images, a function of the seed alone.
 
     A smaller image has a part of what a larger one has, up to the next power of two of their sides.
     """
     height, width = like.shape[2:]
     side = max(64, 1 << (max(height, width) - 1).bit_length())
     canvas = torch.randn((1, like.shape[1], side, side), generator=inference.generator("shared noise"))
-    return canvas[:, :, :height, :width].to(like.device, like.dtype)
+    return canvas[:, :, :height, :width].to(like.device, like.dtype).expand_as(like)
 
 
 def encoder_read(encoder: Encoder, options: Mapping[str, Any], *, layers: Sequence[str] = ()) -> Read:
