@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
@@ -14,7 +12,7 @@ from scantling.api.training import Speaker
 from scantling.core.engines import Share
 from scantling.core.errors import SettingsError
 from scantling.core.machine import Precision
-from scantling.core.paths import StrPath, path_of
+from scantling.core.paths import StrPath, path_of, path_or_none
 from scantling.data.dataset import Dataset
 from scantling.data.subjects import Subjects
 from scantling.experiments import curve as curves
@@ -100,12 +98,12 @@ def curve(
         raise SettingsError(f'labels: found {budgets!r}; expected a list of budgets, such as [3, 7, "all"]')
     options = Options(
         preset=preset, steps=steps, minutes=minutes, settings=settings or {}, device=device, threads=threads,
-        precision=precision, manifest=None if manifest is None else Path(manifest),
-        root=None if root is None else Path(root), subjects=subjects,
+        precision=precision, manifest=path_or_none(manifest, "manifest"), root=path_or_none(root, "root"),
+        subjects=subjects,
     )  # fmt: skip
     try:
         return curves.curve(
-            list(given), data if isinstance(data, Dataset) else Path(os.fspath(data)), path_of(out, "out"),
+            list(given), data if isinstance(data, Dataset) else path_of(data, "data"), path_of(out, "out"),
             labels=[budgets] if isinstance(budgets, int | str) else list(budgets), seeds=seeds,
             label_seeds=label_seeds, options=options, augment=augment, metric=metric, shard=shard, engine=engine,
             share=Share(cpus=cpus_per_cell, gpus=gpus_per_cell), console=console or Speaker(), progress=progress,

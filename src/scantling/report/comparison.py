@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import escape
 
 from scantling.core import atomic
 from scantling.experiments.comparison import ComparedMethod, Comparison, Pair, probability
 from scantling.metrics.catalogue import CLASS_METRICS, METRICS
 from scantling.report.charts import LEFT, RIGHT, TOP, WIDTH, Axis, Chart, svg, tick_text
 from scantling.report.commands import shell
+from scantling.report.rendering import rendered
 from scantling.report.words import NONE, Metric, duration, metric
 
 PAGE = "comparison.html.j2"
@@ -51,14 +49,10 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
     Args:
         command: what makes it again.
     """
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    script = (here / "page.js").read_text(encoding="utf-8")
     known = METRICS if found.region else CLASS_METRICS
     metrics = [metric(one.name, known=known, units=found.units) for one in found.metrics]
-    text = environment.get_template(PAGE).render(
+    text = rendered(
+        PAGE,
         found=found,
         metrics=metrics,
         lines=[_line(one, metrics) for one in found.methods],
@@ -66,9 +60,6 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
         seeds=[one for one in found.methods if len(one.runs) > 1],
         charts=[chart for one in metrics if (chart := _differences(found, one)) is not None],
         command=shell(*command),
-        style=Markup((here / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     atomic.write_text(atomic.named(page), text)
     return page

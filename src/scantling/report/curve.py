@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import escape
 
 from scantling.core import atomic
 from scantling.experiments.cells import ALL
 from scantling.experiments.curve_result import Curve, Point
 from scantling.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Chart, Key, frame, svg, trace
 from scantling.report.commands import shell
+from scantling.report.rendering import rendered
 from scantling.report.words import NONE, Metric, duration, metric
 
 PAGE = "curve.html.j2"
@@ -39,23 +37,16 @@ def write_curve(found: Curve, page: Path, *, command: Sequence[str] = ()) -> Pat
     Args:
         command: what makes it again.
     """
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    script = (here / "page.js").read_text(encoding="utf-8")
     units = {found.metric.name: next((unit for unit in ("mm", "pixel") if unit in found.metric.title), None)}
     one = metric(found.metric.name, units=units if found.metric.is_length else None)
-    text = environment.get_template(PAGE).render(
+    text = rendered(
+        PAGE,
         found=found,
         metric=one,
         lines=list(_lines(found, one)),
         classes=list(_class_lines(found, one)),
         charts=[chart for chart in (_curves(found, one), _differences(found, one)) if chart is not None],
         command=shell(*command),
-        style=Markup((here / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     atomic.write_text(atomic.named(page), text)
     return page

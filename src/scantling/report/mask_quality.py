@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from scantling.core import atomic
 from scantling.core.errors import RunError, ScantlingError, SettingsError
@@ -22,6 +20,7 @@ from scantling.report.charts import Chart
 from scantling.report.commands import shell
 from scantling.report.histograms import histogram_chart
 from scantling.report.pictures import png_uri, shrink
+from scantling.report.rendering import rendered
 from scantling.report.words import NONE, plural
 
 TEMPLATE = "mask_quality.html.j2"
@@ -115,12 +114,9 @@ def report_masks(
 
 
 def _render(sets: Sequence[MaskSet], command: Sequence[str]) -> str:
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     names = _names(sets)
-    return environment.get_template(TEMPLATE).render(
+    return rendered(
+        TEMPLATE,
         columns=[_column(each, name) for each, name in zip(sets, names, strict=True)],
         rows=[_row(quantity, sets) for quantity in QUANTITIES if any(quantity in each.values for each in sets)]
         + [_diversity(sets)],
@@ -128,7 +124,6 @@ def _render(sets: Sequence[MaskSet], command: Sequence[str]) -> str:
         charts=_charts(sets, names),
         conventions=CONVENTIONS,
         command=shell(*command),
-        style=Markup((here / "page.css").read_text(encoding="utf-8")),
     )
 
 

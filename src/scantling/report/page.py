@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from scantling.core import atomic
 from scantling.core.errors import RunError, ScantlingError, SettingsError
@@ -31,6 +25,7 @@ from scantling.report.headers import header_of
 from scantling.report.image_classes import CLASS_CHECKS, ClassBlock, class_block_of, compare_classes
 from scantling.report.postprocessing import PostprocessingBlock, postprocessing_block
 from scantling.report.registrations import REGISTRATION_CHECKS, RegistrationBlock, registration_block_of
+from scantling.report.rendering import rendered
 from scantling.report.samples import samples_of
 from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
 from scantling.report.targets import EvaluationFile, RegistrationFile, Run, holds_scores, open_run, open_scores
@@ -305,16 +300,4 @@ def _missing(run: Run | None, *, scored: bool) -> list[Missing]:
 
 
 def _render(sections: list[Section], comparisons: list[Comparison]) -> str:
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    script = (here / "page.js").read_text(encoding="utf-8")
-    content: dict[str, Any] = {
-        "sections": sections,
-        "comparisons": comparisons,
-        "style": Markup((here / "page.css").read_text(encoding="utf-8")),
-        "script": Markup(script),
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    }
-    return environment.get_template("page.html.j2").render(content)
+    return rendered("page.html.j2", sections=sections, comparisons=comparisons)
