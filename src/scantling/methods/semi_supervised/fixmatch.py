@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from scantling.contract.schedules import sigmoid_rise
 from scantling.contract.stage import Game, Stage, frozen
 from scantling.contract.step import Step, Total
 from scantling.core.fields import IGNORE
@@ -38,6 +39,9 @@ class FixMatchSettings(SemiSupervisedSettings):
     Attributes:
         confidence: the least probability with which a pixel of the weak view labels the others.
         weight: of the loss on unlabelled patches: a half of it for both strong views, a half for dropped features.
+        rise: the share of the training at which it is reached, by `sigmoid_rise`; 0 for a constant weight, as in the
+            paper, whose network is trained for long or begins with weights from ImageNet. `quick` takes a half (ours):
+            one that begins anew is first sure of the background alone, and a short training does not recover.
         cutmix: the probability that a strong view has a block of another unlabelled image.
         block: the least and the greatest share of its pixels.
         dropped: the share of the channels that are dropped on all levels of the encoder.
@@ -45,8 +49,13 @@ class FixMatchSettings(SemiSupervisedSettings):
         blur: the greatest deviation of their blur, in pixels; half of them are blurred.
     """
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **SemiSupervisedSettings.presets,
+        "quick": {**SemiSupervisedSettings.presets["quick"], "rise": 0.5},
+    }
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     weight: Annotated[float, Field(ge=0)] = 1.0
+    rise: Annotated[float, Field(ge=0, le=1)] = 0.0
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.5
     block: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (0.02, 0.4)
     dropped: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -124,8 +133,10 @@ class FixMatch(SemiSupervisedSegmenter):
         first, second, dropped = (
             batch_dice_loss(own, total=total, parts=step.slots) for own, total in zip(sums, totals, strict=True)
         )
-        terms["strong"] = self.settings.weight * (first + second) / 4
-        terms["dropped"] = self.settings.weight * dropped / 2
+        weight = self.settings.weight
+        weight *= sigmoid_rise(step.progress, until=self.settings.rise) if self.settings.rise else 1.0
+        terms["strong"] = weight * (first + second) / 4
+        terms["dropped"] = weight * dropped / 2
         yield "unet", terms
 
     def confident(self, batch: Batch, logits: Tensor) -> Tensor:
