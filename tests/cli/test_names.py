@@ -80,15 +80,14 @@ def test_a_name_in_brackets_is_no_markup_of_the_progress_bar(terminal: Console) 
     assert "a line" in capture.get()
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_a_console_of_few_characters_escapes_the_others(encoding: str, tmp_path: Path) -> None:
+def test_a_console_of_few_characters_escapes_the_others(tmp_path: Path) -> None:
     data = images(tmp_path, ("\u0141\u00f3d\u017a", "\u00e9", "\U0001f600", "\u60a3"))
     (data / "images" / "\u60a3-broken.png").write_bytes(b"no image")
-    done = scantling("check", data, "--json", "-", PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    done = scantling("check", data, "--json", "-", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
-    assert "\\u60a3-broken.png" in done.stderr.decode(encoding)
-    report = json.loads(done.stdout.decode(encoding))
+    assert "\\u60a3-broken.png" in done.stderr.decode("ascii")
+    report = json.loads(done.stdout.decode("ascii"))
     assert any("\u60a3-broken.png" in finding["sentence"] for finding in report["findings"])
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from scantling.core.compiled import compiled
 
 Array = NDArray[np.float32]
 
@@ -39,7 +40,7 @@ def smallest(entries: Sequence[NDArray[np.floating]]) -> tuple[Array, Array, Arr
     return low.reshape(shape), middle.reshape(shape), vectors.reshape(dimensions, *shape)
 
 
-@njit(nogil=True)
+@compiled(nogil=True)
 def _solve_2d(aa: Any, ab: Any, bb: Any, low: Any, middle: Any, vectors: Any) -> None:
     """With h = (a - c)/2 and r = √(h² + b²), the eigenvalues of [[a, b], [b, c]] are (a + c)/2 ∓ r.
 
@@ -56,7 +57,7 @@ def _solve_2d(aa: Any, ab: Any, bb: Any, low: Any, middle: Any, vectors: Any) ->
             vectors[0, n], vectors[1, n] = x / length, y / length
 
 
-@njit(nogil=True)
+@compiled(nogil=True)
 def _solve_3d(
     aa: Any, ab: Any, ac: Any, bb: Any, bc: Any, cc: Any, low: Any, middle: Any, vectors: Any
 ) -> None:  # fmt: skip

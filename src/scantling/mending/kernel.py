@@ -5,8 +5,9 @@ they would send twenty images through memory. Here all four travel over the imag
 (rows in 2-D, planes in 3-D): each stage follows eight slabs behind the one before it, so that whatever passes between
 them lives in rings of a few slabs that stay in the cache.
 
-Nothing is summed across pixels and nothing runs in parallel, so results repeat bit for bit. The compiled code is
-kept for the life of the process only; compiling it takes two to four seconds.
+Nothing is summed across pixels and nothing runs in parallel, so results repeat bit for bit. Compiling takes two to
+eight seconds, once for all processes; what is kept follows changes of this file alone, so this file has to change
+where the intrinsics of `apart` or the weights of the stencil do.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from scantling.core.compiled import compiled
 from scantling.mending.apart import apart
 from scantling.mending.stencil import WEIGHTS, Integrator
 
@@ -166,7 +168,7 @@ def _nine(place: Any, last: Any, ring: Any, first: Any, stride: Any, offset: Any
     )
 
 
-@njit(fastmath=_SAFE, nogil=True)
+@compiled(fastmath=_SAFE, nogil=True)
 def _sweep(
     u: Any, tensor: Any, slabs: int, rows: int, columns: int, iterations: int, shares: Any, aheads: Any, maps: Any,
     outward: Any, aside: Any, inward: Any, totals: Any, flat: bool, band: int,

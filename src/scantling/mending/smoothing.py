@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from scantling.core.compiled import compiled
 
 Array = NDArray[np.float32]
 
@@ -33,7 +34,7 @@ def smoothed(map_: NDArray[np.floating], scale: float) -> Array:
     return smooth
 
 
-@njit(fastmath={"contract"}, nogil=True)
+@compiled(fastmath={"contract"}, nogil=True)
 def _across(a: Any, out: Any, before: int, count: int, after: int, weights: Any) -> None:
     for first in range(before):
         for begin in range(0, after, _PIECE):
@@ -50,7 +51,7 @@ def _across(a: Any, out: Any, before: int, count: int, after: int, weights: Any)
                         out[here + j] += weight * (a[low + j] + a[high + j])
 
 
-@njit(fastmath={"contract"}, nogil=True)
+@compiled(fastmath={"contract"}, nogil=True)
 def _along(a: Any, out: Any, lines: int, count: int, weights: Any) -> None:
     radius = len(weights) - 1
     line = np.empty(count + 2 * radius, np.float32)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from scantling.core.checks import check_count
+from scantling.core.compiled import compiled
 from scantling.core.errors import SettingsError
 from scantling.phantoms.phantom import check_generator, check_size
 
@@ -157,7 +157,7 @@ def _part(whole: int, share: tuple[float, float], generator: np.random.Generator
     return max(1, int(generator.integers(low, max(low + 1, high))))
 
 
-@njit
+@compiled()
 def _warp(canvas: Any, nodes: Any, cosine: float, sine: float, warped: Any) -> None:
     """For each pixel: turn back, displace, and read the canvas there."""
     side = canvas.shape[0]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from scantling.core.compiled import compiled
 from scantling.phantoms.trees import Tree
 
 
@@ -57,13 +57,13 @@ def draw(trees: Sequence[Tree], shape: tuple[int, ...], *, margin: float = 0.0, 
     return Raster(depth.reshape(shape), radius.reshape(shape), line.reshape(shape))
 
 
-@njit
+@compiled()
 def _span(at: float, way: float, reach: float, side: int) -> Any:
     """The pixels of one axis within `reach` of a line from `at` to `at + way`."""
     return range(max(0, math.ceil(at + min(0.0, way) - reach)), min(side, math.floor(at + max(0.0, way) + reach) + 1))
 
 
-@njit
+@compiled()
 def _draw(depth: Any, radius: Any, line: Any, points: Any, radii: Any, starts: Any, margin: float) -> None:
     planes, rows, columns = depth.shape
     for branch in range(len(starts) - 1):
@@ -104,7 +104,7 @@ def path_lengths(tree: Tree, shape: tuple[int, int]) -> NDArray[np.float32]:
     return paths + np.nan_to_num(high - low)
 
 
-@njit
+@compiled()
 def _project(paths: Any, low: Any, high: Any, points: Any, radii: Any) -> None:
     rows, columns = paths.shape
     for number in range(len(points)):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from scantling.core.compiled import compiled
 
 STEP = 0.5
 """The distance between neighbouring points in pixels."""
@@ -162,7 +163,7 @@ def _turned(frame: NDArray[np.float64], angle: float, around: float) -> NDArray[
     return turned
 
 
-@njit
+@compiled()
 def _turn(frame: Any, weights: Any, angle: float) -> None:
     """Turn the frame in the plane of the tangent and the unit normal with these `weights`; no twist about it."""
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -175,7 +176,7 @@ def _turn(frame: Any, weights: Any, angle: float) -> None:
             frame[k + 1, axis] += weights[k] * ((cosine - 1.0) * normal - sine * tangent)
 
 
-@njit
+@compiled()
 def _walk(
     region: Any, owners: Any, kin: Any, room: float, start: Any, frame: Any, radius: float, finest: float, keep: float,
     curl: Any, wander: Any,

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
-from numba import njit
-from numba.core import config
 
+from scantling.core.compiled import compiled
 from scantling.data.formats.common import Array
-
-# Numba unpickles what it finds in its cache, and lets a `.numba_config.yaml` in the current folder say where that is.
-config.CACHE_DIR = os.environ.get("NUMBA_CACHE_DIR", "")  # type: ignore[attr-defined]
 
 DAMAGED = -1
 
 
-@njit(cache=True)
+@compiled()
 def walk_blocks(coded: Array, tables: Array, plan: Array, units: int, *, only_dc: bool) -> int:
     """Walk over the Huffman codes of `units` coding units of a JPEG; the bits they take, or `DAMAGED`.
 
