@@ -536,7 +536,8 @@ EXPECTED = {
 def test_every_folder_of_the_sample_data_can_be_read(name: str, shared_data: Path) -> None:
     manifest = Path(__file__).resolve().parents[2] / "examples" / "manifests" / f"{name}.toml"
     dataset = open_dataset(shared_data / name, manifest=manifest if manifest.is_file() else None)
-    traits = measure_traits(replace(dataset, cases=dataset.cases[:8]))
+    some = sorted(dataset.cases, key=lambda case: case.split == "test")[:8]
+    traits = measure_traits(replace(dataset, cases=some))
     assert (len(dataset.cases), traits.dimensions, len(traits.channels)) == EXPECTED[name]
     sample = load(dataset.cases[0], labels=traits.labels, channels=traits.channels)
     assert sample.image.shape == (EXPECTED[name][2], *sample.geometry.shape)
