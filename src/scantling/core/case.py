@@ -73,7 +73,8 @@ class Case:
             file for each class (by class name) where classes overlap.
         scribbles: a sparse label map, `ignore` where nothing was drawn.
         boxes: ((axis-0 start, stop), (axis-1 start, stop), ...) in pixels for each box; the first reaches from 0 to 1.
-        points: indices, one tuple for each point; the centre of the first pixel is 0.
+            () where somebody looked and found none; None where nobody looked.
+        points: indices, one tuple for each point; the centre of the first pixel is 0. () and None as of boxes.
         box_classes: the name of the class of each box; none where there is one class.
         point_classes: the same of each point.
         image_class: the class of the whole image.
@@ -96,8 +97,8 @@ class Case:
     images: Mapping[str, Address] = field(default_factory=dict)
     masks: tuple[Address | Mapping[str, Address], ...] = ()
     scribbles: Address | None = None
-    boxes: tuple[tuple[tuple[float, float], ...], ...] = ()
-    points: tuple[tuple[float, ...], ...] = ()
+    boxes: tuple[tuple[tuple[float, float], ...], ...] | None = None
+    points: tuple[tuple[float, ...], ...] | None = None
     box_classes: tuple[str, ...] = ()
     point_classes: tuple[str, ...] = ()
     image_class: str | None = None
@@ -120,6 +121,8 @@ class Case:
         kind, colon, name = what.partition(":")
         if colon:
             return name in self.links if kind == "link" else self.pool == name
+        if kind in ("boxes", "points"):
+            return getattr(self, kind) is not None  # an image without an object is labelled, too
         return len(self.masks) > 1 if kind == "masks" else bool(getattr(self, FIELDS[kind].attribute or kind))
 
     def addresses(self) -> Iterator[tuple[str, Address]]:

@@ -40,6 +40,7 @@ from scantling.data.loading import EVERYTHING
 from scantling.data.memory import MemoryAddress
 from scantling.data.nnunet import is_nnunet, nnunet
 from scantling.data.open_case import CaseSequence
+from scantling.data.partly_drawn import partly_drawn
 from scantling.data.splits import SPLITS, assign, inherited, split_remarks, stored_split, together
 from scantling.data.strata import with_strata
 from scantling.data.subjects import Subjects, by_name, checked
@@ -198,7 +199,7 @@ def _source(declared: Labels | None, cases: Sequence[Case], root: Path) -> Label
         {mask.path.parent: None for mask in plain} | {mask.path.parent.parent: None for mask in plain} | {root: None}
     )
     folders = tuple(folder for folder in above if folder.is_relative_to(root))
-    return LabelSource(masks=tuple(plain), folders=folders)
+    return LabelSource(masks=tuple(plain), folders=folders, drawn=partly_drawn(marked))
 
 
 def distinct(datasets: Sequence[Dataset]) -> list[Dataset]:

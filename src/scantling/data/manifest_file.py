@@ -139,7 +139,12 @@ def _entry(case: Case, root: Path) -> dict[str, Any]:
         "drawn_axis": case.drawn_axis,
         "origin": case.origin.model_dump(exclude_defaults=True),
     }
-    return {key: value for key, value in entry.items() if value is not None and value not in ("", (), [], {})}
+    drawn = ("boxes", "points")  # an image in which somebody found none is labelled
+    return {
+        key: value
+        for key, value in entry.items()
+        if value is not None and (value not in ("", (), [], {}) or key in drawn)
+    }
 
 
 def _toml(value: Any) -> str:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from scantling.core.errors import DataError, RunError, SettingsError, out_of_memory
+from scantling.core.errors import DataError, FileError, RunError, SettingsError, out_of_memory
 from scantling.core.fields import reads_masks
 from scantling.core.machine import Compute
 from scantling.core.outputs import locked
@@ -197,11 +197,14 @@ def _do(recipe: Recipe, cell: Cell, run: Path, callbacks: Sequence[Callback]) ->
 
 
 def scores_of(recipe: Recipe, cell: Cell) -> EvaluationRecord | None:
-    """The scores of a cell, None where it is not done."""
+    """The scores of a cell; None where it is not done, or its file is damaged, so that it is scored again."""
     path = recipe.out / cell.folder / SCORES
     if not path.is_file():
         return None
-    record = read_record(EvaluationRecord, path)
+    try:
+        record = read_record(EvaluationRecord, path)
+    except FileError:
+        return None
     return record if recipe.metric in record.mean else None
 
 

@@ -16,13 +16,13 @@ from rich.console import Console
 from scantling.contract.method import Method
 from scantling.core.checks import check_choice, check_count
 from scantling.core.engines import Share
-from scantling.core.errors import DataError, RunError, SettingsError
+from scantling.core.errors import DataError, FileError, RunError, SettingsError
 from scantling.core.outputs import CURVE, check_inputs, check_record, locked
 from scantling.data.contents import count
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.experiments.cell_runs import Engine, Progress, do_cells
 from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, labelled_subjects
-from scantling.experiments.curve_points import Grid, done_cell, points_of, scored_cells, undrawn_classes
+from scantling.experiments.curve_points import DoneCell, Grid, done_cell, points_of, scored_cells, undrawn_classes
 from scantling.experiments.curve_result import Curve
 from scantling.inference.runner import check_shard
 from scantling.methods.catalogue import card_of, implementation_of
@@ -281,7 +281,14 @@ def _check_same(out: Path, before: CurveFolder, now: CurveFolder) -> None:
 def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str]) -> Curve:
     """What the cells say together."""
     recipe, subjects, metric = ready.recipe, ready.subjects, ready.metric
-    done = [one for cell in cells if (one := done_cell(recipe, cell)) is not None]
+    done, failed = list[DoneCell](), dict(failed)
+    for cell in cells:
+        try:
+            one = done_cell(recipe, cell)
+        except FileError as error:
+            failed[cell] = str(error)
+        else:
+            done += [one] if one is not None else []
     grid = Grid.of(done, cells, subjects=subjects, metric=metric)
     if done and not grid.cases:
         raise DataError(f"{recipe.out}: found no test case for which every training has a score")

@@ -34,7 +34,11 @@ class DoneCell:
 
 
 def done_cell(recipe: Recipe, cell: Cell) -> DoneCell | None:
-    """What a cell has left behind; None where it is not done."""
+    """What a cell has left behind; None where it is not done.
+
+    Raises:
+        FileError: a record of its run is damaged.
+    """
     scores = scores_of(recipe, cell)
     if scores is None:
         return None

@@ -77,7 +77,7 @@ class Written:
             ("boxes", made.boxes, made.box_classes),
             ("points", made.points, made.point_classes),
         ):
-            if rows is not None and len(rows):
+            if rows is not None:
                 kind: Any = name
                 entry[name] = turned_rows(np.asarray(rows, np.float64), geometry, kind, back=True).round(3).tolist()
                 key = "box_classes" if name == "boxes" else "point_classes"
