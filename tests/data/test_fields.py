@@ -177,7 +177,7 @@ def case(number: int, **held: object) -> Case:
 def prepared(case: Case) -> Preprocessed:
     """Case n has pixels of its own; every even case lacks channel b, and has what it has."""
     number = int(case.id[4:])
-    rows = torch.tensor([[4.0, 5.0], [9.0, 9.0], [20.0, 20.0]])[: len(case.points)]
+    rows = torch.tensor([[4.0, 5.0], [9.0, 9.0], [20.0, 20.0]])[: len(case.points or ())]
     return Preprocessed(
         torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(number)),
         {"region": torch.zeros(1, 32, 32, dtype=torch.bool)} if case.region else {},

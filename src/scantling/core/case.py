@@ -83,6 +83,7 @@ class Case:
         known: a mask of the pixels that were looked at when the masks were drawn; outside it they say nothing.
         drawn_slices: the slices of a volume that were drawn, from 0, or "marked": those that hold a class; None: all.
         drawn_axis: the axis of the file along which `drawn_slices` count; None: that of its slices.
+        drawn_classes: the classes that its masks know; what they do not mark may be one of the others. None: all.
         links: other cases by role ("background", "after") and their ids.
         strata: what scores are told apart by: the value of each stratum by its name ("skin": "dark", "site": "A").
         pool: the name of the set it belongs to, where a dataset holds several ("angiograms", "background").
@@ -107,6 +108,7 @@ class Case:
     known: Address | None = None
     drawn_slices: tuple[int, ...] | Literal["marked"] | None = None
     drawn_axis: int | None = None
+    drawn_classes: tuple[str, ...] | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     strata: Mapping[str, str] = field(default_factory=dict)
     pool: str = ""

@@ -21,7 +21,7 @@ from scantling.data.loading import class_numbers, object_classes, read_mask, wit
 from scantling.data.moments import Moments
 from scantling.data.orientation import stored_geometry
 from scantling.data.outside import finite
-from scantling.data.partly_drawn import Gaps, drawn_part, forget_undrawn, gaps_in
+from scantling.data.partly_drawn import Gaps, drawn_part, forget_classes, forget_undrawn, gaps_in
 from scantling.data.thickness import ObjectSizes, object_sizes
 from scantling.data.traits import COLOUR, class_pixels
 
@@ -216,7 +216,7 @@ def _mask(
     try:
         drawn = None if case.drawn_slices is None else drawn_part(case, grids[0][1])
         found = class_numbers(case, layers[""] if isinstance(mask, Address) else layers, mask, labels, drawn=drawn)
-        found = forget_undrawn(found, case, grids[0][1], known=known)
+        found = forget_classes(forget_undrawn(found, case, grids[0][1], known=known), case, labels)
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))
         return None

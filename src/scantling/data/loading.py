@@ -19,7 +19,7 @@ from scantling.data.grids import place
 from scantling.data.labels import encode, encode_one, region_of
 from scantling.data.orientation import canonical, stored_geometry, turned_rows
 from scantling.data.outside import finite
-from scantling.data.partly_drawn import drawn_part, forget_undrawn
+from scantling.data.partly_drawn import drawn_part, forget_classes, forget_undrawn
 
 EVERYTHING = tuple(name for name in FIELDS if name != "mask")
 
@@ -31,6 +31,7 @@ def load(
     channels: Sequence[str] = (),
     reads: Collection[str] = EVERYTHING,
     partial: bool = False,
+    layered: bool = False,
     limits: Limits | None = None,
     untrusted: bool = False,
 ) -> Sample:
@@ -45,6 +46,8 @@ def load(
         reads: the fields that are read (`core.fields`).
         partial: a case may lack channels, which are 0, and files of single classes, which are `IGNORE`; else the image
             is refused, and nothing is of such a class.
+        layered: masks have a layer for each class, also where classes exclude one another, so that those of a case
+            whose masks know only some of them say which are certainly not there (`partly_drawn.forget_classes`).
         limits: bounds on what is decoded.
         untrusted: decode in a process with limits on time and memory.
 
@@ -55,7 +58,7 @@ def load(
         FileError: a file cannot be read.
         DataError: the files of the case disagree in shape or place, or hold values or channels that do not fit.
     """
-    pictures, sample = load_apart(case, labels=labels, reads=reads, limits=limits, untrusted=untrusted)
+    pictures, sample = load_apart(case, labels=labels, reads=reads, layered=layered, limits=limits, untrusted=untrusted)
     if partial and labels is not None:
         for array, mask in zip(sample.masks, case.masks, strict=False):
             if isinstance(mask, Mapping):
@@ -70,6 +73,7 @@ def load_apart(
     *,
     labels: Labels | None = None,
     reads: Collection[str] = EVERYTHING,
+    layered: bool = False,
     limits: Limits | None = None,
     untrusted: bool = False,
 ) -> tuple[dict[str, Picture], Sample]:
@@ -120,6 +124,7 @@ def load_apart(
         first = next(iter(case.images.values()))  # the manifest speaks of its axes
         image = probe(first, limits=limits, untrusted=untrusted).geometry
     drawn = functools.partial(forget_undrawn, case=case, geometry=geometry, known=known, image=image)
+    forget = functools.partial(forget_classes, case=case, labels=labels or Labels(names=(), values=()), layered=layered)
     part = drawn_part(case, geometry, image=image) if masks and case.drawn_slices is not None else None
     if case.spacing is not None:
         there = with_spacing(image or geometry, case.spacing, case.id)
@@ -129,7 +134,7 @@ def load_apart(
         image=np.zeros((0, *geometry.shape), np.float32),
         geometry=geometry,
         masks=tuple(
-            drawn(class_numbers(case, array, mask, labels, drawn=part))
+            forget(drawn(class_numbers(case, array, mask, labels, drawn=part)))
             for array, mask in zip(masks, annotators, strict=True)
         ),
         region=region,

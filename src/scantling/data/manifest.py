@@ -49,6 +49,7 @@ class Block(Frozen):
     threshold: float | None = None
     drawn_slices: Literal["marked"] | tuple[int, ...] | None = None
     drawn_axis: Annotated[int, Field(ge=0, le=2)] | None = None
+    drawn_classes: tuple[str, ...] | None = None
 
     @field_validator("drawn_slices", mode="before")
     @classmethod

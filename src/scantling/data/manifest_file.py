@@ -137,6 +137,7 @@ def _entry(case: Case, root: Path) -> dict[str, Any]:
         "threshold": case.threshold,
         "drawn_slices": case.drawn_slices,
         "drawn_axis": case.drawn_axis,
+        "drawn_classes": case.drawn_classes,
         "origin": case.origin.model_dump(exclude_defaults=True),
     }
     drawn = ("boxes", "points")  # an image in which somebody found none is labelled

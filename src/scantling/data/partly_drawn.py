@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scantling.core.case import IGNORE, Address, Case, Geometry
+from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError
 from scantling.data.contents import some
 from scantling.data.files import probe, read_labels
@@ -124,6 +124,30 @@ def read_drawn(
     axes = range(part.ndim)
     kept = [np.flatnonzero(part.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
     return array[np.ix_(*kept)], geometry
+
+
+def forget_classes(mask: np.ndarray, case: Case, labels: Labels, *, layered: bool = False) -> np.ndarray:
+    """A mask as `Sample` holds it, without what it says of classes that it does not know (`Case.drawn_classes`).
+
+    Of classes that exclude one another, what the mask does not mark may be background or any of these, and is `IGNORE`.
+
+    Args:
+        layered: of classes that exclude one another, a layer (K, *S) of 0, 1 and `IGNORE` for each instead, all
+            `IGNORE` for a class that is not known: so it says which are certainly not there.
+    """
+    if case.drawn_classes is None and not (layered and labels.exclusive):
+        return mask
+    numbers = range(1, len(labels.names) + 1)
+    unknown = [case.drawn_classes is not None and name not in case.drawn_classes for name in labels.names]
+    if labels.exclusive and not layered:
+        kept = [number for number, lost in zip(numbers, unknown, strict=True) if not lost]
+        return np.where(np.isin(mask, kept), mask, np.uint8(IGNORE))
+    if labels.exclusive:
+        nothing = mask[0] == IGNORE
+        mask = np.stack([np.where(nothing, np.uint8(IGNORE), mask[0] == number) for number in numbers])
+    mask = mask.copy()
+    mask[unknown] = IGNORE
+    return mask
 
 
 @dataclass(frozen=True)
