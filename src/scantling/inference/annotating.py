@@ -160,7 +160,8 @@ def annotate(
     if (labels := dataset.labels) is None:
         raise DataError(f"{conditions.data}: it has masks, but no classes; declare the classes in a manifest")
     labels = labels.model_copy(update={"ignore": unlabelled_value(labels)})
-    read = fingerprint(file_hashes(replace(dataset, cases=tuple(found)), reads={*card.asks, "region"}))
+    reads = {*card.asks, *kind.wants, "region"}
+    read = fingerprint(file_hashes(replace(dataset, cases=tuple(found)), reads=reads))
     made_by = f"{card.name} {chosen.model_dump_json()} from {read[:16]}"
     method = build(kind, chosen, kind.blank(chosen))
     written = Written(out=out, labels=labels, made_by=made_by, seed=seed)
@@ -178,7 +179,7 @@ def annotate(
                 else:
                     opening = conditions.opening
                     pictures, sample = load_apart(
-                        case, labels=dataset.labels, reads={*card.asks, "region"}, limits=opening.limits,
+                        case, labels=dataset.labels, reads=reads, limits=opening.limits,
                         untrusted=opening.untrusted,
                     )  # fmt: skip
                     sample = replace(sample, image=np.concatenate([one.array for one in pictures.values()]))
