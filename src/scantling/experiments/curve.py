@@ -19,7 +19,7 @@ from scantling.core.engines import Share
 from scantling.core.errors import DataError, FileError, RunError, SettingsError
 from scantling.core.outputs import CURVE, check_inputs, check_record, locked
 from scantling.data.contents import count
-from scantling.data.dataset import Dataset, file_hashes, fingerprint
+from scantling.data.dataset import Dataset, file_hashes, fingerprint, objects_in_tables
 from scantling.experiments.arms import arms_of, check_arm, method_of
 from scantling.experiments.cell_runs import Engine, Progress, do_cells
 from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, labelled_cases, labelled_subjects
@@ -226,7 +226,7 @@ def _registered(
             shared=replace(recipe, options=options).facts(), minutes=recipe.options.minutes, methods=tuple(names),
             labels=tuple(labels), seeds=seeds, label_seeds=label_seeds,
             arms={
-                name: ArmRecord(data=str(folder.resolve()), sha256=fingerprint(file_hashes(recipe.dataset_of(name))))
+                name: ArmRecord(data=str(folder.resolve()), sha256=_labels_hash(recipe.dataset_of(name)))
                 for name, folder in recipe.arms.items()
             },
         )  # fmt: skip
@@ -239,6 +239,10 @@ def _registered(
     if options.steps is not None:
         console.print(f"every training takes {count(options.steps, 'step')}", highlight=False)
     return options
+
+
+def _labels_hash(dataset: Dataset) -> str:
+    return fingerprint(file_hashes(dataset) | objects_in_tables(dataset))
 
 
 _GROWING = ("methods", "labels")

@@ -19,7 +19,7 @@ from scantling.core.fields import title_of
 from scantling.core.outputs import MADE, output_folder
 from scantling.core.randomness import numpy_generator
 from scantling.data.contents import some
-from scantling.data.dataset import file_hashes, fingerprint
+from scantling.data.dataset import file_hashes, fingerprint, objects_in_tables
 from scantling.data.files import Picture, safe_id, write_image, write_labels, write_map
 from scantling.data.formats.common import COLOUR
 from scantling.data.labels import class_folder
@@ -161,7 +161,8 @@ def annotate(
         raise DataError(f"{conditions.data}: it has masks, but no classes; declare the classes in a manifest")
     labels = labels.model_copy(update={"ignore": unlabelled_value(labels)})
     reads = {*card.asks, *kind.wants, "region"}
-    read = fingerprint(file_hashes(replace(dataset, cases=tuple(found)), reads=reads))
+    asked = replace(dataset, cases=tuple(found))
+    read = fingerprint(file_hashes(asked, reads=reads) | objects_in_tables(asked, reads=reads))
     made_by = f"{card.name} {chosen.model_dump_json()} from {read[:16]}"
     method = build(kind, chosen, kind.blank(chosen))
     written = Written(out=out, labels=labels, made_by=made_by, seed=seed)
