@@ -91,9 +91,9 @@ def check_arm(name: str, own: Dataset, tested: Dataset) -> None:
             f"{name}: {own.root} has no training subject of {tested.root}; expected other labels of the same images, "
             f"as `scantling synthesize scribbles --from {tested.root}` makes them"
         )
-    classes = [source.resolved for source in (own.label_source, tested.label_source)]
-    if classes[0] is not None and classes[1] is not None and classes[0].names != classes[1].names:
+    found, expected = own.label_source.resolved, tested.labels
+    if found is not None and expected is not None and len(found.names) > 1 and found.names != expected.names:
         raise DataError(
-            f"{name}: {own.root} has the classes {some(classes[0].names, most=9)}; expected those of {tested.root}: "
-            f"{some(classes[1].names, most=9)}"
+            f"{name}: {own.root} has the classes {some(found.names, most=9)}; expected those of {tested.root}: "
+            f"{some(expected.names, most=9)}; name and order them alike in a manifest"
         )
