@@ -177,7 +177,7 @@ def case(number: int, **held: object) -> Case:
 def prepared(case: Case) -> Preprocessed:
     """Case n has pixels of its own; every even case lacks channel b, and has what it has."""
     number = int(case.id[4:])
-    rows = torch.tensor([[4.0, 5.0], [9.0, 9.0], [20.0, 20.0]])[: len(case.points)]
+    rows = torch.tensor([[4.0, 5.0], [9.0, 9.0], [20.0, 20.0]])[: len(case.points or ())]
     return Preprocessed(
         torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(number)),
         {"region": torch.zeros(1, 32, 32, dtype=torch.bool)} if case.region else {},
@@ -224,9 +224,12 @@ def test_what_is_absent_is_neutral_and_present_says_so() -> None:
         assert bool((batch.mask[row] == IGNORE).all()) != one.has("mask")
         assert bool(batch.region[row].all()) != one.has("region")
         assert batch.present["region"][row].tolist() == [one.has("region")]
-        assert int(batch.counts["points"][row]) == len(one.points)
+        assert int(batch.counts["points"][row]) == len(one.points or ())
         assert int(batch.counts["masks"][row]) == len(one.masks)
-        assert batch.classes["points"][row].tolist() == [*([0, 1, 0][: len(one.points)]), *[-1] * (3 - len(one.points))]
+        assert batch.classes["points"][row].tolist() == [
+            *([0, 1, 0][: len(one.points or ())]),
+            *[-1] * (3 - len(one.points or ())),
+        ]
     assert [int(batch.image_class[rows[number]]) for number in range(4)] == [1, -1, -1, 0]
     assert batch.points.shape == (4, 3, 2)
     assert batch.masks.shape == (4, 2, 1, 32, 32)

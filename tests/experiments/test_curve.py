@@ -127,6 +127,24 @@ def test_what_is_done_is_not_done_again_and_a_budget_can_be_added(
     assert (record["methods"], record["labels"]) == (["unet", "mean-teacher"], ["2", "all", "50%"])
 
 
+def test_damaged_scores_are_scored_again_and_a_damaged_record_is_a_cell_that_failed(
+    data: Path, done: tuple[Path, dict[str, Any], str]
+) -> None:
+    first, second = (done[0] / f"runs/unet/labels-2/draw-{draw}/seed-0" for draw in (0, 1))
+    scores, record = (first / "test.json").read_text(), (second / "run.json").read_text()
+    (first / "test.json").write_text(scores[:100])
+    (second / "run.json").write_text(record[:100])
+    try:
+        found = curve(["unet"], data, done[0], labels=["2", "all"], label_seeds=2, options=TINY)
+    finally:
+        (second / "run.json").write_text(record)
+    assert json.loads((first / "test.json").read_text())["mean"] == json.loads(scores)["mean"]
+    assert [point.cells for point in found.points] == [1, 1]
+    (failure,) = found.failed
+    assert "unet with 2 labels, label seed 1, seed 0" in failure
+    assert "run.json" in failure
+
+
 def test_other_settings_and_other_data_are_refused(data: Path, done: tuple[Path, dict[str, Any], str]) -> None:
     with pytest.raises(RunError, match=r"a curve made otherwise: settings.steps was 3, is 4"):
         curve(["unet", "mean-teacher"], data, done[0], options=replace(TINY, steps=4))

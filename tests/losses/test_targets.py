@@ -82,8 +82,9 @@ def test_class_numbers_go_with_exclusive_logits_and_channels_with_independent_on
     theirs = torch.nn.functional.cross_entropy(logits, numbers[:, 0])
     assert losses.cross_entropy(logits, numbers).item() == pytest.approx(theirs.item(), rel=1e-6)
     channels = torch.cat([numbers == 1, numbers == 2], 1)
+    assert losses.cross_entropy(logits, channels).item() == pytest.approx(theirs.item(), rel=1e-6)
     with pytest.raises(ArrayError, match=r"\(B, 1, \*S\) of class numbers or \(B, 3, \*S\) of 0 and 1"):
-        losses.cross_entropy(logits, channels)
+        losses.cross_entropy(logits, torch.cat([channels, channels], 1))
     with pytest.raises(ArrayError, match="expected class numbers 0 to 2"):
         losses.cross_entropy(logits, numbers + 1)
     p = losses.probabilities_of(logits, 2)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from scantling.contract.card import Card
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.fields import IGNORE
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.loading import load
+from scantling.data.manifest_file import write_manifest
 from scantling.data.traits import hand_drawn
 from scantling.inference import synthesize
 from scantling.inference.conditions import Conditions
@@ -213,3 +216,34 @@ def test_what_cannot_be_labelled_is_said_in_a_sentence(pictures: Path, volumes: 
     (volumes / "scantling.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match=r"found 1 drawn slice of 1[78] .*; expected at least two"):
         refused("slice-filling", volumes)
+
+
+@pytest.mark.parametrize("rule", ["boxes", "points"])
+def test_an_image_in_which_nothing_was_found_is_labelled(rule: str, pictures: Path, tmp_path: Path) -> None:
+    path = sorted((pictures / "masks").iterdir())[0]
+    Image.fromarray(np.zeros_like(np.asarray(Image.open(path)))).save(path)
+    made = drawn(rule, pictures, tmp_path / "out")
+    assert all(case.has(rule) for case in made.cases)
+    assert made.labels is not None
+    empty = next(case for case in made.cases if case.id == path.stem)
+    assert getattr(empty, rule) == ()
+    found = getattr(load(empty, labels=made.labels), rule)
+    assert found.shape == ((0, 2, 2) if rule == "boxes" else (0, 2))
+    write_manifest(made, tmp_path / "again.toml", made.labels)
+    again = open_dataset(tmp_path / "again.toml")
+    assert [getattr(case, rule) for case in again.cases] == [getattr(case, rule) for case in made.cases]
+
+
+def test_slice_filling_finds_undeclared_classes_in_drawn_slices_alone(tmp_path: Path) -> None:
+    image, mask = np.random.default_rng(0).normal(size=(9, 8, 7)), np.zeros((9, 8, 7), np.uint8)
+    mask[2:6, 2:6, :4], mask[2:6, 2:6, 4:] = 1, 3
+    for name, array in (("images", image.astype(np.float32)), ("masks", mask)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"data/{name}/v.nii.gz")
+    group = '[[group]]\npattern = "images/{id}.nii.gz"\nmasks = "masks/{id}.nii.gz"\ndrawn_slices = [0, 3]\n'
+    (tmp_path / "data/scantling.toml").write_text(group)
+    made = drawn("slice-filling", tmp_path / "data", tmp_path / "out")
+    assert made.labels is not None
+    assert made.labels.names == ("foreground",)
+    filled = load(made.cases[0], labels=made.labels).masks[0][0]
+    assert {*np.unique(filled[..., :4]).tolist()} == {0, 1}

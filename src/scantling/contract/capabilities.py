@@ -166,6 +166,9 @@ class Annotator(Method):
     completes: ClassVar[bool] = False
     """Whether it fills in masks of which only some slices are known, and needs such."""
 
+    wants: ClassVar[tuple[str, ...]] = ()
+    """Labels that it reads where a case has them, beside what its card asks for."""
+
     @abstractmethod
     def annotate(self, sample: Sample, labels: Labels, generator: np.random.Generator) -> Annotation:
         """The labels of one image.

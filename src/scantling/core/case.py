@@ -73,7 +73,8 @@ class Case:
             file for each class (by class name) where classes overlap.
         scribbles: a sparse label map, `ignore` where nothing was drawn.
         boxes: ((axis-0 start, stop), (axis-1 start, stop), ...) in pixels for each box; the first reaches from 0 to 1.
-        points: indices, one tuple for each point; the centre of the first pixel is 0.
+            () where somebody looked and found none; None where nobody looked.
+        points: indices, one tuple for each point; the centre of the first pixel is 0. () and None as of boxes.
         box_classes: the name of the class of each box; none where there is one class.
         point_classes: the same of each point.
         image_class: the class of the whole image.
@@ -82,6 +83,7 @@ class Case:
         known: a mask of the pixels that were looked at when the masks were drawn; outside it they say nothing.
         drawn_slices: the slices of a volume that were drawn, from 0, or "marked": those that hold a class; None: all.
         drawn_axis: the axis of the file along which `drawn_slices` count; None: that of its slices.
+        drawn_classes: the classes that its masks know; what they do not mark may be one of the others. None: all.
         links: other cases by role ("background", "after") and their ids.
         strata: what scores are told apart by: the value of each stratum by its name ("skin": "dark", "site": "A").
         pool: the name of the set it belongs to, where a dataset holds several ("angiograms", "background").
@@ -96,8 +98,8 @@ class Case:
     images: Mapping[str, Address] = field(default_factory=dict)
     masks: tuple[Address | Mapping[str, Address], ...] = ()
     scribbles: Address | None = None
-    boxes: tuple[tuple[tuple[float, float], ...], ...] = ()
-    points: tuple[tuple[float, ...], ...] = ()
+    boxes: tuple[tuple[tuple[float, float], ...], ...] | None = None
+    points: tuple[tuple[float, ...], ...] | None = None
     box_classes: tuple[str, ...] = ()
     point_classes: tuple[str, ...] = ()
     image_class: str | None = None
@@ -106,6 +108,7 @@ class Case:
     known: Address | None = None
     drawn_slices: tuple[int, ...] | Literal["marked"] | None = None
     drawn_axis: int | None = None
+    drawn_classes: tuple[str, ...] | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     strata: Mapping[str, str] = field(default_factory=dict)
     pool: str = ""
@@ -120,6 +123,8 @@ class Case:
         kind, colon, name = what.partition(":")
         if colon:
             return name in self.links if kind == "link" else self.pool == name
+        if kind in ("boxes", "points"):
+            return getattr(self, kind) is not None  # an image without an object is labelled, too
         return len(self.masks) > 1 if kind == "masks" else bool(getattr(self, FIELDS[kind].attribute or kind))
 
     def addresses(self) -> Iterator[tuple[str, Address]]:

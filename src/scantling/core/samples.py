@@ -108,6 +108,8 @@ class Traits(Frozen):
     thickness: tuple[Thickness | None, ...] = ()
     """Of the objects of each class; None for a class without any, empty where no mask was measured. Where only some
     cases say their spacing, those count that do not."""
+    partly_known: bool = False
+    """Whether the masks of some training cases know only some of several classes (`Case.drawn_classes`)."""
     mirrored: tuple[bool, ...] = ()
     """For each axis, whether the labelled training cases look as likely mirrored along it; empty where unknown."""
     labelled: int = 0

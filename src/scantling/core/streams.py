@@ -163,6 +163,8 @@ class Stream:
         annotator: whose mask, where there are several: the first, or one drawn at every visit.
         augment: changes to the samples; None for none.
         partial: cases may lack channels of the image and files of single classes.
+        layered: masks have a layer (B, K, *S) of 0, 1 and `IGNORE` for each class, also where classes exclude one
+            another: so they say what the masks of a case that know only some classes know (`Case.drawn_classes`).
         optional: left out of the batches where no case belongs to it, which else is an error.
 
     Only training cases are ever in a stream; validation and test subjects are kept out, labelled or not.
@@ -181,6 +183,7 @@ class Stream:
     annotator: Literal["first", "drawn"] = "first"
     augment: Augmentation | None = None
     partial: bool = False
+    layered: bool = False
     optional: bool = False
 
     @property

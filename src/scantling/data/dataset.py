@@ -40,6 +40,7 @@ from scantling.data.loading import EVERYTHING
 from scantling.data.memory import MemoryAddress
 from scantling.data.nnunet import is_nnunet, nnunet
 from scantling.data.open_case import CaseSequence
+from scantling.data.partly_drawn import partly_drawn
 from scantling.data.splits import SPLITS, assign, inherited, split_remarks, stored_split, together
 from scantling.data.strata import with_strata
 from scantling.data.subjects import Subjects, by_name, checked
@@ -198,7 +199,7 @@ def _source(declared: Labels | None, cases: Sequence[Case], root: Path) -> Label
         {mask.path.parent: None for mask in plain} | {mask.path.parent.parent: None for mask in plain} | {root: None}
     )
     folders = tuple(folder for folder in above if folder.is_relative_to(root))
-    return LabelSource(masks=tuple(plain), folders=folders)
+    return LabelSource(masks=tuple(plain), folders=folders, drawn=partly_drawn(marked))
 
 
 def distinct(datasets: Sequence[Dataset]) -> list[Dataset]:
@@ -309,6 +310,16 @@ def file_hashes(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dic
     return held | {
         path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix(): digest
         for path, digest in zip(ordered, digests, strict=True)
+    }
+
+
+def objects_in_tables(dataset: Dataset, *, reads: Collection[str] = EVERYTHING) -> dict[str, str]:
+    """The boxes and points of every case, which lie in no file of their own, by case and field, for `fingerprint`."""
+    return {
+        f"{case.id} {name}": repr((getattr(case, name), case.box_classes if name == "boxes" else case.point_classes))
+        for case in dataset.cases
+        for name in ("boxes", "points")
+        if name in reads and case.has(name)
     }
 
 

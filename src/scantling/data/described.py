@@ -179,7 +179,18 @@ class _Builder:
             "threshold": block.threshold,
             "drawn_slices": block.drawn_slices,
             "drawn_axis": block.drawn_axis,
+            "drawn_classes": self._classes(block.drawn_classes, where),
         }
+
+    def _classes(self, names: tuple[str, ...] | None, where: str) -> tuple[str, ...] | None:
+        """The classes that masks know, in the order of `classes`."""
+        if names is None:
+            return None
+        if not names or (strange := [name for name in names if name not in self.classes]):
+            found = repr(strange[0]) if names else "none"
+            known = f"some of {', '.join(self.classes)}" if self.classes else "classes that 'classes' declares"
+            raise DataError(f"{where}, key 'drawn_classes': found {found}; expected {known}")
+        return tuple(name for name in self.classes if name in names)
 
     def _address(self, text: str, where: str, *, needed: bool) -> Address | None:
         whole = spelled(confined(self.root, text, where), self.root)

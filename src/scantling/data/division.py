@@ -84,7 +84,8 @@ def divide(
 def within_budget(dataset: Dataset) -> Dataset:
     """The dataset whose masks of training and validation cases, as they stand, are all that tells undeclared labels.
 
-    So no mask is opened that `label_budget.keep_labels` has taken away, nor any of a test case.
+    So no mask is opened that `label_budget.keep_labels` has taken away, nor any of a test case; and no slice tells a
+    class that `label_budget.keep_slices` has taken away.
     """
     held = {
         mask
@@ -93,7 +94,7 @@ def within_budget(dataset: Dataset) -> Dataset:
         for role, mask in case.addresses()
         if role.startswith("mask ")
     }
-    return replace(dataset, label_source=dataset.label_source.only(held))
+    return replace(dataset, label_source=dataset.label_source.only(held, dataset.cases))
 
 
 def without_labels(case: Case) -> Case:

@@ -21,7 +21,7 @@ from scantling.data.loading import class_numbers, object_classes, read_mask, wit
 from scantling.data.moments import Moments
 from scantling.data.orientation import stored_geometry
 from scantling.data.outside import finite
-from scantling.data.partly_drawn import Gaps, forget_undrawn, gaps_in
+from scantling.data.partly_drawn import Gaps, drawn_part, forget_classes, forget_undrawn, gaps_in
 from scantling.data.thickness import ObjectSizes, object_sizes
 from scantling.data.traits import COLOUR, class_pixels
 
@@ -214,8 +214,9 @@ def _mask(
     if labels is None or len(layers) < len(parts):
         return None
     try:
-        found = class_numbers(case, layers[""] if isinstance(mask, Address) else layers, mask, labels)
-        found = forget_undrawn(found, case, grids[0][1], known=known)
+        drawn = None if case.drawn_slices is None else drawn_part(case, grids[0][1])
+        found = class_numbers(case, layers[""] if isinstance(mask, Address) else layers, mask, labels, drawn=drawn)
+        found = forget_classes(forget_undrawn(found, case, grids[0][1], known=known), case, labels)
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))
         return None
@@ -273,12 +274,12 @@ def _measure(
     shape = stored_geometry(seen.geometry).shape
     inside = all(
         len(point) == len(shape) and all(0 <= at < length for at, length in zip(point, shape, strict=True))
-        for point in case.points
+        for point in case.points or ()
     )
     inside &= all(
         len(box) == len(shape)
         and all(0 <= low < high <= length for (low, high), length in zip(box, shape, strict=True))
-        for box in case.boxes
+        for box in case.boxes or ()
     )
     if not inside:
         note(

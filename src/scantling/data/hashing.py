@@ -25,6 +25,8 @@ def content_of(case: Case, *, reads: Collection[str] = ("image",)) -> str:
     digest = hashlib.sha256()
     if "mask" in reads and case.drawn_slices is not None:
         digest.update(f"{case.drawn_slices}\0{case.drawn_axis}\0".encode())
+    if "mask" in reads and case.drawn_classes is not None:
+        digest.update(f"{case.drawn_classes}\0".encode())
     for role, address in case.addresses():
         if role.partition(" ")[0] in reads or (role == "known" and "mask" in reads):
             digest.update(f"{role}\0{address.member}\0".encode(errors="surrogateescape"))

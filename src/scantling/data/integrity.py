@@ -185,6 +185,20 @@ def _partly_drawn(found: Sequence[Seen]) -> Iterator[Finding]:
             cases=tuple(seen.case.id for seen in partly),
             sentence=f"{share:.2%} of the pixels of {count(len(read), 'mask')} are known; the others count nowhere",
         )
+    some_classes = [seen.case for seen in found if seen.case.masks and seen.case.drawn_classes is not None]
+    if some_classes:
+        times = Counter(name for case in some_classes for name in case.drawn_classes or ())
+        rest = count(sum(bool(seen.case.masks) for seen in found) - len(some_classes), "mask")
+        yield Finding(
+            level="note",
+            kind="partly drawn",
+            cases=tuple(case.id for case in some_classes),
+            sentence=(
+                f"{count(len(some_classes), 'mask')} know only some classes "
+                f"({some([f'{name} in {number}' for name, number in times.items()], most=9)}), {rest} all of them; the "
+                "others are unknown there, and not background"
+            ),
+        )
     holders = [(seen.case.id, seen.gaps) for seen in found if seen.gaps is not None]
     if holders:
         ids, (_, first) = tuple(id for id, _ in holders), holders[0]

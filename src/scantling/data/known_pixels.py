@@ -72,7 +72,8 @@ class KnownPixels:
         """Whether the data say that a mask may not know every pixel; scribbles never do."""
         if self._scribbled:
             return case.scribbles is not None
-        return bool(case.masks) and (self._ignores or case.known is not None or case.drawn_slices is not None)
+        parts = (case.known, case.drawn_slices, case.drawn_classes)
+        return bool(case.masks) and (self._ignores or any(part is not None for part in parts))
 
 
 def _known(prepared: Preprocessed) -> np.ndarray:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from scantling.core.case import Address, Geometry, Labels
+from scantling.core.case import Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.data.colour_classes import colour_labels, colour_peaks, fits
 from scantling.data.colour_tables import named_values
@@ -34,6 +34,7 @@ from scantling.data.mask_values import (
     may_number_objects,
     spread,
 )
+from scantling.data.partly_drawn import partly_drawn, read_drawn
 
 _FOREGROUND = "foreground"
 _REMEDY = "binarise it, or set 'threshold' in a manifest (scantling.toml)"
@@ -57,12 +58,14 @@ class LabelSource:
         masks: the label maps whose values tell, where nothing is declared.
         folders: where a table may lie that names the values or the colours (`colour_tables`).
         parts: the sources of the datasets that this one was joined from.
+        drawn: the cases of masks of which only some slices were drawn: the others tell nothing.
     """
 
     declared: Labels | None = None
     masks: tuple[Address, ...] = ()
     folders: tuple[Path, ...] = ()
     parts: tuple[LabelSource, ...] = ()
+    drawn: Mapping[Address, Case] = field(default_factory=dict)
 
     @cached_property
     def found(self) -> FoundLabels:
@@ -92,13 +95,17 @@ class LabelSource:
         """This source, or those of its parts, whose labels are found in masks."""
         return tuple(one for part in self.parts for one in part.undeclared) or ((self,) if self.masks else ())
 
-    def only(self, masks: Collection[Address]) -> LabelSource:
-        """The same, but labels that are not declared are found in those of `masks` alone; no other mask is opened."""
+    def only(self, masks: Collection[Address], cases: Sequence[Case]) -> LabelSource:
+        """The same, but labels that are not declared are found in those of `masks` alone; no other mask is opened.
+
+        Args:
+            cases: that they are of, and which say what was drawn.
+        """
         left, parts = (
             tuple(mask for mask in self.masks if mask in masks),
-            tuple(part.only(masks) for part in self.parts),
+            tuple(part.only(masks, cases) for part in self.parts),
         )
-        return replace(self, masks=left, parts=parts)
+        return replace(self, masks=left, parts=parts, drawn=partly_drawn(cases))
 
     def find(self, *, untrusted: bool = False) -> FoundLabels:
         """As `found`, but the masks are read anew if nothing is declared."""
@@ -109,10 +116,16 @@ class LabelSource:
             return FoundLabels(merged, tuple(remark for part in parts for remark in part.remarks))
         if self.declared:
             return FoundLabels(self.declared)
-        return find_labels(self.masks, folders=self.folders, untrusted=untrusted)
+        return find_labels(self.masks, folders=self.folders, drawn=self.drawn, untrusted=untrusted)
 
 
-def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untrusted: bool = False) -> FoundLabels:
+def find_labels(
+    masks: Sequence[Address],
+    *,
+    folders: Sequence[Path] = (),
+    drawn: Mapping[Address, Case] | None = None,
+    untrusted: bool = False,
+) -> FoundLabels:
     """The labels that the values of `masks` suggest; None where there is no readable mask.
 
     One value beside 0 is the class "foreground"; several are "class-1", "class-2", ... by value. Three kinds of masks
@@ -121,13 +134,16 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
     labelling tools write them, 1 is the background. A table in one of the `folders` gives names, and colours are
     classes (`colour_classes`). Files that cannot be read are passed over here: whoever needs them meets the error.
 
+    Args:
+        drawn: the cases of masks of which only some slices were drawn; what the others hold is not looked at.
+
     Raises:
         DataError: a mask holds too many values to be a label map, or is a JPEG that is no such grey mask.
     """
     table, named = named_values(folders) or (None, {})
     shuffled = _palettes_differ(spread(masks), untrusted=untrusted)
     colours = shuffled or any(map(is_colour, named.values()))
-    read_map = partial(read_labels, untrusted=untrusted, colours=colours)
+    read_map = partial(read_drawn, drawn=drawn or {}, untrusted=untrusted, colours=colours)
     with ThreadPoolExecutor(2) as threads:
         try:
             every = list(threads.map(partial(_values_in, read_map=read_map), masks))
@@ -154,7 +170,7 @@ def find_labels(masks: Sequence[Address], *, folders: Sequence[Path] = (), untru
         labels, sentence = colour_labels(pixels, named, peaks=peaks, where=where, table=table)
         return FoundLabels(valid_labels(labels, where), (sentence,))
     if table is not None:  # it is not that of these masks
-        return find_labels(masks, untrusted=untrusted)
+        return find_labels(masks, drawn=drawn, untrusted=untrusted)
     if coloured:
         return _many_colours(found, read_map)
     result = _grey_or_plain(found, sorted(pixels.keys() - {0}), lossy, read_map)

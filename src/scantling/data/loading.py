@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from scantling.data.grids import place
 from scantling.data.labels import encode, encode_one, region_of
 from scantling.data.orientation import canonical, stored_geometry, turned_rows
 from scantling.data.outside import finite
-from scantling.data.partly_drawn import forget_undrawn
+from scantling.data.partly_drawn import drawn_part, forget_classes, forget_undrawn
 
 EVERYTHING = tuple(name for name in FIELDS if name != "mask")
 
@@ -31,6 +31,7 @@ def load(
     channels: Sequence[str] = (),
     reads: Collection[str] = EVERYTHING,
     partial: bool = False,
+    layered: bool = False,
     limits: Limits | None = None,
     untrusted: bool = False,
 ) -> Sample:
@@ -45,6 +46,8 @@ def load(
         reads: the fields that are read (`core.fields`).
         partial: a case may lack channels, which are 0, and files of single classes, which are `IGNORE`; else the image
             is refused, and nothing is of such a class.
+        layered: masks have a layer for each class, also where classes exclude one another, so that those of a case
+            whose masks know only some of them say which are certainly not there (`partly_drawn.forget_classes`).
         limits: bounds on what is decoded.
         untrusted: decode in a process with limits on time and memory.
 
@@ -55,7 +58,7 @@ def load(
         FileError: a file cannot be read.
         DataError: the files of the case disagree in shape or place, or hold values or channels that do not fit.
     """
-    pictures, sample = load_apart(case, labels=labels, reads=reads, limits=limits, untrusted=untrusted)
+    pictures, sample = load_apart(case, labels=labels, reads=reads, layered=layered, limits=limits, untrusted=untrusted)
     if partial and labels is not None:
         for array, mask in zip(sample.masks, case.masks, strict=False):
             if isinstance(mask, Mapping):
@@ -70,6 +73,7 @@ def load_apart(
     *,
     labels: Labels | None = None,
     reads: Collection[str] = EVERYTHING,
+    layered: bool = False,
     limits: Limits | None = None,
     untrusted: bool = False,
 ) -> tuple[dict[str, Picture], Sample]:
@@ -111,6 +115,7 @@ def load_apart(
     scribbles = label_map(case.scribbles, labels) if "scribbles" in reads and case.scribbles else None
     if not grids:
         raise DataError(f"case {case.id}: it has nothing to read; expected one of: {', '.join(reads)}")
+    rows = [name for name in ("boxes", "points") if name in reads and case.has(name)]
     beyond = np.logical_or.reduce(outside) if outside else None
     if beyond is not None:
         region = ~beyond if region is None else region & ~beyond
@@ -119,6 +124,8 @@ def load_apart(
         first = next(iter(case.images.values()))  # the manifest speaks of its axes
         image = probe(first, limits=limits, untrusted=untrusted).geometry
     drawn = functools.partial(forget_undrawn, case=case, geometry=geometry, known=known, image=image)
+    forget = functools.partial(forget_classes, case=case, labels=labels or Labels(names=(), values=()), layered=layered)
+    part = drawn_part(case, geometry, image=image) if masks and case.drawn_slices is not None else None
     if case.spacing is not None:
         there = with_spacing(image or geometry, case.spacing, case.id)
         geometry = there if image is None else spaced_like(geometry, there, case.id)
@@ -127,7 +134,8 @@ def load_apart(
         image=np.zeros((0, *geometry.shape), np.float32),
         geometry=geometry,
         masks=tuple(
-            drawn(class_numbers(case, array, mask, labels)) for array, mask in zip(masks, annotators, strict=True)
+            forget(drawn(class_numbers(case, array, mask, labels, drawn=part)))
+            for array, mask in zip(masks, annotators, strict=True)
         ),
         region=region,
         outside=beyond,
@@ -135,11 +143,9 @@ def load_apart(
         if scribbles is None or case.scribbles is None
         else _scribbles(scribbles, labels, case.scribbles),
         instances=instances,
-        boxes=coordinates(case, "boxes", geometry).astype(np.float32) if "boxes" in reads and case.boxes else None,
-        points=coordinates(case, "points", geometry).astype(np.float32) if "points" in reads and case.points else None,
-        classes={
-            name: object_classes(case, name, labels) for name in ("boxes", "points") if name in reads and case.has(name)
-        },
+        boxes=coordinates(case, "boxes", geometry).astype(np.float32) if "boxes" in rows else None,
+        points=coordinates(case, "points", geometry).astype(np.float32) if "points" in rows else None,
+        classes={name: object_classes(case, name, labels) for name in rows},
     )
 
 
@@ -168,10 +174,12 @@ def coordinates(case: Case, name: Literal["boxes", "points"], geometry: Geometry
     Raises:
         DataError: one has another number of axes; or a box stops before it starts, or lies outside of the image.
     """
-    rows, axes = case.boxes if name == "boxes" else case.points, len(geometry.shape)
+    rows: Sequence[Sequence[Any]] = (case.boxes if name == "boxes" else case.points) or ()
+    axes = len(geometry.shape)
     if any(len(row) != axes for row in rows):
         raise DataError(f"case {case.id}: a box or a point has {len(rows[0])} axes; expected {axes} as the image has")
-    found = turned_rows(np.array(rows, np.float64), geometry, name)
+    shape = (len(rows), axes, 2)[: 3 if name == "boxes" else 2]
+    found = turned_rows(np.array(rows, np.float64).reshape(shape), geometry, name)
     if name == "boxes" and len(rows):
         low, high = found[..., 0], found[..., 1]
         apart = ~((low <= high) & (high > 0) & (low < np.array(geometry.shape))).all(1)
@@ -195,7 +203,7 @@ def object_classes(case: Case, name: str, labels: Labels | None) -> np.ndarray:
     Raises:
         DataError: there are several classes and none is named, or one is named that is not there.
     """
-    count, names = (len(case.boxes), case.box_classes) if name == "boxes" else (len(case.points), case.point_classes)
+    count, names = len(getattr(case, name) or ()), case.box_classes if name == "boxes" else case.point_classes
     known = labels.names if labels is not None else ()
     if not count or (not names and len(known) <= 1):
         return np.zeros(count, np.int64)
@@ -213,8 +221,13 @@ def class_numbers(
     found: np.ndarray | Mapping[str, np.ndarray],
     address: Address | Mapping[str, Address],
     labels: Labels | None,
+    *,
+    drawn: np.ndarray | None = None,
 ) -> np.ndarray:
     """One annotator's mask as `Sample` holds it, from the label map that was read, or from that of each class.
+
+    Args:
+        drawn: (*S) bool, the part that was drawn: whatever values the rest holds, they count as background here.
 
     Raises:
         DataError: it holds values or classes that the labels do not know.
@@ -223,7 +236,10 @@ def class_numbers(
         raise DataError(
             f"case {case.id}: it has a mask, but the dataset has no labels; declare the classes in a manifest"
         )
-    layers = found if isinstance(found, Mapping) else {"": found}
+    layers = dict(found) if isinstance(found, Mapping) else {"": found}
+    if drawn is not None:
+        nothing = labels.background[0] if "" in layers else 0
+        layers = {name: np.where(drawn, layer, layer.dtype.type(nothing)) for name, layer in layers.items()}
     places = address if isinstance(address, Mapping) else {"": address}
     if "" in layers:
         if case.threshold is None:

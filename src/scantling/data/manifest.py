@@ -49,6 +49,7 @@ class Block(Frozen):
     threshold: float | None = None
     drawn_slices: Literal["marked"] | tuple[int, ...] | None = None
     drawn_axis: Annotated[int, Field(ge=0, le=2)] | None = None
+    drawn_classes: tuple[str, ...] | None = None
 
     @field_validator("drawn_slices", mode="before")
     @classmethod
@@ -90,8 +91,8 @@ class Group(Block):
 class CaseTable(Block):
     """One case, written out; its files must exist. Boxes and points need classes where there are several."""
 
-    boxes: tuple[tuple[tuple[float, float], ...], ...] = ()
-    points: tuple[tuple[float, ...], ...] = ()
+    boxes: tuple[tuple[tuple[float, float], ...], ...] | None = None
+    points: tuple[tuple[float, ...], ...] | None = None
     box_classes: tuple[str, ...] = ()
     point_classes: tuple[str, ...] = ()
     origin: Origin = Origin()
@@ -102,8 +103,10 @@ class CaseTable(Block):
             ("box", self.boxes, self.box_classes),
             ("point", self.points, self.point_classes),
         ):
-            if classes and len(classes) != len(rows):
-                raise ValueError(f"found {len(classes)} {what}_classes for {len(rows)}; expected one for each {what}")
+            if classes and len(classes) != len(rows or ()):
+                raise ValueError(
+                    f"found {len(classes)} {what}_classes for {len(rows or ())}; expected one for each {what}"
+                )
         return self
 
 

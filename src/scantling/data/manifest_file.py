@@ -137,9 +137,15 @@ def _entry(case: Case, root: Path) -> dict[str, Any]:
         "threshold": case.threshold,
         "drawn_slices": case.drawn_slices,
         "drawn_axis": case.drawn_axis,
+        "drawn_classes": case.drawn_classes,
         "origin": case.origin.model_dump(exclude_defaults=True),
     }
-    return {key: value for key, value in entry.items() if value is not None and value not in ("", (), [], {})}
+    drawn = ("boxes", "points")  # an image in which somebody found none is labelled
+    return {
+        key: value
+        for key, value in entry.items()
+        if value is not None and (value not in ("", (), [], {}) or key in drawn)
+    }
 
 
 def _toml(value: Any) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from scantling.core.case import IGNORE, Case, Geometry
+from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError
 from scantling.data.contents import some
+from scantling.data.files import probe, read_labels
 from scantling.data.grids import place
 from scantling.data.orientation import file_axis
 
@@ -52,34 +53,101 @@ def forget_undrawn(
         DataError: slices are named that the volume does not have, or of an image without slices.
     """
     if case.drawn_slices is not None:
-        own, geometry = geometry, image or geometry
-        where, reference = f"the image of {case.id}", "its mask"
-        named = geometry.slice_axis if case.drawn_axis is None else case.drawn_axis
-        if len(geometry.shape) != 3 or named > 2:
-            raise DataError(
-                f"case {case.id}: the manifest gives 'drawn_slices' along axis {named} of an image with "
-                f"{len(geometry.shape)} axes; expected a volume"
-            )
-        stored = [file_axis(geometry, number) for number in range(3)]  # numbers and axes are those of the file
-        axis = named if case.drawn_axis is None else [of for of, _ in stored].index(named)
-        others = tuple(1 + other for other in range(3) if other != axis)
-        if isinstance(case.drawn_slices, str):
-            marked = ((mask != 0) & (mask != IGNORE)).any(axis=0, keepdims=True)
-            marked, _ = place(marked, own, geometry, where=reference, reference=where)
-            drawn = marked.any(axis=(0, *others))
-        else:
-            length = geometry.shape[axis]
-            if beyond := [str(number) for number in case.drawn_slices if number >= length]:
-                raise DataError(
-                    f"case {case.id}: 'drawn_slices' names {some(beyond)}, and the volume has {length} slices along "
-                    f"axis {stored[axis][0]}; expected 0 to {length - 1}; correct it, or set 'drawn_axis'"
-                )
-            drawn = np.isin(np.arange(length), case.drawn_slices)
-            drawn = drawn[::-1] if stored[axis][1] else drawn
-        drawn = np.broadcast_to(np.expand_dims(drawn, [other - 1 for other in others]), geometry.shape)
-        drawn = place(drawn[None], geometry, own, where=where, reference=reference)[0][0]
+        drawn = drawn_part(case, geometry, mask=mask, image=image)
         known = drawn if known is None else drawn & known
     return mask if known is None else np.where(known, mask, np.uint8(IGNORE))
+
+
+def drawn_part(
+    case: Case, geometry: Geometry, *, mask: np.ndarray | None = None, image: Geometry | None = None
+) -> np.ndarray:
+    """(*S) bool, the slices of a case with `drawn_slices` that were drawn.
+
+    Args:
+        mask: as `Sample` holds it, which tells where slices are "marked"; all are drawn where it is None.
+        image: as of `forget_undrawn`.
+
+    Raises:
+        DataError: as of `forget_undrawn`.
+    """
+    numbers = case.drawn_slices if isinstance(case.drawn_slices, tuple) else None
+    if mask is None and numbers is None:
+        return np.ones(geometry.shape, np.bool_)
+    own, geometry = geometry, image or geometry
+    where, reference = f"the image of {case.id}", "its mask"
+    named = geometry.slice_axis if case.drawn_axis is None else case.drawn_axis
+    if len(geometry.shape) != 3 or named > 2:
+        raise DataError(
+            f"case {case.id}: the manifest gives 'drawn_slices' along axis {named} of an image with "
+            f"{len(geometry.shape)} axes; expected a volume"
+        )
+    stored = [file_axis(geometry, number) for number in range(3)]  # numbers and axes are those of the file
+    axis = named if case.drawn_axis is None else [of for of, _ in stored].index(named)
+    others = tuple(1 + other for other in range(3) if other != axis)
+    if numbers is None and mask is not None:
+        marked = ((mask != 0) & (mask != IGNORE)).any(axis=0, keepdims=True)
+        marked, _ = place(marked, own, geometry, where=reference, reference=where)
+        drawn = marked.any(axis=(0, *others))
+    else:
+        length, numbers = geometry.shape[axis], numbers or ()
+        if beyond := [str(number) for number in numbers if number >= length]:
+            raise DataError(
+                f"case {case.id}: 'drawn_slices' names {some(beyond)}, and the volume has {length} slices along "
+                f"axis {stored[axis][0]}; expected 0 to {length - 1}; correct it, or set 'drawn_axis'"
+            )
+        drawn = np.isin(np.arange(length), numbers)
+        drawn = drawn[::-1] if stored[axis][1] else drawn
+    drawn = np.broadcast_to(np.expand_dims(drawn, [other - 1 for other in others]), geometry.shape)
+    return np.asarray(place(drawn[None], geometry, own, where=where, reference=reference)[0][0])
+
+
+def partly_drawn(cases: Sequence[Case]) -> dict[Address, Case]:
+    """The masks of which only some slices were drawn, and their cases."""
+    return {
+        mask: case
+        for case in cases
+        if case.drawn_slices is not None
+        for mask in case.masks[:1]
+        if isinstance(mask, Address)
+    }
+
+
+def read_drawn(
+    mask: Address, *, drawn: Mapping[Address, Case], untrusted: bool, colours: bool
+) -> tuple[np.ndarray, Geometry]:
+    """The label map in a file, without the slices that were not drawn."""
+    array, geometry = read_labels(mask, untrusted=untrusted, colours=colours)
+    if (case := drawn.get(mask)) is None:
+        return array, geometry
+    image = next((probe(one, untrusted=untrusted).geometry for one in case.images.values()), None)
+    part = drawn_part(case, geometry, image=image)
+    axes = range(part.ndim)
+    kept = [np.flatnonzero(part.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
+    return array[np.ix_(*kept)], geometry
+
+
+def forget_classes(mask: np.ndarray, case: Case, labels: Labels, *, layered: bool = False) -> np.ndarray:
+    """A mask as `Sample` holds it, without what it says of classes that it does not know (`Case.drawn_classes`).
+
+    Of classes that exclude one another, what the mask does not mark may be background or any of these, and is `IGNORE`.
+
+    Args:
+        layered: of classes that exclude one another, a layer (K, *S) of 0, 1 and `IGNORE` for each instead, all
+            `IGNORE` for a class that is not known: so it says which are certainly not there.
+    """
+    if case.drawn_classes is None and not (layered and labels.exclusive):
+        return mask
+    numbers = range(1, len(labels.names) + 1)
+    unknown = [case.drawn_classes is not None and name not in case.drawn_classes for name in labels.names]
+    if labels.exclusive and not layered:
+        kept = [number for number, lost in zip(numbers, unknown, strict=True) if not lost]
+        return np.where(np.isin(mask, kept), mask, np.uint8(IGNORE))
+    if labels.exclusive:
+        nothing = mask[0] == IGNORE
+        mask = np.stack([np.where(nothing, np.uint8(IGNORE), mask[0] == number) for number in numbers])
+    mask = mask.copy()
+    mask[unknown] = IGNORE
+    return mask
 
 
 @dataclass(frozen=True)

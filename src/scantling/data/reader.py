@@ -298,10 +298,10 @@ class Reader:
         dtype = DTYPES.get(kind.kind, torch.float32)
         if kind.kind == "binary":  # all of the image
             return placement.cut_field(torch.full((1, *prepared.shape), bool(kind.absent), dtype=dtype), kind)
-        channels, traits = 1, self.traits
+        channels, traits, layered = 1, self.traits, self.stream.layered
         if traits is not None and kind.channels == "channels":
             channels = len(traits.channels)
-        elif traits is not None and kind.channels == "classes" and traits.labels and not traits.labels.exclusive:
+        elif traits and kind.channels == "classes" and traits.labels and (layered or not traits.labels.exclusive):
             channels = len(traits.classes)
         return torch.full((channels, *placement.patch), int(kind.absent), dtype=dtype)
 

@@ -169,6 +169,7 @@ def _of_cases(
     field: str,
 ) -> Traits:
     """The traits of training cases, of which those in `cases` were measured; `field` is what labels them."""
+    _check_known_classes(name, training, labels)
     axes = Counter(len(one.geometry.shape) for one in found)
     if len(axes) > 1:
         rare = next(
@@ -204,6 +205,7 @@ def _of_cases(
         regions=all(case.region is not None for case in cases),
         foreground=tuple(float(count / max(pixels[0], 1)) for count in pixels[1:]),
         thickness=thickness_of([one.objects for one in found if one.objects is not None], unit),
+        partly_known=field == "mask" and any(case.masks and case.drawn_classes is not None for case in training),
         mirrored=mirrored_axes([place for place, _ in placed], [subject for _, subject in placed]),
         labelled=sum(case.has(field) and bool(case.images) for case in training),
         unlabelled=sum(bool(case.images) and not case.has(field) for case in training),
@@ -214,6 +216,23 @@ def _of_cases(
         pools=tuple(sorted({case.pool for case in cases if case.pool})),
         storage=storage_of(found, channels),
     )
+
+
+def _check_known_classes(name: str, training: Sequence[Case], labels: Labels | None) -> None:
+    """Make sure that the masks of some training case know each class.
+
+    Raises:
+        DataError: one is known by none, so that it could be anything.
+    """
+    marked = [case for case in training if case.masks]
+    if labels is None or not marked or any(case.drawn_classes is None for case in marked):
+        return
+    known = {each for case in marked for each in case.drawn_classes or ()}
+    if lost := [each for each in labels.names if each not in known]:
+        raise DataError(
+            f"{name}: the masks of no training case know the class {lost[0]!r} ('drawn_classes'); expected one or more "
+            "that do: label some, ask for more labels, or take the class out of 'classes'"
+        )
 
 
 def spacing_remarks(traits: Traits) -> list[str]:

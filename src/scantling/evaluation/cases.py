@@ -69,7 +69,7 @@ class CaseScorer:
         how: _How = {"limits": self.limits, "untrusted": self.untrusted}
         needed = {need for metric in self.metrics for need in metric.needs}
         reads = "masks" if "annotators" in needed else "mask"
-        read = partial(load, case, reads=(reads,), **how)
+        read = partial(load, case, reads=(reads,), layered=case.drawn_classes is not None, **how)
         try:
             sample, strange = read(labels=self.labels), {}
         except UnknownValueError:
@@ -234,6 +234,7 @@ def _files(case: Case, predictions: Predictions, regions: Regions) -> CaseFiles:
         known=None if case.known is None else str(_text(case.known)),
         drawn_slices=case.drawn_slices,
         drawn_axis=case.drawn_axis,
+        drawn_classes=case.drawn_classes,
         spacing=case.spacing,
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from scantling.core.errors import DataError, RunError, SettingsError, out_of_memory
+from scantling.core.case import Case
+from scantling.core.errors import DataError, FileError, RunError, SettingsError, out_of_memory
 from scantling.core.fields import reads_masks
 from scantling.core.machine import Compute
 from scantling.core.outputs import locked
@@ -19,6 +20,7 @@ from scantling.data.label_budget import written_labels
 from scantling.data.opening import Opening
 from scantling.data.splits import is_labelled
 from scantling.evaluation.folders import evaluate
+from scantling.experiments.arms import method_of
 from scantling.inference.prediction import predict
 from scantling.methods.catalogue import card_of
 from scantling.records.evaluation import EvaluationRecord
@@ -40,6 +42,7 @@ class Cell:
     """One training: a method with so many labels, of subjects that a label seed draws, from a training seed.
 
     Attributes:
+        method: the name of its arm (`experiments.arms`): "unet", "partial@scribbled".
         labels: "7", "10%" or "all".
         label_seed: 0 with all labels.
     """
@@ -106,6 +109,7 @@ class Recipe:
         augment: of all methods; None: "strong" for the control, their own for the others, so that no gain is one of
             more augmentation.
         metric: that the test answers are scored by.
+        arms: the folder of each arm that has labels of its own.
     """
 
     data: Path | Dataset
@@ -114,6 +118,7 @@ class Recipe:
     control: str
     augment: Literal["own", "none", "strong"] | None
     metric: str
+    arms: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def opening(self) -> Opening:
@@ -125,11 +130,23 @@ class Recipe:
         """The data set, opened once in a process."""
         return self.data if isinstance(self.data, Dataset) else _opened(self.data, self.opening)
 
+    def dataset_of(self, arm: str) -> Dataset:
+        """The data set that an arm learns from."""
+        return _opened(self.arms[arm], self.opening_of(arm)) if arm in self.arms else self.dataset
+
+    def opening_of(self, arm: str) -> Opening:
+        """How the data of an arm are opened: manifest and root are those of the curve's own."""
+        return Opening(subjects=self.options.subjects) if arm in self.arms else self.opening
+
     def options_of(self, cell: Cell) -> Options:
         """The options of a cell's training."""
         budget: dict[str, Any] = {} if cell.labels == ALL else {"labels": cell.labels, "label_seed": cell.label_seed}
         own: Literal["own", "strong"] = "strong" if cell.method == self.control else "own"
-        return replace(self.options, seed=cell.seed, augment=self.augment or own, **budget)
+        opening = self.opening_of(cell.method)
+        return replace(
+            self.options, seed=cell.seed, augment=self.augment or own, manifest=opening.manifest, root=opening.root,
+            **budget,
+        )  # fmt: skip
 
     def facts(self) -> dict[str, Any]:
         """What the record of the folder says: another recipe would make other numbers."""
@@ -140,21 +157,26 @@ class Recipe:
         }  # fmt: skip
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
 def _opened(data: Path, opening: Opening) -> Dataset:
     return opening.open(data)
 
 
 def labelled_subjects(recipe: Recipe, cell: Cell) -> frozenset[str]:
-    """Whose labels the training of a cell may look at, validation included; no mask is opened.
+    """Whose labels the training of a cell may look at, validation included; as `labelled_cases`."""
+    return frozenset(case.subject for case in labelled_cases(recipe, cell)[0])
+
+
+def labelled_cases(recipe: Recipe, cell: Cell) -> tuple[list[Case], Collection[str]]:
+    """The cases whose labels the training of a cell may look at, and the fields that teach it; no mask is opened.
 
     Raises:
         DataError: there are fewer than the budget, or the method cannot learn from the data.
     """
-    material = open_material(card_of(cell.method), [recipe.dataset], recipe.out, recipe.options_of(cell))
+    card, dataset = card_of(method_of(cell.method)), recipe.dataset_of(cell.method)
+    material = open_material(card, [dataset], recipe.out, recipe.options_of(cell))
     taught = [c for c in material.dataset.cases if c.split != "test" and is_labelled(c, material.taught_by)]
-    drawn = [case for case in taught if case.origin.kind != "synthetic"] or taught
-    return frozenset(case.subject for case in drawn)
+    return [case for case in taught if case.origin.kind != "synthetic"] or taught, material.taught_by
 
 
 def do_cell(recipe: Recipe, cell: Cell, *, callbacks: Sequence[Callback] = ()) -> None:
@@ -185,11 +207,12 @@ def _do(recipe: Recipe, cell: Cell, run: Path, callbacks: Sequence[Callback]) ->
     dataset, options = recipe.dataset, recipe.options_of(cell)
     _check_classes(recipe, cell)
     compute = Compute(device=options.device, threads=options.threads, precision=options.precision)
-    train(cell.method, [dataset], run, options, console=Console(quiet=True), callbacks=callbacks)
+    own = recipe.dataset_of(cell.method)
+    train(method_of(cell.method), [own], run, options, console=Console(quiet=True), callbacks=callbacks)
     predict(run, dataset, out=run / TEST, split="test", opening=recipe.opening, compute=compute)
     found = evaluate(
-        run / TEST, dataset, split="test", metrics=[recipe.metric], manifest=options.manifest, root=options.root,
-        subjects=options.subjects,
+        run / TEST, dataset, split="test", metrics=[recipe.metric], manifest=recipe.options.manifest,
+        root=recipe.options.root, subjects=options.subjects,
     )  # fmt: skip
     if not found.cases:
         raise DataError(f"{run}: no test case could be scored; the first: {found.failed[0].error}")
@@ -197,11 +220,14 @@ def _do(recipe: Recipe, cell: Cell, run: Path, callbacks: Sequence[Callback]) ->
 
 
 def scores_of(recipe: Recipe, cell: Cell) -> EvaluationRecord | None:
-    """The scores of a cell, None where it is not done."""
+    """The scores of a cell; None where it is not done, or its file is damaged, so that it is scored again."""
     path = recipe.out / cell.folder / SCORES
     if not path.is_file():
         return None
-    record = read_record(EvaluationRecord, path)
+    try:
+        record = read_record(EvaluationRecord, path)
+    except FileError:
+        return None
     return record if recipe.metric in record.mean else None
 
 
@@ -218,10 +244,11 @@ def _check_classes(recipe: Recipe, cell: Cell) -> None:
     Raises:
         DataError: the labelled subjects lack a class that other training masks have.
     """
-    dataset = recipe.dataset
+    dataset = recipe.dataset_of(cell.method)
     if cell.labels == ALL or dataset.label_source.resolved is not None:
         return
-    material = open_material(card_of(cell.method), [dataset], recipe.out, recipe.options_of(cell))
+    card = card_of(method_of(cell.method))
+    material = open_material(card, [dataset], recipe.out, recipe.options_of(cell))
     if not reads_masks(material.reads) or (every := within_budget(dataset).labels) is None:
         return
     within = material.dataset.labels

@@ -16,18 +16,20 @@ from rich.console import Console
 from scantling.contract.method import Method
 from scantling.core.checks import check_choice, check_count
 from scantling.core.engines import Share
-from scantling.core.errors import DataError, RunError, SettingsError
+from scantling.core.errors import DataError, FileError, RunError, SettingsError
 from scantling.core.outputs import CURVE, check_inputs, check_record, locked
 from scantling.data.contents import count
-from scantling.data.dataset import Dataset, file_hashes, fingerprint
+from scantling.data.dataset import Dataset, file_hashes, fingerprint, objects_in_tables
+from scantling.experiments.arms import arms_of, check_arm, method_of
 from scantling.experiments.cell_runs import Engine, Progress, do_cells
-from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, labelled_subjects
-from scantling.experiments.curve_points import Grid, done_cell, points_of, scored_cells, undrawn_classes
+from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, labelled_cases, labelled_subjects
+from scantling.experiments.curve_points import DoneCell, Grid, done_cell, points_of, scored_cells, undrawn_classes
 from scantling.experiments.curve_result import Curve
+from scantling.experiments.drawing_effort import effort_of
 from scantling.inference.runner import check_shard
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.metrics.catalogue import METRICS, Metric
-from scantling.records.curve import CurveFolder
+from scantling.records.curve import ArmRecord, CurveFolder
 from scantling.records.differences import differences
 from scantling.records.record import read_record
 from scantling.training.options import DEFAULTS, Options
@@ -56,7 +58,8 @@ def curve(
     """Train methods at budgets of labels, score them on the test cases, and say how many labels each is worth.
 
     Args:
-        methods: the first is the control that the others are held against.
+        methods: the first is the control that the others are held against; "METHOD@FOLDER" learns from the labels of
+            another data set of the same images.
         data: a data set with true masks; all of its labels may be asked for.
         out: the folder of the curve; new, empty, or that of a curve of the same data and settings, to which methods,
             budgets and seeds are added.
@@ -122,39 +125,18 @@ def prepare(
     Raises:
         ScantlingError: one cannot.
     """
-    names, budget, known = _methods(methods), budgets(labels), _metric(metric)
+    arms, budget, known = arms_of(methods), budgets(labels), _metric(metric)
+    names = [arm.name for arm in arms]
     check_count(seeds, argument="--seeds", least=1)
     check_count(label_seeds, argument="--label-seeds", least=1)
     recipe = Recipe(
         data=data if isinstance(data, Dataset) else Path(data), out=out, options=options, control=names[0],
-        augment=augment, metric=metric,
+        augment=augment, metric=metric, arms={arm.name: arm.data for arm in arms if arm.data is not None},
     )  # fmt: skip
     cells = cells_of(names, budget, seeds=seeds, label_seeds=label_seeds)
     subjects, warnings = _checked(recipe, cells, budget)
     options = _registered(recipe, names, budget, seeds, label_seeds, console)
     return Ready(replace(recipe, options=options), cells, subjects, known, warnings)
-
-
-def _methods(methods: Sequence[str | type[Method]]) -> list[str]:
-    """The names of the methods.
-
-    Raises:
-        SettingsError: there is none, one is named twice, cannot segment or is built on another model.
-    """
-    if not methods:
-        raise SettingsError("found no method; name at least one, the control first")
-    cards = [card_of(method) for method in methods]
-    for number, card in enumerate(cards):
-        if card.name in (other.name for other in cards[:number]):
-            raise SettingsError(f"{card.name}: is named twice; name each method once")
-        if "segment" not in card.gives:
-            raise SettingsError(f"{card.name}: cannot segment; it can {', '.join(card.gives)}; leave it out")
-        if card.uses:
-            raise SettingsError(
-                f"{card.name}: is built on another model ({', '.join(card.uses)}), which may have seen more labels; "
-                "a curve takes methods that are trained alone"
-            )
-    return [card.name for card in cards]
 
 
 def _metric(name: str) -> Metric:
@@ -177,13 +159,17 @@ def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> tu
     options = recipe.options
     changes = dict(options.settings) | ({} if options.steps is None else {"steps": options.steps})
     for method in dict.fromkeys(cell.method for cell in cells):
-        implementation_of(card_of(method)).Settings.preset(options.preset, changes)
+        implementation_of(card_of(method_of(method))).Settings.preset(options.preset, changes)
         recipe.options_of(next(cell for cell in cells if cell.method == method)).check()
     dataset = recipe.dataset
     check_inputs(recipe.out, dataset.files())
     check_record(recipe.out, CURVE)
     if not any(case.masks and case.images for case in dataset.split("test")):
         raise DataError(f"{dataset.root}: no test case has an image and a mask; a curve needs some to be measured on")
+    for name in recipe.arms:
+        own = recipe.dataset_of(name)
+        check_inputs(recipe.out, own.files())
+        check_arm(name, own, dataset)
     held = {cell: labelled_subjects(recipe, cell) for cell in cells if (cell.seed, cell.label_seed) == (0, 0)}
     subjects = {cell.labels: len(found) for cell, found in held.items() if cell.method == recipe.control}
     if not all(subjects.values()):
@@ -229,25 +215,34 @@ def _registered(
         elif options.minutes is not None and before is None:
             most = max(labels, key=lambda budget: labelled_subjects(recipe, Cell(names[0], budget, 0, 0)))
             timed = recipe.options_of(Cell(names[0], most, 0, 0))
-            options = _with_steps(options, *steps_that_fit(names[0], [dataset], timed, console=console))
+            own = recipe.dataset_of(names[0])
+            options = _with_steps(options, *steps_that_fit(method_of(names[0]), [own], timed, console=console))
         elif options.steps is None and "steps" not in options.settings:
-            kind = implementation_of(card_of(names[0])).Settings
+            kind = implementation_of(card_of(method_of(names[0]))).Settings
             steps = getattr(kind.preset(options.preset, options.settings), "steps", None)
             options = replace(options, steps=steps if isinstance(steps, int) else None)
         now = CurveFolder(
             version=CurveFolder.newest, data=str(dataset.root.resolve()), sha256=fingerprint(file_hashes(dataset)),
             shared=replace(recipe, options=options).facts(), minutes=recipe.options.minutes, methods=tuple(names),
             labels=tuple(labels), seeds=seeds, label_seeds=label_seeds,
+            arms={
+                name: ArmRecord(data=str(folder.resolve()), sha256=_labels_hash(recipe.dataset_of(name)))
+                for name, folder in recipe.arms.items()
+            },
         )  # fmt: skip
         if before is not None:
             _check_same(recipe.out, before, now)
             added = {name: tuple(dict.fromkeys([*getattr(before, name), *getattr(now, name)])) for name in _GROWING}
             most_seeds = {name: max(getattr(before, name), getattr(now, name)) for name in ("seeds", "label_seeds")}
-            now = now.model_copy(update=added | most_seeds)
+            now = now.model_copy(update=added | most_seeds | {"arms": {**before.arms, **now.arms}})
         now.write(path)
     if options.steps is not None:
         console.print(f"every training takes {count(options.steps, 'step')}", highlight=False)
     return options
+
+
+def _labels_hash(dataset: Dataset) -> str:
+    return fingerprint(file_hashes(dataset) | objects_in_tables(dataset))
 
 
 _GROWING = ("methods", "labels")
@@ -269,6 +264,9 @@ def _check_same(out: Path, before: CurveFolder, now: CurveFolder) -> None:
         line for key in ("data", "minutes") for line in differences(key, getattr(before, key), getattr(now, key))
     ]
     changed += [] if changed or before.sha256 == now.sha256 else ["the files of the data have changed"]
+    for name in before.arms.keys() & now.arms.keys():
+        if before.arms[name] != now.arms[name]:
+            changed.append(f"the labels of {name} have changed ({before.arms[name].data}, {now.arms[name].data})")
     was, is_ = before.facts()["shared"], now.facts()["shared"]
     changed += [] if before.minutes != now.minutes else differences("settings", was, is_)
     if changed:
@@ -278,11 +276,25 @@ def _check_same(out: Path, before: CurveFolder, now: CurveFolder) -> None:
         )
 
 
+def effort_of_cell(recipe: Recipe, cell: Cell) -> dict[str, int]:
+    """What it takes to draw the labels that a cell may look at, an estimate."""
+    cases, taught_by = labelled_cases(recipe, cell)
+    return effort_of(recipe.dataset_of(cell.method), cases, taught_by)
+
+
 def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str]) -> Curve:
     """What the cells say together."""
     recipe, subjects, metric = ready.recipe, ready.subjects, ready.metric
-    done = [one for cell in cells if (one := done_cell(recipe, cell)) is not None]
-    grid = Grid.of(done, cells, subjects=subjects, metric=metric)
+    done, failed = list[DoneCell](), dict(failed)
+    for cell in cells:
+        try:
+            one = done_cell(recipe, cell)
+        except FileError as error:
+            failed[cell] = str(error)
+        else:
+            done += [one] if one is not None else []
+    efforts = {one.cell: effort_of_cell(recipe, one.cell) for one in done} if recipe.arms else {}
+    grid = Grid.of(done, cells, subjects=subjects, metric=metric, efforts=efforts)
     if done and not grid.cases:
         raise DataError(f"{recipe.out}: found no test case for which every training has a score")
     units = {case.unit for one in done for case in one.scores.cases}
@@ -295,7 +307,7 @@ def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str])
         metric=metric.in_unit(next(iter(units)) if len(units) == 1 else None),
         shared=recipe.facts(),
         points=tuple(points_of(grid)),
-        cells=tuple(scored_cells(recipe, cells, grid.done, failed)),
+        cells=tuple(scored_cells(recipe, cells, grid, failed)),
         cases=grid.cases,
         left_out=grid.left_out,
         subjects=len({*grid.which}),

@@ -34,7 +34,11 @@ class DoneCell:
 
 
 def done_cell(recipe: Recipe, cell: Cell) -> DoneCell | None:
-    """What a cell has left behind; None where it is not done."""
+    """What a cell has left behind; None where it is not done.
+
+    Raises:
+        FileError: a record of its run is damaged.
+    """
     scores = scores_of(recipe, cell)
     if scores is None:
         return None
@@ -50,6 +54,7 @@ class Grid:
         methods, labels: of the cells, the control first.
         subjects: by budget, how many labelled subjects it is.
         which: (N,) the number of the subject that each case shows.
+        efforts: what it takes to draw the labels of each cell; empty in a curve of one data set.
     """
 
     done: Mapping[Cell, DoneCell]
@@ -62,15 +67,23 @@ class Grid:
     cases: tuple[str, ...]
     left_out: tuple[str, ...]
     which: tuple[int, ...]
+    efforts: Mapping[Cell, Mapping[str, int]]
 
     @classmethod
     def of(
-        cls, done: Sequence[DoneCell], cells: Sequence[Cell], *, subjects: Mapping[str, int], metric: Metric
+        cls,
+        done: Sequence[DoneCell],
+        cells: Sequence[Cell],
+        *,
+        subjects: Mapping[str, int],
+        metric: Metric,
+        efforts: Mapping[Cell, Mapping[str, int]],
     ) -> Grid:
         """From the cells that were asked for and those of them that are done.
 
         Args:
             subjects: by budget, how many labelled subjects it is.
+            efforts: see above.
         """
         ids = [{case.id for case in one.scores.cases} for one in done]
         common = sorted(set.intersection(*ids)) if ids else []
@@ -87,6 +100,7 @@ class Grid:
             cases=tuple(common),
             left_out=tuple(sorted(set[str]().union(*ids) - {*common})),
             which=tuple(int(number) for number in which),
+            efforts=efforts,
         )
 
     @property
@@ -99,6 +113,11 @@ class Grid:
         """The classes, where there are several."""
         found = dict.fromkeys(name for one in self.done.values() for case in one.scores.cases for name in case.classes)
         return tuple(found) if len(found) > 1 else ()
+
+    def effort(self, method: str, labels: str) -> dict[str, float]:
+        """The mean over the cells of a method at a budget; empty where none is known."""
+        found = [one for cell, one in self.efforts.items() if (cell.method, cell.labels) == (method, labels)]
+        return {name: math.fsum(one[name] for one in found) / len(found) for name in (found[0] if found else ())}
 
     def values(self, method: str, labels: str, *, name: str | None = None) -> Values:
         """(D, S, N) of a method at a budget, of all classes or of the one called `name`; see `resampling.estimate`."""
@@ -128,7 +147,10 @@ def points_of(grid: Grid) -> list[Point]:
         return estimate(own, grid.which, draws), estimate(own - other, grid.which, draws)
 
     estimates = {(method, labels): means(method, labels) for method in grid.methods for labels in grid.labels}
-    valued = worth_by(control, {key: own for key, (own, _) in estimates.items()}, grid)
+    own_values = {key: own for key, (own, _) in estimates.items()}
+    valued = worth_by(control, own_values, grid, grid.subjects)
+    pixels = {labels: grid.effort(control, labels).get("pixels", 0.0) for labels in grid.labels}
+    drawn = worth_by(control, own_values, grid, pixels) if all(pixels.values()) else {}
     points = []
     for (method, labels), (own, apart) in estimates.items():
         classes = {}
@@ -150,6 +172,8 @@ def points_of(grid: Grid) -> list[Point]:
                 difference=apart.value,
                 difference_interval=apart.interval(low=low - high, high=high - low),
                 worth=valued.get((method, labels)),
+                effort=grid.effort(method, labels),
+                effort_worth=drawn.get((method, labels)),
                 classes=classes,
                 cost=_cost(done),
             )
@@ -157,11 +181,17 @@ def points_of(grid: Grid) -> list[Point]:
     return points
 
 
-def worth_by(control: str, estimates: Mapping[tuple[str, str], Estimate], grid: Grid) -> dict[tuple[str, str], Worth]:
-    """What each method is worth at each budget, where the control was measured at two budgets or more."""
+def worth_by(
+    control: str, estimates: Mapping[tuple[str, str], Estimate], grid: Grid, sizes: Mapping[str, float]
+) -> dict[tuple[str, str], Worth]:
+    """What each method is worth at each budget, where the control was measured at two budgets or more.
+
+    Args:
+        sizes: of each budget of the control, what it is counted in: labelled subjects, or pixels that were drawn.
+    """
     measured = [labels for labels in grid.labels if not math.isnan(estimates[control, labels].value)]
-    budgets = [grid.subjects[labels] for labels in measured]
-    if len(measured) < 2:
+    budgets = [sizes[labels] for labels in measured]
+    if len(measured) < 2 or budgets != sorted({*budgets}):
         return {}
     sign = -1.0 if grid.metric.direction == "lower" else 1.0
     curve = [estimates[control, labels] for labels in measured]
@@ -178,16 +208,15 @@ def worth_by(control: str, estimates: Mapping[tuple[str, str], Estimate], grid: 
     return found
 
 
-def scored_cells(
-    recipe: Recipe, cells: Sequence[Cell], done: Mapping[Cell, DoneCell], failed: Mapping[Cell, str]
-) -> list[ScoredCell]:
+def scored_cells(recipe: Recipe, cells: Sequence[Cell], grid: Grid, failed: Mapping[Cell, str]) -> list[ScoredCell]:
     """What is known of each cell."""
     found = []
     for cell in cells:
-        one = done.get(cell)
+        one = grid.done.get(cell)
         mean = None if one is None else one.scores.mean.get(recipe.metric)
         seconds = None if one is None or one.run.seconds is None else float(one.run.seconds)
-        found.append(ScoredCell(cell, recipe.out / cell.folder, mean, seconds, failed.get(cell, "")))
+        run, effort = recipe.out / cell.folder, grid.efforts.get(cell, {})
+        found.append(ScoredCell(cell, run, mean, seconds, failed.get(cell, ""), effort))
     return found
 
 

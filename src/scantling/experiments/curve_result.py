@@ -20,6 +20,10 @@ from scantling.metrics.catalogue import Metric
 from scantling.records.curve import CurveRecord
 
 Interval = tuple[float, float]
+EFFORT = (
+    "What is drawn is an estimate: of masks the pixels on the borders of objects, slice by slice, a stroke for each; "
+    "of scribbles their pixels and strokes; of a box two pixels, of a point one. Looking and correcting is not in it."
+)
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Worth:
 
     value: float
     interval: Interval
-    least: int
-    most: int
+    least: float
+    most: float
 
     @property
     def text(self) -> str:
@@ -47,10 +51,10 @@ class Worth:
 
     def _said(self, value: float) -> str:
         if value == 0:
-            return f"fewer than {self.least}"
+            return f"fewer than {self.least:,.0f}"
         if math.isinf(value):
-            return f"more than {self.most}"
-        return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+            return f"more than {self.most:,.0f}"
+        return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
     def facts(self) -> dict[str, Any]:
         """For JSON: numbers where it lies within what was measured."""
@@ -82,6 +86,9 @@ class Point:
         mean: over the cases and the trainings; NaN without one.
         difference: to the control at the same budget, of the trainings that both have; NaN of the control.
         worth: None of the control, and where it was measured at one budget alone.
+        effort: what it takes to draw the labels, "pixels" and "strokes", an estimate and the mean over the trainings;
+            empty in a curve of one data set.
+        effort_worth: as `worth`, in pixels drawn of the control.
     """
 
     method: str
@@ -95,6 +102,14 @@ class Point:
     worth: Worth | None
     classes: Mapping[str, ClassMeans]
     cost: Cost
+    effort: Mapping[str, float] = field(default_factory=dict)
+    effort_worth: Worth | None = None
+
+    @property
+    def drawn(self) -> tuple[str, str, str]:
+        """In tables: pixels and strokes drawn, and the pixels of the control that are worth as much."""
+        pixels, strokes = (f"{self.effort[name]:,.0f}" if self.effort else "" for name in ("pixels", "strokes"))
+        return pixels, strokes, "" if self.effort_worth is None else self.effort_worth.text
 
     @property
     def shown(self) -> bool:
@@ -106,8 +121,12 @@ class Point:
         """For JSON."""
         names = ("method", "labels", "subjects", "cells", "mean", "interval", "difference", "difference_interval")
         classes = {name: asdict(one) for name, one in self.classes.items()}
-        worth = self.worth.facts() if self.worth is not None else {}
-        return {name: getattr(self, name) for name in names} | worth | {"classes": classes, "cost": asdict(self.cost)}
+        found = {name: getattr(self, name) for name in names} | {"classes": classes, "cost": asdict(self.cost)}
+        found |= self.worth.facts() if self.worth is not None else {}
+        if self.effort:
+            drawn = self.effort_worth.facts() if self.effort_worth is not None else {}
+            found |= {"effort": dict(self.effort)} | {f"effort_{name}": value for name, value in drawn.items()}
+        return found
 
 
 @dataclass(frozen=True)
@@ -119,13 +138,14 @@ class ScoredCell:
     mean: float | None = None
     seconds: float | None = None
     error: str = ""
+    effort: Mapping[str, int] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
         label_seed = None if self.cell.labels == ALL else self.cell.label_seed
         place = {"method": self.cell.method, "labels": self.cell.labels, "label_seed": label_seed}
         found = {"run": str(self.run), "mean": self.mean, "seconds": self.seconds, "error": self.error}
-        return {**place, "seed": self.cell.seed, **found}
+        return {**place, "seed": self.cell.seed, **found, **({"effort": dict(self.effort)} if self.effort else {})}
 
 
 @dataclass(frozen=True)
@@ -178,6 +198,7 @@ class Curve:
         found = [sentence for sentence in found if sentence]
         if self.cases and self.subjects < FEW:
             found.append(f"{self.subjects} test subjects are few: the intervals rest on how these few scatter.")
+        found += self._efforts()
         found += self._once()
         if self.left_out:
             left = count(len(self.left_out), "test case")
@@ -222,6 +243,15 @@ class Curve:
             return f"{said}."
         return f"{said}; it equals {point.worth.text} labelled subjects of {other}."
 
+    def _efforts(self) -> list[str]:
+        """What was drawn for each arm at each budget, and what the control takes for as much."""
+        return [
+            f"At {count(point.subjects, 'labelled subject')}, the labels of `{point.method}` take about "
+            f"{point.drawn[0]} pixels to draw; `{self.control}` is as good with {point.drawn[2]} pixels."
+            for point in self.points
+            if point.effort_worth is not None
+        ]
+
     def _signed(self, value: float) -> str:
         text = written(abs(value), self.metric)
         return text if not text or not float(text) else f"{'+' if value > 0 else '−'}{text}"
@@ -250,6 +280,7 @@ class Curve:
             "What a method equals is where the curve of the control has its value: between two budgets on a line over "
             "the logarithm of the labelled subjects, after a curve that falls somewhere is made level there "
             "(isotonic regression); its interval is from the same draws.",
+            *([EFFORT] if any(point.effort for point in self.points) else []),
             "That no difference could be shown does not mean that there is none; the interval says how large it may "
             "be.",
             "Seconds for an image are the median of those measured while it was answered, whatever else the machine "
@@ -277,6 +308,8 @@ class Curve:
         lines = [f"WARNING: {sentence}" for sentence in self.warnings] + [self.scope]
         rows = [["", "labels", self.metric.title, "95 % interval", f"- {self.control}", "95 % interval", "equals"]]
         rows[0] += ["trainings", "s/image", "training"]
+        efforts = any(point.effort for point in self.points)
+        rows[0] += ["pixels drawn", "strokes", "equals pixels"] if efforts else []
         for point in self.points:
             first = point is next(one for one in self.points if one.method == point.method)
             cost = (point.cost.seconds, point.cost.training_seconds)
@@ -287,6 +320,7 @@ class Curve:
                 self._between(point.difference_interval, signed=True),
                 "" if point.worth is None else point.worth.text, str(point.cells),
                 *("" if value is None else f"{value:,.3g}" for value in cost),
+                *(point.drawn if efforts else ()),
             ])  # fmt: skip
         return "\n".join([*lines, "", *aligned(rows), "", *self.sentences])
 
@@ -299,12 +333,15 @@ class Curve:
         """Write one line for each training: where it stands, its mean, its seconds."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(["method", "labels", "label_seed", "seed", "subjects", self.metric.name, "seconds", "run"])
+        columns = ["method", "labels", "label_seed", "seed", "subjects", self.metric.name, "seconds", "run"]
+        efforts = ["pixels", "strokes"] if any(one.effort for one in self.cells) else []
+        table.writerow(columns + efforts)
         subjects = {point.labels: point.subjects for point in self.points}
         for one in self.cells:
             facts = one.facts()
             cells = [facts[name] for name in ("method", "labels", "label_seed", "seed")]
             cells += [subjects.get(one.cell.labels), one.mean, one.seconds, one.run]
+            cells += [one.effort.get(name) for name in efforts]
             table.writerow(["" if cell is None else cell for cell in cells])
         write_text(named(path), text.getvalue())
 

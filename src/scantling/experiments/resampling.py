@@ -157,7 +157,7 @@ def rising(values: Values) -> Values:
     return found
 
 
-def worth(values: Values, control: Values, subjects: Sequence[int]) -> Values:
+def worth(values: Values, control: Values, subjects: Sequence[float]) -> Values:
     """How many labelled subjects of the control give a value: interpolated on its rising curve over log(subjects).
 
     Where the curve is level at a value, the middle of that part.
@@ -165,7 +165,7 @@ def worth(values: Values, control: Values, subjects: Sequence[int]) -> Values:
     Args:
         values: (B,).
         control: (B, N) what the control is worth at each budget; higher is better.
-        subjects: (N,) of the budgets, rising.
+        subjects: (N,) of the budgets, rising; or what else they are counted in, as pixels drawn.
 
     Returns:
         (B,), 0 below what the control was measured at, infinite beyond it; NaN where `values` are.

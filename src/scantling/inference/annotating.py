@@ -19,7 +19,7 @@ from scantling.core.fields import title_of
 from scantling.core.outputs import MADE, output_folder
 from scantling.core.randomness import numpy_generator
 from scantling.data.contents import some
-from scantling.data.dataset import file_hashes, fingerprint
+from scantling.data.dataset import file_hashes, fingerprint, objects_in_tables
 from scantling.data.files import Picture, safe_id, write_image, write_labels, write_map
 from scantling.data.formats.common import COLOUR
 from scantling.data.labels import class_folder
@@ -77,7 +77,7 @@ class Written:
             ("boxes", made.boxes, made.box_classes),
             ("points", made.points, made.point_classes),
         ):
-            if rows is not None and len(rows):
+            if rows is not None:
                 kind: Any = name
                 entry[name] = turned_rows(np.asarray(rows, np.float64), geometry, kind, back=True).round(3).tolist()
                 key = "box_classes" if name == "boxes" else "point_classes"
@@ -160,7 +160,9 @@ def annotate(
     if (labels := dataset.labels) is None:
         raise DataError(f"{conditions.data}: it has masks, but no classes; declare the classes in a manifest")
     labels = labels.model_copy(update={"ignore": unlabelled_value(labels)})
-    read = fingerprint(file_hashes(replace(dataset, cases=tuple(found)), reads={*card.asks, "region"}))
+    reads = {*card.asks, *kind.wants, "region"}
+    asked = replace(dataset, cases=tuple(found))
+    read = fingerprint(file_hashes(asked, reads=reads) | objects_in_tables(asked, reads=reads))
     made_by = f"{card.name} {chosen.model_dump_json()} from {read[:16]}"
     method = build(kind, chosen, kind.blank(chosen))
     written = Written(out=out, labels=labels, made_by=made_by, seed=seed)
@@ -178,7 +180,7 @@ def annotate(
                 else:
                     opening = conditions.opening
                     pictures, sample = load_apart(
-                        case, labels=dataset.labels, reads={*card.asks, "region"}, limits=opening.limits,
+                        case, labels=dataset.labels, reads=reads, limits=opening.limits,
                         untrusted=opening.untrusted,
                     )  # fmt: skip
                     sample = replace(sample, image=np.concatenate([one.array for one in pictures.values()]))

@@ -35,7 +35,10 @@ def cross_entropy(logits: Tensor, target: Tensor, *, ignore_index: int | None = 
     Args:
         logits: (B, K, *S) of independent classes, or (B, K + 1, *S) of exclusive classes with the background first.
         target: (B, K, *S) of 0 and 1 beside independent classes (one channel for each, no background), else
-            (B, 1, *S) of class numbers 0..K. Any number type, or bool.
+            (B, 1, *S) of class numbers 0..K. Any number type, or bool. (B, K, *S) beside exclusive classes says of
+            each whether a pixel is of it: where none is 1, it may be of the background or of those that are
+            `ignore_index`, whose probabilities are added up (the marginal loss of Shi et al., 2021, equation 4, for
+            images in which only some organs were drawn; the merged classes of Fang and Yan, 2020).
         ignore_index: the value of pixels that do not count, 255 in the masks of a `Batch`; None: there are none.
 
     Returns:
@@ -56,8 +59,11 @@ def cross_entropy(logits: Tensor, target: Tensor, *, ignore_index: int | None = 
     channels = logits.shape[1] if logits.ndim > 1 else 1
     independent = target.ndim == logits.ndim > 1 and target.shape[1] == channels
     classes = channels if independent else channels - 1
-    check_target(logits, target, classes=classes, ignore_index=ignore_index, channels=channels)
+    layered = target.ndim == logits.ndim and target.shape[1] == classes > 1
+    check_target(logits, target, classes=classes, ignore_index=ignore_index, channels=classes if layered else channels)
     logits = _exact(logits)
+    if layered and not independent:
+        return _marginal(logits, target, counted(target, ignore_index))
     if independent:
         known = counted(target, ignore_index)
         wanted = target.masked_fill(~known, 0).to(logits.dtype)
@@ -68,6 +74,19 @@ def cross_entropy(logits: Tensor, target: Tensor, *, ignore_index: int | None = 
     skipped = -100 if ignore_index is None else ignore_index  # -100 is torch's default
     losses = F.cross_entropy(logits, numbers, ignore_index=skipped, reduction="none")
     return losses.flatten(1).sum(1).div(known.flatten(1).sum(1).clamp(min=1)).mean()
+
+
+def _marginal(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Minus the logarithm of the probability that a pixel is what it may be; logits (B, K + 1, *S).
+
+    A pixel of which nothing is known does not count.
+    """
+    here = target == 1  # (B, K, *S)
+    found = here.any(1, keepdim=True)
+    possible = torch.cat([~found, here | (~known & ~found)], 1)
+    losses = logits.logsumexp(1) - logits.masked_fill(~possible, -torch.inf).logsumexp(1)
+    pixels = known.any(1)
+    return (losses * pixels).flatten(1).sum(1).div(pixels.flatten(1).sum(1).clamp(min=1)).mean()
 
 
 def binary_cross_entropy(probabilities: Tensor, target: Tensor, *, ignore_index: int | None = None) -> Tensor:

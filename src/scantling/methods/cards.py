@@ -8,11 +8,17 @@ from scantling.contract.card import Card
 
 
 def _annotator(
-    name: str, title: str, authors: str, year: int, dimensions: tuple[Literal[2, 3], ...], implementation: str
+    name: str,
+    title: str,
+    authors: str,
+    year: int,
+    dimensions: tuple[Literal[2, 3], ...],
+    implementation: str,
+    asks: tuple[str, ...] = ("image", "mask"),
 ) -> Card:
-    """A rule that labels the images of a data set from their masks."""
+    """A rule that labels the images of a data set from the labels that they have."""
     return Card(
-        name=name, title=title, authors=authors, year=year, needs=(), asks=("image", "mask"), gives=("annotate",),
+        name=name, title=title, authors=authors, year=year, needs=(), asks=asks, gives=("annotate",),
         dimensions=dimensions, implementation=f"scantling.methods.{implementation}",
     )  # fmt: skip
 
@@ -350,6 +356,15 @@ CARDS: dict[str, Card] = {
             2006,
             (3,),
             "weakly_supervised.slice_filling:SliceFilling",
+        ),
+        _annotator(
+            "point-filling",
+            "Nuclei segmentation using points: from a point in each object to most pixels",
+            "Qu et al.",
+            2019,
+            (2, 3),
+            "weakly_supervised.point_filling:PointFilling",
+            asks=("image", "points"),
         ),
         _annotator(
             "scribbles",

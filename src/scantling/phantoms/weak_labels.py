@@ -171,9 +171,10 @@ def points_of(labels: np.ndarray, *, generator: np.random.Generator) -> tuple[np
 def outline_effort(labels: np.ndarray) -> tuple[int, int]:
     """Pixels on the borders of the objects of a plane (H, W), which a hand follows to draw them, and their number."""
     pixels = strokes = 0
-    for _, region in _objects(labels):
+    for value in _classes(labels):
+        region = labels == value  # neighbours of one class are of one object
         pixels += int(np.count_nonzero(region & ~ndimage.binary_erosion(np.pad(region, 1))[1:-1, 1:-1]))
-        strokes += 1
+        strokes += int(ndimage.label(region, np.ones((3, 3)))[1])
     return pixels, strokes
 
 

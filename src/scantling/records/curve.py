@@ -9,6 +9,13 @@ from scantling.records.record import FileRecord, Number, Record, Table
 from scantling.records.scores import Interval
 
 
+class ArmRecord(Record):
+    """The data set whose labels an arm of a curve learns from, and the hash of all of its files."""
+
+    data: str
+    sha256: str
+
+
 class CurveFolder(FileRecord):
     """The contents of `curve.json`, the record of the folder that a curve is in.
 
@@ -16,6 +23,7 @@ class CurveFolder(FileRecord):
         data: the folder of the data; `sha256` is of all of their files.
         shared: what all trainings share; another is refused.
         minutes: into which the `steps` of `shared` were fitted; None where they were not.
+        arms: the labels of methods that learn from others than those of `data`, by the name of the arm.
         methods, labels, seeds, label_seeds: all that was asked of the folder so far, in one command or in several.
     """
 
@@ -26,6 +34,7 @@ class CurveFolder(FileRecord):
     sha256: str
     shared: Table = {}
     minutes: Number = None
+    arms: dict[str, ArmRecord] = {}
     methods: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     seeds: int = 1
@@ -42,6 +51,7 @@ class CellRecord(Record):
         mean: of the metric over the test cases.
         seconds: of the training.
         error: why there is no score.
+        effort: what it takes to draw its labels, see `PointRecord`; empty in a curve of one data set.
     """
 
     method: str
@@ -52,6 +62,7 @@ class CellRecord(Record):
     mean: Number = None
     seconds: Number = None
     error: str = ""
+    effort: dict[str, Number] = {}
 
 
 class ClassPoint(Record):
@@ -69,6 +80,9 @@ class PointRecord(Record):
     Attributes:
         worth: how many labelled subjects of the control it equals: None where that is below or beyond what was
             measured, and of the control itself; `worth_text` says it in words.
+        effort: an estimate of what it takes to draw the labels, the mean over the trainings: "pixels" that a hand
+            follows, "strokes"; empty in a curve of one data set.
+        effort_worth: with how many pixels drawn the control is as good, in the same way.
     """
 
     method: str
@@ -82,6 +96,10 @@ class PointRecord(Record):
     worth: Number = None
     worth_interval: tuple[Number, Number] | None = None
     worth_text: str = ""
+    effort: dict[str, Number] = {}
+    effort_worth: Number = None
+    effort_worth_interval: tuple[Number, Number] | None = None
+    effort_worth_text: str = ""
     classes: dict[str, ClassPoint] = {}
     cost: CostRecord = CostRecord()
 

@@ -54,8 +54,8 @@ class CaseFiles(Record):
         annotators: the further true masks.
         samples: the masks that were drawn.
         uncertainty: maps by name.
-        threshold, known, drawn_slices, drawn_axis, spacing: what the data say of this case beside its files (see
-            `core.case.Case`).
+        threshold, known, drawn_slices, drawn_axis, drawn_classes, spacing: what the data say of this case beside its
+            files (see `core.case.Case`).
     """
 
     image: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
@@ -70,6 +70,7 @@ class CaseFiles(Record):
     known: str | None = None
     drawn_slices: tuple[int, ...] | Literal["marked"] | None = None
     drawn_axis: int | None = None
+    drawn_classes: tuple[str, ...] | None = None
     spacing: Annotated[tuple[float, ...] | None, BeforeValidator(_sides)] = None
 
 

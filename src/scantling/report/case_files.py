@@ -234,6 +234,7 @@ class _Reader:
             known=self._find(self.files.known) if self.files.known else None,
             drawn_slices=self.files.drawn_slices,
             drawn_axis=self.files.drawn_axis,
+            drawn_classes=self.files.drawn_classes,
         )
         try:
             sample = load(case, labels=self.labels.truth, reads=("masks",))

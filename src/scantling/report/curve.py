@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -45,7 +45,8 @@ def write_curve(found: Curve, page: Path, *, command: Sequence[str] = ()) -> Pat
         metric=one,
         lines=list(_lines(found, one)),
         classes=list(_class_lines(found, one)),
-        charts=[chart for chart in (_curves(found, one), _differences(found, one)) if chart is not None],
+        charts=[each for each in (_curves(found, one), _efforts(found, one), _differences(found, one)) if each],
+        drawn=any(point.effort for point in found.points),
         command=shell(*command),
     )
     atomic.write_text(atomic.named(page), text)
@@ -67,6 +68,8 @@ def _lines(found: Curve, one: Metric) -> Iterator[Line]:
                 (NONE if cost.seconds is None else f"{cost.seconds:.3g}", ""),
                 (NONE if cost.training_seconds is None else duration(cost.training_seconds), ""),
             ]
+            if any(each.effort for each in found.points):
+                cells += [(text or NONE, "") for text in point.drawn]
             yield Line(point, number == 0, tuple(cells))
 
 
@@ -101,6 +104,19 @@ def _curves(found: Curve, one: Metric) -> Chart | None:
     return _banded(title, series, list(found.methods), one, note=f"A band is a 95 % interval; {one.better}.")
 
 
+def _efforts(found: Curve, one: Metric) -> Chart | None:
+    """The mean of each method over what it takes to draw its labels."""
+    points = [point for point in found.points if not math.isnan(point.mean) and point.effort.get("pixels")]
+    if not points:
+        return None
+    series = [(point, point.mean, point.interval) for point in points]
+    note = f"Pixels that a hand follows, an estimate; a band is a 95 % interval; {one.better}."
+    return _banded(
+        f"{one.title} over pixels drawn", series, list(found.methods), one, note=note, unit="pixels drawn",
+        place=lambda point: round(point.effort["pixels"]),
+    )  # fmt: skip
+
+
 def _differences(found: Curve, one: Metric) -> Chart | None:
     """The difference of each method to the control at equal labels, with its interval as a band."""
     points = [point for point in found.points if not math.isnan(point.difference)]
@@ -120,12 +136,19 @@ def _banded(
     *,
     note: str,
     zero: bool = False,
+    unit: str = "labelled subjects",
+    place: Callable[[Point], int] = lambda point: point.subjects,
 ) -> Chart:
-    """Curves over labelled subjects on a logarithmic axis, each with a band; a method has one colour in all charts."""
+    """Curves over a logarithmic axis, each with a band; a method has one colour in all charts.
+
+    Args:
+        unit: what the axis counts.
+        place: of a point on it.
+    """
     ends = [end for _, value, interval in series for end in (value, *interval) if not math.isnan(end)]
-    across = _budget_axis([point.subjects for point, _, _ in series])
+    across = _budget_axis([place(point) for point, _, _ in series])
     up = Axis([*ends, *([0.0] if zero else [])], HEIGHT - BOTTOM, TOP)
-    parts = frame(across, up, "labelled subjects")
+    parts = frame(across, up, unit)
     if zero:
         parts.append(f'<path class="mark" d="M{LEFT} {up(0.0):.1f}H{WIDTH - RIGHT}"/>')
     said, keys = [], []
@@ -133,7 +156,7 @@ def _banded(
         own = [each for each in series if each[0].method == method]
         if not own:
             continue
-        colour, x = f"s{number % 6}", [float(point.subjects) for point, _, _ in own]
+        colour, x = f"s{number % 6}", [float(place(point)) for point, _, _ in own]
         banded = [(at, low, high) for at, (_, _, (low, high)) in zip(x, own, strict=True) if not math.isnan(low + high)]
         if banded:
             corners = [(at, high) for at, _, high in banded] + [(at, low) for at, low, _ in reversed(banded)]
@@ -146,7 +169,7 @@ def _banded(
         parts.append(f'<path class="curve {colour}" d="{trace(x, y, across, up)}"/>')
         parts += [
             f'<circle class="dot {colour}" r="3" cx="{across(at):.1f}" cy="{up(value):.1f}">'
-            f"<title>{escape(f'{method}, {at:.0f} labelled subjects: {one.write(value)}')}</title></circle>"
+            f"<title>{escape(f'{method}, {at:,.0f} {unit}: {one.write(value)}')}</title></circle>"
             for at, value in zip(x, y, strict=True)
         ]
         keys.append(Key(method, number % 6))

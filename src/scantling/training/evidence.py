@@ -122,8 +122,9 @@ class Evidence:
 def evidence_of(
     method: Segmenter, cases: Sequence[Case], *, device: torch.device, autocast: torch.dtype | None
 ) -> list[Evidence]:
-    """Of cases with masks that can be read; none where the method decides itself."""
+    """Of cases with masks that can be read and know all classes; none where the method decides itself."""
     labels, tiler, found = method.traits.labels, Tiler(), list[Evidence]()
+    cases = [case for case in cases if case.drawn_classes is None]
     if labels is None:
         return []
     about = partial(

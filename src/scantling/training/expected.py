@@ -73,7 +73,10 @@ def _dice(model: Segmenter, case: Case, labels: Labels, paths: Sequence[Path]) -
     Raises:
         ScantlingError: a file cannot be read.
     """
-    sample = load(case, labels=labels, channels=model.channels, reads=("image", "mask"), partial=model.partial)
+    sample = load(
+        case, labels=labels, channels=model.channels, reads=("image", "mask"), partial=model.partial,
+        layered=case.drawn_classes is not None,
+    )  # fmt: skip
     layers = [read_labels(path)[0] for path in paths]
     decided = np.stack([layer != 0 for layer in layers]).astype(np.uint8)
     if labels.exclusive:

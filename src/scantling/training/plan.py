@@ -30,8 +30,8 @@ DATA_FILES = "data.json"
 FIXED = ("method", "settings", "base", "pretrained", "uses", "data", "split", "labelled", "seed", "options")
 """What must not change between the parts of one training."""
 IN_TABLES = {
-    "mask": ("drawn_slices", "drawn_axis"),
-    "masks": ("drawn_slices", "drawn_axis"),
+    "mask": ("drawn_slices", "drawn_axis", "drawn_classes"),
+    "masks": ("drawn_slices", "drawn_axis", "drawn_classes"),
     "image_class": ("image_class",),
     "boxes": ("boxes", "box_classes"),
     "points": ("points", "point_classes"),

@@ -94,9 +94,10 @@ def readers_of(
         shape = probe(next(address for _, address in case.addresses())).geometry.shape
         return shape[traits.slice_axis] if len(shape) == 3 else None
 
-    def preparing(reads: Sequence[str], partial: bool) -> Callable[[Case], Preprocessed]:
+    def preparing(reads: Sequence[str], of: Stream) -> Callable[[Case], Preprocessed]:
+        partial, layered = of.partial, of.layered
         return lambda case: preprocess(
-            load(case, labels=traits.labels, channels=traits.channels, reads=reads, partial=partial),
+            load(case, labels=traits.labels, channels=traits.channels, reads=reads, partial=partial, layered=layered),
             preprocessing,
             traits,
         )
@@ -111,9 +112,9 @@ def readers_of(
             continue
         _check_channels(stream, taken, traits)
         reads = _read_by(stream)
-        key = (*reads, stream.partial)
+        key = (*reads, stream.partial, stream.layered)
         if key not in caches:
-            caches[key] = CaseCache(preparing(reads, stream.partial), budget=budget // len(stage.streams))
+            caches[key] = CaseCache(preparing(reads, stream), budget=budget // len(stage.streams))
         try:
             readers[stream.name] = Reader(
                 replace(stream, augment=augmented(stream.augment, method, sampling)),

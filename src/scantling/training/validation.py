@@ -110,7 +110,10 @@ class Validation(ABC):
         kept = self._kept.get(case.id)
         if kept is None:
             method = self.method
-            kept = load(case, labels=self.labels, channels=method.channels, reads=self.reads, partial=method.partial)
+            kept = load(
+                case, labels=self.labels, channels=method.channels, reads=self.reads, partial=method.partial,
+                layered=case.drawn_classes is not None,
+            )  # fmt: skip
             size = kept.image.nbytes + sum(mask.nbytes for mask in kept.masks)
             if self._held + size <= KEPT:
                 self._kept[case.id] = kept
@@ -218,13 +221,14 @@ def dice_of(decided: np.ndarray, truth: np.ndarray, labels: Labels) -> float:
 
     Args:
         decided: class numbers (*S), or (K, *S) of 0 and 1 where classes overlap.
-        truth: as in `Sample.masks`.
+        truth: as in `Sample.masks`, or layered.
     """
     scores = []
     for number in range(len(labels.names)):
-        wanted = truth[0] == number + 1 if labels.exclusive else truth[number] == 1
+        flat = labels.exclusive and len(truth) == 1
+        wanted = truth[0] == number + 1 if flat else truth[number] == 1
         found = decided == number + 1 if labels.exclusive else decided[number] == 1
-        known = (truth[0] if labels.exclusive else truth[number]) != IGNORE
+        known = (truth[0] if flat else truth[number]) != IGNORE
         scores.append(_dice_of_known(found, wanted, known))
     return mean_of_defined(scores)
 

@@ -28,10 +28,13 @@ class Curve(Opened, Computed):
     examples: ClassVar[tuple[str, ...]] = (
         "scantling curve unet mean-teacher --data scans --labels 3 7 14 all --seeds 3 --label-seeds 3 --out curve",
         "scantling curve unet fixmatch --data scans --labels 5 10 --preset quick --minutes 10 --out curve",
+        "scantling curve unet partial@scribbled box-supervised@boxed --data scans --labels 3 7 all --out curve",
     )
 
     methods: Annotated[list[str], tyro.conf.Positional, tyro.conf.arg(metavar="METHOD")]
-    """Segmenters of `scantling methods`; the first is the control that the others are held against."""
+    """Segmenters of `scantling methods`; the first is the control that the others are held against. METHOD@FOLDER
+    learns from the labels of another data set of the same images, such as `synthesize scribbles` makes; what it takes
+    to draw them is then told beside what they are worth."""
     data: Path
     """A data set with true masks. Its test cases are looked at when a training has ended, and choose nothing."""
     out: Path
@@ -146,4 +149,6 @@ class Curve(Opened, Computed):
             for name, value in self.settings.items()
             for word in (f"--settings.{name}", value if isinstance(value, str) else json.dumps(value))
         ]
-        return ["curve", *self.methods, *given, "--labels", *self.labels, *settings]
+        parts = [word.partition("@") for word in self.methods]
+        methods = [f"{name}@{Path(folder).absolute()}" if at else name for name, at, folder in parts]
+        return ["curve", *methods, *given, "--labels", *self.labels, *settings]

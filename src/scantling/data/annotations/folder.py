@@ -265,9 +265,9 @@ def _labels(entry: _Listed, classes: tuple[str, ...], *, drawn: bool, overlap: b
         boxes = [(one.label, one.box) for one in objects if one.box is not None]
         points = [(one.label, one.point) for one in objects if one.point is not None]
         return {
-            "boxes": tuple(((top, bottom), (left, right)) for _, (left, top, right, bottom) in boxes),
+            "boxes": tuple(((top, bottom), (left, right)) for _, (left, top, right, bottom) in boxes) or None,
             "box_classes": tuple(label for label, _ in boxes),
-            "points": tuple((y - 0.5, x - 0.5) for _, (x, y) in points),
+            "points": tuple((y - 0.5, x - 0.5) for _, (x, y) in points) or None,
             "point_classes": tuple(label for label, _ in points),
         }
     size_of = "" if image.shape else Path(os.path.relpath(entry.path, entry.source.parent)).as_posix()

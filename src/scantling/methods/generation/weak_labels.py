@@ -127,19 +127,42 @@ class Boxes(Annotator):
         )  # fmt: skip
 
 
+class PointsSettings(DrawnSettings):
+    """Settings of `points`.
+
+    Attributes:
+        background: points of the background for each of an object, one at least; 0 for none. Ours.
+    """
+
+    background: Annotated[float, Field(ge=0)] = 1.0
+
+
 class Points(Annotator):
-    """A point inside of each object."""
+    """A point inside of each object, and points of the background."""
 
     card = CARDS["points"]
-    Settings = DrawnSettings
+    Settings = PointsSettings
+    settings: PointsSettings
 
     def annotate(self, sample: Sample, labels: Labels, generator: np.random.Generator) -> Annotation:
-        """Points; effort is one pixel each."""
+        """Points, and where classes exclude one another scribbles of single pixels, those of the background too; effort
+        is one pixel each."""
         found = [points_of(layer, generator=generator) for layer in _layers(sample)]
         points = np.concatenate([points for points, _ in found])
         classes = np.concatenate([one + number * (len(found) > 1) for number, (_, one) in enumerate(found)])
+        scribbles, number = None, len(points)
+        if labels.exclusive:
+            mask = sample.masks[0][0]
+            drawn = np.full(mask.shape, IGNORE, np.uint8)
+            drawn[tuple(points.astype(np.int64).T)] = classes + 1
+            empty = np.flatnonzero(mask == 0)
+            wanted = min(max(1, round(self.settings.background * len(points))), len(empty))
+            if self.settings.background and wanted:
+                drawn.flat[generator.choice(empty, wanted, replace=False)] = 0
+                number += wanted
+            scribbles = drawn[None]
         return Annotation(
-            points=points, point_classes=classes, effort={"pixels": len(points), "strokes": len(points)}
+            scribbles=scribbles, points=points, point_classes=classes, effort={"pixels": number, "strokes": number}
         )  # fmt: skip
 
 

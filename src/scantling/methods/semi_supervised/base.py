@@ -121,4 +121,7 @@ def without_channels(maps: Sequence[Tensor], step: Step, share: float) -> list[T
 def known_pixels(batch: Batch, labels: Tensor) -> Tensor:
     """Pseudo-labels (B, 1 or K, *S) without what lies beyond the image and its region, or is unknown in a mask."""
     labels = labels.masked_fill(~batch.region, IGNORE)
-    return labels.masked_fill(batch.mask == IGNORE, IGNORE) if "mask" in batch.fields else labels
+    if "mask" not in batch.fields:
+        return labels
+    unknown = batch.mask == IGNORE
+    return labels.masked_fill(unknown if unknown.shape == labels.shape else unknown.all(1, keepdim=True), IGNORE)

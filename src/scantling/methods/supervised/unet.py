@@ -79,6 +79,7 @@ class UNetSegmenter(Segmenter):
         )  # fmt: skip
         stream = Stream(
             name="labelled",
+            layered=traits.partly_known and len(traits.classes) > 1,
             batch=of.batch or 1,
             patch=of.patch,
             foreground=of.foreground,
@@ -107,7 +108,9 @@ class UNetSegmenter(Segmenter):
     def loss_terms(self, logits: Tensor, mask: Tensor, step: Step) -> Generator[Total, Tensor, dict[str, Tensor]]:
         """Cross-entropy, and the terms that have a weight: Dice, soft clDice, Skeleton Recall.
 
-        Takes logits (B, K or K + 1, *S) and what `Batch.mask` holds, (B, 1 or K, *S).
+        Takes logits (B, K or K + 1, *S) and what `Batch.mask` holds, (B, 1 or K, *S). Where masks know only some of
+        several classes that exclude one another, they are layered: what is not known counts in no term but the
+        cross-entropy, which takes the background and the unknown classes as one there.
         """
         of = self.settings
         found = self.probabilities(logits)  # (B, K, *S)
