@@ -249,6 +249,18 @@ CARDS: dict[str, Card] = {
             implementation="scantling.methods.features.pretrain:DiffusionPretrain",
         ),
         Card(
+            name="dkm-kinetics",
+            title="Diffusion kinetic model for breast cancer segmentation in incomplete DCE-MRI: its kinetic module",
+            authors="Lv, Liu, Miao, Li, Pan",
+            year=2023,
+            needs=(("image",),),
+            gives=("encode", "generate"),
+            dimensions=(2,),
+            channels=2,
+            fits="denoising",
+            implementation="scantling.methods.features.kinetics:DkmKinetics",
+        ),
+        Card(
             name="fedd",
             title="FEDD: fair, efficient, and diverse diffusion-based lesion segmentation and malignancy "
             "classification, with the heads of DDPM-seg",
