@@ -261,6 +261,18 @@ CARDS: dict[str, Card] = {
             implementation="scantling.methods.features.kinetics:DkmKinetics",
         ),
         Card(
+            name="dkm",
+            title="Diffusion kinetic model for breast cancer segmentation in incomplete DCE-MRI",
+            authors="Lv, Liu, Miao, Li, Pan",
+            year=2023,
+            needs=(("image", "mask"),),
+            gives=("segment",),
+            dimensions=(2,),
+            may_use={"encoder": "encode"},
+            fits="overlap",
+            implementation="scantling.methods.features.dkm:Dkm",
+        ),
+        Card(
             name="fedd",
             title="FEDD: fair, efficient, and diverse diffusion-based lesion segmentation and malignancy "
             "classification, with the heads of DDPM-seg",

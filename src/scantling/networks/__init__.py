@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scantling.networks.denoiser import Denoiser, ResidualBlock, SelfAttention, sinusoid
     from scantling.networks.dtu_net import CrossAttention, DiffusionTransformerUNet, MultiSizeBlock
     from scantling.networks.fr_unet import FRUNet
+    from scantling.networks.kinetic_unet import KineticUNet
     from scantling.networks.padding import cropped, padded
     from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
     from scantling.networks.replay import ReplayPool
@@ -42,6 +43,7 @@ __all__ = [
     "FRUNet",
     "Guidance",
     "ImageEncoder",
+    "KineticUNet",
     "MultiSizeBlock",
     "PatchExpanding",
     "PatchMerging",
@@ -74,6 +76,7 @@ load_on_demand(
         "denoiser": ("Denoiser", "ResidualBlock", "SelfAttention", "sinusoid"),
         "dtu_net": ("CrossAttention", "DiffusionTransformerUNet", "MultiSizeBlock"),
         "fr_unet": ("FRUNet",),
+        "kinetic_unet": ("KineticUNet",),
         "padding": ("cropped", "padded"),
         "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
         "replay": ("ReplayPool",),

@@ -24,8 +24,8 @@ def make_data(card: Card, folder: Path, *, dimensions: int, classes: int = 1) ->
     """A data set of `COUNT` cases with what `card` needs, by a manifest; pictures are PNG, volumes NIfTI.
 
     The sizes are odd and no two alike, a little below and above a patch of 32 pixels, or of 16 voxels. Where the card
-    needs images beside those with something more, every second case is only an image. Each further channel that the card
-    needs is a file of its own.
+    needs images beside those with something more, every second case is only an image. Each further channel that the
+    card needs is a file of its own.
 
     Raises:
         ValueError: the card needs something that is not made here.

@@ -218,9 +218,7 @@ class DiffusionPretrain(Encoder, Generator):
 
     def drawn(self, inference: Inference, steps: int) -> Tensor:
         """One image (1, C, H, W) in [-1, 1]."""
-        like = torch.empty(
-            (1, self.made, *self.settings.shape(self.traits)), device=inference.device, dtype=self.dtype
-        )
+        like = torch.empty((1, self.made, *self.settings.shape(self.traits)), device=inference.device, dtype=self.dtype)
         walked = timesteps(self.settings.chain, steps, spacing="trailing")
         return self.walk(inference.randn("start", like=like), walked)
 
