@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -32,8 +33,10 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 def several(value: Any) -> Any:
-    """One value as a tuple of one, so that `--settings.blocks 6` needs no comma."""
-    return (value,) if isinstance(value, int | str) else value
+    """One value as a tuple of one, and names that commas divide, without a space after them, which names may hold."""
+    if isinstance(value, str):
+        return tuple(re.split(r",(?! )", value))
+    return (value,) if isinstance(value, int) else value
 
 
 Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(several)]
