@@ -1,4 +1,4 @@
-"""DKM: later frames teach the kinetic module, and nothing of them reaches an answer, nor a subject of the test split."""
+"""DKM: later frames teach the kinetic module, and nothing of them reaches an answer."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_the_controls_are_settings_of_one_module(tmp_path: Path) -> None:
         dkm(features="none")
     with pytest.raises(SettingsError, match="has no network that could learn"):
         dkm(uses={}, features="none", frozen=False)
-    with pytest.raises(SettingsError, match="was trained on .* the data have pre, late"):
+    with pytest.raises(SettingsError, match=r"was trained on .* the data have pre, late"):
         dkm(frames=("pre", "late"))
     model = dkm()
     save_model(model, tmp_path / "model")
