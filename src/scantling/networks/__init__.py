@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scantling.networks.control import ControlNet
     from scantling.networks.denoiser import Denoiser, ResidualBlock, SelfAttention, sinusoid
     from scantling.networks.dtu_net import CrossAttention, DiffusionTransformerUNet, MultiSizeBlock
+    from scantling.networks.encoded_unet import EncodedUNet
     from scantling.networks.fr_unet import FRUNet
     from scantling.networks.kinetic_unet import KineticUNet
     from scantling.networks.padding import cropped, padded
@@ -39,6 +40,7 @@ __all__ = [
     "Denoiser",
     "DiffusionTransformerUNet",
     "DynamicEncoding",
+    "EncodedUNet",
     "FFParser",
     "FRUNet",
     "Guidance",
@@ -75,6 +77,7 @@ load_on_demand(
         "control": ("ControlNet",),
         "denoiser": ("Denoiser", "ResidualBlock", "SelfAttention", "sinusoid"),
         "dtu_net": ("CrossAttention", "DiffusionTransformerUNet", "MultiSizeBlock"),
+        "encoded_unet": ("EncodedUNet",),
         "fr_unet": ("FRUNet",),
         "kinetic_unet": ("KineticUNet",),
         "padding": ("cropped", "padded"),

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
+from scantling.contract.settings import Names, several
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
 from scantling.methods.features.kinetics import check_frames
@@ -16,9 +17,7 @@ from scantling.methods.features.source import (
     PYRAMID,
     RANDOM,
     FeatureSettings,
-    Names,
     Positive,
-    several,
 )
 
 Stages = Annotated[tuple[Literal[1, 2, 3, 4], ...], BeforeValidator(several), Field(min_length=1)]

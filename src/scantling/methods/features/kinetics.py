@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from scantling.contract.card import Capability
 from scantling.contract.method import Method
 from scantling.contract.results import Generation
+from scantling.contract.settings import Names
 from scantling.contract.stage import Game
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
@@ -23,7 +24,6 @@ from scantling.diffusion.schedules import timesteps
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features.pretrain import DiffusionPretrain, network_of, shown
 from scantling.methods.features.pretrain_settings import PretrainSettings
-from scantling.methods.features.source import Names
 
 Variant = Literal["A", "B", "C"]
 

@@ -14,6 +14,7 @@ from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
 from scantling.networks.denoiser import Denoiser
+from scantling.networks.encoded_unet import maps_at
 
 Read = Callable[[Batch], Mapping[str, Tensor]]
 """Maps (B, F, *s) by name for a batch of images; each covers the whole image."""
@@ -153,25 +154,13 @@ def network_read(network: nn.Module, layers: Sequence[str], *, name: str) -> Rea
             )
         image = (image.expand(-1, 3, -1, -1) + 1) / 2
         mean, deviation = (image.new_tensor(values).view(3, 1, 1) for values in IMAGENET)
-        found: dict[str, Any] = {}
-
-        def keeping(layer: str) -> Callable[..., None]:
-            def keep(module: nn.Module, arguments: Any, output: Any) -> None:
-                found[layer] = output
-
-            return keep
-
-        hooks = [modules[layer].register_forward_hook(keeping(layer)) for layer in layers]
         try:
-            network((image - mean) / deviation)
+            found = maps_at(network, layers, (image - mean) / deviation)
         except (RuntimeError, TypeError, ValueError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise SettingsError(
                 f"--settings.features {name}: it does not take an image (B, 3, H, W): {first}"
             ) from None
-        finally:
-            for hook in hooks:
-                hook.remove()
         for layer in layers:
             if not isinstance(found.get(layer), Tensor) or found[layer].ndim != 4:
                 raise SettingsError(f"--settings.layers: {layer!r} of {name} ends with no map (B, F, H, W)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -12,7 +11,7 @@ from torch import nn
 
 from scantling.contract.capabilities import Encoder
 from scantling.contract.method import Method
-from scantling.contract.settings import Settings
+from scantling.contract.settings import Names, Settings, several
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Preprocessing, Traits
 from scantling.methods.features.diffusers_folder import DiffusersFolder
@@ -32,15 +31,7 @@ from scantling.methods.features.reader import (
 Positive = Annotated[int, Field(gt=0)]
 
 
-def several(value: Any) -> Any:
-    """One value as a tuple of one, and names that commas divide, without a space after them, which names may hold."""
-    if isinstance(value, str):
-        return tuple(re.split(r",(?! )", value))
-    return (value,) if isinstance(value, int) else value
-
-
 Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(several)]
-Names = Annotated[tuple[str, ...], BeforeValidator(several)]
 ENCODER, RANDOM, PYRAMID, NONE = "encoder", "random", "pyramid", "none"
 
 
@@ -80,7 +71,7 @@ class FeatureSettings(Settings):
     def resolve(self, traits: Traits) -> Self:
         """Refuse a source that is none; images are not enlarged to a longest side."""
         if self.features not in self.sources and not _is_folder(self.features):
-            name_factory(self.features)
+            name_factory(self.features, others=f"{', '.join(self.sources)}, a folder of diffusers that is there, or ")
         if (self.size is None) == (self.longest is None):
             raise SettingsError(
                 f"--settings.size {self.size} and --settings.longest {self.longest}: expected one of them"
