@@ -16,9 +16,9 @@ from scantling.core.errors import DataError, FileError
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import blindly, divide, store_split
 from scantling.data.splits import StoredSplit, assign, inherited
-from scantling.experiments.leakage import learned_from
 from scantling.records.run import RunRecord
 from scantling.training import Options, train
+from scantling.training.leakage import learned_from
 
 IMAGE = {"image": Address(Path("x.png"))}
 MASK = (Address(Path("y.png")),)

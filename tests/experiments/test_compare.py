@@ -24,7 +24,6 @@ from scantling.evaluation import evaluate
 from scantling.experiments.candidates import Candidate
 from scantling.experiments.compare import compare
 from scantling.experiments.comparison import Comparison
-from scantling.experiments.leakage import learned_from
 from scantling.experiments.pairs import Scored, compare_scores
 from scantling.metrics.catalogue import METRICS
 from scantling.records.evaluation import Region
@@ -32,6 +31,7 @@ from scantling.records.predictions import NO_PREDICTIONS
 from scantling.records.run import RunRecord
 from scantling.report.comparison import write_comparison
 from scantling.training import Options, train
+from scantling.training.leakage import learned_from
 
 TESTED = 9
 

@@ -14,11 +14,11 @@ from scantling.cli.main import main
 from scantling.core.case import Case
 from scantling.data.dataset import open_dataset
 from scantling.evaluation.truth import choose
-from scantling.experiments.leakage import learned_from
 from scantling.records.predictions import PredictionsRecord
 from scantling.records.run import RunRecord, TrainingData, read_run
 from scantling.report.commands import data_flags
 from scantling.report.targets import Run
+from scantling.training.leakage import learned_from
 
 
 def picture(path: Path, seed: int) -> None:

@@ -20,12 +20,12 @@ from scantling.core.errors import RunError, SettingsError
 from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import within_budget
 from scantling.data.label_budget import keep_labels
-from scantling.experiments.leakage import learned_from
 from scantling.records.run import Drawn, LabelsRead, read_run
 from scantling.report.headers import header_of
 from scantling.report.targets import open_run
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
+from scantling.training.leakage import learned_from
 from scantling.training.material import dataset_of, open_material
 from toys_capabilities import TOYS
 

@@ -21,7 +21,7 @@ from scantling.api.packages import Received
 from scantling.contract.method import Method
 from scantling.core.case import Address, Case, Geometry, Sample
 from scantling.core.errors import DataError
-from scantling.data.channels import as_many, is_grey, owner_of, with_image
+from scantling.data.channels import is_grey, named, owner_of, with_image
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import Picture
@@ -123,11 +123,11 @@ def _in_memory(
     images = packages.images_in(x)
     if type(images) is dict and "image" in images and not any(owner_of(name, images) for name in wanted.channels):
         images = images["image"]
-    named = type(images) is dict
+    several = type(images) is dict
     pictures, forms, outside = dict[str, Picture](), list[Form](), list[np.ndarray]()
-    for name, part in (wanted.parts(images) if named else {X: wanted}).items():
-        where = f'{X}["{name}"]' if named else X
-        received = read(images[name] if named else images, part, where=where, affine=affine, channels=channels)
+    for name, part in (wanted.parts(images) if several else {X: wanted}).items():
+        where = f'{X}["{name}"]' if several else X
+        received = read(images[name] if several else images, part, where=where, affine=affine, channels=channels)
         geometry = canonical(received.geometry)
         if spacing is not None:
             geometry = _spaced(geometry, spacing)
@@ -150,9 +150,9 @@ def _in_memory(
         region=None if beyond is None else ~beyond,
         outside=beyond,
     )
-    if named:
+    if several:
         return with_image(sample, pictures, wanted.channels, partial=wanted.partial), forms[0]
-    return replace(sample, image=as_many(pictures[X], len(wanted.channels), X)), forms[0]
+    return replace(sample, image=named(pictures[X], X, wanted.channels, X)), forms[0]
 
 
 def read(image: Any, wanted: Wanted, *, where: str, affine: Any = None, channels: Order | None = None) -> Received:

@@ -25,6 +25,7 @@ class Card(Frozen):
         gives: its capabilities, which are the bases of its class; a trained model gives those of them that its data
             allow (`Method.gives`).
         dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
+        channels: how many channels its images must have at least, such as frames before and after a contrast agent.
         uses: other models that it is built on, by role ("backbone"), and what each has to give; `--use ROLE=RUN` names
             them.
         may_use: the same of models that it can do without.
@@ -45,6 +46,7 @@ class Card(Frozen):
     asks: tuple[str, ...] = ("image",)
     gives: tuple[Capability, ...]
     dimensions: tuple[Literal[2, 3], ...]
+    channels: int = 1
     uses: dict[str, Capability] = {}
     may_use: dict[str, Capability] = {}
     fits: str = ""

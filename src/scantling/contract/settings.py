@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import BeforeValidator, ConfigDict, ValidationError
 
 from scantling.core.case import Frozen
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
+
+
+def several(value: Any) -> Any:
+    """One value as a tuple of one, and names that commas divide, without a space after them, which names may hold."""
+    if isinstance(value, str):
+        return tuple(re.split(r",(?! )", value))
+    return (value,) if isinstance(value, int) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(several)]
+"""Names as `a,b` or a list."""
 
 
 class Settings(Frozen):

@@ -12,6 +12,7 @@ from scantling.core.errors import DataError
 from scantling.core.pieces import LARGE, slabs
 from scantling.data.contents import some
 from scantling.data.files import Picture
+from scantling.data.formats.common import COLOUR
 
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 """Weights of red, green and blue in one grey value (ITU-R BT.601)."""
@@ -44,15 +45,57 @@ def stacked(case: Case, pictures: Mapping[str, Picture], channels: Sequence[str]
         return joined([picture.array for picture in pictures.values()])
     if len(pictures) == 1 and len({owner_of(channel, pictures) for channel in channels}) == 1:
         ((name, picture),) = pictures.items()
-        return as_many(picture, len(channels), case.images.get(name, name))
-    wanted: dict[str, int] = {}
+        return named(picture, name, channels, case.images.get(name, name))
+    wanted: dict[str, list[str]] = {}
     for channel in channels:
         if not (owner := owner_of(channel, pictures)):
             raise DataError(
-                f"case {case.id}: it has the images {some(pictures)}; expected the channels {some(channels)}"
+                f"case {case.id}: it has the images {some(case.images or pictures)}; expected the channels "
+                f"{some(channels)}"
             )
-        wanted[owner] = wanted.get(owner, 0) + 1
-    return joined([as_many(pictures[name], number, case.images.get(name, name)) for name, number in wanted.items()])
+        wanted.setdefault(owner, []).append(channel)
+    array = joined([named(pictures[name], name, own, case.images.get(name, name)) for name, own in wanted.items()])
+    order = [channel for own in wanted.values() for channel in own]
+    return array if order == list(channels) else array[[order.index(channel) for channel in channels]]
+
+
+def by_image(channels: Sequence[str], images: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The wanted channels of each image, without images that have none; of all images no name where none is known."""
+    found: dict[str, tuple[str, ...]] = {}
+    names = list(images)
+    for channel in channels:
+        if owner := owner_of(channel, names):
+            found[owner] = (*found.get(owner, ()), channel)
+    if found:
+        return {name: found[name] for name in names if name in found}
+    return dict.fromkeys(names, tuple(channels) if len(names) == 1 else ())
+
+
+def only(picture: Picture, name: str, channels: Sequence[str]) -> Picture:
+    """The picture with the wanted channels alone, in their order, where all of them are its own; else as it is.
+
+    Args:
+        name: of the image, which stands before that of a channel where a case has several images.
+    """
+    wanted = tuple(channel.removeprefix(f"{name} ") for channel in channels)
+    if not wanted or wanted == picture.channels or not set(wanted) <= set(picture.channels):
+        return picture
+    return replace(picture, array=picture.array[[picture.channels.index(one) for one in wanted]], channels=wanted)
+
+
+def named(picture: Picture, name: str, channels: Sequence[str], where: object) -> np.ndarray:
+    """The wanted channels (C, *S) of an image: those of that name where it has them, else as many as are wanted.
+
+    Raises:
+        DataError: it has neither these channels nor as many.
+    """
+    array = (picture := only(picture, name, channels)).array
+    if len(channels) == 1 and channels[0].removeprefix(f"{name} ") in COLOUR and len(array) > 1 and not is_grey(array):
+        raise DataError(
+            f"{where}: found {len(array)} channels ({some(picture.channels, most=4)}); expected {channels[0]} among "
+            "them"
+        )
+    return as_many(picture, len(channels), where)
 
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

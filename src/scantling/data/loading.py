@@ -12,7 +12,7 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
-from scantling.data.channels import with_image
+from scantling.data.channels import by_image, only, with_image
 from scantling.data.contents import some
 from scantling.data.files import Limits, Picture, probe, read, read_labels
 from scantling.data.grids import place
@@ -41,8 +41,9 @@ def load(
         case: addresses.
         labels: what the values of the masks mean (`Dataset.labels`); needed where masks or scribbles are read.
         channels: the channels that are wanted (`Traits.channels`). One grey channel is repeated where three are
-            wanted; three become one where one is wanted (the common value, else luma after ITU-R BT.601). None
-            leaves the channels of the files.
+            wanted; three become one where one is wanted (the common value, else luma after ITU-R BT.601). Those that
+            are not wanted have no influence, and an image without a wanted one is not opened. None leaves the channels
+            of the files.
         reads: the fields that are read (`core.fields`).
         partial: a case may lack channels, which are 0, and files of single classes, which are `IGNORE`; else the image
             is refused, and nothing is of such a class.
@@ -58,7 +59,9 @@ def load(
         FileError: a file cannot be read.
         DataError: the files of the case disagree in shape or place, or hold values or channels that do not fit.
     """
-    pictures, sample = load_apart(case, labels=labels, reads=reads, layered=layered, limits=limits, untrusted=untrusted)
+    pictures, sample = load_apart(
+        case, labels=labels, channels=channels, reads=reads, layered=layered, limits=limits, untrusted=untrusted
+    )
     if partial and labels is not None:
         for array, mask in zip(sample.masks, case.masks, strict=False):
             if isinstance(mask, Mapping):
@@ -72,12 +75,16 @@ def load_apart(
     case: Case,
     *,
     labels: Labels | None = None,
+    channels: Sequence[str] = (),
     reads: Collection[str] = EVERYTHING,
     layered: bool = False,
     limits: Limits | None = None,
     untrusted: bool = False,
 ) -> tuple[dict[str, Picture], Sample]:
-    """As `load`, but with the images as they are in their files, by name, beside a sample without them."""
+    """As `load`, but with the images as they are in their files, by name, beside a sample without them.
+
+    Where `channels` are named, images have only those of them that have these names.
+    """
     limits = limits or Limits()
     grey = case.threshold is not None
     grids: list[tuple[Address, Geometry]] = []
@@ -96,8 +103,11 @@ def load_apart(
     pictures: dict[str, Picture] = {}
     outside: list[np.ndarray] = []
     if "image" in reads:
-        for name, address in case.images.items():
-            found, part = finite(read(address, limits=limits, untrusted=untrusted), address)
+        wanted = by_image(channels, case.images)
+        for name in wanted:
+            address = case.images[name]
+            picture = only(read(address, limits=limits, untrusted=untrusted), name, wanted[name])
+            found, part = finite(picture, address)
             array = on_grid(found.array, found.geometry, address, labels=False)
             pictures[name] = replace(found, array=array, geometry=grids[0][1])
             if part is not None:

@@ -16,13 +16,13 @@ from scantling.core.errors import RunError
 from scantling.core.outputs import PREDICTIONS, RUN
 from scantling.evaluation.everything import has_masks
 from scantling.evaluation.truth import Kind
-from scantling.experiments.leakage import record_of
 from scantling.records.classes_csv import CLASSES, read_classes
 from scantling.records.evaluation import EvaluationRecord
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
 from scantling.records.record import read_json, read_record
 from scantling.records.run import RunRecord
 from scantling.records.run_folder import WEIGHTS, identity_of, load_model, parts_of
+from scantling.training.leakage import record_of
 
 _ANSWERS: dict[Kind, Capability] = {"mask": "segment", "class": "classify"}
 

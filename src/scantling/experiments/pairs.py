@@ -17,13 +17,13 @@ from scantling.data.dataset import Dataset
 from scantling.evaluation.summary import summarise
 from scantling.experiments.candidates import Candidate, median_seconds
 from scantling.experiments.comparison import ComparedMethod, Comparison, Cost, Pair
-from scantling.experiments.leakage import learned_from
 from scantling.experiments.statistics import SIGNIFICANT, Values, holm, least_p, mean_ranks, paired
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.catalogue import Metric, unit_name
 from scantling.records.comparison import Verdict
 from scantling.records.evaluation import Region
 from scantling.records.predictions import PredictionsRecord
+from scantling.training.leakage import learned_from
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ from scantling.data.loading import load, spaced_like
 from scantling.data.opening import OPENING, Opening
 from scantling.evaluation.predictions import matched, open_predictions
 from scantling.experiments.disagreement import Disagreement, disagreement
-from scantling.experiments.leakage import learned_from
 from scantling.inference.prediction import predict
 from scantling.records.run import RunRecord, read_run
 from scantling.records.run_folder import load_model
+from scantling.training.leakage import learned_from
 from scantling.training.options import Options
 from scantling.training.training import train
 

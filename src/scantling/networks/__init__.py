@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from scantling.networks.control import ControlNet
     from scantling.networks.denoiser import Denoiser, ResidualBlock, SelfAttention, sinusoid
     from scantling.networks.dtu_net import CrossAttention, DiffusionTransformerUNet, MultiSizeBlock
+    from scantling.networks.encoded_unet import EncodedUNet
     from scantling.networks.fr_unet import FRUNet
+    from scantling.networks.kinetic_unet import KineticUNet
     from scantling.networks.padding import cropped, padded
     from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
     from scantling.networks.replay import ReplayPool
@@ -38,10 +40,12 @@ __all__ = [
     "Denoiser",
     "DiffusionTransformerUNet",
     "DynamicEncoding",
+    "EncodedUNet",
     "FFParser",
     "FRUNet",
     "Guidance",
     "ImageEncoder",
+    "KineticUNet",
     "MultiSizeBlock",
     "PatchExpanding",
     "PatchMerging",
@@ -73,7 +77,9 @@ load_on_demand(
         "control": ("ControlNet",),
         "denoiser": ("Denoiser", "ResidualBlock", "SelfAttention", "sinusoid"),
         "dtu_net": ("CrossAttention", "DiffusionTransformerUNet", "MultiSizeBlock"),
+        "encoded_unet": ("EncodedUNet",),
         "fr_unet": ("FRUNet",),
+        "kinetic_unet": ("KineticUNet",),
         "padding": ("cropped", "padded"),
         "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
         "replay": ("ReplayPool",),

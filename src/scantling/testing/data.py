@@ -10,8 +10,8 @@ import numpy as np
 
 from scantling.contract.card import Card
 from scantling.core.atomic import write_json
-from scantling.core.case import Geometry
-from scantling.data.files import write_labels
+from scantling.core.case import Address, Geometry
+from scantling.data.files import read, write_labels
 
 KNOWN = ("image", "mask", "masks", "scribbles", "boxes", "points", "image_class", "instances", "region")
 CLASSES = ("bright", "dark")
@@ -24,7 +24,8 @@ def make_data(card: Card, folder: Path, *, dimensions: int, classes: int = 1) ->
     """A data set of `COUNT` cases with what `card` needs, by a manifest; pictures are PNG, volumes NIfTI.
 
     The sizes are odd and no two alike, a little below and above a patch of 32 pixels, or of 16 voxels. Where the card
-    needs images beside those with something more, every second case is only an image.
+    needs images beside those with something more, every second case is only an image. Each further channel that the
+    card needs is a file of its own.
 
     Raises:
         ValueError: the card needs something that is not made here.
@@ -43,6 +44,8 @@ def make_data(card: Card, folder: Path, *, dimensions: int, classes: int = 1) ->
             facts |= {"pool": pool} if pool else {}
             own = {"image"} if ("image",) in card.needs[1:] and number % 2 else words
             cases.append(facts | _case(folder, name, number, own, generator, dimensions=dimensions, classes=classes))
+            for place in range(1, card.channels):
+                cases[-1]["images"][f"later {place}"] = later(folder, cases[-1]["images"]["image"], name, place)
             for role in roles:
                 other = facts | {"id": f"{name}-{role}"}
                 made = _case(folder, other["id"], number, {"image"}, generator, dimensions=dimensions, classes=classes)
@@ -99,6 +102,12 @@ def _case(
     if "image_class" in words:
         found["image_class"] = CLASSES[number % 2]
     return found
+
+
+def later(folder: Path, image: str, name: str, place: int) -> str:
+    """One more channel of an image: its square, darker with every place; returns its path below `folder`."""
+    array = read(Address(folder / image)).array[0].astype(np.float64)
+    return write(folder, f"later-{place}", name, (array**2 / (255 * place)).astype(np.uint8))
 
 
 def balls(shape: tuple[int, ...], generator: np.random.Generator, classes: int) -> list[tuple[int, np.ndarray]]:

@@ -32,6 +32,7 @@ from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.callbacks import Callback
 from scantling.training.finishing import clock, finish
+from scantling.training.leakage import check_apart
 from scantling.training.material import Material, budget_remarks, counts, open_material, undrawn
 from scantling.training.minutes import fitted, usual_steps
 from scantling.training.options import DEFAULTS, Options
@@ -196,7 +197,8 @@ def _train(
     model, pretrained = build(options)
     options = _selecting(options, model, material.dataset)
     if facts is None:
-        found = pool_remarks(model, material.dataset.split("train")) if group.first else []
+        apart = check_apart(options.uses, material.dataset)
+        found = [*apart, *(pool_remarks(model, material.dataset.split("train")) if group.first else [])]
         for sentence in (*_unmirrored(model, traits), *found):
             console.print(sentence, highlight=False, markup=False)
         material = replace(material, remarks=(*material.remarks, *found))

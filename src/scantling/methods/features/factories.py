@@ -19,22 +19,23 @@ _NAMED: set[str] = set()
 """The factories that the user has named in this process."""
 
 
-def name_factory(name: str) -> None:
+def name_factory(name: str, *, setting: str = "features", others: str = "") -> None:
     """Remember that the user has named a factory, which may then be called.
+
+    Args:
+        setting: by which it is named.
+        others: what else the setting may say, for the sentence.
 
     Raises:
         SettingsError: it is not written as `module:factory`.
     """
     module, colon, factory = name.partition(":")
     if not (module and colon and factory):
-        raise SettingsError(
-            f"--settings.features {name}: expected encoder, random, pyramid, a network of yours as MODULE:FACTORY, or "
-            "a folder of diffusers that is there"
-        )
+        raise SettingsError(f"--settings.{setting} {name}: expected {others}a network of yours as MODULE:FACTORY")
     _NAMED.add(name)
 
 
-def made_by(name: str) -> nn.Module:
+def made_by(name: str, *, setting: str = "features") -> nn.Module:
     """The network that a factory makes when it is called without arguments.
 
     Raises:
@@ -44,16 +45,16 @@ def made_by(name: str) -> nn.Module:
     announced = name in _NAMED or any(point.value == name for point in entry_points(group=GROUP))
     if not announced and not any(module == known or module.startswith(f"{known}.") for known in KNOWN):
         raise SettingsError(
-            f"the model reads the features of {name}, which is not run only because the file of a model says so; "
+            f"the model is built on {name}, which is not run only because the file of a model says so; "
             f"announce it as an entry point of the group {GROUP}, in a package of yours"
         )
     if module.partition(".")[0] in sys.stdlib_module_names:
-        raise SettingsError(f"--settings.features {name}: {module} is of Python itself and makes no network")
+        raise SettingsError(f"--settings.{setting} {name}: {module} is of Python itself and makes no network")
     try:
         made = getattr(importlib.import_module(module), factory)()
     except Exception as error:  # whatever goes wrong in code that is not ours
         first = (str(error).splitlines() or [""])[0]
-        raise SettingsError(f"--settings.features {name}: cannot be made ({type(error).__name__}: {first})") from None
+        raise SettingsError(f"--settings.{setting} {name}: cannot be made ({type(error).__name__}: {first})") from None
     if not isinstance(made, nn.Module):
-        raise SettingsError(f"--settings.features {name}: it makes a {type(made).__name__}, expected a torch Module")
+        raise SettingsError(f"--settings.{setting} {name}: it makes a {type(made).__name__}, expected a torch Module")
     return made

@@ -18,13 +18,13 @@ from scantling.contract.stage import Game, Player, Prepared, Stage
 from scantling.contract.step import Inference, Step, Total
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
-from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Stream
 from scantling.losses.overlap import cross_entropy, probabilities_of
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features.fedd_settings import FeddClassifierSettings, FeddSettings
 from scantling.methods.features.heads import ImageHead, PixelHead, disagreement, pooled
-from scantling.methods.features.source import FeatureSettings, Source
+from scantling.methods.features.source import OnFeatures
 
 VISITS = 4
 """After so many visits of as many pixels as there are, a head may stop (Baranchuk et al., 2022, their code)."""
@@ -33,35 +33,6 @@ BLOCKS, TIMESTEP = (6, 8), 100
 POOLED = "pooled"
 HIGHEST = 1e30
 """Above any loss."""
-
-
-class OnFeatures(Method):
-    """A method that reads the frozen features of a `Source`, which is part of its model."""
-
-    settings: FeatureSettings
-
-    def __init__(
-        self,
-        settings: FeatureSettings,
-        traits: Traits,
-        *,
-        uses: Mapping[str, Method] | None,
-        blocks: tuple[int, ...],
-        timestep: int,
-    ) -> None:
-        encoder = (uses or {}).get("encoder")
-        if encoder is not None:  # it must see its images in the units that it was trained in
-            units = {name: getattr(encoder.traits, name) for name in ("intensity", "foreground_intensity")}
-            traits = traits.model_copy(update=units)
-        super().__init__(settings, traits, uses=uses)
-        source = Source(settings, traits, uses or {}, name=self.card.name, blocks=blocks, timestep=timestep)
-        self.settings = settings.model_copy(update=source.chosen)
-        self.network, self.reader, self._recipe = source.network, source.reader, source.preprocessing
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """That of the encoder; else planes of one size or longest side, each channel in [-1, 1]."""
-        return self._recipe
 
 
 class Fedd(Segmenter, OnFeatures):

@@ -21,7 +21,7 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
-from scantling.diffusion.gaussian import GaussianProcess
+from scantling.diffusion.gaussian import GaussianProcess, Prediction
 from scantling.diffusion.samplers import Guess, ddim
 from scantling.diffusion.schedules import betas, timesteps
 from scantling.methods.catalogue import CARDS
@@ -66,11 +66,18 @@ class DiffusionPretrain(Encoder, Generator):
     Settings = PretrainSettings
     settings: PretrainSettings
     encode_with = DiffusionEncodeOptions
+    predicts: Prediction = "eps"
+    """What the network says."""
 
     def __init__(self, settings: PretrainSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
         self.process = GaussianProcess(betas(settings.schedule, settings.chain))
-        self.network = network_of(settings, channels=len(traits.channels))
+        self.network = network_of(settings, channels=self.made)
+
+    @property
+    def made(self) -> int:
+        """The channels of the images that it makes."""
+        return len(self.traits.channels)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -118,12 +125,21 @@ class DiffusionPretrain(Encoder, Generator):
         return {}
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
-        """The squared error of the noise and, if it is learned, what teaches the variance."""
-        clean = batch["images"].image
+        """The terms of all images."""
+        yield "denoiser", self.denoising(batch["images"].image, step)
+
+    def denoising(self, clean: Tensor, step: Step, *, beside: Tensor | None = None) -> dict[str, Tensor]:
+        """The squared error of the noise and, if it is learned, what teaches the variance.
+
+        Args:
+            clean: (B, C, H, W).
+            beside: (B, c, H, W) what the network sees beside the noisy images, where it was made for that.
+        """
         timestep = step.randint("timestep", 0, self.settings.chain, count=len(clean))
         noise = step.randn("noise", like=clean)
         noisy = self.process.noised(clean, timestep, noise)
-        predicted, variance = self._parts(self.network(noisy.to(self.dtype), timestep))
+        seen = noisy if beside is None else torch.cat([noisy, beside], 1)
+        predicted, variance = self._parts(self.network(seen.to(self.dtype), timestep))
         terms = {"denoising": F.mse_loss(predicted, noise)}
         if variance is not None:
             guess = self.process.x0_from(predicted.detach(), noisy, timestep, kind="eps").clamp(*RANGE)
@@ -132,7 +148,7 @@ class DiffusionPretrain(Encoder, Generator):
                 clean, noisy, timestep, guess=guess, log_variance=log_variance, levels=GREYS
             )
             terms["variance"] = SHARE * self.settings.chain * bound.mean()
-        yield "denoiser", terms
+        return terms
 
     @property
     def decoded(self) -> tuple[tuple[int, int], ...]:
@@ -174,13 +190,17 @@ class DiffusionPretrain(Encoder, Generator):
         for time in times:
             timestep = torch.full((1,), time, device=image.device)
             code = self.network.code_of(timestep)
-            skips, h = self.network.encode(self.process.noised(image, time, noise).to(self.dtype), code)
+            skips, h = self.network.encode(self.entering(image, time, noise).to(self.dtype), code)
             for number, out in enumerate(self.network.decode(skips, h, code)):
                 if number in blocks:
                     features[f"block {number}, timestep {time}"] = out
                 if number == max(blocks):
                     break
         return Encoding(features=features)
+
+    def entering(self, image: Tensor, time: int, noise: Tensor) -> Tensor:
+        """What the network is to see of images (B, C, H, W) whose features are read at a timestep."""
+        return self.process.noised(image, time, noise)
 
     def generate_options(self, options: GenerateOptions) -> GenerateOptions:
         """With the steps of the chain that are walked."""
@@ -198,22 +218,21 @@ class DiffusionPretrain(Encoder, Generator):
 
     def drawn(self, inference: Inference, steps: int) -> Tensor:
         """One image (1, C, H, W) in [-1, 1]."""
-        like = torch.empty(
-            (1, len(self.traits.channels), *self.settings.shape(self.traits)),
-            device=inference.device,
-            dtype=self.dtype,
-        )
+        like = torch.empty((1, self.made, *self.settings.shape(self.traits)), device=inference.device, dtype=self.dtype)
+        walked = timesteps(self.settings.chain, steps, spacing="trailing")
+        return self.walk(inference.randn("start", like=like), walked)
+
+    def walk(self, start: Tensor, walked: Sequence[int], *, beside: Tensor | None = None) -> Tensor:
+        """Where DDIM ends that begins with images (B, C, H, W), in [-1, 1]; `beside` as in `denoising`."""
 
         def model(noisy: Tensor, timestep: int) -> Guess:
+            seen = noisy if beside is None else torch.cat([noisy, beside], 1)
             at = torch.full((1,), timestep, device=noisy.device)
-            predicted, _ = self._parts(self.network(noisy.to(self.dtype), at))
-            return Guess(self.process.x0_from(predicted, noisy, timestep, kind="eps"))
+            predicted, _ = self._parts(self.network(seen.to(self.dtype), at))
+            return Guess(self.process.x0_from(predicted, noisy, timestep, kind=self.predicts))
 
-        walked = timesteps(self.settings.chain, steps, spacing="trailing")
-        start = inference.randn("start", like=like)
-        return ddim(
-            model, start, process=self.process, timesteps=walked, draw=lambda purpose, like: like, clip=RANGE
-        ).x.clamp(*RANGE)
+        end = ddim(model, start, process=self.process, timesteps=walked, draw=lambda purpose, like: like, clip=RANGE)
+        return end.x.clamp(*RANGE)
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """Images that it makes, and what it makes of a noisy image."""
@@ -227,8 +246,8 @@ class DiffusionPretrain(Encoder, Generator):
         )
         clean = self.process.x0_from(predicted, noisy, time, kind="eps")
         return {
-            f"{SHOWN} images that the model makes of noise": _shown(torch.cat(made, 3)),
-            f"The image under the noise of timestep {time}, and what the model makes of it": _shown(
+            f"{SHOWN} images that the model makes of noise": shown(torch.cat(made, 3)),
+            f"The image under the noise of timestep {time}, and what the model makes of it": shown(
                 torch.cat([noisy, clean], 3)
             ),
         }
@@ -241,10 +260,10 @@ class DiffusionPretrain(Encoder, Generator):
         return noise, variance
 
 
-def network_of(settings: PretrainSettings, *, channels: int) -> Denoiser:
-    """The network for images of so many channels, with freshly drawn weights."""
+def network_of(settings: PretrainSettings, *, channels: int, beside: int = 0) -> Denoiser:
+    """The network for images of so many channels, and so many beside them, with freshly drawn weights."""
     return Denoiser(
-        channels,
+        channels + beside,
         channels * (2 if settings.learned_variance else 1),
         widths=settings.widths,
         blocks=settings.blocks,
@@ -256,7 +275,7 @@ def network_of(settings: PretrainSettings, *, channels: int) -> Denoiser:
     )
 
 
-def _shown(images: Tensor) -> Tensor:
+def shown(images: Tensor) -> Tensor:
     """(3, H, W) in [0, 1] of the first of (B, C, H, W) in [-1, 1]: colours, or the first channel in grey."""
     image = ((images[0].float() + 1) / 2).clamp(0, 1)
     return image if len(image) == 3 else image[:1].expand(3, -1, -1)

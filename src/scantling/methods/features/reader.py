@@ -14,6 +14,7 @@ from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
 from scantling.networks.denoiser import Denoiser
+from scantling.networks.encoded_unet import maps_at
 
 Read = Callable[[Batch], Mapping[str, Tensor]]
 """Maps (B, F, *s) by name for a batch of images; each covers the whole image."""
@@ -39,9 +40,10 @@ class FeatureReader:
     Attributes:
         names: of the maps, in the order in which `stacked` puts them together.
         channels: of each map.
+        smaller: how many times smaller than the image each map is, along its rows.
 
     Raises:
-        SettingsError: there is no map.
+        SettingsError: see `read`.
     """
 
     def __init__(self, read: Read, *, channels: int, network: nn.Module | None = None) -> None:
@@ -51,10 +53,9 @@ class FeatureReader:
         image = torch.zeros((1, channels, PROBED, PROBED), device=like.device, dtype=like.dtype)
         none = torch.zeros(1, dtype=torch.int64, device=like.device)
         maps = self(Batch(none, none, {"image": image}))
-        if not maps:
-            raise SettingsError("the encoder gives no features of an image; name another one")
         self.names = tuple(maps)
         self.channels = tuple(one.shape[1] for one in maps.values())
+        self.smaller = tuple(PROBED / one.shape[2] for one in maps.values())
 
     @property
     def width(self) -> int:
@@ -63,9 +64,14 @@ class FeatureReader:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """The maps (B, F, *s) of a batch of images in half precision, by name."""
+        return {name: one.clamp(-LARGEST, LARGEST).half() for name, one in self.maps(batch).items()}
+
+    def maps(self, batch: Batch, *, learning: bool = False) -> dict[str, Tensor]:
+        """The same as the network gives them; with gradients and in its own mode where it is `learning` itself."""
+        if learning:
+            return dict(self._read(batch))
         with frozen(*([] if self._network is None else [self._network])), torch.no_grad():
-            maps = self._read(batch)
-        return {name: one.detach().clamp(-LARGEST, LARGEST).half() for name, one in maps.items()}
+            return {name: one.detach() for name, one in self._read(batch).items()}
 
     def prepared(self, *, reads: Sequence[str]) -> Prepared:
         """The maps as fields that a stage prepares, of the cases that have the fields `reads`."""
@@ -92,6 +98,12 @@ def shared_noise(inference: Inference, like: Tensor) -> Tensor:
     return canvas[:, :, :height, :width].to(like.device, like.dtype).expand_as(like)
 
 
+def nothing(batch: Batch) -> Mapping[str, Tensor]:
+    """No map."""
+    del batch
+    return {}
+
+
 def encoder_read(encoder: Encoder, options: Mapping[str, Any], *, layers: Sequence[str] = ()) -> Read:
     """What an encoder says of images, with one noise for all of them where it has any.
 
@@ -107,6 +119,8 @@ def encoder_read(encoder: Encoder, options: Mapping[str, Any], *, layers: Sequen
 
     def read(batch: Batch) -> Mapping[str, Tensor]:
         found = encoder.encode(batch, inference).features
+        if not found:
+            raise SettingsError("the encoder gives no features of an image; name another one")
         if missing := [name for name in layers if name not in found]:
             raise SettingsError(
                 f"--settings.layers: found {missing[0]!r}; {encoder.card.name} gives {', '.join(found) or 'nothing'}"
@@ -140,25 +154,13 @@ def network_read(network: nn.Module, layers: Sequence[str], *, name: str) -> Rea
             )
         image = (image.expand(-1, 3, -1, -1) + 1) / 2
         mean, deviation = (image.new_tensor(values).view(3, 1, 1) for values in IMAGENET)
-        found: dict[str, Any] = {}
-
-        def keeping(layer: str) -> Callable[..., None]:
-            def keep(module: nn.Module, arguments: Any, output: Any) -> None:
-                found[layer] = output
-
-            return keep
-
-        hooks = [modules[layer].register_forward_hook(keeping(layer)) for layer in layers]
         try:
-            network((image - mean) / deviation)
+            found = maps_at(network, layers, (image - mean) / deviation)
         except (RuntimeError, TypeError, ValueError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise SettingsError(
                 f"--settings.features {name}: it does not take an image (B, 3, H, W): {first}"
             ) from None
-        finally:
-            for hook in hooks:
-                hook.remove()
         for layer in layers:
             if not isinstance(found.get(layer), Tensor) or found[layer].ndim != 4:
                 raise SettingsError(f"--settings.layers: {layer!r} of {name} ends with no map (B, F, H, W)")

@@ -11,26 +11,28 @@ from torch import nn
 
 from scantling.contract.capabilities import Encoder
 from scantling.contract.method import Method
-from scantling.contract.settings import Settings
+from scantling.contract.settings import Names, Settings, several
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Preprocessing, Traits
 from scantling.methods.features.diffusers_folder import DiffusersFolder
 from scantling.methods.features.factories import made_by, name_factory
 from scantling.methods.features.pretrain import DiffusionPretrain
 from scantling.methods.features.pyramid import pyramid
-from scantling.methods.features.reader import FeatureReader, Read, block_like, encoder_read, network_read, redraw
+from scantling.methods.features.reader import (
+    FeatureReader,
+    Read,
+    block_like,
+    encoder_read,
+    network_read,
+    nothing,
+    redraw,
+)
 
 Positive = Annotated[int, Field(gt=0)]
 
 
-def _several(value: Any) -> Any:
-    """One value as a tuple of one, so that `--settings.blocks 6` needs no comma."""
-    return (value,) if isinstance(value, int | str) else value
-
-
-Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_several)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
-ENCODER, RANDOM, PYRAMID = "encoder", "random", "pyramid"
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(several)]
+ENCODER, RANDOM, PYRAMID, NONE = "encoder", "random", "pyramid", "none"
 
 
 class FeatureSettings(Settings):
@@ -56,6 +58,7 @@ class FeatureSettings(Settings):
     longest: Positive | None = None
 
     architecture: ClassVar[tuple[str, ...]] = ("features", "blocks", "timesteps", "layers", "size", "longest")
+    sources: ClassVar[tuple[str, ...]] = (ENCODER, RANDOM, PYRAMID)
 
     @classmethod
     def preset(cls, name: str, changes: Mapping[str, Any] | None = None) -> Self:
@@ -67,8 +70,8 @@ class FeatureSettings(Settings):
 
     def resolve(self, traits: Traits) -> Self:
         """Refuse a source that is none; images are not enlarged to a longest side."""
-        if self.features not in (ENCODER, RANDOM, PYRAMID) and not _is_folder(self.features):
-            name_factory(self.features)
+        if self.features not in self.sources and not _is_folder(self.features):
+            name_factory(self.features, others=f"{', '.join(self.sources)}, a folder of diffusers that is there, or ")
         if (self.size is None) == (self.longest is None):
             raise SettingsError(
                 f"--settings.size {self.size} and --settings.longest {self.longest}: expected one of them"
@@ -81,7 +84,7 @@ class Source:
     """Where the features of a method are read, as its settings and the model that it uses say.
 
     Args:
-        blocks, timestep: those of the paper: of the 18 blocks of its network, of 1000 steps.
+        blocks, timestep: those of the paper: of the 18 blocks of guided-diffusion's network, of 1000 steps.
 
     Attributes:
         network: of the user, which the method must register to save it; None elsewhere.
@@ -109,7 +112,7 @@ class Source:
         if of not in (ENCODER, RANDOM):
             if encoder is not None:
                 raise SettingsError(f"--settings.features {of}: reads no model; leave out --use encoder")
-            read: Read = pyramid
+            read: Read = nothing if of == NONE else pyramid
             if _is_folder(of):
                 self.network = folder = DiffusersFolder(Path(of)).eval()
                 times = settings.timesteps or (timestep * folder.process.steps // 1000,)
@@ -117,7 +120,7 @@ class Source:
                 read = folder.read(settings.blocks, times)
             elif settings.blocks or settings.timesteps:
                 raise SettingsError(f"--settings.features {of}: has no blocks and timesteps; leave them out")
-            elif of != PYRAMID:
+            elif of not in (NONE, PYRAMID):
                 self.network = made_by(of).eval()
                 read = network_read(self.network, settings.layers, name=of)
             self.reader = FeatureReader(read, channels=channels, network=self.network)
@@ -146,6 +149,36 @@ class Source:
         self.reader = FeatureReader(read, channels=channels, network=encoder)
 
 
+class OnFeatures(Method):
+    """A method that reads the frozen features of a `Source`, which is part of its model."""
+
+    settings: FeatureSettings
+
+    def __init__(
+        self,
+        settings: FeatureSettings,
+        traits: Traits,
+        *,
+        uses: Mapping[str, Method] | None,
+        blocks: tuple[int, ...],
+        timestep: int,
+    ) -> None:
+        encoder = (uses or {}).get("encoder")
+        if encoder is not None:  # it must see its images in the units that it was trained in
+            known = encoder.traits.only(encoder.channels)
+            units = {name: getattr(known, name) for name in ("intensity", "foreground_intensity")}
+            traits = traits.model_copy(update=units)
+        super().__init__(settings, traits, uses=uses)
+        source = Source(settings, traits, uses or {}, name=self.card.name, blocks=blocks, timestep=timestep)
+        self.settings = settings.model_copy(update=source.chosen)
+        self.network, self.reader, self._recipe = source.network, source.reader, source.preprocessing
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """That of the encoder; else planes of one size or longest side, each channel in [-1, 1]."""
+        return self._recipe
+
+
 def _is_folder(features: str) -> bool:
     return ":" not in features and Path(features).is_dir()
 
@@ -156,7 +189,7 @@ def check_channels(encoder: Encoder, traits: Traits, *, name: str) -> None:
     Raises:
         SettingsError: it was trained on other channels.
     """
-    found, wanted = encoder.traits.channels, traits.channels
+    found, wanted = encoder.channels, traits.channels
     if len(found) != len(wanted) or encoder.preprocessing.dimensions != 2:
         raise SettingsError(
             f"{name}: the model to build on ({encoder.card.name}) was trained on {encoder.preprocessing.dimensions}-D "

@@ -20,7 +20,9 @@ from scantling.losses.continuity import soft_cldice_loss
 from scantling.losses.overlap import batch_dice_loss, cross_entropy, dice_loss, overlap_sums, probabilities_of
 from scantling.losses.skeleton_recall import skeleton_recall_loss
 from scantling.methods.catalogue import CARDS
+from scantling.methods.features.factories import made_by
 from scantling.methods.supervised.unet_settings import UNetSettings
+from scantling.networks.encoded_unet import EncodedUNet
 from scantling.networks.unet import UNet
 
 WORSE: Mapping[str, Any] = {"blur": 1.5, "low_resolution": 2.0, "noise": 0.2, "jpeg": 40}
@@ -48,9 +50,17 @@ class UNetSegmenter(Segmenter):
         strides: Sequence[Sequence[int]] = (
             settings.strides or planning.levels_of(patch, settings.spacing or traits.spacing, most=len(widths) - 1)[0]
         )  # models of earlier versions do not say
+        outputs = classes + 1 if exclusive and classes > 1 else classes
+        if settings.encoder is not None:
+            encoder = made_by(settings.encoder, setting="encoder")
+            self.network: UNet = EncodedUNet(
+                encoder, settings.layers, len(traits.channels), outputs, width=widths[0], norm=settings.norm,
+                dropout=settings.dropout or 0.0,
+            )  # fmt: skip
+            return
         self.network = UNet(
             len(traits.channels),
-            classes + 1 if exclusive and classes > 1 else classes,
+            outputs,
             widths=widths[: len(strides) + 1],
             strides=strides,
             kernels=settings.kernels,

@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from scantling import planning
-from scantling.contract.settings import Settings
+from scantling.contract.settings import Names, Settings
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
+from scantling.methods.features.factories import name_factory
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -45,6 +46,9 @@ class UNetSettings(Settings):
             ends.
         cldice: the weight of the soft clDice loss (Shit et al., 2021), for vessels and other tubes; None: 0.
         iterations: of the skeletons of clDice, at least the largest radius of a tube in pixels.
+        encoder: MODULE:FACTORY, what makes a network of yours, such as one trained on ImageNet, that is the encoder
+            and learns with the rest; 2-D alone, on colour or grey images.
+        layers: the modules of it whose maps are read, by name, from fine to coarse.
         skeleton_recall: the weight of the Skeleton Recall loss (Kirchhoff et al., 2024), for the same; None: 0.
         foreground: the share of patches centred on a labelled pixel.
         dropout: on whole channels of the deepest level.
@@ -78,6 +82,8 @@ class UNetSettings(Settings):
     iterations: Positive = 10
     skeleton_recall: Annotated[float, Field(ge=0)] | None = None
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
+    encoder: str | None = None
+    layers: Names = ()
     flips: bool | tuple[bool, ...] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     rotation: Annotated[float, Field(ge=0)] | None = None
@@ -86,7 +92,7 @@ class UNetSettings(Settings):
     jitter: Annotated[float, Field(ge=0)] | None = None
     degraded: Annotated[float, Field(ge=0, le=1)] | None = None
 
-    architecture: ClassVar[tuple[str, ...]] = ("dimensions", "widths", "narrow", "norm")
+    architecture: ClassVar[tuple[str, ...]] = ("dimensions", "widths", "narrow", "norm", "encoder", "layers")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "steps": 2000,
@@ -125,6 +131,12 @@ class UNetSettings(Settings):
         if self.dimensions == 3 and traits.dimensions == 2:
             raise SettingsError("--settings.dimensions 3: expected volumes, found pictures; leave it out")
         traits = self.seen(traits)
+        if self.encoder is not None:
+            name_factory(self.encoder, setting="encoder")
+            if traits.dimensions == 3:
+                raise SettingsError(
+                    f"--settings.encoder {self.encoder}: sees images in 2-D; add --settings.dimensions 2, or leave it"
+                )
         for name in ("patch", "spacing", "flips"):
             given = getattr(self, name)
             if isinstance(given, tuple) and len(given) != traits.dimensions:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from scantling.core.case import Case
-from scantling.core.errors import ScantlingError
+from scantling.core.errors import ScantlingError, SettingsError
+from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
 from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord, read_run
@@ -42,6 +43,33 @@ def learned_from(records: Iterable[RunRecord | None], dataset: Dataset, *, among
             involved += [run for run in before if run not in involved]
     subjects = {case.subject for case in dataset.cases if case.id in ids}
     return {case.id for case in dataset.cases if case.subject in subjects and case.id in among}
+
+
+def check_apart(uses: Mapping[str, Path], dataset: Dataset) -> list[str]:
+    """Make sure that no model that a method is built on has learned from a subject of the test split, labelled or not.
+
+    Returns:
+        Sentences on models that have learned from validation subjects.
+
+    Raises:
+        SettingsError: one has seen a test subject.
+    """
+    remarks = []
+    for role, run in uses.items():
+        for split in ("test", "validation"):
+            cases = dataset.split(split)
+            found = learned_from([record_of(run)], dataset, among={case.id for case in cases})
+            subjects = sorted({case.subject for case in cases if case.id in found})
+            sentence = f"--use {role}={run}: has learned from {count(len(subjects), f'{split} subject')} of these data"
+            if subjects and split == "test":
+                raise SettingsError(
+                    f"{sentence} ({some(subjects, most=3)}), so that scores there would say nothing; expected a model "
+                    "of the same split: write the split into a manifest (scantling check DATA --write-manifest) and "
+                    "train both on it"
+                )
+            if subjects:
+                remarks.append(f"{sentence} ({some(subjects, most=3)}); what is chosen on them may be too hopeful")
+    return remarks
 
 
 def _learned(record: RunRecord, dataset: Dataset, among: Collection[str]) -> set[str]:
