@@ -1,6 +1,7 @@
 """Architectures: tensors in, tensors out.
 
-`UNet` and `FRUNet` are made from a number of channels that come in and go out and segment in `forward`. `RegistrationNetwork` takes two images. `Denoiser` and
+`UNet` and `FRUNet` are made from a number of channels that come in and go out and segment in `forward`;
+`RegistrationNetwork` takes two images. `Denoiser` and
 `DiffusionTransformerUNet` also take timesteps, and are steered by what stands in `conditioning`, `spectral`, `pyramid`
 and `control`; examples are in their docstrings. All take images of any size, those of one channel beside another
 number are refused in a sentence, and all run in `monai.inferers.sliding_window_inference`. The discriminators of our

@@ -127,18 +127,14 @@ class NetworkRegistration(Registrar):
         )
 
     def stages(self) -> Sequence[Stage]:
-        """One stage on pairs of any two training images of different subjects."""
+        """One stage on pairs of any two training images."""
         of, grid = self.settings, self.settings.grid(self.traits)
         stream = Stream(
-            name="pairs", reads=("image",), batch=of.pairs, patch=grid.shape, companions=(Partner("moving"),),
-            augment=of.pair_changes(grid.spacing),
+            name="pairs", reads=("image",), batch=of.pairs, patch=grid.shape,
+            companions=(Partner("moving", other_subject=False),), augment=of.pair_changes(grid.spacing),
         )  # fmt: skip
         player = Player(name="registrar", modules=(self.network,), rate=of.rate, schedule="cosine")
-        return (
-            Stage(
-                name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives
-            ),
-        )
+        return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The loss of a pair."""
