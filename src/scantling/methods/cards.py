@@ -306,6 +306,17 @@ CARDS: dict[str, Card] = {
             implementation="scantling.methods.features.pretrain:DiffusionPretrain",
         ),
         Card(
+            name="masked-pretrain",
+            title="Masked autoencoders, on the U-Net: blocks that are hidden are restored",
+            authors="He et al. (the idea); ours",
+            year=2022,
+            needs=(("image",),),
+            gives=("encode",),
+            dimensions=(2, 3),
+            fits="restoration",
+            implementation="scantling.methods.features.masked_pretrain:MaskedPretrain",
+        ),
+        Card(
             name="fedd",
             title="FEDD: fair, efficient, and diverse diffusion-based lesion segmentation and malignancy "
             "classification, with the heads of DDPM-seg",
