@@ -55,8 +55,8 @@ class RegistrationNetwork(nn.Module):
         self.shrink, self.flow, self.squarings = shrink, flow, squarings
         axes = len(strides[0])
         self.unet = UNet(2 * channels, axes, widths=widths, strides=strides, norm="instance")
-        nn.init.normal_(self.unet.head.weight, std=START)
-        nn.init.zeros_(self.unet.head.bias)  # type: ignore[arg-type]
+        for parameter in self.unet.head.parameters():
+            nn.init.normal_(parameter, std=START)
 
     def forward(self, fixed: Tensor, moving: Tensor) -> Tensor:
         """The displacement (B, D, *S) in pixels that warps `moving` onto `fixed`, both (B, C, *S)."""

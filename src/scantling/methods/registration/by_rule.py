@@ -68,21 +68,20 @@ def register_by_rule(fixed: Array, moving: Array, *, spacing: Sequence[float], s
     still = np.zeros((fixed.ndim, *fixed.shape), np.float32)
     if fixed.std() == 0 or moving.std() == 0 or min(fixed.shape) < 5:
         return still
-    images = [sitk.GetImageFromArray(np.ascontiguousarray(array, np.float32)) for array in (fixed, moving)]
-    for image in images:
+    reference, source = (sitk.GetImageFromArray(np.ascontiguousarray(one, np.float32)) for one in (fixed, moving))
+    for image in (reference, source):
         image.SetSpacing([float(mm) for mm in reversed(spacing)])
     levels = settings.levels
     while levels > 1 and min(fixed.shape) / 2 ** (levels - 1) < LEAST:
         levels -= 1
     try:
-        transform = _affine(sitk, *images, settings, levels)
+        transform = _affine(sitk, reference, source, settings, levels)
         if settings.rule == "b-spline":
-            transform = _splines(sitk, *images, transform, settings, levels)
+            transform = _splines(sitk, reference, source, transform, settings, levels)
         if settings.rule == "demons":
-            transform = _demons(sitk, *images, transform, settings)
+            transform = _demons(sitk, reference, source, transform, settings)
     except RuntimeError:  # the images do not overlap any more, or a metric has no pixel left to look at
         return still
-    reference = images[0]
     field = sitk.TransformToDisplacementField(
         transform, sitk.sitkVectorFloat64, reference.GetSize(), reference.GetOrigin(), reference.GetSpacing(),
         reference.GetDirection(),

@@ -92,6 +92,7 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
             "shrink": 2,
             "pair_rotation": 10.0,
             "pair_zoom": 0.1,
+            "pair_shift": 0.05,
             "pretraining": 0.4,
             "registration_turn": 2,
             "segmentation_turn": 2,
@@ -105,6 +106,7 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
             "registration_widths": (4, 8),
             "registration_rate": 2e-2,
             "pretraining": 0.5,
+            "pair_shift": 0.02,
             "registration_turn": 1,
             "segmentation_turn": 1,
         },
@@ -237,7 +239,8 @@ class DeepAtlas(WholeImageSegmenter, Registrar):
         """The move of whose turn it is; in "joint" first that of the registrar."""
         registrar, segmenter = self.movers(step)
         if registrar and (kind := self.kind_of(step.number, segmenter=False)) in batch:
-            yield "registrar", self.registration_terms(batch[kind], batch[kind].companions["moving"])
+            moving = self.settings.shifted(batch[kind].companions["moving"], step)
+            yield "registrar", self.registration_terms(batch[kind], moving)
         if segmenter:
             image, mask = batch["labelled"].image, batch["labelled"].mask
             found = yield from self.loss_terms(self.network(image), mask, step)

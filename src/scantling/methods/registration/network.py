@@ -50,6 +50,7 @@ class RegistrationSettings(PairSettings):
             "shrink": 2,
             "pair_rotation": 10.0,
             "pair_zoom": 0.1,
+            "pair_shift": 0.05,
         },
         "tiny": {
             "steps": 4,
@@ -59,6 +60,7 @@ class RegistrationSettings(PairSettings):
             "voxels": 12 * 12 * 12,
             "pixels": 24 * 24,
             "registration_widths": (4, 8),
+            "pair_shift": 0.02,
         },
     }
 
@@ -138,7 +140,8 @@ class NetworkRegistration(Registrar):
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The loss of a pair."""
-        fixed, moving = batch["pairs"].image, batch["pairs"].companions["moving"].image
+        fixed = batch["pairs"].image
+        moving = self.settings.shifted(batch["pairs"].companions["moving"], step).image
         vectors = self.network.vectors(fixed, moving)
         yield "registrar", self.settings.pair_terms(
             fixed, moving, vectors=vectors, displacement=self.network.displacement(vectors),

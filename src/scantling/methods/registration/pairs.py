@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -11,7 +12,8 @@ from torch.nn import functional as F
 
 from scantling import planning
 from scantling.contract.settings import Settings
-from scantling.core.samples import Traits
+from scantling.contract.step import Step
+from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Augmentation
 from scantling.losses.registration import bending_energy, local_correlation_loss
 from scantling.networks.registration import RegistrationNetwork, shrunk
@@ -35,7 +37,10 @@ class PairSettings(Settings):
         squarings: of the flow.
         registration_widths: channels of the levels of the network.
         shrink: see `networks.RegistrationNetwork`.
-        pair_rotation, pair_zoom: the images of half the pairs are turned, in degrees, and zoomed at random; ours.
+        pair_rotation, pair_zoom: half of the images are turned, in degrees, and zoomed at random; ours.
+        pair_shift: moving images are shifted at random along each axis, by a normal number whose deviation is this
+            share of its length; ours. In training both images are scaled to one shape, but in answers the moving one
+            lies where its affine says.
     """
 
     pairs: Positive = 2
@@ -48,6 +53,7 @@ class PairSettings(Settings):
     shrink: Positive = 1
     pair_rotation: Annotated[float, Field(ge=0)] = 0.0
     pair_zoom: Annotated[float, Field(ge=0)] = 0.0
+    pair_shift: Annotated[float, Field(ge=0)] = 0.0
 
     @field_validator("window")
     @classmethod
@@ -61,6 +67,24 @@ class PairSettings(Settings):
         return Augmentation(
             flips=False, turns=False, rotation=self.pair_rotation, zoom=self.pair_zoom, warped=0.5, spacing=spacing
         )
+
+    def shifted(self, moving: Batch, step: Step) -> Batch:
+        """The moving images, and their masks, shifted at random, their edge continued."""
+        if not self.pair_shift:
+            return moving
+        image = moving.image
+        shape = image.shape[2:]
+        drawn = step.randn("pair shift", like=image.new_empty((len(image), len(shape))))
+        away = drawn * self.pair_shift * drawn.new_tensor(shape)
+        displacement = away.view(*away.shape, *[1] * len(shape)).expand(*away.shape, *shape)
+        fields = {
+            name: warp(moving.fields[name].to(image.dtype), displacement, linear=name == "image", outside="edge").to(
+                moving.fields[name].dtype
+            )
+            for name in ("image", "mask", "region")
+            if name in moving.fields
+        }
+        return replace(moving, fields={**moving.fields, **fields})
 
     def pair_network(self, traits: Traits, grid: planning.Grid) -> RegistrationNetwork:
         """The network for images of these channels on this grid."""
