@@ -151,5 +151,5 @@ def test_what_cannot_be_paired_is_refused_in_a_sentence() -> None:
         method.settings.resolve(method.traits.model_copy(update={"labelled": 1, "unlabelled": 0}))
     with pytest.raises(SettingsError, match=r"give it as --settings\.patch"):
         DeepAtlasSettings.preset("tiny", {"size": 32}).resolve(method.traits)
-    with pytest.raises(SettingsError, match="window: found 4; .*odd"):
+    with pytest.raises(SettingsError, match=r"window: found 4; .*odd"):
         DeepAtlasSettings.preset("tiny", {"window": 4})
