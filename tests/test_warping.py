@@ -10,6 +10,7 @@ from torch import Tensor
 from scantling.warping import (
     affine_map,
     compose,
+    exponential,
     invert,
     jacobian_determinant,
     linear_map,
@@ -132,3 +133,43 @@ def test_the_determinant_is_the_same_in_pixels_and_in_millimetres_by_simpleitk()
     wanted = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
     inner = (slice(1, -1),) * 3
     np.testing.assert_allclose(jacobian_determinant(shift)[0, 0].numpy()[inner], wanted[inner], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_velocity_that_is_the_same_everywhere_displaces_by_itself(shape: tuple[int, ...]) -> None:
+    velocity = torch.ones(1, len(shape), *shape, dtype=torch.float64) * 0.7
+    torch.testing.assert_close(exponential(velocity), velocity)
+    torch.testing.assert_close(exponential(velocity, squarings=0), velocity)
+
+
+def test_a_linear_velocity_displaces_by_the_exponential_of_its_matrix() -> None:
+    matrix = torch.tensor(
+        [[-0.3, 0.2], [-0.2, -0.1]], dtype=torch.float64
+    )  # towards the middle, so that no edge counts
+    grid = pixel_grid((21, 21), like=matrix) - 10
+    wanted = linear_map(grid, torch.linalg.matrix_exp(matrix)) - grid
+    found = exponential(linear_map(grid, matrix), squarings=10)
+    torch.testing.assert_close(found[..., 5:16, 5:16], wanted[..., 5:16, 5:16], atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(24, 30), (14, 15, 16)])
+def test_a_flow_folds_nowhere_and_backwards_it_is_its_inverse(shape: tuple[int, ...]) -> None:
+    velocity = smooth(shape, size=0.4 * min(shape))
+    there, back = exponential(velocity), exponential(-velocity)
+    assert jacobian_determinant(velocity).min() < 0  # as a displacement it folds
+    assert jacobian_determinant(there).min() > 0
+    assert compose(there, back).abs().max() < 0.5  # of 6 to 10 pixels, by interpolation between pixels
+
+
+def test_volumes_warped_with_other_spacings_have_simpleitks_values() -> None:
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
+    image, shift, spacing = noise(1, 1, 9, 10, 11).float(), smooth((9, 10, 11), size=2.0).float(), (2.0, 0.5, 1.5)
+    moving = sitk.GetImageFromArray(image[0, 0].numpy())
+    moving.SetSpacing(spacing[::-1])
+    mm = linear_map(shift, torch.diag(torch.tensor(spacing))).double()
+    field = sitk.GetImageFromArray(mm[0].flip(0).movedim(0, -1).contiguous().numpy(), isVector=True)
+    field.CopyInformation(moving)
+    transform = sitk.DisplacementFieldTransform(sitk.Image(field))
+    for linear, kind in ((True, sitk.sitkLinear), (False, sitk.sitkNearestNeighbor)):
+        wanted = sitk.GetArrayFromImage(sitk.Resample(moving, moving, transform, kind, 0.0))
+        np.testing.assert_allclose(warp(image, shift, linear=linear)[0, 0].numpy(), wanted, atol=1e-4)

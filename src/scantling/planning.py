@@ -106,6 +106,28 @@ class Grid:
         return found
 
 
+def whole_image(traits: Traits, pixels: int, *, shape: Sequence[int] | None = None) -> Grid:
+    """The grid on which a method sees every image whole: of the median image, with so many pixels at most; ours.
+
+    Images are shrunk as far as they must be, and never enlarged; an axis that is coarser than the grid keeps its own
+    spacing.
+
+    Args:
+        shape: a grid that is given.
+    """
+    stored, sides = traits.spacing, traits.shape
+    if shape is not None:
+        spacing = [mm * n / m for mm, n, m in zip(stored, sides, shape, strict=True)]
+        return Grid(spacing=tuple(spacing), shape=tuple(shape), shrink=min(spacing) / min(stored), whole=True)
+    shrink = 1.0
+    while True:
+        spacing = [max(mm, min(stored) * shrink) for mm in stored]
+        found = tuple(max(1, round(n * a / b)) for n, a, b in zip(sides, stored, spacing, strict=True))
+        if math.prod(found) <= pixels or max(found) == 1:
+            return Grid(spacing=tuple(spacing), shape=found, shrink=shrink, whole=True)
+        shrink *= STEP
+
+
 def target_spacing(traits: Traits) -> tuple[float, ...]:
     """The spacing of the full-resolution grid: the median, and of a coarse axis of volumes nnU-Net's (2021) finer one.
 

@@ -12,10 +12,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.core.checks import check_choice
+from scantling.core.checks import check_choice, check_count
 from scantling.core.errors import ArrayError
 
-__all__ = ["affine_map", "compose", "invert", "jacobian_determinant", "linear_map", "pixel_grid", "sample_at", "warp"]
+__all__ = [
+    "affine_map",
+    "compose",
+    "exponential",
+    "invert",
+    "jacobian_determinant",
+    "linear_map",
+    "pixel_grid",
+    "sample_at",
+    "warp",
+]
 
 Outside = Literal["zero", "edge"]
 
@@ -49,15 +59,29 @@ def sample_at(image: Tensor, points: Tensor, *, linear: bool = True, outside: Ou
             f"found points of shape {tuple(points.shape)} for an image of shape {tuple(image.shape)}; expected (B, "
             f"{axes}, *T) for (B, C, *S), components in the order of the axes"
         )
-    lengths = points.new_tensor(image.shape[2:]).view(1, -1, *[1] * (points.ndim - 2))
-    grid = ((2 * points + 1) / lengths - 1).flip(1).movedim(1, -1)  # [-1, 1] from edge to edge, the last axis first
-    grid = grid.expand(len(image), *grid.shape[1:])
-    mode = "bilinear" if linear else "nearest"
-    values = F.grid_sample(image.to(grid.dtype), grid, mode=mode, padding_mode="border", align_corners=False)
+    lengths = image.shape[2:]
+    scaled = [points[:, axis] * (2 / lengths[axis]) + (1 / lengths[axis] - 1) for axis in reversed(range(axes))]
+    grid = torch.stack(scaled, -1).expand(len(image), *points.shape[2:], axes)  # [-1, 1] from edge to edge
+    values = _sampled(image.to(grid.dtype), grid, mode="bilinear" if linear else "nearest")
     if outside == "zero":
-        inside = ((points >= -0.5) & (points < lengths - 0.5)).all(1, keepdim=True)
+        limits = points.new_tensor(lengths).view(1, -1, *[1] * (points.ndim - 2)) - 0.5
+        inside = ((points >= -0.5) & (points < limits)).all(1, keepdim=True)
         values = values.where(inside, 0)
     return values.to(image.dtype)
+
+
+def _sampled(image: Tensor, grid: Tensor, *, mode: str) -> Tensor:
+    """The values (B, C, *T) of an image (B, C, *S) at a grid (B, *T, D) in [-1, 1], its edge continued.
+
+    On a processor torch shares the samples of a batch among its threads and nothing else of it. So the rows of a single
+    volume are made its batch, unless each would have a gradient of the whole volume.
+    """
+    one = image.is_cpu and image.ndim == 5 and len(image) == 1 and grid.ndim == 5 and grid.shape[1] > 1
+    rows = one and not (image.requires_grad and torch.is_grad_enabled())
+    if rows:
+        image, grid = image.expand(grid.shape[1], *image.shape[1:]), grid[0, :, None]
+    values = F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
+    return values[:, :, 0].movedim(0, 1)[None] if rows else values  # (rows, C, 1, H, W) to (1, C, rows, H, W)
 
 
 def warp(image: Tensor, displacement: Tensor, *, linear: bool = True, outside: Outside = "zero") -> Tensor:
@@ -75,7 +99,10 @@ def warp(image: Tensor, displacement: Tensor, *, linear: bool = True, outside: O
         [1.0, 2.0, 3.0, 0.0]
     """
     _check_displacement(displacement)
-    points = pixel_grid(tuple(displacement.shape[2:]), like=displacement) + displacement
+    axes = range(displacement.ndim - 2)
+    places = [torch.arange(n, dtype=displacement.dtype, device=displacement.device) for n in displacement.shape[2:]]
+    along = [place.view(-1, *[1] * (len(places) - 1 - axis)) for axis, place in enumerate(places)]
+    points = torch.stack([displacement[:, axis] + along[axis] for axis in axes], 1)
     return sample_at(image, points, linear=linear, outside=outside)
 
 
@@ -89,6 +116,29 @@ def compose(first: Tensor, second: Tensor) -> Tensor:
     """
     _check_displacement(first)
     return second + warp(first, second, outside="edge")
+
+
+def exponential(velocity: Tensor, *, squarings: int = 7) -> Tensor:
+    """The displacement at time 1 of a flow along a velocity that does not change, by scaling and squaring.
+
+    u = v / 2ⁿ, then n times u ← u ∘ u (Arsigny et al., 2006, A log-Euclidean framework for statistics on
+    diffeomorphisms). It folds nowhere where v / 2ⁿ changes by less than a pixel from pixel to pixel, as far as linear
+    interpolation can follow; that of -v is the inverse.
+
+    Args:
+        velocity: v, (B, D, *S) in pixels.
+        squarings: n.
+
+    Raises:
+        SettingsError: `squarings` is below 0.
+        ArrayError: the velocity has no vector of D components for D axes.
+    """
+    check_count(squarings, argument="squarings", least=0)
+    _check_displacement(velocity)
+    displacement = velocity / 2**squarings
+    for _ in range(squarings):
+        displacement = compose(displacement, displacement)
+    return displacement
 
 
 def invert(displacement: Tensor, *, iterations: int = 100, tolerance: float = 1e-3) -> Tensor:

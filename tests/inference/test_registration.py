@@ -197,8 +197,10 @@ def test_images_without_affines_of_other_shapes_are_taken_to_show_the_same(run: 
     Image.fromarray((20 + 100 * blob((12, 14))).astype(np.uint8)).save(tmp_path / "small.png")
     large = np.kron(20 + 100 * blob((12, 14)), np.ones((2, 2))).astype(np.uint8)
     Image.fromarray(large).save(tmp_path / "large.png")
-    register(run, tmp_path / "small.png", tmp_path / "large.png", out=tmp_path / "w")
+    done = register(run, tmp_path / "small.png", tmp_path / "large.png", out=tmp_path / "w")
     (case,) = read_registrations(tmp_path / "w").cases
+    assert case.resampled == ("60 x 72 pixels onto 30 x 36; by shape, since not both files say where they lie",)
+    assert done.notes == (f"1 of 1 moving image resampled onto another grid (large onto small: {case.resampled[0]})",)
     assert case.id == "small_from_large"
     field = nib.load(tmp_path / "w" / case.files[0].displacement)
     assert isinstance(field, nib.Nifti1Image)

@@ -50,6 +50,9 @@ class Method(nn.Module, ABC):
     answering: ClassVar[tuple[str, ...]] = ()
     """The modules and buffers that inference needs, by their names; the rest is state of the training and is not saved
     with the model. All of them if empty."""
+    begins_with: ClassVar[tuple[str, ...]] = ()
+    """The names of other methods whose models may give its first weights (`train --from`): by the names of their
+    tensors, with the settings that shape the network (`Settings.architecture`)."""
 
     def __init__(self, settings: Any, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__()

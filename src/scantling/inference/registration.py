@@ -36,6 +36,7 @@ from scantling.data.opening import OPENING, Opening
 from scantling.data.preprocessing import preprocess, restore_grid
 from scantling.fusion import RULES, fuse
 from scantling.inference.answering import batches_of, decide
+from scantling.inference.grid_differences import grid_difference, resampled
 from scantling.inference.listing import Listing
 from scantling.inference.made_cases import unlabelled_value
 from scantling.inference.models import given_options
@@ -90,8 +91,7 @@ def register(
     check_fuse(fuse, atlases)
     given = given_options(options)
     method, wanted = open_registrar(run, given)
-    resolved, device = method.register_options(wanted).model_dump(), compute.prepare()
-    data = opening.open(fixed)
+    resolved, device, data = method.register_options(wanted).model_dump(), compute.prepare(), opening.open(fixed)
     split, cases = select_cases(data, run, split)
     source = data if moving is None else replace(opening, manifest=None, root=None).open(moving)
     others = None if moving is None else sorted((each for each in source.cases if each.images), key=lambda c: c.id)
@@ -120,6 +120,7 @@ def register(
     job = Job(out=out, header=header, record=REGISTRATIONS, shard=shard)
     done = run_job(job, items, work, inputs=files, content=_content, progress=progress)
     done.left_out = tuple(dict.fromkeys((*data.unnamed(), *source.unnamed())))
+    done.notes = resampled(done.cases)
     return done
 
 
@@ -213,10 +214,11 @@ class Worker:
         """Register an item; returns its entry in the list."""
         begun = time.monotonic()
         fixed = self._loaded(item.fixed, READS)
-        files, masks = list[dict[str, Any]](), list[np.ndarray]()
+        files, masks, apart = list[dict[str, Any]](), list[np.ndarray](), list[str]()
         for case in item.moving:
-            reads = MOVING_READS if self.labels is not None and case.masks else READS
-            written, mask = self._warp(fixed, self._loaded(case, reads))
+            moving = self._loaded(case, MOVING_READS if self.labels is not None and case.masks else READS)
+            apart.append(grid_difference(fixed.geometry, moving.geometry))
+            written, mask = self._warp(fixed, moving)
             files.append(written)
             masks += [mask] if mask is not None else []
         fused = None
@@ -229,6 +231,7 @@ class Worker:
             "moving": [case.id for case in item.moving],
             "files": files,
             "mask": fused,
+            "resampled": apart,
             "seconds": round(time.monotonic() - begun, 3),
         }
 
@@ -265,14 +268,13 @@ class Worker:
         return f"{folder}/{names}" if isinstance(names, str) else [f"{folder}/{name}" for name in names]
 
     def _loaded(self, case: Case, reads: Sequence[str]) -> Sample:
-        opening, traits = self.opening, self.method.traits
+        opening, wanted = self.opening, self.method.traits.dimensions
         sample = load(
             case, labels=self.labels, channels=self.method.channels, reads=reads, limits=opening.limits,
             untrusted=opening.untrusted,
         )  # fmt: skip
-        found = len(sample.geometry.shape)
-        if found != traits.dimensions:
-            raise DataError(f"{case.id}: found {found} dimensions, expected {traits.dimensions} as in training")
+        if (found := len(sample.geometry.shape)) != wanted:
+            raise DataError(f"{case.id}: found {found} dimensions, expected {wanted} as in training")
         return sample
 
 

@@ -26,22 +26,26 @@ if TYPE_CHECKING:
         probabilities_of,
     )
     from scantling.losses.patch_contrast import PatchContrast
+    from scantling.losses.registration import bending_energy, local_correlation_loss, soft_overlap_loss
     from scantling.losses.skeleton_recall import skeleton_recall_loss, tubed_skeleton
 
 __all__ = [
     "PatchContrast",
     "batch_dice_loss",
+    "bending_energy",
     "binary_cross_entropy",
     "class_channels",
     "cross_entropy",
     "crossing",
     "dice_loss",
+    "local_correlation_loss",
     "mask_structure",
     "overlap_sums",
     "probabilities_of",
     "skeleton_recall_loss",
     "smoothed",
     "soft_cldice_loss",
+    "soft_overlap_loss",
     "soft_skeleton",
     "trace",
     "tubed_skeleton",
@@ -62,6 +66,7 @@ load_on_demand(
             "probabilities_of",
         ),
         "patch_contrast": ("PatchContrast",),
+        "registration": ("bending_energy", "local_correlation_loss", "soft_overlap_loss"),
         "skeleton_recall": ("skeleton_recall_loss", "tubed_skeleton"),
     },
 )

@@ -1,6 +1,7 @@
 """Architectures: tensors in, tensors out.
 
-`UNet` and `FRUNet` are made from a number of channels that come in and go out and segment in `forward`. `Denoiser` and
+`UNet` and `FRUNet` are made from a number of channels that come in and go out and segment in `forward`;
+`RegistrationNetwork` takes two images. `Denoiser` and
 `DiffusionTransformerUNet` also take timesteps, and are steered by what stands in `conditioning`, `spectral`, `pyramid`
 and `control`; examples are in their docstrings. All take images of any size, those of one channel beside another
 number are refused in a sentence, and all run in `monai.inferers.sliding_window_inference`. The discriminators of our
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from scantling.networks.kinetic_unet import KineticUNet
     from scantling.networks.padding import cropped, padded
     from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
+    from scantling.networks.registration import RegistrationNetwork
     from scantling.networks.replay import ReplayPool
     from scantling.networks.spade import SwitchableBlock, SwitchableGenerator, SwitchableNorm
     from scantling.networks.spectral import BandPass, FFParser, SpectralAttention, SSFormer
@@ -49,6 +51,7 @@ __all__ = [
     "MultiSizeBlock",
     "PatchExpanding",
     "PatchMerging",
+    "RegistrationNetwork",
     "ReplayPool",
     "ResidualBlock",
     "SSFormer",
@@ -82,6 +85,7 @@ load_on_demand(
         "kinetic_unet": ("KineticUNet",),
         "padding": ("cropped", "padded"),
         "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
+        "registration": ("RegistrationNetwork",),
         "replay": ("ReplayPool",),
         "spade": ("SwitchableBlock", "SwitchableGenerator", "SwitchableNorm"),
         "spectral": ("BandPass", "FFParser", "SSFormer", "SpectralAttention"),

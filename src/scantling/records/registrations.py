@@ -40,6 +40,8 @@ class Registered(Record):
         moving: the ids of the moving images: one, or all atlases.
         files: of each of them, in that order.
         mask: the mask that the atlases' masks were fused into.
+        resampled: of each moving image how its grid differs from that of the fixed one, empty where it does not; none
+            in files of early versions.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Registered(Record):
     moving: tuple[str, ...]
     files: tuple[WarpedFiles, ...]
     mask: Files | None = None
+    resampled: tuple[str, ...] = ()
     seconds: float = 0.0
 
 

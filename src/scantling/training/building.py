@@ -30,7 +30,7 @@ def build_method(card: Card, traits: Traits, options: Options) -> tuple[Method, 
     settings = kind.Settings.preset(options.preset, changes)
     base = load_model(options.base) if options.base is not None else None
     inherited = list[str]()
-    if base is not None and base.card.name == card.name:
+    if base is not None and base.card.name in (card.name, *kind.begins_with):
         shape = {name: getattr(base.settings, name) for name in kind.Settings.architecture if name not in changes}
         inherited = [name for name, value in shape.items() if value != getattr(settings, name)]
         settings = kind.Settings.preset(options.preset, {**shape, **changes})

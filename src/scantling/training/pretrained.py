@@ -74,7 +74,8 @@ def load_pretrained(
 
     Args:
         run: of the starting model, for sentences.
-        rate: the factor on the learning rate of what is loaded; None: 1 where all is, else `REDUCED`.
+        rate: the factor on the learning rate of what is loaded; None: 1 where all is, or comes from another method
+            (`Method.begins_with`), which has not learnt this task; else `REDUCED`.
         inherited: the settings that the method has from it.
 
     Raises:
@@ -108,15 +109,17 @@ def load_pretrained(
             loaded[name] = found
     sizes = {name: parameter.numel() for name, parameter in method.named_parameters() if name in own}
     share = sum(size for name, size in sizes.items() if name in loaded) / sum(sizes.values()) if sizes else 1.0
-    if base.card.name != method.card.name or share < LEAST:
+    others = base.card.name in method.begins_with
+    if not (others or base.card.name == method.card.name) or share < LEAST:
+        known = " or ".join((method.card.name, *method.begins_with))
         raise SettingsError(
             f"--from {run}: a model of {base.card.name} for {count(len(base.traits.channels), 'channel')} and "
-            f"{count(len(base.traits.classes), 'class', 'classes')} does not fit; expected {method.card.name} with the "
+            f"{count(len(base.traits.classes), 'class', 'classes')} does not fit; expected {known} with the "
             f"same architecture, of which at least {LEAST:.0%} of the parameters can be loaded (found {share:.0%}); "
             "take its settings, or leave out --from"
         )
     method.load_state_dict(loaded, strict=False)
-    factor = rate if rate is not None else REDUCED if new else 1.0
+    factor = rate if rate is not None else REDUCED if new and not others else 1.0
     summary = _summary(method, base, new, exchanged, kept, own=len(own))
     unused = sum(name not in method.state_dict() for name in given if not name.startswith("uses."))
     summary += f"; {count(unused, 'tensor')} of that model left out" if unused else ""

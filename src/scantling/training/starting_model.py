@@ -95,6 +95,8 @@ def score_against(
 
 def _unscorable(base: Method, method: Method) -> str:
     """Why a starting model cannot be scored as the method is; empty where it can."""
+    if base.card.name != method.card.name:
+        return f"{base.card.name} does not do what {method.card.name} does"
     if base.traits.dimensions != method.traits.dimensions:
         return f"it takes {base.traits.dimensions}-D images"
     if lacking := [name for name in base.channels if name not in method.traits.channels]:

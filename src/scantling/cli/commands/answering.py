@@ -145,6 +145,8 @@ class Register(Opened, Computed):
                 opening=self.opening(), compute=self.compute(), progress=progress,
             )  # fmt: skip
         earlier = f", {done.skipped} of them in an earlier run" if done.skipped else ""
+        for note in done.notes:
+            tell(note)
         tell(f"{self.out}: {len(done.cases)} registrations{earlier}")
         return Outcome(done.facts(), [*(f"{case['id']}: {case['error']}" for case in done.failed), *done.left_out])
 

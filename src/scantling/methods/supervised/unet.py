@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from scantling import planning
 from scantling.contract.capabilities import Segmenter
@@ -39,75 +39,24 @@ class UNetSegmenter(Segmenter):
     card = CARDS["unet"]
     Settings = UNetSettings
     settings: UNetSettings
+    begins_with = ("masked-pretrain",)
     views_by_default = True  # as nnU-Net does (Isensee et al., 2021), where validation does not say that they hurt
 
     def __init__(self, settings: UNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
         classes = len(traits.classes)
         exclusive = traits.labels is not None and traits.labels.exclusive
-        traits = settings.seen(traits)
-        patch, widths = settings.patch or traits.shape, settings.widths or (settings.width,)
-        strides: Sequence[Sequence[int]] = (
-            settings.strides or planning.levels_of(patch, settings.spacing or traits.spacing, most=len(widths) - 1)[0]
-        )  # models of earlier versions do not say
-        outputs = classes + 1 if exclusive and classes > 1 else classes
-        if settings.encoder is not None:
-            encoder = made_by(settings.encoder, setting="encoder")
-            self.network: UNet = EncodedUNet(
-                encoder, settings.layers, len(traits.channels), outputs, width=widths[0], norm=settings.norm,
-                dropout=settings.dropout or 0.0,
-            )  # fmt: skip
-            return
-        self.network = UNet(
-            len(traits.channels),
-            outputs,
-            widths=widths[: len(strides) + 1],
-            strides=strides,
-            kernels=settings.kernels,
-            norm=settings.norm,
-            dropout=settings.dropout or 0.0,
-            narrow=settings.narrow,
-        )
+        self.network = network_of(settings, traits, classes + 1 if exclusive and classes > 1 else classes)
 
     @property
     def preprocessing(self) -> Preprocessing:
         """Volumes on one grid, each image in units of its own deviation (or the data set's)."""
-        return Preprocessing(
-            dimensions=self.settings.seen(self.traits).dimensions,
-            normalise=self.settings.normalise or "image",
-            spacing=self.settings.spacing,
-            size=None if self.settings.size is None else (self.settings.size,) * 2,
-            longest=self.settings.longest,
-        )
+        return preprocessing_of(self.settings, self.traits)
 
     def stages(self) -> Sequence[Stage]:
         """One stage, one player."""
-        of, traits = self.settings, self.settings.seen(self.traits)
-        player = Player(
-            name="unet", modules=(self.network,), rate=of.rate, optimiser="adamw", weight_decay=of.weight_decay,
-            schedule="one-cycle", clip=1.0, average=of.average,
-        )  # fmt: skip
-        stream = Stream(
-            name="labelled",
-            layered=traits.partly_known and len(traits.classes) > 1,
-            batch=of.batch or 1,
-            patch=of.patch,
-            foreground=of.foreground,
-            augment=Augmentation(
-                flips=of.flips or False,
-                ignore_sides=_more(of.flips or False, traits.mirrored),
-                turns=traits.dimensions == 2,
-                rotation=of.rotation or 0.0,
-                zoom=of.zoom or 0.0,
-                warped=of.warped or 0.0,
-                brightness=of.jitter or 0.0,
-                contrast=of.jitter or 0.0,
-                gamma=of.jitter or 0.0,
-                degraded=of.degraded or 0.0,
-                **(WORSE if of.degraded else {}),
-                spacing=of.spacing,
-            ),
-        )
+        of = self.settings
+        player, stream = player_of(of, "unet", self.network), stream_of(of, self.traits, "labelled")
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
@@ -151,6 +100,75 @@ class UNetSegmenter(Segmenter):
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, K, *S) of the foreground classes."""
         return probabilities_of(logits, len(self.traits.classes))
+
+
+def network_of(settings: UNetSettings, traits: Traits, outputs: int) -> UNet:
+    """The network of resolved settings, for images of these traits, with so many channels that come out."""
+    traits = settings.seen(traits)
+    patch, widths = settings.patch or traits.shape, settings.widths or (settings.width,)
+    strides: Sequence[Sequence[int]] = (
+        settings.strides or planning.levels_of(patch, settings.spacing or traits.spacing, most=len(widths) - 1)[0]
+    )  # models of earlier versions do not say
+    if settings.encoder is not None:
+        return EncodedUNet(
+            made_by(settings.encoder, setting="encoder"), settings.layers, len(traits.channels), outputs,
+            width=widths[0], norm=settings.norm, dropout=settings.dropout or 0.0,
+        )  # fmt: skip
+    return UNet(
+        len(traits.channels),
+        outputs,
+        widths=widths[: len(strides) + 1],
+        strides=strides,
+        kernels=settings.kernels,
+        norm=settings.norm,
+        dropout=settings.dropout or 0.0,
+        narrow=settings.narrow,
+    )
+
+
+def preprocessing_of(settings: UNetSettings, traits: Traits) -> Preprocessing:
+    """On which grid and in which units images are seen."""
+    return Preprocessing(
+        dimensions=settings.seen(traits).dimensions,
+        normalise=settings.normalise or "image",
+        spacing=settings.spacing,
+        size=None if settings.size is None else (settings.size,) * 2,
+        longest=settings.longest,
+    )
+
+
+def player_of(settings: UNetSettings, name: str, *modules: nn.Module) -> Player:
+    """Who trains the network, and how."""
+    return Player(
+        name=name, modules=modules, rate=settings.rate, optimiser="adamw", weight_decay=settings.weight_decay,
+        schedule="one-cycle", clip=1.0, average=settings.average,
+    )  # fmt: skip
+
+
+def stream_of(settings: UNetSettings, traits: Traits, name: str) -> Stream:
+    """Patches of images with masks, changed at random."""
+    of, seen = settings, settings.seen(traits)
+    return Stream(
+        name=name,
+        layered=traits.partly_known and len(traits.classes) > 1,
+        batch=of.batch or 1,
+        patch=of.patch,
+        foreground=of.foreground,
+        augment=Augmentation(
+            flips=of.flips or False,
+            ignore_sides=_more(of.flips or False, seen.mirrored),
+            turns=seen.dimensions == 2,
+            rotation=of.rotation or 0.0,
+            zoom=of.zoom or 0.0,
+            warped=of.warped or 0.0,
+            brightness=of.jitter or 0.0,
+            contrast=of.jitter or 0.0,
+            gamma=of.jitter or 0.0,
+            degraded=of.degraded or 0.0,
+            **(WORSE if of.degraded else {}),
+            spacing=of.spacing,
+        ),
+    )
 
 
 def _more(flips: bool | tuple[bool, ...], free: Sequence[bool]) -> bool:

@@ -92,6 +92,8 @@ class UNetSettings(Settings):
     jitter: Annotated[float, Field(ge=0)] | None = None
     degraded: Annotated[float, Field(ge=0, le=1)] | None = None
 
+    reads_masks: ClassVar[bool] = True
+    """Whether the method learns from masks, without which it cannot know its classes."""
     architecture: ClassVar[tuple[str, ...]] = ("dimensions", "widths", "narrow", "norm", "encoder", "layers")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
@@ -126,7 +128,7 @@ class UNetSettings(Settings):
 
     def resolve(self, traits: Traits) -> Self:
         """Plan what is None from the traits."""
-        if traits.labels is None:
+        if traits.labels is None and self.reads_masks:
             raise SettingsError("masks are needed to know the classes; the training data have none")
         if self.dimensions == 3 and traits.dimensions == 2:
             raise SettingsError("--settings.dimensions 3: expected volumes, found pictures; leave it out")

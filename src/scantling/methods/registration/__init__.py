@@ -1,0 +1,1 @@
+"""Methods that register, and segmenters that learn by registration."""
