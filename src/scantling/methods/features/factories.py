@@ -14,28 +14,37 @@ GROUP = "scantling.encoders"
 """The entry points by which packages announce factories that models may name."""
 KNOWN = ("torchvision.models", "timm.models", "monai.networks.nets")
 """Modules whose networks models may name without that."""
+FLAG = "--settings.features"
 
 _NAMED: set[str] = set()
 """The factories that the user has named in this process."""
 
 
-def name_factory(name: str) -> None:
+def name_factory(
+    name: str,
+    *,
+    flag: str = FLAG,
+    expected: str = "encoder, random, pyramid, a network of yours as MODULE:FACTORY, or a folder of diffusers",
+) -> None:
     """Remember that the user has named a factory, which may then be called.
+
+    Args:
+        flag, expected: for the error: what named it, and what else that may name.
 
     Raises:
         SettingsError: it is not written as `module:factory`.
     """
     module, colon, factory = name.partition(":")
     if not (module and colon and factory):
-        raise SettingsError(
-            f"--settings.features {name}: expected encoder, random, pyramid, a network of yours as MODULE:FACTORY, or "
-            "a folder of diffusers that is there"
-        )
+        raise SettingsError(f"{flag} {name}: expected {expected} that is there")
     _NAMED.add(name)
 
 
-def made_by(name: str) -> nn.Module:
+def made_by(name: str, *, flag: str = FLAG) -> nn.Module:
     """The network that a factory makes when it is called without arguments.
+
+    Args:
+        flag: what named it, for errors.
 
     Raises:
         SettingsError: nobody has named it but the file of a model, it cannot be imported, or it makes no network.
@@ -48,12 +57,12 @@ def made_by(name: str) -> nn.Module:
             f"announce it as an entry point of the group {GROUP}, in a package of yours"
         )
     if module.partition(".")[0] in sys.stdlib_module_names:
-        raise SettingsError(f"--settings.features {name}: {module} is of Python itself and makes no network")
+        raise SettingsError(f"{flag} {name}: {module} is of Python itself and makes no network")
     try:
         made = getattr(importlib.import_module(module), factory)()
     except Exception as error:  # whatever goes wrong in code that is not ours
         first = (str(error).splitlines() or [""])[0]
-        raise SettingsError(f"--settings.features {name}: cannot be made ({type(error).__name__}: {first})") from None
+        raise SettingsError(f"{flag} {name}: cannot be made ({type(error).__name__}: {first})") from None
     if not isinstance(made, nn.Module):
-        raise SettingsError(f"--settings.features {name}: it makes a {type(made).__name__}, expected a torch Module")
+        raise SettingsError(f"{flag} {name}: it makes a {type(made).__name__}, expected a torch Module")
     return made
