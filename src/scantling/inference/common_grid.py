@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,8 +85,13 @@ class CommonGrid:
         return self.bring(self.sample(case).image)
 
 
-def common_grid(cases: Sequence[Case], *, opening: Opening = OPENING) -> CommonGrid:
-    """The grid of real images: their median shape, no side longer than `LONGEST`, from some of them drawn by hash.
+def common_grid(
+    cases: Sequence[Case], *, opening: Opening = OPENING, longest: Mapping[int, int] = LONGEST
+) -> CommonGrid:
+    """The grid of real images: their median shape, from some of them drawn by hash.
+
+    Args:
+        longest: the longest side that it may have, by the number of axes.
 
     Raises:
         DataError: there are none, they differ in axes or channels, or all are constant.
@@ -102,7 +107,7 @@ def common_grid(cases: Sequence[Case], *, opening: Opening = OPENING) -> CommonG
         found = some(f"{axes} axes and {channels} channels" for axes, channels in sorted(kinds))
         raise DataError(f"the real images differ: found {found}; expected one number of axes and of channels")
     ((axes, channels),) = kinds
-    if axes not in LONGEST:
+    if axes not in longest:
         raise DataError(f"case {drawn[0].id}: its image has {axes} axes; expected 2 or 3")
     limits = []
     for channel in range(channels):
@@ -112,7 +117,7 @@ def common_grid(cases: Sequence[Case], *, opening: Opening = OPENING) -> CommonG
         limits.append((low, high if high > low else low + 1))
     shape = np.median([sample.image.shape[1:] for sample in samples], axis=0).round().astype(int).tolist()
     axis = samples[0].geometry.slice_axis
-    return CommonGrid(names, scaled(shape, LONGEST[axes]), tuple(limits), axis, opening)
+    return CommonGrid(names, scaled(shape, longest[axes]), tuple(limits), axis, opening)
 
 
 def read_images(case: Case, names: Sequence[str], opening: Opening) -> Sample:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from scantling.core.rooms import load_on_demand
 
 if TYPE_CHECKING:
+    from scantling.metrics.agreement import krippendorff_alpha
     from scantling.metrics.calibration import Calibration, calibration
     from scantling.metrics.catalogue import CLASS_METRICS, METRICS, Metric
     from scantling.metrics.classification import (
@@ -90,6 +91,7 @@ __all__ = [
     "fractal_dimension",
     "frechet_distance",
     "kernel_distance",
+    "krippendorff_alpha",
     "manifolds",
     "memorisation_limits",
     "ms_ssim",
@@ -111,6 +113,7 @@ __all__ = [
 load_on_demand(
     __name__,
     {
+        "agreement": ("krippendorff_alpha",),
         "calibration": ("Calibration", "calibration"),
         "catalogue": ("CLASS_METRICS", "METRICS", "Metric"),
         "classification": (

@@ -4,9 +4,9 @@ A made image is *nearer* than training images are to each other if its distance 
 percentile of the same distance of training images, each to the nearest of another subject. Blurred images are near to
 all others, and that alone is no copy. It is *copied* if it is nearer, and near to that one in particular: its distance
 over the distance to the nearest of other subjects than that one's is below the 5th percentile of the same ratio of
-training images. So at most about one in twenty images of new subjects is called copied by chance. The ratio is that of
-Yoon et al., Diffusion probabilistic models generalize when they fail to memorize (2023), whose fixed 1/3 fails where
-subjects have several images; both percentiles are ours.
+training images, and below 2/3. So at most about one in twenty images of new subjects is called copied by chance. The
+ratio is that of Yoon et al., Diffusion probabilistic models generalize when they fail to memorize (2023), who call a
+copy what is below 1/3 and know no subjects with several images; the percentiles and 2/3 are ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from scipy import stats
 from scantling.core.checks import numbers
 from scantling.core.errors import ArrayError
 
-QUANTILE = 0.05
+QUANTILE, MOST = 0.05, 2 / 3
+"""The percentile of training images below which a made one is copied, and the greatest ratio of a copy."""
 SHIFT = 1 / 8
 """Of a side: how far images are shifted to match."""
 LEVEL = 0.05
@@ -57,8 +58,15 @@ class MemorisationLimits:
 
     distance: float
     ratio: float
-    chance: float
-    """The share of training images that the same rule calls copied, of K of them at least 1 / (K + 1)."""
+    copied_training: int = 0
+    """How many training images the same rule calls copied."""
+    training: int = 0
+    """Of how many."""
+
+    @property
+    def chance(self) -> float:
+        """The share of images of new subjects that are called copied, as training images tell it: (k + 1) / (K + 1)."""
+        return (self.copied_training + 1) / (self.training + 1)
 
     def nearer(self, found: Nearest) -> NDArray[np.bool_]:
         """(M,) which images are nearer to a training image than training images are to each other."""
@@ -69,9 +77,15 @@ class MemorisationLimits:
         return self.nearer(found) & (found.ratio < self.ratio)
 
     def p_value(self, found: Nearest) -> float:
-        """How likely as many copies are by chance: binomial, one-sided."""
+        """How likely so many copies are if made images are as near to training images as these to each other.
+
+        Fisher's exact test (1934), one-sided, of the made images against the training images and one more that is
+        called copied, since the rule was fitted to them.
+        """
         copied = self.copied(found)
-        return float(stats.binom.sf(int(copied.sum()) - 1, len(copied), self.chance))
+        made, one_more = int(copied.sum()), self.copied_training + 1
+        table = [[made, len(copied) - made], [one_more, self.training + 1 - one_more]]
+        return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
 
 def standardised(images: Any) -> Floats:
@@ -175,9 +189,9 @@ def memorisation_limits(training: Nearest) -> MemorisationLimits:
     """
     if not len(training.distance):
         raise ArrayError("found no training image; expected some, to tell how near they are to each other")
-    distance, ratio = (
-        float(np.quantile(values, QUANTILE, method="lower")) for values in (training.distance, training.ratio)
-    )
-    rule = MemorisationLimits(distance, ratio, 0.0)
-    chance = max(float(rule.copied(training).mean()), 1 / (len(training.distance) + 1))
-    return MemorisationLimits(distance, ratio, chance)
+    count = len(training.distance)
+    rank = max(1, int(QUANTILE * (count + 1)))  # of new images a share of rank / (count + 1) lies below it
+    distance, ratio = (float(np.sort(values)[rank - 1]) for values in (training.distance, training.ratio))
+    ratio = min(ratio, MOST)
+    copied = int(MemorisationLimits(distance, ratio).copied(training).sum())
+    return MemorisationLimits(distance, ratio, copied, count)
