@@ -167,9 +167,7 @@ def _question(name: str, table: Floats, made: NDArray[np.bool_]) -> Question:
     nan = float("nan")
     difference = (nan, nan, nan)
     if all(part.size > 1 for part in parts.values()):
-        found = stats.ttest_ind(parts[MADE], parts[REAL], equal_var=False)
-        interval = found.confidence_interval(LEVEL)
-        difference = (float(parts[MADE].mean() - parts[REAL].mean()), float(interval.low), float(interval.high))
+        difference = _welch(parts[MADE], parts[REAL])
     return Question(
         name,
         {source: float(part.mean()) if part.size else nan for source, part in parts.items()},
@@ -177,6 +175,19 @@ def _question(name: str, table: Floats, made: NDArray[np.bool_]) -> Question:
         difference,
         krippendorff_alpha(table) if len(table) > 1 else nan,
     )
+
+
+def _welch(one: Floats, other: Floats) -> tuple[float, float, float]:
+    """The difference of two means with its interval; none where nothing scatters."""
+    mean = float(one.mean() - other.mean())
+    errors = np.array([part.var(ddof=1) / part.size for part in (one, other)])
+    if not errors.any():
+        return mean, float("nan"), float("nan")
+    freedom = errors.sum() ** 2 / sum(
+        error**2 / (part.size - 1) for error, part in zip(errors, (one, other), strict=True)
+    )
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(errors.sum()))
+    return mean, mean - half, mean + half
 
 
 def _check_columns(path: Path, columns: Sequence[str], expected: Sequence[str]) -> None:

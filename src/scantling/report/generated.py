@@ -38,8 +38,8 @@ CONVENTIONS = (
     "half and the other half with noise are held against the same half, in the same number.",
     "A copy: nearer to its nearest training image, over all flips and shifts up to an eighth of a side, than 95 % of "
     "the training images are to those of other subjects, and by a ratio to the nearest of other subjects below 95 % of "
-    "theirs and below 2/3. New images are called so in about one case in twenty at most. The verdict asks whether there are more "
-    "copies than that gives (Fisher, 1934; 5 %).",
+    "theirs and below 2/3. New images are called so in one case in twenty at most. The verdict asks whether there are "
+    "more copies than that gives (Fisher, 1934; 5 %).",
     "Slice consistency: the mean SSIM of neighbouring slices of a volume.",
     "Anatomy: Wasserstein distances in deviations of the real values, beside those of two halves of the real subjects.",
 )
