@@ -77,18 +77,8 @@ def test_the_page_holds_all_images_and_no_source(tmp_path: Path, shape: tuple[in
 
 def test_answers_are_scored_by_source_with_the_agreement_of_readers(tmp_path: Path) -> None:
     made, real = sets(tmp_path, 20, 24)
-    done = command(
-        "assess",
-        made,
-        "--real",
-        real,
-        "--split",
-        "all",
-        "--reading",
-        tmp_path / "r.html",
-        "--json",
-        tmp_path / "r.json",
-    )
+    page, facts_of_page = tmp_path / "r.html", tmp_path / "r.json"
+    done = command("assess", made, "--real", real, "--split", "all", "--reading", page, "--json", facts_of_page)
     assert done.returncode == 0, done.stderr
     key = Path(json.loads(facts_of_page.read_text())["key"])
     one = answers(tmp_path / "a.csv", key, "A", {"made": (1, 2), "real": (4, 0)})

@@ -183,9 +183,7 @@ def _welch(one: Floats, other: Floats) -> tuple[float, float, float]:
     errors = np.array([part.var(ddof=1) / part.size for part in (one, other)])
     if not errors.any():
         return mean, float("nan"), float("nan")
-    freedom = errors.sum() ** 2 / sum(
-        error**2 / (part.size - 1) for error, part in zip(errors, (one, other), strict=True)
-    )
+    freedom = errors.sum() ** 2 / float(np.sum(errors**2 / (np.array([one.size, other.size]) - 1)))
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(errors.sum()))
     return mean, mean - half, mean + half
 
