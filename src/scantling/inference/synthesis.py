@@ -36,6 +36,9 @@ from scantling.records.run_folder import identity_of, load_model
 AT_ONCE = 8
 """How many pictures are made together, of volumes one; the number of a case in its eight is part of its seed. What is
 conditioned on something is made one by one."""
+APART = 1 << 40
+"""By so much the numbers lie apart of what is made first and of what is made in its place: chance is a function of
+them."""
 
 
 def synthesize(
@@ -168,7 +171,7 @@ class Maker:
                     "has memorised its training images: train it on more of them or for less long, or leave --accept "
                     "out; what is made so far is kept"
                 )
-            again, _ = self._answer(first, count, stage=f"synthesis, attempt {attempt}")
+            again, _ = self._answer(first, count, again=attempt)
             new = list(split_rows(again, count))
             for row in left:
                 counts[row][reasons[row]] += 1
@@ -185,10 +188,11 @@ class Maker:
             raise SettingsError(f"--accept: {self.method.card.name} makes no images, which alone can be copies")
         return self.accept.refuses({file.name: values for file, values in arrays.images})
 
-    def _answer(self, first: int, count: int, stage: str = "synthesis") -> tuple[Generation, Geometry | None]:
+    def _answer(self, first: int, count: int, again: int = 0) -> tuple[Generation, Geometry | None]:
         memory = None if self.options.memory is None else int(self.options.memory * 2**30)
         inference = Inference(
-            seed=self.options.seed, stage=stage, number=first, device=self.device, tile=Tiler(memory=memory),
+            seed=self.options.seed, stage="synthesis", number=first + again * APART, device=self.device,
+            tile=Tiler(memory=memory),
             options=self.options,
         )  # fmt: skip
         batch, geometry = self.given.batch(first) if self.given is not None else (None, None)
