@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scantling import phantoms as phantoms
     from scantling import warping as warping
     from scantling.api.answering import predict, register, synthesize
+    from scantling.api.assessing import assess, score_readings, write_reading
     from scantling.api.bridges import dataset_from, export
     from scantling.api.curve import curve
     from scantling.api.judging import compare, evaluate, write_report
@@ -36,6 +37,7 @@ __all__ = [
     "LoggedStep",
     "Run",
     "StopTraining",
+    "assess",
     "check",
     "compare",
     "curve",
@@ -49,8 +51,10 @@ __all__ = [
     "predict",
     "register",
     "score",
+    "score_readings",
     "synthesize",
     "train",
+    "write_reading",
     "write_report",
 ]
 
@@ -59,6 +63,7 @@ _HOMES = {
     "LoggedStep": ("scantling.training.callbacks", "LoggedStep"),
     "Run": ("scantling.api.runs", "Run"),
     "StopTraining": ("scantling.training.callbacks", "StopTraining"),
+    "assess": ("scantling.api.assessing", "assess"),
     "check": ("scantling.api.looking", "check"),
     "compare": ("scantling.api.judging", "compare"),
     "curve": ("scantling.api.curve", "curve"),
@@ -72,8 +77,10 @@ _HOMES = {
     "predict": ("scantling.api.answering", "predict"),
     "register": ("scantling.api.answering", "register"),
     "score": ("scantling.api.scores", "score"),
+    "score_readings": ("scantling.api.assessing", "score_readings"),
     "synthesize": ("scantling.api.answering", "synthesize"),
     "train": ("scantling.api.training", "train"),
+    "write_reading": ("scantling.api.assessing", "write_reading"),
     "write_report": ("scantling.api.judging", "write_report"),
 }
 _ROOMS = ("diffusion", "fusion", "losses", "mending", "metrics", "mixing", "networks", "phantoms", "warping")

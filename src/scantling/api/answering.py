@@ -15,6 +15,7 @@ from scantling.core.paths import StrPath, path_of, path_or_none, paths_of
 from scantling.data.dataset import Dataset
 from scantling.data.opening import Opening
 from scantling.data.subjects import Subjects
+from scantling.evaluation.acceptance import gate_of
 from scantling.inference.conditions import Conditions
 from scantling.inference.listing import Listing
 from scantling.inference.runner import Progress
@@ -166,6 +167,7 @@ def synthesize(
     given: StrPath | Dataset | None = None,
     split: Literal["train", "validation", "test", "all"] = "train",
     image_class: str | None = None,
+    accept: Literal["new"] | None = None,
     shard: tuple[int, int] = (1, 1),
     manifest: StrPath | None = None,
     root: StrPath | None = None,
@@ -193,6 +195,7 @@ def synthesize(
         given: a data set with the masks, images or image classes that the method asks for, walked in turn by id.
         split: whose cases of `given`; what is made from a case is in its split.
         image_class: of all that is made.
+        accept: "new" keeps only images that copy no training image of the run; others are made anew.
         shard: (i, n) makes every n-th part, the i-th of n jobs, counted from 1.
         manifest, root, subjects: how `given` is opened.
         device, threads, precision: as of `scantling.predict`.
@@ -211,8 +214,9 @@ def synthesize(
         data=None if given is None else _data(given, "given"), split=split, image_class=image_class,
         opening=_opening(manifest, root, subjects, False),
     )  # fmt: skip
+    where = source if isinstance(source, str) else path_of(source, "source", expected="the name of a rule, or a run")
     return inference.synthesize(
-        source if isinstance(source, str) else path_of(source, "source", expected="the name of a rule, or a run"),
+        where, accept=gate_of(where, accept),
         count=count, out=path_of(out, "out"),
         options=_given({"seed": seed, "steps": sampling_steps, "memory": memory}, options),
         settings={**(settings or {}), **({} if size is None else {"size": size})}, conditions=conditions, shard=shard,

@@ -21,6 +21,9 @@ from scantling.core.outputs import check_file, is_record
 
 DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge, from few masks, weak labels or none."
 
+ACCEPTED = ("new",)
+"""What `synthesize --accept` can name."""
+
 
 def parse(argv: Sequence[str]) -> Any:
     """The command that a command line asks for, not yet run.
@@ -34,7 +37,8 @@ def parse(argv: Sequence[str]) -> Any:
 
     words, settings = _taken_out(argv, "settings")
     words, options = _taken_out(words, "options")
-    words = _with_value(words, "--write-manifest", suffix=".toml")
+    words = _with_value(words, "--write-manifest", takes=lambda word: word.lower().endswith(".toml"))
+    words = _with_value(words, "--accept", takes=ACCEPTED.__contains__, value="new")
     kinds: dict[str, Callable[..., Any]] = {kind.__name__.lower(): kind for kind in commands.ALL}
     try:
         command = tyro.extras.subcommand_cli_from_dict(
@@ -188,12 +192,12 @@ def _taken_out(argv: Sequence[str], kind: str) -> tuple[list[str], dict[str, Any
     return words, values
 
 
-def _with_value(words: Sequence[str], flag: str, *, suffix: str) -> list[str]:
-    """`words` with an empty value after a flag whose value, a file, may be left out."""
+def _with_value(words: Sequence[str], flag: str, *, takes: Callable[[str], bool], value: str = "") -> list[str]:
+    """`words` with a value after a flag whose value may be left out; `takes` tells what is one."""
     found: list[str] = []
     for place, word in enumerate(words):
-        bare = word == flag and not any(after.lower().endswith(suffix) for after in words[place + 1 : place + 2])
-        found.append(f"{flag}=" if bare else word)
+        bare = word == flag and not any(takes(after) for after in words[place + 1 : place + 2])
+        found.append(f"{flag}={value}" if bare else word)
     return found
 
 

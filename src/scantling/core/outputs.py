@@ -32,8 +32,8 @@ _SHARD = re.compile(r"(predictions|registrations)\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {
     ".json": (rb'\s*(\{\s*"made_by": "scantling|\[\s*\{\s*"name": "[^"]+",\s*"title":)', "a result of Scantling"),
     ".csv": (
-        rb"id,subject,(class|true,predicted)|method,labels,label_seed,seed",
-        "a table of `scantling evaluate` or `scantling curve`",
+        rb"id,subject,(class|true,predicted)|method,labels,label_seed,seed|page,case,source,id",
+        "a table of `scantling evaluate`, `scantling curve` or `scantling assess`",
     ),
     ".html": (rb"(?s).*Scantling</title>", "a page of Scantling"),
     ".png": (rb"(?s)\x89PNG.*Software\x00Scantling", "a contact sheet of Scantling"),

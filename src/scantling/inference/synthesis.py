@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from operator import index
@@ -21,9 +22,10 @@ from scantling.core.case import Geometry
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
 from scantling.core.outputs import MADE, output_folder
+from scantling.inference.acceptance import TRIES, CopyGate
 from scantling.inference.annotating import annotate
 from scantling.inference.conditions import NOTHING, Conditions, Given, open_conditions
-from scantling.inference.made_cases import split_rows, write_case
+from scantling.inference.made_cases import arrays_of, split_rows, write_case
 from scantling.inference.made_set import Cases, MadeSet, rejected
 from scantling.inference.models import given_options
 from scantling.inference.runner import Progress, check_shard
@@ -34,6 +36,9 @@ from scantling.records.run_folder import identity_of, load_model
 AT_ONCE = 8
 """How many pictures are made together, of volumes one; the number of a case in its eight is part of its seed. What is
 conditioned on something is made one by one."""
+APART = 1 << 40
+"""By so much the numbers lie apart of what is made first and of what is made in its place: chance is a function of
+them."""
 
 
 def synthesize(
@@ -44,6 +49,7 @@ def synthesize(
     options: Mapping[str, Any] | GenerateOptions | None = None,
     settings: Mapping[str, Any] | None = None,
     conditions: Conditions = NOTHING,
+    accept: CopyGate | None = None,
     shard: tuple[int, int] = (1, 1),
     compute: Compute = COMPUTE,
     progress: Progress | None = None,
@@ -59,6 +65,7 @@ def synthesize(
         settings: of a method that needs no training.
         count: how many; needed but where the images of a data set are labelled, all unless said.
         conditions: what a method is given that asks for something.
+        accept: what images have to pass; one that does not is made anew, and counted in the origin of the case.
         shard: (i, n) makes every n-th group of those that are made together, the i-th of n jobs, counted from 1.
         progress: called with (done, total, id) after each group.
 
@@ -80,7 +87,7 @@ def synthesize(
     method, made_by = generator_of(source, settings or {})
     maker = maker_of(
         method, made_by, source=source, options=options, conditions=conditions, device=device,
-        autocast=compute.autocast(device, training=False),
+        autocast=compute.autocast(device, training=False), accept=accept,
     )  # fmt: skip
     ids = maker.ids(count)
     part, parts = shard
@@ -102,7 +109,7 @@ def synthesize(
                     progress(min(number * maker.at_once, count), min(len(groups) * maker.at_once, count), some[-1])
                 if number % 16 == 0:
                     made.save(done | cases)
-        except KeyboardInterrupt:  # what is made is not made again
+        except (KeyboardInterrupt, RunError):  # what is made is not made again
             made.save(done | cases)
             raise
         contents = made.save(cases)
@@ -124,6 +131,7 @@ class Maker:
     given: Given | None
     device: torch.device
     autocast: torch.dtype | None
+    accept: CopyGate | None = None
 
     @property
     def at_once(self) -> int:
@@ -149,14 +157,42 @@ class Maker:
         (split, subject, origin), and the geometry of the case that it was conditioned on.
         """
         answer, geometry = self._answer(first, count)
-        counts = {reason: number for reason, number in answer.rejected.items() if number}
-        for number, made in enumerate(split_rows(answer, count)):
-            yield made, self._facts(first + number, {} if number else counts), geometry
+        rows = list(split_rows(answer, count))
+        counts = [Counter[str]() for _ in rows]
+        counts[0].update({reason: number for reason, number in answer.rejected.items() if number})
+        left = list(range(count))
+        for attempt in range(1, TRIES + 1):
+            reasons = {row: reason for row in left if (reason := self._refused(rows[row], geometry))}
+            if not (left := list(reasons)):
+                break
+            if attempt == TRIES:
+                raise RunError(
+                    f"--accept: case {first + left[0]} was refused {TRIES} times, since it {reasons[left[0]]}; the run "
+                    "has memorised its training images: train it on more of them or for less long, or leave --accept "
+                    "out; what is made so far is kept"
+                )
+            again, _ = self._answer(first, count, again=attempt)
+            new = list(split_rows(again, count))
+            for row in left:
+                counts[row][reasons[row]] += 1
+                rows[row] = new[row]
+        for number, made in enumerate(rows):
+            yield made, self._facts(first + number, counts[number]), geometry
 
-    def _answer(self, first: int, count: int) -> tuple[Generation, Geometry | None]:
+    def _refused(self, made: Generation, parent: Geometry | None) -> str:
+        """Why a case is not accepted; empty where it is."""
+        if self.accept is None:
+            return ""
+        arrays = arrays_of("made", made, self.method, parent=parent)
+        if not arrays.images:
+            raise SettingsError(f"--accept: {self.method.card.name} makes no images, which alone can be copies")
+        return self.accept.refuses({file.name: values for file, values in arrays.images})
+
+    def _answer(self, first: int, count: int, again: int = 0) -> tuple[Generation, Geometry | None]:
         memory = None if self.options.memory is None else int(self.options.memory * 2**30)
         inference = Inference(
-            seed=self.options.seed, stage="synthesis", number=first, device=self.device, tile=Tiler(memory=memory),
+            seed=self.options.seed, stage="synthesis", number=first + again * APART, device=self.device,
+            tile=Tiler(memory=memory),
             options=self.options,
         )  # fmt: skip
         batch, geometry = self.given.batch(first) if self.given is not None else (None, None)
@@ -190,6 +226,7 @@ def maker_of(
     conditions: Conditions,
     device: torch.device,
     autocast: torch.dtype | None,
+    accept: CopyGate | None = None,
 ) -> Maker:
     """What makes cases with a method (`generator_of`); arguments as in `synthesize`.
 
@@ -202,9 +239,10 @@ def maker_of(
         made_by += f" {to_json(own, indent=None)}"
     given = open_conditions(method, conditions, source=source)
     made_by += f" {given.identity}" if given is not None else ""
+    made_by += f" {accept.name}" if accept is not None else ""
     return Maker(
         method=method.to(device).eval(), made_by=made_by, options=resolved, given=given, device=device,
-        autocast=autocast,
+        autocast=autocast, accept=accept,
     )  # fmt: skip
 
 

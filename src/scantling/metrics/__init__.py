@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from scantling.core.rooms import load_on_demand
 
 if TYPE_CHECKING:
+    from scantling.metrics.agreement import krippendorff_alpha
     from scantling.metrics.calibration import Calibration, calibration
     from scantling.metrics.catalogue import CLASS_METRICS, METRICS, Metric
     from scantling.metrics.classification import (
@@ -33,9 +34,19 @@ if TYPE_CHECKING:
     from scantling.metrics.confidence import confidence_sums, dice_confidence
     from scantling.metrics.conformal import residual_interval
     from scantling.metrics.distance import SurfaceDistances, surface_distances
+    from scantling.metrics.generation import Manifolds, frechet_distance, kernel_distance, manifolds
+    from scantling.metrics.memorisation import (
+        MemorisationLimits,
+        Nearest,
+        aligned_distances,
+        memorisation_limits,
+        nearest,
+        standardised,
+    )
     from scantling.metrics.overlap import Confusion, confusion
     from scantling.metrics.ranking import Ranking, ranking
     from scantling.metrics.several import Several, several
+    from scantling.metrics.structural import Scales, ms_ssim, scales_of, slice_consistency, ssim
     from scantling.metrics.topology import Topology, betti_numbers, components, euler_characteristic, skeleton, topology
     from scantling.metrics.tubes import branching_angles, coverage, diversity, fractal_dimension, widths
     from scantling.metrics.uncertainty import ErrorRanking, error_ranking
@@ -46,12 +57,17 @@ __all__ = [
     "Calibration",
     "Confusion",
     "ErrorRanking",
+    "Manifolds",
+    "MemorisationLimits",
     "Metric",
+    "Nearest",
     "Ranking",
+    "Scales",
     "Several",
     "SurfaceDistances",
     "Topology",
     "accuracy",
+    "aligned_distances",
     "auc",
     "auc_by_class",
     "balanced_accuracy",
@@ -73,11 +89,22 @@ __all__ = [
     "f1",
     "f1_by_class",
     "fractal_dimension",
+    "frechet_distance",
+    "kernel_distance",
+    "krippendorff_alpha",
+    "manifolds",
+    "memorisation_limits",
+    "ms_ssim",
+    "nearest",
     "ranking",
     "residual_interval",
+    "scales_of",
     "sensitivity_by_class",
     "several",
     "skeleton",
+    "slice_consistency",
+    "ssim",
+    "standardised",
     "surface_distances",
     "topology",
     "widths",
@@ -86,6 +113,7 @@ __all__ = [
 load_on_demand(
     __name__,
     {
+        "agreement": ("krippendorff_alpha",),
         "calibration": ("Calibration", "calibration"),
         "catalogue": ("CLASS_METRICS", "METRICS", "Metric"),
         "classification": (
@@ -104,9 +132,19 @@ load_on_demand(
         "confidence": ("confidence_sums", "dice_confidence"),
         "conformal": ("residual_interval",),
         "distance": ("SurfaceDistances", "surface_distances"),
+        "generation": ("Manifolds", "frechet_distance", "kernel_distance", "manifolds"),
+        "memorisation": (
+            "MemorisationLimits",
+            "Nearest",
+            "aligned_distances",
+            "memorisation_limits",
+            "nearest",
+            "standardised",
+        ),
         "overlap": ("Confusion", "confusion"),
         "ranking": ("Ranking", "ranking"),
         "several": ("Several", "several"),
+        "structural": ("Scales", "ms_ssim", "scales_of", "slice_consistency", "ssim"),
         "topology": ("Topology", "betti_numbers", "components", "euler_characteristic", "skeleton", "topology"),
         "tubes": ("branching_angles", "coverage", "diversity", "fractal_dimension", "widths"),
         "uncertainty": ("ErrorRanking", "error_ranking"),

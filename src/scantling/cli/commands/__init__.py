@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scantling.cli.commands.answering import Mend, Predict, Register
+from scantling.cli.commands.assessing import Assess
 from scantling.cli.commands.common import Command
 from scantling.cli.commands.curve import Curve
 from scantling.cli.commands.judging import Compare, Evaluate, Report
@@ -12,6 +13,7 @@ from scantling.cli.commands.training import Train
 
 __all__ = [
     "ALL",
+    "Assess",
     "Check",
     "Command",
     "Compare",
@@ -39,6 +41,7 @@ ALL: tuple[type[Command], ...] = (
     Compare,
     Curve,
     Synthesize,
+    Assess,
     Export,
     Report,
     Demo,

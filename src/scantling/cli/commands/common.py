@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,3 +93,18 @@ def shard_of(text: str) -> tuple[int, int]:
     if not (part.isdecimal() and parts.isdecimal() and text.isascii()):
         raise SettingsError(f"--shard {text}: expected i/n, e.g. 1/4")
     return int(part), int(parts)
+
+
+def roles_of(words: Iterable[str]) -> dict[str, Path]:
+    """The runs that `--use` names, by role.
+
+    Raises:
+        SettingsError: a word is not ROLE=RUN, or names a role again.
+    """
+    uses = dict[str, Path]()
+    for word in words:
+        role, equals, run = word.partition("=")
+        if not (role and equals and run) or role in uses:
+            raise SettingsError(f"--use {word}: expected ROLE=RUN, each role once")
+        uses[role] = Path(run)
+    return uses

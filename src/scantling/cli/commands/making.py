@@ -20,6 +20,7 @@ class Synthesize(Opened, Computed, Spread):
         "scantling synthesize fractal-vessels --count 1000 --size 512 --out vessels",
         "scantling synthesize retina-phantoms --count 200 --out phantoms --seed 1",
         "scantling synthesize runs/painter --count 1000 --out painted",
+        "scantling synthesize runs/pretrain --count 200 --accept --out new",
         "scantling synthesize runs/translator --from masks --count 500 --out images",
         "scantling synthesize scribbles --from scans --out scribbled",
     )
@@ -44,6 +45,9 @@ class Synthesize(Opened, Computed, Spread):
     """Whose cases of --from: train, validation, test or all; what is made from a case is in its split."""
     image_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
     """The image class of all that is made."""
+    accept: Annotated[Literal["new"] | None, tyro.conf.arg(metavar="new")] = None
+    """Keep only images that copy no training image of the run, which `scantling assess` explains; others are made anew
+    and counted in the origin. `--accept` alone is `--accept new`."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     """i/n makes every n-th part: for array jobs."""
     options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -51,6 +55,7 @@ class Synthesize(Opened, Computed, Spread):
 
     def run(self) -> Outcome:
         """Make them."""
+        from scantling.evaluation.acceptance import gate_of
         from scantling.inference import synthesize
         from scantling.inference.annotating import effort_of
         from scantling.inference.conditions import Conditions
@@ -63,7 +68,7 @@ class Synthesize(Opened, Computed, Spread):
         )  # fmt: skip
         how: dict[str, Any] = {
             "count": self.count, "out": self.out, "options": options, "settings": settings, "conditions": conditions,
-            "compute": self.compute(),
+            "compute": self.compute(), "accept": gate_of(self.source, self.accept),
         }  # fmt: skip
         with self.cluster() as cluster, counting("making") as progress:
             if cluster is None:

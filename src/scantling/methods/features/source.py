@@ -71,7 +71,7 @@ class FeatureSettings(Settings):
     def resolve(self, traits: Traits) -> Self:
         """Refuse a source that is none; images are not enlarged to a longest side."""
         if self.features not in self.sources and not _is_folder(self.features):
-            name_factory(self.features, others=f"{', '.join(self.sources)}, a folder of diffusers that is there, or ")
+            name_factory(self.features, others=f"{', '.join(self.sources)}, a folder of diffusers that is there, ")
         if (self.size is None) == (self.longest is None):
             raise SettingsError(
                 f"--settings.size {self.size} and --settings.longest {self.longest}: expected one of them"

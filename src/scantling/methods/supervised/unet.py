@@ -111,7 +111,7 @@ def network_of(settings: UNetSettings, traits: Traits, outputs: int) -> UNet:
     )  # models of earlier versions do not say
     if settings.encoder is not None:
         return EncodedUNet(
-            made_by(settings.encoder, setting="encoder"), settings.layers, len(traits.channels), outputs,
+            made_by(settings.encoder, flag="--settings.encoder"), settings.layers, len(traits.channels), outputs,
             width=widths[0], norm=settings.norm, dropout=settings.dropout or 0.0,
         )  # fmt: skip
     return UNet(

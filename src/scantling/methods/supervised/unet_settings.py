@@ -134,7 +134,7 @@ class UNetSettings(Settings):
             raise SettingsError("--settings.dimensions 3: expected volumes, found pictures; leave it out")
         traits = self.seen(traits)
         if self.encoder is not None:
-            name_factory(self.encoder, setting="encoder")
+            name_factory(self.encoder, flag="--settings.encoder")
             if traits.dimensions == 3:
                 raise SettingsError(
                     f"--settings.encoder {self.encoder}: sees images in 2-D; add --settings.dimensions 2, or leave it"
