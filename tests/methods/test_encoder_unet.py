@@ -87,7 +87,7 @@ def test_the_encoder_learns_with_the_rest_and_is_saved_with_the_model(tmp_path: 
         ({"layers": "body,stem"}, "maps are 4, 2 times smaller than the image; expected"),
         ({"layers": "stem,head"}, "'head' ends with no map"),
         ({"channels": 2}, "the images have 2 channels; expected 3, or grey ones"),
-        ({"encoder": "small"}, "--settings.encoder small: expected a network of yours as MODULE:FACTORY"),
+        ({"encoder": "small"}, "--settings.encoder small: expected MODULE:FACTORY"),
         ({"encoder": "nowhere:f"}, r"--settings.encoder nowhere:f: cannot be made \(ModuleNotFoundError"),
         ({"dimensions": 3}, "sees images in 2-D; add --settings.dimensions 2"),
     ],
