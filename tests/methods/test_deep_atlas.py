@@ -139,6 +139,9 @@ def test_the_paper_has_the_tutorials_network_and_weights_the_bending_by_the_size
     assert settings.patch is not None
     assert 0.9 < torch.tensor(settings.patch).prod() / 96**3 <= 1
     assert (settings.registration_turn, settings.segmentation_turn, settings.anatomy) == (40, 5, 2)
+    assert settings.explain(traits)[1:] == (
+        "pairs of 5 images with masks and 9 without; turns of 40 steps of the registrar and 5 of the segmenter",
+    )
     vectors = torch.randn(1, 3, 6, 6, 6, generator=torch.Generator().manual_seed(0))
     image: Tensor = torch.rand(1, 1, 6, 6, 6)
     terms = settings.pair_terms(image, image, vectors=vectors, displacement=0 * vectors, spacing=(1.0,) * 3)

@@ -85,10 +85,9 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
             **WholeImageSettings.presets["quick"],
             "network": "planned",
             **dict.fromkeys(("batch", "flips", "dropout", "rotation", "zoom", "jitter", "degraded")),
-            "pairs": 1,
             "window": 7,
-            "registration_widths": (16, 32, 32, 32),
-            "registration_rate": 1e-3,
+            "registration_widths": (8, 16, 32, 32),
+            "registration_rate": 4e-3,
             "shrink": 2,
             "pair_rotation": 10.0,
             "pair_zoom": 0.1,
@@ -118,6 +117,17 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
             return super().resolve(traits)
         levels = {"widths": (8, 16, 16, 32, 32, 64, 64), "strides": tuple((n,) * traits.dimensions for n in TUTORIAL)}
         return super(DeepAtlasSettings, self.model_copy(update=levels)).resolve(traits)
+
+    def explain(self, traits: Traits) -> tuple[str, ...]:
+        """On which grid images are seen, and whose turn is how long."""
+        turns = {
+            "turns": f"turns of {self.registration_turn} steps of the registrar and {self.segmentation_turn} of the "
+            "segmenter",
+            "rounds": f"{self.rounds} rounds, the registrar first",
+            "joint": "registrar and segmenter learn in every step",
+        }
+        masks = f"pairs of {traits.labelled} images with masks and {traits.unlabelled} without"
+        return (*super().explain(traits), f"{masks}; {turns[self.schedule]}")
 
 
 TUTORIAL = (1, 2, 1, 2, 1, 2)

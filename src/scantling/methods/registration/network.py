@@ -41,12 +41,11 @@ class RegistrationSettings(PairSettings):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "steps": 1000,
-            "pairs": 1,
-            "rate": 1e-3,
+            "rate": 4e-3,
             "window": 7,
             "voxels": 48 * 48 * 48,
             "pixels": 128 * 128,
-            "registration_widths": (16, 32, 32, 32),
+            "registration_widths": (8, 16, 32, 32),
             "shrink": 2,
             "pair_rotation": 10.0,
             "pair_zoom": 0.1,

@@ -56,8 +56,8 @@ class WholeImageSettings(SemiSupervisedSettings):
         return planning.whole_image(traits, self.voxels if traits.dimensions == 3 else self.pixels, shape=self.patch)
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
-        """On which grid images are seen, and how many patches have no mask."""
-        return (whole_images(self.whole(traits)), *super().explain(traits)[-1:])
+        """On which grid images are seen."""
+        return (whole_images(self.whole(traits)),)
 
 
 class WholeImageSegmenter(SemiSupervisedSegmenter):
