@@ -14,13 +14,17 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 import scantling
+from api.untrained import untrained
 from commands import command
 from made import write
 from scantling.core.case import Geometry
 from scantling.core.errors import DataError, RunError, SettingsError
+from scantling.core.samples import Intensity
 from scantling.evaluation.anatomy import anatomy, distributions
 from scantling.evaluation.generated import GENERATED, GENERATED_REAL, REAL, SHUFFLED, assess
 from scantling.evaluation.made_and_real import halves, pairs_within
+
+TWO = (Intensity(mean=100, std=50, low=0, high=255, minimum=0, maximum=255),) * 2
 
 
 class Means(nn.Module):
@@ -128,6 +132,28 @@ def test_volumes_have_slices_that_are_consistent_beside_shuffled_ones(tmp_path: 
     assert found.slices["real"].mean() > found.slices[SHUFFLED].mean() + 0.05
     assert found.slices["made"].mean() == pytest.approx(found.slices["real"].mean(), abs=0.1)
     assert "Slice consistency" in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_gives_features_and_marks_both_sets_and_refuses_other_channels(
+    sets: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    made, _, real = sets
+    labelled = tmp_path / "labelled"
+    for number, image in enumerate(smooth(3, 40, 48, seed=4)):
+        write(labelled / "images", f"c{number}", image)
+        write(labelled / "masks", f"c{number}", (image > 150).astype(np.uint8) * 255)
+    run = untrained("unet", labelled, tmp_path / "run")
+    found = scantling.assess(made, real, split="all", most=6, features=run, use={"segmenter": run})
+    assert found.features is not None
+    assert found.features.network == found.segmenter
+    assert found.features.network.startswith("unet ")
+    assert {each.quantity for each in found.anatomy} >= {"foreground: volume", "foreground: pieces"}
+    assert found.features.count == 3
+    assert np.isnan(found.features.rows["made"]["density"])  # five neighbours of three images there are not
+    colour = untrained("unet", labelled, tmp_path / "colour", traits={"channels": ("r", "g"), "intensity": TWO})
+    for how in ({"features": colour}, {"segmenter": colour}):
+        with pytest.raises(DataError, match=r"was trained on images with 2 channels; case \w+ has 1"):
+            assess(made, real, split="all", **how)  # type: ignore[arg-type]
 
 
 def test_anatomy_of_a_square_is_what_it_is() -> None:

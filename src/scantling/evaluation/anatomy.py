@@ -17,6 +17,7 @@ from scipy import ndimage, stats
 from scantling.core.case import IGNORE, Geometry, Sample
 from scantling.core.errors import DataError, RunError
 from scantling.core.machine import COMPUTE, Compute
+from scantling.data.contents import count
 from scantling.data.thickness import object_rows
 from scantling.inference.models import open_models
 from scantling.inference.prediction import Answerer
@@ -56,8 +57,8 @@ class Marker:
         """
         if len(sample.image) != len(self._method.channels):
             raise DataError(
-                f"--use segmenter: {self.name} was trained on images with {len(self._method.channels)} channels; case "
-                f"{sample.case.id} has {len(sample.image)}"
+                f"--use segmenter: {self.name} was trained on images with "
+                f"{count(len(self._method.channels), 'channel')}; case {sample.case.id} has {len(sample.image)}"
             )
         decided, _ = self._answerer.answer(sample)
         if decided is None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scantling.core.errors import SettingsError
+from scantling.core.checks import check_choice, check_count
 from scantling.core.machine import COMPUTE, Compute
 from scantling.core.randomness import numpy_generator
 from scantling.data.dataset import Dataset
 from scantling.data.opening import OPENING, Opening
+from scantling.data.splits import SPLITS
 from scantling.evaluation.anatomy import Distribution, Marker, distributions
 from scantling.evaluation.copies import Memorisation, look_for_copies
 from scantling.evaluation.feature_scores import FeatureScores, score_features
@@ -148,10 +149,8 @@ def assess(
     Raises:
         ScantlingError: there are no such images, or they cannot be compared. An image that cannot be read is listed.
     """
-    if most < 2:
-        raise SettingsError(f"--most {most}: expected 2 or more")
-    if split not in ("train", "validation", "test", "all"):
-        raise SettingsError(f"--split {split}: expected train, validation, test or all")
+    check_count(most, argument="--most", least=2)
+    check_choice(split, (*SPLITS, "all"), argument="--split")
     own = Opening(untrusted=opening.untrusted, limits=opening.limits)
     sets = own.open(made), opening.open(real)
     images = made_cases(sets[0]), real_cases(sets[1], split)

@@ -16,6 +16,7 @@ from scantling.core.case import Sample
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
 from scantling.core.samples import Batch
+from scantling.data.contents import count
 from scantling.data.preprocessing import preprocess
 from scantling.inference.answering import batches_of
 from scantling.inference.common_grid import CommonGrid
@@ -94,7 +95,7 @@ def _of_method(method: Method, read: Read, sample: Sample) -> np.ndarray:
         )
     if len(sample.image) != len(method.channels):
         raise DataError(
-            f"--features: {method.card.name} was trained on images with {len(method.channels)} channels; case "
+            f"--features: {method.card.name} was trained on images with {count(len(method.channels), 'channel')}; case "
             f"{sample.case.id} has {len(sample.image)}"
         )
     prepared, rows = preprocess(sample, recipe, traits), []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scantling.core.case import Case, Sample
 from scantling.core.errors import DataError
 from scantling.core.randomness import seed_of
-from scantling.data.contents import some
+from scantling.data.contents import count, some
 from scantling.data.interpolation import resample
 from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
@@ -66,7 +66,7 @@ class CommonGrid:
             )
         if found[0] != expected[0]:
             raise DataError(
-                f"case {case.id}: its image has {found[0]} channels; expected {expected[0]} as in the real images"
+                f"case {case.id}: its image has {count(found[0], 'channel')}; expected {expected[0]}, as the real images"
             )
         return sample
 
@@ -104,7 +104,7 @@ def common_grid(
     samples = [read_images(case, names, opening) for case in drawn]
     kinds = {(sample.image.ndim - 1, len(sample.image)) for sample in samples}
     if len(kinds) > 1:
-        found = some(f"{axes} axes and {channels} channels" for axes, channels in sorted(kinds))
+        found = some(f"{axes} axes and {count(channels, 'channel')}" for axes, channels in sorted(kinds))
         raise DataError(f"the real images differ: found {found}; expected one number of axes and of channels")
     ((axes, channels),) = kinds
     if axes not in longest:

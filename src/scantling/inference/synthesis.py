@@ -65,7 +65,7 @@ def synthesize(
         settings: of a method that needs no training.
         count: how many; needed but where the images of a data set are labelled, all unless said.
         conditions: what a method is given that asks for something.
-        accept: what images have to pass; one that does not is made anew, and counted in the origin of the case.
+        accept: what images have to pass; others are made anew, and counted in the origin of the case.
         shard: (i, n) makes every n-th group of those that are made together, the i-th of n jobs, counted from 1.
         progress: called with (done, total, id) after each group.
 
