@@ -69,9 +69,11 @@ def feature_matching_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Ten
 def r1_penalty(scores: Tensor, real: Tensor) -> Tensor:
     r"""½ |∇D(x)|², the mean over real images (Mescheder et al., 2018, eq. 9), to be multiplied by γ.
 
+    Of many scores of an image, those of patches, D is the mean.
+
     Args:
-        scores: of the real images, whose graph it goes back through once more.
+        scores: (B, ...) of the real images, whose graph it goes back through once more.
         real: (B, C, *S), requiring gradients.
     """
-    (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
+    (slope,) = torch.autograd.grad(scores.flatten(1).mean(1).sum(), real, create_graph=True)
     return slope.flatten(1).square().sum(1).mean() / 2

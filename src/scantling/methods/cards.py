@@ -302,6 +302,19 @@ CARDS: dict[str, Card] = {
             implementation="scantling.methods.generation.medical_diffusion:MedicalDiffusion",
         ),
         Card(
+            name="gan-3d",
+            title="Generative adversarial nets, of volumes: a control for medical-diffusion",
+            authors="Goodfellow et al.; ours",
+            year=2014,
+            needs=(("image",),),
+            asks=(),
+            gives=("generate",),
+            dimensions=(3,),
+            labels_by={"with_masks": "mask"},
+            fits="telling",
+            implementation="scantling.methods.generation.gan_3d:Gan3D",
+        ),
+        Card(
             name="vessel-controlnet",
             title="Vessel masks by diffusion, controlled by sketches (adding conditional control to text-to-image "
             "diffusion models)",

@@ -93,3 +93,18 @@ def shard_of(text: str) -> tuple[int, int]:
     if not (part.isdecimal() and parts.isdecimal() and text.isascii()):
         raise SettingsError(f"--shard {text}: expected i/n, e.g. 1/4")
     return int(part), int(parts)
+
+
+def used_runs(words: list[str]) -> dict[str, Path]:
+    """The runs that `--use ROLE=RUN` names, by role.
+
+    Raises:
+        SettingsError: a word is none, or a role stands twice.
+    """
+    uses = dict[str, Path]()
+    for word in words:
+        role, equals, run = word.partition("=")
+        if not (role and equals and run) or role in uses:
+            raise SettingsError(f"--use {word}: expected ROLE=RUN, each role once")
+        uses[role] = Path(run)
+    return uses

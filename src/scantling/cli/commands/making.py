@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, counting, tell
-from scantling.cli.commands.common import Command, Computed, Opened, Spread, shard_of
+from scantling.cli.commands.common import Command, Computed, Opened, Spread, shard_of, used_runs
 
 
 @dataclass(kw_only=True)
@@ -21,6 +21,7 @@ class Synthesize(Opened, Computed, Spread):
         "scantling synthesize retina-phantoms --count 200 --out phantoms --seed 1",
         "scantling synthesize runs/painter --count 1000 --out painted",
         "scantling synthesize runs/translator --from masks --count 500 --out images",
+        "scantling synthesize runs/volumes --count 200 --use segmenter=runs/unet --out made",
         "scantling synthesize scribbles --from scans --out scribbled",
     )
 
@@ -44,6 +45,10 @@ class Synthesize(Opened, Computed, Spread):
     """Whose cases of --from: train, validation, test or all; what is made from a case is in its split."""
     image_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
     """The image class of all that is made."""
+    use: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="ROLE=RUN")] = field(
+        default_factory=list
+    )
+    """segmenter=RUN marks the images of a method that makes no masks."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     """i/n makes every n-th part: for array jobs."""
     options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -63,7 +68,7 @@ class Synthesize(Opened, Computed, Spread):
         )  # fmt: skip
         how: dict[str, Any] = {
             "count": self.count, "out": self.out, "options": options, "settings": settings, "conditions": conditions,
-            "compute": self.compute(),
+            "compute": self.compute(), "uses": used_runs(self.use),
         }  # fmt: skip
         with self.cluster() as cluster, counting("making") as progress:
             if cluster is None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, talk, tell
-from scantling.cli.commands.common import Computed, Opened
+from scantling.cli.commands.common import Computed, Opened, used_runs
 from scantling.core.errors import SettingsError
 
 
@@ -89,12 +89,7 @@ class Train(Opened, Computed):
 
         if self.out is None and not self.plan:
             raise SettingsError("--out: found no run folder; name one, or look at what would be done with --plan")
-        uses = dict[str, Path]()
-        for word in self.use:
-            role, equals, run = word.partition("=")
-            if not (role and equals and run) or role in uses:
-                raise SettingsError(f"--use {word}: expected ROLE=RUN, each role once")
-            uses[role] = Path(run)
+        uses = used_runs(self.use)
         shares = dict[str, float]()
         for word in self.share:
             name, _, number = word.rpartition("=")

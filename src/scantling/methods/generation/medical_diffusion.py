@@ -75,14 +75,14 @@ class MedicalDiffusionSettings(VQGanSettings):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             **VQGanSettings.presets["quick"],
-            "steps": 3000,
-            "denoising": 0.75,
+            "steps": 2000,
+            "denoising": 0.7,
             "latents": 4,
             "denoising_rate": 1e-3,
             "average": 0.995,
-            "unet": 32,
+            "unet": 16,
             "multipliers": (1, 2),
-            "heads": 4,
+            "heads": 2,
             "head_channels": 16,
             "sampler": "ddim",
             "sampling_steps": 50,
@@ -98,7 +98,7 @@ class MedicalDiffusionSettings(VQGanSettings):
             "average": 0.9,
             "chain": 10,
             "unet": 4,
-            "multipliers": (1, 2),
+            "multipliers": (1,),
             "heads": 2,
             "head_channels": 4,
             "sampling_steps": 3,
@@ -205,7 +205,10 @@ class MedicalDiffusion(Generator, Encoder, OnVolumes):
         """Those of the autoencoder, unless it is there; then the diffusion model on its latents."""
         of = self.settings
         known = ("image_class",) if of.conditional else ()
-        player = Player(name="denoiser", modules=(self.denoiser,), rate=of.denoising_rate, average=of.average, clip=1.0)
+        player = Player(
+            name="denoiser", modules=(self.denoiser,), rate=of.denoising_rate, schedule=of.schedule_of_rate,
+            average=of.average, clip=1.0,
+        )  # fmt: skip
         stage = Stage(
             name="denoiser",
             players=(player,),

@@ -84,7 +84,9 @@ class VQGan(Encoder, OnVolumes):
                     objectives=self.restore,
                 )
             )  # fmt: skip
-        common: dict[str, Any] = {"rate": of.rate, "betas": (0.5, 0.9), "clip": 1.0}
+        common: dict[str, Any] = {
+            "rate": of.rate, "betas": (0.5, 0.9), "clip": 1.0, "schedule": of.schedule_of_rate,
+        }  # fmt: skip
         stages.append(
             Stage(
                 name="autoencoder",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ class VQGanSettings(VolumeSettings):
 
     Attributes:
         rate: of the learning; that of one GPU and a batch of two.
+        schedule_of_rate: constant, as published, or one that falls.
         width, down, code, codes: see `VQAutoencoder`; `down` names depth, height and width.
         decay, restart: see `Codebook`.
         reconstruction, perceptual, commitment, slices, volumes, matching: weights of the terms; of the perceptual one
@@ -39,6 +40,7 @@ class VQGanSettings(VolumeSettings):
     """
 
     rate: Annotated[float, Field(gt=0)] = 1.875e-5
+    schedule_of_rate: Literal["constant", "cosine", "one-cycle"] = "constant"
     width: Positive = 16
     down: tuple[Positive, Positive, Positive] = (4, 4, 4)
     code: Positive = 8
@@ -61,9 +63,10 @@ class VQGanSettings(VolumeSettings):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 700,
-            "rate": 2e-3,
-            "voxels": 2**16,
+            "steps": 600,
+            "rate": 3e-3,
+            "schedule_of_rate": "one-cycle",
+            "voxels": 2**15,
             "width": 8,
             "down": (2, 2, 2),
             "codes": 512,
