@@ -32,7 +32,7 @@ def test_an_unknown_loss_is_refused_by_name() -> None:
 def test_feature_matching_teaches_the_fakes_alone_and_is_zero_of_equal_maps() -> None:
     real, fake = torch.ones(1, 2, 3, requires_grad=True), torch.zeros(1, 2, 3, requires_grad=True)
     loss = feature_matching_loss([real, real], [fake, real.detach()])
-    assert float(loss) == 0.5
+    assert loss.item() == 0.5
     loss.backward()
     assert real.grad is None
     assert fake.grad is not None
@@ -42,4 +42,4 @@ def test_feature_matching_teaches_the_fakes_alone_and_is_zero_of_equal_maps() ->
 
 def test_the_penalty_on_slopes_of_a_linear_judge_is_half_the_square_of_its_weights() -> None:
     weights, real = torch.tensor([3.0, 4.0]), torch.randn(5, 2, requires_grad=True)
-    assert float(r1_penalty(real @ weights, real)) == pytest.approx(12.5)
+    assert r1_penalty(real @ weights, real).item() == pytest.approx(12.5)

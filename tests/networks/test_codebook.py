@@ -37,16 +37,19 @@ def test_the_codes_begin_as_vectors_of_the_data() -> None:
 
 
 def test_codes_follow_moving_averages_and_only_dead_ones_begin_anew() -> None:
-    book = Codebook(3, 2, decay=0.5, restart=0.6)
+    book = Codebook(3, 2, decay=0.5, restart=0.6)  # of 3 vectors for 3 codes a code is dead below one half
     book.begin(torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]), torch.Generator().manual_seed(0))
     before = book.codes.clone()
     z = torch.cat([before[0] + 1, before[0] + 3, before[1]]).view(1, 3, 2).movedim(1, 2)  # (1, 2, 3)
     numbers = book(z)[1]
     assert numbers.tolist() == [[0, 0, 1]]
     vectors = torch.tensor([[7.0, 7.0]])
-    assert book.move(book.statistics(z, numbers), vectors, torch.Generator()) == 1
-    # N = (1 + 2) / 2, m = (e + e + 1 + e + 3) / 2: e + 4/3; a code that keeps its vector stays; the third one is dead
+    assert book.move(book.statistics(z, numbers), vectors, torch.Generator()) == 0
+    # N = (1 + 2) / 2, m = (e + e + 1 + e + 3) / 2: e + 4/3; codes that keep their vectors stay
     torch.testing.assert_close(book.codes[0], before[0] + 4 / 3)
+    torch.testing.assert_close(book.codes[1:], before[1:])
+    # N of the third code was 1 / 2 and is 1 / 4 now
+    assert book.move(book.statistics(z, numbers), vectors, torch.Generator()) == 1
     torch.testing.assert_close(book.codes[1], before[1])
     assert torch.equal(book.codes[2], vectors[0])
     assert float(book.counts[2]) == 1

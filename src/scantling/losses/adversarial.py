@@ -75,5 +75,5 @@ def r1_penalty(scores: Tensor, real: Tensor) -> Tensor:
         scores: (B, ...) of the real images, whose graph it goes back through once more.
         real: (B, C, *S), requiring gradients.
     """
-    (slope,) = torch.autograd.grad(scores.flatten(1).mean(1).sum(), real, create_graph=True)
+    (slope,) = torch.autograd.grad(scores.reshape(len(scores), -1).mean(1).sum(), real, create_graph=True)
     return slope.flatten(1).square().sum(1).mean() / 2
