@@ -64,12 +64,13 @@ class VQGanSettings(VolumeSettings):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "steps": 600,
-            "rate": 3e-3,
+            "rate": 1e-3,
             "schedule_of_rate": "one-cycle",
             "voxels": 2**15,
             "width": 8,
             "down": (2, 2, 2),
             "codes": 512,
+            "decay": 0.9,
             "perceptual": 0.0,
             "slices": 0.1,
             "volumes": 0.1,
