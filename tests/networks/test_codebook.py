@@ -11,7 +11,7 @@ from scantling.networks import codebook as module
 from scantling.networks.codebook import nearest_codes
 
 
-@pytest.mark.parametrize("at_once", [1, 40, 1 << 20])
+@pytest.mark.parametrize("at_once", [1, 40, 1 << 22])
 def test_nearest_codes_are_those_of_all_distances_however_many_rows_are_held(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,7 +64,7 @@ class VQGanSettings(VolumeSettings):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "steps": 600,
-            "rate": 1e-3,
+            "rate": 2e-3,
             "schedule_of_rate": "one-cycle",
             "voxels": 2**15,
             "width": 8,
