@@ -94,7 +94,7 @@ class MedicalDiffusionSettings(VQGanSettings):
             "denoising": 0.4,
             "perceptual": 0.0,
             "latents": 2,
-            "denoising_rate": 1e-2,
+            "denoising_rate": 3e-2,
             "average": 0.9,
             "chain": 10,
             "unet": 4,
