@@ -207,7 +207,9 @@ def test_wrong_inputs_end_in_a_sentence(sets: tuple[Path, Path, Path], tmp_path:
     ):
         with pytest.raises(DataError, match=expected):
             assess(*found, split="all")
-    with pytest.raises(SettingsError, match="--features nothing: expected the folder of a run that is there, or MODULE:FACTORY"):
+    with pytest.raises(
+        SettingsError, match="--features nothing: expected the folder of a run that is there, or MODULE:FACTORY"
+    ):
         assess(made, real, split="all", features="nothing")
     with pytest.raises((RunError, DataError), match="found no model"):
         assess(made, real, split="all", segmenter=tmp_path)

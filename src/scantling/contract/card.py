@@ -29,6 +29,7 @@ class Card(Frozen):
         uses: other models that it is built on, by role ("backbone"), and what each has to give; `--use ROLE=RUN` names
             them.
         may_use: the same of models that it can do without.
+        labels_by: labels that a setting has it read beside, by the name of the setting: {"with_masks": "mask"}.
         fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
             method without stages.
         repeats: whether a training repeats bit for bit on a GPU too; not where a kernel is not deterministic there.
@@ -49,6 +50,7 @@ class Card(Frozen):
     channels: int = 1
     uses: dict[str, Capability] = {}
     may_use: dict[str, Capability] = {}
+    labels_by: dict[str, str] = {}
     fits: str = ""
     repeats: bool = True
     extra: str = ""
@@ -61,6 +63,13 @@ class Card(Frozen):
         if unknown := [word for word in words if word not in FIELDS and word.partition(":")[0] not in ("link", "pool")]:
             raise ValueError(f"{unknown[0]!r} is no field; expected link:ROLE, pool:NAME or one of {', '.join(FIELDS)}")
         return value
+
+    def chosen(self, settings: object) -> Card:
+        """The card of the method with these settings: labels that they have it read are among its needs."""
+        words = tuple(word for name, word in self.labels_by.items() if getattr(settings, name, False))
+        if not words:
+            return self
+        return self.model_copy(update={"needs": tuple((*needs, *words) for needs in self.needs)})
 
     def summary(self) -> dict[str, object]:
         """The card as `scantling methods --json` lists it."""

@@ -57,6 +57,8 @@ class Method(nn.Module, ABC):
     def __init__(self, settings: Any, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__()
         self.settings = settings
+        if (chosen := self.card.chosen(settings)) is not self.card:
+            self.card = chosen  # type: ignore[misc]  # what a model needs may follow from its settings
         self.traits = traits
         self.uses = nn.ModuleDict(dict(uses or {}))
 

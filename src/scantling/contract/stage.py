@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,10 +108,16 @@ class Criterion:
 
     name: str
     direction: Literal["min", "max"]
-    value: Callable[[Visit, Step], float]
-    """Given a `Visit` of the validation cases of each stream; NaN where it cannot tell."""
+    value: Callable[[Visit, Step], float | Mapping[str, float]]
+    """Given a `Visit` of the validation cases of each stream; NaN where it cannot tell. Or numbers by name, of which
+    `name` chooses and the others stand beside it in the log."""
     visits: tuple[str, ...]
     """The streams that it cannot do without."""
+
+    def values(self, visit: Visit, step: Step) -> dict[str, float]:
+        """All its numbers by name, the one that chooses among them."""
+        found = self.value(visit, step)
+        return {self.name: math.nan, **found} if isinstance(found, Mapping) else {self.name: found}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

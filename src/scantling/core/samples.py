@@ -280,6 +280,9 @@ class Preprocessing(Frozen):
         size: the shape that every image, or slice, is resampled to whatever it was; None keeps its own.
         longest: how many pixels the longest side of every image, or slice, is resampled to; its proportions stay.
             At most one of `spacing`, `size` and `longest` is given.
+        slice_rule: the axis along which volumes come to their `size` by whole slices: the last one is repeated where
+            there are fewer, and some are deleted, evenly from the middle outwards, where there are more
+            (`data.slice_rule`). None: by resampling, as along the other axes.
     """
 
     dimensions: Literal[2, 3]
@@ -287,6 +290,7 @@ class Preprocessing(Frozen):
     spacing: tuple[float, ...] | None = None
     size: tuple[int, ...] | None = None
     longest: int | None = None
+    slice_rule: int | None = None
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse two grids.
@@ -300,6 +304,11 @@ class Preprocessing(Frozen):
             raise SettingsError(
                 f"images cannot be resampled to {' and '.join(given)} at once; expected one of spacing, size and "
                 "longest; leave out the others"
+            )
+        if self.slice_rule is not None and (self.size is None or not 0 <= self.slice_rule < len(self.size) == 3):
+            raise SettingsError(
+                f"slice_rule: found the axis {self.slice_rule} for the size {self.size}; expected 0, 1 or 2 of a "
+                "size of three axes"
             )
 
     def grid(self, shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from scantling.core.pieces import slabs
 from scantling.core.samples import Intensity, Preprocessing, Traits
 from scantling.data.interpolation import interpolate, most_drawn, most_frequent, resample
 from scantling.data.moments import mean_and_deviation
+from scantling.data.slice_rule import by_slice_rule, counts_from_the_end, nearest_kept
 
 CONSTANT = 1e-12
 """A channel is constant if its deviation is not above this share of its greatest value: more than float64 rounds."""
@@ -95,6 +96,8 @@ def preprocess(
     Args:
         units: of each channel, where the sample is a part of an image; None: from its own values.
     """
+    if recipe.slice_rule is not None and recipe.size is not None:
+        sample = by_slice_rule(sample, recipe.slice_rule, recipe.size[recipe.slice_rule])
     shape, grid = sample.geometry.shape, grid_of(sample, recipe, traits)
     slicing = recipe.dimensions == 2 and len(shape) == 3
     axis = traits.slice_axis
@@ -172,6 +175,15 @@ def restore_grid(
     """
     shape, grid = list(sample.geometry.shape), grid_of(sample, recipe, traits)
     slicing = recipe.dimensions == 2 and len(shape) == 3
+    if recipe.slice_rule is not None and recipe.size is not None:
+        axis, there = recipe.slice_rule, shape[recipe.slice_rule]
+        shape[axis] = recipe.size[axis]
+        inner = replace(sample.geometry, shape=tuple(shape))
+        whole = recipe.model_copy(update={"slice_rule": None})
+        answer = restore_grid(answer, replace(sample, geometry=inner), whole, traits, kind=kind)
+        turned = counts_from_the_end(sample.geometry, axis)
+        nearest = torch.from_numpy(nearest_kept(there, shape[axis], from_the_end=turned))
+        return answer.index_select(1 + axis, nearest.to(answer.device))
     order = list(range(len(shape)))
     if slicing:
         order.insert(0, order.pop(traits.slice_axis))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,13 +115,23 @@ def arrays_of(id: str, made: Generation, method: Generator, *, parent: Geometry 
 
 
 def write_case(
-    out: Path, id: str, made: Generation, method: Generator, *, facts: Mapping[str, Any], parent: Geometry | None = None
+    out: Path,
+    id: str,
+    made: Generation,
+    method: Generator,
+    *,
+    facts: Mapping[str, Any],
+    parent: Geometry | None = None,
+    mark: Callable[[str, MadeArrays], MadeArrays] | None = None,
+    labels: Labels | None = None,
 ) -> dict[str, Any]:
     """Write one case, the only one of `made`.
 
     Args:
         facts: what the manifest says of it whatever was made: its split, its origin.
         parent: the geometry of the case that it was conditioned on.
+        mark: adds the masks that another model makes of the images.
+        labels: of the masks; those of the method if None.
 
     Returns:
         Its entry in the manifest.
@@ -129,7 +139,8 @@ def write_case(
     Raises:
         RunError: what was made does not fit what the model knows of its classes and channels.
     """
-    arrays, labels = arrays_of(id, made, method, parent=parent), method.traits.labels
+    arrays, labels = arrays_of(id, made, method, parent=parent), labels or method.traits.labels
+    arrays = arrays if mark is None else mark(id, arrays)
     geometry = arrays.geometry
 
     def layer(folder: str, values: np.ndarray) -> str:

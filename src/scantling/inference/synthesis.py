@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from scantling.inference.annotating import annotate
 from scantling.inference.conditions import NOTHING, Conditions, Given, open_conditions
 from scantling.inference.made_cases import arrays_of, split_rows, write_case
 from scantling.inference.made_set import Cases, MadeSet, rejected
+from scantling.inference.marking import Marker
 from scantling.inference.models import given_options
 from scantling.inference.runner import Progress, check_shard
 from scantling.inference.tiles import Tiler
@@ -50,6 +51,7 @@ def synthesize(
     settings: Mapping[str, Any] | None = None,
     conditions: Conditions = NOTHING,
     accept: CopyGate | None = None,
+    uses: Mapping[str, Path] | None = None,
     shard: tuple[int, int] = (1, 1),
     compute: Compute = COMPUTE,
     progress: Progress | None = None,
@@ -66,6 +68,7 @@ def synthesize(
         count: how many; needed but where the images of a data set are labelled, all unless said.
         conditions: what a method is given that asks for something.
         accept: what images have to pass; others are made anew, and counted in the origin of the case.
+        uses: runs by role: a "segmenter" marks the images of a method that makes no masks.
         shard: (i, n) makes every n-th group of those that are made together, the i-th of n jobs, counted from 1.
         progress: called with (done, total, id) after each group.
 
@@ -84,16 +87,18 @@ def synthesize(
     if count is None:
         raise SettingsError("--count: found none; expected how many cases to make, such as --count 100")
     device = compute.prepare()
+    autocast = compute.autocast(device, training=False)
     method, made_by = generator_of(source, settings or {})
     maker = maker_of(
         method, made_by, source=source, options=options, conditions=conditions, device=device,
-        autocast=compute.autocast(device, training=False), accept=accept,
+        autocast=autocast, accept=accept,
     )  # fmt: skip
+    marker = Marker.of(uses or {}, method, device=device, autocast=autocast, seed=maker.options.seed)
+    maker = maker if marker is None else maker.marked_by(marker)
+    labels = method.traits.labels if marker is None else marker.labels
     ids = maker.ids(count)
     part, parts = shard
-    made = MadeSet(
-        out=out, labels=method.traits.labels, made_by=maker.made_by, seed=maker.options.seed, ids=ids, shared=parts > 1
-    )
+    made = MadeSet(out=out, labels=labels, made_by=maker.made_by, seed=maker.options.seed, ids=ids, shared=parts > 1)
     inputs = maker.given.files() if maker.given is not None else ()
     with output_folder(out, record=MADE, inputs=inputs, shard=f"{part}-of-{parts}" if parts > 1 else ""):
         done, cases, groups = made.resume(), Cases(), range(0, count, maker.at_once)[part - 1 :: parts]
@@ -104,7 +109,9 @@ def synthesize(
                     cases |= {id: done[id] for id in some}
                 else:
                     for id, (one, facts, parent) in zip(some, maker(first, len(some)), strict=True):
-                        cases[id] = write_case(out, id, one, method, facts=facts, parent=parent)
+                        cases[id] = write_case(
+                            out, id, one, method, facts=facts, parent=parent, mark=marker, labels=labels
+                        )
                 if progress is not None:
                     progress(min(number * maker.at_once, count), min(len(groups) * maker.at_once, count), some[-1])
                 if number % 16 == 0:
@@ -132,6 +139,12 @@ class Maker:
     device: torch.device
     autocast: torch.dtype | None
     accept: CopyGate | None = None
+    hand_drawn: int = 0
+    """How many masks drawn by people a model has learned from that marks what is made."""
+
+    def marked_by(self, marker: Marker) -> Maker:
+        """The same, with what marks the images in the origin of each case."""
+        return replace(self, made_by=f"{self.made_by}; masks by {marker.made_by}", hand_drawn=marker.model.hand_drawn)
 
     @property
     def at_once(self) -> int:
@@ -206,6 +219,7 @@ class Maker:
         """What the manifest says of a case whatever was made: its split, subject and origin."""
         origin: dict[str, Any] = {"kind": "synthetic", "model": self.made_by, "seed": self.options.seed}
         behind = self.given.hand_drawn if self.given is not None else self.method.hand_drawn
+        behind = max(behind, self.hand_drawn)
         if behind:
             origin["hand_drawn"] = behind
         if counts:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from scantling.core.rooms import load_on_demand
 
 if TYPE_CHECKING:
+    from scantling.losses.adversarial import feature_matching_loss, fooling_loss, r1_penalty, telling_loss
     from scantling.losses.continuity import soft_cldice_loss, soft_skeleton
     from scantling.losses.orientation import crossing, mask_structure, smoothed, trace
     from scantling.losses.overlap import (
@@ -38,15 +39,19 @@ __all__ = [
     "cross_entropy",
     "crossing",
     "dice_loss",
+    "feature_matching_loss",
+    "fooling_loss",
     "local_correlation_loss",
     "mask_structure",
     "overlap_sums",
     "probabilities_of",
+    "r1_penalty",
     "skeleton_recall_loss",
     "smoothed",
     "soft_cldice_loss",
     "soft_overlap_loss",
     "soft_skeleton",
+    "telling_loss",
     "trace",
     "tubed_skeleton",
 ]
@@ -54,6 +59,7 @@ __all__ = [
 load_on_demand(
     __name__,
     {
+        "adversarial": ("feature_matching_loss", "fooling_loss", "r1_penalty", "telling_loss"),
         "continuity": ("soft_cldice_loss", "soft_skeleton"),
         "orientation": ("crossing", "mask_structure", "smoothed", "trace"),
         "overlap": (

@@ -4,8 +4,8 @@
 `RegistrationNetwork` takes two images. `Denoiser` and
 `DiffusionTransformerUNet` also take timesteps, and are steered by what stands in `conditioning`, `spectral`, `pyramid`
 and `control`; examples are in their docstrings. All take images of any size, those of one channel beside another
-number are refused in a sentence, and all run in `monai.inferers.sliding_window_inference`. The discriminators of our
-methods are MONAI's `PatchDiscriminator`.
+number are refused in a sentence, and all run in `monai.inferers.sliding_window_inference`. The discriminators
+of our methods are MONAI's, as `patch_discriminator` builds them; `VQAutoencoder` and `FactorisedUNet` see volumes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING
 from scantling.core.rooms import load_on_demand
 
 if TYPE_CHECKING:
+    from scantling.networks.codebook import Codebook, nearest_codes
     from scantling.networks.conditioning import Anchor, ConditionUNet, DynamicEncoding, ImageEncoder, Seen, level_sizes
     from scantling.networks.control import ControlNet
     from scantling.networks.denoiser import Denoiser, ResidualBlock, SelfAttention, sinusoid
+    from scantling.networks.diff_augment import diff_augment
+    from scantling.networks.discriminators import patch_discriminator
     from scantling.networks.dtu_net import CrossAttention, DiffusionTransformerUNet, MultiSizeBlock
     from scantling.networks.encoded_unet import EncodedUNet
+    from scantling.networks.factorised_unet import FactorisedUNet
     from scantling.networks.fr_unet import FRUNet
     from scantling.networks.kinetic_unet import KineticUNet
     from scantling.networks.padding import cropped, padded
@@ -30,11 +34,13 @@ if TYPE_CHECKING:
     from scantling.networks.spectral import BandPass, FFParser, SpectralAttention, SSFormer
     from scantling.networks.spectral_norm import SpectralNorm, power_iteration, spectral_norm
     from scantling.networks.unet import UNet
+    from scantling.networks.vq_autoencoder import VQAutoencoder
     from scantling.networks.windows import PatchExpanding, PatchMerging, WindowAttention
 
 __all__ = [
     "Anchor",
     "BandPass",
+    "Codebook",
     "ConditionUNet",
     "ControlNet",
     "ConvolutionalPyramid",
@@ -45,6 +51,7 @@ __all__ = [
     "EncodedUNet",
     "FFParser",
     "FRUNet",
+    "FactorisedUNet",
     "Guidance",
     "ImageEncoder",
     "KineticUNet",
@@ -64,10 +71,14 @@ __all__ = [
     "SwitchableNorm",
     "TransformerPyramid",
     "UNet",
+    "VQAutoencoder",
     "WindowAttention",
     "cropped",
+    "diff_augment",
     "level_sizes",
+    "nearest_codes",
     "padded",
+    "patch_discriminator",
     "power_iteration",
     "sinusoid",
     "spectral_norm",
@@ -76,6 +87,14 @@ __all__ = [
 load_on_demand(
     __name__,
     {
+        "vq_autoencoder": ("VQAutoencoder",),
+        "factorised_unet": ("FactorisedUNet",),
+        "diff_augment": ("diff_augment",),
+        "discriminators": ("patch_discriminator",),
+        "codebook": (
+            "Codebook",
+            "nearest_codes",
+        ),
         "conditioning": ("Anchor", "ConditionUNet", "DynamicEncoding", "ImageEncoder", "Seen", "level_sizes"),
         "control": ("ControlNet",),
         "denoiser": ("Denoiser", "ResidualBlock", "SelfAttention", "sinusoid"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from scantling.core.case import Case
 from scantling.core.errors import ScantlingError, SettingsError
@@ -104,7 +105,8 @@ def _same_files(record: RunRecord, dataset: Dataset) -> bool:
     try:
         if record.options.get("labels") is not None:  # no other masks were hashed
             dataset = without_others(dataset, divided_as(record, dataset))
-        reads = {word for words in card_of(record.method).needs for word in words}
+        card = card_of(record.method).chosen(SimpleNamespace(**record.settings))
+        reads = {word for words in card.needs for word in words}
         return bool(known) and fingerprint(file_hashes(dataset, reads={*reads, "region"})) in known
     except ScantlingError:
         return False

@@ -21,6 +21,7 @@ from scantling.data.memory import in_memory
 from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS, SPLITS, is_labelled
+from scantling.methods.catalogue import implementation_of
 from scantling.records.run import RunRecord, read_run
 from scantling.training.options import Options
 
@@ -124,6 +125,7 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
         DataError: nothing is there, or the method cannot learn from it.
         SettingsError: a share or a number of labels that the data do not have.
     """
+    card = card_of_settings(card, options)
     opening = Opening(manifest=options.manifest, root=options.root, subjects=options.subjects)
     opened = distinct([part for place in data for part in _opened(place, opening)])
     if out is not None:
@@ -166,6 +168,13 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
         remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
     )
     return Material(tuple(opened), dataset, reads, remarks, budget)
+
+
+def card_of_settings(card: Card, options: Options) -> Card:
+    """The card of a method as the settings of a training have it read its labels."""
+    if not card.labels_by:
+        return card
+    return card.chosen(implementation_of(card).Settings.preset(options.preset, options.settings))
 
 
 def without_others(part: Dataset, dataset: Dataset) -> Dataset:

@@ -256,7 +256,7 @@ def _seconds_of_validation(training: StageTraining, runner: StageRunner, budget:
     """Of one look at the validation cases, and of what is done with them at the end (`Timed`)."""
     trainer, begun = training.trainer, time.monotonic()
     if training.criterion is not None:
-        training.criterion.value(training.visit_held_out, runner.at(0))
+        training.criterion.values(training.visit_held_out, runner.at(0))
         return {"look": time.monotonic() - begun}
     validation, model = trainer.validation, trainer.method
     if validation is None:

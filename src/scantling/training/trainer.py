@@ -245,19 +245,19 @@ class StageTraining:
         with runner.averaged(), torch.no_grad():
             if criterion is not None:
                 name, direction = criterion.name, criterion.direction
-                value = self.trainer.group.agreed(criterion.value(self.visit_held_out, runner.at(position.step)))
+                values = self.trainer.group.agreed(criterion.values(self.visit_held_out, runner.at(position.step)))
             elif self.trainer.validation is not None:
                 validation = self.trainer.validation
-                name, direction, value = validation.metric, "max", validation.value()
+                name, direction, values = validation.metric, "max", {validation.metric: validation.value()}
             if self.log is not None:
-                self.log.line({"stage": self.stage.name, "step": position.step, "validation": {name: value}})
-            known = position.best_value
+                self.log.line({"stage": self.stage.name, "step": position.step, "validation": values})
+            known, value = position.best_value, values[name]
             better = known is None or (value > known if direction == "max" else value < known)
             if better and not math.isnan(value):
                 position = position.model_copy(update={"best_value": value, "best_step": position.step})
                 if self.trainer.select == "best":
                     best = copied(self.trainer.method.state_dict())
-        return position, best, {name: value}
+        return position, best, values
 
     def _finish(self, runner: StageRunner, position: Position, best: dict[str, Tensor]) -> Position:
         runner.settle()

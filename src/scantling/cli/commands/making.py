@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, counting, tell
-from scantling.cli.commands.common import Command, Computed, Opened, Spread, shard_of
+from scantling.cli.commands.common import Command, Computed, Opened, Spread, roles_of, shard_of
 
 
 @dataclass(kw_only=True)
@@ -22,6 +22,7 @@ class Synthesize(Opened, Computed, Spread):
         "scantling synthesize runs/painter --count 1000 --out painted",
         "scantling synthesize runs/pretrain --count 200 --accept --out new",
         "scantling synthesize runs/translator --from masks --count 500 --out images",
+        "scantling synthesize runs/volumes --count 200 --use segmenter=runs/unet --out made",
         "scantling synthesize scribbles --from scans --out scribbled",
     )
 
@@ -48,6 +49,10 @@ class Synthesize(Opened, Computed, Spread):
     accept: Annotated[Literal["new"] | None, tyro.conf.arg(metavar="new")] = None
     """Keep only images that copy no training image of the run, which `scantling assess` explains; others are made anew
     and counted in the origin. `--accept` alone is `--accept new`."""
+    use: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="ROLE=RUN")] = field(
+        default_factory=list
+    )
+    """segmenter=RUN marks the images of a method that makes no masks."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     """i/n makes every n-th part: for array jobs."""
     options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -68,7 +73,7 @@ class Synthesize(Opened, Computed, Spread):
         )  # fmt: skip
         how: dict[str, Any] = {
             "count": self.count, "out": self.out, "options": options, "settings": settings, "conditions": conditions,
-            "compute": self.compute(), "accept": gate_of(self.source, self.accept),
+            "compute": self.compute(), "accept": gate_of(self.source, self.accept), "uses": roles_of(self.use),
         }  # fmt: skip
         with self.cluster() as cluster, counting("making") as progress:
             if cluster is None:

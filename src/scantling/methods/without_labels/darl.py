@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,10 +22,12 @@ from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
+from scantling.losses.adversarial import fooling_loss, telling_loss
 from scantling.losses.patch_contrast import PatchContrast
 from scantling.methods.catalogue import CARDS
 from scantling.methods.without_labels.darl_settings import BACKGROUND, DARLSettings
 from scantling.networks.denoiser import Denoiser
+from scantling.networks.discriminators import patch_discriminator
 from scantling.networks.padding import cropped, padded
 from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
@@ -80,7 +81,7 @@ class DARL(Segmenter):
         self.generator = SwitchableGenerator(width=of.width, hidden=of.hidden)
         judged = ("images",) if of.judged == "images" else ("masks", "images")
         self.judges = nn.ModuleDict(
-            {name: PatchDiscriminator(2, of.judge, 1, num_layers_d=of.judge_layers, norm="instance") for name in judged}
+            {name: patch_discriminator(2, 1, width=of.judge, layers=of.judge_layers) for name in judged}
         )
         self.pools = nn.ModuleDict({name: ReplayPool(of.pool, shape) for name in judged})
         self.contrast = PatchContrast(shape[1:], patches=of.patches) if of.contrast else None
@@ -146,7 +147,8 @@ class DARL(Segmenter):
         again, _ = self.generate_from(self.process.noised(painted, t_a, noise), t_a)
         fakes = {"masks": found, "images": painted}
         with frozen(self.judges):
-            fooled = torch.stack([(self._judged(name, fakes[name]) - 1).square().mean() for name in self.judges]).sum()
+            scores = [self._judged(name, fakes[name]) for name in self.judges]
+            fooled = torch.stack([fooling_loss(each, kind="least-squares") for each in scores]).sum()
         terms = {
             "diffusion": F.mse_loss(exact(guess), noise),
             "adversarial": of.adversarial * fooled,
@@ -160,7 +162,7 @@ class DARL(Segmenter):
         terms = {}
         for name in self.judges:
             real, fake = (self._judged(name, seen) for seen in (reals[name], self._shown(name, fakes, step)))
-            terms[name] = ((real - 1).square().mean() + fake.square().mean()) / 2
+            terms[name] = telling_loss(real, fake, kind="least-squares")
         yield "discriminators", terms
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
