@@ -160,10 +160,9 @@ def assess(
         None if features is None else open_features(features, grid, compute=compute),
         None if segmenter is None else Marker(segmenter, compute=compute),
     )
-    total = sum(map(len, images))
 
     def counted(first: int) -> Progress | None:
-        return None if progress is None else lambda done, _, id: progress(first + done, total, id)
+        return None if progress is None else lambda done, _, id: progress(first + done, sum(map(len, images)), id)
 
     new = reader.read(images[0], most=most, everything=False, noise=False, progress=counted(0))
     old = reader.read(images[1], most=most, everything=True, noise=True, progress=counted(len(images[0])))

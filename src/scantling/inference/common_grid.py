@@ -66,8 +66,7 @@ class CommonGrid:
             )
         if found[0] != expected[0]:
             raise DataError(
-                f"case {case.id}: its image has {count(found[0], 'channel')}; expected {expected[0]}, "
-                "as the real images"
+                f"case {case.id}: its image has {count(found[0], 'channel')}; expected {expected[0]}, as real ones"
             )
         return sample
 
