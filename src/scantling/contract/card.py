@@ -84,6 +84,23 @@ class Card(Frozen):
         }
 
 
+def annotator_card(
+    name: str,
+    title: str,
+    authors: str,
+    year: int,
+    dimensions: tuple[Literal[2, 3], ...],
+    implementation: str,
+    *,
+    asks: tuple[str, ...] = ("image", "mask"),
+) -> Card:
+    """The card of a rule that labels the images of a data set from the labels that they have."""
+    return Card(
+        name=name, title=title, authors=authors, year=year, needs=(), asks=asks, gives=("annotate",),
+        dimensions=dimensions, implementation=implementation,
+    )  # fmt: skip
+
+
 def lacking(card: Card, cases: Iterable[Case]) -> list[str]:
     """What `cases` lack to train the method, as clauses for a sentence; empty where nothing is lacking."""
     cases = tuple(cases)

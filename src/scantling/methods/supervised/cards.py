@@ -1,0 +1,43 @@
+"""The cards of the methods that learn from masks."""
+
+from __future__ import annotations
+
+from scantling.contract.card import Card
+
+CARDS: tuple[Card, ...] = (
+    Card(
+        name="unet",
+        title="U-Net: convolutional networks for biomedical image segmentation",
+        authors="Ronneberger, Fischer, Brox; Çiçek et al. (3-D)",
+        year=2015,
+        needs=(("image", "mask"),),
+        gives=("segment",),
+        dimensions=(2, 3),
+        fits="overlap",
+        implementation="scantling.methods.supervised.unet:UNetSegmenter",
+    ),
+    Card(
+        name="fr-unet",
+        title="Full-resolution network and dual-threshold iteration for retinal vessel and coronary angiograph "
+        "segmentation",
+        authors="Liu et al.",
+        year=2022,
+        needs=(("image", "mask"),),
+        gives=("segment",),
+        dimensions=(2,),
+        fits="cross_entropy",
+        implementation="scantling.methods.supervised.fr_unet:FRUNetSegmenter",
+    ),
+    Card(
+        name="direction",
+        title="Improving the continuity of tubular structure segmentation with anisotropic diffusion",
+        authors="Sano",
+        year=2025,
+        needs=(("image", "mask"),),
+        gives=("segment",),
+        dimensions=(2, 3),
+        uses={"segmenter": "segment"},
+        fits="cross_entropy",
+        implementation="scantling.methods.supervised.direction:DirectionMender",
+    ),
+)

@@ -1,0 +1,30 @@
+"""The cards of the methods that need no labels."""
+
+from __future__ import annotations
+
+from scantling.contract.card import Card
+
+CARDS: tuple[Card, ...] = (
+    Card(
+        name="darl",
+        title="Diffusion adversarial representation learning for self-supervised vessel segmentation",
+        authors="Kim, Oh, Ye",
+        year=2023,
+        needs=(("image",),),
+        gives=("segment",),
+        dimensions=(2,),
+        fits="cycle",
+        implementation="scantling.methods.without_labels.darl:DARL",
+    ),
+    Card(
+        name="vesselness",
+        title="Three-dimensional multi-scale line filter for segmentation and visualization of curvilinear "
+        "structures in medical images",
+        authors="Sato et al.",
+        year=1998,
+        needs=(("image",),),
+        gives=("segment",),
+        dimensions=(2, 3),
+        implementation="scantling.methods.without_labels.vesselness:Vesselness",
+    ),
+)
