@@ -139,6 +139,7 @@ def test_the_paper_has_the_tutorials_network_and_weights_the_bending_by_the_size
     assert settings.patch is not None
     assert 0.9 < torch.tensor(settings.patch).prod() / 96**3 <= 1
     assert (settings.registration_turn, settings.segmentation_turn, settings.anatomy) == (40, 5, 2)
+    assert [stage.streams[0].batch for stage in DeepAtlas(settings, traits).stages()] == [8, 2]
     assert settings.explain(traits)[1:] == (
         "pairs of 5 images with masks and 9 without; turns of 40 steps of the registrar and 5 of the segmenter",
     )

@@ -213,6 +213,8 @@ def test_a_unet_begins_with_the_network_that_restored_blocks_and_with_a_head_of_
     assert begun.returncode == 0, said
     record = json.loads((tmp_path / "unet" / "run.json").read_text())
     assert "loaded; new: 2 of other names or shapes (network.head" in json.dumps(record)
+    begun = command("train", "deep-atlas", *common, "--out", tmp_path / "atlas", "--from", tmp_path / "restored")
+    assert begun.returncode == 0, begun.stderr
     refused = command("train", "fr-unet", *common, "--out", tmp_path / "fr", "--from", tmp_path / "restored")
     assert refused.returncode == 2
     assert "a model of masked-pretrain" in " ".join(refused.stderr.split())

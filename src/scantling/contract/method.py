@@ -52,7 +52,7 @@ class Method(nn.Module, ABC):
     with the model. All of them if empty."""
     begins_with: ClassVar[tuple[str, ...]] = ()
     """The names of other methods whose models may give its first weights (`train --from`): by the names of their
-    tensors, with the settings that shape the network (`Settings.architecture`)."""
+    tensors, with the settings that shape the networks of both (`Settings.architecture`)."""
 
     def __init__(self, settings: Any, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from scantling.losses.targets import check_tensor
 
 
 def local_correlation_loss(image: Tensor, other: Tensor, *, window: int = 9, epsilon: float = 1e-5) -> Tensor:
-    r"""One minus the mean squared local correlation (Avants et al., 2008; Balakrishnan et al., 2019, eq. 8).
+    r"""One minus the mean squared local correlation (Avants et al., 2008; Balakrishnan et al., 2019).
 
     .. math:: 1 - \frac{1}{|\Omega|} \sum_x \frac{c(x)^2}{v_f(x) v_m(x) + \epsilon}
 
@@ -110,7 +110,7 @@ def box_counts(shape: Sequence[int], window: int) -> Tensor:
 
 
 def bending_energy(displacement: Tensor, *, spacing: Sequence[float] | None = None) -> Tensor:
-    r"""The mean bending energy of a displacement (Rueckert et al., 1999, eq. 3): 0 for every affine map.
+    r"""The mean bending energy of a displacement (Rueckert et al., 1999): 0 for every affine map.
 
     .. math:: \frac{1}{D |\Omega|} \sum_x \sum_i \sum_{jk} \left(\frac{\partial^2 u_i}{\partial x_j x_k}\right)^2
 

@@ -19,8 +19,8 @@ from scantling.training.pretrained import Pretrained, load_pretrained
 def build_method(card: Card, traits: Traits, options: Options) -> tuple[Method, Pretrained | None]:
     """The untrained method of a training, and what of it was loaded from the run of `--from`.
 
-    Settings that shape the network (`Settings.architecture`) are those of that run, unless they are given. What the
-    method is built on decides with how many hand-drawn masks it begins.
+    Settings that shape the network (`Settings.architecture`, of both methods) are those of that run, unless they are
+    given. What the method is built on decides with how many hand-drawn masks it begins.
 
     Raises:
         SettingsError: the settings, the models that it uses or the run of its first weights do not suit.
@@ -31,7 +31,8 @@ def build_method(card: Card, traits: Traits, options: Options) -> tuple[Method, 
     base = load_model(options.base) if options.base is not None else None
     inherited = list[str]()
     if base is not None and base.card.name in (card.name, *kind.begins_with):
-        shape = {name: getattr(base.settings, name) for name in kind.Settings.architecture if name not in changes}
+        shared = [name for name in kind.Settings.architecture if name in base.settings.architecture]
+        shape = {name: getattr(base.settings, name) for name in shared if name not in changes}
         inherited = [name for name, value in shape.items() if value != getattr(settings, name)]
         settings = kind.Settings.preset(options.preset, {**shape, **changes})
     uses = _used(card, options.uses)

@@ -46,6 +46,7 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
     Attributes:
         steps: of both stages.
         pretraining: the share of the steps in which the segmenter alone learns from masks: 60 of 60 + 120 x 45.
+        pretraining_batch: images with masks of such a step; None: `batch`.
         schedule: of the rest: "turns" of a few steps, "rounds", few and long, or "joint", both in every step.
         registration_turn, segmentation_turn: steps of a turn; of a round, in this proportion.
         rounds: how many.
@@ -68,6 +69,7 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
     degraded: Annotated[float, Field(ge=0, le=1)] | None = 0.0
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.0
     pretraining: Share = 60 / 5460
+    pretraining_batch: Positive | None = 8
     schedule: Literal["turns", "rounds", "joint"] = "turns"
     registration_turn: Positive = 40
     segmentation_turn: Positive = 5
@@ -84,7 +86,9 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
         "quick": {
             **WholeImageSettings.presets["quick"],
             "network": "planned",
-            **dict.fromkeys(("batch", "flips", "dropout", "rotation", "zoom", "jitter", "degraded")),
+            **dict.fromkeys(
+                ("batch", "pretraining_batch", "flips", "dropout", "rotation", "zoom", "jitter", "degraded")
+            ),
             "window": 7,
             "registration_widths": (8, 16, 32, 32),
             "registration_rate": 4e-3,
@@ -105,6 +109,7 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
             "registration_widths": (4, 8),
             "registration_rate": 2e-2,
             "pretraining": 0.5,
+            "pretraining_batch": None,
             "pair_shift": 0.02,
             "registration_turn": 1,
             "segmentation_turn": 1,
@@ -183,8 +188,9 @@ class DeepAtlas(WholeImageSegmenter, Registrar):
         if not alone:
             return (together,)
         first = Stage(
-            name="segmenter alone", players=(segmenter,), streams=(labelled,), steps=alone, objectives=self.supervise
-        )
+            name="segmenter alone", players=(segmenter,), steps=alone, objectives=self.supervise,
+            streams=(replace(labelled, batch=of.pretraining_batch or labelled.batch),),
+        )  # fmt: skip
         return (first, together)
 
     def _pairs(self, name: str) -> Stream:

@@ -89,7 +89,9 @@ class PairSettings(Settings):
     def pair_network(self, traits: Traits, grid: planning.Grid) -> RegistrationNetwork:
         """The network for images of these channels on this grid."""
         most = len(self.registration_widths) - 1
-        strides, _ = planning.levels_of(shrunk(grid.shape, self.shrink), grid.spacing, most=most)
+        seen = shrunk(grid.shape, self.shrink)
+        spacing = [mm * n / m for mm, n, m in zip(grid.spacing, grid.shape, seen, strict=True)]
+        strides, _ = planning.levels_of(seen, spacing, most=most)
         return RegistrationNetwork(
             len(traits.channels), widths=self.registration_widths[: len(strides) + 1], strides=strides,
             shrink=self.shrink, flow=self.diffeomorphic, squarings=self.squarings,
