@@ -13,14 +13,18 @@ from scantling.contract.card import Card
 from scantling.contract.method import Method
 from scantling.core.errors import RunError
 from scantling.core.fields import label_map_of
+from scantling.core.machine import record
 from scantling.core.outputs import RUN, check_record
+from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.data.label_budget import written_labels
+from scantling.data.traits import spacing_remarks
+from scantling.methods.catalogue import import_path
 from scantling.records.differences import changed_files, differences
 from scantling.records.record import FileRecord, read_record
-from scantling.records.run import read_run
+from scantling.records.run import RunRecord, read_run
 from scantling.training.finishing import clock, fields_read
-from scantling.training.material import Material
+from scantling.training.material import Material, undrawn
 from scantling.training.options import Options
 from scantling.training.pretrained import Pretrained
 from scantling.training.state import PREPARED, PREVIOUS, STATE, has_progress
@@ -190,3 +194,40 @@ def unsteady(card: Card, device: torch.device) -> list[str]:
         f"{card.name} uses operations that have no deterministic form on a GPU: repetition is exact on the processor "
         "only"
     ]
+
+
+def recorded(
+    facts: dict[str, Any] | None,
+    plan: dict[str, Any],
+    model: Method,
+    traits: Traits,
+    material: Material,
+    options: Options,
+    device: torch.device,
+    starting: dict[str, Any] | None,
+    command: list[str],
+) -> tuple[dict[str, Any], bool]:
+    """The contents of `run.json` as the training begins or goes on, and whether it has ended already."""
+    if facts is not None:
+        warnings = [*facts["warnings"], *elsewhere(facts, record(device))]
+        return (facts, True) if facts.get("finished") else (facts | {"warnings": warnings}, False)
+    warnings = [
+        *material.remarks,
+        *material.dataset.label_source.remarks,
+        *spacing_remarks(traits),
+        *undrawn(material, traits, options.labels),
+        *taught(model),
+        *unsteady(model.card, device),
+    ]
+    traits = traits.model_copy(update={"hand_drawn_before": model.traits.hand_drawn_before})
+    begun = {
+        "version": RunRecord.newest, "command": command, **plan, "implementation": import_path(type(model)),
+        "preset": options.preset, "given": dict(options.settings),
+        "plan": [*material.budget, *model.settings.explain(traits)],
+        "traits": traits.model_dump(),
+        "started": clock(), "finished": None, "seconds": None,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "steps": sum(stage.steps for stage in model.stages()), "selected": None, "starting_model": starting,
+        "warnings": warnings, "left_out": dict(material.left_out), **record(device),
+    }  # fmt: skip
+    return begun, False

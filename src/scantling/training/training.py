@@ -21,17 +21,17 @@ from scantling.contract.views import views_of_training
 from scantling.core.atomic import to_json
 from scantling.core.errors import SettingsError
 from scantling.core.fields import is_weak
-from scantling.core.machine import autocast_type, device_of, memory_free, record, steady
+from scantling.core.machine import autocast_type, device_of, memory_free, steady
 from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset
 from scantling.data.mirroring import sides_told_apart
 from scantling.data.traits import readable_traits, spacing_remarks
-from scantling.methods.catalogue import card_of, import_path
+from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.callbacks import Callback
-from scantling.training.finishing import clock, finish
+from scantling.training.finishing import finish
 from scantling.training.leakage import check_apart
 from scantling.training.material import Material, budget_remarks, counts, open_material, undrawn
 from scantling.training.minutes import fitted, usual_steps
@@ -41,11 +41,9 @@ from scantling.training.plan import (
     DataFiles,
     check_same,
     earlier_facts,
-    elsewhere,
     hashes_of,
     plan_of,
-    taught,
-    unsteady,
+    recorded,
 )
 from scantling.training.pools import pool_remarks
 from scantling.training.prepared import prepared_fields
@@ -222,7 +220,7 @@ def _train(
     elif pretrained is not None:
         starting = score_starting_model(pretrained, model, training.validation, material.opened)
         console.print(starting["summary"], highlight=False, markup=False)
-    facts, finished = _recorded(facts, plan, model, traits, material, options, device, starting, command)
+    facts, finished = recorded(facts, plan, model, traits, material, options, device, starting, command)
     if finished:
         console.print(f"{out}: finished on {facts['finished']}; nothing is left to do", highlight=False)
         return facts
@@ -322,40 +320,3 @@ def _trainer(
         console=Console(quiet=True), saved_every=options.saved_every,
         faster="--preset quick takes minutes" * (options.preset == "paper" and "quick" in model.Settings.presets),
     )  # fmt: skip
-
-
-def _recorded(
-    facts: dict[str, Any] | None,
-    plan: dict[str, Any],
-    model: Method,
-    traits: Traits,
-    material: Material,
-    options: Options,
-    device: torch.device,
-    starting: dict[str, Any] | None,
-    command: list[str],
-) -> tuple[dict[str, Any], bool]:
-    """The contents of `run.json` as the training begins or goes on, and whether it has ended already."""
-    if facts is not None:
-        warnings = [*facts["warnings"], *elsewhere(facts, record(device))]
-        return (facts, True) if facts.get("finished") else (facts | {"warnings": warnings}, False)
-    warnings = [
-        *material.remarks,
-        *material.dataset.label_source.remarks,
-        *spacing_remarks(traits),
-        *undrawn(material, traits, options.labels),
-        *taught(model),
-        *unsteady(model.card, device),
-    ]
-    traits = traits.model_copy(update={"hand_drawn_before": model.traits.hand_drawn_before})
-    begun = {
-        "version": RunRecord.newest, "command": command, **plan, "implementation": import_path(type(model)),
-        "preset": options.preset, "given": dict(options.settings),
-        "plan": [*material.budget, *model.settings.explain(traits)],
-        "traits": traits.model_dump(),
-        "started": clock(), "finished": None, "seconds": None,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "steps": sum(stage.steps for stage in model.stages()), "selected": None, "starting_model": starting,
-        "warnings": warnings, "left_out": dict(material.left_out), **record(device),
-    }  # fmt: skip
-    return begun, False
