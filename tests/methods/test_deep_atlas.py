@@ -149,6 +149,17 @@ def test_the_paper_has_the_tutorials_network_and_weights_the_bending_by_the_size
     torch.testing.assert_close(terms["bending"], 7.5 * (6 / 128) ** 2 * bending_energy(vectors))
 
 
+def test_axes_of_a_registrar_that_sees_images_shrunk_are_halved_by_the_spacing_that_it_sees() -> None:
+    traits = Traits(
+        dimensions=3, channels=("t1",), labels=Labels(names=("a",), values=((1,),)), spacing=(3.0, 1.0, 1.0),
+        unit="mm", shape=(20, 64, 64), smallest=(20, 64, 64), intensity=(GREY,), labelled=1, unlabelled=2,
+    )  # fmt: skip
+    for shrink, first in ((1, (1, 2, 2)), (2, (2, 2, 2))):  # 3 x 1 x 1, and 3 x 2 x 2 mm where 20 pixels are kept
+        settings = DeepAtlasSettings.preset("quick", {"shrink": shrink}).resolve(traits)
+        network = settings.pair_network(traits, settings.whole(traits))
+        assert tuple(network.unet.strides[0]) == first
+
+
 def test_what_cannot_be_paired_is_refused_in_a_sentence() -> None:
     method = segmenter("deep-atlas")
     with pytest.raises(SettingsError, match="found 1 training image; expected 2 at least"):
