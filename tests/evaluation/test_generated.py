@@ -134,6 +134,25 @@ def test_volumes_have_slices_that_are_consistent_beside_shuffled_ones(tmp_path: 
     assert "Slice consistency" in (tmp_path / "page.html").read_text()
 
 
+def test_images_without_a_common_unit_are_compared_each_in_its_own_range(tmp_path: Path) -> None:
+    same = smooth(6, 16, 16, 16, seed=0)
+    scales = (1, 300, 2, 40, 100, 7)
+    for name, factors in (("same", (1,) * 6), ("scaled", scales)):
+        data(
+            tmp_path / name / "real",
+            [one.astype(np.float32) * k for one, k in zip(same, factors, strict=True)],
+            made=False,
+        )
+        data(tmp_path / name / "made", [one.astype(np.float32) for one in smooth(4, 16, 16, 16, seed=1)], made=True)
+    found = {
+        name: assess(tmp_path / name / "made", tmp_path / name / "real", split="all") for name in ("same", "scaled")
+    }
+    assert found["scaled"].grid.own_range
+    assert not found["same"].grid.own_range
+    assert "own range" in found["scaled"].table()
+    assert found["scaled"].structural[REAL].mean() == pytest.approx(found["same"].structural[REAL].mean(), abs=0.05)
+
+
 def test_a_run_gives_features_and_marks_both_sets_and_refuses_other_channels(
     sets: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from scantling.core.samples import Preprocessing, Storage, StoredImage, Traits
 from scantling.data.dataset import open_dataset
 from scantling.data.files import read
 from scantling.data.loading import load
-from scantling.data.moments import Moments
+from scantling.data.moments import Moments, summed
 from scantling.data.preprocessing import denormalise, preprocess
 from scantling.inference import synthesize
 from scantling.inference.conditions import Conditions, open_conditions
@@ -261,6 +261,14 @@ def test_denormalised_is_what_an_image_was_whose_values_are_those_of_the_data(no
     there = preprocess(sample, recipe, traits).image
     assert there is not None
     np.testing.assert_allclose(denormalise(there.numpy(), recipe, (wide,)), image, rtol=1e-5)
+
+
+def test_what_is_scaled_by_its_own_range_gets_the_usual_range_of_an_image_and_not_that_of_the_widest() -> None:
+    scales = (1, 2, 1000)
+    facts = summed(Moments.of(np.linspace(scale, 10 * scale, 50), 1) for scale in scales).intensity()
+    assert (facts.minimum, facts.maximum) == (1, 10_000)
+    made = denormalise(np.array([[-1.0, 0.0, 1.0]]), Preprocessing(dimensions=2, normalise="unit"), (facts,))
+    np.testing.assert_allclose(made, [[2, 11, 20]])
 
 
 def test_a_broken_file_among_those_that_are_asked_for_fails_when_its_turn_comes(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import scantling
 from commands import command
 from scantling.contract.card import Card
 from scantling.contract.method import build
@@ -235,6 +236,8 @@ def test_a_named_segmenter_marks_made_images_and_stands_in_their_origin(data: Pa
     wrong = command(*words[:-1], tmp_path / "other", "--use", f"segmenter={tmp_path / 'gan'}")
     assert wrong.returncode == 2
     assert "expected one that segments" in wrong.stderr
+    with pytest.raises(SettingsError, match="labels images that are there"):
+        scantling.synthesize("scribbles", given=data, out=tmp_path / "drawn", use={"segmenter": tmp_path / "unet"})
 
 
 # refusals

@@ -168,6 +168,7 @@ def synthesize(
     split: Literal["train", "validation", "test", "all"] = "train",
     image_class: str | None = None,
     accept: Literal["new"] | None = None,
+    use: Mapping[str, StrPath] | None = None,
     shard: tuple[int, int] = (1, 1),
     manifest: StrPath | None = None,
     root: StrPath | None = None,
@@ -196,6 +197,7 @@ def synthesize(
         split: whose cases of `given`; what is made from a case is in its split.
         image_class: of all that is made.
         accept: "new" keeps only images that copy no training image of the run; others are made anew.
+        use: `{"segmenter": RUN}` marks the images of a method that makes no masks.
         shard: (i, n) makes every n-th part, the i-th of n jobs, counted from 1.
         manifest, root, subjects: how `given` is opened.
         device, threads, precision: as of `scantling.predict`.
@@ -217,6 +219,7 @@ def synthesize(
     where = source if isinstance(source, str) else path_of(source, "source", expected="the name of a rule, or a run")
     return inference.synthesize(
         where, accept=gate_of(where, accept),
+        uses={role: path_of(run, "use") for role, run in (use or {}).items()},
         count=count, out=path_of(out, "out"),
         options=_given({"seed": seed, "steps": sampling_steps, "memory": memory}, options),
         settings={**(settings or {}), **({} if size is None else {"size": size})}, conditions=conditions, shard=shard,

@@ -28,6 +28,8 @@ class Intensity(Frozen):
     """The 99.5th percentile."""
     minimum: float
     maximum: float
+    usual: tuple[float, float] | None = None
+    """The medians over images of their least and of their greatest value; None in models of earlier versions."""
 
 
 class Thickness(Frozen):

@@ -15,7 +15,11 @@ from scantling.core.samples import Intensity
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and sum of squared deviations, range, and some of the values, of one channel of many images."""
+    """Count, mean and sum of squared deviations, range, and some of the values, of one channel of many images.
+
+    Attributes:
+        ranges: the least and the greatest value of each image.
+    """
 
     count: int
     mean: float
@@ -23,6 +27,7 @@ class Moments:
     low: float
     high: float
     values: tuple[np.ndarray, ...]
+    ranges: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(cls, values: np.ndarray, stride: int) -> Self:
@@ -32,16 +37,18 @@ class Moments:
         if values.size > LARGE:
             mean, deviation = mean_and_deviation(values)
             low, high = float(values.min()), float(values.max())
-            return cls(values.size, mean, deviation**2 * values.size, low, high, (values[::stride].copy(),))
+            kept = (values[::stride].copy(),)
+            return cls(values.size, mean, deviation**2 * values.size, low, high, kept, ((low, high),))
         exact = values.astype(np.float64)
-        mean = float(exact.mean())
+        mean, low, high = float(exact.mean()), float(exact.min()), float(exact.max())
         return cls(
             values.size,
             mean,
             float(np.square(exact - mean).sum()),
-            float(exact.min()),
-            float(exact.max()),
+            low,
+            high,
             (values[::stride].copy(),),
+            ((low, high),),
         )
 
     def __add__(self, other: Moments) -> Moments:
@@ -56,6 +63,7 @@ class Moments:
             min(self.low, other.low),
             max(self.high, other.high),
             self.values + other.values,
+            self.ranges + other.ranges,
         )
 
     def intensity(self) -> Intensity:
@@ -63,6 +71,7 @@ class Moments:
         if not self.count:
             return Intensity(mean=0.0, std=0.0, low=0.0, high=0.0, minimum=0.0, maximum=0.0)
         low, high = np.percentile(np.concatenate(self.values).astype(np.float64), (0.5, 99.5))
+        least, greatest = np.median(self.ranges, axis=0).tolist()
         return Intensity(
             mean=self.mean,
             std=float(np.sqrt(self.deviation / self.count)),
@@ -70,6 +79,7 @@ class Moments:
             high=float(high),
             minimum=self.low,
             maximum=self.high,
+            usual=(least, greatest),
         )
 
 
@@ -78,8 +88,12 @@ def summed(parts: Iterable[Moments]) -> Moments:
     whole = list(parts)
     total = Moments(0, 0.0, 0.0, np.inf, -np.inf, ())
     for part in whole:
-        total = total + replace(part, values=())
-    return replace(total, values=tuple(values for part in whole for values in part.values))
+        total = total + replace(part, values=(), ranges=())
+    return replace(
+        total,
+        values=tuple(values for part in whole for values in part.values),
+        ranges=tuple(each for part in whole for each in part.ranges),
+    )
 
 
 def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:

@@ -281,7 +281,7 @@ def denormalise(image: np.ndarray, recipe: Preprocessing, intensities: Sequence[
     """(C, *S) in the units of `recipe` in those of the training data, float32: the inverse of `normalise`.
 
     What differs from image to image is taken from the whole training set: "image" and "dataset" take its mean and
-    deviation, "foreground" that of its foreground, "unit" its least and greatest value.
+    deviation, "foreground" that of its foreground, "unit" the usual least and greatest value of an image.
 
     Args:
         intensities: of each channel (`intensities_of`).
@@ -289,7 +289,8 @@ def denormalise(image: np.ndarray, recipe: Preprocessing, intensities: Sequence[
     out = image.astype(np.float32)
     for channel, facts in enumerate(intensities):
         if recipe.normalise == "unit":
-            middle, scale = (facts.minimum + facts.maximum) / 2, (facts.maximum - facts.minimum) / 2
+            least, greatest = facts.usual or (facts.minimum, facts.maximum)
+            middle, scale = (least + greatest) / 2, (greatest - least) / 2
         elif recipe.normalise == "none":
             middle, scale = 0.0, 1.0
         else:

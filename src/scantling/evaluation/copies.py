@@ -80,11 +80,13 @@ class Memorisation:
     def verdict(self) -> str:
         """In words."""
         count, copied = len(self.found.distance), self.copied
-        of = f"{copied} of {count} made images" if copied else f"none of {count} made images"
-        beside = f"chance alone gives about {self.rule.chance:.1%}"
-        if not self.clean:
-            return f"memorised, by {self.space}: {of} copy a training image; {beside}"
-        return f"no memorisation, by {self.space}: {of} is called a copy; {beside}"
+        verb = "copies" if copied == 1 else "copy"
+        of = f"{copied} of {count} made images {verb}" if copied else f"none of {count} made images copies"
+        word = "no memorisation" if self.clean else "memorised"
+        return (
+            f"{word}, by {self.space}: {of} a training image, chance alone gives about {self.rule.chance:.1%}; "
+            f"{self.nearer:.0%} are nearer to one than training images are to each other"
+        )
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""

@@ -188,7 +188,7 @@ def assess(
         slices=_slices(new, old, grid),
         segmenter="" if reader.marker is None else reader.marker.name,
         anatomy=distributions(old.anatomy, new.anatomy, divided) if reader.marker is not None else (),
-        remarks=tuple(_remarks(new, old, divided, named=features is not None)),
+        remarks=tuple(_remarks(new, old, divided, grid, named=features is not None)),
         failed=(*new.failed, *old.failed),
     )  # fmt: skip
 
@@ -225,8 +225,15 @@ def _slices(new: ImageSet, old: ImageSet, grid: CommonGrid) -> dict[str, Floats]
     return {"made": over(new.images), "real": over(old.images), SHUFFLED: over(shuffled)}
 
 
-def _remarks(new: ImageSet, old: ImageSet, divided: Sequence[tuple[Places, Places]], *, named: bool) -> list[str]:
+def _remarks(
+    new: ImageSet, old: ImageSet, divided: Sequence[tuple[Places, Places]], grid: CommonGrid, *, named: bool
+) -> list[str]:
     found = []
+    if grid.own_range:
+        found.append(
+            "the real images are in no common unit, since their ranges differ more than fourfold: each image, made or "
+            "real, is compared in its own range"
+        )
     if not named:
         found.append(HOW_TO)
     subjects = len(set(old.subjects))

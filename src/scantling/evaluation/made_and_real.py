@@ -115,7 +115,8 @@ class Reader:
     def _with_noise(self, sample: Sample) -> Sample:
         """With normal noise upon each channel, whose deviation is `NOISE` of its range."""
         noise = numpy_generator("noise", sample.case.id).standard_normal(sample.image.shape)
-        ranges = np.array([high - low for low, high in self.grid.limits]).reshape(-1, *[1] * len(self.grid.shape))
+        limits = self.grid.limits_of(sample.image)
+        ranges = np.array([high - low for low, high in limits]).reshape(-1, *[1] * len(self.grid.shape))
         return replace(sample, image=sample.image + (NOISE * ranges * noise).astype(np.float32))
 
 

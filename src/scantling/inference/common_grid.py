@@ -25,6 +25,8 @@ LOOKED_AT = 24
 """Images from which the shape and the range of values are taken."""
 RANGE = (0.5, 99.5)
 """Percentiles of a channel that become 0 and 1."""
+UNLIKE = 4
+"""Images whose ranges differ by more (the 90th over the 10th percentile of them) are in no common unit; ours."""
 
 Images = NDArray[np.float32]
 
@@ -38,6 +40,7 @@ class CommonGrid:
         shape: (*S).
         limits: (low, high) of each channel, in units of the files; these become 0 and 1, and values beyond are cut off.
         slice_axis: of volumes.
+        own_range: images are in no common unit, such as MR images of several scanners: each has limits of its own.
     """
 
     names: tuple[str, ...]
@@ -45,6 +48,7 @@ class CommonGrid:
     limits: tuple[tuple[float, float], ...]
     slice_axis: int = 0
     opening: Opening = OPENING
+    own_range: bool = False
 
     @property
     def small(self) -> tuple[int, ...]:
@@ -72,9 +76,14 @@ class CommonGrid:
 
     def bring(self, image: np.ndarray, shape: Sequence[int] = ()) -> Images:
         """An image (C, *S) in units of the files on the grid, in [0, 1]; or on a smaller grid of this shape."""
-        low, high = (np.array(values).reshape(-1, *[1] * len(self.shape)) for values in zip(*self.limits, strict=True))
+        found = self.limits_of(image)
+        low, high = (np.array(values).reshape(-1, *[1] * len(self.shape)) for values in zip(*found, strict=True))
         unit = ((image - low) / (high - low)).clip(0, 1).astype(np.float32)
         return resample(torch.from_numpy(unit), tuple(shape or self.shape), linear=True).numpy()
+
+    def limits_of(self, image: np.ndarray) -> tuple[tuple[float, float], ...]:
+        """(low, high) of each channel of an image (C, *S) in units of the files."""
+        return tuple(_limits([_some_values(channel)]) for channel in image) if self.own_range else self.limits
 
     def smaller(self, image: Images) -> Images:
         """An image on the grid brought to the small one, on which flips and shifts are compared."""
@@ -109,15 +118,14 @@ def common_grid(
     ((axes, channels),) = kinds
     if axes not in longest:
         raise DataError(f"case {drawn[0].id}: its image has {axes} axes; expected 2 or 3")
-    limits = []
-    for channel in range(channels):
-        low, high = np.percentile(
-            np.concatenate([_some_values(sample.image[channel]) for sample in samples]), RANGE
-        ).tolist()
-        limits.append((low, high if high > low else low + 1))
+    values = [[_some_values(sample.image[channel]) for sample in samples] for channel in range(channels)]
+    widths = [[high - low for low, high in (_limits([one]) for one in each)] for each in values]
+    unlike = any(wide > UNLIKE * narrow for narrow, wide in (np.percentile(each, (10, 90)) for each in widths))
     shape = np.median([sample.image.shape[1:] for sample in samples], axis=0).round().astype(int).tolist()
     axis = samples[0].geometry.slice_axis
-    return CommonGrid(names, scaled(shape, longest[axes]), tuple(limits), axis, opening)
+    return CommonGrid(
+        names, scaled(shape, longest[axes]), tuple(map(_limits, values)), axis, opening, own_range=unlike
+    )  # fmt: skip
 
 
 def read_images(case: Case, names: Sequence[str], opening: Opening) -> Sample:
@@ -138,6 +146,12 @@ def scaled(shape: Sequence[int], longest: int) -> tuple[int, ...]:
     """A shape with no side over `longest`, its proportions kept as far as whole pixels of at least 3 allow."""
     factor = min(1.0, longest / max(shape))
     return tuple(max(min(3, side), round(side * factor)) for side in shape)
+
+
+def _limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """What becomes 0 and 1 of the values of a channel; of equal ones 1 above."""
+    low, high = np.percentile(np.concatenate(values), RANGE).tolist()
+    return low, high if high > low else low + 1
 
 
 def _some_values(channel: np.ndarray) -> np.ndarray:

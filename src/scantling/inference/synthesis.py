@@ -80,6 +80,8 @@ def synthesize(
     """
     check_shard(shard)
     if (annotator := _annotator(source)) is not None:
+        if uses:
+            raise SettingsError(f"--use {next(iter(uses))}: {source} labels images that are there; leave it out")
         return annotate(
             annotator, out=out, count=count, options=given_options(options), settings=settings or {},
             conditions=conditions, shard=shard, progress=progress,

@@ -29,7 +29,8 @@ CHARTS = 12
 """Quantities of the anatomy, those that differ most, that have a chart."""
 CONVENTIONS = (
     "Every image is brought onto one grid, the median shape of the real ones; values between the 0.5th and the 99.5th "
-    "percentile of each channel of the real images become 0 to 1.",
+    "percentile of each channel of the real images become 0 to 1, or of each image by itself where the ranges of real "
+    "images differ more than fourfold.",
     "MS-SSIM (Wang, Simoncelli and Bovik, 2003) of pairs drawn by hash; real pairs are of different subjects. "
     "Generated-real: higher is nearer. Generated-generated above real-real: less diverse than real images are.",
     "FID (Heusel et al., 2017), KID (Bińkowski et al., 2018), precision and recall (Kynkäänniemi et al., 2019; k = 3), "

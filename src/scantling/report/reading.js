@@ -56,6 +56,6 @@ document.getElementById("save").addEventListener("click", () => {
   link.href = URL.createObjectURL(new Blob([rows.map((row) => row.join(",")).join("\n") + "\n"], { type: "text/csv" }));
   link.download = `answers-${page}-${name.replace(/\W+/g, "-")}.csv`;
   link.click();
-  URL.revokeObjectURL(link.href);
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);  // some browsers read it after the click
 });
 tell();

@@ -35,7 +35,7 @@ class VolumeSettings(Settings):
         depth: slices; None: the same.
         voxels: the median volume is shrunk to about so many, where plane or depth is None; None: as published.
         slice_rule: bring volumes to `depth` by repeating the last slice or deleting some, not by resampling
-            (`core.slices`); 24 unless `depth` is given.
+            (`data.slice_rule`); 24 unless `depth` is given.
         with_masks: learn and make masks beside the images, as channels of their own; only labelled cases are read.
     """
 

@@ -38,15 +38,15 @@ class VQGan(Encoder, OnVolumes):
     r"""The 3-D VQ-GAN of Medical Diffusion (Khader et al., 2023).
 
     .. math:: L = 4 |x - \hat x|_1 + 4\, d(x_s, \hat x_s) + ¼ |z - e|^2 - D_2(\hat x_s) - D_3(\hat x)
-              + 4 \sum_l |D^l(x) - D^l(\hat x)|_1
+              + 4 \sum_D \frac{4}{n + 1} \sum_l |D^l(x) - D^l(\hat x)|_1
 
-    with z of the encoder, e its nearest codes, s a random slice, d a perceptual distance. The codes are moving averages
-    and have no loss; they begin as vectors of the first volumes. The discriminators are trained by hinge.
+    with z of the encoder, e its nearest codes, s a random slice, d a perceptual distance, and l the n + 1 maps of a
+    discriminator of n layers before its scores. The codes are moving averages and have no loss; they begin as vectors
+    of the first volumes. The discriminators are trained by hinge.
 
     Departures: the discriminators' norms see one volume alone; d compares a small network's maps of the slices, which
     it has learned to restore, since weights learned from photographs are not shipped; moving averages of codes that
-    begin anew begin anew too (in the authors' code they pull the code back); matching is averaged over layers and both
-    discriminators.
+    begin anew begin anew too (in the authors' code they pull the code back).
     """
 
     card = CARDS["vq-gan"]
@@ -150,7 +150,7 @@ class VQGan(Encoder, OnVolumes):
                         wanted = self._judged(name, real_ones)
                     terms[f"fooling {name}"] = getattr(of, name) * fooling_loss(maps[-1])
                     matching.append(feature_matching_loss(wanted[:-1], maps[:-1]))
-            terms["matching"] = of.matching * torch.stack(matching).mean()
+            terms["matching"] = of.matching * 4 * torch.stack(matching).sum()
         yield "autoencoder", terms
         if judged:
             yield (

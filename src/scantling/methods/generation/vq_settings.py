@@ -74,7 +74,7 @@ class VQGanSettings(VolumeSettings):
             "perceptual": 0.0,
             "slices": 0.1,
             "volumes": 0.1,
-            "matching": 1.0,
+            "matching": 0.125,
             "judge": 8,
             "judge_layers": 2,
             "judged_from": 0.6,
