@@ -55,6 +55,8 @@ def test_a_layer_for_each_class_says_what_is_not_there_and_what_is_not_known() -
     mask = np.array([[[0, 1, 2, 3, IGNORE]]], np.uint8)
     flat = forget_classes(mask, Case(id="x", subject="x", drawn_classes=("a", "b")), THREE)
     assert flat[0, 0].tolist() == [IGNORE, 1, 2, IGNORE, IGNORE], "what is not marked may be of the third class"
+    every = Case(id="x", subject="x", drawn_classes=("a", "b", "c"))
+    assert (forget_classes(mask, every, THREE) == mask).all(), "who knows all classes knows the background"
 
 
 def test_the_cross_entropy_is_that_of_all_that_a_pixel_may_be() -> None:
