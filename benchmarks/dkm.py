@@ -5,10 +5,10 @@
 
 Trains the kinetic module once and, for each seed, the same segmentation module with its features, with those of random
 weights of the same network, on the frame before the agent alone, on the one after it, and on both; `--ablation` adds
-the other sets of stages that the paper tries. `unet` stands beside them, on all channels. Prints what `compare` finds
-on the test cases, by subjects, and writes it to `dkm.json`. What is trained is not trained again, so that the command
-can be stopped and repeated; `--train-only` leaves the comparison to a later call. `--small` is a try of moments, whose
-figures say nothing. No arm reads a channel that is not named in `--frames`, but `unet`.
+the other sets of stages that the paper tries. Prints what `compare` finds on the test cases, by subjects, and writes it
+to `dkm.json`. What is trained is not trained again, so that the command can be stopped and repeated; `--train-only`
+leaves the comparison to a later call. `--small` is a try of moments, whose figures say nothing. No arm reads a channel
+that is not named in `--frames`, but `unet`, which sees all of them and is an arm only where `--arms` names it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Trial:
         }
         if unknown := [name for name in self.only if name not in arms]:
             raise SettingsError(f"--arms: found {unknown[0]!r}; there are {', '.join(arms)}")
-        return {name: settings for name, settings in arms.items() if not self.only or name in self.only}
+        wanted = self.only or [name for name in arms if name != "unet"]
+        return {name: settings for name, settings in arms.items() if name in wanted}
 
     def run(self) -> list[Path]:
         """All runs, trained if they are not yet."""
@@ -109,7 +110,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", required=True, help="the channels that are frames, the one before the agent first")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--labels", help="how many labelled subjects, or a share such as 10%%; all unless said")
-    parser.add_argument("--arms", default="", help="the arms to train, divided by commas; all unless said")
+    parser.add_argument("--arms", default="", help="the arms to train, divided by commas; all but unet unless said")
     parser.add_argument("--ablation", action="store_true")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--steps", type=int, help="of each segmentation module")

@@ -43,9 +43,10 @@ def test_the_arms_are_the_controls_that_the_paper_lacks_and_its_ablation(tmp_pat
     )  # fmt: skip
     arms = of.arms()
     assert list(arms)[:5] == ["nothing", "f3+f4", "random", "after", "both"]
-    assert list(arms)[5:] == ["f1", "f2", "f3", "f4", "f2+f3", "f2+f4", "f2+f3+f4", "f1+f2+f3+f4", "unet"]
+    assert list(arms)[5:] == ["f1", "f2", "f3", "f4", "f2+f3", "f2+f4", "f2+f3+f4", "f1+f2+f3+f4"]
     assert [arm["frames"] for arm in (arms["nothing"], arms["after"], arms["both"])] == [
         ("red",), ("blue",), ("red", "blue"),
     ]  # fmt: skip
+    assert replace(of, only=("nothing", "unet")).arms() == {"nothing": arms["nothing"], "unet": {}}, "on all channels"
     with pytest.raises(SettingsError, match="found 'f5'; there are nothing"):
         replace(of, only=("f5",)).arms()

@@ -21,6 +21,7 @@ from scantling.core.atomic import write_json
 from scantling.core.case import Labels
 from scantling.core.errors import ArrayError, SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
+from scantling.data.dataset import open_dataset
 from scantling.diffusion.samplers import Guess, ddim
 from scantling.diffusion.schedules import timesteps
 from scantling.methods.catalogue import CARDS
@@ -34,6 +35,7 @@ from scantling.networks.denoiser import Denoiser
 from scantling.networks.kinetic_unet import KineticUNet, on_grid
 from scantling.records.run_folder import load_model, save_model
 from scantling.testing.data import make_data
+from scantling.training.leakage import check_apart
 
 FRAMES = ("pre", "early", "flair", "late")
 
@@ -235,6 +237,8 @@ def test_the_controls_are_settings_of_one_module(tmp_path: Path) -> None:
         dkm(uses={}, features="none", frozen=False)
     with pytest.raises(SettingsError, match=r"was trained on .* the data have pre, late"):
         dkm(frames=("pre", "late"))
+    with pytest.raises(SettingsError, match=r"found 'late', a later frame of the model .* leads from 'pre'"):
+        dkm(frames=("late",))
     model = dkm()
     save_model(model, tmp_path / "model")
     image = torch.rand(1, 1, 20, 30)
@@ -313,6 +317,13 @@ def test_a_kinetic_module_that_has_seen_a_test_subject_is_refused(data: Path, fi
     assert "has learned from" in done.stderr
     assert "test subjects of these data" in done.stderr
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_model_without_a_record_of_its_training_is_told_of(data: Path, first: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(data)
+    assert check_apart({"encoder": first}, dataset) == []
+    (sentence,) = check_apart({"encoder": tmp_path}, dataset)
+    assert "no record says from whom it has learned" in sentence
 
 
 def test_frames_of_different_size_are_refused_with_numbers(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from scantling.data.dataset import open_dataset
 from scantling.data.integrity import check
 from scantling.data.loading import load
 from scantling.data.partly_drawn import forget_classes
-from scantling.evaluation.scores import scores_of_arrays
+from scantling.evaluation.scores import marked_share, scores_of_arrays
 from scantling.losses import cross_entropy, dice_loss
 from scantling.methods.catalogue import CARDS
 from scantling.testing.data import make_data
@@ -55,6 +55,8 @@ def test_a_layer_for_each_class_says_what_is_not_there_and_what_is_not_known() -
     mask = np.array([[[0, 1, 2, 3, IGNORE]]], np.uint8)
     flat = forget_classes(mask, Case(id="x", subject="x", drawn_classes=("a", "b")), THREE)
     assert flat[0, 0].tolist() == [IGNORE, 1, 2, IGNORE, IGNORE], "what is not marked may be of the third class"
+    every = Case(id="x", subject="x", drawn_classes=("a", "b", "c"))
+    assert (forget_classes(mask, every, THREE) == mask).all(), "who knows all classes knows the background"
 
 
 def test_the_cross_entropy_is_that_of_all_that_a_pixel_may_be() -> None:
@@ -93,6 +95,7 @@ def test_scores_are_of_the_classes_that_the_truth_knows() -> None:
     assert math.isnan(scores.classes["b"]["dice"])
     assert scores.mean["dice"] == scores.classes["a"]["dice"]
     assert dice_of(answer[0], truth, THREE) == pytest.approx(scores.mean["dice"])
+    assert marked_share(answer, truth, None) == 1, "that a mask is empty or full is seen all the same"
 
 
 @pytest.mark.parametrize("method", ["unet", "copy-paste", "cross-pseudo"])
@@ -113,6 +116,13 @@ def test_a_class_that_no_training_mask_knows_is_refused(tmp_path: Path) -> None:
     data = partly(tmp_path / "data", every)
     with pytest.raises(DataError, match="the masks of no training case know the class 'class-2'"):
         train("unet", [data], tmp_path / "run", Options(preset="tiny", steps=1), console=quiet())
+
+
+def test_a_method_that_would_see_no_background_is_refused(tmp_path: Path) -> None:
+    data = partly(tmp_path / "data", {number: [f"class-{1 + number % 2}"] for number in range(4)})
+    options = Options(preset="tiny", steps=1, settings={"features": "pyramid"})
+    with pytest.raises(DataError, match=r"no training mask knows all classes .* and fedd takes the background from"):
+        train("fedd", [data], tmp_path / "run", options, console=quiet())
 
 
 def test_check_says_which_classes_are_known_where(tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no source": (
         lambda: fedd(uses={}, features="best"),
-        "expected encoder, random, pyramid, a folder of diffusers that is there, or a network of yours as",
+        "expected encoder, random, pyramid, a folder of diffusers that is there, or MODULE:FACTORY",
     ),
     "no module": (lambda: fedd(uses={}, features="nowhere:f", layers=("a",)), r"cannot be made \(ModuleNotFoundError"),
     "no network": (lambda: fedd(uses={}, features=f"{__name__}:nothing", layers=("a",)), "it makes a int, expected"),

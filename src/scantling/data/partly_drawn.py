@@ -135,10 +135,10 @@ def forget_classes(mask: np.ndarray, case: Case, labels: Labels, *, layered: boo
         layered: of classes that exclude one another, a layer (K, *S) of 0, 1 and `IGNORE` for each instead, all
             `IGNORE` for a class that is not known: so it says which are certainly not there.
     """
-    if case.drawn_classes is None and not (layered and labels.exclusive):
-        return mask
     numbers = range(1, len(labels.names) + 1)
     unknown = [case.drawn_classes is not None and name not in case.drawn_classes for name in labels.names]
+    if not any(unknown) and not (layered and labels.exclusive):
+        return mask
     if labels.exclusive and not layered:
         kept = [number for number, lost in zip(numbers, unknown, strict=True) if not lost]
         return np.where(np.isin(mask, kept), mask, np.uint8(IGNORE))

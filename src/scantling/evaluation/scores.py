@@ -150,14 +150,14 @@ def marked_share(masks: Array, truth: Array, region: Array | None) -> float:
 
     Args:
         masks: what is asked about, in the form of `scores_of_arrays`.
-        truth: says which pixels are known.
+        truth: says which pixels are known, of one class at least.
         region: (*S), the pixels that count; all of them if None.
     """
     size, marked, counted = math.prod(truth.shape[1:]), 0, 0
     layers, true = masks.reshape(len(masks), size), truth.reshape(len(truth), size)
     inside = None if region is None else np.asarray(region, dtype=np.bool_).reshape(size)
     for span in spans(size):
-        known = (true[:, span] != IGNORE).all(axis=0)
+        known = (true[:, span] != IGNORE).any(axis=0)
         if inside is not None:
             known &= inside[span]
         some = layers[:, span]

@@ -6,7 +6,8 @@ done is not done again, an interrupted one goes on, one that fails is listed and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -276,10 +277,13 @@ def _check_same(out: Path, before: CurveFolder, now: CurveFolder) -> None:
         )
 
 
-def effort_of_cell(recipe: Recipe, cell: Cell) -> dict[str, int]:
-    """What it takes to draw the labels that a cell may look at, an estimate."""
-    cases, taught_by = labelled_cases(recipe, cell)
-    return effort_of(recipe.dataset_of(cell.method), cases, taught_by)
+def efforts_of(recipe: Recipe, cells: Iterable[Cell]) -> dict[Cell, dict[str, int]]:
+    """What it takes to draw the labels that each cell may look at, an estimate."""
+    known, efforts = defaultdict[str, dict[str, Mapping[str, int]]](dict), dict[Cell, dict[str, int]]()
+    for cell in cells:
+        cases, taught_by = labelled_cases(recipe, cell)
+        efforts[cell] = effort_of(recipe.dataset_of(cell.method), cases, taught_by, known=known[cell.method])
+    return efforts
 
 
 def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str]) -> Curve:
@@ -293,7 +297,7 @@ def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str])
             failed[cell] = str(error)
         else:
             done += [one] if one is not None else []
-    efforts = {one.cell: effort_of_cell(recipe, one.cell) for one in done} if recipe.arms else {}
+    efforts = efforts_of(recipe, [one.cell for one in done]) if recipe.arms else {}
     grid = Grid.of(done, cells, subjects=subjects, metric=metric, efforts=efforts)
     if done and not grid.cases:
         raise DataError(f"{recipe.out}: found no test case for which every training has a score")

@@ -45,11 +45,19 @@ def effort_of_case(dataset: Dataset, case: Case, taught_by: Collection[str]) -> 
     return dict(zip(EFFORT, map(sum, zip(*pairs, strict=True)), strict=True))
 
 
-def effort_of(dataset: Dataset, cases: Iterable[Case], taught_by: Collection[str]) -> dict[str, int]:
-    """The sum over cases."""
+def effort_of(
+    dataset: Dataset, cases: Iterable[Case], taught_by: Collection[str], *, known: dict[str, Mapping[str, int]]
+) -> dict[str, int]:
+    """The sum over cases.
+
+    Args:
+        known: what is known of cases of the dataset, by their ids; it grows, so that each is read once.
+    """
     total = Counter[str](dict.fromkeys(EFFORT, 0))
     for case in cases:
-        total.update(effort_of_case(dataset, case, taught_by))
+        if case.id not in known:
+            known[case.id] = effort_of_case(dataset, case, taught_by)
+        total.update(known[case.id])
     return dict(total)
 
 

@@ -50,17 +50,22 @@ def check_apart(uses: Mapping[str, Path], dataset: Dataset) -> list[str]:
     """Make sure that no model that a method is built on has learned from a subject of the test split, labelled or not.
 
     Returns:
-        Sentences on models that have learned from validation subjects.
+        Sentences on models that have learned from validation subjects, or of which no record says from whom.
 
     Raises:
         SettingsError: one has seen a test subject.
     """
     remarks = []
     for role, run in uses.items():
+        if (record := record_of(run)) is None:
+            remarks.append(
+                f"--use {role}={run}: no record says from whom it has learned; test subjects may be among them"
+            )
+            continue
+        others = {case.id for name in ("test", "validation") for case in dataset.split(name)}
+        found = learned_from([record], dataset, among=others)
         for split in ("test", "validation"):
-            cases = dataset.split(split)
-            found = learned_from([record_of(run)], dataset, among={case.id for case in cases})
-            subjects = sorted({case.subject for case in cases if case.id in found})
+            subjects = sorted({case.subject for case in dataset.split(split) if case.id in found})
             sentence = f"--use {role}={run}: has learned from {count(len(subjects), f'{split} subject')} of these data"
             if subjects and split == "test":
                 raise SettingsError(

@@ -111,6 +111,8 @@ def readers_of(
         if not taken and (split != "train" or stream.optional):
             continue
         _check_channels(stream, taken, traits)
+        if split == "train":
+            _check_background(stream, taken, method)
         reads = _read_by(stream)
         key = (*reads, stream.partial, stream.layered)
         if key not in caches:
@@ -133,6 +135,23 @@ def readers_of(
             if split == "train":
                 raise
     return readers
+
+
+def _check_background(stream: Stream, cases: Sequence[Case], method: Method) -> None:
+    """Make sure that some mask knows the background, where masks that know only some classes leave it unknown.
+
+    Raises:
+        DataError: none does.
+    """
+    labels = method.traits.labels
+    if stream.layered or labels is None or not labels.exclusive or not {"mask", "masks"} & {*stream.fields}:
+        return
+    known = [{*labels.names} if case.drawn_classes is None else {*case.drawn_classes} for case in cases if case.masks]
+    if known and not any(each >= {*labels.names} for each in known):
+        raise DataError(
+            f"no training mask knows all classes ('drawn_classes'), and {method.card.name} takes the background from "
+            "such masks alone; add one that does, or train `unet` or a semi-supervised method, which learn without"
+        )
 
 
 def _from_files(name: str, made_of: Mapping[str, Sequence[str]]) -> list[str]:

@@ -12,12 +12,14 @@ from scantling.contract.method import Method
 from scantling.contract.results import Segmentation
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
+from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features.dkm_settings import DkmSettings
+from scantling.methods.features.kinetics import DkmKinetics
 from scantling.methods.features.source import OnFeatures
 from scantling.networks.kinetic_unet import KineticUNet, together
 
@@ -44,6 +46,7 @@ class Dkm(Segmenter, OnFeatures):
     def __init__(self, settings: DkmSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         blocks = tuple(STAGES[stage] for stage in sorted(settings.stages))
         super().__init__(settings, traits, uses=uses, blocks=blocks, timestep=TIMESTEP)
+        check_frame(traits, (uses or {}).get("encoder"))
         levels = len(settings.widths)
         self.levels = tuple(
             min(levels - 1, max(0, round(math.log2(max(1.0, smaller))))) for smaller in self.reader.smaller
@@ -125,3 +128,19 @@ class Dkm(Segmenter, OnFeatures):
         """Probabilities of the classes, from whole images."""
         del inference
         return Segmentation(probabilities=probabilities_of(self.logits(batch), len(self.traits.classes)))
+
+
+def check_frame(traits: Traits, encoder: Method | None) -> None:
+    """Make sure that a kinetic module is shown the frame that it leads from, and none of its later ones.
+
+    Raises:
+        SettingsError: what is seen is another frame of its sequence.
+    """
+    if not isinstance(encoder, DkmKinetics):
+        return
+    later = [name for name in encoder.settings.frames if name not in encoder.channels]
+    if wrong := [name for name in traits.channels if name in later]:
+        raise SettingsError(
+            f"--settings.frames: found {wrong[0]!r}, a later frame of the model that --use encoder names, which leads "
+            f"from {encoder.channels[0]!r}; name that one, or inject nothing: --settings.features none"
+        )

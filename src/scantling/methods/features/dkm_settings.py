@@ -103,5 +103,11 @@ class DkmSettings(FeatureSettings):
         """Which frames it sees, which of them at inference, and what is injected."""
         others = [name for name in traits.channels if name not in self.frames]
         unread = f"; {', '.join(others)} not read" if others else ""
-        what = {NONE: "nothing", PYRAMID: "a pyramid without a network"}.get(self.features, self.features)
+        known = {
+            ENCODER: "features of the model that --use encoder names",
+            RANDOM: "features of the same network with random weights",
+            PYRAMID: "a pyramid without a network",
+            NONE: "nothing",
+        }
+        what = known.get(self.features, f"features of {self.features}")
         return (f"sees {', '.join(self.frames)}, in training and in answers{unread}", f"injects {what}")
