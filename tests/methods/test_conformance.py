@@ -15,7 +15,7 @@ from toys_registration import CARD as SHIFT
 
 CARDS_OF_TOYS = (*TOYS.values(), *GENERATORS.values(), SHIFT)
 EACH = {f"{card.name}-{n}d": (card, n) for card in (*CARDS.values(), *CARDS_OF_TOYS) for n in card.dimensions}
-MODELS = {"toy-head": {"code": TOYS["toy-encoder"]}}
+MODELS = {"toy-head": {"code": TOYS["toy-encoder"]}, "medical-diffusion": {"autoencoder": CARDS["vq-gan"]}}
 """The models that a method is built on, where not any that gives what is needed will do."""
 ON_UNET = (
     "mean-teacher", "cross-pseudo", "fixmatch", "copy-paste", "self-training",
