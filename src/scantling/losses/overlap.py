@@ -37,7 +37,7 @@ def cross_entropy(logits: Tensor, target: Tensor, *, ignore_index: int | None = 
         target: (B, K, *S) of 0 and 1 beside independent classes (one channel for each, no background), else
             (B, 1, *S) of class numbers 0..K. Any number type, or bool. (B, K, *S) beside exclusive classes says of
             each whether a pixel is of it: where none is 1, it may be of the background or of those that are
-            `ignore_index`, whose probabilities are added up (the marginal loss of Shi et al., 2021, equation 4, for
+            `ignore_index`, whose probabilities are added up (the marginal loss of Shi et al., 2021, for
             images in which only some organs were drawn; the merged classes of Fang and Yan, 2020).
         ignore_index: the value of pixels that do not count, 255 in the masks of a `Batch`; None: there are none.
 
