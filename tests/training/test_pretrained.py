@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from scantling.contract.method import build
 from scantling.core.case import Labels
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Traits
+from scantling.data.dataset import open_dataset
 from scantling.methods.catalogue import CARDS, cards, implementation_of
 from scantling.methods.supervised.direction import DirectionMender, DirectionSettings
 from scantling.methods.supervised.unet import UNetSegmenter
@@ -27,6 +29,7 @@ from scantling.records.run_folder import load_model
 from scantling.testing.data import make_data
 from scantling.testing.trainings import interrupted, trained_weights
 from scantling.training import Options, train
+from scantling.training.leakage import start_remarks
 from scantling.training.pretrained import load_pretrained
 from scantling.training.stage_runner import StageRunner
 from scantling.training.trainer import REHEARSED
@@ -373,3 +376,16 @@ def test_settings_that_shape_networks_are_settings() -> None:
     for card in cards().values():
         settings = implementation_of(card).Settings
         assert set(settings.architecture) <= set(settings.model_fields), card.name
+
+
+def test_a_starting_model_that_has_seen_test_subjects_is_told_of(flair: Path, run: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned"
+    shutil.copytree(flair, turned)
+    text = (turned / "scantling.json").read_text()
+    text = text.replace('"train"', '"x"').replace('"test"', '"train"').replace('"x"', '"test"')
+    (turned / "scantling.json").write_text(text)
+    assert start_remarks(run, open_dataset(flair)) == []
+    (sentence,) = start_remarks(run, open_dataset(turned))
+    assert "of these data" in sentence
+    assert "scores there would say nothing" in sentence
+    assert start_remarks(None, open_dataset(turned)) == start_remarks(tmp_path, open_dataset(turned)) == []

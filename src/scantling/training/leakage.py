@@ -78,6 +78,19 @@ def check_apart(uses: Mapping[str, Path], dataset: Dataset) -> list[str]:
     return remarks
 
 
+def start_remarks(run: Path | None, dataset: Dataset) -> list[str]:
+    """A sentence if the model that a training starts from has learned from test subjects; none if it has not."""
+    record = None if run is None else record_of(run)
+    found = learned_from([record], dataset, among={case.id for case in dataset.split("test")})
+    subjects = sorted({case.subject for case in dataset.cases if case.id in found})
+    if not subjects:
+        return []
+    return [
+        f"--from {run}: has learned from {count(len(subjects), 'test subject')} of these data "
+        f"({some(subjects, most=3)}): scores there would say nothing"
+    ]
+
+
 def _learned(record: RunRecord, dataset: Dataset, among: Collection[str]) -> set[str]:
     chosen_on = record.options.get("select") == "best"
     splits = ("train", "validation") if chosen_on else ("train",)

@@ -32,7 +32,7 @@ from scantling.records.run import RunRecord
 from scantling.training.building import build_method
 from scantling.training.callbacks import Callback
 from scantling.training.finishing import finish
-from scantling.training.leakage import check_apart
+from scantling.training.leakage import check_apart, start_remarks
 from scantling.training.material import Material, budget_remarks, counts, open_material, undrawn
 from scantling.training.minutes import fitted, usual_steps
 from scantling.training.options import DEFAULTS, Options
@@ -195,7 +195,7 @@ def _train(
     model, pretrained = build(options)
     options = _selecting(options, model, material.dataset)
     if facts is None:
-        apart = check_apart(options.uses, material.dataset)
+        apart = [*check_apart(options.uses, material.dataset), *start_remarks(options.base, material.dataset)]
         found = [*apart, *(pool_remarks(model, material.dataset.split("train")) if group.first else [])]
         for sentence in (*_unmirrored(model, traits), *found):
             console.print(sentence, highlight=False, markup=False)
