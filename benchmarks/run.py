@@ -10,7 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-APART = {"run.py", "dkm.py", "feature_map.py", "fuzz.py", "nnunet.py", "regret.py", "trivial.py", "tubes.py"}
+APART = {
+    "run.py",
+    "dkm.py",
+    "feature_map.py",
+    "fuzz.py",
+    "made_volumes.py",
+    "nnunet.py",
+    "regret.py",
+    "trivial.py",
+    "tubes.py",
+}
 
 
 def main() -> int:
