@@ -29,6 +29,7 @@ class CurveFolder(FileRecord):
 
     what: ClassVar[str] = "record of a curve"
     writer: ClassVar[str] = "scantling curve"
+    name: ClassVar[str] = "a curve"
 
     data: str
     sha256: str
