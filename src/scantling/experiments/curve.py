@@ -234,18 +234,18 @@ def summary(
         raise DataError(f"{recipe.out}: found no test case for which every training has a score")
     units = {case.unit for one in done for case in one.scores.cases}
     lost = [f"{one.cell}: test case {each.id}: {each.error}" for one in done for each in one.scores.failed]
-    return dict(
-        data=recipe.dataset.root.resolve(),
-        name=recipe.dataset.name,
-        out=recipe.out,
-        control=recipe.control,
-        metric=metric.in_unit(next(iter(units)) if len(units) == 1 else None),
-        shared=recipe.facts(),
-        points=tuple(points_of(grid)),
-        cells=tuple(scored_cells(recipe, cells, grid, failed)),
-        cases=grid.cases,
-        left_out=grid.left_out,
-        subjects=len({*grid.which}),
-        warnings=(*ready.warnings, *undrawn_classes(done)),
-        failed=(*(f"{cell}: {error}" for cell, error in failed.items() if cell not in grid.done), *lost),
-    )
+    return {
+        "data": recipe.dataset.root.resolve(),
+        "name": recipe.dataset.name,
+        "out": recipe.out,
+        "control": recipe.control,
+        "metric": metric.in_unit(next(iter(units)) if len(units) == 1 else None),
+        "shared": recipe.facts(),
+        "points": tuple(points_of(grid)),
+        "cells": tuple(scored_cells(recipe, cells, grid, failed)),
+        "cases": grid.cases,
+        "left_out": grid.left_out,
+        "subjects": len({*grid.which}),
+        "warnings": (*ready.warnings, *undrawn_classes(done)),
+        "failed": (*(f"{cell}: {error}" for cell, error in failed.items() if cell not in grid.done), *lost),
+    }

@@ -165,12 +165,9 @@ def _check_parents(where: str, cases: Sequence[Case], real: Dataset) -> list[str
     held = {case.id for case in real.split("test")}
     subjects = {case.subject for case in real.split("test") if case.named}
     ids = {case.id for case in real.cases}
-    leaked = [
-        case.id
-        for case in cases
-        if case.split == "train"
-        and (not held.isdisjoint(case.origin.parents) or (case.named and case.subject in subjects))
-    ]
+    learnt = [case for case in cases if case.split == "train"]
+    of_subjects = [case.id for case in learnt if case.named and case.subject in subjects]
+    leaked = [case.id for case in learnt if not held.isdisjoint(case.origin.parents)] or of_subjects
     if leaked:
         raise DataError(
             f"{where}: {some(leaked)} were made from test subjects of {real.root}; make them from the training cases "

@@ -88,8 +88,8 @@ def measured(recipe: WorthRecipe, cells: Sequence[Cell], metric: Metric, *, cons
     singles = [one for one in found if one.modality]
     for name in dict.fromkeys(one.on for one in singles):
         those = [one for one in singles if one.on == name]
-        score, error = (fmean(getattr(one, field) for one in those) for field in ("score", "error"))
-        found.append(Validity(name, "mean", most, those[0].cases, score, error, those[0].remark))
+        means = [fmean(getattr(one, field) for one in those) for field in ("score", "error")]
+        found.append(Validity(name, "mean", most, those[0].cases, *means, those[0].remark))
     return found
 
 
@@ -108,18 +108,17 @@ def _row(recipe: WorthRecipe, cells: Sequence[Cell], name: str, metric: Metric, 
             tested = tuple(replace(case, split="test") for case in chosen)
             dataset = one_image(replace(made, cases=tested, parted=True), recipe.modality)
         try:
-            found = _scored(
-                recipe, cell, dataset, recipe.out / cell.folder / "validity" / name.replace(" ", "-"), metric
-            )
+            out = recipe.out / cell.folder / "validity" / name.replace(" ", "-")
+            scored = _scored(recipe, cell, dataset, out, metric)
         except ScantlingError as error:
             console.print(f"{name}: {cell}: {error}", highlight=False, markup=False)
             continue
-        scores.append(found[:2])
-        number = found[2]
+        scores.append(scored[:2])
+        number = scored[2]
     if not scores:
         return None
-    score, error = (fmean(column) for column in zip(*scores, strict=True))
-    return Validity(name, recipe.modality, cells[0].labels, number, score, error, remark)
+    means = [fmean(column) for column in zip(*scores, strict=True)]
+    return Validity(name, recipe.modality, cells[0].labels, number, *means, remark)
 
 
 def _scored(recipe: WorthRecipe, cell: Cell, dataset: Dataset, out: Path, metric: Metric) -> tuple[float, float, int]:

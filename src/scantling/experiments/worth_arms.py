@@ -26,7 +26,7 @@ _PERCENT, _AMOUNT = r"(\d{1,3}(?:\.\d{1,3})?)%", r"(\d{1,5}%|x\d{1,3}|\d{1,7}|al
 
 @dataclass(frozen=True)
 class Amount:
-    """How many cases: a multiple of the real training cases of the budget, a number, or (neither) all that there are."""
+    """How many cases: a multiple of the real training cases of the budget, a number, or, with neither, all."""
 
     times: Fraction | None = None
     cases: int | None = None

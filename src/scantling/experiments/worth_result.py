@@ -76,11 +76,7 @@ class WorthResult(Curve):
         alone = "real data alone" if self.shared.get("augment") == "none" else "augmentation alone"
         harm = f" Worse than {alone}: {some(worse, most=9)}." if worse else ""
         once = any(point.cells < 2 for point in self.of(source))
-        chance = (
-            " Some were trained once: the chance of a training is not in their intervals; add --seeds 3."
-            if once
-            else ""
-        )
+        chance = " Trained once: the chance of a training is not in the intervals; add --seeds 3." if once else ""
         return f"{source}, {self.metric.title} over {alone}: {'; '.join(parts)}.{harm}{chance}"
 
     @property

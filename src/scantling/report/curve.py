@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from markupsafe import escape
 
@@ -37,17 +38,47 @@ def write_curve(found: Curve, page: Path, *, command: Sequence[str] = ()) -> Pat
     Args:
         command: what makes it again.
     """
+    one = metric_of(found)
+    charts = [each for each in (curves_chart(found, one), _efforts(found, one), _differences(found, one)) if each]
+    return write_page(found, page, charts, command=command)
+
+
+def metric_of(found: Curve) -> Metric:
+    """How the metric of a curve is written."""
     units = {found.metric.name: next((unit for unit in ("mm", "pixel") if unit in found.metric.title), None)}
-    one = metric(found.metric.name, units=units if found.metric.is_length else None)
+    return metric(found.metric.name, units=units if found.metric.is_length else None)
+
+
+def write_page(
+    found: Curve,
+    page: Path,
+    charts: Sequence[Chart],
+    *,
+    command: Sequence[str] = (),
+    name: str = "curve",
+    noun: str = "method",
+    **more: Any,
+) -> Path:
+    """Write the page of a curve, or of what is told in the same tables.
+
+    Args:
+        name: of the command.
+        noun: what is held against each other.
+        more: what the page tells besides.
+    """
+    one = metric_of(found)
     text = rendered(
         PAGE,
         found=found,
+        name=name,
+        noun=noun,
         metric=one,
         lines=list(_lines(found, one)),
         classes=list(_class_lines(found, one)),
-        charts=[each for each in (_curves(found, one), _efforts(found, one), _differences(found, one)) if each],
+        charts=charts,
         drawn=any(point.effort for point in found.points),
         command=shell(*command),
+        **more,
     )
     atomic.write_text(atomic.named(page), text)
     return page
@@ -94,7 +125,7 @@ def _signed(value: float, one: Metric) -> str:
     return f"{'+' if rounded > 0 else ''}{one.write(rounded)}"
 
 
-def _curves(found: Curve, one: Metric) -> Chart | None:
+def curves_chart(found: Curve, one: Metric) -> Chart | None:
     """The mean of each method over the labelled subjects, with its interval as a band."""
     points = [point for point in found.points if not math.isnan(point.mean)]
     if not points:
