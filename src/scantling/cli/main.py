@@ -21,7 +21,7 @@ from scantling.core.outputs import check_file, is_record
 
 DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge, from few masks, weak labels or none."
 
-ACCEPTED = ("new",)
+ACCEPTED = ("new", "labels", "both")
 """What `synthesize --accept` can name."""
 
 

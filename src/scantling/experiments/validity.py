@@ -89,7 +89,7 @@ def measured(recipe: WorthRecipe, cells: Sequence[Cell], metric: Metric, *, cons
     for name in dict.fromkeys(one.on for one in singles):
         those = [one for one in singles if one.on == name]
         means = [fmean(getattr(one, field) for one in those) for field in ("score", "error")]
-        found.append(Validity(name, "mean", most, those[0].cases, *means, those[0].remark))
+        found.append(Validity(name, "mean", most, those[0].cases, means[0], means[1], those[0].remark))
     return found
 
 
@@ -118,7 +118,7 @@ def _row(recipe: WorthRecipe, cells: Sequence[Cell], name: str, metric: Metric, 
     if not scores:
         return None
     means = [fmean(column) for column in zip(*scores, strict=True)]
-    return Validity(name, recipe.modality, cells[0].labels, number, *means, remark)
+    return Validity(name, recipe.modality, cells[0].labels, number, means[0], means[1], remark)
 
 
 def _scored(recipe: WorthRecipe, cell: Cell, dataset: Dataset, out: Path, metric: Metric) -> tuple[float, float, int]:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from markupsafe import escape
 
 from scantling.core import atomic
 from scantling.experiments.cells import ALL
 from scantling.experiments.curve_result import Curve, Point
+from scantling.experiments.validity import Validity
 from scantling.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Chart, Key, frame, svg, trace
 from scantling.report.commands import shell
 from scantling.report.rendering import rendered
@@ -57,14 +57,16 @@ def write_page(
     command: Sequence[str] = (),
     name: str = "curve",
     noun: str = "method",
-    **more: Any,
+    arms: Sequence[tuple[str, str]] = (),
+    validity: Sequence[Validity] = (),
 ) -> Path:
     """Write the page of a curve, or of what is told in the same tables.
 
     Args:
         name: of the command.
         noun: what is held against each other.
-        more: what the page tells besides.
+        arms: each with what it trains on.
+        validity: what recognisers score on made cases.
     """
     one = metric_of(found)
     text = rendered(
@@ -78,7 +80,8 @@ def write_page(
         charts=charts,
         drawn=any(point.effort for point in found.points),
         command=shell(*command),
-        **more,
+        arms=arms,
+        validity=validity,
     )
     atomic.write_text(atomic.named(page), text)
     return page
