@@ -20,14 +20,15 @@ import scantling
 from commands import command
 from made import blobs, write
 from reported import Page
+from scantling.cli.commands import Worth
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.dataset import open_dataset
 from scantling.experiments.cells import Cell
 from scantling.experiments.comparison import Cost
 from scantling.experiments.curve_result import Point, ScoredCell
 from scantling.experiments.made_sets import check_made, drawn_cases, learned_subjects, sources_of
-from scantling.experiments.worth import worth
-from scantling.experiments.worth_arms import Amount, arms_of, parsed
+from scantling.experiments.worth import BUDGETS, prepare, worth
+from scantling.experiments.worth_arms import DEFAULT, Amount, arms_of, parsed
 from scantling.experiments.worth_recipe import WorthRecipe
 from scantling.experiments.worth_result import WorthResult
 from scantling.metrics.catalogue import METRICS
@@ -355,3 +356,50 @@ def test_the_verdict_says_plainly_whether_a_gain_could_be_shown() -> None:
     once = result(("real+100%", "5", 5, 0.031, (math.nan, math.nan)), cells=1).verdict[0]
     assert "no gain could be shown: `real+100%` has +0.031, without an interval" in once
     assert "Trained once: the chance of a training is not in the intervals" in once
+
+
+# runs that make the cases, other machines
+
+
+def test_a_run_makes_as_many_cases_as_arms_take_and_says_whom_it_has_seen(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "gan"
+    train("unet", [data], run, replace(TINY, steps=1, validation=0.0), console=quiet())
+    asked = []
+
+    def synthesize(source: Path, *, count: int, out: Path) -> None:
+        asked.append((source, count, out))
+        painted(out, count=count, parents=0, model=f"gan {identity_of(source)}")
+
+    monkeypatch.setattr("scantling.experiments.worth.synthesize", synthesize)
+    how: dict[str, Any] = {
+        "arms": ["real+100%", "synthetic x3"], "labels": [2, 4], "seeds": 1, "label_seeds": 1, "generators": [],
+        "options": TINY, "augment": "strong", "metric": "dice", "console": quiet(),
+    }  # fmt: skip
+    ready = prepare("unet", data, [f"gan@2={run}", f"gan@4={run}"], tmp_path / "out", **how)
+    assert asked == [(run, 6, tmp_path / "out/made/gan-2"), (run, 12, tmp_path / "out/made/gan-4")]
+    assert [len(ready.recipe.taken(cell).made) for cell in ready.cells] == [0, 2, 6, 0, 4, 12]
+    assert "gan with 2 labels: its generator has learned from 4 real subjects outside of it" in ready.warnings[0]
+    assert "name it with --made gan@2=RUN" in ready.warnings[0]
+    prepare("unet", data, [f"gan@2={run}", f"gan@4={run}"], tmp_path / "out", **how)
+    assert len(asked) == 2, "what is made is not made again"
+    with pytest.raises(SettingsError, match=r"a run makes as many as are asked for; name a number"):
+        prepare("unet", data, [run], tmp_path / "new", **how | {"arms": ["real+all"]})
+
+
+def test_an_array_job_does_the_cells_by_the_plain_command(data: Path, tmp_path: Path) -> None:
+    words = ("--data", data, "--made", data.parent / "painted", "--labels", "2", "--out", tmp_path / "out", *WORDS)
+    done = command("worth", *words, "--arms", "half", "--engine", "slurm")
+    assert done.returncode == 0, done.stderr
+    script = (tmp_path / "out/worth.sbatch").read_text()
+    assert "--array=1-2" in script
+    assert "-m scantling worth unet --data" in script
+    assert f"--arms half --made {data.parent / 'painted'}" in script
+    timed = command("worth", *words[:-6], "--engine", "slurm")
+    assert "every job does one training of fixed steps" in timed.stderr
+
+
+def test_the_command_and_the_function_have_the_same_defaults() -> None:
+    assert Worth(data=Path(), made=[], out=Path()).arms == [*DEFAULT]
+    assert tuple(Worth(data=Path(), made=[], out=Path()).labels) == BUDGETS
