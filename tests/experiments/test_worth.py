@@ -31,12 +31,15 @@ from scantling.experiments.worth import BUDGETS, prepare, worth
 from scantling.experiments.worth_arms import DEFAULT, Amount, arms_of, parsed
 from scantling.experiments.worth_recipe import WorthRecipe
 from scantling.experiments.worth_result import WorthResult
+from scantling.methods.catalogue import added
 from scantling.metrics.catalogue import METRICS
 from scantling.records.run import read_run
 from scantling.records.run_folder import identity_of
 from scantling.records.worth import WorthRecord
+from scantling.report.worth import write_worth
 from scantling.testing.trainings import quiet
-from scantling.training import train
+from scantling.training import Options, train
+from toys_capabilities import TOYS
 
 
 def painted(
@@ -66,6 +69,14 @@ def the_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("worth")
     painted(root / "painted")
     return real_data(root / "data")
+
+
+@pytest.fixture(scope="module", name="run")
+def a_run(data: Path) -> Path:
+    """A model that has seen all real training subjects, as if it were a generator."""
+    run = data.parent / "gan"
+    train("unet", [data], run, replace(TINY, steps=1, validation=0.0), console=quiet())
+    return run
 
 
 def recipe_of(data: Path, made: Path, arms: tuple[str, ...], *, augment: Any = "strong") -> WorthRecipe:
@@ -233,19 +244,18 @@ def test_made_images_of_another_size_and_unknown_parents_are_told(data: Path, tm
 
 
 def test_a_generator_that_has_seen_test_subjects_is_refused_and_one_that_has_seen_more_is_known(
-    data: Path, tmp_path: Path
+    data: Path, run: Path, tmp_path: Path
 ) -> None:
     real = open_dataset(data)
-    train("unet", [data], tmp_path / "run", replace(TINY, steps=1, validation=0.0), console=quiet())
-    model = f"painter {identity_of(tmp_path / 'run')}"
+    model = f"painter {identity_of(run)}"
     made = open_dataset(painted(tmp_path / "made", count=2, model=model))
     assert learned_subjects("made", made, [], real)[0] is None
     assert "no record says from whom painter has learned" in learned_subjects("made", made, [], real)[1][0]
-    seen, remarks = learned_subjects("made", made, [tmp_path / "run"], real)
+    seen, remarks = learned_subjects("made", made, [run], real)
     assert (seen, remarks) == ({case.subject for case in real.split("train")}, [])
     other = replace(real, cases=tuple(replace(c, split="test" if c.id == "case0" else "train") for c in real.cases))
     with pytest.raises(DataError, match=r"its generator has learned from 1 test subject of .* \(case0\)"):
-        learned_subjects("made", made, [tmp_path / "run"], other)
+        learned_subjects("made", made, [run], other)
     ruled = open_dataset(painted(tmp_path / "ruled", count=2, parents=0, model="retina-phantoms {}"))
     assert learned_subjects("ruled", ruled, [], real) == (frozenset(), []), "a rule has learned from nobody"
 
@@ -303,7 +313,7 @@ def test_the_command_trains_tells_and_goes_on(data: Path) -> None:
         ({"arms": ["real+500"]}, "takes 500 made cases"),
         ({"labels": [9]}, "--labels 9: found 6 labelled training subjects"),
         ({"labels": [3, "50%"]}, "--labels 50%: are 3 subjects, as --labels 3"),
-        ({"method": "fractal-vessels"}, "expected a segmenter that is trained alone"),
+        ({"method": "fractal-vessels"}, "expected a segmenter or a classifier that is trained alone"),
         ({"metric": "vca"}, "--metric vca: expected one of masks"),
         ({"seeds": 0}, "--seeds: found 0"),
     ],
@@ -362,10 +372,8 @@ def test_the_verdict_says_plainly_whether_a_gain_could_be_shown() -> None:
 
 
 def test_a_run_makes_as_many_cases_as_arms_take_and_says_whom_it_has_seen(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tmp_path / "gan"
-    train("unet", [data], run, replace(TINY, steps=1, validation=0.0), console=quiet())
     asked = []
 
     def synthesize(source: Path, *, count: int, out: Path) -> None:
@@ -403,3 +411,38 @@ def test_an_array_job_does_the_cells_by_the_plain_command(data: Path, tmp_path: 
 def test_the_command_and_the_function_have_the_same_defaults() -> None:
     assert Worth(data=Path(), made=[], out=Path()).arms == [*DEFAULT]
     assert tuple(Worth(data=Path(), made=[], out=Path()).labels) == BUDGETS
+
+
+def test_a_classifier_learns_from_made_images_of_a_class_and_is_scored_by_accuracy(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+
+    def shades(folder: Path, count: int) -> list[tuple[str, str]]:
+        for number in range(count):
+            image = 60 + 100 * (number % 2) + generator.normal(0, 4, (24, 24))
+            write(folder / "images", f"{folder.name}{number}", image.astype(np.uint8))
+        return [(f"{folder.name}{number}", ("dark", "bright")[number % 2]) for number in range(count)]
+
+    for part in ("train", "test"):
+        rows = shades(tmp_path / "data" / part, 4)
+        (tmp_path / "data" / part / "labels.csv").write_text("\n".join(["id,class", *map(",".join, rows)]) + "\n")
+    cases = [
+        {"id": id, "images": f"images/{id}.png", "class": name, "split": "train", "origin": synthetic()}
+        for id, name in shades(tmp_path / "made", 4)
+    ]
+    (tmp_path / "made" / "scantling.json").write_text(json.dumps({"case": cases}))
+    with added(*TOYS.values()):
+        found = worth(
+            "toy-classifier", tmp_path / "data", [tmp_path / "made"], tmp_path / "out", labels=["all"], validity=True,
+            arms=["synthetic x1"], options=Options(preset="tiny", steps=2, validation=0.0, threads=1),
+        )  # fmt: skip
+    assert found.failed == ()
+    assert found.metric.name == "accuracy"
+    assert [point.method for point in found.points] == ["real", "synthetic x1@made"]
+    assert {round(4 * point.mean) / 4 == point.mean for point in found.points} == {True}, "shares of four images"
+    assert [(one.on, one.cases) for one in found.validity] == [("real test cases", 4), ("made", 4)]
+    write_worth(found, tmp_path / "page.html")
+    assert "Accuracy" in Page(tmp_path / "page.html").text
+    whole = open_dataset(tmp_path / "data")
+    dark = replace(whole, cases=tuple(case for case in whole.cases if case.image_class == "dark"))
+    with pytest.raises(DataError, match="has the image classes bright, which no real case has"):
+        check_made("made", open_dataset(tmp_path / "made"), dark, label="image_class")

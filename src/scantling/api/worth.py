@@ -45,7 +45,7 @@ def worth(
     minutes: float | None = None,
     augment: Literal["own", "none", "strong"] = "strong",
     settings: Mapping[str, Any] | None = None,
-    metric: str = "dice",
+    metric: str | None = None,
     shard: tuple[int, int] = (1, 1),
     engine: Engine = "local",
     cpus_per_cell: int | None = None,
@@ -68,7 +68,7 @@ def worth(
         data: an open data set or its folder, with true masks.
         made: folders of made cases with masks, runs that make them, or "NAME@BUDGET=PATH" for one budget alone.
         out: the folder of the experiment; new, empty, or that of one with the same data and settings.
-        method: a segmenter, which every arm trains.
+        method: a segmenter or a classifier, which every arm trains.
         arms: such as "real+100%", "real+2000", "synthetic x1", "synthetic-first x1", "mix-80/20"; "real" is always
             among them.
         labels: budgets of real subjects: numbers, percentages, "all".
@@ -80,7 +80,7 @@ def worth(
         steps: of every training.
         minutes: that a training may take, instead of `steps`; 3 where neither is said.
         augment: ordinary augmentation of all arms.
-        metric: that the test masks are scored by.
+        metric: that the test answers are scored by; None: "dice", or "accuracy" of a classifier.
         shard, engine, cpus_per_cell, gpus_per_cell: as of `scantling.curve`.
         manifest, root, subjects: how `data` are opened, see `scantling.open_dataset`.
         device, threads, precision: where and how numbers are computed.

@@ -19,8 +19,10 @@ from scantling.data.division import within_budget
 from scantling.data.label_budget import written_labels
 from scantling.data.opening import Opening
 from scantling.data.splits import is_labelled
+from scantling.evaluation.classes import evaluate_classes
 from scantling.evaluation.folders import evaluate
 from scantling.experiments.arms import method_of
+from scantling.experiments.image_classes import scores_by_case
 from scantling.inference.prediction import predict
 from scantling.methods.catalogue import card_of
 from scantling.records.evaluation import EvaluationRecord
@@ -139,6 +141,10 @@ class Recipe:
         """The method that a cell trains."""
         return method_of(cell.method)
 
+    def classifies(self, cell: Cell) -> bool:
+        """Whether the answers of a cell are image classes, and not masks."""
+        return "segment" not in card_of(self.method_of(cell)).gives
+
     def parts_of(self, cell: Cell) -> list[Dataset]:
         """The data sets that the training of a cell is given.
 
@@ -229,13 +235,30 @@ def _do(recipe: Recipe, cell: Cell, run: Path, callbacks: Sequence[Callback]) ->
     parts = recipe.parts_of(cell)
     train(recipe.method_of(cell), parts, run, options, console=Console(quiet=True), callbacks=callbacks)
     predict(run, dataset, out=run / TEST, split="test", opening=recipe.opening, compute=compute)
-    found = evaluate(
-        run / TEST, dataset, split="test", metrics=[recipe.metric], manifest=recipe.options.manifest,
-        root=recipe.options.root, subjects=options.subjects,
-    )  # fmt: skip
+    found = scored(run / TEST, dataset, [recipe.metric], opening=recipe.opening, classes=recipe.classifies(cell))
     if not found.cases:
         raise DataError(f"{run}: no test case could be scored; the first: {found.failed[0].error}")
-    found.record().write(run / SCORES)
+    found.write(run / SCORES)
+
+
+def scored(
+    folder: Path, dataset: Dataset, metrics: Sequence[str], *, opening: Opening, classes: bool
+) -> EvaluationRecord:
+    """The scores of the test answers in a folder.
+
+    Args:
+        metrics: of masks; image classes have accuracy and Brier score.
+        classes: whether image classes are scored, or masks.
+
+    Raises:
+        ScantlingError: nothing can be compared.
+    """
+    if classes:
+        return scores_by_case(evaluate_classes(folder, dataset, split="test").record())
+    return evaluate(
+        folder, dataset, split="test", metrics=metrics, manifest=opening.manifest, root=opening.root,
+        subjects=opening.subjects,
+    ).record()  # fmt: skip
 
 
 def scores_of(recipe: Recipe, cell: Cell) -> EvaluationRecord | None:

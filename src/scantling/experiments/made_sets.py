@@ -11,6 +11,7 @@ from statistics import median
 
 from scantling.core.case import Case
 from scantling.core.errors import DataError, SettingsError
+from scantling.core.fields import title_of
 from scantling.core.outputs import RUN
 from scantling.core.randomness import seed_of
 from scantling.data.contents import count, some
@@ -96,8 +97,11 @@ def opened(folder: Path) -> Dataset:
     return open_dataset(folder)
 
 
-def check_made(name: str, made: Dataset, real: Dataset) -> list[str]:
+def check_made(name: str, made: Dataset, real: Dataset, *, label: str = "mask") -> list[str]:
     """Make sure that made cases can be learnt from beside real ones; sentences on what cannot be known.
+
+    Args:
+        label: what is learnt from: "mask" or "image_class".
 
     Raises:
         DataError: nothing says that they are made, they have no images or masks, other channels, axes or classes, or
@@ -112,13 +116,15 @@ def check_made(name: str, made: Dataset, real: Dataset) -> list[str]:
         )
     if not any(case.images for case in cases):
         raise DataError(f"{where}: holds masks without images; expected images with masks")
-    if not any(case.masks and case.images for case in cases):
-        raise DataError(
-            f"{where}: its images have no masks to learn from; make them with `scantling synthesize RUN --use "
-            "segmenter=RUN`, or with a generator that makes masks"
-        )
+    if not any(case.has(label) and case.images for case in cases):
+        way = "with `scantling synthesize RUN --use segmenter=RUN`, or with a generator that makes masks"
+        way = way if label == "mask" else "with `scantling synthesize RUN --class NAME`"
+        raise DataError(f"{where}: its images have no {title_of(label)} to learn from; make them {way}")
     remarks = [] if any(case.split == "train" for case in cases) else [f"{where}: no case is for training"]
-    _check_classes(where, made, real)
+    if label == "mask":
+        _check_classes(where, made, real)
+    elif strange := {c.image_class for c in cases} - {c.image_class for c in real.cases if c.split != "test"} - {None}:
+        raise DataError(f"{where}: has the image classes {some(sorted(map(str, strange)))}, which no real case has")
     remarks += _check_images(where, cases, real)
     return remarks + _check_parents(where, cases, real)
 
@@ -180,15 +186,18 @@ def _check_parents(where: str, cases: Sequence[Case], real: Dataset) -> list[str
     ]  # fmt: skip
 
 
-def drawn_cases(made: Dataset, allowed: Collection[str], real: Dataset, *, draw: int) -> list[Case]:
+def drawn_cases(
+    made: Dataset, allowed: Collection[str], real: Dataset, *, draw: int, label: str = "mask"
+) -> list[Case]:
     """The made cases that a budget may learn from, in the order in which arms take them: fewer lie in more.
 
-    They have images and masks, are for training, and their parents and subjects, where the real data know them, are
+    They have images and labels, are for training, and their parents and subjects, where the real data know them, are
     among the training subjects of the budget.
 
     Args:
         allowed: these subjects.
         draw: the seed of the order.
+        label: what is learnt from.
     """
     subject = {case.id: case.subject for case in real.cases}
     known = {*subject.values()}
@@ -198,7 +207,8 @@ def drawn_cases(made: Dataset, allowed: Collection[str], real: Dataset, *, draw:
         of |= {case.subject} if case.named and case.subject in known else set()
         return of <= {*allowed}
 
-    able = [c for c in made.cases if c.origin.kind == "synthetic" and c.split == "train" and c.images and c.masks]
+    own = [case for case in made.cases if case.origin.kind == "synthetic" and case.split == "train"]
+    able = [case for case in own if case.images and case.has(label)]
     chosen = sorted((case for case in able if fits(case)), key=lambda case: (seed_of("worth", draw, case.id), case.id))
     return [replace(case, split="train") for case in chosen]
 

@@ -20,8 +20,7 @@ from scantling.core.machine import Compute
 from scantling.core.outputs import locked
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset
-from scantling.evaluation.folders import evaluate
-from scantling.experiments.cells import Cell, do_cell, labels_in_words, scores_of
+from scantling.experiments.cells import Cell, do_cell, labels_in_words, scored, scores_of
 from scantling.experiments.made_sets import drawn_cases, opened
 from scantling.experiments.worth_recipe import WorthRecipe, one_image
 from scantling.inference.prediction import predict
@@ -30,7 +29,7 @@ from scantling.metrics.catalogue import Metric
 MOST = 200
 """Made cases that are looked at, drawn as arms draw them."""
 MSE = "brier"
-"""The mean squared error of the probabilities against the masks."""
+"""The mean squared error of the probabilities against the masks; of image classes summed over the classes."""
 REAL = "real test cases"
 
 
@@ -102,19 +101,20 @@ def _row(recipe: WorthRecipe, cells: Sequence[Cell], name: str, metric: Metric, 
             if (folder := recipe.sources[name].folder(cell.labels)) is None:
                 continue
             made = opened(folder)
-            chosen = drawn_cases(made, recipe.budget(cell.labels, cell.label_seed).subjects, dataset, draw=0)[:MOST]
+            subjects = recipe.budget(cell.labels, cell.label_seed).subjects
+            chosen = drawn_cases(made, subjects, dataset, draw=0, label=recipe.label)[:MOST]
             gates = [case.id for case in chosen if "accepted:" in case.origin.model]
             remark = f"a gate has chosen them ({some(gates)})" if gates else ""
             tested = tuple(replace(case, split="test") for case in chosen)
             dataset = one_image(replace(made, cases=tested, parted=True), recipe.modality)
         try:
             out = recipe.out / cell.folder / "validity" / name.replace(" ", "-")
-            scored = _scored(recipe, cell, dataset, out, metric)
+            row = _scored(recipe, cell, dataset, out, metric)
         except ScantlingError as error:
             console.print(f"{name}: {cell}: {error}", highlight=False, markup=False)
             continue
-        scores.append(scored[:2])
-        number = scored[2]
+        scores.append(row[:2])
+        number = row[2]
     if not scores:
         return None
     means = [fmean(column) for column in zip(*scores, strict=True)]
@@ -125,8 +125,8 @@ def _scored(recipe: WorthRecipe, cell: Cell, dataset: Dataset, out: Path, metric
     run, options = recipe.out / cell.folder, recipe.options
     compute = Compute(device=options.device, threads=options.threads, precision=options.precision)
     with locked(run.parent, shard=run.name):
-        predict(run, dataset, out=out, split="test", probabilities=True, compute=compute)
-    found = evaluate(out, dataset, split="test", metrics=[metric.name, MSE]).record()
+        predict(run, dataset, out=out, split="test", probabilities=recipe.label == "mask", compute=compute)
+    found = scored(out, dataset, [metric.name, MSE], opening=recipe.opening, classes=recipe.classifies(cell))
     return float(found.mean[metric.name] or 0.0), float(found.mean[MSE] or 0.0), len(found.cases)
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from scantling.core.checks import check_choice, check_count
 from scantling.core.engines import Share
 from scantling.core.errors import DataError, SettingsError
+from scantling.core.fields import title_of
 from scantling.core.outputs import WORTH, check_inputs, check_record, locked
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
@@ -23,6 +24,7 @@ from scantling.experiments.cell_runs import Engine, Progress, do_cells
 from scantling.experiments.cells import Cell, budgets, cells_of, labels_in_words
 from scantling.experiments.curve import Ready, masks_metric, summary
 from scantling.experiments.experiment_folder import labels_hash, registered
+from scantling.experiments.image_classes import OF_A_CASE
 from scantling.experiments.made_sets import Source, check_made, is_run, learned_subjects, opened, sources_of
 from scantling.experiments.validity import Validity, measured
 from scantling.experiments.worth_arms import DEFAULT, arms_of
@@ -31,6 +33,7 @@ from scantling.experiments.worth_result import WorthResult
 from scantling.inference.runner import check_shard
 from scantling.inference.synthesis import synthesize
 from scantling.methods.catalogue import card_of, implementation_of
+from scantling.metrics.catalogue import CLASS_METRICS, Metric
 from scantling.records.curve import ArmRecord
 from scantling.records.run_folder import identity_of
 from scantling.records.worth import WorthFolder
@@ -54,7 +57,7 @@ def worth(
     generators: Sequence[Path] = (),
     options: Options = DEFAULTS,
     augment: Literal["own", "none", "strong"] = "strong",
-    metric: str = "dice",
+    metric: str | None = None,
     validity: bool = False,
     shard: tuple[int, int] = (1, 1),
     engine: Engine = "local",
@@ -65,8 +68,8 @@ def worth(
     """Train a segmenter on real, made and mixed data at budgets of real subjects, and say what made data are worth.
 
     Args:
-        method: of the catalogue, a segmenter that learns from masks.
-        data: real data with masks; its test cases are tested.
+        method: of the catalogue, a segmenter, or a classifier of images.
+        data: real data with masks, or with image classes; its test cases are tested.
         made: see `made_sets.sources_of`.
         out: the folder of the experiment; new, empty, or that of one with the same data and settings.
         arms: see `worth_arms`; "real", the control, is always among them.
@@ -75,6 +78,7 @@ def worth(
         generators: runs that made the folders of `made`, so that their records say whom they have learned from.
         options: of all trainings; `minutes` become steps once for all.
         augment: of all arms alike.
+        metric: that answers are scored by; None: Dice, or accuracy.
         validity: also hold what a training on real cases scores on made ones against its scores on real test cases.
         shard, engine, share, console, progress: as of `curve`.
 
@@ -125,7 +129,7 @@ def prepare(
     generators: Sequence[Path],
     options: Options,
     augment: Literal["own", "none", "strong"],
-    metric: str,
+    metric: str | None,
     console: Console,
 ) -> ReadyWorth:
     """Make sure that all cells can be begun, make what runs are to make, and write the record of the folder.
@@ -133,9 +137,12 @@ def prepare(
     Raises:
         ScantlingError: one cannot.
     """
-    card, known, budget = card_of(method), masks_metric(metric), budgets(labels)
-    if "segment" not in card.gives or card.uses:
-        raise SettingsError(f"{card.name}: expected a segmenter that is trained alone; see `scantling methods`")
+    card, budget = card_of(method), budgets(labels)
+    if not {"segment", "classify"} & {*card.gives} or card.uses:
+        raise SettingsError(
+            f"{card.name}: expected a segmenter or a classifier that is trained alone; see `scantling methods`"
+        )
+    known = _metric(metric, classes="segment" not in card.gives)
     check_count(seeds, argument="--seeds", least=1)
     check_count(label_seeds, argument="--label-seeds", least=1)
     options.check()
@@ -145,7 +152,7 @@ def prepare(
     plan = arms_of(arms, [one.name for one in sources], augment=augment)
     recipe = WorthRecipe(
         data=data if isinstance(data, Dataset) else Path(data), out=out, options=options, control=next(iter(plan)),
-        augment=augment, metric=metric, method=card.name, plan=plan, sources={one.name: one for one in sources},
+        augment=augment, metric=known.name, method=card.name, plan=plan, sources={one.name: one for one in sources},
     )  # fmt: skip
     cells = cells_of([*plan], budget, seeds=seeds, label_seeds=label_seeds)
     subjects = _checked(recipe, cells, budget)
@@ -162,6 +169,14 @@ def prepare(
     remarks += [line for one in sources for line in _checked_made(recipe, one, cells, generators, runs=True)]
     _check_taken(recipe, cells, runs=True)
     return ReadyWorth(replace(recipe, options=options), cells, subjects, known, remarks)
+
+
+def _metric(name: str | None, *, classes: bool) -> Metric:
+    if not classes:
+        return masks_metric(name or "dice")
+    if name not in (None, *OF_A_CASE):
+        raise SettingsError(f"--metric {name}: expected one of image classes: {', '.join(OF_A_CASE)}")
+    return CLASS_METRICS[name or OF_A_CASE[0]]
 
 
 def _places(sources: Sequence[Source]) -> list[tuple[str, Path]]:
@@ -187,8 +202,8 @@ def _checked(recipe: WorthRecipe, cells: Sequence[Cell], labels: Sequence[str]) 
     dataset = recipe.dataset
     check_inputs(recipe.out, dataset.files())
     check_record(recipe.out, WORTH)
-    if not any(case.masks and case.images for case in dataset.split("test")):
-        raise DataError(f"{dataset.root}: no test case has an image and a mask; expected some to be measured on")
+    if not any(case.has(recipe.label) and case.images for case in dataset.split("test")):
+        raise DataError(f"{dataset.root}: no test case has {title_of(recipe.label)}; expected some to be measured on")
     drawn = {(cell.labels, cell.label_seed) for cell in cells}
     held = {key: recipe.budget(*key).all_subjects for key in drawn}
     subjects = {budget: len(held[budget, 0]) for budget in labels}
@@ -220,7 +235,7 @@ def _checked_made(
         if is_run(place) != runs or not folder.exists():
             continue
         made = opened(folder)
-        remarks += check_made(source.name, made, recipe.dataset)
+        remarks += check_made(source.name, made, recipe.dataset, label=recipe.label)
         known = [*generators, *([place] if runs else [])]
         seen, unknown = learned_subjects(source.name, made, known, recipe.dataset)
         remarks += unknown

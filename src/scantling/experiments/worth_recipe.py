@@ -82,6 +82,11 @@ class WorthRecipe(Recipe):
         """The real data."""
         return one_image(super().dataset, self.modality)
 
+    @property
+    def label(self) -> str:
+        """What teaches the method, and what it is scored by: "mask" or "image_class"."""
+        return "mask" if "segment" in card_of(self.method).gives else "image_class"
+
     def method_of(self, cell: Cell) -> str:
         """The same of every cell."""
         del cell
@@ -118,14 +123,14 @@ class WorthRecipe(Recipe):
         folder = self.sources[arm.source].folder(cell.labels)
         if folder is None:
             raise DataError(f"--made {arm.source}: has nothing for {labels_in_words(cell.labels)}; name it, too")
-        there = drawn_cases(opened(folder), budget.subjects, self.dataset, draw=cell.label_seed)
+        there = drawn_cases(opened(folder), budget.subjects, self.dataset, draw=cell.label_seed, label=self.label)
         wanted = amount.number(len(budget.train), len(there))
         if not there or wanted > len(there):
             cases, every = (count(number, "case") for number in (len(there), len(opened(folder).cases)))
             real = count(len(budget.train), "real training case")
             raise DataError(
                 f"--arms {arm.name}: takes {wanted} made cases beside {real} of {cell}; {folder} holds {cases} for "
-                f"training (of {every}) with image and mask, whose parents, where known, are among the "
+                f"training (of {every}) with image and label, whose parents, where known, are among the "
                 f"{count(len(budget.subjects), 'training subject')} of the budget; make more, or leave the arm out"
             )
         return tuple(there[:wanted])

@@ -14,6 +14,7 @@ from scantling.core import atomic
 from scantling.experiments.cells import ALL
 from scantling.experiments.curve_result import Curve, Point
 from scantling.experiments.validity import Validity
+from scantling.metrics.catalogue import CLASS_METRICS, METRICS
 from scantling.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Chart, Key, frame, svg, trace
 from scantling.report.commands import shell
 from scantling.report.rendering import rendered
@@ -46,7 +47,8 @@ def write_curve(found: Curve, page: Path, *, command: Sequence[str] = ()) -> Pat
 def metric_of(found: Curve) -> Metric:
     """How the metric of a curve is written."""
     units = {found.metric.name: next((unit for unit in ("mm", "pixel") if unit in found.metric.title), None)}
-    return metric(found.metric.name, units=units if found.metric.is_length else None)
+    known = CLASS_METRICS if found.metric in CLASS_METRICS.values() else METRICS
+    return metric(found.metric.name, known=known, units=units if found.metric.is_length else None)
 
 
 def write_page(

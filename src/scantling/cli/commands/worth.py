@@ -36,12 +36,13 @@ class Worth(Opened, Computed):
     )
 
     method: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SEGMENTER")] = "unet"
-    """A segmenter of `scantling methods`, which every arm trains."""
+    """A segmenter of `scantling methods`, or a classifier, which every arm trains."""
     data: Path
-    """Real cases with true masks. The test cases are looked at when a training has ended, and choose nothing."""
+    """Real cases with true masks, or image classes. The test cases are looked at when a training has ended, and choose
+    nothing."""
     made: Annotated[list[str], tyro.conf.arg(metavar="MADE|RUN")]
-    """Folders of made cases with masks, as `synthesize` writes them, or runs that make them; each is measured by
-    itself. NAME@BUDGET=MADE is for one budget alone, whose generator has seen no other subjects."""
+    """Folders of made cases with masks or classes, as `synthesize` writes them, or runs that make them; each is
+    measured by itself. NAME@BUDGET=MADE is for one budget alone, whose generator has seen no other subjects."""
     out: Path
     """A run folder for each training, worth.html and worth.json go here; later commands may add arms, made data,
     budgets and seeds to it."""
@@ -70,8 +71,8 @@ class Worth(Opened, Computed):
     every training takes as many as fit."""
     augment: Literal["own", "none", "strong"] = "strong"
     """Ordinary augmentation of all arms, so that no gain is one of more augmentation."""
-    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dice"
-    """What the test masks are scored by."""
+    metric: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """What the test answers are scored by: dice of a segmenter, accuracy of a classifier unless said."""
     csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write a line for each training as a table."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
