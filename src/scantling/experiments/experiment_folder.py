@@ -112,7 +112,7 @@ def _check_same(out: Path, before: CurveFolder, now: CurveFolder) -> None:
     changed += [] if changed or before.sha256 == now.sha256 else ["the files of the data have changed"]
     for name in before.arms.keys() & now.arms.keys():
         if before.arms[name] != now.arms[name]:
-            changed.append(f"the labels of {name} have changed ({before.arms[name].data}, {now.arms[name].data})")
+            changed.append(f"{before.besides} of {name} have changed ({before.arms[name].data}, {now.arms[name].data})")
     was, is_ = before.facts()["shared"], now.facts()["shared"]
     changed += [] if before.minutes != now.minutes else differences("settings", was, is_)
     if changed:

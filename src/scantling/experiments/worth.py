@@ -148,6 +148,7 @@ def prepare(
     options.check()
     if options.steps is None and options.minutes is None and "steps" not in options.settings:
         options = replace(options, minutes=MINUTES)
+    opened.cache_clear()  # a folder may have grown since this process has opened it
     sources = sources_of(made, out)
     plan = arms_of(arms, [one.name for one in sources], augment=augment)
     recipe = WorthRecipe(

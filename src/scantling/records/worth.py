@@ -14,6 +14,7 @@ class WorthFolder(CurveFolder):
     what: ClassVar[str] = "record of what made cases are worth"
     writer: ClassVar[str] = "scantling worth"
     name: ClassVar[str] = "an experiment"
+    besides: ClassVar[str] = "the made cases"
 
 
 class AmountRecord(Record):
