@@ -391,6 +391,9 @@ def test_a_run_makes_as_many_cases_as_arms_take_and_says_whom_it_has_seen(
     assert [len(ready.recipe.taken(cell).made) for cell in ready.cells] == [0, 2, 6, 0, 4, 12]
     assert "gan with 2 labels: its generator has learned from 4 real subjects outside of it" in ready.warnings[0]
     assert "name it with --made gan@2=RUN" in ready.warnings[0]
+    listed = open_dataset(data, manifest=tmp_path / "out/budgets/labels-4-draw-0.toml")
+    assert {case.subject for case in listed.split("train")} == set(ready.recipe.budget("4", 0).subjects)
+    assert {case.id for case in listed.split("test")} == {case.id for case in ready.recipe.dataset.split("test")}
     prepare("unet", data, [f"gan@2={run}", f"gan@4={run}"], tmp_path / "out", **how)
     assert len(asked) == 2, "what is made is not made again"
     with pytest.raises(SettingsError, match=r"a run makes as many as are asked for; name a number"):

@@ -20,8 +20,11 @@ from scantling.core.fields import title_of
 from scantling.core.outputs import WORTH, check_inputs, check_record, locked
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
+from scantling.data.division import within_budget
+from scantling.data.manifest_file import write_manifest
+from scantling.data.memory import in_memory
 from scantling.experiments.cell_runs import Engine, Progress, do_cells
-from scantling.experiments.cells import Cell, budgets, cells_of, labels_in_words
+from scantling.experiments.cells import ALL, Cell, budgets, cells_of, labels_in_words
 from scantling.experiments.curve import Ready, masks_metric, summary
 from scantling.experiments.experiment_folder import labels_hash, registered
 from scantling.experiments.image_classes import OF_A_CASE
@@ -166,6 +169,7 @@ def prepare(
     options = registered(
         recipe, [*plan], budget, seeds, label_seeds, console, record=WORTH, kind=WorthFolder, others=others
     )
+    _described(recipe, cells)
     _synthesised(recipe, cells, console)
     remarks += [line for one in sources for line in _checked_made(recipe, one, cells, generators, runs=True)]
     _check_taken(recipe, cells, runs=True)
@@ -249,20 +253,25 @@ def _seen_more(
     recipe: WorthRecipe, name: str, made: Dataset, seen: frozenset[str] | None, drawn: Sequence[tuple[str, int]]
 ) -> list[str]:
     """A sentence for each budget that its generator has seen more of than the arms: a gain there is partly of these."""
-    found = dict[str, str]()
+    found = dict[tuple[str, int], str]()
     drawn_masks = max((case.origin.hand_drawn for case in made.cases), default=0)
     for labels, draw in drawn:
         budget = recipe.budget(labels, draw)
         more = (seen or frozenset()) - budget.all_subjects
         masks = len(budget.train) + len(budget.validation)
-        if more and labels not in found:
-            found[labels] = f"has learned from {count(len(more), 'real subject')} outside of it ({some(sorted(more))})"
-        elif seen is None and drawn_masks > masks and labels not in found:
-            found[labels] = f"has learned from {drawn_masks} masks that people drew, and the budget has {masks}"
+        if labels in (known for known, _ in found):
+            continue
+        if more:
+            found[labels, draw] = (
+                f"has learned from {count(len(more), 'real subject')} outside of it ({some(sorted(more))})"
+            )
+        elif seen is None and drawn_masks > masks:
+            found[labels, draw] = f"has learned from {drawn_masks} masks that people drew, and the budget has {masks}"
     return [
         f"{name} with {labels_in_words(labels)}: its generator {sentence}; a gain may come from them. Train a "
-        f"generator on the budget alone, and name it with --made {name}@{labels}=RUN."
-        for labels, sentence in found.items()
+        f"generator on the budget alone (train --manifest {_manifest(recipe, labels, draw)}), and name it with --made "
+        f"{name}@{labels}=RUN."
+        for (labels, draw), sentence in found.items()
     ]
 
 
@@ -277,6 +286,29 @@ def _check_taken(recipe: WorthRecipe, cells: Sequence[Cell], *, runs: bool) -> N
         place = recipe.sources[source].place(cell.labels) if source else None
         if source and (place is None or is_run(place) == runs) and cell.seed == 0:
             recipe.taken(cell)
+
+
+def _manifest(recipe: WorthRecipe, labels: str, label_seed: int) -> Path:
+    """Where the cases of a budget are listed."""
+    return recipe.out / "budgets" / f"labels-{labels.replace('%', '-percent')}-draw-{label_seed}.toml"
+
+
+def _described(recipe: WorthRecipe, cells: Sequence[Cell]) -> None:
+    """Write a manifest of each budget, so that a generator can be trained on its cases alone.
+
+    Data in memory, or of several folders, have none.
+    """
+    dataset = recipe.dataset
+    if in_memory(dataset.root) or dataset.label_source.parts:
+        return
+    for cell in cells:
+        path = _manifest(recipe, cell.labels, cell.label_seed)
+        if cell.method != recipe.control or cell.seed or cell.labels == ALL:
+            continue
+        with locked(recipe.out, shard="budgets", wait=True):
+            if not path.exists():
+                path.parent.mkdir(exist_ok=True)
+                write_manifest(recipe.parts_of(cell)[0], path, within_budget(dataset).labels)
 
 
 def _synthesised(recipe: WorthRecipe, cells: Sequence[Cell], console: Console) -> None:
