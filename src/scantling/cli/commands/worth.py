@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell
-from scantling.cli.commands.common import Computed, Opened, shard_of
+from scantling.cli.commands.common import Computed, Opened, array_job, shard_of
 from scantling.core.errors import SettingsError
 from scantling.core.outputs import check_file
 
@@ -132,7 +131,6 @@ class Worth(Opened, Computed):
 
     def _slurm(self, options: Options, share: Share) -> Outcome:
         """Write, and submit if asked, an array job that does what is not yet done."""
-        from scantling.experiments.slurm import submitted, write_script
         from scantling.experiments.worth import prepare
 
         if self.minutes is not None or self.shard != "1/1" or self.steps is None:
@@ -140,15 +138,7 @@ class Worth(Opened, Computed):
         if self.csv is not None or self.validity:
             raise SettingsError("--csv and --validity: go with the command that makes the table, without slurm")
         ready = prepare(self.method, self.data, self.made, self.out, **self._how(options))
-        script = write_script(ready, self._words(), share)
-        if script is None:
-            tell(f"{self.out}: all trainings are done; the same command without --engine slurm makes the table")
-            return Outcome({"script": None, "submitted": None})
-        tell(f"{script}: {'submitting' if self.submit else 'submit it with `sbatch ' + shlex.quote(str(script)) + '`'}")
-        told = submitted(script) if self.submit else None
-        if told is not None:
-            tell(told)
-        return Outcome({"script": str(script), "submitted": told})
+        return array_job(ready, self._words(), share, submit=self.submit)
 
     def _words(self) -> list[str]:
         """The command of a job, but for its shard."""
