@@ -366,6 +366,8 @@ def test_the_verdict_says_plainly_whether_a_gain_could_be_shown() -> None:
     assert found.sentences[0] == found.verdict[0]
     once = result(("real+100%", "5", 5, 0.031, (math.nan, math.nan)), cells=1).verdict[0]
     assert "no gain could be shown: `real+100%` has +0.031, without an interval" in once
+    single = result(("real+100%", "5", 5, 0.031, (0.010, 0.050)), cells=1).verdict[0]
+    assert "a gain of +0.031 (+0.010 to +0.050) with `real+100%` in one training." in single
     assert "Trained once: the chance of a training is not in the intervals" in once
 
 

@@ -66,7 +66,8 @@ class WorthResult(Curve):
             size = f"{self._signed(best.difference)} ({self._between(best.difference_interval, signed=True)})"
             size = size.replace(" ()", ", without an interval")
             if best.shown and sign * best.difference > 0:
-                parts.append(f"{where} a gain of {size} with {_arm(best)}")
+                trained = " in one training" if best.cells < 2 else ""
+                parts.append(f"{where} a gain of {size} with {_arm(best)}{trained}")
             else:
                 of = f"the best of {len(those)} arms, {_arm(best)}, has" if len(those) > 1 else f"{_arm(best)} has"
                 parts.append(f"{where} no gain could be shown: {of} {size}")
