@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scantling.api.runs import Run
     from scantling.api.scores import score
     from scantling.api.training import plan, train
+    from scantling.api.worth import worth
     from scantling.training.callbacks import LoggedStep, StopTraining
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __all__ = [
     "score_readings",
     "synthesize",
     "train",
+    "worth",
     "write_reading",
     "write_report",
 ]
@@ -80,6 +82,7 @@ _HOMES = {
     "score_readings": ("scantling.api.assessing", "score_readings"),
     "synthesize": ("scantling.api.answering", "synthesize"),
     "train": ("scantling.api.training", "train"),
+    "worth": ("scantling.api.worth", "worth"),
     "write_reading": ("scantling.api.assessing", "write_reading"),
     "write_report": ("scantling.api.judging", "write_report"),
 }

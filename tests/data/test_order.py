@@ -8,7 +8,7 @@ import pytest
 
 from scantling.core.case import Case, Origin
 from scantling.core.errors import DataError
-from scantling.data.order import Order
+from scantling.data.order import Order, Phases
 
 CASES = [
     Case(
@@ -55,3 +55,24 @@ def test_a_share_of_what_a_stream_does_not_have_changes_nothing() -> None:
 def test_shares_that_leave_no_case_are_a_sentence() -> None:
     with pytest.raises(DataError, match="the shares leave no case: all are of synthetic and real, of which"):
         Order(CASES[:0:-1], 0, shares={"real": 0.0, "synthetic": 0.0})
+
+
+def in_phases(samples: int, first: str, **changes: Any) -> list[int]:
+    order = Phases(CASES, 0, "stage", "stream", first=first, samples=samples, **changes)
+    return [order.position(index) for index in range(samples)]
+
+
+def test_all_samples_of_one_kind_come_first_in_proportion_to_its_cases() -> None:
+    made_first = in_phases(40, "synthetic")
+    assert made_first[:10] == [3] * 10, "one of four cases is made"
+    rest = made_first[10:]
+    assert all(sorted(rest[n : n + 3]) == [0, 1, 2] for n in range(0, 30, 3)), "each case once an epoch of its phase"
+    assert [position == 3 for position in in_phases(40, "real")] == [False] * 30 + [True] * 10
+
+
+def test_a_phase_takes_the_share_that_is_said_and_one_kind_has_one_phase() -> None:
+    assert in_phases(40, "synthetic", shares={"synthetic": 0.5})[:21].count(3) == 20
+    assert in_phases(40, "synthetic", shares={"real": 0.9})[:5].count(3) == 4
+    alone = Phases(CASES[:3], 0, first="synthetic", samples=9)
+    assert sorted(alone.position(index) for index in range(3)) == [0, 1, 2]
+    assert Phases(CASES[3:], 0, first="synthetic", samples=9).position(8) == 0

@@ -50,6 +50,17 @@ def test_parts_of_a_batch_make_the_whole_batch() -> None:
         reader(stream).batch(0, slots=4)
 
 
+def test_a_share_of_the_samples_is_changed_and_the_others_stay_as_they_are() -> None:
+    still, strong = (Stream(name="a", batch=8, patch=None, augment=augment) for augment in (None, STRONG))
+    plain, every = reader(still).batch(0).image, reader(strong).batch(0).image
+    half = Reader(
+        strong, list(cases().values()), CaseCache(taken, budget=1 << 30), seed=0, stage="s", others=cases(), changed=0.5
+    ).batch(0).image  # fmt: skip
+    kept = [torch.equal(one, other) for one, other in zip(half, plain, strict=True)]
+    assert kept == [True, False] * 4
+    assert torch.equal(half[1::2], every[1::2]), "those that are changed are changed as ever"
+
+
 def test_each_case_comes_once_an_epoch_in_an_order_that_changes() -> None:
     read = reader(Stream(name="a", batch=1, patch=(8, 8)))
     epochs = [[int(read.batch(step).case) for step in range(e * 5, e * 5 + 5)] for e in range(4)]

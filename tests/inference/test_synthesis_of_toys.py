@@ -200,7 +200,8 @@ def test_objects_are_a_label_map_and_rejections_are_counted_over_the_whole_job(
     alone = Sower(Sower.Settings(), Sower.blank(Sower.Settings()))
     lost = [alone.sow(toys_generation.numpy_generator(0, "sow", number))[2] for number in range(18)]
     assert counts == {reason: sum(one[reason] for one in lost) for reason in ("does not fit", "too small")}
-    assert f"{sum(counts.values())} rejected: does not fit ({counts['does not fit']}), too small" in said
+    assert f"{sum(counts.values())} rejected (" in said
+    assert f" of all that were made): does not fit ({counts['does not fit']}), too small" in said
 
     generate = Sower.generate
 

@@ -98,12 +98,19 @@ def test_the_changes_of_all_streams_can_be_left_out_or_made_strong(data: Path) -
     ]  # fmt: skip
 
 
+def test_an_order_by_kind_asks_for_both_kinds(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--order synthetic-first: found no synthetic training case"):
+        train("unet", [data], tmp_path / "run", replace(TINY, order="synthetic-first"), console=Console(quiet=True))
+    with pytest.raises(SettingsError, match=r"--augment-share 1\.5: expected a share from 0 to 1"):
+        train("unet", [data], tmp_path / "run", replace(TINY, augment_share=1.5), console=Console(quiet=True))
+
+
 def test_shares_order_and_changes_are_recorded_and_part_of_the_run(data: Path, tmp_path: Path) -> None:
-    options = replace(TINY, steps=1, share={"real": 1.0}, order="sequential", augment="strong")
+    options = replace(TINY, steps=1, share={"real": 1.0}, order="sequential", augment="strong", augment_share=0.5)
     train("unet", [data], tmp_path / "run", options, console=Console(quiet=True))
     recorded = read_run(tmp_path / "run").options
     assert recorded["share"] == {"real": 1.0}
-    assert (recorded["order"], recorded["augment"]) == ("sequential", "strong")
+    assert (recorded["order"], recorded["augment"], recorded["augment_share"]) == ("sequential", "strong", 0.5)
     with pytest.raises(RunError, match=r"options.augment was strong, is none"):
         train("unet", [data], tmp_path / "run", replace(options, augment="none"), console=Console(quiet=True))
 

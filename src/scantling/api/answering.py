@@ -167,7 +167,8 @@ def synthesize(
     given: StrPath | Dataset | None = None,
     split: Literal["train", "validation", "test", "all"] = "train",
     image_class: str | None = None,
-    accept: Literal["new"] | None = None,
+    accept: Literal["new", "labels", "both"] | None = None,
+    accept_dice: float | None = None,
     use: Mapping[str, StrPath] | None = None,
     shard: tuple[int, int] = (1, 1),
     manifest: StrPath | None = None,
@@ -196,8 +197,10 @@ def synthesize(
         given: a data set with the masks, images or image classes that the method asks for, walked in turn by id.
         split: whose cases of `given`; what is made from a case is in its split.
         image_class: of all that is made.
-        accept: "new" keeps only images that copy no training image of the run; others are made anew.
-        use: `{"segmenter": RUN}` marks the images of a method that makes no masks.
+        accept: "new" keeps only images that copy no training image of the run; "labels" those in which the segmenter
+            of `use` finds the labels that they were made from; "both". Others are made anew.
+        accept_dice: from which on labels are found; 0.7 unless given.
+        use: `{"segmenter": RUN}` marks the images of a method that makes no masks, or judges labels (`accept`).
         shard: (i, n) makes every n-th part, the i-th of n jobs, counted from 1.
         manifest, root, subjects: how `given` is opened.
         device, threads, precision: as of `scantling.predict`.
@@ -217,13 +220,15 @@ def synthesize(
         opening=_opening(manifest, root, subjects, False),
     )  # fmt: skip
     where = source if isinstance(source, str) else path_of(source, "source", expected="the name of a rule, or a run")
+    compute = Compute(device=device, threads=threads, precision=precision)
+    made_with = {**(settings or {}), **({} if size is None else {"size": size})}
+    roles = {role: path_of(run, "use") for role, run in (use or {}).items()}
+    gate, uses = gate_of(where, accept, uses=roles, least=accept_dice, settings=made_with, compute=compute)
     return inference.synthesize(
-        where, accept=gate_of(where, accept),
-        uses={role: path_of(run, "use") for role, run in (use or {}).items()},
+        where, accept=gate, uses=uses,
         count=count, out=path_of(out, "out"),
         options=_given({"seed": seed, "steps": sampling_steps, "memory": memory}, options),
-        settings={**(settings or {}), **({} if size is None else {"size": size})}, conditions=conditions, shard=shard,
-        compute=Compute(device=device, threads=threads, precision=precision), progress=progress,
+        settings=made_with, conditions=conditions, shard=shard, compute=compute, progress=progress,
     )  # fmt: skip
 
 

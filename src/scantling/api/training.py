@@ -52,8 +52,9 @@ class TrainingOptions(TypedDict, total=False):
     threads: int | None
     accumulation: int
     share: Mapping[str, float]
-    order: Literal["shuffled", "sequential"]
+    order: Literal["shuffled", "sequential", "synthetic-first", "real-first"]
     augment: Literal["own", "none", "strong"]
+    augment_share: float
     manifest: StrPath | None
     root: StrPath | None
     subjects: Subjects
@@ -102,7 +103,7 @@ def train(
         uses: runs that the method is built on, by role.
         device, precision, threads: where and how numbers are computed; the threads are restored afterwards.
         accumulation: micro-batches a step.
-        share, order, augment: how samples are drawn and changed.
+        share, order, augment, augment_share: how samples are drawn and changed.
         manifest, root, subjects: how folders are opened, see `scantling.open_dataset`.
         saved_every: seconds between two checkpoints.
 
@@ -153,8 +154,8 @@ def plan(
     Args:
         method, data, options, console: as of `scantling.train`.
         preset, steps, minutes, settings, seed, labels, label_seed, label_slices, label_slices_from, validation, select,
-            base, pretrained_rate, uses, device, precision, threads, accumulation, share, order, augment, manifest,
-            root, subjects, saved_every: as of `scantling.train`.
+            base, pretrained_rate, uses, device, precision, threads, accumulation, share, order, augment, augment_share,
+            manifest, root, subjects, saved_every: as of `scantling.train`.
 
     Returns:
         The plan: its text in a notebook or by `print`; `decided`, the settings that differ from the preset; `facts()`,

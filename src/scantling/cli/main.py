@@ -21,7 +21,7 @@ from scantling.core.outputs import check_file, is_record
 
 DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge, from few masks, weak labels or none."
 
-ACCEPTED = ("new",)
+ACCEPTED = ("new", "labels", "both")
 """What `synthesize --accept` can name."""
 
 
@@ -55,9 +55,9 @@ def parse(argv: Sequence[str]) -> Any:
             )
         raise
     if settings:
-        if not isinstance(command, commands.Train | commands.Curve | commands.Synthesize):
+        if not isinstance(command, commands.Train | commands.Curve | commands.Worth | commands.Synthesize):
             raise SettingsError(
-                f"--settings.{next(iter(settings))}: only `scantling train`, `scantling curve` and "
+                f"--settings.{next(iter(settings))}: only `scantling train`, `scantling curve`, `scantling worth` and "
                 "`scantling synthesize` take settings"
             )
         command.settings = settings

@@ -17,8 +17,8 @@ from scantling.core.system_files import is_hidden
 
 RUN, PREDICTIONS, REGISTRATIONS, MADE = "run.json", "predictions.json", "registrations.json", "scantling.json"
 """The record of a training, of predictions (mended or not), of registrations and of made cases."""
-EXPORT, CURVE = "export.json", "curve.json"
-"""The record of an exported network, and of a learning curve."""
+EXPORT, CURVE, WORTH = "export.json", "curve.json", "worth.json"
+"""The record of an exported network, of a learning curve, and of what made cases are worth."""
 _RECORDS = {
     RUN: "a run",
     PREDICTIONS: "predictions",
@@ -27,6 +27,7 @@ _RECORDS = {
     "scantling.toml": "a data set",
     EXPORT: "an exported network",
     CURVE: "a learning curve",
+    WORTH: "what made cases are worth",
 }
 _SHARD = re.compile(r"(predictions|registrations)\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {

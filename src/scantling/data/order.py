@@ -1,8 +1,9 @@
-"""In which order the cases of a stream come: epoch after epoch, shuffled or not, in given shares of several groups."""
+"""In which order the cases of a stream come: epoch after epoch, shuffled or not, in given shares, or in two phases."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from scantling.core.case import Case
 from scantling.core.errors import DataError
 from scantling.core.randomness import torch_generator
 
+KINDS: Final = ("real", "synthetic")
 PERIOD = 1000
 """Samples after which the shares are met exactly, to a thousandth."""
 
@@ -68,6 +70,42 @@ class Order:
             order = torch.randperm(len(self._groups[name]), generator=generator)
             self._orders = kept | {(name, epoch): order}
         return self._orders[name, epoch]
+
+
+class Phases:
+    """As `Order`, but all samples of the real cases come before those of the synthetic ones, or after them.
+
+    The first phase takes the share of the samples that its cases have of all cases, unless `shares` says another. A
+    stream whose cases are of one kind has one phase.
+
+    Args:
+        first: "real" or "synthetic".
+        samples: of the whole stage.
+        shares: of "real", "synthetic" or both.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        *key: int | str,
+        first: str,
+        samples: int,
+        shares: Mapping[str, float] | None = None,
+    ) -> None:
+        made = first == "synthetic"
+        own = [place for place, case in enumerate(cases) if belongs(case, "synthetic") == made]
+        rest = [place for place, case in enumerate(cases) if belongs(case, "synthetic") != made]
+        given, (other,) = shares or {}, (name for name in KINDS if name != first)
+        share = given.get(first, 1 - given[other] if other in given else len(own) / len(cases))
+        self.first = round(samples * share) if own and rest else samples if own else 0
+        parts = [(part, name) for part, name in ((own, first), (rest, other)) if part]
+        self._parts = [(part, Order([cases[place] for place in part], *key, name)) for part, name in parts]
+
+    def position(self, index: int) -> int:
+        """The position of the sample with this index; each comes once in an epoch of its phase."""
+        late = index >= self.first and len(self._parts) > 1
+        places, order = self._parts[late]
+        return places[order.position(index - self.first * late)]
 
 
 def belongs(case: Case, name: str) -> bool:

@@ -18,7 +18,7 @@ from scantling.core.streams import Augmentation, Partner, Stream, View
 from scantling.data.augmentation import change_values
 from scantling.data.case_cache import CaseCache
 from scantling.data.known_pixels import KnownPixels
-from scantling.data.order import Order
+from scantling.data.order import Order, Phases
 from scantling.data.pixels import Pixels
 from scantling.data.placement import Placement
 from scantling.data.prepared_fields import PreparedField
@@ -49,6 +49,7 @@ class Row:
     present: Mapping[str, Tensor]
     classes: Mapping[str, Tensor]
     generator: np.random.Generator
+    changed: bool = True
     companions: Mapping[str, Row] = field(default_factory=dict)
 
 
@@ -64,6 +65,8 @@ class Reader:
         traits: of the data: how many channels and classes there are, and which image classes.
         shares: see `Order`.
         sequential: see `Order`.
+        changed: the share of the samples that the augmentation of the stream changes, evenly spread.
+        phases: the kind of cases that comes first ("real" or "synthetic"), and the steps of the stage; see `Phases`.
         prepared: fields that were made for the cases, by name.
 
     Raises:
@@ -83,12 +86,14 @@ class Reader:
         traits: Traits | None = None,
         shares: Mapping[str, float] | None = None,
         sequential: bool = False,
+        changed: float = 1.0,
+        phases: tuple[str, int] | None = None,
         prepared: Mapping[str, PreparedField] | None = None,
     ) -> None:
         if not cases:
             raise DataError(f"stream {stream.name!r} is empty: no training case has {' and '.join(stream.reads)}")
         self.stream, self.cache, self.traits, self.seed, self.stage = stream, cache, traits, seed, stage
-        self.others, self.prepared = others or {}, prepared or {}
+        self.others, self.prepared, self._changed = others or {}, prepared or {}, changed
         self._known = KnownPixels(cache, traits, scribbled=label_map_of(stream.fields) == "scribbles")
 
         def places(cases: Sequence[Case]) -> list[Place]:
@@ -108,9 +113,11 @@ class Reader:
         }
         for case in cases:
             self._check_companions(case)
-        self._order = Order(
-            [place.case for place in self.places], seed, stage, stream.name, shares=shares, sequential=sequential
-        )
+        ordered, key = [place.case for place in self.places], (seed, stage, stream.name)
+        self._order: Order | Phases = Order(ordered, *key, shares=shares, sequential=sequential)
+        if phases is not None:
+            first, steps = phases
+            self._order = Phases(ordered, *key, first=first, samples=steps * stream.batch, shares=shares)
 
     def batch(self, step: int, *, slot: int = 0, slots: int = 1) -> Batch:
         """The part `slot` of the batch of a step."""
@@ -146,8 +153,10 @@ class Reader:
         position = index if visit else self._order.position(index)
         place = self.places[position] if visit else self._drawn_part(self.places[position])
         position += (place.slice or 0) - (self.places[position].slice or 0)
-        prepared, placement = self._placed(place, generator, visit=visit)
-        row = Row(index, position, *self._cut(place, prepared, placement, generator), generator)
+        changed = int((index + 1) * self._changed) > int(index * self._changed)
+        augment = self.stream.augment if changed else None
+        prepared, placement = self._placed(place, generator, augment, visit=visit)
+        row = Row(index, position, *self._cut(place, prepared, placement, generator), generator, changed)
         companions = {}
         for companion in self.stream.companions:
             own = numpy_generator(*key, "companion", companion.name)
@@ -156,7 +165,7 @@ class Reader:
                 continue
             if isinstance(companion, Partner):
                 other = self._drawn_part(self._drawn(companion, place.case, own))
-                partner, where = self._placed(other, own, visit=visit)
+                partner, where = self._placed(other, own, augment, visit=visit)
             else:
                 other, where = Place(self.others[place.case.links[companion.role]], place.slice), placement
                 partner = self.cache.take(other.case).slice(other.slice)
@@ -165,11 +174,11 @@ class Reader:
                         f"{place.case.id} and its {companion.role} {other.case.id} differ in size: {prepared.shape} "
                         f"and {partner.shape}"
                     )
-            companions[companion.name] = Row(index, position, *self._cut(other, partner, where, own), own)
+            companions[companion.name] = Row(index, position, *self._cut(other, partner, where, own), own, changed)
         return replace(row, companions=companions)
 
     def _placed(
-        self, place: Place, generator: np.random.Generator, *, visit: bool
+        self, place: Place, generator: np.random.Generator, augment: Augmentation | None, *, visit: bool
     ) -> tuple[Preprocessed, Placement | Pixels]:
         """What is at a place and which patch or pixels of it are taken; all of it on a visit."""
         stream, whole = self.stream, self.cache.take(place.case)
@@ -184,7 +193,7 @@ class Reader:
         patch = stream.patch or prepared.shape
         if centre is None and stream.patch is not None:
             centre = self._known.centre(place.case, place.slice, whole, patch=patch, generator=generator)
-        return prepared, Placement.draw(prepared.shape, patch, stream.augment, generator, centre=centre)
+        return prepared, Placement.draw(prepared.shape, patch, augment, generator, centre=centre)
 
     def _centre(self, place: Place, whole: Preprocessed, generator: np.random.Generator) -> tuple[int, ...] | None:
         layers = self.cache.foreground(place.case, whole)
@@ -324,6 +333,9 @@ class Reader:
         present = {name: torch.stack([row.present[name] for row in rows]) for name in rows[0].present}
         if "image" in fields:
             image = change_values(fields["image"], None if visit else augment, [row.generator for row in rows])
+            if not all(row.changed for row in rows) and augment is self.stream.augment:
+                kept = torch.tensor([not row.changed for row in rows]).view(-1, *[1] * (image.ndim - 1))
+                image = torch.where(kept, fields["image"], image)
             there = present["image"]
             if not there.all():
                 image = image * there.view(*there.shape, *[1] * (image.ndim - 2))

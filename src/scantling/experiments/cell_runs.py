@@ -1,4 +1,4 @@
-"""How the cells of a curve are done: one after the other in this process, or spread by Ray; and how far they are."""
+"""How the cells of an experiment are done: one after the other here, or spread by Ray; and how far they are."""
 
 from __future__ import annotations
 
@@ -71,10 +71,7 @@ def _by_ray(recipe: Recipe, cells: Sequence[Cell], share: Share, pace: Pace) -> 
     with ray_cluster(share) as cluster:
         pace.at_once = cluster.parts
         options = replace(recipe.options, threads=recipe.options.threads or cluster.cpus)
-        elsewhere = replace(
-            recipe, data=recipe.data.absolute(), out=recipe.out.absolute(), options=options,
-            arms={name: folder.absolute() for name, folder in recipe.arms.items()},
-        )  # fmt: skip
+        elsewhere = recipe.elsewhere(options)
         pace.name = f"{cluster.parts} at a time"
         for number, result in cluster.run(_timed, [(elsewhere, cell) for cell in cells]):
             error = str(result) if isinstance(result, ScantlingError) else ""

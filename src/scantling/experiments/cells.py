@@ -1,4 +1,4 @@
-"""The cells of a learning curve: one training each, in a run folder of its own, and the score of its test answers."""
+"""The cells of an experiment: one training each, in a run folder of its own, and the score of its test answers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from scantling.data.division import within_budget
 from scantling.data.label_budget import written_labels
 from scantling.data.opening import Opening
 from scantling.data.splits import is_labelled
+from scantling.evaluation.classes import evaluate_classes
 from scantling.evaluation.folders import evaluate
 from scantling.experiments.arms import method_of
+from scantling.experiments.image_classes import scores_by_case
 from scantling.inference.prediction import predict
 from scantling.methods.catalogue import card_of
 from scantling.records.evaluation import EvaluationRecord
@@ -42,7 +44,8 @@ class Cell:
     """One training: a method with so many labels, of subjects that a label seed draws, from a training seed.
 
     Attributes:
-        method: the name of its arm (`experiments.arms`): "unet", "partial@scribbled".
+        method: the name of its arm (`experiments.arms`, `experiments.worth_arms`): "unet", "partial@scribbled",
+            "real+100%@painted".
         labels: "7", "10%" or "all".
         label_seed: 0 with all labels.
     """
@@ -54,10 +57,10 @@ class Cell:
 
     @property
     def folder(self) -> Path:
-        """Its run folder, below that of the curve."""
-        labels = f"labels-{self.labels.replace('%', '-percent')}"
+        """Its run folder, below that of the experiment."""
+        labels, arm = (name.replace("%", "-percent") for name in (f"labels-{self.labels}", self.method))
         draw = () if self.labels == ALL else (f"draw-{self.label_seed}",)
-        return Path(RUNS, self.method, labels, *draw, f"seed-{self.seed}")
+        return Path(RUNS, arm.replace("/", "-").replace(" ", "-"), labels, *draw, f"seed-{self.seed}")
 
     def __str__(self) -> str:
         draw = "" if self.labels == ALL else f", label seed {self.label_seed}"
@@ -131,8 +134,30 @@ class Recipe:
         return self.data if isinstance(self.data, Dataset) else _opened(self.data, self.opening)
 
     def dataset_of(self, arm: str) -> Dataset:
-        """The data set that an arm learns from."""
+        """The data set whose labels an arm learns from."""
         return _opened(self.arms[arm], self.opening_of(arm)) if arm in self.arms else self.dataset
+
+    def method_of(self, cell: Cell) -> str:
+        """The method that a cell trains."""
+        return method_of(cell.method)
+
+    def classifies(self, cell: Cell) -> bool:
+        """Whether the answers of a cell are image classes, and not masks."""
+        return "segment" not in card_of(self.method_of(cell)).gives
+
+    def parts_of(self, cell: Cell) -> list[Dataset]:
+        """The data sets that the training of a cell is given.
+
+        Raises:
+            DataError: they have fewer cases than the cell takes.
+        """
+        return [self.dataset_of(cell.method)]
+
+    def elsewhere(self, options: Options) -> Recipe:
+        """The same for other processes, which may stand in other folders."""
+        arms = {name: folder.absolute() for name, folder in self.arms.items()}
+        data = self.data if isinstance(self.data, Dataset) else self.data.absolute()
+        return replace(self, data=data, out=self.out.absolute(), options=options, arms=arms)
 
     def opening_of(self, arm: str) -> Opening:
         """How the data of an arm are opened: manifest and root are those of the curve's own."""
@@ -173,7 +198,7 @@ def labelled_cases(recipe: Recipe, cell: Cell) -> tuple[list[Case], Collection[s
     Raises:
         DataError: there are fewer than the budget, or the method cannot learn from the data.
     """
-    card, dataset = card_of(method_of(cell.method)), recipe.dataset_of(cell.method)
+    card, dataset = card_of(recipe.method_of(cell)), recipe.dataset_of(cell.method)
     material = open_material(card, [dataset], recipe.out, recipe.options_of(cell))
     taught = [c for c in material.dataset.cases if c.split != "test" and is_labelled(c, material.taught_by)]
     return [case for case in taught if case.origin.kind != "synthetic"] or taught, material.taught_by
@@ -207,16 +232,33 @@ def _do(recipe: Recipe, cell: Cell, run: Path, callbacks: Sequence[Callback]) ->
     dataset, options = recipe.dataset, recipe.options_of(cell)
     _check_classes(recipe, cell)
     compute = Compute(device=options.device, threads=options.threads, precision=options.precision)
-    own = recipe.dataset_of(cell.method)
-    train(method_of(cell.method), [own], run, options, console=Console(quiet=True), callbacks=callbacks)
+    parts = recipe.parts_of(cell)
+    train(recipe.method_of(cell), parts, run, options, console=Console(quiet=True), callbacks=callbacks)
     predict(run, dataset, out=run / TEST, split="test", opening=recipe.opening, compute=compute)
-    found = evaluate(
-        run / TEST, dataset, split="test", metrics=[recipe.metric], manifest=recipe.options.manifest,
-        root=recipe.options.root, subjects=options.subjects,
-    )  # fmt: skip
+    found = scored(run / TEST, dataset, [recipe.metric], opening=recipe.opening, classes=recipe.classifies(cell))
     if not found.cases:
         raise DataError(f"{run}: no test case could be scored; the first: {found.failed[0].error}")
-    found.record().write(run / SCORES)
+    found.write(run / SCORES)
+
+
+def scored(
+    folder: Path, dataset: Dataset, metrics: Sequence[str], *, opening: Opening, classes: bool
+) -> EvaluationRecord:
+    """The scores of the test answers in a folder.
+
+    Args:
+        metrics: of masks; image classes have accuracy and Brier score.
+        classes: whether image classes are scored, or masks.
+
+    Raises:
+        ScantlingError: nothing can be compared.
+    """
+    if classes:
+        return scores_by_case(evaluate_classes(folder, dataset, split="test").record())
+    return evaluate(
+        folder, dataset, split="test", metrics=metrics, manifest=opening.manifest, root=opening.root,
+        subjects=opening.subjects,
+    ).record()  # fmt: skip
 
 
 def scores_of(recipe: Recipe, cell: Cell) -> EvaluationRecord | None:
@@ -247,8 +289,8 @@ def _check_classes(recipe: Recipe, cell: Cell) -> None:
     dataset = recipe.dataset_of(cell.method)
     if cell.labels == ALL or dataset.label_source.resolved is not None:
         return
-    card = card_of(method_of(cell.method))
-    material = open_material(card, [dataset], recipe.out, recipe.options_of(cell))
+    card = card_of(recipe.method_of(cell))
+    material = open_material(card, recipe.parts_of(cell), recipe.out, recipe.options_of(cell))
     if not reads_masks(material.reads) or (every := within_budget(dataset).labels) is None:
         return
     within = material.dataset.labels

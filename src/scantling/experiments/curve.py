@@ -10,31 +10,28 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from rich.console import Console
 
 from scantling.contract.method import Method
 from scantling.core.checks import check_choice, check_count
 from scantling.core.engines import Share
-from scantling.core.errors import DataError, FileError, RunError, SettingsError
-from scantling.core.outputs import CURVE, check_inputs, check_record, locked
+from scantling.core.errors import DataError, FileError, SettingsError
+from scantling.core.outputs import CURVE, check_inputs, check_record
 from scantling.data.contents import count
-from scantling.data.dataset import Dataset, file_hashes, fingerprint, objects_in_tables
+from scantling.data.dataset import Dataset
 from scantling.experiments.arms import arms_of, check_arm, method_of
 from scantling.experiments.cell_runs import Engine, Progress, do_cells
 from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, labelled_cases, labelled_subjects
 from scantling.experiments.curve_points import DoneCell, Grid, done_cell, points_of, scored_cells, undrawn_classes
 from scantling.experiments.curve_result import Curve
 from scantling.experiments.drawing_effort import effort_of
+from scantling.experiments.experiment_folder import registered
 from scantling.inference.runner import check_shard
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.metrics.catalogue import METRICS, Metric
-from scantling.records.curve import ArmRecord, CurveFolder
-from scantling.records.differences import differences
-from scantling.records.record import read_record
 from scantling.training.options import DEFAULTS, Options
-from scantling.training.training import steps_that_fit
 
 Augment = Literal["own", "none", "strong"]
 
@@ -94,7 +91,8 @@ def curve(
     )  # fmt: skip
     own = ready.cells[shard[0] - 1 :: shard[1]]
     failed = do_cells(ready.recipe, own, engine=engine, share=share, console=console, progress=progress)
-    return _summarised(ready, own, failed)
+    efforts = efforts_of(ready.recipe, own) if ready.recipe.arms else {}
+    return Curve(**summary(ready, own, failed, efforts=efforts))
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def prepare(
     Raises:
         ScantlingError: one cannot.
     """
-    arms, budget, known = arms_of(methods), budgets(labels), _metric(metric)
+    arms, budget, known = arms_of(methods), budgets(labels), masks_metric(metric)
     names = [arm.name for arm in arms]
     check_count(seeds, argument="--seeds", least=1)
     check_count(label_seeds, argument="--label-seeds", least=1)
@@ -136,11 +134,16 @@ def prepare(
     )  # fmt: skip
     cells = cells_of(names, budget, seeds=seeds, label_seeds=label_seeds)
     subjects, warnings = _checked(recipe, cells, budget)
-    options = _registered(recipe, names, budget, seeds, label_seeds, console)
+    options = registered(recipe, names, budget, seeds, label_seeds, console)
     return Ready(replace(recipe, options=options), cells, subjects, known, warnings)
 
 
-def _metric(name: str) -> Metric:
+def masks_metric(name: str) -> Metric:
+    """What masks are scored by.
+
+    Raises:
+        SettingsError: there is no such metric, or it is not of masks alone.
+    """
     found = METRICS.get(name)
     if found is None or found.direction == "ideal 1" or "probability" in found.needs or "samples" in found.needs:
         known = [one.name for one in METRICS.values() if one.needs[0] == "mask" and one.direction != "ideal 1"]
@@ -195,88 +198,6 @@ def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> tu
     return subjects, warnings
 
 
-def _registered(
-    recipe: Recipe, names: Sequence[str], labels: Sequence[str], seeds: int, label_seeds: int, console: Console
-) -> Options:
-    """Write the record of the folder, and return the options with the steps that all cells take.
-
-    Steps are those of the control's preset unless they are said; `minutes` are fitted once, to the control with most
-    labels. Another process that works in the folder waits so long.
-
-    Raises:
-        RunError: the folder is of other data, or of a curve with other settings.
-    """
-    options, dataset, path = recipe.options, recipe.dataset, recipe.out / CURVE
-    with locked(recipe.out, shard="record", wait=True):
-        check_record(recipe.out, CURVE)
-        before = read_record(CurveFolder, path) if path.is_file() else None
-        if options.minutes is not None and before is not None and before.minutes == options.minutes:
-            batch = before.shared.get("settings", {}).get("batch")
-            options = _with_steps(options, before.shared.get("steps"), batch)
-        elif options.minutes is not None and before is None:
-            most = max(labels, key=lambda budget: labelled_subjects(recipe, Cell(names[0], budget, 0, 0)))
-            timed = recipe.options_of(Cell(names[0], most, 0, 0))
-            own = recipe.dataset_of(names[0])
-            options = _with_steps(options, *steps_that_fit(method_of(names[0]), [own], timed, console=console))
-        elif options.steps is None and "steps" not in options.settings:
-            kind = implementation_of(card_of(method_of(names[0]))).Settings
-            steps = getattr(kind.preset(options.preset, options.settings), "steps", None)
-            options = replace(options, steps=steps if isinstance(steps, int) else None)
-        now = CurveFolder(
-            version=CurveFolder.newest, data=str(dataset.root.resolve()), sha256=fingerprint(file_hashes(dataset)),
-            shared=replace(recipe, options=options).facts(), minutes=recipe.options.minutes, methods=tuple(names),
-            labels=tuple(labels), seeds=seeds, label_seeds=label_seeds,
-            arms={
-                name: ArmRecord(data=str(folder.resolve()), sha256=_labels_hash(recipe.dataset_of(name)))
-                for name, folder in recipe.arms.items()
-            },
-        )  # fmt: skip
-        if before is not None:
-            _check_same(recipe.out, before, now)
-            added = {name: tuple(dict.fromkeys([*getattr(before, name), *getattr(now, name)])) for name in _GROWING}
-            most_seeds = {name: max(getattr(before, name), getattr(now, name)) for name in ("seeds", "label_seeds")}
-            now = now.model_copy(update=added | most_seeds | {"arms": {**before.arms, **now.arms}})
-        now.write(path)
-    if options.steps is not None:
-        console.print(f"every training takes {count(options.steps, 'step')}", highlight=False)
-    return options
-
-
-def _labels_hash(dataset: Dataset) -> str:
-    return fingerprint(file_hashes(dataset) | objects_in_tables(dataset))
-
-
-_GROWING = ("methods", "labels")
-"""What later commands may add to a folder, beside seeds."""
-
-
-def _with_steps(options: Options, steps: int | None, batch: int | None) -> Options:
-    settings = {**options.settings, **({} if batch is None else {"batch": batch})}
-    return replace(options, steps=steps, minutes=None, settings=settings)
-
-
-def _check_same(out: Path, before: CurveFolder, now: CurveFolder) -> None:
-    """Make sure that a folder is of the same data and settings.
-
-    Raises:
-        RunError: it is not; what differs is shown.
-    """
-    changed = [
-        line for key in ("data", "minutes") for line in differences(key, getattr(before, key), getattr(now, key))
-    ]
-    changed += [] if changed or before.sha256 == now.sha256 else ["the files of the data have changed"]
-    for name in before.arms.keys() & now.arms.keys():
-        if before.arms[name] != now.arms[name]:
-            changed.append(f"the labels of {name} have changed ({before.arms[name].data}, {now.arms[name].data})")
-    was, is_ = before.facts()["shared"], now.facts()["shared"]
-    changed += [] if before.minutes != now.minutes else differences("settings", was, is_)
-    if changed:
-        raise RunError(
-            f"{out}: holds a curve made otherwise: {'; '.join(changed[:3])}; repeat its settings, or choose another "
-            "--out"
-        )
-
-
 def efforts_of(recipe: Recipe, cells: Iterable[Cell]) -> dict[Cell, dict[str, int]]:
     """What it takes to draw the labels that each cell may look at, an estimate."""
     known, efforts = defaultdict[str, dict[str, Mapping[str, int]]](dict), dict[Cell, dict[str, int]]()
@@ -286,8 +207,18 @@ def efforts_of(recipe: Recipe, cells: Iterable[Cell]) -> dict[Cell, dict[str, in
     return efforts
 
 
-def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str]) -> Curve:
-    """What the cells say together."""
+def summary(
+    ready: Ready,
+    cells: Sequence[Cell],
+    failed: Mapping[Cell, str],
+    *,
+    efforts: Mapping[Cell, Mapping[str, int]] | None = None,
+) -> dict[str, Any]:
+    """What the cells say together: the attributes of a `Curve`.
+
+    Args:
+        efforts: what it takes to draw the labels of each cell, where that is counted.
+    """
     recipe, subjects, metric = ready.recipe, ready.subjects, ready.metric
     done, failed = list[DoneCell](), dict(failed)
     for cell in cells:
@@ -297,24 +228,24 @@ def _summarised(ready: Ready, cells: Sequence[Cell], failed: Mapping[Cell, str])
             failed[cell] = str(error)
         else:
             done += [one] if one is not None else []
-    efforts = efforts_of(recipe, [one.cell for one in done]) if recipe.arms else {}
-    grid = Grid.of(done, cells, subjects=subjects, metric=metric, efforts=efforts)
+    known = {one.cell: efforts[one.cell] for one in done} if efforts else {}
+    grid = Grid.of(done, cells, subjects=subjects, metric=metric, efforts=known)
     if done and not grid.cases:
         raise DataError(f"{recipe.out}: found no test case for which every training has a score")
     units = {case.unit for one in done for case in one.scores.cases}
     lost = [f"{one.cell}: test case {each.id}: {each.error}" for one in done for each in one.scores.failed]
-    return Curve(
-        data=recipe.dataset.root.resolve(),
-        name=recipe.dataset.name,
-        out=recipe.out,
-        control=recipe.control,
-        metric=metric.in_unit(next(iter(units)) if len(units) == 1 else None),
-        shared=recipe.facts(),
-        points=tuple(points_of(grid)),
-        cells=tuple(scored_cells(recipe, cells, grid, failed)),
-        cases=grid.cases,
-        left_out=grid.left_out,
-        subjects=len({*grid.which}),
-        warnings=(*ready.warnings, *undrawn_classes(done)),
-        failed=(*(f"{cell}: {error}" for cell, error in failed.items() if cell not in grid.done), *lost),
-    )
+    return {
+        "data": recipe.dataset.root.resolve(),
+        "name": recipe.dataset.name,
+        "out": recipe.out,
+        "control": recipe.control,
+        "metric": metric.in_unit(next(iter(units)) if len(units) == 1 else None),
+        "shared": recipe.facts(),
+        "points": tuple(points_of(grid)),
+        "cells": tuple(scored_cells(recipe, cells, grid, failed)),
+        "cases": grid.cases,
+        "left_out": grid.left_out,
+        "subjects": len({*grid.which}),
+        "warnings": (*ready.warnings, *undrawn_classes(done)),
+        "failed": (*(f"{cell}: {error}" for cell, error in failed.items() if cell not in grid.done), *lost),
+    }

@@ -15,6 +15,7 @@ from scantling.experiments.candidates import Candidate
 from scantling.experiments.pairs import Scored
 from scantling.metrics.catalogue import CLASS_METRICS
 from scantling.metrics.classification import brier_by_case
+from scantling.records.evaluation import EvaluationRecord
 from scantling.records.image_classes import ClassifiedCaseRecord, ImageClassesRecord
 
 OF_A_CASE = ("accuracy", "brier")
@@ -66,6 +67,20 @@ def scored_classes(candidate: Candidate, record: ImageClassesRecord, dataset: Da
         region=None,
         notes=notes,
     )
+
+
+def scores_by_case(found: ImageClassesRecord) -> EvaluationRecord:
+    """The scores of image classes in the form of those of masks: accuracy and Brier score of each case, their means."""
+    rows = [
+        {
+            "id": case.id, "subject": case.subject, "strata": case.strata,
+            "accuracy": float(case.predicted == case.true), "brier": _brier(case),
+        }
+        for case in found.cases
+    ]  # fmt: skip
+    means = {name: float(np.nanmean([row[name] for row in rows])) for name in OF_A_CASE} if rows else {}
+    facts = found.model_dump(include={"prediction", "truth", "split", "run", "failed", "notes"})
+    return EvaluationRecord.model_validate({**facts, "version": EvaluationRecord.newest, "mean": means, "cases": rows})
 
 
 def _brier(case: ClassifiedCaseRecord) -> float:

@@ -1,4 +1,4 @@
-"""An array job for Slurm: each of its tasks does one training of a curve by the plain command, with `--shard`.
+"""An array job for Slurm: each of its tasks does one training of an experiment by the plain command, with `--shard`.
 
 The script is ours and not that of a library: it is a few lines that anybody can read and change, and its tasks need
 nothing but the command (`submitit` would submit pickled functions).
@@ -18,8 +18,8 @@ from scantling.core.errors import RunError, SettingsError
 from scantling.experiments.cells import scores_of
 from scantling.experiments.curve import Ready
 
-SCRIPT, LOGS = "curve.sbatch", "slurm"
-"""In the folder of the curve: the script, and a folder for what its tasks say."""
+LOGS = "slurm"
+"""In the folder of the experiment, beside the script NAME.sbatch: a folder for what its tasks say."""
 WARNING = 120
 """Seconds before its time ends in which a task saves; it goes on when the script is submitted again."""
 
@@ -28,7 +28,7 @@ def write_script(ready: Ready, words: Sequence[str], share: Share) -> Path | Non
     """Write the script of the cells that are not yet done; None where all are.
 
     Args:
-        words: the command of a task, without its shard.
+        words: the command of a task, without its shard; the script is called after its first.
         share: what a task asks for: cores, and whole GPUs.
 
     Raises:
@@ -43,7 +43,7 @@ def write_script(ready: Ready, words: Sequence[str], share: Share) -> Path | Non
     out = recipe.out.absolute()
     (out / LOGS).mkdir(parents=True, exist_ok=True)
     wanted = [
-        "--job-name=scantling-curve",
+        f"--job-name=scantling-{words[0]}",
         f"--array={_ranges(todo)}",
         f"--output={str(out / LOGS).replace('%', '%%')}/%a.log",
         "--open-mode=append",
@@ -58,7 +58,7 @@ def write_script(ready: Ready, words: Sequence[str], share: Share) -> Path | Non
     lines = ["#!/bin/bash", *(f"#SBATCH {word}" for word in wanted), f"cd {shlex.quote(str(Path.cwd()))} || exit"]
     # the shell gives way to the command, so that the command hears the signal
     lines.append(f'exec {command} --shard "$SLURM_ARRAY_TASK_ID/{number}"')
-    path = out / SCRIPT
+    path = out / f"{words[0]}.sbatch"
     write_text(path, "\n".join(lines) + "\n")
     return path
 

@@ -1,19 +1,23 @@
-"""What made images have to pass before they are written: that they copy no training image."""
+"""What made cases have to pass before they are written: that they copy no training image, or show their labels."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from scantling.core.case import Case
-from scantling.core.errors import DataError
+from scantling.core.case import Case, Labels
+from scantling.core.errors import DataError, SettingsError
 from scantling.core.randomness import seed_of
 from scantling.data.channels import joined
 from scantling.data.opening import OPENING, Opening
 from scantling.inference.common_grid import CommonGrid, Images, common_grid
+from scantling.inference.made_cases import MadeArrays
+from scantling.inference.marking import Marker
+from scantling.inference.writing import values_of
 from scantling.metrics.memorisation import (
     FEWEST,
     MemorisationLimits,
@@ -29,6 +33,100 @@ TRIES = 20
 """So often a case is made anew before the command gives up."""
 MOST = 200
 """Training images, drawn by hash, on which it is learnt how near training images are to each other."""
+UNSEEN = "shows its label too little for the segmenter"
+"""The same of the gate of labels."""
+
+
+class Gate(Protocol):
+    """Refuses some made cases.
+
+    Attributes:
+        name: what stands in the origin of what has passed it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def refuses(self, made: MadeArrays) -> str:
+        """Why a case is refused; empty where it is not."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Several gates, all of which a case has to pass."""
+
+    each: tuple[Gate, ...]
+
+    @property
+    def name(self) -> str:
+        """Those of all."""
+        return ", ".join(gate.name for gate in self.each)
+
+    def refuses(self, made: MadeArrays) -> str:
+        """The first reason."""
+        return next((reason for gate in self.each if (reason := gate.refuses(made))), "")
+
+
+@dataclass(frozen=True)
+class LabelGate:
+    """Refuses cases in whose images a segmenter does not find the label that they were made from.
+
+    The Dice of what it finds is the mean over the classes of the label; a case whose label is empty passes.
+
+    Attributes:
+        marker: the segmenter, trained on real data.
+        labels: of the masks that the generator makes; the segmenter has all of these classes.
+        least: the Dice from which on a case passes.
+    """
+
+    marker: Marker
+    labels: Labels
+    least: float
+
+    def __post_init__(self) -> None:
+        """Make sure that both know the same classes.
+
+        Raises:
+            SettingsError: they do not, or `least` is no Dice.
+        """
+        if not 0 <= self.least <= 1:
+            raise SettingsError(f"--accept-dice {self.least:g}: expected a number from 0 to 1")
+        own, known = self.labels.names, self.marker.labels.names
+        if not {*own} <= {*known} and len(own) + len(known) > 2:
+            raise SettingsError(
+                f"--use segmenter: knows the classes {', '.join(known)}; expected those of the made masks: "
+                f"{', '.join(own)}"
+            )
+
+    @property
+    def name(self) -> str:
+        """With the segmenter and the threshold."""
+        return f"accepted: labels, Dice of {self.least:g} by {self.marker.made_by}"
+
+    def refuses(self, made: MadeArrays) -> str:
+        """Why a case is refused; empty where it is not.
+
+        Raises:
+            SettingsError: it has no mask, or no image.
+        """
+        if made.mask is None or not made.images:
+            raise SettingsError("--accept labels: goes with a generator that makes images and masks; leave it out")
+        marked = self.marker("made", replace(made, mask=None)).mask
+        found, wanted = _layers(marked, self.marker.labels), _layers(made.mask, self.labels)
+        if len(found) == len(wanted) == 1:
+            found = dict(zip(wanted, found.values(), strict=True))
+        dice = [2 * (found[n] & one).sum() / (found[n].sum() + one.sum()) for n, one in wanted.items() if one.any()]
+        return UNSEEN if dice and float(np.mean(dice)) < self.least else ""
+
+
+def _layers(mask: np.ndarray | None, labels: Labels) -> dict[str, np.ndarray]:
+    """The pixels of each class in a mask as it is written (`mask_values`)."""
+    if mask is None:
+        return {}
+    if not labels.exclusive:
+        return {name: layer > 0 for name, layer in zip(labels.names, mask, strict=True)}
+    return {name: mask == value for name, value in zip(labels.names, values_of(labels), strict=True)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +145,18 @@ class CopyGate:
     limits: MemorisationLimits
     name: str
 
-    def refuses(self, files: Mapping[str, np.ndarray]) -> str:
+    def refuses(self, made: MadeArrays) -> str:
+        """Why a case is refused; empty where it is not.
+
+        Raises:
+            DataError: see `copies`.
+            SettingsError: it has no image.
+        """
+        if not made.images:
+            raise SettingsError("--accept new: the method makes no images, which alone can be copies; leave it out")
+        return self.copies({file.name: values for file, values in made.images})
+
+    def copies(self, files: Mapping[str, np.ndarray]) -> str:
         """Why an image is refused; empty where it is not.
 
         Args:

@@ -22,7 +22,7 @@ from scantling.core.case import Geometry
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
 from scantling.core.outputs import MADE, output_folder
-from scantling.inference.acceptance import TRIES, CopyGate
+from scantling.inference.acceptance import COPY, TRIES, Gate
 from scantling.inference.annotating import annotate
 from scantling.inference.conditions import NOTHING, Conditions, Given, open_conditions
 from scantling.inference.made_cases import arrays_of, split_rows, write_case
@@ -50,7 +50,7 @@ def synthesize(
     options: Mapping[str, Any] | GenerateOptions | None = None,
     settings: Mapping[str, Any] | None = None,
     conditions: Conditions = NOTHING,
-    accept: CopyGate | None = None,
+    accept: Gate | None = None,
     uses: Mapping[str, Path] | None = None,
     shard: tuple[int, int] = (1, 1),
     compute: Compute = COMPUTE,
@@ -140,7 +140,7 @@ class Maker:
     given: Given | None
     device: torch.device
     autocast: torch.dtype | None
-    accept: CopyGate | None = None
+    accept: Gate | None = None
     hand_drawn: int = 0
     """How many masks drawn by people a model has learned from that marks what is made."""
 
@@ -181,10 +181,12 @@ class Maker:
             if not (left := list(reasons)):
                 break
             if attempt == TRIES:
+                remedy = "the run shows its labels too little: lower --accept-dice, or train it longer"
+                if reasons[left[0]] == COPY:
+                    remedy = "the run has memorised its training images: train it on more of them or for less long"
                 raise RunError(
-                    f"--accept: case {first + left[0]} was refused {TRIES} times, since it {reasons[left[0]]}; the run "
-                    "has memorised its training images: train it on more of them or for less long, or leave --accept "
-                    "out; what is made so far is kept"
+                    f"--accept: case {first + left[0]} was refused {TRIES} times, since it {reasons[left[0]]}; "
+                    f"{remedy}, or leave --accept out; what is made so far is kept"
                 )
             again, _ = self._answer(first, count, again=attempt)
             new = list(split_rows(again, count))
@@ -198,10 +200,7 @@ class Maker:
         """Why a case is not accepted; empty where it is."""
         if self.accept is None:
             return ""
-        arrays = arrays_of("made", made, self.method, parent=parent)
-        if not arrays.images:
-            raise SettingsError(f"--accept: {self.method.card.name} makes no images, which alone can be copies")
-        return self.accept.refuses({file.name: values for file, values in arrays.images})
+        return self.accept.refuses(arrays_of("made", made, self.method, parent=parent))
 
     def _answer(self, first: int, count: int, again: int = 0) -> tuple[Generation, Geometry | None]:
         memory = None if self.options.memory is None else int(self.options.memory * 2**30)
@@ -242,7 +241,7 @@ def maker_of(
     conditions: Conditions,
     device: torch.device,
     autocast: torch.dtype | None,
-    accept: CopyGate | None = None,
+    accept: Gate | None = None,
 ) -> Maker:
     """What makes cases with a method (`generator_of`); arguments as in `synthesize`.
 

@@ -29,6 +29,9 @@ class CurveFolder(FileRecord):
 
     what: ClassVar[str] = "record of a curve"
     writer: ClassVar[str] = "scantling curve"
+    name: ClassVar[str] = "a curve"
+    besides: ClassVar[str] = "the labels"
+    """What `arms` are, in sentences."""
 
     data: str
     sha256: str

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import escape
-
 from scantling.core import atomic
 from scantling.experiments.comparison import ComparedMethod, Comparison, Pair, probability
 from scantling.metrics.catalogue import CLASS_METRICS, METRICS
-from scantling.report.charts import LEFT, RIGHT, TOP, WIDTH, Axis, Chart, svg, tick_text
+from scantling.report.charts import Chart
 from scantling.report.commands import shell
 from scantling.report.rendering import rendered
+from scantling.report.spreads import forest_chart
 from scantling.report.words import NONE, Metric, duration, metric
 
 PAGE = "comparison.html.j2"
@@ -109,28 +108,13 @@ def _differences(found: Comparison, one: Metric) -> Chart | None:
     pairs = [pair for pair in pairs if not math.isnan(pair.difference)]
     if not pairs:
         return None
-    step = 30.0
-    floor = TOP + step * len(pairs) + 6
-    ends = [end for pair in pairs for end in (pair.difference, *pair.interval) if not math.isnan(end)]
-    across = Axis([0.0, *ends], LEFT, WIDTH - RIGHT)
-    parts = []
-    for tick in across.ticks:
-        x = across(tick)
-        parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{floor}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{tick_text(tick)}</text>')
-    parts.append(f'<path class="mark" d="M{across(0.0):.1f} {TOP}V{floor}"/>')
-    for row, pair in enumerate(pairs):
-        y = TOP + step * row + 20
-        low, high = pair.interval
-        parts.append(f'<text x="0" y="{y - 8}">{escape(pair.a)}</text>')
-        if not math.isnan(low):
-            parts.append(f'<path class="curve s0" d="M{across(low):.1f} {y}H{across(high):.1f}"/>')
-        sentence = f"{pair.a} − {pair.b}: {_signed(pair.difference, one)}"
-        at = across(pair.difference)
-        parts.append(f'<circle class="dot s0" r="4" cx="{at:.1f}" cy="{y}"><title>{escape(sentence)}</title></circle>')
+    rows = [
+        (pair.a, pair.difference, pair.interval, f"{pair.a} − {pair.b}: {_signed(pair.difference, one)}")
+        for pair in pairs
+    ]
     label = f"{one.title}: difference of {len(pairs)} from {found.baseline}, with 95 % intervals."
     what = f"Minus {found.baseline}; {one.better}"
     if one.direction == "ideal 1":
         what = f"Distances from 1, minus {found.baseline}; lower is better"
     note = f"{what}. A line is a 95 % interval."
-    return Chart(f"{one.title}: difference from {found.baseline}", svg(parts, label, height=floor + 26), (), note)
+    return forest_chart(f"{one.title}: difference from {found.baseline}", rows, label=label, note=note)

@@ -13,6 +13,8 @@ from markupsafe import escape
 from scantling.core import atomic
 from scantling.experiments.cells import ALL
 from scantling.experiments.curve_result import Curve, Point
+from scantling.experiments.validity import Validity
+from scantling.metrics.catalogue import CLASS_METRICS, METRICS
 from scantling.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Chart, Key, frame, svg, trace
 from scantling.report.commands import shell
 from scantling.report.rendering import rendered
@@ -37,17 +39,51 @@ def write_curve(found: Curve, page: Path, *, command: Sequence[str] = ()) -> Pat
     Args:
         command: what makes it again.
     """
+    one = metric_of(found)
+    charts = [each for each in (curves_chart(found, one), _efforts(found, one), _differences(found, one)) if each]
+    return write_page(found, page, charts, command=command)
+
+
+def metric_of(found: Curve) -> Metric:
+    """How the metric of a curve is written."""
     units = {found.metric.name: next((unit for unit in ("mm", "pixel") if unit in found.metric.title), None)}
-    one = metric(found.metric.name, units=units if found.metric.is_length else None)
+    known = CLASS_METRICS if found.metric in CLASS_METRICS.values() else METRICS
+    return metric(found.metric.name, known=known, units=units if found.metric.is_length else None)
+
+
+def write_page(
+    found: Curve,
+    page: Path,
+    charts: Sequence[Chart],
+    *,
+    command: Sequence[str] = (),
+    name: str = "curve",
+    noun: str = "method",
+    arms: Sequence[tuple[str, str]] = (),
+    validity: Sequence[Validity] = (),
+) -> Path:
+    """Write the page of a curve, or of what is told in the same tables.
+
+    Args:
+        name: of the command.
+        noun: what is held against each other.
+        arms: each with what it trains on.
+        validity: what recognisers score on made cases.
+    """
+    one = metric_of(found)
     text = rendered(
         PAGE,
         found=found,
+        name=name,
+        noun=noun,
         metric=one,
         lines=list(_lines(found, one)),
         classes=list(_class_lines(found, one)),
-        charts=[each for each in (_curves(found, one), _efforts(found, one), _differences(found, one)) if each],
+        charts=charts,
         drawn=any(point.effort for point in found.points),
         command=shell(*command),
+        arms=arms,
+        validity=validity,
     )
     atomic.write_text(atomic.named(page), text)
     return page
@@ -94,7 +130,7 @@ def _signed(value: float, one: Metric) -> str:
     return f"{'+' if rounded > 0 else ''}{one.write(rounded)}"
 
 
-def _curves(found: Curve, one: Metric) -> Chart | None:
+def curves_chart(found: Curve, one: Metric) -> Chart | None:
     """The mean of each method over the labelled subjects, with its interval as a band."""
     points = [point for point in found.points if not math.isnan(point.mean)]
     if not points:

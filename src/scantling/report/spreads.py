@@ -25,6 +25,8 @@ from scantling.report.charts import (
     trace,
 )
 
+Row = tuple[str, float, tuple[float, float], str]
+"""A name, a difference, its interval, and a sentence on it."""
 MANY = 150
 """Above this many cases bars count them."""
 
@@ -75,6 +77,33 @@ def reliability_chart(
         (Key(f"share that is {share}", 0),),
         note + "on a logarithmic scale.",
     )
+
+
+def forest_chart(title: str, rows: Sequence[Row], *, label: str, note: str) -> Chart:
+    """Differences from something, each as a dot with its interval, around a line at 0.
+
+    Args:
+        rows: at least one; an interval of NaN is not drawn.
+        label: what those hear who do not see it.
+    """
+    step = 30.0
+    floor = TOP + step * len(rows) + 6
+    ends = [end for _, value, interval, _ in rows for end in (value, *interval) if not math.isnan(end)]
+    across = Axis([0.0, *ends], LEFT, WIDTH - RIGHT)
+    parts = []
+    for tick in across.ticks:
+        x = across(tick)
+        parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{floor}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{tick_text(tick)}</text>')
+    parts.append(f'<path class="mark" d="M{across(0.0):.1f} {TOP}V{floor}"/>')
+    for number, (name, value, (low, high), sentence) in enumerate(rows):
+        y = TOP + step * number + 20
+        parts.append(f'<text x="0" y="{y - 8}">{escape(name)}</text>')
+        if not math.isnan(low):
+            parts.append(f'<path class="curve s0" d="M{across(low):.1f} {y}H{across(high):.1f}"/>')
+        at = across(value)
+        parts.append(f'<circle class="dot s0" r="4" cx="{at:.1f}" cy="{y}"><title>{escape(sentence)}</title></circle>')
+    return Chart(title, svg(parts, label, height=floor + 26), (), note)
 
 
 def strip_chart(

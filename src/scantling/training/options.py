@@ -15,7 +15,7 @@ from scantling.core.errors import SettingsError
 from scantling.core.machine import Precision
 from scantling.data.label_budget import SlicesFrom, parsed_labels
 from scantling.data.subjects import Subjects
-from scantling.training.readers import Sampling
+from scantling.training.readers import Ordering, Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Options:
             them, else `pretrained.REDUCED`.
         uses: runs that the method is built on, by role.
         accumulation: micro-batches a step, in each process.
-        share, order, augment: see `Sampling`.
+        share, order, augment, augment_share: see `Sampling`.
         manifest, root, subjects: see `open_dataset`.
         saved_every: seconds between two checkpoints.
     """
@@ -64,8 +64,9 @@ class Options:
     threads: int | None = None
     accumulation: int = 1
     share: Mapping[str, float] = field(default_factory=dict)
-    order: Literal["shuffled", "sequential"] = "shuffled"
+    order: Ordering = "shuffled"
     augment: Literal["own", "none", "strong"] = "own"
+    augment_share: float = 1.0
     manifest: Path | None = None
     root: Path | None = None
     subjects: Subjects = "name"
@@ -88,7 +89,7 @@ class Options:
     @property
     def sampling(self) -> Sampling:
         """How the samples of every stream are drawn."""
-        return Sampling(share=self.share, order=self.order, augment=self.augment)
+        return Sampling(share=self.share, order=self.order, augment=self.augment, augment_share=self.augment_share)
 
     def check(self) -> None:
         """Make sure that every value can be.

@@ -21,10 +21,12 @@ from scantling.data.contents import some
 from scantling.data.dataset import Dataset
 from scantling.data.files import probe
 from scantling.data.loading import load
-from scantling.data.order import belongs
+from scantling.data.order import KINDS, belongs
 from scantling.data.prepared_fields import PreparedField
 from scantling.data.preprocessing import Preprocessed, preprocess
 from scantling.data.reader import Reader
+
+Ordering = Literal["shuffled", "sequential", "synthetic-first", "real-first"]
 
 
 class Sampling(Frozen):
@@ -32,20 +34,37 @@ class Sampling(Frozen):
 
     Attributes:
         share: of the samples by the name of a pool, "real" or "synthetic"; the other cases share what is left.
-        order: drawn anew each epoch, or by the ids of the cases.
+        order: drawn anew each epoch, by the ids of the cases, or all of one kind first (`data.order.Phases`).
         augment: the changes of each stream: its own, none, or `Augmentation.strong`.
+        augment_share: of the samples that are changed, evenly spread; the others stay as they are.
     """
 
     share: Mapping[str, float] = {}
-    order: Literal["shuffled", "sequential"] = "shuffled"
+    order: Ordering = "shuffled"
     augment: Literal["own", "none", "strong"] = "own"
+    augment_share: float = 1.0
+
+    @property
+    def first(self) -> str | None:
+        """The kind of cases that comes first, "real" or "synthetic"."""
+        return self.order.removesuffix("-first") if self.order.endswith("-first") else None
 
     def check(self, cases: Collection[Case]) -> None:
-        """Make sure that the shares can be given to the training cases.
+        """Make sure that the shares and the order can be given to the training cases.
 
         Raises:
             SettingsError: they are no shares, or a name fits no case.
         """
+        if not 0 <= self.augment_share <= 1:
+            raise SettingsError(f"--augment-share {self.augment_share:g}: expected a share from 0 to 1")
+        if self.first is not None:
+            kinds = {"synthetic" if belongs(case, "synthetic") else "real" for case in cases}
+            if lacking := [name for name in KINDS if name not in kinds]:
+                raise SettingsError(f"--order {self.order}: found no {lacking[0]} training case; leave it out")
+            if others := [name for name in self.share if name not in KINDS]:
+                raise SettingsError(
+                    f"--order {self.order}: goes with shares of {' and '.join(KINDS)}; found {others[0]}"
+                )
         if not all(0 <= share <= 1 for share in self.share.values()) or sum(self.share.values()) > 1 + 1e-9:
             shares = ", ".join(f"{name}={share:g}" for name, share in self.share.items())
             raise SettingsError(f"--share {shares}: expected shares from 0 to 1 that add up to 1 at most")
@@ -129,6 +148,8 @@ def readers_of(
                 traits=traits,
                 shares=sampling.share if split == "train" else None,
                 sequential=sampling.order == "sequential",
+                changed=sampling.augment_share if split == "train" else 1.0,
+                phases=(sampling.first, stage.steps) if sampling.first and split == "train" else None,
                 prepared=prepared,
             )
         except DataError:  # among few validation cases there may be no partner

@@ -10,6 +10,7 @@ from scantling.cli.commands.judging import Compare, Evaluate, Report
 from scantling.cli.commands.looking import Check, Methods
 from scantling.cli.commands.making import Demo, Export, Synthesize
 from scantling.cli.commands.training import Train
+from scantling.cli.commands.worth import Worth
 
 __all__ = [
     "ALL",
@@ -28,6 +29,7 @@ __all__ = [
     "Report",
     "Synthesize",
     "Train",
+    "Worth",
 ]
 
 ALL: tuple[type[Command], ...] = (
@@ -42,6 +44,7 @@ ALL: tuple[type[Command], ...] = (
     Curve,
     Synthesize,
     Assess,
+    Worth,
     Export,
     Report,
     Demo,

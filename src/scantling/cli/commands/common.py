@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
+from scantling.cli.command import Outcome, tell
 from scantling.core.errors import SettingsError
 
 if TYPE_CHECKING:
-    from scantling.core.engines import Cluster
+    from scantling.core.engines import Cluster, Share
     from scantling.core.machine import Compute
     from scantling.data.opening import Opening
+    from scantling.experiments.curve import Ready
 
 
 @dataclass(kw_only=True)
@@ -81,6 +84,25 @@ class Spread(Command):
             )
         with ray_cluster(Share()) as cluster:
             yield cluster
+
+
+def array_job(ready: Ready, words: Sequence[str], share: Share, *, submit: bool) -> Outcome:
+    """Write, and submit if asked, an array job for Slurm that does the trainings that are not yet done.
+
+    Args:
+        words: the command of a job, without its shard.
+    """
+    from scantling.experiments.slurm import submitted, write_script
+
+    out, script = ready.recipe.out, write_script(ready, words, share)
+    if script is None:
+        tell(f"{out}: all trainings are done; the same command without --engine slurm makes the table")
+        return Outcome({"script": None, "submitted": None})
+    tell(f"{script}: {'submitting' if submit else 'submit it with `sbatch ' + shlex.quote(str(script)) + '`'}")
+    told = submitted(script) if submit else None
+    if told is not None:
+        tell(told)
+    return Outcome({"script": str(script), "submitted": told})
 
 
 def shard_of(text: str) -> tuple[int, int]:

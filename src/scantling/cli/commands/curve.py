@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell
-from scantling.cli.commands.common import Computed, Opened, shard_of
+from scantling.cli.commands.common import Computed, Opened, array_job, shard_of
 from scantling.core.errors import SettingsError
 from scantling.core.outputs import check_file
 
@@ -114,7 +113,6 @@ class Curve(Opened, Computed):
     def _slurm(self, options: Options, share: Share) -> Outcome:
         """Write, and submit if asked, an array job that does what is not yet done."""
         from scantling.experiments.curve import prepare
-        from scantling.experiments.slurm import submitted, write_script
 
         if self.minutes is not None or self.shard != "1/1":
             raise SettingsError("--engine slurm: every job does one training of fixed steps; pass --steps, no --shard")
@@ -124,15 +122,7 @@ class Curve(Opened, Computed):
             self.methods, self.data, self.out, labels=self.labels, seeds=self.seeds, label_seeds=self.label_seeds,
             options=options, augment=self.augment, metric=self.metric, console=talk(),
         )  # fmt: skip
-        script = write_script(ready, self._words(ready.recipe.options.steps), share)
-        if script is None:
-            tell(f"{self.out}: all trainings are done; the same command without --engine slurm makes the table")
-            return Outcome({"script": None, "submitted": None})
-        tell(f"{script}: {'submitting' if self.submit else 'submit it with `sbatch ' + shlex.quote(str(script)) + '`'}")
-        told = submitted(script) if self.submit else None
-        if told is not None:
-            tell(told)
-        return Outcome({"script": str(script), "submitted": told})
+        return array_job(ready, self._words(ready.recipe.options.steps), share, submit=self.submit)
 
     def _words(self, steps: int | None) -> list[str]:
         """The command of a job, but for its shard."""

@@ -21,6 +21,7 @@ class Synthesize(Opened, Computed, Spread):
         "scantling synthesize retina-phantoms --count 200 --out phantoms --seed 1",
         "scantling synthesize runs/painter --count 1000 --out painted",
         "scantling synthesize runs/pretrain --count 200 --accept --out new",
+        "scantling synthesize runs/painter --count 500 --accept labels --use segmenter=runs/unet --out painted",
         "scantling synthesize runs/translator --from masks --count 500 --out images",
         "scantling synthesize runs/volumes --count 200 --use segmenter=runs/unet --out made",
         "scantling synthesize scribbles --from scans --out scribbled",
@@ -46,13 +47,17 @@ class Synthesize(Opened, Computed, Spread):
     """Whose cases of --from: train, validation, test or all; what is made from a case is in its split."""
     image_class: Annotated[str | None, tyro.conf.arg(name="class", metavar="NAME")] = None
     """The image class of all that is made."""
-    accept: Annotated[Literal["new"] | None, tyro.conf.arg(metavar="new")] = None
-    """Keep only images that copy no training image of the run, which `scantling assess` explains; others are made anew
-    and counted in the origin. `--accept` alone is `--accept new`."""
+    accept: Annotated[Literal["new", "labels", "both"] | None, tyro.conf.arg(metavar="new|labels|both")] = None
+    """new, or --accept alone: keep only images that copy no training image of the run, which `scantling assess`
+    explains. labels: only images in which the segmenter of --use finds the labels that they were made from. Others are
+    made anew, and counted by reason."""
+    accept_dice: Annotated[float | None, tyro.conf.arg(metavar="DICE")] = None
+    """With --accept labels: the Dice from which on labels are found; 0.7 unless said."""
     use: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="ROLE=RUN")] = field(
         default_factory=list
     )
-    """segmenter=RUN marks the images of a method that makes no masks."""
+    """segmenter=RUN marks the images of a method that makes no masks; with --accept labels it was trained on real data,
+    and judges the masks of one that makes them."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     """i/n makes every n-th part: for array jobs."""
     options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -71,9 +76,13 @@ class Synthesize(Opened, Computed, Spread):
         conditions = Conditions(
             data=self.given, split=self.split, image_class=self.image_class, opening=self.opening()
         )  # fmt: skip
+        gate, uses = gate_of(
+            self.source, self.accept, uses=roles_of(self.use), least=self.accept_dice, settings=settings,
+            compute=self.compute(),
+        )  # fmt: skip
         how: dict[str, Any] = {
             "count": self.count, "out": self.out, "options": options, "settings": settings, "conditions": conditions,
-            "compute": self.compute(), "accept": gate_of(self.source, self.accept), "uses": roles_of(self.use),
+            "compute": self.compute(), "accept": gate, "uses": uses,
         }  # fmt: skip
         with self.cluster() as cluster, counting("making") as progress:
             if cluster is None:
@@ -86,7 +95,8 @@ class Synthesize(Opened, Computed, Spread):
         tell(f"{self.out}: {len(made['case'])} cases" + (f"; drawn by hand about {effort}" if effort else ""))
         if counts := made["rejected"]:
             listed = ", ".join(f"{reason} ({number})" for reason, number in counts.items())
-            tell(f"{sum(counts.values())} rejected: {listed}")
+            total = sum(counts.values())
+            tell(f"{total} rejected ({total / (total + len(made['case'])):.0%} of all that were made): {listed}")
         return Outcome(made)
 
 

@@ -74,10 +74,13 @@ class Train(Opened, Computed):
     )
     """The share of the samples that come from a pool, or from "real" or "synthetic" cases; may be given several
     times, the other cases share what is left."""
-    order: Literal["shuffled", "sequential"] = "shuffled"
-    """The order in which cases come: drawn anew each epoch, or by id."""
+    order: Literal["shuffled", "sequential", "synthetic-first", "real-first"] = "shuffled"
+    """The order in which cases come: drawn anew each epoch, by id, or all synthetic or all real ones first: those get
+    the share of the steps that they have of the cases, or that --share says."""
     augment: Literal["own", "none", "strong"] = "own"
     """Changes to the training images: the method's own, none, or the strong default set."""
+    augment_share: Annotated[float, tyro.conf.arg(metavar="FRACTION")] = 1.0
+    """The share of the samples that --augment changes; the others stay as they are."""
     accumulation: int = 1
     """Micro-batches a step, where a batch does not fit into memory."""
     settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
@@ -106,7 +109,7 @@ class Train(Opened, Computed):
             label_slices_from=self.label_slices_from, validation=self.validation, select=self.select, base=self.base,
             pretrained_rate=self.pretrained_rate, uses=uses,
             device=self.device, precision=self.precision, threads=self.threads, accumulation=self.accumulation,
-            share=shares, order=self.order, augment=self.augment,
+            share=shares, order=self.order, augment=self.augment, augment_share=self.augment_share,
             manifest=self.manifest, root=self.root, subjects=self.subjects,
         )  # fmt: skip
         if self.out is None or self.plan:
