@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.metadata
 import math
 import os
@@ -137,9 +138,14 @@ def record(device: torch.device) -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {
             "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in ("scantling", "torch", "numpy", "monai")},
+            **_versions(),
         },
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in ("scantling", "torch", "numpy", "monai")}
 
 
 def memory_free(*, root: Path = Path("/")) -> int:

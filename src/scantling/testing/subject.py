@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 from scantling.contract.capabilities import Annotator, Generator
 from scantling.contract.card import Card
@@ -19,8 +20,14 @@ from scantling.data.traits import measure_traits
 from scantling.methods.catalogue import cards, implementation_of
 from scantling.records.run_folder import load_model
 from scantling.testing.data import make_data
-from scantling.testing.trainings import quiet
+from scantling.testing.trainings import quickly, quiet, trained_weights
 from scantling.training import Options, train
+
+SWITCHED_ON: dict[str, Any] = {
+    "dropout": 0.2, "crossing": 1.0, "contrast": 1.0, "interleave": 1, "patch": 16,
+    "dice_over": "batch", "skeleton_recall": 1.0, "uncertainty": True, "passes": 2,
+}  # fmt: skip
+"""Settings that touch randomness or statistics and that `tiny` leaves off."""
 
 
 class ConformanceError(AssertionError):
@@ -77,6 +84,40 @@ class Subject:
         models = {role: load_model(run) for role, run in self.uses.items()}
         chosen = kind.Settings.preset("tiny", settings).resolve(traits)
         return build(kind, chosen, traits, seed=1, uses=models).eval()
+
+    @cached_property
+    def options(self) -> Options:
+        """Of the trainings that are compared with each other.
+
+        Cases are held out where the method calibrates itself on some; elsewhere they do not matter.
+        """
+        fields = implementation_of(self.card).Settings.model_fields
+        settings = {name: value for name, value in SWITCHED_ON.items() if name in fields}
+        if "contrast" not in settings:
+            settings.pop("patch", None)
+        held_out = 0.0 if self.method().calibration() is None else 0.25
+        return Options(
+            preset="tiny", settings=settings, seed=5, precision="float64", validation=held_out, threads=1,
+            uses=self.uses,
+        )  # fmt: skip
+
+    @cached_property
+    def whole(self) -> dict[str, Tensor]:
+        """All that a training has changed, by name, that was neither interrupted nor divided: the others equal it."""
+        return self.train("whole")
+
+    def train(
+        self, name: str, *, data: Path | None = None, rehearsed: bool = False, **changes: Any
+    ) -> dict[str, Tensor]:
+        """All that a training into the folder `name` has changed, by name, with changes of the common options."""
+        with quickly(rehearsed=rehearsed):
+            self.start(name, data=data, **changes)
+        return trained_weights(self.place / name)
+
+    def start(self, name: str, *, data: Path | None = None, **changes: Any) -> None:
+        """Train into the folder `name`, with changes of the common options."""
+        options = replace(self.options, **changes)
+        train(self.card.name, [data or self.data], self.place / name, options, console=quiet())
 
     def require(self, holds: bool, sentence: str) -> None:
         """Raise a ConformanceError with a sentence where something does not hold."""
