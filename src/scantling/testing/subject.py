@@ -14,6 +14,7 @@ from torch import Tensor
 from scantling.contract.capabilities import Annotator, Generator
 from scantling.contract.card import Card
 from scantling.contract.method import Method, build
+from scantling.core.randomness import seed_of
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.division import divide
 from scantling.data.traits import measure_traits
@@ -41,6 +42,7 @@ class Subject:
     Attributes:
         place: a folder for everything that is written.
         models: the cards of the models that it is built on, by role; None takes any that gives what is needed.
+        shared: a folder of such models, for subjects that are built on the same ones; None for none.
         answers: what it has answered untrained, by name, once that is known.
     """
 
@@ -48,6 +50,7 @@ class Subject:
     dimensions: Literal[2, 3]
     place: Path
     models: Mapping[str, Card] = field(default_factory=dict)
+    shared: Path | None = None
     answers: dict[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
@@ -64,12 +67,14 @@ class Subject:
     def uses(self) -> dict[str, Path]:
         """Runs of the models that it is built on, or may be, after a moment's training."""
         roles = self.card.uses | self.card.may_use
+        learned_from = seed_of(*map(repr, (self.card.needs, self.card.asks, self.card.channels)))
+        found = dict[str, Path]()
         for role in roles:
             card = self._model_for(role)
-            steps = 200 if "segment" in card.gives else 20  # features may say anything, answers that are mended may not
-            options = Options(preset="tiny", steps=steps, validation=0.0)
-            train(card.name, [self._data_for(card)], self.place / "uses" / role, options, console=quiet())
-        return {role: self.place / "uses" / role for role in roles}
+            found[role] = (self.shared or self.place) / f"{card.name}-{self.dimensions}d-{learned_from:x}"
+            if not (found[role] / "model").is_dir():
+                train(card.name, [self._data_for(card)], found[role], _moment(card), console=quiet())
+        return found
 
     def method(self, **settings: Any) -> Method:
         """The method with these settings beside those of `tiny`, untrained."""
@@ -137,3 +142,11 @@ class Subject:
         if {word for words in card.needs for word in words} <= {word for words in self.card.needs for word in words}:
             return self.data
         return make_data(card, self.place / "data of others" / card.name, dimensions=self.dimensions)
+
+
+def _moment(card: Card) -> Options:
+    """How a model is trained that others are built on: features may say anything, answers that are mended may not."""
+    if "segment" not in card.gives:
+        return Options(preset="tiny", steps=20, validation=0.0)
+    settings = {"rate": 5e-2} if "rate" in implementation_of(card).Settings.model_fields else {}
+    return Options(preset="tiny", steps=100, settings=settings, augment="none", validation=0.0)
