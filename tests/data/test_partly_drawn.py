@@ -250,7 +250,7 @@ def test_samples_of_what_is_all_known_are_those_of_data_that_say_nothing(tmp_pat
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_weights_do_not_depend_on_what_stands_where_nothing_was_drawn(tmp_path: Path, dimensions: int) -> None:
-    options = Options(preset="tiny", steps=3, validation=0.25, select="best")
+    options = Options(preset="tiny", steps=2, validation=0.25, select="best")
     weights = []
     for name, everywhere in (("a", False), ("b", True)):
         root = scans(tmp_path / name, WAYS["slices"], everywhere=everywhere)
@@ -279,7 +279,10 @@ def test_scores_do_not_depend_on_answers_where_nothing_was_drawn(tmp_path: Path)
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_answers_far_from_the_drawn_slices_are_as_good_as_near_them(tmp_path: Path, dimensions: int) -> None:
     root = scans(tmp_path / "data", WAYS["slices"])
-    options = Options(preset="tiny", steps={2: 60, 3: 100}[dimensions], validation=0.0, threads=1)
+    options = Options(
+        preset="tiny", steps={2: 30, 3: 50}[dimensions], settings={"rate": {2: 2e-2, 3: 5e-2}[dimensions]},
+        augment="none", validation=0.0, threads=1,
+    )  # fmt: skip
     train(METHODS[dimensions], [root], tmp_path / "run", options, console=quiet())
     predict(tmp_path / "run", root, out=tmp_path / "out", split="all")
     near, far = [], []

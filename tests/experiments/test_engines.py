@@ -134,8 +134,14 @@ def test_shares_that_cannot_be_are_refused(share: Share, sentence: str) -> None:
         share.check()
 
 
-def test_a_slurm_script_does_the_cells_that_are_missing_by_the_plain_command(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_a_slurm_script_does_the_cells_that_are_missing_by_the_plain_command(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the script has Python run is run in this process."""
+    out, python = tmp_path / "out", tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {tmp_path / 'given'}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
     words = ("curve", "unet", "--data", data, "--labels", "2", "--label-seeds", "2", "--out", out, *WORDS)
     assert command(*words, "--shard", "1/2").returncode == 0
     found = command(*words, "--engine", "slurm", "--cpus-per-cell", "1")
@@ -148,6 +154,9 @@ def test_a_slurm_script_does_the_cells_that_are_missing_by_the_plain_command(dat
         text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    python_given = (tmp_path / "given").read_text().splitlines()
+    assert python_given[:2] == ["-m", "scantling"]
+    assert command(*python_given[2:]).returncode == 0
     assert "2 of 2 trainings" in command(*words).stdout
     assert "all trainings are done" in command(*words, "--engine", "slurm").stdout
 

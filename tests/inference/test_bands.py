@@ -30,7 +30,7 @@ from scantling.training import Options, train
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     folder = tmp_path_factory.mktemp("bands")
     data = images_for(card_of("unet"), folder / "data", dimensions=request.param)
-    options = Options(preset="tiny", steps=30, validation=0.0, settings={"dropout": 0.2, "norm": "batch"})
+    options = Options(preset="tiny", steps=15, validation=0.0, settings={"dropout": 0.2, "norm": "batch"})
     train("unet", [data], folder / "run", options, console=Console(quiet=True))
     method = load_model(folder / "run")
     assert isinstance(method, Segmenter)
@@ -40,7 +40,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def sample_of(model: Segmenter) -> Sample:
     """An image that is long along its last axis but one, with values that differ from end to end."""
-    shape = (150, 340) if model.traits.dimensions == 2 else (24, 260, 20)
+    shape = (150, 340) if model.traits.dimensions == 2 else (16, 180, 16)
     generator = np.random.default_rng(0)
     axes = [np.arange(n) for n in shape]
     blobs = np.prod(np.meshgrid(*(np.sin(axis / 5) for axis in axes), indexing="ij"), axis=0)

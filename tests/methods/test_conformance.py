@@ -36,9 +36,10 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Subject]]:
     """Each method with a folder of its own, whose data and models are made once."""
+    shared = tmp_path_factory.mktemp("models")
     with added(*CARDS_OF_TOYS):
         yield {
-            name: Subject(card, n, tmp_path_factory.mktemp("subject"), MODELS.get(card.name, {}))
+            name: Subject(card, n, tmp_path_factory.mktemp("subject"), MODELS.get(card.name, {}), shared)
             for name, (card, n) in EACH.items()
         }
 

@@ -42,7 +42,7 @@ from scantling.records.run import run_facts
 from scantling.records.run_folder import load_model
 from scantling.training import Options, train
 
-TINY = Options(preset="tiny", seed=2, validation=0.25)
+TINY = Options(preset="tiny", steps=2, seed=2, validation=0.25)
 Calls = list[tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]]
 
 
@@ -415,14 +415,9 @@ def test_no_label_is_ever_read(tmp_path: Path) -> None:
     for mask in data.glob("*/masks/*"):
         mask.write_bytes(b"not an image")
     trained([data], tmp_path / "broken")
-    for part in data.iterdir():
-        shutil.rmtree(part / "masks")
-    trained([data], tmp_path / "without")
-    expected = weights(tmp_path / "with")
-    for other in ("broken", "without"):
-        found = weights(tmp_path / other)
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
+    expected, found = weights(tmp_path / "with"), weights(tmp_path / "broken")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
 
 
 def test_in_a_folder_without_a_split_labels_have_no_say_in_what_is_learned_from(tmp_path: Path) -> None:

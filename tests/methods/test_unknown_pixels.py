@@ -43,9 +43,10 @@ def noted_gradients(runner: StageRunner) -> list[float]:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "deep-atlas"])
 def test_masks_that_know_nothing_have_finite_losses_and_teach_nothing(name: str, tmp_path: Path) -> None:
     card = CARDS[name]
-    method = Subject(card, card.dimensions[0], tmp_path).method()
+    subject = Subject(card, card.dimensions[0], tmp_path)
+    method = subject.method()
     for stage in method.stages():
-        readers, runner = _begun(Subject(card, card.dimensions[0], tmp_path), method, stage)
+        readers, runner = _begun(subject, method, stage)
         gradients = noted_gradients(runner)
         batches = {stream: reader.batch(0) for stream, reader in readers.items() if "mask" in reader.stream.reads}
         losses = runner.step(0, [{stream: unknown(batch) for stream, batch in batches.items()}])

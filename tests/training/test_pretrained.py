@@ -28,11 +28,10 @@ from scantling.records.expectations import ExpectedRecord, of_model
 from scantling.records.run_folder import load_model
 from scantling.testing.data import make_data
 from scantling.testing.trainings import interrupted, trained_weights
-from scantling.training import Options, train
+from scantling.training import Options, train, trainer
 from scantling.training.leakage import start_remarks
 from scantling.training.pretrained import load_pretrained
 from scantling.training.stage_runner import StageRunner
-from scantling.training.trainer import REHEARSED
 from toys import TRAITS
 
 QUIET = Console(quiet=True)
@@ -348,7 +347,7 @@ def test_a_training_moves_the_loaded_weights_by_a_share_of_what_it_moves_the_oth
 def test_an_interrupted_training_on_a_model_goes_on_bit_for_bit(run: Path, several: Path, tmp_path: Path) -> None:
     options = replace(TINY, base=run, steps=6, saved_every=0.0)
     train("unet", [several], tmp_path / "whole", options, console=QUIET)
-    with interrupted(after=REHEARSED + 3), pytest.raises(KeyboardInterrupt):
+    with interrupted(after=trainer.REHEARSED + 3), pytest.raises(KeyboardInterrupt):
         train("unet", [several], tmp_path / "broken", options, console=QUIET)
     facts = train("unet", [several], tmp_path / "broken", options, console=QUIET)
     whole, broken = trained_weights(tmp_path / "whole"), trained_weights(tmp_path / "broken")

@@ -20,7 +20,7 @@ from scantling.contract.stage import Calibration, Stage
 from scantling.contract.step import Inference
 from scantling.core.case import Labels
 from scantling.core.fields import label_map_of
-from scantling.core.randomness import seed_of
+from scantling.core.randomness import seed_layers
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Stream
 
@@ -181,5 +181,5 @@ def build(
         resolved: the traits are those that a model was saved with (`Method.resolve_traits`).
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, "weights"))
+        seed_layers(torch.device("cpu"), seed, "weights")
         return kind(settings, traits if resolved else kind.resolve_traits(settings, traits), uses=uses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.metadata
 import math
 import os
@@ -137,9 +138,14 @@ def record(device: torch.device) -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {
             "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in ("scantling", "torch", "numpy", "monai")},
+            **_versions(),
         },
     }
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in ("scantling", "torch", "numpy", "monai")}
 
 
 def memory_free(*, root: Path = Path("/")) -> int:
@@ -199,10 +205,11 @@ def _groups(controller: str, root: Path) -> Iterator[tuple[Path, int]]:
 
 def _left(group: Path, limit: str, usage: str) -> float:
     with contextlib.suppress(OSError, ValueError):
-        most, used = ((group / f"memory.{name}").read_text(encoding="ascii") for name in (limit, usage))
+        most = int((group / f"memory.{limit}").read_text(encoding="ascii"))  # "max", which is no number, is no limit
+        used = int((group / f"memory.{usage}").read_text(encoding="ascii"))
         stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
         cache = stat.get("total_inactive_file", stat.get("inactive_file", "0"))  # given back when it is needed
-        return int(most) - int(used) + int(cache)  # "max", which is no number, is no limit
+        return most - used + int(cache)
     return math.inf
 
 

@@ -21,6 +21,21 @@ def seed_of(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
 
 
+def seed_layers(device: torch.device, *parts: int | str) -> None:
+    """Seed the generators that torch's own layers draw from, such as dropout, on the processor and on this device.
+
+    For the processor alone this leaves `torch.manual_seed` aside: it formats the stack of the caller for every kind
+    of GPU that is not in use, which takes longer than a step of a small network.
+    """
+    import torch
+
+    seed = seed_of(*parts)
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def torch_generator(*parts: int | str) -> torch.Generator:
     """A processor generator for these parts."""
     import torch

@@ -21,7 +21,7 @@ from scantling.core.case import Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import Kind
 from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
-from scantling.core.randomness import seed_of
+from scantling.core.randomness import seed_layers, seed_of
 from scantling.core.samples import Batch
 from scantling.data.preprocessing import Preprocessed, Units, preprocess, restore_grid
 from scantling.fusion import fuse, uncertainties
@@ -280,7 +280,7 @@ def _by_dropout(method: Segmenter, batch: Batch, inference: Inference) -> Segmen
     drawn = []
     with dropping(method, inference.device):
         for number in range(inference.options.samples or 1):
-            torch.manual_seed(seed_of(inference.seed, "dropout", number))
+            seed_layers(inference.device, inference.seed, "dropout", number)
             answer = method.segment(batch, inference)
             drawn.append(_samples(answer, _classes(method, inference), decided=True)[0].cpu())
     return Segmentation(samples=torch.stack(drawn))

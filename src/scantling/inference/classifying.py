@@ -14,7 +14,7 @@ from scantling.contract.options import ClassifyOptions
 from scantling.contract.step import Inference
 from scantling.core.case import Sample
 from scantling.core.errors import DataError
-from scantling.core.randomness import seed_of
+from scantling.core.randomness import seed_layers, seed_of
 from scantling.data.preprocessing import preprocess
 from scantling.inference.answering import batches_of, dropping
 from scantling.inference.tiles import Tiler
@@ -88,7 +88,7 @@ def _answer(
                 with dropping(method, inference.device):
                     drawn = []
                     for draw in range(samples):
-                        torch.manual_seed(seed_of(inference.seed, "dropout", draw))
+                        seed_layers(inference.device, inference.seed, "dropout", draw)
                         drawn.append(method.classify(brought, moment).probabilities.float().cpu())
                 parts.append(torch.stack(drawn).mean(0))
                 continue

@@ -7,9 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,11 +32,6 @@ from scantling.training.prepared import prepare_fields, prepared_fields
 from scantling.training.processes import Processes
 from scantling.training.readers import readers_of
 
-SWITCHED_ON: dict[str, Any] = {
-    "dropout": 0.2, "crossing": 1.0, "contrast": 1.0, "interleave": 1, "patch": 16,
-    "dice_over": "batch", "skeleton_recall": 1.0, "uncertainty": True, "passes": 2,
-}  # fmt: skip
-"""Settings that touch randomness or statistics and that `tiny` leaves off."""
 FITTED, FALLEN = 60, 0.8
 """Steps on one batch after which a method has to fit it better, and the share that is left of the term by then."""
 
@@ -122,7 +115,7 @@ def fits_a_batch(subject: Subject) -> None:
         for step in range(FITTED):
             losses = runner.step(step, [batch])
             values += [float(terms[fits]) for terms in losses.values() if fits in terms]
-            if len(values) >= 15 and np.mean(values[-5:]) < FALLEN * np.mean(values[:5]):
+            if len(values) >= 10 and np.mean(values[-5:]) < FALLEN * np.mean(values[:5]):
                 break
     subject.require(bool(values), f"no stage has the term {fits!r} that its card names")
     before, after = np.mean(values[:5]), np.mean(values[-5:])
@@ -166,59 +159,38 @@ def trains_what_its_stage_names(subject: Subject) -> None:
 
 
 def goes_on_where_it_was_interrupted(subject: Subject) -> None:
-    """Interrupted in its first and in its last stage and resumed, its weights are the same bit for bit."""
-    options = Options(preset="tiny", seed=5, validation=0.25, saved_every=0.0, uses=subject.uses)
-    name, place = subject.card.name, subject.place
-    stages = subject.method().stages()
-    with quickly():
-        train(name, [subject.data], place / "whole", options, console=quiet())
-        for stage in dict.fromkeys((stages[0].name, stages[-1].name)):
-            with interrupted(after=2, stage=stage), suppress(KeyboardInterrupt):
-                train(name, [subject.data], place / "broken", options, console=quiet())
-            subject.require(
-                not (place / "broken" / "model").exists(), f"stage {stage} of `tiny` has to take 2 steps at least"
-            )
-        train(name, [subject.data], place / "broken", options, console=quiet())
-    whole, broken = trained_weights(place / "whole"), trained_weights(place / "broken")
+    """Interrupted in its first and in its last stage and resumed, its weights are the same bit for bit.
+
+    The whole training that it is compared with has saved no step and has rehearsed none.
+    """
+    stages, run = subject.method().stages(), subject.place / "broken"
+    for stage in dict.fromkeys((stages[0].name, stages[-1].name)):
+        with interrupted(after=2, stage=stage), suppress(KeyboardInterrupt):
+            subject.train(run.name, rehearsed=True, saved_every=0.0)
+        subject.require(not (run / "model").exists(), f"stage {stage} of `tiny` has to take 2 steps at least")
+    whole, broken = subject.whole, subject.train(run.name, rehearsed=True, saved_every=0.0)
     different = [name for name, tensor in whole.items() if not torch.equal(tensor, broken[name])]
     subject.require(not different, f"after an interruption {different[:3]} differ")
 
 
 def is_divided_in_any_way(subject: Subject) -> None:
     """Its weights in float64 are the same with one batch, two processes or two micro-batches."""
-    fields = implementation_of(subject.card).Settings.model_fields
-    settings = {name: value for name, value in SWITCHED_ON.items() if name in fields}
-    if "contrast" not in settings:
-        settings.pop("patch", None)
-    options = Options(
-        preset="tiny",
-        settings=settings,
-        precision="float64",
-        validation=held_out(subject),
-        threads=1,
-        uses=subject.uses,
-    )
     own = threading.local()
 
-    def work(out: Path, accumulation: int, group: Processes) -> None:
+    def work(group: Processes) -> None:
         own.group = group
-        train(subject.card.name, [subject.data], out, replace(options, accumulation=accumulation), console=quiet())
+        subject.start("two processes")
 
-    ways = {"one batch": (1, 1), "two processes": (2, 1), "two micro-batches": (1, 2)}
-    with quickly(), swapped(training, "processes", lambda device: as_processes(own.group)):
-        for way, (count, accumulation) in ways.items():
-            together(count, partial(work, subject.place / way, accumulation))
-    whole = trained_weights(subject.place / "one batch")
-    for way in list(ways)[1:]:
-        other = trained_weights(subject.place / way)
-        for name, tensor in whole.items():
+    with quickly(rehearsed=False), swapped(training, "processes", lambda device: as_processes(own.group)):
+        together(2, work)
+    ways = {
+        "two processes": trained_weights(subject.place / "two processes"),
+        "two micro-batches": subject.train("two micro-batches", accumulation=2),
+    }
+    for way, other in ways.items():
+        for name, tensor in subject.whole.items():
             far = (tensor.double() - other[name].double()).abs().max().item() if tensor.numel() else 0.0
             subject.require(far <= 1e-9, f"with {way} {name} is {far:.2g} from its value with one batch")
-
-
-def held_out(subject: Subject) -> float:
-    """The share of validation cases where they do not matter: none, unless the method calibrates itself on some."""
-    return 0.0 if subject.method().calibration() is None else 0.25
 
 
 def refuses_data_that_lack_what_it_needs(subject: Subject) -> None:
@@ -236,17 +208,13 @@ def refuses_data_that_lack_what_it_needs(subject: Subject) -> None:
 
 
 def reads_no_mask(subject: Subject) -> None:
-    """A method that needs no mask gives the same weights where there are masks, and where they cannot be read."""
+    """A method that needs no mask gives the same weights where there are none and where there are unreadable ones."""
     masked = make_data(
         subject.card.model_copy(update={"needs": (*subject.card.needs, ("image", "mask"))}),
         subject.place / "masked",
         dimensions=subject.dimensions,
     )
-    options = Options(preset="tiny", validation=held_out(subject), uses=subject.uses)
-    with quickly():
-        train(subject.card.name, [masked], subject.place / "with masks", options, console=quiet())
-        for path in sorted((masked / "masks").iterdir()):
-            path.write_bytes(b"")  # whoever opens it fails
-        train(subject.card.name, [masked], subject.place / "without masks", options, console=quiet())
-    one, other = (trained_weights(subject.place / f"{word} masks") for word in ("with", "without"))
-    subject.require(all(torch.equal(t, other[name]) for name, t in one.items()), "masks change its weights")
+    for path in sorted((masked / "masks").iterdir()):
+        path.write_bytes(b"")  # whoever opens it fails
+    whole, other = subject.whole, subject.train("with masks", data=masked)
+    subject.require(all(torch.equal(t, other[name]) for name, t in whole.items()), "masks change its weights")

@@ -38,9 +38,10 @@ def swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def quickly() -> Iterator[None]:
-    """A rehearsal of one step and no pictures, for the length of the block."""
-    with swapped(trainer, "REHEARSED", 1), swapped(finishing, "draw", lambda *_, **__: None):
+def quickly(*, rehearsed: bool = True) -> Iterator[None]:
+    """A rehearsal of one step, or none, and no pictures, for the length of the block."""
+    rehearsal = (trainer, "REHEARSED", 1) if rehearsed else (trainer.StageTraining, "_tell_time", lambda *_: None)
+    with swapped(*rehearsal), swapped(finishing, "draw", lambda *_, **__: None):
         yield
 
 

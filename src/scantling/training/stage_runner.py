@@ -20,7 +20,7 @@ from scantling.contract.method import Method, dropouts
 from scantling.contract.stage import Game, Move, Stage, frozen_depth
 from scantling.contract.step import Step, Total
 from scantling.core.errors import RunError, ScantlingError
-from scantling.core.randomness import seed_of
+from scantling.core.randomness import seed_layers
 from scantling.core.samples import Batch
 from scantling.training.dropout import by_sample
 from scantling.training.optimisers import optimiser_of, rate_at
@@ -133,7 +133,7 @@ class StageRunner:
         Raises:
             StageError: a rule of the game is broken.
         """
-        torch.manual_seed(seed_of(self.seed, self.stage.name, "layers", step))
+        seed_layers(self.device, self.seed, self.stage.name, "layers", step)
         begun = torch.get_rng_state()
         games = [
             _Turn(_started(self.stage.objectives(self._brought(batch), self.at(step, slot))), slot, begun)

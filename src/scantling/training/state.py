@@ -75,12 +75,14 @@ def restore(runner: StageRunner, tensors: Mapping[str, Tensor], updates: Mapping
     for player, averages in runner.averages.items():
         for number, average in enumerate(averages):
             average.copy_(tensors[f"average/{player}/{number}"])
+    kept: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        owner, _, what = name.rpartition("/")
+        kept.setdefault(owner, {})[what] = tensor
     for player, optimiser in runner.optimisers.items():
         optimiser.state.clear()
         for number, parameter in enumerate(runner.owned[player]):
-            prefix = f"optimiser/{player}/{number}/"
-            found = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-            if found:
+            if found := kept.get(f"optimiser/{player}/{number}"):
                 # Adam counts its steps on the processor; all else lies as and where the parameter does
                 optimiser.state[parameter] = {
                     name: value.clone() if name == "step" else torch.empty_like(parameter).copy_(value)
