@@ -88,8 +88,10 @@ class ConvolutionalDiscriminator(nn.Module):
         super().__init__()
         levels, widths = halvings(side), widths_of(side, width)
         self.channels = channels
-        halved = {"kernel_size": 4, "stride": 2} if levels else {"kernel_size": 3, "stride": 1}
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, padding=1, **halved) for a, b in pairwise([channels, *widths]))
+        kernel, stride = (4, 2) if levels else (3, 1)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, kernel, stride=stride, padding=1) for a, b in pairwise([channels, *widths])
+        )
         self.norms = nn.ModuleList([nn.Identity(), *(norm(each) for each in widths[1:])])
         self.head = nn.Linear(widths[-1] * (side // 2**levels) ** 2, 1 + classes, bias=bias)
         self.apply(drawn)

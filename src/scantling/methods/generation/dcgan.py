@@ -152,11 +152,11 @@ class AcGan(DcGan):
 
     def fooling(self, scores: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
         """With the class that was asked for."""
-        return super().fooling(scores, kinds) | {"class": self._class_loss(scores, kinds)}
+        return super().fooling(scores[:, :1], kinds) | {"class": self._class_loss(scores, kinds)}
 
     def telling(self, real: Tensor, fake: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
         """With the classes of both."""
-        terms = super().telling(real, fake, kinds)
+        terms = super().telling(real[:, :1], fake[:, :1], kinds)
         return terms | {"class": self._class_loss(real, kinds), "class of fakes": self._class_loss(fake, kinds)}
 
     def generate_options(self, options: GenerateOptions) -> GenerateOptions:

@@ -27,6 +27,7 @@ from scantling.networks.diff_augment import CHANGES, adapted, diff_augment, with
 
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 SHOWN = 4
 
 
@@ -126,7 +127,7 @@ class NoiseGan(OfPictures):
     """Two players on pictures: a generator of noise (B, noise) and a discriminator (Goodfellow et al., 2014).
 
     Subclasses make `generator` and `judge` and say what the two minimise. What the discriminator answers is (B, n): its
-    score, and whatever else it has learned to say.
+    scores, of the whole image or of patches, and whatever else it has learned to say.
     """
 
     answering = ("generator",)
@@ -164,7 +165,7 @@ class NoiseGan(OfPictures):
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The generator's move, where it is its turn, then the discriminator's; returns the signs of real scores."""
         images, moves = batch["images"], self.moves(step)
-        real, kinds = images.image, images.fields.get("image_class")
+        real, kinds = self.real(images), images.fields.get("image_class")
         with torch.set_grad_enabled(moves):
             fake = exact(self.made(self.start(step, real), kinds))
         if moves:
@@ -176,9 +177,13 @@ class NoiseGan(OfPictures):
         terms = self.telling(scores, self.judged(fake, "fake", step), kinds)
         if penalty := getattr(self.settings, "penalty", 0.0):
             share = step.rand("between", like=real.new_empty(len(real), 1))[:, 0]
-            terms["slope"] = penalty * slope_penalty(lambda x: exact(self.judge(x))[:, 0], real, fake, share)
+            terms["slope"] = penalty * slope_penalty(lambda x: exact(self.judge(x)), real, fake, share)
         yield "judge", terms
         return step.gather(scores[:, :1].detach().sign())
+
+    def real(self, images: Batch) -> Tensor:
+        """What the generator learns to make of nothing: the images."""
+        return images.image
 
     def moves(self, step: Step) -> bool:
         """Whether the generator moves in this step."""
@@ -207,12 +212,12 @@ class NoiseGan(OfPictures):
     def fooling(self, scores: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
         """What the generator minimises, of what the discriminator says of its images."""
         del kinds
-        return {"fooling": fooling_loss(scores[:, 0], kind=self.loss)}
+        return {"fooling": fooling_loss(scores, kind=self.loss)}
 
     def telling(self, real: Tensor, fake: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
         """What the discriminator minimises."""
         del kinds
-        return {"telling": telling_loss(real[:, 0], fake[:, 0], kind=self.loss)}
+        return {"telling": telling_loss(real, fake, kind=self.loss)}
 
     def stepped(self, step: Step, returned: Sequence[Any]) -> None:
         """The share of changes follows how sure the discriminator is of real images."""

@@ -40,4 +40,15 @@ CARDS: tuple[Card, ...] = (
         fits="cross_entropy",
         implementation="scantling.methods.supervised.direction:DirectionMender",
     ),
+    Card(
+        name="classifier",
+        title="Very deep convolutional networks for large-scale image recognition: a network after its VGG11",
+        authors="Simonyan, Zisserman",
+        year=2015,
+        needs=(("image", "image_class"),),
+        gives=("classify",),
+        dimensions=(2,),
+        fits="cross_entropy",
+        implementation="scantling.methods.supervised.classifier:VGGClassifier",
+    ),
 )
