@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scantling.networks.codebook import Codebook, nearest_codes
     from scantling.networks.conditioning import Anchor, ConditionUNet, DynamicEncoding, ImageEncoder, Seen, level_sizes
     from scantling.networks.control import ControlNet
-    from scantling.networks.denoiser import Denoiser, ResidualBlock, SelfAttention, sinusoid
+    from scantling.networks.denoiser import Denoiser, SelfAttention, sinusoid
     from scantling.networks.diff_augment import diff_augment
     from scantling.networks.discriminators import patch_discriminator
     from scantling.networks.dtu_net import CrossAttention, DiffusionTransformerUNet, MultiSizeBlock
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
     from scantling.networks.registration import RegistrationNetwork
     from scantling.networks.replay import ReplayPool
+    from scantling.networks.residual_blocks import ResidualBlock
     from scantling.networks.spade import SwitchableBlock, SwitchableGenerator, SwitchableNorm
     from scantling.networks.spectral import BandPass, FFParser, SpectralAttention, SSFormer
     from scantling.networks.spectral_norm import SpectralNorm, power_iteration, spectral_norm
@@ -102,7 +103,8 @@ load_on_demand(
         ),
         "conditioning": ("Anchor", "ConditionUNet", "DynamicEncoding", "ImageEncoder", "Seen", "level_sizes"),
         "control": ("ControlNet",),
-        "denoiser": ("Denoiser", "ResidualBlock", "SelfAttention", "sinusoid"),
+        "denoiser": ("Denoiser", "SelfAttention", "sinusoid"),
+        "residual_blocks": ("ResidualBlock",),
         "dtu_net": ("CrossAttention", "DiffusionTransformerUNet", "MultiSizeBlock"),
         "encoded_unet": ("EncodedUNet",),
         "fr_unet": ("FRUNet",),

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from scantling.core.checks import check_input
 from scantling.core.errors import SettingsError
-from scantling.networks.denoiser import norm
+from scantling.networks.residual_blocks import norm
 
 LEAST, MOST = 4, 7
 """The sides of the coarsest map."""

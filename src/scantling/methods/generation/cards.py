@@ -130,6 +130,18 @@ CARDS: tuple[Card, ...] = (
         implementation="scantling.methods.generation.skr_gan:SkrGanStar",
     ),
     Card(
+        name="mask-to-image",
+        title="Semantic image synthesis via diffusion models, with classifier-free guidance",
+        authors="Wang et al.; Ho, Salimans",
+        year=2022,
+        needs=(("image", "mask"),),
+        asks=("mask",),
+        gives=("generate",),
+        dimensions=(2,),
+        fits="denoising",
+        implementation="scantling.methods.generation.mask_to_image:MaskToImage",
+    ),
+    Card(
         name="vessel-controlnet",
         title="Vessel masks by diffusion, controlled by sketches (adding conditional control to text-to-image "
         "diffusion models)",
