@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from scantling.networks.spade import SwitchableBlock, SwitchableGenerator, SwitchableNorm
     from scantling.networks.spectral import BandPass, FFParser, SpectralAttention, SSFormer
     from scantling.networks.spectral_norm import SpectralNorm, power_iteration, spectral_norm
+    from scantling.networks.ssd import SSD
     from scantling.networks.unet import UNet
     from scantling.networks.vgg import VGGJudge, VGGTrunk
     from scantling.networks.vq_autoencoder import VQAutoencoder
     from scantling.networks.windows import PatchExpanding, PatchMerging, WindowAttention
 
 __all__ = [
+    "SSD",
     "Anchor",
     "BandPass",
     "Codebook",
@@ -114,6 +116,7 @@ load_on_demand(
         "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
         "registration": ("RegistrationNetwork",),
         "replay": ("ReplayPool",),
+        "ssd": ("SSD",),
         "spade": ("SwitchableBlock", "SwitchableGenerator", "SwitchableNorm"),
         "spectral": ("BandPass", "FFParser", "SSFormer", "SpectralAttention"),
         "spectral_norm": ("SpectralNorm", "power_iteration", "spectral_norm"),

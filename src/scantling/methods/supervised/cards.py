@@ -51,4 +51,16 @@ CARDS: tuple[Card, ...] = (
         fits="cross_entropy",
         implementation="scantling.methods.supervised.classifier:VGGClassifier",
     ),
+    Card(
+        name="ssd",
+        title="SSD: single shot multibox detector, on a trunk after VGG11",
+        authors="Liu et al.",
+        year=2016,
+        needs=(("image", "boxes"),),
+        gives=("segment",),
+        dimensions=(2,),
+        labels_by={"boxes_from": "boxes or mask or instances"},
+        fits="class",
+        implementation="scantling.methods.supervised.ssd:Ssd",
+    ),
 )
