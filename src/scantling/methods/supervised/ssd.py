@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
 import torch
 from pydantic import Field
-from scipy import ndimage
 from torch import Tensor
 
 from scantling.contract.capabilities import Segmenter
@@ -26,6 +24,7 @@ from scantling.diffusion.chain import exact
 from scantling.losses.multibox import multibox_terms
 from scantling.methods.catalogue import CARDS
 from scantling.networks.ssd import SSD, assigned, decoded, detected, encoded
+from scantling.phantoms.weak_labels import boxes_of_instances, boxes_of_layers
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -192,17 +191,13 @@ class Ssd(Segmenter):
 
     def truth(self, images: Batch) -> list[tuple[Tensor, Tensor]]:
         """The true boxes (n, 2, 2) of each image and their classes (n,) from 0."""
-        device = images.image.device
         if self.settings.boxes_from == "boxes":
             counts, classes = images.counts["boxes"].tolist(), images.classes["boxes"]
-            return [(images.boxes[row, :n].to(device), classes[row, :n]) for row, n in enumerate(counts)]
-        of_masks = self.settings.boxes_from == "mask"
+            return [(images.boxes[row, :n], classes[row, :n]) for row, n in enumerate(counts)]
+        of_masks, device = self.settings.boxes_from == "mask", images.image.device
         maps = (images.mask if of_masks else images.instances).cpu().numpy()
-        found = []
-        for layers in maps:
-            boxes, classes = boxes_around(layers, len(self.traits.classes)) if of_masks else boxes_of_objects(layers[0])
-            found.append((torch.from_numpy(boxes).to(device), torch.from_numpy(classes).to(device)))
-        return found
+        found = [boxes_of_layers(layers) if of_masks else boxes_of_instances(layers[0]) for layers in maps]
+        return [(torch.from_numpy(boxes).float().to(device), torch.from_numpy(n).to(device)) for boxes, n in found]
 
     def defaults(self, image: Tensor) -> Tensor:
         """The default boxes (N, 2, 2) of images (B, C, H, W)."""
@@ -237,26 +232,3 @@ class Ssd(Segmenter):
             rows, columns = (slice(int(start), max(int(start) + 1, round(stop))) for start, stop in box)
             found[number, rows, columns] = found[number, rows, columns].clamp(min=score)
         return found / found.sum(0, keepdim=True).clamp(min=1) if exclusive else found
-
-
-def boxes_around(layers: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (n, 2, 2) around the connected pieces of each class, and the classes (n,) from 0.
-
-    Args:
-        layers: (1, H, W) class numbers, or (K, H, W) of 0 and 1; other values are unknown, and no object.
-    """
-    boxes, numbers = [], []
-    for number in range(classes):
-        mask = layers[number] == 1 if len(layers) > 1 else layers[0] == number + 1
-        pieces, _ = ndimage.label(mask, np.ones((3, 3)))
-        found, _ = boxes_of_objects(pieces)
-        boxes.append(found)
-        numbers.append(np.full(len(found), number, np.int64))
-    return np.concatenate(boxes), np.concatenate(numbers)
-
-
-def boxes_of_objects(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (n, 2, 2) around the objects of a map (H, W) of their numbers, 0 background, all of class 0."""
-    windows = [window for window in ndimage.find_objects(numbers) if window is not None]
-    boxes = np.array([[[axis.start, axis.stop] for axis in window] for window in windows], np.float32)
-    return boxes.reshape(-1, 2, 2), np.zeros(len(windows), np.int64)
