@@ -170,7 +170,7 @@ class Detection:
         """Average precision, the mean over the overlaps 0.5, 0.55, ... 0.95."""
         return _mean(
             [
-                np.mean([matched(self.images, number, overlap=each).average_precision for each in OVERLAPS])
+                float(np.mean([matched(self.images, number, overlap=each).average_precision for each in OVERLAPS]))
                 for number in range(self.classes)
             ]
         )
