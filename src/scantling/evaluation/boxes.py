@@ -226,6 +226,10 @@ def _true(case: Case, truth: Dataset, source: str) -> dict[str, np.ndarray]:
     names = labels.names if labels is not None else ()
     if source == "boxes":
         boxes = np.array(case.boxes, np.float64) if case.boxes else np.zeros((0, 2, 2))
+        if strange := sorted({*case.box_classes} - {*names}):
+            raise DataError(
+                f"{case.id}: found boxes of {strange[0]!r}; expected {', '.join(names) or 'declared classes'}"
+            )
         numbers = [names.index(name) for name in case.box_classes] or [0] * len(boxes)
         return {"true_boxes": boxes, "true_classes": np.array(numbers, np.int64)}
     sample = load(case, labels=labels, reads=(source,))
