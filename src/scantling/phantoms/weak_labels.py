@@ -6,7 +6,7 @@ Luo et al., 2022). Label maps are (*S) of class numbers with the background as 0
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,7 +153,7 @@ def boxes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(boxes).reshape(-1, labels.ndim, 2), np.array(classes, np.int64)
 
 
-def boxes_of_layers(layers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def boxes_of_layers(layers: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same of a mask (1, *S) of class numbers, or (K, *S) of 0 and 1 where classes overlap."""
     found = [boxes_of(layer) for layer in layers]
     classes = [one + number * (len(found) > 1) for number, (_, one) in enumerate(found)]

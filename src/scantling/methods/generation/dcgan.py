@@ -138,7 +138,7 @@ class AcGan(DcGan):
     Settings = AcGanSettings
     settings: AcGanSettings
     generate_with = AcGanOptions
-    reads = ("image", "image_class")
+    reads: ClassVar[tuple[str, ...]] = ("image", "image_class")
 
     @property
     def classes(self) -> int:

@@ -81,7 +81,7 @@ class SkrGan(NoiseGan):
     settings: SkrGanSettings
     answering = ("generator", "renderer")
     loss: ClassVar[Adversarial] = "least-squares"
-    reads = ("image", SKETCH)
+    reads: ClassVar[tuple[str, ...]] = ("image", SKETCH)
 
     def __init__(self, settings: SkrGanSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
