@@ -75,6 +75,11 @@ def test_the_weights_of_a_critic_are_clipped_unless_its_slopes_are_penalised() -
         assert max(float(p.detach().abs().max()) for p in gan.judge.parameters()) == pytest.approx(most)
 
 
+def test_changes_do_not_adapt_to_a_critic() -> None:
+    with pytest.raises(SettingsError, match="not sure or unsure"):
+        made(Wgan, augmented="adaptive")
+
+
 def test_the_generator_of_a_wgan_waits_for_its_critic() -> None:
     gan = made(Wgan, judge_steps=3)
     assert [gan.moves(Step(seed=0, number=n)) for n in range(6)] == [False, False, True, False, False, True]

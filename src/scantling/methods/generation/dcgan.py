@@ -70,9 +70,21 @@ class WganSettings(DcGanSettings):
     penalty: Weight = 0.0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {**NoiseGanSettings.presets["quick"], "steps": 4000, "rate": 2e-4, "judge_rate": 2e-4},
-        "tiny": {**NoiseGanSettings.presets["tiny"], "judge_steps": 2, "clip": 0.1},
-    }
+        "quick": {
+            **NoiseGanSettings.presets["quick"], "steps": 4000, "rate": 2e-4, "judge_rate": 2e-4, "augmented": "always",
+        },
+        "tiny": {**NoiseGanSettings.presets["tiny"], "judge_steps": 2, "clip": 0.1, "augmented": "always"},
+    }  # fmt: skip
+
+    def check_size(self) -> None:
+        """As of all; and the scores of a critic have no middle that could say how sure it is.
+
+        Raises:
+            SettingsError: the changes are to adapt to that.
+        """
+        super().check_size()
+        if self.augmented == "adaptive":
+            raise SettingsError("--settings.augmented adaptive: a critic is not sure or unsure; take no or always")
 
 
 class Wgan(DcGan):

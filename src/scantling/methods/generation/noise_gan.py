@@ -102,29 +102,9 @@ class NoiseGanSettings(Settings):
         return (f"learns from {number} images ({channels}) on a grid of {self.size} x {self.size}; no mask is read",)
 
 
-class OfPictures(Generator):
-    """A generator of square pictures with channels in [-1, 1], of all channels of the data or of one of them."""
-
-    settings: Any
-
-    @classmethod
-    def resolve_traits(cls, settings: Any, traits: Traits) -> Traits:
-        """Those of the one channel, where one is chosen."""
-        return traits.only((settings.channel,)) if settings.channel else traits
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """Squares, each channel in [-1, 1] by its own range."""
-        return Preprocessing(dimensions=2, normalise="unit", size=(self.settings.size,) * 2)
-
-    @property
-    def width(self) -> int:
-        """The channels of an image."""
-        return len(self.traits.channels)
-
-
-class NoiseGan(OfPictures):
-    """Two players on pictures: a generator of noise (B, noise) and a discriminator (Goodfellow et al., 2014).
+class NoiseGan(Generator):
+    """Two players on square pictures, of all channels of the data or of one: a generator of noise (B, noise) and a
+    discriminator (Goodfellow et al., 2014).
 
     Subclasses make `generator` and `judge` and say what the two minimise. What the discriminator answers is (B, n): its
     scores, of the whole image or of patches, and whatever else it has learned to say.
@@ -141,6 +121,21 @@ class NoiseGan(OfPictures):
     def __init__(self, settings: Any, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
         self.register_buffer("share", torch.zeros(()))  # of the changes that are made, where that adapts
+
+    @classmethod
+    def resolve_traits(cls, settings: Any, traits: Traits) -> Traits:
+        """Those of the one channel, where one is chosen."""
+        return traits.only((settings.channel,)) if settings.channel else traits
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Squares, each channel in [-1, 1] by its own range."""
+        return Preprocessing(dimensions=2, normalise="unit", size=(self.settings.size,) * 2)
+
+    @property
+    def width(self) -> int:
+        """The channels of an image."""
+        return len(self.traits.channels)
 
     def stages(self) -> Sequence[Stage]:
         """One stage: the generator against the discriminator."""
@@ -179,7 +174,8 @@ class NoiseGan(OfPictures):
             share = step.rand("between", like=real.new_empty(len(real), 1))[:, 0]
             terms["slope"] = penalty * slope_penalty(lambda x: exact(self.judge(x)), real, fake, share)
         yield "judge", terms
-        return step.gather(scores[:, :1].detach().sign())
+        middle = 0.5 if self.loss == "least-squares" else 0.0  # between what real images and fakes are to score
+        return step.gather((scores[:, :1].detach() - middle).sign())
 
     def real(self, images: Batch) -> Tensor:
         """What the generator learns to make of nothing: the images."""
