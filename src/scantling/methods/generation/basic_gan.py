@@ -15,7 +15,7 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
 from scantling.losses.adversarial import Adversarial
 from scantling.methods.catalogue import CARDS
-from scantling.methods.generation.noise_gan import NoiseGan, NoiseGanSettings, Positive
+from scantling.methods.generation.noise_gan import NoiseGan, NoiseGanSettings, Positive, Rate
 from scantling.networks.modality_unet import ModalityUNet
 from scantling.networks.vgg import VGGJudge
 
@@ -31,8 +31,8 @@ class BasicGanSettings(NoiseGanSettings):
     """
 
     batch: Positive = 4
-    rate: Annotated[float, Field(gt=0)] = 1e-5
-    judge_rate: Annotated[float, Field(gt=0)] = 1e-5
+    rate: Rate = 1e-5
+    judge_rate: Rate = 1e-5
     size: Positive = 512
     noise: Positive = 1
     width: Positive = 64

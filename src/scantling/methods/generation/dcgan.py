@@ -18,7 +18,7 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
 from scantling.losses.adversarial import Adversarial
 from scantling.methods.catalogue import CARDS
-from scantling.methods.generation.noise_gan import NoiseGan, NoiseGanSettings, Weight
+from scantling.methods.generation.noise_gan import Decay, NoiseGan, NoiseGanSettings, Positive, Rate, Weight
 from scantling.networks.convolutional_gan import ConvolutionalDiscriminator, ConvolutionalGenerator
 
 
@@ -61,12 +61,12 @@ class WganSettings(DcGanSettings):
             0.9 and a rate of 1e-4); 0 for none.
     """
 
-    batch: int = 64
-    rate: float = 5e-5
-    judge_rate: float = 5e-5
-    betas: tuple[float, float] = (0.0, 0.99)
-    judge_steps: int = 5
-    clip: float = 0.01
+    batch: Positive = 64
+    rate: Rate = 5e-5
+    judge_rate: Rate = 5e-5
+    betas: tuple[Decay, Decay] = (0.0, 0.99)
+    judge_steps: Positive = 5
+    clip: Rate = 0.01
     penalty: Weight = 0.0
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -124,7 +124,7 @@ class AcGanSettings(DcGanSettings):
         class_weight: of the cross-entropy of the image classes.
     """
 
-    batch: int = 100
+    batch: Positive = 100
     class_weight: Weight = 1.0
 
     def resolve(self, traits: Traits) -> Self:

@@ -27,6 +27,8 @@ from scantling.networks.diff_augment import CHANGES, adapted, diff_augment, with
 
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 SHOWN = 4
 
@@ -54,10 +56,10 @@ class NoiseGanSettings(Settings):
 
     steps: Positive = 50_000
     batch: Positive = 128
-    rate: Annotated[float, Field(gt=0)] = 2e-4
-    judge_rate: Annotated[float, Field(gt=0)] = 2e-4
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rate: Rate = 2e-4
+    judge_rate: Rate = 2e-4
+    betas: tuple[Decay, Decay] = (0.5, 0.999)
+    average: Decay = 0.0
     size: Positive = 64
     channel: str = ""
     noise: Positive = 100
@@ -110,7 +112,7 @@ class NoiseGan(Generator):
     scores, of the whole image or of patches, and whatever else it has learned to say.
     """
 
-    answering = ("generator",)
+    answering: ClassVar[tuple[str, ...]] = ("generator",)
     settings: Any
     generator: nn.Module
     judge: nn.Module

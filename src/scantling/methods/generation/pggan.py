@@ -19,7 +19,7 @@ from scantling.core.samples import Batch, Traits
 from scantling.diffusion.chain import exact
 from scantling.losses.adversarial import fooling_loss, telling_loss
 from scantling.methods.catalogue import CARDS
-from scantling.methods.generation.noise_gan import NoiseGan, NoiseGanSettings, Positive, Weight
+from scantling.methods.generation.noise_gan import Decay, NoiseGan, NoiseGanSettings, Positive, Rate, Weight
 from scantling.networks.progressive import COARSE, ProgressiveDiscriminator, ProgressiveGenerator
 
 
@@ -34,10 +34,10 @@ class PgGanSettings(NoiseGanSettings):
     """
 
     batch: Positive = 16
-    rate: Annotated[float, Field(gt=0)] = 1e-3
-    judge_rate: Annotated[float, Field(gt=0)] = 1e-3
-    betas: tuple[float, float] = (0.0, 0.99)
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    rate: Rate = 1e-3
+    judge_rate: Rate = 1e-3
+    betas: tuple[Decay, Decay] = (0.0, 0.99)
+    average: Decay = 0.999
     size: Positive = 256
     noise: Positive = 512
     width: Positive = 64

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,7 +21,7 @@ from scantling.losses.adversarial import Adversarial, fooling_loss, telling_loss
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features.image_diffusion import RANGE, shown
 from scantling.methods.generation.basic_gan import BasicGanSettings, Patches
-from scantling.methods.generation.noise_gan import SHOWN, NoiseGan, Positive, Share, Weight
+from scantling.methods.generation.noise_gan import SHOWN, NoiseGan, Positive, Rate, Share, Weight
 from scantling.networks.convolutional_gan import ConvolutionalDiscriminator, ConvolutionalGenerator, halvings
 from scantling.networks.modality_unet import ModalityUNet
 from scantling.networks.vgg import VGGJudge
@@ -46,8 +45,8 @@ class SkrGanSettings(BasicGanSettings):
 
     steps: Positive = 50_000
     batch: Positive = 16
-    rate: Annotated[float, Field(gt=0)] = 2e-4
-    judge_rate: Annotated[float, Field(gt=0)] = 2e-4
+    rate: Rate = 2e-4
+    judge_rate: Rate = 2e-4
     noise: Positive = 100
     drawing: Positive = 64
     sketches: Share = 0.5
