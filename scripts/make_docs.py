@@ -14,7 +14,7 @@ from scantling.contract.card import Card
 from scantling.core.atomic import replacing, write_text
 from scantling.core.fields import title_of
 from scantling.methods.catalogue import CARDS
-from scantling.metrics.catalogue import CLASS_METRICS, METRICS, Metric
+from scantling.metrics.catalogue import BOX_METRICS, CLASS_METRICS, METRICS, Metric
 from scantling.phantoms import vessel_images
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +66,11 @@ def texts(root: Path = ROOT) -> dict[Path, str]:
     parts = {
         "README.md": {"methods": methods_table(pages="docs/methods/")},
         "docs/methods/README.md": {"methods": methods_table(pages="")},
-        "docs/metrics.md": {"metrics": metrics_table(METRICS), "class metrics": metrics_table(CLASS_METRICS)},
+        "docs/metrics.md": {
+            "metrics": metrics_table(METRICS),
+            "class metrics": metrics_table(CLASS_METRICS),
+            "box metrics": metrics_table(BOX_METRICS),
+        },
     }
     found: dict[Path, str] = {}
     for name, tables in parts.items():

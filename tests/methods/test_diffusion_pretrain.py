@@ -22,7 +22,8 @@ from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features.guided_weights import load_guided
-from scantling.methods.features.pretrain import DiffusionEncodeOptions, DiffusionPretrain, network_of
+from scantling.methods.features.image_diffusion import network_of
+from scantling.methods.features.pretrain import DiffusionEncodeOptions, DiffusionPretrain
 from scantling.methods.features.pretrain_settings import PretrainSettings
 from scantling.methods.features.reader import shared_noise
 from scantling.networks.denoiser import Denoiser

@@ -27,8 +27,8 @@ from scantling.diffusion.schedules import timesteps
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features.dkm import STAGES, Dkm
 from scantling.methods.features.dkm_settings import DkmSettings
+from scantling.methods.features.image_diffusion import network_of
 from scantling.methods.features.kinetics import DkmKinetics, KineticSettings
-from scantling.methods.features.pretrain import network_of
 from scantling.methods.features.pretrain_settings import PretrainSettings
 from scantling.methods.features.reader import block_like
 from scantling.networks.denoiser import Denoiser

@@ -24,7 +24,8 @@ from scantling.methods.features import factories
 from scantling.methods.features.fedd import BLOCKS, Fedd, FeddClassifier, block_for
 from scantling.methods.features.fedd_settings import FeddClassifierSettings, FeddSettings
 from scantling.methods.features.heads import PixelHead, disagreement, pooled
-from scantling.methods.features.pretrain import DiffusionPretrain, network_of
+from scantling.methods.features.image_diffusion import network_of
+from scantling.methods.features.pretrain import DiffusionPretrain
 from scantling.methods.features.pretrain_settings import PretrainSettings
 from scantling.methods.features.pyramid import SCALES, pyramid
 from scantling.methods.features.reader import FeatureReader, block_like, encoder_read

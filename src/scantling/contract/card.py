@@ -29,7 +29,9 @@ class Card(Frozen):
         uses: other models that it is built on, by role ("backbone"), and what each has to give; `--use ROLE=RUN` names
             them.
         may_use: the same of models that it can do without.
-        labels_by: labels that a setting has it read beside, by the name of the setting: {"with_masks": "mask"}.
+        labels_by: labels that a setting has it read beside, by the name of the setting: {"with_masks": "mask"}; or
+            those that a setting chooses among, the first of which stands among the needs: {"boxes_from": "boxes or
+            mask"}.
         fits: the term of its objectives that falls when it fits one batch (what conformance checks); empty for a
             method without stages.
         repeats: whether a training repeats bit for bit on a GPU too; not where a kernel is not deterministic there.
@@ -66,10 +68,15 @@ class Card(Frozen):
 
     def chosen(self, settings: object) -> Card:
         """The card of the method with these settings: labels that they have it read are among its needs."""
-        words = tuple(word for name, word in self.labels_by.items() if getattr(settings, name, False))
-        if not words:
-            return self
-        return self.model_copy(update={"needs": tuple((*needs, *words) for needs in self.needs)})
+        needs = self.needs
+        for name, words in self.labels_by.items():
+            first, *others = words.split(" or ")
+            value = getattr(settings, name, None if others else False)
+            if others and value in others:
+                needs = tuple(tuple(value if word == first else word for word in each) for each in needs)
+            elif not others and value:
+                needs = tuple((*each, first) for each in needs)
+        return self if needs == self.needs else self.model_copy(update={"needs": needs})
 
     def summary(self) -> dict[str, object]:
         """The card as `scantling methods --json` lists it."""
@@ -102,10 +109,19 @@ def annotator_card(
 
 
 def lacking(card: Card, cases: Iterable[Case]) -> list[str]:
-    """What `cases` lack to train the method, as clauses for a sentence; empty where nothing is lacking."""
-    cases = tuple(cases)
-    return [
-        "no training case has " + " and ".join(title_of(word) for word in words)
-        for words in card.needs
-        if not any(all(case.has(word) for word in words) for case in cases)
-    ]
+    """What `cases` lack to train the method, as clauses for a sentence; empty where nothing is lacking.
+
+    Where a setting has it read another label, which they have, the clause says so.
+    """
+    cases, found = tuple(cases), list[str]()
+    for words in card.needs:
+        if any(all(case.has(word) for word in words) for case in cases):
+            continue
+        clause = "no training case has " + " and ".join(title_of(word) for word in words)
+        for name, choice in card.labels_by.items():
+            named = choice.split(" or ")
+            others = [word for word in named if word not in words and any(case.has(word) for case in cases)]
+            if len(named) > 1 and others and {*named} & {*words}:
+                clause += f" ({' or '.join(f'--settings.{name} {word}' for word in others)} reads what they have)"
+        found.append(clause)
+    return found

@@ -1,4 +1,4 @@
-"""All that a folder of predictions holds, scored: its masks, its image classes, or both."""
+"""All that a folder of predictions holds, scored: its masks, its image classes and its boxes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name
 from scantling.data.labels import OWN_FOLDERS
 from scantling.data.subjects import Subjects
+from scantling.evaluation.boxes import BoxEvaluation, boxes_from, evaluate_boxes, finds_boxes
 from scantling.evaluation.classes import ClassEvaluation, evaluate_classes
 from scantling.evaluation.folders import Progress, evaluate
 from scantling.evaluation.keeping import keep
@@ -26,22 +27,27 @@ from scantling.records.evaluation import EvaluationRecord
 
 @dataclass(frozen=True)
 class Everything:
-    """The scores of masks and of image classes, one of them at least; `notes` say what was not scored."""
+    """The scores of masks, of image classes and of boxes, one of them at least; `notes` say what was not scored."""
 
     masks: Evaluation | None
     classes: ClassEvaluation | None
     notes: tuple[str, ...] = ()
+    boxes: BoxEvaluation | None = None
 
     def record(self) -> EvaluationRecord:
-        """What `--json` prints and a run keeps: the masks with "image_classes" beside them, or these alone."""
-        classes = self.classes
+        """What `--json` prints and a run keeps: masks with "image_classes" and "boxes" beside them, or these alone."""
+        classes, boxes = self.classes, self.boxes
         part: dict[str, Any] = {"image_classes": classes.record()} if classes else {}
+        part |= {"boxes": boxes.record()} if boxes else {}
         if self.masks is not None:
             record = self.masks.record()
             return record.model_copy(update={"notes": (*record.notes, *self.notes), **part})
         if classes is not None:
             part |= {name: getattr(classes, name) for name in ("split", "run", "options", "made")}
             part |= {"prediction": str(classes.prediction), "truth": str(classes.truth), "notes": self.notes}
+        elif boxes is not None:
+            part |= {name: getattr(boxes, name) for name in ("split", "run", "made")}
+            part |= {"prediction": str(boxes.prediction), "truth": str(boxes.truth), "notes": self.notes}
         return EvaluationRecord.model_validate(part)
 
     def facts(self) -> dict[str, Any]:
@@ -50,22 +56,28 @@ class Everything:
 
     def keep(self) -> Path | None:
         """Keep the JSON in the run that predicted; see `keeping.keep`."""
-        whole = self.masks or self.classes
+        whole = self.masks or self.classes or self.boxes
         return keep(self.record(), whole.name if whole else "")
 
     def table(self) -> str:
         """For people."""
-        tables = (each.table() for each in (self.masks, self.classes) if each is not None)
+        tables = (each.table() for each in (self.masks, self.classes, self.boxes) if each is not None)
         return "\n".join(["\n\n".join(tables), *self.notes])
 
     @property
     def failed(self) -> list[str]:
         """A line for each case that could not be scored."""
-        lists = (each.failed for each in (self.masks, self.classes) if each is not None)
+        lists = (each.failed for each in (self.masks, self.classes, self.boxes) if each is not None)
         return list(dict.fromkeys(f"{one.id}: {one.error}" for failed in lists for one in failed))
 
     def write_csv(self, path: Path) -> None:
-        """Write the scores of each case: of masks to `path`, of classes too or, beside masks, to `beside(path)`."""
+        """Write the scores of each case: of masks to `path`, of classes too or, beside masks, to `beside(path)`.
+
+        Raises:
+            SettingsError: there are only boxes, whose scores are of all cases together.
+        """
+        if self.masks is None and self.classes is None:
+            raise SettingsError("--csv: the scores of boxes are of all cases together; take --json")
         if self.masks is not None:
             self.masks.write_csv(path)
         if self.classes is not None:
@@ -91,23 +103,27 @@ def evaluate_everything(
     cluster: Cluster | None = None,
     progress: Progress | None = None,
 ) -> Everything:
-    """Score the masks of a folder (`evaluate`) and its `classes.csv` (`evaluate_classes`) where the truth knows them.
+    """Score the masks of a folder (`evaluate`), its `classes.csv` (`evaluate_classes`) and its boxes (`evaluate_boxes`)
+    where the truth knows them.
 
     Raises:
         ScantlingError: nothing can be compared.
     """
     table = isinstance(truth, Path) and truth.suffix.lower() == ".csv"
     has_classes = table or (prediction / CLASSES).is_file()
+    boxed = None if table else _boxed(prediction, truth, manifest=manifest, root=root, subjects=subjects)
     drawn = not has_classes or has_masks(prediction)
     knows_classes, knows_masks = table, not table
     if has_classes and not table:
         knows_classes, knows_masks = _known(truth, manifest=manifest, root=root, subjects=subjects)
+    boxes = None if boxed is None else evaluate_boxes(prediction, boxed, split=split)
+    knows_masks = knows_masks and (boxed is None or any(case.masks for case in boxed.cases))
     classes, masks, notes = None, None, list[str]()
     if has_classes and (knows_classes or not drawn):
         classes = evaluate_classes(prediction, truth, split=split, manifest=manifest, root=root, subjects=subjects)
     elif has_classes:
         notes.append(f"{prediction / CLASSES} was not scored: the truth names no image class.")
-    if drawn and (knows_masks or classes is None):
+    if drawn and (knows_masks or (classes is None and boxes is None)):
         masks = evaluate(
             prediction, truth, split=split, probabilities=probabilities, region=region, metrics=metrics,
             manifest=manifest, root=root, subjects=subjects, cluster=cluster, progress=progress,
@@ -118,7 +134,24 @@ def evaluate_everything(
         )
     elif drawn:
         notes.append(f"The masks of {prediction} were not scored: the truth has none.")
-    return Everything(masks, classes, tuple(notes))
+    return Everything(masks, classes, tuple(notes), boxes)
+
+
+def _boxed(
+    prediction: Path, truth: Path | Dataset, *, manifest: Path | None, root: Path | None, subjects: Subjects
+) -> Dataset | None:
+    """The truth, where boxes were found and it can tell true ones."""
+    if not finds_boxes(prediction):
+        return None
+    try:
+        dataset = (
+            truth
+            if isinstance(truth, Dataset)
+            else open_dataset(truth, manifest=manifest, root=root, subjects=subjects)
+        )
+    except DataError:
+        return None  # whoever scores masks says why
+    return dataset if boxes_from(dataset) else None
 
 
 def _known(truth: Path | Dataset, *, manifest: Path | None, root: Path | None, subjects: Subjects) -> tuple[bool, bool]:

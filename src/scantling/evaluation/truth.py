@@ -21,7 +21,7 @@ from scantling.records.predictions import PredictionsRecord
 from scantling.records.record import read_record
 from scantling.records.run import RunRecord
 
-Kind = Literal["mask", "class"]
+Kind = Literal["mask", "class", "box"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def choose(
     listing: PredictionsRecord | None,
     split: str | None,
     kind: Kind,
+    known: Collection[str] | None = None,
 ) -> Chosen:
     """The cases to score.
 
@@ -99,6 +100,7 @@ def choose(
         listing: what the folder says of itself.
         split: see above.
         kind: what is scored, of the cases whose truth is known.
+        known: the ids of these; None: of those that have a mask, or a class.
 
     Raises:
         SettingsError: there is no such split.
@@ -107,9 +109,11 @@ def choose(
     if split not in (None, "all", *SPLITS):
         raise SettingsError(f"--split {split}: expected train, validation, test or all")
     labelled = {
-        case.id: case for case in truth.cases if (case.masks if kind == "mask" else case.image_class is not None)
+        case.id: case
+        for case in truth.cases
+        if (case.id in known if known is not None else case.masks if kind == "mask" else case.image_class is not None)
     }
-    nouns = ("true mask",) if kind == "mask" else ("true class", "true classes")
+    nouns = ("true mask",) if kind == "mask" else (f"true {kind}", f"true {kind}es")
     common = [id for id in labelled if id in answered]
     if not common:
         theirs, ours = some(sorted(answered), most=3), some(sorted(labelled), most=3)

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from scantling.core.rooms import load_on_demand
 
 if TYPE_CHECKING:
-    from scantling.losses.adversarial import feature_matching_loss, fooling_loss, r1_penalty, telling_loss
+    from scantling.losses.adversarial import (
+        feature_matching_loss,
+        fooling_loss,
+        r1_penalty,
+        slope_penalty,
+        telling_loss,
+    )
     from scantling.losses.continuity import soft_cldice_loss, soft_skeleton
     from scantling.losses.orientation import crossing, mask_structure, smoothed, trace
     from scantling.losses.overlap import (
@@ -47,6 +53,7 @@ __all__ = [
     "probabilities_of",
     "r1_penalty",
     "skeleton_recall_loss",
+    "slope_penalty",
     "smoothed",
     "soft_cldice_loss",
     "soft_overlap_loss",
@@ -59,7 +66,7 @@ __all__ = [
 load_on_demand(
     __name__,
     {
-        "adversarial": ("feature_matching_loss", "fooling_loss", "r1_penalty", "telling_loss"),
+        "adversarial": ("feature_matching_loss", "fooling_loss", "r1_penalty", "slope_penalty", "telling_loss"),
         "continuity": ("soft_cldice_loss", "soft_skeleton"),
         "orientation": ("crossing", "mask_structure", "smoothed", "trace"),
         "overlap": (

@@ -3,8 +3,9 @@
 Each family is one function that compares a prediction with the truth and returns a small object whose properties
 bear the names of the metrics: `overlap.confusion(p, t).dice`, `topology.topology(p, t).cldice`,
 `distance.surface_distances(p, t, spacing=s).hd95`, `ranking.ranking(q, t).auc`, `calibration.calibration(q, t).ece`,
-`several.several(samples, annotators).ged`, `uncertainty.error_ranking(u, p, t).uncertainty_auc`. `catalogue` lists
-them all. Arrays are `(*S)` in two or three dimensions, one class at a time; a mask is bool, or 0 and 1, and any other
+`several.several(samples, annotators).ged`, `uncertainty.error_ranking(u, p, t).uncertainty_auc`,
+`detection.detection(images, classes=1).ap`. `catalogue` lists them all. Arrays are `(*S)` in two or three dimensions,
+one class at a time (boxes have all classes together); a mask is bool, or 0 and 1, and any other
 value is refused. Of a shape with two readings, such as (1, H, W), `spatial_dims` says which is meant.
 """
 
@@ -17,7 +18,7 @@ from scantling.core.rooms import load_on_demand
 if TYPE_CHECKING:
     from scantling.metrics.agreement import krippendorff_alpha
     from scantling.metrics.calibration import Calibration, calibration
-    from scantling.metrics.catalogue import CLASS_METRICS, METRICS, Metric
+    from scantling.metrics.catalogue import BOX_METRICS, CLASS_METRICS, METRICS, Metric
     from scantling.metrics.classification import (
         accuracy,
         auc,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
     from scantling.metrics.confidence import confidence_sums, dice_confidence
     from scantling.metrics.conformal import residual_interval
+    from scantling.metrics.detection import Detection, FoundBoxes, detection, matched
     from scantling.metrics.distance import SurfaceDistances, surface_distances
     from scantling.metrics.generation import Manifolds, frechet_distance, kernel_distance, manifolds
     from scantling.metrics.memorisation import (
@@ -52,11 +54,14 @@ if TYPE_CHECKING:
     from scantling.metrics.uncertainty import ErrorRanking, error_ranking
 
 __all__ = [
+    "BOX_METRICS",
     "CLASS_METRICS",
     "METRICS",
     "Calibration",
     "Confusion",
+    "Detection",
     "ErrorRanking",
+    "FoundBoxes",
     "Manifolds",
     "MemorisationLimits",
     "Metric",
@@ -82,6 +87,7 @@ __all__ = [
     "confusion",
     "confusion_matrix",
     "coverage",
+    "detection",
     "dice_confidence",
     "diversity",
     "error_ranking",
@@ -93,6 +99,7 @@ __all__ = [
     "kernel_distance",
     "krippendorff_alpha",
     "manifolds",
+    "matched",
     "memorisation_limits",
     "ms_ssim",
     "nearest",
@@ -115,7 +122,7 @@ load_on_demand(
     {
         "agreement": ("krippendorff_alpha",),
         "calibration": ("Calibration", "calibration"),
-        "catalogue": ("CLASS_METRICS", "METRICS", "Metric"),
+        "catalogue": ("BOX_METRICS", "CLASS_METRICS", "METRICS", "Metric"),
         "classification": (
             "accuracy",
             "auc",
@@ -131,6 +138,7 @@ load_on_demand(
         ),
         "confidence": ("confidence_sums", "dice_confidence"),
         "conformal": ("residual_interval",),
+        "detection": ("Detection", "FoundBoxes", "detection", "matched"),
         "distance": ("SurfaceDistances", "surface_distances"),
         "generation": ("Manifolds", "frechet_distance", "kernel_distance", "manifolds"),
         "memorisation": (

@@ -8,10 +8,20 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Family = Literal[
-    "overlap", "ranking", "topology", "distance", "calibration", "several", "uncertainty", "classification"
+    "overlap",
+    "ranking",
+    "topology",
+    "distance",
+    "calibration",
+    "several",
+    "uncertainty",
+    "classification",
+    "detection",
 ]
 Direction = Literal["higher", "lower", "ideal 1"]
-Need = Literal["mask", "probability", "spacing", "samples", "annotators", "uncertainty", "class", "class probabilities"]
+Need = Literal[
+    "mask", "probability", "spacing", "samples", "annotators", "uncertainty", "class", "class probabilities", "boxes"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +242,39 @@ CLASS_METRICS: dict[str, Metric] = {
     )
 }  # fmt: skip
 """The metrics of image classes, over all cases together."""
+
+_BOXES: tuple[Need, ...] = ("boxes",)
+_MATCHED = (
+    "in the order of their scores each box takes the true box of its class in its image that it overlaps most of those "
+    "that are left, where that is 0.5 or more"
+)
+_OF_CLASSES = "the mean over the classes that the truth has"
+
+BOX_METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "ap50", "Average precision at 0.5", "higher", _BOXES, _UNIT, "detection",
+            f"AP at 0.5: over all cases together, {_MATCHED}; the mean of the precision at 101 sensitivities, each the "
+            f"best at any that is as high, as COCO has it; {_OF_CLASSES}; undefined if it has no box.",
+        ),
+        Metric(
+            "ap", "Average precision at 0.5 to 0.95", "higher", _BOXES, _UNIT, "detection",
+            "AP at 0.5 to 0.95: the same, the mean over the overlaps 0.5, 0.55, ... 0.95.",
+        ),
+        Metric(
+            "box_iou", "IoU of matched boxes", "higher", _BOXES, _UNIT, "detection",
+            f"IoU of matched boxes: the mean over boxes that have found a true one: {_MATCHED}; whatever their scores; "
+            f"{_OF_CLASSES}; undefined where nothing is matched, so that it says nothing of what was missed.",
+        ),
+        Metric(
+            "froc", "Sensitivity at 1 false alarm an image", "higher", _BOXES, _UNIT, "detection",
+            "Sensitivity at 1 false alarm an image: the share of true boxes that are found at the lowest score with at "
+            f"most so many false alarms, boxes of one score together: {_MATCHED}; {_OF_CLASSES}.",
+        ),
+    )
+}  # fmt: skip
+"""The metrics of boxes, over all cases together."""
 
 _ABSENT: dict[Need, str] = {
     "probability": "probability maps, and there are none",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scantling.networks.codebook import Codebook, nearest_codes
     from scantling.networks.conditioning import Anchor, ConditionUNet, DynamicEncoding, ImageEncoder, Seen, level_sizes
     from scantling.networks.control import ControlNet
-    from scantling.networks.denoiser import Denoiser, ResidualBlock, SelfAttention, sinusoid
+    from scantling.networks.denoiser import Denoiser, SelfAttention, sinusoid
     from scantling.networks.diff_augment import diff_augment
     from scantling.networks.discriminators import patch_discriminator
     from scantling.networks.dtu_net import CrossAttention, DiffusionTransformerUNet, MultiSizeBlock
@@ -26,18 +26,23 @@ if TYPE_CHECKING:
     from scantling.networks.factorised_unet import FactorisedUNet
     from scantling.networks.fr_unet import FRUNet
     from scantling.networks.kinetic_unet import KineticUNet
+    from scantling.networks.modality_unet import ModalityUNet
     from scantling.networks.padding import cropped, padded
     from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
     from scantling.networks.registration import RegistrationNetwork
     from scantling.networks.replay import ReplayPool
+    from scantling.networks.residual_blocks import ResidualBlock
     from scantling.networks.spade import SwitchableBlock, SwitchableGenerator, SwitchableNorm
     from scantling.networks.spectral import BandPass, FFParser, SpectralAttention, SSFormer
     from scantling.networks.spectral_norm import SpectralNorm, power_iteration, spectral_norm
+    from scantling.networks.ssd import SSD
     from scantling.networks.unet import UNet
+    from scantling.networks.vgg import VGGJudge, VGGTrunk
     from scantling.networks.vq_autoencoder import VQAutoencoder
     from scantling.networks.windows import PatchExpanding, PatchMerging, WindowAttention
 
 __all__ = [
+    "SSD",
     "Anchor",
     "BandPass",
     "Codebook",
@@ -55,6 +60,7 @@ __all__ = [
     "Guidance",
     "ImageEncoder",
     "KineticUNet",
+    "ModalityUNet",
     "MultiSizeBlock",
     "PatchExpanding",
     "PatchMerging",
@@ -71,6 +77,8 @@ __all__ = [
     "SwitchableNorm",
     "TransformerPyramid",
     "UNet",
+    "VGGJudge",
+    "VGGTrunk",
     "VQAutoencoder",
     "WindowAttention",
     "cropped",
@@ -97,19 +105,23 @@ load_on_demand(
         ),
         "conditioning": ("Anchor", "ConditionUNet", "DynamicEncoding", "ImageEncoder", "Seen", "level_sizes"),
         "control": ("ControlNet",),
-        "denoiser": ("Denoiser", "ResidualBlock", "SelfAttention", "sinusoid"),
+        "denoiser": ("Denoiser", "SelfAttention", "sinusoid"),
+        "residual_blocks": ("ResidualBlock",),
         "dtu_net": ("CrossAttention", "DiffusionTransformerUNet", "MultiSizeBlock"),
         "encoded_unet": ("EncodedUNet",),
         "fr_unet": ("FRUNet",),
         "kinetic_unet": ("KineticUNet",),
+        "modality_unet": ("ModalityUNet",),
         "padding": ("cropped", "padded"),
         "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
         "registration": ("RegistrationNetwork",),
         "replay": ("ReplayPool",),
+        "ssd": ("SSD",),
         "spade": ("SwitchableBlock", "SwitchableGenerator", "SwitchableNorm"),
         "spectral": ("BandPass", "FFParser", "SSFormer", "SpectralAttention"),
         "spectral_norm": ("SpectralNorm", "power_iteration", "spectral_norm"),
         "unet": ("UNet",),
+        "vgg": ("VGGJudge", "VGGTrunk"),
         "windows": ("PatchExpanding", "PatchMerging", "WindowAttention"),
     },
 )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling.core.checks import check_input
-from scantling.networks.denoiser import norm
 from scantling.networks.padding import cropped, padded
+from scantling.networks.residual_blocks import norm
 from scantling.networks.spectral import FFParser
 from scantling.networks.unet import upsampled
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from scantling.core.checks import check_input
-from scantling.networks.denoiser import Denoiser, zeroed
+from scantling.networks.denoiser import Denoiser
 from scantling.networks.padding import padded
+from scantling.networks.residual_blocks import zeroed
 from scantling.networks.unet import CONV
 
 

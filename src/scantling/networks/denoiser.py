@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeVar, get_args
+from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,10 @@ from torch.nn import functional as F
 from scantling.core.checks import check_choice, check_input
 from scantling.core.errors import ArrayError
 from scantling.networks.padding import cropped, padded
+from scantling.networks.residual_blocks import Change, LedBlock, ResidualBlock, norm, zeroed
 from scantling.networks.unet import CONV
 
-Layer = TypeVar("Layer", bound=nn.Module)
 Resample = Literal["convolution", "block"]
-Change = Literal["", "halved", "doubled"]
 Guide = Callable[[int, Tensor], Tensor]
 """Given the level (0 is full resolution) and what the encoder ends it with (B, C, *S / 2^level): what goes on."""
 
@@ -42,6 +42,9 @@ class Denoiser(nn.Module):
         dropout: probability, before the second convolution of each block.
         scale_shift: the timestep scales and shifts the second norm of a block, instead of being added before it.
         spatial_dims: 2 or 3.
+        labels: channels of a label map by which all norms of the middle and of the decoder are led (`SpadeNorm`), as in
+            semantic diffusion models (Wang et al., 2022); the encoder never sees it. 0 for none; 2-D alone.
+        hidden: channels in which each of these norms reads the label map.
 
     Example:
         >>> import torch
@@ -65,30 +68,33 @@ class Denoiser(nn.Module):
         dropout: float = 0.0,
         scale_shift: bool = False,
         spatial_dims: int = 2,
+        labels: int = 0,
+        hidden: int = 128,
     ) -> None:
         super().__init__()
-        check_choice(spatial_dims, CONV, argument="spatial_dims")
+        check_choice(spatial_dims, (2,) if labels else CONV, argument="spatial_dims")
         check_choice(resample, get_args(Resample), argument="resample")
         conv, code, dimensions = CONV[spatial_dims], 4 * widths[0], spatial_dims
-        self.in_channels = in_channels
+        self.in_channels, self.labels = in_channels, labels
         self.widths = tuple(widths)
         self.divisor = (2 ** (len(widths) - 1),) * dimensions
 
-        def block(inputs: int, width: int, change: Change = "") -> ResidualBlock:
-            return ResidualBlock(
+        def block(inputs: int, width: int, change: Change = "", led: int = 0) -> ResidualBlock:
+            kind = partial(LedBlock, labels=led, hidden=hidden) if led else ResidualBlock
+            return kind(
                 inputs, width, code=code, dropout=dropout, scale_shift=scale_shift, dimensions=dimensions, change=change
             )
 
         def attended(width: int) -> SelfAttention:
             return SelfAttention(width, heads=heads if head_channels is None else max(1, width // head_channels))
 
-        def step(channels: int, level: int) -> Step:
+        def step(channels: int, level: int, led: int = 0) -> Step:
             width = widths[level]
-            return Step(block(channels, width), attended(width) if level in attention else nn.Identity())
+            return Step(block(channels, width, led=led), attended(width) if level in attention else nn.Identity())
 
         def resampled(width: int, change: Change) -> nn.Module:
             if resample == "block":
-                return block(width, width, change)
+                return block(width, width, change, labels if change == "doubled" else 0)
             return conv(width, width, 3, stride=2 if change == "halved" else 1, padding=1)
 
         self.blocks = blocks
@@ -104,54 +110,78 @@ class Denoiser(nn.Module):
                 self.down.append(step(width, level))
                 width = wide
                 skips.append(width)
-        one, other = block(width, width), block(width, width)
+        one, other = (block(width, width, led=labels) for _ in range(2))
         self.middle = nn.ModuleList([Step(one, attended(width)), Step(other, nn.Identity())])
         self.skips = tuple(skips)  # channels of what the encoder hands to the decoder, in the order of its making
         for level in reversed(range(len(widths))):
             for _ in range(blocks + 1):
-                self.up.append(step(width + skips.pop(), level))
+                self.up.append(step(width + skips.pop(), level, labels))
                 width = widths[level]
             if level:
                 self.finer.append(resampled(width, "doubled"))
         self.head = nn.Sequential(norm(width), nn.SiLU(), zeroed(conv(width, out_channels, 3, padding=1)))
 
     def forward(
-        self, x: Tensor, timestep: Tensor, *, guide: Guide | None = None, added: Sequence[Tensor] | None = None
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        *,
+        guide: Guide | None = None,
+        added: Sequence[Tensor] | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """The answer (B, out_channels, *S) for a noisy x (B, in_channels, *S) at timesteps (B,).
 
         Args:
             guide: called at the end of each level of the encoder; sees sizes padded to `divisor`.
             added: to each skip connection in the order of `skips`, then to the middle: what `ControlNet` gives.
+            labels: the label map (B or 1, labels, *S), where the network was made for one.
 
         Raises:
-            ArrayError: x has other axes or channels than the network was made for, or there is not one timestep each.
+            ArrayError: x has other axes or channels than the network was made for, there is not one timestep each, or
+                the label map is missing or another one.
         """
         size = tuple(x.shape[2:])
         code = self.code_of(timestep)
+        led = self._led(labels, size)
         # 1. encode, and the middle
-        skips, h = self.encode(x, code, guide=guide)
+        skips, h = self.encode(x, code, guide=guide, led=led)
         if added is not None:
             skips = [skip + more for skip, more in zip(skips, added[:-1], strict=True)]
             h = h + added[-1]
         # 2. decode
-        for out in self.decode(skips, h, code):
+        for out in self.decode(skips, h, code, led=led):
             h = out
         return cropped(self.head(h), size)
 
-    def decode(self, skips: Sequence[Tensor], h: Tensor, code: Tensor) -> Iterator[Tensor]:
+    def _led(self, labels: Tensor | None, size: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """What the blocks of the middle and of the decoder are given beside the code: a padded label map, or nothing.
+
+        Raises:
+            ArrayError: it is missing, or another one than the network was made for.
+        """
+        if not self.labels and labels is None:
+            return ()
+        if labels is None or labels.shape[1] != self.labels or tuple(labels.shape[2:]) != size:
+            found = None if labels is None else tuple(labels.shape)
+            raise ArrayError(f"labels: found {found}; expected (B, {self.labels}, {', '.join(map(str, size))})")
+        return (padded(labels, self.divisor),)
+
+    def decode(
+        self, skips: Sequence[Tensor], h: Tensor, code: Tensor, *, led: tuple[Tensor, ...] = ()
+    ) -> Iterator[Tensor]:
         """What each block of the decoder ends with, from the coarsest one on, of what `encode` gives.
 
         The last block of a level ends with what it hands to the next one, in its size. Who needs the first blocks alone
         stops there.
         """
         for number, step in enumerate(self.up):
-            h = step(torch.cat([h, skips[-1 - number]], 1), code)
+            h = step(torch.cat([h, skips[-1 - number]], 1), code, *led)
             level, place = divmod(number, self.blocks + 1)
             if place == self.blocks and level < len(self.finer):
                 finer = self.finer[level]
                 if isinstance(finer, ResidualBlock):
-                    h = finer(h, code)
+                    h = finer(h, code, *led)
                 else:
                     h = finer(F.interpolate(h, scale_factor=2.0, mode="nearest"))
             yield h
@@ -172,7 +202,13 @@ class Denoiser(nn.Module):
         return code
 
     def encode(
-        self, x: Tensor, code: Tensor, *, guide: Guide | None = None, hint: Tensor | None = None
+        self,
+        x: Tensor,
+        code: Tensor,
+        *,
+        guide: Guide | None = None,
+        hint: Tensor | None = None,
+        led: tuple[Tensor, ...] = (),
     ) -> tuple[list[Tensor], Tensor]:
         """The skip connections and the middle of a noisy x; `hint` (B, widths[0], *S) is added to the stem's answer."""
         check_input(x.shape, channels=self.in_channels, spatial_dims=len(self.divisor), what="the noisy tensor")
@@ -192,7 +228,7 @@ class Denoiser(nn.Module):
             if guide is not None:
                 h = skips[-1] = guide(level, h)
         for step in self.middle:
-            h = step(h, code)
+            h = step(h, code, *led)
         return skips, h
 
 
@@ -203,9 +239,9 @@ class Step(nn.Module):
         super().__init__()
         self.block, self.attention = block, attention
 
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """(B, width, *S) of x (B, inputs, *S) and the code (B, code) of the timestep."""
-        out: Tensor = self.attention(self.block(x, code))
+    def forward(self, x: Tensor, code: Tensor, *led: Tensor) -> Tensor:
+        """(B, width, *S) of x (B, inputs, *S) and the code (B, code) of the timestep, led by a label map or not."""
+        out: Tensor = self.attention(self.block(x, code, *led))
         return out
 
 
@@ -215,55 +251,6 @@ def sinusoid(timestep: Tensor, width: int) -> Tensor:
     frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=timestep.device) / half)
     angle = timestep[:, None].float() * frequencies
     return F.pad(torch.cat([angle.cos(), angle.sin()], 1), (0, width % 2))
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions, each after a norm and SiLU, with the timestep in between; the input is added at the end.
-
-    With a `change` of size both the input and what goes into the first convolution are averaged over blocks of two
-    pixels a side, or repeated.
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        *,
-        code: int,
-        dropout: float,
-        scale_shift: bool,
-        dimensions: int,
-        change: Change = "",
-    ) -> None:
-        super().__init__()
-        conv = CONV[dimensions]
-        self.scale_shift, self.change = scale_shift, change
-        self.first = nn.Sequential(norm(inputs), nn.SiLU(), conv(inputs, width, 3, padding=1))
-        self.code = nn.Sequential(nn.SiLU(), nn.Linear(code, 2 * width if scale_shift else width))
-        self.norm = norm(width)
-        self.second = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), zeroed(conv(width, width, 3, padding=1)))
-        self.skip = conv(inputs, width, 1) if inputs != width else nn.Identity()
-
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """(B, width, *S) of x (B, inputs, *S) and the code (B, code) of the timestep; *S as `change` says."""
-        if self.change:
-            h = self.first[2](self._changed(self.first[1](self.first[0](x))))
-            x = self._changed(x)
-        else:
-            h = self.first(x)
-        embedded = self.code(code)[(..., *[None] * (x.ndim - 2))]
-        if self.scale_shift:
-            scale, shift = embedded.chunk(2, 1)
-            h = self.norm(h) * (1 + scale) + shift
-        else:
-            h = self.norm(h + embedded)
-        out: Tensor = self.skip(x) + self.second(h)
-        return out
-
-    def _changed(self, x: Tensor) -> Tensor:
-        if self.change == "halved":
-            return F.avg_pool2d(x, 2) if x.ndim == 4 else F.avg_pool3d(x, 2)
-        return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 class SelfAttention(nn.Module):
@@ -283,15 +270,3 @@ class SelfAttention(nn.Module):
         seen = F.scaled_dot_product_attention(three[0], three[1], three[2])
         attended: Tensor = self.out(seen.transpose(1, 2).flatten(2))
         return x + attended.transpose(1, 2).reshape(x.shape)
-
-
-def norm(width: int) -> nn.GroupNorm:
-    """Of 32 groups, or fewer where there are not two channels for each."""
-    return nn.GroupNorm(math.gcd(width, max(width // 2, 1), 32), width)
-
-
-def zeroed(layer: Layer) -> Layer:
-    """The layer with all its parameters at zero."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer

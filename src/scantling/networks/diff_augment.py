@@ -50,3 +50,36 @@ def diff_augment(images: Tensor, coins: Tensor) -> Tensor:
         outside = (along[None] < first[:, None]) | (along[None] >= first[:, None] + side)
         kept = kept | outside.view(shape)
     return x * kept
+
+
+NEUTRAL = (0.5, 0.5, 0.5, 0.5, 0.5, 2.0, 2.0, 2.0)
+"""The numbers with which `diff_augment` leaves an image as it is."""
+GROUPS = (0, 1, 2, 2, 2, 3, 3, 3)
+"""To which of four changes each number belongs: brightness, contrast, translation, cutout."""
+
+
+def with_probability(coins: Tensor, gates: Tensor, probability: Tensor | float) -> Tensor:
+    """Numbers for `diff_augment` with which each of its four changes is made with a probability (Karras et al., 2020).
+
+    Args:
+        coins: (B, 8) uniform in [0, 1).
+        gates: (B, 4) uniform in [0, 1), one for each change.
+        probability: in [0, 1].
+    """
+    made = (gates < probability)[:, list(GROUPS)]
+    return torch.where(made, coins, torch.tensor(NEUTRAL, dtype=coins.dtype, device=coins.device))
+
+
+def adapted(probability: Tensor, signs: Tensor, *, target: float, images: int) -> Tensor:
+    r"""The probability after a step: up where the discriminator is too sure of real images, else down, in [0, 1].
+
+    .. math:: p \leftarrow p + \operatorname{sign}(E[\operatorname{sign} D(x)] - target) \cdot B / images
+
+    Karras et al. (2020): a target of 0.6, and from 0 to 1 in 500,000 images.
+
+    Args:
+        signs: (B,) of the scores of the real images of the step.
+        images: after which it could have gone from 0 to 1.
+    """
+    change = (signs.mean() - target).sign() * len(signs) / images
+    return (probability + change).clamp(0, 1)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling.core.checks import check_input
-from scantling.networks.denoiser import sinusoid, zeroed
+from scantling.networks.denoiser import sinusoid
 from scantling.networks.padding import cropped, padded
 from scantling.networks.pyramid import Residual
+from scantling.networks.residual_blocks import zeroed
 from scantling.networks.windows import PatchExpanding, PatchMerging, WindowAttention, spread
 
 PLACE = 4.0

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from scantling.core.checks import check_input
 from scantling.core.errors import ArrayError
-from scantling.networks.denoiser import sinusoid, zeroed
+from scantling.networks.denoiser import sinusoid
 from scantling.networks.padding import cropped, padded
+from scantling.networks.residual_blocks import zeroed
 
 FARTHEST = 32
 """Slices farther apart than this have the position of this distance (ours)."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scantling.core.checks import check_input
-from scantling.networks.denoiser import norm
 from scantling.networks.padding import padded
+from scantling.networks.residual_blocks import norm
 
 
 class Residual(nn.Module):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from scantling.core.checks import check_input
 from scantling.core.errors import ArrayError
-from scantling.networks.denoiser import norm
+from scantling.networks.residual_blocks import norm
 
 HIDDEN = 0.25
 """The share of blocks of a slice that are levelled before it is restored, and the deviation of the noise; ours."""

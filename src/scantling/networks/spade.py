@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -117,6 +119,33 @@ class SwitchableNorm(nn.Module):
             return alone
         features = F.relu(self.read(F.interpolate(code, h.shape[2:], mode="nearest")))
         normed: Tensor = F.instance_norm(h) * (1 + self.gamma(features)) + self.beta(features)
+        return normed
+
+
+class SpadeNorm(nn.Module):
+    r"""Group norm that a label map scales and shifts pixel by pixel (Park et al., 2019).
+
+    .. math:: \mathrm{GN}(h) \, (1 + \gamma(y)) + \beta(y)
+
+    MONAI's keeps an instance norm inside of what reads the map, so that a map that is constant says nothing; here none
+    is.
+
+    Args:
+        labels: channels of the label map.
+        hidden: channels in which it is read.
+    """
+
+    def __init__(self, width: int, *, labels: int, hidden: int) -> None:
+        super().__init__()
+        self.alone = nn.GroupNorm(math.gcd(width, max(width // 2, 1), 32), width, affine=False)
+        self.read = nn.Conv2d(labels, hidden, 3, padding=1)
+        self.gamma = nn.Conv2d(hidden, width, 3, padding=1)
+        self.beta = nn.Conv2d(hidden, width, 3, padding=1)
+
+    def forward(self, h: Tensor, labels: Tensor) -> Tensor:
+        """(B, width, h, w) as it came, of a label map (B or 1, labels, H, W) of any size."""
+        features = F.relu(self.read(F.interpolate(labels, h.shape[2:], mode="nearest")))
+        normed: Tensor = self.alone(h) * (1 + self.gamma(features)) + self.beta(features)
         return normed
 
 

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from scantling.networks.denoiser import norm, sinusoid, zeroed
+from scantling.networks.denoiser import sinusoid
+from scantling.networks.residual_blocks import norm, zeroed
 
 
 class FFParser(nn.Module):

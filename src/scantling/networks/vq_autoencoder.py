@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from scantling.core.checks import check_input
 from scantling.core.errors import SettingsError
 from scantling.networks.codebook import Codebook
-from scantling.networks.denoiser import norm
+from scantling.networks.residual_blocks import norm
 
 
 class VQAutoencoder(nn.Module):

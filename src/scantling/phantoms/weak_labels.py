@@ -6,7 +6,7 @@ Luo et al., 2022). Label maps are (*S) of class numbers with the background as 0
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +151,20 @@ def boxes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             boxes.append([[float(side.start), float(side.stop)] for side in box])
             classes.append(value - 1)
     return np.array(boxes).reshape(-1, labels.ndim, 2), np.array(classes, np.int64)
+
+
+def boxes_of_layers(layers: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a mask (1, *S) of class numbers, or (K, *S) of 0 and 1 where classes overlap."""
+    found = [boxes_of(layer) for layer in layers]
+    classes = [one + number * (len(found) > 1) for number, (_, one) in enumerate(found)]
+    return np.concatenate([boxes for boxes, _ in found]), np.concatenate(classes)
+
+
+def boxes_of_instances(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a map (*S) of the numbers of objects, 0 background; all are of class 0."""
+    windows = [window for window in ndimage.find_objects(numbers) if window is not None]
+    boxes = np.array([[[side.start, side.stop] for side in window] for window in windows], np.float64)
+    return boxes.reshape(-1, numbers.ndim, 2), np.zeros(len(windows), np.int64)
 
 
 def points_of(labels: np.ndarray, *, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, model_validator
 
 from scantling.core.case import Labels, Unit
+from scantling.records.boxes import BoxesRecord
 from scantling.records.image_classes import ImageClassesRecord
 from scantling.records.predictions import ExpectedScore, Failure, PredictionsRecord
 from scantling.records.record import GREATEST, FileRecord, Number, Numbers, Record, Table, renamed
@@ -211,6 +212,7 @@ class EvaluationRecord(FileRecord):
         strata: the scores by stratum.
         classes_mean: by class and metric, where there are several classes.
         coverage: how far the scores that were expected were right; None where none were.
+        boxes: the scores of boxes.
         image_classes: the scores of image classes; without masks only these and what stands before `classes` is set.
         not_predicted: classes of the truth that the predictions do not have.
         notes, conventions: sentences.
@@ -241,6 +243,7 @@ class EvaluationRecord(FileRecord):
     cases: tuple[CaseRecord, ...] = ()
     coverage: CoverageRecord | None = None
     image_classes: ImageClassesRecord | None = None
+    boxes: BoxesRecord | None = None
     failed: tuple[Failure, ...] = ()
     not_predicted: tuple[NotPredicted, ...] = ()
     notes: tuple[str, ...] = ()
@@ -268,7 +271,7 @@ class EvaluationRecord(FileRecord):
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
-        if "cases" not in self.model_fields_set and self.image_classes is None:
+        if "cases" not in self.model_fields_set and self.image_classes is None and self.boxes is None:
             raise ValueError("cases: field required")
         if self.labels is not None and len(self.labels.order) != len(self.classes):
             raise ValueError("the labels have other classes than the scores")

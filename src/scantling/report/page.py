@@ -143,7 +143,7 @@ def _score_validation(run: Path) -> None:
         masks = read_record(PredictionsRecord, listing)
         if scores.exists():
             before = read_record(EvaluationRecord, scores)
-            if (before.labels or before.image_classes) and before.made.get("model") == masks.model:
+            if (before.labels or before.image_classes or before.boxes) and before.made.get("model") == masks.model:
                 return
         manifest, root = (Path(path) if path else None for path in (masks.manifest, masks.root))
         record = read_record(RunRecord, run / RUN)
@@ -210,7 +210,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
         title = "Image classes of the validation cases"
         classes = [class_block_of(held, held.record.image_classes, title=title)]
     records = [one.record for one in (*evaluations, *([held] if held is not None else []))]
-    parts = [part for one in records for part in (one, one.image_classes) if part is not None]
+    parts = [part for one in records for part in (one, one.image_classes, one.boxes) if part is not None]
     scored = (*parts, *(file.record for file in target.registrations))
     return Section(
         header_of(
@@ -232,7 +232,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
 
 def _of_masks(record: EvaluationRecord) -> bool:
     """Whether masks were scored, be it that none could be."""
-    return bool(record.cases) or record.image_classes is None
+    return bool(record.cases) or (record.image_classes is None and record.boxes is None)
 
 
 def _doubts(evaluation: EvaluationFile, run: Run | None) -> Findings:

@@ -154,9 +154,11 @@ def _model(found: EvaluationFile | RegistrationFile) -> Any:
 
 
 def holds_scores(content: Any) -> bool:
-    """Whether JSON is that of an evaluation: of masks, image classes or registrations."""
+    """Whether JSON is that of an evaluation: of masks, image classes, boxes or registrations."""
     keys = {*content} if isinstance(content, dict) else set()
-    return {"cases", "mean"} <= keys or {"pairs", "mean", "method"} <= keys or "image_classes" in keys
+    return (
+        {"cases", "mean"} <= keys or {"pairs", "mean", "method"} <= keys or "image_classes" in keys or "boxes" in keys
+    )
 
 
 def open_scores(path: Path) -> EvaluationFile | RegistrationFile:

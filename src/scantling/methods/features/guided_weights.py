@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scantling.core.errors import FileError
-from scantling.networks.denoiser import Denoiser, ResidualBlock, SelfAttention, Step
+from scantling.networks.denoiser import Denoiser, SelfAttention, Step
+from scantling.networks.residual_blocks import ResidualBlock
 
 EXPECTED = "the state dict of a U-Net of guided-diffusion, as .pt or .safetensors"
 

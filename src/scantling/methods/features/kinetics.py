@@ -22,7 +22,8 @@ from scantling.core.samples import Batch, Traits
 from scantling.diffusion.chain import exact
 from scantling.diffusion.schedules import timesteps
 from scantling.methods.catalogue import CARDS
-from scantling.methods.features.pretrain import DiffusionPretrain, network_of, shown
+from scantling.methods.features.image_diffusion import network_of, shown
+from scantling.methods.features.pretrain import DiffusionPretrain
 from scantling.methods.features.pretrain_settings import PretrainSettings
 
 Variant = Literal["A", "B", "C"]

@@ -11,31 +11,19 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.contract.capabilities import Encoder, Generator
-from scantling.contract.method import Method
-from scantling.contract.options import EncodeOptions, GenerateOptions
-from scantling.contract.results import Encoding, Generation
-from scantling.contract.stage import Game, Player, Stage, Visit
+from scantling.contract.capabilities import Encoder
+from scantling.contract.options import EncodeOptions
+from scantling.contract.results import Encoding
+from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
-from scantling.core.samples import Batch, Preprocessing, Traits
+from scantling.core.samples import Batch
 from scantling.core.streams import Augmentation, Stream
-from scantling.diffusion.chain import exact
-from scantling.diffusion.gaussian import GaussianProcess, Prediction
-from scantling.diffusion.samplers import Guess, ddim
-from scantling.diffusion.schedules import betas, timesteps
 from scantling.methods.catalogue import CARDS
-from scantling.methods.features.guided_weights import load_guided
+from scantling.methods.features.image_diffusion import ImageDiffusion, shown
 from scantling.methods.features.pretrain_settings import PretrainSettings
 from scantling.methods.features.reader import shared_noise
-from scantling.networks.denoiser import Denoiser
 
-RANGE = (-1.0, 1.0)
-"""Images are scaled to this range, and guesses of them are clipped to it."""
-GREYS = 256
-"""The grey values that the bound counts in (Ho et al., 2020)."""
-SHARE = 1e-3
-"""The weight of the bound, where the variance is learned (Nichol and Dhariwal, 2021, eq. 16)."""
 SHOWN = 4
 
 
@@ -51,7 +39,7 @@ class DiffusionEncodeOptions(EncodeOptions):
     timesteps: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
 
 
-class DiffusionPretrain(Encoder, Generator):
+class DiffusionPretrain(Encoder, ImageDiffusion):
     r"""A denoising diffusion model of images (Ho et al., 2020) with the U-Net of Dhariwal and Nichol (2021).
 
     .. math:: x_t = \sqrt{\bar\alpha_t} x + \sqrt{1 - \bar\alpha_t} \epsilon, \quad
@@ -66,26 +54,6 @@ class DiffusionPretrain(Encoder, Generator):
     Settings = PretrainSettings
     settings: PretrainSettings
     encode_with = DiffusionEncodeOptions
-    predicts: Prediction = "eps"
-    """What the network says."""
-
-    def __init__(self, settings: PretrainSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
-        super().__init__(settings, traits, uses=uses)
-        self.process = GaussianProcess(betas(settings.schedule, settings.chain))
-        self.network = network_of(settings, channels=self.made)
-
-    @property
-    def made(self) -> int:
-        """The channels of the images that it makes."""
-        return len(self.traits.channels)
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """Planes of one size or longest side, each channel in [-1, 1]."""
-        side, longest = self.settings.size, self.settings.longest
-        return Preprocessing(
-            dimensions=2, normalise="unit", size=None if side is None else (side, side), longest=longest
-        )
 
     def stages(self) -> Sequence[Stage]:
         """One stage on all training images, labelled or not; it may begin with weights of a file."""
@@ -117,38 +85,9 @@ class DiffusionPretrain(Encoder, Generator):
             ),
         )
 
-    def begin(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
-        """Take over the weights of the file that the settings name."""
-        del visit, step
-        if self.settings.weights is not None:
-            load_guided(self.network, self.settings.weights)
-        return {}
-
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The terms of all images."""
         yield "denoiser", self.denoising(batch["images"].image, step)
-
-    def denoising(self, clean: Tensor, step: Step, *, beside: Tensor | None = None) -> dict[str, Tensor]:
-        """The squared error of the noise and, if it is learned, what teaches the variance.
-
-        Args:
-            clean: (B, C, H, W).
-            beside: (B, c, H, W) what the network sees beside the noisy images, where it was made for that.
-        """
-        timestep = step.randint("timestep", 0, self.settings.chain, count=len(clean))
-        noise = step.randn("noise", like=clean)
-        noisy = self.process.noised(clean, timestep, noise)
-        seen = noisy if beside is None else torch.cat([noisy, beside], 1)
-        predicted, variance = self._parts(self.network(seen.to(self.dtype), timestep))
-        terms = {"denoising": F.mse_loss(predicted, noise)}
-        if variance is not None:
-            guess = self.process.x0_from(predicted.detach(), noisy, timestep, kind="eps").clamp(*RANGE)
-            log_variance = self.process.learned_log_variance(variance, timestep, timestep - 1)
-            bound = self.process.variational_bound(
-                clean, noisy, timestep, guess=guess, log_variance=log_variance, levels=GREYS
-            )
-            terms["variance"] = SHARE * self.settings.chain * bound.mean()
-        return terms
 
     @property
     def decoded(self) -> tuple[tuple[int, int], ...]:
@@ -202,38 +141,6 @@ class DiffusionPretrain(Encoder, Generator):
         """What the network is to see of images (B, C, H, W) whose features are read at a timestep."""
         return self.process.noised(image, time, noise)
 
-    def generate_options(self, options: GenerateOptions) -> GenerateOptions:
-        """With the steps of the chain that are walked."""
-        steps = options.steps or self.settings.sampling_steps
-        if steps > self.settings.chain:
-            raise SettingsError(f"--sampling-steps {steps}: the chain has {self.settings.chain} steps")
-        return options.model_copy(update={"steps": steps})
-
-    def generate(self, count: int, inference: Inference, given: Batch | None = None) -> Generation:
-        """Images of the size that it was trained on, by DDIM (Song et al., 2021)."""
-        del given
-        steps = self.generate_options(inference.options).steps or 1
-        images = [self.drawn(replace(inference, number=inference.number + n), steps) for n in range(count)]
-        return Generation(images=torch.cat(images), normalised=True)
-
-    def drawn(self, inference: Inference, steps: int) -> Tensor:
-        """One image (1, C, H, W) in [-1, 1]."""
-        like = torch.empty((1, self.made, *self.settings.shape(self.traits)), device=inference.device, dtype=self.dtype)
-        walked = timesteps(self.settings.chain, steps, spacing="trailing")
-        return self.walk(inference.randn("start", like=like), walked)
-
-    def walk(self, start: Tensor, walked: Sequence[int], *, beside: Tensor | None = None) -> Tensor:
-        """Where DDIM ends that begins with images (B, C, H, W), in [-1, 1]; `beside` as in `denoising`."""
-
-        def model(noisy: Tensor, timestep: int) -> Guess:
-            seen = noisy if beside is None else torch.cat([noisy, beside], 1)
-            at = torch.full((1,), timestep, device=noisy.device)
-            predicted, _ = self._parts(self.network(seen.to(self.dtype), at))
-            return Guess(self.process.x0_from(predicted, noisy, timestep, kind=self.predicts))
-
-        end = ddim(model, start, process=self.process, timesteps=walked, draw=lambda purpose, like: like, clip=RANGE)
-        return end.x.clamp(*RANGE)
-
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """Images that it makes, and what it makes of a noisy image."""
         steps = self.settings.sampling_steps
@@ -241,7 +148,7 @@ class DiffusionPretrain(Encoder, Generator):
         time = self.settings.chain // 4
         noise = inference.randn("noise", like=batch.image)
         noisy = self.process.noised(batch.image, time, noise)
-        predicted, _ = self._parts(
+        predicted, _ = self.parts(
             self.network(noisy.to(self.dtype), torch.full((len(noisy),), time, device=noisy.device))
         )
         clean = self.process.x0_from(predicted, noisy, time, kind="eps")
@@ -251,31 +158,3 @@ class DiffusionPretrain(Encoder, Generator):
                 torch.cat([noisy, clean], 3)
             ),
         }
-
-    def _parts(self, predicted: Tensor) -> tuple[Tensor, Tensor | None]:
-        predicted = exact(predicted)
-        if not self.settings.learned_variance:
-            return predicted, None
-        noise, variance = predicted.chunk(2, 1)
-        return noise, variance
-
-
-def network_of(settings: PretrainSettings, *, channels: int, beside: int = 0) -> Denoiser:
-    """The network for images of so many channels, and so many beside them, with freshly drawn weights."""
-    return Denoiser(
-        channels + beside,
-        channels * (2 if settings.learned_variance else 1),
-        widths=settings.widths,
-        blocks=settings.blocks,
-        attention=settings.attention,
-        head_channels=settings.head_channels,
-        resample=settings.resample,
-        scale_shift=settings.scale_shift,
-        dropout=settings.dropout,
-    )
-
-
-def shown(images: Tensor) -> Tensor:
-    """(3, H, W) in [0, 1] of the first of (B, C, H, W) in [-1, 1]: colours, or the first channel in grey."""
-    image = ((images[0].float() + 1) / 2).clamp(0, 1)
-    return image if len(image) == 3 else image[:1].expand(3, -1, -1)

@@ -23,9 +23,9 @@ from scantling.diffusion.chain import exact
 from scantling.losses.adversarial import Adversarial, fooling_loss, r1_penalty, telling_loss
 from scantling.methods.catalogue import CARDS
 from scantling.methods.generation.volumes import RANGE, OnVolumes, Positive, VolumeSettings, shown
-from scantling.networks.denoiser import norm
 from scantling.networks.diff_augment import CHANGES, diff_augment
 from scantling.networks.discriminators import patch_discriminator
+from scantling.networks.residual_blocks import norm
 from scantling.networks.spectral_norm import power_iteration
 
 SHOWN = 3

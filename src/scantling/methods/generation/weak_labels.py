@@ -15,7 +15,7 @@ from scantling.core.case import Labels, Sample
 from scantling.core.errors import DataError
 from scantling.core.fields import IGNORE
 from scantling.methods.catalogue import CARDS
-from scantling.phantoms.weak_labels import boxes_of, centre_lines_of, outline_effort, points_of, scribbles_of
+from scantling.phantoms.weak_labels import boxes_of_layers, centre_lines_of, outline_effort, points_of, scribbles_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -119,9 +119,7 @@ class Boxes(Annotator):
     def annotate(self, sample: Sample, labels: Labels, generator: np.random.Generator) -> Annotation:
         """Boxes; effort is two corners each."""
         del generator
-        found = [boxes_of(layer) for layer in _layers(sample)]
-        boxes = np.concatenate([boxes for boxes, _ in found])
-        classes = np.concatenate([one + number * (len(found) > 1) for number, (_, one) in enumerate(found)])
+        boxes, classes = boxes_of_layers(_layers(sample))
         return Annotation(
             boxes=boxes, box_classes=classes, effort={"pixels": 2 * len(boxes), "strokes": len(boxes)}
         )  # fmt: skip
