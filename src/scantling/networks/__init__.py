@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scantling.networks.factorised_unet import FactorisedUNet
     from scantling.networks.fr_unet import FRUNet
     from scantling.networks.kinetic_unet import KineticUNet
+    from scantling.networks.modality_unet import ModalityUNet
     from scantling.networks.padding import cropped, padded
     from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
     from scantling.networks.registration import RegistrationNetwork
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from scantling.networks.spectral import BandPass, FFParser, SpectralAttention, SSFormer
     from scantling.networks.spectral_norm import SpectralNorm, power_iteration, spectral_norm
     from scantling.networks.unet import UNet
+    from scantling.networks.vgg import VGGJudge, VGGTrunk
     from scantling.networks.vq_autoencoder import VQAutoencoder
     from scantling.networks.windows import PatchExpanding, PatchMerging, WindowAttention
 
@@ -55,6 +57,7 @@ __all__ = [
     "Guidance",
     "ImageEncoder",
     "KineticUNet",
+    "ModalityUNet",
     "MultiSizeBlock",
     "PatchExpanding",
     "PatchMerging",
@@ -71,6 +74,8 @@ __all__ = [
     "SwitchableNorm",
     "TransformerPyramid",
     "UNet",
+    "VGGJudge",
+    "VGGTrunk",
     "VQAutoencoder",
     "WindowAttention",
     "cropped",
@@ -102,6 +107,7 @@ load_on_demand(
         "encoded_unet": ("EncodedUNet",),
         "fr_unet": ("FRUNet",),
         "kinetic_unet": ("KineticUNet",),
+        "modality_unet": ("ModalityUNet",),
         "padding": ("cropped", "padded"),
         "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
         "registration": ("RegistrationNetwork",),
@@ -110,6 +116,7 @@ load_on_demand(
         "spectral": ("BandPass", "FFParser", "SSFormer", "SpectralAttention"),
         "spectral_norm": ("SpectralNorm", "power_iteration", "spectral_norm"),
         "unet": ("UNet",),
+        "vgg": ("VGGJudge", "VGGTrunk"),
         "windows": ("PatchExpanding", "PatchMerging", "WindowAttention"),
     },
 )

@@ -1,0 +1,123 @@
+"""Convolutional trunks after VGG11, for classifiers, encoders and discriminators, and heads on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from scantling.core.checks import check_count, check_input
+
+CONVOLUTIONS = (1, 1, 2, 2, 2)
+"""Of each stage of VGG11 (Simonyan and Zisserman, 2015, table 1, column A); further stages have two."""
+DOUBLINGS = 3
+"""The width doubles so often, from 64 to 512, and then stays."""
+
+
+class VGGTrunk(nn.Module):
+    """Stages of 3 x 3 convolutions, of which each halves the image (Simonyan and Zisserman, 2015, VGG11).
+
+    Departures, ours: a stage ends with a convolution of stride 2 and not with a pooling, which leaves a discriminator a
+    gradient at every pixel; instance norm, or none, in place of none; leaky ReLU (0.2). Maps of a single pixel are not
+    normed, since a norm would leave nothing of them.
+
+    Args:
+        in_channels: of the image.
+        width: channels of the first stage; each has twice as many as the one before, up to eight times.
+        stages: how often the image is halved, rounded up; VGG11 has five.
+        norm: whether maps are normed; the first stage is not, so that the brightness of an image is not lost.
+
+    Raises:
+        SettingsError: a number below 1.
+
+    Example:
+        >>> import torch
+        >>> from scantling.networks import VGGTrunk
+        >>> VGGTrunk(1, width=8, stages=3)(torch.zeros(2, 1, 50, 61)).shape
+        torch.Size([2, 32, 7, 8])
+    """
+
+    def __init__(self, in_channels: int, *, width: int = 64, stages: int = 5, norm: bool = True) -> None:
+        super().__init__()
+        for value, argument in ((in_channels, "in_channels"), (width, "width"), (stages, "stages")):
+            check_count(value, argument=argument, least=1)
+        self.in_channels = in_channels
+        self.widths = [width * 2 ** min(stage, DOUBLINGS) for stage in range(stages)]
+        blocks = []
+        for stage, (inputs, outputs) in enumerate(pairwise([in_channels, *self.widths])):
+            layers: list[nn.Module] = []
+            for number in range(last := CONVOLUTIONS[min(stage, len(CONVOLUTIONS) - 1)]):
+                stride = 2 if number == last - 1 else 1
+                layers.append(nn.Conv2d(outputs if number else inputs, outputs, 3, stride=stride, padding=1))
+                layers += [_Norm(outputs)] if norm and stage else []
+                layers.append(nn.LeakyReLU(0.2))
+            blocks.append(nn.Sequential(*layers))
+        self.stages = nn.ModuleList(blocks)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The last map (B, widths[-1], h, w) of an image (B, in_channels, H, W); h is H / 2^stages, rounded up.
+
+        Raises:
+            ArrayError: the image has other axes or channels.
+        """
+        return self.maps(image)[-1]
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """The map of each stage, from the finest; see `forward`."""
+        check_input(image.shape, channels=self.in_channels, spatial_dims=2)
+        found, x = [], image
+        for stage in self.stages:
+            x = stage(x)
+            found.append(x)
+        return found
+
+    def side(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The shape (h, w) of the last map of an image of `size` (H, W)."""
+        return tuple(-(-n // 2 ** len(self.stages)) for n in size)
+
+
+class VGGJudge(nn.Module):
+    """A discriminator on a `VGGTrunk`: scores of patches and, where there are classes, logits of the whole image.
+
+    Args:
+        in_channels, width, stages, norm: of the trunk.
+        classes: logits of the second head; 0 for none.
+
+    Example:
+        >>> import torch
+        >>> from scantling.networks import VGGJudge
+        >>> patches, logits = VGGJudge(1, width=8, stages=3, classes=4)(torch.zeros(2, 1, 50, 61))
+        >>> patches.shape, logits.shape
+        (torch.Size([2, 1, 7, 8]), torch.Size([2, 4]))
+    """
+
+    def __init__(
+        self, in_channels: int, *, width: int = 64, stages: int = 4, classes: int = 0, norm: bool = True
+    ) -> None:
+        super().__init__()
+        self.trunk = VGGTrunk(in_channels, width=width, stages=stages, norm=norm)
+        self.patches = nn.Conv2d(self.trunk.widths[-1], 1, 3, padding=1)
+        self.classes = nn.Linear(self.trunk.widths[-1], classes) if classes else None
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (B, 1, h, w) and logits (B, classes) of an image (B, in_channels, H, W)."""
+        x = self.trunk(image)
+        logits = self.classes(x.mean((2, 3))) if self.classes is not None else x.new_zeros(len(x), 0)
+        return self.patches(x), logits
+
+
+class _Norm(nn.Module):
+    """Instance norm of maps (B, C, h, w) of more than one pixel; a single one stays as it is."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(channels, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        if x.shape[2] * x.shape[3] > 1:
+            return torch.as_tensor(self.norm(x))
+        scale, shift = (p.view(1, -1, 1, 1) for p in (self.norm.weight, self.norm.bias))
+        return x * scale + shift
