@@ -15,16 +15,27 @@ if TYPE_CHECKING:
     from scantling.phantoms.raster import Raster, draw
     from scantling.phantoms.retina import retina
     from scantling.phantoms.sketch import sketch_of
+    from scantling.phantoms.structure import (
+        RULES,
+        StructureRule,
+        organ_background,
+        plane_of,
+        rule_named,
+        structure_map,
+        without_outline,
+    )
     from scantling.phantoms.trees import Growth, Tree, grow_tree
     from scantling.phantoms.vessels import Scene, photograph, vessel_image, vessel_images, vessel_scene
 
 __all__ = [
+    "RULES",
     "Forest",
     "Fractal",
     "Growth",
     "Phantom",
     "Raster",
     "Scene",
+    "StructureRule",
     "Tree",
     "Vessels",
     "angiogram",
@@ -35,13 +46,18 @@ __all__ = [
     "fractal_vessels",
     "grow_in",
     "grow_tree",
+    "organ_background",
     "photograph",
+    "plane_of",
     "retina",
+    "rule_named",
     "sketch_of",
+    "structure_map",
     "tree_vessels",
     "vessel_image",
     "vessel_images",
     "vessel_scene",
+    "without_outline",
     "without_rim",
     "without_tubes",
 ]
@@ -57,6 +73,15 @@ load_on_demand(
         "raster": ("Raster", "draw"),
         "retina": ("retina",),
         "sketch": ("sketch_of",),
+        "structure": (
+            "RULES",
+            "StructureRule",
+            "organ_background",
+            "plane_of",
+            "rule_named",
+            "structure_map",
+            "without_outline",
+        ),
         "trees": ("Growth", "Tree", "grow_tree"),
         "vessels": ("Scene", "photograph", "vessel_image", "vessel_images", "vessel_scene"),
     },
