@@ -43,6 +43,7 @@ class Place:
 class Row:
     """One sample of a batch, before its values change; see `Batch`."""
 
+    id: str
     index: int
     position: int
     fields: Mapping[str, Tensor]
@@ -147,7 +148,7 @@ class Reader:
         place = self.places[position] if visit else self._drawn_part(self.places[position])
         position += (place.slice or 0) - (self.places[position].slice or 0)
         prepared, placement = self._placed(place, generator, visit=visit)
-        row = Row(index, position, *self._cut(place, prepared, placement, generator), generator)
+        row = Row(place.case.id, index, position, *self._cut(place, prepared, placement, generator), generator)
         companions = {}
         for companion in self.stream.companions:
             own = numpy_generator(*key, "companion", companion.name)
@@ -165,7 +166,9 @@ class Reader:
                         f"{place.case.id} and its {companion.role} {other.case.id} differ in size: {prepared.shape} "
                         f"and {partner.shape}"
                     )
-            companions[companion.name] = Row(index, position, *self._cut(other, partner, where, own), own)
+            companions[companion.name] = Row(
+                other.case.id, index, position, *self._cut(other, partner, where, own), own
+            )
         return replace(row, companions=companions)
 
     def _placed(
@@ -334,7 +337,7 @@ class Reader:
             those = [row.companions[companion.name] for row in rows]
             companions[companion.name] = self._collect(those, changes, visit=visit)
         index, position = (torch.tensor([getattr(row, name) for row in rows]) for name in ("index", "position"))
-        return Batch(index, position, fields, companions, present, counts, classes)
+        return Batch(index, position, fields, companions, present, counts, classes, tuple(row.id for row in rows))
 
 
 def _fits(partner: Partner, other: Case, case: Case) -> bool:

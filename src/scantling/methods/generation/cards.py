@@ -46,6 +46,19 @@ CARDS: tuple[Card, ...] = (
         implementation="scantling.methods.generation.gan_3d:Gan3D",
     ),
     Card(
+        name="multimodal-gan",
+        title="Synthesis of multimodal medical images based on GAN",
+        authors="Qu",
+        year=2020,
+        needs=(("image",),),
+        asks=(),
+        gives=("generate",),
+        dimensions=(2,),
+        labels_by={"with_masks": "mask", "with_classes": "image_class"},
+        fits="organ",
+        implementation="scantling.methods.generation.multimodal_gan:MultimodalGan",
+    ),
+    Card(
         name="vessel-controlnet",
         title="Vessel masks by diffusion, controlled by sketches (adding conditional control to text-to-image "
         "diffusion models)",
