@@ -59,7 +59,9 @@ class CodeDecoder(nn.Module):
         )
         self.levels = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(inputs, outputs, 3, padding=1), nn.InstanceNorm2d(outputs, affine=True), nn.LeakyReLU(0.2)
+                nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                nn.InstanceNorm2d(outputs, affine=True),
+                nn.LeakyReLU(0.2),
             )
             for inputs, outputs in pairwise([*widths, width])
         )
