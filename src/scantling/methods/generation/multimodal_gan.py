@@ -139,7 +139,7 @@ class MultimodalGan(Generator, ModalityGames):
     def look_back(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
         """Find where structures are cut, and keep some labels of lesions."""
         if self.settings.structures:
-            self.find_cut(iter(visit("structures")), step)
+            self.find_cut(visit("structures"), step)
         if self.bank is not None:
             for number, batch in enumerate(visit("labels")):
                 label = self.lesions_of(batch.mask)[0]
@@ -259,13 +259,13 @@ class MultimodalGan(Generator, ModalityGames):
     def _on_the_way(self, draws: Inference, walk: int, like: Tensor) -> Tensor:
         """A code between two that are drawn, on the arc that keeps its length (Shoemake, 1985)."""
         place, share = divmod(draws.number, walk)
-        ends = [
+        a, b = (
             replace(draws, number=place + n).randn("walk", like=like.new_empty(1, self.settings.code**2))
             for n in range(2)
-        ]
-        cosine = torch.cosine_similarity(*ends).clamp(-0.9999, 0.9999)
+        )
+        cosine = torch.cosine_similarity(a, b).clamp(-0.9999, 0.9999)
         angle, t = cosine.acos(), share / walk
-        return ((1 - t) * angle).sin() / angle.sin() * ends[0] + (t * angle).sin() / angle.sin() * ends[1]
+        return ((1 - t) * angle).sin() / angle.sin() * a + (t * angle).sin() / angle.sin() * b
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """The structure and the organ of an image, and the same of made cases with their modalities."""

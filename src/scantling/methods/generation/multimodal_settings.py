@@ -137,9 +137,9 @@ class MultimodalGanSettings(Settings):
         },
         "tianchi": {"size": (512, 512), "modalities": "one", "rule": "tianchi", "registration": False},
         "quick": {
-            "steps": 2400, "shares": (0.4, 0.1, 0.3, 0.2), "batch": 8, "image_batch": 4, "rate": 1e-3, "average": 0.99,
+            "steps": 2400, "shares": (0.4, 0.1, 0.3, 0.2), "batch": 4, "image_batch": 2, "rate": 1e-3, "average": 0.99,
             "size": None, "longest": 96, "rule": "planned", "pretraining": True, "pairs": "drawn", "weights": "code",
-            "code": 16, "width": 16, "judge": 16, "judge_stages": 3, "coder": 16, "coder_stages": 4, "organ_width": 8,
+            "code": 16, "width": 16, "judge": 8, "judge_stages": 3, "coder": 8, "coder_stages": 4, "organ_width": 8,
         },
         "tiny": {
             "steps": 16, "shares": (0.25, 0.25, 0.25, 0.25), "batch": 2, "image_batch": 2, "rate": 1e-2,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 import torch
@@ -201,7 +201,7 @@ class StructureStage(Method):
         return s, (exact(self.outside_of(s)) > 0.5).to(z.dtype)
 
     @torch.no_grad()
-    def find_cut(self, batches: Iterator[Batch], draws: Draws) -> None:
+    def find_cut(self, batches: Iterable[Batch], draws: Draws) -> None:
         """Cut what G_s draws where it has as many strokes as the rule has drawn, over all training images; ours."""
         shares = [float(self.real_structures(batch)[0].mean()) for batch in batches]
         z = draws.randn("cut", like=self.cut.new_empty(DRAWN, self.settings.code**2))
@@ -220,6 +220,6 @@ class StructureStage(Method):
         return exact(self.codes_judge(code.view(-1, 1, side, side))[0])
 
     @staticmethod
-    def _with_images(batches: Sequence[Batch] | Iterator[Batch]) -> Iterator[Batch]:  # type: ignore[misc]
+    def _with_images(batches: Iterable[Batch]) -> Iterator[Batch]:
         """Those with a channel at least."""
         return (batch for batch in batches if batch.present["image"].any())
