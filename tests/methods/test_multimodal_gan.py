@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
@@ -176,7 +177,7 @@ def test_every_switch_goes_off_alone(off: str) -> None:
 
 def test_one_channel_is_legal_and_has_nothing_to_tell_apart() -> None:
     model = method(traits(1))
-    assert model.painter.told is None
+    assert model.painter.joined is None
     assert model.judge.classes is None
     assert not hasattr(model, "translator")
     assert "class" not in steps_of(model)["images"]["painter"]
@@ -196,10 +197,9 @@ def test_each_preset_of_the_thesis_runs_a_step(preset: str) -> None:
     assert (made.image_classes is not None) == (preset == "xray")
 
 
-@pytest.mark.parametrize("preset", ["brats", "xray"])
-def test_the_networks_fit_together_at_full_size(preset: str) -> None:
-    facts = traits(3, image_classes=("healthy", "pneumonia"))
-    settings = MultimodalGanSettings.preset(preset).resolve(facts)
+def test_the_networks_fit_together_at_full_size() -> None:
+    facts = traits()
+    settings = MultimodalGanSettings.preset("paper").resolve(facts)
     with torch.device("meta"):
         model = MultimodalGan(settings, facts)
         s = model.sketcher(torch.empty(1, settings.code**2))
@@ -343,7 +343,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lesion = np.hypot(rows - 17, columns - 19 - number) < 3
         image = np.stack([40 + 90 * head + k * lesion + draw.normal(0, 4, head.shape) for k in (20, 80, 50)], -1)
         part = folder / ("train" if number < 3 else "test")
-        write(part / "images", f"case{number}", (image * head[..., None]).clip(0, 255).astype(np.uint8))
+        (part / "images").mkdir(parents=True, exist_ok=True)
+        colour = Image.fromarray((image * head[..., None]).clip(0, 255).astype(np.uint8))
+        colour.save(part / "images" / f"case{number}.png")
         write(part / "masks", f"case{number}", (lesion * 255).astype(np.uint8))
     settings = {**SMALL, "with_masks": True}
     train(
