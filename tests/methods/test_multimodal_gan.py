@@ -314,6 +314,8 @@ def test_a_made_case_has_its_lesion_inside_the_organ_and_says_whose_it_is() -> N
     alone = model.generate(1, Inference(seed=1, number=5, options=MultimodalGanOptions()))
     assert alone.masks is not None
     assert torch.equal(alone.masks[0], made.masks[1])
+    assert alone.images is not None
+    assert torch.allclose(alone.images[0], made.images[1], atol=1e-5)
 
 
 def test_a_lesion_larger_than_every_organ_is_said() -> None:

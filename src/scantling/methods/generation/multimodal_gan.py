@@ -184,8 +184,7 @@ class MultimodalGan(Generator, ModalityGames):
                 rejected[reason] = rejected.get(reason, 0) + number
         parts = {name: torch.cat([case[name] for case, _, _ in cases]) for name in cases[0][0]}
         of = self.settings
-        told = self.told(parts["sketch"], parts["organ"], parts["label"], inference)
-        images = self.paint(told).flatten(1, 2).clamp(*RANGE)
+        images = self.paint(parts["told"]).flatten(1, 2).clamp(*RANGE)
         masks = parts["label"] > 0.5 if of.with_masks else parts["vessels"] > 0.5 if of.vessels else None
         shown = {"sketch": parts["sketch"], "organ": 1 - parts["organ"]}
         return Generation(
@@ -232,6 +231,7 @@ class MultimodalGan(Generator, ModalityGames):
                 "with --settings.organ_filter false or another --settings.rule, or allow more with --options.organs; "
                 "what is made so far is kept"
             )
+        found["told"] = self.told(found["sketch"], found["organ"], found["label"], own)
         if of.vessels:
             inner = without_outline(*((found[n][0, 0] > 0.5).cpu().numpy() for n in ("sketch", "organ")))
             found["vessels"] = torch.from_numpy(inner)[None, None].to(like)

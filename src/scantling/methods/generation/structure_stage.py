@@ -205,7 +205,7 @@ class StructureStage(Method):
         """Cut what G_s draws where it has as many strokes as the rule has drawn, over all training images; ours."""
         shares = [float(self.real_structures(batch)[0].mean()) for batch in batches]
         z = draws.randn("cut", like=self.cut.new_empty(DRAWN, self.settings.code**2))
-        values = torch.cat([exact(self.sketcher(part)).flatten() for part in z.split(8)]).double()
+        values = torch.cat([exact(self.sketcher(part)).flatten() for part in z.split(8)]).double().cpu()
         share = sum(shares) / max(len(shares), 1)
         place = min(max(round((1 - share) * len(values)), 1), len(values))
         self.cut.fill_(float(values.kthvalue(place).values))
