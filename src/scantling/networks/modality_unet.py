@@ -42,12 +42,12 @@ class ModalityUNet(nn.Module):
         super().__init__()
         self.modalities = modalities
         self.unet = UNet(in_channels, out_channels, widths=widths, norm="instance", narrow=True)
-        told = widths[-1] + modalities
-        self.joined = (
-            nn.Sequential(nn.Conv2d(told, widths[-1], 3, padding=1, padding_mode="replicate"), nn.LeakyReLU(0.01))
-            if modalities > 1
-            else None
-        )
+        self.joined: nn.Sequential | None = None
+        if modalities > 1:
+            told = nn.Conv2d(widths[-1] + modalities, widths[-1], 3, padding=1, padding_mode="replicate")
+            with torch.no_grad():  # a plane adds as much as the normed maps do, from the first step on; ours
+                told.weight[:, widths[-1] :].normal_(std=1 / 3)
+            self.joined = nn.Sequential(told, nn.LeakyReLU(0.01))
 
     def forward(self, image: Tensor, modality: Tensor | None = None) -> Tensor:
         """An image (B, out_channels, H, W) in [-1, 1] after (B, in_channels, H, W).
