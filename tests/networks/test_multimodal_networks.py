@@ -45,7 +45,7 @@ def test_the_planes_of_the_modality_are_constant_and_change_the_image() -> None:
     image = torch.rand(1, 2, 21, 26)
     first, second = (net(image, torch.tensor([number])) for number in (0, 1))
     assert first.shape == (1, 1, 21, 26)
-    assert not torch.allclose(first, second, atol=1e-4)
+    assert (first - second).abs().mean() > 0.01  # as PyTorch begins a convolution it would be a tenth of that
     with pytest.raises(ArrayError, match="modality"):
         net(image)
     assert ModalityUNet(1, widths=(4, 4))(image[:, :1]).abs().max() <= 1

@@ -115,6 +115,7 @@ class Generation:
         point_classes: (n,) int64, the class of each of them, from 0; may be left out where there is one class.
         image_classes: (B,) int64, the number of the image class of each case.
         rejected: how many were made and thrown away until these were left, by reason ("does not fit").
+        parents: of each case the ids of the training cases that something of it was taken from, such as its lesion.
     """
 
     masks: Tensor | None = None
@@ -126,6 +127,7 @@ class Generation:
     point_classes: Sequence[Tensor] = ()
     image_classes: Tensor | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
+    parents: Sequence[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

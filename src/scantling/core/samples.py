@@ -178,6 +178,7 @@ class Batch:
             else n is 1. All that is in `fields`, unless said.
         counts: (B,) int64: how many of the rows of "boxes", "points" or "masks" are real; the rest is padding.
         classes: (B, N) int64, the class of each box and point by field, from 0; -1 is padding.
+        ids: of the case of each sample, where they were read from cases.
     """
 
     index: torch.Tensor
@@ -187,6 +188,7 @@ class Batch:
     present: Mapping[str, torch.Tensor] = field(default_factory=dict)
     counts: Mapping[str, torch.Tensor] = field(default_factory=dict)
     classes: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         fields, present = dict(self.fields), dict(self.present)
@@ -259,6 +261,7 @@ class Batch:
             moved(self.present),
             moved(self.counts),
             moved(self.classes),
+            self.ids,
         )
 
     def _field(self, name: str) -> torch.Tensor:

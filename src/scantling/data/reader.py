@@ -43,6 +43,7 @@ class Place:
 class Row:
     """One sample of a batch, before its values change; see `Batch`."""
 
+    id: str
     index: int
     position: int
     fields: Mapping[str, Tensor]
@@ -156,7 +157,7 @@ class Reader:
         changed = int((index + 1) * self._changed) > int(index * self._changed)
         augment = self.stream.augment if changed else None
         prepared, placement = self._placed(place, generator, augment, visit=visit)
-        row = Row(index, position, *self._cut(place, prepared, placement, generator), generator, changed)
+        row = Row(place.case.id, index, position, *self._cut(place, prepared, placement, generator), generator, changed)
         companions = {}
         for companion in self.stream.companions:
             own = numpy_generator(*key, "companion", companion.name)
@@ -174,7 +175,9 @@ class Reader:
                         f"{place.case.id} and its {companion.role} {other.case.id} differ in size: {prepared.shape} "
                         f"and {partner.shape}"
                     )
-            companions[companion.name] = Row(index, position, *self._cut(other, partner, where, own), own, changed)
+            companions[companion.name] = Row(
+                other.case.id, index, position, *self._cut(other, partner, where, own), own, changed
+            )
         return replace(row, companions=companions)
 
     def _placed(
@@ -346,7 +349,7 @@ class Reader:
             those = [row.companions[companion.name] for row in rows]
             companions[companion.name] = self._collect(those, changes, visit=visit)
         index, position = (torch.tensor([getattr(row, name) for row in rows]) for name in ("index", "position"))
-        return Batch(index, position, fields, companions, present, counts, classes)
+        return Batch(index, position, fields, companions, present, counts, classes, tuple(row.id for row in rows))
 
 
 def _fits(partner: Partner, other: Case, case: Case) -> bool:

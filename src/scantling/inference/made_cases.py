@@ -45,6 +45,7 @@ def split_rows(answer: Generation, count: int) -> Iterator[Generation]:
         "instances": answer.instances or None,
         "points": answer.points or None,
         "point classes": answer.point_classes or None,
+        "parents": answer.parents or None,
         **answer.fields,
     }
     for name, part in parts.items():
@@ -63,6 +64,7 @@ def split_rows(answer: Generation, count: int) -> Iterator[Generation]:
             instances=answer.instances[one],
             points=answer.points[one],
             point_classes=answer.point_classes[one],
+            parents=answer.parents[one],
             image_classes=None if answer.image_classes is None else answer.image_classes[one].cpu(),
         )
 

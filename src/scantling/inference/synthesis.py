@@ -194,7 +194,7 @@ class Maker:
                 counts[row][reasons[row]] += 1
                 rows[row] = new[row]
         for number, made in enumerate(rows):
-            yield made, self._facts(first + number, counts[number]), geometry
+            yield made, self._facts(first + number, counts[number], *made.parents), geometry
 
     def _refused(self, made: Generation, parent: Geometry | None) -> str:
         """Why a case is not accepted; empty where it is."""
@@ -216,8 +216,12 @@ class Maker:
             answer = self.method.generate(count, inference, batch)
         return answer, geometry
 
-    def _facts(self, number: int, counts: Mapping[str, int]) -> dict[str, Any]:
-        """What the manifest says of a case whatever was made: its split, subject and origin."""
+    def _facts(self, number: int, counts: Mapping[str, int], own: tuple[str, ...] = ()) -> dict[str, Any]:
+        """What the manifest says of a case whatever was made: its split, subject and origin.
+
+        Args:
+            own: the training cases that the method itself took something from.
+        """
         origin: dict[str, Any] = {"kind": "synthetic", "model": self.made_by, "seed": self.options.seed}
         behind = self.given.hand_drawn if self.given is not None else self.method.hand_drawn
         behind = max(behind, self.hand_drawn)
@@ -227,9 +231,13 @@ class Maker:
             origin["rejected"] = dict(counts)
         parent = self.given.parent(number) if self.given is not None else None
         if parent is None:
-            return {"split": "train", "origin": origin}
+            return {"split": "train", "origin": origin | ({"parents": [*own]} if own else {})}
         subject = {"subject": parent.subject} if parent.named else {}
-        return {"split": parent.split or "train", **subject, "origin": origin | {"parents": [parent.id]}}
+        return {
+            "split": parent.split or "train",
+            **subject,
+            "origin": origin | {"parents": [*dict.fromkeys((parent.id, *own))]},
+        }
 
 
 def maker_of(

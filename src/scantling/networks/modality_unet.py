@@ -42,12 +42,12 @@ class ModalityUNet(nn.Module):
         super().__init__()
         self.modalities = modalities
         self.unet = UNet(in_channels, out_channels, widths=widths, norm="instance", narrow=True)
-        told = widths[-1] + modalities
-        self.told = (
-            nn.Sequential(nn.Conv2d(told, widths[-1], 3, padding=1, padding_mode="replicate"), nn.LeakyReLU(0.01))
-            if modalities > 1
-            else None
-        )
+        self.joined: nn.Sequential | None = None
+        if modalities > 1:
+            told = nn.Conv2d(widths[-1] + modalities, widths[-1], 3, padding=1, padding_mode="replicate")
+            with torch.no_grad():  # a plane adds as much as the normed maps do, from the first step on; ours
+                told.weight[:, widths[-1] :].normal_(std=1 / 3)
+            self.joined = nn.Sequential(told, nn.LeakyReLU(0.01))
 
     def forward(self, image: Tensor, modality: Tensor | None = None) -> Tensor:
         """An image (B, out_channels, H, W) in [-1, 1] after (B, in_channels, H, W).
@@ -59,12 +59,12 @@ class ModalityUNet(nn.Module):
             ArrayError: the image has other axes or channels, or a modality is missing.
         """
         maps = self.unet.encode(image)
-        if self.told is not None:
+        if self.joined is not None:
             if modality is None or modality.shape != (len(image),):
                 found = None if modality is None else tuple(modality.shape)
                 raise ArrayError(f"modality: found {found}; expected {(len(image),)}, one number for each image")
             deepest = maps[-1]
-            maps[-1] = self.told(torch.cat([deepest, self.planes(modality, deepest)], 1))
+            maps[-1] = self.joined(torch.cat([deepest, self.planes(modality, deepest)], 1))
         made: Tensor = self.unet.head(self.unet.decode(maps, image.shape[2:]))
         return torch.tanh(made)
 

@@ -49,9 +49,9 @@ class VGGTrunk(nn.Module):
         for stage, (inputs, outputs) in enumerate(pairwise([in_channels, *self.widths])):
             layers: list[nn.Module] = []
             for number in range(last := CONVOLUTIONS[min(stage, len(CONVOLUTIONS) - 1)]):
-                stride = 2 if number == last - 1 else 1
-                first, normed = outputs if number else inputs, norm and stage > 0
-                layers.append(nn.Conv2d(first, outputs, 3, stride=stride, padding=1, bias=not normed))
+                stride, normed = 2 if number == last - 1 else 1, norm and stage > 0
+                width_in = outputs if number else inputs
+                layers.append(nn.Conv2d(width_in, outputs, 3, stride=stride, padding=1, bias=not normed))
                 layers += [_Norm(outputs)] if normed else []
                 layers.append(nn.LeakyReLU(0.2))
             blocks.append(nn.Sequential(*layers))

@@ -119,7 +119,7 @@ def plane_of(image: Any, channel: int | None = None) -> Plane:
 
 
 def structure_map(image: Any, rule: StructureRule = PLANNED, *, erase: Any = None) -> Mask:
-    """Where an image has edges (Li, multimodal synthesis with GANs, Algorithm 1), (H, W) bool.
+    """Where an image has edges (Qu, 2020, Algorithm 1), (H, W) bool.
 
     Two signed Sobel maps; s₁ is the smaller of the two at each pixel, which falling edges make low, s₂ the greater.
     Each is brought into [0, 1] and smoothed; edges are where mean(s₁) - s₁ > α or s₂ - mean(s₂) > α. They are smoothed
@@ -161,7 +161,7 @@ def structure_map(image: Any, rule: StructureRule = PLANNED, *, erase: Any = Non
 
 
 def organ_background(image: Any, rule: StructureRule = PLANNED) -> Mask:
-    """Where the organ is not (Li, Algorithm 2), (H, W) bool: True on air, False in the organ.
+    """Where the organ is not (Qu, 2020, Algorithm 2), (H, W) bool: True on air, False in the organ.
 
     What is darker than γ, enlarged to (H + p, W + p) by the nearest values and cut back to its middle, so that the
     outline of the organ moves outwards; then a median. An image without contrast has no organ: all of it is True.
