@@ -109,7 +109,7 @@ CARDS: tuple[Card, ...] = (
     Card(
         name="gan",
         title="Generative adversarial nets, with a U-Net-like generator and a discriminator after VGG11",
-        authors="Goodfellow et al.; Li",
+        authors="Goodfellow et al.; Qu",
         year=2014,
         needs=(("image",),),
         asks=(),
@@ -133,7 +133,7 @@ CARDS: tuple[Card, ...] = (
     Card(
         name="skr-gan-star",
         title="SkrGAN on structure maps, as the multimodal GAN is measured against it",
-        authors="Zhang et al.; Li",
+        authors="Zhang et al.; Qu",
         year=2019,
         needs=(("image",),),
         asks=(),
