@@ -3,9 +3,10 @@
 Each family is one function that compares a prediction with the truth and returns a small object whose properties
 bear the names of the metrics: `overlap.confusion(p, t).dice`, `topology.topology(p, t).cldice`,
 `distance.surface_distances(p, t, spacing=s).hd95`, `ranking.ranking(q, t).auc`, `calibration.calibration(q, t).ece`,
-`several.several(samples, annotators).ged`, `uncertainty.error_ranking(u, p, t).uncertainty_auc`. `catalogue` lists
-them all. Arrays are `(*S)` in two or three dimensions, one class at a time; a mask is bool, or 0 and 1, and any other
-value is refused. Of a shape with two readings, such as (1, H, W), `spatial_dims` says which is meant.
+`several.several(samples, annotators).ged`, `instances.instances(p, t).aji`,
+`uncertainty.error_ranking(u, p, t).uncertainty_auc`. `catalogue` lists them all. Arrays are `(*S)` in two or three
+dimensions, one class at a time; a mask is bool, or 0 and 1, and any other value is refused. Of a shape with two
+readings, such as (1, H, W), `spatial_dims` says which is meant.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from scantling.metrics.conformal import residual_interval
     from scantling.metrics.distance import SurfaceDistances, surface_distances
     from scantling.metrics.generation import Manifolds, frechet_distance, kernel_distance, manifolds
+    from scantling.metrics.instance_overlaps import Overlaps, overlaps, separated
+    from scantling.metrics.instances import Instances, instances
+    from scantling.metrics.lesions import Lesions, lesions
     from scantling.metrics.memorisation import (
         MemorisationLimits,
         Nearest,
@@ -57,10 +61,13 @@ __all__ = [
     "Calibration",
     "Confusion",
     "ErrorRanking",
+    "Instances",
+    "Lesions",
     "Manifolds",
     "MemorisationLimits",
     "Metric",
     "Nearest",
+    "Overlaps",
     "Ranking",
     "Scales",
     "Several",
@@ -90,16 +97,20 @@ __all__ = [
     "f1_by_class",
     "fractal_dimension",
     "frechet_distance",
+    "instances",
     "kernel_distance",
     "krippendorff_alpha",
+    "lesions",
     "manifolds",
     "memorisation_limits",
     "ms_ssim",
     "nearest",
+    "overlaps",
     "ranking",
     "residual_interval",
     "scales_of",
     "sensitivity_by_class",
+    "separated",
     "several",
     "skeleton",
     "slice_consistency",
@@ -133,6 +144,9 @@ load_on_demand(
         "conformal": ("residual_interval",),
         "distance": ("SurfaceDistances", "surface_distances"),
         "generation": ("Manifolds", "frechet_distance", "kernel_distance", "manifolds"),
+        "instance_overlaps": ("Overlaps", "overlaps", "separated"),
+        "instances": ("Instances", "instances"),
+        "lesions": ("Lesions", "lesions"),
         "memorisation": (
             "MemorisationLimits",
             "Nearest",
