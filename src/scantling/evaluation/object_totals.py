@@ -44,8 +44,9 @@ def sentence_on(found: Instances, name: str, classes: int) -> str:
         name: of the class, which is said where there are several.
     """
     which = f" of {name}" if classes > 1 else ""
+    noun = "true object" if found.true == 1 else "true objects"
     counted = (
-        f"{count(found.true, 'true object')}{which} and {found.predicted:,} predicted in all cases together, "
+        f"{found.true:,} {noun}{which} and {found.predicted:,} predicted in all cases together, "
         f"{count(found.merges, 'merge')}, {count(found.splits, 'split')}"
     )
     if not found.true:
