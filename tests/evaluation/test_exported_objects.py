@@ -73,6 +73,7 @@ def test_geojson_for_qupath_holds_the_pixels_of_each_object(predicted: Path, tmp
     assert export_objects(predicted, tmp_path / "q", form="qupath") == facts, "the same command goes on"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pycocotools with NumPy 2
 def test_coco_holds_the_pixels_of_each_object(predicted: Path, tmp_path: Path) -> None:
     export_objects(predicted, tmp_path / "c", form="coco")
     content = read_json(tmp_path / "c" / "objects.json")
@@ -81,9 +82,8 @@ def test_coco_holds_the_pixels_of_each_object(predicted: Path, tmp_path: Path) -
     first, second = coco.parse(content).images
     for image in (first, second):
         masks = drawn(image.objects)
-        assert all(
-            np.array_equal(mask, objects_map() == number) for mask, number in zip(masks, (1, 4, 2), strict=True)
-        ) or (all(np.array_equal(mask, objects_map() == number) for mask, number in zip(masks, (1, 2, 4), strict=True)))
+        sizes = sorted((int(mask.sum()), mask.tolist()) for mask in masks)
+        assert sizes == sorted((int(true.sum()), true.tolist()) for true in (objects_map() == n for n in (1, 2, 4)))
     last = content["annotations"][2]
     assert (last["bbox"], last["area"]) == ([12, 0, 5, 3], 15)
     theirs = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
@@ -105,7 +105,7 @@ def test_rings_of_random_masks_cover_exactly_their_pixels() -> None:
 
 
 def test_what_cannot_be_exported_is_said(predicted: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no predictions.json; expected a folder that"):
+    with pytest.raises(RunError, match="holds no predictions"):
         export_objects(tmp_path, tmp_path / "x", form="coco")
     export_objects(predicted, tmp_path / "q", form="qupath")
     with pytest.raises(SettingsError, match="holds another export"):

@@ -43,17 +43,27 @@ def sentence_on(found: Instances, name: str, classes: int) -> str:
     Args:
         name: of the class, which is said where there are several.
     """
+    return sentence_on_facts(facts_of(found), name, classes)
+
+
+def sentence_on_facts(facts: Mapping[str, float | None], name: str, classes: int) -> str:
+    """`sentence_on` of what `facts_of` gave, be it of a file."""
     which = f" of {name}" if classes > 1 else ""
-    noun = "true object" if found.true == 1 else "true objects"
+
+    def whole(key: str) -> int:
+        return int(facts.get(key) or 0)
+
+    noun = "true object" if whole("true") == 1 else "true objects"
     counted = (
-        f"{found.true:,} {noun}{which} and {found.predicted:,} predicted in all cases together, "
-        f"{count(found.merges, 'merge')}, {count(found.splits, 'split')}"
+        f"{whole('true'):,} {noun}{which} and {whole('predicted'):,} predicted in all cases together, "
+        f"{count(whole('merges'), 'merge')}, {count(whole('splits'), 'split')}"
     )
-    if not found.true:
-        return f"{counted}."
-    curve = " ".join(f"{found.f1(threshold):.2f}" for threshold in THRESHOLDS)
-    ranked = "" if found.ranking is None else f"; COCO mask AP {found.mask_ap:.4f}"
-    return (
-        f"{counted}: PQ {found.pq:.4f}, AJI {found.aji:.4f}, object F1 {found.object_f1:.4f}, object Dice "
-        f"{found.object_dice:.4f}; F1 at IoU .50, .55, ..., .95: {curve}{ranked}."
-    )
+    titles = {"pq": "PQ", "aji": "AJI", "object_f1": "object F1", "object_dice": "object Dice"}
+    main = [f"{title} {value:.4f}" for key, title in titles.items() if (value := facts.get(key)) is not None]
+    keys = [f"f1_{round(100 * threshold)}" for threshold in THRESHOLDS]
+    curve = [f"{value:.2f}" for key in keys if (value := facts.get(key)) is not None]
+    parts = [", ".join(main)] if main else []
+    parts += [f"F1 at IoU .50, .55, ..., .95: {' '.join(curve)}"] if len(curve) == len(keys) else []
+    if (precision := facts.get("mask_ap")) is not None:
+        parts.append(f"COCO mask AP {precision:.4f}")
+    return f"{counted}{': ' if parts else ''}{'; '.join(parts)}."

@@ -19,7 +19,9 @@ from scantling.data import files
 from scantling.data.grids import place
 from scantling.data.loading import load, spaced_like, with_spacing
 from scantling.data.pictures import View
+from scantling.evaluation.objects import ObjectFiles, read_objects
 from scantling.evaluation.predictions import Files, Predictions
+from scantling.metrics.instance_overlaps import separated
 from scantling.records.evaluation import CaseRecord
 from scantling.report.targets import EvaluationFile
 
@@ -168,6 +170,40 @@ def read_set(case: CaseRecord, evaluation: EvaluationFile, *, most: int) -> Case
     )
 
 
+def read_numbers(
+    case: CaseRecord, evaluation: EvaluationFile, found: CaseArrays
+) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+    """The predicted and the true objects (*S) of a case, each in one piece, as they were compared; of all classes.
+
+    Args:
+        found: the masks of the case, whose components stand for objects where there are none.
+
+    Returns:
+        None for a side that could not be read, and a sentence for each.
+    """
+    reader, missing = _Reader(case, evaluation), list[str]()
+    sides: list[np.ndarray | None] = []
+    listed = case.files.predicted_objects
+    for what, address, mask in (
+        ("predicted", case.files.predicted_instances, found.mask),
+        ("true", case.files.instances, found.truth),
+    ):
+        numbers = None if mask is None else separated(mask.labelled)[0]
+        try:
+            if mask is not None and (address or (listed and what == "predicted")):
+                by_list = reader.find(listed).path if listed and what == "predicted" else None
+                files_ = ObjectFiles(reader.find(address) if address else None, by_list)
+                given, _ = read_objects(files_, evaluation.record.classes, mask.geometry, limits=files.GENEROUS)
+                numbers = separated(given.numbers)[0]
+                if numbers.shape != mask.shape:
+                    raise DataError(f"they have the shape {numbers.shape} and the mask {mask.shape}")
+        except (ScantlingError, OSError) as error:
+            missing.append(f"The {what} objects are not shown: {error}.")
+            numbers = None
+        sides.append(numbers)
+    return sides[0], sides[1], tuple(missing)
+
+
 def _overlap(masks: Sequence[Mask]) -> list[str]:
     if not any((mask.classes.sum(axis=0) > 1).any() for mask in masks):
         return []
@@ -205,7 +241,7 @@ class _Reader:
             self.missing.append("The evaluation names no image for this case.")
             return None, []
         try:
-            found = files.read(self._find(addresses[0]))
+            found = files.read(self.find(addresses[0]))
             geometry = self._spaced(found.geometry)
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The image is not shown: {error}.")
@@ -227,11 +263,11 @@ class _Reader:
         case = Case(
             id=self.id,
             subject=self.id,
-            images={str(number): self._find(text) for number, text in enumerate(self.files.image)},
+            images={str(number): self.find(text) for number, text in enumerate(self.files.image)},
             masks=tuple(self._each(one) for one in listed),
             spacing=self.files.spacing,
             threshold=self.files.threshold,
-            known=self._find(self.files.known) if self.files.known else None,
+            known=self.find(self.files.known) if self.files.known else None,
             drawn_slices=self.files.drawn_slices,
             drawn_axis=self.files.drawn_axis,
             drawn_classes=self.files.drawn_classes,
@@ -259,7 +295,7 @@ class _Reader:
         """The pixels that count (*S) bool, where a region says so."""
         if not self.files.region:
             return None
-        case = Case(id=self.id, subject=self.id, region=self._find(self.files.region))
+        case = Case(id=self.id, subject=self.id, region=self.find(self.files.region))
         try:
             sample = load(case, reads=("region",))
         except (ScantlingError, OSError) as error:
@@ -270,7 +306,7 @@ class _Reader:
     def map(self, name: str) -> Layer | None:
         """An uncertainty map; None if it cannot be read."""
         try:
-            found = files.read(self._find(self.files.uncertainty[name]))
+            found = files.read(self.find(self.files.uncertainty[name]))
             return Layer(found.array[0], self._spaced(found.geometry))
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The {name} is not shown: {error}.")
@@ -302,10 +338,10 @@ class _Reader:
 
     def _each(self, listed: str | dict[str, str]) -> Files:
         if isinstance(listed, str):
-            return self._find(listed)
-        return {name: self._find(text) for name, text in listed.items()}
+            return self.find(listed)
+        return {name: self.find(text) for name, text in listed.items()}
 
-    def _find(self, text: str) -> Address:
+    def find(self, text: str) -> Address:
         """The address, sought from here and from the folders that the evaluation names."""
         address = files.parse_address(text)
         found = next((base / address.path for base in self.bases if (base / address.path).exists()), address.path)
