@@ -19,9 +19,7 @@ from scantling.data import files
 from scantling.data.grids import place
 from scantling.data.loading import load, spaced_like, with_spacing
 from scantling.data.pictures import View
-from scantling.evaluation.objects import ObjectFiles, read_objects
 from scantling.evaluation.predictions import Files, Predictions
-from scantling.metrics.instance_overlaps import separated
 from scantling.records.evaluation import CaseRecord
 from scantling.report.targets import EvaluationFile
 
@@ -85,6 +83,14 @@ class Mask:
         """(*S) bool, where any class is."""
         return np.asarray(self.classes.any(axis=0))
 
+    @property
+    def topmost(self) -> np.ndarray:
+        """(*S) uint8 class numbers, 0 the background, the last where classes overlap."""
+        found = np.zeros(self.shape, np.uint8)
+        for number, layer in enumerate(self.classes, start=1):
+            found[layer] = number
+        return found
+
     def numbers(self, view: View) -> np.ndarray:
         """(H, W) class numbers in a view, 0 the background; where classes overlap, the smallest is seen."""
         shown = np.zeros(view(self.classes[0]).shape, np.uint8)
@@ -133,7 +139,7 @@ class CaseSet:
 
 def read_case(case: CaseRecord, evaluation: EvaluationFile) -> CaseArrays:
     """Read the files of a case through the door; nothing is raised for a file that is missing or broken."""
-    reader = _Reader(case, evaluation)
+    reader = Reader(case, evaluation)
     truth, mask, region = next(iter(reader.truths(all=False)), None), reader.mask(), reader.region()
     image, notes = reader.image()
     grid = next((one.geometry for one in (truth, mask) if one is not None), None)
@@ -148,7 +154,7 @@ def read_case(case: CaseRecord, evaluation: EvaluationFile) -> CaseArrays:
 
 def read_set(case: CaseRecord, evaluation: EvaluationFile, *, most: int) -> CaseSet:
     """Read all annotators' masks of a case, its first samples, at most `most`, and its uncertainty maps."""
-    reader = _Reader(case, evaluation)
+    reader = Reader(case, evaluation)
     image, notes = reader.image()
     annotators, samples = reader.truths(all=True), reader.samples(most)
     maps = {name: layer for name in case.files.uncertainty if (layer := reader.map(name)) is not None}
@@ -170,47 +176,13 @@ def read_set(case: CaseRecord, evaluation: EvaluationFile, *, most: int) -> Case
     )
 
 
-def read_numbers(
-    case: CaseRecord, evaluation: EvaluationFile, found: CaseArrays
-) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
-    """The predicted and the true objects (*S) of a case, each in one piece, as they were compared; of all classes.
-
-    Args:
-        found: the masks of the case, whose components stand for objects where there are none.
-
-    Returns:
-        None for a side that could not be read, and a sentence for each.
-    """
-    reader, missing = _Reader(case, evaluation), list[str]()
-    sides: list[np.ndarray | None] = []
-    listed = case.files.predicted_objects
-    for what, address, mask in (
-        ("predicted", case.files.predicted_instances, found.mask),
-        ("true", case.files.instances, found.truth),
-    ):
-        numbers = None if mask is None else separated(mask.labelled)[0]
-        try:
-            if mask is not None and (address or (listed and what == "predicted")):
-                by_list = reader.find(listed).path if listed and what == "predicted" else None
-                files_ = ObjectFiles(reader.find(address) if address else None, by_list)
-                given, _ = read_objects(files_, evaluation.record.classes, mask.geometry, limits=files.GENEROUS)
-                numbers = separated(given.numbers)[0]
-                if numbers.shape != mask.shape:
-                    raise DataError(f"they have the shape {numbers.shape} and the mask {mask.shape}")
-        except (ScantlingError, OSError) as error:
-            missing.append(f"The {what} objects are not shown: {error}.")
-            numbers = None
-        sides.append(numbers)
-    return sides[0], sides[1], tuple(missing)
-
-
 def _overlap(masks: Sequence[Mask]) -> list[str]:
     if not any((mask.classes.sum(axis=0) > 1).any() for mask in masks):
         return []
     return ["Classes overlap: the smallest is seen, and an error is one of any class."]
 
 
-class _Reader:
+class Reader:
     """Reads the files of a case; what cannot be read is said in `missing`."""
 
     def __init__(self, case: CaseRecord, evaluation: EvaluationFile) -> None:

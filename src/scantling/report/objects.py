@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scantling.core.errors import DataError, ScantlingError
+from scantling.data.files import GENEROUS
 from scantling.data.pictures import View, class_colours, grey
-from scantling.metrics.instance_overlaps import Overlaps, overlaps
+from scantling.evaluation.objects import ObjectFiles, read_objects
+from scantling.metrics.instance_overlaps import Overlaps, overlaps, separated
 from scantling.records.evaluation import CaseRecord
-from scantling.report.case_files import read_case, read_numbers
+from scantling.report.case_files import CaseArrays, Reader, read_case
 from scantling.report.exemplars import DIM, Picture, picture
 from scantling.report.pictures import ERROR_COLOURS, EXTRA, MISSED, luminance, paint
 from scantling.report.targets import EvaluationFile
@@ -23,6 +26,7 @@ MOST = 4
 MARGIN = 12
 """Pixels around what is drawn of a merge or a split."""
 COLOURS = 8
+OBJECT_COLOURS = {number: colour for number, colour in class_colours(COLOURS).items() if number}
 
 Plane = NDArray[np.generic]
 
@@ -101,7 +105,7 @@ def _parts(pair: Overlaps, photo: Plane, view: View, longest: int) -> list[Pictu
                 codes = np.where(edges(plane), (plane - 1) % COLOURS + 1, 0).astype(np.uint8)
                 title = f"{what} {number}: {side}"
                 alt = f"{title}, {len(several)} objects in one"
-                layers = [_under(photo[box]), paint(codes, class_colours(COLOURS))]
+                layers = [_under(photo[box]), paint(codes, OBJECT_COLOURS)]
                 found.append(picture(title, alt, layers, view, min(longest, 256)))
     return found
 
@@ -119,3 +123,37 @@ def edges(numbers: Plane) -> NDArray[np.bool_]:
 
 def _under(photo: Plane) -> NDArray[np.uint8]:
     return np.asarray(photo * DIM, np.uint8)
+
+
+def read_numbers(
+    case: CaseRecord, evaluation: EvaluationFile, found: CaseArrays
+) -> tuple[np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+    """The predicted and the true objects (*S) of a case, each in one piece, as they were compared; of all classes.
+
+    Args:
+        found: the masks of the case, whose components stand for objects where there are none.
+
+    Returns:
+        None for a side that could not be read, and a sentence for each.
+    """
+    reader, missing = Reader(case, evaluation), list[str]()
+    sides: list[np.ndarray | None] = []
+    listed = case.files.predicted_objects
+    for what, address, mask in (
+        ("predicted", case.files.predicted_instances, found.mask),
+        ("true", case.files.instances, found.truth),
+    ):
+        numbers = None if mask is None else separated(mask.topmost)[0]
+        try:
+            if mask is not None and (address or (listed and what == "predicted")):
+                by_list = reader.find(listed).path if listed and what == "predicted" else None
+                files = ObjectFiles(reader.find(address) if address else None, by_list)
+                given, _ = read_objects(files, evaluation.record.classes, mask.geometry, limits=GENEROUS)
+                numbers = separated(given.numbers)[0]
+                if numbers.shape != mask.shape:
+                    raise DataError(f"they have the shape {numbers.shape} and the mask {mask.shape}")
+        except (ScantlingError, OSError) as error:
+            missing.append(f"The {what} objects are not shown: {error}.")
+            numbers = None
+        sides.append(numbers)
+    return sides[0], sides[1], tuple(missing)
