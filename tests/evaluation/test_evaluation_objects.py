@@ -123,7 +123,7 @@ def test_objects_with_scores_are_ranked(data: Path, tmp_path: Path) -> None:
         {"class": "foreground", "score": s, "box": [[0, 1], [0, 1]], "number": n}
         for n, s in ((3, 0.9), (1000, 0.2), (7, 0.5))
     ]
-    result = evaluate(listed(tmp_path / "out", found, {"a": rows, "b": rows}, maps=True), data)
+    result = evaluate(listed(tmp_path / "out", found, {"a": rows, "b": rows, "c": []}, maps=True), data)
     assert not result.failed
     table = np.zeros(1001)
     table[[3, 1000, 7]] = 0.9, 0.2, 0.5
@@ -175,3 +175,18 @@ def test_classes_of_objects_are_those_of_most_of_their_pixels(tmp_path: Path) ->
 def test_what_is_not_known_of_objects_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no metric is called aij"):
         evaluate(written(tmp_path / "out", {"a": nuclei()}), data, metrics=["aij"])
+
+
+def test_where_only_some_objects_are_drawn_others_are_no_false_ones(data: Path, tmp_path: Path) -> None:
+    some = np.where(nuclei() == 1000, 0, nuclei()).astype(np.uint16)
+    written(data / "instances", {"a": some})
+    written(data / "masks", {"a": (some > 0).astype(np.uint8) * 255})
+    group = "masks = 'masks/{id}.png'\ninstances = 'instances/{id}.png'\nknown = 'masks/{id}.png'\n"
+    (data / "scantling.toml").write_text(
+        f"classes = {{ nucleus = 255 }}\n[[group]]\npattern = 'images/{{id}}.png'\n{group}"
+    )
+    found = nuclei()
+    found[20:24, 20:24] = 9
+    result = evaluate(written(tmp_path / "out", {"a": found}), data)
+    assert not result.failed
+    assert (result.mean["pq"], result.mean["count_error"]) == (1, 0)

@@ -47,7 +47,7 @@ def export_objects(folder: Path, out: Path, *, form: Form, progress: Progress | 
     if listing is None:
         raise RunError(f"{folder}: holds no {PREDICTIONS}; expected a folder that `scantling predict` wrote")
     predictions = open_predictions(folder, truth=listing.labels, ids={case.id for case in listing.cases})
-    facts = {"made_by": "scantling export", "format": form, "predictions": str(folder.resolve())}
+    facts: dict[str, Any] = {"made_by": "scantling export", "format": form, "predictions": str(folder.resolve())}
     record = out / EXPORT
     if record.is_file() and {key: read_json(record).get(key) for key in facts} != facts:
         raise SettingsError(f"--out {out}: holds another export; choose another folder")

@@ -246,7 +246,7 @@ def read_objects(
             expected="an entry for each number",
             remedy="predict again, or delete the file to take the map alone",
         )
-    scored = bool(known) and bool(np.isfinite(scores[present]).all())
+    scored = bool(np.isfinite(scores[present]).all())  # as it is without any object
     return Found(numbers, named, scores if scored else None), geometry
 
 
@@ -265,6 +265,6 @@ def _drawn(listed: PredictedObjectsRecord, classes: Sequence[str], path: Path) -
             raise FileError(path, f"object {place + 1} leaves the picture", expected="objects inside of it")
         numbers[window][crop] = place + 1
     named = [classes.index(each.class_name) if each.class_name in classes else -1 for each in listed.objects]
-    scored = all(each.score is not None for each in listed.objects) and bool(listed.objects)
+    scored = all(each.score is not None for each in listed.objects)
     scores = np.array([0.0, *(each.score or 0.0 for each in listed.objects)]) if scored else None
     return Found(numbers, np.array([-1, *named], np.int64), scores, overlapped=True)

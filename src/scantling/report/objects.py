@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ MARGIN = 12
 COLOURS = 8
 OBJECT_COLOURS = {number: colour for number, colour in class_colours(COLOURS).items() if number}
 
-Plane = NDArray[np.generic]
+Plane = NDArray[Any]
 
 
 @dataclass(frozen=True)

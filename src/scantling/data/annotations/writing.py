@@ -67,11 +67,11 @@ def _rings(piece: Mask) -> list[Ring]:
                 del after[place]
             path.append(step)
             if step in at:  # a ring that touches itself at a corner is two
-                start = at[step]
-                rings.append(_straight(path[start:]))
-                for left in path[start + 1 : -1]:
+                begun = at[step]
+                rings.append(_straight(path[begun:]))
+                for left in path[begun + 1 : -1]:
                     del at[left]
-                del path[start + 1 :]
+                del path[begun + 1 :]
             else:
                 at[step] = len(path) - 1
     return sorted(rings, key=lambda ring: -_area(ring))
