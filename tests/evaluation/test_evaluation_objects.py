@@ -118,7 +118,7 @@ def listed(out: Path, found: dict[str, np.ndarray], objects: dict[str, list[dict
 
 
 def test_objects_with_scores_are_ranked(data: Path, tmp_path: Path) -> None:
-    found = {"a": nuclei(1), "b": nuclei(9)}
+    found = {"a": nuclei(1), "b": nuclei(9), "c": np.zeros((30, 40), np.uint16)}
     rows = [
         {"class": "foreground", "score": s, "box": [[0, 1], [0, 1]], "number": n}
         for n, s in ((3, 0.9), (1000, 0.2), (7, 0.5))
