@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import scantling
 from scantling.core.atomic import write_json
 from scantling.core.errors import RunError, SettingsError
 from scantling.data.annotations import coco, qupath
@@ -57,7 +58,7 @@ def drawn(objects: tuple[object, ...]) -> list[np.ndarray]:
 
 
 def test_geojson_for_qupath_holds_the_pixels_of_each_object(predicted: Path, tmp_path: Path) -> None:
-    facts = export_objects(predicted, tmp_path / "q", form="qupath")
+    facts = scantling.export(predicted, tmp_path / "q", to="qupath")
     assert (facts["cases"], facts["objects"], facts["failed"]) == (2, 6, [])
     assert facts["notes"] == ["1 prediction without objects: connected components of the masks stand for them."]
     content = read_json(tmp_path / "q" / "a.geojson")
