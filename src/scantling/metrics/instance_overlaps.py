@@ -128,7 +128,7 @@ def overlaps(
         region: (*S) the pixels that count: outside, both maps are taken as empty.
         unknown: (*S) the pixels of which the truth knows nothing: they belong to no object, and a predicted object of
             which more than half lies there, and whose rest touches no true object, is neither right nor wrong and does
-            not count (as "void" in Kirillov et al., 2019, section 4.3).
+            not count (after "void" in Kirillov et al., 2019; the rule about what remains is ours).
 
     Raises:
         ArrayError: the shapes differ, there is no pixel to compare, or a map holds other values.

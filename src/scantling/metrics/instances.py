@@ -99,7 +99,7 @@ class Instances:
 
     @property
     def pq(self) -> float:
-        """Panoptic quality, DQ times SQ (Kirillov et al., 2019, equation 1)."""
+        """Panoptic quality, DQ times SQ (Kirillov et al., 2019)."""
         return self._share(2 * self.matched_iou, self.predicted + self.true)
 
     @property
