@@ -158,6 +158,13 @@ def test_objects_are_written_with_a_label_map_and_options_of_the_method(
         rows, columns = np.nonzero(numbers == each["number"])
         assert each["box"] == [[rows.min(), rows.max() + 1], [columns.min(), columns.max() + 1]]
     assert np.mean((numbers > 0) == (truth > 0)) > 0.95
+    scores = tmp_path / "scores.json"
+    run("evaluate", tmp_path / "out", data, "--metrics", "count_error", "aji", "--json", scores)
+    (scored,) = json.loads(scores.read_text())["objects"].values()
+    assert (scored["predicted"], scored["mask_ap_50"]) == (scored["true"], 1)
+    run("export", tmp_path / "out", "--to", "qupath", "--out", tmp_path / "qupath")
+    assert len(json.loads((tmp_path / "qupath" / "test0.geojson").read_text())["features"]) == 2
+    assert "objects of 2 pictures" in capsys.readouterr().out
     listed = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert listed["options"]["smallest"] == listed["requested"]["smallest"] == 4
     for words, sentence in (

@@ -16,12 +16,16 @@ NAMES = [
     *("cldice", "vca", "log_vca", "betti0_error", "betti1_error", "hd95", "assd", "nsd", "ece", "brier"),
     *("ged", "hm_iou", "max_dice", "soft_dice", "uncertainty_auc"),
 ]
+OBJECTS = ["pq", "sq", "dq", "f1_75", "f1_90", "dsb_ap", "aji", "aji_plus", "object_f1", "object_dice"]
+OBJECTS += ["object_hausdorff", "count_error"]
+PIECES = ["lesion_f1", "lesion_dice", "lesion_hd95"]
 SEVERAL = {"ged", "hm_iou", "max_dice", "soft_dice"}
 
 
 def scores(
     prediction: np.ndarray, truth: np.ndarray, probability: np.ndarray, uncertainty: np.ndarray
 ) -> dict[str, float]:
+    """All metrics; the components of the masks stand for objects."""
     found = scores_of_arrays(
         prediction[None],
         truth[None],
@@ -29,13 +33,13 @@ def scores(
         others=[truth[None]],
         probability=probability[None],
         uncertainty=uncertainty,
-        metrics=None,
+        metrics=METRICS,
     )
     return dict(found.mean)
 
 
 def test_the_catalogue_has_the_measures_under_their_names() -> None:
-    assert list(METRICS) == NAMES
+    assert list(METRICS) == NAMES + OBJECTS + PIECES
     assert all(name == metric.name for name, metric in METRICS.items())
 
 
@@ -84,6 +88,9 @@ def test_measures_are_chosen_by_name_in_the_order_of_the_catalogue() -> None:
     assert [metric.name for metric in chosen(["hd95", "dice"], probability=False)] == ["dice", "hd95"]
     everything = chosen(None, probability=True, annotators=True, uncertainty=True)
     assert [metric.name for metric in everything] == NAMES
+    apart = chosen(None, probability=True, annotators=True, uncertainty=True, instances=True)
+    assert [metric.name for metric in apart] == NAMES + OBJECTS, "those of pieces are measured where they are named"
+    assert [metric.name for metric in chosen(["lesion_f1", "aji"], probability=False)] == ["aji", "lesion_f1"]
     one_mask = {metric.name for metric in chosen(None, probability=True)}
     assert set(NAMES) - one_mask == SEVERAL | {"uncertainty_auc"}
     without = {metric.name for metric in chosen(None, probability=False)}

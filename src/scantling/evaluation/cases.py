@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self, TypedDict
@@ -19,6 +19,7 @@ from scantling.data.grids import How, holds, place
 from scantling.data.labels import UnknownValueError, region_of, unknown_values
 from scantling.data.loading import load, spaced_like, with_spacing
 from scantling.data.mask_values import MOST_VALUES
+from scantling.evaluation.objects import Found, ObjectFacts, Pair, SplitObjects, read_objects
 from scantling.evaluation.predictions import Files, Predictions, files_by_id
 from scantling.evaluation.result import CaseScores
 from scantling.evaluation.scores import marked_share, scores_of_arrays
@@ -38,12 +39,14 @@ class Compared:
 
     Attributes:
         not_predicted: the pixels of each value of the truth that is no class of the predictions.
+        objects: what is to be said of the objects; None where none were compared.
     """
 
     case: CaseScores
     ways: frozenset[How]
     sets: tuple[int, int] | None
     not_predicted: Mapping[int, int]
+    objects: ObjectFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,9 @@ class CaseScorer:
         how: _How = {"limits": self.limits, "untrusted": self.untrusted}
         needed = {need for metric in self.metrics for need in metric.needs}
         reads = "masks" if "annotators" in needed else "mask"
-        read = partial(load, case, reads=(reads,), layered=case.drawn_classes is not None, **how)
+        told_apart = "instances" in needed and case.instances is not None
+        fields = (reads, "instances") if told_apart else (reads,)
+        read = partial(load, case, reads=fields, layered=case.drawn_classes is not None, **how)
         try:
             sample, strange = read(labels=self.labels), {}
         except UnknownValueError:
@@ -83,6 +88,9 @@ class CaseScorer:
             placed = [_placed((one, sample.geometry), case, grid, case.masks[0])[0] for one in sample.masks]
             true, *others = placed
             ways.add("resampled")
+        numbers = None
+        if sample.instances is not None and case.instances is not None:
+            numbers = _placed((sample.instances[None], sample.geometry), case, grid, case.instances)[0][0]
 
         def fitted(found: tuple[np.ndarray, Geometry], where: Files) -> np.ndarray:
             array, way = _placed(found, case, grid, where)
@@ -98,6 +106,7 @@ class CaseScorer:
         ]
         doubt = predictions.uncertainty(case.id, **how) if "uncertainty" in needed else None
         doubts = None if doubt is None else fitted(doubt, next(iter(predictions.uncertainties[case.id].values())))
+        objects = self._objects(case, numbers, answered[1], fitted) if "instances" in needed else None
         pixels = self.regions.read(case, grid, **how)
         spacing, unit = grid.spacing, grid.unit
         if "spacing" in needed:
@@ -112,6 +121,7 @@ class CaseScorer:
             uncertainty=None if doubts is None else doubts[0],
             region=pixels,
             spacing=spacing,
+            objects=objects,
             metrics=[metric.name for metric in self.metrics],
         )
         marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
@@ -122,7 +132,36 @@ class CaseScorer:
             frozenset(ways - {""}),
             (len(drawn), 1 + len(others)) if others else None,
             strange,
+            None if objects is None else ObjectFacts.of(objects),
         )
+
+    def _objects(
+        self,
+        case: Case,
+        numbers: np.ndarray | None,
+        grid: Geometry,
+        fitted: Callable[[tuple[np.ndarray, Geometry], Files], np.ndarray],
+    ) -> Pair:
+        """The objects of both sides on the grid of the truth.
+
+        Args:
+            numbers: (*S) the true instance map, where the case has one.
+            grid: of the predicted mask.
+            fitted: brings an array onto the grid of the truth.
+        """
+        true = None if numbers is None else SplitObjects.of(Found(numbers))
+        files = self.predictions.objects.get(case.id)
+        if files is None:
+            return Pair(None, true)
+        labels = self.predictions.labels
+        whole = files.numbers is not None and files.numbers == self.predictions.masks.get(case.id)
+        beside = {value for value in labels.background if value} if whole else set()
+        found, geometry = read_objects(
+            files, self.classes, grid, inside=beside, limits=self.limits, untrusted=self.untrusted
+        )
+        where = files.numbers or Address(files.listed or self.predictions.folder)
+        placed = fitted((found.numbers[None], geometry), where)[0]
+        return Pair(SplitObjects.of(replace(found, numbers=placed)), true)
 
     def _common_grid(self, case: Case, mask: Geometry, answer: Geometry) -> Geometry:
         """The grid of the true mask, or that of the image where the mask reaches beyond it and beyond the answer."""
@@ -220,6 +259,7 @@ def _placed(found: tuple[np.ndarray, Geometry], case: Case, grid: Geometry, wher
 
 def _files(case: Case, predictions: Predictions, regions: Regions) -> CaseFiles:
     region, probability = regions.address(case), predictions.maps.get(case.id)
+    objects = predictions.objects.get(case.id)
     uncertainty = predictions.uncertainties.get(case.id, {})
     return CaseFiles(
         image=tuple(str(_text(address)) for address in case.images.values()),
@@ -232,6 +272,9 @@ def _files(case: Case, predictions: Predictions, regions: Regions) -> CaseFiles:
         uncertainty={name: str(_text(address)) for name, address in uncertainty.items()},
         threshold=case.threshold,
         known=None if case.known is None else str(_text(case.known)),
+        instances=None if case.instances is None else str(_text(case.instances)),
+        predicted_instances=None if objects is None or objects.numbers is None else str(_text(objects.numbers)),
+        predicted_objects=None if objects is None or objects.listed is None else str(objects.listed.resolve()),
         drawn_slices=case.drawn_slices,
         drawn_axis=case.drawn_axis,
         drawn_classes=case.drawn_classes,

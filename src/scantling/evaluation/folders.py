@@ -18,7 +18,9 @@ from scantling.data.files import Limits
 from scantling.data.mask_colours import is_colour, shown
 from scantling.data.subjects import Subjects
 from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
-from scantling.evaluation.predictions import Predictions, matched, open_predictions, predictable
+from scantling.evaluation.class_matching import matched, predictable
+from scantling.evaluation.objects import sentences_on_objects
+from scantling.evaluation.predictions import Predictions, open_predictions
 from scantling.evaluation.result import Evaluation
 from scantling.evaluation.truth import Chosen, choose, open_truth
 from scantling.evaluation.units import mixed
@@ -81,8 +83,10 @@ def evaluate(
     else:
         dataset = open_truth(place, manifest=_path(manifest), root=_path(root), subjects=subjects)
     labels = _labels(dataset, place, untrusted=untrusted)
+    dataset = dataset.with_instances(labels)
     ids = {case.id for case in dataset.cases if case.masks}
-    predictions = open_predictions(folder, truth=labels, ids=ids, probabilities=_path(probabilities))
+    numbered = any(case.instances is not None for case in dataset.cases)
+    predictions = open_predictions(folder, truth=labels, ids=ids, probabilities=_path(probabilities), numbered=numbered)
     declared = dataset.label_source.declared is not None
     known = predictable(labels, predictions.data_labels, declared=declared)
     classes, order = matched(predictions.data_labels, known, declared=declared)
@@ -174,7 +178,7 @@ def _scored(job: tuple[CaseScorer, Sequence[Case]]) -> dict[str, Compared | str]
     return found
 
 
-def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Iterable[Case]) -> tuple[Metric, ...]:
+def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Sequence[Case]) -> tuple[Metric, ...]:
     """The metrics that were named, or all that can be computed.
 
     Raises:
@@ -186,6 +190,7 @@ def _wanted(metrics: list[str] | None, predictions: Predictions, cases: Iterable
             probability=predictions.maps_in is not None or bool(predictions.maps),
             annotators=any(len(case.masks) > 1 for case in cases),
             uncertainty=bool(predictions.uncertainties),
+            instances=bool(predictions.objects) and any(case.instances is not None for case in cases),
         )
     except ValueError as error:
         raise SettingsError(str(error)) from None
@@ -215,6 +220,7 @@ def _notes(found: Sequence[Compared], metrics: Sequence[Metric], not_predicted: 
             notes.append(f"{count(len(moved), 'prediction')} {what} the truth, {how}{by}: {some(moved)}.")
     if sets := {one.sets for one in found if one.sets}:
         notes.append(_sets(sets))
+    notes += sentences_on_objects({one.case.id: one.objects for one in found if one.objects is not None})
     notes += mixed({one.case.id: one.case.unit for one in found}, metrics)
     return [*notes, *trivial([one.case.marked for one in found]), *(one.sentence for one in not_predicted)]
 

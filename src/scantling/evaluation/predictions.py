@@ -20,10 +20,13 @@ from scantling.data.labels import class_folder, encode, encode_one, unknown_valu
 from scantling.data.nnunet import DATASET, read_description
 from scantling.data.pairs import owner_of
 from scantling.data.probability_maps import map_files, read_probabilities
+from scantling.evaluation.objects import ObjectFiles
 from scantling.records.predictions import Listed, PredictedCase, PredictionsRecord
 from scantling.records.record import read_record
 
 Files = Address | Mapping[str, Address]
+INSTANCES = "instances"
+"""The folder of instance maps below that of masks."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Predictions:
         samples: the masks that were drawn, by id.
         uncertainties: maps by name, by id.
         listing: what the folder says of itself.
+        objects: by id, where the folder tells objects apart.
     """
 
     folder: Path
@@ -49,6 +53,7 @@ class Predictions:
     samples: Mapping[str, tuple[Files, ...]] = field(default_factory=dict)
     uncertainties: Mapping[str, Mapping[str, Address]] = field(default_factory=dict)
     listing: PredictionsRecord | None = None
+    objects: Mapping[str, ObjectFiles] = field(default_factory=dict)
 
     @property
     def data_labels(self) -> Labels:
@@ -171,7 +176,12 @@ class Predictions:
 
 
 def open_predictions(
-    folder: Path, *, truth: Labels, ids: Collection[str], probabilities: Path | None = None
+    folder: Path,
+    *,
+    truth: Labels,
+    ids: Collection[str],
+    probabilities: Path | None = None,
+    numbered: bool = False,
 ) -> Predictions:
     """Find the files of a folder of predictions.
 
@@ -184,6 +194,7 @@ def open_predictions(
         ids: of the cases that have a true mask.
         probabilities: a folder of maps of any tool (`read_probabilities`); None takes those that `predictions.json`
             lists and that are there.
+        numbered: whether masks of one class may number their objects, as there are true ones.
 
     Raises:
         FileError: `predictions.json` is not what `scantling predict` writes.
@@ -211,9 +222,12 @@ def open_predictions(
         if probabilities is None:
             listed = {case.id: _inside(folder, case, case.probability) for case in listing.cases if case.probability}
             maps = {id: address for id, address in listed.items() if address.path.is_file()}
-        return Predictions(folder, listing.labels, masks, maps, probabilities, samples, uncertainties, listing)
+        objects = {case.id: found for case in listing.cases if (found := _listed_objects(folder, case)) is not None}
+        return Predictions(folder, listing.labels, masks, maps, probabilities, samples, uncertainties, listing, objects)
     described = read_description(folder / DATASET).labels if (folder / DATASET).is_file() else None
     labels = (described or truth).model_copy(update={"ignore": None})
+    if numbered and described is None and len(labels.names) == 1 and labels.exclusive and labels.others == "error":
+        labels = labels.model_copy(update={"others": "object"})
     masks = {**files_by_id(folder, ids)}
     inside = {name: folder / class_folder(name) for name in labels.names}
     parts = {name: files_by_id(place, ids) for name, place in inside.items() if place.is_dir()}
@@ -222,55 +236,8 @@ def open_predictions(
         masks = {id: {name: part[id] for name, part in parts.items() if id in part} for id in known}
     if not masks:
         raise DataError(f"{folder}: found no masks; expected files such as ID.png or ID.nii.gz, or a folder a class")
-    return Predictions(folder, labels, masks, maps, probabilities)
-
-
-def predictable(truth: Labels, predicted: Labels, *, declared: bool) -> Labels:
-    """The truth's labels without the classes that the predictions do not have.
-
-    Classes match as in `matched`; where the truth's are declared, the predictions may have no other. Where none is
-    left, the labels are unchanged.
-    """
-    if not (truth.exclusive and all(truth.values) and truth.others == "error") or len(truth.names) == 1:
-        return truth
-    common = [name in predicted.names for name in truth.names]
-    if not any(common) and not declared:
-        common = [values in predicted.values for values in truth.values]
-    if all(common) or not any(common) or (declared and sum(common) < len(predicted.names)):
-        return truth
-    kept = [number for number, there in enumerate(common) if there]
-    return truth.model_copy(
-        update={
-            "names": tuple(truth.names[number] for number in kept),
-            "values": tuple(truth.values[number] for number in kept),
-        }
-    )
-
-
-def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The names of the classes to score, in the truth's order, and for each its number (from 0) in the predictions.
-
-    Classes match by name, a single class matches a single class, and classes whose names nobody declared match by
-    their values.
-
-    Args:
-        declared: whether the truth's names were declared, not made up from the values of its masks.
-
-    Raises:
-        DataError: the classes do not match.
-    """
-    if set(predicted.names) == set(truth.names):
-        return truth.names, tuple(predicted.names.index(name) for name in truth.names)
-    if len(predicted.names) == len(truth.names) == 1:
-        return (truth if declared else predicted).names, (0,)
-    if not declared and all(truth.values) and set(truth.values) <= set(predicted.values):
-        order = [predicted.values.index(values) for values in truth.values]
-        order += [number for number in range(len(predicted.names)) if number not in order]
-        return tuple(predicted.names[number] for number in order), tuple(order)
-    raise DataError(
-        f"the predictions have the classes {some(predicted.names)}, the truth has {some(truth.names)}; "
-        "expected the same; name them alike in a manifest"
-    )
+    objects = _objects_beside(folder, ids, labels, masks)
+    return Predictions(folder, labels, masks, maps, probabilities, objects=objects)
 
 
 def files_by_id(folder: Path, ids: Collection[str], *, maps: bool = False) -> dict[str, Address]:
@@ -297,6 +264,25 @@ def _listed_files(folder: Path, listing: PredictionsRecord, case: PredictedCase,
     if isinstance(listed, str):
         return _inside(folder, case, listed)
     return {name: _inside(folder, case, path) for name, path in zip(listing.classes, listed, strict=False)}
+
+
+def _listed_objects(folder: Path, case: PredictedCase) -> ObjectFiles | None:
+    """The objects that a list of predictions has for a case."""
+    inside = [path for path in case.files if Path(path).parts[:1] == (INSTANCES,)]
+    listed = next((_inside(folder, case, path).path for path in inside if path.endswith(".json")), None)
+    numbers = next((_inside(folder, case, path) for path in inside if is_image_name(Path(path))), None)
+    return ObjectFiles(numbers, listed) if inside and (numbers or listed) else None
+
+
+def _objects_beside(
+    folder: Path, ids: Collection[str], labels: Labels, masks: Mapping[str, Files]
+) -> dict[str, ObjectFiles]:
+    """The instance maps of a folder of any tool: in `instances`, else its masks where they are of one class."""
+    if (folder / INSTANCES).is_dir():
+        return {id: ObjectFiles(address) for id, address in files_by_id(folder / INSTANCES, ids).items()}
+    if len(labels.names) > 1 or labels.coloured or labels.others == "nearest":
+        return {}
+    return {id: ObjectFiles(files) for id, files in masks.items() if isinstance(files, Address)}
 
 
 def _inside(folder: Path, case: PredictedCase, path: str) -> Address:

@@ -19,7 +19,8 @@ from scantling.data.displacements import millimetres, read_displacement
 from scantling.data.files import Limits
 from scantling.data.loading import coordinates, load
 from scantling.data.opening import OPENING, Opening
-from scantling.evaluation.predictions import Files, Predictions, matched
+from scantling.evaluation.class_matching import matched
+from scantling.evaluation.predictions import Files, Predictions
 from scantling.evaluation.registration_result import BEFORE, COMPARED, MEASURED, PairScores, RegistrationEvaluation
 from scantling.evaluation.scores import scores_of_arrays
 from scantling.evaluation.units import mixed

@@ -17,6 +17,7 @@ from scantling.evaluation.detection import FALSE_ALARM, FOUND, tally
 from scantling.evaluation.expected import coverage_of, expectation_of, sentences_on_expected
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import keep
+from scantling.evaluation.object_totals import facts_of, pooled, sentence_on
 from scantling.evaluation.scores import Scores
 from scantling.evaluation.strata import MAIN, Stratum, strata_facts, strata_of_masks
 from scantling.evaluation.summary import Summary, summarise
@@ -24,6 +25,7 @@ from scantling.evaluation.units import averaged_in, in_unit, units_of
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration
 from scantling.metrics.catalogue import Metric
+from scantling.metrics.instances import Instances
 from scantling.records.evaluation import (
     CaseFiles,
     CoverageRecord,
@@ -162,6 +164,11 @@ class Evaluation:
         tables = [case.scores.calibration for case in self.cases if case.scores.calibration is not None]
         return sum(tables[1:], start=tables[0]) if tables else None
 
+    @cached_property
+    def objects(self) -> dict[str, Instances]:
+        """By class what was counted of the objects of all cases together; distances of the unit of the means."""
+        return pooled([(case.scores.objects, case.unit) for case in self.cases], unit=self.unit)
+
     @property
     def conventions(self) -> list[str]:
         """How the numbers are defined, a sentence each."""
@@ -207,6 +214,7 @@ class Evaluation:
             "units": units_of(self.metrics, self.unit) if self.cases else {},
             "definitions": {metric.name: metric.definition for metric in self.metrics},
             "detection": self._detections(),
+            "objects": {name: facts_of(found) for name, found in self.objects.items()},
             "strata": strata_facts(self.strata),
             "classes_mean": self.classes_mean if several else {},
             "cases": [
@@ -256,6 +264,7 @@ class Evaluation:
         subjects = len({case.subject for case in self.cases})
         if 1 < subjects < FEW:
             sentences.append(f"{subjects} subjects are few: the intervals are wide, and rest on how these few scatter.")
+        sentences += [sentence_on(found, name, len(self.classes)) for name, found in self.objects.items()]
         predicted = [self.predicted[case.id] for case in self.cases if case.id in self.predicted]
         return [*sentences, *sentences_on_expected(self.coverage, predicted)]
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scantling.core.case import IGNORE
 from scantling.core.pieces import spans
+from scantling.evaluation.objects import Pair, layer_of
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration, calibration
 from scantling.metrics.catalogue import chosen
 from scantling.metrics.distance import surface_distances
+from scantling.metrics.instances import Instances
+from scantling.metrics.lesions import lesions
 from scantling.metrics.overlap import confusion
 from scantling.metrics.ranking import ranking
 from scantling.metrics.several import several
@@ -32,11 +35,13 @@ class Scores:
         mean: by metric, the mean over the classes in which it is defined.
         classes: by class and metric.
         calibration: the reliability table of all classes together, where there are probabilities.
+        objects: by class what was counted of objects, where metrics of objects were wanted.
     """
 
     mean: Mapping[str, float]
     classes: Mapping[str, Mapping[str, float]]
     calibration: Calibration | None = None
+    objects: Mapping[str, Instances] = field(default_factory=dict)
 
 
 def scores_of_arrays(
@@ -50,6 +55,7 @@ def scores_of_arrays(
     uncertainty: Array | None = None,
     region: Array | None = None,
     spacing: Sequence[float] | None = None,
+    objects: Pair | None = None,
     metrics: Iterable[str] | None = ("dice",),
 ) -> Scores:
     """Score arrays that are in memory, in the form of `Sample.masks`.
@@ -65,6 +71,7 @@ def scores_of_arrays(
         uncertainty: (*S), any finite range.
         region: (*S), the pixels that count; all of them if None.
         spacing: the distance between neighbours along each axis, whose unit lengths have; 1 if None.
+        objects: of both sides; None, as of a side that has none: components of the masks stand for them.
         metrics: names of the catalogue; None takes all that can be computed.
 
     Raises:
@@ -73,10 +80,17 @@ def scores_of_arrays(
     _check_shapes(prediction, truth, *others, *samples, classes=len(classes), probability=probability)
     named = metrics is not None
     several_of, doubted = named or bool(others), named or uncertainty is not None
-    wanted = chosen(metrics, probability=probability is not None, annotators=several_of, uncertainty=doubted)
+    wanted = chosen(
+        metrics,
+        probability=probability is not None,
+        annotators=several_of,
+        uncertainty=doubted,
+        instances=objects is not None,
+    )
     families = {metric.family for metric in wanted}
     scores: dict[str, dict[str, float]] = {}
     tables: list[Calibration] = []
+    by_object: dict[str, Instances] = {}
     seen = [_counted(truth, number, region) for number in range(len(classes))]
     unknown = {number for number, pixels in enumerate(seen) if pixels is not None and not pixels.any()}
     unknown = set() if len(unknown) == len(classes) else unknown  # of which the truth says nothing at all
@@ -87,7 +101,7 @@ def scores_of_arrays(
         if number in unknown:
             scores[name] = {each.name: math.nan for each in wanted}
             continue
-        masks = (_layer(prediction, number), _layer(truth, number))
+        masks = (layer_of(prediction, number), layer_of(truth, number))
         compared = _of_masks(*masks, families, spacing=spacing, region=counted)
         if probability is not None:
             tables.append(calibration(probability[number], masks[1], region=counted))
@@ -98,16 +112,28 @@ def scores_of_arrays(
             compared["uncertainty"] = error_ranking(uncertainty, *masks, region=counted)
         if others and "several" in families:
             compared["several"] = several(
-                [_layer(each, number) for each in samples or (prediction,)],
-                [_layer(each, number) for each in (truth, *others)],
+                [layer_of(each, number) for each in samples or (prediction,)],
+                [layer_of(each, number) for each in (truth, *others)],
                 mean=None if samples or probability is None else probability[number],
                 region=_all([counted, *(_counted(each, number, None) for each in others)]),
             )
+        if "instances" in families:
+            by_object[name] = (objects or Pair()).compare(
+                number,
+                (prediction, truth),
+                classes=len(classes),
+                known=_known(truth, number),
+                region=region,
+                spacing=spacing,
+                distances=any(each.name == "object_hausdorff" for each in wanted),
+            )
+            compared["instances"] = by_object[name]
         scores[name] = {each.name: float(getattr(compared.get(each.family), each.name, math.nan)) for each in wanted}
     return Scores(
         mean={each.name: mean_of_defined(one[each.name] for one in scores.values()) for each in wanted},
         classes=scores,
         calibration=sum(tables[1:], start=tables[0]) if tables else None,
+        objects=by_object,
     )
 
 
@@ -142,6 +168,8 @@ def _of_masks(
         compared["distance"] = surface_distances(
             prediction, truth, spatial_dims=truth.ndim, spacing=spacing, region=region
         )
+    if "lesions" in families:
+        compared["lesions"] = lesions(prediction, truth, spatial_dims=truth.ndim, spacing=spacing, region=region)
     return compared
 
 
@@ -172,14 +200,14 @@ def _all(parts: Sequence[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
     return np.logical_and.reduce(limits) if limits else None
 
 
-def _layer(masks: Array, number: int) -> NDArray[np.bool_]:
-    """(*S) bool: where class `number`, counted from 0, is."""
-    return np.asarray(masks[0] == number + 1 if len(masks) == 1 else masks[number] == 1)
-
-
 def _counted(truth: Array, number: int, region: Array | None) -> NDArray[np.bool_] | None:
     """(*S) bool: `region` without the pixels of which the truth knows nothing; None if all count."""
-    known = np.asarray(truth[0 if len(truth) == 1 else number] != IGNORE)
+    known = _known(truth, number)
     if known.all():
         return None if region is None else np.asarray(region, dtype=np.bool_)
     return known if region is None else known & np.asarray(region, dtype=np.bool_)
+
+
+def _known(truth: Array, number: int) -> NDArray[np.bool_]:
+    """(*S) bool: where the truth knows of class `number`, counted from 0."""
+    return np.asarray(truth[0 if len(truth) == 1 else number] != IGNORE)

@@ -27,7 +27,8 @@ from scantling.data.files import Limits
 from scantling.data.grids import place
 from scantling.data.loading import load, spaced_like
 from scantling.data.opening import OPENING, Opening
-from scantling.evaluation.predictions import matched, open_predictions
+from scantling.evaluation.class_matching import matched
+from scantling.evaluation.predictions import open_predictions
 from scantling.experiments.disagreement import Disagreement, disagreement
 from scantling.inference.prediction import predict
 from scantling.records.run import RunRecord, read_run

@@ -3,10 +3,11 @@
 Each family is one function that compares a prediction with the truth and returns a small object whose properties
 bear the names of the metrics: `overlap.confusion(p, t).dice`, `topology.topology(p, t).cldice`,
 `distance.surface_distances(p, t, spacing=s).hd95`, `ranking.ranking(q, t).auc`, `calibration.calibration(q, t).ece`,
-`several.several(samples, annotators).ged`, `uncertainty.error_ranking(u, p, t).uncertainty_auc`,
-`detection.detection(images, classes=1).ap`. `catalogue` lists them all. Arrays are `(*S)` in two or three dimensions,
-one class at a time (boxes have all classes together); a mask is bool, or 0 and 1, and any other
-value is refused. Of a shape with two readings, such as (1, H, W), `spatial_dims` says which is meant.
+`several.several(samples, annotators).ged`, `instances.instances(p, t).aji`,
+`detection.detection(images, classes=1).ap`, `uncertainty.error_ranking(u, p, t).uncertainty_auc`. `catalogue` lists
+them all. Arrays are `(*S)` in two or three dimensions, one class at a time (boxes have all classes together); a mask is
+bool, or 0 and 1, and any other value is refused. Of a shape with two readings, such as (1, H, W), `spatial_dims` says
+which is meant.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from scantling.metrics.detection import Detection, FoundBoxes, detection, matched
     from scantling.metrics.distance import SurfaceDistances, surface_distances
     from scantling.metrics.generation import Manifolds, frechet_distance, kernel_distance, manifolds
+    from scantling.metrics.instance_overlaps import Overlaps, overlaps, separated
+    from scantling.metrics.instances import Instances, instances
+    from scantling.metrics.lesions import Lesions, lesions
     from scantling.metrics.memorisation import (
         MemorisationLimits,
         Nearest,
@@ -62,10 +66,13 @@ __all__ = [
     "Detection",
     "ErrorRanking",
     "FoundBoxes",
+    "Instances",
+    "Lesions",
     "Manifolds",
     "MemorisationLimits",
     "Metric",
     "Nearest",
+    "Overlaps",
     "Ranking",
     "Scales",
     "Several",
@@ -96,17 +103,21 @@ __all__ = [
     "f1_by_class",
     "fractal_dimension",
     "frechet_distance",
+    "instances",
     "kernel_distance",
     "krippendorff_alpha",
+    "lesions",
     "manifolds",
     "matched",
     "memorisation_limits",
     "ms_ssim",
     "nearest",
+    "overlaps",
     "ranking",
     "residual_interval",
     "scales_of",
     "sensitivity_by_class",
+    "separated",
     "several",
     "skeleton",
     "slice_consistency",
@@ -141,6 +152,9 @@ load_on_demand(
         "detection": ("Detection", "FoundBoxes", "detection", "matched"),
         "distance": ("SurfaceDistances", "surface_distances"),
         "generation": ("Manifolds", "frechet_distance", "kernel_distance", "manifolds"),
+        "instance_overlaps": ("Overlaps", "overlaps", "separated"),
+        "instances": ("Instances", "instances"),
+        "lesions": ("Lesions", "lesions"),
         "memorisation": (
             "MemorisationLimits",
             "Nearest",

@@ -15,12 +15,23 @@ Family = Literal[
     "calibration",
     "several",
     "uncertainty",
+    "instances",
+    "lesions",
     "classification",
     "detection",
 ]
 Direction = Literal["higher", "lower", "ideal 1"]
 Need = Literal[
-    "mask", "probability", "spacing", "samples", "annotators", "uncertainty", "class", "class probabilities", "boxes"
+    "mask",
+    "probability",
+    "spacing",
+    "samples",
+    "annotators",
+    "uncertainty",
+    "instances",
+    "class",
+    "class probabilities",
+    "boxes",
 ]
 
 
@@ -37,6 +48,7 @@ class Metric:
         family: the module that computes it.
         convention: how it is defined where that is not obvious, and what empty masks get, as a sentence.
         definition: its number, which grows when the same masks get other values.
+        on_request: whether it is measured only where it is named.
     """
 
     name: str
@@ -47,6 +59,7 @@ class Metric:
     family: Family
     convention: str
     definition: int = 1
+    on_request: bool = False
 
     @property
     def is_length(self) -> bool:
@@ -90,6 +103,9 @@ _COUNTED = (
     "over the whole image or region, not averaged over patches; undefined if the truth is empty; an empty prediction "
     "has none."
 )
+
+_OBJECTS: tuple[Need, ...] = ("instances",)
+_OBJECT_EMPTY = "undefined if there is no true object, 0 if there is no predicted one."
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -203,6 +219,80 @@ METRICS: dict[str, Metric] = {
             "Errors found by uncertainty: the area under the ROC curve of the uncertainty of each pixel, of the first "
             "map that is listed, against whether the mask is wrong there; undefined if no pixel is wrong, or all are.",
         ),
+        Metric(
+            "pq", "Panoptic quality", "higher", _OBJECTS, _UNIT, "instances",
+            f"PQ: detection times segmentation quality, of each class by itself; {_OBJECT_EMPTY}",
+        ),
+        Metric(
+            "sq", "Segmentation quality", "higher", _OBJECTS, _UNIT, "instances",
+            "SQ: the mean IoU of the objects that match with IoU above 0.5; undefined if there is no true object, 0 "
+            "if none matches.",
+        ),
+        Metric(
+            "dq", "Detection quality (F1 at IoU .50)", "higher", _OBJECTS, _UNIT, "instances",
+            f"DQ: F1 of objects that match with IoU above 0.5; {_OBJECT_EMPTY}",
+        ),
+        Metric(
+            "f1_75", "F1 at IoU .75", "higher", _OBJECTS, _UNIT, "instances",
+            f"F1 at IoU .75: objects match with IoU above 0.75; {_OBJECT_EMPTY}",
+        ),
+        Metric(
+            "f1_90", "F1 at IoU .90", "higher", _OBJECTS, _UNIT, "instances",
+            f"F1 at IoU .90: objects match with IoU above 0.9; {_OBJECT_EMPTY}",
+        ),
+        Metric(
+            "dsb_ap", "Mean precision, IoU .50 to .95", "higher", _OBJECTS, _UNIT, "instances",
+            "Mean precision, IoU .50 to .95: TP / (TP + FP + FN), the mean over IoU above 0.50, 0.55, ..., 0.95, as in "
+            f"the Data Science Bowl 2018, which calls it average precision; {_OBJECT_EMPTY}",
+        ),
+        Metric(
+            "aji", "Aggregated Jaccard index", "higher", _OBJECTS, _UNIT, "instances",
+            "AJI: several true objects may take the same predicted one, as its authors have it; pixels of predicted "
+            f"objects that none takes count as wrong; {_OBJECT_EMPTY}",
+        ),
+        Metric(
+            "aji_plus", "AJI+", "higher", _OBJECTS, _UNIT, "instances",
+            f"AJI+: AJI of the best one-to-one assignment; {_OBJECT_EMPTY}",
+        ),
+        Metric(
+            "object_f1", "Object F1 (GlaS)", "higher", _OBJECTS, _UNIT, "instances",
+            "Object F1 (GlaS): a predicted object is right if it holds at least half of the true object that it shares "
+            f"most pixels with; {_OBJECT_EMPTY}",
+        ),
+        Metric(
+            "object_dice", "Object Dice (GlaS)", "higher", _OBJECTS, _UNIT, "instances",
+            "Object Dice (GlaS): of each object and the one of the other side that shares most pixels with it, "
+            f"weighted by size, the mean of both directions; {_OBJECT_EMPTY}",
+        ),
+        Metric(
+            "object_hausdorff", "Object Hausdorff distance (GlaS)", "lower", ("instances", "spacing"), _POSITIVE,
+            "instances",
+            "Object Hausdorff distance (GlaS): weighted as object Dice, of an object that shares no pixel to the "
+            f"nearest one by that distance, {_LENGTH}; undefined if there is no true object, the diagonal of the image "
+            "if there is no predicted one.",
+        ),
+        Metric(
+            "count_error", "Count error", "lower", _OBJECTS, _POSITIVE, "instances",
+            "Count error: by how many the numbers of objects differ; always defined.",
+        ),
+        Metric(
+            "lesion_f1", "F1 of pieces", "higher", _MASK, _UNIT, "lesions",
+            "F1 of pieces: a piece of one mask is found if it shares a pixel with the other, as in ISLES 2022; "
+            f"{_EMPTY}",
+            on_request=True,
+        ),
+        Metric(
+            "lesion_dice", "Dice by piece", "higher", _MASK, _UNIT, "lesions",
+            "Dice by piece: the mean over the pieces of the truth, each in its Voronoi region (the pixels that are "
+            f"nearer to it than to any other); {_EMPTY}",
+            on_request=True,
+        ),
+        Metric(
+            "lesion_hd95", "95 % Hausdorff distance by piece", "lower", _SPACED, _POSITIVE, "lesions",
+            f"HD95 by piece: in the same regions, {_LENGTH}; the diagonal of the image for a piece in whose region "
+            "nothing is predicted; undefined if the truth is empty.",
+            on_request=True,
+        ),
     )
 }  # fmt: skip
 
@@ -284,7 +374,12 @@ _ABSENT: dict[Need, str] = {
 
 
 def chosen(
-    names: Iterable[str] | None, *, probability: bool, annotators: bool = False, uncertainty: bool = False
+    names: Iterable[str] | None,
+    *,
+    probability: bool,
+    annotators: bool = False,
+    uncertainty: bool = False,
+    instances: bool = False,
 ) -> tuple[Metric, ...]:
     """The metrics called `names` in the order of the catalogue; None takes all that can be computed.
 
@@ -292,6 +387,8 @@ def chosen(
         probability: whether there are probability maps.
         annotators: whether a case was marked by several annotators.
         uncertainty: whether there are uncertainty maps.
+        instances: whether both sides tell objects apart; where they do not, metrics of objects are taken if named, and
+            components stand for objects.
 
     Raises:
         ValueError: a name is unknown, or needs what there is not.
@@ -299,7 +396,9 @@ def chosen(
     there = {"probability": probability, "annotators": annotators, "uncertainty": uncertainty}
     absent = {need: sentence for need, sentence in _ABSENT.items() if not there[need]}
     if names is None:
-        return tuple(metric for metric in METRICS.values() if absent.keys().isdisjoint(metric.needs))
+        lacking = absent.keys() | (set[Need]() if instances else {"instances"})
+        every = (metric for metric in METRICS.values() if not metric.on_request)
+        return tuple(metric for metric in every if lacking.isdisjoint(metric.needs))
     wanted = set(names)
     unknown = sorted(wanted - METRICS.keys())
     if unknown:

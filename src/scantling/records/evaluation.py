@@ -55,6 +55,8 @@ class CaseFiles(Record):
         annotators: the further true masks.
         samples: the masks that were drawn.
         uncertainty: maps by name.
+        instances: the true instance map.
+        predicted_instances, predicted_objects: the predicted instance map, and the list of its objects.
         threshold, known, drawn_slices, drawn_axis, drawn_classes, spacing: what the data say of this case beside its
             files (see `core.case.Case`).
     """
@@ -67,6 +69,9 @@ class CaseFiles(Record):
     annotators: tuple[Located, ...] = ()
     samples: tuple[Located, ...] = ()
     uncertainty: Annotated[dict[str, str], BeforeValidator(lambda value: value or {})] = {}
+    instances: str | None = None
+    predicted_instances: str | None = None
+    predicted_objects: str | None = None
     threshold: float | None = None
     known: str | None = None
     drawn_slices: tuple[int, ...] | Literal["marked"] | None = None
@@ -209,6 +214,8 @@ class EvaluationRecord(FileRecord):
             of early versions, whose lengths are in mm or in pixels.
         definitions: by metric the number of its definition, which grows when its values change (`Metric.definition`).
         detection: how often structures were found, and how often one was marked where there is none.
+        objects: by class what all objects of all cases together are worth, as if they lay in one image, and how many
+            there are; empty where metrics of objects were not measured.
         strata: the scores by stratum.
         classes_mean: by class and metric, where there are several classes.
         coverage: how far the scores that were expected were right; None where none were.
@@ -238,6 +245,7 @@ class EvaluationRecord(FileRecord):
     units: dict[str, Unit] = {}
     definitions: dict[str, int] = {}
     detection: dict[str, Tally] = {}
+    objects: dict[str, Numbers] = {}
     strata: StrataRecord = StrataRecord()
     classes_mean: dict[str, Numbers] = {}
     cases: tuple[CaseRecord, ...] = ()

@@ -83,6 +83,14 @@ class Mask:
         """(*S) bool, where any class is."""
         return np.asarray(self.classes.any(axis=0))
 
+    @property
+    def topmost(self) -> np.ndarray:
+        """(*S) uint8 class numbers, 0 the background, the last where classes overlap."""
+        found = np.zeros(self.shape, np.uint8)
+        for number, layer in enumerate(self.classes, start=1):
+            found[layer] = number
+        return found
+
     def numbers(self, view: View) -> np.ndarray:
         """(H, W) class numbers in a view, 0 the background; where classes overlap, the smallest is seen."""
         shown = np.zeros(view(self.classes[0]).shape, np.uint8)
@@ -131,7 +139,7 @@ class CaseSet:
 
 def read_case(case: CaseRecord, evaluation: EvaluationFile) -> CaseArrays:
     """Read the files of a case through the door; nothing is raised for a file that is missing or broken."""
-    reader = _Reader(case, evaluation)
+    reader = Reader(case, evaluation)
     truth, mask, region = next(iter(reader.truths(all=False)), None), reader.mask(), reader.region()
     image, notes = reader.image()
     grid = next((one.geometry for one in (truth, mask) if one is not None), None)
@@ -146,7 +154,7 @@ def read_case(case: CaseRecord, evaluation: EvaluationFile) -> CaseArrays:
 
 def read_set(case: CaseRecord, evaluation: EvaluationFile, *, most: int) -> CaseSet:
     """Read all annotators' masks of a case, its first samples, at most `most`, and its uncertainty maps."""
-    reader = _Reader(case, evaluation)
+    reader = Reader(case, evaluation)
     image, notes = reader.image()
     annotators, samples = reader.truths(all=True), reader.samples(most)
     maps = {name: layer for name in case.files.uncertainty if (layer := reader.map(name)) is not None}
@@ -174,7 +182,7 @@ def _overlap(masks: Sequence[Mask]) -> list[str]:
     return ["Classes overlap: the smallest is seen, and an error is one of any class."]
 
 
-class _Reader:
+class Reader:
     """Reads the files of a case; what cannot be read is said in `missing`."""
 
     def __init__(self, case: CaseRecord, evaluation: EvaluationFile) -> None:
@@ -205,7 +213,7 @@ class _Reader:
             self.missing.append("The evaluation names no image for this case.")
             return None, []
         try:
-            found = files.read(self._find(addresses[0]))
+            found = files.read(self.find(addresses[0]))
             geometry = self._spaced(found.geometry)
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The image is not shown: {error}.")
@@ -227,11 +235,11 @@ class _Reader:
         case = Case(
             id=self.id,
             subject=self.id,
-            images={str(number): self._find(text) for number, text in enumerate(self.files.image)},
+            images={str(number): self.find(text) for number, text in enumerate(self.files.image)},
             masks=tuple(self._each(one) for one in listed),
             spacing=self.files.spacing,
             threshold=self.files.threshold,
-            known=self._find(self.files.known) if self.files.known else None,
+            known=self.find(self.files.known) if self.files.known else None,
             drawn_slices=self.files.drawn_slices,
             drawn_axis=self.files.drawn_axis,
             drawn_classes=self.files.drawn_classes,
@@ -259,7 +267,7 @@ class _Reader:
         """The pixels that count (*S) bool, where a region says so."""
         if not self.files.region:
             return None
-        case = Case(id=self.id, subject=self.id, region=self._find(self.files.region))
+        case = Case(id=self.id, subject=self.id, region=self.find(self.files.region))
         try:
             sample = load(case, reads=("region",))
         except (ScantlingError, OSError) as error:
@@ -270,7 +278,7 @@ class _Reader:
     def map(self, name: str) -> Layer | None:
         """An uncertainty map; None if it cannot be read."""
         try:
-            found = files.read(self._find(self.files.uncertainty[name]))
+            found = files.read(self.find(self.files.uncertainty[name]))
             return Layer(found.array[0], self._spaced(found.geometry))
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The {name} is not shown: {error}.")
@@ -302,10 +310,10 @@ class _Reader:
 
     def _each(self, listed: str | dict[str, str]) -> Files:
         if isinstance(listed, str):
-            return self._find(listed)
-        return {name: self._find(text) for name, text in listed.items()}
+            return self.find(listed)
+        return {name: self.find(text) for name, text in listed.items()}
 
-    def _find(self, text: str) -> Address:
+    def find(self, text: str) -> Address:
         """The address, sought from here and from the folders that the evaluation names."""
         address = files.parse_address(text)
         found = next((base / address.path for base in self.bases if (base / address.path).exists()), address.path)

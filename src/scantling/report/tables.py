@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from scantling.evaluation.expected import sentences_on_expected
+from scantling.evaluation.object_totals import sentence_on_facts
 from scantling.evaluation.strata import MAIN as STRATIFIED
 from scantling.records.evaluation import CaseRecord
 from scantling.records.predictions import Failure
@@ -16,6 +17,7 @@ from scantling.report.blocks import Header
 from scantling.report.charts import Chart
 from scantling.report.fairness import fairness
 from scantling.report.hypotheses import Hypotheses, hypotheses_of
+from scantling.report.objects import ObjectPictures, objects_of
 from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
 from scantling.report.strata import StratumTable, tables_of
 from scantling.report.targets import EvaluationFile
@@ -87,6 +89,7 @@ class ScoreBlock:
     exemplars: tuple[exemplars.Exemplar, ...]
     undrawn: str
     hypotheses: Hypotheses | None
+    objects: ObjectPictures | None
     cases: tuple[CaseRecord, ...]
     failed: tuple[Failure, ...]
     evaluation: EvaluationFile
@@ -104,7 +107,8 @@ class ScoreBlock:
         record = self.evaluation.record
         known = [(title, record.detection[key]) for key, title in titles.items() if key in record.detection]
         found = (f"{title}: {tally.text(len(record.classes))}." for title, tally in known if tally.cases[1])
-        return (*found, *sentences_on_expected(record.coverage, record.cases))
+        together = (sentence_on_facts(facts, name, len(record.classes)) for name, facts in record.objects.items())
+        return (*found, *together, *sentences_on_expected(record.coverage, record.cases))
 
     @property
     def headline(self) -> frozenset[str]:
@@ -174,7 +178,8 @@ def block_of(evaluation: EvaluationFile, *, drawn: bool, longest: int, validatio
     return ScoreBlock(
         evaluation.name, title, where, validation, tuple(groups), tuple(metrics), classes if len(classes) > 1 else (),
         tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn,
-        hypotheses_of(evaluation, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
+        hypotheses_of(evaluation, longest=longest) if drawn else None,
+        objects_of(evaluation, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
         tables_of(record.strata, [metric for metric in metrics if metric.key in STRATIFIED]),
     )  # fmt: skip
 

@@ -62,9 +62,11 @@ class Metric:
 
 _SHORT = {"iou": "IoU", "auc": "AUC", "cldice": "clDice", "vca": "VCA", "hd95": "HD95", "assd": "ASSD", "ece": "ECE"}
 _SHORT |= {"nsd": "NSD", "average_precision": "Av. precision", "brier": "Brier", "uncertainty_auc": "Errors found"}
+_SHORT |= {"pq": "PQ", "sq": "SQ", "dq": "DQ", "aji": "AJI", "dsb_ap": "Mean precision", "object_f1": "Object F1"}
+_SHORT |= {"object_dice": "Object Dice", "object_hausdorff": "Object Hausdorff", "lesion_hd95": "HD95 by piece"}
 _SHORT |= {"ged": "GED", "hm_iou": "HM-IoU", "max_dice": "Max-Dice"}
 _FAMILIES = {"topology": "continuity", "ranking": "probabilities", "calibration": "probabilities"}
-_FAMILIES |= {"several": "several annotators"}
+_FAMILIES |= {"several": "several annotators", "instances": "objects", "lesions": "pieces"}
 
 
 def metric(

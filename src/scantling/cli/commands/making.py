@@ -102,19 +102,21 @@ class Synthesize(Opened, Computed, Spread):
 
 @dataclass(kw_only=True)
 class Export(Opened):
-    """Write the network of a run for other programs, or a data set, or that of a run, in the layout of another tool."""
+    """Write a network, a data set or predicted objects for other programs."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling export scans --to nnunet --out nnUNet_raw",
         "scantling export runs/unet --to nnunet --out nnUNet_raw --number 512 --name Vessels",
         "scantling export runs/unet --to onnx --out unet-onnx",
+        "scantling export predicted --to qupath --out for-qupath",
     )
 
-    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA")]
-    """A data set, or a run: its data as it saw them; for onnx a run: its network."""
-    to: Literal["nnunet", "onnx"]
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|DATA|PREDICTIONS")]
+    """A data set, or a run: its data as it saw them; for onnx a run: its network; for qupath and coco what `predict`
+    wrote: its objects."""
+    to: Literal["nnunet", "onnx", "qupath", "coco"]
     """nnunet is the raw data folder of nnU-Net, version 2; onnx is model.onnx, checked on onnxruntime, and export.json,
-    which says what comes before and after the network."""
+    which says what comes before and after the network; qupath is ID.geojson for each picture; coco is objects.json."""
     out: Path
     """For nnunet where such folders lie (nnUNet_raw); Dataset###_NAME is made in it. For onnx a folder of its own."""
     number: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -129,11 +131,13 @@ class Export(Opened):
         from scantling.data.contents import count
         from scantling.data.nnunet_export import export_nnunet
 
+        if self.to != "nnunet" and (self.number is not None or self.name is not None):
+            raise SettingsError(f"--number and --name are of data sets; leave them out with --to {self.to}")
+        if self.to in ("qupath", "coco"):
+            return self._objects()
         if self.to == "onnx":
             from scantling.inference.exporting import export_onnx
 
-            if self.number is not None or self.name is not None:
-                raise SettingsError("--number and --name are of data sets; leave them out with --to onnx")
             facts = export_onnx(self.source, self.out)
             check = facts["check"]
             tell(
@@ -156,6 +160,17 @@ class Export(Opened):
         for note in done.notes:
             tell(note)
         return Outcome(done.facts(), [*done.failed, *dataset.unnamed()])
+
+    def _objects(self) -> Outcome:
+        from scantling.evaluation.exported_objects import export_objects
+
+        with counting("writing") as progress:
+            form: Literal["qupath", "coco"] = "coco" if self.to == "coco" else "qupath"
+            facts = export_objects(self.source, self.out, form=form, progress=progress)
+        tell(f"{self.out}: {facts['objects']:,} objects of {facts['cases']:,} pictures")
+        for note in facts["notes"]:
+            tell(note)
+        return Outcome(facts, facts["failed"])
 
 
 @dataclass(kw_only=True)

@@ -1,0 +1,55 @@
+"""Which classes of predictions and truth are the same."""
+
+from __future__ import annotations
+
+from scantling.core.case import Labels
+from scantling.core.errors import DataError
+from scantling.data.contents import some
+
+
+def predictable(truth: Labels, predicted: Labels, *, declared: bool) -> Labels:
+    """The truth's labels without the classes that the predictions do not have.
+
+    Classes match as in `matched`; where the truth's are declared, the predictions may have no other. Where none is
+    left, the labels are unchanged.
+    """
+    if not (truth.exclusive and all(truth.values) and truth.others == "error") or len(truth.names) == 1:
+        return truth
+    common = [name in predicted.names for name in truth.names]
+    if not any(common) and not declared:
+        common = [values in predicted.values for values in truth.values]
+    if all(common) or not any(common) or (declared and sum(common) < len(predicted.names)):
+        return truth
+    kept = [number for number, there in enumerate(common) if there]
+    return truth.model_copy(
+        update={
+            "names": tuple(truth.names[number] for number in kept),
+            "values": tuple(truth.values[number] for number in kept),
+        }
+    )
+
+
+def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The names of the classes to score, in the truth's order, and for each its number (from 0) in the predictions.
+
+    Classes match by name, a single class matches a single class, and classes whose names nobody declared match by
+    their values.
+
+    Args:
+        declared: whether the truth's names were declared, not made up from the values of its masks.
+
+    Raises:
+        DataError: the classes do not match.
+    """
+    if set(predicted.names) == set(truth.names):
+        return truth.names, tuple(predicted.names.index(name) for name in truth.names)
+    if len(predicted.names) == len(truth.names) == 1:
+        return (truth if declared else predicted).names, (0,)
+    if not declared and all(truth.values) and set(truth.values) <= set(predicted.values):
+        order = [predicted.values.index(values) for values in truth.values]
+        order += [number for number in range(len(predicted.names)) if number not in order]
+        return tuple(predicted.names[number] for number in order), tuple(order)
+    raise DataError(
+        f"the predictions have the classes {some(predicted.names)}, the truth has {some(truth.names)}; "
+        "expected the same; name them alike in a manifest"
+    )
