@@ -70,6 +70,9 @@ class ScribbleSegmenter(UNetSegmenter):
         return labels.to(torch.uint8).masked_fill(~batch.region | (likely <= above), IGNORE)
 
     def overlap_with(self, logits: Tensor, labels: Tensor, step: Step) -> Generator[Total, Tensor, Tensor]:
-        """The Dice loss against labels (B, 1, *S) over all patches of the step as one."""
-        sums = overlap_sums(self.probabilities(logits), labels, ignore_index=IGNORE).sum(1)  # (3, K)
+        """The Dice loss against labels (B, 1, *S), the background a class too, over all patches of the step as one."""
+        probabilities = self.probabilities(logits)
+        every = torch.cat([1 - probabilities.sum(1, keepdim=True), probabilities], 1)
+        counted = torch.where(labels == IGNORE, labels, labels + 1)
+        sums = overlap_sums(every, counted, ignore_index=IGNORE).sum(1)  # (3, 1 + K)
         return batch_dice_loss(sums, total=(yield Total(sums)), parts=step.slots)
