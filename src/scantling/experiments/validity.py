@@ -21,7 +21,7 @@ from scantling.core.outputs import locked
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset
 from scantling.experiments.cells import Cell, do_cell, labels_in_words, scored, scores_of
-from scantling.experiments.made_sets import drawn_cases, opened
+from scantling.experiments.made_sets import opened
 from scantling.experiments.worth_recipe import WorthRecipe, one_image
 from scantling.inference.prediction import predict
 from scantling.metrics.catalogue import Metric
@@ -101,8 +101,8 @@ def _row(recipe: WorthRecipe, cells: Sequence[Cell], name: str, metric: Metric, 
             if (folder := recipe.sources[name].folder(cell.labels)) is None:
                 continue
             made = opened(folder)
-            subjects = recipe.budget(cell.labels, cell.label_seed).subjects
-            chosen = drawn_cases(made, subjects, dataset, draw=0, label=recipe.label)[:MOST]
+            budget = recipe.budget(cell.labels, cell.label_seed)
+            chosen = recipe.drawn(name, replace(cell, label_seed=0), budget)[:MOST]
             gates = [case.id for case in chosen if "accepted:" in case.origin.model]
             remark = f"a gate has chosen them ({some(gates)})" if gates else ""
             tested = tuple(replace(case, split="test") for case in chosen)
