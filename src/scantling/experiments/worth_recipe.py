@@ -126,10 +126,12 @@ class WorthRecipe(Recipe):
             folder = self.sources[arm.source].folder(cell.labels) or self.out
             cases, every = (count(number, "case") for number in (len(there), len(opened(folder).cases)))
             real = count(len(budget.train), "real training case")
+            of_run = is_run(self.sources[arm.source].place(cell.labels) or folder)
+            more = f"name a run for this budget (--made NAME@{cell.labels}=RUN)" if of_run else "make more"
             raise DataError(
                 f"--arms {arm.name}: takes {wanted} made cases beside {real} of {cell}; {folder} holds {cases} for "
                 f"training (of {every}) with image and label, whose parents, where known, are among the "
-                f"{count(len(budget.subjects), 'training subject')} of the budget; make more, or leave the arm out"
+                f"{count(len(budget.subjects), 'training subject')} of the budget; {more}, or leave the arm out"
             )
         return tuple(there[:wanted])
 
