@@ -22,8 +22,9 @@ from made import blobs, write
 from reported import Page
 from scantling.cli.commands import Worth
 from scantling.core.errors import DataError, ScantlingError, SettingsError
+from scantling.core.machine import Compute
 from scantling.data.dataset import open_dataset
-from scantling.experiments.cells import Cell
+from scantling.experiments.cells import Cell, labelled_subjects
 from scantling.experiments.comparison import Cost
 from scantling.experiments.curve_result import Point, ScoredCell
 from scantling.experiments.made_sets import check_made, drawn_cases, learned_subjects, sources_of
@@ -119,6 +120,12 @@ def test_an_arm_says_how_much_it_takes_and_in_which_order(
 @pytest.mark.parametrize("word", ["", "fake", "real+", "mix-50/40", "mix-0/100", "synthetic x1 then 0%", "real-50%"])
 def test_what_is_no_arm_is_refused_with_examples(word: str) -> None:
     with pytest.raises(SettingsError, match=r"is no arm; expected one such as real, half"):
+        parsed(word)
+
+
+@pytest.mark.parametrize("word", ["real+0%", "synthetic x0", "real+0"])
+def test_an_amount_of_nothing_is_refused(word: str) -> None:
+    with pytest.raises(SettingsError, match="expected more than 0"):
         parsed(word)
 
 
@@ -256,6 +263,14 @@ def test_a_generator_that_has_seen_test_subjects_is_refused_and_one_that_has_see
     other = replace(real, cases=tuple(replace(c, split="test" if c.id == "case0" else "train") for c in real.cases))
     with pytest.raises(DataError, match=r"its generator has learned from 1 test subject of .* \(case0\)"):
         learned_subjects("made", made, [run], other)
+    judged = (
+        f"other 4567 accepted: new, of 4 training images ab, accepted: labels, Dice of 0.7 by {model}; masks by {model}"
+    )
+    chosen = open_dataset(painted(tmp_path / "chosen", count=2, model=judged))
+    assert "from whom other has learned" in learned_subjects("chosen", chosen, [run], real)[1][0], "its gate is known"
+    judged = f"{model} accepted: labels, Dice of 0.7 by unet 4567"
+    chosen = open_dataset(painted(tmp_path / "judged", count=2, model=judged))
+    assert "from whom unet has learned" in learned_subjects("judged", chosen, [run], real)[1][0], "its gate is not"
     ruled = open_dataset(painted(tmp_path / "ruled", count=2, parents=0, model="retina-phantoms {}"))
     assert learned_subjects("ruled", ruled, [], real) == (frozenset(), []), "a rule has learned from nobody"
 
@@ -266,6 +281,32 @@ def test_made_cases_come_in_an_order_of_their_own_for_each_draw(data: Path) -> N
     orders = [[case.id for case in drawn_cases(made, allowed, real, draw=draw)] for draw in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
     assert {*orders[0]} == {*orders[2]}
+
+
+def test_cases_that_a_run_makes_later_come_after_those_that_it_has_made(data: Path, tmp_path: Path) -> None:
+    real, orders = open_dataset(data), list[list[str]]()
+    allowed = {case.subject for case in real.split("train")}
+    for count in (6, 12):
+        made = open_dataset(painted(tmp_path / f"{count}", count=count))
+        orders.append([case.id for case in drawn_cases(made, allowed, real, draw=None)])
+    assert orders[1][:6] == orders[0], "so that an arm that takes more leaves the smaller ones as they were"
+
+
+def test_other_images_of_validation_subjects_are_not_trained_on(data: Path) -> None:
+    whole = open_dataset(data)
+    held = recipe_of(data, data.parent / "painted", ()).budget("all", 0).validation[0]
+    others = [replace(held, id=f"bare {name}", subject=name, masks=(), split="train") for name in ("new", held.subject)]
+    recipe = replace(
+        recipe_of(data, data.parent / "painted", ()), data=replace(whole, cases=(*whole.cases, *others)), known={}
+    )
+    assert recipe.budget("all", 0).validation[0].subject == held.subject
+    assert [case.subject for case in recipe.bare(recipe.budget("all", 0))] == ["new"]
+
+
+def test_steps_are_timed_on_the_budget_with_most_subjects(data: Path) -> None:
+    recipe = recipe_of(data, data.parent / "painted", ())
+    found = [len(labelled_subjects(recipe, Cell("real", labels, 0, 0))) for labels in ("2", "4", "all")]
+    assert found == [2, 4, 6], "of which the most counts"
 
 
 # the command
@@ -359,11 +400,16 @@ def test_the_verdict_says_plainly_whether_a_gain_could_be_shown() -> None:
         ("synthetic x1", "all", 40, -0.2, (-0.3, -0.1)),
     )
     assert found.verdict == (
-        "gan, Dice over augmentation alone: at 5 real subjects a gain of +0.031 (+0.010 to +0.050) with `real+100%`; "
-        "with all 40 real subjects no gain could be shown: the best of 2 arms, `real+100%`, has +0.003 (−0.004 to "
-        "+0.010). Worse than augmentation alone: `synthetic x1` with all 40 real subjects.",
+        "gan, Dice over augmentation alone: at 5 real subjects a gain of +0.031 (+0.010 to +0.050) with `real+100%`, "
+        "the best of 2 arms; with all 40 real subjects no gain could be shown: the best of 2 arms, `real+100%`, has "
+        "+0.003 (−0.004 to +0.010). Worse than augmentation alone: `synthetic x1` with all 40 real subjects.",
     )
     assert found.sentences[0] == found.verdict[0]
+    wide = result(("real+100%", "5", 5, 0.05, (-0.01, 0.11)), ("real+50%", "5", 5, 0.03, (0.01, 0.05))).verdict[0]
+    assert (
+        "a gain of +0.03 (+0.01 to +0.05) with `real+50%`, the largest that could be shown of 2 arms"
+        in wide.replace("0 ", " ").replace("0)", ")")
+    )
     once = result(("real+100%", "5", 5, 0.031, (math.nan, math.nan)), cells=1).verdict[0]
     assert "no gain could be shown: `real+100%` has +0.031, without an interval" in once
     single = result(("real+100%", "5", 5, 0.031, (0.010, 0.050)), cells=1).verdict[0]
@@ -379,7 +425,8 @@ def test_a_run_makes_as_many_cases_as_arms_take_and_says_whom_it_has_seen(
 ) -> None:
     asked = []
 
-    def synthesize(source: Path, *, count: int, out: Path) -> None:
+    def synthesize(source: Path, *, count: int, out: Path, compute: Compute) -> None:
+        assert compute.threads == TINY.threads
         asked.append((source, count, out))
         painted(out, count=count, parents=0, model=f"gan {identity_of(source)}")
 
@@ -389,7 +436,7 @@ def test_a_run_makes_as_many_cases_as_arms_take_and_says_whom_it_has_seen(
         "options": TINY, "augment": "strong", "metric": "dice", "console": quiet(),
     }  # fmt: skip
     ready = prepare("unet", data, [f"gan@2={run}", f"gan@4={run}"], tmp_path / "out", **how)
-    assert asked == [(run, 6, tmp_path / "out/made/gan-2"), (run, 12, tmp_path / "out/made/gan-4")]
+    assert asked == [(run, 6, tmp_path / "out/made/gan@2"), (run, 12, tmp_path / "out/made/gan@4")]
     assert [len(ready.recipe.taken(cell).made) for cell in ready.cells] == [0, 2, 6, 0, 4, 12]
     assert "gan with 2 labels: its generator has learned from 4 real subjects outside of it" in ready.warnings[0]
     assert "name it with --made gan@2=RUN" in ready.warnings[0]

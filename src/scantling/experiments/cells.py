@@ -198,8 +198,8 @@ def labelled_cases(recipe: Recipe, cell: Cell) -> tuple[list[Case], Collection[s
     Raises:
         DataError: there are fewer than the budget, or the method cannot learn from the data.
     """
-    card, dataset = card_of(recipe.method_of(cell)), recipe.dataset_of(cell.method)
-    material = open_material(card, [dataset], recipe.out, recipe.options_of(cell))
+    card, parts = card_of(recipe.method_of(cell)), recipe.parts_of(cell)
+    material = open_material(card, parts, recipe.out, recipe.options_of(cell))
     taught = [c for c in material.dataset.cases if c.split != "test" and is_labelled(c, material.taught_by)]
     return [case for case in taught if case.origin.kind != "synthetic"] or taught, material.taught_by
 

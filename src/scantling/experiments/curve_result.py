@@ -62,8 +62,8 @@ class Worth:
         def number(value: float) -> float | None:
             return value if value > 0 and math.isfinite(value) else None
 
-        ends = tuple(number(end) for end in self.interval)
-        return {"worth": number(self.value), "worth_interval": ends, "worth_text": self.text}
+        ends = [number(end) for end in (self.value, *self.interval)]
+        return {"worth": ends[0], "worth_interval": tuple(ends[1:]), "worth_text": self.text}
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,7 @@ class Curve:
     @property
     def scope(self) -> str:
         """What was measured on what."""
-        done = sum(one.mean is not None for one in self.cells)
-        whole = f"{done} of {count(len(self.cells), 'training')}"
+        whole = f"{sum(one.mean is not None for one in self.cells)} of {count(len(self.cells), 'training')}"
         people = count(self.subjects, "subject")
         on = count(len(self.cases), "test case") + ("" if self.subjects == len(self.cases) else f" of {people}")
         return f"{count(len(self.methods), 'method')} in {whole} on {on} of {self.name}"
@@ -194,8 +193,8 @@ class Curve:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was found, plainly: what each method is worth at each budget, or that no difference could be shown."""
-        found = [self._sentence(point) for point in self.points if point.method != self.control]
-        found = [sentence for sentence in found if sentence]
+        others = [point for point in self.points if point.method != self.control]
+        found = [sentence for point in others if (sentence := self._sentence(point))]
         if self.cases and self.subjects < FEW:
             found.append(f"{self.subjects} test subjects are few: the intervals rest on how these few scatter.")
         found += self._efforts()
@@ -230,8 +229,7 @@ class Curve:
         one, other, title = f"`{point.method}`", f"`{self.control}`", self.metric.title
         where = f"At {count(point.subjects, 'labelled subject')}"
         low, high = (written(end, self.metric) for end in point.difference_interval)
-        size = self._signed(point.difference)
-        interval = f"95 % {self._signed(point.difference_interval[0])} to {self._signed(point.difference_interval[1])}"
+        size, interval = self._signed(point.difference), f"95 % {self._between(point.difference_interval, signed=True)}"
         if not low or not high:
             return f"{where}, {one} and {other} differ in {title} by {size}; one test subject allows no interval."
         if not point.shown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,7 @@ from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.division import within_budget
 from scantling.data.files import probe
+from scantling.data.label_budget import written_labels
 from scantling.methods.catalogue import cards
 from scantling.records.run import RunRecord
 from scantling.records.run_folder import identity_of
@@ -72,13 +73,14 @@ def sources_of(words: Sequence[str | Path], out: Path) -> list[Source]:
                 "NAME@BUDGET=PATH for one budget alone"
             )
         name, budget = (match[1], match[2]) if match else (place.resolve().name, "")
+        budget = budget if budget in ("", "all") else str(written_labels(budget))
         places = found.setdefault(name, {})
         if budget in places:
             raise SettingsError(f"--made {word}: {name} is named twice; rename one of the folders")
         places[budget] = place
 
     def folder(name: str, budget: str, place: Path) -> Path:
-        return out / "made" / f"{name}{budget and f'-{budget}'}" if is_run(place) else place
+        return out / "made" / f"{name}{budget and f'@{budget}'}" if is_run(place) else place
 
     return [
         Source(name, places, {budget: folder(name, budget, place) for budget, place in places.items()})
@@ -187,7 +189,7 @@ def _check_parents(where: str, cases: Sequence[Case], real: Dataset) -> list[str
 
 
 def drawn_cases(
-    made: Dataset, allowed: Collection[str], real: Dataset, *, draw: int, label: str = "mask"
+    made: Dataset, allowed: Collection[str], real: Dataset, *, draw: int | None, label: str = "mask"
 ) -> list[Case]:
     """The made cases that a budget may learn from, in the order in which arms take them: fewer lie in more.
 
@@ -196,7 +198,7 @@ def drawn_cases(
 
     Args:
         allowed: these subjects.
-        draw: the seed of the order.
+        draw: the seed of the order; None: by id, in which cases of a run are counted.
         label: what is learnt from.
     """
     subject = {case.id: case.subject for case in real.cases}
@@ -209,8 +211,20 @@ def drawn_cases(
 
     own = [case for case in made.cases if case.origin.kind == "synthetic" and case.split == "train"]
     able = [case for case in own if case.images and case.has(label)]
-    chosen = sorted((case for case in able if fits(case)), key=lambda case: (seed_of("worth", draw, case.id), case.id))
-    return [replace(case, split="train") for case in chosen]
+
+    def place(case: Case) -> tuple[int, str]:
+        return (0 if draw is None else seed_of("worth", draw, case.id)), case.id
+
+    return sorted((case for case in able if fits(case)), key=place)
+
+
+def _models(words: str) -> list[str]:
+    """Each model that an origin names: what has made the case, what has marked it, what a gate has judged it by."""
+    found = list[str]()
+    for part in words.split("; masks by"):
+        own, *gates = part.split("accepted: ")
+        found += [own.strip(), *(gate.partition(" by ")[2].strip(" ,") for gate in gates if " by " in gate)]
+    return found
 
 
 def learned_subjects(
@@ -228,7 +242,7 @@ def learned_subjects(
         DataError: it has learned from test subjects.
     """
     runs = {identity_of(run): record_of(run) for run in generators}
-    models = {part.strip() for case in made.cases for part in case.origin.model.split("; masks by")}
+    models = {model for case in made.cases for model in _models(case.origin.model)}
     records, unknown = list[RunRecord](), list[str]()
     for model in sorted(models):
         record = next((one for identity, one in runs.items() if identity in model and one is not None), None)

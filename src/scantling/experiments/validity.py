@@ -7,6 +7,7 @@ recogniser are no test, which is said.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from scantling.core.outputs import locked
 from scantling.data.contents import some
 from scantling.data.dataset import Dataset
 from scantling.experiments.cells import Cell, do_cell, labels_in_words, scored, scores_of
-from scantling.experiments.made_sets import drawn_cases, opened
+from scantling.experiments.made_sets import opened
 from scantling.experiments.worth_recipe import WorthRecipe, one_image
 from scantling.inference.prediction import predict
 from scantling.metrics.catalogue import Metric
@@ -96,19 +97,20 @@ def _row(recipe: WorthRecipe, cells: Sequence[Cell], name: str, metric: Metric, 
     """What the trainings score on one set; None where nothing can be scored."""
     scores, number, remark = list[tuple[float, float]](), 0, ""
     for cell in cells:
-        dataset = recipe.dataset
+        dataset, folder_name = recipe.dataset, name.replace(" ", "-")
         if name != REAL:
             if (folder := recipe.sources[name].folder(cell.labels)) is None:
                 continue
             made = opened(folder)
-            subjects = recipe.budget(cell.labels, cell.label_seed).subjects
-            chosen = drawn_cases(made, subjects, dataset, draw=0, label=recipe.label)[:MOST]
+            budget = recipe.budget(cell.labels, cell.label_seed)
+            chosen = recipe.drawn(name, replace(cell, label_seed=0), budget)[:MOST]
             gates = [case.id for case in chosen if "accepted:" in case.origin.model]
             remark = f"a gate has chosen them ({some(gates)})" if gates else ""
+            folder_name += f"-{len(chosen)}"  # a run may have made more since
             tested = tuple(replace(case, split="test") for case in chosen)
             dataset = one_image(replace(made, cases=tested, parted=True), recipe.modality)
         try:
-            out = recipe.out / cell.folder / "validity" / name.replace(" ", "-")
+            out = recipe.out / cell.folder / "validity" / folder_name
             row = _scored(recipe, cell, dataset, out, metric)
         except ScantlingError as error:
             console.print(f"{name}: {cell}: {error}", highlight=False, markup=False)
@@ -127,7 +129,8 @@ def _scored(recipe: WorthRecipe, cell: Cell, dataset: Dataset, out: Path, metric
     with locked(run.parent, shard=run.name):
         predict(run, dataset, out=out, split="test", probabilities=recipe.label == "mask", compute=compute)
     found = scored(out, dataset, [metric.name, MSE], opening=recipe.opening, classes=recipe.classifies(cell))
-    return float(found.mean[metric.name] or 0.0), float(found.mean[MSE] or 0.0), len(found.cases)
+    score, error = (math.nan if (mean := found.mean[of]) is None else float(mean) for of in (metric.name, MSE))
+    return score, error, len(found.cases)
 
 
 def sentences(rows: Sequence[Validity], metric: Metric) -> list[str]:

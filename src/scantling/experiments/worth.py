@@ -7,6 +7,7 @@ one method, in which real and made cases are mixed in some amount and order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,8 +16,9 @@ from rich.console import Console
 
 from scantling.core.checks import check_choice, check_count
 from scantling.core.engines import Share
-from scantling.core.errors import DataError, SettingsError
+from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.core.fields import title_of
+from scantling.core.machine import Compute
 from scantling.core.outputs import WORTH, check_inputs, check_record, locked
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
@@ -257,7 +259,7 @@ def _seen_more(
     drawn_masks = max((case.origin.hand_drawn for case in made.cases), default=0)
     for labels, draw in drawn:
         budget = recipe.budget(labels, draw)
-        more = (seen or frozenset()) - budget.all_subjects
+        more = (seen or frozenset()) - budget.all_subjects - {case.subject for case in recipe.bare(budget)}
         masks = len(budget.train) + len(budget.validation)
         if labels in (known for known, _ in found):
             continue
@@ -267,10 +269,10 @@ def _seen_more(
             )
         elif seen is None and drawn_masks > masks:
             found[labels, draw] = f"has learned from {drawn_masks} masks that people drew, and the budget has {masks}"
+    listed = {key: f" (train --manifest {_manifest(recipe, *key)})" if _can_be_listed(recipe) else "" for key in found}
     return [
         f"{name} with {labels_in_words(labels)}: its generator {sentence}; a gain may come from them. Train a "
-        f"generator on the budget alone (train --manifest {_manifest(recipe, labels, draw)}), and name it with --made "
-        f"{name}@{labels}=RUN."
+        f"generator on the budget alone{listed[labels, draw]}, and name it with --made {name}@{labels}=RUN."
         for (labels, draw), sentence in found.items()
     ]
 
@@ -293,13 +295,14 @@ def _manifest(recipe: WorthRecipe, labels: str, label_seed: int) -> Path:
     return recipe.out / "budgets" / f"labels-{labels.replace('%', '-percent')}-draw-{label_seed}.toml"
 
 
-def _described(recipe: WorthRecipe, cells: Sequence[Cell]) -> None:
-    """Write a manifest of each budget, so that a generator can be trained on its cases alone.
+def _can_be_listed(recipe: WorthRecipe) -> bool:
+    """Whether there is a manifest of each budget: not of data in memory, or of several folders."""
+    return not (in_memory(recipe.dataset.root) or recipe.dataset.label_source.parts)
 
-    Data in memory, or of several folders, have none.
-    """
-    dataset = recipe.dataset
-    if in_memory(dataset.root) or dataset.label_source.parts:
+
+def _described(recipe: WorthRecipe, cells: Sequence[Cell]) -> None:
+    """Write a manifest of each budget, so that a generator can be trained on its cases alone."""
+    if not _can_be_listed(recipe):
         return
     for cell in cells:
         path = _manifest(recipe, cell.labels, cell.label_seed)
@@ -308,7 +311,7 @@ def _described(recipe: WorthRecipe, cells: Sequence[Cell]) -> None:
         with locked(recipe.out, shard="budgets", wait=True):
             if not path.exists():
                 path.parent.mkdir(exist_ok=True)
-                write_manifest(recipe.parts_of(cell)[0], path, within_budget(dataset).labels)
+                write_manifest(recipe.parts_of(cell)[0], path, within_budget(recipe.dataset).labels)
 
 
 def _synthesised(recipe: WorthRecipe, cells: Sequence[Cell], console: Console) -> None:
@@ -329,13 +332,17 @@ def _synthesised(recipe: WorthRecipe, cells: Sequence[Cell], console: Console) -
             raise SettingsError(f"--arms {arm.name}: a run makes as many as are asked for; name a number")
         number = arm.made.number(len(recipe.budget(cell.labels, cell.label_seed).train), 0)
         wanted[place, folder] = max(number, wanted.get((place, folder), 0))
+    of = recipe.options
+    compute = Compute(device=of.device, threads=of.threads, precision=of.precision)
     for (place, folder), number in wanted.items():
         with locked(recipe.out, shard="made", wait=True):
-            there = len(opened(folder).cases) if folder.exists() else 0
+            there = 0
+            with suppress(ScantlingError):  # nothing is there, or it was interrupted before the first
+                there = len(opened(folder).cases)
             opened.cache_clear()
             if there < number:
                 console.print(f"{place}: making {count(number, 'case')}", highlight=False, markup=False)
-                synthesize(place, count=number, out=folder)
+                synthesize(place, count=number, out=folder, compute=compute)
 
 
 __all__ = ["BUDGETS", "DEFAULT", "MINUTES", "prepare", "worth"]

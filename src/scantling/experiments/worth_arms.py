@@ -33,9 +33,15 @@ class Amount:
 
     @classmethod
     def of(cls, word: str) -> Amount:
-        """From "50%", "x2", "2000", "all"."""
+        """From "50%", "x2", "2000", "all".
+
+        Raises:
+            SettingsError: it is of nothing.
+        """
         if word == "all":
             return cls()
+        if not int(word.strip("x%")):
+            raise SettingsError(f"--arms: found the amount {word}; expected more than 0; `real` has no made cases")
         if word.endswith("%"):
             return cls(times=Fraction(word[:-1]) / 100)
         return cls(times=Fraction(word[1:])) if word.startswith("x") else cls(cases=int(word))

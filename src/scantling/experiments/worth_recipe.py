@@ -15,7 +15,7 @@ from scantling.data.division import without_labels
 from scantling.data.label_budget import label_order
 from scantling.data.splits import is_labelled
 from scantling.experiments.cells import ALL, Cell, Recipe, labels_in_words
-from scantling.experiments.made_sets import Source, drawn_cases, opened
+from scantling.experiments.made_sets import Source, drawn_cases, is_run, opened
 from scantling.experiments.worth_arms import Amount, WorthArm
 from scantling.methods.catalogue import card_of
 from scantling.training.material import open_material
@@ -120,20 +120,41 @@ class WorthRecipe(Recipe):
         return Taken(real, made, budget.validation)
 
     def _made(self, cell: Cell, arm: WorthArm, amount: Amount, budget: Budget) -> tuple[Case, ...]:
-        folder = self.sources[arm.source].folder(cell.labels)
-        if folder is None:
-            raise DataError(f"--made {arm.source}: has nothing for {labels_in_words(cell.labels)}; name it, too")
-        there = drawn_cases(opened(folder), budget.subjects, self.dataset, draw=cell.label_seed, label=self.label)
+        there = self.drawn(arm.source, cell, budget)
         wanted = amount.number(len(budget.train), len(there))
         if not there or wanted > len(there):
+            folder = self.sources[arm.source].folder(cell.labels) or self.out
             cases, every = (count(number, "case") for number in (len(there), len(opened(folder).cases)))
             real = count(len(budget.train), "real training case")
+            of_run = is_run(self.sources[arm.source].place(cell.labels) or folder)
+            more = f"name a run for this budget (--made NAME@{cell.labels}=RUN)" if of_run else "make more"
             raise DataError(
                 f"--arms {arm.name}: takes {wanted} made cases beside {real} of {cell}; {folder} holds {cases} for "
                 f"training (of {every}) with image and label, whose parents, where known, are among the "
-                f"{count(len(budget.subjects), 'training subject')} of the budget; make more, or leave the arm out"
+                f"{count(len(budget.subjects), 'training subject')} of the budget; {more}, or leave the arm out"
             )
         return tuple(there[:wanted])
+
+    def drawn(self, source: str, cell: Cell, budget: Budget) -> list[Case]:
+        """The made cases that a cell may take, in the order in which arms take them; see `drawn_cases`.
+
+        Of a run they come as they were made: arms that are added later have more made, and leave the first ones first.
+
+        Raises:
+            DataError: there is nothing for its budget.
+        """
+        of = self.sources[source]
+        place, folder = of.place(cell.labels), of.folder(cell.labels)
+        if place is None or folder is None:
+            raise DataError(f"--made {source}: has nothing for {labels_in_words(cell.labels)}; name it, too")
+        draw = None if is_run(place) else cell.label_seed
+        return drawn_cases(opened(folder), budget.subjects, self.dataset, draw=draw, label=self.label)
+
+    def bare(self, budget: Budget) -> list[Case]:
+        """The real training cases without any label, but for those of subjects for validation."""
+        held = {case.subject for case in budget.validation}
+        those = (case for case in self.dataset.split("train") if case.images and case.subject not in held)
+        return [case for case in those if without_labels(case) == case]
 
     def parts_of(self, cell: Cell) -> list[Dataset]:
         """The real data with the cases of the cell and those for testing, and the made cases that it takes.
@@ -145,7 +166,7 @@ class WorthRecipe(Recipe):
         """
         taken, dataset = self.taken(cell), self.dataset
         held = [replace(case, split="validation") for case in taken.validation]
-        bare = [case for case in dataset.split("train") if case.images and without_labels(case) == case]
+        bare = self.bare(self.budget(cell.labels, cell.label_seed))
         cases = (*taken.real, *held, *bare, *dataset.split("test"))
         parts = [replace(dataset, cases=tuple(cases), parted=True)]
         folder = self.sources[source].folder(cell.labels) if (source := self.plan[cell.method].source) else None

@@ -60,14 +60,17 @@ class WorthResult(Curve):
         parts, worse = list[str](), list[str]()
         for subjects in dict.fromkeys(point.subjects for point in self.of(source)):
             those = [point for point in self.of(source) if point.subjects == subjects]
-            best = max(those, key=lambda point: sign * point.difference)
+            gains = [point for point in those if point.shown and sign * point.difference > 0]
+            best, most = (max(each, key=lambda point: sign * point.difference) for each in (gains or those, those))
             labels = best.labels
             where = f"with all {subjects} real subjects" if labels == ALL else f"at {count(subjects, 'real subject')}"
             size = f"{self._signed(best.difference)} ({self._between(best.difference_interval, signed=True)})"
             size = size.replace(" ()", ", without an interval")
-            if best.shown and sign * best.difference > 0:
+            if gains:
                 trained = " in one training" if best.cells < 2 else ""
-                parts.append(f"{where} a gain of {size} with {_arm(best)}{trained}")
+                rank = "the best" if best is most else "the largest that could be shown"
+                of = f", {rank} of {len(those)} arms" if len(those) > 1 else ""
+                parts.append(f"{where} a gain of {size} with {_arm(best)}{trained}{of}")
             else:
                 of = f"the best of {len(those)} arms, {_arm(best)}, has" if len(those) > 1 else f"{_arm(best)} has"
                 parts.append(f"{where} no gain could be shown: {of} {size}")
@@ -94,19 +97,18 @@ class WorthResult(Curve):
             "A budget is of real subjects, those for validation included; validation and test cases are real, and the "
             "same in all arms. Labelled real cases outside of the budget are left out, as if they were not there.",
             f"All arms train the same method with the same number of steps ({self.shared.get('steps')}) and {same}; "
-            "augmented+N has it on a share of its samples alone.",
+            "augmented+N has it on a share of its samples alone. What the method plans of its data, such as the grid, "
+            "it plans of the cases of each arm.",
             "x1 is as many made cases as the budget has real training cases; made cases are drawn by the label seed, "
             "and fewer lie in more. Made cases whose parents are outside of the budget are not taken. The phases of "
             "synthetic-first and real-first have steps in proportion to their cases.",
-            "The verdict takes the best arm of each budget, on the test cases, of as many as it says: its interval is "
-            "not corrected for the choice. Confirm it with other seeds or on other subjects before relying on it.",
+            "The verdict takes the best arm of each budget, on the test cases, of as many as it says (or the best of "
+            "those whose gain could be shown): its interval is not corrected for the choice. Confirm it with other "
+            "seeds or on other subjects before relying on it.",
         )
-        shared = tuple(
-            line
-            for line in super().conventions
-            if not line.startswith(("A budget is", "All trainings have")) and "method equals" not in line
-        )
-        return (*own, *(line.replace("methods", "arms") for line in shared))
+        left_out = ("A budget is", "All trainings have")
+        shared = [line for line in super().conventions if not line.startswith(left_out)]
+        return (*own, *(line.replace("methods", "arms").replace("a method equals", "an arm equals") for line in shared))
 
     def described(self) -> list[tuple[str, str]]:
         """Each arm with what it trains on, in words."""

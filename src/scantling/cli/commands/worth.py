@@ -152,7 +152,7 @@ class Worth(Opened, Computed):
         given = [word for name, value in values.items() if value is not None for word in (name, str(value))]
         for name, value in self.settings.items():
             given += [f"--settings.{name}", value if isinstance(value, str) else json.dumps(value)]
-        parts = [word.rpartition("=") for word in self.made]
+        parts = [("", "", word) if Path(word).exists() else word.partition("=") for word in self.made]
         made = [f"{name}{equals}{Path(place).absolute()}" for name, equals, place in parts]
         generators = [str(run.absolute()) for run in self.generator]
         given += ["--labels", *self.labels, "--arms", *self.arms, "--made", *made]
