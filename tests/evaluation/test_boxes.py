@@ -70,3 +70,23 @@ def test_objects_without_a_score_are_no_answer_of_a_detector(folders: tuple[Path
             del one["score"]
         write_json(path, content)
     assert not finds_boxes(out)
+
+
+def test_where_nothing_was_found_anywhere_everything_was_missed(folders: tuple[Path, Path]) -> None:
+    out, data = folders
+    for path in (out / "instances").iterdir():
+        write_json(path, json.loads(path.read_text()) | {"objects": []})
+    found = evaluate_everything(out, data, split="all")
+    assert found.boxes is not None
+    scores = {name: one.value for name, one in found.boxes.estimates.items()}
+    assert scores == pytest.approx({"ap50": 0.0, "ap": 0.0, "box_iou": np.nan, "froc": 0.0}, nan_ok=True)
+
+
+def test_boxes_of_other_axes_than_the_true_ones_are_named(folders: tuple[Path, Path]) -> None:
+    out, data = folders
+    content = json.loads((out / "instances" / "a.json").read_text())
+    content["objects"][0]["box"] = [[0, 1], [2, 8], [2, 8]]
+    write_json(out / "instances" / "a.json", content)
+    failed = evaluate_boxes(out, open_dataset(data), split="all").failed
+    assert [one.id for one in failed] == ["a"]
+    assert "boxes of 3 axes, and true ones of 2" in failed[0].error

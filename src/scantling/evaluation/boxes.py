@@ -125,16 +125,19 @@ class BoxEvaluation:
 
 
 def finds_boxes(folder: Path) -> bool:
-    """Whether a folder of predictions holds boxes: a list of objects that have a score."""
-    listing = read_listing(folder / PREDICTIONS)
+    """Whether a folder of predictions holds boxes: lists of objects that have a score, or of nothing in every case."""
+    listing, lists = read_listing(folder / PREDICTIONS), 0
     for case in listing.cases if listing is not None else ():
+        if not (file := _file_of(case.files)):
+            continue
+        lists += 1
         try:
-            objects = _objects(folder / file) if (file := _file_of(case.files)) else []
+            objects = _objects(folder / file)
         except FileError:  # the evaluation names it
             continue
         if objects:
             return objects[0].get("score") is not None
-    return False
+    return lists > 0
 
 
 def boxes_from(truth: Dataset) -> str:
