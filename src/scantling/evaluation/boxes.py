@@ -17,6 +17,7 @@ from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.core.outputs import PREDICTIONS
 from scantling.data.dataset import Dataset
 from scantling.data.loading import load
+from scantling.data.orientation import turned_rows
 from scantling.evaluation.intervals import jackknife_interval
 from scantling.evaluation.predictions import read_listing
 from scantling.evaluation.strata import Estimate, between, text
@@ -235,11 +236,11 @@ def _true(case: Case, truth: Dataset, source: str) -> dict[str, np.ndarray]:
             )
         numbers = [names.index(name) for name in case.box_classes] or [0] * len(boxes)
         return {"true_boxes": boxes, "true_classes": np.array(numbers, np.int64)}
-    sample = load(case, labels=labels, reads=(source,))
+    sample = load(case, labels=labels, reads=("image", source))
     if source == "instances" and sample.instances is not None:
         boxes, classes = boxes_of_instances(sample.instances)
     elif sample.mask is not None:
         boxes, classes = boxes_of_layers(sample.mask)
     else:
         raise DataError(f"{case.id}: has no {source} to draw boxes around")
-    return {"true_boxes": boxes, "true_classes": classes}
+    return {"true_boxes": turned_rows(boxes, sample.geometry, "boxes", back=True), "true_classes": classes}
