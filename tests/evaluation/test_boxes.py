@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -61,6 +62,26 @@ def test_a_case_that_was_not_predicted_and_a_broken_list_are_named(folders: tupl
     assert len(found.cases) == 2
 
 
+def test_boxes_around_the_masks_of_a_volume_stand_as_its_file_has_them(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "found"
+    mask = np.zeros((12, 10, 6), np.uint8)
+    mask[1:4, 2:8, 0:3] = 1
+    for folder, array in (("images", mask.astype(np.float32)), ("masks", mask)):
+        (data / folder).mkdir(parents=True)
+        nib.save(nib.Nifti1Image(array, np.diag([-1.0, 2.0, -1.0, 1.0])), data / folder / "a.nii.gz")
+    files = {"images": {"image": "images/a.nii.gz"}, "masks": ["masks/a.nii.gz"]}
+    write_json(
+        data / "scantling.json", {"name": "a", "classes": {"spot": 1}, "case": [{"id": "a", "subject": "a", **files}]}
+    )
+    objects = [{"class": "spot", "score": 0.9, "box": [[1, 4], [2, 8], [0, 3]]}]
+    write_json(out / "instances" / "a.json", {"id": "a", "shape": [12, 10, 6], "objects": objects})
+    listed = [{"id": "a", "files": ["instances/a.json"]}]
+    write_json(out / "predictions.json", {"classes": ["spot"], "values": [[1]], "cases": listed})
+    found = evaluate_boxes(out, open_dataset(data), split="all")
+    assert found.boxes_from == "mask"
+    assert found.whole.box_iou == 1
+
+
 def test_objects_without_a_score_are_no_answer_of_a_detector(folders: tuple[Path, Path]) -> None:
     out, _ = folders
     assert finds_boxes(out)
@@ -70,3 +91,23 @@ def test_objects_without_a_score_are_no_answer_of_a_detector(folders: tuple[Path
             del one["score"]
         write_json(path, content)
     assert not finds_boxes(out)
+
+
+def test_where_nothing_was_found_anywhere_everything_was_missed(folders: tuple[Path, Path]) -> None:
+    out, data = folders
+    for path in (out / "instances").iterdir():
+        write_json(path, json.loads(path.read_text()) | {"objects": []})
+    found = evaluate_everything(out, data, split="all")
+    assert found.boxes is not None
+    scores = {name: one.value for name, one in found.boxes.estimates.items()}
+    assert scores == pytest.approx({"ap50": 0.0, "ap": 0.0, "box_iou": np.nan, "froc": 0.0}, nan_ok=True)
+
+
+def test_boxes_of_other_axes_than_the_true_ones_are_named(folders: tuple[Path, Path]) -> None:
+    out, data = folders
+    content = json.loads((out / "instances" / "a.json").read_text())
+    content["objects"][0]["box"] = [[0, 1], [2, 8], [2, 8]]
+    write_json(out / "instances" / "a.json", content)
+    failed = evaluate_boxes(out, open_dataset(data), split="all").failed
+    assert [one.id for one in failed] == ["a"]
+    assert "boxes of 3 axes, and true ones of 2" in failed[0].error

@@ -14,7 +14,7 @@ from scantling.contract.method import build
 from scantling.contract.stage import frozen
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
-from scantling.core.samples import Intensity, Traits
+from scantling.core.samples import Batch, Intensity, Traits
 from scantling.methods.generation.basic_gan import BasicGan
 from scantling.methods.generation.dcgan import AcGan, AcGanOptions, DcGan, Wgan
 from scantling.methods.generation.pggan import PgGan, reduced
@@ -35,6 +35,15 @@ def traits(**changes: Any) -> Traits:
         "intensity": (FACTS, FACTS), "image_classes": ("ill", "well"), "labelled": 3,
     }  # fmt: skip
     return Traits(**{**facts, **changes})
+
+
+def returned(game: Any) -> Any:
+    """What the objectives return after their last move."""
+    while True:
+        try:
+            next(game)
+        except StopIteration as end:
+            return end.value
 
 
 def made(kind: Any, **settings: Any) -> Any:
@@ -98,6 +107,31 @@ def test_the_share_of_changes_rises_while_the_judge_is_sure_and_stays_between_0_
     assert adapted(share, unsure, target=0.6, images=80).item() == pytest.approx(0.475)
     assert adapted(torch.tensor(0.99), sure, target=0.6, images=80).item() == 1
     assert adapted(torch.tensor(0.0), unsure, target=0.6, images=80).item() == 0
+
+
+def test_how_sure_a_judge_of_patches_is_follows_from_all_patches_and_that_of_classes_from_its_score() -> None:
+    said = torch.tensor([[0.0, 1.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0]])
+    for kind, expected in ((BasicGan, [0.5, -0.5]), (AcGan, [0.0, 1.0])):
+        gan = made(kind, augmented="no")
+        gan.judge = torch.nn.Module()
+        gan.judge.forward = lambda images: said + 0 * images.sum()
+        batch = Batch(
+            torch.zeros(2), torch.zeros(2),
+            {"image": torch.zeros(2, 2, *[gan.settings.size] * 2), "image_class": torch.tensor([0, 1])},
+        )  # fmt: skip
+        assert returned(gan.objectives({"images": batch}, Step(seed=0))).flatten().tolist() == expected
+
+
+def test_slopes_are_penalised_between_the_images_that_the_critic_sees() -> None:
+    gan = made(Wgan, penalty=10.0)
+    seen = list[torch.Tensor]()
+    gan.judge.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    images = Batch(torch.zeros(2), torch.zeros(2), {"image": torch.randn(2, 2, 8, 8)})
+    terms = next(gan.objectives({"images": images}, Step(seed=0)))[1]
+    assert terms.keys() == {"telling", "slope"}
+    real, fake, between = seen
+    share = ((between - fake) * (real - fake)).flatten(1).sum(1) / (real - fake).flatten(1).square().sum(1)
+    torch.testing.assert_close(between, fake + share.view(-1, 1, 1, 1) * (real - fake))
 
 
 def test_an_image_class_that_is_named_is_made_and_else_each_in_turn() -> None:

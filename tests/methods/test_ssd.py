@@ -68,6 +68,15 @@ def test_each_true_box_is_found_by_somebody_and_by_all_that_overlap_it_enough() 
     assert assigned(truth[:0], defaults).tolist() == [-1] * 4
 
 
+def test_true_boxes_that_want_the_same_default_box_each_have_one_and_an_empty_box_has_none() -> None:
+    defaults = torch.tensor([[[0, 10], [0, 10]], [[0, 30], [0, 30]], [[80, 90], [80, 90]]]).float()
+    truth = torch.tensor([[[0, 6], [0, 6]], [[4, 10], [4, 10]], [[3, 3], [3, 3]], [[0, 9], [0, 9]]]).float()
+    assert assigned(truth[[3, 0]], defaults).tolist() == [0, 1, -1]
+    assert assigned(truth[[0, 3]], defaults).tolist() == [1, 0, -1]
+    assert assigned(truth[[0, 1]], defaults).tolist() == [0, 1, -1]
+    assert assigned(truth[[2]], defaults).tolist() == [-1, -1, -1]
+
+
 def test_the_loss_counts_objects_and_the_hardest_of_the_background_by_hand() -> None:
     logits = torch.zeros(2, 6, 2)
     logits[0, 1, 1] = 3.0  # the worst of the background; then all alike

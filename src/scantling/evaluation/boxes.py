@@ -17,6 +17,7 @@ from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.core.outputs import PREDICTIONS
 from scantling.data.dataset import Dataset
 from scantling.data.loading import load
+from scantling.data.orientation import turned_rows
 from scantling.evaluation.intervals import jackknife_interval
 from scantling.evaluation.predictions import read_listing
 from scantling.evaluation.strata import Estimate, between, text
@@ -125,16 +126,19 @@ class BoxEvaluation:
 
 
 def finds_boxes(folder: Path) -> bool:
-    """Whether a folder of predictions holds boxes: a list of objects that have a score."""
-    listing = read_listing(folder / PREDICTIONS)
+    """Whether a folder of predictions holds boxes: lists of objects that have a score, or of nothing in every case."""
+    listing, lists = read_listing(folder / PREDICTIONS), 0
     for case in listing.cases if listing is not None else ():
+        if not (file := _file_of(case.files)):
+            continue
+        lists += 1
         try:
-            objects = _objects(folder / file) if (file := _file_of(case.files)) else []
+            objects = _objects(folder / file)
         except FileError:  # the evaluation names it
             continue
         if objects:
             return objects[0].get("score") is not None
-    return False
+    return lists > 0
 
 
 def boxes_from(truth: Dataset) -> str:
@@ -232,11 +236,11 @@ def _true(case: Case, truth: Dataset, source: str) -> dict[str, np.ndarray]:
             )
         numbers = [names.index(name) for name in case.box_classes] or [0] * len(boxes)
         return {"true_boxes": boxes, "true_classes": np.array(numbers, np.int64)}
-    sample = load(case, labels=labels, reads=(source,))
+    sample = load(case, labels=labels, reads=("image", source))
     if source == "instances" and sample.instances is not None:
         boxes, classes = boxes_of_instances(sample.instances)
     elif sample.mask is not None:
         boxes, classes = boxes_of_layers(sample.mask)
     else:
         raise DataError(f"{case.id}: has no {source} to draw boxes around")
-    return {"true_boxes": boxes, "true_classes": classes}
+    return {"true_boxes": turned_rows(boxes, sample.geometry, "boxes", back=True), "true_classes": classes}

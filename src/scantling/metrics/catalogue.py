@@ -360,7 +360,7 @@ BOX_METRICS: dict[str, Metric] = {
         Metric(
             "froc", "Sensitivity at 1 false alarm an image", "higher", _BOXES, _UNIT, "detection",
             "Sensitivity at 1 false alarm an image: the share of true boxes that are found at the lowest score with at "
-            f"most so many false alarms, boxes of one score together: {_MATCHED}; {_OF_CLASSES}.",
+            f"most so many false alarms of its class, boxes of one score together: {_MATCHED}; {_OF_CLASSES}.",
         ),
     )
 }  # fmt: skip

@@ -49,6 +49,9 @@ class FoundBoxes:
                 raise ArrayError(f"{name}: found the shape {found.shape}; expected ({number}, D, 2)")
             if not np.isfinite(found.astype(np.float64)).all():
                 raise ArrayError(f"{name}: found numbers that are not finite; expected pixels")
+        axes = [np.asarray(each).shape[1] for each in (self.boxes, self.true_boxes) if len(each)]
+        if len({*axes}) > 1:
+            raise ArrayError(f"boxes: found boxes of {axes[0]} axes, and true ones of {axes[1]}; expected the same")
         if len(self.classes) != len(self.scores) or not np.isfinite(np.asarray(self.scores, np.float64)).all():
             raise ArrayError(
                 f"scores: found {len(self.scores)} for {len(self.classes)} classes, or numbers that are not finite; "

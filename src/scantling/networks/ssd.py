@@ -93,15 +93,20 @@ def assigned(truth: Tensor, defaults: Tensor, *, overlap: float = 0.5) -> Tensor
     """For each default box (N, 2, 2) the number of the true box (M, 2, 2) that it is to find, (N,); -1 for none.
 
     Each has the true box that it overlaps most, where that is more than `overlap`; and each true box has the default
-    box that overlaps it most.
+    box that overlaps it most. Of true boxes that want the same one the first is the one that overlaps it more, and the
+    other has the best of those that are left.
     """
     if not len(truth):
         return torch.full((len(defaults),), -1, dtype=torch.int64, device=defaults.device)
     overlaps = torch.as_tensor(box_iou(corners(truth.float()), corners(defaults.float())))  # (M, N)
     most, which = overlaps.max(0)
     found = torch.where(most > overlap, which, -1)
-    for number, best in enumerate(overlaps.argmax(1).tolist()):
+    for _ in range(min(overlaps.shape)):
+        number, best = divmod(int(overlaps.argmax()), len(defaults))
+        if not overlaps[number, best] > 0:
+            break  # what is left overlaps no default box that is left
         found[best] = number
+        overlaps[number], overlaps[:, best] = -1, -1
     return found
 
 

@@ -22,7 +22,7 @@ def edge_sketch(image: Any, *, smooth: float = 1.0, strong: float = STRONG) -> N
     """The sketch (H, W) of an image (H, W) (Zhang et al., SkrGAN, 2019): Sobel, low-pass, opening, closing, filling.
 
     The length of the Sobel gradient, a Gaussian over it, what is strong; an opening takes specks away, a closing joins
-    what is torn, and small holes are filled. The paper names the steps and no numbers: those are ours. An image without
+    what is torn, and small holes are filled. The order of the steps is theirs, the numbers are ours. An image without
     contrast has no stroke.
 
     Args:

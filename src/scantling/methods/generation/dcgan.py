@@ -162,13 +162,17 @@ class AcGan(DcGan):
         made: Tensor = self.generator(noise, kinds)
         return made
 
-    def fooling(self, scores: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
+    def scores(self, said: Tensor) -> Tensor:
+        """The first number; logits of the classes follow."""
+        return said[:, :1]
+
+    def fooling(self, said: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
         """With the class that was asked for."""
-        return super().fooling(scores[:, :1], kinds) | {"class": self._class_loss(scores, kinds)}
+        return super().fooling(said, kinds) | {"class": self._class_loss(said, kinds)}
 
     def telling(self, real: Tensor, fake: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
         """With the classes of both."""
-        terms = super().telling(real[:, :1], fake[:, :1], kinds)
+        terms = super().telling(real, fake, kinds)
         return terms | {"class": self._class_loss(real, kinds), "class of fakes": self._class_loss(fake, kinds)}
 
     def generate_options(self, options: GenerateOptions) -> GenerateOptions:

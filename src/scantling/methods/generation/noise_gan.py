@@ -160,24 +160,28 @@ class NoiseGan(Generator):
         )
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
-        """The generator's move, where it is its turn, then the discriminator's; returns the signs of real scores."""
+        """The generator's move, where it is its turn, then the discriminator's.
+
+        Returns:
+            The signs (B, 1) of the scores of real images; of the patches of an image their mean.
+        """
         images, moves = batch["images"], self.moves(step)
         real, kinds = self.real(images), images.fields.get("image_class")
         with torch.set_grad_enabled(moves):
             fake = exact(self.made(self.start(step, real), kinds))
         if moves:
             with frozen(self.judge):
-                scores = self.judged(fake, "fooling", step)
-            yield "generator", self.fooling(scores, kinds)
-        fake = fake.detach()
-        scores = self.judged(real, "real", step)
-        terms = self.telling(scores, self.judged(fake, "fake", step), kinds)
+                said = exact(self.judge(self.changed(fake, "fooling", step)))
+            yield "generator", self.fooling(said, kinds)
+        real, fake = self.changed(real, "real", step), self.changed(fake.detach(), "fake", step)
+        said = exact(self.judge(real))
+        terms = self.telling(said, exact(self.judge(fake)), kinds)
         if penalty := getattr(self.settings, "penalty", 0.0):
             share = step.rand("between", like=real.new_empty(len(real), 1))[:, 0]
             terms["slope"] = penalty * slope_penalty(lambda x: exact(self.judge(x)), real, fake, share)
         yield "judge", terms
         middle = 0.5 if self.loss == "least-squares" else 0.0  # between what real images and fakes are to score
-        return step.gather((scores[:, :1].detach() - middle).sign())
+        return step.gather((self.scores(said).detach() - middle).sign().mean(1, keepdim=True))
 
     def real(self, images: Batch) -> Tensor:
         """What the generator learns to make of nothing: the images."""
@@ -197,25 +201,29 @@ class NoiseGan(Generator):
         made: Tensor = self.generator(noise)
         return made
 
-    def judged(self, images: Tensor, purpose: str, step: Step) -> Tensor:
-        """What the discriminator says (B, n) of images, changed first where the settings say so."""
-        if self.settings.augmented != "no":
-            coins = step.rand(purpose, like=images.new_empty(len(images), CHANGES))
-            if self.settings.augmented == "adaptive":
-                gates = step.rand(f"gates of {purpose}", like=images.new_empty(len(images), 4))
-                coins = with_probability(coins, gates, self.share.to(coins.dtype))
-            images = diff_augment(images, coins)
-        return exact(self.judge(images))
+    def changed(self, images: Tensor, purpose: str, step: Step) -> Tensor:
+        """What the discriminator sees of images: they are changed where the settings say so."""
+        if self.settings.augmented == "no":
+            return images
+        coins = step.rand(purpose, like=images.new_empty(len(images), CHANGES))
+        if self.settings.augmented == "adaptive":
+            gates = step.rand(f"gates of {purpose}", like=images.new_empty(len(images), 4))
+            coins = with_probability(coins, gates, self.share.to(coins.dtype))
+        return diff_augment(images, coins)
 
-    def fooling(self, scores: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
+    def scores(self, said: Tensor) -> Tensor:
+        """The scores of the image or of its patches, of all that the discriminator says (B, n)."""
+        return said
+
+    def fooling(self, said: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
         """What the generator minimises, of what the discriminator says of its images."""
         del kinds
-        return {"fooling": fooling_loss(scores, kind=self.loss)}
+        return {"fooling": fooling_loss(self.scores(said), kind=self.loss)}
 
     def telling(self, real: Tensor, fake: Tensor, kinds: Tensor | None) -> dict[str, Tensor]:
         """What the discriminator minimises."""
         del kinds
-        return {"telling": telling_loss(real, fake, kind=self.loss)}
+        return {"telling": telling_loss(self.scores(real), self.scores(fake), kind=self.loss)}
 
     def stepped(self, step: Step, returned: Sequence[Any]) -> None:
         """The share of changes follows how sure the discriminator is of real images."""

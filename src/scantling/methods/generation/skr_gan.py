@@ -32,7 +32,7 @@ SKETCH = "sketch"
 
 
 class SkrGanSettings(BasicGanSettings):
-    """Settings of `skr-gan`, whose paper gives rate and batch; sizes are ours.
+    """Settings of `skr-gan`; the numbers are ours.
 
     Attributes:
         steps: of both stages together.
@@ -40,6 +40,7 @@ class SkrGanSettings(BasicGanSettings):
         noise: numbers that a sketch is made from.
         drawing: channels of the finest maps of the two networks of sketches.
         width, widths, stages: of what renders a sketch, and of its discriminator.
+        augmented: of sketches; images and what is rendered are judged as they are.
         reconstruction: weight of the absolute difference from the image that a sketch is of.
     """
 
@@ -71,8 +72,7 @@ class SkrGan(NoiseGan):
 
     First a GAN learns the sketches that a rule draws of the images (`phantoms.drafts`); then a U-Net learns to render
     them, by a discriminator and by the difference from the image. A new image is a new sketch, rendered. Departures:
-    sketches are learned by the networks of `dcgan`, not by several discriminators of growing size; the networks that
-    render are those of `gan`.
+    sketches are learned by the networks of `dcgan`; the networks that render are those of `gan`.
     """
 
     card = CARDS["skr-gan"]
