@@ -17,7 +17,7 @@ from scantling.diffusion.chain import exact
 from scantling.methods.generation.structure_stage import StructureStage
 from scantling.networks.modality_unet import ModalityUNet
 from scantling.networks.unet import UNet
-from scantling.networks.vgg import VGGJudge, VGGTrunk
+from scantling.networks.vgg import ClassHead, VGGJudge, VGGTrunk
 
 NOISE = (0.5, 0.6)
 """Between these the noise in the organ is drawn (equation 12)."""
@@ -87,7 +87,7 @@ class ModalityGames(StructureStage):
         of = self.settings
         if of.with_classes:
             trunk = VGGTrunk(self.width, width=of.judge, stages=of.judge_stages)
-            return nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(trunk.widths[-1], self.planes))
+            return nn.Sequential(trunk, ClassHead(trunk.widths[-1], self.planes))
         widths = [of.organ_width * 2**level for level in range(4)]
         return UNet(self.width, self.planes, widths=widths, norm="instance", narrow=True)
 
