@@ -169,13 +169,23 @@ class ModalityGames(StructureStage):
         yield "judge", self._judged(self.judge, x, there, fake, number, step, total)
 
     def _judged(
-        self, judge: nn.Module, x: Tensor, there: Tensor, fake: Tensor, number: Tensor, step: Step, total: Tensor
+        self,
+        judge: nn.Module,
+        x: Tensor,
+        there: Tensor,
+        fake: Tensor,
+        number: Tensor,
+        step: Step,
+        total: Tensor,
+        *,
+        known: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """(13): real images where they are, made ones, and how modalities are told from each other.
 
         Args:
             x, there: real images (B, modalities, width, H, W), and which there are.
             fake, number: made images (N, width, H, W) without gradient, and the modality of each.
+            known: (N,) 1 where a made image counts; None: all do.
         """
         of, count = self.settings, self.modalities
         real = torch.arange(count, device=x.device).repeat(len(x))
@@ -184,15 +194,20 @@ class ModalityGames(StructureStage):
         def over(values: Tensor) -> Tensor:
             return count * step.mean((values * there.flatten()).sum(), total)
 
+        def over_made(values: Tensor) -> Tensor:
+            if known is None:
+                return count * values.mean()
+            return count * step.mean((values * known).sum(), total) * len(there.flatten()) / len(known)
+
         made, made_logits = (exact(each) for each in judge(fake))
         terms = {
             "real": of.weight("real") * over((scores - 1).square().mean((1, 2, 3))),
-            "made": of.weight("made") * count * made.square().mean(),
+            "made": of.weight("made") * over_made(made.square().mean((1, 2, 3))),
         }
         if count > 1:
             terms["class"] = of.weight("class") * over(self._telling(logits, real))
             if of.class_on_made:
-                terms["class of made"] = of.weight("class") * count * self._telling(made_logits, number).mean()
+                terms["class of made"] = of.weight("class") * over_made(self._telling(made_logits, number))
         return terms
 
     def _telling(self, logits: Tensor, number: Tensor) -> Tensor:
@@ -246,15 +261,16 @@ class ModalityGames(StructureStage):
         yield (
             "translator",
             {
-                "cycle": of.weight("cycle") * torch.stack(cycles).sum(),
+                "cycle": of.weight("cycle") * torch.stack(cycles).mean() * (self.modalities - 1),
                 "fooled": of.weight("fooled") * torch.stack(fooled).mean(),
                 "class": of.weight("class") * torch.stack(telling).mean(),
             },
         )
         # a translation of an image that is not there is none: it weighs as little as its origin
-        terms = self._judged(self.translations_judge, x, there, others[0], self._numbers(x, shifts[0]), step, total)
-        scores = exact(self.translations_judge(others[0])[0])
-        terms["made"] = of.weight("made") * over(scores.square())
+        number = torch.cat([self._numbers(x, shift) for shift in shifts])
+        terms = self._judged(
+            self.translations_judge, x, there, torch.cat(others), number, step, total, known=known.repeat(len(shifts))
+        )
         yield "judge of translations", terms
 
     def _recognising(self, labelled: Batch, step: Step) -> Game:
