@@ -45,13 +45,16 @@ class ModalityGames(StructureStage):
     (14)   G: \|d(G_i) - 1\|² + [c(G_i) is i]
     (15)   G: \|l - L_i(G_i)\|²
     (16)   G: Σ_{i ≠ j} \|G_i - T(G_j, i)\|²
-    (18)   G alone, before: \|x_i - G_i\|² + \|m · (x_i - G_i)\|² on the structure of x_i itself
+    (18)   G alone, before: \|x_i - G_i\|² + \|m · (x_i - G_i)\|² on the structure of the case of x_i
     (19)   T: \|x_i - T(T(x_i, j), i)\|²; (20) and (21) are (13) and (14) of T
     (22)   L_i: \|l - L_i(x_i)\|²
     =====  =========================================================================================
 
-    No term holds two modalities of one patient beside each other: each is a sum over images, so that patients may have
-    disjoint modalities, and need not be registered. Of a missing channel there is no term.
+    But for (18) and (22) no term holds two modalities of one patient, or a modality and the label, beside each other:
+    each is a sum over images, so that patients may have disjoint modalities, and need not be registered. (18) takes the
+    structure, and (22) the label, to lie on every modality of its case. The thesis draws the structure of x_i from x_i;
+    here it is one for all modalities, as in what is made: of its own structure the painter could read the modality, and
+    would not heed the planes. Of a missing channel there is no term.
     """
 
     @property

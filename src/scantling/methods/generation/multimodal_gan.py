@@ -40,8 +40,8 @@ class MultimodalGan(Generator, ModalityGames):
 
     Departures, ours: what G_s draws is cut where it has as many strokes as the rule draws, and m at a half, so that the
     painter sees the same kind of structure in all stages; the discriminators are VGG11-like as in the text, D_z without
-    norms, which would hide from it how large codes are; where pre-training is on, it comes from structures of the very
-    images. Left out of the authors' code: the class balance (10⁻⁴), the term between translations, and the first
+    norms, which would hide from it how large codes are; pre-training takes one structure for all modalities of a case.
+    Left out of the authors' code: the class balance (10⁻⁴), the term between translations, and the first
     weights of an averaging kernel.
     """
 
