@@ -148,6 +148,20 @@ def test_no_term_needs_two_modalities_of_one_patient() -> None:
     assert {name: one.item() for name, one in before.items()} == {name: one.item() for name, one in after.items()}
 
 
+def test_drawn_pairs_of_modalities_weigh_as_much_as_all_of_them() -> None:
+    model = method()
+    images = Batch(torch.arange(2), torch.arange(2), {"image": torch.rand(2, 3, SIDE, SIDE)})
+    found = []
+    for shifts in ([1], [2], [1, 2]):
+        model._pairs = lambda step, shifts=shifts: iter(shifts)  # type: ignore[method-assign, misc]
+        game = model._translating(images, Step(seed=0))
+        total = next(game)
+        terms = [game.send(total.part)[1], next(game)[1]]  # type: ignore[union-attr, index]
+        found.append({name: float(term.detach()) for part in terms for name, term in part.items() if name != "real"})
+    for name in found[0]:
+        assert found[2][name] == pytest.approx((found[0][name] + found[1][name]) / 2, rel=1e-4), name
+
+
 def test_weights_are_those_of_the_text_or_of_the_code() -> None:
     text, code = (MultimodalGanSettings.preset("paper", {"weights": name}) for name in ("text", "code"))
     assert {text.weight(name) for name in CODE} == {0.0, 1.0}
@@ -259,6 +273,9 @@ def test_a_label_that_is_larger_than_the_organ_is_given_up_and_an_empty_one_alwa
     found = placed(label, outside, numbers(30))
     assert (found.fits, found.tries, bool(found.label.any())) == (False, 30, False)
     assert placed(label & False, outside, numbers(1)).fits
+    label, outside = torch.zeros(1, 30, 30, dtype=torch.bool), torch.zeros(30, 30, dtype=torch.bool)
+    label[0, 12, 14] = True  # of a single pixel something is left
+    assert all(placed(label, outside, numbers(seed=seed)).label.any() for seed in range(20))
 
 
 def test_operations_turn_mirror_move_and_shrink_about_the_middle() -> None:
@@ -333,6 +350,14 @@ def test_a_walk_goes_from_one_code_to_the_next_in_small_steps() -> None:
     assert float((codes[5] - codes[6]).norm()) < float((codes[0] - codes[6]).norm())
     with pytest.raises(SettingsError, match="noise"):
         method(structures=False).generate_options(MultimodalGanOptions(walk=3))
+    with pytest.raises(SettingsError, match="take one"):
+        model.generate_options(MultimodalGanOptions(walk=3, realistic=0.5))
+
+
+def test_training_cases_without_any_lesion_are_refused() -> None:
+    batch = Batch(torch.arange(1), torch.arange(1), {"mask": torch.zeros(1, 1, SIDE, SIDE, dtype=torch.uint8)})
+    with pytest.raises(DataError, match="no training case shows lesion"):
+        method(structures=False).look_back(lambda name: [batch], Step(seed=0))
 
 
 @pytest.fixture(scope="module")

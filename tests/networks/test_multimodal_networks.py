@@ -7,6 +7,7 @@ import torch
 
 from scantling.core.errors import ArrayError, SettingsError
 from scantling.networks import ModalityUNet, VGGJudge, VGGTrunk
+from scantling.networks.vgg import region_means
 
 
 def test_the_trunk_halves_as_often_as_it_has_stages_and_knows_brightness() -> None:
@@ -34,6 +35,18 @@ def test_a_judge_has_a_second_head_only_where_there_are_classes() -> None:
     assert patches.shape == (2, 1, 5, 6)
     assert logits.shape == (2, 3)
     assert VGGJudge(1, width=2, stages=2)(image)[1].shape == (2, 0)
+
+
+def test_the_second_head_sees_where_a_normed_map_is_bright() -> None:
+    torch.manual_seed(0)
+    judge = VGGJudge(1, width=4, stages=3, classes=2).eval()
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., :16, :] = 1
+    logits = [judge(one)[1] for one in (image, image.flip(2))]
+    assert (logits[0] - logits[1]).abs().max() > 0.05  # of the mean of the whole map: less than a tenth of that
+    x = torch.rand(2, 3, 5, 9, dtype=torch.float64)
+    for count in (1, 3, 4, 7):
+        assert torch.allclose(region_means(x, count), torch.nn.functional.adaptive_avg_pool2d(x, count))
 
 
 def test_the_planes_of_the_modality_are_constant_and_change_the_image() -> None:

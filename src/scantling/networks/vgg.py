@@ -14,6 +14,8 @@ CONVOLUTIONS = (1, 1, 2, 2, 2)
 """Of each stage of VGG11 (Simonyan and Zisserman, 2015, table 1, column A); further stages have two."""
 DOUBLINGS = 3
 """The width doubles so often, from 64 to 512, and then stays."""
+REGIONS = 4
+"""Along each axis of the last map: a dense head sees their means (VGG11 sees all of the map); ours."""
 
 
 class VGGTrunk(nn.Module):
@@ -100,13 +102,46 @@ class VGGJudge(nn.Module):
         super().__init__()
         self.trunk = VGGTrunk(in_channels, width=width, stages=stages, norm=norm)
         self.patches = nn.Conv2d(self.trunk.widths[-1], 1, 3, padding=1)
-        self.classes = nn.Linear(self.trunk.widths[-1], classes) if classes else None
+        self.classes = ClassHead(self.trunk.widths[-1], classes) if classes else None
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (B, 1, h, w) and logits (B, classes) of an image (B, in_channels, H, W)."""
         x = self.trunk(image)
-        logits = self.classes(x.mean((2, 3))) if self.classes is not None else x.new_zeros(len(x), 0)
+        logits = self.classes(x) if self.classes is not None else x.new_zeros(len(x), 0)
         return self.patches(x), logits
+
+
+class ClassHead(nn.Module):
+    """Logits (B, classes) of a normed map (B, width, h, w) of any size.
+
+    It is dense, over the means of `REGIONS` squared parts of the map: the mean of a whole normed map is nearly the same
+    for every image, so that a head on that alone learns next to nothing.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width * REGIONS**2, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        logits: Tensor = self.dense(region_means(x, REGIONS).flatten(1))
+        return logits
+
+
+def region_means(x: Tensor, count: int) -> Tensor:
+    """The means (B, C, count, count) of the parts of maps (B, C, h, w), cut and overlapping as by PyTorch's adaptive
+    pooling, with a gradient that is deterministic on a GPU too.
+    """
+    rows, columns = (_shares(n, count, x) for n in x.shape[2:])
+    return rows @ x @ columns.T
+
+
+def _shares(size: int, count: int, like: Tensor) -> Tensor:
+    """What each of `size` pixels adds to the mean of each part, (count, size)."""
+    part, pixel = torch.arange(count)[:, None], torch.arange(size)[None]
+    first, last = part * size // count, -(-(part + 1) * size // count)
+    within = ((pixel >= first) & (pixel < last)).to(like)
+    return within / within.sum(1, keepdim=True)
 
 
 class _Norm(nn.Module):

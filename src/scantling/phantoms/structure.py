@@ -33,8 +33,8 @@ class StructureRule:
         smooth: σ₁ of the 3 x 3 Gaussian that smooths the two maps of edges.
         alpha: how far a pixel of them is from the mean where it is an edge; None: `STRONG` deviations of each map.
         thicken: σ₂ of the 3 x 3 Gaussian over the strokes.
-        beta: a stroke is where that is above β. Beside a straight stroke it is 0.05 from σ₂ = 0.43 on: below, nothing
-            becomes thicker.
+        beta: a stroke is where that is above β. Beside a straight stroke it is 0.05 at σ₂ = 0.42: below, such a stroke
+            does not become thicker at β = 0.05.
         median: side of the window whose majority of strokes decides, odd; 1 for none.
         gamma: the organ is brighter than γ; None: than `DARK` times Otsu's threshold of the image.
         enlarge: p, by which the organ mask is enlarged: its outline moves by about p / 2 at the border of the image.

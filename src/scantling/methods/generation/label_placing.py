@@ -53,7 +53,7 @@ def placed(label: Tensor, outside: Tensor, numbers: Tensor) -> Placed:
     for first in range(0, len(numbers), AT_ONCE):
         turned = transformed(label, matrices[first : first + AT_ONCE])  # (tries, K, H, W)
         fits = ~(turned & outside).flatten(1).any(1).cpu()
-        fits &= turned.flatten(1).sum(1).cpu() >= wanted[first : first + AT_ONCE].floor()
+        fits &= turned.flatten(1).sum(1).cpu() >= wanted[first : first + AT_ONCE].floor().clamp(min=1)
         if fits.any():
             place = int(fits.int().argmax())
             return Placed(turned[place], first + place, fits=True)
@@ -120,7 +120,7 @@ class LabelBank(nn.Module):
         shape: (K, H, W) of one.
     """
 
-    NAME = 96
+    NAME = 512
     """Bytes of the id of a case that are kept."""
 
     def __init__(self, size: int, shape: tuple[int, int, int]) -> None:

@@ -17,7 +17,7 @@ from scantling.diffusion.chain import exact
 from scantling.methods.generation.structure_stage import StructureStage
 from scantling.networks.modality_unet import ModalityUNet
 from scantling.networks.unet import UNet
-from scantling.networks.vgg import VGGJudge, VGGTrunk
+from scantling.networks.vgg import ClassHead, VGGJudge, VGGTrunk
 
 NOISE = (0.5, 0.6)
 """Between these the noise in the organ is drawn (equation 12)."""
@@ -45,13 +45,16 @@ class ModalityGames(StructureStage):
     (14)   G: \|d(G_i) - 1\|² + [c(G_i) is i]
     (15)   G: \|l - L_i(G_i)\|²
     (16)   G: Σ_{i ≠ j} \|G_i - T(G_j, i)\|²
-    (18)   G alone, before: \|x_i - G_i\|² + \|m · (x_i - G_i)\|² on the structure of x_i itself
+    (18)   G alone, before: \|x_i - G_i\|² + \|m · (x_i - G_i)\|² on the structure of the case of x_i
     (19)   T: \|x_i - T(T(x_i, j), i)\|²; (20) and (21) are (13) and (14) of T
     (22)   L_i: \|l - L_i(x_i)\|²
     =====  =========================================================================================
 
-    No term holds two modalities of one patient beside each other: each is a sum over images, so that patients may have
-    disjoint modalities, and need not be registered. Of a missing channel there is no term.
+    But for (18) and (22) no term holds two modalities of one patient, or a modality and the label, beside each other:
+    each is a sum over images, so that patients may have disjoint modalities, and need not be registered. (18) takes the
+    structure, and (22) the label, to lie on every modality of its case. The thesis draws the structure of x_i from x_i;
+    here it is one for all modalities, as in what is made: of its own structure the painter could read the modality, and
+    would not heed the planes. Of a missing channel there is no term.
     """
 
     @property
@@ -87,7 +90,7 @@ class ModalityGames(StructureStage):
         of = self.settings
         if of.with_classes:
             trunk = VGGTrunk(self.width, width=of.judge, stages=of.judge_stages)
-            return nn.Sequential(trunk, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(trunk.widths[-1], self.planes))
+            return nn.Sequential(trunk, ClassHead(trunk.widths[-1], self.planes))
         widths = [of.organ_width * 2**level for level in range(4)]
         return UNet(self.width, self.planes, widths=widths, norm="instance", narrow=True)
 
@@ -169,13 +172,23 @@ class ModalityGames(StructureStage):
         yield "judge", self._judged(self.judge, x, there, fake, number, step, total)
 
     def _judged(
-        self, judge: nn.Module, x: Tensor, there: Tensor, fake: Tensor, number: Tensor, step: Step, total: Tensor
+        self,
+        judge: nn.Module,
+        x: Tensor,
+        there: Tensor,
+        fake: Tensor,
+        number: Tensor,
+        step: Step,
+        total: Tensor,
+        *,
+        known: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """(13): real images where they are, made ones, and how modalities are told from each other.
 
         Args:
             x, there: real images (B, modalities, width, H, W), and which there are.
             fake, number: made images (N, width, H, W) without gradient, and the modality of each.
+            known: (N,) 1 where a made image counts; None: all do.
         """
         of, count = self.settings, self.modalities
         real = torch.arange(count, device=x.device).repeat(len(x))
@@ -184,15 +197,20 @@ class ModalityGames(StructureStage):
         def over(values: Tensor) -> Tensor:
             return count * step.mean((values * there.flatten()).sum(), total)
 
+        def over_made(values: Tensor) -> Tensor:
+            if known is None:
+                return count * values.mean()
+            return count * step.mean((values * known).sum(), total) * len(there.flatten()) / len(known)
+
         made, made_logits = (exact(each) for each in judge(fake))
         terms = {
             "real": of.weight("real") * over((scores - 1).square().mean((1, 2, 3))),
-            "made": of.weight("made") * count * made.square().mean(),
+            "made": of.weight("made") * over_made(made.square().mean((1, 2, 3))),
         }
         if count > 1:
             terms["class"] = of.weight("class") * over(self._telling(logits, real))
             if of.class_on_made:
-                terms["class of made"] = of.weight("class") * count * self._telling(made_logits, number).mean()
+                terms["class of made"] = of.weight("class") * over_made(self._telling(made_logits, number))
         return terms
 
     def _telling(self, logits: Tensor, number: Tensor) -> Tensor:
@@ -246,15 +264,16 @@ class ModalityGames(StructureStage):
         yield (
             "translator",
             {
-                "cycle": of.weight("cycle") * torch.stack(cycles).sum(),
+                "cycle": of.weight("cycle") * torch.stack(cycles).mean() * (self.modalities - 1),
                 "fooled": of.weight("fooled") * torch.stack(fooled).mean(),
                 "class": of.weight("class") * torch.stack(telling).mean(),
             },
         )
         # a translation of an image that is not there is none: it weighs as little as its origin
-        terms = self._judged(self.translations_judge, x, there, others[0], self._numbers(x, shifts[0]), step, total)
-        scores = exact(self.translations_judge(others[0])[0])
-        terms["made"] = of.weight("made") * over(scores.square())
+        number = torch.cat([self._numbers(x, shift) for shift in shifts])
+        terms = self._judged(
+            self.translations_judge, x, there, torch.cat(others), number, step, total, known=known.repeat(len(shifts))
+        )
         yield "judge of translations", terms
 
     def _recognising(self, labelled: Batch, step: Step) -> Game:

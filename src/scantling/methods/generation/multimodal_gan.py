@@ -13,7 +13,7 @@ from scantling.contract.method import VESSEL, Method
 from scantling.contract.results import Generation
 from scantling.contract.stage import Player, Stage, Visit
 from scantling.contract.step import Inference, Step
-from scantling.core.errors import RunError, SettingsError
+from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Stream
 from scantling.diffusion.chain import exact
@@ -40,8 +40,8 @@ class MultimodalGan(Generator, ModalityGames):
 
     Departures, ours: what G_s draws is cut where it has as many strokes as the rule draws, and m at a half, so that the
     painter sees the same kind of structure in all stages; the discriminators are VGG11-like as in the text, D_z without
-    norms, which would hide from it how large codes are; where pre-training is on, it comes from structures of the very
-    images. Left out of the authors' code: the class balance (10⁻⁴), the term between translations, and the first
+    norms, which would hide from it how large codes are; pre-training takes one structure for all modalities of a case.
+    Left out of the authors' code: the class balance (10⁻⁴), the term between translations, and the first
     weights of an averaging kernel.
     """
 
@@ -137,7 +137,11 @@ class MultimodalGan(Generator, ModalityGames):
         return Player(name=name, modules=(network,), rate=self.settings.rate, betas=BETAS)
 
     def look_back(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
-        """Find where structures are cut, and keep some labels of lesions."""
+        """Find where structures are cut, and keep some labels of lesions.
+
+        Raises:
+            DataError: there is no lesion.
+        """
         if self.settings.structures:
             self.find_cut(visit("structures"), step)
         if self.bank is not None:
@@ -146,6 +150,11 @@ class MultimodalGan(Generator, ModalityGames):
                 if label.any():
                     coin = float(torch.rand((), generator=replace(step, number=number).generator("kept labels")))
                     self.bank.keep(label, batch.ids[0] if batch.ids else "", coin=coin)
+            if not len(self.bank):
+                raise DataError(
+                    f"multimodal-gan: no training case shows {' or '.join(self.traits.classes)}, so that made cases "
+                    "would have empty masks; expected masks with lesions, or --settings.with_masks false"
+                )
         return {}
 
     def fresh(self, batch: Mapping[str, Batch], step: Step) -> Tensor:
@@ -172,6 +181,8 @@ class MultimodalGan(Generator, ModalityGames):
             raise SettingsError(
                 "--options.walk, --options.realistic: this model paints after noise (--settings.structures false)"
             )
+        if options.walk and options.realistic is not None:
+            raise SettingsError("--options.walk, --options.realistic: codes on a way are not drawn anew; take one")
         return options
 
     def generate(self, count: int, inference: Inference, given: Batch | None = None) -> Generation:
@@ -212,7 +223,7 @@ class MultimodalGan(Generator, ModalityGames):
         for attempt in range(options.organs):
             again = replace(own, number=number + attempt * APART)
             if of.structures:
-                found["sketch"], found["organ"], poor = self._structure(again, like, options, first=not attempt)
+                found["sketch"], found["organ"], poor = self._structure(own if options.walk else again, like, options)
                 tried["structure not realistic"] += poor
             if self.bank is None or not len(self.bank):
                 break
@@ -237,11 +248,9 @@ class MultimodalGan(Generator, ModalityGames):
             found["vessels"] = torch.from_numpy(inner)[None, None].to(like)
         return found, {reason: times for reason, times in tried.items() if times}, parents
 
-    def _structure(
-        self, draws: Inference, like: Tensor, options: MultimodalGanOptions, *, first: bool
-    ) -> tuple[Tensor, Tensor, int]:
+    def _structure(self, draws: Inference, like: Tensor, options: MultimodalGanOptions) -> tuple[Tensor, Tensor, int]:
         """s, m and how many were not realistic: the first that is, or the best."""
-        if options.walk and first and options.realistic is None:
+        if options.walk:
             return *self.drawn_structures(self._on_the_way(draws, options.walk, like)), 0
         best, score, tries = None, -torch.inf, 1 if options.realistic is None else REALISTIC_TRIES
         for attempt in range(tries):

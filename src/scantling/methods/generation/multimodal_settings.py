@@ -72,7 +72,8 @@ class MultimodalGanSettings(Settings):
         noise: the organ is filled with noise (D; equation 12).
         registration: the painted modalities must translate into one another (E; equation 16).
         lesion_loss: recognisers must find the label in what is painted (F; equation 15).
-        pretraining: the painter first learns real images from their structures (equation 18).
+        pretraining: the painter first learns real images from their structures (equation 18); needs the modalities of a
+            case to be registered.
         outside: the weight of the background in that, in units of its weight.
         pairs: all pairs of modalities are translated in a step, or each into one other that is drawn.
         weights: of the losses: all 1, as in the "text", or as in the authors' "code".

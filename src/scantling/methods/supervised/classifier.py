@@ -22,7 +22,7 @@ from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
 from scantling.methods.catalogue import CARDS
-from scantling.networks.vgg import VGGTrunk
+from scantling.networks.vgg import VGGTrunk, region_means
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -158,7 +158,7 @@ class VGGClassifier(Classifier):
 
     def logits(self, image: Tensor) -> Tensor:
         """(B, K) of images (B, C, H, W)."""
-        maps = F.adaptive_avg_pool2d(self.trunk(image), self.settings.pooled)
+        maps = region_means(self.trunk(image), self.settings.pooled)
         return exact(self.head(torch.flatten(maps, 1)))
 
     def classify(self, batch: Batch, inference: Inference) -> Classification:
