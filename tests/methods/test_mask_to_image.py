@@ -104,7 +104,7 @@ def test_guidance_of_1_follows_the_map_and_of_0_nothing_and_the_variance_is_that
 
 def test_the_share_of_maps_that_is_taken_away_is_what_the_setting_says() -> None:
     method, seen = painter(dropped=0.25), list[torch.Tensor]()
-    method.denoising = lambda clean, step, beside: seen.append(beside) or {}  # type: ignore[method-assign, assignment, return-value, func-returns-value]
+    method.denoising = lambda clean, step, beside, known: seen.append(beside) or {}  # type: ignore[method-assign, assignment, return-value, func-returns-value]
     mask = torch.ones(400, 1, 8, 8, dtype=torch.uint8)
     list(method.objectives({"images": batch(mask)}, Step(seed=1)))
     assert 0.18 < seen[0][:, 2].mean().item() < 0.32  # 0.25, and four deviations of 400 draws

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from scantling.phantoms.retina import retina
     from scantling.phantoms.sketch import sketch_of
     from scantling.phantoms.structure import (
-        RULES,
         StructureRule,
         organ_background,
         plane_of,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from scantling.phantoms.vessels import Scene, photograph, vessel_image, vessel_images, vessel_scene
 
 __all__ = [
-    "RULES",
     "Forest",
     "Fractal",
     "Growth",
@@ -74,7 +72,6 @@ load_on_demand(
         "retina": ("retina",),
         "sketch": ("sketch_of",),
         "structure": (
-            "RULES",
             "StructureRule",
             "organ_background",
             "plane_of",

@@ -71,23 +71,26 @@ class ImageDiffusion(Generator):
         answer: Tensor = self.network(seen.to(self.dtype), timestep)
         return answer
 
-    def denoising(self, clean: Tensor, step: Step, *, beside: Tensor | None = None) -> dict[str, Tensor]:
+    def denoising(
+        self, clean: Tensor, step: Step, *, beside: Tensor | None = None, known: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The squared error of the noise and, if it is learned, what teaches the variance.
 
         Args:
             clean: (B, C, H, W).
             beside: (B, c, H, W) what the network sees beside the noisy images, where it was made for that.
+            known: (B, 1, H, W) bool, the pixels that count; None: all.
         """
         timestep = step.randint("timestep", 0, self.settings.chain, count=len(clean))
         noise = step.randn("noise", like=clean)
         noisy = self.process.noised(clean, timestep, noise)
         predicted, variance = self.parts(self.said(noisy, timestep, beside))
-        terms = {"denoising": F.mse_loss(predicted, noise)}
+        terms = {"denoising": _mean_where(F.mse_loss(predicted, noise, reduction="none"), known)}
         if variance is not None:
             guess = self.process.x0_from(predicted.detach(), noisy, timestep, kind="eps").clamp(*RANGE)
             log_variance = self.process.learned_log_variance(variance, timestep, timestep - 1)
             bound = self.process.variational_bound(
-                clean, noisy, timestep, guess=guess, log_variance=log_variance, levels=GREYS
+                clean, noisy, timestep, guess=guess, log_variance=log_variance, known=known, levels=GREYS
             )
             terms["variance"] = SHARE * self.settings.chain * bound.mean()
         return terms
@@ -129,6 +132,14 @@ class ImageDiffusion(Generator):
             return predicted, None
         noise, variance = predicted.chunk(2, 1)
         return noise, variance
+
+
+def _mean_where(values: Tensor, known: Tensor | None) -> Tensor:
+    """The mean over images of their means over known pixels, 0 of an image of which nothing is known."""
+    if known is None:
+        return values.mean()
+    each = values.mean(1, keepdim=True).masked_fill(~known, 0).flatten(1).sum(1)
+    return (each / known.flatten(1).sum(1).clamp(min=1)).mean()
 
 
 def network_of(settings: PretrainSettings, *, channels: int, beside: int = 0) -> Denoiser:

@@ -80,7 +80,7 @@ class MaskToImage(ImageDiffusion):
     The network is that of `diffusion-pretrain`, whose middle and decoder are normed as the label map y says; y never
     enters the encoder. It has a plane of 0 and 1 for each class, and one that says that there is no map: ∅ is 0 in all
     classes and 1 there, since 0 in all classes is also an image of background. The variance, where it is learned, is
-    that with the map. Pixels that nobody knows belong to no class.
+    that with the map. Pixels that nobody knows belong to no class, and teach nothing.
     """
 
     card = CARDS["mask-to-image"]
@@ -143,7 +143,10 @@ class MaskToImage(ImageDiffusion):
         images = batch["images"]
         coins = step.rand("dropped", like=images.image.new_empty(len(images.image), 1))[:, 0]
         condition = self.with_flag(self.label_map(images), coins < self.settings.dropped)
-        yield "denoiser", self.denoising(images.image, step, beside=condition)
+        yield (
+            "denoiser",
+            self.denoising(images.image, step, beside=condition, known=(images.mask != IGNORE).all(1, keepdim=True)),
+        )
 
     def said(self, noisy: Tensor, timestep: Tensor, beside: Tensor | None) -> Tensor:
         """What the network answers, led by the condition `beside`; while images are made, guided."""
@@ -162,12 +165,12 @@ class MaskToImage(ImageDiffusion):
 
         Raises:
             SettingsError: none is given.
-            DataError: a mask is unknown all over.
+            DataError: a mask is unknown in places.
         """
         if given is None:
             raise SettingsError("mask-to-image makes images of masks; name a data set that has some with --from DATA")
-        if bool((given.mask == IGNORE).flatten(1).all(1).any()):
-            raise DataError("a mask of --from is unknown all over; expected masks that mark something or nothing")
+        if bool((given.mask == IGNORE).any()):
+            raise DataError("a mask of --from is unknown in places; expected one that says of every pixel what it is")
         planes, options = self.label_map(given), self.generate_options(inference.options)
         walked = timesteps(self.settings.chain, options.steps or 1, spacing="trailing")
         like, images = planes[:1, :1].expand(-1, self.made, -1, -1), list[Tensor]()
