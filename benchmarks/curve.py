@@ -1,13 +1,14 @@
 """What `curve` takes beside training: twenty cells in one process, against the steps that they train.
 
-    python benchmarks/curve.py [--data DATA] [--cells 20] [--steps 40]
+    python benchmarks/curve.py [--data DATA] [--cells 20] [--steps 40] [--ray]
 
 The cells are `tiny` trainings of so few steps that what surrounds them shows: reading and measuring the data, building
 and saving the model, learning postprocessing, the answers about the test cases and their scores. The seconds that a
 cell takes beside its steps are what a training of any length loses; the table says their share of trainings of ten
 seconds, a minute and ten minutes. Beside them stands what a process of its own for each cell would take before it
 begins. Without --data, 24 training and 8 test images of vessels of 256 x 256 are made. Seconds are the processor's, so
-that a busy machine changes little. Exits with 1 if a training of a minute loses more than 5 %.
+that a busy machine changes little. `--ray` (an extra) also says, by the wall clock, how long a local Ray takes to
+start, to do two jobs of nothing and to stop. Exits with 1 if a training of a minute loses more than 5 %.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from scantling.core.engines import Share, ray_cluster
 from scantling.data.dataset import open_dataset
 from scantling.experiments.curve import curve
 from scantling.phantoms import vessel_images
@@ -36,6 +38,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="a data set with masks (default: images of vessels are made)")
     parser.add_argument("--cells", type=int, default=20, help="default: 20")
     parser.add_argument("--steps", type=int, default=40, help="of a training (default: 40)")
+    parser.add_argument("--ray", action="store_true", help="time a local Ray, too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = arguments.data or _made(Path(folder) / "vessels")
@@ -62,6 +65,11 @@ def main() -> int:
     print(f"{'training':>10}{'lost':>8}")
     for name, length in (("10 s", 10.0), ("1 min", 60.0), ("10 min", 600.0)):
         print(f"{name:>10}{beside / (length + beside):>8.1%}")
+    if arguments.ray:
+        started = time.monotonic()
+        with ray_cluster(Share()) as cluster:
+            list(cluster.run(abs, [-1, -2]))
+        print(f"a Ray of its own takes {time.monotonic() - started:.1f} s beside its cells")
     lost = beside / (REALISTIC + beside)
     print(f"target: at most {TARGET:.0%} of a training of {REALISTIC:.0f} s")
     return int(lost > TARGET or bool(found.failed))
