@@ -5,21 +5,38 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from rich.console import Console
 
+from scantling.core.checks import check_choice
 from scantling.core.engines import Share, ray_cluster
 from scantling.core.errors import DiskFullError, ScantlingError, SettingsError
 from scantling.data.dataset import Dataset
 from scantling.experiments.cells import Cell, Recipe, do_cell, scores_of
 from scantling.experiments.curve_result import told
+from scantling.inference.runner import check_shard
 from scantling.training.callbacks import LoggedStep, StoppedError
 from scantling.training.log import spoken
 
 Engine = Literal["local", "ray"]
 Progress = Callable[[float, int, str], None]
 """Called with the number of trainings done, the share of the running one included, of all, and its name."""
+
+
+def check_spread(engine: Engine, share: Share | None, shard: tuple[int, int]) -> None:
+    """Make sure that cells can be spread so.
+
+    Raises:
+        SettingsError: the engine is unknown, cells of this process are to have a share of a machine, or the shard is
+            none.
+    """
+    check_choice(engine, get_args(Engine), argument="--engine")
+    if engine == "local" and share not in (None, Share()):
+        raise SettingsError(
+            "--cpus-per-cell and --gpus-per-cell: go with --engine ray or slurm; leave them out, or say --threads"
+        )
+    check_shard(shard)
 
 
 def do_cells(

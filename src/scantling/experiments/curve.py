@@ -10,25 +10,24 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from rich.console import Console
 
 from scantling.contract.method import Method
-from scantling.core.checks import check_choice, check_count
+from scantling.core.checks import check_count
 from scantling.core.engines import Share
 from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.core.outputs import CURVE, check_inputs, check_record
 from scantling.data.contents import count
 from scantling.data.dataset import Dataset
 from scantling.experiments.arms import arms_of, check_arm, method_of
-from scantling.experiments.cell_runs import Engine, Progress, do_cells
+from scantling.experiments.cell_runs import Engine, Progress, check_spread, do_cells
 from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, labelled_cases, labelled_subjects
 from scantling.experiments.curve_points import DoneCell, Grid, done_cell, points_of, scored_cells, undrawn_classes
 from scantling.experiments.curve_result import Curve
 from scantling.experiments.drawing_effort import effort_of
 from scantling.experiments.experiment_folder import registered
-from scantling.inference.runner import check_shard
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.metrics.catalogue import METRICS, Metric
 from scantling.training.options import DEFAULTS, Options
@@ -78,12 +77,7 @@ def curve(
         KeyboardInterrupt: the same, with Ray.
         ScantlingError: nothing can be started. Cells that fail are listed, not raised.
     """
-    check_choice(engine, get_args(Engine), argument="--engine")
-    if engine == "local" and share not in (None, Share()):
-        raise SettingsError(
-            "--cpus-per-cell and --gpus-per-cell: go with --engine ray or slurm; leave them out, or say --threads"
-        )
-    check_shard(shard)
+    check_spread(engine, share, shard)
     console = console or Console(quiet=True)
     ready = prepare(
         methods, data, out, labels=labels, seeds=seeds, label_seeds=label_seeds, options=options, augment=augment,

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from rich.console import Console
 
-from scantling.core.checks import check_choice, check_count
+from scantling.core.checks import check_count
 from scantling.core.engines import Share
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.core.fields import title_of
@@ -25,7 +25,7 @@ from scantling.data.dataset import Dataset
 from scantling.data.division import within_budget
 from scantling.data.manifest_file import write_manifest
 from scantling.data.memory import in_memory
-from scantling.experiments.cell_runs import Engine, Progress, do_cells
+from scantling.experiments.cell_runs import Engine, Progress, check_spread, do_cells
 from scantling.experiments.cells import ALL, Cell, budgets, cells_of, labels_in_words
 from scantling.experiments.curve import Ready, masks_metric, summary
 from scantling.experiments.experiment_folder import labels_hash, registered
@@ -35,7 +35,6 @@ from scantling.experiments.validity import Validity, measured
 from scantling.experiments.worth_arms import DEFAULT, arms_of
 from scantling.experiments.worth_recipe import WorthRecipe
 from scantling.experiments.worth_result import WorthResult
-from scantling.inference.runner import check_shard
 from scantling.inference.synthesis import synthesize
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.metrics.catalogue import CLASS_METRICS, Metric
@@ -91,12 +90,7 @@ def worth(
         StoppedError: a signal has stopped a training, which is saved.
         ScantlingError: nothing can be started. Cells that fail are listed, not raised.
     """
-    check_choice(engine, get_args(Engine), argument="--engine")
-    if engine == "local" and share not in (None, Share()):
-        raise SettingsError(
-            "--cpus-per-cell and --gpus-per-cell: go with --engine ray or slurm; leave them out, or say --threads"
-        )
-    check_shard(shard)
+    check_spread(engine, share, shard)
     console = console or Console(quiet=True)
     ready = prepare(
         method, data, made, out, arms=arms, labels=labels, seeds=seeds, label_seeds=label_seeds,

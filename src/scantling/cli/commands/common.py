@@ -5,20 +5,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from scantling.cli.command import Outcome, tell
 from scantling.core.errors import SettingsError
+from scantling.core.outputs import check_file
 
 if TYPE_CHECKING:
     from scantling.core.engines import Cluster, Share
     from scantling.core.machine import Compute
     from scantling.data.opening import Opening
     from scantling.experiments.curve import Ready
+    from scantling.training.options import Options
 
 
 @dataclass(kw_only=True)
@@ -62,6 +64,49 @@ class Computed(Command):
         from scantling.core.machine import Compute
 
         return Compute(device=self.device, threads=self.threads, precision=self.precision)
+
+
+@dataclass(kw_only=True)
+class Trainings(Opened, Computed):
+    """What commands that do many trainings share."""
+
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write a line for each training as a table."""
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    """i/n does every n-th training: for array jobs; the command without it then makes the table."""
+    engine: Literal["local", "ray", "slurm"] = "local"
+    """local trains one after the other; ray spreads trainings over this machine, or over the cluster that RAY_ADDRESS
+    names, whose nodes see the same folders; slurm writes a job script into OUT."""
+    cpus_per_cell: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Processor cores of each training, with ray (1) or slurm."""
+    gpus_per_cell: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
+    """GPUs of each training, with ray or slurm; with ray several may share one (0.5)."""
+    submit: bool = False
+    """With slurm: also submit the script."""
+    settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+
+    def checked(self, page: Path, **trainings: Any) -> tuple[Options, Share]:
+        """The options of all trainings and what each takes of a machine, when all that is written may be.
+
+        Args:
+            page: that will be written.
+            trainings: the preset, steps and minutes of the trainings.
+        """
+        from scantling.core.engines import Share
+        from scantling.training.options import Options
+
+        check_file(page, suffix=".html")
+        if self.csv is not None:
+            check_file(self.csv, suffix=".csv")
+        options = Options(
+            settings=self.settings, device=self.device, threads=self.threads, precision=self.precision,
+            manifest=self.manifest, root=self.root, subjects=self.subjects, **trainings,
+        )  # fmt: skip
+        share = Share(cpus=self.cpus_per_cell, gpus=self.gpus_per_cell)
+        share.check()
+        if self.submit and self.engine != "slurm":
+            raise SettingsError("--submit: goes with --engine slurm; leave it out")
+        return options, share
 
 
 @dataclass(kw_only=True)

@@ -6,14 +6,13 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell
-from scantling.cli.commands.common import Computed, Opened, array_job, shard_of
+from scantling.cli.commands.common import Trainings, array_job, shard_of
 from scantling.core.errors import SettingsError
-from scantling.core.outputs import check_file
 
 if TYPE_CHECKING:
     from scantling.core.engines import Share
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Curve(Opened, Computed):
+class Curve(Trainings):
     """Train methods at several budgets of labels and say how many labels each is worth; the same command goes on."""
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -57,42 +56,14 @@ class Curve(Opened, Computed):
     so that no gain is one of more augmentation."""
     metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dice"
     """What the test masks are scored by."""
-    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write a line for each training as a table."""
-    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
-    """i/n does every n-th training: for array jobs; the command without it then makes the table."""
-    engine: Literal["local", "ray", "slurm"] = "local"
-    """local trains one after the other; ray spreads trainings over this machine, or over the cluster that RAY_ADDRESS
-    names, whose nodes see the same folders; slurm writes a job script, OUT/curve.sbatch."""
-    cpus_per_cell: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Processor cores of each training, with ray (1) or slurm."""
-    gpus_per_cell: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
-    """GPUs of each training, with ray or slurm; with ray several may share one (0.5)."""
-    submit: bool = False
-    """With slurm: also submit the script."""
-    settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
 
     def run(self) -> Outcome:
         """Do what is not yet done, and say what it is worth."""
-        from scantling.core.engines import Share
         from scantling.experiments.curve import curve
         from scantling.report.curve import PAGE_NAME, write_curve
-        from scantling.training.options import Options
 
-        shard = shard_of(self.shard)
-        page = self.out / PAGE_NAME
-        check_file(page, suffix=".html")
-        if self.csv is not None:
-            check_file(self.csv, suffix=".csv")
-        options = Options(
-            preset=self.preset, steps=self.steps, minutes=self.minutes, settings=self.settings, device=self.device,
-            threads=self.threads, precision=self.precision, manifest=self.manifest, root=self.root,
-            subjects=self.subjects,
-        )  # fmt: skip
-        share = Share(cpus=self.cpus_per_cell, gpus=self.gpus_per_cell)
-        share.check()
-        if self.submit and self.engine != "slurm":
-            raise SettingsError("--submit: goes with --engine slurm; leave it out")
+        shard, page = shard_of(self.shard), self.out / PAGE_NAME
+        options, share = self.checked(page, preset=self.preset, steps=self.steps, minutes=self.minutes)
         if self.engine == "slurm":
             return self._slurm(options, share)
         with counting("trainings") as progress:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell
-from scantling.cli.commands.common import Computed, Opened, array_job, shard_of
+from scantling.cli.commands.common import Trainings, array_job, shard_of
 from scantling.core.errors import SettingsError
-from scantling.core.outputs import check_file
 
 if TYPE_CHECKING:
     from scantling.core.engines import Share
@@ -23,7 +22,7 @@ ARMS = ("real", "real+50%", "real+100%", "synthetic x1", "synthetic-first x1")
 
 
 @dataclass(kw_only=True)
-class Worth(Opened, Computed):
+class Worth(Trainings):
     """What made data are worth: train on real, made and mixed data at budgets of real subjects; one verdict."""
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -72,41 +71,14 @@ class Worth(Opened, Computed):
     """Ordinary augmentation of all arms, so that no gain is one of more augmentation."""
     metric: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """What the test answers are scored by: dice of a segmenter, accuracy of a classifier unless said."""
-    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Also write a line for each training as a table."""
-    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
-    """i/n does every n-th training: for array jobs; the command without it then makes the table."""
-    engine: Literal["local", "ray", "slurm"] = "local"
-    """As of `scantling curve`; slurm writes OUT/worth.sbatch."""
-    cpus_per_cell: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Processor cores of each training, with ray (1) or slurm."""
-    gpus_per_cell: Annotated[float | None, tyro.conf.arg(metavar="N")] = None
-    """GPUs of each training, with ray or slurm; with ray several may share one (0.5)."""
-    submit: bool = False
-    """With slurm: also submit the script."""
-    settings: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
 
     def run(self) -> Outcome:
         """Do what is not yet done, and say what it is worth."""
-        from scantling.core.engines import Share
         from scantling.experiments.worth import worth
         from scantling.report.worth import PAGE_NAME, write_worth
-        from scantling.training.options import Options
 
-        shard = shard_of(self.shard)
-        page = self.out / PAGE_NAME
-        check_file(page, suffix=".html")
-        if self.csv is not None:
-            check_file(self.csv, suffix=".csv")
-        options = Options(
-            preset=self.preset, steps=self.steps, minutes=self.minutes, settings=self.settings, device=self.device,
-            threads=self.threads, precision=self.precision, manifest=self.manifest, root=self.root,
-            subjects=self.subjects,
-        )  # fmt: skip
-        share = Share(cpus=self.cpus_per_cell, gpus=self.gpus_per_cell)
-        share.check()
-        if self.submit and self.engine != "slurm":
-            raise SettingsError("--submit: goes with --engine slurm; leave it out")
+        shard, page = shard_of(self.shard), self.out / PAGE_NAME
+        options, share = self.checked(page, preset=self.preset, steps=self.steps, minutes=self.minutes)
         if self.engine == "slurm":
             return self._slurm(options, share)
         with counting("trainings") as progress:
