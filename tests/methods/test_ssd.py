@@ -17,6 +17,7 @@ from commands import command
 from scantling.contract.method import build
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
+from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.losses.multibox import multibox_terms
 from scantling.methods.supervised.ssd import Ssd
@@ -88,6 +89,21 @@ def test_the_loss_counts_objects_and_the_hardest_of_the_background_by_hand() -> 
     assert entropy.item() == pytest.approx(log2 + math.log(1 + math.e**3) + log2 + 2 * log2, rel=1e-5)
     assert apart.item() == pytest.approx(1.5)
     assert count.item() == 2
+    labels[0, 1] = -1  # nobody knows whether there is an object: the worst counts no more
+    without, apart, count = multibox_terms(logits, offsets, labels, torch.zeros(2, 6, 4), negatives=2)
+    assert without.item() == pytest.approx(5 * log2, rel=1e-5)
+    assert (apart.item(), count.item()) == (1.5, 2)
+
+
+def test_default_boxes_on_unknown_pixels_are_no_background() -> None:
+    method = detector(boxes_from="mask")
+    mask = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
+    mask[1, :, :, :16] = IGNORE
+    image, rows = torch.zeros(2, 1, 32, 32), torch.arange(2)
+    defaults = method.defaults(image)
+    found = method.unknown(Batch(rows, rows, {"image": image, "mask": mask}, {}), defaults)
+    assert not found[0].any()
+    assert torch.equal(found[1], defaults.mean(2)[:, 1] < 16)
 
 
 def test_of_doubles_the_best_remains_and_classes_do_not_suppress_each_other() -> None:

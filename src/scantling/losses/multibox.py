@@ -19,17 +19,18 @@ def multibox_terms(
     Args:
         logits: (B, N, 1 + K), background first.
         offsets: (B, N, 4).
-        labels: (B, N) int64, 0 for background.
+        labels: (B, N) int64, 0 for background, -1 where nobody knows: such a box counts nowhere.
         targets: (B, N, 4), read where the label is not 0.
 
     Returns:
         The cross-entropy, the smooth absolute difference of the offsets, and the number of boxes with an object.
     """
-    entropy = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
-    objects = labels > 0
+    known = labels.clamp(min=0).flatten()
+    entropy = F.cross_entropy(logits.flatten(0, 1), known, reduction="none").view(labels.shape)
+    objects, background = labels > 0, labels == 0
     count = objects.sum(1).clamp(min=1)
-    taken = entropy.detach().masked_fill(objects, -1.0)
+    taken = entropy.detach().masked_fill(~background, -1.0)
     rank = taken.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    hard = (rank < (negatives * count).round()[:, None]) & ~objects
+    hard = (rank < (negatives * count).round()[:, None]) & background
     apart = F.smooth_l1_loss(offsets, targets.to(offsets.dtype), reduction="none").sum(-1)
     return (entropy * (objects | hard)).sum(), torch.where(objects, apart, 0).sum(), count.sum().to(entropy.dtype)

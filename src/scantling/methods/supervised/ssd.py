@@ -18,6 +18,7 @@ from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step, Total
 from scantling.contract.views import Views
 from scantling.core.errors import SettingsError
+from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
@@ -177,10 +178,10 @@ class Ssd(Segmenter):
         logits, offsets = (exact(part) for part in self.network(images.image))
         defaults = self.defaults(images.image)
         labels, targets = [], []
-        for boxes, classes in self.truth(images):
+        for (boxes, classes), unknown in zip(self.truth(images), self.unknown(images, defaults), strict=True):
             which = assigned(boxes, defaults, overlap=self.settings.overlap)
-            there = which >= 0
-            labels.append(torch.where(there, classes[which] + 1, 0) if len(boxes) else torch.zeros_like(which))
+            there, empty = which >= 0, torch.where(unknown, -1, 0)
+            labels.append(torch.where(there, classes[which] + 1, empty) if len(boxes) else empty)
             wanted = boxes[which.clamp(min=0)] if len(boxes) else defaults
             targets.append(encoded(wanted, defaults))
         terms = multibox_terms(
@@ -198,6 +199,15 @@ class Ssd(Segmenter):
         maps = (images.mask if of_masks else images.instances).cpu().numpy()
         found = [boxes_of_layers(layers) if of_masks else boxes_of_instances(layers[0]) for layers in maps]
         return [(torch.from_numpy(boxes).float().to(device), torch.from_numpy(n).to(device)) for boxes, n in found]
+
+    def unknown(self, images: Batch, defaults: Tensor) -> Tensor:
+        """(B, N) bool, the default boxes whose middle lies where the mask knows nothing: they are no background."""
+        if self.settings.boxes_from != "mask":
+            return torch.zeros(len(images.image), len(defaults), dtype=torch.bool, device=defaults.device)
+        somewhere = (images.mask == IGNORE).any(1)  # (B, H, W)
+        ends = torch.tensor(somewhere.shape[1:], device=defaults.device) - 1
+        rows, columns = defaults.mean(2).long().clamp(min=0).minimum(ends).unbind(1)
+        return somewhere[:, rows, columns]
 
     def defaults(self, image: Tensor) -> Tensor:
         """The default boxes (N, 2, 2) of images (B, C, H, W)."""
