@@ -8,10 +8,9 @@ import pytest
 from scantling.mending.between_slices import (
     between_by_distance,
     between_by_walk,
-    diffused,
-    edge_weights,
     signed_distance,
 )
+from scantling.mending.random_walk import edge_weights, walked
 
 SPACING = (2.0, 1.0, 1.0)
 
@@ -22,7 +21,7 @@ def test_the_walk_is_the_solution_of_its_linear_equations() -> None:
     weights = edge_weights(generator.random((2, *shape)), spacing=SPACING, edges=1.0)
     prior, start = generator.random(shape), generator.random(shape)
     held = generator.random(shape) < 0.3
-    found = diffused(start, held, weights, prior, 0.2)
+    found = walked(start, held, weights, prior=prior, pull=0.2)
     size = int(np.prod(shape))
     matrix, numbers = 0.2 * np.eye(size), np.arange(size).reshape(shape)
     for axis, weight in enumerate(weights):

@@ -1,10 +1,8 @@
 """The slices of a volume between those that were drawn: by diffusion along the image, or by signed distances.
 
-The labels of drawn slices are held fast, and each class spreads into the others as heat does until nothing changes,
-through edges of the image hardly (the random walker of Grady, 2006, which is the steady state of edge-stopping
-diffusion: Perona and Malik, 1990). What the shapes of the neighbouring drawn slices say of a slice pulls it (a random
-walker with priors: Grady, 2005). The control is that shape alone: signed distances, interpolated linearly between
-drawn slices (Raya and Udupa, 1990).
+The labels of drawn slices are held fast, and a random walker (`mending.random_walk`) finds those of the others; what
+the shapes of the neighbouring drawn slices say of a slice pulls it (a random walker with priors: Grady, 2005). The
+control is that shape alone: signed distances, interpolated linearly between drawn slices (Raya and Udupa, 1990).
 """
 
 from __future__ import annotations
@@ -14,8 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-STEPS, TOLERANCE = 400, 1e-3
-"""Of the conjugate gradients: at most so many, until the greatest residual is below this."""
+from scantling.mending.random_walk import edge_weights, walked
 
 
 def between_by_distance(drawn: np.ndarray, slices: Sequence[int], *, spacing: Sequence[float]) -> np.ndarray:
@@ -79,8 +76,7 @@ def between_by_walk(
         image: (C, Z, *P).
         drawn, slices, spacing: as in `between_by_distance`.
         prior: (K + 1, Z, *P), as `between_by_distance` gives it.
-        edges: how much a difference of the image stops: the weight between two voxels is
-            exp(-edges d² / s²), d their difference and s² its mean over neighbours in the plane, over all channels.
+        edges: how much a difference of the image stops, see `edge_weights`.
         pull: of the prior, in units of the weight between voxels of a plane that look alike.
     """
     held = np.zeros(drawn.shape, bool)
@@ -88,62 +84,7 @@ def between_by_walk(
     weights = edge_weights(image, spacing=spacing, edges=edges)
     found = np.empty_like(prior)
     for number in range(len(prior)):
-        start = np.where(held, drawn == number, prior[number]).astype(np.float64)
-        found[number] = diffused(start, held, weights, prior[number].astype(np.float64), pull)
+        start = np.where(held, drawn == number, prior[number])
+        found[number] = walked(start, held, weights, prior=prior[number], pull=pull)
     found = np.clip(found, 0, 1)
     return found / found.sum(0)
-
-
-def edge_weights(image: np.ndarray, *, spacing: Sequence[float], edges: float) -> list[np.ndarray]:
-    """The weight between each voxel and the next along each axis, 1 where they look alike and lie next in the plane."""
-    values = image.astype(np.float64)
-    steps = [np.square(np.diff(values, axis=1 + axis)).mean(0) for axis in range(values.ndim - 1)]
-    scale = float(np.mean([step.mean() for step in steps[1:]])) or 1.0
-    finest = min(spacing[1:])
-    return [
-        (finest / mm) ** 2 * (np.exp(-edges * step / scale) + 1e-6) for step, mm in zip(steps, spacing, strict=True)
-    ]
-
-
-def diffused(
-    start: np.ndarray, held: np.ndarray, weights: Sequence[np.ndarray], prior: np.ndarray, pull: float
-) -> np.ndarray:
-    """The solution x of sum_j w_ij (x_i - x_j) + pull (x_i - prior_i) = 0 wherever x is not held at `start`.
-
-    By conjugate gradients, divided by the diagonal.
-    """
-    diagonal = np.full(start.shape, pull)
-    for axis, weight in enumerate(weights):
-        ends = _ends(axis)
-        for end in ends:
-            diagonal[end] += weight
-
-    def applied(x: np.ndarray) -> np.ndarray:
-        out = diagonal * x
-        for axis, weight in enumerate(weights):
-            low, high = _ends(axis)
-            out[low] -= weight * x[high]
-            out[high] -= weight * x[low]
-        return out
-
-    x = start.copy()
-    residual = np.where(held, 0, pull * prior - applied(x))
-    z = residual / diagonal
-    direction, size = z.copy(), float((residual * z).sum())
-    for _ in range(STEPS):
-        if size <= 0 or float(np.abs(z).max()) < TOLERANCE:
-            break
-        product = np.where(held, 0, applied(direction))
-        length = size / float((direction * product).sum())
-        x += length * direction
-        residual -= length * product
-        z = residual / diagonal
-        before, size = size, float((residual * z).sum())
-        direction = z + size / before * direction
-    return x
-
-
-def _ends(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """All but the last along an axis, and all but the first."""
-    before = (slice(None),) * axis
-    return (*before, slice(None, -1)), (*before, slice(1, None))

@@ -61,6 +61,15 @@ CARDS: tuple[Card, ...] = (
         "scantling.methods.weakly_supervised.slice_filling:SliceFilling",
     ),
     annotator_card(
+        "scribble-filling",
+        "Random walks for image segmentation: from scribbles to most pixels",
+        "Grady",
+        2006,
+        (2, 3),
+        "scantling.methods.weakly_supervised.scribble_filling:ScribbleFilling",
+        asks=("image", "scribbles"),
+    ),
+    annotator_card(
         "point-filling",
         "Nuclei segmentation using points: from a point in each object to most pixels",
         "Qu et al.",

@@ -1,0 +1,62 @@
+"""Labels that spread from scribbles: they stop at edges, reach what is far, and keep what was drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scantling.core.errors import DataError
+from scantling.core.fields import IGNORE
+from scantling.data.dataset import open_dataset
+from scantling.data.loading import load
+from scantling.inference import synthesize
+from scantling.inference.conditions import Conditions
+from scantling.mending.random_walk import edge_weights, walked
+from scantling.methods.catalogue import CARDS
+from scantling.testing.data import make_data
+from scantling.testing.trainings import quiet
+from scantling.training import Options, train
+
+
+def test_on_a_line_without_edges_the_probability_falls_evenly() -> None:
+    image, held = np.zeros((1, 1, 11)), np.zeros((1, 11), bool)
+    held[0, [0, 10]] = True
+    start = np.zeros((1, 11))
+    start[0, 10] = 1
+    found = walked(start, held, edge_weights(image, spacing=(1.0, 1.0), edges=1.0))
+    np.testing.assert_allclose(found[0], np.linspace(0, 1, 11), atol=0.02)
+
+
+def test_it_stops_at_the_edges_of_the_image_and_reaches_what_is_far_from_all_strokes() -> None:
+    rows, columns = np.indices((64, 64))
+    disc = np.hypot(rows - 20, columns - 20) < 9
+    image = np.where(disc, 1.0, 0.0) + np.random.default_rng(0).normal(0, 0.05, disc.shape)
+    held = (np.hypot(rows - 20, columns - 20) < 2) | (abs(np.hypot(rows - 20, columns - 20) - 13) < 1)
+    found = walked((held & disc).astype(float), held, edge_weights(image[None], spacing=(1.0, 1.0), edges=1.0))
+    assert ((found > 0.5) == disc).mean() > 0.995
+    assert found[40:, 40:].max() < 0.1
+
+
+def test_what_is_filled_keeps_what_was_drawn_and_teaches_partial(tmp_path: Path) -> None:
+    data = make_data(CARDS["partial"], tmp_path / "data", dimensions=2)
+    synthesize("scribble-filling", out=tmp_path / "filled", conditions=Conditions(data=data))
+    before, after = open_dataset(data), open_dataset(tmp_path / "filled")
+    assert len(after.cases) > 1
+    by_id = {case.id: case for case in before.cases}
+    for case in after.cases:
+        few, many = (load(one, labels=before.labels).scribbles for one in (by_id[case.id], case))
+        assert few is not None
+        assert many is not None
+        known = few != IGNORE
+        assert (many[known] == few[known]).all()
+        assert (many != IGNORE).sum() > known.sum()
+        assert case.origin.kind == "simulated"
+    train("partial", [tmp_path / "filled"], tmp_path / "run", Options(preset="tiny", steps=1), console=quiet())
+
+
+def test_images_without_scribbles_are_refused(tmp_path: Path) -> None:
+    data = make_data(CARDS["unet"], tmp_path / "data", dimensions=2)
+    with pytest.raises(DataError, match="scribbles"):
+        synthesize("scribble-filling", out=tmp_path / "out", conditions=Conditions(data=data))
