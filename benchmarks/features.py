@@ -2,11 +2,11 @@
 
     python benchmarks/features.py [--rounds 5]
 
-Features: of all blocks, 100 images of 128 x 128 at two timesteps by `diffusion-pretrain` of the preset `quick`, read in half
-precision as a training prepares them, against passes of the same network on images with noise that are already there;
-they take turns, and the ratio is the median over the turns. Heads: `fedd --preset quick` on 20 images that are made
-here, from the command to the trained model. Memory: the peak of such a command whose training takes one step, with 40
-images and with 160. Exits with 1 if reading takes more than 1.1 times as long as the passes, or the training a minute.
+Features: of all blocks, 100 images of 128 x 128 at two timesteps by `diffusion-pretrain` of the preset `quick`, read
+in half precision as a training prepares them, against passes of the same network on images that are already there; they
+take turns, and the ratio is the median over the turns. Heads: `fedd --preset quick` on 20 images that are made here,
+from the command to the trained model. Memory: the peak of such a command whose training takes one step, with 40 images
+and with 160. Exits with 1 if reading takes more than 1.1 times as long as the passes, or the training a minute.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def reading(rounds: int) -> float:
     )  # fmt: skip
     settings = DiffusionPretrain.Settings.preset("quick").resolve(traits)
     encoder = build(DiffusionPretrain, settings, traits).eval()
-    reader = FeatureReader(
-        encoder_read(encoder, {"timesteps": TIMESTEPS}), channels=3, network=encoder
-    )
+    reader = FeatureReader(encoder_read(encoder, {"timesteps": TIMESTEPS}), channels=3, network=encoder)
     none = torch.zeros(BATCH, dtype=torch.int64)
     generator = torch.Generator().manual_seed(0)
     batches = [

@@ -52,7 +52,7 @@ def test_what_is_filled_keeps_what_was_drawn_and_teaches_partial(tmp_path: Path)
         known = few != IGNORE
         assert (many[known] == few[known]).all()
         assert (many != IGNORE).sum() > known.sum()
-        assert case.origin.kind == "simulated"
+        assert case.origin.effort["pixels"] == known.sum()
     train("partial", [tmp_path / "filled"], tmp_path / "run", Options(preset="tiny", steps=1), console=quiet())
 
 

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-import numpy as np
-from scipy import ndimage
-
-from scantling.core.case import IGNORE, Case
+from scantling.core.case import Case
 from scantling.core.fields import drawn_field
 from scantling.data.dataset import Dataset
 from scantling.data.loading import load
-from scantling.phantoms.weak_labels import outline_effort
-
-EFFORT = ("pixels", "strokes")
+from scantling.phantoms.weak_labels import EFFORT, labels_effort
 
 
 def effort_of_case(dataset: Dataset, case: Case, taught_by: Collection[str]) -> Mapping[str, int]:
-    """The pixels and strokes behind the labels of a case that a method reads.
+    """The pixels and strokes behind the labels of a case that a method reads, see `labels_effort`.
 
-    What a rule has drawn says it itself. A mask takes the pixels on the borders of its objects, slice by slice, and a
-    stroke for each object; a scribble its pixels and a stroke for each piece; a box two corners, a point one pixel.
+    What a rule has drawn says it itself.
 
     Args:
         taught_by: the fields that the method learns from.
@@ -32,17 +26,8 @@ def effort_of_case(dataset: Dataset, case: Case, taught_by: Collection[str]) -> 
     if case.origin.kind == "simulated" and case.origin.effort:
         return {name: case.origin.effort.get(name, 0) for name in EFFORT}
     field = "points" if "points" in taught_by else drawn_field(taught_by)
-    if field in ("boxes", "points"):
-        rows = len((case.boxes if field == "boxes" else case.points) or ())
-        return {"pixels": rows * (2 if field == "boxes" else 1), "strokes": rows}
-    sample = load(case, labels=dataset.labels, reads=(field,))
-    array = sample.scribbles if field == "scribbles" else sample.mask
-    if array is None:
-        return dict.fromkeys(EFFORT, 0)
-    axis = None if array.ndim == 3 else sample.geometry.slice_axis
-    planes = (plane for layer in array for plane in ([layer] if axis is None else np.moveaxis(layer, axis, 0)))
-    pairs = [_scribbled(plane) if field == "scribbles" else outline_effort(plane) for plane in planes]
-    return dict(zip(EFFORT, map(sum, zip(*pairs, strict=True)), strict=True))
+    reads = ("image", field) if field in ("boxes", "points") else (field,)  # these lie on no grid of their own
+    return labels_effort(load(case, labels=dataset.labels, reads=reads), (field,))
 
 
 def effort_of(
@@ -59,10 +44,3 @@ def effort_of(
             known[case.id] = effort_of_case(dataset, case, taught_by)
         total.update(known[case.id])
     return dict(total)
-
-
-def _scribbled(plane: np.ndarray) -> tuple[int, int]:
-    """The pixels and the pieces of the strokes in a plane (H, W)."""
-    drawn = [plane == value for value in np.unique(plane) if value != IGNORE]
-    pieces = sum(int(ndimage.label(line, np.ones((3, 3)))[1]) for line in drawn)
-    return int(sum(np.count_nonzero(line) for line in drawn)), pieces

@@ -30,6 +30,7 @@ from scantling.inference.made_cases import scribble_values, unlabelled_value
 from scantling.inference.made_set import Cases, MadeSet
 from scantling.inference.runner import Progress
 from scantling.inference.writing import mask_values
+from scantling.phantoms.weak_labels import labels_effort
 
 COPIED = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz", ".npy", ".dcm")
 """Files that hold one image and nothing else are copied as they are."""
@@ -44,12 +45,14 @@ class Written:
         labels: of the masks that are written, with a value for what is unknown.
         made_by: the rule, as each origin says it.
         seed: what its chance comes from.
+        asks: the fields that it labels from; where nothing says what it took to draw them, that is counted.
     """
 
     out: Path
     labels: Labels
     made_by: str
     seed: int
+    asks: tuple[str, ...]
 
     def case(self, case: Case, pictures: Mapping[str, Picture], sample: Sample, made: Annotation) -> dict[str, Any]:
         """Write a case; returns its entry in the manifest."""
@@ -85,6 +88,8 @@ class Written:
         for name, map_ in made.uncertainty.items():
             write_map(self.out / "uncertainty" / name, id, map_[None], geometry)
         effort = {**case.origin.effort, **made.effort}
+        if "pixels" not in effort:
+            effort |= labels_effort(sample, self.asks)
         entry["origin"] = {"kind": "simulated", "model": self.made_by, "seed": self.seed, "effort": effort}
         return entry
 
@@ -165,7 +170,7 @@ def annotate(
     read = fingerprint(file_hashes(asked, reads=reads) | objects_in_tables(asked, reads=reads))
     made_by = f"{card.name} {chosen.model_dump_json()} from {read[:16]}"
     method = build(kind, chosen, kind.blank(chosen))
-    written = Written(out=out, labels=labels, made_by=made_by, seed=seed)
+    written = Written(out=out, labels=labels, made_by=made_by, seed=seed, asks=card.asks)
     part, parts = shard
     ids = tuple(case.id for case in cases)
     made = MadeSet(out=out, labels=labels, made_by=made_by, seed=seed, ids=ids, shared=parts > 1, partly=True)

@@ -6,7 +6,7 @@ Luo et al., 2022). Label maps are (*S) of class numbers with the background as 0
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import shortest_path
 from scipy.spatial import cKDTree
 
-from scantling.core.fields import IGNORE
+from scantling.core.case import Sample
+from scantling.core.fields import IGNORE, drawn_field
 from scantling.metrics.arrays import bounding_box
 from scantling.metrics.topology import skeleton
 
 Bool = NDArray[np.bool_]
+EFFORT = ("pixels", "strokes")
 MOST_POINTS = 2000
 """Of a longer skeleton every n-th pixel is looked at to find its longest path."""
 
@@ -180,6 +182,36 @@ def points_of(labels: np.ndarray, *, generator: np.random.Generator) -> tuple[np
         points.append(deep[int(generator.integers(len(deep)))] + [side.start for side in box])
         classes.append(value - 1)
     return np.array(points, np.float64).reshape(-1, labels.ndim), np.array(classes, np.int64)
+
+
+def labels_effort(sample: Sample, words: Collection[str]) -> dict[str, int]:
+    """The pixels and strokes behind the labels of a case that a hand has drawn, an estimate.
+
+    A mask takes the pixels on the borders of its objects, slice by slice, and a stroke for each object; a scribble its
+    pixels and a stroke for each piece; a box two corners, a point one pixel.
+
+    Args:
+        words: the fields that are read; of several labels the one that counts (`drawn_field`), points first.
+    """
+    field = "points" if "points" in words else drawn_field(words)
+    if field in ("boxes", "points"):
+        rows = sample.boxes if field == "boxes" else sample.points
+        strokes = 0 if rows is None else len(rows)
+        return {"pixels": strokes * (2 if field == "boxes" else 1), "strokes": strokes}
+    array = sample.scribbles if field == "scribbles" else sample.mask
+    if array is None:
+        return dict.fromkeys(EFFORT, 0)
+    axis = None if array.ndim == 3 else sample.geometry.slice_axis
+    planes = (plane for layer in array for plane in ([layer] if axis is None else np.moveaxis(layer, axis, 0)))
+    pairs = [stroke_effort(plane) if field == "scribbles" else outline_effort(plane) for plane in planes]
+    return dict(zip(EFFORT, map(sum, zip(*pairs, strict=True)), strict=True))
+
+
+def stroke_effort(labels: np.ndarray) -> tuple[int, int]:
+    """The pixels and the pieces of the strokes in a plane (H, W)."""
+    drawn = [labels == value for value in np.unique(labels) if value != IGNORE]
+    pieces = sum(int(ndimage.label(line, np.ones((3, 3)))[1]) for line in drawn)
+    return int(sum(np.count_nonzero(line) for line in drawn)), pieces
 
 
 def outline_effort(labels: np.ndarray) -> tuple[int, int]:
