@@ -17,7 +17,9 @@ from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Limits, Picture, read
 from scantling.data.grids import place
 from scantling.data.labels import encode, region_of
+from scantling.data.drawn_objects import forget_objects, numbers_in_mask
 from scantling.data.loading import class_numbers, object_classes, read_mask, with_spacing
+from scantling.data.loading import inside as known_inside
 from scantling.data.moments import Moments
 from scantling.data.orientation import stored_geometry
 from scantling.data.outside import finite
@@ -130,10 +132,11 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     for name, picture in pictures.items():
         if picture is not None:
             _look_at(seen, name, picture, region, stride)
-    known = inside(case.known)
+    looked_at = label_map(case.known)
+    known = None if looked_at is None else known_inside(looked_at, case)
     of_mask = partial(label_map, meant=labels, grey=case.threshold is not None)
-    masks = [_mask(seen, mask, labels, of_mask, known, grids) for mask in case.masks]
     instances = label_map(case.instances)
+    masks = [_mask(seen, mask, labels, of_mask, known, instances, grids) for mask in case.masks]
     if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
         note(
             "warning",
@@ -205,6 +208,7 @@ def _mask(
     labels: Labels | None,
     label_map: Callable[[Address], np.ndarray | None],
     known: np.ndarray | None,
+    instances: np.ndarray | None,
     grids: Sequence[tuple[Address, Geometry]],
 ) -> np.ndarray | None:
     """The mask as class numbers, if it is in order."""
@@ -215,8 +219,12 @@ def _mask(
         return None
     try:
         drawn = None if case.drawn_slices is None else drawn_part(case, grids[0][1])
-        found = class_numbers(case, layers[""] if isinstance(mask, Address) else layers, mask, labels, drawn=drawn)
-        found = forget_classes(forget_undrawn(found, case, grids[0][1], known=known), case, labels)
+        raw = layers[""] if isinstance(mask, Address) else layers
+        plain = class_numbers(case, raw, mask, labels, drawn=drawn)
+        found = forget_classes(forget_undrawn(plain, case, grids[0][1], known=known), case, labels)
+        if case.drawn_objects is not None:
+            numbers = numbers_in_mask(case, raw, plain) if instances is None else instances
+            (found,), _ = forget_objects(case, (found,), numbers)
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))
         return None

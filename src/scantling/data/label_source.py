@@ -31,6 +31,7 @@ from scantling.data.mask_values import (
     grey_peaks,
     in_one_piece,
     may_be_grey,
+    may_count,
     may_number_objects,
     spread,
 )
@@ -217,7 +218,15 @@ def _grey_or_plain(
                 )
         return _grey(peaks, len(grey), where)
     _check_values(found, used, lossy)
-    return _plain(found, used, where)
+    plain = _plain(found, used, where)
+    if not lossy and len(used) > 1 and may_count(found.values()) and _in_one_piece(several, read_map):
+        sentence = (
+            f"{where}: the values 1 to {used[-1]} are each one component in every mask; read as "
+            f"{len(used)} classes; if they number objects, write 'others = \"object\"' and 'classes = {{ object = 1 }}' "
+            "into a manifest (scantling.toml); if they are classes, declare them there"
+        )
+        return replace(plain, remarks=(*plain.remarks, sentence))
+    return plain
 
 
 def _perhaps_grey(
@@ -294,7 +303,8 @@ def _numbered(used: Sequence[int], where: str) -> FoundLabels:
     labels = Labels(names=("object",), values=((255,),), others="object")
     sentence = (
         f"{where}: instance maps: {len(used)} values, each one component; read as instances of one class 'object'; if "
-        "each value is a class, declare 'classes' in a manifest (scantling.toml)"
+        "each value is a class, declare 'classes' in a manifest (scantling.toml); 'others = \"object\"' there says "
+        "that they number objects"
     )
     return FoundLabels(labels, (sentence,))
 
