@@ -90,7 +90,9 @@ def test_an_instance_map_says_what_is_known_however_many_objects_it_has(tmp_path
     save(tmp_path / "images/a.png", numbers)
     save(tmp_path / "maps/a.png", numbers)
     save(tmp_path / "blurred/a.png", (np.hypot(*(np.indices((50, 50)) - 25)).clip(0, 25) / 25 * 255).astype(np.uint8))
-    text = 'classes = { cell = 1 }\nothers = "object"\n[[group]]\npattern = "images/{id}.png"\nmasks = "maps/{id}.png"\n'
+    text = (
+        'classes = { cell = 1 }\nothers = "object"\n[[group]]\npattern = "images/{id}.png"\nmasks = "maps/{id}.png"\n'
+    )
     (tmp_path / "scantling.toml").write_text(text + 'known = "maps/{id}.png"\n')
     assert np.array_equal(loaded(tmp_path).mask[0], np.where(numbers, 1, IGNORE))  # type: ignore[index]
     (tmp_path / "scantling.toml").write_text(text + 'instances = "images/{id}.png"\nknown = "maps/{id}.png"\n')
@@ -104,7 +106,7 @@ def test_a_predicted_object_that_meets_only_what_is_unknown_is_neither_right_nor
     root = cells(tmp_path, (6,), 'split = "test"\ndrawn_objects = [1, 2]\n')
     save(tmp_path / "answers/c0.png", discs(6))
     found = evaluate(tmp_path / "answers", root, metrics=["pq", "count_error"]).cases[0]
-    assert found.mean == {"pq": 1.0, "count_error": 0.0}
+    assert found.scores.mean == {"pq": 1.0, "count_error": 0.0}
 
 
 def drawn(dataset: Dataset) -> set[tuple[str, int]]:

@@ -156,8 +156,8 @@ def plan(
     Args:
         method, data, options, console: as of `scantling.train`.
         preset, steps, minutes, settings, seed, labels, label_seed, label_instances, label_slices, label_slices_from,
-            validation, select, base, pretrained_rate, uses, device, precision, threads, accumulation, share, order, augment, augment_share,
-            manifest, root, subjects, saved_every: as of `scantling.train`.
+            validation, select, base, pretrained_rate, uses, device, precision, threads, accumulation, share, order,
+            augment, augment_share, manifest, root, subjects, saved_every: as of `scantling.train`.
 
     Returns:
         The plan: its text in a notebook or by `print`; `decided`, the settings that differ from the preset; `facts()`,

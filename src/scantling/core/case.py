@@ -83,8 +83,8 @@ class Case:
         known: a mask of the pixels that were looked at when the masks were drawn; outside it they say nothing.
         drawn_slices: the slices of a volume that were drawn, from 0, or "marked": those that hold a class; None: all.
         drawn_axis: the axis of the file along which `drawn_slices` count; None: that of its slices.
-        drawn_objects: the numbers of the objects that were drawn, or "marked": those that the map of objects, or the mask,
-            holds; of all else nothing is known. None: all.
+        drawn_objects: the numbers of the objects that were drawn, or "marked": those that the map of objects, or the
+            mask, holds; of all else nothing is known. None: all.
         drawn_rim: the pixels around a drawn object that are known to be no part of it: background, unless another
             object lies there.
         drawn_classes: the classes that its masks know; what they do not mark may be one of the others. None: all.

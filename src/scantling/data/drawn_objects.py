@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
-from scantling.core.case import IGNORE, Case, Labels
+from scantling.core.case import IGNORE, Case
 from scantling.core.errors import DataError
 from scantling.data.contents import some
 from scantling.data.mask_values import ValueCounts, in_one_piece

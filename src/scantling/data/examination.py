@@ -13,11 +13,11 @@ from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.core.pieces import pieces
 from scantling.data.channels import is_grey
+from scantling.data.drawn_objects import forget_objects, numbers_in_mask
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Limits, Picture, read
 from scantling.data.grids import place
 from scantling.data.labels import encode, region_of
-from scantling.data.drawn_objects import forget_objects, numbers_in_mask
 from scantling.data.loading import class_numbers, object_classes, read_mask, with_spacing
 from scantling.data.loading import inside as known_inside
 from scantling.data.moments import Moments

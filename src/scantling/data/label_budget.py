@@ -42,9 +42,9 @@ def parsed_labels(labels: int | str, *, flag: str = "--labels", what: str = "sub
     )
 
 
-def written_labels(labels: int | str) -> int | str:
+def written_labels(labels: int | str, *, flag: str = "--labels", what: str = "subjects") -> int | str:
     """The same in one form: 10, or "10%"."""
-    parsed = parsed_labels(labels)
+    parsed = parsed_labels(labels, flag=flag, what=what)
     return parsed if isinstance(parsed, int) else f"{float(100 * parsed):.9g}%"
 
 
@@ -156,8 +156,9 @@ def keep_labels(
     result, held = _held_out(within, order[:number], validation)
     named = {c.subject for c in dataset.split("validation") if c.id in outside and is_labelled(c, fields)}
     taught = [case.origin.hand_drawn for case in made if case.id in free and is_labelled(case, fields)]
+    asked = asked or f"--labels {labels}"
     sentences = [
-        f"labels of {number} of {count(len(order), 'labelled subject')} are read ({asked or f'--labels {labels}'}, label seed "
+        f"labels of {number} of {count(len(order), 'labelled subject')} are read ({asked}, label seed "
         f"{seed}: {some(kept)}): {number - held} to train on, {held} for validation; other training images count as "
         "unlabelled"
     ]

@@ -222,8 +222,8 @@ def _grey_or_plain(
     if not lossy and len(used) > 1 and may_count(found.values()) and _in_one_piece(several, read_map):
         sentence = (
             f"{where}: the values 1 to {used[-1]} are each one component in every mask; read as "
-            f"{len(used)} classes; if they number objects, write 'others = \"object\"' and 'classes = {{ object = 1 }}' "
-            "into a manifest (scantling.toml); if they are classes, declare them there"
+            f"{len(used)} classes; if they number objects, write 'others = \"object\"' and "
+            "'classes = { object = 1 }' into a manifest (scantling.toml); if they are classes, declare them there"
         )
         return replace(plain, remarks=(*plain.remarks, sentence))
     return plain

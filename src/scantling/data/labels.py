@@ -52,8 +52,8 @@ def valid_labels(labels: Labels, where: str) -> Labels:
         )
     if labels.others == "object" and len(labels.names) > 1:
         raise DataError(
-            f"{where}: found {len(labels.names)} classes in maps that number objects (others = \"object\"); expected one; "
-            "where objects have classes, give masks of the classes and the maps as 'instances'"
+            f'{where}: found {len(labels.names)} classes in maps that number objects (others = "object"); '
+            "expected one; where objects have classes, give masks of the classes and the maps as 'instances'"
         )
     _valid_folders(labels, where)
     return labels

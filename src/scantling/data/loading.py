@@ -144,16 +144,16 @@ def load_apart(
     plain = [
         class_numbers(case, array, mask, labels, drawn=part) for array, mask in zip(masks, annotators, strict=True)
     ]
-    found = tuple(forget(drawn(mask)) for mask in plain)
-    if case.drawn_objects is not None and (found or instances is not None):
+    known_masks = tuple(forget(drawn(mask)) for mask in plain)
+    if case.drawn_objects is not None and (known_masks or instances is not None):
         numbers = numbers_in_mask(case, masks[0], plain[0]) if instances is None else instances
-        found, there = forget_objects(case, found, numbers)
+        known_masks, there = forget_objects(case, known_masks, numbers)
         instances = None if instances is None else np.where(there, instances, 0)
     return pictures, Sample(
         case=case,
         image=np.zeros((0, *geometry.shape), np.float32),
         geometry=geometry,
-        masks=found,
+        masks=known_masks,
         region=region,
         outside=beyond,
         scribbles=None

@@ -83,10 +83,10 @@ def may_number_objects(masks: Iterable[ValueCounts]) -> bool:
     """Whether values and sizes look like those of objects that are numbered anew in each mask.
 
     Either a mask has more than `MANY_OBJECTS` values, or nearly all masks have exactly the values 1..N with at least
-    three different N, the largest of them 3 or more; or, of `FEW_MASKS` or more, one or two different N, the largest
-    `FEW_OBJECTS` or more, whose sizes differ more than those of organs do (ours). And there is a background, most objects are no specks, and the
-    sizes do not tell the values apart, as those of organs do. Whether each value is in one piece is left
-    to `in_one_piece`.
+    three different N, the largest of them 3 or more; or, of `FEW_MASKS` or more, with one or two different N, the
+    largest `FEW_OBJECTS` or more, and sizes that differ more than those of organs do (ours). And there is a background,
+    most objects are no specks, and the sizes do not tell the values apart, as those of organs do. Whether each value is
+    in one piece is left to `in_one_piece`.
     """
     every = list(masks)
     found = [(mask.values[mask.values > 0], mask.counts[mask.values > 0]) for mask in every]

@@ -98,9 +98,7 @@ def keep_objects(
         )
     subjects = list(dict.fromkeys(one.case.subject for one in taken))
     asked = f"{FLAG} {number}"
-    within = keep_labels(
-        dataset, len(subjects), seed=seed, validation=validation, fields=fields, asked=asked
-    )
+    within = keep_labels(dataset, len(subjects), seed=seed, validation=validation, fields=fields, asked=asked)
     left, partly = wanted, dict[str, Case | None]()
     for one in taken:
         if left <= 0:
@@ -128,6 +126,7 @@ def _drawn(pool: Sequence[Case], order: Sequence[str], seed: int, labels: Labels
 
 def _replaced(dataset: Dataset, partly: dict[str, Case | None]) -> Dataset:
     """The dataset with the labels of these cases drawn in part, or not at all."""
+
     def now(case: Case) -> Case:
         if case.id not in partly:
             return case
@@ -145,5 +144,7 @@ def _sentence(wanted: int, asked: str, partly: dict[str, Case | None]) -> str:
     for id, case in partly.items():
         if case is not None:
             rim = f"{case.drawn_rim:g} pixel{'s'[: case.drawn_rim != 1]}"
-            sentence += f"; of {id} {len(case.drawn_objects or ())}, and a rim of {rim} around them: all else is unknown"
+            sentence += (
+                f"; of {id} {len(case.drawn_objects or ())}, and a rim of {rim} around them: all else is unknown"
+            )
     return sentence

@@ -17,8 +17,8 @@ from scantling.data.dataset import Dataset, distinct, join
 from scantling.data.division import blindly, divide, within_budget, without_labels
 from scantling.data.globs import folders_of
 from scantling.data.label_budget import keep_labels, keep_slices
-from scantling.data.object_budget import FLAG, keep_objects
 from scantling.data.memory import in_memory
+from scantling.data.object_budget import FLAG, keep_objects
 from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS, SPLITS, is_labelled
@@ -213,8 +213,8 @@ def _check_unknown_is_read(card: Card, dataset: Dataset, reads: frozenset[str]) 
     ]
     if partly and not reads_masks(reads):
         raise SettingsError(
-            f"{card.name} learns from instance maps alone, and of {some(partly, most=3)} only a part was drawn: it would "
-            "take the rest for background; have it learn from masks, or leave these images out"
+            f"{card.name} learns from instance maps alone, and of {some(partly, most=3)} only a part was drawn: it "
+            "would take the rest for background; have it learn from masks, or leave these images out"
         )
 
 

@@ -18,6 +18,7 @@ from scantling.core.outputs import RUN, check_record
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.data.label_budget import written_labels
+from scantling.data.object_budget import FLAG
 from scantling.data.traits import spacing_remarks
 from scantling.methods.catalogue import import_path
 from scantling.records.differences import changed_files, differences
@@ -105,7 +106,11 @@ def plan_of(
             "precision": options.precision,
             "accumulation": options.accumulation,
             **({"label_seed": options.label_seed} if budgeted else {}),
-            **({} if options.label_instances is None else {"label_instances": str(options.label_instances)}),
+            **(
+                {}
+                if options.label_instances is None
+                else {"label_instances": written_labels(options.label_instances, flag=FLAG)}
+            ),
             **(
                 {}
                 if options.label_slices is None
