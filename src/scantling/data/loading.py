@@ -147,8 +147,8 @@ def load_apart(
     known_masks = tuple(forget(drawn(mask)) for mask in plain)
     if case.drawn_objects is not None and (known_masks or instances is not None):
         numbers = numbers_in_mask(case, masks[0], plain[0]) if instances is None else instances
-        known_masks, there = forget_objects(case, known_masks, numbers)
-        instances = None if instances is None else np.where(there, instances, 0)
+        known_masks, kept = forget_objects(case, known_masks, numbers)
+        instances = None if instances is None else np.where(kept, instances, 0)
     return pictures, Sample(
         case=case,
         image=np.zeros((0, *geometry.shape), np.float32),
