@@ -34,7 +34,7 @@ def slide(root: Path, *layers: str, name: str = "TCGA-18-5592-01Z-00-DX1") -> Pa
 
 
 def test_nuclei_that_touch_lie_in_each_other_or_leave_the_image_stay_apart(tmp_path: Path) -> None:
-    touching, nested = square(2, 2, 6) + [], square(20, 4, 12)
+    touching, nested = square(2, 2, 6), square(20, 4, 12)
     shapes = [touching, square(8, 2, 6), nested, square(23, 7, 4), square(44, 34, 12)]
     root = slide(tmp_path, "".join(region(corners, id=n + 1) for n, corners in enumerate(shapes)))
     dataset = open_dataset(root)
@@ -47,9 +47,7 @@ def test_nuclei_that_touch_lie_in_each_other_or_leave_the_image_stay_apart(tmp_p
     expected[34:, 44:] = 5
     assert np.array_equal(sample.instances, expected)
     assert np.array_equal(sample.masks[0][0], expected > 0)
-    assert (
-        "1 polygon beyond the border of the image (of TCGA-18-5592-01Z-00-DX1.tif); cut there" in check(dataset).text()
-    )
+    assert "1 polygon beyond the border of the image (TCGA-18-5592-01Z-00-DX1.tif); cut there" in check(dataset).text()
 
 
 def test_holes_kinds_and_layers_are_read_as_they_were_drawn(tmp_path: Path) -> None:
@@ -62,7 +60,7 @@ def test_holes_kinds_and_layers_are_read_as_they_were_drawn(tmp_path: Path) -> N
     mask = load(dataset.cases[0], labels=dataset.labels).masks[0][0]
     assert (mask == 1).sum() == 64 - 16
     assert (mask == 2).sum() == pytest.approx(np.pi * 100, rel=0.02)
-    assert "2 shapes without an area, or of a kind that is not read, left out" in said(dataset)
+    assert "2 shapes without an area, or of a kind that is not read, left out" in check(dataset).text()
 
 
 def test_an_outline_that_crosses_itself_is_said_and_one_outside_is_too(tmp_path: Path) -> None:

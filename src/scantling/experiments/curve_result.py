@@ -277,8 +277,8 @@ class Curve:
             objects
             if self.unit == "drawn object"
             else "A budget is of labelled subjects, those for validation included; at one label seed all methods have "
-            "the same subjects (a warning says where not), and those of a smaller budget are among those of a larger one. "
-            "All labels are the labelled subjects of training and validation.",
+            "the same subjects (a warning says where not), and those of a smaller budget are among those of a larger "
+            "one. All labels are the labelled subjects of training and validation.",
             f"All trainings have the same number of steps ({self.shared.get('steps') or 'of the preset'}). {changes}",
             "The masks of the test cases are read when a training has ended, and nothing is chosen by them.",
             "A mean is over the test cases and the trainings of a budget; only cases that every training has a score "

@@ -331,18 +331,18 @@ def _odd_polygons(listed: Sequence[_Listed]) -> Iterator[Finding]:
         outside += [entry.path.name for area in areas if shape is not None and not area.meets(shape)]
         cut += [entry.path.name for area in areas if shape is not None and area.leaves(shape)]
         crossed += [entry.path.name for area in areas if area.crosses_itself]
+
+    def said(files: Sequence[str]) -> str:
+        return f"({some(dict.fromkeys(files), most=3)})"
+
     if outside:
-        sentence = f"{count(len(outside), 'polygon')} outside of the image (of {some(dict.fromkeys(outside), most=3)})"
-        yield Finding(level="warning", kind="outside", sentence=f"{sentence}; mend the annotations")
+        sentence = f"{count(len(outside), 'polygon')} outside of the image {said(outside)}; mend the annotations"
+        yield Finding(level="warning", kind="outside", sentence=sentence)
     if cut:
-        sentence = (
-            f"{count(len(cut), 'polygon')} beyond the border of the image (of {some(dict.fromkeys(cut), most=3)})"
-        )
-        yield Finding(level="note", kind="outside", sentence=f"{sentence}; cut there")
+        sentence = f"{count(len(cut), 'polygon')} beyond the border of the image {said(cut)}; cut there"
+        yield Finding(level="note", kind="outside", sentence=sentence)
     if crossed:
-        sentence = (
-            f"{count(len(crossed), 'polygon')} whose outline crosses itself ({some(dict.fromkeys(crossed), most=3)})"
-        )
+        sentence = f"{count(len(crossed), 'polygon')} whose outline crosses itself {said(crossed)}"
         sentence += "; inside is what it goes around an odd number of times"
         yield Finding(level="warning", kind="crossed", sentence=sentence)
 
