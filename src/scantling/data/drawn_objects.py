@@ -72,6 +72,16 @@ def radius_of(numbers: np.ndarray, drawn: tuple[int, ...]) -> float:
     return max(1.0, float(np.round(np.median(radii)))) if len(sizes) else 1.0
 
 
+def separate(numbers: np.ndarray) -> np.ndarray:
+    """(*S) the same objects, where one number marks several separate ones (corners connect) numbered anew by pieces.
+
+    So of a binary mask the components are the objects.
+    """
+    pieces, count = measure.label(numbers, background=0, connectivity=numbers.ndim, return_num=True)
+    values = ValueCounts.of(numbers).values
+    return numbers if count == int((values != 0).sum()) else np.asarray(pieces, np.int32)
+
+
 def known_by(array: np.ndarray) -> np.ndarray | None:
     """(*S) bool, the inside of a label map of objects that says what is known; None where it is none.
 

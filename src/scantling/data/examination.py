@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+from skimage import measure
 
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
@@ -144,6 +145,13 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
             f"case {case.id}: {apart} pixels are an instance outside the mask or mask without an "
             "instance; make one from the other",
         )
+    if instances is not None and case.instances not in case.masks and (torn := torn_numbers(instances)):
+        note(
+            "warning",
+            "instances",
+            f"case {case.id}: {torn} of the numbers of its objects mark several separate ones; each piece is taken for "
+            "an object; give each a number of its own",
+        )
     if (scribbles := label_map(case.scribbles, labels)) is not None and labels is not None:
         _scribbles(case, scribbles, labels, note)
     if masks and (first := masks[0]) is not None:
@@ -260,6 +268,14 @@ def mismatched(instances: np.ndarray, mask: np.ndarray) -> int:
     """How many pixels are an instance outside the mask or mask without an instance; `IGNORE` aside."""
     covered = ((mask != 0) & (mask != IGNORE)).any(axis=0)
     return int(((instances != 0) != covered)[(mask != IGNORE).all(axis=0)].sum())
+
+
+def torn_numbers(instances: np.ndarray) -> int:
+    """How many numbers of a label map of objects mark several separate ones (corners connect)."""
+    pieces, count = measure.label(instances, background=0, connectivity=instances.ndim, return_num=True)
+    first = np.zeros(count + 1, np.int64)
+    first[pieces.ravel()] = instances.ravel()
+    return int((np.unique(first[1:], return_counts=True)[1] > 1).sum())
 
 
 def _measure(

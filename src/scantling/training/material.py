@@ -170,8 +170,10 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
         within = keep_slices(dataset, options.label_slices, spread=options.label_slices_from)
         dataset, budget = within.dataset, (*budget, *within.sentences)
     dataset = within_budget(dataset)
+    components = tuple[str, ...]()
     if "instances" in reads:
         dataset = _with_instance_maps(dataset)
+        dataset, components = _with_components(dataset)
         _check_unknown_is_read(card, dataset, reads)
     missing = lacking(card, dataset.split("train"))
     if missing:
@@ -180,7 +182,7 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
     remarks = tuple(
         remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
     )
-    return Material(tuple(opened), dataset, reads, remarks, budget)
+    return Material(tuple(opened), dataset, reads, (*remarks, *components), budget)
 
 
 def card_of_settings(card: Card, options: Options) -> Card:
@@ -229,6 +231,24 @@ def _with_instance_maps(dataset: Dataset) -> Dataset:
         for case in dataset.cases
     )
     return replace(dataset, cases=tuple(cases))
+
+
+def _with_components(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """The dataset with masks that tell no objects apart as instance maps, if it has none; and a sentence that says so.
+
+    Preprocessing numbers the components (`drawn_objects.separate`).
+    """
+    labels = None if any(case.instances for case in dataset.cases) else dataset.labels
+    if labels is None or labels.background != (0,) or labels.ignore is not None or labels.others != "error":
+        return dataset, ()
+    able = {case.id for case in dataset.cases if case.masks and isinstance(case.masks[0], Address)}
+    able -= {case.id for case in dataset.cases if case.threshold is not None}
+    cases = tuple(replace(c, instances=c.masks[0]) if c.id in able else c for c in dataset.cases)  # type: ignore[arg-type]
+    sentence = (
+        f"{dataset.name}: {count(len(able), 'mask')} tell no objects apart; connected components (corners count) stand "
+        "for them, so that objects that touch are one; add instance maps if there are any"
+    )
+    return replace(dataset, cases=cases), (sentence,) if able else ()
 
 
 def _opened(data: Path | str | Dataset, opening: Opening) -> list[Dataset]:
