@@ -34,7 +34,7 @@ def slides_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def _is_grid(tiles: Sequence[tuple[str, int, int, bool]]) -> bool:
-    firsts, seconds = ({tile[axis] for tile in tiles} for axis in (1, 2))
+    firsts, seconds = {tile[1] for tile in tiles}, {tile[2] for tile in tiles}
     crossing = len(firsts) < len(tiles) > len(seconds) and len(firsts) > 1 < len(seconds)
     return crossing and (all(tile[3] for tile in tiles) or min(_step(firsts), _step(seconds)) >= STRIDE)
 

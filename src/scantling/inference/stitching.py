@@ -56,8 +56,9 @@ def stitched(pieces: Sequence[Piece]) -> list[Piece]:
         return [*pieces]
     boxes = np.stack([pieces[place].box.numpy() for place in cut])
     for number, place in enumerate(cut):
-        near = ((boxes[:, :, 0] < boxes[number, :, 1]) & (boxes[:, :, 1] > boxes[number, :, 0])).all(1)
-        for other in np.flatnonzero(near[:number]):
+        before = boxes[:number]
+        near = ((before[:, :, 0] < boxes[number, :, 1]) & (before[:, :, 1] > boxes[number, :, 0])).all(1)
+        for other in np.flatnonzero(near).tolist():
             if _same(pieces[place], pieces[cut[other]]):
                 first, second = sorted((top(place), top(cut[other])))
                 boss[second] = first
