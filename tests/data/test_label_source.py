@@ -109,6 +109,12 @@ def test_as_many_objects_in_every_mask_are_objects_and_doubt_is_said_with_the_li
     assert sample.instances.max() == 4
 
 
+def test_masks_in_a_folder_of_instances_number_objects_even_if_there_is_one(tmp_path: Path) -> None:
+    found = find_labels(save(tmp_path / "instances", [discs(0, 3).astype(np.uint8)]))
+    assert found.labels == OBJECT
+    assert "3 values, in a folder that is called after objects; read as instances" in found.remarks[0]
+
+
 def test_a_component_may_turn_a_corner_and_a_torn_one_is_two() -> None:
     assert in_one_piece(np.array([[1, 0, 2], [0, 1, 2], [3, 0, 0]]))
     assert not in_one_piece(np.array([[1, 0, 2], [0, 0, 2], [3, 0, 1]]))

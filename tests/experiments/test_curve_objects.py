@@ -52,7 +52,7 @@ def test_a_curve_counts_its_budgets_in_drawn_objects(tmp_path: Path) -> None:
     )
     page = write_curve(found, tmp_path / "curve/curve.html").read_text()
     assert "over drawn objects" in page
-    with pytest.raises(SettingsError, match="--labels and --label-instances are two budgets"):
+    with pytest.raises(SettingsError, match="labels and label_instances are two budgets"):
         scantling.curve(["unet"], data, tmp_path / "other", labels=[2], label_instances=[3], preset="tiny")
 
 
