@@ -129,6 +129,18 @@ def write_qupath(folder: Path, scene: Boxes) -> None:
         dump(folder / "geojson" / f"{name}.geojson", {"type": "FeatureCollection", "features": features})
 
 
+def write_imagescope(folder: Path, scene: Boxes) -> None:
+    for name, boxes in scene.items():
+        layers = ""
+        for number, (label, box) in enumerate(boxes, start=1):
+            vertices = "".join(f'<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in corners(box))
+            region = f'<Region Id="1" Type="0" NegativeROA="0"><Vertices>{vertices}</Vertices></Region>'
+            attributes = f'<Attributes><Attribute Name="{label}" Id="0" Value=""/></Attributes>'
+            layers += f'<Annotation Id="{number}" Name="">{attributes}<Regions>{region}</Regions></Annotation>'
+        (folder / "xml").mkdir(exist_ok=True)
+        (folder / "xml" / f"{name}.xml").write_text(f'<Annotations MicronsPerPixel="0.25">{layers}</Annotations>')
+
+
 def via_region(label: str, box: tuple[float, float, float, float]) -> dict[str, Any]:
     xs, ys = (list(values) for values in zip(*corners(box), strict=True))
     shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
@@ -159,6 +171,7 @@ WRITERS: dict[str, Callable[[Path, Boxes], None]] = {
     "LabelMe": write_labelme,
     "CVAT": write_cvat,
     "QuPath": write_qupath,
+    "ImageScope": write_imagescope,
     "VIA": write_via,
     "VIA table": write_via_table,
 }

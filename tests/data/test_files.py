@@ -7,6 +7,7 @@ import struct
 import time
 import zlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,16 @@ def test_flat_labels_are_written_and_read_back(tmp_path: Path, highest: int) -> 
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(("geometry", "suffix"), [(FLAT, ".tif"), (replace(FLAT, container="volume"), ".nii.gz")])
+def test_numbers_beyond_16_bits_are_written_with_32_and_read_back(
+    tmp_path: Path, geometry: Geometry, suffix: str
+) -> None:
+    numbers = 65_000 + np.arange(37 * 53).reshape(37, 53)
+    path = files.write_labels(tmp_path, "a", numbers, geometry)
+    assert path.name == f"a{suffix}"
+    np.testing.assert_array_equal(files.read_labels(path)[0], numbers)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
 def test_flat_maps_are_written_and_read_back_exactly(tmp_path: Path, count: int) -> None:
     maps = np.random.default_rng(0).random((count, 37, 53), np.float32)
@@ -211,7 +222,7 @@ def test_labels_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path: Pat
     for labels, words in (
         (np.zeros((2, 2), int), "expected that of its image"),
         (np.full((37, 53), -1), "from -1 to -1"),
-        (np.full((37, 53), 70000), "from 70000"),
+        (np.full((37, 53), 1 << 24), "from 16777216"),
         (np.zeros((37, 53)), "expected whole numbers"),
     ):
         with pytest.raises(FileError, match=words):

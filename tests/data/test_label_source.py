@@ -85,7 +85,34 @@ def test_classes_stay_classes(tmp_path: Path, masks: list[np.ndarray]) -> None:
     used = np.unique(np.concatenate([mask.ravel() for mask in masks]))[1:]
     found = find_labels(save(tmp_path, [mask.astype(np.uint8) for mask in masks]))
     names = tuple(f"class-{value}" for value in used)
-    assert found == FoundLabels(Labels(names=names, values=tuple((int(value),) for value in used)))
+    assert found.labels == Labels(names=names, values=tuple((int(value),) for value in used))
+    assert bool(found.remarks) == (len(used) == 2)  # which may be objects: the sizes do not tell
+
+
+def test_as_many_objects_in_every_mask_are_objects_and_doubt_is_said_with_the_lines_that_settle_it(
+    tmp_path: Path,
+) -> None:
+    masks = [discs(seed, 4).astype(np.uint8) for seed in range(6)]
+    assert find_labels(save(tmp_path / "six", masks)).labels == OBJECT
+    few = find_labels(save(tmp_path / "data/masks", masks[:3]))
+    assert few.labels is not None
+    assert len(few.labels.names) == 4
+    assert "read as 4 classes; if they number objects, write 'others = \"object\"'" in few.remarks[0]
+    save(tmp_path / "data/images", masks[:3])
+    (tmp_path / "data/scantling.toml").write_text('others = "object"\nclasses = { nucleus = 1 }\n')
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.labels == Labels(names=("nucleus",), values=((1,),), others="object")
+    sample = dataset[0].load()
+    assert sample.instances is not None
+    assert sample.mask is not None
+    assert np.array_equal(sample.mask[0] == 1, sample.instances > 0)
+    assert sample.instances.max() == 4
+
+
+def test_masks_in_a_folder_of_instances_number_objects_even_if_there_is_one(tmp_path: Path) -> None:
+    found = find_labels(save(tmp_path / "instances", [discs(0, 3).astype(np.uint8)]))
+    assert found.labels == OBJECT
+    assert "3 values, in a folder that is called after objects; read as instances" in found.remarks[0]
 
 
 def test_a_component_may_turn_a_corner_and_a_torn_one_is_two() -> None:

@@ -29,6 +29,10 @@ from scantling.data.subjects import shared_stems
         ("site1_pat12_slice3 site1_pat12_slice4 site2_pat12_slice3 site2_pat12_slice4", "site1_pat12 site2_pat12"),
         ("slide3_1024_2048 slide3_2048_2048 slide4_1024_1024 slide4_1024_2048", "slide3 slide4"),
         ("p01s02 p01s03 p02s01 p02s02", "p01 p02"),
+        ("TCGA-18-5592-DX1_0_0 TCGA-18-5592-DX1_0_250 TCGA-18-5592-DX1_250_0 TCGA-18-5592-DX1_250_250",
+         "TCGA-18-5592-DX1"),
+        ("im1_x0_y0 im1_x0_y1 im1_x1_y0 im1_x1_y1 im2_x0_y0 im2_x0_y1 im2_x1_y0", "im1 im2"),
+        ("pat1_L_0_64 pat1_L_0_128 pat1_L_64_64 pat2_L_0_64 pat2_L_0_128 pat2_L_64_64", "pat1 pat2"),
         ("sub-01_ses-1 sub-01_ses-2 sub-02_ses-1", "sub-01 sub-02"),
         ("pat00_2021-03-15 pat00_2022-04-16 pat01_2021-03-15", "pat00 pat01"),
         ("pat00_L_slice3_512x512 pat00_R_slice3_512x512 pat01_L_slice1_512x512", "pat00 pat01"),
@@ -136,3 +140,19 @@ def test_a_subject_known_by_name_is_the_same_in_joined_data(tmp_path: Path) -> N
     for p in range(5):
         assert len({case.split for case in joined.cases if case.subject == f"pat{p}"}) == 1
         assert len([case for case in joined.cases if case.subject == f"pat{p}"]) == 4
+
+
+def test_overlapping_tiles_of_a_slide_never_stand_on_both_sides_of_a_split(tmp_path: Path) -> None:
+    for slide in range(6):
+        for x in (0, 24, 40):
+            for y in (0, 24, 40):
+                for kind in ("images", "masks"):
+                    picture(tmp_path / kind / f"TCGA-{slide}A-0{slide}_{x}_{y}.png", 100 * slide + x + y)
+    dataset = open_dataset(tmp_path)
+    splits: dict[str, set[str | None]] = {}
+    for case in dataset.cases:
+        splits.setdefault(case.id.rsplit("_", 2)[0], set()).add(case.split)
+    assert len(splits) == 6
+    assert all(len(found) == 1 for found in splits.values())
+    assert {case.split for case in dataset.cases} == {"train", "test"}
+    assert {case.subject for case in dataset.cases} == {*splits}

@@ -133,3 +133,40 @@ def test_objects_in_a_volume_are_written_in_the_order_of_its_file() -> None:
     box = Objects.of_masks([torch.from_numpy(whole)], classes=torch.zeros(1, dtype=torch.long)).boxes
     torch.testing.assert_close(found.boxes, box)
     assert as_file_has_them(found, plain) is found
+
+
+def slide(shape: tuple[int, int]) -> tuple[Tensor, int]:
+    """(1, 1, H, W) of a made slide, and how many objects it has: long ones, and small ones in pairs a pixel apart."""
+    canvas, count = torch.zeros(1, 1, *shape), 0
+    for row in range(4, shape[0] - 8, 12):
+        for start, stop in ((3, shape[1] // 2 - 1), (shape[1] // 2, shape[1] - 4)) if row % 24 == 4 else ():
+            canvas[0, 0, row : row + 4, start:stop] = 1
+            count += 1
+        for column in range(3, shape[1] - 9, 11) if row % 24 != 4 else ():
+            canvas[0, 0, row : row + 4, column : column + 3] = canvas[0, 0, row : row + 4, column + 4 : column + 7] = 1
+            count += 2
+    return canvas, count
+
+
+def test_a_made_slide_in_tiles_has_as_many_objects_as_were_put_there() -> None:
+    canvas, count = slide((120, 156))
+    whole = found(canvas)
+    assert len(whole.classes) == count
+    for overlap in (0.5, 0.25):
+        pieces = Tiler(memory=18 * 32**2, overlap=overlap).find(found, canvas)
+        assert len(pieces.classes) == count  # though most objects are longer than what neighbouring windows share
+        numbers = label_map(pieces, (120, 156))
+        assert numbers is not None
+        assert np.array_equal(numbers > 0, canvas[0, 0].numpy() > 0)
+        assert sorted(map(str, whole.boxes.tolist())) == sorted(map(str, pieces.boxes.tolist()))
+
+
+def test_boxes_that_borders_cut_are_joined_where_they_agree_on_what_both_windows_show() -> None:
+    def boxes(*rows: tuple[float, float, float, float]) -> Objects:
+        sides = torch.tensor([[[top, bottom], [left, right]] for top, bottom, left, right in rows])
+        return Objects(classes=torch.zeros(len(rows), dtype=torch.long), boxes=sides, scores=torch.ones(len(rows)))
+
+    left = boxes((2, 6, 4, 20), (7, 11, 8, 20))
+    right = boxes((2, 6, 0, 15), (7, 11, 0, 3))  # in its own pixels; it begins at column 12
+    kept = gather([((0, 0), (16, 20), left), ((0, 12), (16, 20), right)], (16, 32))
+    assert sorted(kept.boxes.tolist()) == [[[2.0, 6.0], [4.0, 27.0]], [[7.0, 11.0], [8.0, 20.0]]]

@@ -32,6 +32,7 @@ def curve(
     out: StrPath,
     *,
     labels: Sequence[int | str] = ("all",),
+    label_instances: Sequence[int | str] = (),
     seeds: int = 1,
     label_seeds: int = 3,
     preset: Literal["paper", "quick", "tiny"] = "paper",
@@ -63,6 +64,7 @@ def curve(
         data: an open data set or its folder, with true masks.
         out: the folder of the curve; new, empty, or that of a curve of the same data and settings.
         labels: budgets: numbers of labelled subjects, percentages ("10%"), "all".
+        label_instances: budgets in drawn objects in the same way, in place of `labels`.
         seeds: how many training seeds each budget is trained with.
         label_seeds: how many times the labelled subjects of a budget are drawn; the same for all methods.
         preset, settings: of all methods, see `scantling.train`.
@@ -104,8 +106,9 @@ def curve(
     try:
         return curves.curve(
             list(given), data if isinstance(data, Dataset) else path_of(data, "data"), path_of(out, "out"),
-            labels=[budgets] if isinstance(budgets, int | str) else list(budgets), seeds=seeds,
-            label_seeds=label_seeds, options=options, augment=augment, metric=metric, shard=shard, engine=engine,
+            labels=[budgets] if isinstance(budgets, int | str) else list(budgets),
+            label_instances=list(label_instances), seeds=seeds, label_seeds=label_seeds, options=options,
+            augment=augment, metric=metric, shard=shard, engine=engine,
             share=Share(cpus=cpus_per_cell, gpus=gpus_per_cell), console=console or Speaker(), progress=progress,
         )  # fmt: skip
     except StoppedError as stopped:

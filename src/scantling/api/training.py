@@ -40,6 +40,7 @@ class TrainingOptions(TypedDict, total=False):
     seed: int
     labels: int | str | None
     label_seed: int
+    label_instances: int | str | None
     label_slices: int | None
     label_slices_from: Literal["even", "middle"]
     validation: float
@@ -96,6 +97,7 @@ def train(
         seed: all randomness is a function of it.
         labels: keep the labels of so many subjects, or of a percentage of the labelled ones ("10%"), those for
             validation included; the others count as unlabelled. `label_seed` decides which, whatever `seed` is.
+        label_instances: keep so many drawn objects, or a percentage of them ("10%"), in place of `labels`.
         label_slices: keep so many slices of the masks of each volume, `label_slices_from` "even" or "middle".
         validation: the share of the labelled training subjects that is held out, in [0, 1).
         select: which weights are kept: the "last", or the "best" on validation.
@@ -153,9 +155,9 @@ def plan(
 
     Args:
         method, data, options, console: as of `scantling.train`.
-        preset, steps, minutes, settings, seed, labels, label_seed, label_slices, label_slices_from, validation, select,
-            base, pretrained_rate, uses, device, precision, threads, accumulation, share, order, augment, augment_share,
-            manifest, root, subjects, saved_every: as of `scantling.train`.
+        preset, steps, minutes, settings, seed, labels, label_seed, label_instances, label_slices, label_slices_from,
+            validation, select, base, pretrained_rate, uses, device, precision, threads, accumulation, share, order,
+            augment, augment_share, manifest, root, subjects, saved_every: as of `scantling.train`.
 
     Returns:
         The plan: its text in a notebook or by `print`; `decided`, the settings that differ from the preset; `facts()`,

@@ -83,6 +83,10 @@ class Case:
         known: a mask of the pixels that were looked at when the masks were drawn; outside it they say nothing.
         drawn_slices: the slices of a volume that were drawn, from 0, or "marked": those that hold a class; None: all.
         drawn_axis: the axis of the file along which `drawn_slices` count; None: that of its slices.
+        drawn_objects: the numbers of the objects that were drawn, or "marked": those that the map of objects, or the
+            mask, holds; of all else nothing is known. None: all.
+        drawn_rim: the pixels around a drawn object that are known to be no part of it: background, unless another
+            object lies there.
         drawn_classes: the classes that its masks know; what they do not mark may be one of the others. None: all.
         links: other cases by role ("background", "after") and their ids.
         strata: what scores are told apart by: the value of each stratum by its name ("skin": "dark", "site": "A").
@@ -108,6 +112,8 @@ class Case:
     known: Address | None = None
     drawn_slices: tuple[int, ...] | Literal["marked"] | None = None
     drawn_axis: int | None = None
+    drawn_objects: tuple[int, ...] | Literal["marked"] | None = None
+    drawn_rim: float = 0.0
     drawn_classes: tuple[str, ...] | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     strata: Mapping[str, str] = field(default_factory=dict)

@@ -55,6 +55,8 @@ def contents_of(path: Path, *, layout: Callable[[Path], Contents], root: Path | 
         cases += builder.matched(group, number, files)
     found = None if cases else layout(root)
     cases = list(unique(cases if found is None else found.cases, path))
+    if manifest.others == "object":
+        cases = [with_maps_of_masks(case) for case in cases]
     if manifest.threshold is not None:
         cases = [case if case.threshold else replace(case, threshold=manifest.threshold) for case in cases]
     _same_links(cases, path)
@@ -179,6 +181,8 @@ class _Builder:
             "threshold": block.threshold,
             "drawn_slices": block.drawn_slices,
             "drawn_axis": block.drawn_axis,
+            "drawn_objects": block.drawn_objects,
+            "drawn_rim": block.drawn_rim,
             "drawn_classes": self._classes(block.drawn_classes, where),
         }
 
@@ -203,6 +207,12 @@ class _Builder:
         if needed:
             raise DataError(f"{where}: there is no {text!r} below {self.root}; correct the address or the root")
         return None
+
+
+def with_maps_of_masks(case: Case) -> Case:
+    """A case whose mask numbers its objects, with the mask as its instance map, if it has none."""
+    mask = next(iter(case.masks), None)
+    return replace(case, instances=mask) if case.instances is None and isinstance(mask, Address) else case
 
 
 def _inherited(table: CaseTable) -> str:

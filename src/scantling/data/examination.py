@@ -8,16 +8,19 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+from skimage import measure
 
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.core.pieces import pieces
 from scantling.data.channels import is_grey
+from scantling.data.drawn_objects import forget_objects, numbers_in_mask
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Limits, Picture, read
 from scantling.data.grids import place
 from scantling.data.labels import encode, region_of
 from scantling.data.loading import class_numbers, object_classes, read_mask, with_spacing
+from scantling.data.loading import inside as known_inside
 from scantling.data.moments import Moments
 from scantling.data.orientation import stored_geometry
 from scantling.data.outside import finite
@@ -130,16 +133,24 @@ def examine(case: Case, labels: Labels | None, *, stride: int, untrusted: bool =
     for name, picture in pictures.items():
         if picture is not None:
             _look_at(seen, name, picture, region, stride)
-    known = inside(case.known)
+    looked_at = label_map(case.known)
+    known = None if looked_at is None else known_inside(looked_at, case)
     of_mask = partial(label_map, meant=labels, grey=case.threshold is not None)
-    masks = [_mask(seen, mask, labels, of_mask, known, grids) for mask in case.masks]
     instances = label_map(case.instances)
+    masks = [_mask(seen, mask, labels, of_mask, known, instances, grids) for mask in case.masks]
     if instances is not None and masks and masks[0] is not None and (apart := mismatched(instances, masks[0])):
         note(
             "warning",
             "instances",
             f"case {case.id}: {apart} pixels are an instance outside the mask or mask without an "
             "instance; make one from the other",
+        )
+    if instances is not None and case.instances not in case.masks and (torn := torn_numbers(instances)):
+        note(
+            "warning",
+            "instances",
+            f"case {case.id}: {torn} of the numbers of its objects mark several separate ones; each piece is taken for "
+            "an object; give each a number of its own",
         )
     if (scribbles := label_map(case.scribbles, labels)) is not None and labels is not None:
         _scribbles(case, scribbles, labels, note)
@@ -205,6 +216,7 @@ def _mask(
     labels: Labels | None,
     label_map: Callable[[Address], np.ndarray | None],
     known: np.ndarray | None,
+    instances: np.ndarray | None,
     grids: Sequence[tuple[Address, Geometry]],
 ) -> np.ndarray | None:
     """The mask as class numbers, if it is in order."""
@@ -215,8 +227,12 @@ def _mask(
         return None
     try:
         drawn = None if case.drawn_slices is None else drawn_part(case, grids[0][1])
-        found = class_numbers(case, layers[""] if isinstance(mask, Address) else layers, mask, labels, drawn=drawn)
-        found = forget_classes(forget_undrawn(found, case, grids[0][1], known=known), case, labels)
+        raw = layers[""] if isinstance(mask, Address) else layers
+        plain = class_numbers(case, raw, mask, labels, drawn=drawn)
+        found = forget_classes(forget_undrawn(plain, case, grids[0][1], known=known), case, labels)
+        if case.drawn_objects is not None:
+            numbers = numbers_in_mask(case, raw, plain) if instances is None else instances
+            (found,), _ = forget_objects(case, (found,), numbers)
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))
         return None
@@ -252,6 +268,14 @@ def mismatched(instances: np.ndarray, mask: np.ndarray) -> int:
     """How many pixels are an instance outside the mask or mask without an instance; `IGNORE` aside."""
     covered = ((mask != 0) & (mask != IGNORE)).any(axis=0)
     return int(((instances != 0) != covered)[(mask != IGNORE).all(axis=0)].sum())
+
+
+def torn_numbers(instances: np.ndarray) -> int:
+    """How many numbers of a label map of objects mark several separate ones (corners connect)."""
+    pieces, count = measure.label(instances, background=0, connectivity=instances.ndim, return_num=True)
+    first = np.zeros(count + 1, np.int64)
+    first[pieces.ravel()] = instances.ravel()
+    return int((np.unique(first[1:], return_counts=True)[1] > 1).sum())
 
 
 def _measure(

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from scantling.core import atomic
-from scantling.core.case import Address, Geometry
+from scantling.core.case import COLOURED, Address, Geometry
 from scantling.core.errors import FileError
 from scantling.data.formats.common import Array, Header, Limits, Picture, Plan, Source, admit
 from scantling.data.formats.exif import as_shown
@@ -52,6 +52,8 @@ VOLUMES = (".nii", ".nii.gz", ".npy", ".npz", ".hdr", ".mgh", ".mgz", ".nrrd", "
 SUFFIXES = (*RASTERS, *VOLUMES, ".dcm", ".dicom", ".ima")
 RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(1, 10))}
 WRITTEN = ("uint8", "uint16", "int16", "int32", "float32")
+SHORT = 65535
+"""The greatest number in 16 bits."""
 FORBIDDEN = set('/\\:*?"<>|')
 
 
@@ -130,25 +132,27 @@ def read_labels(
 def write_labels(folder: Path | str, id: str, array: Array, geometry: Geometry) -> Path:
     """Write a label map `(*S)` of whole numbers from 0 as `ID.png`, or `ID.nii.gz` for a volume; return its path.
 
-    Numbers are 8 bits, 16 above 255. A volume keeps its affine, and axes of length 1 that its image has.
+    Numbers are 8 bits, 16 above 255 and 32 above 65,535, which a PNG does not hold: then it is `ID.tif`. A volume keeps
+    its affine, and axes of length 1 that its image has.
 
     Raises:
         FileError: if the id is no safe name, the shape is not the geometry's, or a value does not fit.
     """
     values = np.asarray(array)
     raster = geometry.container == "raster"
-    path = Path(folder) / f"{safe_id(id)}{'.png' if raster else '.nii.gz'}"
+    low, high = (int(values.min()), int(values.max())) if values.size and values.dtype.kind in "biu" else (0, 0)
+    flat = ".tif" if high > SHORT else ".png"
+    path = Path(folder) / f"{safe_id(id)}{flat if raster else '.nii.gz'}"
     _fits(path, values.shape, geometry)
     if values.dtype.kind not in "biu":
         raise FileError(path, f"labels are of type {values.dtype}", expected="whole numbers")
-    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    if low < 0 or high > 65535:
-        raise FileError(path, f"labels reach from {low} to {high}", expected="numbers from 0 to 65,535")
-    numbers = values.astype(np.uint16 if high > 255 else np.uint8, copy=False)
+    if low < 0 or high >= COLOURED:
+        raise FileError(path, f"labels reach from {low} to {high}", expected=f"numbers from 0 to {COLOURED - 1:,}")
+    numbers = values.astype(np.int32 if high > SHORT else np.uint16 if high > 255 else np.uint8, copy=False)
     if raster:
-        from scantling.data.formats import png
+        from scantling.data.formats import png, tiff
 
-        atomic.write_bytes(path, png.encode(numbers))
+        atomic.write_bytes(path, tiff.encode(numbers[None]) if high > SHORT else png.encode(numbers))
     else:
         from scantling.data.formats import nifti
 

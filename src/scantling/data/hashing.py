@@ -25,6 +25,8 @@ def content_of(case: Case, *, reads: Collection[str] = ("image",)) -> str:
     digest = hashlib.sha256()
     if "mask" in reads and case.drawn_slices is not None:
         digest.update(f"{case.drawn_slices}\0{case.drawn_axis}\0".encode())
+    if "mask" in reads and case.drawn_objects is not None:
+        digest.update(f"{case.drawn_objects}\0{case.drawn_rim}\0".encode())
     if "mask" in reads and case.drawn_classes is not None:
         digest.update(f"{case.drawn_classes}\0".encode())
     for role, address in case.addresses():

@@ -175,7 +175,11 @@ def _outside(found: Sequence[Seen]) -> Iterator[Finding]:
 
 def _partly_drawn(found: Sequence[Seen]) -> Iterator[Finding]:
     """How much is known of masks that were drawn in parts, and volumes that may have been."""
-    partly = [seen for seen in found if seen.case.known is not None or seen.case.drawn_slices is not None]
+    partly = [
+        seen
+        for seen in found
+        if any(part is not None for part in (seen.case.known, seen.case.drawn_slices, seen.case.drawn_objects))
+    ]
     read = [(seen.pixels[0], seen.geometry.shape) for seen in partly if seen.pixels is not None and seen.geometry]
     if read:
         share = sum(known for known, _ in read) / sum(int(np.prod(shape)) for _, shape in read)

@@ -72,7 +72,7 @@ class KnownPixels:
         """Whether the data say that a mask may not know every pixel; scribbles never do."""
         if self._scribbled:
             return case.scribbles is not None
-        parts = (case.known, case.drawn_slices, case.drawn_classes)
+        parts = (case.known, case.drawn_slices, case.drawn_objects, case.drawn_classes)
         return bool(case.masks) and (self._ignores or any(part is not None for part in parts))
 
 

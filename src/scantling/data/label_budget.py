@@ -1,4 +1,4 @@
-"""The label budget: whose labels a training may look at, and in how many slices; the rest counts as unlabelled."""
+"""The label budget: whose labels a training may look at, in how many slices; the rest counts as unlabelled."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SlicesFrom = Literal["even", "middle"]
 _NUMBER, _PERCENT = re.compile(r"\d{1,9}"), re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
 
 
-def parsed_labels(labels: int | str) -> int | Fraction:
-    """A number of subjects ("10", 10), or the share of them that a percentage says ("10%").
+def parsed_labels(labels: int | str, *, flag: str = "--labels", what: str = "subjects") -> int | Fraction:
+    """A number of subjects, or of what else is said ("10", 10), or the share of them that a percentage says ("10%").
 
     Raises:
         SettingsError: it is neither a number from 1 nor a percentage above 0, and 100 at most.
@@ -37,14 +37,14 @@ def parsed_labels(labels: int | str) -> int | Fraction:
     if (match := _PERCENT.fullmatch(text)) and 0 < Fraction(match[1]) <= 100:
         return Fraction(match[1]) / 100
     raise SettingsError(
-        f"--labels {labels}: expected a number of subjects from 1 on, such as 10, or a percentage of the labelled "
-        "ones, such as 10%"
+        f"{flag} {labels}: expected a number of {what} from 1 on, such as 10, or a percentage of the labelled ones, "
+        "such as 10%"
     )
 
 
-def written_labels(labels: int | str) -> int | str:
+def written_labels(labels: int | str, *, flag: str = "--labels", what: str = "subjects") -> int | str:
     """The same in one form: 10, or "10%"."""
-    parsed = parsed_labels(labels)
+    parsed = parsed_labels(labels, flag=flag, what=what)
     return parsed if isinstance(parsed, int) else f"{float(100 * parsed):.9g}%"
 
 
@@ -85,6 +85,11 @@ def label_order(cases: Sequence[Case], *, seed: int) -> list[str]:
     return order
 
 
+def real_or_all(cases: Sequence[Case]) -> list[Case]:
+    """Those that nobody has made; all of them where there is no other."""
+    return [case for case in cases if case.origin.kind != "synthetic"] or [*cases]
+
+
 @dataclass(frozen=True)
 class WithinBudget:
     """A dataset with no more labels than a budget.
@@ -99,7 +104,13 @@ class WithinBudget:
 
 
 def keep_labels(
-    dataset: Dataset, labels: int | str, *, seed: int = 0, validation: float = 0.0, fields: Collection[str] = MASKS
+    dataset: Dataset,
+    labels: int | str,
+    *,
+    seed: int = 0,
+    validation: float = 0.0,
+    fields: Collection[str] = MASKS,
+    asked: str | None = None,
 ) -> WithinBudget:
     """Keep the labels of some labelled training subjects, with all their cases; the validation subjects are of these.
 
@@ -114,13 +125,14 @@ def keep_labels(
         validation: the share of the budget that is held out, rounded down. It is spread evenly over the order of the
             subjects, so that both parts of a smaller budget lie in those of a larger one.
         fields: of which a labelled case has any.
+        asked: what the user has asked for, in sentences; None: `--labels` and the number.
 
     Raises:
         DataError: there are fewer labelled training subjects, or none would be left for training.
         SettingsError: `labels` is no number and no percentage.
     """
     training = [case for case in dataset.split("train") if is_labelled(case, fields)]
-    pool = [case for case in training if case.origin.kind != "synthetic"] or training
+    pool = real_or_all(training)
     order, wanted = label_order(pool, seed=seed), parsed_labels(labels)
     number = wanted if isinstance(wanted, int) else max(1, int(wanted * len(order)))
     if number > len(order):
@@ -144,8 +156,9 @@ def keep_labels(
     result, held = _held_out(within, order[:number], validation)
     named = {c.subject for c in dataset.split("validation") if c.id in outside and is_labelled(c, fields)}
     taught = [case.origin.hand_drawn for case in made if case.id in free and is_labelled(case, fields)]
+    asked = asked or f"--labels {labels}"
     sentences = [
-        f"labels of {number} of {count(len(order), 'labelled subject')} are read (--labels {labels}, label seed "
+        f"labels of {number} of {count(len(order), 'labelled subject')} are read ({asked}, label seed "
         f"{seed}: {some(kept)}): {number - held} to train on, {held} for validation; other training images count as "
         "unlabelled"
     ]

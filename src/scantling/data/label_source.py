@@ -31,12 +31,15 @@ from scantling.data.mask_values import (
     grey_peaks,
     in_one_piece,
     may_be_grey,
+    may_count,
     may_number_objects,
     spread,
 )
 from scantling.data.partly_drawn import partly_drawn, read_drawn
 
 _FOREGROUND = "foreground"
+OF_OBJECTS = ("instances", "instance_maps", "inst_maps", "inst_map")
+"""Folders whose masks number objects, however few of them are looked at."""
 _REMEDY = "binarise it, or set 'threshold' in a manifest (scantling.toml)"
 ReadMap = Callable[[Address], tuple[np.ndarray, Geometry]]
 
@@ -205,6 +208,8 @@ def _grey_or_plain(
     """The labels of masks without colours, of which all `used` values but 0 are known."""
     where = str(next(iter(found)).path.parent)
     several = [mask for mask, values in found.items() if len(values.values) > 1]
+    if not lossy and len(used) > 1 and all(mask.path.parent.name.lower() in OF_OBJECTS for mask in found):
+        return _numbered(used, where, why="in a folder that is called after objects")
     if not lossy and may_number_objects(found.values()) and _in_one_piece(several, read_map):
         return _numbered(used, where)
     grey, sampled = _perhaps_grey(found, lossy)
@@ -217,7 +222,15 @@ def _grey_or_plain(
                 )
         return _grey(peaks, len(grey), where)
     _check_values(found, used, lossy)
-    return _plain(found, used, where)
+    plain = _plain(found, used, where)
+    if not lossy and len(used) > 1 and may_count(found.values()) and _in_one_piece(several, read_map):
+        sentence = (
+            f"{where}: the values 1 to {used[-1]} are each one component in every mask; read as "
+            f"{len(used)} classes; if they number objects, write 'others = \"object\"' and "
+            "'classes = { object = 1 }' into a manifest (scantling.toml); if they are classes, declare them there"
+        )
+        return replace(plain, remarks=(*plain.remarks, sentence))
+    return plain
 
 
 def _perhaps_grey(
@@ -290,11 +303,12 @@ def _many_colours(found: Mapping[Address, ValueCounts], read_map: ReadMap) -> Fo
     )
 
 
-def _numbered(used: Sequence[int], where: str) -> FoundLabels:
+def _numbered(used: Sequence[int], where: str, *, why: str = "each one component") -> FoundLabels:
     labels = Labels(names=("object",), values=((255,),), others="object")
     sentence = (
-        f"{where}: instance maps: {len(used)} values, each one component; read as instances of one class 'object'; if "
-        "each value is a class, declare 'classes' in a manifest (scantling.toml)"
+        f"{where}: instance maps: {len(used)} values, {why}; read as instances of one class 'object'; if "
+        "each value is a class, declare 'classes' in a manifest (scantling.toml); 'others = \"object\"' there says "
+        "that they number objects"
     )
     return FoundLabels(labels, (sentence,))
 

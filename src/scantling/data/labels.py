@@ -50,6 +50,11 @@ def valid_labels(labels: Labels, where: str) -> Labels:
             f"{where}: some classes have values and some have none; give every class its values, or none "
             "where each class lies in a file of its own"
         )
+    if labels.others == "object" and len(labels.names) > 1:
+        raise DataError(
+            f'{where}: found {len(labels.names)} classes in maps that number objects (others = "object"); '
+            "expected one; where objects have classes, give masks of the classes and the maps as 'instances'"
+        )
     _valid_folders(labels, where)
     return labels
 

@@ -14,6 +14,7 @@ from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
 from scantling.data.channels import by_image, only, with_image
 from scantling.data.contents import some
+from scantling.data.drawn_objects import forget_objects, known_by, numbers_in_mask
 from scantling.data.files import Limits, Picture, probe, read, read_labels
 from scantling.data.grids import place
 from scantling.data.labels import encode, encode_one, region_of
@@ -120,8 +121,9 @@ def load_apart(
         for mask in annotators
     )
     region = region_of(label_map(case.region), case.region) if "region" in reads and case.region else None
-    known = region_of(label_map(case.known), case.known) if annotators and case.known else None
-    instances = label_map(case.instances) if "instances" in reads and case.instances else None
+    known = inside(label_map(case.known), case) if annotators and case.known else None
+    partly = case.drawn_objects is not None and bool(annotators)
+    instances = label_map(case.instances) if case.instances and ("instances" in reads or partly) else None
     scribbles = label_map(case.scribbles, labels) if "scribbles" in reads and case.scribbles else None
     if not grids:
         raise DataError(f"case {case.id}: it has nothing to read; expected one of: {', '.join(reads)}")
@@ -139,24 +141,42 @@ def load_apart(
     if case.spacing is not None:
         there = with_spacing(image or geometry, case.spacing, case.id)
         geometry = there if image is None else spaced_like(geometry, there, case.id)
+    plain = [
+        class_numbers(case, array, mask, labels, drawn=part) for array, mask in zip(masks, annotators, strict=True)
+    ]
+    known_masks = tuple(forget(drawn(mask)) for mask in plain)
+    if case.drawn_objects is not None and (known_masks or instances is not None):
+        numbers = numbers_in_mask(case, masks[0], plain[0]) if instances is None else instances
+        known_masks, kept = forget_objects(case, known_masks, numbers)
+        instances = None if instances is None else np.where(kept, instances, 0)
     return pictures, Sample(
         case=case,
         image=np.zeros((0, *geometry.shape), np.float32),
         geometry=geometry,
-        masks=tuple(
-            forget(drawn(class_numbers(case, array, mask, labels, drawn=part)))
-            for array, mask in zip(masks, annotators, strict=True)
-        ),
+        masks=known_masks,
         region=region,
         outside=beyond,
         scribbles=None
         if scribbles is None or case.scribbles is None
         else _scribbles(scribbles, labels, case.scribbles),
-        instances=instances,
+        instances=instances if "instances" in reads else None,
         boxes=coordinates(case, "boxes", geometry).astype(np.float32) if "boxes" in rows else None,
         points=coordinates(case, "points", geometry).astype(np.float32) if "points" in rows else None,
         classes={name: object_classes(case, name, labels) for name in rows},
     )
+
+
+def inside(array: np.ndarray, case: Case) -> np.ndarray:
+    """(*S) bool, the inside of what a case says is known: of a region, or of a label map of objects.
+
+    The latter is one where it is the very file of the objects or of the mask, or where it looks like one.
+    """
+    if case.known is None:
+        return np.ones(array.shape, np.bool_)
+    if case.known == case.instances:
+        return np.asarray(array > 0)
+    objects = known_by(array)
+    return region_of(array, case.known) if objects is None else objects
 
 
 def read_mask(

@@ -21,7 +21,7 @@ from pydantic import (
 from scantling.core.case import Frozen, Origin, Split
 from scantling.core.errors import FileError
 from scantling.data.colour_tables import colour_of
-from scantling.data.partly_drawn import slice_numbers
+from scantling.data.partly_drawn import object_numbers, slice_numbers
 
 Mask = str | dict[str, str]
 """One label map, or one file for each class."""
@@ -49,12 +49,23 @@ class Block(Frozen):
     threshold: float | None = None
     drawn_slices: Literal["marked"] | tuple[int, ...] | None = None
     drawn_axis: Annotated[int, Field(ge=0, le=2)] | None = None
+    drawn_objects: Literal["marked"] | tuple[int, ...] | None = None
+    drawn_rim: Annotated[float, Field(ge=0, le=1024)] = 0.0
     drawn_classes: tuple[str, ...] | None = None
 
     @field_validator("drawn_slices", mode="before")
     @classmethod
     def _slices(cls, value: Any) -> Any:
         return slice_numbers(value) if isinstance(value, list | tuple) else value
+
+    @field_validator("drawn_objects", mode="before")
+    @classmethod
+    def _objects(cls, value: Any) -> Any:
+        if value is None or value == "marked":
+            return value
+        if not isinstance(value, list | tuple):
+            raise ValueError("expected 'marked', or a list of numbers and ranges such as [3, '10-14']")
+        return object_numbers(value)
 
     @field_validator("images", mode="before")
     @classmethod
@@ -122,7 +133,8 @@ class Manifest(Frozen):
             Found in the masks where nothing is said.
         ignore: the value of pixels of which nothing is known.
         background: the values that belong to no class.
-        others: whether any other value is an error, or counts as the nearest of those that are declared.
+        others: whether any other value is an error, counts as the nearest of those that are declared, or is the number
+            of an object of the one class.
         threshold: of all cases that have none of their own, see `Case`.
         split: subjects by split.
         group, case: what the dataset holds; where there is neither, the layout of the folder tells.
@@ -134,7 +146,7 @@ class Manifest(Frozen):
     classes: dict[str, int | tuple[int, ...]] = {}
     ignore: int | None = None
     background: tuple[int, ...] = (0,)
-    others: Literal["error", "nearest"] = "error"
+    others: Literal["error", "nearest", "object"] = "error"
     threshold: float | None = None
     split: dict[Split, tuple[str, ...]] = {}
     group: tuple[Group, ...] = ()

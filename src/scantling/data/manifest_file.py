@@ -52,6 +52,7 @@ def write_manifest(dataset: Dataset, path: Path, labels: Labels | None) -> None:
         DataError: a name cannot stand in a manifest.
         SettingsError: the file cannot be written.
     """
+    dataset = dataset.with_instances(labels)
     text = "\n".join(_lines(dataset, path, labels)) + "\n"
     try:
         content = text.encode()
@@ -82,7 +83,7 @@ def _lines(dataset: Dataset, path: Path, labels: Labels | None) -> Iterator[str]
     root = Path(os.path.relpath(dataset.root.resolve(), path.absolute().parent.resolve())).as_posix()
     if root != ".":
         yield f"root = {_toml(root)}"
-    if labels is not None and labels.others in ("error", "nearest"):
+    if labels is not None and labels.others in ("error", "nearest", "object"):
         yield from () if labels.ignore is None else (f"ignore = {written(labels.ignore)}",)
         yield from () if labels.background == (0,) else (f"background = {_values(labels.background)}",)
         yield from () if labels.others == "error" else (f"others = {_toml(labels.others)}",)
@@ -137,6 +138,8 @@ def _entry(case: Case, root: Path) -> dict[str, Any]:
         "threshold": case.threshold,
         "drawn_slices": case.drawn_slices,
         "drawn_axis": case.drawn_axis,
+        "drawn_objects": case.drawn_objects,
+        "drawn_rim": case.drawn_rim or None,
         "drawn_classes": case.drawn_classes,
         "origin": case.origin.model_dump(exclude_defaults=True),
     }

@@ -19,6 +19,8 @@ SAMPLED = 48
 """Of so many masks, spread evenly, the pixels are looked at a second time."""
 MANY_OBJECTS = 20
 """A mask with more values than this may number objects, whatever the numbers are."""
+FEW_MASKS, FEW_OBJECTS = 6, 4
+"""From so many masks and values on, numbers may be those of objects though all masks have as many; ours."""
 SAME_OBJECT = 0.5
 """From this intraclass correlation of the sizes on, a value is the same structure in every mask."""
 BROKEN = 0.05
@@ -81,9 +83,10 @@ def may_number_objects(masks: Iterable[ValueCounts]) -> bool:
     """Whether values and sizes look like those of objects that are numbered anew in each mask.
 
     Either a mask has more than `MANY_OBJECTS` values, or nearly all masks have exactly the values 1..N with at least
-    three different N, the largest of them 3 or more. And there is a background, most objects are no specks, and the
-    sizes do not tell the values apart, as those of organs do. Whether each value is in one piece is left
-    to `in_one_piece`.
+    three different N, the largest of them 3 or more; or, of `FEW_MASKS` or more, with one or two different N, the
+    largest `FEW_OBJECTS` or more, and sizes that differ more than those of organs do (ours). And there is a background,
+    most objects are no specks, and the sizes do not tell the values apart, as those of organs do. Whether each value is
+    in one piece is left to `in_one_piece`.
     """
     every = list(masks)
     found = [(mask.values[mask.values > 0], mask.counts[mask.values > 0]) for mask in every]
@@ -95,11 +98,28 @@ def may_number_objects(masks: Iterable[ValueCounts]) -> bool:
     numbers = [len(values) for values, _ in found]
     counting = np.mean([values[-1] == len(values) for values, _ in found]) >= MOSTLY
     varied = counting and len(set(numbers)) >= 3 and max(numbers) >= 3
-    if not varied and max(numbers) <= MANY_OBJECTS:
+    alike = counting and not varied and len(found) >= FEW_MASKS and max(numbers) >= FEW_OBJECTS
+    if not (varied or alike) and max(numbers) <= MANY_OBJECTS:
         return False
     if len(found) == 1:
         return numbers[0] > MOST_VALUES
-    return _size_agreement(found) < SAME_OBJECT
+    return _size_agreement(found) < (SAME_OBJECT / 2 if alike and max(numbers) <= MANY_OBJECTS else SAME_OBJECT)
+
+
+def may_count(masks: Iterable[ValueCounts]) -> bool:
+    """Whether values may be numbers of objects or classes, and nothing tells which.
+
+    Nearly all masks, two or more, have exactly the values 1..N, with an N that varies or is 3 or more, and the sizes do
+    not tell these apart.
+    """
+    found = [(mask.values[mask.values > 0], mask.counts[mask.values > 0]) for mask in masks]
+    found = [(values, counts) for values, counts in found if len(values)]
+    numbers = [len(values) for values, _ in found]
+    if sum(number > 1 for number in numbers) < 2:
+        return False
+    varied = max(map(numbers.count, numbers)) < MOSTLY * len(numbers) or min(numbers) >= 3
+    counting = [values[-1] == len(values) for values, _ in found]
+    return varied and float(np.mean(counting)) >= MOSTLY and _size_agreement(found) < SAME_OBJECT
 
 
 def _size_agreement(masks: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:

@@ -16,7 +16,8 @@ from scantling.data.grids import place
 from scantling.data.orientation import file_axis
 
 MOST_SLICES = 65536
-RANGE = re.compile(r"(\d{1,6})-(\d{1,6})(?::(\d{1,6}))?")
+MOST_NUMBER = 1 << 24
+RANGE = re.compile(r"(\d{1,8})-(\d{1,8})(?::(\d{1,8}))?")
 
 
 def slice_numbers(listed: Sequence[int | str]) -> tuple[int, ...]:
@@ -25,18 +26,31 @@ def slice_numbers(listed: Sequence[int | str]) -> tuple[int, ...]:
     Raises:
         ValueError: an entry is no number from 0 and no such range.
     """
+    return _numbers(listed, what="slice", least=0, most=MOST_SLICES - 1)
+
+
+def object_numbers(listed: Sequence[int | str]) -> tuple[int, ...]:
+    """The numbers of objects in the same way, from 1.
+
+    Raises:
+        ValueError: an entry is no number from 1 and no range of them.
+    """
+    return _numbers(listed, what="object", least=1, most=MOST_NUMBER)
+
+
+def _numbers(listed: Sequence[int | str], *, what: str, least: int, most: int) -> tuple[int, ...]:
     numbers = set[int]()
     for entry in listed:
         first, last, step = entry, entry, 1
         if isinstance(entry, str):
             if (match := RANGE.fullmatch(entry.replace(" ", ""))) is None:
-                raise ValueError(f"{entry!r} is no slice and no range of slices such as '10-14' or '20-40:10'")
+                raise ValueError(f"{entry!r} is no {what} and no range of {what}s such as '10-14' or '20-40:10'")
             first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
-        if not 0 <= int(first) <= int(last) < MOST_SLICES or step < 1:
-            raise ValueError(f"{entry!r}: expected slices from 0 to {MOST_SLICES - 1}, the first before the last")
+        if not least <= int(first) <= int(last) <= most or step < 1:
+            raise ValueError(f"{entry!r}: expected {what}s from {least} to {most}, the first before the last")
         numbers |= set(range(int(first), int(last) + 1, step))
     if not numbers:
-        raise ValueError("expected at least one slice")
+        raise ValueError(f"expected at least one {what}")
     return tuple(sorted(numbers))
 
 

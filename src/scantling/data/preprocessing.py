@@ -15,6 +15,7 @@ from scantling.core.case import Sample
 from scantling.core.fields import FIELDS, LINEARLY, Kind
 from scantling.core.pieces import slabs
 from scantling.core.samples import Intensity, Preprocessing, Traits
+from scantling.data.drawn_objects import separate
 from scantling.data.interpolation import interpolate, most_drawn, most_frequent, resample
 from scantling.data.moments import mean_and_deviation
 from scantling.data.slice_rule import by_slice_rule, counts_from_the_end, nearest_kept
@@ -130,7 +131,7 @@ def preprocess(
     if sample.scribbles is not None:
         fields["scribbles"] = bring(sample.scribbles, "scribbles")
     if sample.instances is not None:
-        fields["instances"] = bring(sample.instances[None], "instances")
+        fields["instances"] = bring(separate(sample.instances)[None], "instances")
     order = [axis, *(other for other in range(len(shape)) if other != axis)] if slicing else [*range(len(shape))]
     coordinates = {
         name: rescale(torch.from_numpy(rows)[:, order].float(), FIELDS[name].kind, [shape[a] for a in order], grid)

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from scantling.core.errors import SettingsError
 from scantling.data.contents import Contents, Finding, count, some
 from scantling.data.naming import SPLITS, says_image, says_mask
+from scantling.data.tile_names import slides_of
 
 Subjects = Literal["name", "file"]
 """Whether files whose names share the number of a subject are of one subject, or each file is a subject."""
@@ -109,11 +110,17 @@ def checked(subjects: str) -> Subjects:
 
 
 def shared_stems(names: Collection[str]) -> dict[str, list[str]]:
-    """The names of each subject by their stem, both in order; none where no stem has several names."""
+    """The names of each subject by their stem, both in order; none where no stem has several names.
+
+    Tiles of a slide are of the subject of the slide (`tile_names`).
+    """
     found: dict[str, list[str]] = {}
     stems: dict[str, _Stem] = {}
+    slides = slides_of(names)
     for name in sorted(names):
         stem = _stem(name)
+        if (slide := slides.get(name)) is not None:
+            stem = whole if (whole := _stem(slide)) is not None and whole.certain else _Stem(slide, "", True)
         if stem is not None:
             found.setdefault(stem.text, []).append(name)
             stems[stem.text] = stem

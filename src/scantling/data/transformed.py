@@ -77,7 +77,8 @@ def _case(case: Case, number: int, items: Items, name: str, labels: Labels | Non
     maps: dict[str, Any] = {each: place(each) for each in MAPS if getattr(case, each) is not None}
     return replace(
         case, images={each: place(f"image {each}") for each in case.images}, masks=tuple(masks), **maps, known=None,
-        drawn_slices=None, drawn_axis=None, drawn_classes=None, spacing=None, threshold=None,
+        drawn_slices=None, drawn_axis=None, drawn_objects=None, drawn_rim=0.0, drawn_classes=None,
+        spacing=None, threshold=None,
     )  # fmt: skip
 
 

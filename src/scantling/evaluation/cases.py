@@ -277,6 +277,8 @@ def _files(case: Case, predictions: Predictions, regions: Regions) -> CaseFiles:
         predicted_objects=None if objects is None or objects.listed is None else str(objects.listed.resolve()),
         drawn_slices=case.drawn_slices,
         drawn_axis=case.drawn_axis,
+        drawn_objects=case.drawn_objects,
+        drawn_rim=case.drawn_rim,
         drawn_classes=case.drawn_classes,
         spacing=case.spacing,
     )

@@ -100,7 +100,10 @@ def objects_of(predictions: Predictions, id: str) -> tuple[list[Drawn], tuple[in
     names = predictions.labels.names
     mask, grid = predictions.mask(id, range(len(names)), limits=GENEROUS)
     if len(grid.shape) != 2:
-        raise SettingsError("is a volume, and QuPath and COCO hold pictures; leave it out")
+        raise SettingsError(
+            "is a volume, and QuPath and COCO hold pictures; leave it out, and open its label map of objects in a "
+            "viewer of volumes"
+        )
     shape = (int(grid.shape[0]), int(grid.shape[1]))
     files = predictions.objects.get(id)
     if files is None:

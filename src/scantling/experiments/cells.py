@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from scantling.core.case import Case
 from scantling.core.errors import DataError, FileError, RunError, SettingsError, out_of_memory
 from scantling.core.fields import reads_masks
@@ -17,6 +19,7 @@ from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.division import within_budget
 from scantling.data.label_budget import written_labels
+from scantling.data.object_budget import objects_of
 from scantling.data.opening import Opening
 from scantling.data.splits import is_labelled
 from scantling.evaluation.classes import evaluate_classes
@@ -35,6 +38,8 @@ from scantling.training.training import train
 
 ALL = "all"
 """The budget of all labels, which draws no subjects."""
+OBJECTS = " objects"
+"""The end of a budget that counts drawn objects, and not subjects: "50 objects", "10% objects"."""
 RUNS, TEST, SCORES = "runs", "test", "test.json"
 """The folder of the cells; in each the answers about the test cases, and their scores."""
 
@@ -46,7 +51,7 @@ class Cell:
     Attributes:
         method: the name of its arm (`experiments.arms`, `experiments.worth_arms`): "unet", "partial@scribbled",
             "real+100%@painted".
-        labels: "7", "10%" or "all".
+        labels: "7", "10%" or "all"; of drawn objects "50 objects", "10% objects".
         label_seed: 0 with all labels.
     """
 
@@ -58,7 +63,10 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Its run folder, below that of the experiment."""
-        labels, arm = (name.replace("%", "-percent") for name in (f"labels-{self.labels}", self.method))
+        labels, arm = (
+            name.replace("%", "-percent").replace(OBJECTS, "-objects")
+            for name in (f"labels-{self.labels}", self.method)
+        )
         draw = () if self.labels == ALL else (f"draw-{self.label_seed}",)
         return Path(RUNS, arm.replace("/", "-").replace(" ", "-"), labels, *draw, f"seed-{self.seed}")
 
@@ -71,20 +79,34 @@ def labels_in_words(labels: str) -> str:
     """ "7 labels", "10% of the labels", "all labels"."""
     if labels == ALL:
         return "all labels"
+    if labels.endswith(OBJECTS):
+        number = labels.removesuffix(OBJECTS)
+        of = " of the" if number.endswith("%") else ""
+        return f"{number}{of} drawn object{'s'[: number != '1']}"
     return f"{labels} of the labels" if labels.endswith("%") else f"{labels} label{'s'[: labels != '1']}"
 
 
-def budgets(labels: Sequence[int | str]) -> tuple[str, ...]:
+def budgets(labels: Sequence[int | str], *, objects: bool = False) -> tuple[str, ...]:
     """Budgets in one form, each once.
+
+    Args:
+        objects: they count drawn objects.
 
     Raises:
         SettingsError: there is none, one is named twice, or one is no number from 1, no percentage and not "all".
     """
-    found = tuple(ALL if str(one).strip().lower() == ALL else str(written_labels(one)) for one in labels)
+    flag, end = ("--label-instances", OBJECTS) if objects else ("--labels", "")
+
+    def written(one: int | str) -> str:
+        if str(one).strip().lower() == ALL:
+            return ALL
+        return f"{written_labels(one, flag=flag, what='objects' if objects else 'subjects')}{end}"
+
+    found = tuple(map(written, labels))
     if not found:
-        raise SettingsError("--labels: found no budget; name at least one, such as --labels 3 7 all")
+        raise SettingsError(f"{flag}: found no budget; name at least one, such as {flag} 3 7 all")
     if twice := [one for one in dict.fromkeys(found) if found.count(one) > 1]:
-        raise SettingsError(f"--labels {twice[0]}: is named twice; name each budget once")
+        raise SettingsError(f"{flag} {twice[0].removesuffix(end)}: is named twice; name each budget once")
     return found
 
 
@@ -165,7 +187,10 @@ class Recipe:
 
     def options_of(self, cell: Cell) -> Options:
         """The options of a cell's training."""
-        budget: dict[str, Any] = {} if cell.labels == ALL else {"labels": cell.labels, "label_seed": cell.label_seed}
+        budget: dict[str, Any] = {}
+        if cell.labels != ALL:
+            name = "label_instances" if cell.labels.endswith(OBJECTS) else "labels"
+            budget = {name: cell.labels.removesuffix(OBJECTS), "label_seed": cell.label_seed}
         own: Literal["own", "strong"] = "strong" if cell.method == self.control else "own"
         opening = self.opening_of(cell.method)
         return replace(
@@ -190,6 +215,21 @@ def _opened(data: Path, opening: Opening) -> Dataset:
 def labelled_subjects(recipe: Recipe, cell: Cell) -> frozenset[str]:
     """Whose labels the training of a cell may look at, validation included; as `labelled_cases`."""
     return frozenset(case.subject for case in labelled_cases(recipe, cell)[0])
+
+
+def objects_read(recipe: Recipe, cell: Cell) -> int:
+    """How many drawn objects the training of a cell may look at, validation included; their maps are opened.
+
+    Raises:
+        ScantlingError: as `labelled_cases`, or a map cannot be read.
+    """
+    labels = recipe.dataset_of(cell.method).label_source.resolved
+    return sum(
+        len(case.drawn_objects)
+        if isinstance(case.drawn_objects, tuple)
+        else int((np.unique(objects_of(case, labels)) > 0).sum())
+        for case in labelled_cases(recipe, cell)[0]
+    )
 
 
 def labelled_cases(recipe: Recipe, cell: Cell) -> tuple[list[Case], Collection[str]]:

@@ -23,7 +23,18 @@ from scantling.data.contents import count
 from scantling.data.dataset import Dataset
 from scantling.experiments.arms import arms_of, check_arm, method_of
 from scantling.experiments.cell_runs import Engine, Progress, check_spread, do_cells
-from scantling.experiments.cells import Cell, Recipe, budgets, cells_of, labelled_cases, labelled_subjects
+from scantling.experiments.cells import (
+    ALL,
+    OBJECTS,
+    Cell,
+    Recipe,
+    budgets,
+    cells_of,
+    labelled_cases,
+    labelled_subjects,
+    labels_in_words,
+    objects_read,
+)
 from scantling.experiments.curve_points import DoneCell, Grid, done_cell, points_of, scored_cells, undrawn_classes
 from scantling.experiments.curve_result import Curve
 from scantling.experiments.drawing_effort import effort_of
@@ -41,6 +52,7 @@ def curve(
     out: Path,
     *,
     labels: Sequence[int | str] = ("all",),
+    label_instances: Sequence[int | str] = (),
     seeds: int = 1,
     label_seeds: int = 1,
     options: Options = DEFAULTS,
@@ -61,6 +73,7 @@ def curve(
         out: the folder of the curve; new, empty, or that of a curve of the same data and settings, to which methods,
             budgets and seeds are added.
         labels: budgets: numbers of labelled subjects, percentages of them, "all".
+        label_instances: budgets in drawn objects in the same way, in place of `labels` (`data.object_budget`).
         seeds: training seeds of each cell, from 0 on.
         label_seeds: seeds that draw the subjects, from 0 on; "all" draws none.
         options: of all trainings; labels and seeds are those of a cell, `minutes` become steps once for all.
@@ -80,8 +93,8 @@ def curve(
     check_spread(engine, share, shard)
     console = console or Console(quiet=True)
     ready = prepare(
-        methods, data, out, labels=labels, seeds=seeds, label_seeds=label_seeds, options=options, augment=augment,
-        metric=metric, console=console,
+        methods, data, out, labels=labels, label_instances=label_instances, seeds=seeds, label_seeds=label_seeds,
+        options=options, augment=augment, metric=metric, console=console,
     )  # fmt: skip
     own = ready.cells[shard[0] - 1 :: shard[1]]
     failed = do_cells(ready.recipe, own, engine=engine, share=share, console=console, progress=progress)
@@ -106,6 +119,7 @@ def prepare(
     out: Path,
     *,
     labels: Sequence[int | str],
+    label_instances: Sequence[int | str] = (),
     seeds: int,
     label_seeds: int,
     options: Options,
@@ -118,7 +132,10 @@ def prepare(
     Raises:
         ScantlingError: one cannot.
     """
-    arms, budget, known = arms_of(methods), budgets(labels), masks_metric(metric)
+    arms, known = arms_of(methods), masks_metric(metric)
+    if label_instances and [*labels] != [ALL]:
+        raise SettingsError("--labels and --label-instances are two budgets; leave one out")
+    budget = budgets(label_instances, objects=True) if label_instances else budgets(labels)
     names = [arm.name for arm in arms]
     check_count(seeds, argument="--seeds", least=1)
     check_count(label_seeds, argument="--label-seeds", least=1)
@@ -146,7 +163,7 @@ def masks_metric(name: str) -> Metric:
 
 
 def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-    """How many labelled subjects of the control each budget is, after making sure that all cells can be begun.
+    """How many labelled subjects, or drawn objects, of the control each budget is; all cells can be begun.
 
     And a warning for each other method that has other subjects, since what it learns from other people have drawn.
 
@@ -175,6 +192,10 @@ def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> tu
             f"{dataset.root}: found no training subject with labels that {recipe.control} learns from; expected some "
             "to count budgets in; `scantling compare` holds methods without labels against each other"
         )
+    of_objects = any(budget.endswith(OBJECTS) for budget in labels)
+    unit = "drawn object" if of_objects else "subject"
+    if of_objects:
+        subjects = {cell.labels: objects_read(recipe, cell) for cell in held if cell.method == recipe.control}
     apart = dict.fromkeys(
         cell.method for cell, found in held.items() if found != held[replace(cell, method=recipe.control)]
     )
@@ -187,7 +208,8 @@ def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> tu
         alike = [other for other in labels[:number] if subjects[other] == subjects[budget]]
         if alike and "all" not in (budget, *alike):
             raise SettingsError(
-                f"--labels {budget}: are {count(subjects[budget], 'subject')}, as --labels {alike[0]}; leave one out"
+                f"{labels_in_words(budget)} are {count(subjects[budget], unit)}, as are {labels_in_words(alike[0])}; "
+                "leave one out"
             )
     return subjects, warnings
 

@@ -13,7 +13,7 @@ from typing import Any
 from scantling.core.atomic import named, write_text
 from scantling.data.contents import count, some
 from scantling.evaluation.intervals import FEW
-from scantling.experiments.cells import ALL, Cell, labels_in_words
+from scantling.experiments.cells import ALL, OBJECTS, Cell, labels_in_words
 from scantling.experiments.comparison import Cost, aligned, written
 from scantling.experiments.resampling import DRAWS
 from scantling.metrics.catalogue import Metric
@@ -81,7 +81,7 @@ class Point:
     """A method at one budget.
 
     Attributes:
-        subjects: the labelled subjects of the budget.
+        subjects: the labelled subjects of the budget, or where budgets count these the drawn objects.
         cells: trainings that are done.
         mean: over the cases and the trainings; NaN without one.
         difference: to the control at the same budget, of the trainings that both have; NaN of the control.
@@ -183,6 +183,11 @@ class Curve:
         return tuple(dict.fromkeys(point.method for point in self.points))
 
     @property
+    def unit(self) -> str:
+        """What budgets count: "labelled subject" or "drawn object"."""
+        return "drawn object" if any(one.cell.labels.endswith(OBJECTS) for one in self.cells) else "labelled subject"
+
+    @property
     def scope(self) -> str:
         """What was measured on what."""
         whole = f"{sum(one.mean is not None for one in self.cells)} of {count(len(self.cells), 'training')}"
@@ -218,16 +223,16 @@ class Curve:
             if labels not in (*once, ALL) and min(len({draw for draw, _ in each}) for each in methods.values()) < 2
         ]
         rest = "is not in these numbers."
-        what = "another seed" if once == [ALL] else "other labelled subjects or another seed"
+        what = "another seed" if once == [ALL] else f"other {self.unit}s or another seed"
         found = [f"Trained once with {some(map(labels_in_words, once), most=9)}: what {what} would change {rest}"]
-        drawn_once = f"Drawn once for {some(map(labels_in_words, drawn), most=9)}: what other labelled subjects would"
+        drawn_once = f"Drawn once for {some(map(labels_in_words, drawn), most=9)}: what other {self.unit}s would"
         return [*(found if once else []), *([f"{drawn_once} change {rest}"] if drawn else [])]
 
     def _sentence(self, point: Point) -> str:
         if math.isnan(point.difference):
             return ""
         one, other, title = f"`{point.method}`", f"`{self.control}`", self.metric.title
-        where = f"At {count(point.subjects, 'labelled subject')}"
+        where = f"At {count(point.subjects, self.unit)}"
         low, high = (written(end, self.metric) for end in point.difference_interval)
         size, interval = self._signed(point.difference), f"95 % {self._between(point.difference_interval, signed=True)}"
         if not low or not high:
@@ -239,12 +244,12 @@ class Curve:
         said = f"{where}, {one} {verdict} {other}: {title} {size} ({interval})"
         if point.worth is None:
             return f"{said}."
-        return f"{said}; it equals {point.worth.text} labelled subjects of {other}."
+        return f"{said}; it equals {point.worth.text} {self.unit}s of {other}."
 
     def _efforts(self) -> list[str]:
         """What was drawn for each arm at each budget, and what the control takes for as much."""
         return [
-            f"At {count(point.subjects, 'labelled subject')}, the labels of `{point.method}` take about "
+            f"At {count(point.subjects, self.unit)}, the labels of `{point.method}` take about "
             f"{point.drawn[0]} pixels to draw; `{self.control}` is as good with {point.drawn[2]} pixels."
             for point in self.points
             if point.effort_worth is not None
@@ -263,10 +268,17 @@ class Curve:
             if augment
             else f"{self.control} is trained with strong augmentation, the others with their own."
         )
+        objects = (
+            "A budget is of drawn objects, those for validation included: subjects with all their objects, and of the "
+            "last image as many as are left, where nothing else is known but a rim around them; those of a smaller "
+            "budget are among those of a larger one."
+        )
         return (
-            "A budget is of labelled subjects, those for validation included; at one label seed all methods have the "
-            "same subjects (a warning says where not), and those of a smaller budget are among those of a larger one. "
-            "All labels are the labelled subjects of training and validation.",
+            objects
+            if self.unit == "drawn object"
+            else "A budget is of labelled subjects, those for validation included; at one label seed all methods have "
+            "the same subjects (a warning says where not), and those of a smaller budget are among those of a larger "
+            "one. All labels are the labelled subjects of training and validation.",
             f"All trainings have the same number of steps ({self.shared.get('steps') or 'of the preset'}). {changes}",
             "The masks of the test cases are read when a training has ended, and nothing is chosen by them.",
             "A mean is over the test cases and the trainings of a budget; only cases that every training has a score "
@@ -276,7 +288,7 @@ class Curve:
             "are averaged, with weights whose spread fits few units and stretched as Student's t is wider than the "
             "normal distribution (ours). They are not corrected for the number of methods and budgets.",
             "What a method equals is where the curve of the control has its value: between two budgets on a line over "
-            "the logarithm of the labelled subjects, after a curve that falls somewhere is made level there "
+            f"the logarithm of the {self.unit}s, after a curve that falls somewhere is made level there "
             "(isotonic regression); its interval is from the same draws.",
             *([EFFORT] if any(point.effort for point in self.points) else []),
             "That no difference could be shown does not mean that there is none; the interval says how large it may "
@@ -304,7 +316,17 @@ class Curve:
     def table(self) -> str:
         """For people: a line for each method at each budget, and what can be said."""
         lines = [f"WARNING: {sentence}" for sentence in self.warnings] + [self.scope]
-        rows = [["", "labels", self.metric.title, "95 % interval", f"- {self.control}", "95 % interval", "equals"]]
+        rows = [
+            [
+                "",
+                "objects" if self.unit == "drawn object" else "labels",
+                self.metric.title,
+                "95 % interval",
+                f"- {self.control}",
+                "95 % interval",
+                "equals",
+            ]
+        ]
         rows[0] += ["trainings", "s/image", "training"]
         efforts = any(point.effort for point in self.points)
         rows[0] += ["pixels drawn", "strokes", "equals pixels"] if efforts else []
@@ -312,7 +334,8 @@ class Curve:
             first = point is next(one for one in self.points if one.method == point.method)
             cost = (point.cost.seconds, point.cost.training_seconds)
             rows.append([
-                point.method if first else "", f"{point.subjects} ({ALL})" if point.labels == ALL else point.labels,
+                point.method if first else "",
+                f"{point.subjects} ({ALL})" if point.labels == ALL else point.labels.removesuffix(OBJECTS),
                 written(point.mean, self.metric), self._between(point.interval, signed=False),
                 "" if math.isnan(point.difference) else self._signed(point.difference),
                 self._between(point.difference_interval, signed=True),

@@ -23,7 +23,7 @@ from scantling.data.orientation import stored_as, turned_rows
 from scantling.data.preprocessing import denormalise, intensities_of
 from scantling.inference.answering import decide
 from scantling.inference.objects import label_map
-from scantling.inference.writing import INSTANCES, MOST_OBJECTS, mask_values, written_ignore, written_values
+from scantling.inference.writing import INSTANCES, mask_values, written_ignore, written_values
 
 FOLDERS = {"region": "fov", "centre line": "centre-lines", "sketch": "sketches"}
 """What is known of an image beside its mask, and the folder that it goes into."""
@@ -303,10 +303,6 @@ def _instances(out: Path, id: str, objects: Objects, geometry: Geometry, classes
     if objects.corners is None:
         boxes = turned_rows(objects.boxes.double().cpu().numpy(), geometry, "boxes", back=True)
         return {"boxes": boxes.round(3).tolist(), "box_classes": _class_names(id, "boxes", objects.classes, classes)}
-    if len(objects.classes) > MOST_OBJECTS:
-        raise RunError(
-            f"{id}: the model has made {len(objects.classes):,} objects; a label map of 16 bits holds {MOST_OBJECTS:,}"
-        )
     numbers = label_map(objects, geometry.shape)
     if numbers is None:
         raise RunError(f"{id}: the model has made objects that overlap, which one label map cannot hold")

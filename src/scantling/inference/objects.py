@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,40 +12,34 @@ from torch import Tensor
 from scantling.contract.results import Objects
 from scantling.core.case import Geometry
 from scantling.data.orientation import as_stored, turned_rows
+from scantling.inference.stitching import Piece, cropped, stitched
 
 OVERLAP = 0.5
 """Two objects of one class that two windows show are one if they share more than this of their union; of the one that
 a window's border cuts, or the smaller one of two that are cut."""
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """An object in a window: whose number, whether a border inside the canvas cuts it, where its crop is."""
-
-    window: int
-    label: int
-    score: float
-    box: Tensor
-    crop: Tensor | None
-    corner: tuple[int, ...]
-    cut: bool
-
-
 def gather(windows: Sequence[tuple[tuple[int, ...], tuple[int, ...], Objects]], shape: tuple[int, ...]) -> Objects:
     """The objects of overlapping windows on a canvas, each once: the best score first.
 
     A whole object goes before one that a border inside the canvas cuts, whatever their scores. An object is whole in
-    some window if it is no larger than what neighbouring windows share; of a larger one pieces remain.
+    some window if it is no larger than what neighbouring windows share; the pieces of a larger one are joined
+    (`stitching.stitched`).
 
     Args:
         windows: for each its start on the canvas, its shape, and its objects in its own pixels.
         shape: of the canvas.
     """
-    found = [each for number, window in enumerate(windows) for each in _candidates(number, *window, shape)]
-    kept: list[_Candidate] = []
+    found = stitched([each for number, window in enumerate(windows) for each in _pieces(number, *window, shape)])
+    kept: list[Piece] = []
+    boxes = np.zeros((len(found), len(shape), 2), np.float32)
     for one in sorted(found, key=lambda each: (each.cut, -each.score)):
-        others = (other for other in kept if other.window != one.window and other.label == one.label)
-        if not any(_overlap(one, other) > OVERLAP for other in others):
+        low, high = (one.box[:, end].numpy() for end in (0, 1))
+        near = ((boxes[: len(kept), :, 0] < high) & (boxes[: len(kept), :, 1] > low)).all(1)
+        others = (kept[place] for place in np.flatnonzero(near))
+        rivals = (other for other in others if other.window != one.window and other.label == one.label)
+        if not any(_overlap(one, other) > OVERLAP for other in rivals):
+            boxes[len(kept)] = one.box.numpy()
             kept.append(one)
     kept.sort(key=lambda each: -each.score)
     dimensions = len(shape)
@@ -62,9 +56,9 @@ def gather(windows: Sequence[tuple[tuple[int, ...], tuple[int, ...], Objects]], 
     )
 
 
-def _candidates(
+def _pieces(
     window: int, start: tuple[int, ...], extent: tuple[int, ...], objects: Objects, shape: tuple[int, ...]
-) -> list[_Candidate]:
+) -> list[Piece]:
     offset = torch.tensor(start, dtype=torch.float32)
     edges = offset[:, None] + torch.stack([torch.zeros(len(extent)), torch.tensor(extent, dtype=torch.float32)], 1)
     inside = torch.tensor([(s > 0, s + n < full) for s, n, full in zip(start, extent, shape, strict=True)])
@@ -73,8 +67,9 @@ def _candidates(
         box = objects.boxes[number].float().cpu() + offset[:, None]
         corner = objects.corners[number].cpu() + torch.tensor(start) if objects.corners is not None else None
         found.append(
-            _Candidate(
+            Piece(
                 window=window,
+                seen=edges,
                 label=int(objects.classes[number]),
                 score=float(objects.scores[number]) if objects.scores is not None else 1.0,
                 box=box,
@@ -86,7 +81,7 @@ def _candidates(
     return found
 
 
-def _overlap(one: _Candidate, other: _Candidate) -> float:
+def _overlap(one: Piece, other: Piece) -> float:
     """The share that two objects have in common, of their masks where they have some, else of their boxes."""
     low, high = torch.maximum(one.box[:, 0], other.box[:, 0]), torch.minimum(one.box[:, 1], other.box[:, 1])
     both = float((high - low).clamp(min=0).prod())
@@ -101,22 +96,15 @@ def _overlap(one: _Candidate, other: _Candidate) -> float:
     return both / whole if whole > 0 else 0.0
 
 
-def _common(one: _Candidate, other: _Candidate) -> int:
+def _common(one: Piece, other: Piece) -> int:
     """How many pixels two masks share."""
     if one.crop is None or other.crop is None:
         return 0
-    low = [max(a, b) for a, b in zip(one.corner, other.corner, strict=True)]
-    high = [
-        min(a + n, b + m) for a, n, b, m in zip(one.corner, one.crop.shape, other.corner, other.crop.shape, strict=True)
+    area = [
+        (max(a, b), min(a + n, b + m))
+        for a, n, b, m in zip(one.corner, one.crop.shape, other.corner, other.crop.shape, strict=True)
     ]
-    if any(stop <= begin for begin, stop in zip(low, high, strict=True)):
-        return 0
-    parts = [
-        each.crop[tuple(slice(b - c, s - c) for b, s, c in zip(low, high, each.corner, strict=True))]
-        for each in (one, other)
-        if each.crop is not None
-    ]
-    return int((parts[0] & parts[1]).sum())
+    return int((cropped(one.crop, one.corner, area) & cropped(other.crop, other.corner, area)).sum())
 
 
 def rescaled(

@@ -177,7 +177,11 @@ def labels_of(source: Dataset, items: Sequence[Pairing], *, untrusted: bool) -> 
     if not moving:
         return None
     labels = source.label_source.find(untrusted=True).labels if untrusted else source.labels
-    partly = any(part is not None for case in moving for part in (case.known, case.drawn_slices, case.drawn_classes))
+    partly = any(
+        part is not None
+        for case in moving
+        for part in (case.known, case.drawn_slices, case.drawn_objects, case.drawn_classes)
+    )
     return labels.model_copy(update={"ignore": unlabelled_value(labels)}) if labels and partly else labels
 
 

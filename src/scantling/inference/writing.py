@@ -9,7 +9,6 @@ import numpy as np
 
 from scantling.core.atomic import write_json
 from scantling.core.case import COLOURED, IGNORE, Case, Geometry, Labels
-from scantling.core.errors import DataError
 from scantling.core.pieces import lookup
 from scantling.data.files import safe_id, write_labels, write_map
 from scantling.data.labels import class_folder
@@ -20,8 +19,6 @@ from scantling.inference.objects import as_file_has_them, label_map, run_lengths
 INSTANCES = "instances"
 MAPS = "probabilities"
 """The folder of probability maps below that of masks."""
-MOST_OBJECTS = 65535
-"""More objects do not fit into a label map of 16 bits."""
 
 
 def written_values(labels: Labels) -> list[list[int]]:
@@ -92,18 +89,10 @@ def write_objects(out: Path, id: str, answer: Decided, geometry: Geometry, label
 
     In JSON each object has its class, score and box; its number in the label map, or run lengths of its mask: pixels
     off, on, off ... of the box `at`, the last axis fastest.
-
-    Raises:
-        DataError: there are more objects than 16 bits can number.
     """
     found = answer.objects
     if found is None:
         return []
-    if len(found.classes) > MOST_OBJECTS:
-        raise DataError(
-            f"{id}: found {len(found.classes):,} objects; a label map holds {MOST_OBJECTS:,} at most; raise the score "
-            "from which objects count, or cut the image into parts"
-        )
     numbers, files = label_map(found, geometry.shape), list[str]()
     if numbers is not None:
         files.append(write_labels(out / INSTANCES, id, numbers, geometry).relative_to(out).as_posix())

@@ -48,7 +48,7 @@ class CellRecord(Record):
     """One training of a curve and its score; see `experiments.cells.Cell`.
 
     Attributes:
-        labels: as they were asked for: a number, a percentage, or "all".
+        labels: as they were asked for: a number, a percentage, or "all"; "50 objects" where drawn objects are counted.
         label_seed: None with all labels.
         run: its folder.
         mean: of the metric over the test cases.
@@ -81,8 +81,9 @@ class PointRecord(Record):
     """A method at one budget of labels; see `experiments.curve_result.Point`.
 
     Attributes:
-        worth: how many labelled subjects of the control it equals: None where that is below or beyond what was
-            measured, and of the control itself; `worth_text` says it in words.
+        subjects: the labelled subjects of the budget, or where budgets count these the drawn objects.
+        worth: how many labelled subjects (drawn objects) of the control it equals: None where that is below or
+            beyond what was measured, and of the control itself; `worth_text` says it in words.
         effort: an estimate of what it takes to draw the labels, the mean over the trainings: "pixels" that a hand
             follows, "strokes"; empty in a curve of one data set.
         effort_worth: with how many pixels drawn the control is as good, in the same way.

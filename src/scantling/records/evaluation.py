@@ -57,8 +57,8 @@ class CaseFiles(Record):
         uncertainty: maps by name.
         instances: the true instance map.
         predicted_instances, predicted_objects: the predicted instance map, and the list of its objects.
-        threshold, known, drawn_slices, drawn_axis, drawn_classes, spacing: what the data say of this case beside its
-            files (see `core.case.Case`).
+        threshold, known, drawn_slices, drawn_axis, drawn_objects, drawn_rim, drawn_classes, spacing: what the data say
+            of this case beside its files (see `core.case.Case`).
     """
 
     image: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
@@ -76,6 +76,8 @@ class CaseFiles(Record):
     known: str | None = None
     drawn_slices: tuple[int, ...] | Literal["marked"] | None = None
     drawn_axis: int | None = None
+    drawn_objects: tuple[int, ...] | Literal["marked"] | None = None
+    drawn_rim: float = 0.0
     drawn_classes: tuple[str, ...] | None = None
     spacing: Annotated[tuple[float, ...] | None, BeforeValidator(_sides)] = None
 

@@ -126,6 +126,13 @@ class LabelsRead(Record):
         return f"training {self.training}; selection {self.selection}; thresholds {self.thresholds}"
 
 
+class DrawnObjects(Record):
+    """The numbers of the objects of an image that are read, and the rim around them in pixels (`core.case.Case`)."""
+
+    numbers: tuple[int, ...]
+    rim: float = 0.0
+
+
 class RunRecord(FileRecord):
     """The contents of `run.json`.
 
@@ -153,6 +160,7 @@ class RunRecord(FileRecord):
         parameters: how many, of the whole model or by network.
         warnings: sentences.
         labelled: with a budget of labels the ids of the training and validation images that have any; else None.
+        drawn_objects: with a budget of objects those that are read of an image that is not read as a whole, by id.
         labels_read: see `LabelsRead`.
         left_out: why, by id, of training and validation cases that could not be read.
     """
@@ -194,6 +202,7 @@ class RunRecord(FileRecord):
     learned: Numbers = {}
     selected: Selected | None = None
     labelled: tuple[str, ...] | None = None
+    drawn_objects: dict[str, DrawnObjects] = {}
     labels_read: LabelsRead | None = None
     warnings: tuple[str, ...] = ()
     left_out: dict[str, str] = {}

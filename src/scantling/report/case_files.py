@@ -242,6 +242,9 @@ class Reader:
             known=self.find(self.files.known) if self.files.known else None,
             drawn_slices=self.files.drawn_slices,
             drawn_axis=self.files.drawn_axis,
+            instances=self.find(self.files.instances) if self.files.instances else None,
+            drawn_objects=self.files.drawn_objects,
+            drawn_rim=self.files.drawn_rim,
             drawn_classes=self.files.drawn_classes,
         )
         try:

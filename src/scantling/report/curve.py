@@ -11,7 +11,7 @@ from pathlib import Path
 from markupsafe import escape
 
 from scantling.core import atomic
-from scantling.experiments.cells import ALL
+from scantling.experiments.cells import ALL, OBJECTS
 from scantling.experiments.curve_result import Curve, Point
 from scantling.experiments.validity import Validity
 from scantling.metrics.catalogue import CLASS_METRICS, METRICS
@@ -95,7 +95,7 @@ def _lines(found: Curve, one: Metric) -> Iterator[Line]:
             cost = point.cost
             worth = point.worth.text if point.worth is not None else NONE
             cells = [
-                (f"{point.subjects} ({ALL})" if point.labels == ALL else point.labels, ""),
+                (f"{point.subjects} ({ALL})" if point.labels == ALL else point.labels.removesuffix(OBJECTS), ""),
                 (one.write(point.mean), _between(point.interval, one)),
                 (_signed(point.difference, one), _between(point.difference_interval, one, signed=True)),
                 (worth, ""),
@@ -136,8 +136,8 @@ def curves_chart(found: Curve, one: Metric) -> Chart | None:
     if not points:
         return None
     series = [(point, point.mean, point.interval) for point in points]
-    title = f"{one.title} over labelled subjects"
-    return _banded(title, series, list(found.methods), one, note=f"A band is a 95 % interval; {one.better}.")
+    title, note = f"{one.title} over {found.unit}s", f"A band is a 95 % interval; {one.better}."
+    return _banded(title, series, list(found.methods), one, note=note, unit=f"{found.unit}s")
 
 
 def _efforts(found: Curve, one: Metric) -> Chart | None:
@@ -161,7 +161,7 @@ def _differences(found: Curve, one: Metric) -> Chart | None:
     series = [(point, point.difference, point.difference_interval) for point in points]
     title = f"{one.title}: difference to {found.control}"
     note = f"Minus {found.control} at equal labels; {one.better}. A band is a 95 % interval."
-    return _banded(title, series, list(found.methods), one, note=note, zero=True)
+    return _banded(title, series, list(found.methods), one, note=note, zero=True, unit=f"{found.unit}s")
 
 
 def _banded(

@@ -18,6 +18,7 @@ from scantling.data.division import blindly, divide, within_budget, without_labe
 from scantling.data.globs import folders_of
 from scantling.data.label_budget import keep_labels, keep_slices
 from scantling.data.memory import in_memory
+from scantling.data.object_budget import FLAG, keep_objects
 from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS, SPLITS, is_labelled
@@ -88,8 +89,10 @@ class Material:
             + f"); {len(left)} of {count(len(before), 'training case')} left, {kept} of them labelled"
         )
         within = [case for case in self.dataset.cases if case.split != "test" and is_labelled(case, self.taught_by)]
-        if options.labels is not None and any(case.id in failed for case in within):
-            raise DataError(f"--labels {options.labels}: {sentence}; mend the files, or take them out of the data")
+        asked = {"--labels": options.labels, FLAG: options.label_instances}
+        flag = next((f"{flag} {number}" for flag, number in asked.items() if number is not None), None)
+        if flag is not None and any(case.id in failed for case in within):
+            raise DataError(f"{flag}: {sentence}; mend the files, or take them out of the data")
         if 2 * len(left) < len(before):
             raise DataError(f"{dataset.root}: {sentence}; expected at least half of them; mend the files")
         if missing := lacking(card, left):
@@ -138,7 +141,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
         labels |= {*MASKS}  # which may be instance maps: nobody looks before it is decided whose labels are kept
     validation = 0.0 if is_weak(reads) else options.validation
     dataset, budget = join(opened), tuple[str, ...]()
-    if options.labels is None or blind:
+    budgeted = options.labels is not None or options.label_instances is not None
+    if not budgeted or blind:
         dataset = divide(dataset, validation=validation, labelled=not blind, labels=labels)
     options.sampling.check(dataset.split("train"))
     unwanted = [name for name, share in options.share.items() if share == 0]
@@ -151,6 +155,14 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
             validation=0.0 if blind else validation,
         )  # fmt: skip
         dataset, budget = within.dataset, () if blind else within.sentences
+    if options.label_instances is not None:
+        if blind or not (reads_masks(reads) or "instances" in reads):
+            raise SettingsError(f"{FLAG}: {card.name} does not learn from masks or instance maps; leave it out")
+        within = keep_objects(
+            dataset, options.label_instances, seed=options.label_seed, fields=labels, validation=validation
+        )
+        dataset, budget = within.dataset, within.sentences
+    if budgeted:
         opened = [without_others(part, dataset) for part in opened]
     if options.label_slices is not None:
         if "instances" in reads or not reads_masks(reads):
@@ -158,8 +170,11 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
         within = keep_slices(dataset, options.label_slices, spread=options.label_slices_from)
         dataset, budget = within.dataset, (*budget, *within.sentences)
     dataset = within_budget(dataset)
+    components = tuple[str, ...]()
     if "instances" in reads:
         dataset = _with_instance_maps(dataset)
+        dataset, components = _with_components(dataset)
+        _check_unknown_is_read(card, dataset, reads)
     missing = lacking(card, dataset.split("train"))
     if missing:
         look = "`scantling check` says what the folder was taken for"
@@ -167,7 +182,7 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
     remarks = tuple(
         remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
     )
-    return Material(tuple(opened), dataset, reads, remarks, budget)
+    return Material(tuple(opened), dataset, reads, (*remarks, *components), budget)
 
 
 def card_of_settings(card: Card, options: Options) -> Card:
@@ -187,6 +202,24 @@ def without_others(part: Dataset, dataset: Dataset) -> Dataset:
     return replace(part, cases=tuple(case if kept(case) else without_labels(case) for case in part.cases))
 
 
+def _check_unknown_is_read(card: Card, dataset: Dataset, reads: frozenset[str]) -> None:
+    """Make sure that a method that learns from instance maps also reads the masks that say where nothing is known.
+
+    Raises:
+        SettingsError: it would take what is unknown for background.
+    """
+    partly = [
+        case.id
+        for case in dataset.split("train")
+        if case.instances and any(part is not None for part in (case.known, case.drawn_slices, case.drawn_objects))
+    ]
+    if partly and not reads_masks(reads):
+        raise SettingsError(
+            f"{card.name} learns from instance maps alone, and of {some(partly, most=3)} only a part was drawn: it "
+            "would take the rest for background; have it learn from masks, or leave these images out"
+        )
+
+
 def _with_instance_maps(dataset: Dataset) -> Dataset:
     """The dataset with masks that turn out to be instance maps as the instances of their cases, too."""
     sources = [one for one in dataset.label_source.undeclared if one.labels is not None]
@@ -198,6 +231,24 @@ def _with_instance_maps(dataset: Dataset) -> Dataset:
         for case in dataset.cases
     )
     return replace(dataset, cases=tuple(cases))
+
+
+def _with_components(dataset: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """The dataset with masks that tell no objects apart as instance maps, if it has none; and a sentence that says so.
+
+    Preprocessing numbers the components (`drawn_objects.separate`).
+    """
+    labels = None if any(case.instances for case in dataset.cases) else dataset.labels
+    if labels is None or labels.background != (0,) or labels.ignore is not None or labels.others != "error":
+        return dataset, ()
+    able = {case.id for case in dataset.cases if case.masks and isinstance(case.masks[0], Address)}
+    able -= {case.id for case in dataset.cases if case.threshold is not None}
+    cases = tuple(replace(c, instances=c.masks[0]) if c.id in able else c for c in dataset.cases)  # type: ignore[arg-type]
+    sentence = (
+        f"{dataset.name}: {count(len(able), 'mask')} tell no objects apart; connected components (corners count) stand "
+        "for them, so that objects that touch are one; add instance maps if there are any"
+    )
+    return replace(dataset, cases=cases), (sentence,) if able else ()
 
 
 def _opened(data: Path | str | Dataset, opening: Opening) -> list[Dataset]:
@@ -241,7 +292,7 @@ def divided_as(record: RunRecord, dataset: Dataset) -> Dataset:
     """
     splits = {id: name for name in SPLITS for id in record.split.get(name, ())}
     cases = tuple(replace(case, split=splits[case.id]) for case in dataset.cases if case.id in splits)
-    if record.options.get("labels") is not None:
+    if any(record.options.get(name) is not None for name in ("labels", "label_instances")):
         if record.labelled is None:
             raise RunError(
                 "a run with --labels of an earlier version does not say whose labels it has kept; train it again, or "
@@ -249,6 +300,12 @@ def divided_as(record: RunRecord, dataset: Dataset) -> Dataset:
             )
         kept = {*record.labelled}
         cases = tuple(c if c.id in kept or c.split == "test" or not c.images else without_labels(c) for c in cases)
+    cases = tuple(
+        replace(case, drawn_objects=tuple(part.numbers), drawn_rim=part.rim)
+        if (part := record.drawn_objects.get(case.id)) is not None
+        else case
+        for case in cases
+    )
     divided, slices = replace(dataset, cases=cases), record.options.get("label_slices")
     if slices is None:
         return divided

@@ -31,6 +31,8 @@ class Options:
         labels: keep the labels of so many subjects, or of a percentage of the labelled ones ("10%"), those for
             validation included; the others count as unlabelled. None: all.
         label_seed: decides which subjects these are, whatever `seed` is.
+        label_instances: keep so many drawn objects, or a percentage of them, those for validation included, in place of
+            `labels`; see `data.object_budget`. None: all.
         label_slices: keep so many slices of each labelled volume; the others are unknown. None: all.
         label_slices_from: which: spread evenly, or those around the middle.
         validation: the share of the labelled training subjects that is held out; of few labels (`labels`) rounded down.
@@ -52,6 +54,7 @@ class Options:
     seed: int = 0
     labels: int | str | None = None
     label_seed: int = 0
+    label_instances: int | str | None = None
     label_slices: int | None = None
     label_slices_from: SlicesFrom = "even"
     validation: float = 0.2
@@ -105,6 +108,10 @@ class Options:
             raise SettingsError(f"--validation {self.validation}: expected a share of at least 0 and below 1")
         if self.labels is not None:
             parsed_labels(self.labels)
+            if self.label_instances is not None:
+                raise SettingsError("--labels and --label-instances are two budgets; leave one out")
+        elif self.label_instances is not None:
+            parsed_labels(self.label_instances, flag="--label-instances", what="objects")
         elif self.label_seed:
             raise SettingsError(
                 f"--label-seed {self.label_seed}: chooses among the subjects of --labels; add --labels N"

@@ -18,6 +18,7 @@ from scantling.core.outputs import RUN, check_record
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset, file_hashes, fingerprint
 from scantling.data.label_budget import written_labels
+from scantling.data.object_budget import FLAG
 from scantling.data.traits import spacing_remarks
 from scantling.methods.catalogue import import_path
 from scantling.records.differences import changed_files, differences
@@ -33,9 +34,11 @@ DATA_FILES = "data.json"
 """In a run folder: what was read of the data, so that what has changed can be named."""
 FIXED = ("method", "settings", "base", "pretrained", "uses", "data", "split", "labelled", "seed", "options")
 """What must not change between the parts of one training."""
+_DRAWN = ("drawn_slices", "drawn_axis", "drawn_objects", "drawn_rim", "drawn_classes")
 IN_TABLES = {
-    "mask": ("drawn_slices", "drawn_axis", "drawn_classes"),
-    "masks": ("drawn_slices", "drawn_axis", "drawn_classes"),
+    "mask": _DRAWN,
+    "masks": _DRAWN,
+    "instances": ("drawn_objects",),
     "image_class": ("image_class",),
     "boxes": ("boxes", "box_classes"),
     "points": ("points", "point_classes"),
@@ -71,6 +74,7 @@ def plan_of(
     pretrained: Pretrained | None = None,
 ) -> dict[str, Any]:
     """What a training is a function of."""
+    budgeted = options.labels is not None or options.label_instances is not None
     return {
         "method": card.name,
         "settings": model.settings.model_dump(mode="json"),
@@ -87,7 +91,8 @@ def plan_of(
             for part, one in zip(material.opened, hashes, strict=True)
         ],
         "split": {name: [case.id for case in material.dataset.split(name)] for name in ("train", "validation", "test")},
-        "labelled": None if options.labels is None else material.labelled,
+        "labelled": material.labelled if budgeted else None,
+        **({} if options.label_instances is None else {"drawn_objects": _drawn_objects(material)}),
         "seed": options.seed,
         "manifest": str(options.manifest.resolve()) if options.manifest else None,
         "root": str(options.root.resolve()) if options.root else None,
@@ -100,7 +105,12 @@ def plan_of(
             **({} if options.augment_share == 1 else {"augment_share": options.augment_share}),
             "precision": options.precision,
             "accumulation": options.accumulation,
-            **({} if options.labels is None else {"label_seed": options.label_seed}),
+            **({"label_seed": options.label_seed} if budgeted else {}),
+            **(
+                {}
+                if options.label_instances is None
+                else {"label_instances": written_labels(options.label_instances, flag=FLAG)}
+            ),
             **(
                 {}
                 if options.label_slices is None
@@ -108,6 +118,15 @@ def plan_of(
             ),
             **({} if options.pretrained_rate is None else {"pretrained_rate": options.pretrained_rate}),
         },
+    }
+
+
+def _drawn_objects(material: Material) -> dict[str, Any]:
+    """The objects that a budget leaves of images that are not read as a whole, as `RunRecord` has them."""
+    return {
+        case.id: {"numbers": list(case.drawn_objects), "rim": case.drawn_rim}
+        for case in material.dataset.cases
+        if case.split != "test" and isinstance(case.drawn_objects, tuple)
     }
 
 
@@ -119,7 +138,7 @@ def _hashes(part: Dataset, reads: frozenset[str]) -> dict[str, str]:
         for field, names in IN_TABLES.items()
         if field in reads and case.has(field)
         for name in names
-        if getattr(case, name) is not None
+        if getattr(case, name) not in (None, 0.0)
     }
     return listed | file_hashes(part, reads=reads)
 

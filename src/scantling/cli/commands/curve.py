@@ -40,6 +40,8 @@ class Curve(Trainings):
     seeds to it."""
     labels: Annotated[list[str], tyro.conf.arg(metavar="N|N%|all")] = field(default_factory=lambda: ["all"])
     """Budgets: numbers of labelled subjects, percentages of them, all; as --labels of train."""
+    label_instances: Annotated[list[str], tyro.conf.arg(metavar="N|N%|all")] = field(default_factory=list)
+    """Budgets in drawn objects instead: numbers, percentages of them, all; as --label-instances of train."""
     seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """How many training seeds each budget is trained with."""
     label_seeds: Annotated[int, tyro.conf.arg(metavar="N")] = 3
@@ -68,8 +70,9 @@ class Curve(Trainings):
             return self._slurm(options, share)
         with counting("trainings") as progress:
             found = curve(
-                self.methods, self.data, self.out, labels=self.labels, seeds=self.seeds, label_seeds=self.label_seeds,
-                options=options, augment=self.augment, metric=self.metric, shard=shard, engine=self.engine,
+                self.methods, self.data, self.out, labels=self.labels, label_instances=self.label_instances,
+                seeds=self.seeds, label_seeds=self.label_seeds, options=options, augment=self.augment,
+                metric=self.metric, shard=shard, engine=self.engine,
                 share=share, console=talk(), progress=progress,
             )  # fmt: skip
         facts = found.facts()
@@ -90,8 +93,9 @@ class Curve(Trainings):
         if self.csv is not None:
             raise SettingsError("--csv: goes with the command that makes the table, without --engine slurm")
         ready = prepare(
-            self.methods, self.data, self.out, labels=self.labels, seeds=self.seeds, label_seeds=self.label_seeds,
-            options=options, augment=self.augment, metric=self.metric, console=talk(),
+            self.methods, self.data, self.out, labels=self.labels, label_instances=self.label_instances,
+            seeds=self.seeds, label_seeds=self.label_seeds, options=options, augment=self.augment,
+            metric=self.metric, console=talk(),
         )  # fmt: skip
         return array_job(ready, self._words(ready.recipe.options.steps), share, submit=self.submit)
 
@@ -112,4 +116,6 @@ class Curve(Trainings):
         ]
         parts = [word.partition("@") for word in self.methods]
         methods = [f"{name}@{Path(folder).absolute()}" if at else name for name, at, folder in parts]
-        return ["curve", *methods, *given, "--labels", *self.labels, *settings]
+        objects = self.label_instances
+        budgets = ("--label-instances", *objects) if objects else ("--labels", *self.labels)
+        return ["curve", *methods, *given, *budgets, *settings]

@@ -52,6 +52,9 @@ class Train(Opened, Computed):
     included; all other images count as unlabelled. The subjects of 5 are among those of 10."""
     label_seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Which subjects --labels keeps, whatever --seed is."""
+    label_instances: Annotated[str | None, tyro.conf.arg(metavar="N|N%")] = None
+    """Keep this many drawn objects, instead of --labels: subjects with all their objects in the order of --label-seed,
+    and of the last image as many as are left, where nothing else is known but a rim around them."""
     label_slices: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Keep this many slices of the masks of each volume; the others are unknown."""
     label_slices_from: Literal["even", "middle"] = "even"
@@ -105,8 +108,9 @@ class Train(Opened, Computed):
             shares[name] = fraction
         options = Options(
             preset=self.preset, steps=self.steps, minutes=self.minutes, settings=self.settings, seed=self.seed,
-            labels=self.labels, label_seed=self.label_seed, label_slices=self.label_slices,
-            label_slices_from=self.label_slices_from, validation=self.validation, select=self.select, base=self.base,
+            labels=self.labels, label_seed=self.label_seed, label_instances=self.label_instances,
+            label_slices=self.label_slices, label_slices_from=self.label_slices_from, validation=self.validation,
+            select=self.select, base=self.base,
             pretrained_rate=self.pretrained_rate, uses=uses,
             device=self.device, precision=self.precision, threads=self.threads, accumulation=self.accumulation,
             share=shares, order=self.order, augment=self.augment, augment_share=self.augment_share,

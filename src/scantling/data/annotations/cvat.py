@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator
-from xml.etree.ElementTree import Element, iterparse
+from xml.etree.ElementTree import Element
 
+from scantling.data.annotations.elements import elements
 from scantling.data.annotations.shapes import (
     AnnotatedImage,
     Annotations,
@@ -18,9 +18,6 @@ from scantling.data.annotations.shapes import (
     runs,
 )
 
-DEEPEST = 32
-"""How many elements may lie in each other."""
-
 
 def parse(content: bytes) -> Annotations:
     """The images and objects of a CVAT file: polygons, ellipses and masks, boxes, points.
@@ -28,12 +25,10 @@ def parse(content: bytes) -> Annotations:
     Raises:
         ValueError: it is no such file, or a shape makes no sense.
     """
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content:
-        raise ValueError("it declares a document type, or is no UTF-8, which CVAT does not write")
     classes: dict[str, None] = {}
     images: list[AnnotatedImage] = []
     left_out: Counter[str] = Counter()
-    for depth, element in _elements(content):
+    for depth, element in elements(content, tool="CVAT"):
         if depth == 1 and element.tag != "annotations":
             raise ValueError(f"its first element is <{element.tag[:40]}>, not <annotations>")
         if element.tag == "label" and depth > 3 and (name := element.findtext("name")):
@@ -45,18 +40,6 @@ def parse(content: bytes) -> Annotations:
             element.clear()
     drawn = {one.label: None for image in images for one in image.objects}
     return Annotations("CVAT", tuple(classes | drawn), tuple(images), left_out)
-
-
-def _elements(content: bytes) -> Iterator[tuple[int, Element]]:
-    """Every element when it ends, with its depth from 1."""
-    depth = 0
-    for event, element in iterparse(io.BytesIO(content), events=("start", "end")):
-        depth += event == "start"
-        if depth > DEEPEST:
-            raise ValueError(f"its elements lie more than {DEEPEST} deep")
-        if event == "end":
-            yield depth, element
-            depth -= 1
 
 
 def _image(element: Element, left_out: Counter[str]) -> AnnotatedImage:

@@ -20,11 +20,11 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Labels, Split
 from scantling.core.errors import DataError, FileError
 from scantling.data.annotations.index import ImageIndex
-from scantling.data.annotations.reading import OBJECTS, annotations_in, member
+from scantling.data.annotations.reading import OBJECTS, ONE_IMAGE, annotations_in, member
 from scantling.data.annotations.shapes import MOST_PIXELS, AnnotatedImage, Annotations, Object, Polygon, Runs, covered
 from scantling.data.beside import beside
 from scantling.data.contents import Contents, Finding, count, files_below, left_out, some, unique
-from scantling.data.files import RASTERS, stem_of
+from scantling.data.files import RASTERS, probe, stem_of
 from scantling.data.formats.recognised import ANNOTATIONS
 from scantling.data.labels import valid_labels
 from scantling.data.naming import IMAGE_FOLDERS, MASK_FOLDERS, SPLITS, words
@@ -86,7 +86,7 @@ def annotated(root: Path, *, only: Path | None = None) -> Contents | None:
     labels = Labels(names=classes, values=values, ignore=IGNORE if hidden else None)
     others = [path for path in candidates if path not in sources]
     remarks.insert(0, _understood(listed, cases, classes, sources, drawn=drawn))
-    remarks += _outside(listed)
+    remarks += _odd_polygons(listed)
     remarks += _left_out(sources.values(), objects, drawn=drawn)
     used = {address.path for case in cases for address in case.images.values()}
     remarks += left_out([*others, *(path for path in images if path not in used)], root, "not part of the layout")
@@ -162,7 +162,7 @@ def _are(things: Sequence[object]) -> str:
 
 def _stems(source: Path, annotations: Annotations) -> Iterator[str]:
     """What the one image of a file is called that is named after it: "a" or "a.tif" of "a.tif - objects.geojson"."""
-    if len(annotations.images) == 1 and annotations.format in ("LabelMe", "QuPath"):
+    if len(annotations.images) == 1 and annotations.format in ONE_IMAGE:
         yield source.stem
         yield source.stem.partition(" - ")[0]
 
@@ -311,18 +311,40 @@ def _understood(
     return Finding(level="note", kind="layout", sentence=sentence)
 
 
-def _outside(listed: Sequence[_Listed]) -> Iterator[Finding]:
-    """A remark on polygons that lie outside of their images, as far as the annotations say how large these are."""
-    names = [
-        entry.path.name
-        for entry in listed
-        for one in entry.image.objects
-        for area in one.areas
-        if entry.image.shape and isinstance(area, Polygon) and not area.meets(entry.image.shape)
-    ]
-    if names:
-        sentence = f"{count(len(names), 'polygon')} outside of the image (of {some(dict.fromkeys(names), most=3)})"
-        yield Finding(level="warning", kind="outside", sentence=f"{sentence}; mend the annotations")
+def _shape(entry: _Listed) -> tuple[int, int] | None:
+    """(H, W) of an image, where the annotations or its file say it."""
+    if entry.image.shape is not None:
+        return entry.image.shape
+    try:
+        height, width = probe(entry.path).shape
+    except (FileError, ValueError):
+        return None
+    return height, width
+
+
+def _odd_polygons(listed: Sequence[_Listed]) -> Iterator[Finding]:
+    """Remarks on polygons that lie outside of their images, are cut by the border, or cross themselves."""
+    outside, cut, crossed = list[str](), list[str](), list[str]()
+    for entry in listed:
+        areas = [area for one in entry.image.objects for area in one.areas if isinstance(area, Polygon)]
+        shape = _shape(entry) if areas else None
+        outside += [entry.path.name for area in areas if shape is not None and not area.meets(shape)]
+        cut += [entry.path.name for area in areas if shape is not None and area.leaves(shape)]
+        crossed += [entry.path.name for area in areas if area.crosses_itself]
+
+    def said(files: Sequence[str]) -> str:
+        return f"({some(dict.fromkeys(files), most=3)})"
+
+    if outside:
+        sentence = f"{count(len(outside), 'polygon')} outside of the image {said(outside)}; mend the annotations"
+        yield Finding(level="warning", kind="outside", sentence=sentence)
+    if cut:
+        sentence = f"{count(len(cut), 'polygon')} beyond the border of the image {said(cut)}; cut there"
+        yield Finding(level="note", kind="outside", sentence=sentence)
+    if crossed:
+        sentence = f"{count(len(crossed), 'polygon')} whose outline crosses itself {said(crossed)}"
+        sentence += "; inside is what it goes around an odd number of times"
+        yield Finding(level="warning", kind="crossed", sentence=sentence)
 
 
 def _left_out(sources: Iterable[Annotations], objects: Sequence[Object], *, drawn: bool) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from scantling.core.case import IGNORE
 from scantling.core.errors import FileError
-from scantling.data.annotations import coco, cvat, labelme, qupath, via
+from scantling.data.annotations import coco, cvat, imagescope, labelme, qupath, via
 from scantling.data.annotations.shapes import AnnotatedImage, Annotations, Array, Object, covered
 from scantling.data.files import probe
 from scantling.data.formats.common import GREY, Plan, Source, raster
@@ -29,6 +29,8 @@ LARGEST = 256 << 20
 """Bytes; a larger file is refused before it is read."""
 MOST_CLASSES = IGNORE - 1
 OBJECTS = "objects"
+ONE_IMAGE = ("LabelMe", "QuPath", "ImageScope")
+"""Formats with a file for each image, which is called after it."""
 
 _SIGNS = re.compile(rb'"(annotations|categories|segmentation|shapes|imagePath|_via_\w+|FeatureCollection|Feature)"')
 _START = 4096
@@ -65,7 +67,7 @@ def _may_be(path: Path, start: bytes) -> bool:
     if kind == ".csv":
         return all(column.encode() in start.partition(b"\n")[0] for column in via.COLUMNS)
     if kind == ".xml":
-        return b"<annotations" in start
+        return b"<annotations" in start or b"<Annotations" in start
     return kind in ANNOTATIONS and start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
 
 
@@ -73,13 +75,15 @@ def _may_be(path: Path, start: bytes) -> bool:
 def _parsed(path: Path, changed: int, size: int) -> Annotations | None:
     """The annotations of a file that has not changed since; the last ones are kept, for many images stand in one."""
     del changed, size
-    kind = "CVAT file" if path.suffix.lower() == ".xml" else "VIA table"
+    kind = "VIA table"
     try:
         if path.suffix.lower() == ".csv":
             return via.parse_table(read_table(path)[1])
         content = path.read_bytes()
         if path.suffix.lower() == ".xml":
-            return cvat.parse(content)
+            layers = b"<Annotations" in content[:_START]
+            kind = "ImageScope file" if layers else "CVAT file"
+            return imagescope.parse(content) if layers else cvat.parse(content)
         try:
             document = json.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError):
@@ -138,7 +142,9 @@ def inspect(source: Source) -> Plan:
     found = annotations_in(path)
     if found is None:
         raise source.error(
-            "is no file of annotations", expected="COCO, LabelMe, CVAT, QuPath or VIA", remedy="correct the address"
+            "is no file of annotations",
+            expected="COCO, LabelMe, CVAT, ImageScope, QuPath or VIA",
+            remedy="correct the address",
         )
     if not source.labels:
         raise source.error(f"holds {found.format} annotations and no image", remedy="name the image itself")
@@ -177,7 +183,7 @@ def inspect(source: Source) -> Plan:
 
 def _named(source: Source, found: Annotations, name: str) -> AnnotatedImage:
     """The image of this name: all of it, else its last part, else that without its suffix."""
-    if len(found.images) == 1 and found.format in ("LabelMe", "QuPath"):
+    if len(found.images) == 1 and found.format in ONE_IMAGE:
         return found.images[0]
     for short in (str, _last, lambda text: PurePosixPath(_last(text)).stem):
         if same := [image for image in found.images if short(image.name) == short(name)]:

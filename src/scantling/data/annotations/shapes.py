@@ -21,6 +21,8 @@ BAND = 1 << 22
 """Pixels of which it is found out at a time whether they lie inside."""
 MOST_PIXELS = 1 << 28
 """Of the window of run lengths."""
+MOST_SIDES = 1000
+"""Of a ring that is looked at for sides that cross."""
 CORNERS = 180
 """Of the polygon that stands for an ellipse; its area is 0.02 % less."""
 
@@ -37,6 +39,17 @@ class Polygon:
         """Whether its bounding box reaches into an image of (H, W) pixels."""
         points = np.concatenate(self.rings)
         return bool((points.min(axis=0) < shape[::-1]).all() and (points.max(axis=0) > 0).all())
+
+    def leaves(self, shape: tuple[int, int]) -> bool:
+        """Whether it meets an image of (H, W) pixels and reaches more than a pixel beyond its border."""
+        points = np.concatenate(self.rings)
+        beyond = (points.min(axis=0) < -1).any() or (points.max(axis=0) > np.array(shape[::-1]) + 1).any()
+        return bool(beyond) and self.meets(shape)
+
+    @property
+    def crosses_itself(self) -> bool:
+        """Whether two sides of a ring cross; of a ring with more than `MOST_SIDES` nobody looks."""
+        return any(len(corners) <= MOST_SIDES and _crosses(corners) for corners in self.rings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +108,7 @@ class Annotations:
     """What one file of annotations holds.
 
     Attributes:
-        format: "COCO", "LabelMe", "CVAT", "QuPath" or "VIA".
+        format: "COCO", "LabelMe", "CVAT", "ImageScope", "QuPath" or "VIA".
         classes: the names in the order of the file.
         images: those that it lists, with or without objects.
         left_out: how many things were left out, by what they are ("line").
@@ -105,6 +118,17 @@ class Annotations:
     classes: tuple[str, ...]
     images: tuple[AnnotatedImage, ...]
     left_out: Counter[str] = field(default_factory=Counter)
+
+
+def _crosses(corners: Array) -> bool:
+    """Whether two sides of a closed line (N, 2) have a point in common that is an end of neither."""
+    start, stop = corners, np.roll(corners, -1, axis=0)
+
+    def side(a: Array, b: Array, c: Array) -> Array:
+        return np.asarray(np.sign((b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0]))
+
+    a, b, c, d = start[:, None], stop[:, None], start[None], stop[None]
+    return bool(((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)).any())
 
 
 def ring(points: Any) -> Array | None:
