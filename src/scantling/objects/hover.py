@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.morphology import disk
-from skimage.segmentation import watershed
 
 from scantling.core.errors import ArrayError
+from scantling.objects.seeded import components, grown, whole_numbers, without_small
 
 Floats = NDArray[np.floating[Any]]
 Map = NDArray[np.int32]
@@ -38,7 +38,7 @@ def hover_maps(instances: ArrayLike) -> NDArray[np.float32]:
     Raises:
         ArrayError: another shape, or numbers that are not whole.
     """
-    numbers = _whole_numbers(instances)
+    numbers = whole_numbers(instances)
     found = np.zeros((2, *numbers.shape), np.float32)
     places = np.nonzero(numbers)
     if not len(places[0]):
@@ -123,7 +123,7 @@ def hover_instances(
         )
     if kernel < 3 or kernel % 2 == 0:
         raise ArrayError(f"found a Sobel kernel of {kernel}; expected an odd number of 3 or more")
-    foreground = without_small(_components(probability > threshold), smallest) > 0
+    foreground = without_small(components(probability > threshold), smallest) > 0
     if not foreground.any():
         return np.zeros(foreground.shape, np.int32)
     edges = [1 - _unit(_sobel(_unit(map_), axis, kernel)) for map_, axis in zip(maps, (1, 0), strict=True)]
@@ -132,39 +132,8 @@ def hover_instances(
     for axis in (0, 1):
         distance = ndimage.correlate1d(distance, np.array([0.25, 0.5, 0.25]), axis, mode="mirror")
     inner = ndimage.binary_fill_holes(foreground & (energy < edge))
-    markers = without_small(_components(ndimage.binary_opening(inner, disk(opening))), smallest)
-    if keep_unmarked:
-        pieces = _components(foreground)
-        marked = np.isin(pieces, np.unique(pieces[markers > 0]))
-        markers = np.where(marked, markers, np.where(foreground, pieces + markers.max(), 0))
-    return consecutive(watershed(-distance, markers, mask=foreground))
-
-
-def without_small(pieces: Map, smallest: int) -> Map:
-    """A map of pieces (*S) from which those of fewer pixels than `smallest` have gone to background."""
-    few = np.bincount(pieces.ravel()) < smallest
-    few[0] = False
-    return np.where(few[pieces], 0, pieces).astype(np.int32)
-
-
-def consecutive(instances: NDArray[np.integer[Any]]) -> Map:
-    """An instance map (*S) whose objects are numbered from 1 without gaps, in their order; 0 stays background."""
-    values, which = np.unique(instances, return_inverse=True)
-    numbers = which.reshape(instances.shape)
-    return (numbers if values[0] == 0 else numbers + 1).astype(np.int32)
-
-
-def _whole_numbers(instances: ArrayLike) -> NDArray[np.integer[Any]]:
-    numbers = np.asarray(instances)
-    if numbers.ndim != 2 or numbers.dtype.kind not in "iub":
-        raise ArrayError(
-            f"found an instance map of shape {numbers.shape} and type {numbers.dtype}; expected (H, W) whole numbers"
-        )
-    return numbers
-
-
-def _components(mask: NDArray[np.bool_]) -> Map:
-    return np.asarray(ndimage.label(mask)[0], np.int32)
+    markers = without_small(components(ndimage.binary_opening(inner, disk(opening))), smallest)
+    return grown(foreground, markers, -distance, keep_unmarked=keep_unmarked)
 
 
 def _unit(values: Floats) -> Floats:
