@@ -60,7 +60,7 @@ def seeded_instances(
     seeds: ArrayLike,
     *,
     threshold: float = 0.5,
-    seed: float = 0.5,
+    level: float = 0.5,
     smallest: int = 10,
     smallest_seed: int = 3,
     keep_unmarked: bool = True,
@@ -71,7 +71,7 @@ def seeded_instances(
         inside: (H, W) probability of an object.
         seeds: (H, W) how sure it is that a pixel is in the middle of an object, in [0, 1].
         threshold: above which a pixel is foreground.
-        seed: above which a pixel of the foreground is part of a marker.
+        level: above which a pixel of the foreground is part of a marker.
         smallest, smallest_seed: pixels of a piece of the foreground, and of a marker.
         keep_unmarked: see `grown`.
 
@@ -87,7 +87,7 @@ def seeded_instances(
             f"found a foreground of shape {probability.shape} and seeds of shape {middle.shape}; expected (H, W) twice"
         )
     foreground = without_small(components(probability > threshold), smallest) > 0
-    markers = without_small(components(foreground & (middle > seed)), smallest_seed)
+    markers = without_small(components(foreground & (middle > level)), smallest_seed)
     return grown(foreground, markers, -middle, keep_unmarked=keep_unmarked)
 
 

@@ -64,11 +64,11 @@ class UNetWatershedOptions(InstanceOptions):
     """How objects are found: see `objects.seeded_instances`.
 
     Attributes:
-        seed: above which a pixel is part of a seed, in [0, 1]: one minus the probability of a rim, or the distance.
+        level: above which a pixel is part of a seed, in [0, 1]: one minus the probability of a rim, or the distance.
         smallest_seed: pixels that a seed has at least, unless its piece of the foreground has no other.
     """
 
-    seed: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    level: Annotated[float, Field(ge=0, lt=1)] = 0.5
     smallest_seed: Annotated[int, Field(ge=1)] = 3
 
 
@@ -129,6 +129,6 @@ class UNetWatershed(InstanceSegmenter, UNetSegmenter):
     ) -> Map:
         """The watershed from the seeds."""
         return seeded_instances(
-            inside, maps[0], threshold=options.threshold, seed=options.seed, smallest=options.smallest,
+            inside, maps[0], threshold=options.threshold, level=options.level, smallest=options.smallest,
             smallest_seed=options.smallest_seed, keep_unmarked=options.keep_unmarked,
         )  # fmt: skip
