@@ -182,7 +182,7 @@ class HoVerNetSegmenter(InstanceSegmenter):
         true = torch.from_numpy(np.stack([hover_maps(each) for each in objects_in(labelled)])).to(truth.device)
         answer = self.network(labelled.image)
         inside, maps = answer["inside"], answer["maps"]
-        squared, slopes, count = hover_terms(maps, true.to(maps.dtype), objects=truth == 1, known=truth != IGNORE)
+        squared, slopes, count = hover_terms(maps, true, objects=truth == 1, known=truth != IGNORE)
         sums = overlap_sums(probabilities_of(inside, 1), truth, ignore_index=IGNORE).sum(1)
         terms = {
             "cross_entropy": of.cross_entropy * cross_entropy(inside, truth, ignore_index=IGNORE),

@@ -17,6 +17,7 @@ from scantling.contract.stage import Game, Stage
 from scantling.contract.step import Step
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
+from scantling.diffusion.chain import exact
 from scantling.losses.overlap import cross_entropy, dice_loss
 from scantling.methods.catalogue import CARDS
 from scantling.methods.supervised.instances import (
@@ -100,21 +101,21 @@ class UNetWatershed(InstanceSegmenter, UNetSegmenter):
         target = torch.from_numpy(np.stack([draw(each) for each in objects_in(labelled)]))[:, None].to(truth.device)
         logits = self.network(labelled.image)
         terms = yield from self.loss_terms(logits[:, :-1], mask, step)
-        known, last = truth != IGNORE, logits[:, -1:]
+        known, last = truth != IGNORE, exact(logits[:, -1:])
         if of.seeds == "border":
             rim = target.to(torch.uint8).masked_fill(~known, IGNORE)
             seeds = cross_entropy(last, rim, ignore_index=IGNORE) + of.dice * dice_loss(
                 last.sigmoid(), rim, ignore_index=IGNORE
             )
         else:
-            error = (last.sigmoid() - target.to(last.dtype)).square() * known
+            error = (last.sigmoid() - target).square() * known
             seeds = error.flatten(1).sum(1).div(known.flatten(1).sum(1).clamp(min=1)).mean()
         yield "unet", {**terms, "seeds": of.seeds_weight * seeds}
 
     def maps(self, image: Tensor) -> Tensor:
         """(B, K + 1, H, W): the probabilities of the classes, and how surely a pixel is in the middle of an object."""
         logits = self.network(image)
-        last = logits[:, -1:].float().sigmoid()
+        last = exact(logits[:, -1:]).sigmoid()
         middle = 1 - last if self.settings.seeds == "border" else last
         found = self.probabilities(logits[:, :-1])
         return torch.cat([found, middle.to(found.dtype)], 1)
