@@ -17,6 +17,7 @@ APART = {
     "fuzz.py",
     "made_volumes.py",
     "nnunet.py",
+    "objects.py",
     "regret.py",
     "trivial.py",
     "tubes.py",

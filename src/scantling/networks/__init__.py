@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scantling.networks.encoded_unet import EncodedUNet
     from scantling.networks.factorised_unet import FactorisedUNet
     from scantling.networks.fr_unet import FRUNet
+    from scantling.networks.hover_net import HoVerNet
     from scantling.networks.kinetic_unet import KineticUNet
     from scantling.networks.modality_unet import ModalityUNet
     from scantling.networks.padding import cropped, padded
@@ -58,6 +59,7 @@ __all__ = [
     "FRUNet",
     "FactorisedUNet",
     "Guidance",
+    "HoVerNet",
     "ImageEncoder",
     "KineticUNet",
     "ModalityUNet",
@@ -110,6 +112,7 @@ load_on_demand(
         "dtu_net": ("CrossAttention", "DiffusionTransformerUNet", "MultiSizeBlock"),
         "encoded_unet": ("EncodedUNet",),
         "fr_unet": ("FRUNet",),
+        "hover_net": ("HoVerNet",),
         "kinetic_unet": ("KineticUNet",),
         "modality_unet": ("ModalityUNet",),
         "padding": ("cropped", "padded"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -40,13 +40,16 @@ class UNetSegmenter(Segmenter):
     Settings = UNetSettings
     settings: UNetSettings
     begins_with = ("masked-pretrain",)
+    further_outputs: ClassVar[int] = 0
+    """Channels beside those of the classes, for methods that are built on it."""
     views_by_default = True  # as nnU-Net does (Isensee et al., 2021), where validation does not say that they hurt
 
     def __init__(self, settings: UNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
         classes = len(traits.classes)
         exclusive = traits.labels is not None and traits.labels.exclusive
-        self.network = network_of(settings, traits, classes + 1 if exclusive and classes > 1 else classes)
+        outputs = classes + 1 if exclusive and classes > 1 else classes
+        self.network = network_of(settings, traits, outputs + self.further_outputs)
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -1,0 +1,135 @@
+"""The plain way to single objects: a U-Net that also says where the middle of objects is, and a watershed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+
+from scantling.contract.stage import Game, Stage
+from scantling.contract.step import Step
+from scantling.core.fields import IGNORE
+from scantling.core.samples import Batch, Traits
+from scantling.diffusion.chain import exact
+from scantling.losses.overlap import cross_entropy, dice_loss
+from scantling.methods.catalogue import CARDS
+from scantling.methods.supervised.instances import (
+    InstanceOptions,
+    InstanceSegmenter,
+    Map,
+    anywhere,
+    check_traits,
+    objects_in,
+)
+from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.methods.supervised.unet_settings import UNetSettings
+from scantling.objects.seeded import distance_map, rim_map, seeded_instances
+
+
+class UNetWatershedSettings(UNetSettings):
+    """Settings of `unet-watershed`: those of `unet`, and what says where the middle of an object is (ours).
+
+    Attributes:
+        seeds: "border" learns the rim of each object, the rest of which is its seed; "distance" learns how far inside
+            its object a pixel is, as a share of the greatest distance.
+        rim: pixels that the rim is wide.
+        seeds_weight: of what is learnt of the seeds beside the loss of `unet`.
+    """
+
+    seeds: Literal["border", "distance"] = "border"
+    rim: Annotated[int, Field(ge=1)] = 1
+    seeds_weight: Annotated[float, Field(gt=0)] = 1.0
+
+    architecture: ClassVar[tuple[str, ...]] = (*UNetSettings.architecture, "seeds")
+
+    def resolve(self, traits: Traits) -> Self:
+        """Plan what is None as for `unet`, and refuse what has no single objects.
+
+        Raises:
+            SettingsError: volumes, no classes, or several classes that overlap; or as of `unet`.
+        """
+        check_traits(traits, "unet-watershed")
+        free = self.spacing is None and self.size is None and self.longest is None
+        own = self.model_copy(update={"spacing": traits.spacing}) if free else self  # objects touch on the finest grid
+        return super(UNetWatershedSettings, own).resolve(traits)
+
+
+class UNetWatershedOptions(InstanceOptions):
+    """How objects are found: see `objects.seeded_instances`.
+
+    Attributes:
+        level: above which a pixel is part of a seed, in [0, 1]: one minus the probability of a rim, or the distance.
+        smallest_seed: pixels that a seed has at least, unless its piece of the foreground has no other.
+    """
+
+    level: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    smallest_seed: Annotated[int, Field(ge=1)] = 3
+
+
+class UNetWatershed(InstanceSegmenter, UNetSegmenter):
+    """`unet` with one channel more, on the grid of the files: the rim of objects, or how far inside a pixel is.
+
+    After the border class of Caicedo et al., 2019, and the distance of Naylor et al., 2019; all numbers are ours. The
+    control of `hover-net` and of what makes nuclei.
+    """
+
+    card = CARDS["unet-watershed"]
+    Settings = UNetWatershedSettings
+    settings: UNetWatershedSettings
+    segment_with = UNetWatershedOptions
+    further_outputs = 1
+
+    def stages(self) -> Sequence[Stage]:
+        """That of `unet`, which reads instance maps too."""
+        (stage,) = super().stages()
+        (stream,) = stage.streams
+        return (replace(stage, streams=(replace(stream, reads=("image", "mask", "instances")),)),)
+
+    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
+        """The loss of `unet`, and that of the seeds. Of one class the objects themselves are the mask."""
+        labelled, of = batch["labelled"], self.settings
+        truth = anywhere(labelled)
+        mask = truth if len(self.traits.classes) == 1 else labelled.mask
+        draw = partial(rim_map, width=of.rim) if of.seeds == "border" else distance_map
+        target = torch.from_numpy(np.stack([draw(each) for each in objects_in(labelled)]))[:, None].to(truth.device)
+        logits = self.network(labelled.image)
+        terms = yield from self.loss_terms(logits[:, :-1], mask, step)
+        known, last = truth != IGNORE, exact(logits[:, -1:])
+        if of.seeds == "border":
+            rim = target.to(torch.uint8).masked_fill(~known, IGNORE)
+            seeds = cross_entropy(last, rim, ignore_index=IGNORE) + of.dice * dice_loss(
+                last.sigmoid(), rim, ignore_index=IGNORE
+            )
+        else:
+            error = (last.sigmoid() - target).square() * known
+            seeds = error.flatten(1).sum(1).div(known.flatten(1).sum(1).clamp(min=1)).mean()
+        yield "unet", {**terms, "seeds": of.seeds_weight * seeds}
+
+    def maps(self, image: Tensor) -> Tensor:
+        """(B, K + 1, H, W): the probabilities of the classes, and how surely a pixel is in the middle of an object."""
+        logits = self.network(image)
+        last = exact(logits[:, -1:]).sigmoid()
+        middle = 1 - last if self.settings.seeds == "border" else last
+        found = self.probabilities(logits[:, :-1])
+        return torch.cat([found, middle.to(found.dtype)], 1)
+
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The last feature map (B, widths[0], H, W) and the probabilities (B, K, H, W)."""
+        last = self.network.features(image)
+        return last, self.probabilities(self.network.head(last)[:, :-1])
+
+    def instances_in(
+        self, inside: NDArray[np.float32], maps: NDArray[np.float32], options: UNetWatershedOptions
+    ) -> Map:
+        """The watershed from the seeds."""
+        return seeded_instances(
+            inside, maps[0], threshold=options.threshold, level=options.level, smallest=options.smallest,
+            smallest_seed=options.smallest_seed, keep_unmarked=options.keep_unmarked,
+        )  # fmt: skip
