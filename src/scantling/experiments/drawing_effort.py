@@ -36,7 +36,8 @@ def effort_of_case(dataset: Dataset, case: Case, taught_by: Collection[str]) -> 
         rows = len((case.boxes if field == "boxes" else case.points) or ())
         return {"pixels": rows * (2 if field == "boxes" else 1), "strokes": rows}
     sample = load(case, labels=dataset.labels, reads=(field,))
-    array = sample.scribbles if field == "scribbles" else sample.mask
+    objects = None if sample.instances is None else sample.instances[None]
+    array = {"scribbles": sample.scribbles, "instances": objects, "mask": sample.mask}[field]
     if array is None:
         return dict.fromkeys(EFFORT, 0)
     axis = None if array.ndim == 3 else sample.geometry.slice_axis

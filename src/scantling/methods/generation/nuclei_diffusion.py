@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.segmentation import find_boundaries
+from skimage.segmentation import find_boundaries, relabel_sequential
 from torch import Tensor
 
 from scantling.contract.method import Method
@@ -33,7 +33,6 @@ from scantling.methods.generation.nuclei_settings import (
     given_alone,
 )
 from scantling.objects import hover_instances, hover_maps
-from scantling.objects.hover import consecutive, without_small
 
 NUCLEUS = Labels(names=("nucleus",), values=((255, 1),))
 """The one class where the data do not name it."""
@@ -103,37 +102,31 @@ class NucleiDiffusion(MaskToImage):
     def stages(self) -> Sequence[Stage]:
         """Structures; images, each with its structure; images, of which some are learned without."""
         of = self.settings
-        shared = {"patch": of.shape(self.traits), "augment": Augmentation(flips=of.flips, turns=of.turns)}
-        fields = tuple(name for name in self.reads if name != "image")
+        images = Stream(
+            name="images", reads=self.reads, batch=of.batch, patch=of.shape(self.traits),
+            augment=Augmentation(flips=of.flips, turns=of.turns),
+        )  # fmt: skip
+        maps = replace(images, name="structures", batch=of.structure_batch)
         drawer = Player(
             name="drawer", modules=(self.structures.network,), rate=of.structure_rate, optimiser="adamw",
             weight_decay=of.structure_decay, schedule=of.schedule_of_rate, clip=1.0, average=of.average,
         )  # fmt: skip
-        maps = Stream(name="structures", reads=("image", *fields), batch=of.structure_batch, **shared)
-        images = Stream(name="images", reads=self.reads, batch=of.batch, **shared)
         painter = Player(
             name="denoiser", modules=(self.network,), rate=of.rate, schedule=self.rate_of_images, warmup=of.warmup,
             weight_decay=of.decay, clip=1.0, average=of.average,
         )  # fmt: skip
-        found = [
-            Stage(
-                name="structures", players=(drawer,), streams=(maps,), steps=of.structure_steps,
-                objectives=self.learn_structures,
-            ),
-            Stage(
-                name="images", players=(painter,), streams=(images,), steps=of.steps,
-                objectives=self.learn_without if not of.guided_steps else self.learn_led,
-            ),
-        ]  # fmt: skip
-        if of.guided_steps:
-            last = replace(painter, rate=of.guided_rate, schedule="constant", warmup=0)
-            found.append(
-                Stage(
-                    name="guidance", players=(last,), streams=(images,), steps=of.guided_steps,
-                    objectives=self.learn_without,
-                )
-            )  # fmt: skip
-        return tuple(found)
+        last = replace(painter, rate=of.guided_rate, schedule="constant", warmup=0)
+        learn = self.learn_led if of.guided_steps else self.objectives
+        stages = (
+            ("structures", drawer, maps, of.structure_steps, self.learn_structures),
+            ("images", painter, images, of.steps, learn),
+            ("guidance", last, images, of.guided_steps, self.objectives),
+        )
+        return tuple(
+            Stage(name=name, players=(player,), streams=(stream,), steps=steps, objectives=objectives)
+            for name, player, stream, steps, objectives in stages
+            if steps
+        )
 
     def rate_of_images(self, progress: float) -> float:
         """What the rate of the images is multiplied by: cosines from 1 to 0, each of so many steps, or one cycle."""
@@ -154,18 +147,12 @@ class NucleiDiffusion(MaskToImage):
         """The terms of images, each with its structure."""
         yield "denoiser", self.led_denoising(batch["images"], step, dropped=0.0)
 
-    def learn_without(self, batch: Mapping[str, Batch], step: Step) -> Game:
-        """The terms of images, of which some are learned without their structure."""
-        yield "denoiser", self.led_denoising(batch["images"], step, dropped=self.settings.dropped)
-
     def label_map(self, batch: Batch) -> Tensor:
         """The condition (B, planes, H, W) of a batch: classes, 0 and 1, and the distances or the edges of nuclei."""
         if self.settings.condition == "distances":
             return torch.cat([self.classes_of(batch), self.distances_of(batch)], 1)
-        edges = [find_boundaries(each, mode="inner") for each in _maps(batch)]
-        return torch.cat([self.classes_of(batch), torch.from_numpy(np.stack(edges))[:, None].to(batch.instances)], 1).to(
-            self.dtype
-        )
+        edges = np.stack([find_boundaries(each, mode="inner") for each in _maps(batch)])[:, None]
+        return torch.cat([self.classes_of(batch), torch.from_numpy(edges).to(batch.instances.device, self.dtype)], 1)
 
     def classes_of(self, batch: Batch) -> Tensor:
         """(B, K, H, W) of 0 and 1, the class of each pixel of a nucleus."""
@@ -177,7 +164,10 @@ class NucleiDiffusion(MaskToImage):
 
     def distances_of(self, batch: Batch) -> Tensor:
         """(B, 2, H, W) in [-1, 1], the horizontal and the vertical map; 0 in what is too small to have any."""
-        maps = [hover_maps(without_small(each, self.settings.smallest)) for each in _maps(batch)]
+        maps = [
+            hover_maps(np.where(np.bincount(each.ravel())[each] < self.settings.smallest, 0, each))
+            for each in _maps(batch)
+        ]
         return torch.from_numpy(np.stack(maps)).to(batch.instances.device, self.dtype)
 
     def generate_options(self, options: GenerateOptions) -> GenerateOptions:
@@ -198,33 +188,30 @@ class NucleiDiffusion(MaskToImage):
         options = self.generate_options(inference.options)
         if given is None and (alone := given_alone(options)):
             raise SettingsError(f"--options.{alone}: says what becomes of the cases of --from; name a data set with it")
-        made = [
-            self._made(replace(inference, number=inference.number + row), options, _row(given, row))
-            for row in range(count)
-        ]
-        images, masks, nuclei = zip(*made, strict=True)
+        images, masks, nuclei = list[Tensor](), list[Tensor](), list[Objects]()
+        for row in range(count):
+            own = replace(inference, number=inference.number + row)
+            image, numbers, classes = self._made(own, options, _row(given, row))
+            images.append(image)
+            masks.append(self.classes_of(self._batch(numbers, classes, own)).bool())
+            each = [torch.from_numpy(numbers == number) for number in range(1, len(classes) + 1)]
+            nuclei.append(Objects.of_masks(each, classes=torch.from_numpy(classes)))
         return Generation(images=torch.cat(images), masks=torch.cat(masks), instances=nuclei, normalised=True)
 
-    def _made(self, own: Inference, options: GenerateOptions, given: Batch | None) -> tuple[Tensor, Tensor, Objects]:
-        """One case: its image (1, C, H, W), the masks of its classes (1, K, H, W) and its nuclei."""
+    def _made(self, own: Inference, options: GenerateOptions, given: Batch | None) -> tuple[Tensor, Numbers, Classes]:
+        """One case: its image (1, C, H, W), its nuclei (H, W) and the class of each."""
         steps, start, image = options.steps or 1, getattr(options, "start", 1.0), None
         if given is None:
             numbers, classes = self.found(self.structures.drawn(replace(own, stage="structures"), steps))
         else:
             numbers, classes, image = self._laid_out(given, own, getattr(options, "layout", "as drawn"))
-        batch = self._batch(numbers, classes, own)
-        planes = self.label_map(batch)
+        planes = self.label_map(self._batch(numbers, classes, own))
         noise = own.randn("start", like=planes[:, :1].expand(-1, self.made, -1, -1))
         chain = max(1, round(start * self.settings.chain))
         walked = timesteps(chain, min(steps, chain), spacing="trailing")
         if image is not None and start < 1:
             noise = self.process.noised(image, walked[0], noise)
-        painted = self.painted(noise, planes, walked, getattr(options, "guidance", None))
-        nuclei = Objects.of_masks(
-            [torch.from_numpy(numbers == number) for number in range(1, len(classes) + 1)],
-            classes=torch.from_numpy(classes),
-        )
-        return painted, self.classes_of(batch).bool(), nuclei
+        return self.painted(noise, planes, walked, getattr(options, "guidance", None)), numbers, classes
 
     def found(self, structure: Tensor) -> tuple[Numbers, Classes]:
         """The nuclei (H, W) in a structure (1, K + 2, H, W) in [-1, 1], from 1, and the class of each from 0.
@@ -242,7 +229,7 @@ class NucleiDiffusion(MaskToImage):
 
     def _laid_out(self, given: Batch, own: Inference, layout: str) -> tuple[Numbers, Classes, Tensor]:
         """The nuclei of a given case as the layout has them, the class of each, and its image."""
-        numbers = consecutive(_maps(given)[0])
+        numbers = relabel_sequential(_maps(given)[0])[0].astype(np.int32)
         count = int(numbers.max())
         planes = self.classes_of(given)[0].cpu().numpy()
         sums = [np.bincount(numbers.ravel(), plane.ravel(), count + 1)[1:] for plane in planes]
@@ -256,27 +243,24 @@ class NucleiDiffusion(MaskToImage):
         return numbers, classes, torch.from_numpy(image)[None].to(given.image)
 
     def _batch(self, numbers: Numbers, classes: Classes, own: Inference) -> Batch:
-        """Nuclei as they are read."""
+        """Nuclei and their classes, as they are read."""
         index = torch.zeros(1, dtype=torch.int64, device=own.device)
-        mask = np.concatenate([[0], classes + 1])[numbers]
-        fields = {name: torch.from_numpy(each)[None, None].to(own.device) for name, each in
-                  (("instances", numbers), ("mask", mask))}
+        maps = {"instances": numbers, "mask": np.concatenate([[0], classes + 1])[numbers]}
+        fields = {name: torch.from_numpy(each)[None, None].to(own.device) for name, each in maps.items()}
         return Batch(index, index, fields)
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
-        """Cases that it makes, each above the maps that it was painted from."""
-        steps = self.generate_options(self.generate_with())
-        rows = list[Tensor]()
+        """Cases that it makes: the image, its nuclei, and how far right and below its middle a pixel of them lies."""
+        del batch
+        options, made = self.generate_options(self.generate_with()), list[Tensor]()
         for number in range(SHOWN):
             own = replace(inference, number=number)
-            image, _, _ = self._made(own, steps, None)
-            structure = self.structures.drawn(replace(own, stage="structures"), steps.steps or 1)
-            numbers, classes = self.found(structure)
-            clean = self.label_map(self._batch(numbers, classes, own))
-            seen = [image.float(), *(each[:, None].expand(-1, self.made, -1, -1) for each in clean.float().unbind(1))]
-            rows.append(torch.cat(seen, 2))
-        del batch
-        return {f"{SHOWN} images that the model makes, and the maps that each was painted from": shown(torch.cat(rows, 3))}
+            image, numbers, classes = self._made(own, options, None)
+            nuclei = self._batch(numbers, classes, own)
+            inside = 2 * self.classes_of(nuclei).amax(1, keepdim=True) - 1
+            maps = [inside, *self.distances_of(nuclei).split(1, 1)]
+            made.append(torch.cat([image, *(each.expand_as(image) for each in maps)], 2))
+        return {f"{SHOWN} made images, and the maps of nuclei that they were painted from": shown(torch.cat(made, 3))}
 
 
 def _maps(batch: Batch) -> list[Numbers]:
@@ -289,5 +273,10 @@ def _row(given: Batch | None, row: int) -> Batch | None:
     if given is None:
         return None
     place = slice(row, row + 1) if len(given.index) > 1 else slice(0, 1)
-    return replace(given, index=given.index[place], case=given.case[place],
-                   fields={name: each[place] for name, each in given.fields.items()}, present={})
+    return replace(
+        given,
+        index=given.index[place],
+        case=given.case[place],
+        fields={name: each[place] for name, each in given.fields.items()},
+        present={},
+    )
