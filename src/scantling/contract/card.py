@@ -94,6 +94,11 @@ class Card(Frozen):
         }
 
 
+def learns_objects(card: Card) -> bool:
+    """Whether a method learns from instance maps, so that it is asked how well it finds single objects."""
+    return any("instances" in words for words in card.needs)
+
+
 def annotator_card(
     name: str,
     title: str,
