@@ -55,8 +55,9 @@ def test_sets_without_instance_maps_have_none(tmp_path: Path) -> None:
 
 def test_assess_prints_the_distances(tmp_path: Path) -> None:
     real, made = (objects(tmp_path / n, side=4, size=32, made=n == "made") for n in ("real", "made"))
-    done = command("assess", str(made), "--real", str(real), "--json")
+    done = command("assess", made, "--real", real, "--json", tmp_path / "numbers.json")
     assert done.returncode == 0, done.stderr
-    found = {each["quantity"]: each["ks"] for each in json.loads(done.stdout)["objects"]}
+    assert "Kolmogorov-Smirnov distance 0.00" in done.stdout
+    found = {each["quantity"]: each["ks"] for each in json.loads((tmp_path / "numbers.json").read_text())["objects"]}
     assert found == {COUNT: 0, AREA: 0, NEIGHBOUR: 0}
     assert "Objects of the instance maps" in (tmp_path / "made.html").read_text()

@@ -12,7 +12,7 @@ from scantling.core.case import Case
 from scantling.core.randomness import seed_of
 from scantling.data.loading import load
 from scantling.data.opening import Opening
-from scantling.evaluation.made_and_real import halves
+from scantling.evaluation.made_and_real import Places, halves
 from scantling.metrics.object_statistics import ks_distance, object_statistics
 
 Floats = NDArray[np.float64]
@@ -88,6 +88,6 @@ def _values(instances: NDArray[np.integer], window: Sequence[int]) -> Mapping[st
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
-def _joined(rows: Sequence[Mapping[str, Floats]], quantity: str, places: Sequence[int] | None = None) -> Floats:
+def _joined(rows: Sequence[Mapping[str, Floats]], quantity: str, places: Places | None = None) -> Floats:
     chosen = rows if places is None else [rows[place] for place in places]
     return np.concatenate([row[quantity] for row in chosen]) if len(chosen) else np.zeros(0)

@@ -47,6 +47,8 @@ class MaskToImageSettings(PretrainSettings):
         "tiny": {**PretrainSettings.presets["tiny"], "size": 8, "widths": (4, 8), "hidden": 4, "dropped": 0.5},
     }
     architecture: ClassVar[tuple[str, ...]] = (*PretrainSettings.architecture, "hidden")
+    led_by: ClassVar[str] = "mask"
+    """What it learns the images of."""
 
     def resolve(self, traits: Traits) -> Self:
         """Refuse data without classes, and weights of a network without label maps."""
@@ -54,6 +56,14 @@ class MaskToImageSettings(PretrainSettings):
         if self.weights is not None:
             raise SettingsError("--settings.weights: guided-diffusion's networks know no label map; leave it out")
         return super().resolve(traits)
+
+    def explain(self, traits: Traits) -> tuple[str, ...]:
+        """How many labelled images it learns from, and how large they are."""
+        height, width = self.shape(traits)
+        cut = "in patches" if self.patch is not None else "on a grid"
+        return (
+            f"learns from {traits.slices().labelled} images, each with its {self.led_by}, {cut} of {height} x {width}",
+        )
 
     def check_classes(self, traits: Traits) -> None:
         """Make sure that there are masks to learn from.

@@ -69,6 +69,7 @@ class NucleiDiffusionSettings(MaskToImageSettings):
             "longest": None,
             "patch": 96,
             "steps": 1500,
+            "batch": 4,
             "warmup": 0,
             "cycle": None,
             "decay": 0.0,
@@ -100,6 +101,8 @@ class NucleiDiffusionSettings(MaskToImageSettings):
     architecture: ClassVar[tuple[str, ...]] = (
         *MaskToImageSettings.architecture, "condition", "with_classes", "structure_widths",
     )  # fmt: skip
+
+    led_by: ClassVar[str] = "instance map"
 
     def resolve(self, traits: Traits) -> Self:
         """Refuse a Sobel kernel that has no middle."""
