@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from commands import command
 from scantling.contract.card import Card
@@ -83,6 +84,8 @@ def test_the_nuclei_of_a_structure_are_found_again(middles: tuple[tuple[int, int
     found, classes = method.found(structure(method, numbers))
     assert len(classes) == len(middles)
     assert instances(found, numbers).aji >= least
+    alone = instances(ndimage.label(numbers > 0)[0], numbers).aji
+    assert (alone < 0.9) == (least < 0.95)  # a mask alone merges nuclei that touch
 
 
 def test_a_structure_without_nuclei_has_none_and_a_nucleus_of_one_pixel_has_no_distance() -> None:
