@@ -53,8 +53,10 @@ def test_sets_without_instance_maps_have_none(tmp_path: Path) -> None:
     assert distances(open_dataset(tmp_path / "real" / "images"), real) == {}
 
 
-def test_assess_prints_the_distances(tmp_path: Path) -> None:
+def test_assess_prints_the_distances_where_some_pictures_are_grey_and_others_in_colour(tmp_path: Path) -> None:
     real, made = (objects(tmp_path / n, side=4, size=32, made=n == "made") for n in ("real", "made"))
+    coloured = np.random.default_rng(2).integers(0, 255, (3, 32, 32), np.uint8)
+    write_image(real / "images", "c1", coloured, Geometry((32, 32), (1.0, 1.0)), colour=True)
     done = command("assess", made, "--real", real, "--json", tmp_path / "numbers.json")
     assert done.returncode == 0, done.stderr
     assert "Kolmogorov-Smirnov distance 0.00" in done.stdout
