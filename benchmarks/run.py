@@ -14,6 +14,7 @@ APART = {
     "run.py",
     "dkm.py",
     "feature_map.py",
+    "nuclei_subset.py",
     "fuzz.py",
     "made_volumes.py",
     "nnunet.py",

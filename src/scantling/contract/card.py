@@ -22,6 +22,7 @@ class Card(Frozen):
             `pool:NAME`, e.g. ("image", "mask"); several alternatives or pools are several tuples, all of which must be
             found.
         asks: at inference, in the same words; of what `synthesize` runs what its `--from` has to hold.
+        may_ask: what `--from` may hold where it can do without.
         gives: its capabilities, which are the bases of its class; a trained model gives those of them that its data
             allow (`Method.gives`).
         dimensions: of the images that it takes; a method in 2-D reads volumes slice by slice.
@@ -47,6 +48,7 @@ class Card(Frozen):
     year: int
     needs: tuple[tuple[str, ...], ...]
     asks: tuple[str, ...] = ("image",)
+    may_ask: tuple[str, ...] = ()
     gives: tuple[Capability, ...]
     dimensions: tuple[Literal[2, 3], ...]
     channels: int = 1
@@ -58,7 +60,7 @@ class Card(Frozen):
     extra: str = ""
     implementation: str = ""
 
-    @field_validator("needs", "asks")
+    @field_validator("needs", "asks", "may_ask")
     @classmethod
     def _known(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         words = [word for words in value for word in ((words,) if isinstance(words, str) else words)]
@@ -68,7 +70,7 @@ class Card(Frozen):
 
     def chosen(self, settings: object) -> Card:
         """The card of the method with these settings: labels that they have it read are among its needs."""
-        needs = self.needs
+        needs, may_ask = self.needs, self.may_ask
         for name, words in self.labels_by.items():
             first, *others = words.split(" or ")
             value = getattr(settings, name, None if others else False)
@@ -76,7 +78,8 @@ class Card(Frozen):
                 needs = tuple(tuple(value if word == first else word for word in each) for each in needs)
             elif not others and value:
                 needs = tuple((*each, first) for each in needs)
-        return self if needs == self.needs else self.model_copy(update={"needs": needs})
+                may_ask = (*may_ask, first) if may_ask else may_ask
+        return self if needs == self.needs else self.model_copy(update={"needs": needs, "may_ask": may_ask})
 
     def summary(self) -> dict[str, object]:
         """The card as `scantling methods --json` lists it."""
@@ -89,6 +92,11 @@ class Card(Frozen):
             "uses": dict(self.uses),
             "dimensions": list(self.dimensions),
         }
+
+
+def learns_objects(card: Card) -> bool:
+    """Whether a method learns from instance maps, so that it is asked how well it finds single objects."""
+    return any("instances" in words for words in card.needs)
 
 
 def annotator_card(

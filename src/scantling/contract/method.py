@@ -108,7 +108,7 @@ class Method(nn.Module, ABC):
         streams += [Stream(name=each.name, reads=each.reads) for stage in stages for each in stage.prepares]
         calibration = self.calibration()
         streams += [calibration.stream] if calibration is not None and calibration.split == "train" else []
-        reading = [stream for stream in streams if label_map_of(stream.fields)]
+        reading = [stream for stream in streams if label_map_of(stream.fields) or "instances" in stream.fields]
         of_images = any("image" not in stream.without for stream in reading)
         alone = any("image" not in stream.reads for stream in reading)
         read = of_images * self.traits.hand_drawn + alone * self.traits.hand_drawn_alone

@@ -113,6 +113,6 @@ def label_map_of(words: Collection[str]) -> Literal["mask", "scribbles"] | None:
     return "mask" if reads_masks(words) else "scribbles" if "scribbles" in words else None
 
 
-def drawn_field(words: Collection[str]) -> Literal["mask", "scribbles", "boxes"]:
-    """Which field makes an image a labelled one, in what is counted and said: the label map, boxes, else masks."""
-    return label_map_of(words) or ("boxes" if "boxes" in words else "mask")
+def drawn_field(words: Collection[str]) -> Literal["mask", "scribbles", "boxes", "instances"]:
+    """Which field makes an image a labelled one, in what is counted and said: the label map, boxes, objects, masks."""
+    return label_map_of(words) or ("boxes" if "boxes" in words else "instances" if "instances" in words else "mask")

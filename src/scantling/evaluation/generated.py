@@ -31,6 +31,7 @@ from scantling.evaluation.made_and_real import (
     real_cases,
 )
 from scantling.evaluation.named_features import HOW_TO, open_features
+from scantling.evaluation.object_distributions import ObjectDistribution, object_distributions
 from scantling.inference.common_grid import CommonGrid, Images, common_grid
 from scantling.metrics.memorisation import FEWEST as SUBJECTS
 from scantling.metrics.structural import ms_ssim, scales_of, slice_consistency
@@ -56,6 +57,7 @@ class Assessment:
         memorisation: in pixels, and in features where a network was named; empty of too few training subjects.
         slices: of volumes, the SSIM of neighbouring slices of each image: made, real, real with slices shuffled.
         anatomy: where a segmenter was named, whose name is `segmenter`.
+        objects: where both sets have instance maps.
         remarks: what a reader should know.
         failed: sentences on images that could not be read.
     """
@@ -71,6 +73,7 @@ class Assessment:
     slices: Mapping[str, Floats]
     segmenter: str
     anatomy: tuple[Distribution, ...]
+    objects: tuple[ObjectDistribution, ...]
     remarks: tuple[str, ...]
     failed: tuple[str, ...]
 
@@ -98,6 +101,11 @@ class Assessment:
                  "distance": each.distance, "real_real": each.scale}
                 for each in self.anatomy
             ],
+            "objects": [
+                {"quantity": each.quantity, "real": spread(each.real), "made": spread(each.made),
+                 "ks": each.distance, "real_real": each.scale}
+                for each in self.objects
+            ],
             "remarks": list(self.remarks),
             "failed": list(self.failed),
         }  # fmt: skip
@@ -117,6 +125,12 @@ class Assessment:
             lines.append("slice consistency: " + ", ".join(f"{n} {np.mean(v):.3f}" for n, v in self.slices.items()))
         lines += [
             f"{each.quantity}: distance {each.distance:.2f}, of real halves {each.scale:.2f}" for each in self.anatomy
+        ]
+        lines += [
+            f"{each.quantity}: Kolmogorov-Smirnov distance {each.distance:.2f}, of real halves {each.scale:.2f}; mean "
+            f"{np.mean(each.made):.4g}, real {np.mean(each.real):.4g}"
+            for each in self.objects
+            if each.made.size and each.real.size
         ]
         return "\n".join([*lines, *self.remarks])
 
@@ -152,7 +166,7 @@ def assess(
     check_count(most, argument="--most", least=2)
     check_choice(split, (*SPLITS, "all"), argument="--split")
     own = Opening(untrusted=opening.untrusted, limits=opening.limits)
-    sets = own.open(made), opening.open(real)
+    sets = tuple(each.with_instances(each.label_source.resolved) for each in (own.open(made), opening.open(real)))
     images = made_cases(sets[0]), real_cases(sets[1], split)
     grid = common_grid(images[1], opening=own)
     reader = Reader(
@@ -188,6 +202,7 @@ def assess(
         slices=_slices(new, old, grid),
         segmenter="" if reader.marker is None else reader.marker.name,
         anatomy=distributions(old.anatomy, new.anatomy, divided) if reader.marker is not None else (),
+        objects=object_distributions(images[0], images[1], most=most, opening=opening),
         remarks=tuple(_remarks(new, old, divided, grid, named=features is not None)),
         failed=(*new.failed, *old.failed),
     )  # fmt: skip

@@ -103,7 +103,7 @@ def check_made(name: str, made: Dataset, real: Dataset, *, label: str = "mask") 
     """Make sure that made cases can be learnt from beside real ones; sentences on what cannot be known.
 
     Args:
-        label: what is learnt from: "mask" or "image_class".
+        label: what is learnt from: "mask", "instances" or "image_class".
 
     Raises:
         DataError: nothing says that they are made, they have no images or masks, other channels, axes or classes, or
@@ -120,10 +120,11 @@ def check_made(name: str, made: Dataset, real: Dataset, *, label: str = "mask") 
         raise DataError(f"{where}: holds masks without images; expected images with masks")
     if not any(case.has(label) and case.images for case in cases):
         way = "with `scantling synthesize RUN --use segmenter=RUN`, or with a generator that makes masks"
-        way = way if label == "mask" else "with `scantling synthesize RUN --class NAME`"
+        way = "with a generator that makes them, such as nuclei-diffusion" if label == "instances" else way
+        way = "with `scantling synthesize RUN --class NAME`" if label == "image_class" else way
         raise DataError(f"{where}: its images have no {title_of(label)} to learn from; make them {way}")
     remarks = [] if any(case.split == "train" for case in cases) else [f"{where}: no case is for training"]
-    if label == "mask":
+    if label != "image_class":
         _check_classes(where, made, real)
     elif strange := {c.image_class for c in cases} - {c.image_class for c in real.cases if c.split != "test"} - {None}:
         raise DataError(f"{where}: has the image classes {some(sorted(map(str, strange)))}, which no real case has")

@@ -14,6 +14,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from scantling.contract.card import learns_objects
 from scantling.core.checks import check_count
 from scantling.core.engines import Share
 from scantling.core.errors import DataError, ScantlingError, SettingsError
@@ -82,7 +83,7 @@ def worth(
         generators: runs that made the folders of `made`, so that their records say whom they have learned from.
         options: of all trainings; `minutes` become steps once for all.
         augment: of all arms alike.
-        metric: that answers are scored by; None: Dice, or accuracy.
+        metric: that answers are scored by; None: Dice, AJI of a method that learns from instance maps, or accuracy.
         validity: also hold what a training on real cases scores on made ones against its scores on real test cases.
         shard, engine, share, console, progress: as of `curve`.
 
@@ -141,7 +142,7 @@ def prepare(
         raise SettingsError(
             f"{card.name}: expected a segmenter or a classifier that is trained alone; see `scantling methods`"
         )
-    known = _metric(metric, classes="segment" not in card.gives)
+    known = _metric(metric, classes="segment" not in card.gives, objects=learns_objects(card))
     check_count(seeds, argument="--seeds", least=1)
     check_count(label_seeds, argument="--label-seeds", least=1)
     options.check()
@@ -172,9 +173,9 @@ def prepare(
     return ReadyWorth(replace(recipe, options=options), cells, subjects, known, remarks)
 
 
-def _metric(name: str | None, *, classes: bool) -> Metric:
+def _metric(name: str | None, *, classes: bool, objects: bool) -> Metric:
     if not classes:
-        return masks_metric(name or "dice")
+        return masks_metric(name or ("aji" if objects else "dice"))
     if name not in (None, *OF_A_CASE):
         raise SettingsError(f"--metric {name}: expected one of image classes: {', '.join(OF_A_CASE)}")
     return CLASS_METRICS[name or OF_A_CASE[0]]

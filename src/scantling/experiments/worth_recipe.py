@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from scantling.contract.card import learns_objects
 from scantling.core.case import Case
 from scantling.core.errors import DataError
 from scantling.data.contents import count
@@ -80,12 +81,16 @@ class WorthRecipe(Recipe):
     @property
     def dataset(self) -> Dataset:
         """The real data."""
-        return one_image(super().dataset, self.modality)
+        found = one_image(super().dataset, self.modality)
+        return found.with_instances(found.label_source.resolved) if self.label == "instances" else found
 
     @property
     def label(self) -> str:
-        """What teaches the method, and what it is scored by: "mask" or "image_class"."""
-        return "mask" if "segment" in card_of(self.method).gives else "image_class"
+        """What teaches the method, and what it is scored by: "mask", "instances" or "image_class"."""
+        card = card_of(self.method)
+        if "segment" not in card.gives:
+            return "image_class"
+        return "instances" if learns_objects(card) else "mask"
 
     def method_of(self, cell: Cell) -> str:
         """The same of every cell."""

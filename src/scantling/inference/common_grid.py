@@ -63,6 +63,8 @@ class CommonGrid:
             FileError: a file cannot be read.
         """
         sample = read_images(case, self.names, self.opening)
+        if sample.image.ndim == 3 and len(self.limits) == 3:
+            sample = in_colour(sample)
         found, expected = sample.image.shape, (len(self.limits), *self.shape)
         if len(found) != len(expected):
             raise DataError(
@@ -111,6 +113,8 @@ def common_grid(
     drawn = sorted(cases, key=lambda case: seed_of("common grid", case.id))[:LOOKED_AT]
     names = tuple(drawn[0].images)
     samples = [read_images(case, names, opening) for case in drawn]
+    if {(sample.image.ndim - 1, len(sample.image)) for sample in samples} == {(2, 1), (2, 3)}:
+        samples = [in_colour(sample) for sample in samples]
     kinds = {(sample.image.ndim - 1, len(sample.image)) for sample in samples}
     if len(kinds) > 1:
         found = some(f"{axes} axes and {count(channels, 'channel')}" for axes, channels in sorted(kinds))
@@ -126,6 +130,11 @@ def common_grid(
     return CommonGrid(
         names, scaled(shape, longest[axes]), tuple(map(_limits, values)), axis, opening, own_range=unlike
     )  # fmt: skip
+
+
+def in_colour(sample: Sample) -> Sample:
+    """A grey picture as one in colour, as the data door reads pictures of which some are in colour; others as is."""
+    return replace(sample, image=np.repeat(sample.image, 3, axis=0)) if len(sample.image) == 1 else sample
 
 
 def read_images(case: Case, names: Sequence[str], opening: Opening) -> Sample:

@@ -72,7 +72,7 @@ class Given:
     ) -> None:
         self.method, self.conditions, self.identity, self.cases = method, conditions, identity, cases
         self._labels, self._traits = labels, method.traits.only(method.channels)
-        self._reads = tuple(word for word in method.card.asks if word != CLASS)
+        self._reads = tuple(word for word in asked_of(method, conditions) if word != CLASS)
         self._geometries: dict[str, Geometry] = {}
         self._reader = None
         if cases and self._reads:
@@ -81,7 +81,8 @@ class Given:
             self._reader = Reader(
                 stream, cases, cache, seed=0, stage="synthesis", slices=self._slices, traits=self._traits
             )  # fmt: skip
-        own, given = method.hand_drawn, hand_drawn(cases) if reads_masks(self._reads) else 0
+        drawn = reads_masks(self._reads) or "instances" in self._reads
+        own, given = method.hand_drawn, hand_drawn(cases) if drawn else 0
         self.hand_drawn = max(own, given) if trained_on else own + given
         """How many masks drawn by people stand behind what is made: the method's own, and those that it is given."""
 
@@ -147,6 +148,11 @@ class Given:
         return replace(geometry, affine=affine)
 
 
+def asked_of(method: Generator, conditions: Conditions) -> tuple[str, ...]:
+    """What `--from` has to hold: what the card asks for, or may ask for where a data set is named."""
+    return method.card.asks or (method.card.may_ask if conditions.data is not None else ())
+
+
 def open_conditions(method: Generator, conditions: Conditions, *, source: Path | str) -> Given | None:
     """What the method is to be given; None where its card asks for nothing.
 
@@ -157,7 +163,7 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
         SettingsError: something is given that it does not ask for, or the reverse.
         DataError: the data hold nothing of what it asks for.
     """
-    asks, name = method.card.asks, method.card.name
+    asks, name = asked_of(method, conditions), method.card.name
     wanted = " and ".join(map(title_of, asks))
     if conditions.image_class is not None and CLASS not in asks:
         raise SettingsError(f"--class {conditions.image_class}: {name} asks for no image class; leave it out")
@@ -176,6 +182,8 @@ def open_conditions(method: Generator, conditions: Conditions, *, source: Path |
         other = f" or --class NAME ({', '.join(known)})" if asks == (CLASS,) else ""
         raise SettingsError(f"{name} asks for {wanted}; name a data set that has them with --from DATA{other}")
     dataset = conditions.opening.open(conditions.data)
+    if "instances" in asks:
+        dataset = dataset.with_instances(dataset.label_source.resolved)
     cases, trained_on = cases_of(dataset, conditions, source)
     words = [word for word in asks if word != CLASS or conditions.image_class is None]
     cases = [case for case in cases if all(case.has(word) for word in words)]

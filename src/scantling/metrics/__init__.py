@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         nearest,
         standardised,
     )
+    from scantling.metrics.object_statistics import ObjectStatistics, ks_distance, object_statistics
     from scantling.metrics.overlap import Confusion, confusion
     from scantling.metrics.ranking import Ranking, ranking
     from scantling.metrics.several import Several, several
@@ -72,6 +73,7 @@ __all__ = [
     "MemorisationLimits",
     "Metric",
     "Nearest",
+    "ObjectStatistics",
     "Overlaps",
     "Ranking",
     "Scales",
@@ -106,12 +108,14 @@ __all__ = [
     "instances",
     "kernel_distance",
     "krippendorff_alpha",
+    "ks_distance",
     "lesions",
     "manifolds",
     "matched",
     "memorisation_limits",
     "ms_ssim",
     "nearest",
+    "object_statistics",
     "overlaps",
     "ranking",
     "residual_interval",
@@ -163,6 +167,7 @@ load_on_demand(
             "nearest",
             "standardised",
         ),
+        "object_statistics": ("ObjectStatistics", "ks_distance", "object_statistics"),
         "overlap": ("Confusion", "confusion"),
         "ranking": ("Ranking", "ranking"),
         "several": ("Several", "several"),

@@ -187,8 +187,8 @@ def points_of(labels: np.ndarray, *, generator: np.random.Generator) -> tuple[np
 def labels_effort(sample: Sample, words: Collection[str]) -> dict[str, int]:
     """The pixels and strokes behind the labels of a case that a hand has drawn, an estimate.
 
-    A mask takes the pixels on the borders of its objects, slice by slice, and a stroke for each object; a scribble its
-    pixels and a stroke for each piece; a box two corners, a point one pixel.
+    A mask or an instance map takes the pixels on the borders of its objects, slice by slice, and a stroke for each
+    object; a scribble its pixels and a stroke for each piece; a box two corners, a point one pixel.
 
     Args:
         words: the fields that are read; of several labels the one that counts (`drawn_field`), points first.
@@ -198,12 +198,14 @@ def labels_effort(sample: Sample, words: Collection[str]) -> dict[str, int]:
         rows = sample.boxes if field == "boxes" else sample.points
         strokes = 0 if rows is None else len(rows)
         return {"pixels": strokes * (2 if field == "boxes" else 1), "strokes": strokes}
-    array = sample.scribbles if field == "scribbles" else sample.mask
+    objects = None if sample.instances is None else sample.instances[None]
+    array = {"scribbles": sample.scribbles, "instances": objects}.get(field, sample.mask)
     if array is None:
         return dict.fromkeys(EFFORT, 0)
     axis = None if array.ndim == 3 else sample.geometry.slice_axis
     planes = (plane for layer in array for plane in ([layer] if axis is None else np.moveaxis(layer, axis, 0)))
-    pairs = [stroke_effort(plane) if field == "scribbles" else outline_effort(plane) for plane in planes]
+    effort = {"scribbles": stroke_effort, "instances": object_effort}.get(field, outline_effort)
+    pairs = [effort(plane) for plane in planes]
     return dict(zip(EFFORT, map(sum, zip(*pairs, strict=True)), strict=True))
 
 
@@ -212,6 +214,15 @@ def stroke_effort(labels: np.ndarray) -> tuple[int, int]:
     drawn = [labels == value for value in np.unique(labels) if value != IGNORE]
     pieces = sum(int(ndimage.label(line, np.ones((3, 3)))[1]) for line in drawn)
     return int(sum(np.count_nonzero(line) for line in drawn)), pieces
+
+
+def object_effort(numbers: np.ndarray) -> tuple[int, int]:
+    """Pixels on the borders of the numbered objects of a plane (H, W), and how many objects there are."""
+    padded = np.pad(numbers, 1)
+    inner = padded[1:-1, 1:-1]
+    ends = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    border = np.logical_or.reduce([inner != end for end in ends]) & (inner > 0)
+    return int(np.count_nonzero(border)), int(np.count_nonzero(np.unique(numbers)))
 
 
 def outline_effort(labels: np.ndarray) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from scantling.core.outputs import check_file
 from scantling.evaluation.copies import Pair
 from scantling.evaluation.feature_scores import HALF, MADE, MEASURES, NOISY
 from scantling.evaluation.generated import GENERATED, GENERATED_REAL, REAL, Assessment, spread
+from scantling.evaluation.object_distributions import COUNT
 from scantling.inference.common_grid import CommonGrid, Images
 from scantling.metrics.structural import scales_of
 from scantling.report.charts import Chart
@@ -43,6 +44,8 @@ CONVENTIONS = (
     "more copies than that gives (Fisher, 1934; 5 %).",
     "Slice consistency: the mean SSIM of neighbouring slices of a volume.",
     "Anatomy: Wasserstein distances in deviations of the real values, beside those of two halves of the real subjects.",
+    "Objects: real instance maps are cut into windows of the median shape of the made ones; the distance of Kolmogorov "
+    "and Smirnov is the greatest difference of two distribution functions, 0 to 1.",
 )
 
 
@@ -116,6 +119,10 @@ def write_generated(found: Assessment, page: Path, *, command: Sequence[str] = (
         anatomy=[
             Row(each.quantity, (*_mean(each.real), *_mean(each.made), _number(each.distance), _number(each.scale)))
             for each in found.anatomy
+        ],
+        objects=[
+            Row(each.quantity, (*_mean(each.real), *_mean(each.made), _number(each.distance), _number(each.scale)))
+            for each in found.objects
         ],
         charts=_charts(found),
         couples=[(each.space, [_couple(pair, found.grid) for pair in each.pairs]) for each in found.memorisation],
@@ -195,5 +202,12 @@ def _charts(found: Assessment) -> list[Chart]:
             whole=each.quantity.endswith("pieces"),
         )
         for each in far
+    ]  # fmt: skip
+    charts += [
+        histogram_chart(
+            each.quantity, [("made", each.made), ("real", each.real)], label="value", note="One number an object.",
+            whole=each.quantity == COUNT,
+        )
+        for each in found.objects
     ]  # fmt: skip
     return [chart for chart in charts if chart is not None]

@@ -70,7 +70,8 @@ class Worth(Trainings):
     augment: Literal["own", "none", "strong"] = "strong"
     """Ordinary augmentation of all arms, so that no gain is one of more augmentation."""
     metric: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """What the test answers are scored by: dice of a segmenter, accuracy of a classifier unless said."""
+    """What the test answers are scored by; unless said dice of a segmenter, aji of one that learns from instance maps,
+    accuracy of a classifier."""
 
     def run(self) -> Outcome:
         """Do what is not yet done, and say what it is worth."""

@@ -52,11 +52,8 @@ class ImageDiffusion(Generator):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Planes of one size or longest side, each channel in [-1, 1]."""
-        side, longest = self.settings.size, self.settings.longest
-        return Preprocessing(
-            dimensions=2, normalise="unit", size=None if side is None else (side, side), longest=longest
-        )
+        """Planes of one size or longest side, or as they are, each channel in [-1, 1]."""
+        return self.settings.preprocessing
 
     def begin(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
         """Take over the weights of the file that the settings name."""

@@ -28,6 +28,7 @@ class PretrainSettings(Settings):
         average: decay of the averaged weights, which answer.
         size: the side of the square that every image is resampled to, whatever its proportions.
         longest: the longest side that images are shrunk to, instead of `size`; their proportions stay.
+        patch: the side of squares that are cut from images as they are, instead of `size`.
         flips, turns: mirror, and turn by a right angle, at random.
         chain: T, steps of the noise process.
         schedule: of its noise.
@@ -45,6 +46,7 @@ class PretrainSettings(Settings):
     average: Annotated[float, Field(ge=0, lt=1)] = 0.9999
     size: Positive | None = 256
     longest: Positive | None = None
+    patch: Positive | None = None
     flips: bool = True
     turns: bool = False
     chain: Annotated[int, Field(ge=2)] = 1000
@@ -97,7 +99,7 @@ class PretrainSettings(Settings):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Planes of one size or longest side, each channel in [-1, 1]."""
+        """Planes of one size or longest side, or as they are, each channel in [-1, 1]."""
         size = None if self.size is None else (self.size, self.size)
         return Preprocessing(dimensions=2, normalise="unit", size=size, longest=self.longest)
 
@@ -108,17 +110,18 @@ class PretrainSettings(Settings):
 
     @classmethod
     def preset(cls, name: str, changes: Mapping[str, Any] | None = None) -> Self:
-        """See `Settings.preset`; of a size and a longest side that of the user counts."""
-        given = changes or {}
-        other = {"size": "longest", "longest": "size"}
-        free = {other[key]: None for key in other if given.get(key) is not None and other[key] not in given}
-        return super().preset(name, {**free, **given})
+        """See `Settings.preset`; of a size, a longest side and a patch that of the user counts."""
+        given, ways = changes or {}, ("size", "longest", "patch")
+        chosen = any(given.get(way) is not None for way in ways)
+        return super().preset(name, {**(dict.fromkeys(ways) if chosen else {}), **given})
 
     def shape(self, traits: Traits) -> tuple[int, int]:
         """The shape of the images that it is trained on, and makes: the smallest that the levels divide.
 
         Of images with a longest side the one that holds the median image.
         """
+        if self.patch is not None:
+            return (-(-self.patch // self.divisor) * self.divisor,) * 2
         recipe = Preprocessing(
             dimensions=2, size=None if self.size is None else (self.size, self.size), longest=self.longest
         )
@@ -127,9 +130,10 @@ class PretrainSettings(Settings):
 
     def resolve(self, traits: Traits) -> Self:
         """Refuse a network or a chain that cannot be; images are not enlarged to a longest side."""
-        if (self.size is None) == (self.longest is None):
+        if sum(each is not None for each in (self.size, self.longest, self.patch)) != 1:
+            patch = "" if self.patch is None else f" and --settings.patch {self.patch}"
             raise SettingsError(
-                f"--settings.size {self.size} and --settings.longest {self.longest}: expected one of them"
+                f"--settings.size {self.size} and --settings.longest {self.longest}{patch}: expected one of them"
             )
         if not self.steps and self.weights is None:
             raise SettingsError("--settings.steps 0 keeps the weights of a file; name one with --settings.weights")
@@ -146,10 +150,10 @@ class PretrainSettings(Settings):
                     "attention; take a number that divides them"
                 )
         longest = None if self.longest is None else min(self.longest, max(traits.slices().shape))
-        if (self.size or longest or 0) < self.divisor:
+        if (self.size or longest or self.patch or 0) < self.divisor:
             raise SettingsError(
                 f"--settings.widths: {len(self.widths)} levels need images of {self.divisor} pixels a side; found "
-                f"{self.size or longest}; take fewer levels or a larger --settings.size"
+                f"{self.size or longest or self.patch}; take fewer levels or a larger --settings.size"
             )
         return self.model_copy(update={"longest": longest})
 

@@ -155,6 +155,20 @@ CARDS: tuple[Card, ...] = (
         implementation="scantling.methods.generation.mask_to_image:MaskToImage",
     ),
     Card(
+        name="nuclei-diffusion",
+        title="Diffusion-based data augmentation for nuclei image segmentation (NuDiff), with DiffMix as settings",
+        authors="Yu et al.; Oh, Jeong",
+        year=2023,
+        needs=(("image", "instances"),),
+        asks=(),
+        may_ask=("image", "instances"),
+        gives=("generate",),
+        dimensions=(2,),
+        labels_by={"with_classes": "mask"},
+        fits="denoising",
+        implementation="scantling.methods.generation.nuclei_diffusion:NucleiDiffusion",
+    ),
+    Card(
         name="vessel-controlnet",
         title="Vessel masks by diffusion, controlled by sketches (adding conditional control to text-to-image "
         "diffusion models)",

@@ -47,18 +47,32 @@ class MaskToImageSettings(PretrainSettings):
         "tiny": {**PretrainSettings.presets["tiny"], "size": 8, "widths": (4, 8), "hidden": 4, "dropped": 0.5},
     }
     architecture: ClassVar[tuple[str, ...]] = (*PretrainSettings.architecture, "hidden")
+    led_by: ClassVar[str] = "mask"
+    """What it learns the images of."""
 
     def resolve(self, traits: Traits) -> Self:
-        """Refuse data without classes.
-
-        Raises:
-            SettingsError: there is no mask to learn from, or there are weights of a network without label maps.
-        """
-        if not traits.classes:
-            raise SettingsError("mask-to-image: found no classes; the data need masks")
+        """Refuse data without classes, and weights of a network without label maps."""
+        self.check_classes(traits)
         if self.weights is not None:
             raise SettingsError("--settings.weights: guided-diffusion's networks know no label map; leave it out")
         return super().resolve(traits)
+
+    def explain(self, traits: Traits) -> tuple[str, ...]:
+        """How many labelled images it learns from, and how large they are."""
+        height, width = self.shape(traits)
+        cut = "in patches" if self.patch is not None else "on a grid"
+        return (
+            f"learns from {traits.slices().labelled} images, each with its {self.led_by}, {cut} of {height} x {width}",
+        )
+
+    def check_classes(self, traits: Traits) -> None:
+        """Make sure that there are masks to learn from.
+
+        Raises:
+            SettingsError: there are none.
+        """
+        if not traits.classes:
+            raise SettingsError("mask-to-image: found no classes; the data need masks")
 
 
 class GuidedOptions(GenerateOptions):
@@ -140,13 +154,14 @@ class MaskToImage(ImageDiffusion):
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The terms of all images, of which some are learned without their label map."""
-        images = batch["images"]
+        yield "denoiser", self.led_denoising(batch["images"], step, dropped=self.settings.dropped)
+
+    def led_denoising(self, images: Batch, step: Step, *, dropped: float) -> dict[str, Tensor]:
+        """The terms of images with their label maps, of which the share `dropped` is taken away."""
         coins = step.rand("dropped", like=images.image.new_empty(len(images.image), 1))[:, 0]
-        condition = self.with_flag(self.label_map(images), coins < self.settings.dropped)
-        yield (
-            "denoiser",
-            self.denoising(images.image, step, beside=condition, known=(images.mask != IGNORE).all(1, keepdim=True)),
-        )
+        condition = self.with_flag(self.label_map(images), coins < dropped)
+        known = (images.mask != IGNORE).all(1, keepdim=True) if "mask" in images.fields else None
+        return self.denoising(images.image, step, beside=condition, known=known)
 
     def said(self, noisy: Tensor, timestep: Tensor, beside: Tensor | None) -> Tensor:
         """What the network answers, led by the condition `beside`; while images are made, guided."""
