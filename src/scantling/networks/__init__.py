@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from scantling.core.rooms import load_on_demand
 
 if TYPE_CHECKING:
+    from scantling.networks.box_decoder import BoxDecoder, DynamicConvolution
+    from scantling.networks.box_pyramid import BoxPyramid
     from scantling.networks.codebook import Codebook, nearest_codes
     from scantling.networks.conditioning import Anchor, ConditionUNet, DynamicEncoding, ImageEncoder, Seen, level_sizes
     from scantling.networks.control import ControlNet
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from scantling.networks.encoded_unet import EncodedUNet
     from scantling.networks.factorised_unet import FactorisedUNet
     from scantling.networks.fr_unet import FRUNet
+    from scantling.networks.instance_masks import MaskBranch, aligned_bilinear, instance_logits
     from scantling.networks.kinetic_unet import KineticUNet
     from scantling.networks.modality_unet import ModalityUNet
     from scantling.networks.padding import cropped, padded
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from scantling.networks.registration import RegistrationNetwork
     from scantling.networks.replay import ReplayPool
     from scantling.networks.residual_blocks import ResidualBlock
+    from scantling.networks.roi_align import RoIAlign
     from scantling.networks.spade import SwitchableBlock, SwitchableGenerator, SwitchableNorm
     from scantling.networks.spectral import BandPass, FFParser, SpectralAttention, SSFormer
     from scantling.networks.spectral_norm import SpectralNorm, power_iteration, spectral_norm
@@ -45,6 +49,8 @@ __all__ = [
     "SSD",
     "Anchor",
     "BandPass",
+    "BoxDecoder",
+    "BoxPyramid",
     "Codebook",
     "ConditionUNet",
     "ControlNet",
@@ -52,6 +58,7 @@ __all__ = [
     "CrossAttention",
     "Denoiser",
     "DiffusionTransformerUNet",
+    "DynamicConvolution",
     "DynamicEncoding",
     "EncodedUNet",
     "FFParser",
@@ -60,6 +67,7 @@ __all__ = [
     "Guidance",
     "ImageEncoder",
     "KineticUNet",
+    "MaskBranch",
     "ModalityUNet",
     "MultiSizeBlock",
     "PatchExpanding",
@@ -67,6 +75,7 @@ __all__ = [
     "RegistrationNetwork",
     "ReplayPool",
     "ResidualBlock",
+    "RoIAlign",
     "SSFormer",
     "Seen",
     "SelfAttention",
@@ -81,8 +90,10 @@ __all__ = [
     "VGGTrunk",
     "VQAutoencoder",
     "WindowAttention",
+    "aligned_bilinear",
     "cropped",
     "diff_augment",
+    "instance_logits",
     "level_sizes",
     "nearest_codes",
     "padded",
@@ -99,6 +110,8 @@ load_on_demand(
         "factorised_unet": ("FactorisedUNet",),
         "diff_augment": ("diff_augment",),
         "discriminators": ("patch_discriminator",),
+        "box_decoder": ("BoxDecoder", "DynamicConvolution"),
+        "box_pyramid": ("BoxPyramid",),
         "codebook": (
             "Codebook",
             "nearest_codes",
@@ -110,12 +123,14 @@ load_on_demand(
         "dtu_net": ("CrossAttention", "DiffusionTransformerUNet", "MultiSizeBlock"),
         "encoded_unet": ("EncodedUNet",),
         "fr_unet": ("FRUNet",),
+        "instance_masks": ("MaskBranch", "aligned_bilinear", "instance_logits"),
         "kinetic_unet": ("KineticUNet",),
         "modality_unet": ("ModalityUNet",),
         "padding": ("cropped", "padded"),
         "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
         "registration": ("RegistrationNetwork",),
         "replay": ("ReplayPool",),
+        "roi_align": ("RoIAlign",),
         "ssd": ("SSD",),
         "spade": ("SwitchableBlock", "SwitchableGenerator", "SwitchableNorm"),
         "spectral": ("BandPass", "FFParser", "SSFormer", "SpectralAttention"),
