@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scantling.networks.denoiser import sinusoid
 from scantling.networks.instance_masks import kernel_length
-from scantling.networks.roi_align import RoIAlign
+from scantling.networks.roi_align import CELLS, RoIAlign
 
 WEIGHTS = (2.0, 2.0, 1.0, 1.0)
 """By these the four numbers that move a box are divided (Ren et al., 2015; as Sparse R-CNN has them)."""
@@ -134,6 +134,7 @@ class BoxDecoder(nn.Module):
         classes: of objects.
         kernels: numbers of the mask network of each proposal.
         cells: of RoIAlign along each axis.
+        canonical: see `RoIAlign`.
     """
 
     def __init__(
@@ -148,9 +149,10 @@ class BoxDecoder(nn.Module):
         classes: int = 1,
         kernels: int = kernel_length(),
         cells: int = 7,
+        canonical: int = CELLS,
     ) -> None:
         super().__init__()
-        self.width, self.cells = width, cells
+        self.width, self.cells, self.canonical = width, cells, canonical
         self.time = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, 4 * width))
         self.condition = nn.Conv2d(last, width, 1) if last is not None else None
         self.heads = nn.ModuleList(
@@ -163,7 +165,7 @@ class BoxDecoder(nn.Module):
 
     def reading(self, maps: Sequence[Tensor], last: Tensor, strides: Sequence[int]) -> tuple[RoIAlign, RoIAlign | None]:
         """What reads boxes from the maps of the pyramid, and from the last one of the encoder: once for an image."""
-        pyramid = RoIAlign(maps, strides=strides, output=self.cells)
+        pyramid = RoIAlign(maps, strides=strides, output=self.cells, canonical=self.canonical)
         if self.condition is None:
             return pyramid, None
         return pyramid, RoIAlign([self.condition(last)], strides=strides[-1:], output=self.cells)

@@ -66,8 +66,8 @@ class BoxPyramid(nn.Module):
             encoder = ResNet(
                 block, list(depths), [width * 2**stage for stage in range(4)], spatial_dims=2,
                 n_input_channels=in_channels, conv1_t_stride=2, no_max_pool=finest == 2, feed_forward=False,
-                norm=("group", {"num_groups": groups(width)}),
             )  # fmt: skip
+            with_group_norm(encoder)
             expansion = 4 if block == "bottleneck" else 1
             self.widths = tuple(width * 2**stage * expansion for stage in range(4))
             self.strides = tuple(finest * 2**stage for stage in range(4))
@@ -100,6 +100,14 @@ class BoxPyramid(nn.Module):
         found = maps_at(self.encoder, self.layers, image.expand(-1, self.colours, -1, -1))
         encoded = OrderedDict((layer, found[layer]) for layer in self.layers)
         return list(encoded.values()), list(self.pyramid(encoded).values())
+
+
+def with_group_norm(network: nn.Module) -> None:
+    """Put group norm in place of every batch norm; the `norm` of MONAI's ResNet reaches its first layer alone."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, nn.GroupNorm(groups(child.num_features), child.num_features))
 
 
 def groups(width: int) -> int:

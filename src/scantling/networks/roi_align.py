@@ -28,6 +28,7 @@ class RoIAlign:
         output: cells of the grid along each axis.
         sampling: samples along each axis of a cell.
         chunk: boxes that are read at a time, which bounds the memory that is needed beside the answer.
+        canonical: a box that is this many cells of the finest map long is read from the third map.
 
     Raises:
         ArrayError: maps of different images or channels, or another number of strides.
@@ -41,7 +42,14 @@ class RoIAlign:
     """
 
     def __init__(
-        self, maps: Sequence[Tensor], *, strides: Sequence[float], output: int = 7, sampling: int = 2, chunk: int = 1024
+        self,
+        maps: Sequence[Tensor],
+        *,
+        strides: Sequence[float],
+        output: int = 7,
+        sampling: int = 2,
+        chunk: int = 1024,
+        canonical: int = CELLS,
     ) -> None:
         shapes = [tuple(each.shape) for each in maps]
         if not shapes or len(shapes) != len(strides) or len({shape[:2] for shape in shapes}) != 1:
@@ -49,7 +57,7 @@ class RoIAlign:
                 f"maps: found the shapes {shapes} and {len(strides)} strides; expected (B, C, H, W) with one B and C, "
                 "and a stride for each"
             )
-        self.output, self.sampling, self.chunk = output, sampling, chunk
+        self.output, self.sampling, self.chunk, self.canonical = output, sampling, chunk, canonical
         dtype = torch.promote_types(maps[0].dtype, torch.float32)
         self.table = torch.cat([each.movedim(1, -1).reshape(-1, shapes[0][1]) for each in maps]).to(dtype)
         self.strides = torch.tensor(strides, dtype=dtype, device=maps[0].device)
@@ -71,7 +79,7 @@ class RoIAlign:
         return torch.cat([self._read(some, numbers) for some, numbers in parts])
 
     def _read(self, boxes: Tensor, image: Tensor) -> Tensor:
-        level = levels_of(boxes, self.strides)
+        level = levels_of(boxes, self.strides, canonical=self.canonical)
         scaled, size = boxes / self.strides[level, None], self.sizes[level]
         rows, of_rows = self._samples(scaled[:, 0], scaled[:, 2], size[:, 0])  # (n, output, 2 sampling)
         columns, of_columns = self._samples(scaled[:, 1], scaled[:, 3], size[:, 1])
@@ -100,12 +108,13 @@ class RoIAlign:
         return pixels.view(shape), weights.view(shape)
 
 
-def levels_of(boxes: Tensor, strides: Tensor) -> Tensor:
+def levels_of(boxes: Tensor, strides: Tensor, *, canonical: int = CELLS) -> Tensor:
     """Which map each box (n, 4) is read from, (n,) int64: ⌊2 + log2(√area / (56 · finest stride))⌋ (Lin et al., 2017).
 
     Args:
         strides: (L,) of the maps, each twice the one before.
+        canonical: in place of 56.
     """
     length = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1).sqrt()
-    level = 2 + (length / (CELLS * strides[0]) + 1e-8).log2()
+    level = 2 + (length / (canonical * strides[0]) + 1e-8).log2()
     return level.floor().clamp(0, len(strides) - 1).long()

@@ -58,7 +58,7 @@ class GlandNetwork(nn.Module):
         self.decoder = BoxDecoder(
             last=widths[-1] if of.conditional else None, width=of.channels, inner=of.inner, hidden=of.hidden,
             count=of.heads, heads=of.attention, classes=classes,
-            kernels=kernel_length(kernels + 2 * of.coordinates, kernels),
+            kernels=kernel_length(kernels + 2 * of.coordinates, kernels), canonical=of.canonical,
         )  # fmt: skip
 
     @property

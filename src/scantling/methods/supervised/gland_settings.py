@@ -13,6 +13,7 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
 from scantling.methods.features.factories import name_factory
 from scantling.networks.box_pyramid import STAGES
+from scantling.networks.roi_align import CELLS
 
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -40,6 +41,7 @@ class GlandSettings(Settings):
         scale: of the signal of the boxes.
         conditional: whether the last map of the encoder joins the heads; False is the control.
         finest: the stride of the finest map; None: 4, or 2 where the median object is thinner than 16 pixels (ours).
+        canonical: a box that is this many cells of the finest map long is read from the third map: 56, 224 pixels.
         width, depths, block: of the encoder, see `networks.BoxPyramid`: ResNet-50.
         encoder: MODULE:FACTORY, what makes a network of yours, such as a ResNet trained on ImageNet.
         layers: the modules of it whose maps are read, by name, from fine to coarse.
@@ -72,6 +74,7 @@ class GlandSettings(Settings):
     scale: Annotated[float, Field(gt=0)] = 2.0
     conditional: bool = True
     finest: Literal[2, 4] | None = None
+    canonical: Positive = CELLS
     width: Positive = 64
     depths: tuple[Positive, Positive, Positive, Positive] = (3, 4, 6, 3)
     block: Literal["basic", "bottleneck"] = "bottleneck"
@@ -95,18 +98,18 @@ class GlandSettings(Settings):
     jitter: Weight = 0.2
 
     architecture: ClassVar[tuple[str, ...]] = (
-        "finest", "width", "depths", "block", "encoder", "layers", "channels", "inner", "hidden", "heads", "attention",
-        "mask_width", "mask_channels", "coordinates", "conditional",
+        "finest", "canonical", "width", "depths", "block", "encoder", "layers", "channels", "inner", "hidden",
+        "heads", "attention", "mask_width", "mask_channels", "coordinates", "conditional",
     )  # fmt: skip
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             "steps": 2500, "batch": 4, "rate": 1e-3, "weight_decay": 1e-2, "schedule": "one-cycle", "average": 0.99,
-            "patch": 128, "across": 32.0, "proposals": 60, "width": 16, "depths": (1, 1, 1, 1), "block": "basic",
-            "channels": 64, "inner": 16, "hidden": 128, "heads": 3, "attention": 4, "mask_width": 32,
+            "patch": 128, "across": 32.0, "proposals": 60, "canonical": 28, "width": 16, "depths": (1, 1, 1, 1),
+            "block": "basic", "channels": 64, "inner": 16, "hidden": 128, "heads": 3, "attention": 4, "mask_width": 32,
         },
         "tiny": {
-            "steps": 4, "batch": 2, "rate": 1e-2, "average": 0.9, "patch": 32, "proposals": 6, "width": 4,
-            "depths": (1, 1, 1, 1), "block": "basic", "channels": 8, "inner": 4, "hidden": 8, "heads": 2,
+            "steps": 4, "batch": 2, "rate": 1e-2, "average": 0.9, "patch": 32, "proposals": 6, "canonical": 2,
+            "width": 4, "depths": (1, 1, 1, 1), "block": "basic", "channels": 8, "inner": 4, "hidden": 8, "heads": 2,
             "attention": 2, "mask_width": 4, "least": 4,
         },
     }  # fmt: skip
