@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+from monai.data.box_utils import box_pair_giou
 
-from scantling.losses.box_sets import Costs, box_terms, dynamic_k, focal_loss, mask_dice
+from scantling.losses.box_sets import Costs, box_terms, dynamic_k, focal_loss, mask_dice, paired_giou
 
 SIZE = (100, 100)
 
@@ -74,3 +75,20 @@ def test_the_terms_of_boxes_and_masks_are_0_where_all_is_right() -> None:
     known[:, 5] = False
     assert mask_dice(wrong_outside * 200 - 100, mask, known).item() == pytest.approx(0, abs=1e-5)
     assert Costs() == Costs(2.0, 5.0, 2.0)
+
+
+def test_following_the_gradients_leads_boxes_to_their_objects() -> None:
+    wanted = torch.tensor([[10.0, 20, 30, 60], [50, 50, 90, 70]])
+    boxes = (wanted + torch.tensor([[5.0, -9, 12, 4], [-20, 3, -6, 8]])).requires_grad_()
+    for part in range(2):
+        boxes.grad = None
+        box_terms(boxes, wanted, SIZE)[part].backward()
+        before, after = (box_terms(each, wanted, SIZE)[part].item() for each in (boxes, boxes - 20 * boxes.grad))
+        assert after < before
+
+
+def test_generalised_overlaps_are_monais() -> None:
+    torch.manual_seed(0)
+    ends = torch.rand(2, 50, 2, 2).sort(dim=3).values * 40
+    boxes, others = torch.cat([ends[..., 0], ends[..., 1]], 2)
+    torch.testing.assert_close(paired_giou(boxes, others), torch.as_tensor(box_pair_giou(boxes, others)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from monai.data.box_utils import box_giou, box_iou, box_pair_giou
+from monai.data.box_utils import box_giou, box_iou
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -108,7 +108,25 @@ def box_terms(boxes: Tensor, wanted: Tensor, size: tuple[int, int]) -> tuple[Ten
         return boxes.sum(), boxes.sum()
     whole = boxes.new_tensor(size * 2)
     distance = F.l1_loss(boxes / whole, wanted.to(boxes.dtype) / whole, reduction="sum")
-    return distance, (1 - torch.as_tensor(box_pair_giou(boxes, wanted.to(boxes.dtype)))).sum()
+    return distance, (1 - paired_giou(boxes, wanted.to(boxes.dtype))).sum()
+
+
+def paired_giou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Generalised IoU (n,) of n pairs of boxes (n, 4) (Rezatofighi et al., 2019), in their own precision.
+
+    MONAI's rounds to float32, and the last bits of its gradient depend on whether another pair is disjoint.
+    """
+
+    def area(low: Tensor, high: Tensor) -> Tensor:
+        height, width = (high - low).clamp(min=0).unbind(-1)
+        return height * width
+
+    (low, high), (start, stop) = ((each[:, :2], each[:, 2:]) for each in (boxes, others))
+    both = area(torch.maximum(low, start), torch.minimum(high, stop))
+    either = area(low, high) + area(start, stop) - both
+    around = area(torch.minimum(low, start), torch.maximum(high, stop))
+    least = torch.finfo(torch.float32).eps
+    return both / (either + least) - (around - either) / (around + least)
 
 
 def mask_dice(logits: Tensor, masks: Tensor, known: Tensor | None = None) -> Tensor:

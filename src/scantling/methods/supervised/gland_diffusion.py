@@ -169,7 +169,7 @@ class GlandDiffusion(Segmenter):
         count = tiles.image.new_tensor(float(sum(len(each.boxes) for each in truth)), dtype=torch.float64)
         total = (yield Total(count)).clamp(min=1)
         timestep = step.randint("timestep", 0, of.chain, count=len(truth))
-        blank = torch.zeros(len(truth), of.proposals or 1, 4, device=tiles.image.device)
+        blank = tiles.image.new_zeros(len(truth), of.proposals or 1, 4)
         padding, noise = step.randn("padding", like=blank), step.randn("noise", like=blank)
         signal = torch.stack(
             [
@@ -285,7 +285,7 @@ class GlandDiffusion(Segmenter):
         def renewed(moment: Moment) -> Tensor:
             return torch.where(low[..., None], drawn(f"renewal {moment.t}", moment.x), moment.x)
 
-        blank = torch.zeros(1, number, 4, device=canvas.device)
+        blank = canvas.new_zeros(1, number, 4)
         ddim(
             model, drawn("boxes", blank), process=self.process, draw=drawn, eta=1.0, observe=renewed,
             timesteps=timesteps(of.chain, chosen.steps or 1, spacing="trailing"), clip=(-of.scale, of.scale),

@@ -61,13 +61,14 @@ def truth_of(tiles: Batch, *, objects_from: Literal["instances", "mask"], least:
     Args:
         least: pixels that an object needs; smaller ones are taken for unknown.
     """
-    device = tiles.image.device
+    like = tiles.image
     maps = (tiles.instances if objects_from == "instances" else tiles.mask).cpu().numpy()
     regions = tiles.region[:, 0].cpu().numpy()
-    return [_of_tile(layers, region, objects_from, least, device) for layers, region in zip(maps, regions, strict=True)]
+    return [_of_tile(layers, region, objects_from, least, like) for layers, region in zip(maps, regions, strict=True)]
 
 
-def _of_tile(layers: np.ndarray, region: np.ndarray, source: str, least: int, device: torch.device) -> Truth:
+def _of_tile(layers: np.ndarray, region: np.ndarray, source: str, least: int, like: Tensor) -> Truth:
+    device = like.device
     numbers, known = np.zeros(layers.shape[1:], np.int64), region.astype(bool)
     boxes, classes = list[list[int]](), list[int]()
     for number, layer in enumerate(layers):
@@ -87,7 +88,7 @@ def _of_tile(layers: np.ndarray, region: np.ndarray, source: str, least: int, de
                 classes.append(number if len(layers) > 1 else value - 1 if source == "mask" else 0)
                 numbers[window][inside] = len(boxes)
     return Truth(
-        torch.from_numpy(numbers).to(device), torch.tensor(boxes, dtype=torch.float32, device=device).view(-1, 4),
+        torch.from_numpy(numbers).to(device), torch.tensor(boxes, dtype=like.dtype, device=device).view(-1, 4),
         torch.tensor(classes, dtype=torch.int64, device=device), torch.from_numpy(known).to(device),
     )  # fmt: skip
 
