@@ -56,7 +56,7 @@ class Largest(TorchDispatchMode):
     """The bytes of the largest tensor that an operation makes, of those that do not hold `width` numbers a row."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.width, self.bytes = width, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]

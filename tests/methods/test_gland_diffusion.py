@@ -14,7 +14,7 @@ from PIL import Image
 from commands import command
 from scantling.contract.method import build
 from scantling.contract.results import Objects
-from scantling.contract.step import Draws, Inference, Step
+from scantling.contract.step import Draws, Inference, Step, Total
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
@@ -29,7 +29,7 @@ ONE, TWO = Labels(names=("gland",), values=((255,),)), Labels(names=("a", "b"), 
 
 
 def traits(labels: Labels = ONE, **changes: Any) -> Traits:
-    facts = {
+    facts: dict[str, Any] = {
         "dimensions": 2, "channels": ("image",), "spacing": (1.0, 1.0), "shape": (32, 32), "smallest": (32, 32),
         "intensity": (FACTS,), "labels": labels, "labelled": 3,
     }  # fmt: skip
@@ -99,7 +99,10 @@ def test_a_tile_without_an_object_teaches_that_there_is_none() -> None:
     subject = method(objects_from="mask").train()
     game = subject.objectives({"tiles": tiles(disc(32))}, Step(seed=0))
     total = next(game)
-    _, terms = game.send(total.part)
+    assert isinstance(total, Total)
+    move = game.send(total.part)
+    assert isinstance(move, tuple)
+    terms = move[1]
     assert terms["class"].item() > 0
     assert [terms[name].item() for name in ("distance", "overlap", "mask")] == [0, 0, 0]
     assert all(term.isfinite() for term in terms.values())
@@ -176,7 +179,7 @@ def test_the_network_of_the_paper_has_the_published_sizes() -> None:
     decoder = network.decoder
     assert network.pyramid.widths == (256, 512, 1024, 2048)
     assert len(decoder.heads) == 6
-    head = decoder.heads[0]
+    head: Any = decoder.heads[0]
     assert head.kernels.out_features == 153
     assert head.dynamic.weights.out_features == 2 * 256 * 64
     assert head.dynamic.out[0].in_features == 49 * 256
