@@ -19,6 +19,7 @@ def signal_of(boxes: Tensor, size: tuple[int, int], *, scale: float) -> Tensor:
 
     Example:
         >>> import torch
+        >>> from scantling.diffusion.boxes import signal_of
         >>> signal_of(torch.tensor([0.0, 10.0, 20.0, 30.0]), (20, 40), scale=2)
         tensor([0., 0., 2., 0.])
     """

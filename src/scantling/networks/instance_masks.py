@@ -69,6 +69,7 @@ def kernel_length(inputs: int = 8, width: int = 8) -> int:
     """How many numbers describe the mask network of an instance.
 
     Example:
+        >>> from scantling.networks.instance_masks import kernel_length
         >>> kernel_length()
         153
     """
