@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from scantling.core.rooms import load_on_demand
 
 if TYPE_CHECKING:
+    from scantling.networks.box_decoder import BoxDecoder, DynamicConvolution
+    from scantling.networks.box_pyramid import BoxPyramid
     from scantling.networks.codebook import Codebook, nearest_codes
     from scantling.networks.conditioning import Anchor, ConditionUNet, DynamicEncoding, ImageEncoder, Seen, level_sizes
     from scantling.networks.control import ControlNet
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from scantling.networks.factorised_unet import FactorisedUNet
     from scantling.networks.fr_unet import FRUNet
     from scantling.networks.hover_net import HoVerNet
+    from scantling.networks.instance_masks import MaskBranch, aligned_bilinear, instance_logits
     from scantling.networks.kinetic_unet import KineticUNet
     from scantling.networks.modality_unet import ModalityUNet
     from scantling.networks.padding import cropped, padded
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from scantling.networks.registration import RegistrationNetwork
     from scantling.networks.replay import ReplayPool
     from scantling.networks.residual_blocks import ResidualBlock
+    from scantling.networks.roi_align import RoIAlign
     from scantling.networks.spade import SwitchableBlock, SwitchableGenerator, SwitchableNorm
     from scantling.networks.spectral import BandPass, FFParser, SpectralAttention, SSFormer
     from scantling.networks.spectral_norm import SpectralNorm, power_iteration, spectral_norm
@@ -46,6 +50,8 @@ __all__ = [
     "SSD",
     "Anchor",
     "BandPass",
+    "BoxDecoder",
+    "BoxPyramid",
     "Codebook",
     "ConditionUNet",
     "ControlNet",
@@ -53,6 +59,7 @@ __all__ = [
     "CrossAttention",
     "Denoiser",
     "DiffusionTransformerUNet",
+    "DynamicConvolution",
     "DynamicEncoding",
     "EncodedUNet",
     "FFParser",
@@ -62,6 +69,7 @@ __all__ = [
     "HoVerNet",
     "ImageEncoder",
     "KineticUNet",
+    "MaskBranch",
     "ModalityUNet",
     "MultiSizeBlock",
     "PatchExpanding",
@@ -69,6 +77,7 @@ __all__ = [
     "RegistrationNetwork",
     "ReplayPool",
     "ResidualBlock",
+    "RoIAlign",
     "SSFormer",
     "Seen",
     "SelfAttention",
@@ -83,8 +92,10 @@ __all__ = [
     "VGGTrunk",
     "VQAutoencoder",
     "WindowAttention",
+    "aligned_bilinear",
     "cropped",
     "diff_augment",
+    "instance_logits",
     "level_sizes",
     "nearest_codes",
     "padded",
@@ -101,6 +112,8 @@ load_on_demand(
         "factorised_unet": ("FactorisedUNet",),
         "diff_augment": ("diff_augment",),
         "discriminators": ("patch_discriminator",),
+        "box_decoder": ("BoxDecoder", "DynamicConvolution"),
+        "box_pyramid": ("BoxPyramid",),
         "codebook": (
             "Codebook",
             "nearest_codes",
@@ -113,12 +126,14 @@ load_on_demand(
         "encoded_unet": ("EncodedUNet",),
         "fr_unet": ("FRUNet",),
         "hover_net": ("HoVerNet",),
+        "instance_masks": ("MaskBranch", "aligned_bilinear", "instance_logits"),
         "kinetic_unet": ("KineticUNet",),
         "modality_unet": ("ModalityUNet",),
         "padding": ("cropped", "padded"),
         "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
         "registration": ("RegistrationNetwork",),
         "replay": ("ReplayPool",),
+        "roi_align": ("RoIAlign",),
         "ssd": ("SSD",),
         "spade": ("SwitchableBlock", "SwitchableGenerator", "SwitchableNorm"),
         "spectral": ("BandPass", "FFParser", "SSFormer", "SpectralAttention"),

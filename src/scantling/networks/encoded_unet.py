@@ -47,7 +47,7 @@ class EncodedUNet(UNet):
         norm: Literal["batch", "instance"] = "batch",
         dropout: float = 0.0,
     ) -> None:
-        channels, smaller = _probed(encoder.eval(), layers, in_channels)
+        channels, smaller = probed(encoder.eval(), layers, in_channels)
         super().__init__(
             in_channels, out_channels, widths=(width, *channels),
             strides=[(later // before,) * 2 for before, later in pairwise((1, *smaller))], norm=norm, dropout=dropout,
@@ -88,7 +88,7 @@ def maps_at(network: nn.Module, layers: Sequence[str], image: Tensor) -> dict[st
     return found
 
 
-def _probed(encoder: nn.Module, layers: Sequence[str], in_channels: int) -> tuple[list[int], list[int]]:
+def probed(encoder: nn.Module, layers: Sequence[str], in_channels: int) -> tuple[list[int], list[int]]:
     """The channels of each map, and how many times smaller than the image it is."""
     known = ", ".join(name for name, _ in encoder.named_children())
     if in_channels not in (1, 3):

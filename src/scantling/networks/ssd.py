@@ -141,10 +141,21 @@ def detected(
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for number in range(probabilities.shape[1] - 1):
         scores = probabilities[:, number + 1]
-        places = (scores > score).nonzero()[:, 0]
-        places = places[scores[places].argsort(descending=True, stable=True)[:CANDIDATES]]
-        kept = places[torch.as_tensor(non_max_suppression(corners(boxes[places].float()), scores[places], overlap))]
+        kept = without_doubles(corners(boxes), scores, score=score, overlap=overlap)
         parts.append((boxes[kept], scores[kept], torch.full_like(kept, number)))
     found = [torch.cat(each) for each in zip(*parts, strict=True)]
     order = found[1].argsort(descending=True, stable=True)[:most]
     return found[0][order], found[1][order], found[2][order]
+
+
+def without_doubles(boxes: Tensor, scores: Tensor, *, score: float, overlap: float) -> Tensor:
+    """The numbers of the boxes (N, 4) that remain, the best first: MONAI's non-maximum suppression.
+
+    Args:
+        scores: (N,).
+        score: the least that counts.
+        overlap: of boxes that overlap more than this, the best remains.
+    """
+    places = (scores > score).nonzero()[:, 0]
+    places = places[scores[places].argsort(descending=True, stable=True)[:CANDIDATES]]
+    return places[torch.as_tensor(non_max_suppression(boxes[places].float(), scores[places], overlap))]

@@ -85,4 +85,16 @@ CARDS: tuple[Card, ...] = (
         fits="seeds",
         implementation="scantling.methods.supervised.unet_watershed:UNetWatershed",
     ),
+    Card(
+        name="gland-diffusion",
+        title="Instance-aware diffusion model for gland segmentation in colon histology images",
+        authors="Sun, Huang, Zheng",
+        year=2023,
+        needs=(("image", "instances"),),
+        gives=("segment",),
+        dimensions=(2,),
+        labels_by={"objects_from": "instances or mask"},
+        fits="mask",
+        implementation="scantling.methods.supervised.gland_diffusion:GlandDiffusion",
+    ),
 )
