@@ -332,6 +332,11 @@ def test_the_command_trains_tells_and_goes_on(data: Path) -> None:
     assert {run.steps for run in runs} == {3}
     page = Page(out / "worth.html").text
     assert "Are the made cases valid?" in page
+    assert "Made images beside real ones" in page
+    images = record.images["painted"]
+    assert (images["images"]["made"], images["images"]["real measured"]) == (12, 6)
+    assert images["features"]["network"].startswith("unet ")
+    assert f"painted: MS-SSIM of made beside real images {images['ms_ssim']['generated-real']['mean']:.3f}" in page
     assert "What each arm trains on" in page
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     again = scantling.worth(
@@ -493,6 +498,7 @@ def test_a_classifier_learns_from_made_images_of_a_class_and_is_scored_by_accura
     assert [point.method for point in found.points] == ["real", "synthetic x1@made"]
     assert {round(4 * point.mean) / 4 == point.mean for point in found.points} == {True}, "shares of four images"
     assert [(one.on, one.cases) for one in found.validity] == [("real test cases", 4), ("made", 4)]
+    assert found.images["made"].features is None, "a classifier without features leaves out what needs them"
     write_worth(found, tmp_path / "page.html")
     assert "Accuracy" in Page(tmp_path / "page.html").text
     whole = open_dataset(tmp_path / "data")

@@ -75,7 +75,7 @@ def worth(
         seeds: how many training seeds each arm is trained with.
         label_seeds: how many times the subjects of a budget, and the made cases, are drawn.
         generators: runs that made the folders of `made`: their records say whom they have learned from.
-        validity: also score trainings on real cases on made ones.
+        validity: also score trainings on real cases on made ones, and hold made images against real ones (`assess`).
         preset, settings: see `scantling.train`.
         steps: of every training.
         minutes: that a training may take, instead of `steps`; 3 where neither is said.
@@ -88,7 +88,7 @@ def worth(
         progress: called with the number of trainings done, of all, and a name.
 
     Returns:
-        The result: `verdict`, `points`, `cells`, `sentences`, `validity`, `failed`, `table()`, `facts()`.
+        The result: `verdict`, `points`, `cells`, `sentences`, `validity`, `images`, `failed`, `table()`, `facts()`.
 
     Raises:
         ScantlingError: nothing can be started. Trainings that fail are listed in `failed`.

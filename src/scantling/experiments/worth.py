@@ -6,7 +6,7 @@ one method, in which real and made cases are mixed in some amount and order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +25,13 @@ from scantling.data.dataset import Dataset
 from scantling.data.division import within_budget
 from scantling.data.manifest_file import write_manifest
 from scantling.data.memory import in_memory
+from scantling.evaluation.generated import Assessment
 from scantling.experiments.cell_runs import Engine, Progress, check_spread, do_cells
 from scantling.experiments.cells import ALL, Cell, budgets, cells_of, labels_in_words
 from scantling.experiments.curve import Ready, masks_metric, summary
 from scantling.experiments.experiment_folder import labels_hash, registered
 from scantling.experiments.image_classes import OF_A_CASE
+from scantling.experiments.made_images import looked_at
 from scantling.experiments.made_sets import Source, check_made, is_run, learned_subjects, opened, sources_of
 from scantling.experiments.validity import Validity, measured
 from scantling.experiments.worth_arms import DEFAULT, arms_of
@@ -83,7 +85,8 @@ def worth(
         options: of all trainings; `minutes` become steps once for all.
         augment: of all arms alike.
         metric: that answers are scored by; None: Dice, or accuracy.
-        validity: also hold what a training on real cases scores on made ones against its scores on real test cases.
+        validity: also hold what a training on real cases scores on made ones against its scores on real test cases,
+            and made images against real training images (`evaluation.generated.assess`).
         shard, engine, share, console, progress: as of `curve`.
 
     Raises:
@@ -99,13 +102,17 @@ def worth(
     own = ready.cells[shard[0] - 1 :: shard[1]]
     failed = do_cells(ready.recipe, own, engine=engine, share=share, console=console, progress=progress)
     tables: Sequence[Validity] = ()
+    images: Mapping[str, Assessment] = {}
     if validity and shard[1] == 1:
         tables = measured(ready.recipe, own, ready.metric, console=console)
+        images = looked_at(ready.recipe, own, console=console)
     recipe = ready.recipe
     taken = {(cell.method, cell.labels): recipe.taken(cell) for cell in own if cell.seed == cell.label_seed == 0}
     amounts = {key: (len(one.real), len(one.made)) for key, one in taken.items()}
     found = summary(ready, own, failed)
-    return WorthResult(**found, arms=tuple(recipe.plan.values()), amounts=amounts, validity=tuple(tables))
+    return WorthResult(
+        **found, arms=tuple(recipe.plan.values()), amounts=amounts, validity=tuple(tables), images=images
+    )
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,8 @@ class Worth(Trainings):
     generator: Annotated[list[Path], tyro.conf.arg(metavar="RUN")] = field(default_factory=list)
     """Runs that made the folders of --made: their records say whose images they have learned from."""
     validity: bool = False
-    """Also score trainings on real cases on made ones, beside real test cases; where cases have several images also
-    with one of them at a time, which is trained for it."""
+    """Also score trainings on real cases on made ones, beside real test cases (where cases have several images also
+    with one of them at a time, which is trained for it), and hold made images against real ones, as `assess` does."""
     preset: Literal["paper", "quick", "tiny"] = "quick"
     """quick takes minutes on a laptop's processor."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
