@@ -14,7 +14,7 @@ from scantling.evaluation.feature_scores import HALF, MADE
 from scantling.evaluation.generated import GENERATED_REAL, REAL, Assessment, assess
 from scantling.experiments.cells import Cell, scores_of
 from scantling.experiments.made_sets import opened
-from scantling.experiments.worth_recipe import WorthRecipe
+from scantling.experiments.worth_recipe import WorthRecipe, one_image
 from scantling.methods.catalogue import card_of, implementation_of
 
 
@@ -37,8 +37,8 @@ def looked_at(recipe: WorthRecipe, cells: Sequence[Cell], *, console: Console) -
             continue
         try:
             found[name] = assess(
-                opened(folder), recipe.dataset, features=recipe.out / cell.folder if known else None,
-                opening=recipe.opening, compute=compute,
+                one_image(opened(folder), recipe.modality), recipe.dataset,
+                features=recipe.out / cell.folder if known else None, opening=recipe.opening, compute=compute,
             )  # fmt: skip
         except ScantlingError as error:
             console.print(f"{name}, beside real images: {error}", highlight=False, markup=False)

@@ -14,6 +14,7 @@ from scantling.data.dataset import Dataset
 from scantling.data.division import without_labels
 from scantling.data.label_budget import label_order
 from scantling.data.splits import is_labelled
+from scantling.experiments.boxes_by_case import CHOICE, detects
 from scantling.experiments.cells import ALL, Cell, Recipe, labels_in_words
 from scantling.experiments.made_sets import Source, drawn_cases, is_run, opened
 from scantling.experiments.worth_arms import Amount, WorthArm
@@ -78,14 +79,22 @@ class WorthRecipe(Recipe):
     """The budgets by labels and label seed, which depend on nothing that `replace` changes here."""
 
     @property
+    def whole(self) -> Dataset:
+        """The real data with all images of each case."""
+        return super().dataset
+
+    @property
     def dataset(self) -> Dataset:
         """The real data."""
-        return one_image(super().dataset, self.modality)
+        return one_image(self.whole, self.modality)
 
     @property
     def label(self) -> str:
-        """What teaches the method, and what it is scored by: "mask" or "image_class"."""
-        return "mask" if "segment" in card_of(self.method).gives else "image_class"
+        """What teaches the method: "mask", "image_class", or what a detector draws its boxes around."""
+        card = card_of(self.method)
+        if detects(card):
+            return str(self.options.settings.get(CHOICE, card.needs[0][1]))
+        return "mask" if "segment" in card.gives else "image_class"
 
     def method_of(self, cell: Cell) -> str:
         """The same of every cell."""
@@ -171,7 +180,7 @@ class WorthRecipe(Recipe):
         parts = [replace(dataset, cases=tuple(cases), parted=True)]
         folder = self.sources[source].folder(cell.labels) if (source := self.plan[cell.method].source) else None
         if folder is not None:
-            parts.append(replace(opened(folder), cases=taken.made, parted=True))
+            parts.append(one_image(replace(opened(folder), cases=taken.made, parted=True), self.modality))
         return parts
 
     def options_of(self, cell: Cell) -> Options:
@@ -201,7 +210,9 @@ class WorthRecipe(Recipe):
 
     def facts(self) -> dict[str, Any]:
         """What the record of the folder says."""
-        return {**super().facts(), "method": self.method, "augment": self.augment or "strong"}
+        return {**super().facts(), "method": self.method, "augment": self.augment or "strong"} | (
+            {"modality": self.modality} if self.modality else {}
+        )
 
 
 def one_image(dataset: Dataset, modality: str) -> Dataset:

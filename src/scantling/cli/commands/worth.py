@@ -34,7 +34,7 @@ class Worth(Trainings):
     )
 
     method: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SEGMENTER")] = "unet"
-    """A segmenter of `scantling methods`, or a classifier, which every arm trains."""
+    """A segmenter of `scantling methods`, a classifier, or a detector, which every arm trains."""
     data: Path
     """Real cases with true masks, or image classes. The test cases are looked at when a training has ended, and choose
     nothing."""
@@ -70,7 +70,11 @@ class Worth(Trainings):
     augment: Literal["own", "none", "strong"] = "strong"
     """Ordinary augmentation of all arms, so that no gain is one of more augmentation."""
     metric: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """What the test answers are scored by: dice of a segmenter, accuracy of a classifier unless said."""
+    """What the test answers are scored by: unless said dice of a segmenter, accuracy of a classifier, ap50 of a
+    detector."""
+    modality: Annotated[str, tyro.conf.arg(metavar="NAME")] = ""
+    """The one image of each case that every training sees, where cases have several; else all together. Each has an
+    OUT of its own."""
 
     def run(self) -> Outcome:
         """Do what is not yet done, and say what it is worth."""
@@ -96,7 +100,7 @@ class Worth(Trainings):
         return Outcome(facts, list(found.failed))
 
     def _how(self, options: Options) -> dict[str, Any]:
-        names = ("arms", "labels", "seeds", "label_seeds", "augment", "metric")
+        names = ("arms", "labels", "seeds", "label_seeds", "augment", "metric", "modality")
         return {name: getattr(self, name) for name in names} | {
             "generators": self.generator, "options": options, "console": talk()
         }  # fmt: skip
@@ -117,7 +121,8 @@ class Worth(Trainings):
         values = {
             "--data": self.data.absolute(), "--out": self.out.absolute(), "--seeds": self.seeds,
             "--label-seeds": self.label_seeds, "--preset": self.preset, "--steps": self.steps,
-            "--augment": self.augment, "--metric": self.metric, "--device": self.device,
+            "--augment": self.augment, "--metric": self.metric, "--modality": self.modality or None,
+            "--device": self.device,
             "--precision": self.precision, "--threads": self.threads, "--subjects": self.subjects,
             "--manifest": self.manifest and self.manifest.absolute(), "--root": self.root and self.root.absolute(),
         }  # fmt: skip
