@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from scantling.contract.card import Card
+from scantling.core.errors import SettingsError
 from scantling.evaluation.boxes import BoxEvaluation
+from scantling.experiments.candidates import Candidate
 from scantling.metrics.catalogue import BOX_METRICS
 from scantling.metrics.detection import detection
 from scantling.records.evaluation import EvaluationRecord
@@ -17,6 +20,20 @@ CHOICE = "boxes_from"
 def detects(card: Card) -> bool:
     """Whether the answers of a method are boxes with classes and scores, and its masks only these, painted."""
     return CHOICE in card.labels_by
+
+
+def metrics_of_boxes(named: Sequence[str], candidates: Sequence[Candidate]) -> list[str]:
+    """The names of metrics of boxes, each once.
+
+    Raises:
+        SettingsError: some are of masks, or a candidate is no folder with boxes.
+    """
+    if others := [name for name in named if name not in BOX_METRICS]:
+        raise SettingsError(f"--metrics {others[0]}: is of masks; compare boxes by {', '.join(BOX_METRICS)} alone")
+    for one in candidates:
+        if one.kind == "scores":
+            raise SettingsError(f"{one.path}: boxes are compared case by case; name the folder that `predict` wrote")
+    return list(dict.fromkeys(named))
 
 
 def box_scores(found: BoxEvaluation) -> EvaluationRecord:
