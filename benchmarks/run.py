@@ -18,6 +18,7 @@ APART = {
     "made_volumes.py",
     "nnunet.py",
     "regret.py",
+    "painting.py",
     "trivial.py",
     "tubes.py",
 }

@@ -127,9 +127,9 @@ class _Scorer:
             found = evaluate_classes(folder, self.dataset, split=self.split).record()
             return replace(scored_classes(candidate, found, self.dataset, self.split), made=_made(folder))
         if not BOX_METRICS.keys().isdisjoint(self.metrics):
-            scores = box_scores(evaluate_boxes(folder, self.dataset, split=self.split))
-            found = _recorded(candidate, scores, self.metrics, self.dataset, self.split)
-            return replace(found, made=_made(folder), region=None)
+            boxes = box_scores(evaluate_boxes(folder, self.dataset, split=self.split))
+            scored = _recorded(candidate, boxes, self.metrics, self.dataset, self.split)
+            return replace(scored, made=_made(folder), region=None)
         masks = evaluate(
             folder, self.dataset, split=self.split, metrics=self.metrics, region=self.region,
             limits=self.opening.limits, untrusted=self.opening.untrusted, progress=self.progress,

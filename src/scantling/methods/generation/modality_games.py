@@ -298,7 +298,7 @@ class ModalityGames(StructureStage):
                 found.append(F.cross_entropy(logits, label[:, :, 0, 0].argmax(1), reduction="none"))
                 continue
             square = (torch.sigmoid(exact(recogniser(images[:, number]))) - label).square()
-            if self.settings.weights == "code":
+            if self.settings.weights != "text":
                 low, high = self.settings.weight("background"), self.settings.weight("foreground")
                 square = square * (low + (high - low) * label)
             found.append((square if known is None else square * known).mean((1, 2, 3)))

@@ -127,7 +127,10 @@ class MultimodalGan(Generator, ModalityGames):
         found.append(
             Stage(
                 name="images",
-                players=(painter, self._player("judge", self.judge)),
+                players=(
+                    replace(painter, rate=of.painting_rate or of.rate),
+                    self._player("judge", self.judge),
+                ),
                 streams=tuple(streams),
                 steps=parts["images"],
                 objectives=self.learn_images,
