@@ -106,7 +106,7 @@ class ModalityGames(StructureStage):
         """All modalities (B, modalities, width, H, W) of what the painter is told (B, 1 + planes, H, W)."""
         count = self.modalities
         number = torch.arange(count, device=told.device).repeat(len(told))
-        return exact(self.painter(told.repeat_interleave(count, 0), number)).unflatten(0, (-1, count))
+        return exact(self.painter(told, number)).unflatten(0, (-1, count))
 
     def told(self, s: Tensor, m: Tensor, label: Tensor, draws: Draws) -> Tensor:
         """[s', l], (B, 1 + planes, H, W); nothing is drawn under a lesion."""
@@ -298,7 +298,7 @@ class ModalityGames(StructureStage):
                 found.append(F.cross_entropy(logits, label[:, :, 0, 0].argmax(1), reduction="none"))
                 continue
             square = (torch.sigmoid(exact(recogniser(images[:, number]))) - label).square()
-            if self.settings.weights != "text":
+            if self.settings.weights == "code":
                 low, high = self.settings.weight("background"), self.settings.weight("foreground")
                 square = square * (low + (high - low) * label)
             found.append((square if known is None else square * known).mean((1, 2, 3)))

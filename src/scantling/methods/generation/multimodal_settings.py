@@ -27,9 +27,6 @@ CODE: Mapping[str, float] = {
     "background": 0.5, "foreground": 25,
 }  # fmt: skip
 """What the authors' code multiplies the terms of the losses with; in the text of the thesis all weights are 1."""
-BALANCED: Mapping[str, float] = {**CODE, "codes fooled": 1.0, "moments": 0.1, "structures fooled": 5.0}
-"""Ours: as the code, but the adversarial terms of the encoder (9) and of G_s (11) weigh enough beside (7), whose Adam
-they share, to be learnt within a thousand steps."""
 ABSENT_IN_TEXT = ("again, absolute", "moments")
 """Terms that only the code has."""
 
@@ -109,7 +106,7 @@ class MultimodalGanSettings(Settings):
             case to be registered.
         outside: the weight of the background in that, in units of its weight.
         pairs: all pairs of modalities are translated in a step, or each into one other that is drawn.
-        weights: of the losses: all 1, as in the "text", as in the authors' "code", or "balanced" (`BALANCED`).
+        weights: of the losses: all 1, as in the "text", or as in the authors' "code".
         class_loss: how the discriminator tells modalities: by softmax, or by regression to their number as in the text.
         class_on_made: it learns that of made images too, as the text has it.
         kept: lesion labels of training cases that the model keeps.
@@ -144,7 +141,7 @@ class MultimodalGanSettings(Settings):
     pretraining: bool = False
     outside: Annotated[float, Field(ge=0)] = 1.0
     pairs: Literal["all", "drawn"] = "all"
-    weights: Literal["text", "code", "balanced"] = "text"
+    weights: Literal["text", "code"] = "text"
     class_loss: Literal["softmax", "regression"] = "softmax"
     class_on_made: bool = False
     kept: Positive = 200
@@ -198,8 +195,8 @@ class MultimodalGanSettings(Settings):
 
     def weight(self, term: str) -> float:
         """What a term of a loss is multiplied with; 0 of those that the text does not have."""
-        if self.weights != "text":
-            return (CODE if self.weights == "code" else BALANCED)[term]
+        if self.weights == "code":
+            return CODE[term]
         return 0.0 if term in ABSENT_IN_TEXT else 1.0
 
     def resolve(self, traits: Traits) -> Self:
