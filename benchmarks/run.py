@@ -20,6 +20,7 @@ APART = {
     "nnunet.py",
     "objects.py",
     "regret.py",
+    "painting.py",
     "trivial.py",
     "tubes.py",
 }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scantling.api.assessing import assess, score_readings, write_reading
     from scantling.api.bridges import dataset_from, export
     from scantling.api.curve import curve
-    from scantling.api.judging import compare, evaluate, write_report
+    from scantling.api.judging import compare, evaluate, evaluate_boxes, write_report
     from scantling.api.looking import check, open_dataset
     from scantling.api.mending import mend
     from scantling.api.models import load_model
@@ -44,6 +44,7 @@ __all__ = [
     "curve",
     "dataset_from",
     "evaluate",
+    "evaluate_boxes",
     "export",
     "load_model",
     "mend",
@@ -71,6 +72,7 @@ _HOMES = {
     "curve": ("scantling.api.curve", "curve"),
     "dataset_from": ("scantling.api.bridges", "dataset_from"),
     "evaluate": ("scantling.api.judging", "evaluate"),
+    "evaluate_boxes": ("scantling.api.judging", "evaluate_boxes"),
     "export": ("scantling.api.bridges", "export"),
     "load_model": ("scantling.api.models", "load_model"),
     "mend": ("scantling.api.mending", "mend"),

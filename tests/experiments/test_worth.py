@@ -24,6 +24,8 @@ from scantling.cli.commands import Worth
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.core.machine import Compute
 from scantling.data.dataset import open_dataset
+from scantling.evaluation.boxes import BoxCase, BoxEvaluation
+from scantling.experiments.boxes_by_case import box_scores
 from scantling.experiments.cells import Cell, labelled_subjects
 from scantling.experiments.comparison import Cost
 from scantling.experiments.curve_result import Point, ScoredCell
@@ -34,6 +36,7 @@ from scantling.experiments.worth_recipe import WorthRecipe
 from scantling.experiments.worth_result import WorthResult
 from scantling.methods.catalogue import added
 from scantling.metrics.catalogue import METRICS
+from scantling.metrics.detection import FoundBoxes
 from scantling.records.run import read_run
 from scantling.records.run_folder import identity_of
 from scantling.records.worth import WorthRecord
@@ -332,6 +335,11 @@ def test_the_command_trains_tells_and_goes_on(data: Path) -> None:
     assert {run.steps for run in runs} == {3}
     page = Page(out / "worth.html").text
     assert "Are the made cases valid?" in page
+    assert "Made images beside real ones" in page
+    images = record.images["painted"]
+    assert (images["images"]["made"], images["images"]["real measured"]) == (12, 6)
+    assert images["features"]["network"].startswith("unet ")
+    assert f"painted: MS-SSIM of made beside real images {images['ms_ssim']['generated-real']['mean']:.3f}" in page
     assert "What each arm trains on" in page
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     again = scantling.worth(
@@ -357,6 +365,8 @@ def test_the_command_trains_tells_and_goes_on(data: Path) -> None:
         ({"labels": [3, "50%"]}, "--labels 50%: are 3 subjects, as --labels 3"),
         ({"method": "fractal-vessels"}, "expected a segmenter or a classifier that is trained alone"),
         ({"metric": "vca"}, "--metric vca: expected one of masks"),
+        ({"metric": "ap50"}, "--metric ap50: expected one of masks"),
+        ({"modality": "flair"}, "--modality flair: the cases have the images image; expected one of several"),
         ({"seeds": 0}, "--seeds: found 0"),
     ],
 )
@@ -466,6 +476,37 @@ def test_the_command_and_the_function_have_the_same_defaults() -> None:
     assert tuple(Worth(data=Path(), made=[], out=Path()).labels) == BUDGETS
 
 
+def test_a_detector_is_scored_by_its_boxes(data: Path) -> None:
+    settings = {"boxes_from": "mask"}
+    found = worth(
+        "ssd", data, [data.parent / "painted"], data.parent / "boxes", labels=["all"], arms=["synthetic x1"],
+        options=Options(preset="tiny", steps=2, validation=0.0, threads=1, settings=settings), validity=True,
+    )  # fmt: skip
+    assert found.failed == ()
+    assert found.metric.title == "Average precision at 0.5, by image"
+    assert all(0 <= point.mean <= 1 for point in found.points)
+    assert [(one.on, math.isnan(one.error)) for one in found.validity] == [("real test cases", True), ("painted", True)]
+    write_worth(found, data.parent / "boxes.html")
+    assert "Average precision at 0.5, by image" in Page(data.parent / "boxes.html").text
+
+
+def test_boxes_of_each_case_are_scored_by_themselves() -> None:
+    def case(number: int, found: list[list[list[float]]], true: list[list[list[float]]]) -> BoxCase:
+        boxes, there = (np.array(each, np.float64).reshape(-1, 2, 2) for each in (found, true))
+        scores, classes = np.linspace(1, 0.5, len(boxes)), np.zeros(len(boxes), np.int64)
+        one = FoundBoxes(
+            boxes=boxes, scores=scores, classes=classes, true_boxes=there, true_classes=np.zeros(len(there), np.int64)
+        )
+        return BoxCase(f"case{number}", f"subject{number}", one)
+
+    box, far = [[0.0, 4.0], [0.0, 4.0]], [[10.0, 14.0], [10.0, 14.0]]
+    cases = (case(0, [box], [box]), case(1, [far], [box]), case(2, [far], []))
+    whole = BoxEvaluation(Path("p"), Path("t"), "t", "test", None, ("lesion",), "boxes", cases)
+    record = box_scores(whole)
+    assert [one.values["ap50"] for one in record.cases] == [1.0, 0.0, None]
+    assert record.mean["ap50"] == 0.5, "an image without a true box does not count"
+
+
 def test_a_classifier_learns_from_made_images_of_a_class_and_is_scored_by_accuracy(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
 
@@ -493,6 +534,7 @@ def test_a_classifier_learns_from_made_images_of_a_class_and_is_scored_by_accura
     assert [point.method for point in found.points] == ["real", "synthetic x1@made"]
     assert {round(4 * point.mean) / 4 == point.mean for point in found.points} == {True}, "shares of four images"
     assert [(one.on, one.cases) for one in found.validity] == [("real test cases", 4), ("made", 4)]
+    assert found.images["made"].features is None, "a classifier without features leaves out what needs them"
     write_worth(found, tmp_path / "page.html")
     assert "Accuracy" in Page(tmp_path / "page.html").text
     whole = open_dataset(tmp_path / "data")

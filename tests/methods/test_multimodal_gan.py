@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,11 @@ from scantling.inference.synthesis import synthesize
 from scantling.methods.generation.label_placing import NUMBERS, LabelBank, operations, placed, transformed
 from scantling.methods.generation.modality_games import fused
 from scantling.methods.generation.multimodal_gan import MultimodalGan
-from scantling.methods.generation.multimodal_settings import CODE, MultimodalGanOptions, MultimodalGanSettings
+from scantling.methods.generation.multimodal_settings import (
+    CODE,
+    MultimodalGanOptions,
+    MultimodalGanSettings,
+)
 from scantling.records.run_folder import load_model, save_model
 from scantling.training import Options, train
 from scantling.training.stage_runner import StageRunner
@@ -166,6 +172,13 @@ def test_weights_are_those_of_the_text_or_of_the_code() -> None:
     text, code = (MultimodalGanSettings.preset("paper", {"weights": name}) for name in ("text", "code"))
     assert {text.weight(name) for name in CODE} == {0.0, 1.0}
     assert (code.weight("registration"), code.weight("codes fooled"), text.weight("moments")) == (20, 0.001, 0)
+
+
+def test_the_painter_may_learn_at_a_rate_of_its_own_once_it_has_a_judge() -> None:
+    for changes, expected in (({}, (1e-2, 1e-2, 1e-2)), ({"painting_rate": 1e-4}, (1e-2, 1e-4, 1e-2))):
+        stages = {stage.name: stage for stage in method(**changes).stages()}
+        rates = [player.rate for name in ("pretraining", "images") for player in stages[name].players]
+        assert tuple(rates) == expected
 
 
 # the switches
@@ -335,6 +348,43 @@ def test_a_made_case_has_its_lesion_inside_the_organ_and_says_whose_it_is() -> N
     assert torch.allclose(alone.images[0], made.images[1], atol=1e-5)
 
 
+def test_the_modalities_of_a_case_tell_of_each_other_and_not_of_other_cases() -> None:
+    model, draw = method(with_masks=False, width=8), torch.Generator().manual_seed(3)
+    drawn = iter((torch.rand(6, 1, 1, SIDE, SIDE, generator=draw) > 0.7).float())
+    model.drawn_structures = lambda z: (next(drawn), torch.zeros(1, 1, SIDE, SIDE))  # type: ignore[method-assign]
+    made = model.generate(6, Inference(seed=0, number=0, options=MultimodalGanOptions()))
+    assert made.images is not None
+
+    def information(a: Tensor, b: Tensor) -> float:
+        """Mutual information of the ranks of two images, in 4 x 4 equal parts."""
+        parts = [one.flatten().argsort().argsort() * 4 // one.numel() for one in (a, b)]
+        together = torch.bincount(4 * parts[0] + parts[1], minlength=16).view(4, 4) / a.numel()
+        apart = together.sum(1, keepdim=True) * together.sum(0)
+        return float(torch.special.xlogy(together, together / apart).sum())
+
+    pairs = list(itertools.permutations(range(6), 2))
+    same = [information(one[a], one[b]) for one in made.images for a, b in ((0, 1), (0, 2), (1, 2))]
+    shuffled = [information(made.images[i, 0], made.images[j, 1]) for i, j in pairs]
+    assert min(same) > max(shuffled)
+
+
+@pytest.mark.parametrize("name", ["helpers", "images"])
+def test_patients_with_disjoint_modalities_train_what_needs_no_pairs(name: str) -> None:
+    first = method(pretraining=False, lesion_loss=False)
+    one_each = torch.eye(3, dtype=torch.bool)[:2]  # the first has the first modality alone, the second the second
+    found = []
+    for absent in (0.0, 7.0):  # what lies in channels that are not there
+        model = deepcopy(first)
+        stage = next(one for one in model.stages() if one.name == name)
+        batch = batch_of(stage, model)
+        image = batch["images"].image.masked_fill(~one_each[..., None, None], absent)
+        batch["images"] = replace(batch["images"], fields={"image": image}, present={"image": one_each})
+        found.append(StageRunner(model, stage, seed=0, device=torch.device("cpu")).step(0, [batch]))
+    for player, terms in found[0].items():
+        for term, value in terms.items():
+            assert float(value) == pytest.approx(float(found[1][player][term]), rel=1e-4), (player, term)
+
+
 def test_a_lesion_larger_than_every_organ_is_said() -> None:
     model = held(method(), torch.ones(SIDE, SIDE, dtype=torch.bool))
     with pytest.raises(RunError, match=r"in 10 turns each in 2 organs; the lesions are larger"):
@@ -352,6 +402,28 @@ def test_a_walk_goes_from_one_code_to_the_next_in_small_steps() -> None:
         method(structures=False).generate_options(MultimodalGanOptions(walk=3))
     with pytest.raises(SettingsError, match="take one"):
         model.generate_options(MultimodalGanOptions(walk=3, realistic=0.5))
+
+
+def test_a_code_of_the_user_draws_its_structure(tmp_path: Path) -> None:
+    model, file = method(with_masks=False), tmp_path / "codes.npy"
+    codes = np.random.default_rng(0).standard_normal((2, 4))
+    np.save(file, codes)
+    options = model.generate_options(MultimodalGanOptions(codes=file))
+    made = model.generate(3, Inference(seed=0, number=0, options=options)).fields["sketch"]
+    assert torch.equal(made[:2], model.drawn_structures(torch.from_numpy(codes).float())[0])
+    assert torch.equal(made[2], made[0]), "the third case takes the first code again"
+    for array, words in (
+        (codes[:, :3], r"the shape \(2, 3\)"),
+        (codes * np.nan, "not finite"),
+        (codes > 0, "no numbers"),
+    ):
+        np.save(tmp_path / "other.npy", array)
+        with pytest.raises(SettingsError, match=words):
+            model.generate_options(MultimodalGanOptions(codes=tmp_path / "other.npy"))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        model.generate_options(MultimodalGanOptions(codes=tmp_path / "none.npy"))
+    with pytest.raises(SettingsError, match=r"--options.walk, --options.codes: codes that are given"):
+        model.generate_options(MultimodalGanOptions(walk=2, codes=file))
 
 
 def test_training_cases_without_any_lesion_are_refused() -> None:

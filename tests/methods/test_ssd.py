@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
+import scantling
 from commands import command
+from reported import Page
 from scantling.contract.method import build
 from scantling.core.case import Labels
 from scantling.core.errors import SettingsError
@@ -184,5 +187,18 @@ def test_data_with_masks_alone_are_refused_with_the_setting_that_reads_them_and_
     for each in boxes["cases"]:
         mask = np.asarray(Image.open(data / "masks" / f"{each['id']}.png")) > 0
         assert each["true"] == ndimage.label(mask, np.ones((3, 3)))[1]
+    done = command("report", tmp_path / "scores.json", "--out", tmp_path / "page.html")
+    assert done.returncode == 0, done.stderr
+    page = Page(tmp_path / "page.html").text
+    assert "Boxes of" in page
+    assert "Sensitivity at rates of false alarms" in page
+    value = scantling.evaluate_boxes(out, data, split="all").estimates["ap50"].value
+    assert value == pytest.approx(boxes["scores"]["ap50"]["value"])
+    copytree(out, tmp_path / "again")
+    compared = scantling.compare([out, tmp_path / "again"], data, split="all", metrics=["ap50", "box_iou"])
+    assert next(iter(compared.metrics)).title == "Average precision at 0.5, by image"
+    assert compared.methods[0].mean == compared.methods[1].mean
+    with pytest.raises(SettingsError, match="dice: is of masks; compare boxes by ap50"):
+        scantling.compare([out, tmp_path / "again"], data, split="all", metrics=["ap50", "dice"])
     done = command("report", run)
     assert done.returncode == 0, done.stderr

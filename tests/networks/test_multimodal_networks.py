@@ -59,6 +59,12 @@ def test_the_planes_of_the_modality_are_constant_and_change_the_image() -> None:
     first, second = (net(image, torch.tensor([number])) for number in (0, 1))
     assert first.shape == (1, 1, 21, 26)
     assert (first - second).abs().mean() > 0.01  # as PyTorch begins a convolution it would be a tenth of that
+    several = torch.cat([image, image.flip(2)])
+    number = torch.tensor([0, 1, 2, 0, 1, 2])
+    alone = net(several.repeat_interleave(3, 0), number)
+    assert torch.allclose(net(several, number), alone, atol=1e-5)  # the encoder sees each image once
     with pytest.raises(ArrayError, match="modality"):
         net(image)
+    with pytest.raises(ArrayError, match="modality"):
+        net(several, torch.tensor([0, 1, 2]))
     assert ModalityUNet(1, widths=(4, 4))(image[:, :1]).abs().max() <= 1

@@ -14,6 +14,7 @@ from scantling.core.paths import StrPath, path_of, path_or_none, paths_of
 from scantling.data.dataset import Dataset
 from scantling.data.opening import Opening
 from scantling.data.subjects import Subjects
+from scantling.evaluation import boxes
 from scantling.experiments import compare as comparing
 from scantling.experiments.comparison import Comparison
 from scantling.inference.runner import Progress
@@ -68,6 +69,44 @@ def evaluate(
         metrics=_names(metrics), manifest=path_or_none(manifest, "manifest"), root=path_or_none(root, "root"),
         subjects=subjects, untrusted=untrusted, progress=progress,
     )  # fmt: skip
+
+
+@public
+def evaluate_boxes(
+    prediction: StrPath,
+    truth: StrPath | Dataset,
+    *,
+    split: Literal["train", "validation", "test", "all"] | None = None,
+    manifest: StrPath | None = None,
+    root: StrPath | None = None,
+    subjects: Subjects = "name",
+) -> boxes.BoxEvaluation:
+    """Score the boxes that a detector has found, of all cases together, with intervals over subjects.
+
+    Args:
+        prediction: a folder that `predict` has written, with `instances/ID.json`.
+        truth: an open data set, its folder or manifest; without boxes of its own these are drawn around the objects of
+            its instance maps, else around the connected pieces of its masks.
+        split: the cases that must be there; None: those that were predicted.
+        manifest, root, subjects: how `truth` is opened, see `scantling.open_dataset`.
+
+    Returns:
+        The scores: `estimates` (average precision, IoU of matched boxes, sensitivity), `cases`, `failed`, `table()` and
+        `record()`.
+
+    Raises:
+        ScantlingError: nothing can be compared.
+
+    Example:
+        >>> scores = scantling.evaluate_boxes("found", "scans")
+        >>> print(scores.estimates["ap50"].value)
+    """
+    if not isinstance(truth, Dataset):
+        opening = Opening(
+            manifest=path_or_none(manifest, "manifest"), root=path_or_none(root, "root"), subjects=subjects
+        )
+        truth = opening.open(path_of(truth, "truth"))
+    return boxes.evaluate_boxes(path_of(prediction, "prediction"), truth, split=split)
 
 
 @public

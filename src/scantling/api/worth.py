@@ -46,6 +46,7 @@ def worth(
     augment: Literal["own", "none", "strong"] = "strong",
     settings: Mapping[str, Any] | None = None,
     metric: str | None = None,
+    modality: str = "",
     shard: tuple[int, int] = (1, 1),
     engine: Engine = "local",
     cpus_per_cell: int | None = None,
@@ -68,19 +69,20 @@ def worth(
         data: an open data set or its folder, with true masks.
         made: folders of made cases with masks, runs that make them, or "NAME@BUDGET=PATH" for one budget alone.
         out: the folder of the experiment; new, empty, or that of one with the same data and settings.
-        method: a segmenter or a classifier, which every arm trains.
+        method: a segmenter, a classifier or a detector, which every arm trains.
         arms: such as "real+100%", "real+2000", "synthetic x1", "synthetic-first x1", "mix-80/20"; "real" is always
             among them.
         labels: budgets of real subjects: numbers, percentages, "all".
         seeds: how many training seeds each arm is trained with.
         label_seeds: how many times the subjects of a budget, and the made cases, are drawn.
         generators: runs that made the folders of `made`: their records say whom they have learned from.
-        validity: also score trainings on real cases on made ones.
+        validity: also score trainings on real cases on made ones, and hold made images against real ones (`assess`).
         preset, settings: see `scantling.train`.
         steps: of every training.
         minutes: that a training may take, instead of `steps`; 3 where neither is said.
         augment: ordinary augmentation of all arms.
-        metric: that the test answers are scored by; None: "dice", or "accuracy" of a classifier.
+        metric: that the test answers are scored by; None: "dice", of a classifier "accuracy", of a detector "ap50".
+        modality: the one image of each case that every training sees, where cases have several; "": all together.
         shard, engine, cpus_per_cell, gpus_per_cell: as of `scantling.curve`.
         manifest, root, subjects: how `data` are opened, see `scantling.open_dataset`.
         device, threads, precision: where and how numbers are computed.
@@ -88,7 +90,7 @@ def worth(
         progress: called with the number of trainings done, of all, and a name.
 
     Returns:
-        The result: `verdict`, `points`, `cells`, `sentences`, `validity`, `failed`, `table()`, `facts()`.
+        The result: `verdict`, `points`, `cells`, `sentences`, `validity`, `images`, `failed`, `table()`, `facts()`.
 
     Raises:
         ScantlingError: nothing can be started. Trainings that fail are listed in `failed`.
@@ -112,8 +114,9 @@ def worth(
             card_of(method).name, data if isinstance(data, Dataset) else path_of(data, "data"),
             [str(path_of(one, "made")) for one in several], path_of(out, "out"), arms=list(arms), labels=list(labels),
             seeds=seeds, label_seeds=label_seeds, generators=[path_of(one, "generators") for one in generators],
-            options=options, augment=augment, metric=metric, validity=validity, shard=shard, engine=engine,
-            share=Share(cpus=cpus_per_cell, gpus=gpus_per_cell), console=console or Speaker(), progress=progress,
+            options=options, augment=augment, metric=metric, modality=modality, validity=validity, shard=shard,
+            engine=engine, share=Share(cpus=cpus_per_cell, gpus=gpus_per_cell),
+            console=console or Speaker(), progress=progress,
         )  # fmt: skip
     except StoppedError as stopped:
         if stopped.by in ("SIGINT", "KeyboardInterrupt"):

@@ -22,12 +22,15 @@ from scantling.data.label_budget import written_labels
 from scantling.data.object_budget import objects_of
 from scantling.data.opening import Opening
 from scantling.data.splits import is_labelled
+from scantling.evaluation.boxes import evaluate_boxes
 from scantling.evaluation.classes import evaluate_classes
 from scantling.evaluation.folders import evaluate
 from scantling.experiments.arms import method_of
+from scantling.experiments.boxes_by_case import box_scores
 from scantling.experiments.image_classes import scores_by_case
 from scantling.inference.prediction import predict
 from scantling.methods.catalogue import card_of
+from scantling.metrics.catalogue import BOX_METRICS
 from scantling.records.evaluation import EvaluationRecord
 from scantling.records.record import read_record
 from scantling.records.run import RunRecord
@@ -287,12 +290,14 @@ def scored(
     """The scores of the test answers in a folder.
 
     Args:
-        metrics: of masks; image classes have accuracy and Brier score.
+        metrics: of masks, or of boxes; image classes have accuracy and Brier score.
         classes: whether image classes are scored, or masks.
 
     Raises:
         ScantlingError: nothing can be compared.
     """
+    if not BOX_METRICS.keys().isdisjoint(metrics):
+        return box_scores(evaluate_boxes(folder, dataset, split="test"))
     if classes:
         return scores_by_case(evaluate_classes(folder, dataset, split="test").record())
     return evaluate(

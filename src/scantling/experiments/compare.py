@@ -15,17 +15,19 @@ from scantling.data.contents import some
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
 from scantling.data.opening import OPENING, Opening
 from scantling.data.splits import SPLITS
+from scantling.evaluation.boxes import evaluate_boxes
 from scantling.evaluation.classes import evaluate_classes, open_classes
 from scantling.evaluation.folders import evaluate
 from scantling.evaluation.result import Evaluation
 from scantling.evaluation.truth import Kind, ids_in, open_truth
+from scantling.experiments.boxes_by_case import box_scores, metrics_of_boxes
 from scantling.experiments.candidates import Candidate, open_candidate
 from scantling.experiments.comparison import Comparison
 from scantling.experiments.image_classes import metrics_of_classes, scored_classes
 from scantling.experiments.pairs import Scored, compare_scores
 from scantling.inference import predict
 from scantling.inference.prediction import select_cases as cases_of
-from scantling.metrics.catalogue import CLASS_METRICS, METRICS, chosen
+from scantling.metrics.catalogue import BOX_METRICS, BOX_METRICS_OF_A_CASE, CLASS_METRICS, METRICS, chosen
 from scantling.records.evaluation import EvaluationRecord, Region
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
 from scantling.records.record import read_record
@@ -61,7 +63,7 @@ def compare(
         out: where predictions are kept; None: in `compared` below each run.
         baseline: "best", "first", or a method by its name or by that of one of its folders.
         metrics: names of the catalogue, of which the first is tested; None: those of `MAIN` that all have, of image
-            classes accuracy and Brier score.
+            classes accuracy and Brier score. Those of boxes are of each case by itself; see `boxes_by_case`.
         region: see `evaluate`; not of image classes.
         opening: how the data are opened.
         compute: where predictions are computed.
@@ -85,12 +87,16 @@ def compare(
         dataset = opened(place, manifest=opening.manifest, root=opening.root, subjects=opening.subjects)
     _has_truth(dataset, place, split, kind)
     several = any(len(case.masks) > 1 for case in dataset.cases)
-    wanted = _metrics(metrics, candidates, several=several) if kind == "mask" else metrics_of_classes(metrics)
+    if kind == "mask" and metrics is not None and not BOX_METRICS.keys().isdisjoint(metrics):
+        wanted, catalogue = metrics_of_boxes(metrics, candidates), BOX_METRICS_OF_A_CASE
+    elif kind == "mask":
+        wanted, catalogue = _metrics(metrics, candidates, several=several), METRICS
+    else:
+        wanted, catalogue = metrics_of_classes(metrics), CLASS_METRICS
 
     named = data if isinstance(data, Dataset) else place
     scored = _Scorer(dataset, named, split, kind, wanted, region, out, opening, compute, progress)
     field = [scored(candidate) for candidate in candidates]
-    catalogue = METRICS if kind == "mask" else CLASS_METRICS
     known = [catalogue[name] for name in wanted]
     return compare_scores(field, dataset, known, split=split, baseline=baseline, notes=notes)
 
@@ -120,6 +126,10 @@ class _Scorer:
         if self.kind == "class":
             found = evaluate_classes(folder, self.dataset, split=self.split).record()
             return replace(scored_classes(candidate, found, self.dataset, self.split), made=_made(folder))
+        if not BOX_METRICS.keys().isdisjoint(self.metrics):
+            boxes = box_scores(evaluate_boxes(folder, self.dataset, split=self.split))
+            scored = _recorded(candidate, boxes, self.metrics, self.dataset, self.split)
+            return replace(scored, made=_made(folder), region=None)
         masks = evaluate(
             folder, self.dataset, split=self.split, metrics=self.metrics, region=self.region,
             limits=self.opening.limits, untrusted=self.opening.untrusted, progress=self.progress,

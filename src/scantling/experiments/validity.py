@@ -43,7 +43,7 @@ class Validity:
         modality: the one image that they see; empty: all; "mean": the mean over the single ones.
         cases: how many were scored.
         score: the mean of the metric, over cases and trainings.
-        error: the mean squared error of the probabilities.
+        error: the mean squared error of the probabilities; NaN of boxes.
     """
 
     on: str
@@ -84,7 +84,8 @@ def measured(recipe: WorthRecipe, cells: Sequence[Cell], metric: Metric, *, cons
             except ScantlingError as error:
                 console.print(f"{modality or 'all images'}: {cell}: {error}", highlight=False, markup=False)
         done = [cell for cell in controls if scores_of(own, cell) is not None]
-        found += [one for name in (REAL, *own.sources) if (one := _row(own, done, name, metric, console)) is not None]
+        rows = [_row(own, done, name, metric, console) for name in (REAL, *own.sources)]
+        found += [replace(row, modality=modality) for row in rows if row is not None]
     singles = [one for one in found if one.modality]
     for name in dict.fromkeys(one.on for one in singles):
         those = [one for one in singles if one.on == name]
@@ -129,7 +130,7 @@ def _scored(recipe: WorthRecipe, cell: Cell, dataset: Dataset, out: Path, metric
     with locked(run.parent, shard=run.name):
         predict(run, dataset, out=out, split="test", probabilities=recipe.label == "mask", compute=compute)
     found = scored(out, dataset, [metric.name, MSE], opening=recipe.opening, classes=recipe.classifies(cell))
-    score, error = (math.nan if (mean := found.mean[of]) is None else float(mean) for of in (metric.name, MSE))
+    score, error = (math.nan if (mean := found.mean.get(of)) is None else float(mean) for of in (metric.name, MSE))
     return score, error, len(found.cases)
 
 

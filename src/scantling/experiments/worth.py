@@ -6,7 +6,7 @@ one method, in which real and made cases are mixed in some amount and order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from scantling.contract.card import learns_objects
+from scantling.contract.card import Card, learns_objects
 from scantling.core.checks import check_count
 from scantling.core.engines import Share
 from scantling.core.errors import DataError, ScantlingError, SettingsError
@@ -26,19 +26,22 @@ from scantling.data.dataset import Dataset
 from scantling.data.division import within_budget
 from scantling.data.manifest_file import write_manifest
 from scantling.data.memory import in_memory
+from scantling.evaluation.generated import Assessment
+from scantling.experiments.boxes_by_case import detects
 from scantling.experiments.cell_runs import Engine, Progress, check_spread, do_cells
 from scantling.experiments.cells import ALL, Cell, budgets, cells_of, labels_in_words
 from scantling.experiments.curve import Ready, masks_metric, summary
 from scantling.experiments.experiment_folder import labels_hash, registered
 from scantling.experiments.image_classes import OF_A_CASE
+from scantling.experiments.made_images import looked_at
 from scantling.experiments.made_sets import Source, check_made, is_run, learned_subjects, opened, sources_of
 from scantling.experiments.validity import Validity, measured
 from scantling.experiments.worth_arms import DEFAULT, arms_of
-from scantling.experiments.worth_recipe import WorthRecipe
+from scantling.experiments.worth_recipe import WorthRecipe, one_image
 from scantling.experiments.worth_result import WorthResult
 from scantling.inference.synthesis import synthesize
 from scantling.methods.catalogue import card_of, implementation_of
-from scantling.metrics.catalogue import CLASS_METRICS, Metric
+from scantling.metrics.catalogue import BOX_METRICS_OF_A_CASE, CLASS_METRICS, Metric
 from scantling.records.curve import ArmRecord
 from scantling.records.run_folder import identity_of
 from scantling.records.worth import WorthFolder
@@ -63,6 +66,7 @@ def worth(
     options: Options = DEFAULTS,
     augment: Literal["own", "none", "strong"] = "strong",
     metric: str | None = None,
+    modality: str = "",
     validity: bool = False,
     shard: tuple[int, int] = (1, 1),
     engine: Engine = "local",
@@ -73,7 +77,7 @@ def worth(
     """Train a segmenter on real, made and mixed data at budgets of real subjects, and say what made data are worth.
 
     Args:
-        method: of the catalogue, a segmenter, or a classifier of images.
+        method: of the catalogue, a segmenter, a classifier of images, or a detector.
         data: real data with masks, or with image classes; its test cases are tested.
         made: see `made_sets.sources_of`.
         out: the folder of the experiment; new, empty, or that of one with the same data and settings.
@@ -83,8 +87,11 @@ def worth(
         generators: runs that made the folders of `made`, so that their records say whom they have learned from.
         options: of all trainings; `minutes` become steps once for all.
         augment: of all arms alike.
-        metric: that answers are scored by; None: Dice, AJI of a method that learns from instance maps, or accuracy.
-        validity: also hold what a training on real cases scores on made ones against its scores on real test cases.
+        metric: that answers are scored by; None: Dice, AJI of a method that learns from instance maps, accuracy, or of
+            a detector the average precision at 0.5.
+        modality: the one image of each case that every training sees; empty: all.
+        validity: also hold what a training on real cases scores on made ones against its scores on real test cases,
+            and made images against real training images (`evaluation.generated.assess`).
         shard, engine, share, console, progress: as of `curve`.
 
     Raises:
@@ -95,18 +102,22 @@ def worth(
     console = console or Console(quiet=True)
     ready = prepare(
         method, data, made, out, arms=arms, labels=labels, seeds=seeds, label_seeds=label_seeds,
-        generators=generators, options=options, augment=augment, metric=metric, console=console,
+        generators=generators, options=options, augment=augment, metric=metric, modality=modality, console=console,
     )  # fmt: skip
     own = ready.cells[shard[0] - 1 :: shard[1]]
     failed = do_cells(ready.recipe, own, engine=engine, share=share, console=console, progress=progress)
     tables: Sequence[Validity] = ()
+    images: Mapping[str, Assessment] = {}
     if validity and shard[1] == 1:
         tables = measured(ready.recipe, own, ready.metric, console=console)
+        images = looked_at(ready.recipe, own, console=console)
     recipe = ready.recipe
     taken = {(cell.method, cell.labels): recipe.taken(cell) for cell in own if cell.seed == cell.label_seed == 0}
     amounts = {key: (len(one.real), len(one.made)) for key, one in taken.items()}
     found = summary(ready, own, failed)
-    return WorthResult(**found, arms=tuple(recipe.plan.values()), amounts=amounts, validity=tuple(tables))
+    return WorthResult(
+        **found, arms=tuple(recipe.plan.values()), amounts=amounts, validity=tuple(tables), images=images
+    )
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,7 @@ def prepare(
     augment: Literal["own", "none", "strong"],
     metric: str | None,
     console: Console,
+    modality: str = "",
 ) -> ReadyWorth:
     """Make sure that all cells can be begun, make what runs are to make, and write the record of the folder.
 
@@ -142,7 +154,7 @@ def prepare(
         raise SettingsError(
             f"{card.name}: expected a segmenter or a classifier that is trained alone; see `scantling methods`"
         )
-    known = _metric(metric, classes="segment" not in card.gives, objects=learns_objects(card))
+    known = _metric(metric, card)
     check_count(seeds, argument="--seeds", least=1)
     check_count(label_seeds, argument="--label-seeds", least=1)
     options.check()
@@ -154,6 +166,7 @@ def prepare(
     recipe = WorthRecipe(
         data=data if isinstance(data, Dataset) else Path(data), out=out, options=options, control=next(iter(plan)),
         augment=augment, metric=known.name, method=card.name, plan=plan, sources={one.name: one for one in sources},
+        modality=modality,
     )  # fmt: skip
     cells = cells_of([*plan], budget, seeds=seeds, label_seeds=label_seeds)
     subjects = _checked(recipe, cells, budget)
@@ -173,9 +186,11 @@ def prepare(
     return ReadyWorth(replace(recipe, options=options), cells, subjects, known, remarks)
 
 
-def _metric(name: str | None, *, classes: bool, objects: bool) -> Metric:
-    if not classes:
-        return masks_metric(name or ("aji" if objects else "dice"))
+def _metric(name: str | None, card: Card) -> Metric:
+    if detects(card) and name in (None, *BOX_METRICS_OF_A_CASE):
+        return BOX_METRICS_OF_A_CASE[name or "ap50"]
+    if "segment" in card.gives:
+        return masks_metric(name or ("aji" if learns_objects(card) else "dice"))
     if name not in (None, *OF_A_CASE):
         raise SettingsError(f"--metric {name}: expected one of image classes: {', '.join(OF_A_CASE)}")
     return CLASS_METRICS[name or OF_A_CASE[0]]
@@ -201,6 +216,8 @@ def _checked(recipe: WorthRecipe, cells: Sequence[Cell], labels: Sequence[str]) 
     options = recipe.options
     changes = dict(options.settings) | ({} if options.steps is None else {"steps": options.steps})
     implementation_of(card_of(recipe.method)).Settings.preset(options.preset, changes)
+    if recipe.modality:
+        _check_modality(recipe)
     dataset = recipe.dataset
     check_inputs(recipe.out, dataset.files())
     check_record(recipe.out, WORTH)
@@ -220,6 +237,20 @@ def _checked(recipe: WorthRecipe, cells: Sequence[Cell], labels: Sequence[str]) 
     return subjects
 
 
+def _check_modality(recipe: WorthRecipe) -> None:
+    """Make sure that cases have several images, of which one is named.
+
+    Raises:
+        SettingsError: they have not.
+    """
+    names = dict.fromkeys(name for case in recipe.whole.cases for name in case.images)
+    if len(names) < 2 or recipe.modality not in names:
+        raise SettingsError(
+            f"--modality {recipe.modality}: the cases have the images {some([*names], most=9)}; expected one of "
+            "several, each in a file of its own"
+        )
+
+
 def _checked_made(
     recipe: WorthRecipe, source: Source, cells: Sequence[Cell], generators: Sequence[Path], *, runs: bool
 ) -> list[str]:
@@ -236,7 +267,7 @@ def _checked_made(
         folder = source.folders[budget]
         if is_run(place) != runs or not folder.exists():
             continue
-        made = opened(folder)
+        made = one_image(opened(folder), recipe.modality)
         remarks += check_made(source.name, made, recipe.dataset, label=recipe.label)
         known = [*generators, *([place] if runs else [])]
         seen, unknown = learned_subjects(source.name, made, known, recipe.dataset)

@@ -15,6 +15,7 @@ from scantling.data.dataset import Dataset
 from scantling.data.division import without_labels
 from scantling.data.label_budget import label_order
 from scantling.data.splits import is_labelled
+from scantling.experiments.boxes_by_case import CHOICE, detects
 from scantling.experiments.cells import ALL, Cell, Recipe, labels_in_words
 from scantling.experiments.made_sets import Source, drawn_cases, is_run, opened
 from scantling.experiments.worth_arms import Amount, WorthArm
@@ -79,15 +80,22 @@ class WorthRecipe(Recipe):
     """The budgets by labels and label seed, which depend on nothing that `replace` changes here."""
 
     @property
+    def whole(self) -> Dataset:
+        """The real data with all images of each case."""
+        return super().dataset
+
+    @property
     def dataset(self) -> Dataset:
         """The real data."""
-        found = one_image(super().dataset, self.modality)
+        found = one_image(self.whole, self.modality)
         return found.with_instances(found.label_source.resolved) if self.label == "instances" else found
 
     @property
     def label(self) -> str:
-        """What teaches the method, and what it is scored by: "mask", "instances" or "image_class"."""
+        """What teaches the method: "mask", "instances", "image_class", or what a detector draws its boxes around."""
         card = card_of(self.method)
+        if detects(card):
+            return str(self.options.settings.get(CHOICE, card.needs[0][1]))
         if "segment" not in card.gives:
             return "image_class"
         return "instances" if learns_objects(card) else "mask"
@@ -176,7 +184,7 @@ class WorthRecipe(Recipe):
         parts = [replace(dataset, cases=tuple(cases), parted=True)]
         folder = self.sources[source].folder(cell.labels) if (source := self.plan[cell.method].source) else None
         if folder is not None:
-            parts.append(replace(opened(folder), cases=taken.made, parted=True))
+            parts.append(one_image(replace(opened(folder), cases=taken.made, parted=True), self.modality))
         return parts
 
     def options_of(self, cell: Cell) -> Options:
@@ -206,7 +214,9 @@ class WorthRecipe(Recipe):
 
     def facts(self) -> dict[str, Any]:
         """What the record of the folder says."""
-        return {**super().facts(), "method": self.method, "augment": self.augment or "strong"}
+        return {**super().facts(), "method": self.method, "augment": self.augment or "strong"} | (
+            {"modality": self.modality} if self.modality else {}
+        )
 
 
 def one_image(dataset: Dataset, modality: str) -> Dataset:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scantling.data.contents import count, some
+from scantling.evaluation.generated import Assessment
+from scantling.experiments import made_images
 from scantling.experiments.cells import ALL, labels_in_words
 from scantling.experiments.curve_result import Curve, Point
 from scantling.experiments.validity import Validity, sentences
@@ -28,11 +30,13 @@ class WorthResult(Curve):
     Attributes:
         amounts: how many real and made cases an arm trains on, by arm and budget, with the first label seed.
         validity: what recognisers trained on real cases score on made ones; empty where nobody asked.
+        images: made images beside real ones, by the name of the made data; empty where nobody asked.
     """
 
     arms: Sequence[WorthArm] = ()
     amounts: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     validity: Sequence[Validity] = ()
+    images: Mapping[str, Assessment] = field(default_factory=dict)
 
     @property
     def scope(self) -> str:
@@ -85,8 +89,9 @@ class WorthResult(Curve):
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The verdict, how valid made cases are, then each arm at each budget."""
-        return (*self.verdict, *sentences(self.validity, self.metric), *super().sentences)
+        """The verdict, how valid made cases are, how near to real ones, then each arm at each budget."""
+        valid, near = sentences(self.validity, self.metric), made_images.sentences(self.images)
+        return (*self.verdict, *valid, *near, *super().sentences)
 
     @property
     def conventions(self) -> tuple[str, ...]:
@@ -130,6 +135,7 @@ class WorthResult(Curve):
             for (arm, labels), (real, made) in self.amounts.items()
         ]
         facts |= {"verdict": self.verdict, "amounts": amounts, "validity": [one.facts() for one in self.validity]}
+        facts["images"] = {name: one.facts() for name, one in self.images.items()}
         return WorthRecord.model_validate(facts)
 
     def table(self) -> str:

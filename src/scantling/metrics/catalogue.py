@@ -366,6 +366,17 @@ BOX_METRICS: dict[str, Metric] = {
 }  # fmt: skip
 """The metrics of boxes, over all cases together."""
 
+BOX_METRICS_OF_A_CASE: dict[str, Metric] = {
+    name: replace(
+        metric,
+        title=f"{metric.title}, by image",
+        convention=f"{metric.convention.rstrip('.')}; here of each image by itself, then the mean over images: of an "
+        "image without a true box undefined, so that false alarms there do not count.",
+    )
+    for name, metric in BOX_METRICS.items()
+}
+"""The same of each image by itself, so that images can be paired; see `experiments.boxes_by_case`."""
+
 _ABSENT: dict[Need, str] = {
     "probability": "probability maps, and there are none",
     "annotators": "masks by several annotators, and no case has more than one",

@@ -50,19 +50,23 @@ class ModalityUNet(nn.Module):
             self.joined = nn.Sequential(told, nn.LeakyReLU(0.01))
 
     def forward(self, image: Tensor, modality: Tensor | None = None) -> Tensor:
-        """An image (B, out_channels, H, W) in [-1, 1] after (B, in_channels, H, W).
+        """Images (B k, out_channels, H, W) in [-1, 1] after (B, in_channels, H, W), k of each.
 
         Args:
-            modality: (B,) int64 from 0; may be left out where there is one.
+            modality: (B k,) int64 from 0, those of the first image first; may be left out where there is one. The
+                encoder, which knows no modality, sees each image once.
 
         Raises:
             ArrayError: the image has other axes or channels, or a modality is missing.
         """
         maps = self.unet.encode(image)
         if self.joined is not None:
-            if modality is None or modality.shape != (len(image),):
+            if modality is None or modality.ndim != 1 or not len(modality) or len(modality) % len(image):
                 found = None if modality is None else tuple(modality.shape)
-                raise ArrayError(f"modality: found {found}; expected {(len(image),)}, one number for each image")
+                raise ArrayError(
+                    f"modality: found {found}; expected {(len(image),)}, one or more numbers for each image"
+                )
+            maps = [one.repeat_interleave(len(modality) // len(image), 0) for one in maps]
             deepest = maps[-1]
             maps[-1] = self.joined(torch.cat([deepest, self.planes(modality, deepest)], 1))
         made: Tensor = self.unet.head(self.unet.decode(maps, image.shape[2:]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from scantling.records.curve import CurveFolder, CurveRecord
-from scantling.records.record import Number, Record
+from scantling.records.record import Number, Record, Table
 
 
 class WorthFolder(CurveFolder):
@@ -43,6 +43,7 @@ class WorthRecord(CurveRecord):
 
     Attributes:
         verdict: what can be said of each made data set, a sentence each.
+        images: made images beside real ones, by the name of the made data, as `scantling assess --json` prints them.
     """
 
     what: ClassVar[str] = "worth of made data"
@@ -51,3 +52,4 @@ class WorthRecord(CurveRecord):
     verdict: tuple[str, ...] = ()
     amounts: tuple[AmountRecord, ...] = ()
     validity: tuple[ValidityRecord, ...] = ()
+    images: dict[str, Table] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scantling.core import atomic
 from scantling.experiments.comparison import ComparedMethod, Comparison, Pair, probability
-from scantling.metrics.catalogue import CLASS_METRICS, METRICS
+from scantling.metrics.catalogue import BOX_METRICS_OF_A_CASE, CLASS_METRICS, METRICS
 from scantling.report.charts import Chart
 from scantling.report.commands import shell
 from scantling.report.rendering import rendered
@@ -48,7 +48,7 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
     Args:
         command: what makes it again.
     """
-    known = METRICS if found.region else CLASS_METRICS
+    known = METRICS if found.region else {**CLASS_METRICS, **BOX_METRICS_OF_A_CASE}
     metrics = [metric(one.name, known=known, units=found.units) for one in found.metrics]
     text = rendered(
         PAGE,

@@ -14,9 +14,10 @@ from scantling.core import atomic
 from scantling.experiments.cells import ALL, OBJECTS
 from scantling.experiments.curve_result import Curve, Point
 from scantling.experiments.validity import Validity
-from scantling.metrics.catalogue import CLASS_METRICS, METRICS
+from scantling.metrics.catalogue import BOX_METRICS_OF_A_CASE, CLASS_METRICS, METRICS
 from scantling.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Chart, Key, frame, svg, trace
 from scantling.report.commands import shell
+from scantling.report.generated import HEADINGS, ImageLine
 from scantling.report.rendering import rendered
 from scantling.report.words import NONE, Metric, duration, metric
 
@@ -47,7 +48,7 @@ def write_curve(found: Curve, page: Path, *, command: Sequence[str] = ()) -> Pat
 def metric_of(found: Curve) -> Metric:
     """How the metric of a curve is written."""
     units = {found.metric.name: next((unit for unit in ("mm", "pixel") if unit in found.metric.title), None)}
-    known = CLASS_METRICS if found.metric in CLASS_METRICS.values() else METRICS
+    known = next((each for each in (CLASS_METRICS, BOX_METRICS_OF_A_CASE) if found.metric in each.values()), METRICS)
     return metric(found.metric.name, known=known, units=units if found.metric.is_length else None)
 
 
@@ -61,6 +62,7 @@ def write_page(
     noun: str = "method",
     arms: Sequence[tuple[str, str]] = (),
     validity: Sequence[Validity] = (),
+    images: Sequence[ImageLine] = (),
 ) -> Path:
     """Write the page of a curve, or of what is told in the same tables.
 
@@ -69,6 +71,7 @@ def write_page(
         noun: what is held against each other.
         arms: each with what it trains on.
         validity: what recognisers score on made cases.
+        images: made images beside real ones.
     """
     one = metric_of(found)
     text = rendered(
@@ -84,6 +87,8 @@ def write_page(
         command=shell(*command),
         arms=arms,
         validity=validity,
+        images=images,
+        measures=HEADINGS,
     )
     atomic.write_text(atomic.named(page), text)
     return page

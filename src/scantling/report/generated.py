@@ -26,6 +26,8 @@ from scantling.report.rendering import rendered
 from scantling.report.words import NONE, plural
 
 TEMPLATE = "generated.html.j2"
+HEADINGS = tuple(f"{title} {'↓' if better == 'lower' else '↑'}" for title, better in MEASURES.values())
+"""The measures in features, and which way is better."""
 CHARTS = 12
 """Quantities of the anatomy, those that differ most, that have a chart."""
 CONVENTIONS = (
@@ -55,6 +57,23 @@ class Row:
 
     title: str
     cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImageLine:
+    """What stands on the page of `worth`: a made data set, or real images in its place, and the real images.
+
+    Attributes:
+        structural: MS-SSIM of the images and the real ones.
+        measures: in the order of `HEADINGS`.
+        notes: verdicts on copies, and whose features it is.
+    """
+
+    title: str
+    images: int
+    structural: str
+    measures: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +131,7 @@ def write_generated(found: Assessment, page: Path, *, command: Sequence[str] = (
         scales=_scales(found.grid),
         network=found.features.network if found.features else "",
         compared=found.features.count if found.features else 0,
-        measures=("Images", *(f"{title} {'↓' if better == 'lower' else '↑'}" for title, better in MEASURES.values())),
+        measures=("Images", *HEADINGS),
         features=_features(found),
         slices=[_numbers(name, values) for name, values in found.slices.items()],
         segmenter=found.segmenter,
@@ -164,6 +183,21 @@ def _numbers(name: str, values: np.ndarray) -> Row:
     facts = spread(values)
     mean, std = float(facts["mean"]), float(facts["std"])
     return Row(name, (NONE if math.isnan(mean) else f"{mean:.3f}", f"± {_number(std)}", f"{facts['count']:,}"))
+
+
+def image_lines(name: str, found: Assessment) -> list[ImageLine]:
+    """A made data set beside the real images, and these beside themselves."""
+    counts, features = found.counts, found.features
+    whose = (f"features of {features.network}; {features.count} images at a time",) if features else ()
+    verdicts = tuple(each.verdict() for each in found.memorisation)
+    return [
+        ImageLine(title, counts[kind], f"{float(np.mean(found.structural[pairs])):.3f}",
+                  tuple(_number(features.rows[row][key]) if features else NONE for key in MEASURES), notes)
+        for title, kind, pairs, row, notes in (
+            (name, "made measured", GENERATED_REAL, MADE, (*verdicts, *found.remarks, *whose)),
+            ("real images, of other subjects", "real measured", REAL, HALF, ()),
+        )
+    ]  # fmt: skip
 
 
 def _features(found: Assessment) -> list[Row]:

@@ -19,6 +19,7 @@ from scantling.records.predictions import PredictionsRecord
 from scantling.records.record import read_json, read_record
 from scantling.records.run import RunRecord
 from scantling.report.blocks import Header
+from scantling.report.boxes import BoxBlock, box_block_of
 from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.headers import header_of
@@ -55,6 +56,7 @@ class Section:
     findings: Findings
     blocks: tuple[ScoreBlock, ...]
     classes: tuple[ClassBlock, ...]
+    boxes: tuple[BoxBlock, ...]
     registrations: tuple[RegistrationBlock, ...]
     validation: ScoreBlock | None
     """Scores of the validation cases, where other scores stand above them."""
@@ -187,7 +189,7 @@ def _destination(targets: list[_Target], out: Path | None) -> Path:
 def _section(target: _Target, *, longest: int, room: int) -> Section:
     run, evaluations = target.run, target.evaluations
     findings = look(ABOUT_TRAINING, run) if run is not None else Findings()
-    blocks, classes = [], []
+    blocks, classes, boxes = [], [], []
     several = len(evaluations) + len(target.registrations) > 1
     for number, evaluation in enumerate(evaluations):
         found = _doubts(evaluation, run)
@@ -196,6 +198,8 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
             blocks.append(block_of(evaluation, drawn=number < room, longest=longest))
         if evaluation.record.image_classes is not None:
             classes.append(class_block_of(evaluation, evaluation.record.image_classes))
+        if evaluation.record.boxes is not None:
+            boxes.append(box_block_of(evaluation, evaluation.record.boxes))
     for file in target.registrations:
         found = look(REGISTRATION_CHECKS, file.record)
         findings += found.said_of(f"Registrations {file.name}") if several else found
@@ -209,6 +213,8 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
     if held is not None and held.record.image_classes is not None and not classes:
         title = "Image classes of the validation cases"
         classes = [class_block_of(held, held.record.image_classes, title=title)]
+    if held is not None and held.record.boxes is not None and not boxes:
+        boxes = [box_block_of(held, held.record.boxes, title="Boxes of the validation cases")]
     records = [one.record for one in (*evaluations, *([held] if held is not None else []))]
     parts = [part for one in records for part in (one, one.image_classes, one.boxes) if part is not None]
     scored = (*parts, *(file.record for file in target.registrations))
@@ -219,6 +225,7 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
         findings,
         tuple(blocks),
         tuple(classes),
+        tuple(boxes),
         tuple(registration_block_of(file) for file in target.registrations),
         validation,
         postprocessing_block(run.postprocessing, run.record.traits) if run is not None else None,

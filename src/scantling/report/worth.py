@@ -10,6 +10,7 @@ from scantling.experiments.cells import labels_in_words
 from scantling.experiments.worth_result import WorthResult
 from scantling.report.charts import Chart
 from scantling.report.curve import curves_chart, metric_of, write_page
+from scantling.report.generated import image_lines
 from scantling.report.spreads import forest_chart
 
 PAGE_NAME = "worth.html"
@@ -28,7 +29,15 @@ def write_worth(found: WorthResult, page: Path, *, command: Sequence[str] = ()) 
     curves = curves_chart(found, metric_of(found)) if len(labels) > 1 and len(found.methods) <= MOST_CURVES else None
     charts += [curves] if curves is not None else []
     return write_page(
-        found, page, charts, command=command, name="worth", noun="arm", arms=found.described(), validity=found.validity
+        found,
+        page,
+        charts,
+        command=command,
+        name="worth",
+        noun="arm",
+        arms=found.described(),
+        validity=found.validity,
+        images=[line for name, one in found.images.items() for line in image_lines(name, one)],
     )
 
 

@@ -34,7 +34,7 @@ class Worth(Trainings):
     )
 
     method: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SEGMENTER")] = "unet"
-    """A segmenter of `scantling methods`, or a classifier, which every arm trains."""
+    """A segmenter of `scantling methods`, a classifier, or a detector, which every arm trains."""
     data: Path
     """Real cases with true masks, or image classes. The test cases are looked at when a training has ended, and choose
     nothing."""
@@ -58,8 +58,8 @@ class Worth(Trainings):
     generator: Annotated[list[Path], tyro.conf.arg(metavar="RUN")] = field(default_factory=list)
     """Runs that made the folders of --made: their records say whose images they have learned from."""
     validity: bool = False
-    """Also score trainings on real cases on made ones, beside real test cases; where cases have several images also
-    with one of them at a time, which is trained for it."""
+    """Also score trainings on real cases on made ones, beside real test cases (where cases have several images also
+    with one of them at a time, which is trained for it), and hold made images against real ones, as `assess` does."""
     preset: Literal["paper", "quick", "tiny"] = "quick"
     """quick takes minutes on a laptop's processor."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -71,7 +71,10 @@ class Worth(Trainings):
     """Ordinary augmentation of all arms, so that no gain is one of more augmentation."""
     metric: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """What the test answers are scored by; unless said dice of a segmenter, aji of one that learns from instance maps,
-    accuracy of a classifier."""
+    accuracy of a classifier, ap50 of a detector."""
+    modality: Annotated[str, tyro.conf.arg(metavar="NAME")] = ""
+    """The one image of each case that every training sees, where cases have several; else all together. Each has an
+    OUT of its own."""
 
     def run(self) -> Outcome:
         """Do what is not yet done, and say what it is worth."""
@@ -97,7 +100,7 @@ class Worth(Trainings):
         return Outcome(facts, list(found.failed))
 
     def _how(self, options: Options) -> dict[str, Any]:
-        names = ("arms", "labels", "seeds", "label_seeds", "augment", "metric")
+        names = ("arms", "labels", "seeds", "label_seeds", "augment", "metric", "modality")
         return {name: getattr(self, name) for name in names} | {
             "generators": self.generator, "options": options, "console": talk()
         }  # fmt: skip
@@ -118,7 +121,8 @@ class Worth(Trainings):
         values = {
             "--data": self.data.absolute(), "--out": self.out.absolute(), "--seeds": self.seeds,
             "--label-seeds": self.label_seeds, "--preset": self.preset, "--steps": self.steps,
-            "--augment": self.augment, "--metric": self.metric, "--device": self.device,
+            "--augment": self.augment, "--metric": self.metric, "--modality": self.modality or None,
+            "--device": self.device,
             "--precision": self.precision, "--threads": self.threads, "--subjects": self.subjects,
             "--manifest": self.manifest and self.manifest.absolute(), "--root": self.root and self.root.absolute(),
         }  # fmt: skip

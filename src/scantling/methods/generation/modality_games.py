@@ -106,7 +106,7 @@ class ModalityGames(StructureStage):
         """All modalities (B, modalities, width, H, W) of what the painter is told (B, 1 + planes, H, W)."""
         count = self.modalities
         number = torch.arange(count, device=told.device).repeat(len(told))
-        return exact(self.painter(told.repeat_interleave(count, 0), number)).unflatten(0, (-1, count))
+        return exact(self.painter(told, number)).unflatten(0, (-1, count))
 
     def told(self, s: Tensor, m: Tensor, label: Tensor, draws: Draws) -> Tensor:
         """[s', l], (B, 1 + planes, H, W); nothing is drawn under a lesion."""

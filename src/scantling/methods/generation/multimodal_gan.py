@@ -20,7 +20,11 @@ from scantling.diffusion.chain import exact
 from scantling.methods.catalogue import CARDS
 from scantling.methods.generation.label_placing import NUMBERS, TRIES, LabelBank, placed
 from scantling.methods.generation.modality_games import ModalityGames
-from scantling.methods.generation.multimodal_settings import MultimodalGanOptions, MultimodalGanSettings
+from scantling.methods.generation.multimodal_settings import (
+    MultimodalGanOptions,
+    MultimodalGanSettings,
+    codes_in,
+)
 from scantling.methods.generation.structure_stage import BETAS
 from scantling.phantoms.structure import without_outline
 
@@ -123,7 +127,10 @@ class MultimodalGan(Generator, ModalityGames):
         found.append(
             Stage(
                 name="images",
-                players=(painter, self._player("judge", self.judge)),
+                players=(
+                    replace(painter, rate=of.painting_rate or of.rate),
+                    self._player("judge", self.judge),
+                ),
                 streams=tuple(streams),
                 steps=parts["images"],
                 objectives=self.learn_images,
@@ -177,12 +184,14 @@ class MultimodalGan(Generator, ModalityGames):
     def generate_options(self, options: MultimodalGanOptions) -> MultimodalGanOptions:  # type: ignore[override]
         """Refuse what needs structures where there are none."""
         super().generate_options(options)
-        if not self.settings.structures and (options.walk or options.realistic is not None):
-            raise SettingsError(
-                "--options.walk, --options.realistic: this model paints after noise (--settings.structures false)"
-            )
-        if options.walk and options.realistic is not None:
-            raise SettingsError("--options.walk, --options.realistic: codes on a way are not drawn anew; take one")
+        steered = {"walk": options.walk, "codes": options.codes, "realistic": options.realistic}
+        named = [f"--options.{name}" for name, value in steered.items() if value not in (None, 0)]
+        if named and not self.settings.structures:
+            raise SettingsError(f"{', '.join(named)}: this model paints after noise (--settings.structures false)")
+        if len(named) > 1:
+            raise SettingsError(f"{', '.join(named)}: codes that are given are not drawn anew; take one")
+        if options.codes is not None:
+            codes_in(options.codes, self.settings.code**2)
         return options
 
     def generate(self, count: int, inference: Inference, given: Batch | None = None) -> Generation:
@@ -223,7 +232,8 @@ class MultimodalGan(Generator, ModalityGames):
         for attempt in range(options.organs):
             again = replace(own, number=number + attempt * APART)
             if of.structures:
-                found["sketch"], found["organ"], poor = self._structure(own if options.walk else again, like, options)
+                given = options.walk or options.codes is not None
+                found["sketch"], found["organ"], poor = self._structure(own if given else again, like, options)
                 tried["structure not realistic"] += poor
             if self.bank is None or not len(self.bank):
                 break
@@ -252,6 +262,10 @@ class MultimodalGan(Generator, ModalityGames):
         """s, m and how many were not realistic: the first that is, or the best."""
         if options.walk:
             return *self.drawn_structures(self._on_the_way(draws, options.walk, like)), 0
+        if options.codes is not None:
+            codes = codes_in(options.codes, self.settings.code**2)
+            z = torch.from_numpy(codes[draws.number % len(codes)][None]).to(like)
+            return *self.drawn_structures(z), 0
         best, score, tries = None, -torch.inf, 1 if options.realistic is None else REALISTIC_TRIES
         for attempt in range(tries):
             z = replace(draws, slot=attempt).randn("z", like=like.new_empty(1, self.settings.code**2))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import Field
 
 from scantling.contract.options import GenerateOptions
@@ -35,6 +37,8 @@ class MultimodalGanOptions(GenerateOptions):
     Attributes:
         walk: cases lie in so many steps between one drawn code and the next, so that structures change gradually; 0
             draws a code for each.
+        codes: a file (.npy) of codes (N, code²) to draw structures of, in place of drawn ones: case n takes row n
+            modulo N, with noise and a label of its own.
         realistic: structures are drawn anew until the mean score of their discriminator is so high, at most 50 times,
             and else the best is taken (a later text of the thesis: 0.55).
         tries: turns of a lesion label in one organ; see `label_placing`.
@@ -42,9 +46,33 @@ class MultimodalGanOptions(GenerateOptions):
     """
 
     walk: Annotated[int, Field(ge=0)] = 0
+    codes: Path | None = None
     realistic: float | None = None
     tries: Positive = 100
     organs: Positive = 20
+
+
+def codes_in(file: Path, length: int) -> np.ndarray:
+    """Codes (N, length) float32 of a file that the user names.
+
+    Raises:
+        SettingsError: it cannot be read, or holds something else.
+    """
+    try:
+        found = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SettingsError(
+            f"--options.codes {file}: cannot be read ({first}); expected a file of numpy.save"
+        ) from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+        raise SettingsError(f"--options.codes {file}: holds no numbers; expected an array ({length} to a case)")
+    if found.ndim != 2 or not len(found) or found.shape[1] != length or not np.isfinite(found).all():
+        raise SettingsError(
+            f"--options.codes {file}: found the shape {found.shape}, or numbers that are not finite; expected "
+            f"(cases, {length}), such as normal numbers"
+        )
+    return found.astype(np.float32)
 
 
 class MultimodalGanSettings(Settings):
@@ -56,6 +84,8 @@ class MultimodalGanSettings(Settings):
             what a stage that is left out would have had goes to the others.
         batch: of structures; `image_batch` in the other stages.
         rate: of the learning of all networks.
+        painting_rate: of the painter in the last stage; None: as the others. Where it has been pre-trained, a judge
+            that knows nothing yet leads it astray in large steps; ours.
         average: decay of averages of the painter's weights, which answer; 0 for none.
         size: (H, W) that images are resampled to; None: as `longest` says.
         longest: the longer side of the median image, whose proportions stay.
@@ -92,6 +122,7 @@ class MultimodalGanSettings(Settings):
     batch: Positive = 1
     image_batch: Positive = 4
     rate: Annotated[float, Field(gt=0)] = 1e-5
+    painting_rate: Annotated[float, Field(gt=0)] | None = None
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     size: tuple[Positive, Positive] | None = (184, 144)
     longest: Annotated[int, Field(ge=16)] = 128
@@ -138,7 +169,8 @@ class MultimodalGanSettings(Settings):
         },
         "tianchi": {"size": (512, 512), "modalities": "one", "rule": "tianchi", "registration": False},
         "quick": {
-            "steps": 2400, "shares": (0.4, 0.1, 0.3, 0.2), "batch": 4, "image_batch": 2, "rate": 1e-3, "average": 0.99,
+            "steps": 2400, "shares": (0.35, 0.05, 0.45, 0.15), "batch": 4, "image_batch": 2, "rate": 1e-3,
+            "average": 0.99, "painting_rate": 1e-4, "registration": False,
             "size": None, "longest": 96, "rule": "planned", "pretraining": True, "pairs": "drawn", "weights": "code",
             "code": 16, "width": 16, "judge": 8, "judge_stages": 3, "coder": 8, "coder_stages": 4, "organ_width": 8,
         },
