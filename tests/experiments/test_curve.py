@@ -217,7 +217,7 @@ def test_the_runs_of_a_curve_are_methods_to_compare_whatever_labels_were_drawn(
         ([], {}, "found no method"),
         (["unet"], {"labels": []}, "found no budget"),
         (["unet"], {"labels": [3, "3"]}, "--labels 3: is named twice"),
-        (["unet"], {"labels": [3, "50%"]}, "--labels 50%: are 3 subjects, as --labels 3"),
+        (["unet"], {"labels": [3, "50%"]}, "50% of the labels are 3 subjects, as are 3 labels"),
         (["unet"], {"labels": ["some"]}, "--labels some: expected a number"),
         (["unet"], {"seeds": 0}, "--seeds: found 0; expected a whole number from 1"),
         (["unet"], {"label_seeds": 1.5}, "--label-seeds: found 1.5; expected a whole number from 1"),

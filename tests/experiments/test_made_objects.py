@@ -30,9 +30,9 @@ def as_made(card: Card, folder: Path) -> Path:
 def test_a_method_that_learns_from_instance_maps_is_scored_by_objects_unless_said() -> None:
     assert learns_objects(CARDS["nuclei-diffusion"])
     assert not learns_objects(CARDS["unet"])
-    assert _metric(None, classes=False, objects=True).name == "aji"
-    assert _metric(None, classes=False, objects=False).name == "dice"
-    assert _metric("dice", classes=False, objects=True).name == "dice"
+    assert _metric(None, CARDS["hover-net"]).name == "aji"
+    assert _metric(None, CARDS["unet"]).name == "dice"
+    assert _metric("dice", CARDS["hover-net"]).name == "dice"
 
 
 def test_made_cases_without_instance_maps_are_refused_where_these_are_learnt_from(tmp_path: Path) -> None:
