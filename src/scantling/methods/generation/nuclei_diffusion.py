@@ -240,8 +240,9 @@ class NucleiDiffusion(MaskToImage):
         chance = numpy_generator(own.seed, own.stage, "square", own.number)
         sides = zip(given.image.shape[2:], self.settings.shape(self.traits), strict=True)
         starts = [(int(chance.integers(max(there - side, 0) + 1)), side) for there, side in sides]
-        window = (..., *(slice(start, start + side) for start, side in starts))
-        return replace(given, fields={name: each[window] for name, each in given.fields.items()}, present={})
+        rows, columns = (slice(start, start + side) for start, side in starts)
+        fields = {name: each[..., rows, columns] for name, each in given.fields.items()}
+        return replace(given, fields=fields, present={})
 
     def _laid_out(self, given: Batch, own: Inference, layout: str) -> tuple[Numbers, Classes, Tensor]:
         """The nuclei of a given case as the layout has them, the class of each, and its image."""
