@@ -35,8 +35,11 @@ def test_a_share_is_of_objects_and_fewer_lie_in_more() -> None:
 def test_patches_without_objects_and_shares_that_are_none_are_refused() -> None:
     with pytest.raises(DataError, match="0 objects"):
         nearest_to_centres(np.zeros((3, 2)), np.zeros(3), share=0.5)
-    with pytest.raises(SettingsError, match="--share"):
-        nearest_to_centres(np.zeros((3, 2)), np.ones(3), share=2.0)
+    with pytest.raises(DataError, match="not finite"):
+        nearest_to_centres(np.full((3, 2), np.nan), np.ones(3), share=0.5)
+    for share in (0.0, 2.0):
+        with pytest.raises(SettingsError, match="--share"):
+            nearest_to_centres(np.zeros((3, 2)), np.ones(3), share=share)
 
 
 def test_fewer_patches_than_clusters_and_equal_patches_are_taken_all() -> None:

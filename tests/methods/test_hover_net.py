@@ -18,6 +18,7 @@ from scantling.core.case import Labels
 from scantling.core.errors import ArrayError, SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Intensity, Traits
+from scantling.inference.models import models_of
 from scantling.inference.objects import label_map
 from scantling.inference.tiles import Tiler
 from scantling.losses.hover import hover_terms
@@ -158,6 +159,15 @@ def test_objects_have_the_class_of_most_of_their_pixels_and_the_mean_as_score() 
     none = objects_of(np.zeros((4, 6), np.int32), probabilities)
     assert none.boxes.shape == (0, 2, 2)
     assert len(none.classes) == 0
+
+
+@pytest.mark.parametrize("name", ["hover-net", "unet-watershed", "gland-diffusion", "ssd"])
+def test_views_are_declined_with_the_true_reason_where_objects_are_found(name: str) -> None:
+    traits, kind = traits_of(ONE), implementation_of(CARDS[name])
+    method = build(kind, kind.Settings.preset("tiny").resolve(traits), traits)
+    (note,) = models_of([method], {"views": True}).notes
+    assert note == "--views: objects of several answers do not become one; images are answered as they are"
+    assert not models_of([method], {}).notes
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from scantling.contract.card import Card
 from scantling.contract.method import build
 from scantling.contract.step import Inference, Step
 from scantling.core.case import Address, Labels
-from scantling.core.errors import SettingsError
+from scantling.core.errors import DataError, SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.data.files import read_labels
 from scantling.methods.generation.nuclei_diffusion import NUCLEUS, NucleiDiffusion
@@ -182,6 +182,52 @@ def test_an_image_that_begins_with_a_given_one_stays_nearer_to_it() -> None:
     assert far[0.05] < 0.5 * far[1.0]
 
 
+def test_of_a_larger_given_case_a_square_as_in_training_is_painted_with_its_own_nuclei() -> None:
+    method = maker(patch=16)
+    given, squares = batch(discs((12, 12), (34, 34), (12, 36))), set[int]()
+    given.image[:] = given.instances  # so that the image says which nucleus lies where
+    for number in range(3):
+        own = Inference(seed=0, number=number, options=method.generate_with())
+        part = method._square(given, own)
+        assert part.image.shape[2:] == part.instances.shape[2:] == (16, 16)
+        assert torch.equal(part.image, part.instances.to(part.image))
+        squares.add(int(part.instances.sum()))
+        with torch.no_grad():
+            assert method.generate(1, own, given).images.shape[2:] == (16, 16)  # type: ignore[union-attr]
+    assert len(squares) == 3
+    own = Inference(seed=0, options=method.generate_with.of({"whole": True}))
+    with torch.no_grad():
+        assert method.generate(1, own, given).images.shape[2:] == (SIZE, SIZE)  # type: ignore[union-attr]
+    with pytest.raises(SettingsError, match=r"--options.whole.*--from"):
+        method.generate(1, own)
+
+
+def test_objects_of_which_no_class_is_known_are_refused_and_small_made_ones_dropped() -> None:
+    method, numbers = maker(TWO, with_classes=True), discs((12, 12), (34, 34))
+    mask = np.where(numbers == 1, 2, 0).astype(np.uint8)
+    with pytest.raises(DataError, match="no class of 1 of its 2 objects"):
+        method.generate(1, Inference(seed=0, options=method.generate_with()), batch(numbers, mask=mask))
+    small = discs((12, 12), (34, 34), radius=3)  # 29 pixels each
+    for smallest, count in ((29, 2), (30, 0)):
+        method = maker(smallest=smallest, opening=1)
+        assert method.found(structure(maker(smallest=2), small))[0].max() == count
+
+
+@pytest.mark.parametrize(
+    ("steps", "shares", "each"),
+    [
+        (500_000, (0.4, 0.3, 0.3), (200_000, 150_000, 150_000)),
+        (101, (0.5, 0.5, 0.0), (50, 51, 0)),
+        (1, (0.4, 0.3, 0.3), (1, 1, 1)),
+    ],
+)
+def test_stages_share_the_steps(steps: int, shares: tuple[float, ...], each: tuple[int, ...]) -> None:
+    method = maker(steps=steps, shares=shares)
+    assert method.settings.stage_steps == each
+    assert [stage.steps for stage in method.stages()] == [number for number in each if number]
+    assert NucleiDiffusion.Settings().stage_steps == (200_000, 150_000, 150_000)
+
+
 def test_made_cases_hold_images_masks_and_instance_maps(tmp_path: Path) -> None:
     card: Card = NucleiDiffusion.card
     data = make_data(card, tmp_path / "data", dimensions=2)
@@ -196,5 +242,6 @@ def test_made_cases_hold_images_masks_and_instance_maps(tmp_path: Path) -> None:
     for case in cases:
         numbers = read_labels(Address(out / case["instances"]))[0]
         mask = read_labels(Address(out / case["masks"][0]))[0]
-        assert numbers.max() == 2
+        assert numbers.shape == (16, 16)  # a square as those of training
+        assert numbers.any()
         assert ((numbers > 0) == (mask > 0)).all()

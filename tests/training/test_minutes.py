@@ -21,6 +21,7 @@ from scantling.inference import unlike
 from scantling.methods.catalogue import CARDS, added
 from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.records.run import run_facts
+from scantling.testing.data import make_data
 from scantling.training import Options, minutes, train
 from scantling.training.minutes import repeated
 from scantling.training.stage_runner import StageRunner
@@ -258,16 +259,18 @@ def test_a_slow_machine_takes_smaller_batches_but_neither_the_papers_nor_the_use
     assert paper["settings"]["batch"] == 8
 
 
-@pytest.mark.parametrize("method", ["vessel-controlnet", "toy-pseudo"])
-def test_stages_share_the_steps_as_their_preset_says(tmp_path: Path, machine: Machine, method: str) -> None:
+@pytest.mark.parametrize(("method", "stages"), [("vessel-controlnet", 2), ("nuclei-diffusion", 3), ("toy-pseudo", 2)])
+def test_stages_share_the_steps_as_their_preset_says(
+    tmp_path: Path, machine: Machine, method: str, stages: int
+) -> None:
     with added(*TOYS.values()):
-        card = CARDS["vessel-controlnet"] if method == "vessel-controlnet" else TOYS["toy-pseudo"]
-        folder, begun = images_for(card, tmp_path / "data", dimensions=2), machine.now
+        card = CARDS[method] if method in CARDS else TOYS[method]
+        folder, begun = make_data(card, tmp_path / "data", dimensions=2), machine.now
         facts = trained(folder, tmp_path / "run", minutes=0.5, method=method)
     assert 0.75 * 30 < machine.now - begun <= 30
-    assert len(facts["timed"]["step"]) == 2
+    assert len(facts["timed"]["step"]) == stages
     each = facts["settings"]["steps"]
-    assert facts["steps"] == (each if method == "vessel-controlnet" else 2 * each)
+    assert facts["steps"] == (2 * each if method == "toy-pseudo" else each)
 
 
 def test_few_steps_and_minutes_that_cannot_be_kept_are_said(data: Path, tmp_path: Path, machine: Machine) -> None:

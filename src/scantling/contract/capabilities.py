@@ -36,6 +36,8 @@ class Segmenter(Method):
     """Whether `segment` answers with as many samples as its options say."""
     views_by_default: ClassVar[bool] = False
     """Whether one answer is the mean over the views of its training unless options say otherwise."""
+    finds_objects: ClassVar[bool] = False
+    """Whether it answers with objects: those of several answers do not become one, so it looks at no views."""
     views: Views | None = None
     """The views of its training, as saved with the model; None of a model of earlier versions."""
     postprocessing: Postprocessing = AS_ANSWERED
@@ -65,7 +67,12 @@ class Segmenter(Method):
         return self.traits.labels
 
     def resolved_views(self) -> Views:
-        """The views under which its training saw its images, read from its streams where the model does not say."""
+        """The views under which its training saw its images, read from its streams where the model does not say.
+
+        Of a method that finds objects the image as it is alone.
+        """
+        if self.finds_objects:
+            return Views(mirrored=(False,) * self.preprocessing.dimensions)
         return self.views or views_of_training(self)
 
     def uses_views(self, options: SegmentOptions) -> bool:
@@ -75,6 +82,8 @@ class Segmenter(Method):
 
     def without_views(self) -> str:
         """Why answers are given without views although options ask for them; empty where they are given with them."""
+        if self.finds_objects:
+            return "objects of several answers do not become one"
         views = self.resolved_views()
         if len(views.each) == 1:
             return "the training of this model showed it no mirrored or turned images"

@@ -30,14 +30,16 @@ def nearest_to_centres(
         Places of the patches in the order in which they are taken; fewer lie in more.
 
     Raises:
-        DataError: there is no patch, or none with an object.
+        DataError: there is no patch, or none with an object; features are not finite.
         SettingsError: `share` or `clusters` is out of its range.
     """
-    check_number(share, argument="--share", least=0, most=1)
+    check_number(share, argument="--share", above=0, most=1)
     check_count(clusters, argument="--clusters", least=1)
     rows, counts = np.asarray(features, np.float64), np.asarray(objects, np.int64)
     if not len(rows) or not counts.any():
         raise DataError(f"found {len(rows)} patches with {counts.sum()} objects; expected some that hold objects")
+    if not np.isfinite(rows).all():
+        raise DataError("found features that are not finite; expected numbers for each patch")
     centres, member = kmeans2(
         rows, min(clusters, len(np.unique(rows, axis=0))), minit="++", seed=np.random.default_rng(seed)
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.segmentation import find_boundaries, relabel_sequential
+from skimage.segmentation import find_boundaries
 from torch import Tensor
 
 from scantling.contract.method import Method
@@ -18,7 +18,7 @@ from scantling.contract.schedules import SCHEDULES, cosine
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
 from scantling.core.case import IGNORE, Labels
-from scantling.core.errors import SettingsError
+from scantling.core.errors import DataError, SettingsError
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Augmentation, Stream
@@ -32,7 +32,10 @@ from scantling.methods.generation.nuclei_settings import (
     NucleiOptions,
     given_alone,
 )
+from scantling.methods.supervised.instances import objects_in
+from scantling.metrics.instance_overlaps import renumbered
 from scantling.objects import hover_instances, hover_maps
+from scantling.objects.seeded import without_small
 
 NUCLEUS = Labels(names=("nucleus",), values=((255, 1),))
 """The one class where the data do not name it."""
@@ -101,7 +104,7 @@ class NucleiDiffusion(MaskToImage):
 
     def stages(self) -> Sequence[Stage]:
         """Structures; images, each with its structure; images, of which some are learned without."""
-        of = self.settings
+        of, (drawing, painting, guiding) = self.settings, self.settings.stage_steps
         images = Stream(
             name="images", reads=self.reads, batch=of.batch, patch=of.shape(self.traits),
             augment=Augmentation(flips=of.flips, turns=of.turns),
@@ -116,11 +119,11 @@ class NucleiDiffusion(MaskToImage):
             weight_decay=of.decay, clip=1.0, average=of.average,
         )  # fmt: skip
         last = replace(painter, rate=of.guided_rate, schedule="constant", warmup=0)
-        learn = self.learn_led if of.guided_steps else self.objectives
+        learn = self.learn_led if guiding else self.objectives
         stages = (
-            ("structures", drawer, maps, of.structure_steps, self.learn_structures),
-            ("images", painter, images, of.steps, learn),
-            ("guidance", last, images, of.guided_steps, self.objectives),
+            ("structures", drawer, maps, drawing, self.learn_structures),
+            ("images", painter, images, painting, learn),
+            ("guidance", last, images, guiding, self.objectives),
         )
         return tuple(
             Stage(name=name, players=(player,), streams=(stream,), steps=steps, objectives=objectives)
@@ -133,7 +136,7 @@ class NucleiDiffusion(MaskToImage):
         of = self.settings
         if of.cycle is None:
             return SCHEDULES[of.schedule_of_rate](progress, 1.0)
-        cycles = max((of.steps - of.warmup) / of.cycle, 1.0)
+        cycles = max((of.stage_steps[1] - of.warmup) / of.cycle, 1.0)
         return cosine(progress * cycles % 1.0)
 
     def learn_structures(self, batch: Mapping[str, Batch], step: Step) -> Game:
@@ -151,7 +154,7 @@ class NucleiDiffusion(MaskToImage):
         """The condition (B, planes, H, W) of a batch: classes, 0 and 1, and the distances or the edges of nuclei."""
         if self.settings.condition == "distances":
             return torch.cat([self.classes_of(batch), self.distances_of(batch)], 1)
-        edges = np.stack([find_boundaries(each, mode="inner") for each in _maps(batch)])[:, None]
+        edges = np.stack([find_boundaries(each, mode="inner") for each in objects_in(batch)])[:, None]
         return torch.cat([self.classes_of(batch), torch.from_numpy(edges).to(batch.instances.device, self.dtype)], 1)
 
     def classes_of(self, batch: Batch) -> Tensor:
@@ -166,7 +169,7 @@ class NucleiDiffusion(MaskToImage):
         """(B, 2, H, W) in [-1, 1], the horizontal and the vertical map; 0 in what is too small to have any."""
         maps = [
             hover_maps(np.where(np.bincount(each.ravel())[each] < self.settings.smallest, 0, each))
-            for each in _maps(batch)
+            for each in objects_in(batch)
         ]
         return torch.from_numpy(np.stack(maps)).to(batch.instances.device, self.dtype)
 
@@ -184,6 +187,7 @@ class NucleiDiffusion(MaskToImage):
 
         Raises:
             SettingsError: no image is given, and an option says what becomes of one.
+            DataError: the mask of a given image says no class of an object.
         """
         options = self.generate_options(inference.options)
         if given is None and (alone := given_alone(options)):
@@ -204,7 +208,8 @@ class NucleiDiffusion(MaskToImage):
         if given is None:
             numbers, classes = self.found(self.structures.drawn(replace(own, stage="structures"), steps))
         else:
-            numbers, classes, image = self._laid_out(given, own, getattr(options, "layout", "as drawn"))
+            seen = given if getattr(options, "whole", False) else self._square(given, own)
+            numbers, classes, image = self._laid_out(seen, own, getattr(options, "layout", "as drawn"))
         planes = self.label_map(self._batch(numbers, classes, own))
         noise = own.randn("start", like=planes[:, :1].expand(-1, self.made, -1, -1))
         chain = max(1, round(start * self.settings.chain))
@@ -220,19 +225,35 @@ class NucleiDiffusion(MaskToImage):
         """
         of, values = self.settings, structure[0].float().cpu().numpy()
         nuclei = (values[:-2] + 1) / 2
-        numbers = hover_instances(
+        found = hover_instances(
             nuclei.max(0), values[-2:], kernel=of.kernel, opening=of.opening, smallest=min(of.smallest, SMALLEST)
         )
+        numbers, _ = renumbered(without_small(found, of.smallest))
         count = int(numbers.max())
         sums = [np.bincount(numbers.ravel(), plane.ravel(), count + 1)[1:] for plane in nuclei]
         return numbers, np.argmax(np.stack(sums), 0).astype(np.int64)
 
+    def _square(self, given: Batch, own: Inference) -> Batch:
+        """Of a given case that is larger than what the networks were trained on a part of that size, anywhere in it."""
+        if self.settings.patch is None:
+            return given
+        chance = numpy_generator(own.seed, own.stage, "square", own.number)
+        sides = zip(given.image.shape[2:], self.settings.shape(self.traits), strict=True)
+        starts = [(int(chance.integers(max(there - side, 0) + 1)), side) for there, side in sides]
+        rows, columns = (slice(start, start + side) for start, side in starts)
+        fields = {name: each[..., rows, columns] for name, each in given.fields.items()}
+        return replace(given, fields=fields, present={})
+
     def _laid_out(self, given: Batch, own: Inference, layout: str) -> tuple[Numbers, Classes, Tensor]:
         """The nuclei of a given case as the layout has them, the class of each, and its image."""
-        numbers = relabel_sequential(_maps(given)[0])[0].astype(np.int32)
+        (numbers,) = objects_in(given)
         count = int(numbers.max())
         planes = self.classes_of(given)[0].cpu().numpy()
         sums = [np.bincount(numbers.ravel(), plane.ravel(), count + 1)[1:] for plane in planes]
+        if bare := int((np.sum(sums, 0) == 0).sum()):
+            raise DataError(
+                f"the mask of a case of --from says no class of {bare} of its {count} objects; expected one for each"
+            )
         classes = np.argmax(np.stack(sums), 0).astype(np.int64)
         image = given.image[0].float().cpu().numpy()
         chance = numpy_generator(own.seed, own.stage, "layout", own.number)
@@ -261,11 +282,6 @@ class NucleiDiffusion(MaskToImage):
             maps = [inside, *self.distances_of(nuclei).split(1, 1)]
             made.append(torch.cat([image, *(each.expand_as(image) for each in maps)], 2))
         return {f"{SHOWN} made images, and the maps of nuclei that they were painted from": shown(torch.cat(made, 3))}
-
-
-def _maps(batch: Batch) -> list[Numbers]:
-    """The instance maps (H, W) of a batch."""
-    return [each[0].astype(np.int32) for each in batch.instances.cpu().numpy()]
 
 
 def _row(given: Batch | None, row: int) -> Batch | None:

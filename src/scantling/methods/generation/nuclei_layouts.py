@@ -42,8 +42,8 @@ def moved(numbers: Numbers, image: Floats, generator: np.random.Generator) -> tu
     for number, box in enumerate(ndimage.find_objects(numbers), start=1):
         if box is None:
             continue
-        inside = np.argwhere(numbers == number)  # (n, 2)
-        placed[placed == number] = 0
+        inside = np.argwhere(numbers[box] == number) + [each.start for each in box]  # (n, 2)
+        placed[inside[:, 0], inside[:, 1]] = 0
         reach = REACH * max(each.stop - each.start for each in box)
         offsets = np.rint(generator.uniform(-reach, reach, (TRIES, 2))).astype(np.int64)
         for offset in [*offsets, np.zeros(2, np.int64)]:

@@ -19,16 +19,17 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class NucleiDiffusionSettings(MaskToImageSettings):
-    """Settings of `nuclei-diffusion`: those of `mask-to-image` for the images, where batch, steps, rate and decay are
-    the authors', and for the structures those that begin with `structure_`.
+    """Settings of `nuclei-diffusion`: those of `mask-to-image` for the images, where batch, rate and decay are the
+    authors', and for the structures those that begin with `structure_`.
 
     All of `quick` is ours.
 
     Attributes:
         patch: the side of the squares that are cut from images, and made.
         turns: turn by a right angle, at random; the maps are made of what was turned, and so have the right signs.
-        steps: of the images; they end with `guided_steps` more, at `guided_rate`, in which the share `dropped` of the
-            structures is taken away. Where there are no such steps, they are taken away from the first step on.
+        steps: of all stages together: 200,000 of structures, and 300,000 of images (the authors').
+        shares: of them that train structures, then images, then images at `guided_rate`, in which the share `dropped`
+            of the structures is taken away. Where the last is 0, they are taken away from the first image on.
         warmup: steps in which the rate of the images rises; then it falls in cosines of `cycle` steps each.
         decay: L2 penalty on the weights that paint.
         condition: what leads the images: "distances", the classes with a horizontal and a vertical map of the objects
@@ -38,26 +39,25 @@ class NucleiDiffusionSettings(MaskToImageSettings):
             is made.
         kernel: side of the Sobel kernel by which the edges of made objects are found, an odd number.
         opening: radius of the disc that opens their markers.
-        structure_steps, structure_batch, structure_rate, structure_decay: of the network that draws structures.
+        structure_batch, structure_rate, structure_decay: of the network that draws structures.
         structure_widths: its channels at each level; as those of `widths` if empty.
     """
 
     size: Positive | None = None
     patch: Positive | None = 256
     turns: bool = True
-    steps: Annotated[int, Field(ge=1)] = 150_000
+    steps: Positive = 500_000
+    shares: tuple[Share, Share, Annotated[float, Field(ge=0, lt=1)]] = (0.4, 0.3, 0.3)
     batch: Positive = 1
     warmup: Annotated[int, Field(ge=0)] = 2000
     cycle: Positive | None = 10_000
     decay: Annotated[float, Field(ge=0)] = 0.01
-    guided_steps: Annotated[int, Field(ge=0)] = 150_000
     guided_rate: Annotated[float, Field(gt=0)] = 2e-5
     condition: Condition = "distances"
     with_classes: bool = False
     smallest: Positive = 30
     kernel: Annotated[int, Field(ge=3)] = 21
     opening: Annotated[int, Field(ge=0)] = 2
-    structure_steps: Positive = 200_000
     structure_batch: Positive = 4
     structure_rate: Annotated[float, Field(gt=0)] = 1e-4
     structure_decay: Annotated[float, Field(ge=0)] = 0.05
@@ -68,16 +68,15 @@ class NucleiDiffusionSettings(MaskToImageSettings):
             **MaskToImageSettings.presets["quick"],
             "longest": None,
             "patch": 96,
-            "steps": 1500,
+            "steps": 3000,
+            "shares": (0.5, 0.5, 0.0),
             "batch": 4,
             "warmup": 0,
             "cycle": None,
             "decay": 0.0,
-            "guided_steps": 0,
             "smallest": 10,
             "kernel": 11,
             "opening": 1,
-            "structure_steps": 1500,
             "structure_batch": 8,
             "structure_rate": 1e-3,
             "structure_decay": 0.0,
@@ -86,15 +85,13 @@ class NucleiDiffusionSettings(MaskToImageSettings):
             **MaskToImageSettings.presets["tiny"],
             "size": None,
             "patch": 16,
-            "steps": 2,
+            "steps": 6,
             "warmup": 0,
             "cycle": 2,
-            "guided_steps": 2,
             "guided_rate": 1e-2,
             "smallest": 2,
             "kernel": 3,
             "opening": 1,
-            "structure_steps": 2,
             "structure_batch": 2,
             "structure_rate": 1e-2,
         },
@@ -104,6 +101,13 @@ class NucleiDiffusionSettings(MaskToImageSettings):
     )  # fmt: skip
 
     led_by: ClassVar[str] = "instance map"
+
+    @property
+    def stage_steps(self) -> tuple[int, int, int]:
+        """The steps of structures, of images, and of images of which some are learned without a structure."""
+        whole = sum(self.shares)
+        drawn, _, guided = (max(1, round(self.steps * each / whole)) if each else 0 for each in self.shares)
+        return drawn, max(1, self.steps - drawn - guided), guided
 
     def resolve(self, traits: Traits) -> Self:
         """Refuse a Sobel kernel that has no middle."""
@@ -136,14 +140,18 @@ class NucleiOptions(GuidedOptions):
             the most frequent class are of a rarer one (DiffMix).
         start: the share of the chain at which an image begins: 1, noise alone; less, the image of `--from` under that
             noise, so that stain and surroundings stay (0.55 in DiffMix).
+        whole: images of `--from` are taken whole; else of larger ones a square as those of training, anywhere in them.
     """
 
     layout: Layout = "as drawn"
     start: Share = 1.0
+    whole: bool = False
 
 
 def given_alone(options: GenerateOptions) -> str:
     """Which of the options need `--from`; empty where none does."""
     if getattr(options, "layout", "as drawn") != "as drawn":
         return "layout"
-    return "start" if getattr(options, "start", 1.0) < 1 else ""
+    if getattr(options, "start", 1.0) < 1:
+        return "start"
+    return "whole" if getattr(options, "whole", False) else ""

@@ -15,7 +15,6 @@ from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Objects, Segmentation
 from scantling.contract.stage import Calibration, Game, Player, Stage
 from scantling.contract.step import Draws, Inference, Step, Total
-from scantling.contract.views import Views
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
@@ -116,6 +115,7 @@ class GlandDiffusion(Segmenter):
     Settings = GlandSettings
     settings: GlandSettings
     segment_with = GlandOptions
+    finds_objects = True
     threshold: Tensor
 
     def __init__(self, settings: GlandSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
@@ -128,10 +128,6 @@ class GlandDiffusion(Segmenter):
     def preprocessing(self) -> Preprocessing:
         """Each channel by its mean and deviation over the training data."""
         return Preprocessing(dimensions=2, normalise="dataset", spacing=self.settings.spacing)
-
-    def resolved_views(self) -> Views:
-        """The image as it is: objects of several answers do not become one."""
-        return Views(mirrored=(False, False))
 
     def segment_options(self, options: SegmentOptions) -> SegmentOptions:
         """With the steps of the chain, 1 unless said.

@@ -16,7 +16,6 @@ from scantling.contract.capabilities import Segmenter
 from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Objects, Segmentation
 from scantling.contract.step import Inference
-from scantling.contract.views import Views
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
@@ -47,6 +46,7 @@ class InstanceSegmenter(Segmenter):
     """
 
     segment_with = InstanceOptions
+    finds_objects = True
 
     @abstractmethod
     def maps(self, image: Tensor) -> Tensor:
@@ -55,10 +55,6 @@ class InstanceSegmenter(Segmenter):
     @abstractmethod
     def instances_in(self, inside: NDArray[np.float32], maps: NDArray[np.float32], options: Any) -> Map:
         """The objects (H, W), 0 background, where `inside` (H, W) is the probability of any and `maps` (M, H, W)."""
-
-    def resolved_views(self) -> Views:
-        """The image as it is: objects of several answers do not become one."""
-        return Views(mirrored=(False, False))
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """The objects of each image, and the probabilities of the classes (B, K, H, W)."""

@@ -16,7 +16,6 @@ from scantling.contract.results import Objects, Segmentation
 from scantling.contract.settings import Settings
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step, Total
-from scantling.contract.views import Views
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Preprocessing, Traits
@@ -141,6 +140,7 @@ class Ssd(Segmenter):
     Settings = SsdSettings
     settings: SsdSettings
     segment_with = SsdOptions
+    finds_objects = True
 
     def __init__(self, settings: SsdSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
@@ -154,10 +154,6 @@ class Ssd(Segmenter):
     def preprocessing(self) -> Preprocessing:
         """Squares, each channel by its own mean and deviation."""
         return Preprocessing(dimensions=2, normalise="image", size=(self.settings.size,) * 2)
-
-    def resolved_views(self) -> Views:
-        """The image as it is: objects of several answers do not become one."""
-        return Views(mirrored=(False, False))
 
     def stages(self) -> Sequence[Stage]:
         """One stage, one player."""
