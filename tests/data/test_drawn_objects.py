@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from scantling.core.case import IGNORE, Sample
+from scantling.core.case import IGNORE, Origin, Sample
 from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.data.dataset import Dataset, open_dataset
+from scantling.data.division import within_budget
 from scantling.data.integrity import check
+from scantling.data.label_budget import label_order
 from scantling.data.loading import load
 from scantling.data.object_budget import keep_objects
 from scantling.evaluation import evaluate
+from scantling.methods.catalogue import card_of
+from scantling.training.material import open_material
+from scantling.training.options import Options
 
 SIDE = 40
 
@@ -145,3 +151,44 @@ def test_budgets_of_objects_are_nested_exact_and_by_subject(tmp_path: Path, bina
         keep_objects(dataset, 36)
     with pytest.raises(SettingsError, match="--label-instances none: expected a number of objects from 1 on"):
         keep_objects(dataset, "none")
+
+
+def test_no_map_beyond_the_last_subject_is_opened_and_what_was_made_of_a_part_teaches_nothing(tmp_path: Path) -> None:
+    dataset = open_dataset(cells(tmp_path, (4, 4, 4), 'split = "train"\n'))
+    order = label_order(dataset.cases, seed=0)
+    (tmp_path / f"maps/{order[2]}.png").unlink()
+    (tmp_path / f"maps/{order[1]}.png").rename(tmp_path / "gone.png")
+    made = tuple(
+        replace(dataset.cases[0], id=f"made{n}", subject=f"made{n}", origin=Origin(kind="synthetic", parents=(parent,)))
+        for n, parent in enumerate((order[0], "made0"))
+    )
+    beside = replace(dataset, cases=(*dataset.cases, *made))
+    for number, taught in ((4, 2), (3, 0)):  # of a part the others would be seen in what was made of it
+        within = keep_objects(beside, number)
+        assert sum(bool(case.masks) for case in within.dataset.cases if case.origin.parents) == taught
+        assert [case.id for case in within.dataset.cases if case.masks and not case.origin.parents] == [order[0]]
+
+
+def test_objects_that_were_not_drawn_tell_no_class(tmp_path: Path) -> None:
+    numbers = discs(4)
+    save(tmp_path / "images/a.png", numbers)
+    save(tmp_path / "instances/a.png", numbers)
+    save(tmp_path / "masks/a.png", np.array([0, 1, 1, 2, 3], np.uint8)[numbers])
+    source = open_dataset(tmp_path)
+    for maps in (source.cases, tuple(replace(case, instances=None) for case in source.cases)):
+        cases = tuple(replace(case, split="train", drawn_objects=(1, 2, 4)) for case in maps)
+        within = within_budget(replace(source, cases=cases))
+        assert within.labels is not None
+        assert within.labels.values == ((1,), (3,))
+
+
+def test_numbers_of_drawn_objects_mean_the_same_to_a_method_that_learns_objects(tmp_path: Path) -> None:
+    root = cells(tmp_path, (6, 6, 6), binary=True)
+    options = Options(preset="tiny", label_instances=4, validation=0.0)
+    material = open_material(card_of("unet-watershed"), [root], None, options)
+    (case,) = [one for one in material.dataset.cases if one.split == "train" and one.masks]
+    sample = load(case, labels=material.dataset.labels, reads=("mask", "instances"))
+    assert isinstance(case.drawn_objects, tuple)
+    assert len(case.drawn_objects) == 4
+    assert sample.instances is not None
+    assert np.array_equal(sample.instances > 0, np.isin(discs(6), case.drawn_objects))

@@ -187,6 +187,9 @@ def test_slices_are_those_of_the_file_and_the_others_are_unknown(
     kept = keep_slices(dataset(whole, case("t", split="test")), number, spread=spread)  # type: ignore[arg-type]
     assert known(kept.dataset.cases[0]) == slices
     assert not kept.dataset.cases[0].scribbles, "which lie in all slices"
+    objects = replace(whole, instances=Address(tmp_path / "mask.nii"), drawn_objects=(1,))
+    again = keep_slices(dataset(objects), number, spread=spread).dataset.cases[0]  # type: ignore[arg-type]
+    assert again.instances == objects.instances, "whose numbers those of drawn objects are"
     assert kept.dataset.cases[1] == case("t", split="test")
     there = len(drawn or range(10))
     assert kept.sentences[0].startswith(f"{len(slices)} of the {there} slices of 1 labelled volume are read")

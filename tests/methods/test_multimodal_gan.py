@@ -416,12 +416,16 @@ def test_a_code_of_the_user_draws_its_structure(tmp_path: Path) -> None:
         (codes[:, :3], r"the shape \(2, 3\)"),
         (codes * np.nan, "not finite"),
         (codes > 0, "no numbers"),
+        (codes * 0 + 1e300, "not finite"),
     ):
         np.save(tmp_path / "other.npy", array)
         with pytest.raises(SettingsError, match=words):
             model.generate_options(MultimodalGanOptions(codes=tmp_path / "other.npy"))
     with pytest.raises(SettingsError, match="cannot be read"):
         model.generate_options(MultimodalGanOptions(codes=tmp_path / "none.npy"))
+    (tmp_path / "torn.npy").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        model.generate_options(MultimodalGanOptions(codes=tmp_path / "torn.npy"))
     with pytest.raises(SettingsError, match=r"--options.walk, --options.codes: codes that are given"):
         model.generate_options(MultimodalGanOptions(walk=2, codes=file))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -198,6 +199,10 @@ def test_data_with_masks_alone_are_refused_with_the_setting_that_reads_them_and_
     compared = scantling.compare([out, tmp_path / "again"], data, split="all", metrics=["ap50", "box_iou"])
     assert next(iter(compared.metrics)).title == "Average precision at 0.5, by image"
     assert compared.methods[0].mean == compared.methods[1].mean
+    whole = scantling.open_dataset(data)
+    boxed = tuple(replace(one, masks=(), boxes=(((5.0, 9.0), (5.0, 9.0)),)) for one in whole.cases)
+    bare = replace(whole, cases=boxed)  # which has no mask at all
+    assert scantling.compare([out, tmp_path / "again"], bare, split="all", metrics=["ap50"]).methods[0].mean
     with pytest.raises(SettingsError, match="dice: is of masks; compare boxes by ap50"):
         scantling.compare([out, tmp_path / "again"], data, split="all", metrics=["ap50", "dice"])
     done = command("report", run)

@@ -35,10 +35,30 @@ def numbers_in_mask(case: Case, raw: np.ndarray | Mapping[str, np.ndarray], mask
         )
     marked = (mask[0] != 0) & (mask[0] != IGNORE)
     numbers = np.where(marked, raw, 0)
-    if in_one_piece(numbers):
-        return numbers
-    classes = np.where(marked, mask[0], np.uint8(0))
-    return np.asarray(measure.label(classes, background=0, connectivity=classes.ndim), np.int32)
+    return numbers if in_one_piece(numbers) else _pieces(np.where(marked, mask[0], np.uint8(0)))
+
+
+def has_own_map(case: Case) -> bool:
+    """Whether a file other than the mask numbers the objects of a case."""
+    return case.instances is not None and case.instances not in case.masks[:1]
+
+
+def without_undrawn(case: Case, raw: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
+    """The first mask of a case (*S) as its file has it, without the classes of objects that were not drawn.
+
+    A mask of which each value is in one piece stays as it is: its values may be numbers, which name no class.
+
+    Args:
+        numbers: (*S) the map of its objects, if it has one of its own.
+    """
+    if not isinstance(case.drawn_objects, tuple) or (numbers is None and in_one_piece(raw)):
+        return raw
+    numbers = _pieces(raw) if numbers is None else numbers
+    return np.where(np.isin(numbers, case.drawn_objects), raw, 0) if numbers.shape == raw.shape else raw
+
+
+def _pieces(array: np.ndarray) -> np.ndarray:
+    return np.asarray(measure.label(array, background=0, connectivity=array.ndim), np.int32)
 
 
 def drawn_and_known(case: Case, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,9 +97,8 @@ def separate(numbers: np.ndarray) -> np.ndarray:
 
     So of a binary mask the components are the objects.
     """
-    pieces, count = measure.label(numbers, background=0, connectivity=numbers.ndim, return_num=True)
-    values = ValueCounts.of(numbers).values
-    return numbers if count == int((values != 0).sum()) else np.asarray(pieces, np.int32)
+    pieces, values = _pieces(numbers), ValueCounts.of(numbers).values
+    return numbers if pieces.max(initial=0) == int((values != 0).sum()) else pieces
 
 
 def known_by(array: np.ndarray) -> np.ndarray | None:

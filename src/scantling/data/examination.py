@@ -14,7 +14,7 @@ from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError, FileError
 from scantling.core.pieces import pieces
 from scantling.data.channels import is_grey
-from scantling.data.drawn_objects import forget_objects, numbers_in_mask
+from scantling.data.drawn_objects import forget_objects, has_own_map, numbers_in_mask
 from scantling.data.duplicates import Looks, looks
 from scantling.data.files import Limits, Picture, read
 from scantling.data.grids import place
@@ -231,7 +231,8 @@ def _mask(
         plain = class_numbers(case, raw, mask, labels, drawn=drawn)
         found = forget_classes(forget_undrawn(plain, case, grids[0][1], known=known), case, labels)
         if case.drawn_objects is not None:
-            numbers = numbers_in_mask(case, raw, plain) if instances is None else instances
+            own = instances if has_own_map(case) else None
+            numbers = numbers_in_mask(case, raw, plain) if own is None else own
             (found,), _ = forget_objects(case, (found,), numbers)
     except DataError as error:
         seen.problems.append(Problem("error", "label values", str(error)))

@@ -222,10 +222,10 @@ def keep_slices(dataset: Dataset, number: int, *, spread: SlicesFrom = "even") -
                 slices = _drawn_slices(case)
                 chosen = _chosen(slices, number, spread)
                 lengths.append((len(chosen), len(slices)))
-        bare = without_labels(case)
-        cases.append(
-            replace(bare, masks=case.masks, image_class=case.image_class, drawn_slices=chosen or case.drawn_slices)
-        )
+        kept = replace(without_labels(case), masks=case.masks, image_class=case.image_class)
+        if case.drawn_objects is not None:  # whose numbers are those of this map
+            kept = replace(kept, instances=case.instances)
+        cases.append(replace(kept, drawn_slices=chosen or case.drawn_slices))
     where = "spread evenly" if spread == "even" else "around the middle"
     drawn, there = (sum(pair[place] for pair in lengths) for place in (0, 1))
     sentence = (

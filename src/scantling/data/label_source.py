@@ -61,7 +61,7 @@ class LabelSource:
         masks: the label maps whose values tell, where nothing is declared.
         folders: where a table may lie that names the values or the colours (`colour_tables`).
         parts: the sources of the datasets that this one was joined from.
-        drawn: the cases of masks of which only some slices were drawn: the others tell nothing.
+        drawn: the cases of masks of which only some slices or objects were drawn: the others tell nothing.
     """
 
     declared: Labels | None = None
@@ -138,7 +138,7 @@ def find_labels(
     classes (`colour_classes`). Files that cannot be read are passed over here: whoever needs them meets the error.
 
     Args:
-        drawn: the cases of masks of which only some slices were drawn; what the others hold is not looked at.
+        drawn: the cases of masks of which only some slices or objects were drawn; the others are not looked at.
 
     Raises:
         DataError: a mask holds too many values to be a label map, or is a JPEG that is no such grey mask.

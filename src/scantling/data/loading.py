@@ -14,7 +14,7 @@ from scantling.core.errors import DataError
 from scantling.core.fields import FIELDS
 from scantling.data.channels import by_image, only, with_image
 from scantling.data.contents import some
-from scantling.data.drawn_objects import forget_objects, known_by, numbers_in_mask
+from scantling.data.drawn_objects import forget_objects, has_own_map, known_by, numbers_in_mask
 from scantling.data.files import Limits, Picture, probe, read, read_labels
 from scantling.data.grids import place
 from scantling.data.labels import encode, encode_one, region_of
@@ -146,7 +146,8 @@ def load_apart(
     ]
     known_masks = tuple(forget(drawn(mask)) for mask in plain)
     if case.drawn_objects is not None and (known_masks or instances is not None):
-        numbers = numbers_in_mask(case, masks[0], plain[0]) if instances is None else instances
+        numbers = instances if instances is not None and (has_own_map(case) or not plain) else None
+        numbers = numbers_in_mask(case, masks[0], plain[0]) if numbers is None else numbers
         known_masks, kept = forget_objects(case, known_masks, numbers)
         instances = None if instances is None else np.where(kept, instances, 0)
     return pictures, Sample(

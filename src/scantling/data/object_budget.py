@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from scantling.core.randomness import seed_of
 from scantling.data.contents import count
 from scantling.data.dataset import Dataset
 from scantling.data.division import without_labels
-from scantling.data.drawn_objects import numbers_in_mask, radius_of
+from scantling.data.drawn_objects import has_own_map, numbers_in_mask, radius_of
 from scantling.data.files import read_labels
 from scantling.data.label_budget import WithinBudget, keep_labels, label_order, parsed_labels, real_or_all
 from scantling.data.label_source import find_labels
@@ -42,7 +43,7 @@ def objects_of(case: Case, labels: Labels | None) -> np.ndarray:
         DataError: its masks do not tell objects apart.
         FileError: a file cannot be read.
     """
-    if case.instances is not None:
+    if has_own_map(case) and case.instances is not None:
         numbers = read_labels(case.instances)[0]
     elif isinstance(mask := next(iter(case.masks), None), Address) and case.threshold is None:
         labels = labels or find_labels([mask]).labels
@@ -85,20 +86,19 @@ def keep_objects(
     labels = dataset.label_source.resolved
     if not isinstance(wanted, int):
         wanted = max(1, int(wanted * sum(len(one.numbers) for one in _drawn(pool, order, seed, labels))))
-    taken, found = list[_Drawn](), 0
-    for one in _drawn(pool, order, seed, labels):
-        if found >= wanted and one.case.subject != taken[-1].case.subject:
-            break
-        taken.append(one)
-        found += len(one.numbers)
+    taken, found, subjects = list[_Drawn](), 0, 0
+    while found < wanted and subjects < len(order):
+        whole = [*_drawn(pool, order[subjects : subjects + 1], seed, labels)]
+        taken += whole
+        found += sum(len(one.numbers) for one in whole)
+        subjects += 1
     if found < wanted:
         raise DataError(
             f"{dataset.name}: {FLAG} {number}: found {count(found, 'object')} in "
             f"{count(len(order), 'labelled training subject')}; ask for fewer, or draw more"
         )
-    subjects = list(dict.fromkeys(one.case.subject for one in taken))
     asked = f"{FLAG} {number}"
-    within = keep_labels(dataset, len(subjects), seed=seed, validation=validation, fields=fields, asked=asked)
+    within = keep_labels(dataset, subjects, seed=seed, validation=validation, fields=fields, asked=asked)
     left, partly = wanted, dict[str, Case | None]()
     for one in taken:
         if left <= 0:
@@ -124,17 +124,23 @@ def _drawn(pool: Sequence[Case], order: Sequence[str], seed: int, labels: Labels
             yield _Drawn(case, numbers, tuple(ranked))
 
 
+def only_objects(case: Case, drawn: tuple[int, ...] | Literal["marked"] | None, rim: float) -> Case:
+    """A case with no other labels than its masks and objects, of which only some are known."""
+    bare = replace(without_labels(case), masks=case.masks, instances=case.instances, known=case.known)
+    return replace(bare, drawn_objects=drawn, drawn_rim=rim, drawn_classes=case.drawn_classes)
+
+
 def _replaced(dataset: Dataset, partly: dict[str, Case | None]) -> Dataset:
-    """The dataset with the labels of these cases drawn in part, or not at all."""
+    """The dataset with the labels of these cases drawn in part, or not at all; what was made from them has none."""
+    lost = {*partly}
+    while made := {c.id for c in dataset.cases if c.images and not lost.isdisjoint(c.origin.parents)} - lost:
+        lost |= made
 
     def now(case: Case) -> Case:
-        if case.id not in partly:
+        if case.id not in lost or case.split == "test":
             return case
-        one = partly[case.id]
-        if one is None:
-            return without_labels(case)
-        bare = replace(without_labels(case), masks=case.masks, instances=case.instances, known=case.known)
-        return replace(bare, drawn_objects=one.drawn_objects, drawn_rim=one.drawn_rim, drawn_classes=case.drawn_classes)
+        one = partly.get(case.id)
+        return without_labels(case) if one is None else only_objects(case, one.drawn_objects, one.drawn_rim)
 
     return replace(dataset, cases=tuple(map(now, dataset.cases)))
 

@@ -11,6 +11,7 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Geometry, Labels
 from scantling.core.errors import DataError
 from scantling.data.contents import some
+from scantling.data.drawn_objects import has_own_map, without_undrawn
 from scantling.data.files import probe, read_labels
 from scantling.data.grids import place
 from scantling.data.orientation import file_axis
@@ -116,11 +117,11 @@ def drawn_part(
 
 
 def partly_drawn(cases: Sequence[Case]) -> dict[Address, Case]:
-    """The masks of which only some slices were drawn, and their cases."""
+    """The masks of which only some slices or objects were drawn, and their cases."""
     return {
         mask: case
         for case in cases
-        if case.drawn_slices is not None
+        if case.drawn_slices is not None or isinstance(case.drawn_objects, tuple)
         for mask in case.masks[:1]
         if isinstance(mask, Address)
     }
@@ -129,9 +130,14 @@ def partly_drawn(cases: Sequence[Case]) -> dict[Address, Case]:
 def read_drawn(
     mask: Address, *, drawn: Mapping[Address, Case], untrusted: bool, colours: bool
 ) -> tuple[np.ndarray, Geometry]:
-    """The label map in a file, without the slices that were not drawn."""
+    """The label map in a file, without the slices and the objects that were not drawn."""
     array, geometry = read_labels(mask, untrusted=untrusted, colours=colours)
     if (case := drawn.get(mask)) is None:
+        return array, geometry
+    if case.drawn_objects is not None:
+        own = read_labels(case.instances, untrusted=untrusted)[0] if has_own_map(case) and case.instances else None
+        array = without_undrawn(case, array, own)
+    if case.drawn_slices is None:
         return array, geometry
     image = next((probe(one, untrusted=untrusted).geometry for one in case.images.values()), None)
     part = drawn_part(case, geometry, image=image)

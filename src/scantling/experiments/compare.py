@@ -15,7 +15,7 @@ from scantling.data.contents import some
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
 from scantling.data.opening import OPENING, Opening
 from scantling.data.splits import SPLITS
-from scantling.evaluation.boxes import evaluate_boxes
+from scantling.evaluation.boxes import boxes_from, evaluate_boxes
 from scantling.evaluation.classes import evaluate_classes, open_classes
 from scantling.evaluation.folders import evaluate
 from scantling.evaluation.result import Evaluation
@@ -85,9 +85,10 @@ def compare(
         opened, place = open_truth if kind == "mask" else open_classes, Path(data)
         opened = open_dataset if any(one.kind == "run" for one in candidates) else opened
         dataset = opened(place, manifest=opening.manifest, root=opening.root, subjects=opening.subjects)
-    _has_truth(dataset, place, split, kind)
+    of_boxes = kind == "mask" and metrics is not None and not BOX_METRICS.keys().isdisjoint(metrics)
+    _has_truth(dataset, place, split, kind, boxes_from(dataset) if of_boxes else "")
     several = any(len(case.masks) > 1 for case in dataset.cases)
-    if kind == "mask" and metrics is not None and not BOX_METRICS.keys().isdisjoint(metrics):
+    if of_boxes and metrics is not None:
         wanted, catalogue = metrics_of_boxes(metrics, candidates), BOX_METRICS_OF_A_CASE
     elif kind == "mask":
         wanted, catalogue = _metrics(metrics, candidates, several=several), METRICS
@@ -208,9 +209,11 @@ def _place(data: Path | Dataset) -> Path:
     return data.root if isinstance(data, Dataset) else data.absolute()
 
 
-def _has_truth(dataset: Dataset, data: Path, split: str, kind: Kind) -> None:
-    noun = "true mask" if kind == "mask" else "true image class"
-    true = [case for case in dataset.cases if (case.masks if kind == "mask" else case.image_class is not None)]
+def _has_truth(dataset: Dataset, data: Path, split: str, kind: Kind, boxes: str = "") -> None:
+    """Raises where nothing can be compared; `boxes`: what true boxes are drawn from, see `evaluation.boxes`."""
+    noun = "true box" if boxes else "true mask" if kind == "mask" else "true image class"
+    word = boxes or ("mask" if kind == "mask" else "image_class")
+    true = [case for case in dataset.cases if case.has(word)]
     if not true:
         raise DataError(f"{data}: none of its cases has a {noun}; expected some to compare with")
     # a run, not the data, says which training cases are for validation

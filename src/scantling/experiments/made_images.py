@@ -49,8 +49,9 @@ def sentences(found: Mapping[str, Assessment]) -> list[str]:
     """How near made images are to real ones, and whether they are copies, in words."""
     said = list[str]()
     for name, one in found.items():
-        near, real = (float(np.mean(one.structural[key])) for key in (GENERATED_REAL, REAL))
-        parts = [f"MS-SSIM of made beside real images {near:.3f}, of real ones of different subjects {real:.3f}"]
+        pairs = {"made beside real images": GENERATED_REAL, "real ones of different subjects": REAL}
+        near = [f"of {title} {np.mean(v):.3f}" for title, key in pairs.items() if (v := one.structural[key]).size]
+        parts = [f"MS-SSIM {', '.join(near)}"] if near else []
         if one.features is not None:
             rows = one.features.rows
             parts += [

@@ -16,7 +16,7 @@ import numpy as np
 from scantling.core.compiled import compiled
 
 STEPS, TOLERANCE = 400, 1e-3
-"""Of the conjugate gradients: at most so many, until the greatest residual is below this."""
+"""Of the conjugate gradients, unless said: at most so many, until the greatest residual is below this."""
 _PIECE = 4096
 """Values that are done at once, so that they stay in the cache."""
 
@@ -53,6 +53,8 @@ def walked(
     *,
     prior: np.ndarray | None = None,
     pull: float = 0.0,
+    tolerance: float = TOLERANCE,
+    steps: int = STEPS,
 ) -> np.ndarray:
     """The solution x of sum_j w_ij (x_i - x_j) + pull (x_i - prior_i) = 0 wherever x is not held at `start`.
 
@@ -63,6 +65,8 @@ def walked(
         held: (*S) bool.
         weights: as `edge_weights` gives them.
         prior, pull: what x is pulled to and how much; nothing without a prior.
+        tolerance, steps: of the conjugate gradients. Without a pull the error is many times the residual where little
+            is held: it takes a small tolerance.
     """
     padded = tuple(size + 1 for size in start.shape)
     inside = tuple(slice(0, size) for size in start.shape)
@@ -84,7 +88,7 @@ def walked(
     free[diagonal <= 0] = 0
     x = flat(start)
     right = np.zeros_like(x) if prior is None else pull * flat(prior)
-    _solve(x, right, free, diagonal, after, strides, lead, lead + size, STEPS, TOLERANCE)
+    _solve(x, right, free, diagonal, after, strides, lead, lead + size, steps, tolerance)
     return np.ascontiguousarray(x[lead : lead + size].reshape(padded)[inside])
 
 

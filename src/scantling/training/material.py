@@ -18,7 +18,7 @@ from scantling.data.division import blindly, divide, within_budget, without_labe
 from scantling.data.globs import folders_of
 from scantling.data.label_budget import keep_labels, keep_slices
 from scantling.data.memory import in_memory
-from scantling.data.object_budget import FLAG, keep_objects
+from scantling.data.object_budget import FLAG, keep_objects, only_objects
 from scantling.data.opening import Opening
 from scantling.data.order import belongs
 from scantling.data.splits import MASKS, SPLITS, is_labelled
@@ -301,8 +301,8 @@ def divided_as(record: RunRecord, dataset: Dataset) -> Dataset:
         kept = {*record.labelled}
         cases = tuple(c if c.id in kept or c.split == "test" or not c.images else without_labels(c) for c in cases)
     cases = tuple(
-        replace(case, drawn_objects=tuple(part.numbers), drawn_rim=part.rim)
-        if (part := record.drawn_objects.get(case.id)) is not None
+        only_objects(case, tuple(part.numbers), part.rim)
+        if (part := record.drawn_objects.get(case.id)) is not None and case.drawn_objects != tuple(part.numbers)
         else case
         for case in cases
     )

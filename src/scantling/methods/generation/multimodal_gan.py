@@ -184,8 +184,8 @@ class MultimodalGan(Generator, ModalityGames):
     def generate_options(self, options: MultimodalGanOptions) -> MultimodalGanOptions:  # type: ignore[override]
         """Refuse what needs structures where there are none."""
         super().generate_options(options)
-        steered = {"walk": options.walk, "codes": options.codes, "realistic": options.realistic}
-        named = [f"--options.{name}" for name, value in steered.items() if value not in (None, 0)]
+        steered = {"walk": options.walk or None, "codes": options.codes, "realistic": options.realistic}
+        named = [f"--options.{name}" for name, value in steered.items() if value is not None]
         if named and not self.settings.structures:
             raise SettingsError(f"{', '.join(named)}: this model paints after noise (--settings.structures false)")
         if len(named) > 1:

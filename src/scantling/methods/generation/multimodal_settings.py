@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import Field
@@ -59,20 +60,23 @@ def codes_in(file: Path, length: int) -> np.ndarray:
         SettingsError: it cannot be read, or holds something else.
     """
     try:
-        found = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with file.open("rb") as stream:
+            found = np.load(stream, allow_pickle=False)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise SettingsError(
             f"--options.codes {file}: cannot be read ({first}); expected a file of numpy.save"
         ) from None
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
         raise SettingsError(f"--options.codes {file}: holds no numbers; expected an array ({length} to a case)")
-    if found.ndim != 2 or not len(found) or found.shape[1] != length or not np.isfinite(found).all():
+    with np.errstate(over="ignore"):
+        codes = found.astype(np.float32)
+    if found.ndim != 2 or not len(found) or found.shape[1] != length or not np.isfinite(codes).all():
         raise SettingsError(
             f"--options.codes {file}: found the shape {found.shape}, or numbers that are not finite; expected "
             f"(cases, {length}), such as normal numbers"
         )
-    return found.astype(np.float32)
+    return codes
 
 
 class MultimodalGanSettings(Settings):
