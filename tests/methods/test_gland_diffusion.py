@@ -190,6 +190,28 @@ def test_the_network_of_the_paper_has_the_published_sizes() -> None:
     assert (paper.chain, paper.scale, paper.proposals) == (1000, 2.0, 150)
 
 
+def test_a_step_of_quick_does_not_drown_what_tells_boxes_apart() -> None:
+    torch.manual_seed(0)
+    known = traits()
+    quick = GlandDiffusion.Settings.preset("quick", {"objects_from": "mask", "heads": 1})
+    subject = build(GlandDiffusion, quick.resolve(known), known)
+    head: Any = subject.network.decoder.heads[0]
+    read, shown = head.dynamic.out[0], list[torch.Tensor]()  # of 49 cells at once: with Adam its steps add up
+    read.register_forward_hook(lambda module, given, answer: shown.extend([given[0].detach(), answer.detach()]))
+    optimiser = torch.optim.AdamW(subject.network.parameters(), lr=subject.settings.rate)
+    game = subject.objectives({"tiles": tiles((disc(64, (16, 16, 12), (44, 40, 14)) > 0).byte())}, Step(seed=0))
+    total = next(game)
+    assert isinstance(total, Total)
+    move = game.send(total.part)
+    assert isinstance(move, tuple)
+    torch.stack([*move[1].values()]).sum().backward()
+    optimiser.step()
+    cells, before = shown
+    with torch.no_grad():
+        drift = (torch.nn.functional.linear(cells, read.weight, read.bias) - before).mean(0)
+    assert drift.square().mean().sqrt() < before.std(0).square().mean().sqrt()
+
+
 def test_without_the_condition_the_heads_have_no_projection_of_it() -> None:
     control = method(conditional=False)
     assert not [name for name, _ in control.named_parameters() if "join" in name or "condition" in name]

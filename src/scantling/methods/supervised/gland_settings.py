@@ -103,7 +103,7 @@ class GlandSettings(Settings):
     )  # fmt: skip
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 2500, "batch": 4, "rate": 4e-4, "weight_decay": 1e-2, "schedule": "one-cycle", "average": 0.99,
+            "steps": 2500, "batch": 4, "rate": 1e-4, "weight_decay": 1e-2, "schedule": "one-cycle", "average": 0.99,
             "patch": 128, "across": 32.0, "proposals": 60, "canonical": 28, "width": 16, "depths": (1, 1, 1, 1),
             "block": "basic", "channels": 64, "inner": 16, "hidden": 128, "heads": 3, "attention": 4, "mask_width": 32,
         },
