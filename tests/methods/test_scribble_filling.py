@@ -15,7 +15,7 @@ from scantling.data.dataset import open_dataset
 from scantling.data.loading import load
 from scantling.inference import synthesize
 from scantling.inference.conditions import Conditions
-from scantling.mending.random_walk import edge_weights, walked
+from scantling.mending.random_walk import edge_weights, spread, walked
 from scantling.methods.catalogue import CARDS
 from scantling.methods.weakly_supervised.scribble_filling import ScribbleFilling
 from scantling.testing.data import make_data
@@ -28,8 +28,17 @@ def test_on_a_line_without_edges_the_probability_falls_evenly() -> None:
     held[0, [0, 10]] = True
     start = np.zeros((1, 11))
     start[0, 10] = 1
-    found = walked(start, held, edge_weights(image, spacing=(1.0, 1.0), edges=1.0))
+    found = spread(start, held, edge_weights(image, spacing=(1.0, 1.0), edges=1.0))
     np.testing.assert_allclose(found[0], np.linspace(0, 1, 11), atol=0.02)
+
+
+def test_coarser_grids_lead_to_the_solution_of_the_equations() -> None:
+    generator = np.random.default_rng(0)
+    held = generator.random((3, 37, 41)) < 0.01
+    start = np.where(held, generator.random(held.shape) < 0.5, 0.5)
+    weights = edge_weights(generator.random((1, *held.shape)), spacing=(3.0, 1.0, 1.0), edges=1.0)
+    exact = walked(start, held, weights, tolerance=1e-9, steps=10_000)
+    np.testing.assert_allclose(spread(start, held, weights), exact, atol=0.01)
 
 
 def test_it_stops_at_the_edges_of_the_image_and_reaches_what_is_far_from_all_strokes() -> None:
@@ -37,7 +46,7 @@ def test_it_stops_at_the_edges_of_the_image_and_reaches_what_is_far_from_all_str
     disc = np.hypot(rows - 20, columns - 20) < 9
     image = np.where(disc, 1.0, 0.0) + np.random.default_rng(0).normal(0, 0.05, disc.shape)
     held = (np.hypot(rows - 20, columns - 20) < 2) | (abs(np.hypot(rows - 20, columns - 20) - 13) < 1)
-    found = walked((held & disc).astype(float), held, edge_weights(image[None], spacing=(1.0, 1.0), edges=1.0))
+    found = spread((held & disc).astype(float), held, edge_weights(image[None], spacing=(1.0, 1.0), edges=1.0))
     assert ((found > 0.5) == disc).mean() > 0.995
     assert found[40:, 40:].max() < 0.1
 

@@ -17,6 +17,10 @@ from scantling.core.compiled import compiled
 
 STEPS, TOLERANCE = 400, 1e-3
 """Of the conjugate gradients, unless said: at most so many, until the greatest residual is below this."""
+SHORTEST = 16
+"""Pixels of an axis that is made coarser."""
+FINE, COARSE, MANY = 1e-4, 1e-6, 4000
+"""The tolerances of `spread` on finer grids and on the coarsest one, and its steps at most."""
 _PIECE = 4096
 """Values that are done at once, so that they stay in the cache."""
 
@@ -65,8 +69,7 @@ def walked(
         held: (*S) bool.
         weights: as `edge_weights` gives them.
         prior, pull: what x is pulled to and how much; nothing without a prior.
-        tolerance, steps: of the conjugate gradients. Without a pull the error is many times the residual where little
-            is held: it takes a small tolerance.
+        tolerance, steps: of the conjugate gradients.
     """
     padded = tuple(size + 1 for size in start.shape)
     inside = tuple(slice(0, size) for size in start.shape)
@@ -90,6 +93,38 @@ def walked(
     right = np.zeros_like(x) if prior is None else pull * flat(prior)
     _solve(x, right, free, diagonal, after, strides, lead, lead + size, steps, tolerance)
     return np.ascontiguousarray(x[lead : lead + size].reshape(padded)[inside])
+
+
+def spread(start: np.ndarray, held: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
+    """The solution of `walked` without a prior, right far from all that is held, too.
+
+    Nothing pulls a pixel there, so that conjugate gradients leave it long where it began. They begin with the solution
+    on a grid of half the size, and so on (cascadic multigrid; Bornemann and Deuflhard, 1996): a coarse pixel is held
+    where one of its pixels is, at their mean, and a coarse weight is the sum of those between two coarse pixels, halved
+    along the axis, whose distance is twice as long.
+    """
+    factors = [2 if size >= SHORTEST else 1 for size in start.shape]
+    if max(factors) == 1:
+        return walked(start, held, weights, tolerance=COARSE, steps=MANY)
+    counts = _sums(held, factors)
+    known, every = _sums(np.where(held, start, 0), factors), _sums(start, factors) / _sums(np.ones_like(held), factors)
+    coarser = []
+    for axis, (weight, factor) in enumerate(zip(weights, factors, strict=True)):
+        between = weight if factor == 1 else weight[(slice(None),) * axis + (slice(1, None, 2),)] / 2
+        coarser.append(_sums(between, [1 if n == axis else other for n, other in enumerate(factors)]))
+    x = spread(np.where(counts > 0, known / np.maximum(counts, 1), every), counts > 0, coarser)
+    for axis, factor in enumerate(factors):
+        x = x.repeat(factor, axis)
+    x = x[tuple(slice(0, size) for size in start.shape)]
+    return walked(np.where(held, start, x), held, weights, tolerance=FINE, steps=MANY)
+
+
+def _sums(values: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """The sums of blocks of `factors` pixels; beyond the border is nothing."""
+    padded = np.pad(values.astype(np.float64), [(0, -size % f) for size, f in zip(values.shape, factors, strict=True)])
+    split = [part for size, f in zip(padded.shape, factors, strict=True) for part in (size // f, f)]
+    total: np.ndarray = padded.reshape(split).sum(tuple(range(1, 2 * values.ndim, 2)))
+    return total
 
 
 @compiled(fastmath={"contract", "reassoc", "nsz"}, nogil=True)

@@ -14,11 +14,8 @@ from scantling.contract.settings import Settings
 from scantling.core.case import Labels, Sample
 from scantling.core.errors import DataError
 from scantling.core.fields import IGNORE
-from scantling.mending.random_walk import edge_weights, walked
+from scantling.mending.random_walk import edge_weights, spread
 from scantling.methods.catalogue import CARDS
-
-TOLERANCE, STEPS = 1e-5, 4000
-"""Of the solution: nothing pulls a pixel far from all strokes, so that a coarse one leaves it where it began."""
 
 
 class ScribbleFillingSettings(Settings):
@@ -59,7 +56,7 @@ class ScribbleFilling(Annotator):
         likely = np.zeros((1 + len(labels.names), *drawn.shape), np.float32)
         for number in classes[1:]:
             start = np.where(held, drawn == number, 1 / len(classes))
-            likely[number] = np.clip(walked(start, held, weights, tolerance=TOLERANCE, steps=STEPS), 0, 1)
+            likely[number] = np.clip(spread(start, held, weights), 0, 1)
         likely[classes[0]] = np.clip(1 - likely[classes[1:]].sum(0), 0, 1)
         found, doubt = likely.argmax(0).astype(np.uint8), 1 - likely.max(0)
         found[doubt >= 1 - self.settings.certain] = IGNORE
