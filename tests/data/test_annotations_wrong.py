@@ -118,7 +118,7 @@ def test_polygons_outside_of_their_image_are_said_and_the_others_drawn(folder: P
     scene = {**SCENE, "b": [("cell", CELL), ("cell", (60.0, 3.0, 70.0, 9.0)), ("cell", (1.0, -9.0, 7.0, -2.0))]}
     dump(folder / "coco.json", coco_of(scene))
     dataset = open_dataset(folder)
-    assert "2 polygons outside of the image (of b.png)" in said(dataset, "outside")
+    assert "2 polygons outside of the image (b.png)" in said(dataset, "outside")
     drawn = load(case_of(dataset, "b"), labels=dataset.labels).masks[0][0]
     np.testing.assert_array_equal(drawn, box_map((1, CELL)))
 

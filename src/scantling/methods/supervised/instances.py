@@ -96,10 +96,9 @@ def objects_in(batch: Batch) -> list[Map]:
 
 
 def anywhere(batch: Batch) -> Tensor:
-    """(B, 1, H, W) uint8: 1 in an object, 0 in none, `IGNORE` where no object is and a mask does not know a class."""
-    there = batch.instances > 0
-    unknown = (batch.mask == IGNORE).any(1, keepdim=True) & ~there
-    return there.to(torch.uint8).masked_fill(unknown, IGNORE)
+    """(B, 1, H, W) uint8: 1 in an object, 0 in none, `IGNORE` where the mask does not know a class."""
+    unknown = (batch.mask == IGNORE).any(1, keepdim=True)
+    return (batch.instances > 0).to(torch.uint8).masked_fill(unknown, IGNORE)
 
 
 def objects_of(instances: Map, probabilities: Tensor) -> Objects:
