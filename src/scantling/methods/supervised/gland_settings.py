@@ -125,7 +125,10 @@ class GlandSettings(Settings):
                 "gland-diffusion finds objects in pictures, and the data are volumes; write their slices as pictures"
             )
         if not traits.classes:
-            raise SettingsError("gland-diffusion: found no classes; declare 'classes' in a manifest")
+            raise SettingsError(
+                "gland-diffusion: found no classes; where masks name them take --settings.objects_from mask, else "
+                "declare 'classes' in a manifest"
+            )
         if self.objects_from == "instances" and len(traits.classes) > 1:
             raise SettingsError(
                 f"--settings.objects_from instances: instance maps do not say which of {', '.join(traits.classes)} an "
