@@ -23,6 +23,7 @@ from scantling.methods.catalogue import CARDS
 from scantling.methods.features.factories import made_by
 from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.networks.encoded_unet import EncodedUNet
+from scantling.networks.first_answer import begin_at_shares
 from scantling.networks.unet import UNet
 
 WORSE: Mapping[str, Any] = {"blur": 1.5, "low_resolution": 2.0, "noise": 0.2, "jpeg": 40}
@@ -47,9 +48,10 @@ class UNetSegmenter(Segmenter):
     def __init__(self, settings: UNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
         classes = len(traits.classes)
-        exclusive = traits.labels is not None and traits.labels.exclusive
-        outputs = classes + 1 if exclusive and classes > 1 else classes
-        self.network = network_of(settings, traits, outputs + self.further_outputs)
+        exclusive = traits.labels is not None and traits.labels.exclusive and classes > 1
+        self.network = network_of(settings, traits, classes + exclusive + self.further_outputs)
+        if settings.first_answer == "shares":
+            begin_at_shares(self.network.head, traits.foreground, exclusive=exclusive)
 
     @property
     def preprocessing(self) -> Preprocessing:

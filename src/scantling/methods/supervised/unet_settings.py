@@ -51,6 +51,8 @@ class UNetSettings(Settings):
         layers: the modules of it whose maps are read, by name, from fine to coarse.
         skeleton_recall: the weight of the Skeleton Recall loss (Kirchhoff et al., 2024), for the same; None: 0.
         foreground: the share of patches centred on a labelled pixel.
+        first_answer: what a new network answers everywhere: "shares" of pixels that the classes have in the training
+            data, or what its random weights give ("even").
         dropout: on whole channels of the deepest level.
         rotation, zoom, warped, jitter, degraded: see `Augmentation`; jitter is of brightness, contrast and gamma.
     """
@@ -82,6 +84,7 @@ class UNetSettings(Settings):
     iterations: Positive = 10
     skeleton_recall: Annotated[float, Field(ge=0)] | None = None
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
+    first_answer: Literal["shares", "even"] = "shares"
     encoder: str | None = None
     layers: Names = ()
     flips: bool | tuple[bool, ...] | None = None
