@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scantling.api.runs import Run
     from scantling.api.scores import score
     from scantling.api.training import plan, train
+    from scantling.api.vessels import vessels
     from scantling.api.worth import worth
     from scantling.training.callbacks import LoggedStep, StopTraining
 
@@ -56,6 +57,7 @@ __all__ = [
     "score_readings",
     "synthesize",
     "train",
+    "vessels",
     "worth",
     "write_reading",
     "write_report",
@@ -84,6 +86,7 @@ _HOMES = {
     "score_readings": ("scantling.api.assessing", "score_readings"),
     "synthesize": ("scantling.api.answering", "synthesize"),
     "train": ("scantling.api.training", "train"),
+    "vessels": ("scantling.api.vessels", "vessels"),
     "worth": ("scantling.api.worth", "worth"),
     "write_reading": ("scantling.api.assessing", "write_reading"),
     "write_report": ("scantling.api.judging", "write_report"),

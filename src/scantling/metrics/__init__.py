@@ -18,6 +18,7 @@ from scantling.core.rooms import load_on_demand
 
 if TYPE_CHECKING:
     from scantling.metrics.agreement import krippendorff_alpha
+    from scantling.metrics.branches import Branch, Branches, branches
     from scantling.metrics.calibration import Calibration, calibration
     from scantling.metrics.catalogue import BOX_METRICS, CLASS_METRICS, METRICS, Metric
     from scantling.metrics.classification import (
@@ -62,6 +63,8 @@ __all__ = [
     "BOX_METRICS",
     "CLASS_METRICS",
     "METRICS",
+    "Branch",
+    "Branches",
     "Calibration",
     "Confusion",
     "Detection",
@@ -86,6 +89,7 @@ __all__ = [
     "auc_by_class",
     "balanced_accuracy",
     "betti_numbers",
+    "branches",
     "branching_angles",
     "brier",
     "brier_by_case",
@@ -136,6 +140,7 @@ load_on_demand(
     __name__,
     {
         "agreement": ("krippendorff_alpha",),
+        "branches": ("Branch", "Branches", "branches"),
         "calibration": ("Calibration", "calibration"),
         "catalogue": ("BOX_METRICS", "CLASS_METRICS", "METRICS", "Metric"),
         "classification": (

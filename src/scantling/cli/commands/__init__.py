@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scantling.cli.commands.answering import Mend, Predict, Register
-from scantling.cli.commands.assessing import Assess
+from scantling.cli.commands.assessing import Assess, Vessels
 from scantling.cli.commands.common import Command
 from scantling.cli.commands.curve import Curve
 from scantling.cli.commands.judging import Compare, Evaluate, Report
@@ -29,6 +29,7 @@ __all__ = [
     "Report",
     "Synthesize",
     "Train",
+    "Vessels",
     "Worth",
 ]
 
@@ -45,6 +46,7 @@ ALL: tuple[type[Command], ...] = (
     Synthesize,
     Assess,
     Worth,
+    Vessels,
     Export,
     Report,
     Demo,

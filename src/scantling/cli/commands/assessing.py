@@ -1,4 +1,4 @@
-"""The command `assess`: made images held against real ones, by measures and by readers."""
+"""The commands that measure: `assess` holds made images against real ones, `vessels` measures branches."""
 
 from __future__ import annotations
 
@@ -100,3 +100,43 @@ class Assess(Opened, Computed):
         found = score_readings(self.sources, key)
         tell(found.table())
         return Outcome(found.facts())
+
+
+@dataclass(kw_only=True)
+class Vessels(Opened):
+    """Measure vessels: the branches of masks with length, radius and tortuosity, forks, ends and density."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling vessels masks --data scans --out branches.csv",
+        "scantling vessels scans --split test --out branches.csv --json vessels.json",
+        "scantling vessels mended --out branches.csv --classes vessel",
+    )
+
+    masks: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MASKS")]
+    """What `predict` or `mend` wrote, a folder of masks, or a data set with masks; in 2-D or 3-D."""
+    out: Annotated[Path, tyro.conf.arg(metavar="CSV")]
+    """A line for each branch goes here."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DATA")] = None
+    """The data set that the masks are of: its regions of interest and the size of its pixels count."""
+    split: Literal["train", "validation", "test", "all"] = "all"
+    """The cases to measure."""
+    classes: Annotated[list[str], tyro.conf.arg(metavar="CLASS")] = field(default_factory=list)
+    """The classes to measure; all unless said."""
+    untrusted: bool = False
+    """Decode in a process of its own with limits on time and memory."""
+
+    def run(self) -> Outcome:
+        """Measure."""
+        from scantling.core.outputs import check_file
+        from scantling.evaluation.vessels import vessels
+
+        check_file(self.out, suffix=".csv")
+        with counting("measuring") as progress:
+            found = vessels(
+                self.masks, data=self.data, split=self.split, classes=self.classes, opening=self.opening(),
+                progress=progress,
+            )  # fmt: skip
+        found.write_csv(self.out)
+        tell(found.table())
+        tell(f"{self.out}: {sum(len(case.found.branches) for case in found.cases)} branches")
+        return Outcome({**found.facts(), "csv": str(self.out)}, list(found.failed))
