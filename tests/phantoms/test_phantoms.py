@@ -6,14 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from scantling.core.errors import SettingsError
 from scantling.core.randomness import numpy_generator
-from scantling.phantoms.angiogram import angiogram
+from scantling.phantoms.angiogram import _wires, angiogram
+from scantling.phantoms.backgrounds import _median_inside
+from scantling.phantoms.eye import _fibres, place_eye
 from scantling.phantoms.phantom import Phantom
 from scantling.phantoms.retina import retina
-from scantling.phantoms.texture import smooth_noise
+from scantling.phantoms.texture import UNIT, smooth_noise
 
 KINDS = pytest.mark.parametrize(("make", "channels"), [(angiogram, 1), (retina, 3)], ids=["angiogram", "retina"])
 
@@ -89,5 +92,38 @@ def test_smooth_noise_is_the_cubic_spline_through_its_grid(length: float) -> Non
     grid = made.standard_normal([int(np.ceil(side / length)) + 4 for side in shape])
     shifts = made.uniform(0.0, 1.0, size=2)
     places = [np.arange(side) / length + 1.0 + shift for side, shift in zip(shape, shifts, strict=True)]
-    truth = 1.6 * ndimage.map_coordinates(grid, np.meshgrid(*places, indexing="ij"), order=3, mode="nearest")
+    truth = UNIT * ndimage.map_coordinates(grid, np.meshgrid(*places, indexing="ij"), order=3, mode="nearest")
     assert smooth_noise(shape, length, again) == pytest.approx(truth, abs=1e-9)
+
+
+@pytest.mark.parametrize("length", [1.0, 5.0, 40.0])
+def test_smooth_noise_has_a_deviation_of_one(length: float) -> None:
+    draws = generator()
+    power = np.mean([np.mean(smooth_noise((128, 128), length, draws) ** 2) for _ in range(60)])
+    assert np.sqrt(power) == pytest.approx(1.0, abs=0.06)
+
+
+def test_wires_end_and_do_not_fork_at_the_smallest_size() -> None:
+    for seed in range(40):
+        assert np.isfinite(_wires((64, 64), 64 / 512, generator(seed))).all()
+
+
+def test_the_streaks_of_an_eye_do_not_break_along_the_horizontal_through_the_disc() -> None:
+    jumps, usual = [], []
+    for seed in range(12):
+        eye = place_eye((200, 200), generator(seed))
+        steps = np.abs(np.diff(_fibres(eye, generator(seed)), axis=0))
+        row = int(np.floor(eye.disc[0]))
+        jumps.append(steps[row].mean())
+        usual.append(np.delete(steps, row, axis=0)[max(0, row - 20) : row + 20].mean())
+    assert np.mean(jumps) < 2 * np.mean(usual)
+
+
+def test_the_median_inside_a_region_is_that_of_its_values() -> None:
+    values = torch.rand(3, 1, 9, 8, generator=torch.Generator().manual_seed(0))
+    region = values > 0.3
+    region[2] = False
+    found = _median_inside(values, region)
+    expected = [values[n][region[n]].median() for n in range(2)]
+    torch.testing.assert_close(found[:2], torch.stack(expected))
+    assert found[2] == 0

@@ -190,3 +190,10 @@ def test_impossible_forests_are_refused() -> None:
         Forest(finest=20.0)
     with pytest.raises(SettingsError, match="6 x 40 pixels is too small"):
         tree_vessels((6, 40), generator=generator())
+
+
+def test_a_wire_is_one_branch_and_what_forks_needs_an_end() -> None:
+    wire = grown((200, 200), growth=Growth(finest=0.0, reach=0.0, least=40.0, forks=False))
+    assert len(wire.parents) == 1
+    with pytest.raises(SettingsError, match="finest: found 0"):
+        grown((200, 200), growth=Growth(finest=0.0))

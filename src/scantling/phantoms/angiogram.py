@@ -44,7 +44,9 @@ def angiogram(shape: tuple[int, int], *, generator: np.random.Generator, forest:
     widest = max(float(tree.radii.max()) for tree in trees)
     paths = sum(path_lengths(tree, shape) for tree in trees) / (2 * widest)
     # Thin vessels are seen better than in proportion, as film and display lift weak shadows.
-    medium = uniform(0.25, 0.9) * paths ** uniform(0.55, 0.9) * np.exp(0.2 * smooth_noise(shape, 70 * scale, generator))
+    medium = (
+        uniform(0.25, 0.9) * paths ** uniform(0.55, 0.9) * np.exp(0.28 * smooth_noise(shape, 70 * scale, generator))
+    )
     shadow = _chest(shape, scale, generator) + medium
     wide = 2 * uniform(2.0, 3.6) * scale
     if generator.random() < 0.75:
@@ -89,7 +91,7 @@ def _grow(
             grow_tree(region, root, direction=spread, radius=radius, generator=generator, bend=bend, growth=growth)
         )
     away = np.array([0.0, -1.0, generator.normal(0.0, 0.4)])
-    straight = Growth(finest=0.0, reach=0.0, least=4.0 * max(shape), tortuosity=0.6, taper=0.0)
+    straight = Growth(finest=0.0, reach=0.0, least=4.0 * max(shape), tortuosity=0.6, taper=0.0, forks=False)
     catheter = grow_tree(
         region, root, direction=away, radius=uniform(2.0, 3.6) * scale, generator=generator,
         bend=generator.normal(0.0, 0.004) / scale, growth=straight,
@@ -102,16 +104,16 @@ def _chest(shape: tuple[int, int], scale: float, generator: np.random.Generator)
     uniform = generator.uniform
     rows, columns = grid_of(shape)
     shadow = uniform(0.0, 0.5) * rows / shape[0] + generator.normal(0.0, 0.25) * columns / shape[1]
-    for length, most in ((220.0, 0.25), (70.0, 0.07), (22.0, 0.045), (7.0, 0.03), (3.0, 0.012)):
+    for length, most in ((220.0, 0.35), (70.0, 0.098), (22.0, 0.063), (7.0, 0.042), (3.0, 0.0168)):
         shadow = shadow + uniform(0.1, 1.0) * most * smooth_noise(shape, length * scale, generator)
     # Lung is mottled and lucent, heart and diaphragm are dark with edges that may be sharp.
     for _ in range(generator.integers(1, 4)):
         centre = uniform(0.0, 1.0) * shape[1], uniform(0.7, 1.5) * shape[0]
         axes = uniform(0.35, 0.9) * shape[1], uniform(0.3, 0.8) * shape[0]
         radial = np.hypot((columns - centre[0]) / axes[0], (rows - centre[1]) / axes[1])
-        inside = step(1.0 - radial + 0.02 * smooth_noise(shape, 60 * scale, generator), uniform(0.004, 0.08))
+        inside = step(1.0 - radial + 0.028 * smooth_noise(shape, 60 * scale, generator), uniform(0.004, 0.08))
         shadow += uniform(-0.1, 0.45) * inside * (1.0 + uniform(-0.5, 0.5) * radial)
-    lung = step(smooth_noise(shape, 200 * scale, generator) - uniform(0.2, 1.2), uniform(0.05, 0.4))
+    lung = step(smooth_noise(shape, 200 * scale, generator) - uniform(0.14, 0.86), uniform(0.036, 0.29))
     shadow -= lung * (uniform(0.0, 0.5) + uniform(0.0, 0.12) * folds(shape, 16 * scale, generator))
     if generator.random() < 0.7:
         shadow += _ribs(rows, columns, scale, generator)
@@ -145,7 +147,9 @@ def _wires(shape: tuple[int, int], scale: float, generator: np.random.Generator)
     for _ in range(generator.poisson(0.5)):
         root = np.array([4.0, uniform(0, shape[0] - 1), uniform(0, shape[1] - 1)])
         radius = uniform(0.5, 1.6) * scale
-        even = Growth(finest=0.0, reach=0.0, least=uniform(0.05, 1.5) * max(shape), tortuosity=0.3, taper=0.0)
+        even = Growth(
+            finest=0.0, reach=0.0, least=uniform(0.05, 1.5) * max(shape), tortuosity=0.3, taper=0.0, forks=False
+        )
         wire = grow_tree(
             region, root, direction=(0.0, *generator.normal(size=2)), radius=radius, generator=generator, growth=even,
         )  # fmt: skip

@@ -48,7 +48,7 @@ def without_tubes(image: Tensor, region: Tensor, *, window: int) -> Tensor:
     middle = around.sort(1).values[:, CELLS**2 // 2].view(cells.shape)
     smooth = F.interpolate(middle, (height, width), mode="bilinear", align_corners=False)
     rest = image - smooth
-    typical = rest.abs().masked_fill(~region, torch.nan).flatten(1).nanmedian(1).values.nan_to_num()
+    typical = _median_inside(rest.abs(), region)
     most = (TYPICAL * _NORMAL * typical).view(-1, 1, 1, 1)
     odd = rest.abs() > most
     odd = odd | (F.avg_pool2d(odd.to(image.dtype), 5, stride=1, padding=2) > CROWDED)
@@ -109,3 +109,14 @@ def _check(image: Tensor, region: Tensor) -> None:
             f"found an image {tuple(image.shape)} and a region {tuple(region.shape)}, {region.dtype}; expected "
             "(B, 1, H, W) twice, the region bool"
         )
+
+
+def _median_inside(values: Tensor, region: Tensor) -> Tensor:
+    """The lower median (B,) of the values (B, 1, H, W) inside the region; 0 where it is empty.
+
+    By sorting: nanmedian has no deterministic kernel on a GPU.
+    """
+    ordered = values.masked_fill(~region, torch.inf).flatten(1).sort(1).values
+    inside = region.flatten(1).sum(1, keepdim=True)
+    middle = ordered.gather(1, (inside - 1).clamp(min=0) // 2).squeeze(1)
+    return torch.where(inside.squeeze(1) > 0, middle, 0.0)

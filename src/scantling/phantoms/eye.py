@@ -76,17 +76,17 @@ def tissue(eye: Eye, generator: np.random.Generator, *, roughness: float) -> Ima
         return weights[:, None, None] * pattern
 
     log = np.zeros((3, *shape))
-    log += tinted(smooth_noise(shape, 0.9 * eye.radius, generator), uniform(0.0, 0.25), 0.2)
-    for length, most in ((80.0, 0.08), (30.0, 0.05), (12.0, 0.04), (5.0, 0.03), (2.2, 0.03)):
+    log += tinted(smooth_noise(shape, 0.9 * eye.radius, generator), uniform(0.0, 0.35), 0.2)
+    for length, most in ((80.0, 0.112), (30.0, 0.07), (12.0, 0.056), (5.0, 0.042), (2.2, 0.042)):
         log += tinted(smooth_noise(shape, length * scale, generator), roughness * most * uniform(0.0, 1.0), 0.25)
     rim = np.clip(1.0 - eye.margin / eye.radius, 0.0, 1.2)
     log -= tinted(rim ** uniform(1.5, 6.0), uniform(0.0, 0.7), 0.2)
     if generator.random() < 0.6:
-        where = step(smooth_noise(shape, 0.6 * eye.radius, generator) + uniform(-0.5, 0.7), 0.6)
+        where = step(smooth_noise(shape, 0.6 * eye.radius, generator) + uniform(-0.36, 0.5), 0.43)
         log += tinted(
             (folds(shape, uniform(9.0, 26.0) * scale, generator) - 0.5) * where, roughness * uniform(0.0, 0.25), 0.5
         )
-    log += tinted(_fibres(eye, generator), roughness * uniform(0.0, 0.04), 0.3)
+    log += tinted(_fibres(eye, generator), roughness * uniform(0.0, 0.056), 0.3)
     to_sight = np.hypot(rows - eye.sight[0], columns - eye.sight[1]) / eye.radius
     log -= tinted(np.exp(-0.5 * (to_sight / uniform(0.06, 0.2)) ** 2), uniform(0.0, 0.5), 0.3)
     ring = np.exp(-(((to_sight - uniform(0.08, 0.2)) / uniform(0.01, 0.04)) ** 2))
@@ -105,10 +105,15 @@ def _fibres(eye: Eye, generator: np.random.Generator) -> Image:
     rows, columns = grid_of(eye.margin.shape)
     down, right = rows - eye.disc[0], columns - eye.disc[1]
     far = np.hypot(down, right) / eye.radius
-    bent = np.arctan2(down, right) + generator.normal(0.0, 0.5) * far * np.sign(down)
-    streaks = smooth_noise((720, 48), (generator.uniform(1.5, 6.0), 12.0), generator)
-    places = (bent / (2 * math.pi) % 1.0) * 719, np.minimum(far * 24, 47)
-    pattern = ndimage.map_coordinates(streaks, np.stack(places), order=1)
+    angle = np.arctan2(down, right)
+    bent = angle + generator.normal(0.0, 0.5) * far * np.sin(angle)
+    fine = generator.uniform(1.5, 6.0)
+    pattern = np.zeros_like(far)
+    for turn in (0.0, 0.5):  # two sheets, each faded out where its first and its last streak meet
+        streaks = smooth_noise((720, 48), (fine, 12.0), generator)
+        share = (bent / (2 * math.pi) + turn) % 1.0
+        found = ndimage.map_coordinates(streaks, np.stack((share * 719, np.minimum(far * 24, 47))), order=1)
+        pattern += np.sin(math.pi * share) * found
     return pattern * np.exp(-((far / generator.uniform(0.3, 0.9)) ** 2))
 
 
@@ -117,7 +122,7 @@ def _with_disc(light: Image, eye: Eye, generator: np.random.Generator) -> Image:
     uniform = generator.uniform
     rows, columns = grid_of(eye.margin.shape)
     down, right = rows - eye.disc[0], (columns - eye.disc[1]) * uniform(1.0, 1.25)
-    wobble = 1.0 + 0.05 * smooth_noise(eye.margin.shape, 1.2 * eye.disc_radius, generator)
+    wobble = 1.0 + 0.07 * smooth_noise(eye.margin.shape, 1.2 * eye.disc_radius, generator)
     far = np.hypot(down, right) / eye.disc_radius * wobble
     shifted = np.hypot(down, right - eye.inwards * uniform(-0.1, 0.3) * eye.disc_radius) / eye.disc_radius
     around = step(uniform(1.05, 1.5) - shifted, uniform(0.03, 0.3)) * (generator.random() < 0.5)
@@ -126,7 +131,7 @@ def _with_disc(light: Image, eye: Eye, generator: np.random.Generator) -> Image:
     bright = np.clip(base * uniform(1.1, 1.7) + uniform(0.05, 0.3, 3) * np.array([0.7, 1.2, 0.7]), 0.0, 1.1)
     cup = np.exp(-((far / uniform(0.3, 0.75)) ** 2)) * uniform(0.0, 0.4)
     inside = step(1.0 - far, uniform(0.04, 0.25)) * uniform(0.5, 1.0)
-    texture = np.exp(uniform(0.0, 0.1) * smooth_noise(eye.margin.shape, 7 * eye.scale, generator))
+    texture = np.exp(uniform(0.0, 0.14) * smooth_noise(eye.margin.shape, 7 * eye.scale, generator))
     shown = (bright[:, None, None] + cup * np.array([0.3, 1.0, 0.8])[:, None, None]) * texture
     return light + inside * (shown - light)
 

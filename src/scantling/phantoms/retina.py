@@ -78,7 +78,7 @@ def retina(shape: tuple[int, int], *, generator: np.random.Generator) -> Phantom
 
     dark = uniform(0.28, 0.8)
     fading = uniform(0.25, 0.65)
-    patchy = np.exp(uniform(0.0, 0.35) * smooth_noise(shape, 40 * eye.scale, generator))
+    patchy = np.exp(uniform(0.0, 0.49) * smooth_noise(shape, 40 * eye.scale, generator))
     absorption = np.zeros(shape)
     for raster, strength, reflex in (
         (veins, dark, uniform(0.0, 0.25)),
@@ -146,7 +146,7 @@ def _sheen(depth: NDArray[np.float32], scale: float, generator: np.random.Genera
     if generator.random() < 0.6:
         return np.ones(depth.shape)
     beside = np.exp(-(((depth + generator.uniform(1.2, 2.5) * scale) / scale) ** 2))
-    return 1.0 + generator.uniform(0.0, 0.1) * beside * step(smooth_noise(depth.shape, 50 * scale, generator), 0.5)
+    return 1.0 + generator.uniform(0.0, 0.1) * beside * step(smooth_noise(depth.shape, 50 * scale, generator), 0.36)
 
 
 def _photograph(

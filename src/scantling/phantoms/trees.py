@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scantling.core.compiled import compiled
+from scantling.core.errors import SettingsError
 
 STEP = 0.5
 """The distance between neighbouring points in pixels."""
@@ -46,6 +47,7 @@ class Growth:
         shares: the bounds of the share of the flow that the smaller branch of a fork takes, up to 0.5.
         tortuosity: the strength of the wandering; 0 gives arcs.
         taper: the part of its radius that a branch loses a pixel.
+        forks: whether a branch forks at its end; a wire does not.
         room: the side of cells that branches keep to themselves: wide branches grow first, and one that enters the
             cell of another ends there, unless that is its parent or its sibling. 0 lets them grow through each other.
     """
@@ -56,6 +58,7 @@ class Growth:
     shares: tuple[float, float] = (0.08, 0.42)
     tortuosity: float = 1.0
     taper: float = 0.001
+    forks: bool = True
     room: float = 0.0
 
 
@@ -88,7 +91,12 @@ def grow_tree(
 
     Returns:
         The tree; without points if the root lies outside the region.
+
+    Raises:
+        SettingsError: branches fork and have no finest radius at which they end.
     """
+    if growth.forks and not growth.finest > 0:
+        raise SettingsError(f"finest: found {growth.finest}; expected a radius above 0 where branches fork")
     dimensions = region.ndim
     room = growth.room or math.inf
     everywhere = region[(None,) * (3 - dimensions)]
@@ -116,7 +124,7 @@ def grow_tree(
         points.append(line)
         radii.append(widths)
         parents.append(parent)
-        if len(line) < len(wander):
+        if len(line) < len(wander) or not growth.forks:
             continue
         end, width = line[-1], float(widths[-1])
         larger, smaller = _fork(width, share=generator.uniform(*growth.shares))

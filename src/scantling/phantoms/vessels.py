@@ -184,7 +184,7 @@ def _background(
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
     colour = np.array([0.78, 0.42, 0.2]) * generator.uniform(0.88, 1.12, size=3)
     shade = np.ones(shape)
-    for strength, length in ((0.07, 80.0), (0.025, 12.0), (0.02, 3.0)):
+    for strength, length in ((0.098, 80.0), (0.035, 12.0), (0.028, 3.0)):
         shade += strength * smooth_noise(shape, length * scale, generator)
     from_centre = np.hypot((rows - height / 2) / height, (columns - width / 2) / width)
     shade *= 1.0 - generator.uniform(0.35, 0.8) * from_centre**2
@@ -192,7 +192,7 @@ def _background(
     sight = (disc[0] + 0.06 * height, disc[1] + inwards * 5.0 * disc_radius)
     from_sight = np.hypot(rows - sight[0], columns - sight[1]) / disc_radius
     shade *= 1.0 - 0.22 * np.exp(-0.3 * from_sight**2)
-    tint = 1.0 + 0.02 * np.stack([smooth_noise(shape, 40 * scale, generator) for _ in range(3)], axis=-1)
+    tint = 1.0 + 0.028 * np.stack([smooth_noise(shape, 40 * scale, generator) for _ in range(3)], axis=-1)
     tissue = colour * shade[..., None] * tint
     distance = np.hypot(rows - disc[0], 1.08 * (columns - disc[1]))
     rim = 1.0 / (1.0 + np.exp((distance - disc_radius) / (0.09 * disc_radius)))
