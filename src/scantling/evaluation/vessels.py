@@ -151,6 +151,8 @@ def vessels(
     else:
         truth = open_truth(masks, manifest=opening.manifest, root=opening.root, subjects=opening.subjects)
         labels = truth.labels
+        if labels is None:
+            raise DataError(f"{masks}: found no mask; expected a folder of masks, or a data set with masks")
         own = {case.id: case for case in truth.cases if case.masks}
         cases = {**own, **cases}
         ids, names = list(own), labels.names

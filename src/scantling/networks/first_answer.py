@@ -12,7 +12,7 @@ LEAST = 1e-3
 """The least share that a class, or the background, is taken to have."""
 
 
-def begin_at_shares(head: nn.Conv2d | nn.Conv3d, shares: Sequence[float], *, exclusive: bool) -> None:
+def begin_at_shares(head: nn.Module, shares: Sequence[float], *, exclusive: bool) -> None:
     """Let a new network answer, on average, with the shares of pixels that the classes have.
 
     A network that begins with all classes alike learns first, and for long, that nearly all is background; small
@@ -20,12 +20,12 @@ def begin_at_shares(head: nn.Conv2d | nn.Conv3d, shares: Sequence[float], *, exc
     detectors do (Lin et al., Focal Loss for Dense Object Detection, 2017, section 4.1).
 
     Args:
-        head: the last layer, whose bias is set: (K + 1, ...) channels, the background first, where the classes exclude
-            each other, else (K, ...); further channels stay as they are.
+        head: the last layer, a convolution whose bias is set: (K + 1, ...) channels, the background first, where the
+            classes exclude each other, else (K, ...); further channels stay as they are.
         shares: of each of the K classes, in [0, 1]; empty where they are unknown, which changes nothing.
         exclusive: whether the classes exclude each other.
     """
-    if not shares or head.bias is None:
+    if not shares or not isinstance(head, nn.Conv2d | nn.Conv3d) or head.bias is None:
         return
     inside = [min(max(share, LEAST), 1 - LEAST) for share in shares]
     if exclusive:

@@ -17,6 +17,17 @@ CARDS: tuple[Card, ...] = (
         implementation="scantling.methods.supervised.unet:UNetSegmenter",
     ),
     Card(
+        name="monai-net",
+        title="Attention U-Net, U-Net++, UNETR and Swin UNETR of MONAI, trained as the U-Net is",
+        authors="Oktay et al.; Zhou et al.; Hatamizadeh et al.",
+        year=2022,
+        needs=(("image", "mask"),),
+        gives=("segment",),
+        dimensions=(2, 3),
+        fits="overlap",
+        implementation="scantling.methods.supervised.monai_net:MonaiNet",
+    ),
+    Card(
         name="fr-unet",
         title="Full-resolution network and dual-threshold iteration for retinal vessel and coronary angiograph "
         "segmentation",

@@ -40,7 +40,7 @@ class UNetSegmenter(Segmenter):
     card = CARDS["unet"]
     Settings = UNetSettings
     settings: UNetSettings
-    begins_with = ("masked-pretrain",)
+    begins_with: ClassVar[tuple[str, ...]] = ("masked-pretrain",)
     further_outputs: ClassVar[int] = 0
     """Channels beside those of the classes, for methods that are built on it."""
     views_by_default = True  # as nnU-Net does (Isensee et al., 2021), where validation does not say that they hurt
@@ -49,9 +49,13 @@ class UNetSegmenter(Segmenter):
         super().__init__(settings, traits, uses=uses)
         classes = len(traits.classes)
         exclusive = traits.labels is not None and traits.labels.exclusive and classes > 1
-        self.network = network_of(settings, traits, classes + exclusive + self.further_outputs)
+        self.network = self.new_network(classes + exclusive + self.further_outputs)
         if settings.first_answer == "shares":
             begin_at_shares(self.network.head, traits.foreground, exclusive=exclusive)
+
+    def new_network(self, outputs: int) -> UNet:
+        """The network, with so many channels that come out."""
+        return network_of(self.settings, self.traits, outputs)
 
     @property
     def preprocessing(self) -> Preprocessing:
