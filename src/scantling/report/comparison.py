@@ -117,4 +117,10 @@ def _differences(found: Comparison, one: Metric) -> Chart | None:
     if one.direction == "ideal 1":
         what = f"Distances from 1, minus {found.baseline}; lower is better"
     note = f"{what}. A line is a 95 % interval."
-    return forest_chart(f"{one.title}: difference from {found.baseline}", rows, label=label, note=note)
+    return forest_chart(
+        f"{one.title}: difference from {found.baseline}",
+        rows,
+        label=label,
+        note=note,
+        axis=f"difference in {one.title}",
+    )

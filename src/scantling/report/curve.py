@@ -15,7 +15,22 @@ from scantling.experiments.cells import ALL, OBJECTS
 from scantling.experiments.curve_result import Curve, Point
 from scantling.experiments.validity import Validity
 from scantling.metrics.catalogue import BOX_METRICS_OF_A_CASE, CLASS_METRICS, METRICS
-from scantling.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Chart, Key, frame, svg, trace
+from scantling.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    SIGNED,
+    TOP,
+    WIDTH,
+    Axis,
+    Chart,
+    Key,
+    Rows,
+    frame,
+    svg,
+    trace,
+)
 from scantling.report.commands import shell
 from scantling.report.generated import HEADINGS, ImageLine
 from scantling.report.rendering import rendered
@@ -188,7 +203,7 @@ def _banded(
     """
     ends = [end for _, value, interval in series for end in (value, *interval) if not math.isnan(end)]
     across = _budget_axis([place(point) for point, _, _ in series])
-    up = Axis([*ends, *([0.0] if zero else [])], HEIGHT - BOTTOM, TOP)
+    up = Axis([*ends, *([0.0] if zero else [])], HEIGHT - BOTTOM, TOP, bounds=SIGNED if zero else one.range)
     parts = frame(across, up, unit)
     if zero:
         parts.append(f'<path class="mark" d="M{LEFT} {up(0.0):.1f}H{WIDTH - RIGHT}"/>')
@@ -215,7 +230,10 @@ def _banded(
         ]
         keys.append(Key(method, number % 6))
         said.append(f"{method} " + ", ".join(f"{one.write(value)} at {at:.0f}" for at, value in zip(x, y, strict=True)))
-    return Chart(title, svg(parts, f"{title}: {'; '.join(said)}."), tuple(keys), note)
+    vertical = f"difference in {one.title}" if zero else one.title
+    numbers = ((point.method, float(place(point)), value, *interval) for point, value, interval in series)
+    table: Rows = (("method", unit, vertical, "low", "high"), *numbers)
+    return Chart(title, svg(parts, f"{title}: {'; '.join(said)}."), tuple(keys), note, (unit, vertical), table)
 
 
 def _budget_axis(subjects: Sequence[int]) -> Axis:

@@ -28,6 +28,7 @@ class Metric:
     digits: int
     unit: str = ""
     """Of lengths, as it stands behind a number; it is part of both titles."""
+    range: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def arrow(self) -> str:
@@ -87,7 +88,7 @@ def metric(
     family = _FAMILIES.get(found.family, found.family)
     unit = unit_name(units.get(key)) if units is not None and found.is_length else ""
     title, short = (f"{name} ({unit})" if unit else name for name in (found.title, _SHORT.get(key, found.title)))
-    return Metric(key, title, short, found.direction, family, digits, unit)
+    return Metric(key, title, short, found.direction, family, digits, unit, found.range)
 
 
 def in_order(keys: Iterable[str], *, units: Mapping[str, str | None] | None = None) -> list[Metric]:
