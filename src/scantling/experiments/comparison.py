@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scantling.core.case import Unit
 from scantling.data.contents import count, some
 from scantling.evaluation.intervals import FEW
 from scantling.experiments.statistics import EXACT, FLIPS, SIGNIFICANT
-from scantling.metrics.catalogue import Metric
+from scantling.metrics.catalogue import Metric, MetricUnit
 from scantling.records.comparison import ComparisonRecord, Verdict
 from scantling.records.evaluation import Region
 
@@ -72,7 +71,7 @@ class Pair:
     """Two methods in one metric.
 
     Attributes:
-        difference: the mean of a minus b over the cases; of a metric whose ideal is 1, of the distances from 1.
+        difference: the mean of a minus b over the cases; of a metric with an ideal, of the distances from it.
         interval: its 95 % interval.
         p: of the permutation test, NaN where it was not made.
         p_holm: corrected for all pairs of the metric.
@@ -124,7 +123,7 @@ class Comparison:
     tested_subjects: int
     least: float
     region: Region | None
-    units: Mapping[str, Unit | None] = field(default_factory=dict)
+    units: Mapping[str, MetricUnit | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -191,8 +190,8 @@ class Comparison:
             "Seconds for an image are the median of those measured while it was predicted, whatever else the machine "
             "was doing; the seconds of a training are those in its run.",
         ]
-        if any(metric.direction == "ideal 1" for metric in self.metrics):
-            notes.append("Of a metric whose ideal is 1, the distances from 1 are compared.")
+        for ideal in sorted({metric.ideal for metric in self.metrics if metric.ideal is not None}):
+            notes.append(f"Of a metric whose ideal is {ideal:g}, the distances from {ideal:g} are compared.")
         return (*notes, *(metric.convention for metric in self.metrics))
 
     def record(self) -> ComparisonRecord:
@@ -292,7 +291,7 @@ def _sentence(pair: Pair, metric: Metric, pairs: int) -> str:
     after = f", {probability(pair.p_holm)} after Holm's correction for {pairs} pairs" if pairs > 1 else ""
     chance = f"({interval}p = {probability(pair.p)}{after})".replace("p = <", "p <")
     size = written(abs(pair.difference), metric)
-    what = f"the distance of {metric.title} from 1" if metric.direction == "ideal 1" else metric.title
+    what = metric.title if metric.ideal is None else f"the distance of {metric.title} from {metric.ideal:g}"
     if pair.verdict == "no difference shown":
         return f"No difference could be shown: {one} and {other} differ in {what} by {size} {chance}."
     winner, loser = (pair.a, pair.b) if pair.verdict == "a is better" else (pair.b, pair.a)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from scantling.core.case import Unit
+from scantling.metrics.catalogue import MetricUnit
 from scantling.records.evaluation import Region
 from scantling.records.record import FileRecord, Number, Numbers, Record
 from scantling.records.scores import Interval
@@ -75,7 +75,7 @@ class ComparisonRecord(FileRecord):
     subjects: int
     tested_subjects: int
     count: dict[str, int] = {}
-    units: dict[str, Unit | None] = {}
+    units: dict[str, MetricUnit | None] = {}
     left_out: int = 0
     left_out_cases: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()

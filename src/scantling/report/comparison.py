@@ -114,8 +114,8 @@ def _differences(found: Comparison, one: Metric) -> Chart | None:
     ]
     label = f"{one.title}: difference of {len(pairs)} from {found.baseline}, with 95 % intervals."
     what = f"Minus {found.baseline}; {one.better}"
-    if one.direction == "ideal 1":
-        what = f"Distances from 1, minus {found.baseline}; lower is better"
+    if one.ideal is not None:
+        what = f"Distances from {one.ideal:g}, minus {found.baseline}; lower is better"
     note = f"{what}. A line is a 95 % interval."
     return forest_chart(
         f"{one.title}: difference from {found.baseline}",
