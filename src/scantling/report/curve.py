@@ -32,6 +32,7 @@ from scantling.report.charts import (
     trace,
 )
 from scantling.report.commands import shell
+from scantling.report.figures import Figures
 from scantling.report.generated import HEADINGS, ImageLine
 from scantling.report.rendering import rendered
 from scantling.report.words import NONE, Metric, duration, metric
@@ -49,15 +50,38 @@ class Line:
     cells: tuple[tuple[str, str], ...]
 
 
-def write_curve(found: Curve, page: Path, *, command: Sequence[str] = ()) -> Path:
+def write_curve(found: Curve, page: Path, *, figures: Path | None = None, command: Sequence[str] = ()) -> Path:
     """Write one self-contained HTML page on a curve; returns it.
 
     Args:
+        figures: a folder for its charts and tables for a paper.
         command: what makes it again.
     """
     one = metric_of(found)
     charts = [each for each in (curves_chart(found, one), _efforts(found, one), _differences(found, one)) if each]
+    if figures is not None:
+        _write_figures(found, one, charts, Figures(figures), command)
     return write_page(found, page, charts, command=command)
+
+
+def _write_figures(
+    found: Curve, one: Metric, charts: Sequence[Chart], figures: Figures, command: Sequence[str]
+) -> None:
+    """The charts, and every point as table.tex; the charts have their numbers beside them."""
+    for chart in charts:
+        figures.chart(chart.title, chart)
+    header = ["Method", "Labels", one.short, "Difference", "Equals", "Trainings"]
+    rows = []
+    for line in _lines(found, one):
+        labels, mean, difference, equals, trainings = line.cells[:5]
+        cells = [
+            f"{text} ({below})" if below else text for text, below in (labels, mean, difference, equals, trainings)
+        ]
+        rows.append([line.point.method, *cells])
+    caption = f"{one.title} on {found.name}: means over test cases and trainings, with 95 % intervals. "
+    caption += f"Difference: to {found.control} at equal labels; equals: {found.unit}s of {found.control}."
+    figures.table("table", header, rows, caption=caption)
+    figures.finish(command)
 
 
 def metric_of(found: Curve) -> Metric:
