@@ -108,8 +108,8 @@ def check_record(out: Path, record: str, *, option: str = "--out") -> None:
         raise SettingsError(f"{option} {out}: holds {_RECORDS[others[0]]} ({others[0]}); choose another folder")
     if names and not found:
         raise SettingsError(
-            f"{option} {out}: holds {min(names)} but no {record}; choose a folder that is new or empty, so that nothing "
-            "is written over"
+            f"{option} {out}: holds {min(names)} but no {record}; choose a folder that is new or empty, so that "
+            "nothing is written over"
         )
 
 

@@ -275,6 +275,7 @@ def _evaluated(candidate: Candidate, found: Evaluation) -> Scored:
         region=found.region,
         units={case.id: case.unit for case in found.cases},
         axes=found.axes,
+        record=found.record(),
     )
 
 
@@ -321,4 +322,5 @@ def _recorded(
         notes=tuple(notes),
         units={id: case.unit for id, case in cases.items()},
         axes=next((axes for unit, axes in ((VOLUME, 3), (AREA, 2)) if unit in record.units.values()), None),
+        record=record,
     )

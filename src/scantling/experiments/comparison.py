@@ -13,7 +13,7 @@ from scantling.evaluation.intervals import FEW
 from scantling.experiments.statistics import EXACT, FLIPS, SIGNIFICANT
 from scantling.metrics.catalogue import Metric, MetricUnit
 from scantling.records.comparison import ComparisonRecord, Verdict
-from scantling.records.evaluation import Region
+from scantling.records.evaluation import EvaluationRecord, Region
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,9 @@ class Comparison:
         warnings: sentences that no reader may miss.
         notes: sentences that a reader should know.
         failed: a sentence for each case that could not be predicted or scored.
+        by_case: by metric and method the value of each of `cases`, the mean over its seeds; NaN where undefined.
+        settings: in which settings the methods differ: name, and a text for each of `methods`.
+        records: by method the evaluation of its first run, which names the files of its cases; empty of image classes.
     """
 
     data: Path
@@ -127,6 +130,9 @@ class Comparison:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    by_case: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    settings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    records: Mapping[str, EvaluationRecord] = field(default_factory=dict)
 
     @property
     def tested(self) -> tuple[Pair, ...]:
@@ -216,6 +222,9 @@ class Comparison:
             "notes": self.notes,
             "failed": self.failed,
             "conventions": self.conventions,
+            "by_case": self.by_case,
+            "settings": [{"name": name, "values": values} for name, values in self.settings],
+            "case_ids": self.cases,
         }
         return ComparisonRecord.model_validate(facts)
 

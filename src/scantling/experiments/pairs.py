@@ -17,11 +17,12 @@ from scantling.data.dataset import Dataset
 from scantling.evaluation.summary import summarise
 from scantling.experiments.candidates import Candidate, median_seconds
 from scantling.experiments.comparison import ComparedMethod, Comparison, Cost, Pair
+from scantling.experiments.settings_apart import settings_apart
 from scantling.experiments.statistics import SIGNIFICANT, Values, holm, least_p, mean_ranks, paired
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.catalogue import Metric, unit_name
 from scantling.records.comparison import Verdict
-from scantling.records.evaluation import Region
+from scantling.records.evaluation import EvaluationRecord, Region
 from scantling.records.predictions import PredictionsRecord
 from scantling.training.leakage import learned_from
 
@@ -37,6 +38,7 @@ class Scored:
         region: which pixels counted; None for image classes, which have none.
         units: of the lengths of each case; None where an evaluation of an early version does not say.
         axes: of the images, which tell areas from volumes.
+        record: the evaluation of its masks, which names their files.
     """
 
     candidate: Candidate
@@ -48,6 +50,7 @@ class Scored:
     notes: tuple[str, ...] = ()
     units: Mapping[str, Unit | None] = field(default_factory=dict)
     axes: int | None = None
+    record: EvaluationRecord | None = None
 
 
 Group = Sequence[Scored]
@@ -123,6 +126,16 @@ def compare_scores(
         units={metric.name: units[metric.name] for metric in metrics if metric.is_length},
         warnings=tuple(_warnings(compared_methods, len(cases))),
         notes=tuple(dict.fromkeys([*notes, *(note for one in field for note in one.notes), remark, *_copies(field)])),
+        by_case={
+            metric.name: {
+                name: tuple(seeds.mean(axis=0).tolist()) for name, seeds in zip(names, values[metric.name], strict=True)
+            }
+            for metric in metrics
+        },
+        settings=settings_apart([[(one.candidate, one.made) for one in groups[place]] for place in places]),
+        records={
+            name: group[0].record for name, group in zip(names, groups, strict=True) if group[0].record is not None
+        },
         failed=tuple(f"{one.candidate.path}: {id}: {why}" for one in field for id, why in sorted(one.failed.items())),
     )
 

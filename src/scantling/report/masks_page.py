@@ -1,4 +1,4 @@
-"""The page on predictions without a truth: each case with its contours, volumes and pieces, the most uncertain first."""
+"""The page on predictions without a truth: each case with contours, volumes and pieces, the most uncertain first."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ CONVENTIONS = (
     "Pieces are connected components; pixels that touch at a corner belong together (8 or 26 neighbours).",
     "The first are the most uncertain: those with the lowest expected Dice, or, where none was expected, with the "
     "largest uncertainty of the image; then those of which neither is known, by id. Empty masks come last.",
-    "An image is unlike the training images if it is farther from the nearest of them than they are from each other, in "
-    "intensity, colour, sharpness and scale (docs/metrics.md).",
+    "An image is unlike the training images if it is farther from the nearest of them than they are from each other, "
+    "in intensity, colour, sharpness and scale (docs/metrics.md).",
     "A picture shows the slice with most of what was marked; contours lie between the pixels.",
 )
 

@@ -26,10 +26,11 @@ def write_figures(sections: Sequence[Section], folder: Path, *, command: Sequenc
     blocks = [block for section in sections for block in _blocks(section)]
     for section in sections:
         begin = f"{section.header.title} " if len(sections) > 1 else ""
-        for block in (*_blocks(section), *section.classes, *section.registrations):
-            named = f"{begin}{_called(block, blocks)} " if isinstance(block, ScoreBlock) else begin
-            for chart in block.charts:
-                figures.chart(named + chart.title, chart)
+        charts = [(f"{begin}{_called(block, blocks)}", chart) for block in _blocks(section) for chart in block.charts]
+        charts += [(begin, chart) for classes in section.classes for chart in classes.charts]
+        charts += [(begin, chart) for registrations in section.registrations for chart in registrations.charts]
+        for named, chart in charts:
+            figures.chart(f"{named} {chart.title}", chart)
         for stage in section.curves:
             for chart in stage.charts:
                 figures.chart(f"{begin}training {stage.name} {chart.title}", chart)

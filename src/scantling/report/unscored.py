@@ -17,7 +17,7 @@ from scantling.data.loading import with_spacing
 from scantling.data.opening import Opening
 from scantling.evaluation.predictions import Predictions, open_predictions, read_listing
 from scantling.evaluation.units import known_spacing
-from scantling.metrics.catalogue import METRICS, MetricUnit
+from scantling.metrics.catalogue import METRICS, MetricUnit, unit_name
 from scantling.metrics.topology import components
 from scantling.metrics.volume import volume_of_a_pixel
 from scantling.records.predictions import PredictedCase, PredictionsRecord
@@ -108,7 +108,7 @@ class Unscored:
             unlike = None if one.unlike is None else " ".join(one.unlike) or "no"
             for name, amount in case.amounts.items():
                 yield (
-                    case.id, name, amount.volume, "pixels" if case.unit == "pixel" else case.unit, amount.pieces,
+                    case.id, name, round(amount.volume, 9), unit_name(case.unit), amount.pieces,
                     *promised, *doubts, unlike, one.distance, one.stands_out,
                 )  # fmt: skip
 

@@ -179,12 +179,12 @@ class Report(Command):
         command = ("scantling", *sys.argv[1:])
         if holds_unscored(self.targets[0]) and len(self.targets) == 1:
             with counting("reading masks") as progress:
-                page, table, failed = report_unscored(
+                page, table, lost = report_unscored(
                     self.targets[0], out=self.out, csv=self.csv, figures=self.figures, command=command,
                     progress=progress,
                 )  # fmt: skip
             tell(f"{page}\n{table}")
-            return self._done({"page": str(page), "csv": str(table)}, failed)
+            return self._done({"page": str(page), "csv": str(table)}, lost)
         if self.csv is not None:
             raise SettingsError("--csv: goes with one folder of predictions without truth; --figures writes tables")
         if any(holds_masks(target) for target in self.targets):
