@@ -169,7 +169,7 @@ def test_figures_of_a_run_are_charts_panels_and_tables(tmp_path: Path) -> None:
     assert len(panels) == 9, "image, contours and errors of the worst, the median and the best"
     with Image.open(folder / panels[0]) as picture:
         assert picture.size[0] % 32 == 0, "each of the 32 columns is a block"
-    rows = list(csv.DictReader((folder / "cases.csv").open()))
+    rows = list(csv.DictReader((folder / "cases.csv").read_text().splitlines()))
     assert len(rows) == 12
     assert float(rows[0]["dice"]) == 0.8
     report([settled_run(tmp_path)], figures=folder)  # again: an earlier command's figures are replaced

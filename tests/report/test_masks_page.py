@@ -69,7 +69,7 @@ def test_the_most_uncertain_comes_first_the_unlike_one_is_marked_and_the_empty_o
     assert "In 1 case nothing was marked: c" in text
     assert RESEARCH_ONLY in text[text.index("<footer>") :]
     assert text.count("data:image/jpeg") == 3
-    rows = list(csv.DictReader(table.open()))
+    rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [(row["id"], row["volume"], row["unit"], row["pieces"]) for row in rows] == [
         ("b", "37.0", "pixels", "2"), ("a", "17.0", "pixels", "2"), ("c", "0.0", "pixels", "0"),
     ]  # fmt: skip

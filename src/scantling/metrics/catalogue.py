@@ -221,7 +221,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             "volume_difference", "Volume difference", "ideal 0", _SPACED, (-math.inf, math.inf), "volume",
             f"Volume difference: of the prediction minus that of the truth, {_VOLUME}; above 0 where too much is "
-            "marked; always defined.",
+            "marked; in the mean of several classes too much of one makes up for too little of another.",
         ),
         Metric(
             "relative_volume_difference", "Relative volume difference", "ideal 0", _MASK, (-1.0, math.inf), "volume",

@@ -46,7 +46,7 @@ class Figures:
 
     def chart(self, name: str, chart: Chart) -> None:
         """A chart as NAME.svg, as NAME.pdf where reportlab is installed, and its numbers as NAME.csv."""
-        name, drawing = self._free(name), drawing_of(chart)
+        name, drawing = self._free(name, ".svg"), drawing_of(chart)
         self._text(f"{name}.svg", svg_text(drawing))
         if can_write_pdf():
             self._bytes(f"{name}.pdf", pdf_bytes(drawing))
@@ -56,18 +56,18 @@ class Figures:
 
     def table(self, name: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str) -> None:
         """A table as NAME.tex."""
-        name = self._free(name)
+        name = self._free(name, ".tex")
         self._text(f"{name}.tex", table_tex(header, rows, caption=caption, label=f"tab:{name}"))
 
     def numbers(self, name: str, rows: Sequence[Sequence[str | float | None]]) -> None:
         """A header and rows as NAME.csv."""
-        self._text(f"{self._free(name)}.csv", csv_text(rows))
+        self._text(f"{self._free(name, '.csv')}.csv", csv_text(rows))
 
     def picture(self, name: str, picture: np.ndarray) -> None:
         """A picture (h, w, 3) uint8 as NAME.png."""
         file = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(picture)).save(file, "PNG", optimize=True)
-        self._bytes(f"{self._free(name)}.png", file.getvalue())
+        self._bytes(f"{self._free(name, '.png')}.png", file.getvalue())
 
     def finish(self, command: Sequence[str] = ()) -> list[str]:
         """Write the list of the figures; returns sentences on what is not there."""
@@ -77,10 +77,10 @@ class Figures:
         atomic.write_json(self.folder / FIGURES, facts)
         return [] if can_write_pdf() else [NO_PDF]
 
-    def _free(self, name: str) -> str:
-        """A name of letters, digits and hyphens that no file has."""
+    def _free(self, name: str, suffix: str) -> str:
+        """A name of letters, digits and hyphens that no file with this suffix has."""
         name = slug(name)
-        taken = {Path(one).stem for one in self.written}
+        taken = {one.removesuffix(suffix) for one in self.written if one.endswith(suffix)}
         numbers = (f"{name}-{number}" for number in range(2, len(taken) + 3))
         return name if name not in taken else next(each for each in numbers if each not in taken)
 

@@ -33,7 +33,9 @@ def canvas_of(plane: np.ndarray, view: View, *, most: int | None = None) -> tupl
     sides: tuple[int, ...] = round(high * view.pixel[0] / small), round(wide * view.pixel[1] / small)
     if most is not None and max(sides) > most:
         sides = tuple(max(1, round(side * most / max(sides))) for side in sides)
-    times = max(1, math.ceil(LEAST / max(sides)))
+        times = 1
+    else:
+        times = max(1, math.ceil(min(LEAST, most or LEAST) / max(sides)))
     picture = np.repeat(np.repeat(resized(picture, (sides[1], sides[0])), times, axis=0), times, axis=1)
     return picture, (picture.shape[0] / high, picture.shape[1] / wide)
 
