@@ -88,6 +88,7 @@ class Axis:
             if snug and 0 < low <= 0.1 * high:
                 low = 0.0
             if high <= low:
+                snug = True
                 margin = abs(low) * 0.05 or 0.5
                 low, high = max(low - margin, least), min(high + margin, most)
             if high <= low:  # the one value that can be
