@@ -42,7 +42,7 @@ def metrics_table(metrics: Mapping[str, Metric]) -> str:
     """Metrics as a table, a convention each."""
 
     def bound(value: float) -> str:
-        return "∞" if math.isinf(value) else f"{value:g}"
+        return f"{'−' if value < 0 else ''}∞" if math.isinf(value) else f"{value:g}"
 
     def row(metric: Metric) -> str:
         low, high = (bound(value) for value in metric.range)

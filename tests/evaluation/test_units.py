@@ -70,7 +70,9 @@ def test_the_same_masks_are_scored_in_the_unit_that_is_known_and_everything_says
     assert float(line.split()[5]) == hd95
     facts = json.loads((tmp_path / "s.json").read_text())
     unit = "mm" if title == "mm" else "pixel"
-    assert facts["units"] == {"hd95": unit, "assd": unit, "nsd": unit}
+    lengths = dict.fromkeys(("hd95", "assd", "nsd"), unit)
+    areas = dict.fromkeys(("volume_difference", "absolute_volume_difference"), "mm²" if unit == "mm" else unit)
+    assert facts["units"] == lengths | areas
     assert [(case["hd95"], case["unit"]) for case in facts["cases"]] == [(hd95, unit)] * 2
     rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
     assert [(float(row["hd95"]), row["unit"]) for row in rows] == [(hd95, unit)] * 2

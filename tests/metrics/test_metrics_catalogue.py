@@ -13,7 +13,8 @@ from scantling.metrics.catalogue import METRICS, chosen
 NAMES = [
     *("dice", "found", "false_alarm", "iou", "precision", "sensitivity", "specificity", "accuracy", "dice_or_empty"),
     *("auc", "average_precision"),
-    *("cldice", "vca", "log_vca", "betti0_error", "betti1_error", "hd95", "assd", "nsd", "ece", "brier"),
+    *("cldice", "vca", "log_vca", "betti0_error", "betti1_error", "hd95", "assd", "nsd"),
+    *("volume_difference", "relative_volume_difference", "absolute_volume_difference", "ece", "brier"),
     *("ged", "hm_iou", "max_dice", "soft_dice", "uncertainty_auc"),
 ]
 OBJECTS = ["pq", "sq", "dq", "f1_75", "f1_90", "dsb_ap", "aji", "aji_plus", "object_f1", "object_dice"]
@@ -67,7 +68,7 @@ def test_a_perfect_prediction_has_the_best_value_and_a_poor_one_a_worse_one() ->
     assert (perfect.pop("found"), worse["found"]) == (1, 1), "both share a pixel with the truth"
     assert math.isnan(perfect.pop("false_alarm")), "there is something to find"
     for name, metric in ((name, METRICS[name]) for name in perfect):
-        best = {"higher": metric.range[1], "lower": metric.range[0], "ideal 1": 1.0}[metric.direction]
+        best = {"higher": metric.range[1], "lower": metric.range[0], "ideal 1": 1.0, "ideal 0": 0.0}[metric.direction]
         assert perfect[name] == best, name
         assert metric.better(perfect[name], worse[name]), name
         assert not metric.better(worse[name], perfect[name]), name

@@ -18,7 +18,7 @@ from scantling.evaluation import boxes
 from scantling.experiments import compare as comparing
 from scantling.experiments.comparison import Comparison
 from scantling.inference.runner import Progress
-from scantling.report import holds_masks, report, report_masks
+from scantling.report import holds_masks, holds_unscored, report, report_masks, report_unscored
 
 IN_MEMORY = "masks in memory are scored by scantling.score"
 
@@ -166,14 +166,19 @@ def compare(
 
 
 @public
-def write_report(targets: StrPath | Sequence[StrPath], *, out: StrPath | None = None) -> Path:
-    """Write one self-contained HTML page on runs and evaluations, or on what the masks of data sets are like.
+def write_report(
+    targets: StrPath | Sequence[StrPath], *, out: StrPath | None = None, figures: StrPath | None = None
+) -> Path:
+    """Write one self-contained HTML page on runs and evaluations, predictions, or what masks of data sets are like.
 
     Args:
-        targets: a run, an evaluation (JSON), a folder that holds scores.json, or several of these; or folders of masks,
-            made or real, that are held against each other.
+        targets: a run, an evaluation (JSON), a folder that holds scores.json, or several of these; a folder that
+            `predict` wrote, for a page without truth; or folders of masks, made or real, that are held against each
+            other.
         out: the page; None: report.html in the run folder, NAME.html beside an evaluation, comparison.html in the
-            folder that holds all of several targets, mask-quality.html in that of folders of masks.
+            folder that holds all of several targets, masks.html in a folder of predictions, with volumes.csv,
+            mask-quality.html in that of folders of masks.
+        figures: a folder for charts (SVG, PDF), panels (PNG) and tables (LaTeX, CSV) for a paper.
 
     Returns:
         The page.
@@ -184,12 +189,14 @@ def write_report(targets: StrPath | Sequence[StrPath], *, out: StrPath | None = 
     Example:
         >>> page = scantling.write_report("runs/unet")
     """
-    several, page = paths_of(targets, "targets"), path_or_none(out, "out")
+    several, page, drawn = paths_of(targets, "targets"), path_or_none(out, "out"), path_or_none(figures, "figures")
     if not several:
         raise SettingsError("targets: found an empty list; expected a run, an evaluation or a data set, or several")
     if any(holds_masks(target) for target in several):
-        return report_masks(several, out=page)[0]
-    return report(several, out=page)
+        return report_masks(several, out=page, figures=drawn)[0]
+    if len(several) == 1 and holds_unscored(several[0]):
+        return report_unscored(several[0], out=page, figures=drawn)[0]
+    return report(several, out=page, figures=drawn)
 
 
 def _region(region: StrPath | None) -> Path | Literal["dataset"] | None:

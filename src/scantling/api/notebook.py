@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from scantling.report.charts import Chart, Series, line_chart
+from scantling.report.charts import Chart, Series, line_chart, shares
 from scantling.report.logs import Curve, read_log
 from scantling.training.callbacks import LoggedStep
 from scantling.training.log import spoken
@@ -72,7 +72,7 @@ def curves(log: Path) -> str:
         losses = {f"{player}/{term}": curve for (one, player, term), curve in found.losses.items() if one == stage}
         values = {name: curve for (one, name), curve in found.validation.items() if one == stage}
         drawn += [line_chart(f"Loss{title}", _series(losses), noisy=True, log=True)] if losses else []
-        drawn += [line_chart(f"Validation{title}", _series(values))] if values else []
+        drawn += [line_chart(f"Validation{title}", _series(values), bounds=shares(values.values()))] if values else []
     return f'<style>{_STYLE}</style><div class="scantling">{"".join(map(_figure, drawn))}</div>' if drawn else ""
 
 

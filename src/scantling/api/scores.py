@@ -145,6 +145,7 @@ def score(
             uncertainty=single(uncertainty, "uncertainty"),
             region=None if inside is None else foreground(inside),
             spacing=known.spacing,
+            unit=known.unit,
             metrics=metrics,
         )
     except ArrayError:

@@ -17,8 +17,8 @@ from scantling.core.system_files import is_hidden
 
 RUN, PREDICTIONS, REGISTRATIONS, MADE = "run.json", "predictions.json", "registrations.json", "scantling.json"
 """The record of a training, of predictions (mended or not), of registrations and of made cases."""
-EXPORT, CURVE, WORTH = "export.json", "curve.json", "worth.json"
-"""The record of an exported network, of a learning curve, and of what made cases are worth."""
+EXPORT, CURVE, WORTH, FIGURES = "export.json", "curve.json", "worth.json", "figures.json"
+"""The record of an exported network, of a learning curve, of what made cases are worth, and of figures."""
 _RECORDS = {
     RUN: "a run",
     PREDICTIONS: "predictions",
@@ -28,13 +28,14 @@ _RECORDS = {
     EXPORT: "an exported network",
     CURVE: "a learning curve",
     WORTH: "what made cases are worth",
+    FIGURES: "figures",
 }
 _SHARD = re.compile(r"(predictions|registrations)\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {
     ".json": (rb'\s*(\{\s*"made_by": "scantling|\[\s*\{\s*"name": "[^"]+",\s*"title":)', "a result of Scantling"),
     ".csv": (
-        rb"id,subject,(class|true,predicted)|method,labels,label_seed,seed|page,case,source,id",
-        "a table of `scantling evaluate`, `scantling curve` or `scantling assess`",
+        rb"id,subject,(class|true,predicted)|id,class,volume|method,labels,label_seed,seed|page,case,source,id",
+        "a table of `scantling evaluate`, `report`, `curve` or `assess`",
     ),
     ".html": (rb"(?s).*Scantling</title>", "a page of Scantling"),
     ".png": (rb"(?s)\x89PNG.*Software\x00Scantling", "a contact sheet of Scantling"),
@@ -78,8 +79,11 @@ def check_inputs(out: Path, inputs: Iterable[Path]) -> None:
                 raise SettingsError(f"--out {out}: holds {path}, which is read; choose another folder")
 
 
-def check_record(out: Path, record: str) -> None:
+def check_record(out: Path, record: str, *, option: str = "--out") -> None:
     """Make sure that a folder is new, empty or belongs to a record of this kind; hidden files do not count.
+
+    Args:
+        option: that names the folder.
 
     Raises:
         SettingsError: it holds something else.
@@ -87,7 +91,7 @@ def check_record(out: Path, record: str) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise SettingsError(f"--out {out}: is a file; expected a folder")
+        raise SettingsError(f"{option} {out}: is a file; expected a folder")
     try:
         there = [path for path in out.iterdir() if not is_hidden(path.name)]
         folders = [path for path in there if path.is_dir()]
@@ -96,16 +100,16 @@ def check_record(out: Path, record: str) -> None:
     except OSError as error:
         raise _unwritable(out, error) from None
     if linked:
-        raise SettingsError(f"--out {out}: {linked[0]} is a link that leads elsewhere; choose another folder")
+        raise SettingsError(f"{option} {out}: {linked[0]} is a link that leads elsewhere; choose another folder")
     names = {path.name for path in there}
     found = {name for name in names if name == record or (_SHARD.fullmatch(name) and _of_shard(name) == record)}
     others = sorted(names & _RECORDS.keys() - {record})
     if others:
-        raise SettingsError(f"--out {out}: holds {_RECORDS[others[0]]} ({others[0]}); choose another folder")
+        raise SettingsError(f"{option} {out}: holds {_RECORDS[others[0]]} ({others[0]}); choose another folder")
     if names and not found:
         raise SettingsError(
-            f"--out {out}: holds {min(names)} but no {record}; choose a folder that is new or empty, so that nothing "
-            "is written over"
+            f"{option} {out}: holds {min(names)} but no {record}; choose a folder that is new or empty, so that "
+            "nothing is written over"
         )
 
 

@@ -121,13 +121,21 @@ class CaseScorer:
             uncertainty=None if doubts is None else doubts[0],
             region=pixels,
             spacing=spacing,
+            unit=unit,
             objects=objects,
             metrics=[metric.name for metric in self.metrics],
         )
         marked = (marked_share(predicted, true, pixels), marked_share(true, true, pixels))
         return Compared(
             CaseScores(
-                case.id, case.subject, scores, _files(case, predictions, self.regions), marked, case.strata, unit
+                case.id,
+                case.subject,
+                scores,
+                _files(case, predictions, self.regions),
+                marked,
+                case.strata,
+                unit,
+                len(grid.shape),
             ),
             frozenset(ways - {""}),
             (len(drawn), 1 + len(others)) if others else None,

@@ -21,7 +21,7 @@ from scantling.evaluation.object_totals import facts_of, pooled, sentence_on
 from scantling.evaluation.scores import Scores
 from scantling.evaluation.strata import MAIN, Stratum, strata_facts, strata_of_masks
 from scantling.evaluation.summary import Summary, summarise
-from scantling.evaluation.units import averaged_in, in_unit, units_of
+from scantling.evaluation.units import averaged_in, units_of
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.calibration import Calibration
 from scantling.metrics.catalogue import Metric
@@ -47,6 +47,7 @@ class CaseScores:
         marked: the shares of the pixels that count which the prediction marks, and which the truth does.
         files: the addresses that were read.
         unit: of the lengths among the scores.
+        axes: of the masks, which tell areas from volumes.
     """
 
     id: str
@@ -56,6 +57,7 @@ class CaseScores:
     marked: tuple[float, float] = (math.nan, math.nan)
     strata: Mapping[str, str] = field(default_factory=dict)
     unit: Unit = "pixel"
+    axes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,26 @@ class Evaluation:
         """What lengths are averaged in; the cases whose lengths are in another unit are in no mean of them."""
         return averaged_in([case.unit for case in self.cases])
 
+    @cached_property
+    def axes(self) -> int | None:
+        """Of the cases that volumes are averaged over; pictures among volumes are in no mean of them."""
+        return max((case.axes for case in self.cases if case.unit == self.unit and case.axes), default=None)
+
+    def _counts(self, case: CaseScores, metric: Metric) -> bool:
+        """Whether a case counts in the mean of a metric: its values are in the unit of the mean."""
+        apart = metric.is_volume and self.unit == "mm" and case.axes != self.axes
+        return not metric.is_length or (case.unit == self.unit and not apart)
+
     def _averaged(self) -> list[Mapping[str, float]]:
         """For each case the scores that count in the means."""
-        return [in_unit(case.scores.mean, self.metrics, found=case.unit, unit=self.unit) for case in self.cases]
+        known = {metric.name: metric for metric in self.metrics}
+        return [
+            {
+                name: value if name not in known or self._counts(case, known[name]) else math.nan
+                for name, value in case.scores.mean.items()
+            }
+            for case in self.cases
+        ]
 
     @cached_property
     def summary(self) -> Summary:
@@ -138,9 +157,7 @@ class Evaluation:
         return {
             name: {
                 metric.name: mean_of_defined(
-                    case.scores.classes[name][metric.name]
-                    for case in self.cases
-                    if not metric.is_length or case.unit == self.unit
+                    case.scores.classes[name][metric.name] for case in self.cases if self._counts(case, metric)
                 )
                 for metric in self.metrics
             }
@@ -211,7 +228,7 @@ class Evaluation:
             "interval": {name: _limits(summary.interval.get(name)) for name in names},
             "count": {name: summary.count.get(name, 0) for name in names},
             "subjects": {name: summary.subjects.get(name, 0) for name in names},
-            "units": units_of(self.metrics, self.unit) if self.cases else {},
+            "units": units_of(self.metrics, self.unit, axes=self.axes) if self.cases else {},
             "definitions": {metric.name: metric.definition for metric in self.metrics},
             "detection": self._detections(),
             "objects": {name: facts_of(found) for name, found in self.objects.items()},
@@ -281,7 +298,7 @@ class Evaluation:
             means = (_text(self.classes_mean[one][name]) for one in self.classes) if several else ()
             spread = "" if math.isnan(summary.std[name]) else f"± {_text(summary.std[name])}"
             row = [
-                metric.in_unit(self.unit).title,
+                metric.in_unit(metric.unit_of(self.unit, axes=self.axes)).title,
                 _text(summary.mean[name]),
                 spread,
                 interval,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from scantling.core.case import IGNORE
+from scantling.core.case import IGNORE, Unit
 from scantling.core.pieces import spans
 from scantling.evaluation.objects import Pair, layer_of
 from scantling.metrics.arrays import mean_of_defined
@@ -23,6 +23,7 @@ from scantling.metrics.ranking import ranking
 from scantling.metrics.several import several
 from scantling.metrics.topology import topology
 from scantling.metrics.uncertainty import error_ranking
+from scantling.metrics.volume import volumes
 
 Array = NDArray[np.generic]
 
@@ -55,6 +56,7 @@ def scores_of_arrays(
     uncertainty: Array | None = None,
     region: Array | None = None,
     spacing: Sequence[float] | None = None,
+    unit: Unit = "pixel",
     objects: Pair | None = None,
     metrics: Iterable[str] | None = ("dice",),
 ) -> Scores:
@@ -71,6 +73,7 @@ def scores_of_arrays(
         uncertainty: (*S), any finite range.
         region: (*S), the pixels that count; all of them if None.
         spacing: the distance between neighbours along each axis, whose unit lengths have; 1 if None.
+        unit: of the spacing; of volumes in "pixel" pixels are counted.
         objects: of both sides; None, as of a side that has none: components of the masks stand for them.
         metrics: names of the catalogue; None takes all that can be computed.
 
@@ -102,7 +105,7 @@ def scores_of_arrays(
             scores[name] = {each.name: math.nan for each in wanted}
             continue
         masks = (layer_of(prediction, number), layer_of(truth, number))
-        compared = _of_masks(*masks, families, spacing=spacing, region=counted)
+        compared = _of_masks(*masks, families, spacing=spacing, unit=unit, region=counted)
         if probability is not None:
             tables.append(calibration(probability[number], masks[1], region=counted))
             compared["calibration"] = tables[-1]
@@ -156,6 +159,7 @@ def _of_masks(
     families: Collection[str],
     *,
     spacing: Sequence[float] | None,
+    unit: Unit,
     region: NDArray[np.bool_] | None,
 ) -> dict[str, object]:
     """What one class is worth by mask alone, by family."""
@@ -168,6 +172,8 @@ def _of_masks(
         compared["distance"] = surface_distances(
             prediction, truth, spatial_dims=truth.ndim, spacing=spacing, region=region
         )
+    if "volume" in families:
+        compared["volume"] = volumes(prediction, truth, spacing=spacing, unit=unit, region=region)
     if "lesions" in families:
         compared["lesions"] = lesions(prediction, truth, spatial_dims=truth.ndim, spacing=spacing, region=region)
     return compared

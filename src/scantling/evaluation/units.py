@@ -10,7 +10,7 @@ from scantling.core.errors import FileError
 from scantling.data.contents import count, some
 from scantling.data.files import Limits, probe
 from scantling.data.orientation import stored_geometry
-from scantling.metrics.catalogue import Metric
+from scantling.metrics.catalogue import Metric, MetricUnit
 
 
 def known_spacing(
@@ -55,9 +55,13 @@ def in_unit(scores: Mapping[str, float], metrics: Iterable[Metric], *, found: Un
     return {name: math.nan if name in lengths else value for name, value in scores.items()}
 
 
-def units_of(metrics: Iterable[Metric], unit: Unit) -> dict[str, Unit]:
-    """The unit of the mean of each metric that is a length, for a record."""
-    return {metric.name: unit for metric in metrics if metric.is_length}
+def units_of(metrics: Iterable[Metric], unit: Unit, *, axes: int | None = None) -> dict[str, MetricUnit]:
+    """The unit of the mean of each metric that is a length or a volume, for a record.
+
+    Args:
+        axes: of the images, which tell areas from volumes.
+    """
+    return {metric.name: metric.unit_of(unit, axes=axes) or unit for metric in metrics if metric.is_length}
 
 
 def mixed(units: Mapping[str, Unit], metrics: Iterable[Metric], *, noun: str = "case") -> list[str]:
@@ -73,6 +77,6 @@ def mixed(units: Mapping[str, Unit], metrics: Iterable[Metric], *, noun: str = "
         return []
     return [
         f"Of {count(len(pixels), noun)} ({some(pixels, most=3)}) no file says how large a pixel is, so that the "
-        f"distances are in pixels; the means of distances are of the other {len(units) - len(pixels)}, in mm. Set "
+        f"distances and volumes are in pixels; their means are of the other {len(units) - len(pixels)}, in mm. Set "
         "'spacing' in a manifest to have all in mm."
     ]

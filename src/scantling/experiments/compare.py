@@ -27,7 +27,7 @@ from scantling.experiments.image_classes import metrics_of_classes, scored_class
 from scantling.experiments.pairs import Scored, compare_scores
 from scantling.inference import predict
 from scantling.inference.prediction import select_cases as cases_of
-from scantling.metrics.catalogue import BOX_METRICS, BOX_METRICS_OF_A_CASE, CLASS_METRICS, METRICS, chosen
+from scantling.metrics.catalogue import AREA, BOX_METRICS, BOX_METRICS_OF_A_CASE, CLASS_METRICS, METRICS, VOLUME, chosen
 from scantling.records.evaluation import EvaluationRecord, Region
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
 from scantling.records.record import read_record
@@ -274,6 +274,8 @@ def _evaluated(candidate: Candidate, found: Evaluation) -> Scored:
         made=_made(found.prediction),
         region=found.region,
         units={case.id: case.unit for case in found.cases},
+        axes=found.axes,
+        record=found.record(),
     )
 
 
@@ -319,4 +321,6 @@ def _recorded(
         region=record.region or Region(),
         notes=tuple(notes),
         units={id: case.unit for id, case in cases.items()},
+        axes=next((axes for unit, axes in ((VOLUME, 3), (AREA, 2)) if unit in record.units.values()), None),
+        record=record,
     )

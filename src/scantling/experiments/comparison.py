@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scantling.core.case import Unit
 from scantling.data.contents import count, some
 from scantling.evaluation.intervals import FEW
 from scantling.experiments.statistics import EXACT, FLIPS, SIGNIFICANT
-from scantling.metrics.catalogue import Metric
+from scantling.metrics.catalogue import Metric, MetricUnit
 from scantling.records.comparison import ComparisonRecord, Verdict
-from scantling.records.evaluation import Region
+from scantling.records.evaluation import EvaluationRecord, Region
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Pair:
     """Two methods in one metric.
 
     Attributes:
-        difference: the mean of a minus b over the cases; of a metric whose ideal is 1, of the distances from 1.
+        difference: the mean of a minus b over the cases; of a metric with an ideal, of the distances from it.
         interval: its 95 % interval.
         p: of the permutation test, NaN where it was not made.
         p_holm: corrected for all pairs of the metric.
@@ -108,6 +107,9 @@ class Comparison:
         warnings: sentences that no reader may miss.
         notes: sentences that a reader should know.
         failed: a sentence for each case that could not be predicted or scored.
+        by_case: by metric and method the value of each of `cases`, the mean over its seeds; NaN where undefined.
+        settings: in which settings the methods differ: name, and a text for each of `methods`.
+        records: by method the evaluation of its first run, which names the files of its cases; empty of image classes.
     """
 
     data: Path
@@ -124,10 +126,13 @@ class Comparison:
     tested_subjects: int
     least: float
     region: Region | None
-    units: Mapping[str, Unit | None] = field(default_factory=dict)
+    units: Mapping[str, MetricUnit | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    by_case: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
+    settings: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    records: Mapping[str, EvaluationRecord] = field(default_factory=dict)
 
     @property
     def tested(self) -> tuple[Pair, ...]:
@@ -191,8 +196,8 @@ class Comparison:
             "Seconds for an image are the median of those measured while it was predicted, whatever else the machine "
             "was doing; the seconds of a training are those in its run.",
         ]
-        if any(metric.direction == "ideal 1" for metric in self.metrics):
-            notes.append("Of a metric whose ideal is 1, the distances from 1 are compared.")
+        for ideal in sorted({metric.ideal for metric in self.metrics if metric.ideal is not None}):
+            notes.append(f"Of a metric whose ideal is {ideal:g}, the distances from {ideal:g} are compared.")
         return (*notes, *(metric.convention for metric in self.metrics))
 
     def record(self) -> ComparisonRecord:
@@ -217,6 +222,9 @@ class Comparison:
             "notes": self.notes,
             "failed": self.failed,
             "conventions": self.conventions,
+            "by_case": self.by_case,
+            "settings": [{"name": name, "values": values} for name, values in self.settings],
+            "case_ids": self.cases,
         }
         return ComparisonRecord.model_validate(facts)
 
@@ -292,7 +300,7 @@ def _sentence(pair: Pair, metric: Metric, pairs: int) -> str:
     after = f", {probability(pair.p_holm)} after Holm's correction for {pairs} pairs" if pairs > 1 else ""
     chance = f"({interval}p = {probability(pair.p)}{after})".replace("p = <", "p <")
     size = written(abs(pair.difference), metric)
-    what = f"the distance of {metric.title} from 1" if metric.direction == "ideal 1" else metric.title
+    what = metric.title if metric.ideal is None else f"the distance of {metric.title} from {metric.ideal:g}"
     if pair.verdict == "no difference shown":
         return f"No difference could be shown: {one} and {other} differ in {what} by {size} {chance}."
     winner, loser = (pair.a, pair.b) if pair.verdict == "a is better" else (pair.b, pair.a)

@@ -156,8 +156,8 @@ def masks_metric(name: str) -> Metric:
         SettingsError: there is no such metric, or it is not of masks alone.
     """
     found = METRICS.get(name)
-    if found is None or found.direction == "ideal 1" or "probability" in found.needs or "samples" in found.needs:
-        known = [one.name for one in METRICS.values() if one.needs[0] == "mask" and one.direction != "ideal 1"]
+    if found is None or found.ideal is not None or "probability" in found.needs or "samples" in found.needs:
+        known = [one.name for one in METRICS.values() if one.needs[0] == "mask" and one.ideal is None]
         raise SettingsError(f"--metric {name}: expected one of masks: {', '.join(known)}")
     return found
 
@@ -248,7 +248,9 @@ def summary(
     grid = Grid.of(done, cells, subjects=subjects, metric=metric, efforts=known)
     if done and not grid.cases:
         raise DataError(f"{recipe.out}: found no test case for which every training has a score")
-    units = {case.unit for one in done for case in one.scores.cases}
+    units: set[str | None] = {case.unit for one in done for case in one.scores.cases}
+    if metric.is_volume and len(units) == 1:
+        units = {one.scores.units.get(metric.name) for one in done}
     lost = [f"{one.cell}: test case {each.id}: {each.error}" for one in done for each in one.scores.failed]
     return {
         "data": recipe.dataset.root.resolve(),

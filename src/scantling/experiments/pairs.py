@@ -17,11 +17,12 @@ from scantling.data.dataset import Dataset
 from scantling.evaluation.summary import summarise
 from scantling.experiments.candidates import Candidate, median_seconds
 from scantling.experiments.comparison import ComparedMethod, Comparison, Cost, Pair
+from scantling.experiments.settings_apart import settings_apart
 from scantling.experiments.statistics import SIGNIFICANT, Values, holm, least_p, mean_ranks, paired
 from scantling.metrics.arrays import mean_of_defined
 from scantling.metrics.catalogue import Metric, unit_name
 from scantling.records.comparison import Verdict
-from scantling.records.evaluation import Region
+from scantling.records.evaluation import EvaluationRecord, Region
 from scantling.records.predictions import PredictionsRecord
 from scantling.training.leakage import learned_from
 
@@ -36,6 +37,8 @@ class Scored:
         made: what the masks say of how they were made.
         region: which pixels counted; None for image classes, which have none.
         units: of the lengths of each case; None where an evaluation of an early version does not say.
+        axes: of the images, which tell areas from volumes.
+        record: the evaluation of its masks, which names their files.
     """
 
     candidate: Candidate
@@ -46,6 +49,8 @@ class Scored:
     region: Region | None
     notes: tuple[str, ...] = ()
     units: Mapping[str, Unit | None] = field(default_factory=dict)
+    axes: int | None = None
+    record: EvaluationRecord | None = None
 
 
 Group = Sequence[Scored]
@@ -85,7 +90,9 @@ def compare_scores(
     for metric in metrics:
         for seeds in values[metric.name] if metric.is_length else ():
             seeds[:, [place for place, id in enumerate(cases) if id in strangers]] = np.nan
-    metrics = [metric.in_unit(unit) for metric in metrics]
+    axes = next((one.axes for one in field if one.axes), None)
+    units = {metric.name: metric.unit_of(unit, axes=axes) for metric in metrics if metric.is_length}
+    metrics = [metric.in_unit(units.get(metric.name)) for metric in metrics]
     if strangers and any(metric.is_length for metric in metrics):
         notes = [*notes, _apart(strangers, unit, len(cases))]
     compared = {metric.name: _comparable(values[metric.name], metric) for metric in metrics}
@@ -116,9 +123,19 @@ def compare_scores(
         tested_subjects=len(tested),
         least=least_p(len(tested)),
         region=field[0].region,
-        units={metric.name: unit for metric in metrics if metric.is_length},
+        units={metric.name: units[metric.name] for metric in metrics if metric.is_length},
         warnings=tuple(_warnings(compared_methods, len(cases))),
         notes=tuple(dict.fromkeys([*notes, *(note for one in field for note in one.notes), remark, *_copies(field)])),
+        by_case={
+            metric.name: {
+                name: tuple(seeds.mean(axis=0).tolist()) for name, seeds in zip(names, values[metric.name], strict=True)
+            }
+            for metric in metrics
+        },
+        settings=settings_apart([[(one.candidate, one.made) for one in groups[place]] for place in places]),
+        records={
+            name: group[0].record for name, group in zip(names, groups, strict=True) if group[0].record is not None
+        },
         failed=tuple(f"{one.candidate.path}: {id}: {why}" for one in field for id, why in sorted(one.failed.items())),
     )
 
@@ -198,7 +215,7 @@ def _pairs(
     tested: bool,
 ) -> list[Pair]:
     """The pairs of one metric; NaN for the p where it is not tested."""
-    most = math.inf if metric.direction == "ideal 1" else metric.range[1] - metric.range[0]
+    most = math.inf if metric.ideal is not None else metric.range[1] - metric.range[0]
     found = [paired(values[a], values[b], subjects, most=most) for a, b in tested_pairs]
     corrected = holm([one.p for one in found]) if tested else [math.nan] * len(found)
     pairs = []
@@ -212,9 +229,10 @@ def _pairs(
 
 
 def _comparable(values: Sequence[Values], metric: Metric) -> Values:
-    """(methods, cases): the means over the seeds, or of their distances from an ideal of 1; NaN where one has none."""
-    ideal = metric.direction == "ideal 1"
-    means = np.stack([(np.abs(seeds - 1) if ideal else seeds).mean(axis=0) for seeds in values])
+    """(methods, cases): the means over the seeds, or of their distances from an ideal; NaN where one has none."""
+    means = np.stack(
+        [(seeds if metric.ideal is None else np.abs(seeds - metric.ideal)).mean(axis=0) for seeds in values]
+    )
     return np.where(np.isnan(means).any(axis=0), np.nan, means)
 
 

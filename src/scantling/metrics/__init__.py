@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from scantling.metrics.topology import Topology, betti_numbers, components, euler_characteristic, skeleton, topology
     from scantling.metrics.tubes import branching_angles, coverage, diversity, fractal_dimension, widths
     from scantling.metrics.uncertainty import ErrorRanking, error_ranking
+    from scantling.metrics.volume import Volumes, volumes
 
 __all__ = [
     "BOX_METRICS",
@@ -83,6 +84,7 @@ __all__ = [
     "Several",
     "SurfaceDistances",
     "Topology",
+    "Volumes",
     "accuracy",
     "aligned_distances",
     "auc",
@@ -133,6 +135,7 @@ __all__ = [
     "standardised",
     "surface_distances",
     "topology",
+    "volumes",
     "widths",
 ]
 
@@ -180,5 +183,6 @@ load_on_demand(
         "topology": ("Topology", "betti_numbers", "components", "euler_characteristic", "skeleton", "topology"),
         "tubes": ("branching_angles", "coverage", "diversity", "fractal_dimension", "widths"),
         "uncertainty": ("ErrorRanking", "error_ranking"),
+        "volume": ("Volumes", "volumes"),
     },
 )

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from scantling.core.case import Unit
+
 Family = Literal[
     "overlap",
     "ranking",
     "topology",
     "distance",
+    "volume",
     "calibration",
     "several",
     "uncertainty",
@@ -20,7 +23,10 @@ Family = Literal[
     "classification",
     "detection",
 ]
-Direction = Literal["higher", "lower", "ideal 1"]
+MetricUnit = Literal["mm", "pixel", "mL", "mm²"]
+VOLUME: MetricUnit = "mL"
+AREA: MetricUnit = "mm²"
+Direction = Literal["higher", "lower", "ideal 1", "ideal 0"]
 Need = Literal[
     "mask",
     "probability",
@@ -66,24 +72,51 @@ class Metric:
         """Whether its values depend on the unit of length, mm or pixels."""
         return "spacing" in self.needs
 
+    @property
+    def is_volume(self) -> bool:
+        """Whether its values are volumes, or areas of pictures."""
+        return self.family == "volume" and self.is_length
+
+    @property
+    def ideal(self) -> float | None:
+        """The best value, where values on both sides of it are worse."""
+        return {"ideal 1": 1.0, "ideal 0": 0.0}.get(self.direction)
+
     def in_unit(self, unit: str | None) -> Metric:
-        """The metric with the unit of its values ("mm", "pixel") in its title, if they are lengths.
+        """The metric with the unit of its values (`unit_of`) in its title, if they are lengths or volumes.
 
         Args:
             unit: None where it is not known: in evaluations of early versions.
         """
         return replace(self, title=f"{self.title} ({unit_name(unit)})") if self.is_length else self
 
+    def unit_of(self, unit: Unit | None, *, axes: int | None) -> MetricUnit | None:
+        """The unit of its values where lengths are in `unit`; None where either is not known.
+
+        Args:
+            axes: of the images, which tell areas from volumes.
+        """
+        if self.is_volume and unit == "mm":
+            return {2: AREA, 3: VOLUME}.get(axes or 0)
+        return unit
+
     def better(self, one: float, other: float) -> bool:
         """Whether `one` is a better value than `other`."""
-        if self.direction == "ideal 1":
-            return abs(one - 1) < abs(other - 1)
+        if self.ideal is not None:
+            return abs(one - self.ideal) < abs(other - self.ideal)
         return one > other if self.direction == "higher" else one < other
 
 
 def unit_name(unit: str | None) -> str:
-    """A unit of length as it stands behind a number: "mm", "pixels", or "mm or pixels" where it is not known."""
-    return {"mm": "mm", "pixel": "pixels"}.get(unit or "", "mm or pixels")
+    """A unit as it stands behind a number: "mm", "mL", "mm²", "pixels", or "mm or pixels" where it is not known."""
+    if unit is None:
+        return "mm or pixels"
+    return "pixels" if unit == "pixel" else unit
+
+
+def length_of(unit: str | None) -> str | None:
+    """The unit of length that a unit rests on: that of mL and mm² is mm."""
+    return "mm" if unit in (VOLUME, AREA) else unit
 
 
 _MASK: tuple[Need, ...] = ("mask",)
@@ -93,6 +126,7 @@ _SEVERAL: tuple[Need, ...] = ("samples", "annotators")
 _UNIT = (0.0, 1.0)
 _POSITIVE = (0.0, math.inf)
 _LENGTH = "in mm where the files or the manifest say how large a pixel is, else in pixels"
+_VOLUME = "in mL (of pictures the area in mm²) where the size of a pixel is known, else in pixels"
 _EMPTY = "undefined if the truth is empty, 0 if the prediction alone is."
 _DIAGONAL = (
     "undefined if the truth is empty, the diagonal of the image if the prediction alone is, so that missing a "
@@ -183,6 +217,21 @@ METRICS: dict[str, Metric] = {
             "NSD: the share of the border pixels of both masks that lie within 2 mm of the other border (2 pixels "
             "where no file and no manifest says how large a pixel is); undefined if the truth is empty, 0 if the "
             "prediction alone is.",
+        ),
+        Metric(
+            "volume_difference", "Volume difference", "ideal 0", _SPACED, (-math.inf, math.inf), "volume",
+            f"Volume difference: of the prediction minus that of the truth, {_VOLUME}; above 0 where too much is "
+            "marked; in the mean of several classes too much of one makes up for too little of another.",
+        ),
+        Metric(
+            "relative_volume_difference", "Relative volume difference", "ideal 0", _MASK, (-1.0, math.inf), "volume",
+            "Relative volume difference: the same as a share of the true volume, signed; -1 where nothing is marked; "
+            "undefined if the truth is empty.",
+        ),
+        Metric(
+            "absolute_volume_difference", "Absolute volume difference", "lower", _SPACED, _POSITIVE, "volume",
+            "Absolute volume difference: without its sign, so that too much in one case does not make up for too "
+            f"little in another, {_VOLUME}; always defined.",
         ),
         Metric(
             "ece", "Expected calibration error", "lower", _PROBABILITY, _UNIT, "calibration",

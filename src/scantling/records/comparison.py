@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from scantling.core.case import Unit
+from scantling.metrics.catalogue import MetricUnit
 from scantling.records.evaluation import Region
 from scantling.records.record import FileRecord, Number, Numbers, Record
 from scantling.records.scores import Interval
@@ -51,6 +51,13 @@ class PairRecord(Record):
     verdict: Verdict
 
 
+class SettingRecord(Record):
+    """A setting in which the methods differ: its name, and a text for each method."""
+
+    name: str
+    values: tuple[str, ...]
+
+
 class ComparisonRecord(FileRecord):
     """The contents of a comparison's file; see `experiments.comparison.Comparison`.
 
@@ -58,6 +65,8 @@ class ComparisonRecord(FileRecord):
         cases, left_out: how many; `left_out_cases` are their ids.
         region: which pixels counted; None in files of early versions.
         units: by metric that is a length what it is in; None, or empty, where early versions do not say.
+        case_ids: the ids of the cases that were compared; `by_case` has their values by metric and method.
+        settings: in which settings the methods differ.
         page: the page that was written beside it.
     """
 
@@ -75,7 +84,7 @@ class ComparisonRecord(FileRecord):
     subjects: int
     tested_subjects: int
     count: dict[str, int] = {}
-    units: dict[str, Unit | None] = {}
+    units: dict[str, MetricUnit | None] = {}
     left_out: int = 0
     left_out_cases: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
@@ -83,4 +92,7 @@ class ComparisonRecord(FileRecord):
     notes: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     conventions: tuple[str, ...] = ()
+    case_ids: tuple[str, ...] = ()
+    by_case: dict[str, dict[str, tuple[Number, ...]]] = {}
+    settings: tuple[SettingRecord, ...] = ()
     page: str | None = None

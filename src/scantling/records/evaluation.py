@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, model_validator
 
 from scantling.core.case import Labels, Unit
+from scantling.metrics.catalogue import MetricUnit
 from scantling.records.boxes import BoxesRecord
 from scantling.records.image_classes import ImageClassesRecord
 from scantling.records.predictions import ExpectedScore, Failure, PredictionsRecord
@@ -244,7 +245,7 @@ class EvaluationRecord(FileRecord):
     interval: dict[str, tuple[Number, Number] | None] = {}
     count: dict[str, int] = {}
     subjects: dict[str, int] = {}
-    units: dict[str, Unit] = {}
+    units: dict[str, MetricUnit] = {}
     definitions: dict[str, int] = {}
     detection: dict[str, Tally] = {}
     objects: dict[str, Numbers] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,6 +13,10 @@ WIDTH, HEIGHT = 420.0, 226.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 10.0, 36.0
 POINTS = 400
 """The most points that a drawn curve keeps."""
+
+
+Rows = tuple[tuple[str | float, ...], ...]
+"""A header and the rows below it."""
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,48 @@ class Key:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawn chart with what stands around it."""
+    """A drawn chart with what stands around it.
+
+    Attributes:
+        axes: the names of the horizontal and the vertical axis with their units, "" where there is no such axis.
+        table: the numbers that are drawn, as rows below a header.
+    """
 
     title: str
     svg: Markup
     keys: tuple[Key, ...] = ()
     note: str = ""
+    axes: tuple[str, str] = ("", "")
+    table: Rows = ()
+
+
+Bounds = tuple[float, float]
+"""The smallest and the largest value that a number can take."""
+SIGNED: Bounds = (-math.inf, math.inf)
+"""Of a difference, which may have either sign."""
 
 
 class Axis:
     """Numbers to positions, linear or logarithmic, with round ticks.
 
-    A snug axis ends where its values end, and starts at 0 if they start near it.
+    A snug axis ends where its values end, and starts at 0 if they start near it. No axis reaches beyond what its
+    values can be: `bounds`, or unless said not below 0 where no value is negative.
     """
 
     def __init__(
-        self, values: Sequence[float], start: float, stop: float, *, log: bool = False, snug: bool = False
+        self,
+        values: Sequence[float],
+        start: float,
+        stop: float,
+        *,
+        log: bool = False,
+        snug: bool = False,
+        bounds: Bounds | None = None,
     ) -> None:
         finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0 if log else 0.0]
         low, high = min(finite), max(finite)
+        least, most = bounds or (0.0 if low >= 0 else -math.inf, math.inf)
+        least, most = min(least, low), max(most, high)  # a file may hold what cannot be
         self.log, self.start, self.stop = log, start, stop
         if log:
             self.ticks = _decades(low, high)
@@ -61,13 +88,21 @@ class Axis:
             if snug and 0 < low <= 0.1 * high:
                 low = 0.0
             if high <= low:
+                snug = True
                 margin = abs(low) * 0.05 or 0.5
-                low, high = low - margin, high + margin
+                low, high = max(low - margin, least), min(high + margin, most)
+            if high <= low:  # the one value that can be
+                low, high = low - 0.5, high + 0.5
             self.ticks = round_ticks(low, high, about=5)
             if snug:
                 self.ticks = [tick for tick in self.ticks if low <= tick <= high]
                 self.low, self.high = low, high
                 return
+            least, most = min(least, low), max(most, high)
+            start_tick, stop_tick = max(self.ticks[0], least), min(self.ticks[-1], most)
+            self.ticks = [tick for tick in self.ticks if start_tick <= tick <= stop_tick]
+            self.low, self.high = min(low, start_tick), max(high, stop_tick)
+            return
         self.low, self.high = self._of(min(low, self.ticks[0])), self._of(max(high, self.ticks[-1]))
 
     def _of(self, value: float) -> float:
@@ -139,6 +174,7 @@ def line_chart(
     zero: bool = False,
     mark: float | None = None,
     note: str = "",
+    bounds: Bounds | None = None,
 ) -> Chart:
     """Curves over steps.
 
@@ -148,12 +184,13 @@ def line_chart(
         zero: the vertical axis includes 0.
         mark: a step to point out.
         note: what to say below the chart.
+        bounds: of the values.
     """
     drawn = [Series(one.name, *thin(one.x, one.y)) for one in series]
     values = [value for one in drawn for value in one.y if math.isfinite(value)]
     log = log and bool(values) and 0 < 30 * min(values) < max(values)
     across = Axis([value for one in drawn for value in one.x], LEFT, WIDTH - RIGHT, snug=True)
-    up = Axis([*values, *([0.0] if zero else [])], HEIGHT - BOTTOM, TOP, log=log)
+    up = Axis([*values, *([0.0] if zero else [])], HEIGHT - BOTTOM, TOP, log=log, bounds=bounds)
     parts = frame(across, up, "step")
     if mark is not None:
         parts.append(f'<path class="mark" d="M{across(mark):.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
@@ -183,7 +220,16 @@ def line_chart(
         words.append("Faint: as logged. Solid: running mean over a twentieth of the curve.")
     if log:
         words.append("Logarithmic scale.")
-    return Chart(title, svg(parts, f"{title}: {'; '.join(clauses) or 'no numbers'}."), keys, " ".join(words))
+    points = ((one.name, x, y) for one in series for x, y in zip(one.x, one.y, strict=True))
+    table: Rows = (("curve", "step", title), *points)
+    said = f"{title}: {'; '.join(clauses) or 'no numbers'}."
+    return Chart(title, svg(parts, said), keys, " ".join(words), ("step", title), table)
+
+
+def shares(curves: Iterable[tuple[Sequence[float], Sequence[float]]]) -> Bounds | None:
+    """The bounds of curves (x, y) whose values are shares; None where one is not between 0 and 1."""
+    values = [value for _, y in curves for value in y if math.isfinite(value)]
+    return (0.0, 1.0) if all(0 <= value <= 1 for value in values) else None
 
 
 def brief(value: float) -> str:

@@ -13,6 +13,8 @@ from scantling.experiments.comparison import ComparedMethod, Comparison, Pair, p
 from scantling.metrics.catalogue import BOX_METRICS_OF_A_CASE, CLASS_METRICS, METRICS
 from scantling.report.charts import Chart
 from scantling.report.commands import shell
+from scantling.report.figures import Figures
+from scantling.report.paired import paired_chart, panels_side_by_side, side_by_side, values_of
 from scantling.report.rendering import rendered
 from scantling.report.spreads import forest_chart
 from scantling.report.words import NONE, Metric, duration, metric
@@ -42,10 +44,13 @@ def page_of(runs: Sequence[Path], out: Path | None) -> Path:
     return folder / "compare.html"
 
 
-def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = ()) -> Path:
+def write_comparison(
+    found: Comparison, page: Path, *, figures: Path | None = None, command: Sequence[str] = ()
+) -> Path:
     """Write one self-contained HTML page on a comparison; returns it.
 
     Args:
+        figures: a folder for its charts, panels and tables for a paper.
         command: what makes it again.
     """
     known = METRICS if found.region else {**CLASS_METRICS, **BOX_METRICS_OF_A_CASE}
@@ -58,10 +63,41 @@ def write_comparison(found: Comparison, page: Path, *, command: Sequence[str] = 
         tested_pairs=[_tested_pair(pair, metrics[0]) for pair in found.tested],
         seeds=[one for one in found.methods if len(one.runs) > 1],
         charts=[chart for one in metrics if (chart := _differences(found, one)) is not None],
+        paired=[chart for one in metrics if (chart := paired_chart(found, one)) is not None],
+        sides=list(side_by_side(found, metrics[0])),
         command=shell(*command),
     )
     atomic.write_text(atomic.named(page), text)
+    if figures is not None:
+        _write_figures(found, metrics, Figures(figures), command)
     return page
+
+
+def _write_figures(found: Comparison, metrics: Sequence[Metric], figures: Figures, command: Sequence[str]) -> None:
+    """The charts, the cases of most disagreement as panels, and tables of methods, settings and cases."""
+    for one in metrics:
+        for chart in (paired_chart(found, one), _differences(found, one)):
+            if chart is not None:
+                figures.chart(chart.title, chart)
+    for name, picture in panels_side_by_side(found, metrics[0]):
+        figures.picture(name, picture)
+    rows = []
+    for method in found.methods:
+        cells = [(one.write(method.mean[one.key]), method.interval[one.key], one) for one in metrics]
+        written = [
+            mean if math.isnan(low) else f"{mean} ({one.write(low)} to {one.write(high)})"
+            for mean, (low, high), one in cells
+        ]
+        rows.append([method.title, *written])
+    header = ["Method", *(f"{one.title} {one.arrow}".strip() for one in metrics)]
+    figures.table("table", header, rows, caption=f"Means with 95 % intervals: {found.scope}.")
+    if found.settings:
+        names = [method.name for method in found.methods]
+        settings = [[name, *values] for name, values in found.settings]
+        figures.table("settings", ["Setting", *names], settings, caption="Settings in which the methods differ.")
+        figures.numbers("settings", [["setting", *names], *settings])
+    figures.numbers("cases", values_of(found, metrics))
+    figures.finish(command)
 
 
 def _line(method: ComparedMethod, metrics: Sequence[Metric]) -> Line:
@@ -114,7 +150,13 @@ def _differences(found: Comparison, one: Metric) -> Chart | None:
     ]
     label = f"{one.title}: difference of {len(pairs)} from {found.baseline}, with 95 % intervals."
     what = f"Minus {found.baseline}; {one.better}"
-    if one.direction == "ideal 1":
-        what = f"Distances from 1, minus {found.baseline}; lower is better"
+    if one.ideal is not None:
+        what = f"Distances from {one.ideal:g}, minus {found.baseline}; lower is better"
     note = f"{what}. A line is a 95 % interval."
-    return forest_chart(f"{one.title}: difference from {found.baseline}", rows, label=label, note=note)
+    return forest_chart(
+        f"{one.title}: difference from {found.baseline}",
+        rows,
+        label=label,
+        note=note,
+        axis=f"difference in {one.title}",
+    )

@@ -15,8 +15,24 @@ from scantling.experiments.cells import ALL, OBJECTS
 from scantling.experiments.curve_result import Curve, Point
 from scantling.experiments.validity import Validity
 from scantling.metrics.catalogue import BOX_METRICS_OF_A_CASE, CLASS_METRICS, METRICS
-from scantling.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Chart, Key, frame, svg, trace
+from scantling.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    SIGNED,
+    TOP,
+    WIDTH,
+    Axis,
+    Chart,
+    Key,
+    Rows,
+    frame,
+    svg,
+    trace,
+)
 from scantling.report.commands import shell
+from scantling.report.figures import Figures
 from scantling.report.generated import HEADINGS, ImageLine
 from scantling.report.rendering import rendered
 from scantling.report.words import NONE, Metric, duration, metric
@@ -34,15 +50,38 @@ class Line:
     cells: tuple[tuple[str, str], ...]
 
 
-def write_curve(found: Curve, page: Path, *, command: Sequence[str] = ()) -> Path:
+def write_curve(found: Curve, page: Path, *, figures: Path | None = None, command: Sequence[str] = ()) -> Path:
     """Write one self-contained HTML page on a curve; returns it.
 
     Args:
+        figures: a folder for its charts and tables for a paper.
         command: what makes it again.
     """
     one = metric_of(found)
     charts = [each for each in (curves_chart(found, one), _efforts(found, one), _differences(found, one)) if each]
+    if figures is not None:
+        _write_figures(found, one, charts, Figures(figures), command)
     return write_page(found, page, charts, command=command)
+
+
+def _write_figures(
+    found: Curve, one: Metric, charts: Sequence[Chart], figures: Figures, command: Sequence[str]
+) -> None:
+    """The charts, and every point as table.tex; the charts have their numbers beside them."""
+    for chart in charts:
+        figures.chart(chart.title, chart)
+    header = ["Method", "Labels", one.short, "Difference", "Equals", "Trainings"]
+    rows = []
+    for line in _lines(found, one):
+        labels, mean, difference, equals, trainings = line.cells[:5]
+        cells = [
+            f"{text} ({below})" if below else text for text, below in (labels, mean, difference, equals, trainings)
+        ]
+        rows.append([line.point.method, *cells])
+    caption = f"{one.title} on {found.name}: means over test cases and trainings, with 95 % intervals. "
+    caption += f"Difference: to {found.control} at equal labels; equals: {found.unit}s of {found.control}."
+    figures.table("table", header, rows, caption=caption)
+    figures.finish(command)
 
 
 def metric_of(found: Curve) -> Metric:
@@ -188,7 +227,7 @@ def _banded(
     """
     ends = [end for _, value, interval in series for end in (value, *interval) if not math.isnan(end)]
     across = _budget_axis([place(point) for point, _, _ in series])
-    up = Axis([*ends, *([0.0] if zero else [])], HEIGHT - BOTTOM, TOP)
+    up = Axis([*ends, *([0.0] if zero else [])], HEIGHT - BOTTOM, TOP, bounds=SIGNED if zero else one.range)
     parts = frame(across, up, unit)
     if zero:
         parts.append(f'<path class="mark" d="M{LEFT} {up(0.0):.1f}H{WIDTH - RIGHT}"/>')
@@ -215,7 +254,10 @@ def _banded(
         ]
         keys.append(Key(method, number % 6))
         said.append(f"{method} " + ", ".join(f"{one.write(value)} at {at:.0f}" for at, value in zip(x, y, strict=True)))
-    return Chart(title, svg(parts, f"{title}: {'; '.join(said)}."), tuple(keys), note)
+    vertical = f"difference in {one.title}" if zero else one.title
+    numbers = ((point.method, float(place(point)), value, *interval) for point, value, interval in series)
+    table: Rows = (("method", unit, vertical, "low", "high"), *numbers)
+    return Chart(title, svg(parts, f"{title}: {'; '.join(said)}."), tuple(keys), note, (unit, vertical), table)
 
 
 def _budget_axis(subjects: Sequence[int]) -> Axis:

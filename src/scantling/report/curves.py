@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scantling.report.charts import Chart, Series, line_chart
+from scantling.report.charts import Chart, Series, line_chart, shares
 from scantling.report.logs import Curve
 from scantling.report.targets import Run
 from scantling.report.words import metric
@@ -52,7 +52,7 @@ def _validation(title: str, group: dict[str, Curve], run: Run, stage: str) -> Ch
     mark = float(step) if step is not None and min(steps) <= step <= max(steps) else None
     note = f"Dashed: the weights that were kept, step {step:,}." if mark is not None else ""
     titled = {metric(key).title: curve for key, curve in group.items()}
-    return line_chart(title, _series(titled), mark=mark, note=note)
+    return line_chart(title, _series(titled), mark=mark, note=note, bounds=shares(group.values()))
 
 
 def _series(curves: dict[str, Curve]) -> list[Series]:

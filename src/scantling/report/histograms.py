@@ -55,4 +55,9 @@ def histogram_chart(
         for number, (name, values) in enumerate(finite)
     )
     said = "; ".join(f"{key.name} {key.note}" for key in keys)
-    return Chart(title, svg(parts, f"{title}: {said}."), keys, f"{note} Height: the share of them in a bin.")
+    table: list[tuple[str | float, ...]] = [("group", "from", "to", "share")]
+    bars = [*zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
+    for (name, _), share in zip(finite, shares, strict=True):
+        table += [(name, *ends, float(one)) for ends, one in zip(bars, share, strict=True)]
+    note = f"{note} Height: the share of them in a bin."
+    return Chart(title, svg(parts, f"{title}: {said}."), keys, note, (label, "share"), tuple(table))

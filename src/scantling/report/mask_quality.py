@@ -18,6 +18,7 @@ from scantling.data.pictures import Marks, View, class_colours
 from scantling.evaluation.masks import CONVENTIONS, MOST, QUANTITIES, Made, MaskSet, Progress, measure_masks, read_mask
 from scantling.report.charts import Chart
 from scantling.report.commands import shell
+from scantling.report.figures import Figures, check_figures
 from scantling.report.histograms import histogram_chart
 from scantling.report.pictures import png_uri, shrink
 from scantling.report.rendering import rendered
@@ -81,6 +82,7 @@ def report_masks(
     *,
     out: Path | None = None,
     most: int = MOST,
+    figures: Path | None = None,
     command: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> tuple[Path, list[MaskSet]]:
@@ -90,6 +92,7 @@ def report_masks(
         folders: data sets, or folders of masks; in the order of the columns.
         out: the page; unless said mask-quality.html in the folder that holds all of them.
         most: masks of each that are measured.
+        figures: a folder for its charts and its table for a paper.
         command: what makes the page again.
         progress: called with (done, total, id) after each mask.
 
@@ -108,9 +111,24 @@ def report_masks(
     home = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
     page = home / "mask-quality.html" if out is None else out / "mask-quality.html" if out.is_dir() else out
     check_file(page, suffix=".html")
+    check_figures(figures)
     sets = [measure_masks(folder, most=most, progress=progress) for folder in folders]
     atomic.write_text(atomic.named(page), _render(sets, command))
+    if figures is not None:
+        _write_figures(sets, Figures(figures), command)
     return page, sets
+
+
+def _write_figures(sets: Sequence[MaskSet], figures: Figures, command: Sequence[str]) -> None:
+    """The charts, and the quantities as table.tex."""
+    names = _names(sets)
+    for chart in _charts(sets, names):
+        figures.chart(chart.title, chart)
+    known = [quantity for quantity in QUANTITIES if any(quantity in each.values for each in sets)]
+    rows = [_row(quantity, sets) for quantity in known]
+    table = [[row.title, *(f"{mean} {std}" for mean, std in row.cells)] for row in rows]
+    figures.table("table", ["Quantity", *names], table, caption="Means over the masks, with standard deviations.")
+    figures.finish(command)
 
 
 def _render(sets: Sequence[MaskSet], command: Sequence[str]) -> str:

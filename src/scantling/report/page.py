@@ -22,6 +22,7 @@ from scantling.report.blocks import Header
 from scantling.report.boxes import BoxBlock, box_block_of
 from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
+from scantling.report.figures import check_figures
 from scantling.report.headers import header_of
 from scantling.report.image_classes import CLASS_CHECKS, ClassBlock, class_block_of, compare_classes
 from scantling.report.postprocessing import PostprocessingBlock, postprocessing_block
@@ -80,13 +81,18 @@ class _Target:
     """Where a page on several goes."""
 
 
-def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
+def report(
+    targets: Sequence[Path], *, out: Path | None = None, figures: Path | None = None, command: Sequence[str] = ()
+) -> Path:
     """Write one self-contained HTML page on runs and evaluations.
 
     Args:
         targets: run folders (they hold run.json), evaluations (JSON), or folders that hold scores.json.
         out: the page; unless said report.html in the run folder, NAME.html beside the evaluation, or
             comparison.html in the folder that holds all of several targets.
+        figures: a folder for charts, panels and tables for a paper (`report_figures`); it is new, empty or holds those
+            of an earlier command.
+        command: what makes them again.
 
     Returns:
         The page.
@@ -100,6 +106,7 @@ def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
     found = [_open(Path(target)) for target in targets]
     page = _destination(found, out)
     check_file(page, suffix=".html")
+    check_figures(figures)
     drawn = sum(max(1, len(target.evaluations)) for target in found)
     longest = 512 if drawn == 1 else 384 if drawn <= 3 else 256
     named = iter(told_apart([one for target in found for one in target.evaluations]))
@@ -109,6 +116,10 @@ def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
         sections.append(_section(target, longest=longest, room=room))
         room -= len(target.evaluations)
     atomic.write_text(atomic.named(page), _render(sections, _comparisons(sections)))
+    if figures is not None:
+        from scantling.report.report_figures import write_figures
+
+        write_figures(sections, figures, command=command)
     return page
 
 

@@ -54,8 +54,9 @@ def registration_block_of(file: RegistrationFile) -> RegistrationBlock:
         values = [(pair.id, value) for pair in pairs if (value := pair.values.get(one.key)) is not None]
         if len(values) > 1:
             chart = strip_chart(
-                f"{one.title} of each pair", values, mean=record.mean[one.key], interval=record.interval.get(one.key)
-            )
+                f"{one.title} of each pair", values, mean=record.mean[one.key], interval=record.interval.get(one.key),
+                axis=one.title, bounds=one.range,
+            )  # fmt: skip
             charts.append(chart)
     return RegistrationBlock(f"Registrations of {file.name}", tuple(rows), tuple(charts), record)
 

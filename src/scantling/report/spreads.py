@@ -13,11 +13,14 @@ from scantling.report.charts import (
     HEIGHT,
     LEFT,
     RIGHT,
+    SIGNED,
     TOP,
     WIDTH,
     Axis,
+    Bounds,
     Chart,
     Key,
+    Rows,
     brief,
     frame,
     svg,
@@ -76,20 +79,29 @@ def reliability_chart(
         svg(parts, f"Reliability: {said_so or f'no {unit}'}."),
         (Key(f"share that is {share}", 0),),
         note + "on a logarithmic scale.",
+        ("predicted probability", f"share that is {share}"),
+        (
+            ("from", "to", "mean prediction", f"share that is {share}", unit),
+            *(
+                (left, right, *(math.nan if value is None else value for value in found))
+                for (left, right), found in zip(pairwise(edges), bins, strict=False)
+            ),
+        ),
     )
 
 
-def forest_chart(title: str, rows: Sequence[Row], *, label: str, note: str) -> Chart:
+def forest_chart(title: str, rows: Sequence[Row], *, label: str, note: str, axis: str = "difference") -> Chart:
     """Differences from something, each as a dot with its interval, around a line at 0.
 
     Args:
         rows: at least one; an interval of NaN is not drawn.
         label: what those hear who do not see it.
+        axis: what the numbers are, with their unit.
     """
     step = 30.0
     floor = TOP + step * len(rows) + 6
     ends = [end for _, value, interval, _ in rows for end in (value, *interval) if not math.isnan(end)]
-    across = Axis([0.0, *ends], LEFT, WIDTH - RIGHT)
+    across = Axis([0.0, *ends], LEFT, WIDTH - RIGHT, bounds=SIGNED)
     parts = []
     for tick in across.ticks:
         x = across(tick)
@@ -103,15 +115,28 @@ def forest_chart(title: str, rows: Sequence[Row], *, label: str, note: str) -> C
             parts.append(f'<path class="curve s0" d="M{across(low):.1f} {y}H{across(high):.1f}"/>')
         at = across(value)
         parts.append(f'<circle class="dot s0" r="4" cx="{at:.1f}" cy="{y}"><title>{escape(sentence)}</title></circle>')
-    return Chart(title, svg(parts, label, height=floor + 26), (), note)
+    numbers = ((name, value, *interval) for name, value, interval, _ in rows)
+    table: Rows = (("name", axis, "low", "high"), *numbers)
+    return Chart(title, svg(parts, label, height=floor + 26), (), note, (axis, ""), table)
 
 
 def strip_chart(
-    title: str, cases: Sequence[tuple[str, float]], *, mean: float | None, interval: tuple[float, float] | None
+    title: str,
+    cases: Sequence[tuple[str, float]],
+    *,
+    mean: float | None,
+    interval: tuple[float, float] | None,
+    axis: str = "",
+    bounds: Bounds | None = None,
 ) -> Chart:
-    """Each case as a dot over the values of a metric; above 150 cases, bars that count them."""
+    """Each case as a dot over the values of a metric; above 150 cases, bars that count them.
+
+    Args:
+        axis: what the values are, with their unit; unless said the title.
+        bounds: of the values.
+    """
     values = [value for _, value in cases]
-    across = Axis(values, 14.0, WIDTH - RIGHT)
+    across = Axis([*values, *(interval or ())], 14.0, WIDTH - RIGHT, bounds=bounds)
     floor, parts = 128.0, []
     for tick in across.ticks:
         parts.append(f'<path class="grid" d="M{across(tick):.1f} {TOP}V{floor}"/>')
@@ -127,7 +152,9 @@ def strip_chart(
     ordered = sorted(values)
     label = f"{title}: {len(values)} cases from {brief(ordered[0])} to {brief(ordered[-1])}."
     what = "Bars: number of cases." if len(values) > MANY else "A dot is a case."
-    return Chart(title, svg(parts, label, height=150.0), (), f"{what} Line: mean. Band: its 95 % interval.")
+    note = f"{what} Line: mean. Band: its 95 % interval."
+    names = (axis or title, "number of cases" if len(values) > MANY else "")
+    return Chart(title, svg(parts, label, height=150.0), (), note, names, (("id", names[0]), *cases))
 
 
 def _swarm(cases: Sequence[tuple[str, float]], across: Axis, floor: float) -> list[str]:
@@ -152,7 +179,7 @@ def _swarm(cases: Sequence[tuple[str, float]], across: Axis, floor: float) -> li
 
 def _bars(values: Sequence[float], across: Axis, floor: float) -> list[str]:
     bins = 40
-    low, width = across.ticks[0], (across.ticks[-1] - across.ticks[0]) / bins
+    low, width = across.low, (across.high - across.low) / bins
     counts = [0] * bins
     for value in values:
         counts[min(bins - 1, int((value - low) / width))] += 1

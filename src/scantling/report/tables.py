@@ -200,7 +200,12 @@ def _charts(evaluation: EvaluationFile, metric: Metric) -> list[Chart]:
     cases = [(case.id, value) for case, value in evaluation.of(metric.key)]
     if len(cases) > 1:
         row = _row(evaluation, metric)
-        charts.append(strip_chart(f"{metric.title} of each case", cases, mean=row.mean, interval=row.interval))
+        charts.append(
+            strip_chart(
+                f"{metric.title} of each case", cases, mean=row.mean, interval=row.interval,
+                axis=metric.title, bounds=metric.range,
+            )
+        )  # fmt: skip
     bins = record.reliability
     if bins is not None and bins.count and len(bins.edges) == len(bins.count) + 1:
         triples = list(zip(bins.confidence, bins.accuracy, bins.count, strict=False))

@@ -12,6 +12,7 @@ from typing import Any
 from scantling.core.errors import FileError
 from scantling.core.outputs import PREDICTIONS, RUN
 from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
+from scantling.metrics.catalogue import length_of
 from scantling.records.evaluation import CaseRecord, EvaluationRecord
 from scantling.records.predictions import NO_PREDICTIONS, PredictionsRecord
 from scantling.records.record import read_json, read_record
@@ -46,7 +47,7 @@ class EvaluationFile:
         return [
             (case, value)
             for case in self.record.cases
-            if (value := case.values.get(key)) is not None and (unit is None or case.unit == unit)
+            if (value := case.values.get(key)) is not None and (unit is None or case.unit == length_of(unit))
         ]
 
 

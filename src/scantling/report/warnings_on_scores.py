@@ -10,6 +10,7 @@ from statistics import median
 from typing import Literal
 
 from scantling.evaluation.intervals import FEW
+from scantling.metrics.catalogue import length_of
 from scantling.report.targets import EvaluationFile, Run
 from scantling.report.warnings import Check, ReportWarning
 from scantling.report.words import in_order, listing, metric, percent, plural
@@ -212,7 +213,7 @@ def _older(scores: Scores) -> Iterable[ReportWarning]:
 
 def _undefined(scores: Scores) -> Iterable[ReportWarning]:
     record, cases = scores.evaluation.record, len(scores.evaluation.record.cases)
-    apart = {key: sum(case.unit != unit for case in record.cases) for key, unit in record.units.items()}
+    apart = {key: sum(case.unit != length_of(unit) for case in record.cases) for key, unit in record.units.items()}
     missing = {key: cases - count - apart.get(key, 0) for key, count in record.count.items()}
     left_out = [f"{one.title} in {missing[one.key]:,}" for one in in_order(record.mean) if missing.get(one.key, 0) > 0]
     if undefined := listing(left_out, most=6):

@@ -28,17 +28,28 @@ class Metric:
     digits: int
     unit: str = ""
     """Of lengths, as it stands behind a number; it is part of both titles."""
+    range: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def arrow(self) -> str:
         """One sign for the direction."""
-        return {"higher": "↑", "lower": "↓", "ideal 1": "→ 1"}.get(self.direction or "", "")
+        return {"higher": "↑", "lower": "↓", "ideal 1": "→ 1", "ideal 0": "→ 0"}.get(self.direction or "", "")
 
     @property
     def better(self) -> str:
         """The direction in words."""
-        words = {"higher": "higher is better", "lower": "lower is better", "ideal 1": "1 is ideal"}
+        words = {
+            "higher": "higher is better",
+            "lower": "lower is better",
+            "ideal 1": "1 is ideal",
+            "ideal 0": "0 is ideal",
+        }
         return words.get(self.direction or "", "")
+
+    @property
+    def ideal(self) -> float | None:
+        """The best value, where values on both sides of it are worse."""
+        return {"ideal 1": 1.0, "ideal 0": 0.0}.get(self.direction or "")
 
     def write(self, value: float | None) -> str:
         """The value with the metric's digits, or a dash where there is none."""
@@ -50,13 +61,16 @@ class Metric:
     def write_of(self, case: CaseRecord) -> str:
         """The value of a case, with its unit where that is not the one of the mean."""
         text = self.write(value := case.values.get(self.key))
-        other = self.unit and value is not None and (unit := unit_name(case.unit)) != self.unit
-        return f"{text} {unit}" if other else text
+        own = {"mm", "mL", "mm²"} if case.unit == "mm" else {"pixels"} if case.unit == "pixel" else set()
+        if not self.unit or value is None or self.unit in own:
+            return text
+        volume = self.key in catalogue.METRICS and catalogue.METRICS[self.key].is_volume
+        return f"{text} {'mL or mm²' if volume and case.unit == 'mm' else unit_name(case.unit)}"
 
     def worth(self, value: float) -> float:
         """A number that grows with quality, for ordering."""
-        if self.direction == "ideal 1":
-            return -abs(value - 1)
+        if self.ideal is not None:
+            return -abs(value - self.ideal)
         return -value if self.direction == "lower" else value
 
 
@@ -64,6 +78,8 @@ _SHORT = {"iou": "IoU", "auc": "AUC", "cldice": "clDice", "vca": "VCA", "hd95": 
 _SHORT |= {"nsd": "NSD", "average_precision": "Av. precision", "brier": "Brier", "uncertainty_auc": "Errors found"}
 _SHORT |= {"pq": "PQ", "sq": "SQ", "dq": "DQ", "aji": "AJI", "dsb_ap": "Mean precision", "object_f1": "Object F1"}
 _SHORT |= {"object_dice": "Object Dice", "object_hausdorff": "Object Hausdorff", "lesion_hd95": "HD95 by piece"}
+_SHORT |= {"volume_difference": "Volume diff.", "relative_volume_difference": "Rel. volume diff."}
+_SHORT |= {"absolute_volume_difference": "Abs. volume diff."}
 _SHORT |= {"ged": "GED", "hm_iou": "HM-IoU", "max_dice": "Max-Dice"}
 _FAMILIES = {"topology": "continuity", "ranking": "probabilities", "calibration": "probabilities"}
 _FAMILIES |= {"several": "several annotators", "instances": "objects", "lesions": "pieces"}
@@ -87,7 +103,7 @@ def metric(
     family = _FAMILIES.get(found.family, found.family)
     unit = unit_name(units.get(key)) if units is not None and found.is_length else ""
     title, short = (f"{name} ({unit})" if unit else name for name in (found.title, _SHORT.get(key, found.title)))
-    return Metric(key, title, short, found.direction, family, digits, unit)
+    return Metric(key, title, short, found.direction, family, digits, unit, found.range)
 
 
 def in_order(keys: Iterable[str], *, units: Mapping[str, str | None] | None = None) -> list[Metric]:

@@ -53,4 +53,6 @@ def _arms(found: WorthResult, labels: str) -> Chart | None:
     ]
     title = f"{one.title} with {labels_in_words(labels)}: difference to {found.control}"
     note = f"Minus {found.control} with the same subjects; {one.better}. A line is a 95 % interval."
-    return forest_chart(title, rows, label=f"{title}, with 95 % intervals.", note=note)
+    return forest_chart(
+        title, rows, label=f"{title}, with 95 % intervals.", note=note, axis=f"difference in {one.title}"
+    )

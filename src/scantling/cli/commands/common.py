@@ -162,6 +162,16 @@ def shard_of(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
+def tell_figures(folder: Path | None) -> dict[str, str]:
+    """Say where figures were written, and what is not among them; for the JSON of a command."""
+    from scantling.report.vector_files import NO_PDF, can_write_pdf
+
+    if folder is None:
+        return {}
+    tell(f"figures: {folder}" + ("" if can_write_pdf() else f" ({NO_PDF})"))
+    return {"figures": str(folder)}
+
+
 def roles_of(words: Iterable[str]) -> dict[str, Path]:
     """The runs that `--use` names, by role.
 

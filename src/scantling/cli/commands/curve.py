@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell
-from scantling.cli.commands.common import Trainings, array_job, shard_of
+from scantling.cli.commands.common import Trainings, array_job, shard_of, tell_figures
 from scantling.core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -58,13 +58,17 @@ class Curve(Trainings):
     so that no gain is one of more augmentation."""
     metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dice"
     """What the test masks are scored by."""
+    figures: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Also write figures for a paper into this folder: charts as SVG and PDF, tables in LaTeX and CSV."""
 
     def run(self) -> Outcome:
         """Do what is not yet done, and say what it is worth."""
         from scantling.experiments.curve import curve
         from scantling.report.curve import PAGE_NAME, write_curve
+        from scantling.report.figures import check_figures
 
         shard, page = shard_of(self.shard), self.out / PAGE_NAME
+        check_figures(self.figures)
         options, share = self.checked(page, preset=self.preset, steps=self.steps, minutes=self.minutes)
         if self.engine == "slurm":
             return self._slurm(options, share)
@@ -78,8 +82,8 @@ class Curve(Trainings):
         facts = found.facts()
         if shard[1] == 1:
             tell(found.table())
-            tell(str(write_curve(found, page, command=("scantling", *sys.argv[1:]))))
-            facts["page"] = str(page)
+            tell(str(write_curve(found, page, figures=self.figures, command=("scantling", *sys.argv[1:]))))
+            facts |= {"page": str(page)} | tell_figures(self.figures)
         if self.csv is not None:
             found.write_csv(self.csv)
         return Outcome(facts, list(found.failed))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from scantling.cli.command import Outcome, counting, tell
-from scantling.cli.commands.common import Command, Computed, Opened, Spread
+from scantling.cli.commands.common import Command, Computed, Opened, Spread, tell_figures
 from scantling.core.errors import SettingsError
 from scantling.core.outputs import REGISTRATIONS, check_file
 
@@ -115,55 +116,90 @@ class Compare(Opened, Computed):
     region: Annotated[str | None, tyro.conf.arg(metavar="DIR")] = None
     """A folder of regions to score inside of; `dataset` for those of the data set. By default the whole image."""
 
+    figures: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Also write figures for a paper into this folder: charts as SVG and PDF, panels as PNG with a scale bar, tables in
+    LaTeX and CSV."""
+
     def run(self) -> Outcome:
         """Compare."""
         from scantling.experiments.compare import compare
         from scantling.report.comparison import page_of, write_comparison
+        from scantling.report.figures import check_figures
 
         target = page_of(self.runs, self.out)
         check_file(target, suffix=".html")
+        check_figures(self.figures)
         with counting("comparing") as progress:
             found = compare(
                 self.runs, self.data, split=self.split, out=self.out, baseline=self.baseline, metrics=self.metrics,
                 region=self.region, opening=self.opening(), compute=self.compute(), progress=progress,
             )  # fmt: skip
         tell(found.table())
-        page = write_comparison(found, target, command=("scantling", *sys.argv[1:]))
+        command = ("scantling", *sys.argv[1:])
+        page = write_comparison(found, target, figures=self.figures, command=command)
         tell(str(page))
-        return Outcome({**found.facts(), "page": str(page)}, list(found.failed))
+        facts = {**found.facts(), "page": str(page)}
+        return Outcome(facts | tell_figures(self.figures), list(found.failed))
 
 
 @dataclass(kw_only=True)
 class Report(Command):
-    """Make one self-contained page from runs or evaluations, or on what the masks of data sets are like."""
+    """Make one self-contained page from runs or evaluations, from predictions, or on the masks of data sets."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling report runs/unet",
         "scantling report runs/unet runs/other --out both.html",
+        "scantling report masks",
+        "scantling report runs/unet --figures figures",
         "scantling report painted vessels data/drive --out quality.html",
     )
 
-    targets: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|EVALUATION|DATA")]
-    """Run folders or evaluation files (JSON); or folders of masks, made or real, to be held against each other."""
+    targets: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|EVALUATION|MASKS|DATA")]
+    """Run folders or evaluation files (JSON); a folder that `predict` wrote, for a page without truth; or folders of
+    masks, made or real, to be held against each other."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """The page; by default report.html in the run folder, mask-quality.html beside folders of masks."""
+    """The page; by default report.html in the run folder, masks.html in a folder of predictions, mask-quality.html
+    beside folders of masks."""
+    figures: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Also write figures for a paper into this folder: charts as SVG and PDF, panels as PNG with a scale bar, tables in
+    LaTeX and CSV."""
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Of predictions without truth: the table of volumes; by default volumes.csv beside the page."""
     most: Annotated[int, tyro.conf.arg(metavar="N")] = 200
     """Masks of each data set that are measured; of more a hash draws so many."""
 
     def run(self) -> Outcome:
         """Write the page."""
-        from scantling.report import holds_masks, report, report_masks
+        from scantling.report import holds_masks, holds_unscored, report, report_masks, report_unscored
+        from scantling.report.figures import check_figures
 
         if not self.targets:
             raise SettingsError("found no run, no evaluation and no data set; name at least one")
+        check_figures(self.figures)
+        command = ("scantling", *sys.argv[1:])
+        if holds_unscored(self.targets[0]) and len(self.targets) == 1:
+            with counting("reading masks") as progress:
+                page, table, lost = report_unscored(
+                    self.targets[0], out=self.out, csv=self.csv, figures=self.figures, command=command,
+                    progress=progress,
+                )  # fmt: skip
+            tell(f"{page}\n{table}")
+            return self._done({"page": str(page), "csv": str(table)}, lost)
+        if self.csv is not None:
+            raise SettingsError("--csv: goes with one folder of predictions without truth; --figures writes tables")
         if any(holds_masks(target) for target in self.targets):
             with counting("measuring") as progress:
                 page, sets = report_masks(
-                    self.targets, out=self.out, most=self.most, command=("scantling", *sys.argv[1:]), progress=progress
-                )
+                    self.targets, out=self.out, most=self.most, figures=self.figures, command=command,
+                    progress=progress,
+                )  # fmt: skip
             tell(str(page))
             failed = [f"{each.name}: {sentence}" for each in sets for sentence in each.failed]
-            return Outcome({"page": str(page), "folders": [each.facts() for each in sets]}, failed)
-        page = report(self.targets, out=self.out)
+            return self._done({"page": str(page), "folders": [each.facts() for each in sets]}, failed)
+        page = report(self.targets, out=self.out, figures=self.figures, command=command)
         tell(str(page))
-        return Outcome({"page": str(page)})
+        return self._done({"page": str(page)})
+
+    def _done(self, facts: dict[str, Any], failed: Sequence[str] = ()) -> Outcome:
+        """What was written, the figures included."""
+        return Outcome(facts | tell_figures(self.figures), list(failed))
