@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from scantling.cli.command import Outcome, counting, tell
+from scantling.cli.command import Outcome, counting, tell, width
 from scantling.cli.commands.common import Command, Computed, Opened, Spread
 from scantling.core.errors import SettingsError
 from scantling.core.outputs import REGISTRATIONS, check_file
@@ -56,7 +56,7 @@ class Evaluate(Opened, Spread):
                 region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root,
                 subjects=self.subjects, cluster=cluster, progress=progress,
             )  # fmt: skip
-        tell(scores.table())
+        tell(scores.table(width=width()))
         if self.csv is not None:
             scores.write_csv(self.csv)
         if (kept := scores.keep()) is not None:
@@ -78,7 +78,7 @@ class Evaluate(Opened, Spread):
             )
         with counting("scoring") as progress:
             scores = evaluate_registrations(self.prediction, self.truth, opening=self.opening(), progress=progress)
-        tell(scores.table())
+        tell(scores.table(width=width()))
         if self.csv is not None:
             scores.write_csv(self.csv)
         if (kept := scores.keep()) is not None:
@@ -127,7 +127,7 @@ class Compare(Opened, Computed):
                 self.runs, self.data, split=self.split, out=self.out, baseline=self.baseline, metrics=self.metrics,
                 region=self.region, opening=self.opening(), compute=self.compute(), progress=progress,
             )  # fmt: skip
-        tell(found.table())
+        tell(found.table(width=width()))
         page = write_comparison(found, target, command=("scantling", *sys.argv[1:]))
         tell(str(page))
         return Outcome({**found.facts(), "page": str(page)}, list(found.failed))
