@@ -19,6 +19,7 @@ from gallery.recipes import RECIPES
 from gallery.strips import strip_of
 
 from scantling.core.atomic import replacing
+from scantling.training.callbacks import StoppedError
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures" / "gallery"
@@ -32,10 +33,13 @@ def main() -> int:
     chosen = options.parse_args()
     PICTURES.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for name in chosen.methods or [name for name in RECIPES if not (PICTURES / f"{name}.webp").is_file()]:
+    missing = [name for name in RECIPES if not (PICTURES / f"{name}.webp").is_file()]
+    for name in chosen.methods or sorted(missing, key=lambda name: RECIPES[name].steps):
         begun = time.monotonic()
         try:
             drawn = strip(strip_of(name, chosen.work))
+        except StoppedError:
+            return 1
         except Exception:
             failed += 1
             traceback.print_exc()

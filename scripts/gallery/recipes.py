@@ -15,7 +15,7 @@ class Recipe:
     """How the strip of a method is made.
 
     Attributes:
-        data: a data set of `images.KINDS`, or one with drawn labels ("organs+boxes"); empty where the method needs none.
+        data: a data set of `images.KINDS`, or one with drawn labels ("organs+boxes"); empty where none is needed.
         steps: of the training with the preset; 0 for a method that trains nothing.
         shows: the capability that is shown.
         settings: that differ from the preset.
@@ -25,7 +25,7 @@ class Recipe:
     """
 
     data: str = ""
-    steps: int = 300
+    steps: int = 100
     shows: str = "segment"
     preset: str = "tiny"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -40,17 +40,17 @@ LEFT_OUT: Mapping[str, str] = {
 """Methods without a picture, and why."""
 
 _SUPERVISED = {
-    "unet": Recipe(data="vessels"),
-    "fr-unet": Recipe(data="vessels"),
-    "direction": Recipe(data="vessels", uses={"segmenter": "unet"}),
-    "classifier": Recipe(data="cells", shows="classify"),
-    "ssd": Recipe(data="cells+boxes"),
-    "hover-net": Recipe(data="cells"),
-    "unet-watershed": Recipe(data="cells"),
-    "gland-diffusion": Recipe(data="cells"),
+    "unet": Recipe(data="vessels", steps=300),
+    "fr-unet": Recipe(data="vessels", steps=300),
+    "direction": Recipe(data="vessels", steps=300, uses={"segmenter": "unet"}),
+    "classifier": Recipe(data="cells", shows="classify", steps=400),
+    "ssd": Recipe(data="cells+boxes", steps=300),
+    "hover-net": Recipe(data="cells", steps=300),
+    "unet-watershed": Recipe(data="cells", steps=300),
+    "gland-diffusion": Recipe(data="cells", steps=300),
 }
 _FEW = {
-    name: Recipe(data="organs", labels=3)
+    name: Recipe(data="organs", labels=3, steps=200)
     for name in ("mean-teacher", "cross-pseudo", "fixmatch", "copy-paste", "self-training")
 }
 _WEAK = {

@@ -87,6 +87,8 @@ def _learns_from(card: Card, recipe: Recipe, given: Any) -> list[Panel]:
     return [Panel(drawn, f"{recipe.labels} of 12 have masks")]
 
 
+SURE = 0.5
+"""Boxes with a higher score are drawn."""
 WORDS = {
     "mask": "masks", "scribbles": "scribbles", "boxes": "boxes", "points": "points", "instances": "instance maps",
     "image_class": "image classes",
@@ -123,7 +125,7 @@ def _answered(picture: np.ndarray, answer: Any) -> np.ndarray:
             labels[top : top + part.shape[0], left : left + part.shape[1]][part] = number
         return panels.outlined(picture, labels, each=True)
     if objects is not None:
-        return panels.with_boxes(picture, np.asarray(objects.boxes))
+        return panels.with_boxes(picture, np.asarray(objects.boxes)[np.asarray(objects.scores) > SURE])
     return panels.outlined(picture, _numbers(answer, np.asarray(answer.mask)))
 
 

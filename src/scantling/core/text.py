@@ -100,7 +100,7 @@ def alike(sentences: Iterable[str]) -> list[str]:
         if not colon:
             groups.setdefault(sentence, []).append(("", sentence))
             continue
-        same = re.sub(r"\d+", "0", what.replace(id, "\0"))
+        same = re.sub(r"\d+", "0", re.sub(rf"(?<!\w){re.escape(id)}(?!\w)", "ID", what))
         groups.setdefault(same, []).append((id, what))
     found = []
     for group in groups.values():
