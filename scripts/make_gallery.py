@@ -14,11 +14,12 @@ import time
 import traceback
 from pathlib import Path
 
+from gallery.page import page
 from gallery.panels import strip
 from gallery.recipes import RECIPES
 from gallery.strips import strip_of
 
-from scantling.core.atomic import replacing
+from scantling.core.atomic import replacing, write_text
 from scantling.training.callbacks import StoppedError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +48,7 @@ def main() -> int:
         with replacing(PICTURES / f"{name}.webp") as aside:
             drawn.save(aside, "WEBP", quality=72, method=6)
         sys.stderr.write(f"{name}: {time.monotonic() - begun:.0f} s\n")
+    write_text(ROOT / "docs" / "gallery.md", page())
     return 1 if failed else 0
 
 

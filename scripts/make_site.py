@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from scantling.methods.catalogue import CARDS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES, SITE = "build/pages", "site"
+BUILD, PAGES, SITE = ROOT / "build", "pages", "site"
 TOP = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
 """Pages outside of docs/, and what they are called in the site."""
 ORDER = {
@@ -69,12 +69,12 @@ def moved(text: str, path: str) -> str:
     return "".join(part if part.startswith("```") else LINK.sub(link, part) for part in FENCE.split(text))
 
 
-def gather(root: Path = ROOT) -> Path:
-    """Write the pages and the settings of the site; returns the file of the settings."""
-    pages = root / PAGES
+def gather(build: Path = BUILD) -> Path:
+    """Write the pages and the settings of the site into a folder; returns the file of the settings."""
+    pages = build / PAGES
     shutil.rmtree(pages, ignore_errors=True)
-    for path in (*(root / name for name in TOP), *(root / "docs").rglob("*")):
-        name = path.relative_to(root).as_posix()
+    for path in (*(ROOT / name for name in TOP), *(ROOT / "docs").rglob("*")):
+        name = path.relative_to(ROOT).as_posix()
         place = place_of(name)
         if place is None or not path.is_file():
             continue
@@ -85,7 +85,7 @@ def gather(root: Path = ROOT) -> Path:
         else:
             shutil.copyfile(path, target)
     methods = {"Overview": "methods/index.md", **{name: f"methods/{name}.md" for name in CARDS}}
-    settings = root / "build" / "zensical.toml"
+    settings = build / "zensical.toml"
     settings.write_text(configuration({**ORDER, "Methods": methods}), encoding="utf-8")
     return settings
 
@@ -102,8 +102,8 @@ def configuration(order: dict[str, str | dict[str, str]]) -> str:
     return f"""[project]
 site_name = "Scantling"
 site_description = "Medical image segmentation from few labels, weak labels or none."
-docs_dir = "pages"
-site_dir = "site"
+docs_dir = "{PAGES}"
+site_dir = "{SITE}"
 use_directory_urls = false
 nav = [
   {nav}
@@ -138,7 +138,7 @@ def main() -> int:
     done = subprocess.run([*command, "--strict", "--config-file", str(settings)], check=False)
     if not done.returncode:
         shutil.rmtree(ROOT / SITE, ignore_errors=True)
-        shutil.move(ROOT / "build" / "site", ROOT / SITE)  # it has to be built below its settings
+        shutil.move(BUILD / SITE, ROOT / SITE)  # it has to be built below its settings
     return done.returncode
 
 

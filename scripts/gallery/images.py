@@ -153,15 +153,15 @@ def data_set(name: str, folder: Path) -> Path:
 
     The labels are those of the annotators of the catalogue: `scribbles`, `boxes`, `points`, `slices`.
     """
-    place, (base, _, rule) = folder / name, name.partition("+")
+    place, (base, plus, rule) = folder / name, name.rpartition("+")
     if (place / "scantling.json").is_file():
         return place
-    if rule:
+    if plus:
         scantling.synthesize(rule, given=data_set(base, folder), out=place, split="all")
         return place
-    kind, cases = KINDS[base], []
+    kind, cases = KINDS[name], []
     for number in range(TRAIN + TEST):
-        draw = np.random.default_rng((sorted(KINDS).index(base), number))
+        draw = np.random.default_rng((sorted(KINDS).index(name), number))
         made, id = kind.make(draw, number), f"case{number:02d}"
         case: dict[str, object] = {"id": id, "subject": id, "split": "train" if number < TRAIN else "test"}
         case["images"] = {key: _write(place, key, id, array) for key, array in made.images.items()}
@@ -172,7 +172,7 @@ def data_set(name: str, folder: Path) -> Path:
         if made.image_class:
             case["image_class"] = made.image_class
         cases.append(case)
-    facts = {"name": base, "classes": kind.classes, "case": cases}
+    facts = {"name": name, "classes": kind.classes, "case": cases}
     (place / "scantling.json").write_text(json.dumps(facts, indent=1))
     return place
 

@@ -102,9 +102,28 @@ _DRAWN = {
     "scribble-filling": Recipe(data="organs+scribbles", steps=0, shows="annotate"),
     "point-filling": Recipe(data="cells+points", steps=0, shows="annotate"),
 }
-RECIPES: Mapping[str, Recipe] = {
-    **_SUPERVISED, **_FEW, **_WEAK, **_PAIRS, **_CHAINS, **_WITHOUT, **_FEATURES, **_MADE, **_DRAWN,
-}  # fmt: skip
+SECTIONS: Mapping[str, Mapping[str, Recipe]] = {
+    "From masks": _SUPERVISED,
+    "From few masks and many images": _FEW,
+    "From scribbles and boxes": _WEAK,
+    "By registration": _PAIRS,
+    "By diffusion of masks": _CHAINS,
+    "Without labels": _WITHOUT,
+    "Features": _FEATURES,
+    "Made images and masks": _MADE,
+    "Drawn labels": _DRAWN,
+}
+RECIPES: Mapping[str, Recipe] = {name: recipe for section in SECTIONS.values() for name, recipe in section.items()}
+UNTRAINED = frozenset(
+    {
+        # pictures of seconds of training would be noise
+        "acgan", "berdiff", "dcgan", "dtu-net", "gan", "gan-3d", "mask-to-image", "mb-diff", "medical-diffusion",
+        "medsegdiff", "medsegdiff-v2", "multimodal-gan", "nuclei-diffusion", "pggan", "skr-gan", "skr-gan-star",
+        "vessel-controlnet", "wgan",
+    }
+)  # fmt: skip
+"""Methods of which the picture shows what they learn from, and nothing is trained; without a name here the next command
+trains the method as its recipe says."""
 
 
 def label_of(card: Card) -> str:

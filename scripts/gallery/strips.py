@@ -16,7 +16,7 @@ import scantling
 from gallery import panels
 from gallery.images import data_set
 from gallery.panels import Panel, plane
-from gallery.recipes import RECIPES, Recipe, label_of
+from gallery.recipes import RECIPES, UNTRAINED, Recipe, label_of
 from scantling.contract.card import Card
 from scantling.contract.step import Inference
 from scantling.core.case import Address
@@ -30,7 +30,7 @@ from scantling.methods.catalogue import CARDS
 def strip_of(name: str, work: Path) -> list[Panel]:
     """Make data, train where the recipe says so, ask for an answer, and draw all of it."""
     recipe = RECIPES[name]
-    return _DRAWERS[recipe.shows](name, recipe, work)
+    return (_takes if name in UNTRAINED else _DRAWERS[recipe.shows])(name, recipe, work)
 
 
 def run_of(name: str, work: Path, *, data: str = "") -> Path:
@@ -68,6 +68,32 @@ def _segment(name: str, recipe: Recipe, work: Path) -> list[Panel]:
 
 def _cases(data: Any, split: str) -> list[Any]:
     return [case for case in data if case.split == split]
+
+
+def _takes(name: str, recipe: Recipe, work: Path) -> list[Panel]:
+    """What a method learns from; of one that answers about images also a new one and the truth."""
+    card, given = CARDS[name], scantling.open_dataset(data_set(recipe.data, work / "data"))
+    answers = {"segment", "classify"} & {*card.gives}
+    found = [_learned(card, recipe, case) for case in _cases(given, "train")[: 1 if answers else 3]]
+    if answers:
+        case = _cases(_with_masks(recipe, work), "test")[0]
+        sample = case.load(reads=("image", "mask"))
+        picture = plane(sample.image)
+        found += [Panel(picture, "a new image"), Panel(_labelled(picture, sample, "mask"), "the truth")]
+    return found
+
+
+def _learned(card: Card, recipe: Recipe, case: Any) -> Panel:
+    """A training case with what is read of it."""
+    read = tuple(word for needed in card.needs for word in needed)
+    label = label_of(card)
+    if label == "image_class":
+        return Panel(plane(case.load(reads=("image",)).image), f"learns: {case.image_class}")
+    sample = case.load(reads=("image", *read))
+    picture = plane(sample.image)
+    if read == ("mask",):
+        return Panel(_white(sample.mask[0]), "learns from masks")
+    return Panel(_labelled(picture, sample, label) if label else picture, f"learns from {WORDS.get(label, 'images')}")
 
 
 def _with_masks(recipe: Recipe, work: Path) -> Any:
