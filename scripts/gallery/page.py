@@ -54,9 +54,8 @@ def page() -> str:
             if name in LEFT_OUT:
                 parts.append(f"No picture: {LEFT_OUT[name]}.\n")
                 continue
-            parts.append(
-                f"![{name}: {'what it learns from' if name in UNTRAINED else SHOWS[recipe.shows]}](pictures/gallery/{name}.webp)\n"
-            )
+            shown = "what it learns from" if name in UNTRAINED else SHOWS[recipe.shows]
+            parts.append(f"![{name}: {shown}](pictures/gallery/{name}.webp)\n")
             parts.append(f"{caption(name, recipe)}\n")
     others = {name: why for name, why in LEFT_OUT.items() if not any(name in recipes for recipes in SECTIONS.values())}
     if others:
