@@ -5,7 +5,7 @@ OMP_NUM_THREADS ?= 1
 # Without bytecode files every command that a test starts would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test bench docs format clean
+.PHONY: install demo test bench docs docs-site format clean
 
 install: .venv/.stamp-test  ## the virtual environment, with .venv/bin/scantling and the tools of the tests
 
@@ -26,12 +26,16 @@ bench: .venv/.stamp-test  ## the measurements behind docs/results.md
 docs: .venv/.stamp-core  ## the parts of the docs that are written by code
 	$(BIN)/python scripts/make_docs.py
 
+docs-site: .venv/.stamp-core  ## the docs as a site, in site/
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/python scripts/make_site.py
+
 format: .venv/.stamp-test  ## ruff's formatting and safe fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## everything that the targets above have made, apart from the environment
-	rm -rf demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf demo build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

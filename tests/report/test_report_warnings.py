@@ -210,7 +210,7 @@ def _loss(lines: list[Any], loss: Callable[[int], float]) -> None:
             ["The training loss was still falling, from 0.6475 to 0.5475"],
             id="falling",
         ),
-        pytest.param(lambda run, scores, log: _loss(log, lambda step: 1 - step / 20000), [], id="hardly falling"),
+        pytest.param(lambda run, scores, log: _loss(log, lambda step: 1 - step / 5000), [], id="hardly falling"),
         pytest.param(
             lambda run, scores, log: _loss(log, lambda step: 0.4 + (3 - step / 50) * (step % 2)),
             [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+
+from scantling.core.text import wrapped
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,15 @@ def talk() -> Console:
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=not sys.stderr.isatty())
 
 
+def width() -> int | None:
+    """The columns of the terminal that results are told on; None where there is none: in a log a line may be long."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def tell(text: str = "") -> None:
-    """One line of a result, for people; a reader that has gone away (`| head`) stops no command."""
+    """Lines of a result, for people; a reader that has gone away (`| head`) stops no command."""
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(wrapped(text, width()) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         silence()
@@ -48,20 +56,12 @@ def silence() -> None:
 @contextmanager
 def counting(title: str) -> Iterator[Callable[[float, int, str], None]]:
     """A progress bar with the time left for work that is told as (done, total, name); a part of an item may be done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from scantling.core.progress import progress_line
 
-    console = talk()
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[name]}", style="dim", markup=False),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(title, total=None, name="")
+    with progress_line(talk(), transient=True) as progress:
+        task = progress.add_task(title, total=None, facts="")
 
         def update(done: float, total: int, name: str) -> None:
-            progress.update(task, completed=done, total=total, name=name)
+            progress.update(task, completed=done, total=total, facts=name)
 
         yield update

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 from scantling.cli.command import Outcome, silence
 from scantling.core.errors import ScantlingError, SettingsError, out_of_memory
 from scantling.core.outputs import check_file, is_record
+from scantling.core.text import alike, wrapped
 
 DESCRIPTION = "Segmentation from scant labels: train, predict, measure and judge, from few masks, weak labels or none."
 
@@ -102,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say("scantling: out of memory; use smaller patches, a smaller --memory or a larger machine", 2)
     except OSError as error:
         return _say(f"scantling: {error.filename or 'a file'}: {error.strerror or error}", 2)
-    for sentence in outcome.failed:
+    for sentence in alike(outcome.failed):
         _say(f"failed: {sentence}", 1)
     return 1 if outcome.failed else 0
 
@@ -156,7 +158,8 @@ def _open_streams() -> bool:
 
 def _say(sentence: str, code: int) -> int:
     with contextlib.suppress(BrokenPipeError):
-        sys.stderr.write(" ".join(sentence.split()) + "\n")
+        columns = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+        sys.stderr.write(wrapped(" ".join(sentence.split()), columns) + "\n")
     return code
 
 

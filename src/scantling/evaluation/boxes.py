@@ -15,6 +15,7 @@ import numpy as np
 from scantling.core.case import Case
 from scantling.core.errors import DataError, FileError, ScantlingError
 from scantling.core.outputs import PREDICTIONS
+from scantling.core.text import aligned
 from scantling.data.dataset import Dataset
 from scantling.data.loading import load
 from scantling.data.orientation import turned_rows
@@ -104,14 +105,25 @@ class BoxEvaluation:
             }
         )
 
-    def table(self) -> str:
-        """For people: the scores, sensitivity at rates of false alarms, then the notes."""
+    def table(self, *, width: int | None = None) -> str:
+        """For people: the scores, sensitivity at rates of false alarms, then the notes.
+
+        Args:
+            width: columns of the terminal.
+        """
         true = sum(len(case.boxes.true_boxes) for case in self.cases)
         drawn = {"boxes": "", "mask": ", drawn around their masks", "instances": ", drawn around their objects"}
         lines = [f"Boxes of {len(self.cases)} cases, {true} true ones{drawn[self.boxes_from]}"]
-        width = max(len(metric.title) for metric in BOX_METRICS.values())
-        for name, one in self.estimates.items():
-            lines.append(f"{BOX_METRICS[name].title.ljust(width)}  {text(one.value)}{between(one.interval)}")
+        lines += aligned(
+            [
+                ["", "value", "95 % interval"],
+                *(
+                    [BOX_METRICS[name].title, text(one.value), between(one.interval).removeprefix(", ")]
+                    for name, one in self.estimates.items()
+                ),
+            ],
+            width=width,
+        )
         rates = ", ".join(f"{text(self.whole.sensitivity_at(rate))} at {rate:g}" for rate in RATES)
         lines.append(f"Sensitivity at false alarms an image: {rates}")
         return "\n".join([*lines, *self.notes])

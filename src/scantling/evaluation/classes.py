@@ -16,6 +16,7 @@ from scantling.core.atomic import named, plain, write_text
 from scantling.core.case import Case
 from scantling.core.errors import DataError, FileError
 from scantling.core.outputs import PREDICTIONS
+from scantling.core.text import aligned
 from scantling.data.contents import safe_id
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import is_image_name, stem_of
@@ -160,20 +161,25 @@ class ClassEvaluation:
     def __repr__(self) -> str:
         return self.table()
 
-    def table(self) -> str:
-        """For people: the scores, those by class, the confusion matrix, the strata, then the notes."""
+    def table(self, *, width: int | None = None) -> str:
+        """For people: the scores, those by class, the confusion matrix, the strata, then the notes.
+
+        Args:
+            width: columns of the terminal.
+        """
         found = self.estimates
         subjects = len({case.subject for case in self.cases})
         lines = [f"Image classes of {len(self.cases)} cases, {subjects} subjects"]
-        lines += _aligned(
+        lines += aligned(
             [["", "value", "95 % interval"]]
             + [
                 [TITLES[name], text(one.value), between(one.interval).removeprefix(", ")]
                 for name, one in found.whole.items()
-            ]
+            ],
+            width=width,
         )
         lines += ["", "By class"]
-        lines += _aligned(
+        lines += aligned(
             [["", "cases", "sensitivity", "F1", "AUC"]]
             + [
                 [
@@ -182,14 +188,16 @@ class ClassEvaluation:
                     *(text(one[key].value) + between(one[key].interval) for key in ("sensitivity", "f1", "auc")),
                 ]
                 for name, one in zip(self.classes, found.by_class, strict=True)
-            ]
+            ],
+            width=width,
         )
         lines += ["", "Confusion: true class in rows, predicted class in columns"]
-        lines += _aligned(
+        lines += aligned(
             [
                 ["", *self.classes],
                 *([name, *map(str, row)] for name, row in zip(self.classes, found.confusion.tolist(), strict=True)),
-            ]
+            ],
+            width=width,
         )
         lines += [line for stratum in self.strata for line in stratum.lines(TITLES)]
         if 1 < subjects < FEW:
@@ -333,11 +341,3 @@ def open_classes(
     if not any(case.image_class for case in cases.values()):
         raise DataError(f"{path}: no row has a class in the column {given!r}; expected the class of each {key}")
     return Dataset(path.stem, path, tuple(cases.values()))
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
-        for row in rows
-    ]

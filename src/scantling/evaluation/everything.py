@@ -59,9 +59,13 @@ class Everything:
         whole = self.masks or self.classes or self.boxes
         return keep(self.record(), whole.name if whole else "")
 
-    def table(self) -> str:
-        """For people."""
-        tables = (each.table() for each in (self.masks, self.classes, self.boxes) if each is not None)
+    def table(self, *, width: int | None = None) -> str:
+        """For people.
+
+        Args:
+            width: columns of the terminal.
+        """
+        tables = (each.table(width=width) for each in (self.masks, self.classes, self.boxes) if each is not None)
         return "\n".join(["\n\n".join(tables), *self.notes])
 
     @property

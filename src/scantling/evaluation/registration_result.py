@@ -13,6 +13,7 @@ from typing import Any
 
 from scantling.core.atomic import named, write_text
 from scantling.core.case import Unit
+from scantling.core.text import aligned
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import file_name, write
 from scantling.evaluation.summary import Summary, summarise
@@ -174,8 +175,12 @@ class RegistrationEvaluation:
     def __repr__(self) -> str:
         return self.table()
 
-    def table(self) -> str:
-        """For people: a line a metric with mean, deviation, interval and number of pairs; then the notes."""
+    def table(self, *, width: int | None = None) -> str:
+        """For people: a line a metric with mean, deviation, interval and number of pairs; then the notes.
+
+        Args:
+            width: columns of the terminal.
+        """
         summary, rows = self.summary, [("", "mean", "± std", "95 % interval", "pairs")]
         for metric in self.metrics:
             name = metric.name
@@ -189,11 +194,7 @@ class RegistrationEvaluation:
                     str(summary.count[name]),
                 )
             )
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-            for row in rows
-        ]
+        lines = aligned(rows, width=width)
         subjects = len({pair.subject for pair in self.pairs})
         few = (
             [f"{subjects} subjects are few: the intervals rest on how these few scatter."] if 1 < subjects < FEW else []

@@ -13,6 +13,7 @@ from typing import Any
 
 from scantling.core.atomic import named, write_text
 from scantling.core.case import Unit
+from scantling.core.text import aligned
 from scantling.evaluation.detection import FALSE_ALARM, FOUND, tally
 from scantling.evaluation.expected import coverage_of, expectation_of, sentences_on_expected
 from scantling.evaluation.intervals import FEW
@@ -288,8 +289,12 @@ class Evaluation:
     def __repr__(self) -> str:
         return self.table()
 
-    def table(self) -> str:
-        """For people: a line a metric with mean, deviation, interval and number of cases; then the notes."""
+    def table(self, *, width: int | None = None) -> str:
+        """For people: a line a metric with mean, deviation, interval and number of cases; then the notes.
+
+        Args:
+            width: columns of the terminal.
+        """
         several, summary = len(self.classes) > 1, self.summary
         rows = [["", "mean", "± std", "95 % interval", "cases", *(self.classes if several else ())]]
         for metric in self.metrics if self.cases else ():
@@ -306,13 +311,7 @@ class Evaluation:
                 *means,
             ]
             rows.append(["" if "nan" in cell else cell for cell in row])
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [
-            "  ".join(
-                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-            )
-            for row in rows
-        ]
+        lines = aligned(rows, width=width)
         titles = {metric.name: metric.in_unit(self.unit).title for metric in self.metrics if metric.name in MAIN}
         by_strata = [line for stratum in self.strata for line in stratum.lines(titles)]
         body = lines if self.cases else ["no case could be scored"]

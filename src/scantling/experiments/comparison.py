@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scantling.core.text import aligned
 from scantling.data.contents import count, some
 from scantling.evaluation.intervals import FEW
 from scantling.experiments.statistics import EXACT, FLIPS, SIGNIFICANT
@@ -235,12 +236,16 @@ class Comparison:
     def __repr__(self) -> str:
         return self.table()
 
-    def table(self) -> str:
-        """For people: warnings, the methods with their costs, the tested pairs, and what can be said."""
+    def table(self, *, width: int | None = None) -> str:
+        """For people: warnings, the methods with their costs, the tested pairs, and what can be said.
+
+        Args:
+            width: columns of the terminal.
+        """
         lines = [f"WARNING: {sentence}" for sentence in self.warnings] + [self.scope, ""]
-        lines += aligned(self._methods())
+        lines += aligned(self._methods(), width=width)
         if self.tested:
-            lines += ["", *aligned(self._pairs())]
+            lines += ["", *aligned(self._pairs(), width=width)]
         return "\n".join([*lines, "", *self.sentences, *self.notes])
 
     def _methods(self) -> Iterator[Sequence[str]]:
@@ -309,13 +314,3 @@ def _sentence(pair: Pair, metric: Metric, pairs: int) -> str:
 
 def _plain(value: float | None, form: str) -> str:
     return "" if value is None or math.isnan(value) else format(value, form)
-
-
-def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Columns of one width, the first to the left, the others to the right."""
-    listed = list(rows)
-    widths = [max(len(row[column]) for row in listed) for column in range(len(listed[0]))]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in listed
-    ]

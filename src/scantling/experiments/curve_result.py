@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from scantling.core.atomic import named, write_text
+from scantling.core.text import aligned
 from scantling.data.contents import count, some
 from scantling.evaluation.intervals import FEW
 from scantling.experiments.cells import ALL, OBJECTS, Cell, labels_in_words
-from scantling.experiments.comparison import Cost, aligned, written
+from scantling.experiments.comparison import Cost, written
 from scantling.experiments.resampling import DRAWS
 from scantling.metrics.catalogue import Metric
 from scantling.records.curve import CurveRecord
@@ -313,8 +314,12 @@ class Curve:
         """`record` as plain values, ready for JSON; undefined numbers are None."""
         return self.record().facts()
 
-    def table(self) -> str:
-        """For people: a line for each method at each budget, and what can be said."""
+    def table(self, *, width: int | None = None) -> str:
+        """For people: a line for each method at each budget, and what can be said.
+
+        Args:
+            width: columns of the terminal.
+        """
         lines = [f"WARNING: {sentence}" for sentence in self.warnings] + [self.scope]
         rows = [
             [
@@ -343,7 +348,7 @@ class Curve:
                 *("" if value is None else f"{value:,.3g}" for value in cost),
                 *(point.drawn if efforts else ()),
             ])  # fmt: skip
-        return "\n".join([*lines, "", *aligned(rows), "", *self.sentences])
+        return "\n".join([*lines, "", *aligned(rows, width=width, keys=2), "", *self.sentences])
 
     def _between(self, interval: Interval, *, signed: bool) -> str:
         if any(math.isnan(end) for end in interval):

@@ -138,9 +138,13 @@ class WorthResult(Curve):
         facts["images"] = {name: one.facts() for name, one in self.images.items()}
         return WorthRecord.model_validate(facts)
 
-    def table(self) -> str:
-        """For people: a line for each arm at each budget, what it trains on, and what can be said."""
-        lines = [super().table(), ""] + [f"{name}: {text}" for name, text in self.described()]
+    def table(self, *, width: int | None = None) -> str:
+        """For people: a line for each arm at each budget, what it trains on, and what can be said.
+
+        Args:
+            width: columns of the terminal.
+        """
+        lines = [super().table(width=width), ""] + [f"{name}: {text}" for name, text in self.described()]
         return "\n".join([*lines, "", *self.conventions[3:4]])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -133,6 +133,21 @@ class DrawnObjects(Record):
     rim: float = 0.0
 
 
+def never_found(marked: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A sentence on each class that a model marks in none of the validation cases whose truth has it.
+
+    Args:
+        marked: as `RunRecord.marked`.
+    """
+    return [
+        f"The class {name} was never found in validation: the model marks it in 0 of the {all_} case{'s'[: all_ != 1]} "
+        "that have it. Train longer, label more cases that have it, and see with `scantling check` whether its masks "
+        "are as meant."
+        for name, (some, all_) in marked.items()
+        if all_ and not some
+    ]
+
+
 class RunRecord(FileRecord):
     """The contents of `run.json`.
 
@@ -162,6 +177,8 @@ class RunRecord(FileRecord):
         labelled: with a budget of labels the ids of the training and validation images that have any; else None.
         drawn_objects: with a budget of objects those that are read of an image that is not read as a whole, by id.
         labels_read: see `LabelsRead`.
+        marked: by class in how many of the validation cases whose truth has it the finished model marks it, and of how
+            many; empty in earlier versions, and where no mask may be read.
         left_out: why, by id, of training and validation cases that could not be read.
     """
 
@@ -205,6 +222,7 @@ class RunRecord(FileRecord):
     drawn_objects: dict[str, DrawnObjects] = {}
     labels_read: LabelsRead | None = None
     warnings: tuple[str, ...] = ()
+    marked: dict[str, tuple[int, int]] = {}
     left_out: dict[str, str] = {}
 
     @property

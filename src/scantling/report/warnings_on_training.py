@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from statistics import fmean, stdev
 
+from scantling.records.run import never_found
 from scantling.report.logs import Curve
 from scantling.report.targets import Run
 from scantling.report.warnings import Check, ReportWarning
@@ -13,6 +14,8 @@ from scantling.report.words import listing, metric, plural
 
 FALLING = 0.05
 """A loss that fell by this share over the last fifth of a training was not done falling."""
+FELL = 0.01
+"""A loss that is lower at the end than at the start by less than this share never fell."""
 RISING = 0.005
 """A validation value that gained this much over the last quarter was not done rising."""
 OVERFITTED = 0.02
@@ -77,26 +80,40 @@ def _validation(run: Run) -> Iterable[ReportWarning] | None:
 
 
 def _still_falling(run: Run) -> Iterable[ReportWarning] | None:
-    if not run.log.losses:
+    terms = _terms_of_loss(run)
+    if not terms:
         return None
-    stage = run.log.stages[-1]
-    terms = {key: curve for key, curve in run.log.losses.items() if key[0] == stage}
-    if len({player for _, player, _ in terms}) != 1:
-        return None  # the losses of players against each other do not fall to an end
-    total = [math.fsum(values) for values in zip(*(values for _, values in terms.values()), strict=False)]
+    total = [math.fsum(values) for values in zip(*terms, strict=False)]
     total = [value for value in total if math.isfinite(value)]
     fifth = len(total) // 5
     if fifth < 4:
         return None
     before, last = total[-2 * fifth : -fifth], total[-fifth:]
-    fall, doubt = fmean(before) - fmean(last), math.sqrt((stdev(before) ** 2 + stdev(last) ** 2) / fifth)
-    if fmean(before) <= 0 or fall < FALLING * fmean(before) or fall < 2 * doubt:
+    if not _below(last, before, share=FALLING):
         return []
     return [
         ReportWarning(
             "note",
             f"The training loss was still falling, from {fmean(before):.4g} to {fmean(last):.4g} between the last two "
             "fifths of the training: more steps may give more.",
+        )
+    ]
+
+
+def _never_fell(run: Run) -> Iterable[ReportWarning] | None:
+    fell = _fell(run)
+    if fell is None:
+        return None
+    if fell:
+        return []
+    total = [math.fsum(values) for values in zip(*_terms_of_loss(run), strict=False)]
+    fifth = len(total) // 5
+    return [
+        ReportWarning(
+            "serious",
+            f"The training loss never fell: it is {fmean(total[:fifth]):.4g} over the first fifth of the training and "
+            f"{fmean(total[-fifth:]):.4g} over the last. The model learnt nothing from its labels: see with "
+            "`scantling check` whether they lie on their images, and try another learning rate.",
         )
     ]
 
@@ -111,12 +128,19 @@ def _course(run: Run) -> Iterable[ReportWarning] | None:
     quarter = values[-1 - max(1, len(values) // 4)]
     chosen = run.record.selected is not None and run.record.selected.rule == "best"
     if values[best] - values[-1] > OVERFITTED:
-        remedy = "" if chosen else " Fewer steps, or --select best, would have served better."
+        fell = _fell(run)
+        why = {
+            True: ": the training overfitted",
+            False: ", while the training loss never fell: the training did not overfit, it is unstable",
+            None: "",
+        }[fell]
+        better = "A lower learning rate" if fell is False else "Fewer steps"
+        remedy = "" if chosen else f" {better}, or --select best, would have served better."
         return [
             ReportWarning(
                 "note" if chosen else "caution",
                 f"Validation {name} peaked at {values[best]:.3f} (step {steps[best]:,.0f}) and ended at "
-                f"{values[-1]:.3f}: the training overfitted.{remedy}",
+                f"{values[-1]:.3f}{why}.{remedy}",
             )
         ]
     if best == len(values) - 1 and values[-1] - quarter > RISING:
@@ -128,6 +152,43 @@ def _course(run: Run) -> Iterable[ReportWarning] | None:
             )
         ]
     return []
+
+
+def _terms_of_loss(run: Run) -> list[list[float]]:
+    """The values of each term of the loss of the last stage; none of players against each other, whose losses need
+    not fall."""
+    if not run.log.losses:
+        return []
+    stage = run.log.stages[-1]
+    terms = {key: values for key, (_, values) in run.log.losses.items() if key[0] == stage}
+    return list(terms.values()) if len({player for _, player, _ in terms}) == 1 else []
+
+
+def _fell(run: Run) -> bool | None:
+    """Whether any term of the loss is lower at the end than at the start; None where the log is too short to tell.
+
+    A sum may rise although all is well, since methods raise the weights of some terms.
+    """
+    finite = [[value for value in values if math.isfinite(value)] for values in _terms_of_loss(run)]
+    fifths = [(values[: len(values) // 5], values[-(len(values) // 5) :]) for values in finite if len(values) >= 20]
+    return any(_below(last, first, share=FELL) for first, last in fifths) if fifths else None
+
+
+def _below(last: list[float], before: list[float], *, share: float) -> bool:
+    """Whether values lie below earlier ones, of the same number, by more than their noise and by this share of them."""
+    fall = fmean(before) - fmean(last)
+    doubt = math.sqrt((stdev(before) ** 2 + stdev(last) ** 2) / len(last))
+    return fall >= share * abs(fmean(before)) and fall >= 2 * doubt and fall > 0
+
+
+def _marked(run: Run) -> Iterable[ReportWarning] | None:
+    marked = run.record.marked
+    if not marked and run.validation is not None and (found := run.validation.record.detection.get("found")):
+        classes = run.validation.record.classes
+        marked = {name: each.cases for name, each in found.classes.items()} or {" and ".join(classes): found.cases}
+    if not marked:
+        return None
+    return [ReportWarning("serious", sentence) for sentence in never_found(marked)]
 
 
 def _watched(run: Run) -> tuple[str, Curve] | None:
@@ -175,8 +236,10 @@ ABOUT_TRAINING: tuple[Check[Run], ...] = (
     Check("warnings of the run", _warnings),
     Check("losses that are no numbers", _numbers),
     Check("how the weights were chosen", _validation),
+    Check("the fall of the training loss", _never_fell),
     Check("the end of the training loss", _still_falling),
     Check("the course of the validation", _course),
+    Check("classes that were never found", _marked),
     Check("the number of labelled cases", _labels),
     Check("the preset and its settings", _terms),
 )

@@ -20,7 +20,7 @@ from scantling.inference.expected import calibrated
 from scantling.inference.listing import Listing, strings_in
 from scantling.inference.writing import written_values
 from scantling.records.expectations import ExpectedRecord
-from scantling.training.validation import dice_of
+from scantling.training.validation import dice_of, marked_in
 
 
 def calibrate_expected(
@@ -31,7 +31,7 @@ def calibrate_expected(
     *,
     options: Mapping[str, Any],
     fitted: Sequence[str] = (),
-) -> None:
+) -> dict[str, tuple[int, int]]:
     """Write `expected.json` into the folder of a model that segments and learns from masks; others have none.
 
     Args:
@@ -40,32 +40,40 @@ def calibrate_expected(
         done: the answers to them; None where there are none.
         options: how they were answered (`inference.prediction.kind_of_answer`).
         fitted: what was chosen or trained on the same cases, in words.
+
+    Returns:
+        By class in how many of the cases whose truth has it the answer marks it, and of how many.
     """
     reads = reads_masks({word for words in model.card.needs for word in words})
     labels = model.traits.labels
     if not isinstance(model, Segmenter) or "segment" not in model.gives or not reads or labels is None:
-        return
+        return {}
     calibration, fitted = model.calibration(), [*fitted]
     if calibration is not None and calibration.split == "validation" and reads_masks(calibration.stream.fields):
         fitted.append("the model was calibrated")
     if model.postprocessing.trials:
         fitted.append("its postprocessing was learnt")
     scores, known = [], {case.id: case for case in cases if case.masks}
+    marked = dict[str, tuple[int, int]]()
     for entry in done.cases if done is not None else ():
         case, estimate = known.get(entry["id"]), entry.get("expected", {}).get("estimate")
-        if case is None or done is None or estimate is None:
+        if case is None or done is None:
             continue
         try:
-            dice = _dice(model, case, labels, [done.out / path for path in strings_in(entry["mask"])])
+            decided, truth = _answer(model, case, labels, [done.out / path for path in strings_in(entry["mask"])])
         except ScantlingError:  # of the mask: there is no score
             continue
-        if not math.isnan(dice):
+        for name, found in marked_in(decided, truth, labels).items():
+            some, all_ = marked.get(name, (0, 0))
+            marked[name] = (some + found, all_ + 1)
+        if estimate is not None and not math.isnan(dice := dice_of(decided, truth, labels)):
             scores.append((case.subject, float(estimate), dice))
     calibrated(scores, options=options, fitted=fitted).write(folder / ExpectedRecord.name)
+    return marked
 
 
-def _dice(model: Segmenter, case: Case, labels: Labels, paths: Sequence[Path]) -> float:
-    """Dice of a written mask over the whole image, as a validation scores it.
+def _answer(model: Segmenter, case: Case, labels: Labels, paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """A written mask over the whole image and the truth, as `dice_of` takes them.
 
     Args:
         paths: its file; where classes overlap one for each class.
@@ -83,4 +91,4 @@ def _dice(model: Segmenter, case: Case, labels: Labels, paths: Sequence[Path]) -
         decided = np.zeros_like(decided[0])
         for number, values in enumerate(written_values(labels), start=1):
             decided[layers[0] == values[0]] = number
-    return dice_of(decided, sample.masks[0], labels)
+    return decided, sample.masks[0]

@@ -60,7 +60,7 @@ def finish(
     save_model(model, out / MODEL)
     if {"segment", "classify"} & {*model.gives}:
         appearance_of_cases(model, dataset.split("train")).write(out / MODEL / AppearanceRecord.name)
-    warnings = _answered(out, model, held_out, facts, options, device) if held_out else []
+    warnings, marked = _answered(out, model, held_out, facts, options, device) if held_out else ([], {})
     if not held_out:
         calibrate_expected(model, out / MODEL, (), None, options={})
     if facts.get("starting_model"):
@@ -84,6 +84,7 @@ def finish(
         "finished": clock(),
         "seconds": round(position.seconds, 1),
         "labels_read": labels_read(model, dataset, held_out, reads=fields_read(model), chosen=chosen).model_dump(),
+        "marked": marked,
         "learned": {name: float(number) for name, number in model.learned().items()},
         "selected": {"rule": rule, "stage": name, "step": step, "value": value},
     }
@@ -174,8 +175,8 @@ def _as_stage(calibration: Calibration) -> Stage:
 
 def _answered(
     out: Path, model: Method, cases: list[Case], facts: dict[str, Any], options: Options, device: torch.device
-) -> list[str]:
-    """Answer the validation cases into `validation/`; a sentence for each that failed."""
+) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """Answer the validation cases into `validation/`; a sentence for each that failed, and what `marked` is."""
     folder = out / "validation"
     models = models_of([model], {}, identities=(identity_of(out),))
     header = {
@@ -193,5 +194,5 @@ def _answered(
     fitted = ["the weights were chosen"] if options.select == "best" else []
     if (facts.get("starting_model") or {}).get("seen"):
         fitted.append("the starting model was trained")
-    calibrate_expected(model, out / MODEL, cases, done, options=kind_of_answer(models), fitted=fitted)
-    return [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed]
+    marked = calibrate_expected(model, out / MODEL, cases, done, options=kind_of_answer(models), fitted=fitted)
+    return [f"validation case {case['id']} could not be answered: {case['error']}" for case in done.failed], marked

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from scantling.core.atomic import to_json, write_text, writing
+from scantling.core.progress import progress_line
 
 LOG = "log.jsonl"
 
@@ -62,15 +62,7 @@ class Bar:
 
     def __init__(self, console: Console, title: str, *, total: int, done: int) -> None:
         self._console, self._title, self._total = console, title, total
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[facts]}", style="dim", markup=False),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._progress = progress_line(console)
         self._task = self._progress.add_task(title, total=total, completed=done, facts="")
         self._told = done
 

@@ -28,7 +28,7 @@ from scantling.data.dataset import Dataset
 from scantling.data.mirroring import sides_told_apart
 from scantling.data.traits import readable_traits, spacing_remarks
 from scantling.methods.catalogue import card_of
-from scantling.records.run import RunRecord
+from scantling.records.run import RunRecord, never_found
 from scantling.training.building import build_method
 from scantling.training.callbacks import Callback
 from scantling.training.finishing import finish
@@ -242,6 +242,8 @@ def _train(
         facts = finish(out, model, material.dataset, facts, position, options, device)
         done = f"trained {facts['steps']} steps in {position.seconds:.0f} s" if model.stages() else "nothing to train"
         console.print(f"{out}: {done}", highlight=False)
+        for sentence in never_found(facts.get("marked", {})):
+            console.print(sentence, highlight=False, markup=False, style="yellow")
     group.agreed(None)
     return facts
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -223,14 +223,28 @@ def dice_of(decided: np.ndarray, truth: np.ndarray, labels: Labels) -> float:
         decided: class numbers (*S), or (K, *S) of 0 and 1 where classes overlap.
         truth: as in `Sample.masks`, or layered.
     """
-    scores = []
+    return mean_of_defined([_dice_of_known(*layers) for layers in _layers_of(decided, truth, labels)])
+
+
+def marked_in(decided: np.ndarray, truth: np.ndarray, labels: Labels) -> dict[str, bool]:
+    """Whether an answer marks any known pixel, for each class that the truth has.
+
+    Args:
+        decided, truth: as of `dice_of`.
+    """
+    layers = zip(labels.names, _layers_of(decided, truth, labels), strict=True)
+    return {name: bool((found & known).any()) for name, (found, wanted, known) in layers if (wanted & known).any()}
+
+
+def _layers_of(
+    decided: np.ndarray, truth: np.ndarray, labels: Labels
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each class what is marked, what the truth has, and where that is known, (*S) bool."""
     for number in range(len(labels.names)):
         flat = labels.exclusive and len(truth) == 1
         wanted = truth[0] == number + 1 if flat else truth[number] == 1
         found = decided == number + 1 if labels.exclusive else decided[number] == 1
-        known = (truth[0] if flat else truth[number]) != IGNORE
-        scores.append(_dice_of_known(found, wanted, known))
-    return mean_of_defined(scores)
+        yield found, wanted, (truth[0] if flat else truth[number]) != IGNORE
 
 
 def _renumbered(decided: np.ndarray, own: Labels, labels: Labels) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
-from scantling.cli.command import Outcome, counting, talk, tell
+from scantling.cli.command import Outcome, counting, talk, tell, width
 from scantling.cli.commands.common import Trainings, array_job, shard_of, tell_figures
 from scantling.core.errors import SettingsError
 
@@ -81,7 +81,7 @@ class Curve(Trainings):
             )  # fmt: skip
         facts = found.facts()
         if shard[1] == 1:
-            tell(found.table())
+            tell(found.table(width=width()))
             tell(str(write_curve(found, page, figures=self.figures, command=("scantling", *sys.argv[1:]))))
             facts |= {"page": str(page)} | tell_figures(self.figures)
         if self.csv is not None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from scantling.cli.command import Outcome, counting, tell
+from scantling.cli.command import Outcome, counting, tell, width
 from scantling.cli.commands.common import Command, Computed, Opened, Spread, tell_figures
 from scantling.core.errors import SettingsError
 from scantling.core.outputs import REGISTRATIONS, check_file
@@ -57,7 +57,7 @@ class Evaluate(Opened, Spread):
                 region=self.region, metrics=self.metrics, manifest=self.manifest, root=self.root,
                 subjects=self.subjects, cluster=cluster, progress=progress,
             )  # fmt: skip
-        tell(scores.table())
+        tell(scores.table(width=width()))
         if self.csv is not None:
             scores.write_csv(self.csv)
         if (kept := scores.keep()) is not None:
@@ -79,7 +79,7 @@ class Evaluate(Opened, Spread):
             )
         with counting("scoring") as progress:
             scores = evaluate_registrations(self.prediction, self.truth, opening=self.opening(), progress=progress)
-        tell(scores.table())
+        tell(scores.table(width=width()))
         if self.csv is not None:
             scores.write_csv(self.csv)
         if (kept := scores.keep()) is not None:
@@ -134,7 +134,7 @@ class Compare(Opened, Computed):
                 self.runs, self.data, split=self.split, out=self.out, baseline=self.baseline, metrics=self.metrics,
                 region=self.region, opening=self.opening(), compute=self.compute(), progress=progress,
             )  # fmt: skip
-        tell(found.table())
+        tell(found.table(width=width()))
         command = ("scantling", *sys.argv[1:])
         page = write_comparison(found, target, figures=self.figures, command=command)
         tell(str(page))

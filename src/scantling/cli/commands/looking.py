@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from scantling.cli.command import Outcome, counting, talk, tell
+from scantling.cli.command import Outcome, counting, talk, tell, width
 from scantling.cli.commands.common import Command, Opened
 from scantling.core.outputs import check_file
 
@@ -104,10 +104,16 @@ class Methods(Command):
         from scantling.methods.catalogue import card_of, cards, implementation_of, left_out
 
         if self.name is None:
-            width = max(len(name) for name in cards())
-            for card in cards().values():
-                dimensions = "/".join(f"{d}-D" for d in card.dimensions)
-                tell(f"{card.name:<{width}}  {dimensions:<7}  {', '.join(card.gives):<9}  {card.title} ({card.year})")
+            rows = [
+                (card.name, "/".join(f"{d}-D" for d in card.dimensions), ", ".join(card.gives))
+                for card in cards().values()
+            ]
+            widths = [max(len(row[column]) for row in rows) for column in range(3)]
+            for row, card in zip(rows, cards().values(), strict=True):
+                line = "  ".join(cell.ljust(room) for cell, room in zip(row, widths, strict=True))
+                title = f"{card.title} ({card.year})"
+                narrow = (columns := width()) is not None and len(line) + 2 + len(title) > columns
+                tell(f"{'  '.join(row)}\n  {title}" if narrow else f"{line}  {title}")
             for sentence in left_out():
                 talk().print(sentence, style="yellow", markup=False, soft_wrap=True)
             return Outcome([card.summary() for card in cards().values()])

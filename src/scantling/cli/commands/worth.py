@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from scantling.cli.command import Outcome, counting, talk, tell
+from scantling.cli.command import Outcome, counting, talk, tell, width
 from scantling.cli.commands.common import Trainings, array_job, shard_of
 from scantling.core.errors import SettingsError
 
@@ -92,7 +92,7 @@ class Worth(Trainings):
             )  # fmt: skip
         facts = found.facts()
         if shard[1] == 1:
-            tell(found.table())
+            tell(found.table(width=width()))
             tell(str(write_worth(found, page, command=("scantling", *sys.argv[1:]))))
             facts["page"] = str(page)
         if self.csv is not None:
