@@ -42,6 +42,7 @@ LEFT_OUT: Mapping[str, str] = {
 
 _SUPERVISED = {
     "unet": Recipe(data="vessels", steps=300),
+    "monai-net": Recipe(data="vessels", steps=300),
     "fr-unet": Recipe(data="vessels", steps=300),
     "direction": Recipe(data="vessels", steps=300, uses={"segmenter": "unet"}),
     "classifier": Recipe(data="cells", shows="classify", steps=400),
