@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scantling.api.runs import Run
     from scantling.api.scores import score
     from scantling.api.training import plan, train
+    from scantling.api.viewing import next_cases, view
     from scantling.api.worth import worth
     from scantling.training.callbacks import LoggedStep, StopTraining
 
@@ -48,6 +49,7 @@ __all__ = [
     "export",
     "load_model",
     "mend",
+    "next_cases",
     "open_dataset",
     "plan",
     "predict",
@@ -56,6 +58,7 @@ __all__ = [
     "score_readings",
     "synthesize",
     "train",
+    "view",
     "worth",
     "write_reading",
     "write_report",
@@ -76,6 +79,7 @@ _HOMES = {
     "export": ("scantling.api.bridges", "export"),
     "load_model": ("scantling.api.models", "load_model"),
     "mend": ("scantling.api.mending", "mend"),
+    "next_cases": ("scantling.api.viewing", "next_cases"),
     "open_dataset": ("scantling.api.looking", "open_dataset"),
     "plan": ("scantling.api.training", "plan"),
     "predict": ("scantling.api.answering", "predict"),
@@ -84,6 +88,7 @@ _HOMES = {
     "score_readings": ("scantling.api.assessing", "score_readings"),
     "synthesize": ("scantling.api.answering", "synthesize"),
     "train": ("scantling.api.training", "train"),
+    "view": ("scantling.api.viewing", "view"),
     "worth": ("scantling.api.worth", "worth"),
     "write_reading": ("scantling.api.assessing", "write_reading"),
     "write_report": ("scantling.api.judging", "write_report"),

@@ -19,6 +19,8 @@ RUN, PREDICTIONS, REGISTRATIONS, MADE = "run.json", "predictions.json", "registr
 """The record of a training, of predictions (mended or not), of registrations and of made cases."""
 EXPORT, CURVE, WORTH = "export.json", "curve.json", "worth.json"
 """The record of an exported network, of a learning curve, and of what made cases are worth."""
+CORRECTIONS = "corrections.json"
+"""The record of masks that people have corrected."""
 _RECORDS = {
     RUN: "a run",
     PREDICTIONS: "predictions",
@@ -28,13 +30,14 @@ _RECORDS = {
     EXPORT: "an exported network",
     CURVE: "a learning curve",
     WORTH: "what made cases are worth",
+    CORRECTIONS: "corrections",
 }
 _SHARD = re.compile(r"(predictions|registrations)\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {
     ".json": (rb'\s*(\{\s*"made_by": "scantling|\[\s*\{\s*"name": "[^"]+",\s*"title":)', "a result of Scantling"),
     ".csv": (
-        rb"id,subject,(class|true,predicted)|method,labels,label_seed,seed|page,case,source,id",
-        "a table of `scantling evaluate`, `scantling curve` or `scantling assess`",
+        rb"id,subject,(class|true,predicted)|method,labels,label_seed,seed|page,case,source,id|rank,id,subject,image,",
+        "a table of `scantling evaluate`, `scantling curve`, `scantling assess` or `scantling next`",
     ),
     ".html": (rb"(?s).*Scantling</title>", "a page of Scantling"),
     ".png": (rb"(?s)\x89PNG.*Software\x00Scantling", "a contact sheet of Scantling"),

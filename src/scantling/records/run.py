@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from scantling.core.errors import FileError, RunError
 from scantling.core.outputs import RUN
 from scantling.core.samples import Traits
+from scantling.data.corrections import CorrectionsRead
 from scantling.records.record import FileRecord, Number, Numbers, Record, Table, read_record
 
 
@@ -162,6 +163,7 @@ class RunRecord(FileRecord):
         labelled: with a budget of labels the ids of the training and validation images that have any; else None.
         drawn_objects: with a budget of objects those that are read of an image that is not read as a whole, by id.
         labels_read: see `LabelsRead`.
+        corrections: the masks that people corrected and that it learned from; None where there was none.
         left_out: why, by id, of training and validation cases that could not be read.
     """
 
@@ -204,6 +206,7 @@ class RunRecord(FileRecord):
     labelled: tuple[str, ...] | None = None
     drawn_objects: dict[str, DrawnObjects] = {}
     labels_read: LabelsRead | None = None
+    corrections: CorrectionsRead | None = None
     warnings: tuple[str, ...] = ()
     left_out: dict[str, str] = {}
 

@@ -113,6 +113,8 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
         facts.append(("Labels", f"{labelled} labelled, {unlabelled or 0} unlabelled training cases"))
     if record.labels_read is not None:
         facts.append(("Labels read", str(record.labels_read)))
+    if record.corrections is not None:
+        facts.append(("Corrected by hand", str(record.corrections)))
     if record.selected is not None:
         step = f", step {record.selected.step:,}" if record.selected.step is not None else ""
         value = f", validation {record.selected.value:.3f}" if record.selected.value is not None else ""
