@@ -78,6 +78,8 @@ def read_corrections(folder: Path) -> CorrectionsFile:
         found = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(found, dict) and isinstance(found.get("version"), int) and found["version"] > NEWEST:
             raise FileError(path, f"has version {found['version']}", expected=f"at most {NEWEST}; update Scantling")
+        if isinstance(found, dict):
+            found.pop("made_by", None)
         return CorrectionsFile.model_validate(found)
     except OSError as error:
         raise FileError(path, f"cannot be read ({error.strerror})") from None

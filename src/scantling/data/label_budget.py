@@ -170,8 +170,6 @@ def keep_labels(
     if named:
         where = f"{count(len(named), 'subject')} that the data hold out for validation"
         sentences.append(f"the labels of {where} are not read")
-    if drawn_since:
-        sentences.append(f"{count(len(drawn_since), 'mask')} that people corrected since are read beside them")
     if taught:
         behind = f"made by what learned from {max(taught)} masks that people drew"
         sentences.append(f"{count(len(taught), 'made case')} beside them keep their labels, {behind}")

@@ -119,7 +119,7 @@ def _open(target: Path) -> _Target:
     if target.name == RUN:
         target = target.parent
     if (target / RUN).is_file():
-        _score_validation(target)
+        score_validation(target)
         run = open_run(target)
         home = target.resolve().parent
         return _Target(run, run.evaluations, run.registrations, target / "report.html", home)
@@ -139,7 +139,7 @@ def _open(target: Path) -> _Target:
     raise RunError(f"{target}: {why}; expected a run folder (with run.json) or an evaluation's JSON file")
 
 
-def _score_validation(run: Path) -> None:
+def score_validation(run: Path) -> None:
     """Score what training has predicted for its validation cases, once for its weights; without the data it goes on."""
     listing, scores = run / "validation" / PREDICTIONS, run / "validation" / "scores.json"
     if not listing.is_file():
