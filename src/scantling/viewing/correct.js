@@ -1,7 +1,7 @@
 // Tools that correct the mask of the open case, in the toolbar of the viewer: with the mouse, a pen or the keyboard.
 
 const TOOLS = [["brush", "Brush", "D"], ["eraser", "Eraser", "X"], ["fill", "Outline", "G"]];
-const COUNTED = [["shown", "slices that were shown"], ["changed", "slices that were changed"], ["all", "all slices"]];
+const COUNTED = [["shown", "slices shown"], ["changed", "slices changed"], ["all", "all slices"]];
 
 function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
   const { root, overlay, toolbar, stage } = viewer;
@@ -41,6 +41,9 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
 
   root.addEventListener("viewer:case", ({ detail }) => {
     const { payload, volume } = viewer.current;
+    for (const [id, other] of drafts) {
+      if (id !== detail && !other.dirty) drafts.delete(id); // what is saved is read anew
+    }
     if (!drafts.has(detail)) {
       drafts.set(detail, { history: history(), shown: new Set(), changed: new Set(), dirty: false, seconds: 0, layers: null });
     }

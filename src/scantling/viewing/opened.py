@@ -276,7 +276,7 @@ def open_correctable(
             found = replace(found, mask=again, notes=(*found.notes, note))
         return found
 
-    shown = _shown(reader, masks, cases, f"Correct {model or folder.name}")
+    shown = _shown(reader, masks, cases, f"Correct the masks of {model or folder.name}")
     entries = shown.entries if only else tuple(sorted(shown.entries, key=lambda one: -(one.uncertainty or -1.0)))
     remarks = (f"{count(len(tested), 'test case')} not shown: what is tested on is not corrected",) if tested else ()
     return Correctable(

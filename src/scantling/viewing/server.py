@@ -226,8 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
         nonce = f"'nonce-{self.app.nonce}'"
         policy = (
-            f"default-src 'none'; script-src {nonce}; style-src {nonce}; img-src data: blob:; connect-src 'self'; "
-            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            f"default-src 'none'; script-src {nonce}; style-src 'unsafe-inline'; img-src data: blob:; "
+            "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
         self.send_response(status)
         for name, value in {

@@ -2,7 +2,7 @@
 
 const MOST_LISTED = 300; // buttons; a longer list is narrowed by searching
 const ORDERS = {
-  given: ["As given", () => 0],
+  given: ["As listed", () => 0],
   worst: ["Worst Dice first", (one, other) => (one.dice ?? 2) - (other.dice ?? 2)],
   best: ["Best Dice first", (one, other) => (other.dice ?? -1) - (one.dice ?? -1)],
   uncertain: ["Most uncertain first", (one, other) => (other.uncertainty ?? -1) - (one.uncertainty ?? -1)],

@@ -51,7 +51,7 @@ class View(Opened, Computed):
 
     def run(self) -> Outcome:
         """Open what there is, and serve it until Ctrl+C."""
-        from scantling.viewing import open_shown
+        from scantling.viewing.opened import open_shown
         from scantling.viewing.server import CaseServer, serve
 
         if not 0 <= self.port < 65536:
@@ -77,7 +77,7 @@ class View(Opened, Computed):
         from getpass import getuser
 
         from scantling.experiments.next_cases import ids_in
-        from scantling.viewing import open_correctable
+        from scantling.viewing.opened import open_correctable
         from scantling.viewing.server import CaseServer
 
         if self.out is None:
