@@ -16,7 +16,7 @@ from scantling.experiments.unlabelled import entries_of, folder_of, uncertainty_
 from scantling.records.predictions import ExpectedScore, PredictedCase
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
-from viewed import pictures, save
+from served import pictures, save
 
 OPTIONS = Options(preset="tiny", steps=2, settings={"patch": [16, 16], "widths": [4, 8]}, validation=0.0, labels=2)
 

@@ -23,7 +23,7 @@ from scantling.training.material import dataset_of, open_material
 from scantling.viewing.corrections import downright, on_grid
 from scantling.viewing.opened import open_correctable
 from scantling.viewing.server import CaseServer
-from viewed import JSON, SHAPE, ask, correcting, masks_of_a_model, pictures, runs_of, sent, serving
+from served import JSON, SHAPE, ask, correcting, masks_of_a_model, pictures, runs_of, sent, serving
 
 TINY = Options(preset="tiny", steps=2, settings={"patch": [16, 16], "widths": [4, 8]}, validation=0.0)
 

@@ -1,4 +1,4 @@
-"""The page of the server in a real browser: looking, searching, and a correction there and back, by mouse and by keys."""
+"""The page of the server in a browser: looking, searching, and a correction there and back, by mouse and by keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from browser import serious
 from scantling.data.dataset import distinct, join, open_dataset
 from scantling.viewing.opened import open_shown
 from scantling.viewing.server import CaseServer
-from viewed import correcting, masks_of_a_model, pictures, serving
+from served import correcting, masks_of_a_model, pictures, serving
 
 PIXELS = "() => scantling.current.volume.mask.at({}).reduce((sum, one) => sum + one, 0)"
 

@@ -13,7 +13,7 @@ import pytest
 from scantling.core.errors import SettingsError
 from scantling.viewing.opened import open_shown
 from scantling.viewing.server import LARGEST_BODY, CaseServer, serve
-from viewed import JSON, SHAPE, ask, correcting, masks_of_a_model, pictures, sent, serving
+from served import JSON, SHAPE, ask, correcting, masks_of_a_model, pictures, sent, serving
 
 
 @pytest.fixture(scope="module")

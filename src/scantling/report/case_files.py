@@ -21,9 +21,11 @@ from scantling.data.formats.common import COLOUR
 from scantling.data.grids import place
 from scantling.data.loading import load, spaced_like, with_spacing
 from scantling.data.pictures import View
+from scantling.data.probability_maps import read_probabilities
 from scantling.evaluation.predictions import Files, Predictions
 from scantling.records.evaluation import CaseRecord
 from scantling.report.targets import EvaluationFile
+from scantling.report.uncertainty import entropy_of
 
 T = TypeVar("T", "Layer", "Mask")
 
@@ -315,6 +317,17 @@ class Reader:
             return Layer(found.array[0], self._spaced(found.geometry))
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The {name} is not shown: {error}.")
+            return None
+
+    def entropy(self, *, exclusive: bool) -> Layer | None:
+        """In bits, of the probabilities that were written; None where there are none or they cannot be read."""
+        if self.files.probability is None:
+            return None
+        try:
+            found, geometry = read_probabilities(self.find(self.files.probability), limits=files.GENEROUS)
+            return Layer(entropy_of(found, exclusive=exclusive), self._spaced(geometry))
+        except (ScantlingError, OSError) as error:
+            self.missing.append(f"The probabilities are not shown: {error}.")
             return None
 
     def _predicted(self, what: str, listed: str | dict[str, str]) -> Mask | None:

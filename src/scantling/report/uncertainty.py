@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Scale(NamedTuple):
     """The value at which a map is brightest; `known` where no map of its name can exceed it."""
@@ -20,6 +22,19 @@ class Scale(NamedTuple):
         if self.known:
             return f"{name.capitalize()}: from 0 to {self.highest:.3g}{unit}, the largest possible value."
         return f"{name.capitalize()}: from 0 to {self.highest:.3g}{unit}, the largest value in this case."
+
+
+def entropy_of(probabilities: np.ndarray, *, exclusive: bool) -> np.ndarray:
+    """(*S) in bits of probabilities (K, *S), as `fusion.uncertainties` defines it."""
+    p = np.asarray(probabilities, np.float32)
+    if exclusive:
+        return np.asarray(_bits(p).sum(axis=0) + _bits(np.clip(1 - p.sum(axis=0), 0, 1)))
+    return np.asarray((_bits(p) + _bits(1 - p)).mean(axis=0))
+
+
+def _bits(p: np.ndarray) -> np.ndarray:
+    """-p log2 p, 0 at 0."""
+    return np.asarray(-p * np.log2(np.where(p > 0, p, 1)))
 
 
 def scale_of(name: str, *, classes: int, exclusive: bool, values: Iterable[float] = ()) -> Scale:

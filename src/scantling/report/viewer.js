@@ -308,7 +308,7 @@ function scantlingViewer(root, { cases, load, more = "" }) {
     const count = plane.numbers.length;
     const wrong = plane.errors?.[slice];
     const unit = payload.shape[0] > 1 ? "voxels" : "pixels";
-    const where = count > 1 ? `${plane.name} slice ${plane.numbers[slice]} of ${count}` : "";
+    const where = count > 1 ? `${plane.name}, slice ${plane.numbers[slice]} of ${count}` : "";
     const parts = [where, wrong === undefined ? "" : `${wrong.toLocaleString("en")} wrong ${unit}`];
     caption.textContent = parts.filter(Boolean).join(" · ");
     stage.setAttribute("aria-label", `Case ${view.id}, ${mode}${where ? `, ${where}` : ""}`);

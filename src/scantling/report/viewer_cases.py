@@ -52,7 +52,10 @@ def scored(case: CaseRecord, evaluation: EvaluationFile) -> ViewerCase:
     reader = Reader(case, evaluation)
     truth, mask = next(iter(reader.truths(all=False)), None), reader.mask()
     region, channels = reader.region(), reader.channels()
+    exclusive = not isinstance(case.files.prediction, dict)
     maps = [(name, layer) for name in case.files.uncertainty if (layer := reader.map(name)) is not None]
+    if not maps and (entropy := reader.entropy(exclusive=exclusive)) is not None:
+        maps = [("entropy", entropy)]
     grid = next((one.geometry for one in (truth, mask, *(layer for _, layer in channels)) if one is not None), None)
     if grid is not None:
         mask = reader.on(mask, grid, "The mask and the truth differ in size, so no errors are drawn.")
@@ -67,7 +70,7 @@ def scored(case: CaseRecord, evaluation: EvaluationFile) -> ViewerCase:
     values = [one for one in in_order(case.values, units=evaluation.record.units) if one.key in HEADLINE]
     return ViewerCase(
         case.id, tuple(channels), truth, mask, region, tuple(maps), evaluation.record.classes,
-        not isinstance(case.files.prediction, dict), tuple((one.short, one.write_of(case)) for one in values),
+        exclusive, tuple((one.short, one.write_of(case)) for one in values),
         missing=tuple(reader.missing),
     )  # fmt: skip
 

@@ -42,7 +42,7 @@ function strokeContour(pen, path, colour, { dashed, ratio, opacity }) {
   pen.save();
   pen.globalAlpha = opacity;
   pen.setLineDash(dashed ? [7 * ratio, 5 * ratio] : []);
-  for (const [style, width] of [["rgb(0 0 0 / .75)", 4], [colour, 2]]) {
+  for (const [style, width] of [["rgb(0 0 0 / .7)", 3.6], [colour, 1.8]]) {
     pen.strokeStyle = style;
     pen.lineWidth = width * ratio;
     pen.stroke(path);

@@ -23,7 +23,8 @@ class Plane:
     Attributes:
         axes: those of the slices, the rows and the columns.
         marks: the letters at its left, right, top and bottom; None where nobody says how it lies in the body.
-        numbers: of each slice in the file, from 1; the axis of the file stands in the name.
+        name: the plane of the body, or else the axis of the file.
+        numbers: of each slice in the file, from 1.
     """
 
     name: str
@@ -86,9 +87,8 @@ def _plane(geometry: Geometry, number: int, order: tuple[int, ...], flips: tuple
     axis, length = order[number], geometry.shape[order[number]]
     stored, backwards = file_axis(geometry, axis)
     up = range(1, length + 1) if backwards == flips[number] else range(length, 0, -1)
-    where = f"axis {stored + 1} of the file"
     if not named:
-        return Plane(f"Across {where}", (number, rows, columns), None, tuple(up))
+        return Plane(f"Axis {stored + 1}", (number, rows, columns), None, tuple(up))
     # an upright volume lies superior to inferior, anterior to posterior, right to left: axis n is body axis 2 - n
     (top, bottom), (left, right) = LETTERS[2 - rows], LETTERS[2 - columns]
     return Plane(PLANES[2 - number], (number, rows, columns), (left, right, top, bottom), tuple(up))
