@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from commands import command
 from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.data.dataset import Dataset, distinct, join, open_dataset
 from scantling.data.label_budget import keep_labels
@@ -140,6 +141,15 @@ def test_corrections_alone_are_a_data_set_while_their_images_are_there(root: Pat
     assert material.labelled == ["p2"]
 
 
+def test_a_folder_of_corrections_is_checked_and_no_manifest_can_name_its_images(root: Path) -> None:
+    save(root)
+    done = command("check", root / "corrections")
+    assert done.returncode == 0, done.stderr
+    assert "in the layout corrections" in done.stdout
+    done = command("check", root / "corrections", "--write-manifest")
+    assert (done.returncode, "which no manifest can name" in done.stderr) == (2, True)
+
+
 def test_a_folder_of_something_else_of_other_data_or_of_the_masks_takes_no_corrections(root: Path) -> None:
     other = pictures(root / "other")
     save(root)
@@ -183,7 +193,7 @@ def test_a_volume_is_saved_on_its_own_grid_and_only_the_slices_that_count_are_kn
     found = open_correctable(tmp_path / "masks", data=tmp_path / "data", out=out, author="me")
     with serving(CaseServer(found.shown, save=found.save, state=found.corrections.state)) as server:
         case = ask(server, "GET", f"/{server.token}/case/v0")[1]
-        shape = case["shape"]
+        shape, along = case["shape"], case["planes"][0]["axes"][0]
         drawn = np.random.default_rng(1).random(shape) > 0.5
         content = {"shape": shape, "layers": [runs_of(drawn)], "seconds": 1, "slices": [0, 2], "author": "me"}
         status, told = ask(server, "POST", f"/{server.token}/save/v0", content, **JSON)
@@ -197,7 +207,7 @@ def test_a_volume_is_saved_on_its_own_grid_and_only_the_slices_that_count_are_kn
     upright = Upright.of(sample.geometry)
     seen = upright(sample.mask[0])
     counts = np.zeros(shape, bool)
-    counts[[0, 2]] = True
+    counts[(slice(None),) * along + ([0, 2],)] = True
     assert (seen[counts] == drawn[counts]).all()
     assert (seen[~counts] == 255).all(), "nobody vouches for the other slices"
 

@@ -37,6 +37,8 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
 
   const draft = () => drafts.get(viewer.current?.id);
   const plane = () => viewer.current.payload.planes[viewer.current.plane];
+  /** How many slices the first plane has, which is that of the slices of the file. */
+  const depth = () => viewer.current.payload.shape[viewer.current.payload.planes[0].axes[0]];
   const target = () => sliceOf(viewer.current.volume, viewer.current.payload.shape, plane().axes, viewer.current.slice);
 
   root.addEventListener("viewer:case", ({ detail }) => {
@@ -53,7 +55,7 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
     classes.fill(payload.classes.map(({ name: title }, place) => [String(place), title]), String(number));
     if (classes.select.selectedIndex < 0) classes.select.selectedIndex = 0;
     number = Number(classes.select.value);
-    counted.hidden = payload.shape[0] < 2;
+    counted.hidden = depth() < 2;
     forget();
     timer.start(one.seconds);
     tell(one.dirty ? "Not saved yet." : "");
@@ -136,7 +138,7 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
     const one = draft();
     one.dirty = true;
     if (number_ === 0) one.changed.add(slice);
-    else for (let other = 0; other < viewer.current.payload.shape[0]; other++) one.changed.add(other);
+    else for (let other = 0; other < depth(); other++) one.changed.add(other);
     tell("Not saved yet.");
   }
 
@@ -303,11 +305,10 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
   // Saving.
   function slicesToCount() {
     const one = draft();
-    const depth = viewer.current.payload.shape[0];
     const which = counted.select.value;
-    if (depth < 2 || which === "all") return null;
+    if (depth() < 2 || which === "all") return null;
     const found = [...one[which]].sort((a, b) => a - b);
-    return found.length === depth ? null : found;
+    return found.length === depth() ? null : found;
   }
 
   async function send(next) {

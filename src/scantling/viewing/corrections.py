@@ -129,8 +129,8 @@ class Corrections:
             grid: that of the image.
             before: the mask that the page was given; None: an empty one.
             content: "shape" of the mask on the page, (D, H, W); "layers", for each class the run lengths of 0, 1, ...;
-                "seconds" that were spent since it was opened or saved; "slices" that somebody vouches for, from 0 on
-                the first axis of the page, or null for all; "author".
+                "seconds" that were spent since it was opened or saved; "slices" that somebody vouches for, from 0 in
+                the first plane of the page, or null for all; "author".
 
         Raises:
             SettingsError: it holds something else.
@@ -255,12 +255,14 @@ def _slices(given: Any, upright: Upright, grid: Geometry) -> tuple[int, ...] | N
     """The slices that count, from 0 along the slices of the file; None for all of them, or of a picture."""
     if given is None or len(grid.shape) < 3:
         return None
-    length = grid.shape[upright.order[0]]
+    along = upright.planes[0].axes[0]
+    axis = upright.order[along]
+    length = grid.shape[axis]
     if not isinstance(given, list) or not given or not all(type(one) is int and 0 <= one < length for one in given):
         raise SettingsError(f"the page names no slices from 0 to {length - 1}; mark one as right, or save all of them")
-    if upright.order[0] != grid.slice_axis:
+    if axis != grid.slice_axis:
         raise SettingsError("the slices of the page are not those of the file; save the whole volume")
-    places = {length - 1 - one if upright.flips[0] else one for one in given}
+    places = {length - 1 - one if upright.flips[along] else one for one in given}
     backwards = file_axis(grid, grid.slice_axis)[1]
     return tuple(sorted(length - 1 - one if backwards else one for one in places))
 
