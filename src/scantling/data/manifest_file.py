@@ -56,7 +56,7 @@ def write_manifest(dataset: Dataset, path: Path, labels: Labels | None) -> None:
     beyond = [c.id for c in dataset.cases for _, one in c.addresses() if not one.path.is_relative_to(dataset.root)]
     if beyond:
         raise DataError(
-            f"{dataset.root}: files of {some(dict.fromkeys(beyond), most=3)} lie elsewhere, which no manifest can name; "
+            f"{dataset.root}: files of {some(dict.fromkeys(beyond), most=3)} lie elsewhere; no manifest can name them; "
             "write one for the data set that holds them"
         )
     text = "\n".join(_lines(dataset, path, labels)) + "\n"
