@@ -40,7 +40,9 @@ def test_it_listens_on_this_machine_alone_and_says_where(looking: CaseServer) ->
     assert looking.http.server_address[0] == "127.0.0.1"
     assert looking.address == f"http://127.0.0.1:{looking.port}/{looking.token}/"
     assert len(looking.token) >= 32
-    assert CaseServer(looking.shown).token != looking.token
+    other = CaseServer(looking.shown)
+    other.close()
+    assert other.token != looking.token
 
 
 def test_page_list_and_cases_are_delivered_with_headers_that_keep_them_here(looking: CaseServer) -> None:
@@ -162,7 +164,7 @@ def test_it_ends_when_it_is_interrupted(root: Path, monkeypatch: pytest.MonkeyPa
     assert len(server.shown.entries) == 2
 
     def interrupted() -> None:
-        server.http.server_close()
+        server.close()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(server, "run", interrupted)

@@ -58,6 +58,7 @@ class CaseServer:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     _kept: OrderedDict[str, bytes] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _running: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
         ids = self.shown.ids
@@ -79,14 +80,18 @@ class CaseServer:
 
     def run(self) -> None:
         """Answer until `close` is called or Ctrl+C is pressed."""
+        self._running = True
         try:
             self.http.serve_forever(poll_interval=0.2)
         finally:
             self.http.server_close()
 
     def close(self) -> None:
-        """End `run`, from another thread."""
-        self.http.shutdown()
+        """End `run`, from another thread, or free the port of a server that never ran."""
+        if self._running:
+            self.http.shutdown()
+        else:
+            self.http.server_close()
 
     def case(self, id: str) -> bytes:
         """The payload of a case as JSON; one is read at a time, and the last few stay ready."""
