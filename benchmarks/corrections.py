@@ -81,6 +81,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--by", nargs="+", default=["both", "random"])
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("--labels", default="7")
+    parser.add_argument("--preset", default="quick", choices=("quick", "paper", "tiny"))
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--dimensions", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=1)
@@ -89,7 +90,7 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     dataset = open_dataset(given.data)
     how: dict[str, Any] = {
-        "preset": "quick", "steps": given.steps, "settings": {"dimensions": given.dimensions}, "labels": given.labels,
+        "preset": given.preset, "steps": given.steps, "settings": {"dimensions": given.dimensions}, "labels": given.labels,
         "threads": given.threads,
     }  # fmt: skip
     before, after = list[float](), dict[str, list[float]]()

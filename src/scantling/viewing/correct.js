@@ -82,11 +82,17 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
   }
 
   function choose(value) {
+    liftPen();
     tool = value;
     tools.set(tool);
     outline = [];
-    pen = false;
     if (viewer.current) drawOverlay();
+  }
+
+  /** End what the key pen draws, before anything else is done. */
+  function liftPen() {
+    if (pen && stroke) end();
+    pen = false;
   }
 
   function tell(text, wrong = false) {
@@ -187,6 +193,7 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
       else if (tool === "fill" && outline.length > 1) closeOutline();
     });
   }
+  root.addEventListener("wheel", liftPen, { capture: true, passive: true });
   overlay.addEventListener("click", (event) => event.stopPropagation()); // which would enlarge
   overlay.addEventListener("pointerleave", () => {
     if (!stroke && !pen) cursor = null;
@@ -278,6 +285,7 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const control = event.ctrlKey || event.metaKey;
     if (control && !["z", "y", "s"].includes(key)) return;
+    if (pen && !event.shiftKey && key !== " ") liftPen();
     const shifted = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
     const does = {
       d: () => choose("brush"), x: () => choose("eraser"), g: () => choose("fill"),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scantling.core.atomic import to_json, write_text
 from scantling.core.case import Address, Case, Correction, Geometry, Labels
 from scantling.core.errors import SettingsError
-from scantling.core.outputs import CORRECTIONS, check_inputs, check_record
+from scantling.core.outputs import CORRECTIONS, check_inputs, check_record, locked
 from scantling.data.corrections import (
     MASKS,
     CorrectedCase,
@@ -148,7 +148,9 @@ class Corrections:
                 decided[layer] = number
         else:
             decided = layers.astype(np.uint8)
-        with self._lock:
+        with self._lock, locked(self.out, wait=True):
+            if is_corrections(self.out):  # somebody else may have corrected other cases meanwhile
+                self._file = read_corrections(self.out)
             earlier = self.of(case.id)
             written = write_mask(self.out / MASKS, case.id, decided, grid, self.labels)
             if isinstance(written, str):

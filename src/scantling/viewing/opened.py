@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from scantling.core.case import Case, Labels
 from scantling.core.errors import DataError, RunError, ScantlingError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
@@ -22,6 +24,7 @@ from scantling.records.predictions import PredictedCase, PredictionsRecord
 from scantling.records.record import read_json, read_record
 from scantling.records.run import read_run
 from scantling.records.run_folder import identity_of
+from scantling.report.case_files import Mask
 from scantling.report.page import score_validation
 from scantling.report.targets import EvaluationFile, holds_scores, open_run, open_scores
 from scantling.report.viewer_cases import ViewerCase, as_sequences, photographs, scored
@@ -268,12 +271,14 @@ def open_correctable(
 
     def read(id: str) -> ViewerCase:
         found = reader(id)
-        case = reader.cases[id]
-        _, grid = reader.image(case)
-        again = corrections.mask(case, grid)
+        grid = found.channels[0][1].geometry
+        again = corrections.mask(reader.cases[id], grid)
         if again is not None:
             note = "This is the mask that was corrected before."
-            found = replace(found, mask=again, notes=(*found.notes, note))
+            return replace(found, mask=again, notes=(*found.notes, note))
+        if found.mask is None:
+            nothing = np.zeros((len(masks.labels.names), *grid.shape), np.bool_)
+            return replace(found, mask=Mask(nothing, ~nothing, grid))
         return found
 
     shown = _shown(reader, masks, cases, f"Correct the masks of {model or folder.name}")
