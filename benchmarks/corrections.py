@@ -90,8 +90,8 @@ def main(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     dataset = open_dataset(given.data)
     how: dict[str, Any] = {
-        "preset": given.preset, "steps": given.steps, "settings": {"dimensions": given.dimensions}, "labels": given.labels,
-        "threads": given.threads,
+        "preset": given.preset, "steps": given.steps, "settings": {"dimensions": given.dimensions},
+        "labels": given.labels, "threads": given.threads,
     }  # fmt: skip
     before, after = list[float](), dict[str, list[float]]()
     for seed in range(given.seeds):
