@@ -416,7 +416,7 @@ def test_scores_that_do_not_compare_are_said_not_to(run: Path, tmp_path: Path) -
 
 def test_every_case_is_listed_with_what_it_sorts_by(run: Path) -> None:
     source = report([run]).read_text()
-    rows = re.findall(r'<tr><th scope="row">(case-\d\d)</th>(.*?)</tr>', source)
+    rows = re.findall(r'<tr><th scope="row"><button [^>]*>(case-\d\d)</button></th>(.*?)</tr>', source)
     assert [name for name, _ in rows] == [f"case-{number:02d}" for number in range(12)]
     assert f'data-value="{0.80 + 0.002 * 7:.6g}"' in rows[7][1]
 
