@@ -6,6 +6,7 @@ Tests take the fixture `browser` (see conftest.py): `page = browser(width=420, d
 from __future__ import annotations
 
 import shutil
+import time
 from asyncio import events
 from collections.abc import Iterator
 from typing import Any
@@ -63,6 +64,14 @@ class Pages:
             context.close()
         events._set_running_loop(None)  # Playwright's loop stays open between tests, and others use asyncio
         assert not self.wrong, f"errors in the browser: {self.wrong}"
+
+
+def until(page: Any, expression: str) -> None:
+    """Wait until an expression is true; Playwright's own way of waiting needs eval, which the pages forbid."""
+    end = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(f"() => Boolean({expression})"):
+        assert time.monotonic() < end, f"never true: {expression}"
+        page.wait_for_timeout(20)
 
 
 def serious(page: Any) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browser import Pages, serious
+from browser import Pages, serious, until
 from viewed import decoded, payloads, photo_page, volume_page
 
 PIXELS = """([x, y]) => {
@@ -30,7 +30,7 @@ def a_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(page: Any, path: Path) -> Any:
     """The page with its first case drawn."""
     page.goto(path.as_uri())
-    page.wait_for_function("document.querySelector('.viewer').scantling?.current?.image")
+    until(page, "document.querySelector('.viewer').scantling?.current?.image")
     return page
 
 
@@ -72,7 +72,7 @@ def test_the_keyboard_does_all_that_the_mouse_does(volume: Path, browser: Pages)
     stage.press("]")
     assert current(page, "contrast") == pytest.approx(1.1)
     stage.press("n")
-    page.wait_for_function("document.querySelector('.viewer').scantling.current.id === 'case-01'")
+    until(page, "document.querySelector('.viewer').scantling.current.id === 'case-01'")
     stage.press("f")
     assert page.locator("dialog.v-window .v-canvas").is_visible()
     page.keyboard.press("Escape")
@@ -81,13 +81,13 @@ def test_the_keyboard_does_all_that_the_mouse_does(volume: Path, browser: Pages)
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('.viewer').scantling.current.id === 'case-02'")
+    until(page, "document.querySelector('.viewer').scantling.current.id === 'case-02'")
 
 
 def test_the_mouse_opens_cases_turns_slices_and_enlarges(volume: Path, browser: Pages) -> None:
     page = opened(browser(), volume)
     page.locator("td + td, th button.opener").filter(has_text="case-02").first.click()
-    page.wait_for_function("document.querySelector('.viewer').scantling.current.id === 'case-02'")
+    until(page, "document.querySelector('.viewer').scantling.current.id === 'case-02'")
     axial = payloads(volume)["case-02"]["planes"][0]
     assert "3 wrong voxels" in caption(page)
     strip = page.locator(".v-strip")
@@ -98,7 +98,7 @@ def test_the_mouse_opens_cases_turns_slices_and_enlarges(volume: Path, browser: 
     page.wait_for_timeout(300)  # a wheel that scrolls the page past the picture is left to the page
     page.locator(".v-stage").hover()
     page.mouse.wheel(0, 40)
-    page.wait_for_function("document.querySelector('.viewer').scantling.current.slice === 2")
+    until(page, "document.querySelector('.viewer').scantling.current.slice === 2")
     page.locator(".v-slider input[aria-label=Slice]").fill("4")
     assert current(page, "slice") == 4
     page.get_by_role("button", name="Coronal").click()
@@ -129,7 +129,7 @@ def test_a_photograph_is_shown_in_its_own_colours_at_full_brightness(photo: Path
     _, height, width = payload["shape"]
     for number, channel in enumerate(payload["channels"], start=1):
         page.locator(".v-stage").press(str(number))
-        page.wait_for_function(f"document.querySelector('.v-select select').value === '{number - 1}'")
+        until(page, f"document.querySelector('.v-select select').value === '{number - 1}'")
         values = decoded(channel)[0]
         for row, column in ((2, 3), (height - 2, width - 4)):
             shown = page.evaluate(PIXELS, [(column + 0.5) / width, (row + 0.5) / height])
@@ -141,7 +141,7 @@ def test_errors_are_painted_where_they_are_and_counted(photo: Path, browser: Pag
     codes = decoded(payload["errors"])[0]
     page = opened(browser(), photo)
     page.locator(f"[data-opens={case}]").last.click()
-    page.wait_for_function(f"document.querySelector('.viewer').scantling.current.id === '{case}'")
+    until(page, f"document.querySelector('.viewer').scantling.current.id === '{case}'")
     page.get_by_role("button", name="Errors").click()
     numbers = [int(text) for text in page.locator(".v-codes b").all_inner_texts()]
     assert numbers == [int((codes == one["code"]).sum()) for one in payload["codes"]]

@@ -152,7 +152,7 @@ def _overlay(
         layers.append(paint(np.asarray(outline(~region), np.uint8), {1: OUTLINE}))  # outside, where it hides nothing
         legend.append(("edge of the region that counts", OUTLINE))
     drawn = picture(TITLE, f"Contours of case {case.id}: {alt}", layers, view, longest)
-    lines = contours([(truth, False), (mask, True)], colours, view, longest=min(1024, 2 * longest))
+    lines = contours([([*truth], False), ([*mask], True)], colours, view, longest=min(1024, 2 * longest))
     return replace(drawn, layers=(*drawn.layers, png_uri(lines))), tuple(legend)
 
 

@@ -107,7 +107,8 @@ def report(targets: Sequence[Path], *, out: Path | None = None) -> Path:
     longest = 512 if drawn == 1 else 384 if drawn <= 3 else 256
     named = iter(told_apart([one for target in found for one in target.evaluations]))
     found = [replace(target, evaluations=tuple(islice(named, len(target.evaluations)))) for target in found]
-    sections, room = [], MOST_DRAWN
+    sections: list[Section] = []
+    room = MOST_DRAWN
     for target in found:
         sections.append(_section(target, longest=longest, room=room, most=most, number=len(sections) + 1))
         room -= len(target.evaluations)
@@ -313,7 +314,8 @@ def _missing(run: Run | None, *, scored: bool) -> list[Missing]:
 
 
 def _render(sections: list[Section], comparisons: list[Comparison]) -> str:
-    script, style = ("page.js",), ("page.css",)
+    script: tuple[str, ...] = ("page.js",)
+    style: tuple[str, ...] = ("page.css",)
     if any(block.viewer is not None for section in sections for block in section.blocks):
         script, style = ("page.js", *VIEWER, "viewer_page.js"), ("page.css", "viewer.css")
     return rendered("page.html.j2", script=script, style=style, sections=sections, comparisons=comparisons)

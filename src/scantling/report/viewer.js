@@ -24,7 +24,7 @@ const VIEWER_MODES = [
 const VIEWER_TONES = { opacity: 1, brightness: 0, contrast: 1 };
 
 function scantlingViewer(root, { cases, load, more = "" }) {
-  const state = { mode: "contours", shown: { truth: true, mask: true }, ...VIEWER_TONES };
+  const state = { mode: "contours", ...VIEWER_TONES };
   let view = null;
   let opening = 0;
   const unique = `v${document.querySelectorAll(".viewer.built").length}`;
@@ -67,7 +67,7 @@ function scantlingViewer(root, { cases, load, more = "" }) {
     element("button", { type: "button", "aria-label": name, title: `${name} (key ${key})`, click: () => stepCase(by) },
       sign);
   const keys = element("p", { class: "v-keys", id: `${unique}-keys` });
-  const dialog = element("dialog", { class: "v-window", "aria-label": "Case viewer", close: shrink });
+  const dialog = element("dialog", { class: "v-window", "aria-label": "Case viewer, full window", close: shrink });
   const body = element(
     "div", { class: "v-body" },
     element("div", { class: "v-head" }, step(-1, "Previous case", "‹", "B"), list, step(1, "Next case", "›", "N"), larger),
@@ -99,7 +99,7 @@ function scantlingViewer(root, { cases, load, more = "" }) {
     }
     if (mine !== opening) return; // another case was chosen in the meantime
     const { payload, volume } = found;
-    view = { ...state, ...found, id, plane: 0, slice: payload.planes[0]?.start ?? 0, glow: payload.glow,
+    view = { ...state, ...found, id, shown: { truth: true, mask: true }, plane: 0, slice: payload.planes[0]?.start ?? 0, glow: payload.glow,
              classes: payload.classes.map(() => true), image: null, doubt: null, only: null };
     const allowed = VIEWER_MODES.map(([mode]) => mode).filter(
       (mode) => mode === "image" || (mode === "contours" ? volume.truth || volume.mask
@@ -108,6 +108,9 @@ function scantlingViewer(root, { cases, load, more = "" }) {
     modes.allow(allowed);
     view.mode = allowed.includes(state.mode) ? state.mode : allowed.includes("contours") ? "contours" : "image";
     describe();
+    frame.hidden = !payload.shape;
+    stack.hidden = true;
+    caption.textContent = payload.shape ? "" : "Nothing of this case can be shown.";
     await chooseChannel(channel.select.value || "0");
     await chooseMap("0");
     if (mine !== opening) return;
@@ -179,13 +182,16 @@ function scantlingViewer(root, { cases, load, more = "" }) {
     const line = (side) => element("span", { class: `v-line ${side}`, "aria-hidden": "true" });
     const swatch = (colour) => element("span", { class: "swatch", style: `background:${colour}`, "aria-hidden": "true" });
     const contours = element("div", { "data-mode": "contours" });
+    const switching = (shown, key) => (on) => {
+      shown[key] = on;
+      draw();
+    };
     for (const side of ["truth", "mask"].filter((one) => volume[one])) {
       const text = side === "truth" ? "Truth, solid" : "Mask, dashed";
-      contours.append(tickRow(text, line(side), (on) => (view.shown[side] = on) + draw()));
+      contours.append(tickRow(text, line(side), switching(view.shown, side)));
     }
     payload.classes.forEach(({ name, colour }, number) =>
-      contours.append(tickRow(name, swatch(colour), (on) => (view.classes[number] = on) + draw())));
-    for (const side of ["truth", "mask"]) view.shown[side] = true;
+      contours.append(tickRow(name, swatch(colour), switching(view.classes, number))));
     const errors = element("ul", { class: "v-codes", "data-mode": "errors" },
       ...payload.codes.map(({ code, name, colour }) =>
         element("li", { "data-code": code }, swatch(colour), element("span", {}, name), element("b", {}))));
@@ -202,12 +208,13 @@ function scantlingViewer(root, { cases, load, more = "" }) {
 
   function goTo(slice) {
     if (!view) return;
-    const last = view.payload.planes[view.plane].numbers.length - 1;
+    const last = (view.payload.planes[view.plane]?.numbers.length ?? 1) - 1;
     view.slice = Math.max(0, Math.min(last, slice));
     draw();
   }
 
   function turn(plane) {
+    if (!view.payload.planes[plane]) return;
     Object.assign(view, { plane, slice: view.payload.planes[plane].start });
     draw();
   }
@@ -271,6 +278,7 @@ function scantlingViewer(root, { cases, load, more = "" }) {
     dialog.append(body);
     dialog.showModal();
     larger.textContent = "Close";
+    stage.removeAttribute("title");
     stage.focus();
     draw();
   }
@@ -281,6 +289,7 @@ function scantlingViewer(root, { cases, load, more = "" }) {
     larger.textContent = "Full window";
     stage.setAttribute("title", "Click to enlarge");
     draw();
+    if (view) stage.focus({ preventScroll: true });
   }
 
   // Drawing.
@@ -315,7 +324,6 @@ function scantlingViewer(root, { cases, load, more = "" }) {
     modes.set(mode);
     planes.firstChild?.set(String(view.plane));
     stack.hidden = count < 2;
-    stage.classList.toggle("flat", count < 2);
     slices.input.max = count - 1;
     slices.input.value = slice;
     slices.input.setAttribute("aria-valuetext", caption.textContent);

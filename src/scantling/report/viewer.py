@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from scantling.data.pictures import class_colours, grey
-from scantling.report.case_files import Mask
 from scantling.report.pictures import CONFUSED, ERROR_COLOURS, ERROR_NAMES, EXTRA, GLOW, HIT, MISSED, errors
 from scantling.report.uncertainty import scale_of
 from scantling.report.viewer_arrays import Bytes, exact, fitted, shrunk
@@ -119,9 +118,9 @@ def _size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _counted(case: ViewerCase) -> np.ndarray | None:
     """(*S) bool, where errors are counted, if not everywhere: in the region, and where all classes are known."""
-    parts = [] if case.region is None else [np.asarray(case.region.array) > 0]
-    if isinstance(case.truth, Mask):
-        parts.append(case.truth.known.any(axis=0))
+    parts: list[np.ndarray] = [] if case.region is None else [np.asarray(case.region.array) > 0]
+    if case.truth is not None:
+        parts.append(np.asarray(case.truth.known.any(axis=0)))
     inside = np.logical_and.reduce(parts) if parts else None
     return None if inside is None or inside.all() else inside
 

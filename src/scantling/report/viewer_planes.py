@@ -13,7 +13,7 @@ import numpy as np
 
 from scantling.core.case import Geometry
 from scantling.data.orientation import file_axis
-from scantling.data.pictures import LETTERS, PLANES, View, body_axes
+from scantling.data.pictures import LETTERS, PLANES, Marks, View, body_axes
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Plane:
 
     name: str
     axes: tuple[int, int, int]
-    marks: tuple[str, str, str, str] | None
+    marks: Marks | None
     numbers: tuple[int, ...]
 
 
@@ -54,12 +54,15 @@ class Upright:
         """Of two or three spatial axes."""
         if len(geometry.shape) == 2:
             view = View.of(geometry)
-            order = (1, 0) if view.turned else (0, 1)
-            marks = None if view.marks is None else tuple(view.marks)
-            return cls(order, view.reversed, (1.0, *view.pixel), (Plane("Image", (0, 1, 2), marks, (1,)),), view.note)
+            axes = (1, 0) if view.turned else (0, 1)
+            return cls(
+                axes, view.reversed, (1.0, *view.pixel), (Plane("Image", (0, 1, 2), view.marks, (1,)),), view.note
+            )
         body = None if geometry.affine is None else body_axes(geometry.affine)
         first = View.of(geometry).index
         across = geometry.slice_axis if first is None else first[0]
+        order: tuple[int, ...]
+        flips: tuple[bool, ...]
         if body is None:
             order = (across, *(axis for axis in range(3) if axis != across))
             flips, note = (False, False, False), ""
@@ -91,4 +94,4 @@ def _plane(geometry: Geometry, number: int, order: tuple[int, ...], flips: tuple
         return Plane(f"Axis {stored + 1}", (number, rows, columns), None, tuple(up))
     # an upright volume lies superior to inferior, anterior to posterior, right to left: axis n is body axis 2 - n
     (top, bottom), (left, right) = LETTERS[2 - rows], LETTERS[2 - columns]
-    return Plane(PLANES[2 - number], (number, rows, columns), (left, right, top, bottom), tuple(up))
+    return Plane(PLANES[2 - number], (number, rows, columns), Marks(left, right, top, bottom), tuple(up))
