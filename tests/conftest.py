@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from browser import Pages, started
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,3 +38,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the sample data are not here: no folder ../shared/data beside the project")
     return folder
+
+
+@pytest.fixture(scope="session", name="_chromium")
+def the_chromium() -> Iterator[Any]:
+    """One browser for the session."""
+    yield from started()
+
+
+@pytest.fixture
+def browser(_chromium: Any) -> Iterator[Pages]:
+    """Makes pages of a real browser; their errors fail the test. Skips where there is no browser."""
+    pages = Pages(*_chromium)
+    yield pages
+    pages.close()

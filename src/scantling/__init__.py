@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scantling.api.scores import score
     from scantling.api.training import plan, train
     from scantling.api.vessels import vessels
+    from scantling.api.viewing import next_cases, view
     from scantling.api.worth import worth
     from scantling.training.callbacks import LoggedStep, StopTraining
 
@@ -49,6 +50,7 @@ __all__ = [
     "export",
     "load_model",
     "mend",
+    "next_cases",
     "open_dataset",
     "plan",
     "predict",
@@ -58,6 +60,7 @@ __all__ = [
     "synthesize",
     "train",
     "vessels",
+    "view",
     "worth",
     "write_reading",
     "write_report",
@@ -78,6 +81,7 @@ _HOMES = {
     "export": ("scantling.api.bridges", "export"),
     "load_model": ("scantling.api.models", "load_model"),
     "mend": ("scantling.api.mending", "mend"),
+    "next_cases": ("scantling.api.viewing", "next_cases"),
     "open_dataset": ("scantling.api.looking", "open_dataset"),
     "plan": ("scantling.api.training", "plan"),
     "predict": ("scantling.api.answering", "predict"),
@@ -87,6 +91,7 @@ _HOMES = {
     "synthesize": ("scantling.api.answering", "synthesize"),
     "train": ("scantling.api.training", "train"),
     "vessels": ("scantling.api.vessels", "vessels"),
+    "view": ("scantling.api.viewing", "view"),
     "worth": ("scantling.api.worth", "worth"),
     "write_reading": ("scantling.api.assessing", "write_reading"),
     "write_report": ("scantling.api.judging", "write_report"),

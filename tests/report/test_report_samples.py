@@ -59,7 +59,7 @@ def test_the_median_case_shows_its_annotators_its_samples_and_their_disagreement
     found = page(tmp_path, drawn(tmp_path / "masks", samples=3))
     assert captions(found) == [
         "Image", "Annotator 1", "Annotator 2", "Sample 1", "Sample 2", "Sample 3",
-        "Deviation, brightest at 0.48, mean 0.012",
+        "Deviation, 0 to 0.5, mean 0.012",
     ]  # fmt: skip
     assert "Case case-05: 3 samples." in found.text
 
@@ -82,7 +82,7 @@ def test_uncertainty_is_shown_without_samples_too(tmp_path: Path) -> None:
     facts = drawn(tmp_path / "masks", samples=0)
     facts["cases"][MEDIAN]["files"]["annotators"] = []
     found = page(tmp_path, facts)
-    assert captions(found) == ["Image", "Truth", "Deviation, brightest at 0.48, mean 0.012"]
+    assert captions(found) == ["Image", "Truth", "Deviation, 0 to 0.5, mean 0.012"]
     assert "Case case-05: where its mask is uncertain." in found.text
 
 

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ARGUMENTS: Mapping[str, str] = {"from": "base", "use": "uses", "class": "image_class", "atlas": "atlases"}
 """Flags of the command line whose argument in Python has another name; of the others dashes become underscores."""
-COMMANDS: Mapping[str, str] = {"report": "write_report"}
+COMMANDS: Mapping[str, str] = {"next": "next_cases", "report": "write_report"}
 """Commands whose function in Python has another name."""
 
 _WORD = re.compile(

@@ -22,10 +22,12 @@ class Outcome:
     Attributes:
         facts: for `--json`.
         failed: sentences on the cases that failed; the exit code is 1 if there are any.
+        then: what the command does once this is told, such as to serve until it is stopped.
     """
 
     facts: Any
     failed: list[str] = field(default_factory=list)
+    then: Callable[[], None] | None = None
 
 
 def talk() -> Console:

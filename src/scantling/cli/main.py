@@ -89,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             marked = {"made_by": f"scantling {type(command).__name__.lower()}"}
             _write(command.json, marked | outcome.facts if isinstance(outcome.facts, dict) else outcome.facts)
         sys.stdout.flush()
+        if outcome.then is not None:
+            outcome.then()
     except ScantlingError as error:
         return _say(f"scantling: {error}", 2)
     except BrokenPipeError:

@@ -59,6 +59,24 @@ class Origin(Frozen):
     """What a hand would have had to do for simulated labels, an estimate: "pixels", "strokes", "slices"."""
 
 
+class Correction(Frozen):
+    """How a mask came to be that a person has corrected by hand.
+
+    Attributes:
+        author: who corrected it.
+        at: when it was saved last, in ISO 8601.
+        seconds: that were spent on it, of all sittings.
+        model: whose mask it was before: a method and a short name for its weights; empty if it was drawn from nothing.
+        images: the SHA-256 of each file of the images that it was drawn on.
+    """
+
+    author: str = ""
+    at: str = ""
+    seconds: float = 0.0
+    model: str = ""
+    images: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One image of one subject and all that is known of it; addresses, no pixels.
@@ -95,6 +113,7 @@ class Case:
         spacing: overrides what the file says, in mm for each axis.
         threshold: where masks are grey, the value from which on a pixel belongs to the one class.
         origin: real, or synthetic and from what.
+        correction: how the mask was corrected by hand; None where it was not.
     """
 
     id: str
@@ -123,6 +142,7 @@ class Case:
     threshold: float | None = None
     origin: Origin = Origin()
     named: bool = False
+    correction: Correction | None = None
 
     def has(self, what: str) -> bool:
         """Whether the case holds `what`: a field (`core.fields`), `link:ROLE` or `pool:NAME`."""

@@ -19,6 +19,8 @@ RUN, PREDICTIONS, REGISTRATIONS, MADE = "run.json", "predictions.json", "registr
 """The record of a training, of predictions (mended or not), of registrations and of made cases."""
 EXPORT, CURVE, WORTH, FIGURES = "export.json", "curve.json", "worth.json", "figures.json"
 """The record of an exported network, of a learning curve, of what made cases are worth, and of figures."""
+CORRECTIONS = "corrections.json"
+"""The record of masks that people have corrected."""
 _RECORDS = {
     RUN: "a run",
     PREDICTIONS: "predictions",
@@ -29,13 +31,15 @@ _RECORDS = {
     CURVE: "a learning curve",
     WORTH: "what made cases are worth",
     FIGURES: "figures",
+    CORRECTIONS: "corrections",
 }
 _SHARD = re.compile(r"(predictions|registrations)\.\d+-of-\d+\.json")
 _RESULTS: Mapping[str, tuple[bytes, str]] = {
     ".json": (rb'\s*(\{\s*"made_by": "scantling|\[\s*\{\s*"name": "[^"]+",\s*"title":)', "a result of Scantling"),
     ".csv": (
-        rb"id,subject,(class|true,predicted)|id,class,volume|method,labels,label_seed,seed|page,case,source,id",
-        "a table of `scantling evaluate`, `report`, `curve` or `assess`",
+        rb"id,subject,(class|true,predicted)|id,class,volume|case,class,branch|method,labels,label_seed,seed|page,case,source,id"
+        rb"|rank,id,subject,image,",
+        "a table of `scantling evaluate`, `report`, `curve`, `assess`, `vessels` or `next`",
     ),
     ".html": (rb"(?s).*Scantling</title>", "a page of Scantling"),
     ".png": (rb"(?s)\x89PNG.*Software\x00Scantling", "a contact sheet of Scantling"),

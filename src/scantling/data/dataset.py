@@ -30,6 +30,7 @@ from scantling.data.contents import (
     unique,
     with_safe_ids,
 )
+from scantling.data.corrections import absorbed, corrected, is_corrections, read_corrections
 from scantling.data.described import contents_of
 from scantling.data.formats.recognised import ANNOTATIONS
 from scantling.data.globs import folders_of, loose_files, matches, names_of
@@ -164,6 +165,8 @@ def open_dataset(
 def _contents(path: Path, described: Path | None, root: Path | None) -> Contents:
     if described is not None:
         return contents_of(described, layout=_layout, root=root or (path if path.is_dir() else None))
+    if path.is_dir() and is_corrections(path):
+        return corrected(path, _corrected_data(path))
     if path.is_dir():
         inside = [path / name for name in MANIFESTS if (path / name).is_file()]
         if len(inside) > 1:
@@ -176,6 +179,16 @@ def _contents(path: Path, described: Path | None, root: Path | None) -> Contents
     if files := matches(path):
         return loose_files(files, root=Path(os.path.commonpath([file.parent for file in files])))
     raise DataError(f"{path}: there is no such file or folder; expected a folder of images, a file or a manifest")
+
+
+def _corrected_data(folder: Path) -> tuple[Case, ...]:
+    """The cases of the data set that the corrections in a folder are of, with their splits; none if it is gone."""
+    file = read_corrections(folder)
+    manifest, root = (Path(place) if place else None for place in (file.manifest, file.root))
+    if not Path(file.data).exists():
+        return ()
+    data = open_dataset(file.data, manifest=manifest, root=root, subjects="file" if file.subjects == "file" else "name")
+    return data.cases
 
 
 def _layout(path: Path) -> Contents:
@@ -215,6 +228,7 @@ def distinct(datasets: Sequence[Dataset]) -> list[Dataset]:
 def join(datasets: Sequence[Dataset]) -> Dataset:
     """One dataset from several. Ids that are used twice get the name of their dataset in front.
 
+    Corrected masks stand in for those of the same images in other datasets (`corrections.absorbed`).
     A subject that is named in several datasets (`Case.named`) is the same person in all of them, and has the strictest
     split that it has in one (test before validation before training), which a remark tells. A subject that is called
     after its file is nobody else: where another dataset uses the same name, it gets the name of its dataset in front.
@@ -222,12 +236,14 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
     used.
 
     Raises:
-        DataError: there is no dataset, or two have the same name and the same ids.
+        DataError: there is no dataset, two have the same name and the same ids, or a corrected mask has no image.
     """
     if not datasets:
         raise DataError("there is no dataset to join; pass at least one folder")
     if len(datasets) == 1:
         return datasets[0]
+    taken = absorbed([dataset.cases for dataset in datasets], [dataset.name for dataset in datasets])
+    datasets = [replace(dataset, cases=cases) for dataset, cases in zip(datasets, taken.cases, strict=True)]
     times = Counter(case.id for dataset in datasets for case in dataset.cases)
     named = Counter(subject for dataset in datasets for subject in _named(dataset))
     cases: list[Case] = []
@@ -254,7 +270,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         joined,
         LabelSource(parts=tuple(dataset.label_source for dataset in datasets)),
         all(dataset.parted for dataset in datasets),
-        (*(remark for dataset in datasets for remark in dataset.remarks), *_moved(before, joined)),
+        (*(one for dataset in datasets for one in dataset.remarks), *taken.remarks, *_moved(before, joined)),
         ", ".join(dict.fromkeys(dataset.layout for dataset in datasets if dataset.layout)),
     )
 

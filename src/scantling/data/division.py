@@ -105,7 +105,7 @@ def without_labels(case: Case) -> Case:
         *(field.attribute or name for name, field in FIELDS.items() if field.label),
     }
     empty: dict[str, Any] = {each.name: each.default for each in fields(Case) if each.name in labels}
-    return replace(case, **empty)
+    return replace(case, **empty, correction=None)
 
 
 def store_split(dataset: Dataset) -> Path:

@@ -116,7 +116,8 @@ def keep_labels(
 
     Other training cases lose masks and weak labels alike, and so do those that the data hold out for validation. Made
     cases keep their labels unless a labelled parent has lost its own; where all labelled cases are made, their subjects
-    are counted. Cases without an image and those for testing stay as they are.
+    are counted. Masks that were corrected since (`Case.correction`) are read beside the budget: what a budget asks for
+    is what a training began with. Cases without an image and those for testing stay as they are.
 
     Args:
         dataset: every case of which has a split.
@@ -131,7 +132,8 @@ def keep_labels(
         DataError: there are fewer labelled training subjects, or none would be left for training.
         SettingsError: `labels` is no number and no percentage.
     """
-    training = [case for case in dataset.split("train") if is_labelled(case, fields)]
+    drawn_since = {case.id for case in dataset.split("train") if case.correction and is_labelled(case, fields)}
+    training = [c for c in dataset.split("train") if is_labelled(c, fields) and c.id not in drawn_since]
     pool = real_or_all(training)
     order, wanted = label_order(pool, seed=seed), parsed_labels(labels)
     number = wanted if isinstance(wanted, int) else max(1, int(wanted * len(order)))
@@ -149,7 +151,7 @@ def keep_labels(
     outside = {
         case.id
         for case in dataset.cases
-        if case.split != "test" and case.images and case.id not in free
+        if case.split != "test" and case.images and case.id not in free | drawn_since
         if case.split == "validation" or case.subject not in kept or case.id in lost
     }
     within = replace(dataset, cases=tuple(without_labels(c) if c.id in outside else c for c in dataset.cases))
@@ -201,7 +203,8 @@ def keep_slices(dataset: Dataset, number: int, *, spread: SlicesFrom = "even") -
     """Keep `number` slices of each mask of a real training or validation volume; the rest is unknown.
 
     Slices are counted in the file of the image, along its slices or the axis that the data name. Where the data say
-    which slices are drawn, they are chosen from these. Weak labels that lie anywhere in the volume are taken away.
+    which slices are drawn, they are chosen from these; corrected masks stay as they are. Weak labels that lie anywhere
+    in the volume are taken away.
 
     Args:
         spread: "even": the middles of `number` equal parts of the volume; "middle": those around its middle.
@@ -213,7 +216,8 @@ def keep_slices(dataset: Dataset, number: int, *, spread: SlicesFrom = "even") -
     real = any(case.origin.kind != "synthetic" for case in learnt)
     cases, lengths = list[Case](), list[tuple[int, int]]()
     for case in dataset.cases:
-        if case.split == "test" or not case.images or (real and case.origin.kind == "synthetic"):
+        made = real and case.origin.kind == "synthetic"
+        if case.split == "test" or not case.images or made or case.correction is not None:
             cases.append(case)
             continue
         chosen: tuple[int, ...] | None = None

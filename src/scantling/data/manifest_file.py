@@ -12,7 +12,7 @@ from typing import Any
 from scantling.core.atomic import replacing
 from scantling.core.case import Address, Case, Labels
 from scantling.core.errors import DataError, SettingsError
-from scantling.data.contents import MANIFESTS
+from scantling.data.contents import MANIFESTS, some
 from scantling.data.dataset import Dataset
 from scantling.data.described import contents_of
 from scantling.data.layouts import paired
@@ -53,6 +53,12 @@ def write_manifest(dataset: Dataset, path: Path, labels: Labels | None) -> None:
         SettingsError: the file cannot be written.
     """
     dataset = dataset.with_instances(labels)
+    beyond = [c.id for c in dataset.cases for _, one in c.addresses() if not one.path.is_relative_to(dataset.root)]
+    if beyond:
+        raise DataError(
+            f"{dataset.root}: files of {some(dict.fromkeys(beyond), most=3)} lie elsewhere; no manifest can name them; "
+            "write one for the data set that holds them"
+        )
     text = "\n".join(_lines(dataset, path, labels)) + "\n"
     try:
         content = text.encode()

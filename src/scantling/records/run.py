@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from scantling.core.errors import FileError, RunError
 from scantling.core.outputs import RUN
 from scantling.core.samples import Traits
+from scantling.data.corrections import CorrectionsRead
 from scantling.records.record import FileRecord, Number, Numbers, Record, Table, read_record
 
 
@@ -179,6 +180,7 @@ class RunRecord(FileRecord):
         labels_read: see `LabelsRead`.
         marked: by class in how many of the validation cases whose truth has it the finished model marks it, and of how
             many; empty in earlier versions, and where no mask may be read.
+        corrections: the masks that people corrected and that it learned from; None where there was none.
         left_out: why, by id, of training and validation cases that could not be read.
     """
 
@@ -221,6 +223,7 @@ class RunRecord(FileRecord):
     labelled: tuple[str, ...] | None = None
     drawn_objects: dict[str, DrawnObjects] = {}
     labels_read: LabelsRead | None = None
+    corrections: CorrectionsRead | None = None
     warnings: tuple[str, ...] = ()
     marked: dict[str, tuple[int, int]] = {}
     left_out: dict[str, str] = {}

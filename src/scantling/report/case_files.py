@@ -6,6 +6,7 @@ shows what was counted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +17,15 @@ import numpy as np
 from scantling.core.case import IGNORE, Address, Case, Geometry
 from scantling.core.errors import DataError, ScantlingError
 from scantling.data import files
+from scantling.data.formats.common import COLOUR
 from scantling.data.grids import place
 from scantling.data.loading import load, spaced_like, with_spacing
 from scantling.data.pictures import View
+from scantling.data.probability_maps import read_probabilities
 from scantling.evaluation.predictions import Files, Predictions
 from scantling.records.evaluation import CaseRecord
 from scantling.report.targets import EvaluationFile
+from scantling.report.uncertainty import entropy_of
 
 T = TypeVar("T", "Layer", "Mask")
 
@@ -39,10 +43,14 @@ class Layer:
         Raises:
             DataError: it has no place there.
         """
-        colour = self.array.ndim > len(self.geometry.shape)
-        channels = np.moveaxis(self.array, -1, 0) if colour else self.array[None]
+        channels = np.moveaxis(self.array, -1, 0) if self.coloured else self.array[None]
         found, _ = place(channels, self.geometry, grid, where="the file", reference="the truth")
-        return Layer(np.moveaxis(found, 0, -1) if colour else found[0], grid)
+        return Layer(np.moveaxis(found, 0, -1) if self.coloured else found[0], grid)
+
+    @property
+    def coloured(self) -> bool:
+        """Whether it has the values of red, green and blue."""
+        return self.array.ndim > len(self.geometry.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -182,6 +190,15 @@ def _overlap(masks: Sequence[Mask]) -> list[str]:
     return ["Classes overlap: the smallest is seen, and an error is one of any class."]
 
 
+def channel_names(stems: Sequence[str]) -> list[str]:
+    """What tells the files of one case apart: "p01_flair" and "p01_t1" are "flair" and "t1"; of one file its name."""
+    words = [re.split(r"[_\-. ]+", stem) for stem in stems]
+    shared = 0
+    while len(words) > 1 and all(len(one) > shared + 1 and one[shared] == words[0][shared] for one in words):
+        shared += 1
+    return [stem if shared == 0 else " ".join(one[shared:]) for stem, one in zip(stems, words, strict=True)]
+
+
 class Reader:
     """Reads the files of a case; what cannot be read is said in `missing`."""
 
@@ -208,21 +225,36 @@ class Reader:
 
     def image(self) -> tuple[Layer | None, list[str]]:
         """The first image, and which channel is shown where there are several."""
-        addresses = self.files.image
+        channels = self.channels(first=True)
+        if not channels:
+            return None, []
+        name, layer = channels[0]
+        several = len(self.files.image) > 1 or len(channels) > 1
+        return layer, [f"The image shows {name} only."] if several else []
+
+    def channels(self, *, first: bool = False) -> list[tuple[str, Layer]]:
+        """The channels of all images by name, or of the `first` one; red, green and blue are one channel in colour."""
+        addresses = self.files.image[:1] if first else self.files.image
         if not addresses:
             self.missing.append("The evaluation names no image for this case.")
-            return None, []
-        try:
-            found = files.read(self.find(addresses[0]))
-            geometry = self._spaced(found.geometry)
-        except (ScantlingError, OSError) as error:
-            self.missing.append(f"The image is not shown: {error}.")
-            return None, []
-        if found.channels == ("red", "green", "blue"):
-            return Layer(np.moveaxis(found.array, 0, -1), geometry), []
-        several = len(found.channels) > 1 or len(addresses) > 1
-        name = found.channels[0] if len(found.channels) > 1 else files.stem_of(addresses[0])
-        return Layer(found.array[0], geometry), [f"The image shows {name} only."] if several else []
+        names = channel_names([files.stem_of(address) for address in self.files.image])
+        found: list[tuple[str, Layer]] = []
+        for address, name in zip(addresses, names, strict=False):
+            try:
+                picture = files.read(self.find(address))
+                geometry = self._spaced(picture.geometry)
+            except (ScantlingError, OSError) as error:
+                self.missing.append(f"The image is not shown: {error}.")
+                continue
+            several = len(names) > 1
+            if picture.channels == COLOUR:
+                colours = np.moveaxis(picture.array, 0, -1)
+                found.append((name if several else "colour", Layer(colours, geometry)))
+                continue
+            for channel, array in zip(picture.channels, picture.array, strict=False):
+                called = name if len(picture.channels) == 1 else f"{name} {channel}" if several else channel
+                found.append((called, Layer(array, geometry)))
+        return found
 
     def truths(self, *, all: bool) -> list[Mask]:
         """The true mask, or those of all annotators; none if one cannot be read."""
@@ -285,6 +317,17 @@ class Reader:
             return Layer(found.array[0], self._spaced(found.geometry))
         except (ScantlingError, OSError) as error:
             self.missing.append(f"The {name} is not shown: {error}.")
+            return None
+
+    def entropy(self, *, exclusive: bool) -> Layer | None:
+        """In bits, of the probabilities that were written; None where there are none or they cannot be read."""
+        if self.files.probability is None:
+            return None
+        try:
+            found, geometry = read_probabilities(self.find(self.files.probability), limits=files.GENEROUS)
+            return Layer(entropy_of(found, exclusive=exclusive), self._spaced(geometry))
+        except (ScantlingError, OSError) as error:
+            self.missing.append(f"The probabilities are not shown: {error}.")
             return None
 
     def _predicted(self, what: str, listed: str | dict[str, str]) -> Mask | None:

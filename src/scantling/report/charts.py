@@ -270,7 +270,8 @@ def trace(x: Sequence[float], y: Sequence[float], across: Axis, up: Axis) -> str
     return "".join(path)
 
 
-def svg(parts: list[str], label: str, *, height: float = HEIGHT) -> Markup:
-    """The parts as one picture that a screen reader describes by `label`."""
-    head = f'<svg class="chart" viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label)}">'
+def svg(parts: list[str], label: str, *, height: float = HEIGHT, linked: bool = False) -> Markup:
+    """The parts as one picture that a screen reader describes by `label`; `linked`: with parts that open something."""
+    role = 'class="chart dots" role="group"' if linked else 'class="chart" role="img"'
+    head = f'<svg {role} viewBox="0 0 {WIDTH:g} {height:g}" aria-label="{escape(label)}">'
     return Markup(f"{head}{''.join(parts)}</svg>")

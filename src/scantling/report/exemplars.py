@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scantling.data.pictures import Marks, View, class_colours, grey, outline
 from scantling.records.evaluation import CaseRecord
 from scantling.report.case_files import Mask, read_case
+from scantling.report.contours import contours
 from scantling.report.pictures import (
     CONFUSED,
-    ERROR_COLOURS,
     ERROR_NAMES,
     OUTLINE,
     errors,
     jpeg_uri,
-    luminance,
-    over_dark,
     paint,
     png_uri,
     shrink,
@@ -27,7 +25,8 @@ from scantling.report.targets import EvaluationFile
 from scantling.report.words import Metric, in_order, metric
 
 DIM = 0.5
-"""How bright the image stays under the errors."""
+"""How bright the image stays under what is painted over it."""
+TITLE = "Truth solid, mask dashed"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Exemplar:
     overlay: Picture | None
     thumbnails: tuple[Picture, ...]
     legend: tuple[tuple[str, str], ...]
-    """Colours of the errors by name."""
+    """Colours of lines that are no class, by name."""
     classes: tuple[tuple[str, str], ...]
     """Colours of the classes by name, where there are several."""
     notes: tuple[str, ...]
@@ -125,7 +124,7 @@ def draw(rank: str, case: CaseRecord, evaluation: EvaluationFile, *, longest: in
     legend: tuple[tuple[str, str], ...] = ()
     if len(masks) == 2:
         region = view(found.region.array) > 0 if found.region is not None else None
-        overlay, legend = _overlay(case, masks, photo, region, view, longest)
+        overlay, legend = _overlay(case, masks, photo, region, view, longest, colours)
     names = [(name, colours[number]) for number, name in enumerate(found.classes, start=1)]
     classes = tuple(names) if len(names) > 1 else ()
     return Exemplar(rank, case, overlay, tuple(thumbnails), legend, classes, tuple(notes), found.missing)
@@ -138,6 +137,7 @@ def _overlay(
     region: np.ndarray | None,
     view: View,
     longest: int,
+    colours: Mapping[int, str],
 ) -> tuple[Picture, tuple[tuple[str, str], ...]]:
     truth, mask, known = (
         np.stack([view(layer) for layer in layers])
@@ -145,17 +145,15 @@ def _overlay(
     )
     codes = errors(truth, mask, judged=known if region is None else known & region)
     used = [code for code in ERROR_NAMES if code != CONFUSED or (codes == code).any()]
-    colours = dict(ERROR_COLOURS)
-    legend = [(ERROR_NAMES[code], over_dark(colours[code])) for code in used]
     alt = ", ".join(f"{int((codes == code).sum()):,} pixels {ERROR_NAMES[code]}" for code in used)
+    legend: list[tuple[str, str]] = []
+    layers = [np.zeros(codes.shape, np.uint8) if photo is None else photo]
     if region is not None and not region.all():
-        edge = max(colours) + 1
-        codes[outline(~region)] = edge  # outside, where no error hides below it
-        colours[edge] = OUTLINE
+        layers.append(paint(np.asarray(outline(~region), np.uint8), {1: OUTLINE}))  # outside, where it hides nothing
         legend.append(("edge of the region that counts", OUTLINE))
-    under = np.zeros(codes.shape, np.uint8) if photo is None else luminance(photo)
-    layers = [np.asarray(under * DIM, np.uint8), paint(codes, colours)]
-    return picture("Errors", f"Errors of case {case.id}: {alt}", layers, view, longest), tuple(legend)
+    drawn = picture(TITLE, f"Contours of case {case.id}: {alt}", layers, view, longest)
+    lines = contours([([*truth], False), ([*mask], True)], colours, view, longest=min(1024, 2 * longest))
+    return replace(drawn, layers=(*drawn.layers, png_uri(lines))), tuple(legend)
 
 
 def picture(title: str, alt: str, layers: list[np.ndarray], view: View, longest: int) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from scantling.records.run import RunRecord
@@ -39,18 +40,16 @@ def header_of(
         compared = f"Compared with {truth}" if truth else ""
         return Header(f"Scores of {of}", "", compared, tuple(figures), facts, "", (), ())
     record = run.record
-    if record.seconds is not None:
+    if not figures and record.seconds is not None:
         per = f"{plural(record.steps, 'step')}" if record.steps else ""
         figures.append(Figure(duration(record.seconds), "Training time", per))
-    count = record.parameters if isinstance(record.parameters, int) else sum((record.parameters or {}).values())
-    if count and len(figures) < 5:
-        figures.append(Figure(_short(count), "Parameters"))
     settings = tuple((key, _written(value)) for key, value in _flat({**record.settings, **record.options}))
     versions = tuple((name, version) for name, version in record.versions.items() if version)
+    data = listing([one.name or Path(one.path).name for one in record.data], most=3)
     return Header(
-        run.title,
+        f"{record.method} on {data}" if data else record.method,
         run.folder.resolve().name,
-        _trained(run),
+        f"{run.title}. {_trained(run)}" if run.title != record.method else _trained(run),
         tuple(figures),
         (*_run_facts(run), *facts),
         shell(*run.command),
@@ -113,6 +112,8 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
         facts.append(("Labels", f"{labelled} labelled, {unlabelled or 0} unlabelled training cases"))
     if record.labels_read is not None:
         facts.append(("Labels read", str(record.labels_read)))
+    if record.corrections is not None:
+        facts.append(("Corrected by hand", str(record.corrections)))
     if record.selected is not None:
         step = f", step {record.selected.step:,}" if record.selected.step is not None else ""
         value = f", validation {record.selected.value:.3f}" if record.selected.value is not None else ""
@@ -126,6 +127,9 @@ def _run_facts(run: Run) -> list[tuple[str, str]]:
         facts.append(("Parameters", ", ".join(f"{name} {count:,}" for name, count in record.parameters.items())))
     elif record.parameters is not None:
         facts.append(("Parameters", f"{record.parameters:,}"))
+    if record.seconds is not None:
+        steps = f" ({plural(record.steps, 'step')})" if record.steps else ""
+        facts.append(("Training time", duration(record.seconds) + steps))
     facts.append(("Started", moment(record.started) if record.started else None))
     facts.append(("Finished", moment(record.finished) if record.finished else "not yet"))
     return [(name, value) for name, value in facts if value]
@@ -170,11 +174,3 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _short(count: int) -> str:
-    """1,623,841 as "1.62 M"."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g} {letter}"
-    return str(count)

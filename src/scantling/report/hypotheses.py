@@ -12,6 +12,7 @@ from scantling.report.case_files import Layer, Mask, read_set
 from scantling.report.exemplars import DIM, Picture, choose, picture
 from scantling.report.pictures import GLOW, glow, luminance, paint
 from scantling.report.targets import EvaluationFile
+from scantling.report.uncertainty import scale_of
 from scantling.report.words import plural
 
 MOST = 8
@@ -67,10 +68,14 @@ def hypotheses_of(evaluation: EvaluationFile, *, longest: int) -> Hypotheses | N
         numbers = next((one.uncertainty for one in evaluation.predictions.cases if one.id == case.id), {})
         for name, layer in found.uncertainty.items():
             plane, mean = view(layer.array), numbers.get(name)
-            highest = float(plane.max())
-            title = f"{name.capitalize()}, brightest at {highest:.2g}" + ("" if mean is None else f", mean {mean:.2g}")
+            scale = scale_of(
+                name, classes=len(found.classes), exclusive=not isinstance(case.files.prediction, dict),
+                values=[float(layer.array.max())],
+            )  # fmt: skip
+            title = f"{name.capitalize()}, 0 to {scale.highest:.3g}" + ("" if mean is None else f", mean {mean:.2g}")
+            notes.append(scale.sentence(name))
             under = np.asarray(luminance(photo) * DIM, np.uint8)
-            painted = glow(plane, highest=highest, colour=GLOW)
+            painted = glow(plane, highest=scale.highest, colour=GLOW)
             pictures.append(picture(title, f"{title}, of case {case.id}", [under, painted], view, longest))
     drawn = len(case.files.samples)
     first = f"the first {MOST} of {drawn} samples" if drawn > MOST else plural(drawn, "sample")

@@ -27,11 +27,13 @@ from scantling.report.headers import header_of
 from scantling.report.image_classes import CLASS_CHECKS, ClassBlock, class_block_of, compare_classes
 from scantling.report.postprocessing import PostprocessingBlock, postprocessing_block
 from scantling.report.registrations import REGISTRATION_CHECKS, RegistrationBlock, registration_block_of
-from scantling.report.rendering import rendered
+from scantling.report.rendering import VIEWER, rendered
 from scantling.report.samples import samples_of
 from scantling.report.tables import Comparison, ScoreBlock, block_of, compare
 from scantling.report.targets import EvaluationFile, RegistrationFile, Run, holds_scores, open_run, open_scores
 from scantling.report.titles import title_of, told_apart
+from scantling.report.viewer_block import Viewer
+from scantling.report.viewer_cases import MOST as MOST_IN_VIEWER
 from scantling.report.warnings import Findings, look
 from scantling.report.warnings_on_scores import SCORE_CHECKS, Scores
 from scantling.report.warnings_on_training import ABOUT_TRAINING
@@ -108,12 +110,14 @@ def report(
     check_file(page, suffix=".html")
     check_figures(figures)
     drawn = sum(max(1, len(target.evaluations)) for target in found)
+    most = max(3, MOST_IN_VIEWER // drawn)
     longest = 512 if drawn == 1 else 384 if drawn <= 3 else 256
     named = iter(told_apart([one for target in found for one in target.evaluations]))
     found = [replace(target, evaluations=tuple(islice(named, len(target.evaluations)))) for target in found]
-    sections, room = [], MOST_DRAWN
+    sections: list[Section] = []
+    room = MOST_DRAWN
     for target in found:
-        sections.append(_section(target, longest=longest, room=room))
+        sections.append(_section(target, longest=longest, room=room, most=most, number=len(sections) + 1))
         room -= len(target.evaluations)
     atomic.write_text(atomic.named(page), _render(sections, _comparisons(sections)))
     if figures is not None:
@@ -127,7 +131,7 @@ def _open(target: Path) -> _Target:
     if target.name == RUN:
         target = target.parent
     if (target / RUN).is_file():
-        _score_validation(target)
+        score_validation(target)
         run = open_run(target)
         home = target.resolve().parent
         return _Target(run, run.evaluations, run.registrations, target / "report.html", home)
@@ -147,7 +151,7 @@ def _open(target: Path) -> _Target:
     raise RunError(f"{target}: {why}; expected a run folder (with run.json) or an evaluation's JSON file")
 
 
-def _score_validation(run: Path) -> None:
+def score_validation(run: Path) -> None:
     """Score what training has predicted for its validation cases, once for its weights; without the data it goes on."""
     listing, scores = run / "validation" / PREDICTIONS, run / "validation" / "scores.json"
     if not listing.is_file():
@@ -197,16 +201,18 @@ def _destination(targets: list[_Target], out: Path | None) -> Path:
     return out
 
 
-def _section(target: _Target, *, longest: int, room: int) -> Section:
+def _section(target: _Target, *, longest: int, room: int, most: int, number: int) -> Section:
+    """What the page says of its `number`-th target, with pictures of `room` evaluations and `most` cases of each."""
     run, evaluations = target.run, target.evaluations
     findings = look(ABOUT_TRAINING, run) if run is not None else Findings()
     blocks, classes, boxes = [], [], []
     several = len(evaluations) + len(target.registrations) > 1
-    for number, evaluation in enumerate(evaluations):
+    for place, evaluation in enumerate(evaluations):
         found = _doubts(evaluation, run)
         findings += found.said_of(title_of(evaluation)) if several else found
         if _of_masks(evaluation.record):
-            blocks.append(block_of(evaluation, drawn=number < room, longest=longest))
+            viewer = Viewer(f"t{number}-viewer{place + 1}", most)
+            blocks.append(block_of(evaluation, drawn=place < room, longest=longest, viewer=viewer))
         if evaluation.record.image_classes is not None:
             classes.append(class_block_of(evaluation, evaluation.record.image_classes))
         if evaluation.record.boxes is not None:
@@ -217,7 +223,8 @@ def _section(target: _Target, *, longest: int, room: int) -> Section:
     held, validation = run.validation if run is not None else None, None
     if held is not None and _of_masks(held.record):
         drawn = not evaluations and room > 0
-        validation = block_of(held, drawn=drawn, longest=longest, validation=True)
+        viewer = Viewer(f"t{number}-viewer0", most)
+        validation = block_of(held, drawn=drawn, longest=longest, viewer=viewer, validation=True)
     if held is not None and not evaluations:
         findings += _doubts(held, run).said_of("On the validation cases")
         blocks, validation = [validation] if validation is not None else [], None
@@ -318,4 +325,8 @@ def _missing(run: Run | None, *, scored: bool) -> list[Missing]:
 
 
 def _render(sections: list[Section], comparisons: list[Comparison]) -> str:
-    return rendered("page.html.j2", sections=sections, comparisons=comparisons)
+    script: tuple[str, ...] = ("page.js",)
+    style: tuple[str, ...] = ("page.css",)
+    if any(block.viewer is not None for section in sections for block in section.blocks):
+        script, style = ("page.js", *VIEWER, "viewer_page.js"), ("page.css", "viewer.css")
+    return rendered("page.html.j2", script=script, style=style, sections=sections, comparisons=comparisons)

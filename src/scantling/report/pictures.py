@@ -106,9 +106,9 @@ def png_uri(picture: np.ndarray) -> str:
     return _uri(image, "PNG", "image/png", optimize=True)
 
 
-def jpeg_uri(picture: np.ndarray) -> str:
+def jpeg_uri(picture: np.ndarray, *, quality: int = 85) -> str:
     """An uint8 picture (H, W) or (H, W, 3) as a JPEG data URI, for photographs."""
-    return _uri(Image.fromarray(np.ascontiguousarray(picture)), "JPEG", "image/jpeg", quality=85)
+    return _uri(Image.fromarray(np.ascontiguousarray(picture)), "JPEG", "image/jpeg", quality=quality)
 
 
 def _uri(image: Image.Image, form: str, mime: str, **options: int) -> str:

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+VIEWER = (
+    "viewer_arrays.js", "viewer_contours.js", "viewer_drawing.js", "viewer_controls.js", "viewer.js"
+)  # fmt: skip
+"""The scripts of the case viewer, in their order."""
 
-def rendered(template: str, *, script: str = "page.js", **content: Any) -> str:
+
+def rendered(
+    template: str, *, script: str | Sequence[str] = "page.js", style: Sequence[str] = ("page.css",), **content: Any
+) -> str:
     """The HTML of a template; text in `content` is escaped, and a name that the template does not find is an error.
 
     Args:
-        script: the file of its script.
+        script: the file of its script, or several that become one.
+        style: the files of its style.
     """
     here = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    code = (here / script).read_text(encoding="utf-8")
+    code, look = (
+        "".join((here / one).read_text(encoding="utf-8") for one in ([names] if isinstance(names, str) else names))
+        for names in (script, style)
+    )
     return environment.get_template(template).render(
         **content,
-        style=Markup((here / "page.css").read_text(encoding="utf-8")),
+        style=Markup(look),
         script=Markup(code),
         script_hash=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from markupsafe import Markup, escape
@@ -30,6 +30,8 @@ from scantling.report.charts import (
 
 Row = tuple[str, float, tuple[float, float], str]
 """A name, a difference, its interval, and a sentence on it."""
+NO_VIEWERS: Mapping[str, str] = {}
+ON_STRIPS = "Line: mean. Band: its 95 % interval."
 MANY = 150
 """Above this many cases bars count them."""
 
@@ -128,12 +130,14 @@ def strip_chart(
     interval: tuple[float, float] | None,
     axis: str = "",
     bounds: Bounds | None = None,
+    opens: Mapping[str, str] = NO_VIEWERS,
 ) -> Chart:
     """Each case as a dot over the values of a metric; above 150 cases, bars that count them.
 
     Args:
         axis: what the values are, with their unit; unless said the title.
         bounds: of the values.
+        opens: by case the viewer on the page that its dot opens it in.
     """
     values = [value for _, value in cases]
     across = Axis([*values, *(interval or ())], 14.0, WIDTH - RIGHT, bounds=bounds)
@@ -147,17 +151,19 @@ def strip_chart(
         parts.append(f'<rect class="interval" x="{start:.1f}" y="{TOP}" width="{wide:.1f}" height="{floor - TOP}"/>')
     if mean is not None:
         parts.append(f'<path class="mean" d="M{across(mean):.1f} {TOP}V{floor}"/>')
-    parts += _bars(values, across, floor) if len(values) > MANY else _swarm(cases, across, floor)
+    parts += _bars(values, across, floor) if len(values) > MANY else _swarm(cases, across, floor, opens)
     parts.append(f'<path class="axis" d="M{across.start} {floor}H{across.stop}"/>')
     ordered = sorted(values)
     label = f"{title}: {len(values)} cases from {brief(ordered[0])} to {brief(ordered[-1])}."
-    what = "Bars: number of cases." if len(values) > MANY else "A dot is a case."
-    note = f"{what} Line: mean. Band: its 95 % interval."
+    linked = any('<a class="opens"' in part for part in parts)
+    dot = "A dot is a case, and opens it." if linked else "A dot is a case."
+    what = "Bars: number of cases." if len(values) > MANY else dot
     names = (axis or title, "number of cases" if len(values) > MANY else "")
-    return Chart(title, svg(parts, label, height=150.0), (), note, names, (("id", names[0]), *cases))
+    drawn = svg(parts, label, height=150.0, linked=linked)
+    return Chart(title, drawn, (), f"{what} {ON_STRIPS}", names, (("id", names[0]), *cases))
 
 
-def _swarm(cases: Sequence[tuple[str, float]], across: Axis, floor: float) -> list[str]:
+def _swarm(cases: Sequence[tuple[str, float]], across: Axis, floor: float, opens: Mapping[str, str]) -> list[str]:
     """Dots that do not overlap while there is room: each as near to the middle as those before it allow."""
     radius = 5.0 if len(cases) <= 40 else 3.2
     middle, room = (TOP + floor) / 2, (floor - TOP) / 2 - radius
@@ -170,11 +176,19 @@ def _swarm(cases: Sequence[tuple[str, float]], across: Axis, floor: float) -> li
         places = (middle + step for step in steps)
         free = (y for y in places if all(math.hypot(x - px, y - py) >= 2 * radius for px, py in near))
         placed.append((x, next(free, middle)))
-    return [
-        f'<circle class="case" r="{radius - 0.7:.1f}" cx="{x:.1f}" cy="{y:.1f}">'
-        f"<title>{escape(name)}: {value:.3f}</title></circle>"
-        for (x, y), (name, value) in zip(placed, ordered, strict=True)
-    ]
+    dots, first = [], True
+    for (x, y), (name, value) in zip(placed, ordered, strict=True):
+        dot = f'<circle class="case" r="{radius - 0.7:.1f}" cx="{x:.1f}" cy="{y:.1f}">'
+        dot += f"<title>{escape(name)}: {value:.3f}</title></circle>"
+        if name in opens:
+            viewer, stop = opens[name], 0 if first else -1
+            dot = (
+                f'<a class="opens" href="#{viewer}" data-viewer="{viewer}" data-opens="{escape(name)}" '
+                f'tabindex="{stop}" aria-label="{escape(name)}: {value:.3f}, open it">{dot}</a>'
+            )
+            first = False
+        dots.append(dot)
+    return dots
 
 
 def _bars(values: Sequence[float], across: Axis, floor: float) -> list[str]:

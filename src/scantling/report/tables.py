@@ -22,11 +22,11 @@ from scantling.report.spreads import reliability_chart, spread_bar, strip_chart
 from scantling.report.strata import StratumTable, tables_of
 from scantling.report.targets import EvaluationFile
 from scantling.report.titles import title_of
-from scantling.report.words import NONE, Metric, in_order, metric, plural
+from scantling.report.viewer_block import CaseViewer, Viewer, viewer_of
+from scantling.report.words import HEADLINE, NONE, Metric, in_order, metric, plural
 
 MOST_CASES = 1000
 """The most rows of the table of cases."""
-HEADLINE = ("dice", "precision", "sensitivity", "cldice", "vca", "hd95")
 SIDE_BY_SIDE = (
     "dice",
     "found",
@@ -94,6 +94,7 @@ class ScoreBlock:
     failed: tuple[Failure, ...]
     evaluation: EvaluationFile
     strata: tuple[StratumTable, ...]
+    viewer: CaseViewer | None
 
     @property
     def counted(self) -> str:
@@ -157,8 +158,14 @@ class Comparison:
     remark: str
 
 
-def block_of(evaluation: EvaluationFile, *, drawn: bool, longest: int, validation: bool = False) -> ScoreBlock:
-    """Tables, charts and, if `drawn`, pictures (at most `longest` pixels a side) of an evaluation."""
+def block_of(
+    evaluation: EvaluationFile, *, drawn: bool, longest: int, viewer: Viewer, validation: bool = False
+) -> ScoreBlock:
+    """Tables, charts and, if `drawn`, pictures (at most `longest` pixels a side) of an evaluation.
+
+    Args:
+        viewer: how the viewer is called on the page, and how many cases it holds.
+    """
     record = evaluation.record
     metrics = in_order(record.mean, units=record.units)
     rows = [_row(evaluation, metric) for metric in metrics]
@@ -170,6 +177,7 @@ def block_of(evaluation: EvaluationFile, *, drawn: bool, longest: int, validatio
     )
     ordered_by, chosen = exemplars.choose(evaluation)
     pictured = tuple(exemplars.draw(rank, case, evaluation, longest=longest) for rank, case in chosen) if drawn else ()
+    viewed = viewer_of(evaluation, viewer) if drawn else None
     undrawn = ""
     if not chosen:
         undrawn = "No case has a score to order by, so none is drawn."
@@ -177,10 +185,10 @@ def block_of(evaluation: EvaluationFile, *, drawn: bool, longest: int, validatio
     title = "Scores on the validation cases" if validation else f"Scores of {where}"
     return ScoreBlock(
         evaluation.name, title, where, validation, tuple(groups), tuple(metrics), classes if len(classes) > 1 else (),
-        tuple(_charts(evaluation, ordered_by)), ordered_by, pictured, undrawn,
+        tuple(_charts(evaluation, ordered_by, viewed)), ordered_by, pictured, undrawn,
         hypotheses_of(evaluation, longest=longest) if drawn else None,
         objects_of(evaluation, longest=longest) if drawn else None, record.cases, record.failed, evaluation,
-        tables_of(record.strata, [metric for metric in metrics if metric.key in STRATIFIED]),
+        tables_of(record.strata, [metric for metric in metrics if metric.key in STRATIFIED]), viewed,
     )  # fmt: skip
 
 
@@ -195,15 +203,16 @@ def _row(evaluation: EvaluationFile, metric: Metric) -> Row:
     )  # fmt: skip
 
 
-def _charts(evaluation: EvaluationFile, metric: Metric) -> list[Chart]:
+def _charts(evaluation: EvaluationFile, metric: Metric, viewer: CaseViewer | None) -> list[Chart]:
     record, charts = evaluation.record, []
     cases = [(case.id, value) for case, value in evaluation.of(metric.key)]
     if len(cases) > 1:
         row = _row(evaluation, metric)
+        opens = {} if viewer is None else dict.fromkeys(viewer.ids, viewer.id)
         charts.append(
             strip_chart(
                 f"{metric.title} of each case", cases, mean=row.mean, interval=row.interval,
-                axis=metric.title, bounds=metric.range,
+                axis=metric.title, bounds=metric.range, opens=opens,
             )
         )  # fmt: skip
     bins = record.reliability

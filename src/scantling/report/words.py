@@ -14,6 +14,8 @@ from scantling.records.evaluation import CaseRecord
 
 NONE = "–"
 """What stands where there is no number."""
+HEADLINE = ("dice", "precision", "sensitivity", "cldice", "vca", "hd95")
+"""The metrics that stand beside a picture."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from scantling.core.fields import reads_labels, reads_masks
 from scantling.core.machine import autocast_type
 from scantling.core.outputs import PREDICTIONS, RUN
 from scantling.core.samples import Batch
+from scantling.data.corrections import corrections_read
 from scantling.data.dataset import Dataset
 from scantling.data.traits import hand_drawn
 from scantling.inference.models import models_of
@@ -79,7 +80,9 @@ def finish(
             f"--select best: stage {name!r} was never worth a number on validation; its last weights were kept"
         )
     chosen = rule == "best" and all(stage.criterion is None for stage in model.stages()[-1:])
+    corrections = corrections_read(dataset.cases) if reads_labels(fields_read(model)) else None
     facts = facts | {
+        **({"corrections": corrections.model_dump()} if corrections is not None else {}),
         "warnings": [*facts["warnings"], *warnings],
         "finished": clock(),
         "seconds": round(position.seconds, 1),

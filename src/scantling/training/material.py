@@ -13,6 +13,7 @@ from scantling.core.fields import drawn_field, is_weak, label_map_of, reads_labe
 from scantling.core.outputs import check_inputs
 from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
+from scantling.data.corrections import corrections_read
 from scantling.data.dataset import Dataset, distinct, join
 from scantling.data.division import blindly, divide, within_budget, without_labels
 from scantling.data.globs import folders_of
@@ -170,6 +171,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
         within = keep_slices(dataset, options.label_slices, spread=options.label_slices_from)
         dataset, budget = within.dataset, (*budget, *within.sentences)
     dataset = within_budget(dataset)
+    if not blind and (read := corrections_read(dataset.cases)) is not None:
+        budget = (*budget, f"masks that people corrected stand in for those of their images: {read}")
     components = tuple[str, ...]()
     if "instances" in reads:
         dataset = _with_instance_maps(dataset)

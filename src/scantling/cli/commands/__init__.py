@@ -10,6 +10,7 @@ from scantling.cli.commands.judging import Compare, Evaluate, Report
 from scantling.cli.commands.looking import Check, Methods
 from scantling.cli.commands.making import Demo, Export, Synthesize
 from scantling.cli.commands.training import Train
+from scantling.cli.commands.viewing import Next, View
 from scantling.cli.commands.worth import Worth
 
 __all__ = [
@@ -24,12 +25,14 @@ __all__ = [
     "Export",
     "Mend",
     "Methods",
+    "Next",
     "Predict",
     "Register",
     "Report",
     "Synthesize",
     "Train",
     "Vessels",
+    "View",
     "Worth",
 ]
 
@@ -49,5 +52,7 @@ ALL: tuple[type[Command], ...] = (
     Vessels,
     Export,
     Report,
+    View,
+    Next,
     Demo,
 )
