@@ -181,10 +181,10 @@ def grey(plane: np.ndarray, *, limits: tuple[float, float] | None = None) -> np.
         low, high = limits
     if plane.dtype in (np.int16, np.uint16) and plane.dtype.isnative and plane.size > 1 << 16:
         table = grey(np.arange(1 << 16, dtype=np.uint16).view(plane.dtype), limits=(low, high))  # of all its values
-        return table[plane.view(np.uint16)]
+        return np.asarray(table[plane.view(np.uint16)], np.uint8)
     found = np.empty(plane.shape, np.uint8)
-    parts = zip(plane, found, strict=True) if plane.ndim > 2 else [(plane, found)]  # a volume piece by piece
-    for part, written in parts:
+    whole = plane.ndim < 3
+    for part, written in zip([plane] if whole else plane, [found] if whole else found, strict=True):  # piece by piece
         values = part.astype(np.float64)
         values[~np.isfinite(values)] = low
         values -= low
