@@ -18,7 +18,7 @@ from scantling.data import files
 from scantling.data.contact_sheet import contact_sheet
 from scantling.data.dataset import Dataset
 from scantling.data.label_source import LabelSource
-from scantling.data.pictures import CLASS_COLOURS, Marks, View
+from scantling.data.pictures import CLASS_COLOURS, Marks, View, grey
 from scantling.training.pictures import draw
 
 ALL = [
@@ -199,3 +199,20 @@ def test_pictures_of_a_training_are_the_right_way_up(dimensions: int, tmp_path: 
             assert width / height == pytest.approx(10 * 1.2 / (6 * 2.5), rel=0.01)
             left, right = picture[:, 4].mean(), picture[:, -5].mean()
             assert left > right, "the front is on the left"
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint16, np.float32, ">i2"])
+def test_every_voxel_of_a_volume_becomes_the_grey_of_its_value(kind: str) -> None:
+    volume = np.random.default_rng(0).integers(0, 2000, (3, 160, 150)).astype(kind)
+    if volume.dtype.kind != "u":
+        volume -= 900
+    limits = (-50.5, 777.25)
+    expected = np.clip((volume.astype(np.float64) - limits[0]) / (limits[1] - limits[0]), 0, 1) * 255
+    np.testing.assert_array_equal(grey(volume, limits=limits), expected.round().astype(np.uint8))
+    np.testing.assert_array_equal(grey(volume.T, limits=limits)[7], grey(volume, limits=limits)[:, :, 7].T)
+
+
+def test_what_is_not_finite_is_black() -> None:
+    plane = np.array([[np.nan, np.inf], [-np.inf, 5.0]])
+    assert grey(plane, limits=(-3.0, 5.0)).tolist() == [[0, 0], [0, 255]]
+    assert grey(np.stack([plane, plane]), limits=(-3.0, 5.0))[1].tolist() == [[0, 0], [0, 255]]

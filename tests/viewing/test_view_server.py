@@ -99,6 +99,11 @@ def test_a_case_is_asked_for_by_its_id_and_no_path_leads_anywhere(looking: CaseS
         assert (status, found["error"].startswith("there is no such")) == (404, True)
 
 
+def test_an_address_without_its_last_slash_is_told_so(looking: CaseServer) -> None:
+    status, found = ask(looking, "GET", f"/{looking.token}")
+    assert (status, "ends with a slash" in found["error"]) == (404, True)
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_other_methods_are_not_answered(looking: CaseServer, method: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", looking.port, timeout=30)

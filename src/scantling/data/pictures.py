@@ -171,16 +171,28 @@ def grey(plane: np.ndarray, *, limits: tuple[float, float] | None = None) -> np.
     """
     if limits is None and plane.dtype == np.uint8:
         return plane
-    values = plane.astype(np.float64)
-    finite = np.isfinite(values)
     if limits is None:
+        values = plane.astype(np.float64)
+        finite = np.isfinite(values)
         low, high = np.percentile(values[finite], (0.5, 99.5)) if finite.any() else (0.0, 1.0)
         if high <= low:  # nearly everything has one value
             low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 1.0)
     else:
         low, high = limits
-    scaled = (values - low) / (high - low if high > low else 1.0)
-    return np.asarray(np.where(finite, np.clip(np.where(finite, scaled, 0.0), 0.0, 1.0) * 255.0, 0.0).round(), np.uint8)
+    if plane.dtype in (np.int16, np.uint16) and plane.dtype.isnative and plane.size > 1 << 16:
+        table = grey(np.arange(1 << 16, dtype=np.uint16).view(plane.dtype), limits=(low, high))  # of all its values
+        return np.asarray(table[plane.view(np.uint16)], np.uint8)
+    found = np.empty(plane.shape, np.uint8)
+    whole = plane.ndim < 3
+    for part, written in zip([plane] if whole else plane, [found] if whole else found, strict=True):  # piece by piece
+        values = part.astype(np.float64)
+        values[~np.isfinite(values)] = low
+        values -= low
+        values /= high - low if high > low else 1.0
+        np.clip(values, 0.0, 1.0, out=values)
+        values *= 255.0
+        written[...] = np.rint(values, out=values)
+    return found
 
 
 def outline(region: np.ndarray) -> np.ndarray:

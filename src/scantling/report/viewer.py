@@ -15,7 +15,7 @@ import numpy as np
 from scantling.data.pictures import class_colours, grey
 from scantling.report.pictures import CONFUSED, ERROR_COLOURS, ERROR_NAMES, EXTRA, GLOW, HIT, MISSED, errors
 from scantling.report.uncertainty import scale_of
-from scantling.report.viewer_arrays import Bytes, exact, fitted, shrunk
+from scantling.report.viewer_arrays import FAST, SMALL, Bytes, exact, fitted, shrunk
 from scantling.report.viewer_cases import ViewerCase
 from scantling.report.viewer_planes import Plane, Upright
 
@@ -27,16 +27,18 @@ VOXELS = 16_000_000
 """Of a volume that a page holds."""
 DRAWN = (MISSED, EXTRA, CONFUSED)
 """The codes that are errors."""
-SAMPLED = 2_000_000
+SAMPLED = 500_000
 """Values from which the window of an image is taken, spread evenly."""
 
 
-def case_payload(case: ViewerCase, *, limit: int = LIMIT) -> dict[str, Any]:
+def case_payload(case: ViewerCase, *, limit: float = LIMIT) -> dict[str, Any]:
     """What the viewer shows of a case, ready for JSON.
 
     Args:
-        limit: characters of the JSON, at most; images and uncertainty maps are made coarser until they fit.
+        limit: characters of the JSON, at most; images and uncertainty maps are made coarser until they fit. Where it
+            is infinite they are packed as fast as can be.
     """
+    level = FAST if math.isinf(limit) else SMALL
     colours = class_colours(len(case.classes))
     found: dict[str, Any] = {
         "version": 1, "id": case.id, "facts": [list(pair) for pair in case.facts], "missing": list(case.missing),
@@ -75,11 +77,11 @@ def case_payload(case: ViewerCase, *, limit: int = LIMIT) -> dict[str, Any]:
     spacing = (upright.spacing[0], *(upright.spacing[n] * shape[n] / size[n - 1] for n in (1, 2)))
     found |= {
         "shape": [shape[0], *size], "spacing": list(spacing), "unit": geometry.unit,
-        "planes": [_plane(plane, upright, case, wrong) for plane in upright.planes],
-        "truth": None if truth is None else {"layers": [exact(one) for one in truth]},
-        "mask": None if mask is None else {"layers": [exact(one) for one in mask]},
-        "errors": None if wrong is None else exact(_codes(wrong, upright, truth, mask, size)),
-        "counted": None if counted is None else exact(layer(counted)),
+        "planes": _planes(upright, case, wrong),
+        "truth": None if truth is None else {"layers": [exact(one, level=level) for one in truth]},
+        "mask": None if mask is None else {"layers": [exact(one, level=level) for one in mask]},
+        "errors": None if wrong is None else exact(_codes(wrong, upright, truth, mask, size), level=level),
+        "counted": None if counted is None else exact(layer(counted), level=level),
     }  # fmt: skip
     planes: list[tuple[dict[str, Any], Bytes]] = []
     for name, one in case.channels:
@@ -90,11 +92,11 @@ def case_payload(case: ViewerCase, *, limit: int = LIMIT) -> dict[str, Any]:
         scale = scale_of(
             name, classes=len(case.classes), exclusive=case.exclusive, values=[float(np.nanmax(one.array, initial=0))]
         )
-        drawn = upright(grey(one.array.astype(np.float64), limits=(0.0, scale.highest)))
+        drawn = upright(grey(one.array, limits=(0.0, scale.highest)))
         facts = {"highest": scale.highest, "unit": scale.unit, "said": scale.sentence(name)}
         planes.append(({"name": name, **facts}, _shown(drawn, size)))
     room = limit - _length(found) - 2000 - sum(map(len, notes))
-    written = _within(planes, room)
+    written = _within(planes, room, level)
     if any(one["shape"][1:3] != list(size) for one in written):
         least = min(one["shape"][2] for one in written)
         notes.append(f"For the page the image is shown {least} pixels wide in place of {shape[2]}; masks are exact.")
@@ -117,7 +119,7 @@ def _size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _counted(case: ViewerCase) -> np.ndarray | None:
-    """(*S) bool, where errors are counted, if not everywhere: in the region, and where all classes are known."""
+    """(*S) bool, where errors are counted, if not everywhere: in the region, and where any class is known."""
     parts: list[np.ndarray] = [] if case.region is None else [np.asarray(case.region.array) > 0]
     if case.truth is not None:
         parts.append(np.asarray(case.truth.known.any(axis=0)))
@@ -135,21 +137,28 @@ def _codes(
     return np.asarray(errors(np.stack(truth) > 0, np.stack(mask) > 0), np.uint8)
 
 
-def _plane(plane: Plane, upright: Upright, case: ViewerCase, wrong: np.ndarray | None) -> dict[str, Any]:
-    """A plane with the number of wrong voxels of each slice, and the slice to begin with: the one with most of them."""
-    others = tuple(axis for axis in range(3) if axis != plane.axes[0])
-    counts = None if wrong is None else (upright(wrong) > HIT).sum(axis=others)
+def _planes(upright: Upright, case: ViewerCase, wrong: np.ndarray | None) -> list[dict[str, Any]]:
+    """Each plane with the wrong voxels of every slice, and the slice to begin with: the one with most of them."""
+    errors_in = None if wrong is None else _by_slice(upright(wrong > HIT))
     marked = case.truth or case.mask
-    if counts is not None and counts.any():
-        start = int(np.argmax(counts))
-    elif marked is not None and marked.labelled.any():
-        start = int(np.argmax(upright(marked.labelled).sum(axis=others)))
-    else:
-        start = len(plane.numbers) // 2
+    labels_in = None if marked is None else _by_slice(upright(marked.labelled))
+    return [_plane(plane, errors_in, labels_in) for plane in upright.planes]
+
+
+def _by_slice(inside: np.ndarray) -> list[np.ndarray]:
+    """Along each axis of (D, H, W) bool how many voxels each slice holds."""
+    places = np.unravel_index(np.flatnonzero(inside), inside.shape)
+    return [np.bincount(one, minlength=length) for one, length in zip(places, inside.shape, strict=True)]
+
+
+def _plane(plane: Plane, errors_in: list[np.ndarray] | None, labels_in: list[np.ndarray] | None) -> dict[str, Any]:
+    axis = plane.axes[0]
+    counts = None if errors_in is None else errors_in[axis]
+    listed = [each[axis] for each in (errors_in, labels_in) if each is not None and each[axis].any()]
     return {
         "name": plane.name, "axes": list(plane.axes), "marks": None if plane.marks is None else list(plane.marks),
         "numbers": list(plane.numbers), "errors": None if counts is None else [int(one) for one in counts],
-        "start": start,
+        "start": int(np.argmax(listed[0])) if listed else len(plane.numbers) // 2,
     }  # fmt: skip
 
 
@@ -161,8 +170,10 @@ def _window(array: np.ndarray) -> tuple[float, float]:
     """The values that become black and white: those of 8 bits as they are, else the 0.5th and the 99.5th percentile."""
     if array.dtype == np.uint8 or array.dtype == np.bool_:
         return (0.0, 255.0) if array.dtype == np.uint8 else (0.0, 1.0)
-    flat = array.reshape(-1)
-    values = flat[:: max(1, flat.size // SAMPLED)].astype(np.float64)
+    step = max(1, array.size // SAMPLED)
+    while any(math.gcd(step, length) > 1 for length in array.shape):  # else it may see a few rows or slices alone
+        step += 1
+    values = array.reshape(-1)[::step].astype(np.float64)
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0
@@ -177,13 +188,13 @@ def _shown(array: Bytes, size: tuple[int, int]) -> Bytes:
     return array if array.shape[1:3] == size else shrunk(array, size)
 
 
-def _within(planes: Sequence[tuple[dict[str, Any], Bytes]], room: int) -> list[dict[str, Any]]:
+def _within(planes: Sequence[tuple[dict[str, Any], Bytes]], room: float, level: int) -> list[dict[str, Any]]:
     """Each array with its facts; the room that a small one leaves goes to the others."""
     order = sorted(range(len(planes)), key=lambda place: planes[place][1].size)
     written: dict[int, dict[str, Any]] = {}
     for number, place in enumerate(order):
         facts, array = planes[place]
-        written[place] = facts | fitted(array, max(1, room // (len(order) - number)))
+        written[place] = facts | fitted(array, max(1, room / (len(order) - number)), level=level)
         room -= len(written[place]["data"])
     return [written[place] for place in range(len(planes))]
 

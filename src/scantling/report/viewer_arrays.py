@@ -21,16 +21,18 @@ QUALITY = 90
 """Of JPEG pictures."""
 PACKED = 4
 """How many times smaller zlib makes a medical image at the very best (ours): beyond, it is not tried."""
+SMALL, FAST = 6, 1
+"""Levels of zlib: for a page that is kept, and for a server on this machine, where time counts and size does not."""
 SMALLEST = 64
 """Pixels of the longer side below which no image is shrunk."""
 
 
-def exact(array: Bytes, *, delta: bool = False) -> dict[str, Any]:
+def exact(array: Bytes, *, delta: bool = False, level: int = SMALL) -> dict[str, Any]:
     """An array (D, H, W) as zlib; `delta`: of the differences along its rows, which suits images."""
     flat = np.ascontiguousarray(array)
     if delta:
         flat = np.diff(flat, axis=2, prepend=np.uint8(0))
-    data = base64.b64encode(zlib.compress(flat.tobytes(), 6)).decode("ascii")
+    data = base64.b64encode(zlib.compress(flat, level)).decode("ascii")
     return {"shape": list(array.shape), "codec": "deflate", "delta": delta, "data": data}
 
 
@@ -48,16 +50,16 @@ def as_picture(array: Bytes, *, quality: int = QUALITY) -> dict[str, Any]:
     return {"shape": list(array.shape), "codec": "picture", "columns": columns, "data": data}
 
 
-def fitted(array: Bytes, room: int) -> dict[str, Any]:
+def fitted(array: Bytes, room: float, *, level: int = SMALL) -> dict[str, Any]:
     """An array (D, H, W[, 3]) in at most `room` characters: exact, as a picture, or as a smaller picture.
 
     It is shrunk in its slices alone, by means, until it fits, and to no less than 64 pixels a side.
     """
     if array.ndim == 3 and array.size * 4 / 3 <= room * PACKED:
-        whole = exact(array, delta=True)
+        whole = exact(array, delta=True, level=level)
         if len(whole["data"]) <= room:
             return whole
-    share = 1.0
+    share = _share(array, room)
     while True:
         height, width = (max(1, round(side * share)) for side in array.shape[1:3])
         small = array if share >= 1 else shrunk(array, (height, width))
@@ -66,6 +68,14 @@ def fitted(array: Bytes, room: int) -> dict[str, Any]:
         if size <= room or max(height, width) <= SMALLEST:
             return found
         share *= min(0.9, math.sqrt(room / size) * 0.97)
+
+
+def _share(array: Bytes, room: float) -> float:
+    """How much smaller a picture of many slices has to be, at a guess from a few of them; 1 of few slices."""
+    few = array[::8]
+    if len(few) < 2:
+        return 1.0
+    return min(1.0, math.sqrt(room / (len(as_picture(few)["data"]) * len(array) / len(few))))
 
 
 def shrunk(array: Bytes, size: tuple[int, int]) -> Bytes:

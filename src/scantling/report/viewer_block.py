@@ -12,7 +12,7 @@ from scantling.records.evaluation import CaseRecord
 from scantling.report.exemplars import choose
 from scantling.report.targets import EvaluationFile
 from scantling.report.viewer import case_payload
-from scantling.report.viewer_cases import as_sequences, chosen, photographs, scored
+from scantling.report.viewer_cases import ViewerCase, as_sequences, chosen, photographs, scored
 from scantling.report.words import Metric, plural
 
 
@@ -48,13 +48,20 @@ def viewer_of(evaluation: EvaluationFile, wanted: Viewer) -> CaseViewer | None:
     """The viewer of an evaluation; None if there is nothing to see of any case."""
     by, _ = choose(evaluation)
     listed = chosen(evaluation, most=wanted.most)
-    cases = [scored(case, evaluation) for _, case in listed]
-    if not photographs(cases):
-        cases = [as_sequences(case) for case in cases]
-    if not any(case.channels or case.truth or case.mask for case in cases):
+    written, coloured, seen = dict[str, Markup](), list[ViewerCase](), False
+    for _, record in listed:
+        case = scored(record, evaluation)
+        seen = seen or bool(case.channels or case.truth or case.mask)
+        if any(layer.coloured for _, layer in case.channels):
+            coloured.append(case)  # decided together; all others are written at once: many volumes need much memory
+        else:
+            written[case.id] = embedded(case_payload(case))
+    if not seen:
         return None
+    photos = photographs(coloured)
+    written |= {case.id: embedded(case_payload(case if photos else as_sequences(case))) for case in coloured}
     index = [{"id": case.id, "title": _title(rank, case, by)} for rank, case in listed]
-    payloads = tuple((case.id, embedded(case_payload(case))) for case in cases)
+    payloads = tuple((case.id, written[case.id]) for _, case in listed)
     return CaseViewer(wanted.id, json.dumps(index), _more(evaluation, len(listed)), payloads)
 
 

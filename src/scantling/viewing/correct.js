@@ -47,7 +47,7 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
       if (id !== detail && !other.dirty) drafts.delete(id); // what is saved is read anew
     }
     if (!drafts.has(detail)) {
-      drafts.set(detail, { history: history(), shown: new Set(), changed: new Set(), dirty: false, seconds: 0, layers: null });
+      drafts.set(detail, { history: history(), shown: new Set(), changed: new Set(), dirty: false, version: 0, saving: false, seconds: 0, layers: null });
     }
     const one = draft();
     if (one.layers && volume.mask) volume.mask.at = (place) => one.layers[place];
@@ -143,6 +143,7 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
   function touched(number_, slice) {
     const one = draft();
     one.dirty = true;
+    one.version++;
     if (number_ === 0) one.changed.add(slice);
     else for (let other = 0; other < depth(); other++) one.changed.add(other);
     tell("Not saved yet.");
@@ -322,24 +323,29 @@ function correctWith(viewer, { author, exclusive, minutes, save, saved }) {
   async function send(next) {
     const { current } = viewer;
     const one = draft();
-    if (!one?.layers) return;
+    if (!one?.layers || one.saving) return; // what is on its way is not sent, nor its time counted, twice
     if (stroke) end();
     timer.used();
     const seconds = timer.seconds;
+    const { version } = one;
+    one.saving = true;
     tell("Saving …");
     try {
       const told = await save(current.id, {
         shape: current.payload.shape, layers: one.layers.map(runLengths), seconds, slices: slicesToCount(), author: name.value,
       });
-      one.dirty = false;
-      one.seconds = Math.max(0, timer.seconds - seconds);
-      if (viewer.current?.id === current.id) timer.start(one.seconds);
+      const here = viewer.current?.id === current.id;
+      one.dirty = one.version !== version; // what was drawn meanwhile is still to be saved
+      one.seconds = Math.max(0, (here ? timer.seconds : one.seconds) - seconds);
+      if (here) timer.start(one.seconds);
       total = told.minutes;
       saved(told);
-      tell(`Saved. ${total} minutes of correcting so far.`);
-      if (next) viewer.next();
+      tell(here && one.dirty ? "Not saved yet." : `Saved. ${total} minutes of correcting so far.`);
+      if (next && here && !one.dirty) viewer.next();
     } catch (error) {
-      tell(`Not saved: ${error.message}`, true);
+      tell(`${current.id} is not saved: ${error.message}`, true);
+    } finally {
+      one.saving = false;
     }
   }
 

@@ -137,7 +137,9 @@ class Corrections:
         """
         if before is not None and not before.known.all():
             raise SettingsError(f"{case.id}: its mask has pixels of which nothing is known, which a correction has not")
-        changed = decoded(content, classes=len(self.labels.names), exclusive=self.labels.exclusive)
+        changed = decoded(
+            content, classes=len(self.labels.names), exclusive=self.labels.exclusive, most=math.prod(grid.shape)
+        )
         upright = Upright.of(grid)
         layers = on_grid(changed, upright, grid, before)
         slices = _slices(content.get("slices"), upright, grid)
@@ -163,6 +165,9 @@ class Corrections:
                 author=author, at=datetime.now(UTC).isoformat(timespec="seconds"), seconds=round(total, 1), model=kept,
                 images=images_of(case),
             )  # fmt: skip
+            if earlier is not None:  # what somebody has vouched for stays so
+                both = None if slices is None or earlier.slices is None else {*slices, *earlier.slices}
+                slices = None if both is None else tuple(sorted(both))
             one = CorrectedCase(
                 id=case.id, subject=case.subject, named=case.named, mask=mask, slices=slices, correction=correction,
                 revisions=1 if earlier is None else earlier.revisions + 1,
@@ -183,16 +188,19 @@ def written_labels(labels: Labels) -> Labels:
     return Labels(names=labels.names, values=values)
 
 
-def decoded(content: Mapping[str, Any], *, classes: int, exclusive: bool) -> NDArray[np.bool_]:
+def decoded(content: Mapping[str, Any], *, classes: int, exclusive: bool, most: int) -> NDArray[np.bool_]:
     """(K, D, H, W) bool from run lengths.
+
+    Args:
+        most: pixels of the image, beyond which nothing is made room for.
 
     Raises:
         SettingsError: the page has sent something else.
     """
     shape, layers = content.get("shape"), content.get("layers")
     whole = isinstance(shape, list) and len(shape) == 3 and all(type(one) is int and 0 < one < 65536 for one in shape)
-    if not whole or not isinstance(shape, list) or math.prod(shape) > 1 << 31:
-        raise SettingsError("the mask of the page has no shape of three axes; load the page again")
+    if not whole or not isinstance(shape, list) or math.prod(shape) > most:
+        raise SettingsError("the mask of the page has no shape of three axes within its image; load the page again")
     if not isinstance(layers, list) or len(layers) != classes:
         raise SettingsError(f"the mask of the page has not {classes} classes; load the page again")
     size = math.prod(shape)

@@ -26,7 +26,7 @@ from scantling.records.run import read_run
 from scantling.records.run_folder import identity_of
 from scantling.report.case_files import Mask
 from scantling.report.page import score_validation
-from scantling.report.targets import EvaluationFile, holds_scores, open_run, open_scores
+from scantling.report.targets import EvaluationFile, Run, holds_scores, open_run, open_scores
 from scantling.report.viewer_cases import ViewerCase, as_sequences, photographs, scored
 from scantling.viewing.corrections import Corrections
 from scantling.viewing.reading import CaseReader
@@ -52,7 +52,7 @@ def open_shown(
     """
     target = path.parent if path.name == RUN else path
     if (target / RUN).is_file():
-        return _of_run(target, split)
+        return _of_run(target, split, opening)
     file = target / "scores.json" if (target / "scores.json").is_file() else target
     if data is None and file.is_file() and file.suffix == ".json" and holds_scores(read_json(file)):
         found = open_scores(file)
@@ -126,11 +126,13 @@ def open_masks(folder: Path, data: Path | Dataset | None, opening: Opening = OPE
     return Masks(dataset, cases, predictions, truth, order, entries)
 
 
-def _of_run(run: Path, split: Split | None) -> Shown:
-    score_validation(run)
-    found = open_run(run)
-    listed = [one for one in (*found.evaluations, found.validation) if one is not None and one.record.cases]
-    wanted = [one for one in listed if split in (None, "all", one.record.split)]
+def _of_run(run: Path, split: Split | None, opening: Opening) -> Shown:
+    found, wanted = _scored(run, split)
+    if not wanted and split in (None, "all", "validation"):
+        if (shown := _unscored(run, opening)) is not None:
+            return shown
+        score_validation(run)
+        found, wanted = _scored(run, split)
     if not wanted:
         raise RunError(
             f"{run}: found no scored masks{f' of the split {split}' if split else ''}; predict and evaluate first, as "
@@ -139,6 +141,30 @@ def _of_run(run: Path, split: Split | None) -> Shown:
     evaluation = wanted[0]
     which = evaluation.record.split or evaluation.name
     return _of_evaluation(evaluation, f"{run.name}, {found.record.method}, {which} cases")
+
+
+def _scored(run: Path, split: Split | None) -> tuple[Run, list[EvaluationFile]]:
+    """The run, and its evaluations of a split, the test cases first."""
+    found = open_run(run)
+    listed = [one for one in (*found.evaluations, found.validation) if one is not None and one.record.cases]
+    return found, [one for one in listed if split in (None, "all", one.record.split)]
+
+
+def _unscored(run: Path, opening: Opening) -> Shown | None:
+    """The validation masks of a run that nobody has scored: to look at them need not wait for all metrics of all cases.
+
+    None where there are none, or their images are not found.
+    """
+    folder = run / "validation"
+    if not (folder / PREDICTIONS).is_file():
+        return None
+    try:
+        masks = open_masks(folder, None, opening)
+    except (ScantlingError, OSError):
+        return None
+    remark = f"Not scored yet, so there is no Dice: `scantling report {run}` scores and draws them."
+    title = f"{run.name}, {read_run(run).method}, validation cases"
+    return replace(_shown(masks.reader(opening, truth=True), masks, masks.cases, title), remarks=(remark,))
 
 
 def _of_evaluation(evaluation: EvaluationFile, title: str) -> Shown:
@@ -258,7 +284,7 @@ def open_correctable(
             raise SettingsError(
                 f"--cases: {some(strange)} is no training case with a mask in {folder}; correct the list"
             )
-        cases = [case for id in only for case in cases if case.id == id]
+        cases = [case for id in dict.fromkeys(only) for case in cases if case.id == id]
     if not cases:
         raise DataError(f"{folder}: found no mask of a training case to correct; test masks are not corrected")
     dataset = masks.dataset
@@ -282,13 +308,17 @@ def open_correctable(
         return found
 
     shown = _shown(reader, masks, cases, f"Correct the masks of {model or folder.name}")
-    entries = shown.entries if only else tuple(sorted(shown.entries, key=lambda one: -(one.uncertainty or -1.0)))
+    entries = shown.entries if only else tuple(sorted(shown.entries, key=_doubt, reverse=True))
     remarks = (f"{count(len(tested), 'test case')} not shown: what is tested on is not corrected",) if tested else ()
     return Correctable(
         replace(shown, entries=entries, read=_in_greys(read, [one.id for one in entries]), remarks=remarks),
         corrections,
         reader,
     )
+
+
+def _doubt(entry: Entry) -> float:
+    return -1.0 if entry.uncertainty is None else entry.uncertainty
 
 
 def _model(folder: Path) -> str:

@@ -48,8 +48,7 @@ class CaseReader:
         """
         case = self.cases[id]
         missing: list[str] = []
-        pictures, geometry = self.image(case)
-        truth = self.true_mask(case, missing) if self.truth else None
+        (pictures, geometry), truth = self._image_and_truth(case, missing)
         mask = self.predicted(case, geometry, missing)
         maps: list[tuple[str, Layer]] = []
         if self.predictions is not None:
@@ -82,20 +81,23 @@ class CaseReader:
         )
         return pictures, sample.geometry
 
-    def true_mask(self, case: Case, missing: list[str]) -> Mask | None:
-        """The mask of the data on the grid of the image; None, and a sentence, where it cannot be read."""
-        if not case.masks or self.labels is None:
-            return None
+    def _image_and_truth(
+        self, case: Case, missing: list[str]
+    ) -> tuple[tuple[dict[str, Picture], Geometry], Mask | None]:
+        """The images and the mask of the data, read once; no mask, and a sentence, where it cannot be read."""
+        if not self.truth or not case.masks or self.labels is None:
+            return self.image(case), None
         opening = self.opening
         try:
-            sample = load_apart(
+            pictures, sample = load_apart(
                 case, labels=self.labels, reads=("image", "mask"), limits=opening.limits or Limits(),
                 untrusted=opening.untrusted,
-            )[1]  # fmt: skip
-            return _mask(sample.masks[0], len(self.labels.names), sample.geometry)
+            )  # fmt: skip
+            return (pictures, sample.geometry), _mask(sample.masks[0], len(self.labels.names), sample.geometry)
         except (ScantlingError, OSError) as error:
+            image = self.image(case)
             missing.append(f"The truth is not shown: {error}.")
-            return None
+            return image, None
 
     def predicted(self, case: Case, grid: Geometry, missing: list[str]) -> Mask | None:
         """The predicted mask on the grid of the image; None, and a sentence, where it cannot be read."""

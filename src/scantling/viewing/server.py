@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hmac
 import json
+import math
 import re
 import secrets
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -30,8 +32,8 @@ LARGEST_BODY = 64 << 20
 KEPT = 8
 """Cases that stay ready in memory."""
 PATIENCE = 30.0
-"""Seconds that a request may take to arrive."""
-PAYLOAD = 1 << 62
+"""Seconds that a request may pause while it arrives."""
+PAYLOAD = math.inf
 """No limit on the size of a case: nothing is kept in a page."""
 
 Save = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
@@ -54,7 +56,7 @@ class CaseServer:
     save: Save | None = None
     state: Callable[[], Mapping[str, Any]] = dict
     port: int = 0
-    limit: int = PAYLOAD
+    limit: float = PAYLOAD
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     _kept: OrderedDict[str, bytes] = field(default_factory=OrderedDict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -123,8 +125,9 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that goes away is no error."""
-        del request, client_address
+        """A browser that goes away is no error; any other one is seen."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -183,7 +186,11 @@ class _Handler(BaseHTTPRequestHandler):
         except ScantlingError as error:
             self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         except OSError as error:
+            if isinstance(error, ConnectionError | TimeoutError):
+                raise  # the browser has gone
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, error.strerror or "a file cannot be read or written")
+        except MemoryError:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "the case is too large for the memory that is left")
 
     def _allowed(self) -> str | None:
         """What is asked for, below the token; None, and a refusal is sent, where nobody may ask."""
@@ -201,6 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
         token, _, path = self.path.partition("?")[0].removeprefix("/").partition("/")
         if not hmac.compare_digest(token.encode("utf-8", "replace"), self.app.token.encode()):
             self._refuse(HTTPStatus.FORBIDDEN, "the token is missing or wrong; use the address that the command prints")
+            return None
+        if self.path.endswith(self.app.token):
+            self._refuse(HTTPStatus.NOT_FOUND, "the address of the page ends with a slash")
             return None
         return path
 

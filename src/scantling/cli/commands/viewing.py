@@ -74,8 +74,6 @@ class View(Opened, Computed):
 
     def _correcting(self) -> CaseServer:
         """What takes corrections."""
-        from getpass import getuser
-
         from scantling.experiments.next_cases import ids_in
         from scantling.viewing.opened import open_correctable
         from scantling.viewing.server import CaseServer
@@ -86,11 +84,21 @@ class View(Opened, Computed):
             raise SettingsError("--split: training images alone are corrected; leave it out")
         with counting("predicting") as progress:
             found = open_correctable(
-                self.path, data=self.data, out=self.out, author=getuser() if self.author is None else self.author,
+                self.path, data=self.data, out=self.out, author=_user() if self.author is None else self.author,
                 only=() if self.cases is None else ids_in(self.cases), opening=self.opening(), compute=self.compute(),
                 progress=progress,
             )  # fmt: skip
         return CaseServer(found.shown, save=found.save, state=found.corrections.state, port=self.port)
+
+
+def _user() -> str:
+    """The name of the user; empty where the system has none, as in a container."""
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError, ImportError):
+        return ""
 
 
 @dataclass(kw_only=True)
