@@ -57,6 +57,19 @@ def test_volumes_are_measured_in_mm(tmp_path: Path) -> None:
     assert rod.radius == pytest.approx(1.25, rel=0.05)
 
 
+def test_where_nothing_is_known_nothing_is_measured(tmp_path: Path) -> None:
+    masks = bars(tmp_path / "data" / "train" / "masks", ("a",))
+    mask = np.array(Image.open(masks / "a.png")) // 255
+    mask[:, 40:] = 255
+    Image.fromarray(mask).save(masks / "a.png")
+    (tmp_path / "data" / "train" / "images").mkdir()
+    Image.fromarray(mask).save(tmp_path / "data" / "train" / "images" / "a.png")
+    (tmp_path / "data" / "scantling.toml").write_text("classes = { vessel = 1 }\nignore = 255\n")
+    (case,) = scantling.vessels(tmp_path / "data").cases
+    assert case.found.region == 40 * 40
+    assert case.facts()["coverage"] == pytest.approx(4 * 30 / 1600)
+
+
 def test_a_mask_that_cannot_be_read_is_named_and_the_rest_stands(tmp_path: Path) -> None:
     masks = bars(tmp_path / "masks")
     (masks / "b.png").write_bytes((masks / "b.png").read_bytes()[:60])

@@ -43,3 +43,14 @@ def test_volumes_and_what_does_not_fit() -> None:
         made("unet++")(torch.zeros(1, 2, 32, 32))
     with pytest.raises(SettingsError, match="multiple of 12"):
         made("swin-unetr", hidden=10)
+
+
+def test_the_levels_are_as_many_as_the_strides_have_and_two_at_least() -> None:
+    sizes = {"patch": (32, 32), "hidden": 12}
+    deep, fitting = (
+        monai_network("attention-unet", 1, 2, widths=widths, strides=((2, 2), (2, 2)), **sizes)  # type: ignore[arg-type]
+        for widths in ((4, 8, 16, 32), (4, 8, 16))
+    )
+    assert [p.shape for p in deep.parameters()] == [p.shape for p in fitting.parameters()], "as in unet"
+    with pytest.raises(SettingsError, match="found one level"):
+        monai_network("attention-unet", 1, 2, widths=(4,), strides=(), **sizes)  # type: ignore[arg-type]

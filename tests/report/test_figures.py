@@ -15,9 +15,17 @@ from PIL import Image
 from reported import evaluation, settled_run
 from scantling.core.case import Geometry
 from scantling.core.errors import SettingsError
+from scantling.core.outputs import FIGURES
 from scantling.data.pictures import View
+from scantling.experiments.comparison import Cost
+from scantling.experiments.curve_result import Curve, Point, Worth
+from scantling.metrics.catalogue import METRICS
 from scantling.report import report
+from scantling.report.case_files import Layer, Mask
+from scantling.report.case_panels import unit_of
+from scantling.report.case_panels import view_of as seen_of
 from scantling.report.charts import SIGNED, Axis, Chart, Series, line_chart
+from scantling.report.curve import write_curve
 from scantling.report.drawing import Line, Words, drawing_of, palette
 from scantling.report.figures import Figures, check_figures, csv_text, slug
 from scantling.report.histograms import histogram_chart
@@ -115,6 +123,8 @@ def test_a_pdf_has_its_font_inside_and_is_the_same_each_time() -> None:
 def test_latex_prints_every_sign_as_it_is_and_a_table_has_as_many_columns_as_its_header() -> None:
     assert escaped("50 % & a_b #1 {x} \\") == r"50 \% \& a\_b \#1 \{x\} \textbackslash{}"
     assert escaped("−0.1 ± 2 mm²") == r"$-$0.1 $\pm$ 2 mm\textsuperscript{2}"
+    assert escaped("a~b^c $1 <x>") == r"a\textasciitilde{}b\textasciicircum{}c \$1 \textless{}x\textgreater{}"
+    assert escaped('"[a]*') == "''{[}a]{*}", "no options of the line break above; no sign that needs another encoding"
     text = table_tex(["Metric", "Mean"], [["Dice", "0.9"]], caption="50 %.", label="tab:t")
     assert r"\begin{tabular}{lr}" in text
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
@@ -143,6 +153,16 @@ def test_the_bar_is_as_long_as_it_says() -> None:
     row = (shown[-6] == 255).all(axis=1)
     assert abs(int(row.sum()) - 50 / 0.5) <= 2, "250 mm wide; the longest round bar below 30 % is 50 mm"
     assert [round_length(most) for most in (75, 0.3, 5, 1.99)] == [50, 0.2, 5, 1]
+
+
+def test_the_unit_of_a_bar_is_that_of_the_grid_that_is_shown() -> None:
+    image = Layer(np.zeros((20, 20), np.uint8), Geometry((20, 20), spacing=(1.0, 1.0)))
+    marked = np.ones((1, 20, 20), bool)
+    mask = Mask(marked, marked, Geometry((20, 20), spacing=(0.5, 0.25), unit="mm"))
+    shown = seen_of(image, None, mask)
+    assert shown is not None
+    assert (unit_of(image, mask), shown.pixel) == ("mm", (0.5, 0.25)), "not the image's steps of 1 called mm"
+    assert unit_of(image, None) == "pixel"
 
 
 def test_contours_lie_between_pixels_and_a_dashed_one_has_gaps() -> None:
@@ -201,3 +221,35 @@ def test_an_evaluation_in_which_every_dice_is_0_is_drawn_from_0(tmp_path: Path) 
     report([tmp_path / "scores.json"], figures=tmp_path / "figures")
     text = (tmp_path / "figures" / "dice-of-each-case.svg").read_text()
     assert "−" not in text
+
+
+def test_figures_of_a_curve_are_charts_with_their_numbers_and_a_table(tmp_path: Path) -> None:
+    odd, none = 'a_<b>&"%#$', (math.nan, math.nan)
+
+    def point(method: str, place: int, mean: float, difference: float, worth: Worth | None = None) -> Point:
+        cost = Cost(parameters=1e6, calls=1, seconds=0.1, training_seconds=60)
+        apart = none if math.isnan(difference) else (difference - 0.02, difference + 0.02)
+        interval = none if mean > 0.79 else (mean - 0.1, mean + 0.1)
+        return Point(method, str(place), place, 2, mean, interval, difference, apart, worth, {}, cost)
+
+    points = (
+        point("unet", 3, 0.6, math.nan), point("unet", 20, 0.75, math.nan),
+        point(odd, 3, 0.65, 0.05, Worth(5, (3, 9), 3, 20)), point(odd, 20, 0.8, 0.05, Worth(math.inf, none, 3, 20)),
+    )  # fmt: skip
+    found = Curve(Path(), "toys_1", Path(), "unet", METRICS["dice"], {}, points, (), cases=("a", "b"), subjects=2)
+    folder = tmp_path / "figures"
+    page = write_curve(found, tmp_path / "curve.html", figures=folder)
+    assert "<b>" not in page.read_text()
+    names = {path.name for path in folder.iterdir()}
+    charts = ("dice-over-labelled-subjects", "dice-difference-to-unet")
+    kinds = ("svg", "csv", "pdf") if can_write_pdf() else ("svg", "csv")
+    assert names == {f"{name}.{kind}" for name in charts for kind in kinds} | {"table.tex", "captions.txt", FIGURES}
+    texts = ["".join(each.itertext()) for each in ElementTree.parse(folder / f"{charts[0]}.svg").iter(f"{SVG}text")]
+    assert {"labelled subjects", "Dice", "unet", odd} <= set(texts)
+    header, *rows = csv.reader((folder / f"{charts[0]}.csv").read_text().splitlines())
+    assert header == ["method", "labelled subjects", "Dice", "low", "high"]
+    assert rows[-1] == [odd, "20", "0.8", "", ""], "an interval that is not known is empty"
+    table = (folder / "table.tex").read_text()
+    assert r"on toys\_1" in table
+    assert r"a\_\textless{}b\textgreater{}\&''\%\#\$ & 20 & 0.800 & +0.050" in table
+    assert "more than 20" in table

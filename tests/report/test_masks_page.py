@@ -97,6 +97,24 @@ def test_volumes_are_in_ml_where_the_file_says_mm_and_mixed_units_are_said(tmp_p
     assert "in the order of their ids" in text, "nothing is known of how certain they are"
 
 
+def test_an_uncertainty_that_a_case_lacks_leaves_its_cell_empty(tmp_path: Path) -> None:
+    squares(tmp_path / "m", {'a<&"': 4, "b": 4})
+    cases = [
+        {"id": 'a<&"', "mask": 'a<&".png', "uncertainty": {"entropy": 0.5, "variance": 0.25}},
+        {"id": "b", "mask": "b.png", "uncertainty": {"variance": 0.125}},
+    ]
+    page, table, _ = report_unscored(predicted(tmp_path / "m", cases), figures=tmp_path / "f")
+    text = page.read_text()
+    assert "a<&" not in text
+    assert '<td data-value=""></td>' not in text
+    assert '<td data-value="">–</td><td data-value="0.125">0.125</td>' in text
+    lines = (tmp_path / "f" / "table.tex").read_text().splitlines()
+    assert {line.count(" & ") for line in lines if line.endswith(r"\\")} == {6}
+    rows = {row["id"]: row for row in csv.DictReader(table.read_text().splitlines())}
+    assert (rows["b"]["uncertainty_entropy"], rows["b"]["uncertainty_variance"]) == ("", "0.125")
+    assert rows['a<&"']["uncertainty_entropy"] == "0.5"
+
+
 def test_a_mask_that_cannot_be_read_is_listed_and_the_others_are_shown(pictures: Path) -> None:
     (pictures / "a.png").write_bytes(b"broken")
     page, _, failed = report_unscored(pictures)

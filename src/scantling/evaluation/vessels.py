@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from scantling.core.atomic import write_text
-from scantling.core.case import Case, Geometry, Unit
+from scantling.core.case import IGNORE, Case, Geometry, Unit
 from scantling.core.errors import DataError, ScantlingError
 from scantling.core.outputs import PREDICTIONS
 from scantling.data.dataset import Dataset
@@ -183,14 +183,17 @@ def _measured(
     id: str, mask: np.ndarray, grid: Geometry, case: Case | None, names: Sequence[str], wanted: Sequence[str],
     how: dict[str, Any],
 ) -> list[VesselCase]:  # fmt: skip
-    """The classes of one mask."""
+    """The classes of one mask; where it is not known what is there, nothing is counted."""
     region, spacing, unit = None, grid.spacing, grid.unit
     if case is not None:
         spacing, unit = known_spacing(case, (grid,), **how)
         region = Regions("dataset" if case.region is not None else None, ()).read(case, grid, **how)
-    axes = len(grid.shape)
-    return [
-        VesselCase(id, name, unit, branches(layer_of(mask, n), spacing=spacing, region=region, spatial_dims=axes))
-        for n, name in enumerate(names)
-        if name in wanted
-    ]
+    found = []
+    for number, name in enumerate(names):
+        if name in wanted:
+            known = mask[0 if len(mask) == 1 else number] != IGNORE
+            where = known if region is None else known & region
+            layer = layer_of(mask, number)
+            measured = branches(layer, spacing=spacing, region=where, spatial_dims=len(grid.shape))
+            found.append(VesselCase(id, name, unit, measured))
+    return found

@@ -115,15 +115,17 @@ def monai_network(
         dropout: see MONAI.
 
     Raises:
-        SettingsError: `hidden` is no such multiple.
+        SettingsError: `hidden` is no such multiple, or "attention-unet" would have one level alone.
     """
     axes = len(patch)
     if name == "attention-unet":
+        if not strides or len(widths) < 2:
+            raise SettingsError("attention-unet: found one level; expected two or more: more widths, or larger patches")
         from monai.networks.nets.attentionunet import AttentionUnet
 
         network: nn.Module = AttentionUnet(
-            axes, in_channels, out_channels, channels=list(widths), strides=[tuple(each) for each in strides],  # type: ignore[misc]
-            dropout=dropout,
+            axes, in_channels, out_channels, channels=list(widths[: len(strides) + 1]),
+            strides=[tuple(each) for each in strides], dropout=dropout,  # type: ignore[misc]
         )  # fmt: skip
         if norm == "instance":
             _normed_by_instance(network)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scantling.core.case import Unit
+from scantling.core.case import Geometry, Unit
 from scantling.data.pictures import View, class_colours
 from scantling.records.evaluation import CaseRecord
 from scantling.report.case_files import CaseArrays, Layer, Mask, read_case
@@ -40,15 +40,21 @@ def panels_of(case: CaseRecord, evaluation: EvaluationFile) -> Iterator[tuple[st
 
 def view_of(image: Layer | None, truth: Mask | None, mask: Mask | None) -> View | None:
     """How the arrays of a case are shown: the slice with most of the labels; None where there are none."""
-    grids = [one.geometry for one in (image, truth, mask) if one is not None]
-    geometry = next((grid for grid in grids if grid.affine is not None), next(iter(grids), None))
+    geometry = _grid(image, truth, mask)
     shown = truth if truth is not None and truth.labelled.any() else mask if mask is not None else truth
     return None if geometry is None else View.of(geometry, shown.labelled if shown is not None else None)
 
 
 def unit_of(*layers: Layer | Mask | None) -> Unit:
-    """The unit of the spacing of the arrays of a case: mm where one of their files says it."""
-    return "mm" if any(one is not None and one.geometry.unit == "mm" for one in layers) else "pixel"
+    """The unit of the steps of `view_of` the same layers."""
+    geometry = _grid(*layers)
+    return "pixel" if geometry is None else geometry.unit
+
+
+def _grid(*layers: Layer | Mask | None) -> Geometry | None:
+    """That of the layer that says most of how it lies in the world: its directions first, then its spacing in mm."""
+    grids = [one.geometry for one in layers if one is not None]
+    return max(grids, key=lambda grid: (grid.affine is not None, grid.unit == "mm"), default=None)
 
 
 def contoured(

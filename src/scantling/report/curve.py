@@ -255,7 +255,7 @@ def _banded(
         keys.append(Key(method, number % 6))
         said.append(f"{method} " + ", ".join(f"{one.write(value)} at {at:.0f}" for at, value in zip(x, y, strict=True)))
     vertical = f"difference in {one.title}" if zero else one.title
-    numbers = ((point.method, float(place(point)), value, *interval) for point, value, interval in series)
+    numbers = ((point.method, place(point), value, *interval) for point, value, interval in series)
     table: Rows = (("method", unit, vertical, "low", "high"), *numbers)
     return Chart(title, svg(parts, f"{title}: {'; '.join(said)}."), tuple(keys), note, (unit, vertical), table)
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}
 _SPECIAL |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-_SPECIAL |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
+_SPECIAL |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''"}
+_SPECIAL |= {"[": "{[}", "*": "{*}"}  # at the start of a row they would be read as the options of the line break above
 _SPECIAL |= {"−": "$-$", "±": r"$\pm$", "×": r"$\times$", "²": r"\textsuperscript{2}", "–": "--", "→": r"$\to$"}
 _SPECIAL |= {
     "↑": r"$\uparrow$",
@@ -14,6 +15,7 @@ _SPECIAL |= {
     "≤": r"$\leq$",
     "≥": r"$\geq$",
     "µ": r"\textmu{}",
+    "…": r"\ldots{}",
     "°": r"$^\circ$",
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from scantling.core import atomic
-from scantling.core.errors import DataError, SettingsError
+from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.core.outputs import check_file
 from scantling.data.pictures import Marks, class_colours
 from scantling.inference.unlike import sentence_on_unlike
@@ -94,7 +94,7 @@ def report_unscored(
     drawn = [_drawn(case, found, most=LONGEST) for case in found.cases[:DRAWN]]
     charts = _charts(found)
     text = rendered(
-        TEMPLATE, found=found, drawn=drawn, charts=charts, remarks=_remarks(found), lines=list(map(_line, found.cases)),
+        TEMPLATE, found=found, drawn=drawn, charts=charts, remarks=_remarks(found), lines=_lines(found),
         columns=_columns(found), legend=_legend(found), conventions=CONVENTIONS, research=RESEARCH_ONLY, most=DRAWN,
         counted=plural(len(found.cases), "case"), summary=_summary(found), command=shell(*command),
     )  # fmt: skip
@@ -159,16 +159,21 @@ def _columns(found: Unscored) -> list[str]:
     return [*columns, "Expected Dice", *(name.capitalize() for name in found.uncertainties), "Unlike"]
 
 
-def _line(case: UnscoredCase) -> tuple[UnscoredCase, list[tuple[str, str]]]:
-    """A case with its cells: text, and what the page sorts by."""
+def _lines(found: Unscored) -> list[tuple[UnscoredCase, list[tuple[str, str]]]]:
+    """Each case with its cells."""
+    return [(case, _cells(case, found.uncertainties)) for case in found.cases]
+
+
+def _cells(case: UnscoredCase, uncertainties: Sequence[str]) -> list[tuple[str, str]]:
+    """The cells of a case: text, and what the page sorts by; one for each uncertainty that any case has."""
     cells = []
     for amount in case.amounts.values():
         cells.append((_volume(amount.volume, case), f"{amount.volume:.6g}"))
         cells.append((f"{amount.pieces:,}", str(amount.pieces)))
     cells.append((_expected(case), "" if (dice := _dice(case)) is None else f"{dice:.4f}"))
-    for value in case.predicted.uncertainty.values():
+    for value in map(case.predicted.uncertainty.get, uncertainties):
         cells.append((NONE if value is None else f"{value:.3g}", "" if value is None else f"{value:.6g}"))
-    return case, cells
+    return cells
 
 
 def _dice(case: UnscoredCase) -> float | None:
@@ -201,7 +206,7 @@ def _drawn(case: UnscoredCase, found: Unscored, *, most: int) -> DrawnCase:
     facts += [(name.capitalize(), NONE if v is None else f"{v:.3g}") for name, v in case.predicted.uncertainty.items()]
     try:
         mask = found.source.mask(case.id)
-    except (DataError, OSError) as error:  # it has changed since it was measured
+    except (ScantlingError, OSError) as error:  # it has changed since it was measured
         return DrawnCase(case, "", 1.0, "", None, tuple(facts), (f"The mask is not shown: {error}.",))
     image, note = found.source.image(case.id)
     notes = [note] if note else []
@@ -262,13 +267,13 @@ def _write_figures(found: Unscored, charts: Sequence[Chart], figures: Figures, c
             mask = found.source.mask(case.id)
             image, _ = found.source.image(case.id)
             image = image if image is None or image.shape == mask.shape else image.on(mask.geometry)
-        except (DataError, OSError):
+        except (ScantlingError, OSError):
             continue
         view = view_of(image, None, mask)
         if view is not None:
             picture, scale = contoured(image, None, mask, view, len(found.classes))
             figures.picture(f"panel {case.id} contours", scaled(picture, view, scale, unit_of(image, mask)))
-    rows = [[case.id, *(text for text, _ in cells), _unlike(case)] for case, cells in map(_line, found.cases)]
+    rows = [[case.id, *(text for text, _ in cells), _unlike(case)] for case, cells in _lines(found)]
     caption = "What was marked in each case; no truth was read."
     figures.table("table", ["Case", *_columns(found)], rows, caption=caption)
     figures.numbers("volumes", list(found.rows()))
