@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in "01":
             train = ("train", "unet", "--data", place / "data", "--out", place / f"r{seed}", "--validation", "0.5")
             assert main([str(w) for w in (*train, "--preset", "tiny", "--steps", "2", "--seed", seed)]) == 0
-    assert command("predict", place / "r0", place / "data", "--out", place / "m", "--probabilities").returncode == 0
+    assert command("predict", place / "r0", place / "data", "--out", place / "m").returncode == 0
     made = [
         {"id": f"m{n}", "split": "train", "images": {"image": f"{n}.png"}, "masks": [f"{n}-mask.png"],
          "origin": {"kind": "synthetic", "model": "painter 0", "seed": n}}
@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]  # fmt: skip
     shutil.copytree(place / "data", place / "more")
     for n in range(2):  # without masks, for `next`
-        name = f"{n}-an-image-with-a-long-name-as-scanners-like-to-give-them.png"
+        name = f"{n}-an-image-with-a-long-name.png"
         shutil.copy(place / "data" / "train" / "images" / f"case{n}.png", place / "more" / "train" / "images" / name)
     (place / "made").mkdir()
     for n in range(4):
@@ -113,9 +113,6 @@ COMMANDS = {
     "registrations": "evaluate warped data",
     "vessels": "vessels m --out v.csv",
     "next": "next r0 more --count 2 --csv n.csv",
-    "mend": "mend m/probabilities --out mended",
-    "synthesize": "synthesize fractal-vessels --count 2 --size 48 --out drawn",
-    "assess": "assess data --real data",
     "worth": "worth unet --data data --made made --arms real+100% --labels 2 --preset tiny --steps 2 --out w",
 }
 
