@@ -28,7 +28,8 @@ ORDER = {
         "Mending": "mending.md", "Made images": "generated-images.md",
     },
     "Judge": {
-        "Metrics": "metrics.md", "Reports": "report.md", "Learning curves": "curve.md",
+        "Metrics": "metrics.md", "Reports": "report.md", "Looking and correcting": "correcting.md",
+        "Learning curves": "curve.md",
         "Worth of made data": "worth.md", "Results": "results.md",
     },
     "Methods": {},

@@ -12,8 +12,9 @@ patient. `python scripts/make_gallery.py` makes the pictures, on one processor c
 steps stand below each.
 
 These trainings take seconds, with networks of a few channels. They show the kind of an answer, not its quality: that \
-is measured on real data, in [results](results.md). Truth and masks are outlines; each object of an instance map has a \
-colour of its own.
+is measured on real data, in [results](results.md). Where so short a training would answer with noise, or was not \
+done, the picture shows what the method learns from, and the words below it say that nothing is trained. Truth and \
+masks are outlines; each object of an instance map has a colour of its own.
 """
 DATA = {
     "cells": "made cells", "organs": "made cross-sections of a cavity in a wall", "lesions": "made spots on skin",

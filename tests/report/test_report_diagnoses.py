@@ -58,6 +58,14 @@ class Pair:
     sound: tuple[Change, ...] = (lambda made: None,)
 
 
+def late(made: Made, begin: int) -> None:
+    """A loss that never fell, with a second term that begins late."""
+    made.losses(lambda step: 0.7 + 0.05 * (step % 3))
+    for line in made.log:
+        if "losses" in line and line["step"] > begin:
+            line["losses"]["segmenter"]["agreement"] = 9.0
+
+
 def falling(made: Made, to: float) -> None:
     made.dice(lambda step: 0.8 - abs(step - 60) * to / 40)
 
@@ -101,6 +109,8 @@ PAIRS: dict[str, Pair] = {
         (
             (lambda made: made.losses(lambda step: 0.7 + 0.05 * (step % 3)), "The training loss never fell: it is 0.7"),
             (lambda made: made.losses(lambda step: 0.5 + step / 100), "never fell: it is 0.605"),
+            (lambda made: late(made, 40), "never fell: it is 9.7"),
+            (lambda made: late(made, 97), "The training loss never fell. The model"),
         ),
         (
             lambda made: made.losses(lambda step: 0.7 - step / 1000),
@@ -111,7 +121,11 @@ PAIRS: dict[str, Pair] = {
     ),
     "the end of the training loss": Pair(
         ((lambda made: made.losses(lambda step: 1 - step / 200), "was still falling, from 0.6475 to 0.5475"),),
-        (lambda made: None, lambda made: made.losses(lambda step: 0.4 + (3 - step / 50) * (step % 2))),
+        (
+            lambda made: None,
+            lambda made: made.losses(lambda step: 0.4 + (3 - step / 50) * (step % 2)),
+            lambda made: late(made, 40),
+        ),
     ),
     "the course of the validation": Pair(
         (

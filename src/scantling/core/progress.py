@@ -34,7 +34,7 @@ class ProgressLine(ProgressColumn):
     def render(self, task: Task) -> RenderableType:
         """The line."""
         left = self._time.render(task)
-        if not task.finished:
+        if left and not task.finished:  # of a task whose end is not known there is none
             left.append(" left")
         room = self._console.width - len(left)
         title, count = Text(task.description), self._count.render(task)

@@ -7,6 +7,8 @@ import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+BELONGING = ("± std", "± seeds", "95 % interval")
+"""Columns so headed say how sure the value to their left is, and stand beside it."""
 FIRST = 3
 """Of many alike so many names are told."""
 
@@ -20,7 +22,8 @@ def aligned(rows: Iterable[Sequence[str]], *, width: int | None = None, keys: in
     """A table: the first row is its head, the first column stands to the left, the others to the right.
 
     Where it is wider than `width`, its columns stand in blocks below each other, each block behind the columns that say
-    what a row is. Where not even one column fits beside these, every row becomes lines "head: cell"; no cell is cut.
+    what a row is; a value and its interval (`BELONGING`) are never parted. Where one of these does not fit, every row
+    becomes lines "head: cell"; no cell is cut.
 
     Args:
         width: columns of the terminal; None for any number.
@@ -29,13 +32,19 @@ def aligned(rows: Iterable[Sequence[str]], *, width: int | None = None, keys: in
     listed = [list(row) for row in rows]
     widths = [max(columns_of(row[column]) for row in listed) for column in range(len(listed[0]))]
     room = None if width is None else width - sum(each + 2 for each in widths[:keys]) + 2
-    if room is not None and any(room < each + 2 for each in widths[keys:]):
-        return _stacked(listed, keys)
-    blocks: list[list[int]] = [[]]
+    groups: list[list[int]] = []
     for column in range(keys, len(widths)):
-        if room is not None and blocks[-1] and sum(widths[each] + 2 for each in (*blocks[-1], column)) > room:
+        if groups and listed[0][column] in BELONGING:
+            groups[-1].append(column)
+        else:
+            groups.append([column])
+    blocks: list[list[int]] = [[]]
+    for group in groups:
+        if room is not None and room < sum(widths[each] + 2 for each in group):
+            return _stacked(listed, keys)
+        if room is not None and blocks[-1] and sum(widths[each] + 2 for each in (*blocks[-1], *group)) > room:
             blocks.append([])
-        blocks[-1].append(column)
+        blocks[-1] += group
     lines: list[str] = []
     for block in blocks:
         lines += [""] if lines else []

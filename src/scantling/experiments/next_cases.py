@@ -18,6 +18,7 @@ from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
 from scantling.core.outputs import check_file
 from scantling.core.randomness import seed_of
+from scantling.core.text import aligned
 from scantling.data.contents import count as counted
 from scantling.data.dataset import Dataset
 from scantling.data.opening import OPENING, Opening
@@ -87,14 +88,18 @@ class NextCases:
             for rank, one in enumerate(self.proposed, start=1)
         ]  # fmt: skip
 
-    def table(self) -> str:
-        """For people."""
-        width = max((len(one.case.id) for one in self.proposed), default=2)
-        lines = [f"{'':>4}{'case':<{width}}  uncertainty  distance  foreground"]
+    def table(self, *, width: int | None = None) -> str:
+        """For people.
+
+        Args:
+            width: columns of the terminal.
+        """
+        places = len(str(len(self.proposed)))
+        rows = [[f"{'':{places}}  case", "uncertainty", "distance", "foreground"]]
         for row in self.rows():
-            numbers = ["" if row[name] is None else f"{row[name]:.3f}" for name in ("uncertainty", "distance")]
-            found = "yes" if row["foreground"] else "none"
-            lines.append(f"{row['rank']:>3} {row['id']:<{width}}  {numbers[0]:>11}  {numbers[1]:>8}  {found}")
+            numbers = ("" if row[name] is None else f"{row[name]:.3f}" for name in ("uncertainty", "distance"))
+            rows.append([f"{row['rank']:>{places}}  {row['id']}", *numbers, "yes" if row["foreground"] else "none"])
+        lines = aligned(rows, width=width)
         tail = f"{counted(len(self.proposed), 'case')} of {self.unlabelled} unlabelled ones, by {self.by}"
         return "\n".join([*lines, tail, *self.notes])
 

@@ -80,11 +80,9 @@ def _validation(run: Run) -> Iterable[ReportWarning] | None:
 
 
 def _still_falling(run: Run) -> Iterable[ReportWarning] | None:
-    terms = _terms_of_loss(run)
-    if not terms:
+    if not _terms_of_loss(run):
         return None
-    total = [math.fsum(values) for values in zip(*terms, strict=False)]
-    total = [value for value in total if math.isfinite(value)]
+    total = _total(run)
     fifth = len(total) // 5
     if fifth < 4:
         return None
@@ -106,13 +104,16 @@ def _never_fell(run: Run) -> Iterable[ReportWarning] | None:
         return None
     if fell:
         return []
-    total = [math.fsum(values) for values in zip(*_terms_of_loss(run), strict=False)]
+    total = _total(run)
     fifth = len(total) // 5
+    from_to = ""
+    if fifth:
+        from_to = f": it is {fmean(total[:fifth]):.4g} over the first fifth of the training and "
+        from_to += f"{fmean(total[-fifth:]):.4g} over the last"
     return [
         ReportWarning(
             "serious",
-            f"The training loss never fell: it is {fmean(total[:fifth]):.4g} over the first fifth of the training and "
-            f"{fmean(total[-fifth:]):.4g} over the last. The model learnt nothing from its labels: see with "
+            f"The training loss never fell{from_to}. The model learnt nothing from its labels: see with "
             "`scantling check` whether they lie on their images, and try another learning rate.",
         )
     ]
@@ -154,14 +155,24 @@ def _course(run: Run) -> Iterable[ReportWarning] | None:
     return []
 
 
-def _terms_of_loss(run: Run) -> list[list[float]]:
-    """The values of each term of the loss of the last stage; none of players against each other, whose losses need
-    not fall."""
+def _terms_of_loss(run: Run) -> list[dict[float, float]]:
+    """The finite values, by step, of each term of the loss of the last stage; none of players against each other,
+    whose losses need not fall."""
     if not run.log.losses:
         return []
     stage = run.log.stages[-1]
-    terms = {key: values for key, (_, values) in run.log.losses.items() if key[0] == stage}
-    return list(terms.values()) if len({player for _, player, _ in terms}) == 1 else []
+    terms = {key: curve for key, curve in run.log.losses.items() if key[0] == stage}
+    if len({player for _, player, _ in terms}) != 1:
+        return []
+    return [
+        {step: value for step, value in zip(*curve, strict=True) if math.isfinite(value)} for curve in terms.values()
+    ]
+
+
+def _total(run: Run) -> list[float]:
+    """The loss at the steps of which every term is known; terms may begin late."""
+    terms = _terms_of_loss(run)
+    return [math.fsum(term[step] for term in terms) for step in terms[0] if all(step in term for term in terms)]
 
 
 def _fell(run: Run) -> bool | None:
@@ -169,7 +180,7 @@ def _fell(run: Run) -> bool | None:
 
     A sum may rise although all is well, since methods raise the weights of some terms.
     """
-    finite = [[value for value in values if math.isfinite(value)] for values in _terms_of_loss(run)]
+    finite = [list(term.values()) for term in _terms_of_loss(run)]
     fifths = [(values[: len(values) // 5], values[-(len(values) // 5) :]) for values in finite if len(values) >= 20]
     return any(_below(last, first, share=FELL) for first, last in fifths) if fifths else None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
-from scantling.cli.command import Outcome, counting, talk, tell
+from scantling.cli.command import Outcome, counting, talk, tell, width
 from scantling.cli.commands.common import Computed, Opened
 from scantling.core.errors import SettingsError
 from scantling.core.outputs import check_file
@@ -137,7 +137,7 @@ class Next(Opened, Computed):
                 self.model, self.data, count=self.count, by=self.by, seed=self.seed, opening=self.opening(),
                 compute=self.compute(), progress=progress,
             )  # fmt: skip
-        tell(found.table())
+        tell(found.table(width=width()))
         if self.csv is not None:
             found.write_csv(self.csv)
             tell(str(self.csv))
