@@ -122,10 +122,6 @@ UNTRAINED = frozenset(
         "acgan", "berdiff", "dcgan", "dtu-net", "gan", "gan-3d", "mask-to-image", "mb-diff", "medical-diffusion",
         "medsegdiff", "medsegdiff-v2", "multimodal-gan", "nuclei-diffusion", "pggan", "skr-gan", "skr-gan-star",
         "vessel-controlnet", "wgan",
-        # not trained yet: the pictures were made on a busy machine
-        "copy-paste", "cross-pseudo", "darl", "deep-atlas", "diffusion-pretrain", "dkm", "dkm-kinetics", "fedd",
-        "fedd-classifier", "fixmatch", "masked-pretrain", "registration", "registration-augmentation",
-        "self-training", "ssd", "vq-gan",
     }
 )  # fmt: skip
 """Methods of which the picture shows what they learn from, and nothing is trained; without a name here the next command
