@@ -32,7 +32,7 @@ def exact(array: Bytes, *, delta: bool = False, level: int = SMALL) -> dict[str,
     flat = np.ascontiguousarray(array)
     if delta:
         flat = np.diff(flat, axis=2, prepend=np.uint8(0))
-    data = base64.b64encode(zlib.compress(memoryview(flat), level)).decode("ascii")
+    data = base64.b64encode(zlib.compress(flat.tobytes(), level)).decode("ascii")
     return {"shape": list(array.shape), "codec": "deflate", "delta": delta, "data": data}
 
 
