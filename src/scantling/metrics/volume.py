@@ -61,7 +61,7 @@ def volumes(
         >>> from scantling.metrics import volumes
         >>> true, found = np.zeros((10, 10, 10), bool), np.zeros((10, 10, 10), bool)
         >>> true[:4], found[:5] = True, True
-        >>> volumes(found, true, spacing=(2.0, 1.0, 1.0), unit="mm").volume_difference
+        >>> round(volumes(found, true, spacing=(2.0, 1.0, 1.0), unit="mm").volume_difference, 3)
         0.2
     """
     predicted, true = masks_inside(prediction, truth, region)

@@ -120,6 +120,7 @@ class UNetSettings(Settings):
             "average": 0.9,
             "norm": "instance",
             "dice_over": "sample",
+            "first_answer": "even",
             "dropout": 0.0,
             "rotation": 30.0,
             "zoom": 0.2,
