@@ -16,6 +16,7 @@ from scantling.core.atomic import write_text
 from scantling.core.case import IGNORE, Case, Geometry, Unit
 from scantling.core.errors import DataError, ScantlingError
 from scantling.core.outputs import PREDICTIONS
+from scantling.data.contents import count
 from scantling.data.dataset import Dataset
 from scantling.data.files import GENEROUS
 from scantling.data.loading import load
@@ -93,7 +94,7 @@ class Vessels:
                 if name not in ("id", "class", "unit")
             }
             length = "mm" if unit == "mm" else "pixels"
-            lines.append(f"{label}, mean of {len(rows)} masks, lengths in {length}")
+            lines.append(f"{label}, mean of {count(len(rows), 'mask')}, lengths in {length}")
             lines += [
                 f"  {name.replace('_', ' '):<13}{'undefined' if mean is None else f'{mean:.4g}'}"
                 for name, mean in means.items()
