@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field
 
@@ -20,18 +19,14 @@ class MonaiNetSettings(UNetSettings):
 
     Attributes:
         network: attention-unet, unet++, unetr or swin-unetr.
-        hidden: the width of the tokens of UNETR (768 in its paper) or of the first level of Swin UNETR (48); None:
-            these.
+        hidden: the width of the tokens of UNETR, or of the first level of Swin UNETR; None: 24 or 1.5 times the width
+            of the plan's first level, with `paper` 768 and 48, as in their papers.
     """
 
     network: Name = "attention-unet"
     hidden: Annotated[int, Field(gt=0)] | None = None
 
     architecture: ClassVar[tuple[str, ...]] = (*UNetSettings.architecture, "network", "hidden")
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        name: {**values, **({"hidden": 12} if name == "tiny" else {"hidden": 96} if name == "quick" else {})}
-        for name, values in UNetSettings.presets.items()
-    }
 
     def resolve(self, traits: Traits) -> Self:
         """Plan what is None as for `unet`.
@@ -41,8 +36,10 @@ class MonaiNetSettings(UNetSettings):
         """
         if self.encoder is not None:
             raise SettingsError("--settings.encoder: goes with unet; monai-net has networks of its own")
-        width = {"unetr": 768, "swin-unetr": 48}.get(self.network)
-        return super().resolve(traits).model_copy(update={"hidden": self.hidden or width})
+        found = super().resolve(traits)
+        first = (found.widths or (found.width,))[0]
+        width = {"unetr": 24 * first, "swin-unetr": 12 * max(1, round(first / 8))}.get(self.network)
+        return found.model_copy(update={"hidden": self.hidden or width})
 
 
 class MonaiNet(UNetSegmenter):
