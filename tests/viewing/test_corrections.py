@@ -15,6 +15,7 @@ from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.data.dataset import Dataset, distinct, join, open_dataset
 from scantling.data.label_budget import keep_labels
 from scantling.methods.catalogue import card_of
+from scantling.records.curve import CurveRecord
 from scantling.records.run import read_run
 from scantling.report.case_files import Mask
 from scantling.report.viewer_planes import Upright
@@ -103,6 +104,29 @@ def test_a_correction_counts_as_drawn_by_hand_beside_the_budget_and_says_its_min
     again = dataset_of(root / "run")
     assert [case.id for case in again.cases if case.correction] == ["p2"]
     assert not keep_labels(both(root), 1, fields=("mask",)).dataset["p3"].masks
+
+
+def test_a_curve_says_what_the_minutes_of_correction_have_gained_beside_the_same_labels(root: Path) -> None:
+    save(root)
+    words = ("--settings.widths", "2,4", "--settings.patch", "16,16", "--label-seeds", "1", "--labels", "1")
+    arms = ("unet", f"unet@{root / 'corrections'}")
+    places = ("--out", root / "curve", "--json", root / "found.json", "--csv", root / "table.csv")
+    done = command("curve", *arms, "--data", root / "data", "--preset", "tiny", "--steps", "2", *words, *places)
+    assert done.returncode == 0, done.stderr
+    found = CurveRecord.model_validate(json.loads((root / "found.json").read_text()))
+    without, corrected = found.points
+    assert (corrected.method, corrected.effort["minutes"]) == ("unet@corrections", 0.5)
+    assert corrected.effort["pixels"] == without.effort["pixels"] > 0
+    assert any("the corrections of `unet@corrections` took 0.5 minutes" in sentence for sentence in found.sentences)
+    assert "minutes corrected" in done.stdout
+    assert not found.warnings
+    assert (root / "table.csv").read_text().splitlines()[0].endswith("pixels,strokes,minutes")
+    runs = {method: read_run(root / "curve" / "runs" / method / "labels-1" / "draw-0" / "seed-0") for method in (
+        "unet", "unet@corrections"
+    )}  # fmt: skip
+    assert {run.options["augment"] for run in runs.values()} == {"strong"}
+    labelled = {method: set(run.labelled or ()) for method, run in runs.items()}
+    assert labelled["unet@corrections"] == labelled["unet"] | {"p2"}
 
 
 def test_a_mask_that_the_data_have_is_replaced_and_a_test_mask_is_not(root: Path) -> None:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 FEW = 10
@@ -106,17 +106,17 @@ def rate_interval(sums: Values, counts: Values) -> tuple[float, float]:
     effective = float(subjects)
     if 0 < share < 1 and variance > 0:
         at = (1 + LEVEL) / 2
-        freedom = (stats.t.ppf(at, cases - 1) / stats.t.ppf(at, subjects - 1)) ** 2
+        freedom = (special.stdtrit(cases - 1, at) / special.stdtrit(subjects - 1, at)) ** 2
         effective = float(np.clip(share * (1 - share) / variance * freedom, 1, cases))
     hits, tail = share * effective, (1 - LEVEL) / 2
-    low = stats.beta.ppf(tail, hits, effective - hits + 1) if hits > 0 else 0.0
-    high = stats.beta.ppf(1 - tail, hits + 1, effective - hits) if hits < effective else 1.0
+    low = special.betaincinv(hits, effective - hits + 1, tail) if hits > 0 else 0.0
+    high = special.betaincinv(hits + 1, effective - hits, 1 - tail) if hits < effective else 1.0
     return float(low), float(high)
 
 
 def _t(centre: float, without: Values, subjects: int) -> tuple[float, float]:
     """The middle and half the width of the interval of a number whose values without each subject are known."""
-    return centre, float(stats.t.ppf((1 + LEVEL) / 2, max(subjects - 1, 1)) * math.sqrt(_variance(without)))
+    return centre, float(special.stdtrit(max(subjects - 1, 1), (1 + LEVEL) / 2) * math.sqrt(_variance(without)))
 
 
 def _variance(without: Values) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from scantling.core.errors import FileError, SettingsError
 from scantling.data.tables import read_table
@@ -184,7 +184,7 @@ def _welch(one: Floats, other: Floats) -> tuple[float, float, float]:
     if not errors.any():
         return mean, float("nan"), float("nan")
     freedom = errors.sum() ** 2 / float(np.sum(errors**2 / (np.array([one.size, other.size]) - 1)))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(errors.sum()))
+    half = float(special.stdtrit(freedom, (1 + LEVEL) / 2) * np.sqrt(errors.sum()))
     return mean, mean - half, mean + half
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from scantling.evaluation.intervals import LEVEL, NOWHERE
 from scantling.evaluation.summary import summarise
@@ -253,7 +253,7 @@ def _difference(one: Estimate, other: Estimate, *, pairs: int) -> tuple[float, f
     """How far the interval of `one - other` reaches below and above it; NaN where it cannot be known."""
     freedom = min(one.subjects, other.subjects) - 1
     tail = (1 - LEVEL) / 2
-    wider = float(stats.t.ppf(1 - tail / pairs, freedom) / stats.t.ppf(1 - tail, freedom))
+    wider = float(special.stdtrit(freedom, 1 - tail / pairs) / special.stdtrit(freedom, 1 - tail))
     correlation = _correlation(one, other)
 
     def reach(a: float, b: float) -> float:

@@ -23,7 +23,7 @@ class Arm:
 
     Attributes:
         name: of the method, or "partial@scribbled" with the name of the folder.
-        data: the folder with its labels; None: the data of the curve.
+        data: the folder with its labels, or with corrected masks; None: the data of the curve.
     """
 
     name: str
@@ -51,7 +51,7 @@ def arms_of(words: Sequence[str | type[Method]]) -> list[Arm]:
         if at and not (folder and Path(folder).exists()):
             raise SettingsError(
                 f"{word}: there is no {folder or 'folder'!r}; expected METHOD@FOLDER, with a data set of other labels "
-                "of the same images"
+                "of the same images, or a folder of corrections"
             )
         arm = Arm(card.name, None)
         if at:

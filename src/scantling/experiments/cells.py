@@ -16,6 +16,7 @@ from scantling.core.fields import reads_masks
 from scantling.core.machine import Compute
 from scantling.core.outputs import locked
 from scantling.data.contents import count, some
+from scantling.data.corrections import is_corrections
 from scantling.data.dataset import Dataset
 from scantling.data.division import within_budget
 from scantling.data.label_budget import written_labels
@@ -134,10 +135,10 @@ class Recipe:
         out: the folder of the curve.
         options: of the trainings, but for what a cell says.
         control: the method that the others are held against.
-        augment: of all methods; None: "strong" for the control, their own for the others, so that no gain is one of
-            more augmentation.
+        augment: of all methods; None: "strong" for the control and its method on other labels, their own for the
+            others, so that no gain is one of more augmentation.
         metric: that the test answers are scored by.
-        arms: the folder of each arm that has labels of its own.
+        arms: the folder of each arm that has labels of its own, or corrected masks beside the budget.
     """
 
     data: Path | Dataset
@@ -159,8 +160,16 @@ class Recipe:
         return self.data if isinstance(self.data, Dataset) else _opened(self.data, self.opening)
 
     def dataset_of(self, arm: str) -> Dataset:
-        """The data set whose labels an arm learns from."""
-        return _opened(self.arms[arm], self.opening_of(arm)) if arm in self.arms else self.dataset
+        """The data set whose labels an arm learns from, but for those that were corrected."""
+        return self.given_to(arm) if arm in self.arms and not self.corrects(arm) else self.dataset
+
+    def given_to(self, arm: str) -> Dataset:
+        """The data set in the folder of an arm that has one."""
+        return _opened(self.arms[arm], Opening(subjects=self.options.subjects))
+
+    def corrects(self, arm: str) -> bool:
+        """Whether the folder of an arm holds corrected masks, which come on top of the budget."""
+        return arm in self.arms and is_corrections(self.arms[arm])
 
     def method_of(self, cell: Cell) -> str:
         """The method that a cell trains."""
@@ -176,7 +185,8 @@ class Recipe:
         Raises:
             DataError: they have fewer cases than the cell takes.
         """
-        return [self.dataset_of(cell.method)]
+        corrected = [self.given_to(cell.method)] if self.corrects(cell.method) else []
+        return [self.dataset_of(cell.method), *corrected]
 
     def elsewhere(self, options: Options) -> Recipe:
         """The same for other processes, which may stand in other folders."""
@@ -186,7 +196,7 @@ class Recipe:
 
     def opening_of(self, arm: str) -> Opening:
         """How the data of an arm are opened: manifest and root are those of the curve's own."""
-        return Opening(subjects=self.options.subjects) if arm in self.arms else self.opening
+        return self.opening if self.dataset_of(arm) is self.dataset else Opening(subjects=self.options.subjects)
 
     def options_of(self, cell: Cell) -> Options:
         """The options of a cell's training."""
@@ -194,7 +204,7 @@ class Recipe:
         if cell.labels != ALL:
             name = "label_instances" if cell.labels.endswith(OBJECTS) else "labels"
             budget = {name: cell.labels.removesuffix(OBJECTS), "label_seed": cell.label_seed}
-        own: Literal["own", "strong"] = "strong" if cell.method == self.control else "own"
+        own: Literal["own", "strong"] = "strong" if method_of(cell.method) == method_of(self.control) else "own"
         opening = self.opening_of(cell.method)
         return replace(
             self.options, seed=cell.seed, augment=self.augment or own, manifest=opening.manifest, root=opening.root,

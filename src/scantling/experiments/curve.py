@@ -68,7 +68,7 @@ def curve(
 
     Args:
         methods: the first is the control that the others are held against; "METHOD@FOLDER" learns from the labels of
-            another data set of the same images.
+            another data set of the same images, or from corrected masks beside the budget.
         data: a data set with true masks; all of its labels may be asked for.
         out: the folder of the curve; new, empty, or that of a curve of the same data and settings, to which methods,
             budgets and seeds are added.
@@ -182,7 +182,7 @@ def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> tu
     if not any(case.masks and case.images for case in dataset.split("test")):
         raise DataError(f"{dataset.root}: no test case has an image and a mask; a curve needs some to be measured on")
     for name in recipe.arms:
-        own = recipe.dataset_of(name)
+        own = recipe.given_to(name)
         check_inputs(recipe.out, own.files())
         check_arm(name, own, dataset)
     held = {cell: labelled_subjects(recipe, cell) for cell in cells if (cell.seed, cell.label_seed) == (0, 0)}
@@ -197,7 +197,9 @@ def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> tu
     if of_objects:
         subjects = {cell.labels: objects_read(recipe, cell) for cell in held if cell.method == recipe.control}
     apart = dict.fromkeys(
-        cell.method for cell, found in held.items() if found != held[replace(cell, method=recipe.control)]
+        cell.method
+        for cell, found in held.items()
+        if found != held[replace(cell, method=recipe.control)] and not recipe.corrects(cell.method)
     )
     warnings = [
         f"{method} learns from labels that other subjects have than those of {recipe.control}: they are not compared "
@@ -214,9 +216,9 @@ def _checked(recipe: Recipe, cells: Sequence[Cell], labels: Sequence[str]) -> tu
     return subjects, warnings
 
 
-def efforts_of(recipe: Recipe, cells: Iterable[Cell]) -> dict[Cell, dict[str, int]]:
+def efforts_of(recipe: Recipe, cells: Iterable[Cell]) -> dict[Cell, dict[str, float]]:
     """What it takes to draw the labels that each cell may look at, an estimate."""
-    known, efforts = defaultdict[str, dict[str, Mapping[str, int]]](dict), dict[Cell, dict[str, int]]()
+    known, efforts = defaultdict[str, dict[str, Mapping[str, float]]](dict), dict[Cell, dict[str, float]]()
     for cell in cells:
         cases, taught_by = labelled_cases(recipe, cell)
         efforts[cell] = effort_of(recipe.dataset_of(cell.method), cases, taught_by, known=known[cell.method])
@@ -228,7 +230,7 @@ def summary(
     cells: Sequence[Cell],
     failed: Mapping[Cell, str],
     *,
-    efforts: Mapping[Cell, Mapping[str, int]] | None = None,
+    efforts: Mapping[Cell, Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
     """What the cells say together: the attributes of a `Curve`.
 

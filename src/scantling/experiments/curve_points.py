@@ -67,7 +67,7 @@ class Grid:
     cases: tuple[str, ...]
     left_out: tuple[str, ...]
     which: tuple[int, ...]
-    efforts: Mapping[Cell, Mapping[str, int]]
+    efforts: Mapping[Cell, Mapping[str, float]]
 
     @classmethod
     def of(
@@ -77,7 +77,7 @@ class Grid:
         *,
         subjects: Mapping[str, int],
         metric: Metric,
-        efforts: Mapping[Cell, Mapping[str, int]],
+        efforts: Mapping[Cell, Mapping[str, float]],
     ) -> Grid:
         """From the cells that were asked for and those of them that are done.
 
@@ -117,7 +117,8 @@ class Grid:
     def effort(self, method: str, labels: str) -> dict[str, float]:
         """The mean over the cells of a method at a budget; empty where none is known."""
         found = [one for cell, one in self.efforts.items() if (cell.method, cell.labels) == (method, labels)]
-        return {name: math.fsum(one[name] for one in found) / len(found) for name in (found[0] if found else ())}
+        names = dict.fromkeys(name for one in found for name in one)
+        return {name: math.fsum(one.get(name, 0) for one in found) / len(found) for name in names}
 
     def values(self, method: str, labels: str, *, name: str | None = None) -> Values:
         """(D, S, N) of a method at a budget, of all classes or of the one called `name`; see `resampling.estimate`."""

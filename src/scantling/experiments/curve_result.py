@@ -14,8 +14,10 @@ from scantling.core.atomic import named, write_text
 from scantling.core.text import aligned
 from scantling.data.contents import count, some
 from scantling.evaluation.intervals import FEW
+from scantling.experiments.arms import method_of
 from scantling.experiments.cells import ALL, OBJECTS, Cell, labels_in_words
 from scantling.experiments.comparison import Cost, written
+from scantling.experiments.drawing_effort import MINUTES
 from scantling.experiments.resampling import DRAWS
 from scantling.metrics.catalogue import Metric
 from scantling.records.curve import CurveRecord
@@ -23,8 +25,11 @@ from scantling.records.curve import CurveRecord
 Interval = tuple[float, float]
 EFFORT = (
     "What is drawn is an estimate: of masks the pixels on the borders of objects, slice by slice, a stroke for each; "
-    "of scribbles their pixels and strokes; of a box two pixels, of a point one. Looking and correcting is not in it."
+    "of scribbles their pixels and strokes; of a box two pixels, of a point one. Looking and correcting is not in it; "
+    "where masks were corrected, the minutes are those that the viewer counted."
 )
+DRAWN = ("pixels drawn", "strokes", "equals pixels", "minutes corrected")
+"""The columns of what is drawn, in the order of `Point.drawn`."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,8 @@ class Point:
         mean: over the cases and the trainings; NaN without one.
         difference: to the control at the same budget, of the trainings that both have; NaN of the control.
         worth: None of the control, and where it was measured at one budget alone.
-        effort: what it takes to draw the labels, "pixels" and "strokes", an estimate and the mean over the trainings;
-            empty in a curve of one data set.
+        effort: what it takes to draw the labels, "pixels" and "strokes", an estimate and the mean over the trainings,
+            and the "minutes" that corrections took; empty in a curve of one data set.
         effort_worth: as `worth`, in pixels drawn of the control.
     """
 
@@ -107,10 +112,11 @@ class Point:
     effort_worth: Worth | None = None
 
     @property
-    def drawn(self) -> tuple[str, str, str]:
-        """In tables: pixels and strokes drawn, and the pixels of the control that are worth as much."""
+    def drawn(self) -> tuple[str, str, str, str]:
+        """In tables: pixels and strokes drawn, the pixels of the control that are worth as much, minutes corrected."""
         pixels, strokes = (f"{self.effort[name]:,.0f}" if self.effort else "" for name in ("pixels", "strokes"))
-        return pixels, strokes, "" if self.effort_worth is None else self.effort_worth.text
+        minutes = f"{self.effort[MINUTES]:.1f}" if MINUTES in self.effort else ""
+        return pixels, strokes, "" if self.effort_worth is None else self.effort_worth.text, minutes
 
     @property
     def shown(self) -> bool:
@@ -139,7 +145,7 @@ class ScoredCell:
     mean: float | None = None
     seconds: float | None = None
     error: str = ""
-    effort: Mapping[str, int] = field(default_factory=dict)
+    effort: Mapping[str, float] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """For JSON."""
@@ -189,6 +195,11 @@ class Curve:
         return "drawn object" if any(one.cell.labels.endswith(OBJECTS) for one in self.cells) else "labelled subject"
 
     @property
+    def corrected(self) -> bool:
+        """Whether a method learns from corrected masks, too."""
+        return any(MINUTES in point.effort for point in self.points)
+
+    @property
     def scope(self) -> str:
         """What was measured on what."""
         whole = f"{sum(one.mean is not None for one in self.cells)} of {count(len(self.cells), 'training')}"
@@ -203,7 +214,7 @@ class Curve:
         found = [sentence for point in others if (sentence := self._sentence(point))]
         if self.cases and self.subjects < FEW:
             found.append(f"{self.subjects} test subjects are few: the intervals rest on how these few scatter.")
-        found += self._efforts()
+        found += [*self._efforts(), *self._corrections()]
         found += self._once()
         if self.left_out:
             left = count(len(self.left_out), "test case")
@@ -253,8 +264,23 @@ class Curve:
             f"At {count(point.subjects, self.unit)}, the labels of `{point.method}` take about "
             f"{point.drawn[0]} pixels to draw; `{self.control}` is as good with {point.drawn[2]} pixels."
             for point in self.points
-            if point.effort_worth is not None
+            if point.effort_worth is not None and MINUTES not in point.effort
         ]
+
+    def _corrections(self) -> list[str]:
+        """What the minutes of correcting have gained."""
+        found = list[str]()
+        for point in self.points:
+            if minutes := point.effort.get(MINUTES):
+                gained = ", for which no difference could be shown."
+                if point.shown:
+                    gained = (
+                        f": {self.metric.title} {self._signed(point.difference)} at as many labelled subjects, "
+                        f"{point.difference / minutes:+.2g} a minute."
+                    ).replace("-", "−")
+                where = f"At {count(point.subjects, self.unit)}"
+                found.append(f"{where}, the corrections of `{point.method}` took {minutes:.1f} minutes{gained}")
+        return found
 
     def _signed(self, value: float) -> str:
         text = written(abs(value), self.metric)
@@ -267,7 +293,7 @@ class Curve:
         changes = (
             f"All methods are trained with the augmentation {augment!r}."
             if augment
-            else f"{self.control} is trained with strong augmentation, the others with their own."
+            else f"{method_of(self.control)} is trained with strong augmentation, the others with their own."
         )
         objects = (
             "A budget is of drawn objects, those for validation included: subjects with all their objects, and of the "
@@ -334,7 +360,8 @@ class Curve:
         ]
         rows[0] += ["trainings", "s/image", "training"]
         efforts = any(point.effort for point in self.points)
-        rows[0] += ["pixels drawn", "strokes", "equals pixels"] if efforts else []
+        drawn = len(DRAWN) - (not self.corrected)
+        rows[0] += DRAWN[:drawn] if efforts else []
         for point in self.points:
             first = point is next(one for one in self.points if one.method == point.method)
             cost = (point.cost.seconds, point.cost.training_seconds)
@@ -346,7 +373,7 @@ class Curve:
                 self._between(point.difference_interval, signed=True),
                 "" if point.worth is None else point.worth.text, str(point.cells),
                 *("" if value is None else f"{value:,.3g}" for value in cost),
-                *(point.drawn if efforts else ()),
+                *(point.drawn[:drawn] if efforts else ()),
             ])  # fmt: skip
         return "\n".join([*lines, "", *aligned(rows, width=width, keys=2), "", *self.sentences])
 
@@ -360,7 +387,8 @@ class Curve:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         columns = ["method", "labels", "label_seed", "seed", "subjects", self.metric.name, "seconds", "run"]
-        efforts = ["pixels", "strokes"] if any(one.effort for one in self.cells) else []
+        efforts = ["pixels", "strokes", *([MINUTES] if self.corrected else [])]
+        efforts = efforts if any(one.effort for one in self.cells) else []
         table.writerow(columns + efforts)
         subjects = {point.labels: point.subjects for point in self.points}
         for one in self.cells:

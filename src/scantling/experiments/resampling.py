@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from scantling.core.randomness import numpy_generator
 from scantling.evaluation.intervals import LEVEL, NOWHERE, Values
@@ -128,7 +128,7 @@ def estimate(values: Values, which: Sequence[int], draws: Draws) -> Estimate:
     both = np.einsum("bu,bj,uj->b", of_units, by_person, sums, optimize=True)
     both /= of_units.sum(1) * (by_person * sizes).sum(1)
     freedom = _freedom([float(part.var()) for part in alone], [len(persons), len(units)])
-    wider = stats.t.ppf((1 + LEVEL) / 2, freedom) / stats.norm.ppf((1 + LEVEL) / 2)
+    wider = special.stdtrit(freedom, (1 + LEVEL) / 2) / special.ndtri((1 + LEVEL) / 2)
     return Estimate(value, value + wider * (both - value))
 
 

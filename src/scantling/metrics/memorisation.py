@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from scantling.core.checks import numbers
 from scantling.core.errors import ArrayError
@@ -85,6 +84,8 @@ class MemorisationLimits:
         copied = self.copied(found)
         made, one_more = int(copied.sum()), self.copied_training + 1
         table = [[made, len(copied) - made], [one_more, self.training + 1 - one_more]]
+        from scipy import stats  # takes half a second, in every command
+
         return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
 

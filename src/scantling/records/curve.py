@@ -85,7 +85,8 @@ class PointRecord(Record):
         worth: how many labelled subjects (drawn objects) of the control it equals: None where that is below or
             beyond what was measured, and of the control itself; `worth_text` says it in words.
         effort: an estimate of what it takes to draw the labels, the mean over the trainings: "pixels" that a hand
-            follows, "strokes"; empty in a curve of one data set.
+            follows, "strokes"; with corrected masks also the "minutes" that these took; empty in a curve of one data
+            set.
         effort_worth: with how many pixels drawn the control is as good, in the same way.
     """
 

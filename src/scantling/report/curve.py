@@ -123,6 +123,7 @@ def write_page(
         classes=list(_class_lines(found, one)),
         charts=charts,
         drawn=any(point.effort for point in found.points),
+        corrected=found.corrected,
         command=shell(*command),
         arms=arms,
         validity=validity,
@@ -149,7 +150,7 @@ def _lines(found: Curve, one: Metric) -> Iterator[Line]:
                 (NONE if cost.training_seconds is None else duration(cost.training_seconds), ""),
             ]
             if any(each.effort for each in found.points):
-                cells += [(text or NONE, "") for text in point.drawn]
+                cells += [(text or NONE, "") for text in (point.drawn if found.corrected else point.drawn[:-1])]
             yield Line(point, number == 0, tuple(cells))
 
 

@@ -97,10 +97,12 @@ def png_uri(picture: np.ndarray) -> str:
     image = Image.fromarray(np.ascontiguousarray(picture))
     if picture.ndim == 3 and picture.shape[2] == 4:
         flat = np.ascontiguousarray(picture).view(np.uint32)[..., 0]
-        colours, places = np.unique(flat, return_inverse=True)
+        starts = np.flatnonzero(np.diff(flat.ravel(), prepend=~flat.ravel()[:1]))  # of runs of one colour
+        colours, places = np.unique(flat.ravel()[starts], return_inverse=True)
         if len(colours) <= 256:
             table = colours.view(np.uint8).reshape(-1, 4)
-            image = Image.fromarray(places.reshape(flat.shape).astype(np.uint8))
+            lengths = np.diff(starts, append=flat.size)
+            image = Image.fromarray(np.repeat(places.astype(np.uint8), lengths).reshape(flat.shape))
             image.putpalette(table[:, :3].tobytes(), "RGB")
             image.info["transparency"] = table[:, 3].tobytes()
     return _uri(image, "PNG", "image/png", optimize=True)

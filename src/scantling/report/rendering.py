@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ VIEWER = (
 )  # fmt: skip
 """The scripts of the case viewer, in their order."""
 
+HERE = Path(__file__).parent
+
+
+@cache
+def _environment() -> Environment:
+    """Of all pages of a process, which compiles each template once."""
+    return Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
 
 def rendered(
     template: str, *, script: str | Sequence[str] = "page.js", style: Sequence[str] = ("page.css",), **content: Any
@@ -26,17 +37,17 @@ def rendered(
         script: the file of its script, or several that become one.
         style: the files of its style.
     """
-    here = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     code, look = (
-        "".join((here / one).read_text(encoding="utf-8") for one in ([names] if isinstance(names, str) else names))
+        "".join((HERE / one).read_text(encoding="utf-8") for one in ([names] if isinstance(names, str) else names))
         for names in (script, style)
     )
-    return environment.get_template(template).render(
-        **content,
-        style=Markup(look),
-        script=Markup(code),
-        script_hash=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **content,
+            style=Markup(look),
+            script=Markup(code),
+            script_hash=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
+        )
     )

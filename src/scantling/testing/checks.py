@@ -168,7 +168,7 @@ def goes_on_where_it_was_interrupted(subject: Subject) -> None:
         with interrupted(after=2, stage=stage), suppress(KeyboardInterrupt):
             subject.train(run.name, rehearsed=True, saved_every=0.0)
         subject.require(not (run / "model").exists(), f"stage {stage} of `tiny` has to take 2 steps at least")
-    whole, broken = subject.whole, subject.train(run.name, rehearsed=True, saved_every=0.0)
+    whole, broken = subject.whole, subject.train(run.name, rehearsed=True)
     different = [name for name, tensor in whole.items() if not torch.equal(tensor, broken[name])]
     subject.require(not different, f"after an interruption {different[:3]} differ")
 

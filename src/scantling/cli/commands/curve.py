@@ -27,12 +27,14 @@ class Curve(Trainings):
         "scantling curve unet mean-teacher --data scans --labels 3 7 14 all --seeds 3 --label-seeds 3 --out curve",
         "scantling curve unet fixmatch --data scans --labels 5 10 --preset quick --minutes 10 --out curve",
         "scantling curve unet partial@scribbled box-supervised@boxed --data scans --labels 3 7 all --out curve",
+        "scantling curve unet unet@corrections --data scans --labels 7 --out curve",
     )
 
     methods: Annotated[list[str], tyro.conf.Positional, tyro.conf.arg(metavar="METHOD")]
     """Segmenters of `scantling methods`; the first is the control that the others are held against. METHOD@FOLDER
-    learns from the labels of another data set of the same images, such as `synthesize scribbles` makes; what it takes
-    to draw them is then told beside what they are worth."""
+    learns from the labels of another data set of the same images, such as `synthesize scribbles` makes, or from masks
+    that were corrected in `view --correct`, beside the budget; what it takes to draw or correct them is then told
+    beside what they are worth."""
     data: Path
     """A data set with true masks. Its test cases are looked at when a training has ended, and choose nothing."""
     out: Path
@@ -54,8 +56,8 @@ class Curve(Trainings):
     """Minutes that a training of the control may take, instead of --steps: its steps are timed once, and every
     training takes as many as fit."""
     augment: Literal["own", "none", "strong"] | None = None
-    """Changes to the training images of all methods; by default strong for the control and their own for the others,
-    so that no gain is one of more augmentation."""
+    """Changes to the training images of all methods; by default strong for the control's method and their own for
+    the others, so that no gain is one of more augmentation."""
     metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "dice"
     """What the test masks are scored by."""
     figures: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
