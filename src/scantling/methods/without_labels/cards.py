@@ -27,4 +27,15 @@ CARDS: tuple[Card, ...] = (
         dimensions=(2, 3),
         implementation="scantling.methods.without_labels.vesselness:Vesselness",
     ),
+    Card(
+        name="vessels",
+        title="Vessels without a label: a U-Net on phantoms, then on its agreement with a filter for tubes",
+        authors="ours",
+        year=2026,
+        needs=(("image",),),
+        gives=("segment",),
+        dimensions=(2,),
+        fits="cross_entropy",
+        implementation="scantling.methods.without_labels.vessels:Vessels",
+    ),
 )

@@ -114,9 +114,12 @@ class Vesselness(Segmenter):
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """p = r / (r + t) of every image; 0 outside the region of interest."""
         del inference
+        return Segmentation(probabilities=self.probabilities(batch))
+
+    def probabilities(self, batch: Batch) -> Tensor:
+        """(B, 1, *S) float32, see `segment`."""
         answers = [self._answered(*self._looked(batch, row)) for row in range(len(batch.image))]
-        probabilities = torch.from_numpy(np.stack(answers)[:, None].astype(np.float32))
-        return Segmentation(probabilities=probabilities.to(batch.image.device))
+        return torch.from_numpy(np.stack(answers)[:, None].astype(np.float32)).to(batch.image.device)
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """The response of the filter, and the region that it was looked for in."""

@@ -1,0 +1,196 @@
+"""Vessels without a label: a U-Net learns from phantoms, then from what it and a filter say of the real images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scantling.contract.method import VESSEL, Method
+from scantling.contract.stage import Game, Prepared, Stage
+from scantling.contract.step import Step
+from scantling.core.errors import SettingsError
+from scantling.core.fields import IGNORE
+from scantling.core.randomness import numpy_generator
+from scantling.core.samples import Batch, Traits
+from scantling.core.streams import Stream
+from scantling.methods.catalogue import CARDS
+from scantling.methods.semi_supervised.self_training import patch_by_patch
+from scantling.methods.supervised.unet import UNetSegmenter, player_of, stream_of
+from scantling.methods.supervised.unet_settings import UNetSettings
+from scantling.methods.without_labels.vesselness import COLOUR, Vesselness, VesselnessSettings
+from scantling.phantoms.angiogram import angiogram
+from scantling.phantoms.phantom import Phantom
+from scantling.phantoms.retina import retina
+from scantling.phantoms.tubes import tubes
+
+Kind = Literal["retina", "angiogram", "bright tubes", "dark tubes"]
+LEAST, MOST = 1, 64
+"""Phantoms for an image."""
+PIXELS = 584 * 565
+"""Of a phantom as large as `VesselsSettings.phantoms` counts them: a photograph of DRIVE."""
+SMALLEST = 64
+"""The side of a phantom, at least."""
+
+
+class VesselsSettings(UNetSettings):
+    """Settings of `vessels`: those of `unet`, whose network, plan and presets it has, and what is learned from. All
+    ours.
+
+    Attributes:
+        kind: of phantoms. None: "retina" for colour, else "angiogram". Fluorescence and the like are "bright tubes".
+        phantoms: how many there are for all images together, if these are as large as photographs of DRIVE; of
+            larger ones there are fewer, as many pixels in all.
+        rounds: how often the network labels the real images, together with the filter, and goes on with these.
+        first: the share of the steps that learn from phantoms alone.
+        share: of the region that vessels take in the answer of the filter, see `vesselness`.
+    """
+
+    kind: Kind | None = None
+    phantoms: Annotated[int, Field(ge=1)] = 200
+    rounds: Annotated[int, Field(ge=0, le=10)] = 1
+    first: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.12
+
+    reads_masks: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **UNetSettings.presets,
+        "tiny": {**UNetSettings.presets["tiny"], "phantoms": 1},
+    }
+
+    def resolve(self, traits: Traits) -> Self:
+        """Plan as `unet` does, and choose the kind of phantoms."""
+        kind = self.kind or ("retina" if traits.channels == COLOUR else "angiogram")
+        if kind == "retina" and traits.channels != COLOUR:
+            raise SettingsError(
+                f"--settings.kind retina: expected images in red, green and blue, found {', '.join(traits.channels)}; "
+                "choose another kind"
+            )
+        return super().resolve(traits).model_copy(update={"kind": kind})
+
+    def explain(self, traits: Traits) -> tuple[str, ...]:
+        """As of `unet`, and which phantoms it learns from."""
+        made = f"learns from phantoms ({self.kind}), {self.each(traits)} for each image"
+        turns = f"then from what it and a filter say of the images, {self.rounds} time{'s' * (self.rounds != 1)}"
+        return (*super().explain(traits), f"{made}, {turns}; no label is read")
+
+    def each(self, traits: Traits) -> int:
+        """Phantoms for each image."""
+        images = max(1, traits.labelled + traits.unlabelled)
+        return min(MOST, max(LEAST, math.ceil(self.phantoms * PIXELS / (images * math.prod(traits.shape)))))
+
+
+class Vessels(UNetSegmenter):
+    """A U-Net on phantoms of vessels, then on its own answers joined with those of a filter for tubes.
+
+    A network that has seen only images made by rule knows how vessels run and branch, the filter of `vesselness` what
+    thin ones look like in these images; the mean of both labels the real images, and the network goes on with that
+    (pseudo-labels: Lee, 2013). How they are put together is ours. No label is read at any time.
+    """
+
+    card = CARDS["vessels"]
+    Settings = VesselsSettings
+    settings: VesselsSettings
+
+    def __init__(self, settings: VesselsSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
+        super().__init__(settings, traits, uses=uses)
+        wanted = VesselnessSettings(share=settings.share, dark=settings.kind != "bright tubes")
+        self.filter = Vesselness(wanted.resolve(traits), traits)
+
+    @classmethod
+    def resolve_traits(cls, settings: UNetSettings, traits: Traits) -> Traits:
+        """One class: that of the data where they name one, else the vessel."""
+        del settings
+        return traits if len(traits.classes) == 1 else traits.model_copy(update={"labels": VESSEL})
+
+    def stages(self) -> Sequence[Stage]:
+        """One on phantoms, then one a round on what the network and the filter say of the images."""
+        of = self.settings
+        first = max(1, round(of.steps * of.first)) if of.rounds else of.steps
+        names = tuple(f"phantom {number}" for number in range(of.each(self.traits)))
+        stream = replace(stream_of(of, self.traits, "images"), foreground=0.0)
+        phantoms = Stage(
+            name="phantoms",
+            players=(player_of(of, "unet", self.network),),
+            streams=tuple(replace(stream, name=name, reads=("image", name)) for name in names),
+            steps=first,
+            objectives=self.objectives,
+            prepares=(Prepared(name="phantoms", kind="image", make=partial(self.made, names=names), parts=names),),
+            draws=partial(one_of, names=names),
+        )
+        left = max(of.rounds, of.steps - first)
+        rounds = (self.round_of(number, stream, left // of.rounds) for number in range(1, of.rounds + 1))
+        return (phantoms, *rounds)
+
+    def round_of(self, number: int, stream: Stream, steps: int) -> Stage:
+        """The stage of a round, from 1."""
+        field = f"pseudo-labels {number}"
+        return Stage(
+            name=f"round {number}",
+            players=(player_of(self.settings, "unet", self.network),),
+            streams=(replace(stream, reads=("image", field)),),
+            steps=steps,
+            objectives=partial(self.objectives, field=field),
+            prepares=(Prepared(name=field, kind="labels", make=self.label),),
+        )
+
+    def objectives(self, batch: Mapping[str, Batch], step: Step, field: str = "") -> Game:
+        """The loss of `unet` on phantoms, or on the pseudo-labels in a field."""
+        (name, samples), channels = next(iter(batch.items())), len(self.traits.channels)
+        if field:
+            image, mask = samples.image, samples.fields[field].to(torch.uint8)
+        else:
+            made = samples.fields[name].to(samples.image.dtype)
+            image, mask = made[:, :channels], (made[:, channels:] > 0.5).to(torch.uint8)
+        mask = mask.masked_fill(~samples.region, IGNORE)
+        yield "unet", (yield from self.loss_terms(self.network(image), mask, step))
+
+    def made(self, batch: Batch, step: Step, names: Sequence[str]) -> dict[str, Tensor]:
+        """Phantoms as large as an image, in its units, with their truth as the last channel: (1, C + 1, *S) each."""
+        shape, found = tuple(batch.image.shape[2:]), dict[str, Tensor]()
+        for name in names:
+            phantom = self.phantom((shape[0], shape[1]), numpy_generator(step.seed, name, step.number))
+            inside = phantom.image[:, phantom.region]
+            units = (phantom.image - inside.mean(1)[:, None, None]) / np.maximum(inside.std(1), 1e-6)[:, None, None]
+            grey = np.broadcast_to(units, (len(self.traits.channels), *units.shape[1:])) if len(units) == 1 else units
+            layers = np.concatenate([grey, phantom.mask[None]])[:, : shape[0], : shape[1]]
+            found[name] = torch.from_numpy(layers.astype(np.float16))[None]
+        return found
+
+    def phantom(self, shape: tuple[int, int], generator: np.random.Generator) -> Phantom:
+        """One of the kind, at least as large as asked for."""
+        sides = (max(SMALLEST, shape[0]), max(SMALLEST, shape[1]))
+        if self.settings.kind == "retina":
+            return retina(sides, generator=generator)
+        if self.settings.kind == "angiogram":
+            return angiogram(sides, generator=generator)
+        return tubes(sides, generator=generator, dark=self.settings.kind == "dark tubes")
+
+    def label(self, batch: Batch, step: Step) -> Tensor:
+        """What the network and the filter say of one image together: (1, 1, *S), unknown outside of its region."""
+        del step
+        seen = self.filter_of(batch)
+        own = self.probabilities(patch_by_patch(self.network, batch.image, self.settings.patch or self.traits.shape))
+        labels = ((own + seen.to(own)) / 2 > 0.5).to(torch.uint8)
+        return labels.masked_fill(~batch.region, IGNORE)
+
+    def filter_of(self, batch: Batch) -> Tensor:
+        """The answer of the filter about images in units of their deviation, which it sees as light again.
+
+        The darkest pixel counts as black, as it is in photographs and angiograms.
+        """
+        darkest = batch.image.amin(tuple(range(2, batch.image.ndim)), keepdim=True)
+        light = replace(batch, fields={**batch.fields, "image": batch.image - darkest})
+        return self.filter.probabilities(light)
+
+
+def one_of(step: Step, names: Sequence[str]) -> tuple[str, ...]:
+    """The stream of a step: one after the other."""
+    return (names[step.number % len(names)],)
