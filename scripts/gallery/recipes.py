@@ -69,7 +69,11 @@ _PAIRS = {
     "registration-augmentation": Recipe(data="organs", labels=3, uses={"registration": "registration"}),
 }
 _CHAINS = {name: Recipe(data="lesions") for name in ("berdiff", "medsegdiff", "medsegdiff-v2", "dtu-net", "mb-diff")}
-_WITHOUT = {"darl": Recipe(data="angiograms"), "vesselness": Recipe(data="angiograms", steps=0)}
+_WITHOUT = {
+    "darl": Recipe(data="angiograms"),
+    "vesselness": Recipe(data="angiograms", steps=0),
+    "vessels": Recipe(data="angiograms", steps=300, settings={"phantoms": 60}),
+}
 _FEATURES = {
     "diffusion-pretrain": Recipe(data="cells", shows="encode"),
     "masked-pretrain": Recipe(data="cells", shows="encode"),

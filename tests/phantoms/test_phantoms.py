@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,8 +18,13 @@ from scantling.phantoms.eye import _fibres, place_eye
 from scantling.phantoms.phantom import Phantom
 from scantling.phantoms.retina import retina
 from scantling.phantoms.texture import UNIT, smooth_noise
+from scantling.phantoms.tubes import tubes
 
-KINDS = pytest.mark.parametrize(("make", "channels"), [(angiogram, 1), (retina, 3)], ids=["angiogram", "retina"])
+KINDS = pytest.mark.parametrize(
+    ("make", "channels"),
+    [(angiogram, 1), (retina, 3), (partial(tubes, dark=True), 1)],
+    ids=["angiogram", "retina", "dark tubes"],
+)
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -61,6 +67,16 @@ def test_vessels_are_darker_than_what_is_beside_them(make: Callable[..., Phantom
         darker = (seen - level)[judged]
         assert darker.mean() < -0.005, seed
         assert np.mean(darker < 0) > 0.6, seed
+
+
+def test_bright_tubes_are_the_same_tubes_and_brighter_than_what_is_beside_them() -> None:
+    for seed in range(4):
+        bright, dark = (tubes((192, 192), generator=generator(seed), dark=dark) for dark in (False, True))
+        assert np.array_equal(bright.mask, dark.mask)
+        beside = ndimage.binary_dilation(bright.mask, iterations=6) & ~ndimage.binary_dilation(
+            bright.mask, iterations=2
+        )
+        assert bright.image[0][bright.mask].mean() > bright.image[0][beside].mean() + 0.005
 
 
 @KINDS

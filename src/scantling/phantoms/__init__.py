@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         without_outline,
     )
     from scantling.phantoms.trees import Growth, Tree, grow_tree
+    from scantling.phantoms.tubes import tubes
     from scantling.phantoms.vessels import Scene, photograph, vessel_image, vessel_images, vessel_scene
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "sketch_of",
     "structure_map",
     "tree_vessels",
+    "tubes",
     "vessel_image",
     "vessel_images",
     "vessel_scene",

@@ -1,0 +1,118 @@
+"""`vessels`: what it learns from at each stage, in which units, and that phantoms are chosen and counted as it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scantling.contract.method import build
+from scantling.contract.step import Step
+from scantling.core.errors import SettingsError
+from scantling.core.fields import IGNORE
+from scantling.core.samples import Batch, Intensity, Traits
+from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsSettings
+from scantling.phantoms.tubes import tubes
+
+COLOUR = ("red", "green", "blue")
+STEP = Step(seed=1, stage="phantoms", number=0)
+
+
+def traits(channels: tuple[str, ...] = ("grey",), **changes: Any) -> Traits:
+    intensity = Intensity(mean=90, std=40, low=5, high=200, minimum=0, maximum=255)
+    facts: dict[str, Any] = {
+        "dimensions": 2, "channels": channels, "spacing": (1.0, 1.0), "shape": (72, 66), "smallest": (72, 66),
+        "intensity": (intensity,) * len(channels), "unlabelled": 4,
+    }  # fmt: skip
+    return Traits.model_validate(facts | changes)
+
+
+def method(facts: Traits | None = None, **changes: Any) -> Vessels:
+    facts = Vessels.resolve_traits(VesselsSettings(), facts or traits())
+    built = build(Vessels, VesselsSettings.preset("tiny", changes).resolve(facts), facts)
+    assert isinstance(built, Vessels)
+    return built.eval()
+
+
+def a_batch(image: torch.Tensor, **fields: torch.Tensor) -> Batch:
+    rows = torch.arange(len(image))
+    return Batch(index=rows, case=rows, fields={"image": image, **fields})
+
+
+def test_colour_takes_retinas_all_else_angiograms_and_a_kind_that_cannot_be_is_refused() -> None:
+    assert VesselsSettings.preset("tiny").resolve(traits()).kind == "angiogram"
+    assert VesselsSettings.preset("tiny").resolve(traits(COLOUR)).kind == "retina"
+    with pytest.raises(SettingsError, match="expected images in red, green and blue, found grey"):
+        VesselsSettings.preset("tiny", {"kind": "retina"}).resolve(traits())
+
+
+@pytest.mark.parametrize(
+    ("images", "shape", "each"), [(20, (584, 565), 10), (4, (584, 565), 50), (1, (64, 64), 64), (500, (584, 565), 1)]
+)
+def test_phantoms_are_counted_in_pixels_for_each_image(images: int, shape: tuple[int, int], each: int) -> None:
+    assert VesselsSettings(phantoms=200).each(traits(unlabelled=images, shape=shape)) == each
+    assert PIXELS == 584 * 565
+
+
+@pytest.mark.parametrize("kind", ["angiogram", "bright tubes", "dark tubes"])
+def test_a_phantom_is_as_large_as_the_image_and_in_units_of_its_deviation(kind: str) -> None:
+    found = method(kind=kind).made(a_batch(torch.zeros(1, 1, 72, 60)), STEP, ("a", "b"))
+    assert [tuple(one.shape) for one in found.values()] == [(1, 2, 72, 60)] * 2
+    image, truth = found["a"][0].float()
+    assert set(truth.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(found["a"], found["b"])
+    lighter = float(image[truth > 0].mean() - image[truth == 0].mean())
+    assert (lighter > 0) == (kind == "bright tubes")
+    assert abs(float(image.mean())) < 1
+    again = method(kind=kind).made(a_batch(torch.zeros(1, 1, 72, 60)), STEP, ("a",))
+    assert torch.equal(again["a"], found["a"])
+
+
+def test_a_retina_has_three_channels_and_its_truth() -> None:
+    found = method(traits(COLOUR)).made(a_batch(torch.zeros(1, 3, 64, 64)), STEP, ("a",))["a"]
+    assert tuple(found.shape) == (1, 4, 64, 64)
+    assert found.dtype == torch.float16
+
+
+def test_the_filter_sees_the_same_whatever_the_units_of_the_image_are() -> None:
+    phantom = tubes((72, 66), generator=np.random.default_rng(3), dark=True)
+    light = torch.from_numpy(phantom.image - phantom.image.min())[None]
+    of = method(kind="dark tubes")
+    plain = of.filter.probabilities(a_batch(200 * light))
+    assert torch.equal(of.filter_of(a_batch((200 * light - 90) / 40)) > 0.5, plain > 0.5)
+    hit = (plain[0, 0] > 0.5).numpy()
+    assert phantom.mask[hit].mean() > 2 * phantom.mask.mean()
+
+
+def test_pseudo_labels_are_the_mean_of_network_and_filter_and_unknown_outside_of_the_region() -> None:
+    of, generator = method(), torch.Generator().manual_seed(0)
+    image = torch.rand(1, 1, 72, 66, generator=generator)
+    region = torch.ones(1, 1, 72, 66, dtype=torch.bool)
+    region[..., :20] = False
+    batch = a_batch(image, region=region)
+    with torch.no_grad():
+        of.network.head.bias.fill_(50.0)  # the network says vessel everywhere
+        everywhere = of.label(batch, STEP)
+        of.network.head.bias.fill_(-50.0)
+        nowhere = of.label(batch, STEP)
+    inside = region.expand_as(everywhere)
+    assert (everywhere[~inside] == IGNORE).all()
+    found = of.filter_of(batch)
+    assert torch.equal(everywhere[inside] == 1, found[inside] > 1e-6)
+    assert (nowhere[inside] == 0).all()
+
+
+def test_stages_learn_from_phantoms_one_after_the_other_and_then_from_real_images() -> None:
+    of = method(phantoms=1, steps=20, rounds=2)
+    first, *rounds = of.stages()
+    assert (first.steps, [stage.steps for stage in rounds]) == (12, [4, 4])
+    assert first.draws is not None
+    names = [stream.name for stream in first.streams]
+    assert [first.draws(replace(STEP, number=number)) for number in range(2)] == [
+        (names[number % len(names)],) for number in range(2)
+    ]
+    assert all("mask" not in stream.reads for stage in (first, *rounds) for stream in stage.streams)
+    assert [stage.name for stage in method(rounds=0).stages()] == ["phantoms"]
