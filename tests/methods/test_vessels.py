@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scantling.contract.method import build
-from scantling.contract.step import Step
+from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Intensity, Traits
@@ -116,3 +116,13 @@ def test_stages_learn_from_phantoms_one_after_the_other_and_then_from_real_image
     ]
     assert all("mask" not in stream.reads for stage in (first, *rounds) for stream in stage.streams)
     assert [stage.name for stage in method(rounds=0).stages()] == ["phantoms"]
+
+
+def test_its_pictures_show_filter_and_network_and_how_far_they_agree() -> None:
+    of, phantom = method(), tubes((72, 66), generator=np.random.default_rng(3), dark=True)
+    with torch.no_grad():
+        shown = of.pictures(a_batch(torch.from_numpy(phantom.image)[None]), Inference(seed=0))
+        of.network.head.bias.fill_(-50.0)
+        apart = of.pictures(a_batch(torch.from_numpy(phantom.image)[None]), Inference(seed=0))
+    assert all(tuple(picture.shape) == (3, 72, 66) for picture in shown.values())
+    assert "Dice of the two 0.00" in next(iter(apart))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scantling.contract.method import VESSEL, Method
 from scantling.contract.stage import Game, Prepared, Stage
-from scantling.contract.step import Step
+from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.randomness import numpy_generator
@@ -172,6 +172,20 @@ class Vessels(UNetSegmenter):
         if self.settings.kind == "angiogram":
             return angiogram(sides, generator=generator)
         return tubes(sides, generator=generator, dark=self.settings.kind == "dark tubes")
+
+    def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
+        """What the filter and the network say of an image, and how far they agree, which needs no truth."""
+        seen = self.filter_of(batch)[0, 0].cpu()
+        own = super().segment(batch, inference).probabilities
+        if own is None:
+            return {}
+        network = own[0, 0].float().cpu()
+        both, either = ((seen > 0.5) & (network > 0.5)).sum(), (seen > 0.5).sum() + (network > 0.5).sum()
+        agreement = f"Dice of the two {2 * float(both) / max(float(either), 1.0):.2f}"
+        return {
+            f"The filter ({agreement})": seen.expand(3, -1, -1),
+            "The network after the last round": network.expand(3, -1, -1),
+        }
 
     def label(self, batch: Batch, step: Step) -> Tensor:
         """What the network and the filter say of one image together: (1, 1, *S), unknown outside of its region."""
