@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from made import write
 from scantling.contract.method import build
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
@@ -16,6 +21,10 @@ from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsSettings
 from scantling.phantoms.tubes import tubes
+from scantling.records.run import read_run
+from scantling.records.run_folder import load_model
+from scantling.testing.trainings import quiet
+from scantling.training import Options, train
 
 COLOUR = ("red", "green", "blue")
 STEP = Step(seed=1, stage="phantoms", number=0)
@@ -126,3 +135,24 @@ def test_its_pictures_show_filter_and_network_and_how_far_they_agree() -> None:
         apart = of.pictures(a_batch(torch.from_numpy(phantom.image)[None]), Inference(seed=0))
     assert all(tuple(picture.shape) == (3, 72, 66) for picture in shown.values())
     assert "Dice of the two 0.00" in next(iter(apart))
+
+
+def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp_path: Path) -> None:
+    for number in range(3):
+        phantom = tubes((64, 64), generator=np.random.default_rng(number), dark=True)
+        write(tmp_path / "data" / "images", f"v{number}", (255 * phantom.image[0]).astype(np.uint8))
+        write(tmp_path / "data" / "masks", f"v{number}", phantom.mask * np.uint8(255))
+    settings = {"with_masks": True, "kind": "dark tubes", "patch": [16, 16], "rounds": 1}
+    options = Options(preset="tiny", steps=6, settings=settings, validation=0.0, labels=1)
+    train("vessels", [tmp_path / "data"], tmp_path / "run", options, console=quiet())
+    record = read_run(tmp_path / "run")
+    assert record.labelled is not None
+    assert len(record.labelled) == 1
+    log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    logged = [set(json.loads(line).get("losses", {}).get("unet", {})) for line in log]
+    assert any({"cross_entropy", "pseudo cross_entropy"} <= terms for terms in logged), logged
+    read = load_model(tmp_path / "run")
+    assert isinstance(read, Vessels)
+    drawn = (tmp_path / "data" / "masks" / f"{record.labelled[0]}.png").read_bytes()
+    covered = (np.asarray(Image.open(io.BytesIO(drawn))) > 0).mean()
+    assert read.settings.share == pytest.approx(covered, abs=1e-6)

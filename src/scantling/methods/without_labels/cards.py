@@ -35,6 +35,7 @@ CARDS: tuple[Card, ...] = (
         needs=(("image",),),
         gives=("segment",),
         dimensions=(2,),
+        labels_by={"with_masks": "mask"},
         fits="cross_entropy",
         implementation="scantling.methods.without_labels.vessels:Vessels",
     ),

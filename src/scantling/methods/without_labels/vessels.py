@@ -36,6 +36,8 @@ LEAST, MOST = 1, 64
 """Phantoms for an image."""
 PIXELS = 584 * 565
 """Of a phantom as large as `VesselsSettings.phantoms` counts them: a photograph of DRIVE."""
+SHARE = 0.12
+"""The share of a retina's field that experts mark as vessel, about; see `vesselness`."""
 SMALLEST = 64
 """The side of a phantom, at least."""
 
@@ -50,14 +52,17 @@ class VesselsSettings(UNetSettings):
             larger ones there are fewer, as many pixels in all.
         rounds: how often the network labels the real images, together with the filter, and goes on with these.
         first: the share of the steps that learn from phantoms alone.
-        share: of the region that vessels take in the answer of the filter, see `vesselness`.
+        share: of the region that vessels take in the answer of the filter, see `vesselness`. None: what they take in
+            masks that it learns from, else 0.12.
+        with_masks: whether it learns from masks, too, where images have one: in the rounds, half of a batch.
     """
 
     kind: Kind | None = None
     phantoms: Annotated[int, Field(ge=1)] = 200
     rounds: Annotated[int, Field(ge=0, le=10)] = 1
     first: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.12
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    with_masks: bool = False
 
     reads_masks: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -73,13 +78,15 @@ class VesselsSettings(UNetSettings):
                 f"--settings.kind retina: expected images in red, green and blue, found {', '.join(traits.channels)}; "
                 "choose another kind"
             )
-        return super().resolve(traits).model_copy(update={"kind": kind})
+        drawn = min(max(traits.foreground[0], 0.01), 0.5) if self.with_masks and traits.foreground else SHARE
+        return super().resolve(traits).model_copy(update={"kind": kind, "share": self.share or drawn})
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
         """As of `unet`, and which phantoms it learns from."""
         made = f"learns from phantoms ({self.kind}), {self.each(traits)} for each image"
         turns = f"then from what it and a filter say of the images, {self.rounds} time{'s' * (self.rounds != 1)}"
-        return (*super().explain(traits), f"{made}, {turns}; no label is read")
+        masks = "masks are learned from beside that" if self.with_masks else "no label is read"
+        return (*super().explain(traits), f"{made}, {turns}; {masks}")
 
     def each(self, traits: Traits) -> int:
         """Phantoms for each image."""
@@ -92,7 +99,7 @@ class Vessels(UNetSegmenter):
 
     A network that has seen only images made by rule knows how vessels run and branch, the filter of `vesselness` what
     thin ones look like in these images; the mean of both labels the real images, and the network goes on with that
-    (pseudo-labels: Lee, 2013). How they are put together is ours. No label is read at any time.
+    (pseudo-labels: Lee, 2013). How they are put together is ours. No label is read unless `with_masks` asks for it.
     """
 
     card = CARDS["vessels"]
@@ -101,7 +108,7 @@ class Vessels(UNetSegmenter):
 
     def __init__(self, settings: VesselsSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
-        wanted = VesselnessSettings(share=settings.share, dark=settings.kind != "bright tubes")
+        wanted = VesselnessSettings(share=settings.share or SHARE, dark=settings.kind != "bright tubes")
         self.filter = Vesselness(wanted.resolve(traits), traits)
 
     @classmethod
@@ -131,26 +138,38 @@ class Vessels(UNetSegmenter):
 
     def round_of(self, number: int, stream: Stream, steps: int) -> Stage:
         """The stage of a round, from 1."""
-        field = f"pseudo-labels {number}"
+        of, field = self.settings, f"pseudo-labels {number}"
+        streams: tuple[Stream, ...] = (replace(stream, reads=("image", field)),)
+        if of.with_masks:
+            half = max(1, stream.batch // 2)
+            labelled = replace(stream, name="labelled", batch=half, foreground=of.foreground)
+            streams = (replace(streams[0], without=("mask",), batch=half, optional=True), labelled)
         return Stage(
             name=f"round {number}",
             players=(player_of(self.settings, "unet", self.network),),
-            streams=(replace(stream, reads=("image", field)),),
+            streams=streams,
             steps=steps,
             objectives=partial(self.objectives, field=field),
             prepares=(Prepared(name=field, kind="labels", make=self.label),),
         )
 
     def objectives(self, batch: Mapping[str, Batch], step: Step, field: str = "") -> Game:
-        """The loss of `unet` on phantoms, or on the pseudo-labels in a field."""
-        (name, samples), channels = next(iter(batch.items())), len(self.traits.channels)
-        if field:
-            image, mask = samples.image, samples.fields[field].to(torch.uint8)
-        else:
-            made = samples.fields[name].to(samples.image.dtype)
-            image, mask = made[:, :channels], (made[:, channels:] > 0.5).to(torch.uint8)
-        mask = mask.masked_fill(~samples.region, IGNORE)
-        yield "unet", (yield from self.loss_terms(self.network(image), mask, step))
+        """The loss of `unet` on phantoms, or on the pseudo-labels in a field and on masks."""
+        terms, channels = dict[str, Tensor](), len(self.traits.channels)
+        for name, samples in batch.items():
+            if name == "labelled":
+                image, mask = samples.image, samples.mask
+            elif field:
+                image, mask = samples.image, samples.fields[field].to(torch.uint8)
+            else:
+                made = samples.fields[name].to(samples.image.dtype)
+                image, mask = made[:, :channels], (made[:, channels:] > 0.5).to(torch.uint8)
+            known = mask.masked_fill(~samples.region, IGNORE)
+            found = yield from self.loss_terms(self.network(image), known, step)
+            terms |= {
+                f"pseudo {term}" if len(batch) > 1 and name != "labelled" else term: found[term] for term in found
+            }
+        yield "unet", terms
 
     def made(self, batch: Batch, step: Step, names: Sequence[str]) -> dict[str, Tensor]:
         """Phantoms as large as an image, in its units, with their truth as the last channel: (1, C + 1, *S) each."""
