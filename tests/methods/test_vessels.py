@@ -96,22 +96,28 @@ def test_the_filter_sees_the_same_whatever_the_units_of_the_image_are() -> None:
     assert phantom.mask[hit].mean() > 2 * phantom.mask.mean()
 
 
-def test_pseudo_labels_are_the_mean_of_network_and_filter_and_unknown_outside_of_the_region() -> None:
-    of, generator = method(), torch.Generator().manual_seed(0)
-    image = torch.rand(1, 1, 72, 66, generator=generator)
-    region = torch.ones(1, 1, 72, 66, dtype=torch.bool)
-    region[..., :20] = False
-    batch = a_batch(image, region=region)
+def test_pseudo_labels_are_the_highest_of_network_and_filter_as_many_as_the_share_of_all_images() -> None:
+    of, generator = method(share=0.2), torch.Generator().manual_seed(0)
+    batches = [a_batch(torch.rand(1, 1, 72, 66, generator=generator), region=a_region(left)) for left in (0, 20)]
     with torch.no_grad():
-        of.network.head.bias.fill_(50.0)  # the network says vessel everywhere
-        everywhere = of.label(batch, STEP)
-        of.network.head.bias.fill_(-50.0)
-        nowhere = of.label(batch, STEP)
-    inside = region.expand_as(everywhere)
-    assert (everywhere[~inside] == IGNORE).all()
-    found = of.filter_of(batch)
-    assert torch.equal(everywhere[inside] == 1, found[inside] > 1e-6)
-    assert (nowhere[inside] == 0).all()
+        prepared = of.threshold(lambda name: batches, STEP)
+        found = [of.label(batch, replace(STEP, prepared=prepared)) for batch in batches]
+        mean = [of.together(batch) for batch in batches]
+    known = torch.cat([labels[batch.region] for labels, batch in zip(found, batches, strict=True)])
+    assert float(known.float().mean()) == pytest.approx(0.2, abs=0.01)
+    assert all((labels[~batch.region] == IGNORE).all() for labels, batch in zip(found, batches, strict=True))
+    chosen = torch.cat([values[labels == 1] for values, labels in zip(mean, found, strict=True)])
+    others = torch.cat([values[labels == 0] for values, labels in zip(mean, found, strict=True)])
+    assert float(chosen.min()) > float(others.max())
+    own = 2 * mean[0] - of.filter_of(batches[0])
+    assert float(own.min()) >= -1e-6, "the other half of the mean is a probability"
+    assert float(own.max()) <= 1 + 1e-6
+
+
+def a_region(left: int) -> torch.Tensor:
+    region = torch.ones(1, 1, 72, 66, dtype=torch.bool)
+    region[..., :left] = False
+    return region
 
 
 def test_stages_learn_from_phantoms_one_after_the_other_and_then_from_real_images() -> None:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from scantling.contract.method import VESSEL, Method
-from scantling.contract.stage import Game, Prepared, Stage
+from scantling.contract.stage import Game, Prepared, Stage, Visit
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
@@ -38,6 +38,9 @@ PIXELS = 584 * 565
 """Of a phantom as large as `VesselsSettings.phantoms` counts them: a photograph of DRIVE."""
 SHARE = 0.12
 """The share of a retina's field that experts mark as vessel, about; see `vesselness`."""
+LOOKED, PIXELS_OF_EACH = 200, 10_000
+"""Images, evenly spread, and pixels of each from which the threshold of pseudo-labels is taken."""
+THRESHOLD = "threshold"
 SMALLEST = 64
 """The side of a phantom, at least."""
 
@@ -52,8 +55,8 @@ class VesselsSettings(UNetSettings):
             larger ones there are fewer, as many pixels in all.
         rounds: how often the network labels the real images, together with the filter, and goes on with these.
         first: the share of the steps that learn from phantoms alone.
-        share: of the region that vessels take in the answer of the filter, see `vesselness`. None: what they take in
-            masks that it learns from, else 0.12.
+        share: of the region that vessels take: in the answer of the filter in each image (see `vesselness`), in
+            pseudo-labels in all images together. None: what they take in masks that it learns from, else 0.12.
         with_masks: whether it learns from masks, too, where images have one: in the rounds, half of a batch.
     """
 
@@ -98,8 +101,9 @@ class Vessels(UNetSegmenter):
     """A U-Net on phantoms of vessels, then on its own answers joined with those of a filter for tubes.
 
     A network that has seen only images made by rule knows how vessels run and branch, the filter of `vesselness` what
-    thin ones look like in these images; the mean of both labels the real images, and the network goes on with that
-    (pseudo-labels: Lee, 2013). How they are put together is ours. No label is read unless `with_masks` asks for it.
+    thin ones look like in these images; the mean of both labels the real images, as vessel where it is highest, so many
+    pixels as `share` of all, and the network goes on with that (pseudo-labels: Lee, 2013). All this is ours. No label
+    is read unless `with_masks` asks for it.
     """
 
     card = CARDS["vessels"]
@@ -139,17 +143,20 @@ class Vessels(UNetSegmenter):
     def round_of(self, number: int, stream: Stream, steps: int) -> Stage:
         """The stage of a round, from 1."""
         of, field = self.settings, f"pseudo-labels {number}"
-        streams: tuple[Stream, ...] = (replace(stream, reads=("image", field)),)
+        pseudo, labelled = replace(stream, reads=("image", field)), replace(stream, name="labelled")
+        streams: tuple[Stream, ...] = (pseudo,)
         if of.with_masks:
             half = max(1, stream.batch // 2)
-            labelled = replace(stream, name="labelled", batch=half, foreground=of.foreground)
-            streams = (replace(streams[0], without=("mask",), batch=half, optional=True), labelled)
+            streams = (
+                replace(pseudo, without=("mask",), batch=half), replace(labelled, batch=half, foreground=of.foreground)
+            )  # fmt: skip
         return Stage(
             name=f"round {number}",
             players=(player_of(self.settings, "unet", self.network),),
             streams=streams,
             steps=steps,
             objectives=partial(self.objectives, field=field),
+            prepare=self.threshold,
             prepares=(Prepared(name=field, kind="labels", make=self.label),),
         )
 
@@ -206,13 +213,28 @@ class Vessels(UNetSegmenter):
             "The network after the last round": network.expand(3, -1, -1),
         }
 
+    def threshold(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
+        """Above which `share` of the pixels of all images lie in the mean of network and filter."""
+        del step
+        every = max(1, (self.traits.labelled + self.traits.unlabelled) // LOOKED)
+        found = list[Tensor]()
+        for position, batch in enumerate(visit("images")):
+            if position % every == 0:
+                inside = self.together(batch)[batch.region].cpu()
+                found.append(inside[torch.linspace(0, len(inside) - 1, min(PIXELS_OF_EACH, len(inside))).long()])
+        values = torch.cat(found).double().sort(descending=True).values
+        return {THRESHOLD: values[min(round((self.settings.share or SHARE) * len(values)), len(values) - 1)].float()}
+
     def label(self, batch: Batch, step: Step) -> Tensor:
         """What the network and the filter say of one image together: (1, 1, *S), unknown outside of its region."""
-        del step
-        seen = self.filter_of(batch)
-        own = self.probabilities(patch_by_patch(self.network, batch.image, self.settings.patch or self.traits.shape))
-        labels = ((own + seen.to(own)) / 2 > 0.5).to(torch.uint8)
+        found = self.together(batch)
+        labels = (found > step.prepared[THRESHOLD].to(found)).to(torch.uint8)
         return labels.masked_fill(~batch.region, IGNORE)
+
+    def together(self, batch: Batch) -> Tensor:
+        """The mean of network and filter, (1, 1, *S)."""
+        own = self.probabilities(patch_by_patch(self.network, batch.image, self.settings.patch or self.traits.shape))
+        return (own + self.filter_of(batch).to(own)) / 2
 
     def filter_of(self, batch: Batch) -> Tensor:
         """The answer of the filter about images in units of their deviation, which it sees as light again.
