@@ -11,6 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 APART = {
+    "ablations.py",
     "run.py",
     "dkm.py",
     "feature_map.py",

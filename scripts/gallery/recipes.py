@@ -68,7 +68,10 @@ _PAIRS = {
     "atlas-propagation": Recipe(data="organs", steps=0),
     "registration-augmentation": Recipe(data="organs", labels=3, uses={"registration": "registration"}),
 }
-_CHAINS = {name: Recipe(data="lesions") for name in ("berdiff", "medsegdiff", "medsegdiff-v2", "dtu-net", "mb-diff")}
+_CHAINS = {
+    name: Recipe(data="lesions")
+    for name in ("berdiff", "medsegdiff", "medsegdiff-v2", "dtu-net", "mb-diff", "plain-diffusion")
+}
 _WITHOUT = {
     "darl": Recipe(data="angiograms"),
     "vesselness": Recipe(data="angiograms", steps=0),
@@ -124,8 +127,8 @@ UNTRAINED = frozenset(
     {
         # pictures of seconds of training would be noise
         "acgan", "berdiff", "dcgan", "dtu-net", "gan", "gan-3d", "mask-to-image", "mb-diff", "medical-diffusion",
-        "medsegdiff", "medsegdiff-v2", "multimodal-gan", "nuclei-diffusion", "pggan", "skr-gan", "skr-gan-star",
-        "vessel-controlnet", "wgan",
+        "medsegdiff", "medsegdiff-v2", "multimodal-gan", "nuclei-diffusion", "pggan", "plain-diffusion", "skr-gan",
+        "skr-gan-star", "vessel-controlnet", "wgan",
     }
 )  # fmt: skip
 """Methods of which the picture shows what they learn from, and nothing is trained; without a name here the next command

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scantling.api.bridges import dataset_from, export
     from scantling.api.curve import curve
     from scantling.api.judging import compare, evaluate, evaluate_boxes, write_report
-    from scantling.api.looking import check, open_dataset
+    from scantling.api.looking import advise, check, open_dataset
     from scantling.api.mending import mend
     from scantling.api.models import load_model
     from scantling.api.runs import Run
@@ -40,6 +40,7 @@ __all__ = [
     "LoggedStep",
     "Run",
     "StopTraining",
+    "advise",
     "assess",
     "check",
     "compare",
@@ -71,6 +72,7 @@ _HOMES = {
     "LoggedStep": ("scantling.training.callbacks", "LoggedStep"),
     "Run": ("scantling.api.runs", "Run"),
     "StopTraining": ("scantling.training.callbacks", "StopTraining"),
+    "advise": ("scantling.api.looking", "advise"),
     "assess": ("scantling.api.assessing", "assess"),
     "check": ("scantling.api.looking", "check"),
     "compare": ("scantling.api.judging", "compare"),

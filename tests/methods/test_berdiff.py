@@ -15,6 +15,7 @@ from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
 from scantling.methods.mask_diffusion.berdiff import BerDiff, BerDiffSettings
+from scantling.methods.mask_diffusion.bernoulli_masks import BernoulliKernel
 from scantling.methods.mask_diffusion.chains import Condition
 from toys import small_berdiff
 
@@ -76,7 +77,9 @@ def test_chains_of_a_network_that_knows_the_mask_end_there(predicts: str, rule: 
 def test_half_of_the_background_has_flipped_at_the_end_of_the_chain() -> None:
     """In the authors' code none ever does: a line break loses the term."""
     method = made()
-    noisy = method.process.noised(torch.zeros(1, 1, 200, 200), method.settings.chain - 1, torch.rand(1, 1, 200, 200))
+    assert isinstance(method.kernel, BernoulliKernel)
+    process = method.kernel.process
+    noisy = process.noised(torch.zeros(1, 1, 200, 200), method.settings.chain - 1, torch.rand(1, 1, 200, 200))
     assert float(noisy.mean()) == pytest.approx(0.5, abs=0.02)
 
 

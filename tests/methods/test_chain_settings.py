@@ -18,7 +18,7 @@ from scantling.inference import predict
 from scantling.methods.catalogue import card_of, implementation_of
 from scantling.training import Options, train
 
-METHODS = ("medsegdiff", "medsegdiff-v2", "berdiff", "dtu-net", "mb-diff")
+METHODS = ("medsegdiff", "medsegdiff-v2", "berdiff", "dtu-net", "mb-diff", "plain-diffusion")
 
 
 def traits(shape: tuple[int, ...], thick: float = 0.0, local: float = 0.0, **changes: Any) -> Traits:

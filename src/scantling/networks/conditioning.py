@@ -108,11 +108,12 @@ class DynamicEncoding(nn.Module):
     Args:
         width: channels of both maps.
         size: (H, W) at which the filter is stored.
+        parser: whether there is a filter, or m'_x is m_x.
     """
 
-    def __init__(self, width: int, size: tuple[int, int]) -> None:
+    def __init__(self, width: int, size: tuple[int, int], *, parser: bool = True) -> None:
         super().__init__()
-        self.parser = FFParser(width, size)
+        self.parser = FFParser(width, size) if parser else nn.Identity()
         self.of_seen, self.of_noisy = nn.GroupNorm(1, width), nn.GroupNorm(1, width)
 
     def forward(self, seen: Tensor, noisy: Tensor) -> Tensor:

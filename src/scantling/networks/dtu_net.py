@@ -44,6 +44,7 @@ class DiffusionTransformerUNet(nn.Module):
         stride: of the two encoders.
         token: the side of the patches that the cross-attention makes tokens of, in pixels of the features.
         partition: the side of the patches that enter the U-Net, in pixels of the features.
+        cross_attention: whether the mask looks at the image by `CrossAttention`, or `Beside` stacks their features.
         scaled: whether each branch carries 1 / K of what comes in, so that K of them add up to it.
         dropout: probability, inside the MLPs.
 
@@ -73,6 +74,7 @@ class DiffusionTransformerUNet(nn.Module):
         stride: int = 2,
         token: int = 4,
         partition: int = 2,
+        cross_attention: bool = True,
         scaled: bool = False,
         dropout: float = 0.0,
     ) -> None:
@@ -83,7 +85,11 @@ class DiffusionTransformerUNet(nn.Module):
         first, code = widths[0], 4 * widths[0]
         self.image_encoder = encoder(in_channels, of_image, stride=stride, depth=depths[0])
         self.mask_encoder = encoder(mask_channels, of_mask, stride=stride, depth=depths[1])
-        self.cross = CrossAttention(of_mask, of_image, width=first, side=token, heads=heads, dropout=dropout)
+        self.cross: CrossAttention | Beside = (
+            CrossAttention(of_mask, of_image, width=first, side=token, heads=heads, dropout=dropout)
+            if cross_attention
+            else Beside(of_mask, of_image)
+        )
         self.time = nn.Sequential(nn.Linear(first, code), nn.SiLU(), nn.Linear(code, code), nn.SiLU())
         self.embed = nn.Conv2d(of_mask, first, partition, stride=partition)
 
@@ -102,7 +108,10 @@ class DiffusionTransformerUNet(nn.Module):
         self.head = zeroed(nn.Linear(of_mask, out_channels))
 
     def see(self, image: Tensor) -> Tensor:
-        """The tokens Z_I (B, N, widths[0]) of images (B, in_channels, H, W), all that is ever read of them."""
+        """The tokens Z_I (B, N, widths[0]) of images (B, in_channels, H, W), all that is ever read of them.
+
+        Without cross-attention they are features (B, c1, h, w).
+        """
         check_input(image.shape, channels=self.in_channels, spatial_dims=2)
         tokens: Tensor = self.cross.image_tokens(self.image_encoder(padded(image, self.divisor)))
         return tokens
@@ -186,6 +195,20 @@ class CrossAttention(nn.Module):
             for layer, tokens in ((self.query, asking), (self.key, asked), (self.value, asked))
         )
         return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+
+
+class Beside(nn.Module):
+    """Features of mask and image, stacked and mixed pixel by pixel: what is left without `CrossAttention`. Ours."""
+
+    def __init__(self, of_mask: int, of_image: int) -> None:
+        super().__init__()
+        self.image_tokens = nn.Identity()
+        self.mix = nn.Conv2d(of_mask + of_image, of_mask, 1)
+
+    def forward(self, features: Tensor, seen: Tensor) -> Tensor:
+        """(B, c2, h, w) of the features of the mask (B, c2, h, w) and of the image (B, c1, h, w)."""
+        out: Tensor = self.mix(torch.cat([features, seen], 1))
+        return out
 
 
 class Tokens(nn.Module):

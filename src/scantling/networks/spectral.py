@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from scantling.networks.denoiser import sinusoid
 from scantling.networks.residual_blocks import norm, zeroed
+
+Filter = Literal["band-pass", "sine"]
+"""What is done to an affinity among the frequencies: the text of MedSegDiff-V2 has a filter, its figure a sine."""
 
 
 class FFParser(nn.Module):
@@ -84,15 +88,27 @@ class BandPass(nn.Module):
         return _exact(self.last(h)).sigmoid()
 
 
+class Sine(nn.Module):
+    """The periodic activation that the figure of MedSegDiff-V2 draws; on real and imaginary part each, which is ours.
+
+    The spectrum of something real stays one.
+    """
+
+    def forward(self, affinity: Tensor, code: Tensor) -> Tensor:
+        """M' (B, heads, N, M) complex of M (B, heads, N, M) complex, at any timestep."""
+        del code
+        return torch.complex(affinity.real.sin(), affinity.imag.sin())
+
+
 class SpectralAttention(nn.Module):
     r"""One map asks another; who listens to whom is filtered among the frequencies (Wu et al., 2024, MedSegDiff-V2).
 
     .. math:: M = \hat q^T \hat k / \sqrt d, \quad \hat q = A_q \otimes F(x W_q), \; \hat k = A_k \otimes F(y W_k),
               \quad \text{message} = F^{-1}(M') \, y W_v
 
-    with M' of `BandPass` and no softmax. F acts on the grid of tokens (the paper does not say which axes it takes):
-    M holds, for each frequency of the queries, each frequency of the keys, and its inverse over both is real, since
-    only half of M is kept. With M' = M this is the plain product of queries and keys in space.
+    with M' of `BandPass` or `Sine`, and no softmax. F acts on the grid of tokens (the paper does not say which axes it
+    takes): M holds, for each frequency of the queries, each frequency of the keys, and its inverse over both is real,
+    since only half of M is kept. With M' = M this is the plain product of queries and keys in space.
 
     The timestep scales and shifts the message, then a small network follows, both added to the queries' map. Ours:
     these sums, and group norm where an instance norm would take away what all tokens have in common.
@@ -104,9 +120,20 @@ class SpectralAttention(nn.Module):
         layers: of the filter.
         hidden: channels of the filter.
         code: numbers that stand for the timestep.
+        kind: of filter.
     """
 
-    def __init__(self, width: int, size: tuple[int, int], *, heads: int, layers: int, hidden: int, code: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        size: tuple[int, int],
+        *,
+        heads: int,
+        layers: int,
+        hidden: int,
+        code: int,
+        kind: Filter = "band-pass",
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.norms = nn.ModuleList(norm(width) for _ in range(2))
@@ -114,7 +141,7 @@ class SpectralAttention(nn.Module):
             nn.Sequential(nn.Conv2d(width, width, 1, bias=False), FFParser(width, size)) for _ in range(2)
         )
         self.value = nn.Conv2d(width, width, 1, bias=False)
-        self.filter = BandPass(heads, layers=layers, width=hidden, code=code)
+        self.filter = BandPass(heads, layers=layers, width=hidden, code=code) if kind == "band-pass" else Sine()
         self.modulation, self.norm = nn.Linear(code, 2 * width), norm(width)
         self.out = zeroed(nn.Conv2d(width, width, 1))
         self.refine = nn.Sequential(
@@ -155,7 +182,15 @@ class SSFormer(nn.Module):
     """
 
     def __init__(
-        self, width: int, size: tuple[int, int], *, blocks: int = 4, heads: int = 8, layers: int = 6, hidden: int = 64
+        self,
+        width: int,
+        size: tuple[int, int],
+        *,
+        blocks: int = 4,
+        heads: int = 8,
+        layers: int = 6,
+        hidden: int = 64,
+        kind: Filter = "band-pass",
     ) -> None:
         super().__init__()
         self.width = width
@@ -163,7 +198,7 @@ class SSFormer(nn.Module):
 
         def row() -> nn.ModuleList:
             return nn.ModuleList(
-                SpectralAttention(width, size, heads=heads, layers=layers, hidden=hidden, code=width)
+                SpectralAttention(width, size, heads=heads, layers=layers, hidden=hidden, code=width, kind=kind)
                 for _ in range(blocks)
             )
 

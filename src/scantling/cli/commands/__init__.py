@@ -7,7 +7,7 @@ from scantling.cli.commands.assessing import Assess, Vessels
 from scantling.cli.commands.common import Command
 from scantling.cli.commands.curve import Curve
 from scantling.cli.commands.judging import Compare, Evaluate, Report
-from scantling.cli.commands.looking import Check, Methods
+from scantling.cli.commands.looking import Advise, Check, Methods
 from scantling.cli.commands.making import Demo, Export, Synthesize
 from scantling.cli.commands.training import Train
 from scantling.cli.commands.viewing import Next, View
@@ -15,6 +15,7 @@ from scantling.cli.commands.worth import Worth
 
 __all__ = [
     "ALL",
+    "Advise",
     "Assess",
     "Check",
     "Command",
@@ -38,6 +39,7 @@ __all__ = [
 
 ALL: tuple[type[Command], ...] = (
     Check,
+    Advise,
     Methods,
     Train,
     Predict,

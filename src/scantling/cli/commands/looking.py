@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -84,6 +84,33 @@ class Check(Opened):
             facts["suspects"] = judged.facts()
             errors += judged.failed
         return Outcome(facts, errors)
+
+
+@dataclass(kw_only=True)
+class Advise(Opened):
+    """Say which methods can learn from a data set, which have helped on data like it, and the commands to paste."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "scantling advise scans",
+        "scantling advise angiograms --structure vessels",
+        "scantling advise scans --all --json advice.json",
+    )
+
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
+    """A folder, a file or a manifest; of its test cases no file is opened."""
+    structure: Literal["vessels", "objects", "regions"] | None = None
+    """What is to be segmented; by default vessels where a class is called so, objects where there are instance maps,
+    else regions."""
+    all: bool = False
+    """Also list the command of each method of which nothing was measured on such data."""
+
+    def run(self) -> Outcome:
+        """Advise."""
+        from scantling.experiments.advice import advise
+
+        found = advise(self.opening().open(self.data), structure=self.structure, place=str(self.data))
+        tell(found.text(every=self.all))
+        return Outcome(found.facts())
 
 
 @dataclass(kw_only=True)

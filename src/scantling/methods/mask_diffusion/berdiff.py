@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from scantling.contract.method import Method
-from scantling.contract.stage import Game
-from scantling.contract.step import Draws, Step
 from scantling.core.errors import SettingsError
-from scantling.core.samples import Batch, Traits
-from scantling.diffusion.bernoulli import BernoulliProcess, Rule, cross_entropy, flipped_log_odds
-from scantling.diffusion.chain import exact
-from scantling.diffusion.samplers import Draw, Final, Guess, Model, bernoulli
-from scantling.diffusion.schedules import Schedule, Spacing, betas
+from scantling.core.samples import Traits
+from scantling.diffusion.schedules import Schedule, Spacing
 from scantling.methods.catalogue import CARDS
+from scantling.methods.mask_diffusion.bernoulli_masks import StepBack
 from scantling.methods.mask_diffusion.chain_settings import MaskDiffusionSettings, Positive
-from scantling.methods.mask_diffusion.chains import Condition, MaskDiffusion, masks_of
+from scantling.methods.mask_diffusion.kernel import Kernel
+from scantling.methods.mask_diffusion.plain_diffusion import Noise, PlainDiffusion, kernel_of
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -33,6 +27,8 @@ class BerDiffSettings(MaskDiffusionSettings):
     the training: `steps` is the later of the two iterations at which the ablation of the kernel reports.
 
     Attributes:
+        kernel: the noise: flips, or Gaussian noise as in the paper's ablation of it; then `predicts` "flips" stands for
+            the noise, the loss is its squared error, and `divergence`, `cross_entropy` and `rule` have no part.
         divergence: weight of the divergence of the step back, in bits a pixel.
         cross_entropy: weight of the cross-entropy of what the network says, in bits a pixel (λ).
         predicts: which pixels flipped, or the mask itself (the paper's ablation).
@@ -49,10 +45,11 @@ class BerDiffSettings(MaskDiffusionSettings):
     sampling_steps: Positive = 10
     widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (128, 128, 256, 384, 512)
     attention: tuple[Annotated[int, Field(ge=0)], ...] = (3,)
+    kernel: Noise = "bernoulli"
     divergence: Weight = 1.0
     cross_entropy: Weight = 1.0
     predicts: Literal["flips", "mask"] = "flips"
-    rule: Rule | Literal["sub-sequence"] = "sub-sequence"
+    rule: StepBack = "sub-sequence"
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
@@ -98,7 +95,7 @@ class BerDiffSettings(MaskDiffusionSettings):
         return super().resolve(traits)
 
 
-class BerDiff(MaskDiffusion):
+class BerDiff(PlainDiffusion):
     r"""Bernoulli diffusion of masks (Chen, Wang and Shan, 2023, BerDiff).
 
     .. math:: y_t = y_0 \oplus \epsilon, \quad \epsilon \sim \mathrm{Bern}\left(\tfrac{1 - \bar\alpha_t}{2}\right),
@@ -113,51 +110,15 @@ class BerDiff(MaskDiffusion):
     Settings = BerDiffSettings
     settings: BerDiffSettings
 
-    def __init__(self, settings: BerDiffSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
-        super().__init__(settings, traits, uses=uses)
-        self.process = BernoulliProcess(betas(settings.schedule, settings.chain))
-        self.network = self.denoiser(1 + len(traits.channels), 1)
-
-    def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
-        """The divergence of the step back, and the cross-entropy of the flips."""
-        labelled, of = batch["labelled"], self.settings
-        clean, known = masks_of(labelled.mask, 1)  # (B, 1, H, W)
-        timestep = step.randint("timestep", 0, of.chain, count=len(clean))
-        noisy = self.process.noised(clean, timestep, step.rand("flips", like=clean))
-        mask = self.log_odds(self.denoise(noisy, (labelled.image,), timestep), noisy)
-        terms = {}
-        if of.divergence:
-            rule: Rule = "mixture" if of.rule == "mixture" else "plug-in"
-            bound = self.process.variational_bound(clean, noisy, timestep, log_odds=mask, rule=rule, known=known)
-            terms["divergence"] = of.divergence * bound.mean()
-        if of.cross_entropy:  # of the flips and of the mask it is the same number
-            terms["cross_entropy"] = of.cross_entropy * cross_entropy(clean, mask, known=known).mean()
-        yield self.card.name, terms
-
-    def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:
-        """Log-odds (B, 1, H, W), of a flip or of the mask."""
-        (image,) = condition
-        predicted: Tensor = self.network(torch.cat([noisy, image], 1), timestep)
-        return exact(predicted)
-
-    def log_odds(self, predicted: Tensor, noisy: Tensor) -> Tensor:
-        """Those of the mask, of what the network says."""
-        return flipped_log_odds(predicted, noisy) if self.settings.predicts == "flips" else predicted
-
-    def guess(self, predicted: Tensor, noisy: Tensor, timestep: int, before: int) -> Guess:
-        """The probability of the mask."""
-        del timestep, before
-        return Guess(self.log_odds(exact(predicted), noisy).sigmoid())
-
-    def walk(self, model: Model, *, like: Tensor, steps: Sequence[int], draw: Draw) -> Final:
-        """From fair coins to the probability of the mask."""
-        start = (draw("start", like) < 0.5).to(like.dtype)
-        return bernoulli(model, start, process=self.process, timesteps=steps, draw=draw, rule=self.settings.rule)
-
-    def noise(self, moments: Sequence[Draws], purpose: str, like: Tensor) -> Tensor:
-        """Uniform numbers, each sample its own."""
-        return torch.cat([draws.rand(purpose, like=like[:1]) for draws in moments])
-
-    def probability(self, state: Tensor) -> Tensor:
-        """The last state is one."""
-        return state
+    def make_kernel(self) -> Kernel:
+        """Flips or, as in the paper's ablation, Gaussian noise, walked by DDIM (ours)."""
+        of = self.settings
+        return kernel_of(
+            of,
+            of.kernel,
+            noise=of.predicts == "flips",
+            sampler="ddim",
+            rule=of.rule,
+            divergence=of.divergence,
+            cross_entropy=of.cross_entropy,
+        )

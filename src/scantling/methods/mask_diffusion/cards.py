@@ -60,4 +60,15 @@ CARDS: tuple[Card, ...] = (
         fits="denoising",
         implementation="scantling.methods.mask_diffusion.mb_diff:MBDiff",
     ),
+    Card(
+        name="plain-diffusion",
+        title="Plain diffusion of masks: one denoiser that sees the image beside the noisy mask",
+        authors="ours",
+        year=2026,
+        needs=(("image", "mask"),),
+        gives=("segment",),
+        dimensions=(2,),
+        fits="denoising",
+        implementation="scantling.methods.mask_diffusion.plain_diffusion:PlainDiffusion",
+    ),
 )

@@ -36,7 +36,7 @@ class MaskDiffusionSettings(Settings):
         foreground: the share of patches centred on a labelled pixel.
         flips: mirror and, with `turns`, turn by a right angle at random; `rotation` (degrees), `zoom` and `jitter`
             go beyond it; see `Augmentation`.
-        chain: T, steps of the noise process.
+        chain: T, steps of the noise process; 0: none, the same network says the mask of the image at once.
         schedule: of its noise.
         samples: masks drawn for an image.
         sampling_steps: steps of the chain that are walked to draw one.
@@ -64,7 +64,7 @@ class MaskDiffusionSettings(Settings):
     rotation: Annotated[float, Field(ge=0)] = 0.0
     zoom: Annotated[float, Field(ge=0)] = 0.0
     jitter: Annotated[float, Field(ge=0)] = 0.0
-    chain: Positive = 1000
+    chain: Annotated[int, Field(ge=0)] = 1000
     schedule: Schedule = "linear"
     samples: Positive = 16
     sampling_steps: Positive = 100
@@ -123,7 +123,8 @@ class MaskDiffusionSettings(Settings):
                 f"{name} knows one class only; the data have {len(traits.classes)} ({', '.join(traits.classes)}); "
                 "merge them in a manifest, or take a method for several classes"
             )
-        check_steps(self.sampling_steps, self.chain, "--settings.sampling_steps")
+        if self.chain:
+            check_steps(self.sampling_steps, self.chain, "--settings.sampling_steps")
         if self.size is not None and self.longest is not None:
             raise SettingsError(
                 f"--settings.size {self.size} and --settings.longest {self.longest}: expected one of them; leave the "

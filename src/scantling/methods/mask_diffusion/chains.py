@@ -17,6 +17,7 @@ from scantling.contract.results import Segmentation
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.case import IGNORE
+from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact, pairs
@@ -24,6 +25,7 @@ from scantling.diffusion.samplers import Draw, Final, Guess, Model
 from scantling.diffusion.schedules import timesteps
 from scantling.losses.overlap import class_channels
 from scantling.methods.mask_diffusion.chain_settings import MaskDiffusionSettings, check_steps
+from scantling.methods.mask_diffusion.kernel import Kernel
 from scantling.networks.denoiser import Denoiser
 
 Condition = tuple[Tensor, ...]
@@ -40,6 +42,8 @@ class MaskDiffusion(Segmenter):
     """
 
     settings: MaskDiffusionSettings
+    kernel: Kernel
+    """The noise of its chain, or none; subclasses set it."""
     draws = True
 
     @property
@@ -52,6 +56,14 @@ class MaskDiffusion(Segmenter):
     def segment_options(self, options: SegmentOptions) -> SegmentOptions:
         """The number of samples, of steps and the rule of the settings, unless something else is asked."""
         of = self.settings
+        if not of.chain:
+            for flag, asked in (("--samples", options.samples), ("--sampling-steps", options.steps)):
+                if (asked or 1) > 1:
+                    raise SettingsError(
+                        f"{flag} {asked}: this {self.card.name} was trained with --settings.chain 0 and answers at "
+                        "once, without chance; leave it out"
+                    )
+            return options.model_copy(update={"samples": 1, "steps": 1, "fuse": options.fuse or of.fuse})
         steps = options.steps or of.sampling_steps
         check_steps(steps, of.chain, "--sampling-steps")
         return options.model_copy(
@@ -66,17 +78,17 @@ class MaskDiffusion(Segmenter):
     def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:
         """What the network says (B, ?, *S) of noisy masks (B, K, *S) at timesteps (B,) under a condition."""
 
-    @abstractmethod
     def guess(self, predicted: Tensor, noisy: Tensor, timestep: int, before: int) -> Guess:
         """The clean masks that the network's words (B, ?, *S) mean, on the way from a timestep to the one before it."""
+        return self.kernel.guess(predicted, noisy, timestep, before)
 
-    @abstractmethod
     def walk(self, model: Model, *, like: Tensor, steps: Sequence[int], draw: Draw) -> Final:
         """Draw masks in the shape of `like` by the chain's timesteps `steps`; `draw` gives all randomness."""
+        return self.kernel.walk(model, like=like, steps=steps, draw=draw)
 
-    @abstractmethod
     def probability(self, state: Tensor) -> Tensor:
         """The end of a chain (B, K, *S) as probabilities."""
+        return self.kernel.probability(state)
 
     def stream(self) -> Stream:
         """Labelled images; where several readers marked one, the mask of a reader drawn at every visit."""
@@ -116,12 +128,33 @@ class MaskDiffusion(Segmenter):
         stream = self.stream()
         return (Stage(name="train", players=(player,), streams=(stream,), steps=of.steps, objectives=self.objectives),)
 
-    @abstractmethod
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
-        """What the player is to minimise on a batch of the stream."""
+        """What the player is to minimise on a batch of the stream: what the network says of noisy masks is wrong."""
+        labelled = batch["labelled"]
+        noisy, timestep = self.noised(labelled, step)
+        predicted = self.denoise(noisy, self.condition(labelled.image), timestep)
+        yield self.card.name, self.terms(predicted, labelled, step)
 
-    def denoiser(self, inputs: int, outputs: int) -> Denoiser:
-        """The U-Net of the settings, for subclasses that denoise with one."""
+    def noised(self, batch: Batch, step: Step) -> tuple[Tensor, Tensor]:
+        """Noisy masks (B, K, *S) of a batch, and the timesteps (B,) that they are at; 0 where there is no chain."""
+        clean, _ = masks_of(batch.mask, len(self.traits.classes))
+        timestep = step.randint("timestep", 0, self.settings.chain or 1, count=len(clean))
+        return self.kernel.noised(clean, timestep, step), timestep
+
+    def terms(self, predicted: Tensor, batch: Batch, step: Step) -> Mapping[str, Tensor]:
+        """The terms that train the denoiser on what `noised` gave.
+
+        Args:
+            predicted: (B, ?, *S), of the network.
+            batch: that was noised.
+            step: of the same step.
+        """
+        clean, known = masks_of(batch.mask, len(self.traits.classes))
+        noisy, timestep = self.noised(batch, step)
+        return self.kernel.terms(predicted, clean, noisy=noisy, timestep=timestep, known=known, step=step)
+
+    def denoiser(self, inputs: int, outputs: int, *, scale_shift: bool = False) -> Denoiser:
+        """The U-Net of the settings, for subclasses that denoise with one; see `Denoiser`."""
         of = self.settings
         return Denoiser(
             inputs,
@@ -131,6 +164,7 @@ class MaskDiffusion(Segmenter):
             attention=of.attention,
             heads=of.heads,
             dropout=of.dropout,
+            scale_shift=scale_shift,
         )
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
@@ -155,7 +189,7 @@ class MaskDiffusion(Segmenter):
         """Samples (N, 1, K, *S) of one image (1, C, *S), and the uncertainties."""
         options = self.segment_options(inference.options)
         whole = tuple(image.shape[2:])
-        steps = timesteps(self.settings.chain, options.steps or 1, spacing=self.settings.spacing)
+        steps = timesteps(self.settings.chain or 1, options.steps or 1, spacing=self.settings.spacing)
         before = dict(pairs(steps))
         known, classes = list[Condition](), len(self.traits.classes)
 
@@ -185,8 +219,8 @@ class MaskDiffusion(Segmenter):
         return _within_one(samples, self.traits)[:, None], self.doubt(ends)
 
     def noise(self, moments: Sequence[Draws], purpose: str, like: Tensor) -> Tensor:
-        """Standard normal numbers (N, K, *S) for the samples of these moments, each its own whatever their number."""
-        return torch.cat([draws.randn(purpose, like=like[:1]) for draws in moments])
+        """Random numbers (N, K, *S) for the samples of these moments, each its own whatever their number."""
+        return torch.cat([self.kernel.noise(draws, purpose, like[:1]) for draws in moments])
 
 
 def masks_of(mask: Tensor, classes: int) -> tuple[Tensor, Tensor]:

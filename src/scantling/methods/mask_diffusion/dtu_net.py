@@ -34,6 +34,8 @@ class DTUNetSettings(GaussianMaskSettings):
         features: channels of what the encoders make of the image and of the noisy mask (c1 and c2).
         depths: residual blocks of the two encoders.
         stride: of the two encoders.
+        cross_attention: the mask looks at the image by cross-attention, as in the paper; else the features of both are
+            stacked and mixed pixel by pixel (ours, for the ablation).
         token: the side of the patches of the cross-attention, in pixels of these features.
         partition: the side of the patches of the transformer, in pixels of these features.
     """
@@ -51,6 +53,7 @@ class DTUNetSettings(GaussianMaskSettings):
     features: tuple[Positive, Positive] = (96, 96)
     depths: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (2, 2)
     stride: Positive = 2
+    cross_attention: bool = True
     token: Positive = 4
     partition: Positive = 2
 
@@ -148,12 +151,13 @@ class DTUNet(GaussianMasks):
             stride=settings.stride,
             token=settings.token,
             partition=settings.partition,
+            cross_attention=settings.cross_attention,
             scaled=settings.scaled,
             dropout=settings.dropout,
         )
 
     def condition(self, image: Tensor) -> Condition:
-        """Z_I (B, N, widths[0]), the tokens of E(I): they do not depend on the noisy mask."""
+        """Z_I (B, N, widths[0]), the tokens of E(I), or without cross-attention E(I): not of the noisy mask."""
         return (self.network.see(image),)
 
     def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:

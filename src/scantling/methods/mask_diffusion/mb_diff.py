@@ -170,6 +170,8 @@ class MBDiff(GaussianMasks):
     def walk(self, model: Model, *, like: Tensor, steps: Sequence[int], draw: Draw) -> Final:
         """From pure noise to y, drawn about the end of the chain with the variance of its last step."""
         end = super().walk(model, like=like, steps=steps, draw=draw)
+        if not self.settings.chain:
+            return end
         return end._replace(x=end.mean + (_log_variance(end) / 2).exp() * draw("evolution", end.mean))
 
     def doubt(self, ends: Sequence[Final]) -> Mapping[str, Tensor]:

@@ -16,26 +16,35 @@ from scantling.methods.mask_diffusion.chains import Condition
 from scantling.methods.mask_diffusion.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.networks.conditioning import DynamicEncoding, ImageEncoder, level_sizes
 
-SCALES = {
-    "S": (128, 128, 256, 256, 512),
-    "B": (128, 128, 256, 256, 512, 512),
-    "L": (128, 128, 256, 256, 512, 512, 512),
+Scale = Literal["S", "B", "L", "++"]
+SCALES: Mapping[Scale, Mapping[str, Any]] = {
+    "S": {"widths": (128, 128, 256, 256, 512)},
+    "B": {"widths": (128, 128, 256, 256, 512, 512)},
+    "L": {"widths": (128, 128, 256, 256, 512, 512, 512)},
+    "++": {"widths": (512, 512, 1024, 1024, 2048, 2048), "blocks": 12, "heads": 8, "scale_shift": True},
 }
-"""4, 5 and 6 down-samplings. B has the widths of the authors' code; those of S and L follow it and are ours."""
+"""4, 5, 6 and 5 down-samplings. B has the widths of the authors' code; those of S and L follow it and are ours. Of ++
+their code's page says 512 channels, 12 blocks, 8 heads, scale and shift; its levels are those of B (ours)."""
 
 
 class MedSegDiffSettings(GaussianMaskSettings):
     """Settings of `medsegdiff`: the paper's as far as they are known and, where it is silent, its authors' code.
 
     Attributes:
-        scale: S, B or L of the paper, in place of `widths`.
+        scale: S, B, L or ++ of the paper, in place of `widths` and, with ++, of `blocks`, `heads` and `scale_shift`.
+        dynamic: dynamic conditional encoding; without it the image encoder does not see the noisy mask.
+        parser: the FF-Parser on the way from the noisy mask to the encoding; it has no part without `dynamic`.
+        scale_shift: the timestep scales and shifts the norms of the denoiser, instead of being added.
         beside: the image also enters the denoiser beside the noisy mask, as in the authors' code; in the paper's
             formula it does not, so that no detail of it passes but through the bottleneck.
     """
 
     samples: Positive = 25
     fuse: Literal["mean", "vote", "staple", "uncertainty"] = "staple"
-    scale: Literal["S", "B", "L"] | None = None
+    scale: Scale | None = None
+    dynamic: bool = True
+    parser: bool = True
+    scale_shift: bool = False
     beside: bool = False
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -78,9 +87,10 @@ class MedSegDiffSettings(GaussianMaskSettings):
     }
 
     def resolve(self, traits: Traits) -> Self:
-        """Take the widths of the scale."""
-        if self.scale is not None and self.widths != SCALES[self.scale]:
-            return self.model_copy(update={"widths": SCALES[self.scale]}).resolve(traits)
+        """Take the network of the scale."""
+        wanted = {} if self.scale is None else SCALES[self.scale]
+        if any(getattr(self, name) != value for name, value in wanted.items()):
+            return self.model_copy(update=dict(wanted)).resolve(traits)
         return super().resolve(traits)
 
 
@@ -107,9 +117,12 @@ class MedSegDiff(GaussianMasks):
         sizes = level_sizes(settings.shape(traits), levels=len(widths))
         self.image_encoder = ImageEncoder(channels, widths=widths, blocks=settings.blocks)
         self.encodings = nn.ModuleList(
-            DynamicEncoding(width, size) for width, size in zip(widths[:-1], sizes[:-1], strict=True)
+            DynamicEncoding(width, size, parser=settings.parser) if settings.dynamic else nn.Identity()
+            for width, size in zip(widths[:-1], sizes[:-1], strict=True)
         )
-        self.network = self.denoiser(1 + (channels if settings.beside else 0), self.outputs)
+        self.network = self.denoiser(
+            1 + (channels if settings.beside else 0), self.outputs, scale_shift=settings.scale_shift
+        )
 
     def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:
         """What the network says (B, outputs, H, W); the image encoder runs at every step, a level at a time."""
@@ -121,7 +134,8 @@ class MedSegDiff(GaussianMasks):
             seen = self.image_encoder(level, seen)
             if level == deepest:
                 return m_x + seen  # E_x + E_I
-            seen = self.encodings[level](seen, m_x)
+            if self.settings.dynamic:
+                seen = self.encodings[level](seen, m_x)
             return m_x
 
         entering = torch.cat([noisy, image], 1) if self.settings.beside else noisy

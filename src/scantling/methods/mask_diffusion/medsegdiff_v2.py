@@ -20,17 +20,19 @@ from scantling.methods.mask_diffusion.chain_settings import Positive
 from scantling.methods.mask_diffusion.chains import Condition
 from scantling.methods.mask_diffusion.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.networks.conditioning import Anchor, ConditionUNet, Seen, level_sizes
-from scantling.networks.spectral import SSFormer
+from scantling.networks.spectral import Filter, SSFormer
 
 
 class MedSegDiffV2Settings(GaussianMaskSettings):
     """Settings of `medsegdiff-v2`: the paper's as far as they are known; there is no authors' code of it.
 
     Attributes:
-        anchors: stages of the encoder that are anchored: one in the paper's text, two in its figure.
+        anchors: stages of the encoder that are anchored: one in the paper's text, two in its figure, 0 for none.
         radius: of the anchor's Gaussian, in pixels; ours.
         every: a, the condition U-Net is taught by samples whose timestep is a multiple of it.
         cross_entropy: b, its weight beside Dice.
+        ss_former: the SS-Former joins the deepest embeddings; else they are added, as in MedSegDiff (ours).
+        ss_filter: of its affinities: the "band-pass" of the text, or the periodic activation of the figure ("sine").
         ss_blocks: of the SS-Former; unknown in the paper, from a re-implementation by others.
         ss_heads: of its attention; from the same.
         filter_layers: convolutions of the neural band-pass filter; from another one.
@@ -39,10 +41,12 @@ class MedSegDiffV2Settings(GaussianMaskSettings):
 
     samples: Positive = 10
     fuse: Literal["mean", "vote", "staple", "uncertainty"] = "staple"
-    anchors: Literal[1, 2] = 1
+    anchors: Literal[0, 1, 2] = 1
     radius: Positive = 2
     every: Positive = 5
     cross_entropy: Annotated[float, Field(ge=0)] = 10.0
+    ss_former: bool = True
+    ss_filter: Filter = "band-pass"
     ss_blocks: Positive = 4
     ss_heads: Positive = 8
     filter_layers: Positive = 6
@@ -137,14 +141,16 @@ class MedSegDiffV2(GaussianMasks):
             blocks=settings.blocks,
         )
         self.anchors = nn.ModuleList(Anchor(width, radius=settings.radius) for width in widths[: settings.anchors])
-        self.former = SSFormer(
-            widths[-1],
-            level_sizes(settings.shape(traits), levels=len(widths))[-1],
-            blocks=settings.ss_blocks,
-            heads=settings.ss_heads,
-            layers=settings.filter_layers,
-            hidden=settings.filter_width,
-        )
+        if settings.ss_former:
+            self.former = SSFormer(
+                widths[-1],
+                level_sizes(settings.shape(traits), levels=len(widths))[-1],
+                blocks=settings.ss_blocks,
+                heads=settings.ss_heads,
+                layers=settings.filter_layers,
+                hidden=settings.filter_width,
+                kind=settings.ss_filter,
+            )
         self.network = self.denoiser(classes, self.outputs)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
@@ -181,7 +187,7 @@ class MedSegDiffV2(GaussianMasks):
             if level < len(gates):
                 f_d = gates[level] * f_d + f_d
             if level == len(self.settings.widths) - 1:
-                f_d = self.former(f_d, deepest, timestep)
+                f_d = self.former(f_d, deepest, timestep) if self.settings.ss_former else f_d + deepest
             return f_d
 
         predicted: Tensor = self.network(noisy.to(self.dtype), timestep, guide=guide)

@@ -1,0 +1,35 @@
+"""What the check on a GPU measures, tried on the processor; and what it says where there is no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from scantling.methods.catalogue import CARDS
+from scantling.testing.data import make_data
+from scantling.testing.trainings import quickly
+from script import script
+
+check = script("scripts/gpu_check.py")
+
+
+def test_some_steps_of_a_preset_give_a_row_of_the_table(tmp_path: Path) -> None:
+    data = make_data(CARDS["berdiff"], tmp_path / "data", dimensions=2)
+    with quickly():
+        row = check.one("berdiff", data, tmp_path / "run", preset="tiny", device="cpu", steps=3, seconds=30)
+    assert row["steps"] == 3
+    assert row["recipe_steps"] == [4]
+    assert row["seconds"] > 0
+    assert row["recipe_hours"] == pytest.approx(4 * row["seconds"] / 3600)
+    assert check.line(row).startswith("berdiff  ")
+    with quickly():
+        lacking = check.one("partial", data, tmp_path / "none", preset="tiny", device="cpu", steps=3, seconds=30)
+    assert "no training case has images and scribbles" in check.line(lacking)
+
+
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert check.main(["unet"]) == 2
+    assert "found no GPU" in capsys.readouterr().err
