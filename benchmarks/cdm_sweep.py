@@ -238,15 +238,21 @@ class Trial:
 
     def _best(self, arm: Arm) -> Arm:
         """The arm with the values of the sweep whose Dice on validation is greatest, each by itself."""
+        if arm.method == "unet":
+            return arm
         base, values = mean_of(self.scores, arm), dict[str, Any]()
+        if math.isnan(base):
+            raise DataError(
+                f"--chosen: found no sweep of {arm.name} in {self.out}; run the command without --test first"
+            )
         tried: dict[str, list[tuple[float, Any]]] = {}
         for other in swept(self.small):
             if other.name == arm.name and (changed := {*other.options} - {*arm.options}):
                 ((name, value),) = changed
                 tried.setdefault(name, []).append((mean_of(self.scores, other), value))
         for name, found in tried.items():
-            score, value = max(found, key=lambda pair: pair[0])
-            if not score <= base:
+            score, value = max(found, key=lambda pair: -math.inf if math.isnan(pair[0]) else pair[0])
+            if score > base:
                 values[name] = value
         return arm.having(**values)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 APART = {
     "run.py",
+    "cdm_sweep.py",
     "dkm.py",
     "feature_map.py",
     "nuclei_subset.py",

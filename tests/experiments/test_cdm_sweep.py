@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scantling.core.errors import DataError
 from scantling.methods.catalogue import CARDS
 from scantling.testing.data import make_data
 from scantling.testing.trainings import quickly
@@ -50,7 +51,7 @@ def test_what_is_trained_and_scored_is_not_done_again(
 def test_the_best_values_of_the_sweep_are_those_of_the_greatest_dice_on_validation() -> None:
     arm = trial.Arm("cdm", (("variant", "cdm"),))
     of = trial.Trial.__new__(trial.Trial)
-    of.small = True
+    of.small, of.out = True, Path("out")
 
     def scored(dice: float | None) -> dict[str, dict[str, float | None]]:
         return {"a": {"dice": dice}, "b": {"dice": None}}
@@ -64,3 +65,5 @@ def test_the_best_values_of_the_sweep_are_those_of_the_greatest_dice_on_validati
     }
     assert dict(of._best(arm).options) == {"variant": "cdm", "noise_level": 8}
     assert math.isnan(trial.mean_of({}, arm))
+    with pytest.raises(DataError, match="found no sweep of cg-cdm in out"):
+        of._best(trial.Arm("cdm", (("variant", "cg-cdm"),)))
