@@ -126,7 +126,8 @@ class CDM(Segmenter, ImageDenoiser):
         mean of the pixels around it. Evidence is log p(y1) - log p(y0) at t = 0.
         """
         every = max(1, self.traits.slices().classified // (4 * SIGNED))
-        options, falls = self.segment_options(CdmOptions()), list[Tensor]()
+        signed = None if self.settings.variant != "cg-diff" else "cdm"
+        options, falls = self.segment_options(CdmOptions(variant=signed)), list[Tensor]()
         for number, batch in enumerate(visit):
             if number % every or len(falls) == SIGNED or not self.kinds(batch).all():
                 continue
@@ -172,7 +173,9 @@ class CDM(Segmenter, ImageDenoiser):
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """Above one half where the map exceeds Otsu's threshold of its image, which sees the whole of it."""
         options = CdmOptions.of(dict(self.segment_options(inference.options)))
-        evidence = self.sign * self.difference(batch.image, options, inference)
+        evidence = self.difference(batch.image, options, inference)
+        if options.variant != "cg-diff":
+            evidence = evidence.abs() if self.settings.sign == "absolute" else self.sign * evidence
         mask = cut(evidence, batch.region, largest=bool(options.largest))
         likely = as_probabilities(evidence, mask, batch.region)
         if options.gate:
@@ -181,7 +184,7 @@ class CDM(Segmenter, ImageDenoiser):
         return Segmentation(probabilities=likely, maps={"evidence": evidence})
 
     def difference(self, image: Tensor, options: SegmentOptions, draws: Draws) -> Tensor:
-        """The map (B, 1, H, W) of images, summed over channels, before its sign."""
+        """The map (B, 1, H, W) of images, summed over channels, before it has its sign; that of "cg-diff" has none."""
         of = CdmOptions.of(dict(options))
         level, steps, variant = of.noise_level or 1, of.steps or 1, of.variant
         scale = 0.0 if variant == "cdm" else of.guidance or 0.0
@@ -196,8 +199,8 @@ class CDM(Segmenter, ImageDenoiser):
         start = self.process.noised(image, level, draws.randn("noise", like=image))
         found = condition_difference(
             model, start, process=self.process, first=level - 1, steps=steps, tau=of.tau or 0.0
-        ).sum(1, keepdim=True)
-        return found.abs() if self.settings.sign == "absolute" else found
+        )
+        return found.sum(1, keepdim=True)
 
     def noise_in(self, x: Tensor, t: int, share: Tensor, led: Tensor, scale: float) -> Tensor:
         """The noise in images (B, C, H, W) under `share` of f(y1), led by the classifier to `led` of y1: (B,) each."""

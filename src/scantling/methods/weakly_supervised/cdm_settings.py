@@ -81,11 +81,11 @@ class CdmSettings(PretrainSettings):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
             **PretrainSettings.presets["quick"],
-            "steps": 4000,
+            "steps": 2500,
             "size": 64,
             "longest": None,
             "chain": 1000,
-            "widths": (32, 64, 128),
+            "widths": (24, 48, 96),
             "attention": (2,),
             "classifier_rate": 1e-3,
             "classifier_widths": (16, 32, 64),
