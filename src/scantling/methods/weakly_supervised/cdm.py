@@ -127,9 +127,11 @@ class CDM(Segmenter, ImageDenoiser):
         """
         every = max(1, self.traits.slices().classified // (4 * SIGNED))
         signed = None if self.settings.variant != "cg-diff" else "cdm"
-        options, falls = self.segment_options(CdmOptions(variant=signed)), list[Tensor]()
+        options, falls = CdmOptions.of(dict(self.segment_options(CdmOptions(variant=signed)))), list[Tensor]()
         for number, batch in enumerate(visit):
-            if number % every or len(falls) == SIGNED or not self.kinds(batch).all():
+            if len(falls) == SIGNED:
+                break
+            if number % every or not self.kinds(batch).all():
                 continue
             moment = Draws(seed=step.seed, stage="sign", number=number, device=batch.image.device)
             evidence = self.difference(batch.image, options, moment)
