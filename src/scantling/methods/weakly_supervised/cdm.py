@@ -126,8 +126,8 @@ class CDM(Segmenter, ImageDenoiser):
         mean of the pixels around it. Evidence is log p(y1) - log p(y0) at t = 0.
         """
         every = max(1, self.traits.slices().classified // (4 * SIGNED))
-        signed = None if self.settings.variant != "cg-diff" else "cdm"
-        options, falls = CdmOptions.of(dict(self.segment_options(CdmOptions(variant=signed)))), list[Tensor]()
+        asked = CdmOptions(variant="cdm") if self.settings.variant == "cg-diff" else CdmOptions()
+        options, falls = CdmOptions.of(dict(self.segment_options(asked))), list[Tensor]()
         for number, batch in enumerate(visit):
             if len(falls) == SIGNED:
                 break
