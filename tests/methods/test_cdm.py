@@ -13,6 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from scantling.cli.commands.looking import Check
 from scantling.contract.method import build
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.errors import DataError, SettingsError
@@ -150,6 +151,15 @@ def test_the_sign_is_that_by_which_the_evidence_falls_where_the_region_is_levell
         assert of.learned()["sign of the map"] == sign
 
 
+def test_the_counterfactual_has_no_sign() -> None:
+    of = model(sign="flipped")
+    of.difference = lambda picture, options, draws: picture  # type: ignore[method-assign]
+    for variant, sign in (("cdm", -1), ("cg-cdm", -1), ("cg-diff", 1)):
+        options = CdmOptions.of({"variant": variant})
+        found = of.segment(batch(images()), Inference(seed=0, options=options)).maps["evidence"]
+        assert torch.equal(found, sign * images())
+
+
 def test_a_region_is_levelled_to_what_lies_around_it() -> None:
     image = torch.full((1, 1, 16, 16), -1.0)
     image[..., 3:11, 3:11] = 0.25
@@ -240,6 +250,11 @@ def test_only_the_class_that_a_mask_tells_reaches_the_training(tmp_path: Path) -
         for mask in (tmp_path / "data").glob("masks/*"):
             mask.write_bytes(b"not an image")
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_derived_classes_go_into_a_manifest() -> None:
+    with pytest.raises(SettingsError, match="--classes-of-masks: they go into a manifest; name it with"):
+        Check(data=Path("nowhere"), classes_of_masks=True).run()
 
 
 def test_classes_are_not_derived_where_there_is_only_one(tmp_path: Path) -> None:
