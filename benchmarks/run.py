@@ -13,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 APART = {
     "ablations.py",
     "run.py",
+    "cdm_sweep.py",
     "dkm.py",
     "feature_map.py",
     "nuclei_subset.py",

@@ -37,6 +37,8 @@ class Recipe:
 LEFT_OUT: Mapping[str, str] = {
     "vessel-stable-diffusion": "needs weights of Stable Diffusion that the user has; none are fetched or kept here",
     "gland-diffusion": "300 steps of the tiny preset mark nothing, so that a picture would say nothing",
+    "cdm": "learns from images with and without an object, and all made images have one",
+    "cam": "shows what a classifier of images with and without an object looks at, and all made images have one",
 }
 """Methods without a picture, and why."""
 

@@ -128,6 +128,17 @@ class Classifier(Method):
             raise SettingsError(f"--samples {options.samples}: {without_dropout(self)}")
         return options.model_copy(update={"samples": options.samples or 1})
 
+    def maps_and_logits(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What maps of the evidence for a class are made of, for images (B, C, H, W) as it takes them.
+
+        Returns:
+            Feature maps (B, F, h, w), from the finest to the coarsest, and the logits (B, K) that follow from them.
+
+        Raises:
+            SettingsError: the method has no such maps.
+        """
+        raise SettingsError(f"{self.card.name} hands out no feature maps that a map of a class could be made of")
+
 
 class Generator(Method):
     """A method that makes masks, images, or images with their masks."""

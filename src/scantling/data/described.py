@@ -31,6 +31,13 @@ from scantling.data.labels import valid_labels
 from scantling.data.manifest import Block, CaseTable, Group, Manifest, Mask, read_manifest
 from scantling.data.patterns import Pattern, filled
 
+DERIVED = "image classes derived"
+"""The kind of the remark on them."""
+RULE = (
+    "the image classes were derived from the masks, outside the test split: an image with a marked pixel shows the "
+    "object, one with an empty mask does not"
+)
+
 
 def contents_of(path: Path, *, layout: Callable[[Path], Contents], root: Path | None = None) -> Contents:
     """The cases that the manifest at `path` describes.
@@ -60,6 +67,8 @@ def contents_of(path: Path, *, layout: Callable[[Path], Contents], root: Path | 
     if manifest.threshold is not None:
         cases = [case if case.threshold else replace(case, threshold=manifest.threshold) for case in cases]
     _same_links(cases, path)
+    if manifest.image_classes_from:
+        builder.remarks.append(Finding(level="note", kind=DERIVED, sentence=RULE))
     return Contents(
         name=manifest.name or root.resolve().name,
         root=root,

@@ -137,6 +137,7 @@ class Manifest(Frozen):
             of an object of the one class.
         threshold: of all cases that have none of their own, see `Case`.
         split: subjects by split.
+        image_classes_from: "masks" where a command has derived the image classes of the cases from their masks.
         group, case: what the dataset holds; where there is neither, the layout of the folder tells.
     """
 
@@ -149,6 +150,7 @@ class Manifest(Frozen):
     others: Literal["error", "nearest", "object"] = "error"
     threshold: float | None = None
     split: dict[Split, tuple[str, ...]] = {}
+    image_classes_from: Literal["", "masks"] = ""
     group: tuple[Group, ...] = ()
     case: tuple[CaseTable, ...] = ()
 

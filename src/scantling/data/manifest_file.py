@@ -40,13 +40,14 @@ def place_of(dataset: Dataset, file: str) -> Path:
     return path
 
 
-def write_manifest(dataset: Dataset, path: Path, labels: Labels | None) -> None:
+def write_manifest(dataset: Dataset, path: Path, labels: Labels | None, *, derived: bool = False) -> None:
     """Write a manifest that gives the same cases, classes and splits when it is read.
 
     Args:
         dataset: of one folder.
         path: the file, which must be new.
         labels: what the values of the masks mean, as it was declared or found.
+        derived: the image classes were derived from the masks.
 
     Raises:
         DataError: a name cannot stand in a manifest.
@@ -59,7 +60,7 @@ def write_manifest(dataset: Dataset, path: Path, labels: Labels | None) -> None:
             f"{dataset.root}: files of {some(dict.fromkeys(beyond), most=3)} lie elsewhere; no manifest can name them; "
             "write one for the data set that holds them"
         )
-    text = "\n".join(_lines(dataset, path, labels)) + "\n"
+    text = "\n".join(_lines(dataset, path, labels, derived=derived)) + "\n"
     try:
         content = text.encode()
     except UnicodeEncodeError as error:
@@ -83,12 +84,14 @@ def _compared(case: Case | None) -> object:
     return case and replace(case, images=dict(case.images), links=dict(case.links), strata={**case.strata}, named=False)
 
 
-def _lines(dataset: Dataset, path: Path, labels: Labels | None) -> Iterator[str]:
+def _lines(dataset: Dataset, path: Path, labels: Labels | None, *, derived: bool) -> Iterator[str]:
     yield _HEADER.format(name=json.dumps(dataset.name, ensure_ascii=False), manifest=MANIFESTS[0])
     yield f"name = {_toml(dataset.name)}"
     root = Path(os.path.relpath(dataset.root.resolve(), path.absolute().parent.resolve())).as_posix()
     if root != ".":
         yield f"root = {_toml(root)}"
+    if derived:
+        yield 'image_classes_from = "masks"  # by whether any pixel of an image is marked, outside the test split'
     if labels is not None and labels.others in ("error", "nearest", "object"):
         yield from () if labels.ignore is None else (f"ignore = {written(labels.ignore)}",)
         yield from () if labels.background == (0,) else (f"background = {_values(labels.background)}",)

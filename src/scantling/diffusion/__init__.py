@@ -16,6 +16,7 @@ from scantling.core.rooms import load_on_demand
 if TYPE_CHECKING:
     from scantling.diffusion.bernoulli import BernoulliProcess, bernoulli_divergence, flipped, flipped_log_odds
     from scantling.diffusion.chain import Chain
+    from scantling.diffusion.conditions import condition_difference, counterfactual
     from scantling.diffusion.gaussian import GaussianProcess, normal_divergence
     from scantling.diffusion.samplers import Final, Guess, Moment, ancestral, bernoulli, ddim, dpm_solver_pp
     from scantling.diffusion.schedules import betas, timesteps
@@ -31,6 +32,8 @@ __all__ = [
     "bernoulli",
     "bernoulli_divergence",
     "betas",
+    "condition_difference",
+    "counterfactual",
     "ddim",
     "dpm_solver_pp",
     "flipped",
@@ -44,6 +47,7 @@ load_on_demand(
     {
         "bernoulli": ("BernoulliProcess", "bernoulli_divergence", "flipped", "flipped_log_odds"),
         "chain": ("Chain",),
+        "conditions": ("condition_difference", "counterfactual"),
         "gaussian": ("GaussianProcess", "normal_divergence"),
         "samplers": ("Final", "Guess", "Moment", "ancestral", "bernoulli", "ddim", "dpm_solver_pp"),
         "schedules": ("betas", "timesteps"),

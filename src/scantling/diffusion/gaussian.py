@@ -66,6 +66,13 @@ class GaussianProcess(Chain):
         signal, spread = self._signal_and_spread(x_t, t)
         return (x_t - signal * x0) / spread
 
+    def moved(self, eps: Tensor, x_t: Tensor, t: Time, to: Time) -> Tensor:
+        r"""x_s = √ᾱ_s x0 + √(1 - ᾱ_s) ε with the x0 that ε and x_t imply, not clipped: a step of DDIM without fresh
+        noise, down or up the chain (Song et al., 2021, eqs. 12 and 13); s is `to`.
+        """
+        signal, spread = self._signal_and_spread(x_t, to)
+        return signal * self.x0_from(eps, x_t, t, kind="eps") + spread * eps
+
     def posterior(self, x0: Tensor, x_t: Tensor, t: Time, before: Time) -> tuple[Tensor, Tensor]:
         r"""Mean (B, K, *S) and log-variance (1 or B, 1, ...) of q(x_s | x_t, x0) (Ho et al., 2020, eq. 7).
 

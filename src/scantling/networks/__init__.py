@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scantling.networks.instance_masks import MaskBranch, aligned_bilinear, instance_logits
     from scantling.networks.kinetic_unet import KineticUNet
     from scantling.networks.modality_unet import ModalityUNet
+    from scantling.networks.noisy_classifier import NoisyClassifier
     from scantling.networks.padding import cropped, padded
     from scantling.networks.pyramid import ConvolutionalPyramid, Guidance, TransformerPyramid
     from scantling.networks.registration import RegistrationNetwork
@@ -72,6 +73,7 @@ __all__ = [
     "MaskBranch",
     "ModalityUNet",
     "MultiSizeBlock",
+    "NoisyClassifier",
     "PatchExpanding",
     "PatchMerging",
     "RegistrationNetwork",
@@ -129,6 +131,7 @@ load_on_demand(
         "instance_masks": ("MaskBranch", "aligned_bilinear", "instance_logits"),
         "kinetic_unet": ("KineticUNet",),
         "modality_unet": ("ModalityUNet",),
+        "noisy_classifier": ("NoisyClassifier",),
         "padding": ("cropped", "padded"),
         "pyramid": ("ConvolutionalPyramid", "Guidance", "TransformerPyramid"),
         "registration": ("RegistrationNetwork",),

@@ -129,6 +129,7 @@ class Denoiser(nn.Module):
         guide: Guide | None = None,
         added: Sequence[Tensor] | None = None,
         labels: Tensor | None = None,
+        told: Tensor | None = None,
     ) -> Tensor:
         """The answer (B, out_channels, *S) for a noisy x (B, in_channels, *S) at timesteps (B,).
 
@@ -136,6 +137,8 @@ class Denoiser(nn.Module):
             guide: called at the end of each level of the encoder; sees sizes padded to `divisor`.
             added: to each skip connection in the order of `skips`, then to the middle: what `ControlNet` gives.
             labels: the label map (B or 1, labels, *S), where the network was made for one.
+            told: (B or 1, 4 widths[0]), added to what all blocks are told of the timestep, such as a code of a class
+                (Dhariwal and Nichol, 2021).
 
         Raises:
             ArrayError: x has other axes or channels than the network was made for, there is not one timestep each, or
@@ -143,6 +146,7 @@ class Denoiser(nn.Module):
         """
         size = tuple(x.shape[2:])
         code = self.code_of(timestep)
+        code = code if told is None else code + told
         led = self._led(labels, size)
         # 1. encode, and the middle
         skips, h = self.encode(x, code, guide=guide, led=led)

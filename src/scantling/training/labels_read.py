@@ -38,7 +38,9 @@ def labels_read(
         for case in dataset.split("train")
         if is_labelled(case, words) or (alone and case.has("mask") and not case.images)
     ]
-    validation = [*held_out] if gives_truth({word for words in model.card.needs for word in words}) else []
+    needed = {word for words in model.card.needs for word in words}
+    judged = reads_masks(needed) or not isinstance(model, Segmenter)  # masks are closed to one that learns from classes
+    validation = [*held_out] if judged and gives_truth(needed) else []
     thresholds = isinstance(model, Segmenter) and "segment" in model.gives
     calibration = model.calibration()
     thresholds |= (

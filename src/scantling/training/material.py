@@ -15,6 +15,7 @@ from scantling.core.samples import Traits
 from scantling.data.contents import Finding, count, some
 from scantling.data.corrections import corrections_read
 from scantling.data.dataset import Dataset, distinct, join
+from scantling.data.described import DERIVED
 from scantling.data.division import blindly, divide, within_budget, without_labels
 from scantling.data.globs import folders_of
 from scantling.data.label_budget import keep_labels, keep_slices
@@ -182,9 +183,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
     if missing:
         look = "`scantling check` says what the folder was taken for"
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}; {look}")
-    remarks = tuple(
-        remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind == "subjects"
-    )
+    told = {"subjects", *((DERIVED,) if "image_class" in reads else ())}
+    remarks = tuple(remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind in told)
     return Material(tuple(opened), dataset, reads, (*remarks, *components), budget)
 
 

@@ -11,6 +11,7 @@ import tyro
 
 from scantling.cli.command import Outcome, counting, talk, tell, width
 from scantling.cli.commands.common import Command, Opened
+from scantling.core.errors import SettingsError
 from scantling.core.outputs import check_file
 
 
@@ -23,6 +24,7 @@ class Check(Opened):
         "scantling check scans --contact-sheet sheet.png --json check.json",
         "scantling check scans --suspects runs/unet",
         "scantling check scans --write-manifest scans.toml",
+        "scantling check scans --write-manifest classes.toml --classes-of-masks",
     )
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
@@ -31,6 +33,8 @@ class Check(Opened):
     """Draw all cases with their masks into this PNG."""
     write_manifest: Annotated[str | None, tyro.conf.arg(metavar="[FILE]")] = None
     """Write what was understood as a manifest (TOML), a start for editing; by default scantling.toml in the folder."""
+    classes_of_masks: bool = False
+    """In that manifest, give each image the class that its mask tells: with an object or without; not test images."""
     store_split: bool = False
     """Write the split into the data folder, so that it stays when cases are added."""
     suspects: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
@@ -44,8 +48,11 @@ class Check(Opened):
         from scantling.data.division import store_split
         from scantling.data.integrity import check
         from scantling.data.manifest_file import place_of, write_manifest
+        from scantling.data.mask_classes import classes_of_masks
         from scantling.methods.catalogue import card_of, cards, implementation_of
 
+        if self.classes_of_masks and self.write_manifest is None:
+            raise SettingsError("--classes-of-masks: they go into a manifest; name it with --write-manifest FILE")
         dataset = self.opening().open(self.data)
         if self.contact_sheet is not None:
             check_file(self.contact_sheet, suffix=".png", inputs=dataset.files())
@@ -69,7 +76,8 @@ class Check(Opened):
             contact_sheet(dataset, self.contact_sheet, untrusted=self.untrusted)
             tell(f"contact sheet: {self.contact_sheet}")
         if manifest is not None:
-            write_manifest(dataset, manifest, found.labels)
+            derived = classes_of_masks(dataset, found.labels) if self.classes_of_masks else dataset
+            write_manifest(derived, manifest, found.labels, derived=self.classes_of_masks)
             tell(f"manifest: {manifest}")
         if self.store_split:
             tell(f"split: {store_split(dataset)}")

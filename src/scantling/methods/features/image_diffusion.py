@@ -33,12 +33,10 @@ SHARE = 1e-3
 """The weight of the bound, where the variance is learned (Nichol and Dhariwal, 2021, eq. 16)."""
 
 
-class ImageDiffusion(Generator):
-    """A denoising diffusion model of pictures (Ho et al., 2020), whatever is known of them beside."""
+class ImageDenoiser(Method):
+    """What learns to denoise pictures (Ho et al., 2020), whatever is known of them beside."""
 
     settings: PretrainSettings
-    predicts: Prediction = "eps"
-    """What the network says."""
 
     def __init__(self, settings: PretrainSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
@@ -92,6 +90,21 @@ class ImageDiffusion(Generator):
             terms["variance"] = SHARE * self.settings.chain * bound.mean()
         return terms
 
+    def parts(self, predicted: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The noise, and what is said of the variance, where it is learned."""
+        predicted = exact(predicted)
+        if not self.settings.learned_variance:
+            return predicted, None
+        noise, variance = predicted.chunk(2, 1)
+        return noise, variance
+
+
+class ImageDiffusion(ImageDenoiser, Generator):
+    """A denoising diffusion model of pictures that makes them, too."""
+
+    predicts: Prediction = "eps"
+    """What the network says."""
+
     def generate_options(self, options: GenerateOptions) -> GenerateOptions:
         """With the steps of the chain that are walked."""
         steps = options.steps or self.settings.sampling_steps
@@ -121,14 +134,6 @@ class ImageDiffusion(Generator):
 
         end = ddim(model, start, process=self.process, timesteps=walked, draw=lambda purpose, like: like, clip=RANGE)
         return end.x.clamp(*RANGE)
-
-    def parts(self, predicted: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The noise, and what is said of the variance, where it is learned."""
-        predicted = exact(predicted)
-        if not self.settings.learned_variance:
-            return predicted, None
-        noise, variance = predicted.chunk(2, 1)
-        return noise, variance
 
 
 def _mean_where(values: Tensor, known: Tensor | None) -> Tensor:

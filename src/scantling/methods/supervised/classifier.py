@@ -158,8 +158,13 @@ class VGGClassifier(Classifier):
 
     def logits(self, image: Tensor) -> Tensor:
         """(B, K) of images (B, C, H, W)."""
-        maps = region_means(self.trunk(image), self.settings.pooled)
-        return exact(self.head(torch.flatten(maps, 1)))
+        return self.maps_and_logits(image)[1]
+
+    def maps_and_logits(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The map of each stage, and the logits that follow from the last one."""
+        maps = self.trunk.maps(image)
+        pooled = region_means(maps[-1], self.settings.pooled)
+        return maps, exact(self.head(torch.flatten(pooled, 1)))
 
     def classify(self, batch: Batch, inference: Inference) -> Classification:
         """The probabilities of the image classes."""
