@@ -97,17 +97,8 @@ _HOMES = {
     "write_report": ("scantling.api.judging", "write_report"),
 }
 _ROOMS = (
-    "diffusion",
-    "evidence",
-    "fusion",
-    "losses",
-    "mending",
-    "metrics",
-    "mixing",
-    "networks",
-    "phantoms",
-    "warping",
-)
+    "diffusion", "evidence", "fusion", "losses", "mending", "metrics", "mixing", "networks", "phantoms", "warping",
+)  # fmt: skip
 """Packages of parts for a loop of one's own, which `import scantling` alone does not load either."""
 
 
