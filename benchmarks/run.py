@@ -13,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 APART = {
     "run.py",
     "dkm.py",
+    "evidence.py",
     "feature_map.py",
     "nuclei_subset.py",
     "fuzz.py",

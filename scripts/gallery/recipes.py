@@ -36,6 +36,7 @@ class Recipe:
 
 LEFT_OUT: Mapping[str, str] = {
     "vessel-stable-diffusion": "needs weights of Stable Diffusion that the user has; none are fetched or kept here",
+    "ei-ddpm": "weighs modalities against each other, and no image of this page has several",
     "gland-diffusion": "300 steps of the tiny preset mark nothing, so that a picture would say nothing",
 }
 """Methods without a picture, and why."""

@@ -182,7 +182,7 @@ def test_dice_of_each_sample_leaves_out_the_background_and_what_is_not_known() -
 def test_what_cannot_be_weighed_is_refused_with_a_sentence() -> None:
     with pytest.raises(SettingsError, match="one channel"):
         made(modalities=1)
-    with pytest.raises(SettingsError, match="makes none"):
+    with pytest.raises(SettingsError, match="no evidence to fuse"):
         made(evidence="none", fusion="scalar")
     overlapping = traits(2, SIDE, 2).model_copy(update={"labels": Labels(names=("a", "b"), values=((1, 2), (2,)))})
     with pytest.raises(SettingsError, match="exclude each other"):
