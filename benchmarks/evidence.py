@@ -52,7 +52,7 @@ KINDS = ("noise", "blank", "missing")
 CLEAN = "clean"
 MOST = 48
 """Validation cases that reliabilities of runs are learnt on, those with the most marked pixels first."""
-SMALL: Mapping[str, Any] = {"preset": "tiny", "minutes": None, "steps": 4, "seeds": 1}
+SMALL: Mapping[str, Any] = {"preset": "tiny", "minutes": None, "steps": 2, "seeds": 1}
 
 
 @dataclass(frozen=True)
@@ -172,16 +172,16 @@ class Trial:
         if not cases or not (masks[cases[0].id] > 0).any():
             return {"believed": [1.0] * len(runs), "why": "no validation case shows a class"}
         most = max(masks[case.id].size for case in cases)
-        target = torch.full((len(cases), 1, most), IGNORE, dtype=torch.long)
+        target = torch.full((len(cases), 1, 1, most), IGNORE, dtype=torch.long)
         classes = len(models[0].classes)
-        contours = [torch.full((len(cases), classes + 1, most), 1.0) for _ in runs]
+        contours = [torch.full((len(cases), classes + 1, 1, most), 1.0) for _ in runs]
         for row, case in enumerate(cases):
             size = masks[case.id].size
-            target[row, 0, :size] = torch.from_numpy(masks[case.id].astype(np.int64)).flatten()
+            target[row, 0, 0, :size] = torch.from_numpy(masks[case.id].astype(np.int64)).flatten()
             for source, model in zip(contours, models, strict=True):
                 answer = model.predict(case)
                 seen = torch.from_numpy(np.asarray(answer.probabilities, np.float32)).reshape(1, classes, -1)
-                source[row, :, :size] = contours_of(seen)[0]
+                source[row, :, 0, :size] = contours_of(seen)[0]
         b = learn_reliabilities(contours, target, by="source")
         low, high = reliability_intervals(
             contours, target, [case.subject for case in cases], repeats=20, by="source",

@@ -36,7 +36,6 @@ class Recipe:
 
 LEFT_OUT: Mapping[str, str] = {
     "vessel-stable-diffusion": "needs weights of Stable Diffusion that the user has; none are fetched or kept here",
-    "ei-ddpm": "weighs modalities against each other, and no image of this page has several",
     "gland-diffusion": "300 steps of the tiny preset mark nothing, so that a picture would say nothing",
 }
 """Methods without a picture, and why."""
@@ -69,7 +68,10 @@ _PAIRS = {
     "atlas-propagation": Recipe(data="organs", steps=0),
     "registration-augmentation": Recipe(data="organs", labels=3, uses={"registration": "registration"}),
 }
-_CHAINS = {name: Recipe(data="lesions") for name in ("berdiff", "medsegdiff", "medsegdiff-v2", "dtu-net", "mb-diff")}
+_CHAINS = {
+    **{name: Recipe(data="lesions") for name in ("berdiff", "medsegdiff", "medsegdiff-v2", "dtu-net", "mb-diff")},
+    "ei-ddpm": Recipe(data="frames"),
+}
 _WITHOUT = {"darl": Recipe(data="angiograms"), "vesselness": Recipe(data="angiograms", steps=0)}
 _FEATURES = {
     "diffusion-pretrain": Recipe(data="cells", shows="encode"),
@@ -120,9 +122,9 @@ RECIPES: Mapping[str, Recipe] = {name: recipe for section in SECTIONS.values() f
 UNTRAINED = frozenset(
     {
         # pictures of seconds of training would be noise
-        "acgan", "berdiff", "dcgan", "dtu-net", "gan", "gan-3d", "mask-to-image", "mb-diff", "medical-diffusion",
-        "medsegdiff", "medsegdiff-v2", "multimodal-gan", "nuclei-diffusion", "pggan", "skr-gan", "skr-gan-star",
-        "vessel-controlnet", "wgan",
+        "acgan", "berdiff", "dcgan", "dtu-net", "ei-ddpm", "gan", "gan-3d", "mask-to-image", "mb-diff",
+        "medical-diffusion", "medsegdiff", "medsegdiff-v2", "multimodal-gan", "nuclei-diffusion", "pggan", "skr-gan",
+        "skr-gan-star", "vessel-controlnet", "wgan",
     }
 )  # fmt: skip
 """Methods of which the picture shows what they learn from, and nothing is trained; without a name here the next command

@@ -119,9 +119,11 @@ def test_the_layer_is_the_combination_of_its_prototypes_over_all_sets() -> None:
 
 def test_gradients_of_the_layer_are_those_of_small_changes() -> None:
     torch.manual_seed(1)
-    layer, x = EvidentialLayer(2, 3, prototypes=3).double(), drawn(1, 2, 2, 2).requires_grad_()
+    layer, x = EvidentialLayer(2, 3, prototypes=2).double(), drawn(1, 2, 1, 1).requires_grad_()
     assert torch.autograd.gradcheck(layer, (x,))
-    assert torch.autograd.gradcheck(lambda given: dempster(given.softmax(2)), masses(2, 2).requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda given: dempster(given.softmax(2)), masses(2, 2)[:, :1, :, :1, :1].clone().requires_grad_()
+    )
 
 
 def test_a_source_that_is_missing_changes_no_bit() -> None:
@@ -235,13 +237,13 @@ def test_reliabilities_are_learnt_of_each_class_and_have_intervals() -> None:
     blind[:, 2][lost], blind[:, 0][lost] = mixed[lost], 1 - mixed[lost]
     noise = torch.rand(6, 3, 12, 12, generator=generator)
     sources = [0.9 * blind + 0.03, noise]
-    b = learn_reliabilities(sources, target)
+    b = learn_reliabilities(sources, target, steps=30, rate=0.3)
     assert b.shape == (2, 3)
     assert b[0].min() > b[1].max()
     together = fused_contours(sources, b).argmax(1, keepdim=True)
     assert (together == target).float().mean() > (noise.argmax(1, keepdim=True) == target).float().mean()
     low, high = reliability_intervals(
-        sources, target, list("aabbcc"), repeats=4, steps=20, generator=torch.Generator().manual_seed(1)
+        sources, target, list("aabbcc"), repeats=3, steps=15, generator=torch.Generator().manual_seed(1)
     )
     assert (low <= high).all()
     assert (low[0] > high[1]).all()

@@ -25,7 +25,7 @@ SIDE = 16
 def made(*, modalities: int = 3, classes: int = 2, **changes: Any) -> EIDDPM:
     """Tiny, in float64, with weights where it starts at zero."""
     data = traits(modalities, SIDE, classes)
-    settings = EIDDPMSettings.preset("tiny", {"size": SIDE, "widths": (8,), **changes}).resolve(data)
+    settings = EIDDPMSettings.preset("tiny", {"size": SIDE, **changes}).resolve(data)
     method = build(EIDDPM, settings, data).double().eval()
     torch.manual_seed(0)
     for parameter in method.paths.parameters():

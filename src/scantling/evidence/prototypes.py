@@ -69,7 +69,7 @@ class EvidentialLayer(nn.Module):
                 raise ArrayError(f"around: found {tuple(around.shape)}; expected ({classes}, {features}), one a class")
             own = torch.arange(prototypes) % classes
             with torch.no_grad():
-                self.prototypes += around[own]
+                self.prototypes.add_(around[own])
                 self.beta.mul_(0.1).add_(torch.eye(classes)[own])
 
     def forward(self, x: Tensor) -> Tensor:

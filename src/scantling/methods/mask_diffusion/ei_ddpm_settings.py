@@ -73,13 +73,14 @@ class EIDDPMSettings(GaussianMaskSettings):
             "batch": 2,
             "rate": 1e-2,
             "average": 0.9,
-            "size": 32,
+            "size": 16,
             "chain": 20,
-            "sampling_steps": 3,
-            "widths": (8, 8),
+            "predicts": "x0",
+            "sampling_steps": 2,
+            "widths": (8,),
             "blocks": 1,
             "attention": (),
-            "prototypes": 4,
+            "prototypes": 2,
         },
     }
 
