@@ -52,7 +52,7 @@ KINDS = ("noise", "blank", "missing")
 CLEAN = "clean"
 MOST = 48
 """Validation cases that reliabilities of runs are learnt on, those with the most marked pixels first."""
-SMALL: Mapping[str, Any] = {"preset": "tiny", "minutes": None, "steps": 2, "seeds": 1}
+SMALL: Mapping[str, Any] = {"preset": "tiny", "minutes": None, "steps": 2, "seeds": 1, "repeats": 2}
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Trial:
     steps: int | None
     preset: str
     threads: int | None
+    repeats: int
 
     # The data, a file for each channel
 
@@ -166,7 +167,10 @@ class Trial:
     def reliabilities(self, runs: Sequence[Path], whole: Dataset) -> dict[str, Any]:
         """How far each run of a single modality is to be believed, learnt on validation cases, with intervals."""
         models = [scantling.load_model(run) for run in runs]
-        cases = [case for case in select_cases(whole, runs[0], "validation")[1] if case.masks]
+        try:
+            cases = [case for case in select_cases(whole, runs[0], "validation")[1] if case.masks]
+        except DataError:  # none was held out
+            cases = []
         masks = {case.id: load(case, labels=whole.labels, reads=("mask",)).masks[0][0] for case in cases}
         cases = sorted(cases, key=lambda case: (-int((masks[case.id] > 0).sum()), case.id))[:MOST]
         if not cases or not (masks[cases[0].id] > 0).any():
@@ -184,7 +188,7 @@ class Trial:
                 source[row, :, 0, :size] = contours_of(seen)[0]
         b = learn_reliabilities(contours, target, by="source")
         low, high = reliability_intervals(
-            contours, target, [case.subject for case in cases], repeats=20, by="source",
+            contours, target, [case.subject for case in cases], repeats=self.repeats, by="source",
             generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
         return {
@@ -287,6 +291,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="of each training, in place of --minutes")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--repeats", type=int, default=20, help="of the bootstrap of reliabilities over subjects")
     parser.add_argument("--small", action="store_true")
     arguments = vars(parser.parse_args(words))
     arguments |= SMALL if arguments.pop("small") else {}

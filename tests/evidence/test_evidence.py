@@ -121,9 +121,8 @@ def test_gradients_of_the_layer_are_those_of_small_changes() -> None:
     torch.manual_seed(1)
     layer, x = EvidentialLayer(2, 3, prototypes=2).double(), drawn(1, 2, 1, 1).requires_grad_()
     assert torch.autograd.gradcheck(layer, (x,))
-    assert torch.autograd.gradcheck(
-        lambda given: dempster(given.softmax(2)), masses(2, 2)[:, :1, :, :1, :1].clone().requires_grad_()
-    )
+    few = masses(2, 2)[:, :1, :, :1, :1].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda given: dempster(given.softmax(2)), few)
 
 
 def test_a_source_that_is_missing_changes_no_bit() -> None:
