@@ -237,3 +237,46 @@ def test_a_large_image_is_sorted_in_pieces_and_staple_is_the_same(monkeypatch: p
     whole = staple(samples)
     monkeypatch.setattr("scantling.fusion._PIECE", 100)
     assert torch.allclose(staple(samples), whole, atol=1e-12)
+
+
+def test_dempster_is_the_discounted_product_of_the_probabilities() -> None:
+    samples = noise(3, 2, 2, 4, 5) / 2  # of two classes and a background
+    b = noise(3, 3, seed=1)
+    seen = torch.cat([1 - samples.sum(2, keepdim=True), samples], 2)
+    product = (1 - b[:, None, :, None, None] * (1 - seen)).prod(0)
+    expected = (product / product.sum(1, keepdim=True))[:, 1:]
+    assert torch.allclose(fuse("dempster", samples, exclusive=True, reliabilities=b), expected, atol=1e-6)
+    independent = 1 - b[:, None, 1:, None, None] * (1 - torch.stack([1 - samples, samples]))
+    product = independent.prod(1)
+    expected = product[1] / product.sum(0)
+    assert torch.allclose(fuse("dempster", samples, reliabilities=b[:, 1:]), expected, atol=1e-6)
+
+
+def test_dempster_leaves_out_what_is_not_believed_and_one_sample_as_it_is() -> None:
+    samples = noise(3, 1, 1, 4, 5)
+    for exclusive in (False, True):
+        without = fuse("dempster", samples[[0, 2]], exclusive=exclusive)
+        assert torch.equal(fuse("dempster", samples, exclusive=exclusive, reliabilities=[1, 0, 1]), without)
+        assert torch.allclose(fuse("dempster", samples[:1], exclusive=exclusive), samples[0], atol=1e-6)
+        nothing = fuse("dempster", samples, exclusive=exclusive, reliabilities=[0, 0, 0])
+        assert torch.allclose(nothing, torch.full_like(nothing, 0.5))
+
+
+def test_dempster_of_masks_that_contradict_each_other_is_their_majority() -> None:
+    masks = torch.tensor([1.0, 1.0, 0.0]).view(3, 1, 1, 1, 1)
+    assert fuse("dempster", masks).item() == pytest.approx(1)
+    assert fuse("dempster", masks[1:], exclusive=True).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("reliabilities", "message"),
+    [([0.5, 0.5], "expected one for each"), ([0.5, 2.0, 0.0], "from 0 to 2"), (torch.ones(3, 5), r"\(3, 1\)")],
+)
+def test_reliabilities_that_fit_no_samples_are_refused(reliabilities: object, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        fuse("dempster", noise(3, 1, 1, 4, 4), reliabilities=reliabilities)  # type: ignore[arg-type]
+
+
+def test_reliabilities_are_refused_where_nothing_is_discounted() -> None:
+    with pytest.raises(SettingsError, match="discounts nothing"):
+        fuse("mean", noise(3, 1, 1, 4, 4), reliabilities=[1, 1, 1])

@@ -71,8 +71,11 @@ _PAIRS = {
     "registration-augmentation": Recipe(data="organs", labels=3, uses={"registration": "registration"}),
 }
 _CHAINS = {
-    name: Recipe(data="lesions")
-    for name in ("berdiff", "medsegdiff", "medsegdiff-v2", "dtu-net", "mb-diff", "plain-diffusion")
+    **{
+        name: Recipe(data="lesions")
+        for name in ("berdiff", "medsegdiff", "medsegdiff-v2", "dtu-net", "mb-diff", "plain-diffusion")
+    },
+    "ei-ddpm": Recipe(data="frames"),
 }
 _WITHOUT = {
     "darl": Recipe(data="angiograms"),
@@ -128,8 +131,9 @@ RECIPES: Mapping[str, Recipe] = {name: recipe for section in SECTIONS.values() f
 UNTRAINED = frozenset(
     {
         # pictures of seconds of training would be noise
-        "acgan", "berdiff", "dcgan", "dtu-net", "gan", "gan-3d", "mask-to-image", "mb-diff", "medical-diffusion",
-        "medsegdiff", "medsegdiff-v2", "multimodal-gan", "nuclei-diffusion", "pggan", "plain-diffusion", "skr-gan",
+        "acgan", "berdiff", "dcgan", "dtu-net", "ei-ddpm", "gan", "gan-3d", "mask-to-image", "mb-diff",
+        "medical-diffusion", "medsegdiff", "medsegdiff-v2", "multimodal-gan", "nuclei-diffusion", "pggan",
+        "plain-diffusion", "skr-gan",
         "skr-gan-star", "vessel-controlnet", "wgan",
     }
 )  # fmt: skip

@@ -98,7 +98,9 @@ _HOMES = {
     "write_reading": ("scantling.api.assessing", "write_reading"),
     "write_report": ("scantling.api.judging", "write_report"),
 }
-_ROOMS = ("diffusion", "fusion", "losses", "mending", "metrics", "mixing", "networks", "phantoms", "warping")
+_ROOMS = (
+    "diffusion", "evidence", "fusion", "losses", "mending", "metrics", "mixing", "networks", "phantoms", "warping",
+)  # fmt: skip
 """Packages of parts for a loop of one's own, which `import scantling` alone does not load either."""
 
 

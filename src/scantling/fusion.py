@@ -9,10 +9,12 @@ from torch import Tensor
 
 from scantling.core.checks import SLACK, check_choice, check_count
 from scantling.core.errors import ArrayError, SettingsError
+from scantling.evidence.discounting import check_reliabilities, log_discounted
+from scantling.evidence.reliabilities import contours_of
 
 __all__ = ["COUNTING", "RULES", "fuse", "staple", "total", "uncertainties"]
 
-RULES = ("mean", "vote", "staple", "uncertainty", "sum")
+RULES = ("mean", "vote", "staple", "uncertainty", "sum", "dempster")
 COUNTING = ("vote", "sum")
 Samples = Sequence[Tensor] | Tensor
 """(N, B, K, *S), or N tensors (B, K, *S) that are looked at one by one, so that many large ones need not be held."""
@@ -27,7 +29,14 @@ _PIECE = 1 << 24
 """Pixels that are sorted together."""
 
 
-def fuse(rule: str, samples: Samples, *, votes: int | None = None, exclusive: bool = False) -> Tensor:
+def fuse(
+    rule: str,
+    samples: Samples,
+    *,
+    votes: int | None = None,
+    exclusive: bool = False,
+    reliabilities: Sequence[float] | Tensor | None = None,
+) -> Tensor:
     """Fuse samples (N, B, K, *S), probabilities or {0, 1}, into probabilities (B, K, *S).
 
     - mean: the mean of the samples.
@@ -37,6 +46,9 @@ def fuse(rule: str, samples: Samples, *, votes: int | None = None, exclusive: bo
     - uncertainty: the mean weighted by 1 / (mean over the classes of s (1 - s) + 0.01), the inverse of the variance
       that a sample s has by itself at a pixel; one weight for all classes. Ours; of samples of 0 and 1 it is the mean.
     - sum: 1 where the samples add up to at least `votes` (the vote as it is printed), otherwise 0.
+    - dempster: the samples are sources of evidence of unlike reliability, such as models of single modalities, and
+      Dempster's rule combines what is left of each after discounting (`evidence.fused_contours`). Without
+      reliabilities it is the product of the probabilities, made to sum to 1.
 
     Args:
         rule: one of `RULES`.
@@ -44,12 +56,15 @@ def fuse(rule: str, samples: Samples, *, votes: int | None = None, exclusive: bo
         votes: of the rules vote and sum, 1 (union) to N (intersection); None takes half of the samples, rounded up
             (ours; the paper's number is not known).
         exclusive: classes that exceed 1 together then share it.
+        reliabilities: of the rule dempster, in [0, 1]: (N,), one for each sample, or one for each sample and class;
+            the classes are (N, K + 1), the background first, where they exclude each other, else (N, K). None: 1.
+            `evidence.learn_reliabilities` finds them on validation images.
 
     Returns:
         (B, K, *S) in [0, 1], at least float32.
 
     Raises:
-        SettingsError: the rule is unknown, or `votes` is out of its range or of no use to the rule.
+        SettingsError: the rule is unknown, or `votes` or `reliabilities` are out of their range or of no use to it.
         ArrayError: there is no sample, or one that is not (B, K, *S) in [0, 1].
 
     Example:
@@ -62,6 +77,10 @@ def fuse(rule: str, samples: Samples, *, votes: int | None = None, exclusive: bo
     check_choice(rule, RULES, argument="rule")
     if votes is not None and rule not in COUNTING:
         raise SettingsError(f"{votes} votes were asked of the rule {rule}, which counts none; expected the rule vote")
+    if reliabilities is not None and rule != "dempster":
+        raise SettingsError(f"reliabilities were given to the rule {rule}, which discounts nothing; expected dempster")
+    if rule == "dempster":
+        return _dempster(samples, reliabilities, exclusive=exclusive)
     if rule in COUNTING:
         fused = _vote(samples, votes, raw=rule == "sum", exclusive=exclusive)
     elif rule == "staple":
@@ -219,6 +238,23 @@ def _by_certainty(samples: Samples) -> Tensor:
         weight = 1 / ((real * (1 - real)).mean(1, keepdim=True) + SOFTENING)  # (B, 1, *S)
         total, weights = total + real * weight, weights + weight
     return total / weights
+
+
+def _dempster(samples: Samples, reliabilities: Sequence[float] | Tensor | None, *, exclusive: bool) -> Tensor:
+    """(B, K, *S); a class that does not exclude others has a frame of its own, "it" and "not it"."""
+    b: Tensor | None = None
+    total = torch.zeros(())
+    for number, sample in enumerate(_each(samples)):
+        real = _real(sample)
+        if reliabilities is not None and b is None:
+            b = check_reliabilities(reliabilities, sources=len(samples), classes=real.shape[1] + exclusive).to(real)
+        own = None if b is None else b[number]
+        if exclusive:
+            total = total + log_discounted(contours_of(real), own)
+        else:
+            pairs = torch.stack([1 - real, real]).clamp(0, 1)
+            total = total + torch.stack([log_discounted(one, own) for one in pairs])
+    return total.softmax(1)[:, 1:] if exclusive else total.softmax(0)[1]
 
 
 def _sum(samples: Samples) -> Tensor:

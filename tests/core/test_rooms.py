@@ -12,7 +12,7 @@ import pytest
 
 import scantling
 
-ROOMS = ("diffusion", "losses", "mending", "metrics", "networks", "phantoms")
+ROOMS = ("diffusion", "evidence", "losses", "mending", "metrics", "networks", "phantoms")
 ROOT = Path(scantling.__file__).parent
 
 

@@ -95,6 +95,12 @@ def load_model(
         card_of(method)  # which is known from here on
     if len(paths) > 1:
         together = open_models(paths, {})
+        each = zip(paths, together.methods, strict=True)
+        if other := [path for path, method_ in each if method_.channels != together.channels]:
+            raise RunError(
+                f"{other[0]}: reads other channels than the models beside it; images in memory are answered by models "
+                "of the same channels; scantling.predict takes such runs together"
+            )
         return Model(together.methods, compute=compute, runs=paths, identities=together.identities)
     if not paths[0].exists():
         rules = ", ".join(card.name for card in cards().values() if card.gives == ("generate",) and not card.needs)

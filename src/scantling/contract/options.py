@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -54,6 +54,8 @@ class SegmentOptions(InferenceOptions):
         steps: of the chain that each of them ends, for methods that run one.
         fuse: how they become one mask: a name of `fusion.RULES`.
         votes: for the rules "vote" and "sum", how many samples have to agree; None: half of them, rounded up.
+        reliabilities: for the rule "dempster", how far each model of an ensemble is to be believed, in their order;
+            none: all of them alike.
         views: average over the mirrored and turned views of each image that the training showed, unless they hurt on
             validation; None: as `Segmenter.uses_views` says.
         postprocess: apply what was learnt on validation cases (`core.postprocessing`): the temperature to the
@@ -62,8 +64,9 @@ class SegmentOptions(InferenceOptions):
 
     samples: int | None = Field(default=None, ge=1)
     steps: int | None = Field(default=None, ge=1)
-    fuse: Literal["mean", "vote", "staple", "uncertainty", "sum"] | None = None
+    fuse: Literal["mean", "vote", "staple", "uncertainty", "sum", "dempster"] | None = None
     votes: int | None = None
+    reliabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     views: bool | None = None
     postprocess: bool = True
 

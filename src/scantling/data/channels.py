@@ -33,6 +33,15 @@ def with_image(sample: Sample, pictures: Mapping[str, Picture], channels: Sequen
     return replace(sample, image=stacked(sample.case, pictures, channels))
 
 
+def narrowed(sample: Sample, channels: Sequence[str], wanted: Sequence[str]) -> Sample:
+    """The sample, whose image has `channels`, with the `wanted` ones of them alone."""
+    if tuple(channels) == tuple(wanted):
+        return sample
+    places = [channels.index(name) for name in wanted]
+    there = None if sample.channels is None else sample.channels[places]
+    return replace(sample, image=sample.image[places], channels=None if there is None or there.all() else there)
+
+
 def stacked(case: Case, pictures: Mapping[str, Picture], channels: Sequence[str]) -> np.ndarray:
     """(C, *S), the channels of all images in the order of `channels` (in the order of the case if empty).
 

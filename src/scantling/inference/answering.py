@@ -23,6 +23,7 @@ from scantling.core.fields import Kind
 from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
 from scantling.core.randomness import seed_layers, seed_of
 from scantling.core.samples import Batch
+from scantling.data.channels import narrowed
 from scantling.data.preprocessing import Preprocessed, Units, preprocess, restore_grid
 from scantling.fusion import fuse, uncertainties
 from scantling.inference.objects import rescaled
@@ -73,6 +74,8 @@ def segment(
     Args:
         tiler: the method's own.
         others: models that answer together with it, each with its tiler; each of their samples counts as one of all.
+            Where they read other channels, the sample has those of all (`channels_of`), and a model of which it has
+            none is left out.
         options: how many samples, of how many steps, made one how; views; the seed, of which with the case's id and
             the number of the model all randomness is a function.
         slices_at_once: how many slices of a volume a method in 2-D answers together.
@@ -82,29 +85,44 @@ def segment(
     labels = method.labels_of(options)
     exclusive = labels is None or labels.exclusive
     makes: list[Callable[[], np.ndarray]] = []
+    believed: list[float] = []
     first: _Parts | None = None
+    channels = channels_of([method, *(each for each, _ in others)])
     for number, (each, own) in enumerate([(method, tiler), *others]):
         root = seed_of(options.seed, *((sample.case.id, "model", number) if number else (sample.case.id,)))
+        seen = narrowed(sample, channels, each.channels)
+        if seen.channels is not None and others and not each.partial:
+            if seen.channels.any():
+                raise DataError(f"{sample.case.id}: it lacks channels that {each.card.name} needs to answer at all")
+            continue  # its reliability is 0
         resolved = each.segment_options(options)
         inference = Inference(seed=root, stage="answer", device=device, tile=own, find=own.find, options=resolved)
         parts = _drawn(
-            each, sample, inference, views=each.uses_views(options), decided=bool(others), autocast=autocast,
+            each, seen, inference, views=each.uses_views(options), decided=bool(others), autocast=autocast,
             slices_at_once=slices_at_once, units=None if units is None else units[number],
         )  # fmt: skip
         makes += parts.makes
+        believed += [options.reliabilities[number] if options.reliabilities else 1.0] * len(parts.makes)
         first = parts if number == 0 else first
     own_maps = first.uncertainty if first is not None and not others else {}
     objects = None if first is None else first.objects
     samples = Lazy(makes)
     if len(samples) == 1:
         decision = first.decision if first is not None else None
-        rules = method.postprocessing if options.postprocess and decision is None and objects is None else AS_ANSWERED
+        plain = options.postprocess and decision is None and objects is None and not others
+        rules = method.postprocessing if plain else AS_ANSWERED
         return Answered(samples[0], (), own_maps, decision, objects, rules)
     tensors = Lazy([partial(_tensor, make) for make in makes])
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
-    fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive)[0].float().numpy()
+    weights = torch.tensor(believed) if plan.fuse == "dempster" and others else None
+    fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive, reliabilities=weights)
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
-    return Answered(fused, samples, read | dict(own_maps), None, objects)
+    return Answered(fused[0].float().numpy(), samples, read | dict(own_maps), None, objects)
+
+
+def channels_of(methods: Sequence[Method]) -> tuple[str, ...]:
+    """The channels that any of the methods reads, in their order."""
+    return tuple(dict.fromkeys(name for each in methods for name in each.channels))
 
 
 def decide(probabilities: np.ndarray, *, exclusive: bool, thresholds: Sequence[float] = ()) -> np.ndarray:

@@ -15,8 +15,9 @@ from scantling.contract.results import Objects
 from scantling.core.case import Sample
 from scantling.core.machine import memory_free
 from scantling.core.postprocessing import Rule
+from scantling.data.channels import narrowed
 from scantling.data.preprocessing import Units, units_of
-from scantling.inference.answering import Answered, Lazy, decide
+from scantling.inference.answering import Answered, Lazy, channels_of, decide
 from scantling.inference.postprocessing import drop_components, pixel_size
 from scantling.metrics.confidence import confidence_sums
 
@@ -148,8 +149,9 @@ def answer_in_bands(
     if len(bands) == 1:
         return _whole(answer, sample, models, exclusive=exclusive)
     channels = [model.traits.only(model.channels) for model in models]
+    all_ = channels_of(models)
     units = [
-        units_of(sample.image, sample.region, model.preprocessing, traits)
+        units_of(narrowed(sample, all_, model.channels).image, sample.region, model.preprocessing, traits)
         for model, traits in zip(models, channels, strict=True)
     ]
     whole: Decided | None = None

@@ -15,6 +15,7 @@ from scantling.contract.options import ClassifyOptions, InferenceOptions, Segmen
 from scantling.core.case import Labels
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Traits
+from scantling.inference.answering import channels_of
 from scantling.records.run_folder import identity_of, load_model
 
 
@@ -45,6 +46,16 @@ class Models:
     def classifiers(self) -> list[Classifier]:
         """Those that classify, which is all of them or none."""
         return [each for each in self.methods if isinstance(each, Classifier)] if self.classify is not None else []
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Those that any of them reads, in the order of the models."""
+        return channels_of(self.methods)
+
+    @property
+    def partial(self) -> bool:
+        """Whether images may lack channels: where a method says so, or where one of several models can do without."""
+        return any(each.partial or each.channels != self.channels for each in self.methods)
 
     @property
     def labels(self) -> Labels | None:
@@ -104,6 +115,7 @@ def models_of(
     }
     models = Models(methods=tuple(methods), runs=runs, identities=identities, **given)
     if models.segment is not None:
+        _check_reliabilities(models.segment, len(methods))
         samples = models.segmenters[0].segment_options(models.segment).samples or 1
         if models.segment.views and samples > 1:
             raise SettingsError(
@@ -114,6 +126,18 @@ def models_of(
     return models
 
 
+def _check_reliabilities(options: SegmentOptions, models: int) -> None:
+    """Refuse reliabilities that belong to no models, or to a rule that discounts nothing."""
+    given = options.reliabilities
+    if given and options.fuse != "dempster":
+        raise SettingsError("--options.reliabilities: only the rule dempster discounts; expected --fuse dempster")
+    if given and len(given) != models:
+        raise SettingsError(
+            f"--options.reliabilities: found {len(given)} for {models} model{'s' * (models != 1)}; expected one for "
+            "each, the run first, then --ensemble in their order"
+        )
+
+
 def given_options(options: Mapping[str, Any] | InferenceOptions | None) -> dict[str, Any]:
     """Options by name, without those that nobody has chosen."""
     if isinstance(options, InferenceOptions):
@@ -122,7 +146,10 @@ def given_options(options: Mapping[str, Any] | InferenceOptions | None) -> dict[
 
 
 def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> tuple[str, ...]:
-    """Make sure that the models of an ensemble are several and know the same images and classes; who they are."""
+    """Make sure that the models of an ensemble are several and know the same classes; who they are.
+
+    They may read other channels of the same images: models of single modalities.
+    """
     first = methods[0].traits
     identities = tuple(identity_of(run) for run in runs)
     for number, (identity, run) in enumerate(zip(identities, runs, strict=True)):
@@ -135,7 +162,6 @@ def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> tuple[str, ...]:
         for what, one, other in (
             ("classes", _classes(first), _classes(traits)),
             ("image classes", first.image_classes, traits.image_classes),
-            ("channels", methods[0].channels, method.channels),
             ("dimensions", first.dimensions, traits.dimensions),
         ):
             if one != other:

@@ -20,6 +20,7 @@ from scantling.core.case import Case, Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
 from scantling.core.outputs import RUN
+from scantling.data.channels import narrowed
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.hashing import content_of
@@ -128,6 +129,10 @@ class Answerer:
     """The cases whose spacing is in another unit than that of the training images, where images are resampled; "x" is
     an image in memory without an id."""
 
+    lacking: dict[str, list[str]] = field(default_factory=dict)
+    """The cases without a channel, by its name, where the models do without; and how many were answered at all."""
+    answered: int = field(init=False, default=0)
+
     known: AppearanceRecord | None = field(init=False, default=None)
     """What the training images of the leading model look like."""
     calibration: ExpectedRecord | None = field(init=False, default=None)
@@ -165,11 +170,24 @@ class Answerer:
                 self.models.classifiers, sample, tilers=self.tilers, device=self.device, autocast=self.autocast,
                 options=self.models.classify,
             )  # fmt: skip
-        return decided, facts | likeness(sample, self.models.methods[0].channels, self.known)
+        first = narrowed(sample, self.models.channels, self.models.methods[0].channels)
+        return decided, facts | likeness(first, self.models.methods[0].channels, self.known)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the cases that were answered."""
+        return (*self._of_channels(), *self._of_units())
+
+    def _of_channels(self) -> tuple[str, ...]:
+        found = []
+        for name, ids in self.lacking.items():
+            whom = "none" if len(ids) == self.answered else f"{count(len(ids), 'image')} ({some(ids, most=3)})"
+            verb = f"of {count(self.answered, 'image')} has" if whom == "none" else "without"
+            rest = [other for other in self.models.channels if other != name]
+            found.append(f"{whom} {verb} {name}: answered from {some(rest)} alone, as if {name} said nothing")
+        return tuple(found)
+
+    def _of_units(self) -> tuple[str, ...]:
         if not self.other_unit:
             return ()
         traits, ids = self.models.methods[0].traits, self.other_unit
@@ -181,6 +199,11 @@ class Answerer:
         )
 
     def _check(self, sample: Sample) -> None:
+        self.answered += 1
+        if sample.channels is not None:
+            for name, there in zip(self.models.channels, sample.channels, strict=True):
+                if not there:
+                    self.lacking.setdefault(name, []).append(sample.case.id or "x")
         method, geometry = self.models.methods[0], sample.geometry
         found, expected = len(geometry.shape), method.traits.dimensions
         if found != expected:
@@ -199,9 +222,9 @@ class Predictor(Answerer):
     def __call__(self, case: Case) -> dict[str, Any]:
         """Answer about a case and write it; returns its entry in the list."""
         begun = time.monotonic()
-        method, opening = self.models.methods[0], self.opening
+        models, opening = self.models, self.opening
         sample = load(
-            case, channels=method.channels, reads=READS, partial=method.partial, limits=opening.limits,
+            case, channels=models.channels, reads=READS, partial=models.partial, limits=opening.limits,
             untrusted=opening.untrusted,
         )  # fmt: skip
         decided, facts = self.answer(sample)
@@ -246,9 +269,12 @@ def resolved(models: Models) -> dict[str, Any]:
         found |= models.classifiers[0].classify_options(models.classify).model_dump()
     if models.segment is not None:
         # what postprocessing does stands beside the options, if anything (`described`)
-        found |= models.segmenters[0].segment_options(models.segment).model_dump(exclude={"postprocess"})
+        found |= (
+            models.segmenters[0].segment_options(models.segment).model_dump(exclude={"postprocess", "reliabilities"})
+        )
         found["views"] = any(each.uses_views(models.segment) for each in models.segmenters)
         found |= {"votes": models.segment.votes} if len(models.methods) > 1 else {}
+        found |= {"reliabilities": [*models.segment.reliabilities]} if models.segment.reliabilities else {}
     others = zip(models.runs[1:], models.identities[1:], strict=True)
     return found | {"ensemble": [{"run": str(run.resolve()), "model": identity} for run, identity in others]}
 

@@ -22,6 +22,7 @@ class Predict(Opened, Computed, Spread):
         'scantling predict runs/unet "new/*.png" --out masks --no-views --shard 1/4',
         "scantling predict runs/berdiff scans --out masks --samples 16 --sampling-steps 10 --fuse staple",
         "scantling predict runs/seed-0 scans --out masks --ensemble runs/seed-1 --ensemble runs/seed-2",
+        "scantling predict runs/flair scans --out masks --ensemble runs/t1 --fuse dempster",
     )
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
@@ -44,12 +45,12 @@ class Predict(Opened, Computed, Spread):
     """Masks to draw for each image: by methods that draw, and by dropout, left on, in those that do not."""
     sampling_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Steps of the chain that draws a mask, for methods that run one."""
-    fuse: Literal["mean", "vote", "staple", "uncertainty"] | None = None
+    fuse: Literal["mean", "vote", "staple", "uncertainty", "dempster"] | None = None
     """How samples become one mask; by default as the method says."""
     ensemble: Annotated[tyro.conf.UseAppendAction[list[Path]], tyro.conf.arg(metavar="RUN")] = field(
         default_factory=list
     )
-    """Another run that answers too, as one more sample; may be given several times."""
+    """Another run that answers too, as one more sample; may be given several times. It may read other channels."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     """i/n does every n-th case: for array jobs."""
     memory: Annotated[float | None, tyro.conf.arg(metavar="GIB")] = None
@@ -115,7 +116,7 @@ class Register(Opened, Computed):
     """A CSV file with the columns fixed and moving; all takes every ordered pair of two images."""
     atlas: Annotated[tyro.conf.UseAppendAction[list[str]], tyro.conf.arg(metavar="ID")] = field(default_factory=list)
     """A case that is warped onto each other one; may be given several times, whose masks are then fused."""
-    fuse: Literal["mean", "vote", "staple", "uncertainty"] | None = None
+    fuse: Literal["mean", "vote", "staple", "uncertainty", "dempster"] | None = None
     """How the masks of several atlases become one; mean, the majority, unless said."""
     jacobian: bool = False
     """Also write the Jacobian determinant of each displacement."""

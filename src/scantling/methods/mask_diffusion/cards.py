@@ -71,4 +71,17 @@ CARDS: tuple[Card, ...] = (
         fits="denoising",
         implementation="scantling.methods.mask_diffusion.plain_diffusion:PlainDiffusion",
     ),
+    Card(
+        name="ei-ddpm",
+        title="Learning reliability of multi-modality medical images for tumor segmentation via evidence-identified "
+        "denoising diffusion probabilistic models",
+        authors="Zhao, Li",
+        year=2023,
+        needs=(("image", "mask"),),
+        gives=("segment",),
+        dimensions=(2,),
+        channels=2,
+        fits="denoising",
+        implementation="scantling.methods.mask_diffusion.ei_ddpm:EIDDPM",
+    ),
 )

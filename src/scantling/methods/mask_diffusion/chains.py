@@ -70,6 +70,11 @@ class MaskDiffusion(Segmenter):
             update={"samples": options.samples or of.samples, "steps": steps, "fuse": options.fuse or of.fuse}
         )
 
+    @property
+    def states(self) -> int:
+        """Channels of the state of a chain: one for each class, unless a method runs several chains side by side."""
+        return len(self.traits.classes)
+
     def condition(self, image: Tensor) -> Condition:
         """What the network needs of images (B, C, *S) at every step; the image itself unless a method says more."""
         return (image,)
@@ -173,7 +178,8 @@ class MaskDiffusion(Segmenter):
         The noise of a sample depends on its number alone: the slices of a volume share it, however many come together,
         so that what is vague is decided alike in neighbours.
         """
-        drawn = [self._answered(batch.image[row : row + 1], inference) for row in range(len(batch.image))]
+        rows = [slice(row, row + 1) for row in range(len(batch.image))]
+        drawn = [self._answered(batch.image[row], batch.present["image"][row], inference) for row in rows]
         names = drawn[0][1]
         return Segmentation(
             samples=torch.cat([samples for samples, _ in drawn], 1),
@@ -185,16 +191,26 @@ class MaskDiffusion(Segmenter):
         del ends
         return {}
 
-    def _answered(self, image: Tensor, inference: Inference) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Samples (N, 1, K, *S) of one image (1, C, *S), and the uncertainties."""
+    def read(self, ends: Sequence[Final], present: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Samples (N, K, *S) and uncertainties (1, 1, *S) of the ends of an image's chains, on the processor.
+
+        Args:
+            ends: on the processor, each with the states (n, `states`, *S) of some of the N samples.
+            present: (1, C) bool, which channels the image has.
+        """
+        del present
+        return torch.cat([self.probability(end.x) for end in ends]), self.doubt(ends)
+
+    def _answered(self, image: Tensor, present: Tensor, inference: Inference) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Samples (N, 1, K, *S) of one image (1, C, *S), and the uncertainties; arguments as in `read`."""
         options = self.segment_options(inference.options)
         whole = tuple(image.shape[2:])
         steps = timesteps(self.settings.chain or 1, options.steps or 1, spacing=self.settings.spacing)
         before = dict(pairs(steps))
-        known, classes = list[Condition](), len(self.traits.classes)
+        known, states = list[Condition](), self.states
 
         def network(tile: Tensor, timestep: int) -> Tensor:
-            noisy, seen = tile.tensor_split([classes], 1)
+            noisy, seen = tile.tensor_split([states], 1)
             condition = known[0] if known and tuple(tile.shape[2:]) == whole else self.condition(seen[:1])
             if tuple(tile.shape[2:]) == whole:
                 known[:] = [condition]
@@ -210,13 +226,13 @@ class MaskDiffusion(Segmenter):
         ends = []
         for numbers in torch.arange(options.samples or 1).split(at_once):
             moments = [replace(inference, number=0, slot=int(number)) for number in numbers]
-            like = image.new_empty((len(moments), classes, *whole))
+            like = image.new_empty((len(moments), states, *whole))
             end = self.walk(model, like=like, steps=steps, draw=partial(self.noise, moments))
             ends.append(
                 Final(end.x.cpu(), end.mean.cpu(), None if end.log_variance is None else end.log_variance.cpu())
             )
-        samples = torch.cat([self.probability(end.x) for end in ends])  # (N, K, *S)
-        return _within_one(samples, self.traits)[:, None], self.doubt(ends)
+        samples, maps = self.read(ends, present)
+        return within_one(samples, self.traits)[:, None], maps
 
     def noise(self, moments: Sequence[Draws], purpose: str, like: Tensor) -> Tensor:
         """Random numbers (N, K, *S) for the samples of these moments, each its own whatever their number."""
@@ -235,7 +251,7 @@ def mean_of_known(values: Tensor, known: Tensor) -> Tensor:
     return (sums / known.flatten(1).sum(1).clamp(min=1)).mean()
 
 
-def _within_one(samples: Tensor, traits: Traits) -> Tensor:
+def within_one(samples: Tensor, traits: Traits) -> Tensor:
     """Exclusive classes that exceed 1 together share it."""
     if traits.labels is None or not traits.labels.exclusive or len(traits.classes) == 1:
         return samples
