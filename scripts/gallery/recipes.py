@@ -37,6 +37,7 @@ class Recipe:
 LEFT_OUT: Mapping[str, str] = {
     "vessel-stable-diffusion": "needs weights of Stable Diffusion that the user has; none are fetched or kept here",
     "gland-diffusion": "300 steps of the tiny preset mark nothing, so that a picture would say nothing",
+    "odise": "not drawn yet: its queries need minutes of training, and the gallery trains for seconds",
 }
 """Methods without a picture, and why."""
 

@@ -98,7 +98,7 @@ def segment(
     samples = Lazy(makes)
     if len(samples) == 1:
         decision = first.decision if first is not None else None
-        rules = method.postprocessing if options.postprocess and decision is None and objects is None else AS_ANSWERED
+        rules = method.postprocessing if plan.postprocess and decision is None and objects is None else AS_ANSWERED
         return Answered(samples[0], (), own_maps, decision, objects, rules)
     tensors = Lazy([partial(_tensor, make) for make in makes])
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
