@@ -82,15 +82,16 @@ def described(root: Path) -> None:
             root / f"p{number}.npz", image=np.random.default_rng(number).random((6, 6)), label=np.eye(6, dtype=int)
         )
     text = 'ignore = 4\n[classes]\nwall = 1\n[[group]]\npattern = "{subject}.npz"\nimages = "{path}#image"\n'
-    text += 'masks = "{path}#label"\nspacing = [1.5, 2]\npool = "p"\nlinks = { other = "p0" }\n[split]\ntest = ["p3"]\n'
+    text += 'masks = "{path}#label"\ncaption = "wall, {subject}"\nspacing = [1.5, 2]\npool = "p"\n'
+    text += 'links = { other = "p0" }\n[split]\ntest = ["p3"]\n'
     (root / "other.toml").write_text(text)
 
 
 def same(one: Dataset, other: Dataset) -> None:
     def rows(dataset: Dataset) -> list[object]:
         return [
-            (case.id, case.subject, case.image_class, case.links, case.strata, case.pool, case.split, case.spacing,
-             case.threshold, case.origin, len(case.masks),
+            (case.id, case.subject, case.image_class, case.caption, case.links, case.strata, case.pool, case.split,
+             case.spacing, case.threshold, case.origin, len(case.masks),
              [(role, file.path.resolve(), file.member) for role, file in case.addresses()])
             for case in sorted(dataset.cases, key=lambda case: case.id)
         ]  # fmt: skip

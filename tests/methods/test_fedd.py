@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commands import command
+from diffusers_models import folder
 from scantling.contract.method import build
 from scantling.contract.step import Inference, Step
 from scantling.core.case import Labels
@@ -360,31 +360,6 @@ def test_a_classifier_reads_one_block_at_the_first_timestep() -> None:
     with torch.no_grad():
         answer = model.classify(batch(torch.rand(3, 3, 32, 32)), Inference(seed=0))
     torch.testing.assert_close(answer.probabilities.sum(1), torch.ones(3))
-
-
-def folder(place: Path, *, latent: bool) -> Path:
-    """A tiny model as diffusers saves it."""
-    diffusers = pytest.importorskip("diffusers")
-    torch.manual_seed(0)
-    shared = {"block_out_channels": (8, 8), "layers_per_block": 1, "norm_num_groups": 4}
-    if latent:
-        unet = diffusers.UNet2DConditionModel(
-            in_channels=4, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), cross_attention_dim=8,
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=4, **shared,
-        )  # fmt: skip
-        diffusers.AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4,
-            **shared,
-        ).save_pretrained(place / "vae")  # fmt: skip
-        save_file({"prompt": torch.randn(1, 5, 8)}, place / "prompt.safetensors")
-    else:
-        unet = diffusers.UNet2DModel(
-            in_channels=3, out_channels=3, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
-            **shared,
-        )  # fmt: skip
-        diffusers.DDPMScheduler(num_train_timesteps=50).save_pretrained(place / "scheduler")
-    unet.save_pretrained(place / "unet")
-    return place
 
 
 @pytest.mark.parametrize("latent", [False, True])

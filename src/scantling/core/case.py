@@ -96,6 +96,7 @@ class Case:
         box_classes: the name of the class of each box; none where there is one class.
         point_classes: the same of each point.
         image_class: the class of the whole image.
+        caption: what the image shows, as nouns that commas divide; "" where nobody says.
         instances: a label map of objects, 0 background, 1..N one number for each.
         region: a mask of the pixels that count (field of view, brain mask).
         known: a mask of the pixels that were looked at when the masks were drawn; outside it they say nothing.
@@ -126,6 +127,7 @@ class Case:
     box_classes: tuple[str, ...] = ()
     point_classes: tuple[str, ...] = ()
     image_class: str | None = None
+    caption: str = ""
     instances: Address | None = None
     region: Address | None = None
     known: Address | None = None

@@ -179,6 +179,7 @@ class Batch:
         counts: (B,) int64: how many of the rows of "boxes", "points" or "masks" are real; the rest is padding.
         classes: (B, N) int64, the class of each box and point by field, from 0; -1 is padding.
         ids: of the case of each sample, where they were read from cases.
+        captions: of the case of each sample, the same; "" where it has none.
     """
 
     index: torch.Tensor
@@ -189,6 +190,7 @@ class Batch:
     counts: Mapping[str, torch.Tensor] = field(default_factory=dict)
     classes: Mapping[str, torch.Tensor] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         fields, present = dict(self.fields), dict(self.present)
@@ -262,6 +264,7 @@ class Batch:
             moved(self.counts),
             moved(self.classes),
             self.ids,
+            self.captions,
         )
 
     def _field(self, name: str) -> torch.Tensor:

@@ -182,6 +182,7 @@ class _Builder:
                 for template in (getattr(block, key),)
             },
             "image_class": filled(block.image_class, fields, f"{where}, key 'image_class'") or None,
+            "caption": filled(block.caption, fields, f"{where}, key 'caption'"),
             "links": {role: filled(text, fields, f"{where}, key 'links'") for role, text in block.links.items()},
             "strata": {name: filled(text, fields, f"{where}, key 'strata'") for name, text in block.strata.items()},
             "pool": filled(block.pool, fields, f"{where}, key 'pool'"),

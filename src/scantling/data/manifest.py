@@ -41,6 +41,7 @@ class Block(Frozen):
     known: str = ""
     instances: str = ""
     image_class: str = Field("", validation_alias=AliasChoices("image_class", "class"))
+    caption: str = ""
     links: dict[str, str] = {}
     strata: dict[str, str] = {}
     pool: str = ""

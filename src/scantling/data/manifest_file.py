@@ -139,6 +139,7 @@ def _entry(case: Case, root: Path) -> dict[str, Any]:
         "box_classes": case.box_classes,
         "point_classes": case.point_classes,
         "image_class": case.image_class,
+        "caption": case.caption,
         "links": case.links,
         "strata": case.strata,
         "pool": case.pool,

@@ -52,6 +52,7 @@ class Row:
     generator: np.random.Generator
     changed: bool = True
     companions: Mapping[str, Row] = field(default_factory=dict)
+    caption: str = ""
 
 
 class Reader:
@@ -157,7 +158,8 @@ class Reader:
         changed = int((index + 1) * self._changed) > int(index * self._changed)
         augment = self.stream.augment if changed else None
         prepared, placement = self._placed(place, generator, augment, visit=visit)
-        row = Row(place.case.id, index, position, *self._cut(place, prepared, placement, generator), generator, changed)
+        cut = self._cut(place, prepared, placement, generator)
+        row = Row(place.case.id, index, position, *cut, generator, changed, caption=place.case.caption)
         companions = {}
         for companion in self.stream.companions:
             own = numpy_generator(*key, "companion", companion.name)
@@ -349,7 +351,8 @@ class Reader:
             those = [row.companions[companion.name] for row in rows]
             companions[companion.name] = self._collect(those, changes, visit=visit)
         index, position = (torch.tensor([getattr(row, name) for row in rows]) for name in ("index", "position"))
-        return Batch(index, position, fields, companions, present, counts, classes, tuple(row.id for row in rows))
+        texts = tuple(row.id for row in rows), tuple(row.caption for row in rows)
+        return Batch(index, position, fields, companions, present, counts, classes, *texts)
 
 
 def _fits(partner: Partner, other: Case, case: Case) -> bool:

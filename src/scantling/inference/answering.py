@@ -109,7 +109,7 @@ def segment(
     samples = Lazy(makes)
     if len(samples) == 1:
         decision = first.decision if first is not None else None
-        plain = options.postprocess and decision is None and objects is None and not others
+        plain = plan.postprocess and decision is None and objects is None and not others
         rules = method.postprocessing if plain else AS_ANSWERED
         return Answered(samples[0], (), own_maps, decision, objects, rules)
     tensors = Lazy([partial(_tensor, make) for make in makes])

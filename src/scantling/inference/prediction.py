@@ -246,6 +246,7 @@ def described(models: Models) -> dict[str, Any]:
     """What a record says of the models and of what they can name."""
     method, labels = models.methods[0], models.labels
     applied = [each.postprocessing.applied for each in models.segmenters]
+    wanted = models.segment is not None and models.segmenters[0].segment_options(models.segment).postprocess
     return {
         "method": method.card.name,
         "model": models.identities[0] if models.identities else "",
@@ -257,7 +258,7 @@ def described(models: Models) -> dict[str, Any]:
             else {}
         ),
         "exclusive": labels.exclusive if labels is not None else True,
-        **({"postprocessing": applied} if any(applied) and models.segment and models.segment.postprocess else {}),
+        **({"postprocessing": applied} if any(applied) and wanted else {}),
         **({"image_classes": list(method.traits.image_classes)} if models.classify is not None else {}),
     }
 

@@ -78,4 +78,18 @@ CARDS: tuple[Card, ...] = (
         fits="cross_entropy",
         implementation="scantling.methods.features.fedd:FeddClassifier",
     ),
+    Card(
+        name="odise",
+        title="Open-vocabulary panoptic segmentation with text-to-image diffusion models",
+        authors="Xu, Liu, Vahdat, Byeon, Wang, De Mello",
+        year=2023,
+        needs=(("image", "mask"),),
+        gives=("segment",),
+        dimensions=(2,),
+        may_use={"encoder": "encode"},
+        labels_by={"objects_from": "mask or instances"},
+        fits="mask",
+        repeats=False,
+        implementation="scantling.methods.features.odise:Odise",
+    ),
 )

@@ -96,18 +96,26 @@ class DiffusersFolder(nn.Module):
         return read
 
     def _entering(self, image: Tensor) -> Tensor:
-        """What the U-Net is to see of images in [-1, 1]: grey given as often as it has channels, or latents."""
+        """What the U-Net is to see of images in [-1, 1]: these, or latents."""
+        image = self.resampled(image)
+        if self.vae is None:
+            return image
+        latent: Tensor = self.vae.encode(image).latent_dist.mode() * self.vae.config.scaling_factor
+        return latent
+
+    def resampled(self, image: Tensor) -> Tensor:
+        """Images in [-1, 1] as the model takes them: grey given as often as it has channels, sides that it divides.
+
+        Raises:
+            SettingsError: the model takes images of another number of channels.
+        """
         channels = (self.vae or self.unet).config.in_channels
         if image.shape[1] not in (1, channels):
             found = f"images of {image.shape[1]} channels"
             raise SettingsError(f"--settings.features: {found}; this model takes {channels}, or grey ones")
         image = image.expand(-1, channels, -1, -1)
         shape = [-(-n // self.divisor) * self.divisor for n in image.shape[2:]]
-        image = F.interpolate(image, shape, mode="bilinear", align_corners=False)
-        if self.vae is None:
-            return image
-        latent: Tensor = self.vae.encode(image).latent_dist.mode() * self.vae.config.scaling_factor
-        return latent
+        return F.interpolate(image, shape, mode="bilinear", align_corners=False)
 
 
 def _keep(found: dict[str, Tensor], name: str, module: nn.Module, arguments: Any, output: Tensor) -> None:

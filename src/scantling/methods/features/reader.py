@@ -66,10 +66,17 @@ class FeatureReader:
         """The maps (B, F, *s) of a batch of images in half precision, by name."""
         return {name: one.clamp(-LARGEST, LARGEST).half() for name, one in self.maps(batch).items()}
 
-    def maps(self, batch: Batch, *, learning: bool = False) -> dict[str, Tensor]:
-        """The same as the network gives them; with gradients and in its own mode where it is `learning` itself."""
+    def maps(self, batch: Batch, *, learning: bool = False, through: bool = False) -> dict[str, Tensor]:
+        """The same as the network gives them; with gradients and in its own mode where it is `learning` itself.
+
+        Args:
+            through: gradients flow through the frozen network, to what conditions it.
+        """
         if learning:
             return dict(self._read(batch))
+        if through:
+            with frozen(*([] if self._network is None else [self._network])):
+                return dict(self._read(batch))
         with frozen(*([] if self._network is None else [self._network])), torch.no_grad():
             return {name: one.detach() for name, one in self._read(batch).items()}
 
