@@ -82,6 +82,7 @@ load_on_demand(
             "without_outline",
         ),
         "trees": ("Growth", "Tree", "grow_tree"),
+        "tubes": ("tubes",),
         "vessels": ("Scene", "photograph", "vessel_image", "vessel_images", "vessel_scene"),
     },
 )
