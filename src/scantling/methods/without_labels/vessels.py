@@ -32,7 +32,7 @@ from scantling.phantoms.retina import retina
 from scantling.phantoms.tubes import tubes
 
 Kind = Literal["retina", "angiogram", "bright tubes", "dark tubes"]
-LEAST, MOST = 1, 64
+MOST = 64
 """Phantoms for an image."""
 PIXELS = 584 * 565
 """Of a phantom as large as `VesselsSettings.phantoms` counts them: a photograph of DRIVE."""
@@ -52,7 +52,7 @@ class VesselsSettings(UNetSettings):
     Attributes:
         kind: of phantoms. None: "retina" for colour, else "angiogram". Fluorescence and the like are "bright tubes".
         phantoms: how many there are for all images together, if these are as large as photographs of DRIVE; of
-            larger ones there are fewer, as many pixels in all.
+            larger ones there are fewer, as many pixels in all; one for each image at least, 64 at most.
         rounds: how often the network labels the real images, together with the filter, and goes on with these.
         first: the share of the steps that learn from phantoms alone.
         share: of the region that vessels take: in the answer of the filter in each image (see `vesselness`), in
@@ -94,7 +94,7 @@ class VesselsSettings(UNetSettings):
     def each(self, traits: Traits) -> int:
         """Phantoms for each image."""
         images = max(1, traits.labelled + traits.unlabelled)
-        return min(MOST, max(LEAST, math.ceil(self.phantoms * PIXELS / (images * math.prod(traits.shape)))))
+        return min(MOST, self.phantoms, math.ceil(self.phantoms * PIXELS / (images * math.prod(traits.shape))))
 
 
 class Vessels(UNetSegmenter):
