@@ -21,11 +21,6 @@ Condition = Callable[[Batch, Tensor], tuple[Tensor, Tensor | None]]
 what is added to the time embedding (B, time), if anything."""
 
 
-def has_taps(folder: DiffusersFolder) -> bool:
-    """Whether it is a latent diffusion model with a prompt, as ODISE reads one."""
-    return folder.vae is not None and folder.prompt is not None
-
-
 def latent_taps(folder: DiffusersFolder, condition: Condition, *, timestep: int = 0) -> Read:
     """The maps of ODISE (Xu et al., 2023): of 512² images 512 channels at strides 4 and 8 of the encoder, what enters
     the last block of each level of the U-Net's decoder (2560, 1920, 960 and 640 channels at strides 32, 32, 16 and 8,

@@ -34,7 +34,7 @@ from scantling.losses.mask_sets import (
 )
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features.diffusers_folder import DiffusersFolder
-from scantling.methods.features.latent_taps import has_taps, latent_taps, pooled_embedding
+from scantling.methods.features.latent_taps import latent_taps, pooled_embedding
 from scantling.methods.features.odise_lexicon import Lexicon
 from scantling.methods.features.odise_objects import likely, overlapping, panoptic, segments_of, semantic
 from scantling.methods.features.odise_settings import OdiseOptions, OdiseSettings
@@ -181,7 +181,7 @@ class Odise(Segmenter, OnFeatures):
             SettingsError: there is no prompt that could be learned.
         """
         folder = self.network
-        if not isinstance(folder, DiffusersFolder) or not has_taps(folder) or folder.prompt is None:
+        if not isinstance(folder, DiffusersFolder) or folder.vae is None or folder.prompt is None:
             if self.settings.captioner == "implicit":
                 raise SettingsError(
                     "--settings.captioner implicit: learns the prompt of a latent diffusion model, and "
@@ -206,7 +206,7 @@ class Odise(Segmenter, OnFeatures):
         def condition(batch: Batch, encoded: Tensor) -> tuple[Tensor, Tensor | None]:
             if captioner is None:
                 return prompt.expand(len(batch.image), -1, -1), None
-            return captioner(pooled_embedding(encoded), prompt)  # type: ignore[no-any-return]
+            return captioner(pooled_embedding(encoded), prompt)
 
         read = latent_taps(folder, condition, timestep=times[0])
         self.reader = FeatureReader(read, channels=len(self.traits.channels), network=folder)
