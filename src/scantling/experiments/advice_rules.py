@@ -150,10 +150,9 @@ RULES: tuple[Rule, ...] = (
         data="runs/filled",
     ),
     Rule(
-        "unet", lambda s: not s.labelled and s.structure == "vessels" and s.axes == 2, "helps",
-        "DRIVE without labels: trained on made retinas, Dice 0.764; with one labelled image 0.777.",
+        "vessels", lambda s: not s.labelled and s.structure == "vessels" and s.axes == 2, "helps",
+        "DRIVE without labels: Dice 0.791, 0.757 of the filter vesselness; unet with one labelled image 0.777.",
         "drive-without-labels",
-        first=("scantling synthesize retina-phantoms --count 400 --size 584 --out phantoms",), data="phantoms",
     ),
     Rule(
         "vesselness", lambda s: not s.labelled and s.structure == "vessels" and s.axes == 2, "helps",
