@@ -214,8 +214,9 @@ class Trial:
         blank = f"blank {missing}"
         whole = sets[CLEAN]
         filled = data if not missing else sets.get(blank) or self.corrupted(whole, "blank", missing)
+        hit = name.partition(" ")[2]  # the corrupted channel
         alone = [
-            self.score([run], data if channel in name.split(" ", 1)[1:] else whole, name if channel in name else CLEAN)
+            self.score([run], *((data, name) if channel == hit else (whole, CLEAN)))
             for channel, run in singles.items()
             if channel != missing
         ]

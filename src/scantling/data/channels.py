@@ -42,6 +42,11 @@ def narrowed(sample: Sample, channels: Sequence[str], wanted: Sequence[str]) -> 
     return replace(sample, image=sample.image[places], channels=None if there is None or there.all() else there)
 
 
+def unnamed(channels: Sequence[str]) -> bool:
+    """Whether these are the channels of images that their data set gives no names: grey, colours or numbers."""
+    return all(name == "grey" or name in COLOUR or name.isdigit() for name in channels)
+
+
 def stacked(case: Case, pictures: Mapping[str, Picture], channels: Sequence[str]) -> np.ndarray:
     """(C, *S), the channels of all images in the order of `channels` (in the order of the case if empty).
 

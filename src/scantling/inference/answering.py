@@ -24,6 +24,7 @@ from scantling.core.postprocessing import AS_ANSWERED, Postprocessing
 from scantling.core.randomness import seed_layers, seed_of
 from scantling.core.samples import Batch
 from scantling.data.channels import narrowed
+from scantling.data.contents import some
 from scantling.data.preprocessing import Preprocessed, Units, preprocess, restore_grid
 from scantling.fusion import fuse, uncertainties
 from scantling.inference.objects import rescaled
@@ -75,54 +76,78 @@ def segment(
         tiler: the method's own.
         others: models that answer together with it, each with its tiler; each of their samples counts as one of all.
             Where they read other channels, the sample has those of all (`channels_of`), and a model of which it has
-            none is left out.
+            none is left out (`seen_by`); as many votes as were asked are then asked of those that answer, at most all.
         options: how many samples, of how many steps, made one how; views; the seed, of which with the case's id and
             the number of the model all randomness is a function.
         slices_at_once: how many slices of a volume a method in 2-D answers together.
         units: for each model those of the channels of the whole image, where the sample is a part of one.
+
+    Raises:
+        DataError: the sample lacks channels without which a model cannot answer, or has those of none.
     """
     plan = method.segment_options(options)
     labels = method.labels_of(options)
     exclusive = labels is None or labels.exclusive
-    makes: list[Callable[[], np.ndarray]] = []
-    believed: list[float] = []
-    first: _Parts | None = None
-    channels = channels_of([method, *(each for each, _ in others)])
-    for number, (each, own) in enumerate([(method, tiler), *others]):
-        root = seed_of(options.seed, *((sample.case.id, "model", number) if number else (sample.case.id,)))
-        seen = narrowed(sample, channels, each.channels)
-        if seen.channels is not None and others and not each.partial:
-            if seen.channels.any():
-                raise DataError(f"{sample.case.id}: it lacks channels that {each.card.name} needs to answer at all")
+    drawn, believed = list[_Parts](), list[float]()
+    each_sees = seen_by([method, *(each for each, _ in others)], sample)
+    for number, ((each, own), seen) in enumerate(zip([(method, tiler), *others], each_sees, strict=True)):
+        if seen is None:
             continue  # its reliability is 0
+        root = seed_of(options.seed, *((sample.case.id, "model", number) if number else (sample.case.id,)))
         resolved = each.segment_options(options)
         inference = Inference(seed=root, stage="answer", device=device, tile=own, find=own.find, options=resolved)
         parts = _drawn(
             each, seen, inference, views=each.uses_views(options), decided=bool(others), autocast=autocast,
             slices_at_once=slices_at_once, units=None if units is None else units[number],
         )  # fmt: skip
-        makes += parts.makes
+        drawn.append(parts)
         believed += [options.reliabilities[number] if options.reliabilities else 1.0] * len(parts.makes)
-        first = parts if number == 0 else first
-    own_maps = first.uncertainty if first is not None and not others else {}
-    objects = None if first is None else first.objects
+    first, makes = drawn[0], [make for parts in drawn for make in parts.makes]
+    own_maps = {} if others else first.uncertainty
     samples = Lazy(makes)
-    if len(samples) == 1:
-        decision = first.decision if first is not None else None
-        plain = plan.postprocess and decision is None and objects is None and not others
+    if len(samples) == 1 and not others:
+        plain = plan.postprocess and first.decision is None and first.objects is None
         rules = method.postprocessing if plain else AS_ANSWERED
-        return Answered(samples[0], (), own_maps, decision, objects, rules)
+        return Answered(samples[0], (), own_maps, first.decision, first.objects, rules)
     tensors = Lazy([partial(_tensor, make) for make in makes])
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
+    if votes is not None and len(drawn) <= len(others):
+        votes = min(votes, len(samples))
     weights = torch.tensor(believed) if plan.fuse == "dempster" and others else None
     fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive, reliabilities=weights)
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
-    return Answered(fused[0].float().numpy(), samples, read | dict(own_maps), None, objects)
+    return Answered(fused[0].float().numpy(), samples, read | dict(own_maps), None, first.objects)
 
 
 def channels_of(methods: Sequence[Method]) -> tuple[str, ...]:
     """The channels that any of the methods reads, in their order."""
     return tuple(dict.fromkeys(name for each in methods for name in each.channels))
+
+
+def seen_by(methods: Sequence[Method], sample: Sample) -> list[Sample | None]:
+    """The sample as each of the methods sees it, with its own channels; None for one of which it has none.
+
+    Args:
+        sample: with the channels of all (`channels_of`); one method alone sees it as it is.
+
+    Raises:
+        DataError: it has some channels of a method that needs all of its own, or those of no method.
+    """
+    channels, found = channels_of(methods), list[Sample | None]()
+    for each in methods:
+        seen = narrowed(sample, channels, each.channels)
+        if seen.channels is None or len(methods) == 1:
+            found.append(seen)
+        elif not seen.channels.any():
+            found.append(None)
+        elif each.partial:
+            found.append(seen)
+        else:
+            lacks = [name for name, there in zip(each.channels, seen.channels, strict=True) if not there]
+            raise DataError(f"{sample.case.id}: it lacks {some(lacks)}, without which {each.card.name} cannot answer")
+    if all(seen is None for seen in found):
+        raise DataError(f"{sample.case.id}: found no channel that a model reads; expected one of {some(channels)}")
+    return found
 
 
 def decide(probabilities: np.ndarray, *, exclusive: bool, thresholds: Sequence[float] = ()) -> np.ndarray:

@@ -16,7 +16,7 @@ from scantling.core.case import Sample
 from scantling.core.errors import DataError
 from scantling.core.randomness import seed_layers, seed_of
 from scantling.data.preprocessing import preprocess
-from scantling.inference.answering import batches_of, dropping
+from scantling.inference.answering import batches_of, dropping, seen_by
 from scantling.inference.tiles import Tiler
 from scantling.records.classes_csv import TOLERANCE
 
@@ -35,18 +35,22 @@ def classify(
     "class_uncertainty".
 
     The probabilities of several models and samples are averaged; so are those of the slices of a volume by a method in
-    2-D, which is ours. "entropy" is that of the mean, in nats.
+    2-D, which is ours. "entropy" is that of the mean, in nats. A model is left out of whose channels the sample has
+    none.
 
     Raises:
-        DataError: the method answered for another number of classes than it was trained on, or with numbers that are no
-            probabilities.
+        DataError: the sample lacks channels (`answering.seen_by`), or the method answered for another number of classes
+            than it was trained on, or with numbers that are no probabilities.
     """
     answers, maps = list[Tensor](), list[Mapping[str, float]]()
-    for number, (method, tiler) in enumerate(zip(methods, tilers, strict=True)):
+    each_sees = seen_by(methods, sample)
+    for number, (method, tiler, seen) in enumerate(zip(methods, tilers, each_sees, strict=True)):
+        if seen is None:
+            continue
         root = seed_of(options.seed, sample.case.id, *(("model", number) if number else ()))
         resolved = method.classify_options(options)
         inference = Inference(seed=root, stage="classify", device=device, tile=tiler, options=resolved)
-        one, uncertainty = _answer(method, sample, inference, autocast=autocast, many=slices_at_once)
+        one, uncertainty = _answer(method, seen, inference, autocast=autocast, many=slices_at_once)
         answers.append(one)
         maps.append(uncertainty)
     names = methods[0].traits.image_classes
@@ -63,7 +67,7 @@ def classify(
             "train it again"
         )
     entropy = float(-(mean * mean.clamp(min=1e-12).log()).sum())
-    own = maps[0] if len(maps) == 1 else {}
+    own = maps[0] if len(methods) == 1 else {}
     return {
         "image_class": names[int(mean.argmax())],
         "classes": {name: round(float(value), 6) for name, value in zip(names, mean, strict=True)},

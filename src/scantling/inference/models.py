@@ -15,6 +15,8 @@ from scantling.contract.options import ClassifyOptions, InferenceOptions, Segmen
 from scantling.core.case import Labels
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Traits
+from scantling.data.channels import unnamed
+from scantling.data.contents import some
 from scantling.inference.answering import channels_of
 from scantling.records.run_folder import identity_of, load_model
 
@@ -131,9 +133,14 @@ def _check_reliabilities(options: SegmentOptions, models: int) -> None:
     given = options.reliabilities
     if given and options.fuse != "dempster":
         raise SettingsError("--options.reliabilities: only the rule dempster discounts; expected --fuse dempster")
+    if given and models == 1:
+        raise SettingsError(
+            "--options.reliabilities: they weigh several models against each other; found one; name others with "
+            "--ensemble, or leave them out"
+        )
     if given and len(given) != models:
         raise SettingsError(
-            f"--options.reliabilities: found {len(given)} for {models} model{'s' * (models != 1)}; expected one for "
+            f"--options.reliabilities: found {len(given)} for {models} models; expected one for "
             "each, the run first, then --ensemble in their order"
         )
 
@@ -148,7 +155,7 @@ def given_options(options: Mapping[str, Any] | InferenceOptions | None) -> dict[
 def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> tuple[str, ...]:
     """Make sure that the models of an ensemble are several and know the same classes; who they are.
 
-    They may read other channels of the same images: models of single modalities.
+    They may read other channels of the same images, models of single modalities, where these have names.
     """
     first = methods[0].traits
     identities = tuple(identity_of(run) for run in runs)
@@ -168,6 +175,11 @@ def _agree(methods: Sequence[Method], runs: Sequence[Path]) -> tuple[str, ...]:
                 raise RunError(
                     f"{run}: was trained for other {what} than {runs[0]}; an ensemble needs models of the same data"
                 )
+        if method.channels != methods[0].channels and (unnamed(method.channels) or unnamed(methods[0].channels)):
+            raise RunError(
+                f"{run}: reads the channels {some(method.channels)}, {runs[0]} reads {some(methods[0].channels)}; an "
+                "ensemble needs models of the same channels, or of images that a manifest names (flair, t1)"
+            )
     return identities
 
 

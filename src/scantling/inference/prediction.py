@@ -129,8 +129,8 @@ class Answerer:
     """The cases whose spacing is in another unit than that of the training images, where images are resampled; "x" is
     an image in memory without an id."""
 
-    lacking: dict[str, list[str]] = field(default_factory=dict)
-    """The cases without a channel, by its name, where the models do without; and how many were answered at all."""
+    lacking: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+    """The answered cases by the channels that they lack, where the models do without; and how many were answered."""
     answered: int = field(init=False, default=0)
 
     known: AppearanceRecord | None = field(init=False, default=None)
@@ -171,6 +171,10 @@ class Answerer:
                 options=self.models.classify,
             )  # fmt: skip
         first = narrowed(sample, self.models.channels, self.models.methods[0].channels)
+        self.answered += 1
+        if sample.channels is not None:
+            lost = (name for name, there in zip(self.models.channels, sample.channels, strict=True) if not there)
+            self.lacking.setdefault(tuple(lost), []).append(sample.case.id or "x")
         return decided, facts | likeness(first, self.models.methods[0].channels, self.known)
 
     @property
@@ -180,11 +184,11 @@ class Answerer:
 
     def _of_channels(self) -> tuple[str, ...]:
         found = []
-        for name, ids in self.lacking.items():
+        for names, ids in self.lacking.items():
             whom = "none" if len(ids) == self.answered else f"{count(len(ids), 'image')} ({some(ids, most=3)})"
             verb = f"of {count(self.answered, 'image')} has" if whom == "none" else "without"
-            rest = [other for other in self.models.channels if other != name]
-            found.append(f"{whom} {verb} {name}: answered from {some(rest)} alone, as if {name} said nothing")
+            rest, lost = some([one for one in self.models.channels if one not in names]), some(names)
+            found.append(f"{whom} {verb} {lost}: answered from {rest} alone, as if {lost} said nothing")
         return tuple(found)
 
     def _of_units(self) -> tuple[str, ...]:
@@ -199,11 +203,6 @@ class Answerer:
         )
 
     def _check(self, sample: Sample) -> None:
-        self.answered += 1
-        if sample.channels is not None:
-            for name, there in zip(self.models.channels, sample.channels, strict=True):
-                if not there:
-                    self.lacking.setdefault(name, []).append(sample.case.id or "x")
         method, geometry = self.models.methods[0], sample.geometry
         found, expected = len(geometry.shape), method.traits.dimensions
         if found != expected:
