@@ -25,7 +25,7 @@ from scantling.diffusion.conditions import condition_difference, counterfactual
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
 from scantling.methods.catalogue import CARDS
-from scantling.methods.weakly_supervised.cdm import CDM, levelled
+from scantling.methods.weakly_supervised.cdm import CDM, evenly, levelled
 from scantling.methods.weakly_supervised.cdm_settings import CdmOptions, CdmSettings
 from scantling.methods.weakly_supervised.class_maps import as_probabilities, classes_with_object, cut
 from scantling.testing.data import make_data
@@ -134,6 +134,29 @@ def test_guidance_is_the_gradient_of_the_classifier_and_of_both_classes_where_it
     torch.testing.assert_close(led, plain - 3 * spread * pull)
 
 
+def test_a_counterfactual_is_led_on_its_way_down_alone() -> None:
+    of, seen = model(variant="cg-diff"), list[tuple[float, float]]()
+
+    def noise_in(x: Tensor, t: int, share: Tensor, led: Tensor, scale: float) -> Tensor:
+        assert torch.equal(share, led)
+        seen.append((float(share[0]), scale))
+        return torch.zeros_like(x)
+
+    of.noise_in = noise_in  # type: ignore[method-assign]
+    of.difference(images(), of.segment_options(CdmOptions(steps=2, guidance=3.0)), Draws(seed=0))
+    assert seen == [(1.0, 0.0)] * 2 + [(0.0, 3.0)] * 2
+
+
+def test_the_sign_is_learnt_on_images_that_are_spread_over_all() -> None:
+    for count in (0, 1, 5, 16, 100, 1000):
+        given = [batch(torch.full((1, 1, 1, 1), float(n))) for n in range(count)]
+        found = [int(each.image) for each in evenly(iter(given), 16)]
+        assert len(found) == min(count, 16)
+        gaps = np.diff([*found, count])
+        assert not count or found[0] == 0
+        assert not count or max(gaps) <= 3 * max(1, count / 16), "no part of the data is left out"
+
+
 def test_the_sign_is_that_by_which_the_evidence_falls_where_the_region_is_levelled() -> None:
     of = model(noise_level=8)
     image = torch.zeros(1, 1, 16, 16)
@@ -193,6 +216,7 @@ def test_which_classes_show_the_object_follows_from_their_names_or_is_asked_for(
         ((), ("tumour",), "found the image classes .*tumour.*; expected two or more"),
         ((), ("Tumour", "tumour", "normal"), "differ by capitals only"),
         ((), ("bright", "dark"), "do not tell"),
+        ((), ("00", "01"), "do not tell"),
         (("grey",), ("bright", "dark"), "found 'grey'; the image classes are bright, dark"),
         (("bright", "dark"), ("bright", "dark"), "names all image classes"),
     ):

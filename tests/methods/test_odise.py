@@ -175,6 +175,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "no classes": (lambda: odise(traits(labels=None)), "needs masks to know its classes"),
     "captions": (lambda: odise(supervision="captions"), "there is no text encoder; name one with --settings.text"),
     "captioner": (lambda: odise(captioner="implicit"), "learns the prompt of a latent diffusion model"),
+    "channels of CLIP": (
+        lambda: odise(traits(channels=2), text=Path("theirs")),
+        "found images of 2 channels .red, green.; CLIP looks at colour images, or grey ones",
+    ),
     "heads": (lambda: odise(width=9), "--settings.width 9: expected a multiple of --settings.heads 2"),
     "instances": (lambda: odise(objects_from="instances"), "instance maps do not say which of liver, tumour"),
     "volumes": (
@@ -239,6 +243,9 @@ class FakeClip(nn.Module):
         each = [torch.randn(self.width, generator=torch.Generator().manual_seed(sum(map(ord, w)))) for w in words]
         return F.normalize(torch.stack(each), dim=1)
 
+    def image(self, image: Tensor) -> Tensor:
+        return self.words([self.seen]).expand(len(image), -1)
+
     def masks(self, image: Tensor, masks: Tensor) -> Tensor:
         return self.words([self.seen]).expand(len(image), masks.shape[1], -1)
 
@@ -285,6 +292,26 @@ def test_the_share_of_clip_follows_from_which_words_were_learned(worded: Callabl
     torch.testing.assert_close(answered().sum(-1), torch.ones(1, 4))
     captions = worded(supervision="captions")
     assert captions.lexicon.shares == (0.35, 0.65)
+
+
+def test_a_caption_is_made_of_what_clip_sees(
+    worded: Callable[..., Odise], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = worded(features=str(folder(tmp_path / "theirs", latent=True)), size=16)
+    assert model.captioner is not None
+    with torch.no_grad():
+        model.captioner.gate.fill_(1.0)
+    found = list[dict[str, Tensor]]()
+    for word in ("liver", "spleen"):
+        monkeypatch.setattr(FakeClip, "seen", word)
+        found.append(model.reader.maps(tiles(TWO_SQUARES, image=images(side=8))))
+    same = {name for name, one in found[0].items() if torch.equal(one, found[1][name])}
+    assert {"encoder 0", "encoder 1", "decoder 0", "decoder 1"} <= same, "the prompt is that of the U-Net alone"
+    assert not any(name.startswith("U-Net 1") for name in same)
+    assert isinstance(model.network, nn.Module)
+    model.network.prompt = torch.ones_like(model.network.prompt)  # type: ignore[arg-type]  # as `to(device)` does
+    moved_on = model.reader.maps(tiles(TWO_SQUARES, image=images(side=8)))
+    assert not torch.equal(moved_on["U-Net 1"], found[1]["U-Net 1"]), "the prompt of the model counts"
 
 
 def test_captions_teach_words_and_masks_only_that_they_are_there(worded: Callable[..., Odise]) -> None:

@@ -70,6 +70,15 @@ class Odise(Segmenter, OnFeatures):
     def __init__(self, settings: OdiseSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses, blocks=BLOCKS, timestep=TIMESTEP)
         of = self.settings
+        if of.text is not None and self.preprocessing.normalise != "unit":
+            raise SettingsError(
+                f"--settings.text {of.text}: CLIP looks at images scaled by their range, and the model of --use "
+                f"encoder scales them by {self.preprocessing.normalise!r}; name another one, or leave the text out"
+            )
+        self.lexicon = Lexicon(
+            traits.classes, background=self.exclusive, width=of.words, text=of.text,
+            captions=of.supervision == "captions",
+        )  # fmt: skip
         self.captioner = self._listen()
         told = "empty" if self.captioner is None else "implicit"
         self.settings = of = of.model_copy(update={"captioner": told})
@@ -82,10 +91,6 @@ class Odise(Segmenter, OnFeatures):
         self.queries = MaskDecoder(
             of.width, queries=of.queries, levels=self.pixels.attended, layers=of.query_layers, heads=of.heads,
             inner=of.inner,
-        )  # fmt: skip
-        self.lexicon = Lexicon(
-            traits.classes, background=self.exclusive, width=of.words, text=of.text,
-            captions=of.supervision == "captions",
         )  # fmt: skip
         self.embedding = MaskEmbedding(of.width, self.lexicon.width)
 
@@ -198,15 +203,16 @@ class Odise(Segmenter, OnFeatures):
         if self.settings.captioner != "empty":
             tokens, features = folder.prompt.shape[1:]
             encoded, time = folder.vae.encoder.conv_norm_out, folder.unet.time_embedding.linear_2
-            captioner = ImplicitCaptioner(
-                encoded.num_channels, tokens=tokens, features=features, time=time.out_features
-            )
-        prompt = folder.prompt
+            width = encoded.num_channels if self.lexicon.clip is None else self.lexicon.clip.width
+            captioner = ImplicitCaptioner(width, tokens=tokens, features=features, time=time.out_features)
+        clip = self.lexicon.clip
 
         def condition(batch: Batch, encoded: Tensor) -> tuple[Tensor, Tensor | None]:
+            prompt = torch.as_tensor(folder.prompt)  # asked for each time: a model that moves has another tensor
             if captioner is None:
                 return prompt.expand(len(batch.image), -1, -1), None
-            return captioner(pooled_embedding(encoded), prompt)
+            seen = pooled_embedding(encoded) if clip is None else clip.image(batch.image)
+            return captioner(seen.to(prompt.dtype), prompt)
 
         read = latent_taps(folder, condition, timestep=times[0])
         self.reader = FeatureReader(read, channels=len(self.traits.channels), network=folder)

@@ -47,7 +47,8 @@ class OdiseSettings(FeatureSettings):
             that it is one.
         grounding: the weight of the loss of captions (ours).
         captioner: what a model with a prompt is told of an image: "empty": the prompt of its folder; "implicit": one
-            that is learned of an embedding of the image. None: implicit where there is a prompt.
+            that is learned of an embedding of the image, that of `text` if there is one. None: implicit where there
+            is a prompt.
         patch: the side of a patch where images have no common size; None: their longest side.
         flips, turns, zoom: see `Augmentation` (the authors scale images by .1 to 2).
     """
@@ -125,6 +126,11 @@ class OdiseSettings(FeatureSettings):
             raise SettingsError(
                 "--settings.supervision captions: nouns are compared as text, and there is no text encoder; name one "
                 "with --settings.text FOLDER, or take labels"
+            )
+        if self.text is not None and len(traits.channels) not in (1, 3):
+            raise SettingsError(
+                f"--settings.text {self.text}: found images of {len(traits.channels)} channels "
+                f"({', '.join(traits.channels)}); CLIP looks at colour images, or grey ones; leave it out"
             )
         if self.width % self.heads:
             raise SettingsError(f"--settings.width {self.width}: expected a multiple of --settings.heads {self.heads}")

@@ -125,14 +125,10 @@ class CDM(Segmenter, ImageDenoiser):
         Images with the object, spread evenly over all: each sign makes a region of its own, which is levelled to the
         mean of the pixels around it. Evidence is log p(y1) - log p(y0) at t = 0.
         """
-        every = max(1, self.traits.slices().classified // (4 * SIGNED))
         asked = CdmOptions(variant="cdm") if self.settings.variant == "cg-diff" else CdmOptions()
         options, falls = CdmOptions.of(dict(self.segment_options(asked))), list[Tensor]()
-        for number, batch in enumerate(visit):
-            if len(falls) == SIGNED:
-                break
-            if number % every or not self.kinds(batch).all():
-                continue
+        shown = evenly((batch for batch in visit if bool(self.kinds(batch).all())), SIGNED)
+        for number, batch in enumerate(shown):
             moment = Draws(seed=step.seed, stage="sign", number=number, device=batch.image.device)
             evidence = self.difference(batch.image, options, moment)
             before, falls_of_one = self.evidence(batch.image), []
@@ -193,7 +189,8 @@ class CDM(Segmenter, ImageDenoiser):
 
         def model(x: Tensor, t: int, share: Tensor) -> Tensor:
             led = torch.ones_like(share) if variant == "cg-cdm" and of.guided == "shown" else share
-            return self.noise_in(x, t, share, led, scale)
+            up = variant == "cg-diff" and bool(share.any())  # only the way down is led
+            return self.noise_in(x, t, share, led, 0.0 if up else scale)
 
         if variant == "cg-diff":
             without = counterfactual(model, image, process=self.process, level=level - 1, steps=steps)
@@ -229,6 +226,19 @@ class CDM(Segmenter, ImageDenoiser):
         evidence = found.maps["evidence"]
         scaled = 2 * (evidence - evidence.min()) / (evidence.max() - evidence.min()).clamp(min=1e-12) - 1
         return {"What the class with the object changes on the way back from noise": shown(scaled)}
+
+
+def evenly(batches: Iterable[Batch], most: int) -> list[Batch]:
+    """At most so many of batches, spread evenly over all; at most twice as many are held at once."""
+    kept, stride = list[Batch](), 1
+    for number, batch in enumerate(batches):
+        if number % stride:
+            continue
+        kept.append(batch)
+        if len(kept) == 2 * most:
+            kept, stride = kept[::2], 2 * stride
+    count = min(most, len(kept))
+    return [kept[place * len(kept) // count] for place in range(count)]
 
 
 def levelled(image: Tensor, mask: Tensor, region: Tensor) -> Tensor:

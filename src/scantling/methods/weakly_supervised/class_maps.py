@@ -21,7 +21,8 @@ from scantling.mending import otsu
 OBJECT = "object"
 """The class of the masks where neither the data nor a single image class name it."""
 WITHOUT = re.compile(
-    r"(no|non|not|without|normal|negative|healthy|absent|none|empty|background|control|0|false)(?![a-z])", re.IGNORECASE
+    r"(no|non|not|without|normal|negative|healthy|absent|none|empty|background|control|0|false)(?![a-z0-9])",
+    re.IGNORECASE,
 )
 """How a class of images without the object is called; ours."""
 
