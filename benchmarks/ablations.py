@@ -107,7 +107,7 @@ TABLES: Mapping[str, Table] = {
         ),
     ),
     "medsegdiff": Table(
-        "MedSegDiff, table 2", "Dice % on optic cup, brain tumour, thyroid nodule",
+        "MedSegDiff, table 2 (of its ++; here: of the preset)", "Dice % on optic cup, brain tumour, thyroid nodule",
         (
             Row("neither", "medsegdiff", {"dynamic": False}, "84.6, 88.2, 84.1"),
             Row("dynamic condition", "medsegdiff", {"parser": False}, "86.7, 89.8, 85.9"),
@@ -158,7 +158,7 @@ class Cell:
     @property
     def run(self) -> str:
         """The name of its run, shared by all rows and samplings of it."""
-        facts = {name: value for name, value in asdict(self).items() if name not in ("samples", "split", "data")}
+        facts = {name: value for name, value in asdict(self).items() if name not in ("samples", "split")}
         words = json.dumps(facts, sort_keys=True)
         return f"{Path(self.data).name}-{self.method}-{self.seed}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 

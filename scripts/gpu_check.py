@@ -57,14 +57,16 @@ def one(name: str, data: Path, out: Path, *, preset: str, device: str, steps: in
         if "out of memory" not in str(error):
             raise
         return {"method": name, "error": "out of memory"}
+    if not noted:
+        return {"method": name, "error": "has no steps to time"}
     own = [step for step in noted if step.stage == noted[0].stage]
-    # the first ones load kernels
-    paces = [after.seconds - before.seconds for before, after in pairwise(own)]
-    pace = median(paces[len(paces) // 2 :]) if paces else own[0].seconds
+    # not every step is logged, and the first ones load kernels
+    paces = [(after.seconds - before.seconds) / (after.step - before.step) for before, after in pairwise(own)]
+    pace = median(paces[len(paces) // 2 :]) if paces else own[0].seconds / own[0].step
     return {
         "method": name,
         "seconds": pace,
-        "steps": len(own),
+        "steps": own[-1].step,
         "memory": torch.cuda.max_memory_allocated() / 2**30 if device.startswith("cuda") else None,
         "losses": [sum(own[0].losses.values()), sum(own[-1].losses.values())],
         "recipe_steps": stages,

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from scantling.cli.main import main, parse
+from scantling.core.case import Address
 from scantling.core.errors import DataError
-from scantling.data.dataset import open_dataset
-from scantling.experiments.advice import advise, situation_of
+from scantling.data import label_source
+from scantling.data.dataset import distinct, join, open_dataset
+from scantling.experiments.advice import LOOKED, advise, situation_of
 from scantling.experiments.advice_rules import MAKERS, RULES, Situation
 from scantling.methods.catalogue import CARDS
 from script import ROOT
@@ -50,6 +54,23 @@ def test_no_file_of_a_test_case_is_opened(tmp_path: Path, capsys: pytest.Capture
     assert found["unable"]["dkm-kinetics"].startswith("needs 2 channels")
     every = {one["method"] for one in (*found["suggested"], *found["able"])} | found["unable"].keys()
     assert every >= {name for name, card in CARDS.items() if card.needs}
+
+
+def test_a_few_masks_tell_the_classes_and_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find, asked = label_source.find_labels, list[int]()
+
+    def noted(masks: Sequence[Address], **more: Any) -> label_source.FoundLabels:
+        asked.append(len(masks))
+        return find(masks, **more)
+
+    monkeypatch.setattr(label_source, "find_labels", noted)
+    data = open_dataset(pictures(tmp_path / "data", masks=40, images=40))
+    more = open_dataset(pictures(tmp_path / "more", masks=1, images=2))
+    found = advise(join(distinct([data, more])))
+    assert found.situation.labelled == {"mask": 41}
+    assert found.situation.classes == ("foreground",)
+    assert len([number for number in asked if number]) <= 2, "once for each of the two data sets"
+    assert 0 < sum(asked) <= LOOKED
 
 
 def test_lines_are_short_and_commands_are_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def test_masks_that_know_nothing_have_finite_losses_and_teach_nothing(name: str,
         assert max(gradients) < 1e-6, f"stage {stage.name} learns from what is unknown: {losses}"
 
 
-OTHERS = ("direction", "fedd", "vessel-controlnet", "registration-augmentation")
+OTHERS = ("direction", "fedd", "odise", "vessel-controlnet", "registration-augmentation")
 """Methods whose network sees the mask, or the image, on another grid."""
 
 
@@ -75,7 +75,9 @@ def test_what_a_network_says_of_an_unknown_pixel_changes_no_loss(name: str, tmp_
                 output.retain_grad()
                 said.append(output)
 
-    network = next(found for name in ("student", "segmenter", "network") if (found := getattr(method, name, None)))
+    names = ("student", "segmenter", "network", "paths")
+    network = next(found for name in names if (found := getattr(method, name, None)))
+    network = network[0] if isinstance(network, torch.nn.ModuleList) else network
     network.register_forward_hook(kept)
     batches = {stream: reader.batch(0) for stream, reader in readers.items() if "mask" in reader.stream.reads}
     for batch in batches.values():

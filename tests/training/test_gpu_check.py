@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ import torch
 from scantling.methods.catalogue import CARDS
 from scantling.testing.data import make_data
 from scantling.testing.trainings import quickly
+from scantling.training import training
+from scantling.training.callbacks import Callback, LoggedStep
 from script import script
 
 check = script("scripts/gpu_check.py")
@@ -27,6 +31,27 @@ def test_some_steps_of_a_preset_give_a_row_of_the_table(tmp_path: Path) -> None:
     with quickly():
         lacking = check.one("partial", data, tmp_path / "none", preset="tiny", device="cpu", steps=3, seconds=30)
     assert "no training case has images and scribbles" in check.line(lacking)
+
+
+def test_the_pace_is_that_of_steps_of_which_some_alone_are_logged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    method = SimpleNamespace(stages=lambda: [SimpleNamespace(steps=10)])
+    monkeypatch.setattr(training, "preview", lambda *_, **__: SimpleNamespace(method=method))
+    for logged, seconds in (((1, 3, 5), 0.5), ((), None)):
+
+        def train(*_: object, callbacks: Sequence[Callback], logged: Sequence[int] = logged, **__: object) -> None:
+            for step in logged:
+                more = {"steps": 5, "losses": {"unet/dice": 1.0}, "rates": {}, "validation": {}, "seconds_left": 0.0}
+                callbacks[0](LoggedStep(stage="only", step=step, seconds=step / 2, **more))  # type: ignore[arg-type]
+
+        monkeypatch.setattr("scantling.training.train", train)
+        row = check.one("unet", tmp_path, tmp_path / "run", preset="tiny", device="cpu", steps=5, seconds=30)
+        if seconds is None:
+            assert "no steps" in check.line(row)
+        else:
+            assert (row["seconds"], row["steps"]) == (seconds, 5)
+            assert row["recipe_hours"] == pytest.approx(10 * seconds / 3600)
 
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

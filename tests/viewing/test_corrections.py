@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from commands import command
+from scantling.core.case import Address, Case, Correction
 from scantling.core.errors import DataError, FileError, SettingsError
+from scantling.data.corrections import absorbed, standing_in
 from scantling.data.dataset import Dataset, distinct, join, open_dataset
 from scantling.data.label_budget import keep_labels
 from scantling.methods.catalogue import card_of
@@ -127,6 +129,30 @@ def test_a_curve_says_what_the_minutes_of_correction_have_gained_beside_the_same
     assert {run.options["augment"] for run in runs.values()} == {"strong"}
     labelled = {method: set(run.labelled or ()) for method, run in runs.items()}
     assert labelled["unet@corrections"] == labelled["unet"] | {"p2"}
+
+
+@pytest.mark.parametrize("budget", [4, "20%"])
+def test_a_budget_has_the_same_subjects_where_masks_of_the_data_were_corrected(root: Path, budget: int | str) -> None:
+    data = open_dataset(root / "data")
+    cases = tuple(
+        replace(
+            data.cases[0], id=f"s{number}", subject=f"s{number}", split="train", strata={"site": "ab"[number % 5 == 0]},
+            images={"image": Address(Path(f"s{number}.png"))}, masks=(Address(Path(f"m{number}.png")),),
+        )
+        for number in range(20)
+    )  # fmt: skip
+
+    def labelled(cases: tuple[Case, ...]) -> set[str]:
+        return {case.id for case in keep_labels(replace(data, cases=cases), budget).dataset.cases if case.masks}
+
+    first = labelled(cases)
+    assert len(first) == 4
+    for ids in ({case.id for case in cases} - first, {*sorted(first)[:2], "s1"}):
+        mask, how = Address(Path("c.png")), Correction(seconds=9)
+        of = [standing_in(case, mask, None, how) for case in cases if case.id in ids]
+        joined = absorbed([cases, of], ["data", "corrections"]).cases[0]
+        assert sum(case.correction is not None for case in joined) == len(ids)
+        assert labelled(joined) == first | ids
 
 
 def test_a_mask_that_the_data_have_is_replaced_and_a_test_mask_is_not(root: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from scantling.core.fields import FIELDS
 from scantling.core.fields import IGNORE as IGNORE
@@ -68,6 +68,7 @@ class Correction(Frozen):
         seconds: that were spent on it, of all sittings.
         model: whose mask it was before: a method and a short name for its weights; empty if it was drawn from nothing.
         images: the SHA-256 of each file of the images that it was drawn on.
+        instead: whether it stands in for a mask that the data have; known of joined data, and never written.
     """
 
     author: str = ""
@@ -75,6 +76,7 @@ class Correction(Frozen):
     seconds: float = 0.0
     model: str = ""
     images: tuple[str, ...] = ()
+    instead: bool = Field(default=False, exclude=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -219,7 +219,7 @@ def _with_mask_of(case: Case, other: Case) -> Case:
     if correction is None:
         return case
     slices = other.drawn_slices if isinstance(other.drawn_slices, tuple) else None
-    return standing_in(case, mask, slices, correction)
+    return standing_in(case, mask, slices, correction.model_copy(update={"instead": case.has("mask")}))
 
 
 def _same_image(case: Case, corrected: Case) -> bool:

@@ -132,8 +132,11 @@ def keep_labels(
         DataError: there are fewer labelled training subjects, or none would be left for training.
         SettingsError: `labels` is no number and no percentage.
     """
-    drawn_since = {case.id for case in dataset.split("train") if case.correction and is_labelled(case, fields)}
-    training = [c for c in dataset.split("train") if is_labelled(c, fields) and c.id not in drawn_since]
+    corrected = {c.id: c.correction for c in dataset.split("train") if c.correction and c.images and "mask" in fields}
+    drawn_since = corrected.keys()
+    # a mask that the data have counts in the order and the number of subjects, though a corrected one stands in for it
+    replaced = {id for id, correction in corrected.items() if correction.instead}
+    training = [c for c in dataset.split("train") if is_labelled(c, fields) and c.id not in drawn_since - replaced]
     pool = real_or_all(training)
     order, wanted = label_order(pool, seed=seed), parsed_labels(labels)
     number = wanted if isinstance(wanted, int) else max(1, int(wanted * len(order)))
@@ -143,7 +146,7 @@ def keep_labels(
             f"{f'1 to {len(order)}' if order else 'at least one'}; ask for fewer, or label more"
         )
     kept = dict.fromkeys(order[:number])
-    lost = {case.id for case in pool if case.subject not in kept}
+    lost = {case.id for case in pool if case.subject not in kept} - drawn_since
     made = [case for case in dataset.split("train") if case.origin.kind == "synthetic"] if pool != training else []
     while children := {c.id for c in made if c.id not in lost and not lost.isdisjoint(c.origin.parents)}:
         lost |= children

@@ -74,9 +74,9 @@ class GreyPeaks:
         return float(mask.counts[apart].sum() / mask.counts.sum())
 
 
-def spread(masks: Sequence[T]) -> Sequence[T]:
-    """Up to `SAMPLED` of the masks, evenly."""
-    return masks[:: max(1, ceil(len(masks) / SAMPLED))]
+def spread(masks: Sequence[T], most: int = SAMPLED) -> Sequence[T]:
+    """Up to `most` of the masks, evenly."""
+    return masks[:: max(1, ceil(len(masks) / most))]
 
 
 def may_number_objects(masks: Iterable[ValueCounts]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,13 +17,17 @@ from scantling.core.errors import DataError, ScantlingError
 from scantling.core.fields import FIELDS, title_of
 from scantling.data.contents import count
 from scantling.data.dataset import Dataset
-from scantling.data.files import read
+from scantling.data.files import probe
+from scantling.data.label_source import LabelSource
+from scantling.data.mask_values import spread
 from scantling.experiments.advice_rules import MAKERS, RULES, TITLES, VESSELS, Rule, Situation, Structure, Verdict
 from scantling.methods.catalogue import cards, implementation_of
 from scantling.training.material import open_material
 from scantling.training.options import DEFAULTS
 
 WIDTH = 60
+LOOKED = 16
+"""Masks, evenly spread, in which classes are found that no manifest declares."""
 LABELS = tuple(name for name, field in FIELDS.items() if field.label and name != "masks")
 
 
@@ -125,11 +129,11 @@ def advise(dataset: Dataset, *, structure: Structure | None = None, place: str |
     """
     known = _without_test(dataset)
     situation = situation_of(known, structure)
-    unable, able = dict[str, str](), list[Card]()
+    unable, able, missing = dict[str, str](), list[Card](), dict[Hashable, str]()
     for name, card in cards().items():
         if not card.needs:
             continue
-        if reason := cannot(card, known, situation):
+        if reason := cannot(card, known, situation, missing):
             unable[name] = reason
         else:
             able.append(card)
@@ -159,36 +163,50 @@ def situation_of(dataset: Dataset, structure: Structure | None = None) -> Situat
     cases = [case for case in dataset.cases if case.images and case.origin.kind != "synthetic"]
     if not cases:
         raise DataError(f"{dataset.root}: found no training case with an image; expected some to give advice on")
-    pictures = [read(address) for address in cases[0].images.values()]
+    headers = [probe(address) for address in cases[0].images.values()]
     counted = {word: sum(case.has(word) for case in cases) for word in LABELS}
     labels = dataset.labels if any(case.masks for case in cases) else dataset.label_source.resolved
     classes = () if labels is None else labels.names
     vessels = any(word in name.lower() for name in classes for word in VESSELS)
     found: Structure = "vessels" if vessels else "objects" if counted["instances"] else "regions"
     return Situation(
-        images=len(cases), axes=pictures[0].array.ndim - 1, channels=sum(len(one.array) for one in pictures),
+        images=len(cases), axes=len(headers[0].shape), channels=sum(len(one.channels) for one in headers),
         classes=classes, structure=structure or found, labelled={word: n for word, n in counted.items() if n},
         readers=max(len(case.masks) for case in cases),
         slices=any(case.drawn_slices is not None for case in cases),
     )  # fmt: skip
 
 
-def cannot(card: Card, dataset: Dataset, situation: Situation) -> str:
-    """Why a method cannot learn from the data, as a clause; empty if it can."""
+def cannot(card: Card, dataset: Dataset, situation: Situation, missing: dict[Hashable, str]) -> str:
+    """Why a method cannot learn from the data, as a clause; empty if it can.
+
+    Args:
+        missing: what is known of the labels that cards lack, by what they need; it grows, so that each is asked once.
+    """
     if card.extra:
         return f"needs `pip install 'scantling[{card.extra}]'` and weights of yours"
     if situation.axes not in card.dimensions and situation.axes == 2:
         return "takes volumes; these are pictures"
     if situation.channels < card.channels:
         return f"needs {card.channels} channels, such as frames before and after a contrast agent"
-    if missing := lacking(card, dataset.with_instances(None).cases):
-        try:
-            open_material(card, [dataset], None, DEFAULTS)
-        except ScantlingError:
-            return "; ".join(missing)
+    needs = (card.needs, tuple(card.labels_by.items()))
+    if needs not in missing:
+        missing[needs] = _missing(card, dataset)
+    if missing[needs]:
+        return missing[needs]
     reads = {word for words in card.needs for word in words}
     if len(situation.classes) > 1 and "mask" in reads and getattr(implementation_of(card).Settings, "binary", False):
         return f"knows one class; the data have {len(situation.classes)}"
+    return ""
+
+
+def _missing(card: Card, dataset: Dataset) -> str:
+    """The labels that a card needs and the data lack; empty where a training finds them in those that there are."""
+    if found := lacking(card, dataset.cases):
+        try:
+            open_material(card, [dataset], None, DEFAULTS)
+        except ScantlingError:
+            return "; ".join(found)
     return ""
 
 
@@ -208,10 +226,17 @@ def _commands(card: Card, able: Sequence[Card], place: str, rule: Rule | None = 
 
 
 def _without_test(dataset: Dataset) -> Dataset:
-    """The data set without its test cases; classes that are not declared are found in the masks of the others."""
+    """The data set without its test cases; classes that are not declared are found once, in some other masks."""
     cases = tuple(case for case in dataset.cases if case.split != "test")
-    masks = {address for case in cases for address in _masks(case)}
-    return replace(dataset, cases=cases, label_source=dataset.label_source.only(masks, cases))
+    masks = spread([*dict.fromkeys(address for case in cases for address in _masks(case))], LOOKED)
+    return replace(dataset, cases=cases, label_source=_declared(dataset.label_source.only({*masks}, cases)))
+
+
+def _declared(source: LabelSource) -> LabelSource:
+    """A source whose labels were found, so that copies of it open no mask again."""
+    if source.parts:
+        return replace(source, parts=tuple(map(_declared, source.parts)))
+    return replace(source, declared=source.labels) if source.masks else source
 
 
 def _masks(case: Case) -> Iterator[Address]:

@@ -221,7 +221,8 @@ class Vessels(UNetSegmenter):
         for position, batch in enumerate(visit("images")):
             if position % every == 0:
                 inside = self.together(batch)[batch.region].cpu()
-                found.append(inside[torch.linspace(0, len(inside) - 1, min(PIXELS_OF_EACH, len(inside))).long()])
+                each = torch.linspace(0, len(inside) - 1, min(PIXELS_OF_EACH, len(inside)), dtype=torch.float64)
+                found.append(inside[each.long()])
         values = torch.cat(found).double().sort(descending=True).values
         return {THRESHOLD: values[min(round((self.settings.share or SHARE) * len(values)), len(values) - 1)].float()}
 
