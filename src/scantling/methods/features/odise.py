@@ -132,7 +132,11 @@ class Odise(Segmenter, OnFeatures):
             truth = [replace(each, classes=torch.zeros_like(each.classes)) for each in truth]
             nouns = [nouns_of(*each) for each in zip(tiles.ids, tiles.captions, strict=True)]
         segments = [len(each.classes) for each in truth]
-        labels = sum(label_total(count, of.queries, nothing=of.nothing) for count in segments)
+        labels = sum(
+            label_total(count, of.queries, nothing=of.nothing)
+            for count, each in zip(segments, truth, strict=True)
+            if each.known.any()
+        )
         total = yield Total(torch.tensor([sum(segments), labels], dtype=torch.float64, device=tiles.image.device))
         drawn = [
             step.rand(purpose, like=tiles.image.new_empty(len(truth), count, 2))
@@ -164,7 +168,7 @@ class Odise(Segmenter, OnFeatures):
     def terms(
         self, labels: Tensor, logits: Tensor, truth: Segments, points: tuple[Tensor, Tensor, Tensor]
     ) -> dict[str, Tensor]:
-        """The sums of the terms of one image after one layer.
+        """The sums of the terms of one image after one layer; of an image of which nothing is known they are 0.
 
         Args:
             labels: (Q, K + 1).
@@ -172,6 +176,8 @@ class Odise(Segmenter, OnFeatures):
             points: of the matching, candidates for the least certain ones, others.
         """
         of = self.settings
+        if not truth.known.any():
+            return dict.fromkeys(("class", "mask", "dice"), 0 * (labels.sum() + logits.sum()))
         queries, numbers = matched(labels.softmax(1)[:, truth.classes], logits, truth, points[0], weights=of.weights)
         terms = {"class": label_sum(labels, truth.classes[numbers], queries, nothing=of.nothing)}
         found, masks = logits[queries], truth.masks[numbers]
