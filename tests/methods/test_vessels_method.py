@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Intensity, Traits
+from scantling.inference import predict
 from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsSettings
 from scantling.phantoms.tubes import tubes
 from scantling.records.run import read_run
@@ -162,3 +164,23 @@ def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp
     drawn = (tmp_path / "data" / "masks" / f"{record.labelled[0]}.png").read_bytes()
     covered = (np.asarray(Image.open(io.BytesIO(drawn))) > 0).mean()
     assert read.settings.share == pytest.approx(covered, abs=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"with_masks": True}], ids=["without masks", "every image has a mask"])
+def test_volumes_are_read_slice_by_slice_and_all_may_have_masks(settings: dict[str, Any], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for number in range(3):
+        for kind, values in (("images", generator.random((40, 36, 6))), ("masks", generator.random((40, 36, 6)) > 0.9)):
+            path = tmp_path / "data" / kind / f"v{number}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(values.astype(np.float32 if kind == "images" else np.uint8), np.eye(4)), path)
+    options = Options(preset="tiny", steps=4, settings=settings, validation=0.0, threads=1)
+    train("vessels", [tmp_path / "data"], tmp_path / "run", options, console=quiet())
+    done = predict(tmp_path / "run", tmp_path / "data", out=tmp_path / "masks", split="all")
+    assert not done.failed
+    assert np.asanyarray(nib.load(tmp_path / "masks" / "v0.nii.gz").dataobj).shape == (40, 36, 6)
+
+
+def test_three_dimensions_are_refused() -> None:
+    with pytest.raises(SettingsError, match="vessels reads volumes slice by slice"):
+        VesselsSettings.preset("tiny", {"dimensions": 3}).resolve(traits())

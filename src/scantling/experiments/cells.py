@@ -196,7 +196,8 @@ class Recipe:
 
     def opening_of(self, arm: str) -> Opening:
         """How the data of an arm are opened: manifest and root are those of the curve's own."""
-        return self.opening if self.dataset_of(arm) is self.dataset else Opening(subjects=self.options.subjects)
+        own = arm in self.arms and not self.corrects(arm)
+        return Opening(subjects=self.options.subjects) if own else self.opening
 
     def options_of(self, cell: Cell) -> Options:
         """The options of a cell's training."""

@@ -271,13 +271,15 @@ class Curve:
         """What the minutes of correcting have gained."""
         found = list[str]()
         for point in self.points:
-            if minutes := point.effort.get(MINUTES):
+            minutes = point.effort.get(MINUTES)
+            if minutes and not math.isnan(point.difference):
                 gained = ", for which no difference could be shown."
                 if point.shown:
+                    rate = f"{abs(point.difference) / minutes:.2g}"
                     gained = (
-                        f": {self.metric.title} {self._signed(point.difference)} at as many labelled subjects, "
-                        f"{point.difference / minutes:+.2g} a minute."
-                    ).replace("-", "−")
+                        f": {self.metric.title} {self._signed(point.difference)} at as many {self.unit}s, "
+                        f"{'+' if point.difference > 0 else '−'}{rate} a minute."
+                    )
                 where = f"At {count(point.subjects, self.unit)}"
                 found.append(f"{where}, the corrections of `{point.method}` took {minutes:.1f} minutes{gained}")
         return found

@@ -20,6 +20,19 @@ Share = Annotated[float, Field(ge=0, le=1)]
 T = TypeVar("T")
 
 
+QUICK: Mapping[str, Any] = {
+    "steps": 1200, "batch": 16, "rate": 2e-3, "schedule_of_rate": "one-cycle", "average": 0.99, "size": None,
+    "longest": 64, "foreground": 0.33, "flips": True, "turns": True, "rotation": 30.0, "zoom": 0.2, "jitter": 0.2,
+    "sampler": "ddim", "samples": 8, "sampling_steps": 10, "widths": (16, 32, 64, 64), "blocks": 1, "attention": (),
+}  # fmt: skip
+"""What the presets `quick` of systems in Gaussian noise and that of their control share; ours."""
+TINY: Mapping[str, Any] = {
+    "steps": 4, "batch": 2, "rate": 1e-2, "average": 0.9, "size": 32, "chain": 20, "samples": 2, "sampling_steps": 3,
+    "widths": (8, 8), "blocks": 1, "attention": (1,),
+}  # fmt: skip
+"""The same of the presets `tiny`."""
+
+
 class MaskDiffusionSettings(Settings):
     """Settings that all of them share; what no source gives is ours.
 

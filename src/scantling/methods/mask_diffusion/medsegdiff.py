@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from scantling.contract.method import Method
 from scantling.core.samples import Traits
 from scantling.methods.catalogue import CARDS
-from scantling.methods.mask_diffusion.chain_settings import Positive
+from scantling.methods.mask_diffusion.chain_settings import QUICK, TINY, Positive
 from scantling.methods.mask_diffusion.chains import Condition
 from scantling.methods.mask_diffusion.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.networks.conditioning import DynamicEncoding, ImageEncoder, level_sizes
@@ -48,42 +48,8 @@ class MedSegDiffSettings(GaussianMaskSettings):
     beside: bool = False
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {
-            "steps": 1200,
-            "batch": 16,
-            "rate": 2e-3,
-            "schedule_of_rate": "one-cycle",
-            "average": 0.99,
-            "size": None,
-            "longest": 64,
-            "foreground": 0.33,
-            "flips": True,
-            "turns": True,
-            "rotation": 30.0,
-            "zoom": 0.2,
-            "jitter": 0.2,
-            "predicts": "x0",
-            "sampler": "ddim",
-            "samples": 8,
-            "sampling_steps": 10,
-            "beside": True,
-            "widths": (16, 32, 64, 64),
-            "blocks": 1,
-            "attention": (),
-        },
-        "tiny": {
-            "steps": 4,
-            "batch": 2,
-            "rate": 1e-2,
-            "average": 0.9,
-            "size": 32,
-            "chain": 20,
-            "samples": 2,
-            "sampling_steps": 3,
-            "widths": (8, 8),
-            "blocks": 1,
-            "attention": (1,),
-        },
+        "quick": {**QUICK, "predicts": "x0", "beside": True},
+        "tiny": TINY,
     }
 
     def resolve(self, traits: Traits) -> Self:

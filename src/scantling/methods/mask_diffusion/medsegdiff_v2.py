@@ -16,7 +16,7 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
 from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
 from scantling.methods.catalogue import CARDS
-from scantling.methods.mask_diffusion.chain_settings import Positive
+from scantling.methods.mask_diffusion.chain_settings import QUICK, TINY, Positive
 from scantling.methods.mask_diffusion.chains import Condition
 from scantling.methods.mask_diffusion.gaussian_masks import GaussianMasks, GaussianMaskSettings
 from scantling.networks.conditioning import Anchor, ConditionUNet, Seen, level_sizes
@@ -55,50 +55,14 @@ class MedSegDiffV2Settings(GaussianMaskSettings):
     binary: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "quick": {
-            "steps": 800,
-            "batch": 16,
-            "rate": 2e-3,
-            "schedule_of_rate": "one-cycle",
-            "average": 0.99,
-            "size": None,
-            "longest": 64,
-            "foreground": 0.33,
-            "flips": True,
-            "turns": True,
-            "rotation": 30.0,
-            "zoom": 0.2,
-            "jitter": 0.2,
-            "predicts": "x0",
-            "sampler": "ddim",
-            "samples": 8,
-            "sampling_steps": 10,
-            "widths": (16, 32, 64, 64),
-            "blocks": 1,
-            "attention": (),
-            "ss_blocks": 1,
-            "ss_heads": 4,
-            "filter_layers": 2,
+            **QUICK, "steps": 800, "predicts": "x0", "ss_blocks": 1, "ss_heads": 4, "filter_layers": 2,
             "filter_width": 16,
         },
         "tiny": {
-            "steps": 4,
-            "batch": 2,
-            "rate": 1e-2,
-            "average": 0.9,
-            "size": 32,
-            "chain": 20,
-            "samples": 2,
-            "sampling_steps": 3,
-            "widths": (8, 8, 8),
-            "blocks": 1,
-            "attention": (),
-            "every": 2,
-            "ss_blocks": 1,
-            "ss_heads": 2,
-            "filter_layers": 1,
-            "filter_width": 4,
+            **TINY, "widths": (8, 8, 8), "attention": (), "every": 2, "ss_blocks": 1, "ss_heads": 2,
+            "filter_layers": 1, "filter_width": 4,
         },
-    }
+    }  # fmt: skip
 
     def resolve(self, traits: Traits) -> Self:
         """Also refuse heads that do not divide the deepest width, and anchors without a level."""

@@ -15,7 +15,7 @@ from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
 from scantling.methods.catalogue import CARDS
 from scantling.methods.mask_diffusion.bernoulli_masks import BernoulliKernel
-from scantling.methods.mask_diffusion.chain_settings import MaskDiffusionSettings
+from scantling.methods.mask_diffusion.chain_settings import QUICK, TINY, MaskDiffusionSettings
 from scantling.methods.mask_diffusion.chains import Condition, MaskDiffusion
 from scantling.methods.mask_diffusion.direct_masks import DirectKernel
 from scantling.methods.mask_diffusion.gaussian_masks import GaussianKernel, Sampler
@@ -39,41 +39,8 @@ class PlainDiffusionSettings(MaskDiffusionSettings):
 
     binary: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {
-            "steps": 1200,
-            "batch": 16,
-            "rate": 2e-3,
-            "schedule_of_rate": "one-cycle",
-            "average": 0.99,
-            "size": None,
-            "longest": 64,
-            "foreground": 0.33,
-            "flips": True,
-            "turns": True,
-            "rotation": 30.0,
-            "zoom": 0.2,
-            "jitter": 0.2,
-            "predicts": "mask",
-            "sampler": "ddim",
-            "samples": 8,
-            "sampling_steps": 10,
-            "widths": (16, 32, 64, 64),
-            "blocks": 1,
-            "attention": (),
-        },
-        "tiny": {
-            "steps": 4,
-            "batch": 2,
-            "rate": 1e-2,
-            "average": 0.9,
-            "size": 32,
-            "chain": 20,
-            "samples": 2,
-            "sampling_steps": 3,
-            "widths": (8, 8),
-            "blocks": 1,
-            "attention": (1,),
-        },
+        "quick": {**QUICK, "predicts": "mask"},
+        "tiny": TINY,
     }
 
 

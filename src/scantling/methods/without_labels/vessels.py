@@ -50,6 +50,7 @@ class VesselsSettings(UNetSettings):
     ours.
 
     Attributes:
+        dimensions: volumes are read slice by slice.
         kind: of phantoms. None: "retina" for colour, else "angiogram". Fluorescence and the like are "bright tubes".
         phantoms: how many there are for all images together, if these are as large as photographs of DRIVE; of
             larger ones there are fewer, as many pixels in all; one for each image at least, 64 at most.
@@ -57,9 +58,11 @@ class VesselsSettings(UNetSettings):
         first: the share of the steps that learn from phantoms alone.
         share: of the region that vessels take: in the answer of the filter in each image (see `vesselness`), in
             pseudo-labels in all images together. None: what they take in masks that it learns from, else 0.12.
-        with_masks: whether it learns from masks, too, where images have one: in the rounds, half of a batch.
+        with_masks: whether it learns from masks, too, where images have one: in the rounds, half of a batch; all of it
+            where every image has one.
     """
 
+    dimensions: Literal[2, 3] | None = 2
     kind: Kind | None = None
     phantoms: Annotated[int, Field(ge=1)] = 200
     rounds: Annotated[int, Field(ge=0, le=10)] = 1
@@ -75,6 +78,8 @@ class VesselsSettings(UNetSettings):
 
     def resolve(self, traits: Traits) -> Self:
         """Plan as `unet` does, and choose the kind of phantoms."""
+        if self.dimensions != 2:
+            raise SettingsError("--settings.dimensions: vessels reads volumes slice by slice; expected 2")
         kind = self.kind or ("retina" if traits.channels == COLOUR else "angiogram")
         if kind == "retina" and traits.channels != COLOUR:
             raise SettingsError(
@@ -93,6 +98,7 @@ class VesselsSettings(UNetSettings):
 
     def each(self, traits: Traits) -> int:
         """Phantoms for each image."""
+        traits = self.seen(traits)
         images = max(1, traits.labelled + traits.unlabelled)
         return min(MOST, self.phantoms, math.ceil(self.phantoms * PIXELS / (images * math.prod(traits.shape))))
 
@@ -112,8 +118,9 @@ class Vessels(UNetSegmenter):
 
     def __init__(self, settings: VesselsSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
+        seen = settings.seen(traits)
         wanted = VesselnessSettings(share=settings.share or SHARE, dark=settings.kind != "bright tubes")
-        self.filter = Vesselness(wanted.resolve(traits), traits)
+        self.filter = Vesselness(wanted.resolve(seen), seen)
 
     @classmethod
     def resolve_traits(cls, settings: UNetSettings, traits: Traits) -> Traits:
@@ -143,21 +150,23 @@ class Vessels(UNetSegmenter):
     def round_of(self, number: int, stream: Stream, steps: int) -> Stage:
         """The stage of a round, from 1."""
         of, field = self.settings, f"pseudo-labels {number}"
-        pseudo, labelled = replace(stream, reads=("image", field)), replace(stream, name="labelled")
+        pseudo = replace(stream, reads=("image", field))
+        labelled = replace(stream, name="labelled", foreground=of.foreground)
         streams: tuple[Stream, ...] = (pseudo,)
-        if of.with_masks:
+        alone = of.with_masks and not self.traits.unlabelled
+        if alone:
+            streams = (labelled,)
+        elif of.with_masks:
             half = max(1, stream.batch // 2)
-            streams = (
-                replace(pseudo, without=("mask",), batch=half), replace(labelled, batch=half, foreground=of.foreground)
-            )  # fmt: skip
+            streams = (replace(pseudo, without=("mask",), batch=half), replace(labelled, batch=half))
         return Stage(
             name=f"round {number}",
             players=(player_of(self.settings, "unet", self.network),),
             streams=streams,
             steps=steps,
             objectives=partial(self.objectives, field=field),
-            prepare=self.threshold,
-            prepares=(Prepared(name=field, kind="labels", make=self.label),),
+            prepare=None if alone else self.threshold,
+            prepares=() if alone else (Prepared(name=field, kind="labels", make=self.label),),
         )
 
     def objectives(self, batch: Mapping[str, Batch], step: Step, field: str = "") -> Game:
@@ -216,7 +225,8 @@ class Vessels(UNetSegmenter):
     def threshold(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
         """Above which `share` of the pixels of all images lie in the mean of network and filter."""
         del step
-        every = max(1, (self.traits.labelled + self.traits.unlabelled) // LOOKED)
+        traits = self.settings.seen(self.traits)
+        every = max(1, (traits.labelled + traits.unlabelled) // LOOKED)
         found = list[Tensor]()
         for position, batch in enumerate(visit("images")):
             if position % every == 0:
@@ -234,7 +244,8 @@ class Vessels(UNetSegmenter):
 
     def together(self, batch: Batch) -> Tensor:
         """The mean of network and filter, (1, 1, *S)."""
-        own = self.probabilities(patch_by_patch(self.network, batch.image, self.settings.patch or self.traits.shape))
+        patch = self.settings.patch or self.settings.seen(self.traits).shape
+        own = self.probabilities(patch_by_patch(self.network, batch.image, patch))
         return (own + self.filter_of(batch).to(own)) / 2
 
     def filter_of(self, batch: Batch) -> Tensor:
