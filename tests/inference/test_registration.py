@@ -357,11 +357,11 @@ def sampled(shape: tuple[int, ...], *, spacing: tuple[float, ...] | None = None,
 
 
 def between(method: Shifted, fixed: Sample, moving: Sample) -> np.ndarray:
-    found, uncertainty = displacement_between(
+    answer = displacement_between(
         method, fixed, moving, device=torch.device("cpu"), tiler=Tiler(), options=RegisterOptions()
     )
-    assert uncertainty["width"].shape == (1, *found.shape[1:])
-    return found
+    assert answer.uncertainty["width"].shape == (1, *answer.displacement.shape[1:])
+    return answer.displacement
 
 
 def test_a_displacement_on_a_coarser_grid_counts_in_pixels_of_the_file() -> None:

@@ -36,6 +36,7 @@ from scantling.networks.kinetic_unet import KineticUNet, on_grid
 from scantling.records.run_folder import load_model, save_model
 from scantling.testing.data import make_data
 from scantling.training.leakage import check_apart
+from semi_supervised import played
 
 FRAMES = ("pre", "early", "flair", "late")
 
@@ -202,8 +203,8 @@ def test_only_an_encoder_that_is_not_frozen_learns_and_its_features_repeat() -> 
     image, mask = torch.rand(2, 1, 32, 32), torch.ones(2, 1, 32, 32, dtype=torch.uint8)
     for frozen in (True, False):
         model = dkm(frozen=frozen).requires_grad_(True)
-        ((_, found),) = model.objectives({"labelled": batch(image, mask=mask)}, Step(seed=0))
-        sum(found.values()).backward()
+        learnt = played(model.objectives({"labelled": batch(image, mask=mask)}, Step(seed=0)))["segmenter"]
+        sum(learnt.values()).backward()
         learned = any(p.grad is not None and bool(p.grad.any()) for p in model.uses.parameters())
         assert learned == (not frozen)
         (player,) = model.stages()[0].players
@@ -213,6 +214,19 @@ def test_only_an_encoder_that_is_not_frozen_learns_and_its_features_repeat() -> 
     model = dkm()
     one, other = (model.segment(batch(image), Inference(seed=seed)).probabilities for seed in (0, 1))
     assert torch.equal(one, other)
+
+
+def test_slices_without_the_class_do_not_teach_to_mark_nothing_and_the_first_answer_is_its_share() -> None:
+    sparse = traits(foreground=(0.01,))
+    model = dkm(sparse, uses={}, features="none")
+    assert float(model.segmenter.head.bias.detach().sigmoid()) == pytest.approx(0.01, rel=1e-3)
+    one = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
+    one[..., 8:16, 8:16] = 1
+    both = batch(torch.rand(2, 1, 32, 32), mask=torch.cat([one, torch.zeros_like(one)]))
+    overlap = played(model.objectives({"labelled": both}, Step(seed=0)))["segmenter"]["overlap"]
+    found = model.logits(both).sigmoid()
+    expected = 1 - (2 * (found * both.mask).sum() + 1) / (found.sum() + both.mask.sum() + 1)  # over the batch as one
+    assert torch.allclose(overlap, expected, rtol=1e-4)
 
 
 def test_the_controls_are_settings_of_one_module(tmp_path: Path) -> None:

@@ -96,7 +96,14 @@ class AnnotateOptions(InferenceOptions):
 
 
 class RegisterOptions(InferenceOptions):
-    """How two images are registered."""
+    """How two images are registered.
+
+    Attributes:
+        start: how the moving image is laid onto the fixed one before: through the "world" (by the affines of both
+            files), by "shape" (as if both showed the same region), or "auto", whichever makes them clearly more alike.
+    """
+
+    start: Literal["auto", "world", "shape"] = "auto"
 
 
 class EncodeOptions(InferenceOptions):

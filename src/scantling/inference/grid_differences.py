@@ -48,3 +48,20 @@ def resampled(cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         return ()
     total = sum(len(case["moving"]) for case in cases)
     return (f"{len(found)} of {count(total, 'moving image')} resampled onto another grid ({found[0]})",)
+
+
+def by_shape(cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """A sentence on the moving images that were laid onto their fixed ones by shape, though both have affines."""
+    found = [
+        f"{id} onto {case['fixed']}"
+        for case in cases
+        for id, files in zip(case["moving"], case["files"], strict=True)
+        if files.get("start") == "shape"
+    ]
+    if not found:
+        return ()
+    total = sum(len(case["moving"]) for case in cases)
+    return (
+        f"{len(found)} of {count(total, 'moving image')} begun by shape, since their affines lay them where they match "
+        f"less ({found[0]}); --options.start world takes the affines",
+    )

@@ -2,8 +2,8 @@
 
 The method sees both images on one grid: that of the fixed image, as its preprocessing resamples it. The moving image is
 brought onto the fixed image's grid through the world where both files say where they lie (affines), else by its shape,
-as if both showed the same region. The displacement that is answered is brought onto the grid of the fixed file. What is
-written is interpolated once, from the moving file itself.
+as if both showed the same region; by shape, too, where that makes the images clearly more alike. The displacement that
+is answered is brought onto the grid of the fixed file. What is written is interpolated once, from the moving file.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from scantling.data.opening import OPENING, Opening
 from scantling.data.preprocessing import preprocess, restore_grid
 from scantling.fusion import RULES, fuse
 from scantling.inference.answering import batches_of, decide
-from scantling.inference.grid_differences import grid_difference, resampled
+from scantling.inference.grid_differences import by_shape, grid_difference, resampled
 from scantling.inference.listing import Listing
 from scantling.inference.made_cases import unlabelled_value
 from scantling.inference.models import given_options
 from scantling.inference.pairing import Pairing, name_of_pair, pairings
 from scantling.inference.prediction import READS, select_cases
-from scantling.inference.resampling import resample_onto, sample_onto
+from scantling.inference.resampling import Start, brought_onto, resample_onto, through_world
 from scantling.inference.runner import Job, Progress, check_shard, run_job
 from scantling.inference.tiles import Tiler
 from scantling.inference.writing import write_mask, written_ignore, written_values
@@ -120,7 +120,7 @@ def register(
     job = Job(out=out, header=header, record=REGISTRATIONS, shard=shard)
     done = run_job(job, items, work, inputs=files, content=_content, progress=progress)
     done.left_out = tuple(dict.fromkeys((*data.unnamed(), *source.unnamed())))
-    done.notes = resampled(done.cases)
+    done.notes = (*resampled(done.cases), *by_shape(done.cases))
     return done
 
 
@@ -242,10 +242,11 @@ class Worker:
     def _warp(self, fixed: Sample, moving: Sample) -> tuple[dict[str, Any], np.ndarray | None]:
         """Register one moving image and write it; its files, and its warped mask."""
         id, geometry = name_of_pair(fixed.case, moving.case), fixed.geometry
-        displacement, uncertainty = displacement_between(
+        found = displacement_between(
             self.method, fixed, moving, device=self.device, tiler=self.tiler, options=self.options,
             autocast=self.autocast,
         )  # fmt: skip
+        displacement = found.displacement
         image = resample_onto(moving.image.astype(np.float32), geometry, moving.geometry, displacement=displacement)
         paths = {"image": write_map(self.out / "images", id, image, geometry)}
         paths["displacement"] = write_displacement(self.out / "displacement", id, displacement, geometry)
@@ -253,9 +254,10 @@ class Worker:
             determinant = jacobian_determinant(torch.from_numpy(displacement)[None])[0].numpy()
             paths["jacobian"] = write_map(self.out / "jacobian", id, determinant, geometry)
         files: dict[str, Any] = {name: path.relative_to(self.out).as_posix() for name, path in paths.items()}
+        files["start"] = found.start
         files["uncertainty"] = {
             name: write_map(self.out / "uncertainty" / name, id, map_, geometry).relative_to(self.out).as_posix()
-            for name, map_ in uncertainty.items()
+            for name, map_ in found.uncertainty.items()
         }
         if not moving.masks:
             return files, None
@@ -282,6 +284,21 @@ class Worker:
         return sample
 
 
+@dataclass(frozen=True, kw_only=True)
+class Displaced:
+    """How a moving image is warped onto a fixed one, on the grid of the fixed file.
+
+    Attributes:
+        displacement: (D, *S) float32 in pixels of the fixed file, through the world where both files have an affine.
+        uncertainty: (1, *S) by name, where the method gives it.
+        start: how the moving image was laid onto the fixed one before.
+    """
+
+    displacement: np.ndarray
+    uncertainty: dict[str, np.ndarray]
+    start: Start
+
+
 def displacement_between(
     method: Registrar,
     fixed: Sample,
@@ -292,13 +309,10 @@ def displacement_between(
     options: RegisterOptions,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+) -> Displaced:
     """The displacement (D, *S) float32 that warps `moving` onto `fixed`, in pixels of the fixed file.
 
     A method in 2-D moves the pixels of a volume within their slices.
-
-    Returns:
-        The displacement, and the uncertainty (1, *S) by name that the method gives.
 
     Raises:
         DataError: the method answers with values that are not finite.
@@ -306,7 +320,8 @@ def displacement_between(
     recipe, traits = method.preprocessing, method.traits.only(method.channels)
     shape = fixed.geometry.shape
     slicing = recipe.dimensions == 2 and len(shape) == 3
-    sides = [preprocess(sample, recipe, traits) for sample in (fixed, sample_onto(moving, fixed.geometry))]
+    brought, start = brought_onto(moving, fixed, start=options.start)
+    sides = [preprocess(sample, recipe, traits) for sample in (fixed, brought)]
     inference = Inference(
         seed=seed_of(options.seed, fixed.case.id, moving.case.id), stage="register", device=device, tile=tiler,
         options=method.register_options(options),
@@ -331,8 +346,11 @@ def displacement_between(
     axes = [axis for axis in range(len(shape)) if not (slicing and axis == traits.slice_axis)]
     for place, axis in enumerate(axes):
         whole[axis] = restored[place] * (shape[axis] / vectors.shape[2 + place])
+    if start == "shape":
+        whole = through_world(whole, fixed.geometry, moving.geometry)
     names = answers[0].uncertainty
-    return whole, {name: back(torch.cat([each.uncertainty[name].float().cpu() for each in answers])) for name in names}
+    maps = {name: back(torch.cat([each.uncertainty[name].float().cpu() for each in answers])) for name in names}
+    return Displaced(displacement=whole, uncertainty=maps, start=start)
 
 
 def fused_mask(masks: Sequence[np.ndarray], labels: Labels, *, rule: str) -> np.ndarray:

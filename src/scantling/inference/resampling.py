@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,15 +13,19 @@ from scantling.core.case import Geometry, Sample
 from scantling.core.errors import DataError
 from scantling.warping import Outside, affine_map, pixel_grid, sample_at
 
+Start = Literal["world", "shape"]
+"""How a moving image is brought onto a fixed one before it is registered."""
+CLEARER = 0.05
+"""By how much the correlation of two images by their shapes has to be above that through the world; ours."""
 AT_ONCE = 1 << 22
 """Pixels that are sampled together, so that their places take little memory beside a large volume."""
 
 
-def index_map(fixed: Geometry, moving: Geometry) -> np.ndarray:
+def index_map(fixed: Geometry, moving: Geometry, *, start: Start = "world") -> np.ndarray:
     """(D, D + 1), the shift last: which pixel of the moving image lies at a pixel of the fixed one.
 
-    Where both have an affine, at the same point of the world; else the moving image is taken to cover what the fixed
-    one covers. Of images with two axes, what the affines say across the plane does not count.
+    Where both have an affine, at the same point of the world; else, and always by "shape", the moving image is taken to
+    cover what the fixed one covers. Of images with two axes, what the affines say across the plane does not count.
 
     Raises:
         DataError: one has two axes and the other three.
@@ -28,7 +33,7 @@ def index_map(fixed: Geometry, moving: Geometry) -> np.ndarray:
     dimensions = len(fixed.shape)
     if len(moving.shape) != dimensions:
         raise DataError(f"the fixed image has {dimensions} axes, the moving one {len(moving.shape)}; expected the same")
-    if fixed.affine is not None and moving.affine is not None:
+    if start == "world" and fixed.affine is not None and moving.affine is not None:
         whole = np.linalg.inv(moving.affine) @ fixed.affine
         return np.asarray(whole[:dimensions][:, [*range(dimensions), 3]])
     factor = np.divide(moving.shape, fixed.shape)
@@ -69,17 +74,60 @@ def resample_onto(
     return out
 
 
-def sample_onto(sample: Sample, fixed: Geometry) -> Sample:
+def sample_onto(sample: Sample, fixed: Geometry, *, start: Start = "world") -> Sample:
     """The image and the region of a sample on the grid of another image, its edge continued, so that no dark rim
     changes its mean."""
-    region = sample.region
+    geometry, region = sample.geometry, sample.region
+    if start == "shape":
+        geometry = replace(geometry, affine=None)
     if region is not None:
-        region = resample_onto(region[None].astype(np.uint8), fixed, sample.geometry, linear=False)[0] > 0
+        region = resample_onto(region[None].astype(np.uint8), fixed, geometry, linear=False)[0] > 0
     return replace(
         sample,
-        image=resample_onto(sample.image.astype(np.float32), fixed, sample.geometry, outside="edge"),
+        image=resample_onto(sample.image.astype(np.float32), fixed, geometry, outside="edge"),
         region=region,
         outside=None,
         geometry=fixed,
         masks=(),
     )
+
+
+def brought_onto(moving: Sample, fixed: Sample, *, start: Start | Literal["auto"] = "auto") -> tuple[Sample, Start]:
+    """A moving image on the grid of the fixed one, and how it was brought there.
+
+    By "auto" through the world, unless the two images correlate clearly better by their shapes: affines of crops often
+    say nothing of where they were cut.
+    """
+    maps = [index_map(fixed.geometry, moving.geometry, start=way) for way in get_args(Start)]
+    ways: tuple[Start, ...] = (
+        ("world",) if np.allclose(maps[0], maps[1]) else get_args(Start) if start == "auto" else (start,)
+    )
+    brought = {way: sample_onto(moving, fixed.geometry, start=way) for way in ways}
+    if len(brought) == 2 and _alike(fixed, brought["shape"]) > _alike(fixed, brought["world"]) + CLEARER:
+        return brought["shape"], "shape"
+    return brought[ways[0]], ways[0]
+
+
+def _alike(one: Sample, other: Sample) -> float:
+    """The absolute correlation of two images on one grid, in [0, 1]: those of two modalities may be opposite."""
+    pair = [each.image.mean(0, dtype=np.float64) for each in (one, other)]
+    pair = [each - each.mean() for each in pair]
+    lengths = math.sqrt(float((pair[0] ** 2).sum() * (pair[1] ** 2).sum()))
+    return abs(float((pair[0] * pair[1]).sum())) / lengths if lengths > 0 else 0.0
+
+
+def through_world(displacement: np.ndarray, fixed: Geometry, moving: Geometry) -> np.ndarray:
+    """A displacement (D, *S) of images that were brought together by their shapes, as one through the world.
+
+    Its vectors lead to the same points of the moving image; without two affines it stays as it is.
+    """
+    world = torch.from_numpy(index_map(fixed, moving))
+    shape = torch.from_numpy(index_map(fixed, moving, start="shape"))
+    there = torch.linalg.inv(world[:, :-1]) @ torch.cat([shape[:, :-1], shape[:, -1:] - world[:, -1:]], 1)
+    out = np.empty_like(displacement)
+    for row in range(fixed.shape[0]):
+        points = pixel_grid((1, *fixed.shape[1:]), like=torch.zeros((), dtype=torch.float64))
+        points[:, 0] += row
+        vectors = torch.from_numpy(np.ascontiguousarray(displacement[:, row : row + 1]))[None]
+        out[:, row : row + 1] = (affine_map(points + vectors, there) - points)[0].numpy()
+    return out

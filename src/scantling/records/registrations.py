@@ -24,6 +24,7 @@ class WarpedFiles(Record):
         displacement: see `data.displacements`.
         jacobian: the Jacobian determinant, where it was wanted.
         uncertainty: maps by name, where the method gives them.
+        start: how the image was laid onto the fixed one before: through the world, or by its shape.
     """
 
     image: str
@@ -31,6 +32,7 @@ class WarpedFiles(Record):
     displacement: str
     jacobian: str | None = None
     uncertainty: dict[str, str] = {}
+    start: Literal["world", "shape"] = "world"
 
 
 class Registered(Record):

@@ -194,9 +194,9 @@ class WarpedValidation(Validation):
             return math.nan
         fixed, moving = self.sample(case), self.sample(self.cases[place + 1])
         options = self.method.register_with.of({"seed": self.seed})
-        displacement, _ = displacement_between(
+        displacement = displacement_between(
             self.method, fixed, moving, device=self.device, tiler=self._tiler, options=options, autocast=self.autocast
-        )
+        ).displacement
         warped = resample_onto(
             moving.masks[0], fixed.geometry, moving.geometry, displacement=displacement, linear=False
         )

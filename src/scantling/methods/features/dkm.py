@@ -11,16 +11,17 @@ from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method
 from scantling.contract.results import Segmentation
 from scantling.contract.stage import Game, Player, Stage
-from scantling.contract.step import Inference, Step
+from scantling.contract.step import Inference, Step, Total
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Augmentation, Stream
-from scantling.losses.overlap import cross_entropy, dice_loss, probabilities_of
+from scantling.losses.overlap import batch_dice_loss, cross_entropy, overlap_sums, probabilities_of
 from scantling.methods.catalogue import CARDS
 from scantling.methods.features.dkm_settings import DkmSettings
 from scantling.methods.features.kinetics import DkmKinetics
 from scantling.methods.features.source import OnFeatures
+from scantling.networks.first_answer import begin_at_shares
 from scantling.networks.kinetic_unet import KineticUNet, together
 
 STAGES: Mapping[int, int] = {1: 17, 2: 13, 3: 10, 4: 7}
@@ -36,7 +37,8 @@ class Dkm(Segmenter, OnFeatures):
 
     The diffusion model is a `DkmKinetics`, which was trained on frames before and after a contrast agent and is asked
     for the frame before it alone, or any other source of features. It is read at one timestep, with one noise for all
-    images. The paper's loss is not known: cross-entropy and Dice, as elsewhere here.
+    images. The paper's loss is not known: cross-entropy and Dice over the batch, from the shares of the classes on, as
+    `unet` has them: most slices of a volume are empty, and Dice of each by itself would teach to mark nothing.
     """
 
     card = CARDS["dkm"]
@@ -63,6 +65,7 @@ class Dkm(Segmenter, OnFeatures):
             codes=codes,
             norm=settings.norm,
         )
+        begin_at_shares(self.segmenter.head, traits.foreground, exclusive=exclusive and classes > 1)
 
     @classmethod
     def resolve_traits(cls, settings: DkmSettings, traits: Traits) -> Traits:
@@ -108,13 +111,10 @@ class Dkm(Segmenter, OnFeatures):
         labelled = batch["labelled"]
         logits = self.logits(labelled, learning=not self.settings.frozen)
         found = probabilities_of(logits, len(self.traits.classes))
-        yield (
-            "segmenter",
-            {
-                "overlap": dice_loss(found, labelled.mask, ignore_index=IGNORE),
-                "cross_entropy": cross_entropy(logits, labelled.mask, ignore_index=IGNORE),
-            },
-        )
+        sums = overlap_sums(found, labelled.mask, ignore_index=IGNORE).sum(1)  # (3, K)
+        overlap = batch_dice_loss(sums, total=(yield Total(sums)), parts=step.slots)
+        entropy = cross_entropy(logits, labelled.mask, ignore_index=IGNORE)
+        yield "segmenter", {"overlap": overlap, "cross_entropy": entropy}
 
     def logits(self, batch: Batch, *, learning: bool = False) -> Tensor:
         """(B, K or K + 1, H, W) of a batch of the frames that are seen."""

@@ -22,7 +22,7 @@ from scantling.losses.overlap import class_channels
 from scantling.losses.registration import soft_overlap_loss
 from scantling.methods.catalogue import CARDS
 from scantling.methods.registration.network import registered
-from scantling.methods.registration.pairs import PairSettings, Positive
+from scantling.methods.registration.pairs import PairOptions, PairSettings, Positive
 from scantling.methods.registration.whole import WholeImageSegmenter, WholeImageSettings
 from scantling.warping import warp
 
@@ -89,7 +89,9 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
             **dict.fromkeys(
                 ("batch", "pretraining_batch", "flips", "dropout", "rotation", "zoom", "jitter", "degraded")
             ),
-            "window": 7,
+            "window": 5,
+            "smoothness": 50.0,
+            "refine": 50,
             "registration_widths": (8, 16, 32, 32),
             "registration_rate": 4e-3,
             "shrink": 2,
@@ -104,6 +106,7 @@ class DeepAtlasSettings(WholeImageSettings, PairSettings):
             **WholeImageSettings.presets["tiny"],
             "steps": 8,
             "network": "planned",
+            "affine": False,
             "similarity": "squares",
             "smoothness": 0.01,
             "registration_widths": (4, 8),
@@ -157,6 +160,7 @@ class DeepAtlas(WholeImageSegmenter, Registrar):
 
     card = CARDS["deep-atlas"]
     Settings = DeepAtlasSettings
+    register_with = PairOptions
     settings: DeepAtlasSettings
 
     def __init__(
@@ -302,5 +306,8 @@ class DeepAtlas(WholeImageSegmenter, Registrar):
         return self.settings.anatomy * soft_overlap_loss(warped, target[0].to(warped.dtype), known=known & target[1])
 
     def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Registration:
-        """One pass of the registrar."""
-        return registered(self.registrar, fixed, moving)
+        """The registrar's pass, as that of `registration`."""
+        spacing = self.settings.whole(self.traits).spacing
+        return registered(
+            self.registrar, fixed, moving, settings=self.settings, spacing=spacing, options=inference.options
+        )

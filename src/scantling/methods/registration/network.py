@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from scantling import planning
 from scantling.contract.capabilities import Registrar
 from scantling.contract.method import Method
+from scantling.contract.options import InferenceOptions
 from scantling.contract.results import Registration
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
@@ -17,8 +20,10 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Partner, Stream
 from scantling.methods.catalogue import CARDS
-from scantling.methods.registration.pairs import PairSettings, Positive
+from scantling.methods.registration.on_pairs import affine_between, after_affine, before_affine, displaced, refined
+from scantling.methods.registration.pairs import PairOptions, PairSettings, Positive
 from scantling.networks.registration import RegistrationNetwork
+from scantling.warping import pixel_grid, warp
 
 
 class RegistrationSettings(PairSettings):
@@ -42,7 +47,9 @@ class RegistrationSettings(PairSettings):
         "quick": {
             "steps": 1000,
             "rate": 4e-3,
-            "window": 7,
+            "window": 5,
+            "smoothness": 50.0,
+            "refine": 50,
             "voxels": 48 * 48 * 48,
             "pixels": 128 * 128,
             "registration_widths": (8, 16, 32, 32),
@@ -53,6 +60,7 @@ class RegistrationSettings(PairSettings):
         },
         "tiny": {
             "steps": 4,
+            "affine": False,
             "similarity": "squares",
             "smoothness": 0.01,
             "rate": 2e-2,
@@ -112,6 +120,7 @@ class NetworkRegistration(Registrar):
 
     card = CARDS["registration"]
     Settings = RegistrationSettings
+    register_with = PairOptions
     settings: RegistrationSettings
 
     def __init__(
@@ -148,12 +157,49 @@ class NetworkRegistration(Registrar):
         )  # fmt: skip
 
     def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Registration:
-        """One pass; the flow of the opposite velocity is the inverse."""
-        return registered(self.network, fixed, moving)
+        """The network's one pass, after an affine map and refined on the pair where the settings say so."""
+        spacing = self.settings.grid(self.traits).spacing
+        return registered(
+            self.network, fixed, moving, settings=self.settings, spacing=spacing, options=inference.options
+        )
 
 
-def registered(network: RegistrationNetwork, fixed: Batch, moving: Batch) -> Registration:
-    """What a `RegistrationNetwork` answers on two batches."""
-    vectors = network.vectors(fixed.image, moving.image)
+def registered(
+    network: RegistrationNetwork,
+    fixed: Batch,
+    moving: Batch,
+    *,
+    settings: PairSettings,
+    spacing: tuple[float, ...],
+    options: InferenceOptions,
+) -> Registration:
+    """What a `RegistrationNetwork` answers on two batches: after an affine map, refined on the pairs themselves.
+
+    Where the network gives a velocity, the flow of the opposite one is the inverse.
+    """
+    of = options if isinstance(options, PairOptions) else PairOptions()
+    affine = settings.affine if of.affine is None else of.affine
+    steps = settings.refine if of.refine is None else of.refine
+    target, source, maps = fixed.image, moving.image, None
+    if affine:
+        grid = pixel_grid(tuple(target.shape[2:]), like=target)
+        maps = affine_between(target, source)
+        source = warp(source, displaced(maps.to(target), grid) - grid, outside="edge")
+    vectors = network.vectors(target, source)
+    if steps:
+
+        def loss(moved: Tensor) -> Tensor:
+            terms = settings.pair_terms(
+                target, source, vectors=moved, displacement=network.displacement(moved), spacing=spacing
+            )
+            return len(target) * torch.stack([*terms.values()]).sum()  # of each pair, so that a batch changes nothing
+
+        vectors = refined(vectors, loss, steps=steps)
+    displacement = network.displacement(vectors)
     inverse = network.displacement(-vectors) if network.flow else None
-    return Registration(displacement=network.displacement(vectors), inverse=inverse)
+    if maps is None:
+        return Registration(displacement=displacement, inverse=inverse)
+    return Registration(
+        displacement=after_affine(maps, displacement),
+        inverse=None if inverse is None else before_affine(maps, inverse),
+    )

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scantling import planning
+from scantling.contract.options import RegisterOptions
 from scantling.contract.settings import Settings
 from scantling.contract.step import Step
 from scantling.core.samples import Batch, Traits
@@ -22,6 +23,17 @@ from scantling.warping import warp
 Positive = Annotated[int, Field(gt=0)]
 PAPERS_SIDE = 128
 """Pixels of a side for which the weight of the bending energy is given."""
+
+
+class PairOptions(RegisterOptions):
+    """How a network registers a pair.
+
+    Attributes:
+        affine, refine: see `PairSettings`; None: as they say.
+    """
+
+    affine: bool | None = None
+    refine: int | None = Field(default=None, ge=0)
 
 
 class PairSettings(Settings):
@@ -41,6 +53,9 @@ class PairSettings(Settings):
         pair_shift: moving images are shifted at random along each axis, by a normal number whose deviation is this
             share of its length; ours. In training both images are scaled to one shape, but in answers the moving one
             lies where its affine says.
+        affine: an answer begins with the affine map that makes a pair most alike (ours): the papers' images were
+            aligned so before, by other programs.
+        refine: steps in which an answer is improved on the pair itself, by the loss of the training.
     """
 
     pairs: Positive = 2
@@ -54,6 +69,8 @@ class PairSettings(Settings):
     pair_rotation: Annotated[float, Field(ge=0)] = 0.0
     pair_zoom: Annotated[float, Field(ge=0)] = 0.0
     pair_shift: Annotated[float, Field(ge=0)] = 0.0
+    affine: bool = True
+    refine: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("window")
     @classmethod
