@@ -55,8 +55,8 @@ def by_shape(cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     found = [
         f"{id} onto {case['fixed']}"
         for case in cases
-        for id, files in zip(case["moving"], case["files"], strict=True)
-        if files.get("start") == "shape"
+        for id, start in zip(case["moving"], case.get("starts", ()), strict=False)
+        if start == "shape"
     ]
     if not found:
         return ()

@@ -218,12 +218,13 @@ class Worker:
         """Register an item; returns its entry in the list."""
         begun = time.monotonic()
         fixed = self._loaded(item.fixed, READS)
-        files, masks, apart = list[dict[str, Any]](), list[np.ndarray](), list[str]()
+        files, masks, apart, starts = list[dict[str, Any]](), list[np.ndarray](), list[str](), list[Start]()
         for case in item.moving:
             moving = self._loaded(case, MOVING_READS if self.labels is not None and case.masks else READS)
             apart.append(grid_difference(fixed.geometry, moving.geometry))
-            written, mask = self._warp(fixed, moving)
+            written, mask, start = self._warp(fixed, moving)
             files.append(written)
+            starts.append(start)
             masks += [mask] if mask is not None else []
         fused = None
         if len(masks) > 1 and self.labels is not None:
@@ -236,11 +237,12 @@ class Worker:
             "files": files,
             "mask": fused,
             "resampled": apart,
+            "starts": starts,
             "seconds": round(time.monotonic() - begun, 3),
         }
 
-    def _warp(self, fixed: Sample, moving: Sample) -> tuple[dict[str, Any], np.ndarray | None]:
-        """Register one moving image and write it; its files, and its warped mask."""
+    def _warp(self, fixed: Sample, moving: Sample) -> tuple[dict[str, Any], np.ndarray | None, Start]:
+        """Register one moving image and write it; its files, its warped mask, and how it was laid before."""
         id, geometry = name_of_pair(fixed.case, moving.case), fixed.geometry
         found = displacement_between(
             self.method, fixed, moving, device=self.device, tiler=self.tiler, options=self.options,
@@ -254,17 +256,16 @@ class Worker:
             determinant = jacobian_determinant(torch.from_numpy(displacement)[None])[0].numpy()
             paths["jacobian"] = write_map(self.out / "jacobian", id, determinant, geometry)
         files: dict[str, Any] = {name: path.relative_to(self.out).as_posix() for name, path in paths.items()}
-        files["start"] = found.start
         files["uncertainty"] = {
             name: write_map(self.out / "uncertainty" / name, id, map_, geometry).relative_to(self.out).as_posix()
             for name, map_ in found.uncertainty.items()
         }
         if not moving.masks:
-            return files, None
+            return files, None, found.start
         mask = resample_onto(moving.masks[0], geometry, moving.geometry, displacement=displacement, linear=False)
         if fixed.outside is not None:
             mask[:, fixed.outside] = 0
-        return files | {"mask": self._mask("masks", id, mask, fixed)}, mask
+        return files | {"mask": self._mask("masks", id, mask, fixed)}, mask, found.start
 
     def _mask(self, folder: str, id: str, mask: np.ndarray, fixed: Sample) -> str | list[str] | None:
         if self.labels is None:

@@ -24,7 +24,6 @@ class WarpedFiles(Record):
         displacement: see `data.displacements`.
         jacobian: the Jacobian determinant, where it was wanted.
         uncertainty: maps by name, where the method gives them.
-        start: how the image was laid onto the fixed one before: through the world, or by its shape.
     """
 
     image: str
@@ -32,7 +31,6 @@ class WarpedFiles(Record):
     displacement: str
     jacobian: str | None = None
     uncertainty: dict[str, str] = {}
-    start: Literal["world", "shape"] = "world"
 
 
 class Registered(Record):
@@ -44,6 +42,7 @@ class Registered(Record):
         mask: the mask that the atlases' masks were fused into.
         resampled: of each moving image how its grid differs from that of the fixed one, empty where it does not; none
             in files of early versions.
+        starts: of each moving image how it was laid onto the fixed one before: through the world, or by its shape.
     """
 
     id: str
@@ -52,6 +51,7 @@ class Registered(Record):
     files: tuple[WarpedFiles, ...]
     mask: Files | None = None
     resampled: tuple[str, ...] = ()
+    starts: tuple[Literal["world", "shape"], ...] = ()
     seconds: float = 0.0
 
 
