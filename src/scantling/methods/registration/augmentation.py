@@ -20,6 +20,7 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Partner
 from scantling.methods.catalogue import CARDS
+from scantling.methods.registration.pairs import PairOptions
 from scantling.methods.registration.whole import WholeImageSegmenter, WholeImageSettings
 from scantling.warping import warp
 
@@ -111,7 +112,9 @@ class RegistrationAugmentation(WholeImageSegmenter):
             replace(one, fields={"image": F.interpolate(one.image, seen, mode=mode, align_corners=False)}, present={})
             for one in (fixed, moving)
         ]
-        options = self.registrar.register_options(self.registrar.register_with())
+        kind = self.registrar.register_with
+        one_pass = {"affine": False, "refine": 0} if issubclass(kind, PairOptions) else {}  # for the time it takes
+        options = self.registrar.register_options(kind.of(one_pass))
         inference = Inference(seed=step.seed, stage=step.stage, number=step.number, device=step.device, options=options)
         with frozen(self.registrar):
             found = self.registrar.register(pair[0], pair[1], inference).displacement
