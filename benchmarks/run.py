@@ -19,6 +19,7 @@ APART = {
     "feature_map.py",
     "nuclei_subset.py",
     "fuzz.py",
+    "few_label_registration.py",
     "made_volumes.py",
     "nnunet.py",
     "objects.py",
