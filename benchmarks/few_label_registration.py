@@ -105,8 +105,8 @@ class Trial:
     def warped(self, run: Path) -> dict[str, float | None]:
         """The Dice of masks that a run has warped onto other test images, before and after, and what folds."""
         out = run / "warped"
-        given = {} if self.pairs == "next" else {"pairs": self.pairs}
-        register(run, self.data, out=out, split="test", compute=Compute(threads=self.threads), **given)
+        pairs = "" if self.pairs == "next" else self.pairs
+        register(run, self.data, out=out, split="test", pairs=pairs, compute=Compute(threads=self.threads))
         found = evaluate_registrations(out, self.data).facts()["mean"]
         return {name: found.get(name) for name in ("dice_before", "dice", "folded")}
 
