@@ -39,9 +39,9 @@ def traits_of(channel: str, **changes: Any) -> Traits:
     )  # fmt: skip
 
 
-def model(channel: str, seed: int) -> UNetSegmenter:
+def model(channel: str, seed: int, *, dropout: float = 0.0) -> UNetSegmenter:
     traits = traits_of(channel)
-    settings = UNetSegmenter.Settings.preset("tiny").resolve(traits)
+    settings = UNetSegmenter.Settings.preset("tiny", {"dropout": dropout}).resolve(traits)
     made = build(UNetSegmenter, settings, traits, seed=seed).eval()
     assert isinstance(made, UNetSegmenter)
     return made
@@ -71,6 +71,20 @@ def test_each_model_sees_its_own_channel_and_reliabilities_go_by_model() -> None
     each = torch.from_numpy(np.stack([alone(a, 0), alone(b, 1)]))[:, None]
     expected = fuse("dempster", each, exclusive=True, reliabilities=[0.9, 0.3])[0].numpy()
     assert np.allclose(found.probabilities, expected, atol=1e-5)
+
+
+def test_the_samples_of_a_model_are_one_source_of_dempsters_rule() -> None:
+    a, b = model("a", 1, dropout=0.3), model("b", 2, dropout=0.3)
+    options = SegmentOptions(fuse="dempster", reliabilities=(0.9, 0.3), samples=2)
+    found = segment(a, sample(), device=CPU, tiler=Tiler(), others=[(b, Tiler())], options=options)
+    drawn = torch.from_numpy(np.stack(list(found.samples)))[:, None]
+    assert len(drawn) == 4
+    each = torch.stack([drawn[:2].mean(0), drawn[2:].mean(0)])
+    expected = fuse("dempster", each, exclusive=True, reliabilities=[0.9, 0.3])[0].numpy()
+    assert np.allclose(found.probabilities, expected, atol=1e-5)
+    lonely = replace(sample(), image=sample().image[:1])
+    one = segment(a, lonely, device=CPU, tiler=Tiler(), options=SegmentOptions(fuse="dempster", samples=2))
+    assert np.allclose(one.probabilities, np.stack(list(one.samples)).mean(0), atol=1e-5)
 
 
 @pytest.mark.parametrize(("lacking", "left"), [(0, "b"), (1, "a")])
