@@ -42,8 +42,8 @@ def test_learned_names_and_others_have_scores_of_their_own(tmp_path: Path) -> No
     assert {group: one.classes for group, one in names.items()} == {"seen": ("liver", "spleen"), "unseen": ("cyst",)}
     assert names["seen"].mean["iou"] == pytest.approx(1.0)
     assert names["unseen"].mean["iou"] == pytest.approx(0.75)
-    assert found.record().notes[-1].startswith("Classes that it knows by their words alone (cyst): IoU 0.7500")
-    assert "Classes that the model has learned (liver, spleen): IoU 1.0000" in found.table()
+    assert found.record().notes[-1].startswith("Classes that it knows by their words alone (cyst): mIoU 0.7500")
+    assert "Classes that the model has learned (liver, spleen): mIoU 1.0000" in found.table()
 
 
 def test_without_a_vocabulary_or_a_run_nothing_is_told_apart(tmp_path: Path) -> None:

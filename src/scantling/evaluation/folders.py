@@ -94,7 +94,8 @@ def evaluate(
     known = predictable(labels, predictions.data_labels, declared=declared)
     classes, order = matched(predictions.data_labels, known, declared=declared)
     if dataset.regions:
-        known = joined_classes(known.model_copy(update={"names": classes}), dataset.regions, str(place))
+        named = known.model_copy(update={"names": classes[: len(known.names)]})
+        known = joined_classes(named, dataset.regions, str(place))
         predictions = predictions.joined(dataset.regions, classes, order)
         classes, order = known.names, tuple(range(len(known.names)))
         cases = tuple(_with_regions(case, dataset.regions) for case in dataset.cases)

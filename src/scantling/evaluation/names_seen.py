@@ -8,13 +8,12 @@ from pathlib import Path
 
 from scantling.core.errors import FileError
 from scantling.core.outputs import RUN
-from scantling.metrics.catalogue import METRICS
 from scantling.records.evaluation import NamesRecord
 from scantling.records.predictions import PredictionsRecord
 from scantling.records.record import read_record
 from scantling.records.run import RunRecord
 
-SAID = ("iou", "pq")
+SAID = {"iou": "mIoU", "pq": "PQ"}
 """The measures that open-vocabulary segmentation is compared by."""
 
 
@@ -51,18 +50,17 @@ def scores_of_names(
     for group, classes in names.items():
         measures = dict.fromkeys(name for one in classes for name in means[one])
         values = {name: [means[one][name] for one in classes if not math.isnan(means[one][name])] for name in measures}
-        mean = {name: math.fsum(each) / len(each) for name, each in values.items() if each}
+        mean: dict[str, float | None] = {name: math.fsum(each) / len(each) for name, each in values.items() if each}
         found[group] = NamesRecord(classes=tuple(classes), mean=mean)
     return found
 
 
 def sentences_on_names(found: Mapping[str, NamesRecord]) -> list[str]:
     """For people: the scores of each group, the mean over its classes."""
-    titles = {name: METRICS[name].title for name in SAID}
     whom = {"seen": "Classes that the model has learned", "unseen": "Classes that it knows by their words alone"}
     sentences = []
     for group, one in found.items():
-        known = {titles[name]: value for name, value in one.mean.items() if name in titles and value is not None}
+        known = {SAID[name]: value for name, value in one.mean.items() if name in SAID and value is not None}
         if known:
             scores = ", ".join(f"{title} {value:.4f}" for title, value in known.items())
             sentences.append(f"{whom.get(group, group)} ({', '.join(one.classes)}): {scores}.")

@@ -194,8 +194,8 @@ def decide(probabilities: np.ndarray, *, exclusive: bool, thresholds: Sequence[f
     return np.where(probabilities.max(0) > background, best + 1, 0).astype(np.uint8)
 
 
-def batches_of(taken: Preprocessed, *, slicing: bool, many: int) -> Iterator[Batch]:
-    """The image of a sample as batches: one of one, or `many` slices at a time."""
+def batches_of(taken: Preprocessed, *, slicing: bool, many: int, caption: str = "") -> Iterator[Batch]:
+    """The image of a sample as batches: one of one, or `many` slices at a time; with its caption if it has one."""
     if taken.image is None:
         raise ValueError("a case without an image cannot be segmented")
     whole = {"image": taken.image} | ({"region": taken.fields["region"]} if "region" in taken.fields else {})
@@ -204,7 +204,8 @@ def batches_of(taken: Preprocessed, *, slicing: bool, many: int) -> Iterator[Bat
         fields = {name: array[:, some].movedim(1, 0) if slicing else array[None] for name, array in whole.items()}
         numbers = torch.arange(first, first + len(fields["image"]))
         present = {} if taken.channels is None else {"image": taken.channels.expand(len(numbers), -1)}
-        yield Batch(numbers, torch.zeros_like(numbers), fields, present=present)
+        captions = (caption,) * len(numbers) if caption else ()
+        yield Batch(numbers, torch.zeros_like(numbers), fields, present=present, captions=captions)
 
 
 class Lazy(Sequence[T]):
@@ -270,7 +271,8 @@ def _drawn(
     seen = method.resolved_views().each if views else []
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         many = 1 if by_dropout else slices_at_once
-        for number, batch in enumerate(batches_of(prepared, slicing=slicing, many=many)):
+        batches = batches_of(prepared, slicing=slicing, many=many, caption=sample.case.caption)
+        for number, batch in enumerate(batches):
             moment = replace(inference, number=number)
             ask = (
                 partial(_by_dropout, method, inference=moment)

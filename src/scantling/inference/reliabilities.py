@@ -181,16 +181,17 @@ def _sources(models: Models) -> Iterator[str]:
 
 
 def _shared(models: Models) -> list[dict[str, Case]]:
-    """For each run the validation cases with a mask that all of them held out, by id."""
-    found = list[dict[str, Case]]()
-    trained = set[str]()
+    """For each run the validation cases with a mask that all of them held out, by id.
+
+    None shows a subject that one of the runs has been trained on.
+    """
+    found, trained = list[dict[str, Case]](), set[str]()
     for run in models.runs:
-        folder = run if (run / RUN).is_file() else run.parent
-        record = read_run(folder)
-        trained |= {*record.split.get("train", ())}
-        found.append(_held_out(record))
-    ids = set.intersection(*({*each} for each in found)) - trained
-    ids = {id for id in ids if found[0][id].masks}
+        held_out, subjects = _divided(read_run(run if (run / RUN).is_file() else run.parent))
+        found.append(held_out)
+        trained |= subjects
+    ids = set.intersection(*({*each} for each in found))
+    ids = {id for id in ids if found[0][id].masks and trained.isdisjoint(each[id].subject for each in found)}
     if not ids:
         raise RunError(
             "--options.reliabilities learn: the runs hold out no validation case in common that has a mask; train "
@@ -199,21 +200,28 @@ def _shared(models: Models) -> list[dict[str, Case]]:
     return [{id: each[id] for id in sorted(ids)} for each in found]
 
 
-def _held_out(record: RunRecord) -> dict[str, Case]:
-    """The validation cases of a run by their id in its record, where labels were counted those that had one."""
+def _divided(record: RunRecord) -> tuple[dict[str, Case], set[str]]:
+    """The validation cases of a run by their id in its record, and the subjects that it was trained on.
+
+    Where labels were counted, validation cases are those that had one.
+    """
     opening = Opening(
         manifest=Path(record.manifest) if record.manifest else None,
         root=Path(record.root) if record.root else None,
         subjects=record.subjects,
     )
-    ids, found = {*record.split.get("validation", ())}, dict[str, Case]()
-    ids &= ids if record.labelled is None else {*record.labelled}
+    split = {name: {*record.split.get(name, ())} for name in ("train", "validation")}
+    if record.labelled is not None:
+        split["validation"] &= {*record.labelled}
+    found: dict[str, dict[str, Case]] = {name: {} for name in split}
     for part in record.data:
         dataset = opening.open(Path(part.path))
         for case in dataset.cases:
-            for id in sorted(ids & record.names_of(case.id, dataset.root, dataset.name))[:1]:
-                found[id] = case
-    return {id: case for id, case in found.items() if case.images and case.drawn_classes is None}
+            names = record.names_of(case.id, dataset.root, dataset.name)
+            for name, ids in split.items():
+                found[name].update(dict.fromkeys(sorted(ids & names)[:1], case))
+    held_out = {id: case for id, case in found["validation"].items() if case.images and case.drawn_classes is None}
+    return held_out, {case.subject for case in found["train"].values()}
 
 
 def _spread(cases: Mapping[str, Case], most: int) -> list[str]:
