@@ -225,8 +225,8 @@ def _few(cases: Sequence[Case]) -> list[Case]:
         masked = [case for case in cases if case.masks and case.split == split]
         for subject in sorted({case.subject for case in masked})[:most]:
             own = [case for case in masked if case.subject == subject]
-            places = np.linspace(0, len(own) - 1, min(len(own), FEW_CASES + 2)).round().astype(int)
-            found += [own[place] for place in places[1:-1]]
+            places = np.linspace(0, len(own) - 1, 2 * min(len(own), FEW_CASES) + 1).round().astype(int)
+            found += [own[place] for place in dict.fromkeys(places[1::2].tolist())]
     return found
 
 

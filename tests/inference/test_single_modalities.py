@@ -15,15 +15,17 @@ from scantling.contract.options import ClassifyOptions, SegmentOptions
 from scantling.core.case import Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.samples import Intensity, Traits
-from scantling.data.channels import unnamed
+from scantling.data.channels import narrowed, unnamed
 from scantling.fusion import fuse
 from scantling.inference.answering import channels_of, seen_by, segment
 from scantling.inference.classifying import classify
 from scantling.inference.models import Models, models_of, open_models
 from scantling.inference.prediction import Answerer
 from scantling.inference.tiles import Tiler
+from scantling.inference.unlike import likeness
 from scantling.methods.supervised.classifier import VGGClassifier
 from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.records.expectations import AppearanceRecord
 from scantling.records.run_folder import save_model
 
 SIDE = 24
@@ -151,6 +153,15 @@ def test_a_case_that_has_no_channel_of_a_model_or_only_some_is_told_apart() -> N
     both.traits = both.traits.model_copy(update={"channels": ("a", "b"), "intensity": both.traits.intensity * 2})
     with pytest.raises(DataError, match="p: it lacks b, without which unet cannot answer"):
         seen_by([a, both], sample(lacking=1))
+
+
+def test_an_image_without_the_channels_of_the_first_model_is_compared_with_nothing() -> None:
+    known = AppearanceRecord(
+        subjects=9, features=("intensity mean of a",), spread=(1.0,), images=((0.0,),), threshold=1.0
+    )
+    lacks, has = (narrowed(sample(lacking=n), ("a", "b"), ("a",)) for n in (0, 1))
+    assert likeness(lacks, ("a",), known) == {}
+    assert "distance" in likeness(has, ("a",), known)
 
 
 def test_classifiers_of_single_channels_answer_together() -> None:
