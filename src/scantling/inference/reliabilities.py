@@ -29,7 +29,7 @@ from scantling.records.run import RunRecord, read_run
 
 CASES = 48
 """Validation cases that are answered, at most, spread over the subjects (ours)."""
-PIXELS = 200_000
+PIXELS = 100_000
 """About so many pixels of all of them are looked at (ours)."""
 REPEATS = 40
 """Of the bootstrap over subjects; with fewer than `LEAST` of them there is no interval (ours)."""
@@ -116,7 +116,7 @@ def learn(models: Models, *, device: torch.device, autocast: torch.dtype | None)
     pixels = max(1, PIXELS // len(chosen))
     target = torch.full((len(chosen), 1 if labels.exclusive else len(labels.names), 1, pixels), IGNORE)
     said = [torch.zeros(len(chosen), len(labels.names), 1, pixels) for _ in models.methods]
-    tilers = [Tiler() for _ in models.methods]
+    tilers, widest = [Tiler() for _ in models.methods], 1
     for row, id in enumerate(chosen):
         for place, (method, tiler) in enumerate(zip(models.segmenters, tilers, strict=True)):
             sample = load(
@@ -126,6 +126,7 @@ def learn(models: Models, *, device: torch.device, autocast: torch.dtype | None)
             if not place:
                 mask = sample.masks[0] if sample.region is None else np.where(sample.region, sample.masks[0], IGNORE)
                 at = _places(mask, id, pixels)
+                widest = max(widest, len(at))
                 target[row, :, 0, : len(at)] = torch.from_numpy(mask.reshape(len(mask), -1)[:, at].astype(np.int64))
             seen = opinion(method, sample, device=device, tiler=tiler, options=options, autocast=autocast)
             if seen.shape[1:] != mask.shape[1:]:
@@ -137,6 +138,7 @@ def learn(models: Models, *, device: torch.device, autocast: torch.dtype | None)
             "leave the option out"
         )
     subjects = [cases[0][id].subject for id in chosen]
+    said, target = [one[..., :widest] for one in said], target[..., :widest]  # small images fill no more
     b, interval = _fitted(said, target, subjects, exclusive=labels.exclusive)
     limits = {} if interval is None else {"low": _rounded(interval[0]), "high": _rounded(interval[1])}
     return Learnt({
