@@ -26,12 +26,11 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-import torch
 
-import scantling
+from scantling.contract.options import LEARN
 from scantling.core.atomic import write_json
 from scantling.core.case import IGNORE, Address, Case
-from scantling.core.errors import DataError, ScantlingError, SettingsError
+from scantling.core.errors import DataError, RunError, ScantlingError, SettingsError
 from scantling.core.machine import Compute
 from scantling.core.randomness import numpy_generator
 from scantling.data.dataset import Dataset, open_dataset
@@ -39,9 +38,9 @@ from scantling.data.files import write_image, write_labels
 from scantling.data.loading import load
 from scantling.data.manifest_file import write_manifest
 from scantling.evaluation.folders import evaluate
-from scantling.evidence import contours_of, learn_reliabilities, reliability_intervals
 from scantling.inference import predict
-from scantling.inference.prediction import select_cases
+from scantling.inference.models import open_models
+from scantling.inference.reliabilities import learn
 from scantling.records.evaluation import EvaluationRecord
 from scantling.records.record import read_record
 from scantling.records.run_folder import load_model
@@ -50,9 +49,10 @@ from scantling.training import Options, train
 ARMS = ("ei-ddpm", "stacked", "single", "mean", "dempster")
 KINDS = ("noise", "blank", "missing")
 CLEAN = "clean"
-MOST = 48
-"""Validation cases that reliabilities of runs are learnt on, those with the most marked pixels first."""
-SMALL: Mapping[str, Any] = {"preset": "tiny", "minutes": None, "steps": 2, "seeds": 1, "repeats": 2}
+SMALL: Mapping[str, Any] = {"preset": "tiny", "minutes": None, "steps": 2, "seeds": 1, "few": True}
+FEW: Mapping[str, int] = {"train": 10, "test": 2}
+"""Subjects of each split that `--small` takes, and `FEW_CASES` cases of each."""
+FEW_CASES = 4
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Trial:
     steps: int | None
     preset: str
     threads: int | None
-    repeats: int
+    few: bool = False
 
     # The data, a file for each channel
 
@@ -80,7 +80,8 @@ class Trial:
             source = open_dataset(self.data)
             if source.labels is None or not source.labels.exclusive:
                 raise DataError(f"{self.data}: expected masks of classes that exclude each other")
-            entries = [self._written(case, source, folder) for case in source.cases if case.has("image")]
+            cases = [case for case in source.cases if case.has("image")]
+            entries = [self._written(case, source, folder) for case in (_few(cases) if self.few else cases)]
             classes = {name: number for number, name in enumerate(source.labels.names, start=1)}
             facts = {"name": source.name, "classes": classes, "ignore": IGNORE, "case": entries}
             write_json(folder / "scantling.json", facts)
@@ -145,7 +146,7 @@ class Trial:
             singles = {
                 name: self.trained("unet", [self.only(whole, name)], f"{name}-{seed}", seed, share) for name in channels
             }
-            learnt = self.reliabilities(list(singles.values()), whole)
+            learnt = self.reliabilities(list(singles.values()))
             scores = {
                 name: self.arms(name, data, sets, ours, stacked, singles, learnt["believed"])
                 for name, data in sets.items()
@@ -164,38 +165,13 @@ class Trial:
         train(method, data, run, options)
         return run
 
-    def reliabilities(self, runs: Sequence[Path], whole: Dataset) -> dict[str, Any]:
+    def reliabilities(self, runs: Sequence[Path]) -> dict[str, Any]:
         """How far each run of a single modality is to be believed, learnt on validation cases, with intervals."""
-        models = [scantling.load_model(run) for run in runs]
+        models = open_models(runs, {"fuse": "dempster", "reliabilities": LEARN})
         try:
-            cases = [case for case in select_cases(whole, runs[0], "validation")[1] if case.masks]
-        except DataError:  # none was held out
-            cases = []
-        masks = {case.id: load(case, labels=whole.labels, reads=("mask",)).masks[0][0] for case in cases}
-        cases = sorted(cases, key=lambda case: (-int((masks[case.id] > 0).sum()), case.id))[:MOST]
-        if not cases or not (masks[cases[0].id] > 0).any():
-            return {"believed": [1.0] * len(runs), "why": "no validation case shows a class"}
-        most = max(masks[case.id].size for case in cases)
-        target = torch.full((len(cases), 1, 1, most), IGNORE, dtype=torch.long)
-        classes = len(models[0].classes)
-        contours = [torch.full((len(cases), classes + 1, 1, most), 1.0) for _ in runs]
-        for row, case in enumerate(cases):
-            size = masks[case.id].size
-            target[row, 0, 0, :size] = torch.from_numpy(masks[case.id].astype(np.int64)).flatten()
-            for source, model in zip(contours, models, strict=True):
-                answer = model.predict(case)
-                seen = torch.from_numpy(np.asarray(answer.probabilities, np.float32)).reshape(1, classes, -1)
-                source[row, :, 0, :size] = contours_of(seen)[0]
-        b = learn_reliabilities(contours, target, by="source")
-        low, high = reliability_intervals(
-            contours, target, [case.subject for case in cases], repeats=self.repeats, by="source",
-            generator=torch.Generator().manual_seed(0),
-        )  # fmt: skip
-        return {
-            "believed": [round(float(one), 4) for one in b[:, 0]],
-            "intervals": [[round(float(a), 4), round(float(c), 4)] for a, c in zip(low[:, 0], high[:, 0], strict=True)],
-            "cases": len(cases),
-        }
+            return dict(learn(models, device=Compute(threads=self.threads).prepare(), autocast=None).facts)
+        except RunError as error:  # none was held out, or none shows a class
+            return {"believed": [[1.0]] * len(runs), "why": str(error)}
 
     # The scores
 
@@ -207,7 +183,7 @@ class Trial:
         ours: Path,
         stacked: Path,
         singles: Mapping[str, Path],
-        believed: Sequence[float],
+        believed: Sequence[Sequence[float]],
     ) -> dict[str, float]:
         """Dice of each arm on one of the data sets."""
         missing = name.removeprefix("missing ") if name.startswith("missing ") else ""
@@ -240,6 +216,18 @@ class Trial:
             )  # fmt: skip
             evaluate(folder, data, split="test", metrics=["dice"]).record().write(scores)
         return float(read_record(EvaluationRecord, scores).mean["dice"] or 0.0)
+
+
+def _few(cases: Sequence[Case]) -> list[Case]:
+    """Some cases of some subjects with masks, evenly spread over those of each."""
+    found = list[Case]()
+    for split, most in FEW.items():
+        masked = [case for case in cases if case.masks and case.split == split]
+        for subject in sorted({case.subject for case in masked})[:most]:
+            own = [case for case in masked if case.subject == subject]
+            places = np.linspace(0, len(own) - 1, 2 * min(len(own), FEW_CASES) + 1).round().astype(int)
+            found += [own[place] for place in dict.fromkeys(places[1::2].tolist())]
+    return found
 
 
 def _corrupted_file(case: Case, channel: str, kind: str, folder: Path) -> Address:
@@ -292,7 +280,6 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="of each training, in place of --minutes")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--repeats", type=int, default=20, help="of the bootstrap of reliabilities over subjects")
     parser.add_argument("--small", action="store_true")
     arguments = vars(parser.parse_args(words))
     arguments |= SMALL if arguments.pop("small") else {}

@@ -186,7 +186,8 @@ def test_the_answer_is_the_fusion_of_the_samples_as_they_are_written(rule: str, 
     found = drawn(Drawing(exclusive=exclusive), options=SegmentOptions(fuse=rule))
     samples = torch.from_numpy(np.stack(list(found.samples)))[:, None]
     assert samples.shape == (5, 1, 2, 33, 29)
-    np.testing.assert_allclose(found.probabilities, fuse(rule, samples, exclusive=exclusive)[0], atol=1e-6)
+    sources = samples.mean(0, keepdim=True) if rule == "dempster" else samples  # one model is one source
+    np.testing.assert_allclose(found.probabilities, fuse(rule, sources, exclusive=exclusive)[0], atol=1e-6)
     if rule == "vote":
         masks = np.stack([decide(sample, exclusive=exclusive) for sample in found.samples])
         for number in range(2):

@@ -15,15 +15,17 @@ from scantling.contract.options import ClassifyOptions, SegmentOptions
 from scantling.core.case import Case, Geometry, Labels, Sample
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.samples import Intensity, Traits
-from scantling.data.channels import unnamed
+from scantling.data.channels import narrowed, unnamed
 from scantling.fusion import fuse
 from scantling.inference.answering import channels_of, seen_by, segment
 from scantling.inference.classifying import classify
 from scantling.inference.models import Models, models_of, open_models
 from scantling.inference.prediction import Answerer
 from scantling.inference.tiles import Tiler
+from scantling.inference.unlike import likeness
 from scantling.methods.supervised.classifier import VGGClassifier
 from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.records.expectations import AppearanceRecord
 from scantling.records.run_folder import save_model
 
 SIDE = 24
@@ -39,9 +41,9 @@ def traits_of(channel: str, **changes: Any) -> Traits:
     )  # fmt: skip
 
 
-def model(channel: str, seed: int) -> UNetSegmenter:
+def model(channel: str, seed: int, *, dropout: float = 0.0) -> UNetSegmenter:
     traits = traits_of(channel)
-    settings = UNetSegmenter.Settings.preset("tiny").resolve(traits)
+    settings = UNetSegmenter.Settings.preset("tiny", {"dropout": dropout}).resolve(traits)
     made = build(UNetSegmenter, settings, traits, seed=seed).eval()
     assert isinstance(made, UNetSegmenter)
     return made
@@ -71,6 +73,20 @@ def test_each_model_sees_its_own_channel_and_reliabilities_go_by_model() -> None
     each = torch.from_numpy(np.stack([alone(a, 0), alone(b, 1)]))[:, None]
     expected = fuse("dempster", each, exclusive=True, reliabilities=[0.9, 0.3])[0].numpy()
     assert np.allclose(found.probabilities, expected, atol=1e-5)
+
+
+def test_the_samples_of_a_model_are_one_source_of_dempsters_rule() -> None:
+    a, b = model("a", 1, dropout=0.3), model("b", 2, dropout=0.3)
+    options = SegmentOptions(fuse="dempster", reliabilities=(0.9, 0.3), samples=2)
+    found = segment(a, sample(), device=CPU, tiler=Tiler(), others=[(b, Tiler())], options=options)
+    drawn = torch.from_numpy(np.stack(list(found.samples)))[:, None]
+    assert len(drawn) == 4
+    each = torch.stack([drawn[:2].mean(0), drawn[2:].mean(0)])
+    expected = fuse("dempster", each, exclusive=True, reliabilities=[0.9, 0.3])[0].numpy()
+    assert np.allclose(found.probabilities, expected, atol=1e-5)
+    lonely = replace(sample(), image=sample().image[:1])
+    one = segment(a, lonely, device=CPU, tiler=Tiler(), options=SegmentOptions(fuse="dempster", samples=2))
+    assert np.allclose(one.probabilities, np.stack(list(one.samples)).mean(0), atol=1e-5)
 
 
 @pytest.mark.parametrize(("lacking", "left"), [(0, "b"), (1, "a")])
@@ -137,6 +153,15 @@ def test_a_case_that_has_no_channel_of_a_model_or_only_some_is_told_apart() -> N
     both.traits = both.traits.model_copy(update={"channels": ("a", "b"), "intensity": both.traits.intensity * 2})
     with pytest.raises(DataError, match="p: it lacks b, without which unet cannot answer"):
         seen_by([a, both], sample(lacking=1))
+
+
+def test_an_image_without_the_channels_of_the_first_model_is_compared_with_nothing() -> None:
+    known = AppearanceRecord(
+        subjects=9, features=("intensity mean of a",), spread=(1.0,), images=((0.0,),), threshold=1.0
+    )
+    lacks, has = (narrowed(sample(lacking=n), ("a", "b"), ("a",)) for n in (0, 1))
+    assert likeness(lacks, ("a",), known) == {}
+    assert "distance" in likeness(has, ("a",), known)
 
 
 def test_classifiers_of_single_channels_answer_together() -> None:

@@ -20,12 +20,14 @@ from scantling.core.case import Labels
 from scantling.core.errors import DataError, FileError, SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Intensity, Traits
-from scantling.methods.features import odise_lexicon
+from scantling.methods.features import odise_captions, odise_lexicon
 from scantling.methods.features.clip_folder import ClipFolder
 from scantling.methods.features.odise import Odise
+from scantling.methods.features.odise_captions import PromptEncoder, likest_names
 from scantling.methods.features.odise_objects import overlapping, panoptic, segments_of, semantic
 from scantling.methods.features.odise_settings import OdiseOptions, OdiseSettings
 from scantling.methods.features.odise_words import Vocabulary, nouns_of
+from scantling.methods.features.sliding import sliding, starts
 from scantling.records.run_folder import load_model, save_model
 
 
@@ -156,6 +158,10 @@ def test_a_model_without_a_text_encoder_answers_with_what_it_has_learned_in_any_
     assert labels is not None
     assert labels.names == ("tumour",)
     assert asked(model, images(), vocabulary="tumour").probabilities.shape[1] == 1
+    either = asked(model, images(), vocabulary="tumour|liver").probabilities
+    torch.testing.assert_close(either, asked(model, images(), vocabulary="liver|tumour").probabilities)
+    assert not torch.equal(either, asked(model, images(), vocabulary="tumour").probabilities), "both words count"
+    assert OdiseOptions.of({"vocabulary": [1, "2"]}).vocabulary == ("1", "2")
 
 
 MANY = ",".join(f"word {n}" for n in range(10_000))
@@ -175,9 +181,14 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "no classes": (lambda: odise(traits(labels=None)), "needs masks to know its classes"),
     "captions": (lambda: odise(supervision="captions"), "there is no text encoder; name one with --settings.text"),
     "captioner": (lambda: odise(captioner="implicit"), "learns the prompt of a latent diffusion model"),
+    "words without a prompt": (lambda: odise(captioner="text"), "writes the prompt of a latent diffusion model"),
     "channels of CLIP": (
         lambda: odise(traits(channels=2), text=Path("theirs")),
         "found images of 2 channels .red, green.; CLIP looks at colour images, or grey ones",
+    ),
+    "share of no CLIP": (
+        lambda: asked(odise(), images(), clip_seen=0.5),
+        "--options.clip_seen: this model has no text encoder",
     ),
     "heads": (lambda: odise(width=9), "--settings.width 9: expected a multiple of --settings.heads 2"),
     "instances": (lambda: odise(objects_from="instances"), "instance maps do not say which of liver, tumour"),
@@ -312,6 +323,89 @@ def test_a_caption_is_made_of_what_clip_sees(
     model.network.prompt = torch.ones_like(model.network.prompt)  # type: ignore[arg-type]  # as `to(device)` does
     moved_on = model.reader.maps(tiles(TWO_SQUARES, image=images(side=8)))
     assert not torch.equal(moved_on["U-Net 1"], found[1]["U-Net 1"]), "the prompt of the model counts"
+
+
+class FakePrompts(nn.Module):
+    """A prompt of its own for each text."""
+
+    def __init__(self, folder: Path, *, tokens: int, features: int) -> None:
+        super().__init__()
+        self.shape = tokens, features
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        seeds = [int.from_bytes(text.encode(), "big") % 2**31 for text in texts]
+        each = [torch.randn(self.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return torch.stack(each)
+
+
+def test_a_model_is_told_the_caption_of_an_image_or_the_names_that_clip_finds_likest(
+    worded: Callable[..., Odise], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = str(folder(tmp_path / "theirs", latent=True))
+    with pytest.raises(SettingsError, match="has no folders text_encoder and tokenizer, which make a prompt of words"):
+        odise(features=place, size=16, captioner="text")
+    with pytest.raises(SettingsError, match=r"there is no CLIP; name one with --settings.text FOLDER"):
+        odise(features=place, size=16, captioner="heuristic")
+    monkeypatch.setattr(odise_captions, "PromptEncoder", FakePrompts)
+    model = odise(features=place, size=16, captioner="text")
+    one, other = torch.arange(1), Inference(seed=0, options=model.segment_options(OdiseOptions()))
+
+    def answer(captions: tuple[str, ...]) -> Tensor:
+        with torch.no_grad():
+            found = model.segment(Batch(one, one, {"image": images()}, captions=captions), other).probabilities
+        assert found is not None
+        return found
+
+    assert not torch.equal(answer(("a liver",)), answer(("a tumour",)))
+    assert torch.equal(answer(()), answer(("",))), "who has no caption is told nothing"
+    assert model.settings.captioner == "text"
+    monkeypatch.setattr(FakeClip, "seen", "tumour")
+    heuristic = worded(features=place, size=16, captioner="heuristic")
+    batch = tiles(TWO_SQUARES, image=images(side=8))
+    assert likest_names(batch, heuristic.lexicon) == ["a photo of a tumour, liver."]
+    told = heuristic.reader.maps(batch)
+    monkeypatch.setattr(FakeClip, "seen", "liver")
+    assert likest_names(batch, heuristic.lexicon) == ["a photo of a liver, tumour."]
+    assert not torch.equal(told["U-Net 1"], heuristic.reader.maps(batch)["U-Net 1"])
+
+
+def test_a_text_encoder_of_the_user_makes_prompts(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    letters = ["<|startoftext|>", "<|endoftext|>", *"abcdefghijklmnopqrstuvwxyz.,", *(f"{c}</w>" for c in "aliver.")]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(letters))}
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    facts = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.CLIPTextConfig(vocab_size=len(vocabulary), max_position_embeddings=16, **facts)
+    transformers.CLIPTextModel(config).save_pretrained(tmp_path / "text_encoder")
+    encoder = PromptEncoder(tmp_path, tokens=5, features=8).eval()
+    prompts = encoder(["a liver.", "liver " * 9, ""])
+    assert prompts.shape == (3, 5, 8)
+    assert not torch.equal(prompts[0], prompts[2])
+    with pytest.raises(FileError, match="makes prompts of 8 features"):
+        PromptEncoder(tmp_path, tokens=5, features=9)
+
+
+def test_features_of_large_images_are_read_in_squares_that_cover_them() -> None:
+    seen = list[tuple[int, ...]]()
+
+    def read(batch: Batch) -> dict[str, Tensor]:
+        seen.append(tuple(batch.image.shape[2:]))
+        return {"half": F.avg_pool2d(batch.image, 2), "quarter": F.avg_pool2d(batch.image, 4)}
+
+    image, none = torch.rand(2, 3, 24, 40), torch.arange(2)
+    found = sliding(read, 16)(Batch(none, none, {"image": image}))
+    for name, whole in read(Batch(none, none, {"image": image})).items():
+        torch.testing.assert_close(found[name], whole)  # what is local is the same, however often it was seen
+    assert seen[:-1] == [(16, 16)] * 6
+    small = Batch(none, none, {"image": image[:, :, :16, :12]})
+    assert all(torch.equal(one, read(small)[name]) for name, one in sliding(read, 16)(small).items())
+    assert starts(1024, 512) == [0, 512]
+    assert starts(768, 512) == [0, 256]
+    assert starts(40, 16) == [0, 12, 24]
+    wide = odise(size=None, longest=16, tile=8)
+    assert asked(wide, images()).probabilities.shape == (1, 2, 16, 16)
 
 
 def test_captions_teach_words_and_masks_only_that_they_are_there(worded: Callable[..., Odise]) -> None:

@@ -645,6 +645,23 @@ def test_the_validation_cases_of_all_joined_data_sets_are_scored(tmp_path: Path)
     assert {id.partition("_")[0] for id in facts["split"]["validation"]} == {"one", "other"}
 
 
+def test_the_report_shows_what_a_model_has_learned_by_modality_and_class(tmp_path: Path) -> None:
+    run = settled_run(tmp_path)
+    assert "What the model has learned" not in page_of(run).text
+    facts = json.loads((run / "run.json").read_text())
+
+    def page_with(learned: dict[str, float]) -> str:
+        (run / "run.json").write_text(json.dumps(facts | {"learned": learned}))
+        text = page_of(run).text
+        return text[text.index("What the model has learned", text.index("tell how far they vary") - 200) :][:400]
+
+    of = "reliability of {} for {}"
+    table = {of.format(m, c): b for m, c, b in (("T1", "liver", 0.25), ("T1", "cyst", 0.5), ("T2", "liver", 0.75))}
+    assert "reliability of T2 for liver 0.750" in " ".join(page_with(table).replace("R", "r").split())
+    whole = " ".join(page_with(table | {of.format("T2", "cyst"): 1.0}).split())
+    assert "What liver cyst Reliability of T1 0.250 0.500 Reliability of T2 0.750 1.000" in whole
+
+
 def test_the_report_says_what_was_kept_and_what_was_not(tmp_path: Path) -> None:
     run = settled_run(tmp_path)
     assert "Postprocessing" not in page_of(run).text

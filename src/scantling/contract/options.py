@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from scantling.core.case import Frozen
 from scantling.core.errors import SettingsError
@@ -46,6 +46,27 @@ class InferenceOptions(Frozen):
             raise SettingsError(f"{flag}: found {first['input']!r}; {first['msg']}") from None
 
 
+LEARN = "learn"
+"""In place of reliabilities: they are to be learnt on validation cases."""
+
+
+def _reliabilities(given: Any) -> Any:
+    """`LEARN`, or a row of numbers in [0, 1] for each model, a single number being a row of one.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if given == LEARN:
+        return given
+    whole = isinstance(given, list | tuple)
+    rows = [tuple(row) if isinstance(row, list | tuple) else (row,) for row in given] if whole else [()]
+    numbers = [b for row in rows for b in row]
+    known = all(isinstance(b, int | float) and not isinstance(b, bool) and 0 <= b <= 1 for b in numbers)
+    if not known or len({len(row) for row in rows}) > 1 or (rows and not numbers):
+        raise ValueError(f"expected numbers in [0, 1], one for each model such as 0.9,0.4, or the word {LEARN}")
+    return tuple(rows)
+
+
 class SegmentOptions(InferenceOptions):
     """How a segmentation is made.
 
@@ -54,8 +75,9 @@ class SegmentOptions(InferenceOptions):
         steps: of the chain that each of them ends, for methods that run one.
         fuse: how they become one mask: a name of `fusion.RULES`.
         votes: for the rules "vote" and "sum", how many samples have to agree; None: half of them, rounded up.
-        reliabilities: for the rule "dempster", how far each model of an ensemble is to be believed, in their order;
-            none: all of them alike.
+        reliabilities: for the rule "dempster", how far each model of an ensemble is to be believed, in their order: a
+            number for each, or for each one for the background and each class (without the background where classes
+            overlap); "learn": they are learnt on validation cases that all runs held out; none: all of them alike.
         views: average over the mirrored and turned views of each image that the training showed, unless they hurt on
             validation; None: as `Segmenter.uses_views` says.
         postprocess: apply what was learnt on validation cases (`core.postprocessing`): the temperature to the
@@ -66,7 +88,7 @@ class SegmentOptions(InferenceOptions):
     steps: int | None = Field(default=None, ge=1)
     fuse: Literal["mean", "vote", "staple", "uncertainty", "sum", "dempster"] | None = None
     votes: int | None = None
-    reliabilities: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
+    reliabilities: Annotated[tuple[tuple[float, ...], ...] | Literal["learn"], BeforeValidator(_reliabilities)] = ()
     views: bool | None = None
     postprocess: bool = True
 

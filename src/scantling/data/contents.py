@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +51,7 @@ class Contents:
     Attributes:
         layout: what the folder was taken for, after "in the layout" ("name + _mask").
         described: whether a manifest describes it.
+        regions: the classes that each region joins (`Dataset.regions`).
     """
 
     name: str
@@ -60,6 +61,7 @@ class Contents:
     remarks: tuple[Finding, ...] = ()
     layout: str = ""
     described: bool = False
+    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def some(names: Iterable[str], *, most: int = 5) -> str:

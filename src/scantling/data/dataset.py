@@ -60,6 +60,8 @@ class Dataset(CaseSequence, Bridges):
         parted: whether folders, a manifest or a stored file say who is for testing, and no hash had to.
         remarks: what was odd when the folder was opened; `check` repeats it.
         layout: what the folder was understood as, in a few words.
+        regions: of each region the classes that it joins; where there are any, masks are scored by them in place of the
+            classes.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Dataset(CaseSequence, Bridges):
     parted: bool = False
     remarks: tuple[Finding, ...] = ()
     layout: str = ""
+    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def labels(self) -> Labels | None:
@@ -159,7 +162,7 @@ def open_dataset(
     remarks = (*contents.remarks, *split_remarks(contents.cases, cases, stored), *unknown)
     parted = stored is not None or any(case.split is not None for case in contents.cases)
     source = _source(contents.labels, cases, contents.root)
-    return Dataset(contents.name, contents.root, cases, source, parted, remarks, layout)
+    return Dataset(contents.name, contents.root, cases, source, parted, remarks, layout, contents.regions)
 
 
 def _contents(path: Path, described: Path | None, root: Path | None) -> Contents:
@@ -272,6 +275,7 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
         all(dataset.parted for dataset in datasets),
         (*(one for dataset in datasets for one in dataset.remarks), *taken.remarks, *_moved(before, joined)),
         ", ".join(dict.fromkeys(dataset.layout for dataset in datasets if dataset.layout)),
+        datasets[0].regions if all(dataset.regions == datasets[0].regions for dataset in datasets) else {},
     )
 
 

@@ -27,7 +27,7 @@ from scantling.data.contents import (
     unique,
 )
 from scantling.data.files import is_image_name
-from scantling.data.labels import valid_labels
+from scantling.data.labels import joined_classes, valid_labels
 from scantling.data.manifest import Block, CaseTable, Group, Manifest, Mask, read_manifest
 from scantling.data.patterns import Pattern, filled
 
@@ -69,11 +69,15 @@ def contents_of(path: Path, *, layout: Callable[[Path], Contents], root: Path | 
     _same_links(cases, path)
     if manifest.image_classes_from:
         builder.remarks.append(Finding(level="note", kind=DERIVED, sentence=RULE))
+    labels = _labels(manifest, cases, path) or (found.labels if found is not None else None)
+    if manifest.regions and labels is not None:
+        joined_classes(labels, manifest.regions, str(path))
     return Contents(
         name=manifest.name or root.resolve().name,
         root=root,
         cases=tuple(_with_split(cases, manifest.split, path)),
-        labels=_labels(manifest, cases, path) or (found.labels if found is not None else None),
+        labels=labels,
+        regions=manifest.regions,
         remarks=(*remarks, *builder.remarks, *_unused(cases, files, root)) if found is None else found.remarks,
         layout=f"manifest {path.name}" if found is None else found.layout,
         described=found is None or found.described,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -57,6 +57,38 @@ def valid_labels(labels: Labels, where: str) -> Labels:
         )
     _valid_folders(labels, where)
     return labels
+
+
+def joined_classes(labels: Labels, regions: Mapping[str, Sequence[str]], where: str) -> Labels:
+    """The labels of regions, each of which joins classes: what the values of the same masks mean for them.
+
+    Regions may overlap, as "whole tumour" and "tumour core" do.
+
+    Raises:
+        DataError: a region joins nothing, or what is no class, or the classes overlap.
+    """
+    if not labels.exclusive or not all(labels.values):
+        raise DataError(
+            f"{where}, key 'regions': the classes {some(labels.names)} overlap; regions join classes that exclude each "
+            "other; give each region the values of its classes in place of 'regions', or leave them out"
+        )
+    values = dict(zip(labels.names, labels.values, strict=True))
+    for name, classes in regions.items():
+        if strange := [one for one in classes if one not in values]:
+            raise DataError(
+                f"{where}, key 'regions': the region {name!r} joins {strange[0]!r}, which is no class; expected some "
+                f"of {', '.join(values)}"
+            )
+        if not classes:
+            raise DataError(f"{where}, key 'regions': the region {name!r} joins no class; name some of its classes")
+    of_regions = tuple(
+        tuple(dict.fromkeys(value for one in classes for value in values[one])) for classes in regions.values()
+    )
+    used = {value for found in of_regions for value in found}
+    rest = tuple(value for found in labels.values for value in found if value not in used)
+    return labels.model_copy(
+        update={"names": tuple(regions), "values": of_regions, "background": (*labels.background, *rest)}
+    )
 
 
 def class_folder(name: str) -> str:

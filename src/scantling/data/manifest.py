@@ -132,6 +132,7 @@ class Manifest(Frozen):
         classes: the value or values of each class, or its colour; an empty list where each class lies in a file of
             its own.
             Found in the masks where nothing is said.
+        regions: of each region the classes that it joins; masks are scored by them in place of the classes.
         ignore: the value of pixels of which nothing is known.
         background: the values that belong to no class.
         others: whether any other value is an error, counts as the nearest of those that are declared, or is the number
@@ -146,6 +147,7 @@ class Manifest(Frozen):
     name: str = ""
     root: str = ""
     classes: dict[str, int | tuple[int, ...]] = {}
+    regions: dict[str, tuple[str, ...]] = {}
     ignore: int | None = None
     background: tuple[int, ...] = (0,)
     others: Literal["error", "nearest", "object"] = "error"

@@ -99,6 +99,9 @@ def _lines(dataset: Dataset, path: Path, labels: Labels | None, *, derived: bool
         yield "\n[classes]  # the value or values of each class in the masks"
         for name, values in zip(labels.names, labels.values, strict=True):
             yield f"{_toml(name)} = {written(values[0]) if len(values) == 1 else _values(values)}"
+        if dataset.regions:
+            yield "\n[regions]  # masks are scored by them in place of the classes"
+            yield from (f"{_toml(name)} = {_toml(classes)}" for name, classes in dataset.regions.items())
     elif labels is not None:
         yield f"\n# The classes are found in the masks: {_toml(labels.names)}."
     for case in dataset.cases:

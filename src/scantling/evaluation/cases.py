@@ -274,7 +274,7 @@ def _files(case: Case, predictions: Predictions, regions: Regions) -> CaseFiles:
         prediction=_text(predictions.masks[case.id]),
         truth=_text(case.masks[0]),
         region=None if region is None else str(_text(region)),
-        probability=None if probability is None else str(_text(probability)),
+        probability=None if probability is None or predictions.parts else str(_text(probability)),
         annotators=tuple(_text(mask) for mask in case.masks[1:]),
         samples=tuple(_text(sample) for sample in predictions.samples.get(case.id, ())),
         uncertainty={name: str(_text(address)) for name, address in uncertainty.items()},

@@ -6,7 +6,8 @@ that `predictions.json` lists with the masks of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from scantling.core.case import Case, Labels
@@ -15,10 +16,12 @@ from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset
 from scantling.data.files import Limits
+from scantling.data.labels import joined_classes
 from scantling.data.mask_colours import is_colour, shown
 from scantling.data.subjects import Subjects
 from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
 from scantling.evaluation.class_matching import matched, predictable
+from scantling.evaluation.names_seen import names_seen
 from scantling.evaluation.objects import sentences_on_objects
 from scantling.evaluation.predictions import Predictions, open_predictions
 from scantling.evaluation.result import Evaluation
@@ -90,6 +93,13 @@ def evaluate(
     declared = dataset.label_source.declared is not None
     known = predictable(labels, predictions.data_labels, declared=declared)
     classes, order = matched(predictions.data_labels, known, declared=declared)
+    if dataset.regions:
+        named = known.model_copy(update={"names": classes[: len(known.names)]})
+        known = joined_classes(named, dataset.regions, str(place))
+        predictions = predictions.joined(dataset.regions, classes, order)
+        classes, order = known.names, tuple(range(len(known.names)))
+        cases = tuple(_with_regions(case, dataset.regions) for case in dataset.cases)
+        dataset = replace(dataset, cases=cases)
     listing = predictions.listing
     selection = choose(dataset, folder, answered=predictions.masks, listing=listing, split=split, kind="mask")
     regions = Regions(region, ids).checked(selection.cases, place)
@@ -120,8 +130,27 @@ def evaluate(
         failed=tuple(Failure(id=id, error=failed[id]) for id in sorted(failed)),
         not_predicted=not_predicted,
         predicted={case.id: case for case in listing.cases} if listing else {},
-        notes=(*selection.notes, *dataset.label_source.remarks, *_notes(found, wanted, not_predicted)),
-    )
+        regions=dict(dataset.regions),
+        names={} if dataset.regions else names_seen(classes, listing),
+        notes=(
+            *_of_regions(dataset.regions), *selection.notes, *dataset.label_source.remarks,
+            *_notes(found, wanted, not_predicted),
+        ),
+    )  # fmt: skip
+
+
+def _with_regions(case: Case, regions: Mapping[str, Sequence[str]]) -> Case:
+    """A case that knows the regions of which it knows all classes, where it does not know all of them; no objects."""
+    drawn = case.drawn_classes
+    if drawn is not None:
+        drawn = tuple(name for name, classes in regions.items() if {*classes} <= {*drawn})
+    return replace(case, drawn_classes=drawn, instances=None)
+
+
+def _of_regions(regions: Mapping[str, Sequence[str]]) -> list[str]:
+    """What is scored in place of the classes."""
+    joined = "; ".join(f"{name} = {' + '.join(classes)}" for name, classes in regions.items())
+    return [f"Scored are the regions of the manifest, not the classes: {joined}."] if regions else []
 
 
 def _labels(dataset: Dataset, place: Path, *, untrusted: bool) -> Labels:

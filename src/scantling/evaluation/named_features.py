@@ -21,7 +21,8 @@ from scantling.data.preprocessing import preprocess
 from scantling.inference.answering import batches_of
 from scantling.inference.common_grid import CommonGrid
 from scantling.methods.features.factories import made_by, name_factory
-from scantling.methods.features.reader import IMAGENET, Read, encoder_read
+from scantling.methods.features.reader import IMAGENET, encoder_read
+from scantling.methods.features.sliding import Read
 from scantling.records.run_folder import identity_of, load_model
 
 SLICES = 8

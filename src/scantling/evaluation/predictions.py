@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from scantling.data.contents import entries, some
 from scantling.data.described import confined
 from scantling.data.files import Limits, is_image_name, read, read_labels, stem_of
 from scantling.data.grids import place
-from scantling.data.labels import class_folder, encode, encode_one, unknown_values
+from scantling.data.labels import class_folder, encode, encode_one, joined_classes, unknown_values
 from scantling.data.nnunet import DATASET, read_description
 from scantling.data.pairs import owner_of
 from scantling.data.probability_maps import map_files, read_probabilities
@@ -43,6 +43,9 @@ class Predictions:
         uncertainties: maps by name, by id.
         listing: what the folder says of itself.
         objects: by id, where the folder tells objects apart.
+        parts: of regions, which join classes, the numbers of the classes of each in the folder, from 0; empty of
+            classes. `labels` are then those of the regions.
+        channels: of probability maps, where they are not those of `labels`.
     """
 
     folder: Path
@@ -54,6 +57,24 @@ class Predictions:
     uncertainties: Mapping[str, Mapping[str, Address]] = field(default_factory=dict)
     listing: PredictionsRecord | None = None
     objects: Mapping[str, ObjectFiles] = field(default_factory=dict)
+    parts: tuple[tuple[int, ...], ...] = ()
+    channels: int | None = None
+
+    def joined(self, regions: Mapping[str, Sequence[str]], classes: Sequence[str], order: Sequence[int]) -> Predictions:
+        """The same masks, read as regions that join classes; single objects are not told apart.
+
+        Args:
+            classes: the names of the classes, as `matched` gives them.
+            order: for each its number, from 0, in `labels`.
+
+        Raises:
+            DataError: a region joins what is no class, or the classes overlap.
+        """
+        number = dict(zip(classes, order, strict=True))
+        named = tuple(classes[order.index(place)] if place in order else "" for place in range(len(self.labels.names)))
+        labels = joined_classes(self.labels.model_copy(update={"names": named}), regions, str(self.folder))
+        parts = tuple(tuple(number[name] for name in dict.fromkeys(joined)) for joined in regions.values())
+        return replace(self, labels=labels, objects={}, parts=parts, channels=len(self.labels.names))
 
     @property
     def data_labels(self) -> Labels:
@@ -159,8 +180,12 @@ class Predictions:
         own = next((self.folder / case.probability for case in listed if case.id == id and case.probability), None)
         ours = own is not None and address.path.resolve() == own.resolve()
         array, geometry = read_probabilities(
-            address, classes=len(self.labels.names), shape=shape, hard=ours, limits=limits, untrusted=untrusted
-        )
+            address, classes=self.channels or len(self.labels.names), shape=shape, hard=ours, limits=limits,
+            untrusted=untrusted,
+        )  # fmt: skip
+        if self.parts:  # the probability of any of them
+            array = np.stack([array[list(self.parts[number])].sum(0) for number in order])
+            return np.minimum(array, 1, out=array), geometry
         return array if list(order) == list(range(len(array))) else array[list(order)], geometry
 
     def _encoded(self, array: np.ndarray, where: Address) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from scantling.evaluation.detection import FALSE_ALARM, FOUND, tally
 from scantling.evaluation.expected import coverage_of, expectation_of, sentences_on_expected
 from scantling.evaluation.intervals import FEW
 from scantling.evaluation.keeping import keep
+from scantling.evaluation.names_seen import scores_of_names, sentences_on_names
 from scantling.evaluation.object_totals import facts_of, pooled, sentence_on
 from scantling.evaluation.scores import Scores
 from scantling.evaluation.strata import MAIN, Stratum, strata_facts, strata_of_masks
@@ -32,6 +33,7 @@ from scantling.records.evaluation import (
     CoverageRecord,
     EvaluationRecord,
     MaskLabels,
+    NamesRecord,
     NotPredicted,
     Region,
     Tally,
@@ -82,6 +84,8 @@ class Evaluation:
         not_predicted: classes of the truth that the predictions do not have.
         notes: what a reader should know of how cases were chosen.
         predicted: what `predictions.json` says of the cases, by id.
+        names: where a vocabulary was asked for, the classes that the model had learned and the others (`names_seen`).
+        regions: what was scored in place of the classes, and the classes that each joins; empty where classes were.
     """
 
     prediction: Path
@@ -100,6 +104,8 @@ class Evaluation:
     not_predicted: tuple[NotPredicted, ...] = ()
     notes: tuple[str, ...] = ()
     predicted: Mapping[str, PredictedCase] = field(default_factory=dict)
+    regions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def unit(self) -> Unit:
@@ -165,6 +171,11 @@ class Evaluation:
             for name in self.classes
         }
 
+    @property
+    def scores_of_names(self) -> dict[str, NamesRecord]:
+        """The scores of the classes that the model had learned ("seen") and of the others; none of no vocabulary."""
+        return scores_of_names(self.names, self.classes_mean) if self.names and self.cases else {}
+
     def detection(self, name: str, *, of: str | None = None) -> Tally | None:
         """How often structures were `found`, or how often there was a `false_alarm`; None if that was not measured.
 
@@ -206,7 +217,9 @@ class Evaluation:
     @cached_property
     def coverage(self) -> CoverageRecord | None:
         """How far expected scores were right, which are those of all classes over the whole image."""
-        whole = self.region.of == "image" and len(self.labels.prediction.names) == len(self.classes)
+        whole = (
+            self.region.of == "image" and not self.regions and len(self.labels.prediction.names) == len(self.classes)
+        )
         scored = [(self.predicted.get(case.id), case.scores.mean.get("dice")) for case in self.cases if whole]
         return coverage_of([(case, dice) for case, dice in scored if case is not None])
 
@@ -247,7 +260,8 @@ class Evaluation:
             "coverage": self.coverage,
             "failed": self.failed,
             "not_predicted": self.not_predicted,
-            "notes": self.notes,
+            "names": self.scores_of_names,
+            "notes": (*self.notes, *sentences_on_names(self.scores_of_names)),
             "conventions": self.conventions,
             "reliability": None
             if table is None
@@ -315,7 +329,8 @@ class Evaluation:
         titles = {metric.name: metric.in_unit(self.unit).title for metric in self.metrics if metric.name in MAIN}
         by_strata = [line for stratum in self.strata for line in stratum.lines(titles)]
         body = lines if self.cases else ["no case could be scored"]
-        return "\n".join([*body, *by_strata, *self.sentences, *self.notes])
+        on_names = sentences_on_names(self.scores_of_names)
+        return "\n".join([*body, *by_strata, *self.sentences, *self.notes, *on_names])
 
     def write_csv(self, path: Path | str) -> None:
         """Write one line for each case and class; a metric is empty where undefined, "unit" is that of lengths."""

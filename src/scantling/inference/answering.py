@@ -74,7 +74,8 @@ def segment(
 
     Args:
         tiler: the method's own.
-        others: models that answer together with it, each with its tiler; each of their samples counts as one of all.
+        others: models that answer together with it, each with its tiler; each of their samples counts as one of all,
+            but for the rule "dempster", which needs independent sources: the mean of the samples of a model is one.
             Where they read other channels, the sample has those of all (`channels_of`), and a model of which it has
             none is left out (`seen_by`); as many votes as were asked are then asked of those that answer, at most all.
         options: how many samples, of how many steps, made one how; views; the seed, of which with the case's id and
@@ -88,7 +89,13 @@ def segment(
     plan = method.segment_options(options)
     labels = method.labels_of(options)
     exclusive = labels is None or labels.exclusive
-    drawn, believed = list[_Parts](), list[float]()
+    reliabilities = options.reliabilities
+    if isinstance(reliabilities, str):
+        raise SettingsError(
+            "--options.reliabilities learn: they are learnt by `scantling predict` on whole folders; for one image "
+            "give numbers (scantling.evidence.learn_reliabilities finds them)"
+        )
+    drawn, believed = list[_Parts](), list[tuple[float, ...]]()
     each_sees = seen_by([method, *(each for each, _ in others)], sample)
     for number, ((each, own), seen) in enumerate(zip([(method, tiler), *others], each_sees, strict=True)):
         if seen is None:
@@ -101,7 +108,7 @@ def segment(
             slices_at_once=slices_at_once, units=None if units is None else units[number],
         )  # fmt: skip
         drawn.append(parts)
-        believed += [options.reliabilities[number] if options.reliabilities else 1.0] * len(parts.makes)
+        believed.append(reliabilities[number] if reliabilities else (1.0,))
     first, makes = drawn[0], [make for parts in drawn for make in parts.makes]
     own_maps = {} if others else first.uncertainty
     samples = Lazy(makes)
@@ -113,10 +120,33 @@ def segment(
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
     if votes is not None and len(drawn) <= len(others):
         votes = min(votes, len(samples))
-    weights = torch.tensor(believed) if plan.fuse == "dempster" and others else None
-    fused = fuse(plan.fuse or "mean", tensors, votes=votes, exclusive=exclusive, reliabilities=weights)
+    sources, weights = tensors, None
+    if plan.fuse == "dempster":
+        sources = Lazy([partial(_tensor, partial(_mean, parts.makes)) for parts in drawn])
+        weights = torch.tensor(believed)
+    fused = fuse(plan.fuse or "mean", sources, votes=votes, exclusive=exclusive, reliabilities=weights)
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
     return Answered(fused[0].float().numpy(), samples, read | dict(own_maps), None, first.objects)
+
+
+def opinion(
+    method: Segmenter,
+    sample: Sample,
+    *,
+    device: torch.device,
+    tiler: Tiler,
+    options: SegmentOptions,
+    autocast: torch.dtype | None = None,
+    slices_at_once: int = 8,
+) -> np.ndarray:
+    """What a model says of a sample as one source of several (K, *S): the mean of its samples, or what it decides."""
+    seed, resolved = seed_of(options.seed, sample.case.id), method.segment_options(options)
+    inference = Inference(seed=seed, stage="answer", device=device, tile=tiler, find=tiler.find, options=resolved)
+    parts = _drawn(
+        method, sample, inference, views=method.uses_views(options), decided=True, autocast=autocast,
+        slices_at_once=slices_at_once, units=None,
+    )  # fmt: skip
+    return _mean(parts.makes)
 
 
 def channels_of(methods: Sequence[Method]) -> tuple[str, ...]:
@@ -164,8 +194,8 @@ def decide(probabilities: np.ndarray, *, exclusive: bool, thresholds: Sequence[f
     return np.where(probabilities.max(0) > background, best + 1, 0).astype(np.uint8)
 
 
-def batches_of(taken: Preprocessed, *, slicing: bool, many: int) -> Iterator[Batch]:
-    """The image of a sample as batches: one of one, or `many` slices at a time."""
+def batches_of(taken: Preprocessed, *, slicing: bool, many: int, caption: str = "") -> Iterator[Batch]:
+    """The image of a sample as batches: one of one, or `many` slices at a time; with its caption if it has one."""
     if taken.image is None:
         raise ValueError("a case without an image cannot be segmented")
     whole = {"image": taken.image} | ({"region": taken.fields["region"]} if "region" in taken.fields else {})
@@ -174,7 +204,8 @@ def batches_of(taken: Preprocessed, *, slicing: bool, many: int) -> Iterator[Bat
         fields = {name: array[:, some].movedim(1, 0) if slicing else array[None] for name, array in whole.items()}
         numbers = torch.arange(first, first + len(fields["image"]))
         present = {} if taken.channels is None else {"image": taken.channels.expand(len(numbers), -1)}
-        yield Batch(numbers, torch.zeros_like(numbers), fields, present=present)
+        captions = (caption,) * len(numbers) if caption else ()
+        yield Batch(numbers, torch.zeros_like(numbers), fields, present=present, captions=captions)
 
 
 class Lazy(Sequence[T]):
@@ -188,6 +219,15 @@ class Lazy(Sequence[T]):
 
     def __getitem__(self, number: int) -> T:  # type: ignore[override]
         return self._makes[number]()
+
+
+def _mean(makes: Sequence[Callable[[], np.ndarray]]) -> np.ndarray:
+    """The mean of samples, of which no more than two are held."""
+    first, *others = makes
+    total = first()
+    for make in others:
+        total = total + make()
+    return total / np.float32(len(makes)) if others else total
 
 
 def _tensor(make: Callable[[], np.ndarray]) -> Tensor:
@@ -231,7 +271,8 @@ def _drawn(
     seen = method.resolved_views().each if views else []
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         many = 1 if by_dropout else slices_at_once
-        for number, batch in enumerate(batches_of(prepared, slicing=slicing, many=many)):
+        batches = batches_of(prepared, slicing=slicing, many=many, caption=sample.case.caption)
+        for number, batch in enumerate(batches):
             moment = replace(inference, number=number)
             ask = (
                 partial(_by_dropout, method, inference=moment)

@@ -11,7 +11,7 @@ import torch
 
 from scantling.contract.capabilities import Classifier, Segmenter
 from scantling.contract.method import Method
-from scantling.contract.options import ClassifyOptions, InferenceOptions, SegmentOptions
+from scantling.contract.options import LEARN, ClassifyOptions, InferenceOptions, SegmentOptions
 from scantling.core.case import Labels
 from scantling.core.errors import RunError, SettingsError
 from scantling.core.samples import Traits
@@ -117,7 +117,7 @@ def models_of(
     }
     models = Models(methods=tuple(methods), runs=runs, identities=identities, **given)
     if models.segment is not None:
-        _check_reliabilities(models.segment, len(methods))
+        _check_reliabilities(models.segment, len(methods), models.labels)
         samples = models.segmenters[0].segment_options(models.segment).samples or 1
         if models.segment.views and samples > 1:
             raise SettingsError(
@@ -128,7 +128,7 @@ def models_of(
     return models
 
 
-def _check_reliabilities(options: SegmentOptions, models: int) -> None:
+def _check_reliabilities(options: SegmentOptions, models: int, labels: Labels | None) -> None:
     """Refuse reliabilities that belong to no models, or to a rule that discounts nothing."""
     given = options.reliabilities
     if given and options.fuse != "dempster":
@@ -138,10 +138,19 @@ def _check_reliabilities(options: SegmentOptions, models: int) -> None:
             "--options.reliabilities: they weigh several models against each other; found one; name others with "
             "--ensemble, or leave them out"
         )
-    if given and len(given) != models:
+    if not given or given == LEARN:
+        return
+    if len(given) != models:
         raise SettingsError(
             f"--options.reliabilities: found {len(given)} for {models} models; expected one for "
             "each, the run first, then --ensemble in their order"
+        )
+    exclusive = labels is None or labels.exclusive
+    classes = (("background",) if exclusive else ()) + (labels.names if labels is not None else ("foreground",))
+    if len(given[0]) not in (1, len(classes)):
+        raise SettingsError(
+            f"--options.reliabilities: found {len(given[0])} for each model; expected one, or {len(classes)} "
+            f"({some(classes)})"
         )
 
 

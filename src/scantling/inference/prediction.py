@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from scantling.contract.options import InferenceOptions
+from scantling.contract.options import InferenceOptions, SegmentOptions
 from scantling.core.case import Case, Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
@@ -32,6 +32,13 @@ from scantling.inference.classifying import classify
 from scantling.inference.expected import doubt, expected, sentences_on_expected
 from scantling.inference.listing import Listing
 from scantling.inference.models import Models, given_options, open_models
+from scantling.inference.reliabilities import (
+    learn,
+    learnt_earlier,
+    wants_learning,
+    with_learnt,
+    with_reliabilities,
+)
 from scantling.inference.runner import Job, Progress, check_shard, run_job
 from scantling.inference.tiles import Tiler
 from scantling.inference.unlike import likeness, sentences_on_likeness
@@ -94,6 +101,13 @@ def predict(
         "calls": calls(models),
     }
     models.to(device)
+    notes = models.notes
+    if wants_learning(models):
+        learnt = learnt_earlier(out, header)
+        if learnt is None:
+            learnt = learn(models, device=device, autocast=compute.autocast(device, training=False))
+        models, header = with_reliabilities(models, learnt), with_learnt(header, learnt)
+        notes = (*notes, learnt.sentence)
     predictor = Predictor(
         models=models, out=out, device=device, autocast=compute.autocast(device, training=False), maps=probabilities,
         opening=opening,
@@ -104,7 +118,7 @@ def predict(
     )  # fmt: skip
     done.left_out = dataset.unnamed()
     done.notes = (
-        *models.notes,
+        *notes,
         *predictor.notes,
         *sentences_on_likeness(done.cases, predictor.known),
         *sentences_on_expected(done.cases, predictor.calibration),
@@ -274,9 +288,17 @@ def resolved(models: Models) -> dict[str, Any]:
         )
         found["views"] = any(each.uses_views(models.segment) for each in models.segmenters)
         found |= {"votes": models.segment.votes} if len(models.methods) > 1 else {}
-        found |= {"reliabilities": [*models.segment.reliabilities]} if models.segment.reliabilities else {}
+        found |= {"reliabilities": _listed(models.segment)} if models.segment.reliabilities else {}
     others = zip(models.runs[1:], models.identities[1:], strict=True)
     return found | {"ensemble": [{"run": str(run.resolve()), "model": identity} for run, identity in others]}
+
+
+def _listed(options: SegmentOptions) -> str | list[float] | list[list[float]]:
+    """Reliabilities as a record says them: a number for each model, where each has one."""
+    given = options.reliabilities
+    if isinstance(given, str):
+        return given
+    return [row[0] for row in given] if all(len(row) == 1 for row in given) else [[*row] for row in given]
 
 
 def kind_of_answer(models: Models) -> dict[str, Any]:

@@ -99,12 +99,14 @@ def _distances(row: np.ndarray, table: np.ndarray, spread: np.ndarray) -> np.nda
 def likeness(sample: Sample, channels: Sequence[str], known: AppearanceRecord | None) -> dict[str, Any]:
     """What a record says of how an image compares with the training images; nothing where that is not known.
 
+    Nor is it known of an image that has none of the channels, which other models of an ensemble answer about.
+
     Returns:
         "distance": that to the nearest training image over the threshold, so that above 1 the image is unlike;
         "unlike": the kinds of features that are farther than the threshold, none of an image that is alike;
         "stands_out", of an unlike image: the feature that differs most from that training image, in words.
     """
-    if known is None or known.threshold is None:
+    if known is None or known.threshold is None or (sample.channels is not None and not sample.channels.any()):
         return {}
     found = appearance(sample, channels)
     row = np.array([found.get(name, math.nan) for name in known.features])

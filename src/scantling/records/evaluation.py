@@ -177,6 +177,18 @@ class CoverageRecord(Record):
         return f"The interval held the score in {self.held} of {self.cases} cases{apart} ({promised}){off}."
 
 
+class NamesRecord(Record):
+    """Scores of some of the classes together.
+
+    Attributes:
+        classes: which.
+        mean: of each measure over these classes.
+    """
+
+    classes: tuple[str, ...] = ()
+    mean: Numbers = {}
+
+
 class NotPredicted(Record):
     """A value of the true masks that is no class of the predictions, and counts as background in the scores.
 
@@ -225,6 +237,8 @@ class EvaluationRecord(FileRecord):
         boxes: the scores of boxes.
         image_classes: the scores of image classes; without masks only these and what stands before `classes` is set.
         not_predicted: classes of the truth that the predictions do not have.
+        names: where a vocabulary was asked for, the scores of the classes that the model had learned ("seen") and of
+            the others ("unseen").
         notes, conventions: sentences.
     """
 
@@ -257,6 +271,7 @@ class EvaluationRecord(FileRecord):
     boxes: BoxesRecord | None = None
     failed: tuple[Failure, ...] = ()
     not_predicted: tuple[NotPredicted, ...] = ()
+    names: dict[str, NamesRecord] = {}
     notes: tuple[str, ...] = ()
     conventions: tuple[str, ...] = ()
     reliability: Reliability | None = None

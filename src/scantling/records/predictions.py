@@ -87,6 +87,8 @@ class PredictionsRecord(FileRecord):
         postprocessing: what was done to the answers of each model: probabilities are after the temperature; thresholds
             and rules of components are those of one model that answers once.
         requested: the options as they were given; `options` are those that were used.
+        reliabilities: how far each model of an ensemble is believed, where that was learnt
+            (`inference.reliabilities.Learnt`).
         calls: passes through the network for an image.
         mending, mended: the settings of a mending, and of what.
         total: cases of the command, of which `cases` and `failed` are done.
@@ -111,6 +113,7 @@ class PredictionsRecord(FileRecord):
     postprocessing: tuple[Table, ...] = ()
     requested: Table = {}
     options: Table = {}
+    reliabilities: Table = {}
     calls: Number = None
     mending: Table = {}
     mended: Table = {}

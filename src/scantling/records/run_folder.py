@@ -110,8 +110,11 @@ def load_model(run: Path) -> Method:
     except (SafetensorError, OSError) as error:
         raise FileError(folder / WEIGHTS, f"cannot be read ({error})", remedy="copy the model again") from None
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{folder}: the weights and the settings do not belong together ({reason})") from None
+        first, *rest = (line.strip(" \t.") for line in (str(error).splitlines() or [type(error).__name__]))
+        reason = rest[0] if rest and first.startswith("Error(s)") else first  # torch's first line names no tensor
+        raise RunError(
+            f"{folder}: the weights and the settings do not belong together ({reason}); copy the model again"
+        ) from None
     if isinstance(method, Segmenter):
         method.postprocessing = read_postprocessing(run)
         if not method.postprocessing.fits(len(method.traits.classes)):

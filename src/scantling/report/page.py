@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from scantling.report.curves import StageCurves, curves_of
 from scantling.report.figures import check_figures
 from scantling.report.headers import header_of
 from scantling.report.image_classes import CLASS_CHECKS, ClassBlock, class_block_of, compare_classes
+from scantling.report.learned import LearnedBlock, believed_block, learned_block
 from scantling.report.postprocessing import PostprocessingBlock, postprocessing_block
 from scantling.report.registrations import REGISTRATION_CHECKS, RegistrationBlock, registration_block_of
 from scantling.report.rendering import VIEWER, rendered
@@ -64,6 +65,7 @@ class Section:
     validation: ScoreBlock | None
     """Scores of the validation cases, where other scores stand above them."""
     postprocessing: PostprocessingBlock | None
+    learned: tuple[LearnedBlock, ...]
     curves: tuple[StageCurves, ...]
     samples: tuple[tuple[str, str], ...]
     """Pictures that the method drew of itself: caption and data URI."""
@@ -247,12 +249,23 @@ def _section(target: _Target, *, longest: int, room: int, most: int, number: int
         tuple(registration_block_of(file) for file in target.registrations),
         validation,
         postprocessing_block(run.postprocessing, run.record.traits) if run is not None else None,
+        tuple(_learned(run, evaluations)),
         curves_of(run) if run is not None else (),
         samples_of(run.folder, longest=longest) if run is not None else (),
         tuple(_missing(run, scored=bool(evaluations or target.registrations))),
         tuple(dict.fromkeys(sentence for one in scored for sentence in one.conventions)),
         tuple(repeating(run, evaluations, target.registrations)),
     )
+
+
+def _learned(run: Run | None, evaluations: Sequence[EvaluationFile]) -> Iterator[LearnedBlock]:
+    """What the model has learned, and how far each run of an ensemble is believed."""
+    if run is not None and (block := learned_block(run.record.learned)) is not None:
+        yield block
+    for one in evaluations:
+        of = f" ({title_of(one)})" if len(evaluations) > 1 else ""
+        if (block := believed_block(one.record.made, of=of)) is not None:
+            yield block
 
 
 def _of_masks(record: EvaluationRecord) -> bool:

@@ -18,7 +18,8 @@ from scantling.core.errors import FileError, SettingsError
 from scantling.core.samples import Batch
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
-from scantling.methods.features.reader import Read, shared_noise
+from scantling.methods.features.reader import shared_noise
+from scantling.methods.features.sliding import Read
 
 UNETS = ("UNet2DModel", "UNet2DConditionModel")
 STABLE = (0.00085, 0.012)

@@ -14,7 +14,8 @@ from scantling.contract.step import Inference
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
 from scantling.methods.features.diffusers_folder import DiffusersFolder
-from scantling.methods.features.reader import Read, shared_noise
+from scantling.methods.features.reader import shared_noise
+from scantling.methods.features.sliding import Read
 
 Condition = Callable[[Batch, Tensor], tuple[Tensor, Tensor | None]]
 """Given images and what the encoder of the autoencoder ends with (B, C, h, w), the prompt (B, tokens, features) and

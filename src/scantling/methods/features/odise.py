@@ -33,16 +33,13 @@ from scantling.losses.mask_sets import (
     uncertain_points,
 )
 from scantling.methods.catalogue import CARDS
-from scantling.methods.features.diffusers_folder import DiffusersFolder
-from scantling.methods.features.latent_taps import latent_taps, pooled_embedding
+from scantling.methods.features.odise_captions import told
 from scantling.methods.features.odise_lexicon import Lexicon
 from scantling.methods.features.odise_objects import likely, overlapping, panoptic, segments_of, semantic
 from scantling.methods.features.odise_settings import OdiseOptions, OdiseSettings
 from scantling.methods.features.odise_words import nouns_of
-from scantling.methods.features.reader import FeatureReader
 from scantling.methods.features.source import OnFeatures
 from scantling.methods.supervised.gland_objects import painted
-from scantling.networks.captioner import ImplicitCaptioner
 from scantling.networks.mask_queries import MaskDecoder, MaskEmbedding, Masks
 from scantling.networks.pixel_decoder import FeatureAdapters, PixelDecoder
 
@@ -79,9 +76,11 @@ class Odise(Segmenter, OnFeatures):
             traits.classes, background=self.exclusive, width=of.words, text=of.text,
             captions=of.supervision == "captions",
         )  # fmt: skip
-        self.captioner = self._listen()
-        told = "empty" if self.captioner is None else "implicit"
-        self.settings = of = of.model_copy(update={"captioner": told})
+        heard = told(self.network, of, self.lexicon, channels=len(traits.channels))
+        self.captioner, self.prompts, self.reader = heard.captioner, heard.prompts, heard.reader or self.reader
+        self.settings = of = of.model_copy(update={"captioner": heard.kind})
+        if of.tile is not None:
+            self.reader.in_tiles(of.tile)
         self.finds_objects = of.objects_from != "mask"  # type: ignore[misc]  # what it answers follows from that
         self.adapters = FeatureAdapters(self.reader.channels, self.reader.smaller, width=of.adapters)
         self.pixels = PixelDecoder(
@@ -185,45 +184,6 @@ class Odise(Segmenter, OnFeatures):
         terms["mask"], terms["dice"] = mask_terms(found, masks, truth.known, at)
         return terms
 
-    def _listen(self) -> ImplicitCaptioner | None:
-        """Read a latent diffusion model where the paper does, with a captioner if its settings say so.
-
-        Raises:
-            SettingsError: there is no prompt that could be learned.
-        """
-        folder = self.network
-        if not isinstance(folder, DiffusersFolder) or folder.vae is None or folder.prompt is None:
-            if self.settings.captioner == "implicit":
-                raise SettingsError(
-                    "--settings.captioner implicit: learns the prompt of a latent diffusion model, and "
-                    f"--settings.features {self.settings.features} has none; take empty, or name a folder of diffusers"
-                )
-            return None
-        times = self.settings.timesteps
-        if self.settings.blocks or len(times) != 1:
-            raise SettingsError(
-                "--settings.blocks, --settings.timesteps: odise reads a latent diffusion model at one timestep, where "
-                "its paper does; leave the blocks out and name one timestep"
-            )
-        captioner = None
-        if self.settings.captioner != "empty":
-            tokens, features = folder.prompt.shape[1:]
-            encoded, time = folder.vae.encoder.conv_norm_out, folder.unet.time_embedding.linear_2
-            width = encoded.num_channels if self.lexicon.clip is None else self.lexicon.clip.width
-            captioner = ImplicitCaptioner(width, tokens=tokens, features=features, time=time.out_features)
-        clip = self.lexicon.clip
-
-        def condition(batch: Batch, encoded: Tensor) -> tuple[Tensor, Tensor | None]:
-            prompt = torch.as_tensor(folder.prompt)  # asked for each time: a model that moves has another tensor
-            if captioner is None:
-                return prompt.expand(len(batch.image), -1, -1), None
-            seen = pooled_embedding(encoded) if clip is None else clip.image(batch.image)
-            return captioner(seen.to(prompt.dtype), prompt)
-
-        read = latent_taps(folder, condition, timestep=times[0])
-        self.reader = FeatureReader(read, channels=len(self.traits.channels), network=folder)
-        return captioner
-
     def said(self, batch: Batch) -> tuple[list[Masks], Tensor]:
         """What the queries say of images after each layer, and the mask features (B, C, h, w)."""
         through = self.captioner is not None and torch.is_grad_enabled()
@@ -231,10 +191,10 @@ class Odise(Segmenter, OnFeatures):
         attended, features = self.pixels(self.adapters(maps))
         return self.queries(attended, features), features
 
-    def answered(self, image: Tensor, options: OdiseOptions) -> tuple[Tensor, Tensor]:
+    def answered(self, image: Tensor, options: OdiseOptions, captions: tuple[str, ...] = ()) -> tuple[Tensor, Tensor]:
         """The probabilities (B, Q, K + 1) of the classes of each mask, and the logits (B, Q, h, w) of the masks."""
         none = torch.zeros(len(image), dtype=torch.int64, device=image.device)
-        said, features = self.said(Batch(none, none, {"image": image}))
+        said, features = self.said(Batch(none, none, {"image": image}, captions=captions))
         z, logits = self.embedding(said[-1], features), exact(said[-1].logits)
         return self.lexicon.probabilities(z, image, logits.sigmoid(), options), logits
 
@@ -258,10 +218,13 @@ class Odise(Segmenter, OnFeatures):
         """The probabilities of the classes (B, K, H, W), or the objects of each image and their mask."""
         options = OdiseOptions.of(dict(inference.options))
         if not self.finds_objects:
-            look = partial(self.probabilities, options=options)
+            look = partial(self.probabilities, options=options, captions=batch.captions)
             return Segmentation(probabilities=inference.tile(look, batch.image))
         rows, size = range(len(batch.image)), tuple(batch.image.shape[2:])
-        found = [inference.find(partial(self.find, options=options), batch.image[row : row + 1]) for row in rows]
+        found = list[Objects]()
+        for row in rows:
+            look_for = partial(self.find, options=options, captions=batch.captions[row : row + 1])
+            found.append(inference.find(look_for, batch.image[row : row + 1]))
         maps = [painted(each, self._things(options), size) for each in found]
         layers = torch.stack([layer for _, layer in maps])
         decision = (layers.byte().argmax(1, keepdim=True) + 1) * layers.any(1, keepdim=True)
@@ -270,17 +233,17 @@ class Odise(Segmenter, OnFeatures):
             decision=(decision if self.exclusive else layers).to(torch.uint8), instances=found,
         )  # fmt: skip
 
-    def probabilities(self, image: Tensor, *, options: OdiseOptions) -> Tensor:
+    def probabilities(self, image: Tensor, *, options: OdiseOptions, captions: tuple[str, ...] = ()) -> Tensor:
         """The probabilities (B, K, H, W) of the classes, the background left out."""
-        classes, logits = self.answered(image, options)
+        classes, logits = self.answered(image, options, captions)
         found = semantic(classes[..., :-1], logits, tuple(image.shape[2:]))
         if self.exclusive:
             return (found / found.sum(1, keepdim=True).clamp(min=1e-6))[:, :-1]
         return found.clamp(max=1)
 
-    def find(self, canvas: Tensor, *, options: OdiseOptions) -> Objects:
+    def find(self, canvas: Tensor, *, options: OdiseOptions, captions: tuple[str, ...] = ()) -> Objects:
         """The objects of one image (1, C, H, W)."""
-        classes, logits = self.answered(canvas, options)
+        classes, logits = self.answered(canvas, options, captions)
         masks, things = likely(logits, tuple(canvas.shape[2:]))[0], self._things(options)
         if options.objects == "overlapping":
             return overlapping(classes[0], masks, things=things, threshold=options.threshold, most=options.most)

@@ -12,7 +12,7 @@ from scantling.core.errors import SettingsError
 from scantling.diffusion.chain import exact
 from scantling.methods.features.clip_folder import ClipFolder
 from scantling.methods.features.odise_settings import OdiseOptions
-from scantling.methods.features.odise_words import BACKGROUND, VOCABULARY, Vocabulary
+from scantling.methods.features.odise_words import BACKGROUND, VOCABULARY, Vocabulary, plain
 from scantling.networks.mask_queries import Words, fused, likest, with_nothing
 
 
@@ -56,9 +56,16 @@ class Lexicon(nn.Module):
         """The classes of an answer.
 
         Raises:
-            SettingsError: they are no vocabulary, or some were not in the training and no text encoder knows them.
+            SettingsError: they are no vocabulary, some were not in the training and no text encoder knows them, or a
+                share of CLIP was asked of a model that has none.
         """
         trained = self.names[: len(self.names) - self.background]
+        for name in ("clip_seen", "clip_unseen"):
+            if self.clip is None and getattr(options, name) is not None:
+                raise SettingsError(
+                    f"--options.{name}: this model has no text encoder, so that CLIP has no share; leave it out, or "
+                    "train with --settings.text FOLDER"
+                )
         if not options.vocabulary:
             return Vocabulary(tuple((name,) for name in trained), tuple(range(len(trained))))
         found = Vocabulary.of(options.vocabulary, trained)
@@ -115,13 +122,16 @@ class Lexicon(nn.Module):
     def _words(self, chosen: Vocabulary) -> tuple[Tensor, Tensor]:
         """The embeddings (S, D) of the words of a vocabulary and the class of each (S,), the background the last."""
         sizes = [len(words) for words in chosen.classes]
-        if self.clip is None:  # each class is known, by whatever word
-            numbers = [number for number in chosen.learned if number is not None]
-            numbers += [len(self.names) - 1] if self.background else []
+        if self.clip is None:  # each class is known, by one of its words or by several
+            known = {plain(name): number for number, name in enumerate(self.names)}
+            rows = [[known[plain(word)] for word in words if plain(word) in known] for words in chosen.classes]
+            rows += [[len(self.names) - 1]] if self.background else []
             learned = self.words.learned
             if learned is None:
                 raise ValueError("neither a text encoder nor learned words")
-            return learned[numbers], torch.arange(len(numbers), device=learned.device)
+            numbers = [number for row in rows for number in row]
+            of = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(row) for row in rows]))
+            return learned[numbers], of.to(learned.device)
         if chosen not in self._embedded:
             self._embedded = {chosen: self.clip.words([word for words in chosen.classes for word in words])}
         embedded = self._embedded[chosen].to(self.words.scale.device)

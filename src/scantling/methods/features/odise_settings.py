@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from scantling.contract.options import SegmentOptions
 from scantling.contract.settings import Names
@@ -46,14 +46,16 @@ class OdiseSettings(FeatureSettings):
         supervision: "labels": the class of each segment; "captions": the nouns of each image, and of a segment only
             that it is one.
         grounding: the weight of the loss of captions (ours).
-        captioner: what a model with a prompt is told of an image: "empty": the prompt of its folder; "implicit": one
-            that is learned of an embedding of the image, that of `text` if there is one. None: implicit where there
-            is a prompt.
+        captioner: what a model with a prompt is told of an image: "empty": the prompt of its folder; "heuristic": the
+            names of the training that the CLIP of `text` finds likest (ours); "text": its caption in the manifest, as
+            the text encoder of the folder reads both; "implicit": a prompt that is learned of an embedding of the
+            image, that of `text` if there is one. None: implicit where there is a prompt.
+        tile: the side of the squares, which overlap, in which larger images are read by the frozen model; None: whole.
         patch: the side of a patch where images have no common size; None: their longest side.
         flips, turns, zoom: see `Augmentation` (the authors scale images by .1 to 2).
     """
 
-    size: Positive | None = 512
+    size: Positive | None = 1024
     steps: Positive = 92_188
     batch: Positive = 64
     rate: Annotated[float, Field(gt=0)] = 1e-4
@@ -79,7 +81,8 @@ class OdiseSettings(FeatureSettings):
     text: Path | None = None
     supervision: Literal["labels", "captions"] = "labels"
     grounding: Weight = 2.0
-    captioner: Literal["empty", "implicit"] | None = None
+    captioner: Literal["empty", "heuristic", "text", "implicit"] | None = None
+    tile: Positive | None = 512
     patch: Positive | None = None
     flips: bool = True
     turns: bool = False
@@ -156,6 +159,12 @@ class OdiseSettings(FeatureSettings):
         return (f"{what}: {', '.join(traits.classes)}",)
 
 
+def _as_words(given: Any) -> Any:
+    """Names of classes that are numbers, as a command line reads them, as words."""
+    several = isinstance(given, list | tuple)
+    return [str(one) if isinstance(one, int) else one for one in given] if several else str(given)
+
+
 class OdiseOptions(SegmentOptions):
     """How masks become an answer.
 
@@ -174,6 +183,6 @@ class OdiseOptions(SegmentOptions):
     overlap: Share = 0.8
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.0
     most: Positive = 100
-    vocabulary: Names = ()
+    vocabulary: Annotated[Names, BeforeValidator(_as_words)] = ()
     clip_seen: Share | None = None
     clip_unseen: Share | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,11 +13,9 @@ from scantling.contract.stage import Prepared, frozen
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.samples import Batch
+from scantling.methods.features.sliding import Read, sliding
 from scantling.networks.denoiser import Denoiser
 from scantling.networks.encoded_unet import maps_at
-
-Read = Callable[[Batch], Mapping[str, Tensor]]
-"""Maps (B, F, *s) by name for a batch of images; each covers the whole image."""
 
 PROBED = 64
 """The side of the image from which the number of channels is told."""
@@ -79,6 +77,10 @@ class FeatureReader:
                 return dict(self._read(batch))
         with frozen(*([] if self._network is None else [self._network])), torch.no_grad():
             return {name: one.detach() for name, one in self._read(batch).items()}
+
+    def in_tiles(self, side: int) -> None:
+        """Read images that are larger than `side` in overlapping squares (`sliding`)."""
+        self._read = sliding(self._read, side)
 
     def prepared(self, *, reads: Sequence[str]) -> Prepared:
         """The maps as fields that a stage prepares, of the cases that have the fields `reads`."""

@@ -20,13 +20,13 @@ from scantling.methods.features.pretrain import DiffusionPretrain
 from scantling.methods.features.pyramid import pyramid
 from scantling.methods.features.reader import (
     FeatureReader,
-    Read,
     block_like,
     encoder_read,
     network_read,
     nothing,
     redraw,
 )
+from scantling.methods.features.sliding import Read
 
 Positive = Annotated[int, Field(gt=0)]
 

@@ -94,7 +94,7 @@ class EIDDPMSettings(GaussianMaskSettings):
         if traits.labels is not None and not traits.labels.exclusive:
             raise SettingsError(
                 f"EIDDPM needs classes that exclude each other; {', '.join(traits.classes)} overlap; declare the parts "
-                "that regions are joined from (necrosis, oedema, enhancing), and join them when scoring"
+                "that regions are joined from (necrosis, oedema, enhancing), and [regions] in the manifest for scores"
             )
         if self.evidence == "none" and self.fusion == "scalar":
             raise SettingsError(
