@@ -41,13 +41,17 @@ ARMS = ("ours", "control")
 """Of a system, by their names in `System`."""
 
 
-def rows(systems: Sequence[System], how: How, seeds: int) -> list[list[str]]:
-    """A row for each system of which both arms are done, with the seeds of which both are."""
+def rows(systems: Sequence[System], how: How, seeds: int, *, whole: bool) -> list[list[str]]:
+    """A row for each system of which both arms are done, with the seeds of which both are.
+
+    Args:
+        whole: leave out systems that lack a seed.
+    """
     found = []
     for system in systems:
         cells = [[Cell(system, arm, seed, how) for arm in ARMS] for seed in range(seeds)]
         both = [pair for pair in cells if all(cell.done() is not None for cell in pair)]
-        if both:
+        if len(both) >= (seeds if whole else 1):
             found.append(row(system, both))
     return found
 
@@ -197,9 +201,9 @@ def main(words: Sequence[str] | None = None) -> int:
         every = [Cell(one, arm, seed, how) for seed in range(of.seeds) for one in systems for arm in ARMS]
         each = list({cell.scores: cell for cell in every}.values())
         failed = do_cells(each[first - 1 :: last], say)
-        found = rows(systems, how, of.seeds)
+        found = rows(systems, how, of.seeds, whole=of.write)
         if of.write and not found:
-            raise RunError("--write: found no system of which both arms are done; nothing was written")
+            raise RunError("--write: found no system of which both arms are done with every seed; nothing was written")
     except KeyboardInterrupt:
         say("stopped; the same command goes on")
         return 130

@@ -42,7 +42,7 @@ from scantling.training.callbacks import StoppedError
 from scantling.training.options import Options
 from scantling.training.training import train
 
-SMALL_STEPS, SMALL_COUNT = 2, 2
+SMALL_STEPS, SMALL_COUNT = 4, 2
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ class Cell:
         return f"{self.system.name}, {self.of.says}, seed {self.seed}"
 
 
-def whole_of(cell: Cell) -> Dataset:
-    """The data set of a cell, divided; of image classes that the masks tell, a manifest of it, written once."""
+def data_of(cell: Cell) -> Dataset:
+    """The data set of a cell; of image classes that the masks tell, a manifest of it, written once."""
     if cell.system.prepared != "classes":
-        return divide(open_dataset(cell.place))
+        return open_dataset(cell.place)
     manifest = cell.how.out / "data" / f"{cell.system.data}-classes.toml"
     with locked(manifest.parent, wait=True):
         if not manifest.is_file():
             source = open_dataset(cell.place)
             write_manifest(classes_of_masks(source, source.labels), manifest, source.labels, derived=True)
-    return divide(open_dataset(manifest))
+    return open_dataset(manifest)
 
 
 def do_cell(cell: Cell) -> None:
@@ -135,7 +135,7 @@ def do_cell(cell: Cell) -> None:
         if cell.done() is not None:
             return
         try:
-            whole = whole_of(cell)
+            whole = data_of(cell)
             parts: dict[str, Any] = {DATA: whole}
             if cell.system.prepared == "labelled" and cell.system.labels is not None:
                 parts[DATA] = few_labelled(divide(whole, validation=0.0), cell.system.labels, seed=cell.seed)[0]
@@ -149,7 +149,7 @@ def do_cell(cell: Cell) -> None:
                         options = options_of(cell, stage)
                         train(stage.method, data, cell.folder / name, options, console=Console(quiet=True))
             scores_once(
-                [cell.folder / name], whole, cell.scores, split=cell.how.split, metrics=[cell.system.metric],
+                [cell.folder / name], divide(whole), cell.scores, split=cell.how.split, metrics=[cell.system.metric],
                 options=cell.of.answer, compute=Compute(threads=cell.how.threads),
             )  # fmt: skip
         except (MemoryError, RuntimeError) as error:
