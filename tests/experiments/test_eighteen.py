@@ -138,32 +138,11 @@ def test_a_row_is_trained_stage_by_stage_once_and_told(
 def test_a_cell_that_fails_is_named_and_the_others_are_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said = list[str]()
     cells = [Cell(BY_METHOD["darl"], arm, 0, how(tmp_path)) for arm in ("ours", "control")]
-    monkeypatch.setattr(system_cells, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(system_cells, "_apart", do_cell)
     failed = do_cells(cells, said.append)
     assert len(failed) == len(said) == 2
     assert failed[0].startswith("DARL, `darl`, seed 0: ")
     assert "drive" in failed[0], "which data are not there"
-
-
-class Here:
-    """An executor that works in this process."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
-
-    def __enter__(self) -> Here:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def submit(self, work: object, cell: Cell) -> Here:
-        self.work = work, cell
-        return self
-
-    def result(self) -> None:
-        work, cell = self.work
-        work(cell)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

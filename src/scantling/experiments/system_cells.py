@@ -13,10 +13,9 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -214,16 +213,43 @@ def do_cells(cells: Sequence[Cell], say: Callable[[str], None]) -> list[str]:
     left, failed = [cell for cell in cells if cell.done() is None], list[str]()
     for number, cell in enumerate(left, start=1):
         begun, error = time.monotonic(), ""
-        context = multiprocessing.get_context("spawn")
         try:
-            with ProcessPoolExecutor(1, mp_context=context) as pool:
-                pool.submit(do_cell, cell).result()
+            _apart(cell)
         except StoppedError:
             raise
-        except BrokenProcessPool:
-            error = "its process was ended; there may have been too little memory"
         except ScantlingError as problem:
             error = str(problem)
         failed += [f"{cell}: {error}"] if error else []
         say(f"{number} of {len(left)}: {cell}: {f'failed: {error}' if error else f'{time.monotonic() - begun:.0f} s'}")
     return failed
+
+
+def _apart(cell: Cell) -> None:
+    """Do a cell in a process of its own, so that its peak memory is its own; raises what `do_cell` does."""
+    context = multiprocessing.get_context("spawn")
+    hear, tell = context.Pipe(duplex=False)
+    process = context.Process(target=_there, args=(cell, tell))
+    process.start()
+    tell.close()
+    try:
+        problem: ScantlingError | None = hear.recv()
+    except EOFError:
+        problem = RunError("its process was ended, perhaps for too little memory; the same command goes on")
+    except KeyboardInterrupt:
+        process.terminate()  # a training saves, and all else can be done again
+        raise
+    finally:
+        process.join()
+        hear.close()
+    if problem is not None:
+        raise problem
+
+
+def _there(cell: Cell, tell: Connection) -> None:
+    with suppress(KeyboardInterrupt):  # it was asked to stop before its training could save
+        try:
+            do_cell(cell)
+        except ScantlingError as error:
+            tell.send(error)
+        else:
+            tell.send(None)
