@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,13 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from scantling.core.atomic import write_json
-from scantling.core.errors import RunError, ScantlingError, SettingsError
+from scantling.core.errors import ScantlingError, SettingsError
 from scantling.data.dataset import open_dataset
 from scantling.data.division import divide
-from scantling.evaluation import evaluate
+from scantling.experiments.kept_scores import kept_scores, scores_once, subjects_of, values_of
 from scantling.experiments.statistics import paired
-from scantling.inference import predict
+from scantling.records.evaluation import EvaluationRecord
 from scantling.training import Options, train
 
 
@@ -163,65 +161,41 @@ class Cell:
         return f"{Path(self.data).name}-{self.method}-{self.seed}-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 
-def scores_of(cell: Cell, out: Path, threads: int | None) -> dict[str, Any]:
-    """The scores by case and metric, and the subject of each case; done once.
+def scores_of(cell: Cell, out: Path, threads: int | None) -> EvaluationRecord:
+    """The scores of a cell, trained if it is not yet.
 
     Raises:
-        RunError: a case could not be scored.
+        ScantlingError: it cannot be trained, or a case could not be scored.
     """
-    place = out / cell.run
-    kept = place / f"{cell.split}-{cell.samples or 'preset'}.json"
-    if kept.is_file():
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    place, truth = out / cell.run, divide(open_dataset(cell.data))
+    several = any(len(case.masks) > 1 for case in truth.split(cell.split))
+    metrics = ("dice", "iou", *(READERS if several else ()))
+    scores = place / f"{cell.split}-{cell.samples or 'preset'}.json"
+    if (found := kept_scores(scores, metrics)) is not None:
         return found
     options = Options(
         preset=cell.preset, steps=cell.steps, minutes=cell.minutes, seed=cell.seed, settings=cell.settings,
         labels=cell.labels, threads=threads,
     )  # fmt: skip
     train(cell.method, [cell.data], place / "run", options)
-    masks = kept.with_suffix("")
-    predict(
-        place / "run", cell.data, out=masks, split=cell.split,
-        options={} if cell.samples is None else {"samples": cell.samples},
-    )  # fmt: skip
-    truth = divide(open_dataset(cell.data))
-    several = any(len(case.masks) > 1 for case in truth.split(cell.split))
-    done = evaluate(masks, truth, split=cell.split, metrics=("dice", "iou", *(READERS if several else ())))
-    if done.failed:
-        raise RunError(f"{masks}: {done.failed[0].id} was not scored: {done.failed[0].error}")
-    found = {
-        "cell": asdict(cell),
-        "scores": {
-            case.id: {name: None if math.isnan(value) else value for name, value in case.scores.mean.items()}
-            for case in done.cases
-        },
-        "subjects": {case.id: case.subject for case in done.cases},
-    }
-    write_json(kept, found)
-    return found
+    samples = {} if cell.samples is None else {"samples": cell.samples}
+    return scores_once([place / "run"], truth, scores, split=cell.split, metrics=metrics, options=samples)
 
 
-def mean_scores(found: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
-    """(images,) the mean over seeds; NaN where it is undefined or not measured."""
-    ids = sorted(found[0]["scores"])
-    values = [[one["scores"][id].get(metric) for id in ids] for one in found]
-    return np.array(values, dtype=np.float64).mean(0)
-
-
-def lines(table: Table, found: Mapping[int, Sequence[Mapping[str, Any]]]) -> list[str]:
+def lines(table: Table, found: Mapping[int, Sequence[EvaluationRecord]]) -> list[str]:
     """The table in Markdown; `found` has the scores of each row, by its place, seed by seed."""
-    several = any("ged" in one["scores"][id] for cells in found.values() for one in cells for id in one["scores"])
+    several = any("ged" in one.mean for cells in found.values() for one in cells)
     metrics = ("dice", "iou", *(READERS if several else ()))
     whole = found[table.rows.index(table.whole)]
-    subjects = [whole[0]["subjects"][id] for id in sorted(whole[0]["subjects"])]
+    subjects = subjects_of(whole[0])
     names = {"dice": "Dice", "iou": "IoU", "ged": "GED", "hm_iou": "HM-IoU"}
     head = ["Row", f"Published: {table.figures}", *(names[metric] for metric in metrics), "Dice − whole system"]
     text = [f"### {table.title}", "", f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for number, row in enumerate(table.rows):
         words = [row.says, row.published]
         if number in found:
-            words += [f"{np.nanmean(mean_scores(found[number], metric)):.3f}" for metric in metrics]
-            pair = paired(mean_scores(found[number], "dice"), mean_scores(whole, "dice"), subjects)
+            words += [f"{np.nanmean(values_of(found[number], metric).mean(0)):.3f}" for metric in metrics]
+            pair = paired(*(values_of(records, "dice").mean(0) for records in (found[number], whole)), subjects)
             same = found[number] == whole
             words += ["" if same else f"{pair.difference:+.3f} [{pair.interval[0]:+.3f}, {pair.interval[1]:+.3f}]"]
         else:
@@ -249,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown := [name for name in wanted if name not in TABLES]:
             raise SettingsError(f"--tables: found {unknown[0]!r}; there are {', '.join(TABLES)}")
         for name in wanted:
-            found = dict[int, list[dict[str, Any]]]()
+            found = dict[int, list[EvaluationRecord]]()
             for number, row in enumerate(TABLES[name].rows):
                 if not row.method:
                     continue

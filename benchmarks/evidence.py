@@ -37,12 +37,9 @@ from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.files import write_image, write_labels
 from scantling.data.loading import load
 from scantling.data.manifest_file import write_manifest
-from scantling.evaluation.folders import evaluate
-from scantling.inference import predict
+from scantling.experiments.kept_scores import scores_once
 from scantling.inference.models import open_models
 from scantling.inference.reliabilities import learn
-from scantling.records.evaluation import EvaluationRecord
-from scantling.records.record import read_record
 from scantling.records.run_folder import load_model
 from scantling.training import Options, train
 
@@ -207,15 +204,12 @@ class Trial:
 
     def score(self, runs: Sequence[Path], data: Dataset, name: str, **options: Any) -> float:
         """The mean Dice on the test cases of a data set, of runs together."""
-        folder = runs[0] / "_".join(filter(None, ("test", options.get("fuse", ""), name.replace(" ", "-"))))
-        scores = folder.with_suffix(".json")
-        if not scores.is_file():
-            predict(
-                runs[0], data, out=folder, ensemble=runs[1:], split="test", options=options,
-                compute=Compute(threads=self.threads),
-            )  # fmt: skip
-            evaluate(folder, data, split="test", metrics=["dice"]).record().write(scores)
-        return float(read_record(EvaluationRecord, scores).mean["dice"] or 0.0)
+        name = "_".join(filter(None, ("test", options.get("fuse", ""), name.replace(" ", "-"))))
+        found = scores_once(
+            runs, data, runs[0] / f"{name}.json", split="test", metrics=["dice"], options=options,
+            compute=Compute(threads=self.threads),
+        )  # fmt: skip
+        return float(found.mean["dice"] or 0.0)
 
 
 def _few(cases: Sequence[Case]) -> list[Case]:

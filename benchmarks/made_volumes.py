@@ -37,12 +37,10 @@ from scantling.core.errors import ScantlingError
 from scantling.core.machine import Compute
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.division import divide
-from scantling.data.label_budget import keep_labels
+from scantling.data.label_budget import few_labelled
 from scantling.data.manifest_file import write_manifest
-from scantling.data.splits import is_labelled
-from scantling.evaluation.folders import evaluate
 from scantling.experiments.compare import compare
-from scantling.inference import predict
+from scantling.experiments.kept_scores import scores_once
 from scantling.records.evaluation import EvaluationRecord
 from scantling.records.record import read_record
 from scantling.training import Options, train
@@ -79,12 +77,10 @@ class Trial:
         paths = self.out / f"labelled-{drawn}", self.out / f"all-{drawn}"
         if not all(path.is_file() for path in paths):
             whole = open_dataset(self.data)
-            within = keep_labels(divide(whole, validation=0.0), self.labels, seed=self.label_seed).dataset
-            cases = [replace(c, split="train") if c.split == "validation" else c for c in within.cases]
-            kept = [case for case in cases if case.split == "test" or is_labelled(case)]
-            for path, some in zip(paths, (kept, cases), strict=True):
+            budget = few_labelled(divide(whole, validation=0.0), self.labels, seed=self.label_seed)
+            for path, some in zip(paths, budget, strict=True):
                 path.unlink(missing_ok=True)
-                write_manifest(replace(within, cases=tuple(some)), path, whole.labels)
+                write_manifest(some, path, whole.labels)
         return paths
 
     def made(self, name: str, seen: Path) -> Path:
@@ -131,10 +127,8 @@ class Trial:
 
     def scored(self, run: Path, whole: Dataset) -> Path:
         """The scores of a training on the test volumes."""
-        scores = run / "test.json"
-        if not scores.is_file():
-            predict(run, whole, out=run / "test", split="test", compute=Compute(threads=self.threads))
-            evaluate(run / "test", whole, split="test", metrics=["dice", "hd95"]).record().write(scores)
+        scores, compute = run / "test.json", Compute(threads=self.threads)
+        scores_once([run], whole, scores, split="test", metrics=["dice", "hd95"], compute=compute)
         return scores
 
 

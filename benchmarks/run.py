@@ -15,6 +15,7 @@ APART = {
     "run.py",
     "cdm_sweep.py",
     "dkm.py",
+    "eighteen.py",
     "evidence.py",
     "feature_map.py",
     "nuclei_subset.py",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,6 +13,10 @@ from PIL import Image
 from scantling.contract.card import Card
 from scantling.core.atomic import replacing, write_text
 from scantling.core.fields import title_of
+from scantling.core.text import with_part
+from scantling.experiments.advice import labelled_for, unfit
+from scantling.experiments.advice_rules import RULES, Rule, Situation, Structure
+from scantling.experiments.systems import DATA, SYSTEMS, System, Training
 from scantling.methods.catalogue import CARDS
 from scantling.metrics.catalogue import BOX_METRICS, CLASS_METRICS, METRICS, Metric
 from scantling.phantoms import vessel_images
@@ -36,6 +40,82 @@ def methods_table(*, pages: str) -> str:
     return "\n".join(
         ["| Method | Title | Authors | Trains on | Can | Images |", "| --- | --- | --- | --- | --- | --- |", *rows]
     )
+
+
+def _situation(structure: Structure, axes: int = 2, channels: int = 1, **more: Any) -> Situation:
+    facts = {"images": 50, "classes": (), "labelled": {"mask": 50}, "readers": 1, **more}
+    return Situation(structure=structure, axes=axes, channels=channels, **facts)
+
+
+SITUATIONS: Mapping[str, Situation] = {
+    "masks of all images, of vessels": _situation("vessels"),
+    "masks of all images, of regions such as lesions": _situation("regions"),
+    "masks of all images, of objects, with instance maps": _situation(
+        "objects", labelled={"mask": 50, "instances": 50}
+    ),
+    "masks of all volumes": _situation("regions", 3),
+    "masks of all images, in several modalities or frames": _situation("regions", channels=3),
+    "masks by several readers": _situation("vessels", readers=2),
+    "masks of a few images": _situation("regions", labelled={"mask": 5}),
+    "masks of a few volumes": _situation("regions", 3, labelled={"mask": 5}),
+    "masks of some slices of volumes": _situation("regions", 3, slices=True),
+    "scribbles": _situation("regions", labelled={"scribbles": 50}),
+    "classes of images, no masks": _situation("regions", labelled={"image_class": 50}),
+    "no labels, images of vessels": _situation("vessels", labelled={}, readers=0),
+}
+"""What somebody may have, in words; the rules of `scantling advise` say the rest."""
+
+
+def decisions_table() -> str:
+    """Which method for which situation: the rules of `scantling advise`, and which of the eighteen could learn too."""
+
+    def linked(name: str, where: str = "") -> str:
+        return f"[`{name}`]({where or f'methods/{name}.md'})"
+
+    def told(rule: Rule) -> str:
+        made = [word for line in rule.first for word in line.split() if word in CARDS]
+        how = f", on what {linked(made[0])} makes" if made and rule.data != "DATA" else ""
+        how += f", with `{rule.more}`" if rule.more and not made else ""
+        return f"{linked(rule.method)}{how}: {rule.why} [Results](results.md#{rule.cites})"
+
+    def learns(name: str, situation: Situation) -> bool:
+        card = CARDS[name]
+        return not unfit(card, situation) and labelled_for(card, situation)
+
+    def able(system: System, situation: Situation) -> bool:
+        stages = [stage for stage in system.ours.stages.values() if isinstance(stage, Training) and DATA in stage.data]
+        return situation.structure in system.structures and all(learns(one.method, situation) for one in stages)
+
+    lines = [
+        "| You have | Begin with | No gain shown | Worse so far | Of the eighteen, not measured so |",
+        "| --- " * 5 + "|",
+    ]
+    for words, situation in SITUATIONS.items():
+        there = [
+            rule for rule in RULES
+            if rule.when(situation) and (learns(rule.method, situation) or rule.data != "DATA")
+        ]  # fmt: skip
+        helps = [told(rule) for rule in there if rule.verdict == "helps"]
+        named = {rule.method for rule in there}
+        others = [
+            ", ".join(linked(rule.method, f"results.md#{rule.cites}") for rule in there if rule.verdict == verdict)
+            for verdict in ("level", "worse")
+        ]
+        rest = [linked(one.method) for one in SYSTEMS if one.method not in named and able(one, situation)]
+        first = "<br>".join(helps) or "nothing was measured here yet: `scantling advise` lists what can run"
+        lines.append(f"| {words} | {first} | {others[0]} | {others[1]} | {', '.join(rest)} |")
+    return "\n".join(lines)
+
+
+def systems_table() -> str:
+    """The eighteen systems, what each is held against, and what its paper claims."""
+    lines = ["| System | Here | On | Held against | Measure | Its paper claims |", "| --- " * 6 + "|"]
+    for one in SYSTEMS:
+        lines.append(
+            f"| [{one.name}](methods/{one.method}.md) | {one.ours.says} | `{one.data}`, {one.budget} "
+            f"| {one.control.says} | {METRICS[one.metric].title} | {one.claim} ({one.on}) |"
+        )
+    return "\n".join(lines)
 
 
 def metrics_table(metrics: Mapping[str, Metric]) -> str:
@@ -66,6 +146,7 @@ def texts(root: Path = ROOT) -> dict[Path, str]:
     parts = {
         "README.md": {"methods": methods_table(pages="docs/methods/")},
         "docs/methods/README.md": {"methods": methods_table(pages="")},
+        "docs/eighteen.md": {"decisions": decisions_table(), "systems": systems_table()},
         "docs/metrics.md": {
             "metrics": metrics_table(METRICS),
             "class metrics": metrics_table(CLASS_METRICS),
@@ -76,7 +157,7 @@ def texts(root: Path = ROOT) -> dict[Path, str]:
     for name, tables in parts.items():
         text = (root / name).read_text()
         for part, content in tables.items():
-            text = _between(text, part, content)
+            text = with_part(text, part, content)
         found[root / name] = text
     return found
 
@@ -101,15 +182,6 @@ def main() -> None:
             write_text(path, text)
     with replacing(ROOT / PICTURE) as aside:
         Image.fromarray(picture()).save(aside, quality=88, optimize=True)
-
-
-def _between(text: str, name: str, content: str) -> str:
-    """`text` with `content` between the markers of `name`."""
-    pattern = re.compile(rf"(<!-- {name}:[^\n]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-    found = pattern.search(text)
-    if found is None:
-        raise ValueError(f"there is no place marked for {name}")
-    return text[: found.end(1)] + "\n" + content + "\n\n" + text[found.start(2) :]
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ ORDER = {
     "Judge": {
         "Metrics": "metrics.md", "Reports": "report.md", "Looking and correcting": "correcting.md",
         "Learning curves": "curve.md",
-        "Worth of made data": "worth.md", "Advice": "advise.md", "Results": "results.md",
+        "Worth of made data": "worth.md", "Advice": "advise.md", "All eighteen": "eighteen.md", "Results": "results.md",
     },
     "Methods": {},
     "Build": {

@@ -121,3 +121,16 @@ def alike(sentences: Iterable[str]) -> list[str]:
         named = ", ".join(names[:FIRST]) if more else " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
         found.append(f"{len(names):,} in the same way ({named}{more}); of {id}: {what}")
     return found
+
+
+def with_part(text: str, name: str, content: str) -> str:
+    """A page with `content` in the part that is called `name`, between `<!-- NAME: ... -->` and `<!-- end of NAME -->`.
+
+    Raises:
+        ValueError: no place is marked for it.
+    """
+    pattern = re.compile(rf"(<!-- {re.escape(name)}:[^\n]*-->\n).*?(<!-- end of {re.escape(name)} -->)", re.DOTALL)
+    found = pattern.search(text)
+    if found is None:
+        raise ValueError(f"there is no place marked for {name}")
+    return f"{text[: found.end(1)]}\n{content}\n\n{text[found.start(2) :]}"

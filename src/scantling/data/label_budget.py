@@ -268,3 +268,18 @@ def _chosen(slices: Sequence[int], number: int, spread: SlicesFrom) -> tuple[int
     first = (length - number) // 2
     places = [(2 * i + 1) * length // (2 * number) if spread == "even" else first + i for i in range(number)]
     return tuple(slices[place] for place in places)
+
+
+def few_labelled(dataset: Dataset, labels: int | str, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """A budget as data sets: its subjects alone, and all cases with the labels of these; no subject is held out.
+
+    Args:
+        dataset, labels, seed: as of `keep_labels`.
+
+    Raises:
+        ScantlingError: as of `keep_labels`.
+    """
+    within = keep_labels(dataset, labels, seed=seed).dataset
+    cases = tuple(replace(case, split="train") if case.split == "validation" else case for case in within.cases)
+    kept = tuple(case for case in cases if case.split == "test" or is_labelled(case))
+    return replace(within, cases=kept), replace(within, cases=cases)

@@ -183,21 +183,41 @@ def cannot(card: Card, dataset: Dataset, situation: Situation, missing: dict[Has
     Args:
         missing: what is known of the labels that cards lack, by what they need; it grows, so that each is asked once.
     """
+    if reason := unfit(card, situation):
+        return reason
+    needs = (card.needs, tuple(card.labels_by.items()))
+    if needs not in missing:
+        missing[needs] = _missing(card, dataset)
+    return missing[needs] or knows_one(card, situation)
+
+
+def unfit(card: Card, situation: Situation) -> str:
+    """Why a method cannot learn from such images, whatever their labels; empty if it can."""
     if card.extra:
         return f"needs `pip install 'scantling[{card.extra}]'` and weights of yours"
     if situation.axes not in card.dimensions and situation.axes == 2:
         return "takes volumes; these are pictures"
     if situation.channels < card.channels:
         return f"needs {card.channels} channels, such as frames before and after a contrast agent"
-    needs = (card.needs, tuple(card.labels_by.items()))
-    if needs not in missing:
-        missing[needs] = _missing(card, dataset)
-    if missing[needs]:
-        return missing[needs]
+    return ""
+
+
+def knows_one(card: Card, situation: Situation) -> str:
+    """Why a method cannot learn so many classes; empty if it can."""
     reads = {word for words in card.needs for word in words}
     if len(situation.classes) > 1 and "mask" in reads and getattr(implementation_of(card).Settings, "binary", False):
         return f"knows one class; the data have {len(situation.classes)}"
     return ""
+
+
+def labelled_for(card: Card, situation: Situation) -> bool:
+    """Whether a method finds the labels that it needs among these, or others that a setting has it read."""
+
+    def there(word: str) -> bool:
+        others = [one for names in card.labels_by.values() if word in (named := names.split(" or ")) for one in named]
+        return word == "image" or any(situation.has(one) for one in (word, *others))
+
+    return all(there(word) for words in card.needs for word in words)
 
 
 def _missing(card: Card, dataset: Dataset) -> str:
