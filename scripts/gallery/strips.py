@@ -23,7 +23,7 @@ from scantling.core.case import Address
 from scantling.data.files import read
 from scantling.data.loading import load
 from scantling.data.preprocessing import preprocess
-from scantling.inference.answering import batches_of
+from scantling.inference.one_model import batches_of
 from scantling.methods.catalogue import CARDS
 
 

@@ -25,7 +25,7 @@ from scantling.data.division import divide
 from scantling.data.loading import load
 from scantling.data.preprocessing import preprocess
 from scantling.data.traits import measure_traits
-from scantling.inference.answering import batches_of
+from scantling.inference.one_model import batches_of
 from scantling.methods.catalogue import CARDS, implementation_of
 from scantling.records.run import read_run
 from scantling.training import Options, train

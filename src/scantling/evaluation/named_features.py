@@ -18,8 +18,8 @@ from scantling.core.machine import COMPUTE, Compute
 from scantling.core.samples import Batch
 from scantling.data.contents import count
 from scantling.data.preprocessing import preprocess
-from scantling.inference.answering import batches_of
 from scantling.inference.common_grid import CommonGrid
+from scantling.inference.one_model import batches_of
 from scantling.methods.features.factories import made_by, name_factory
 from scantling.methods.features.reader import IMAGENET, encoder_read
 from scantling.methods.features.sliding import Read

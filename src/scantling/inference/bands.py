@@ -17,7 +17,8 @@ from scantling.core.machine import memory_free
 from scantling.core.postprocessing import Rule
 from scantling.data.channels import narrowed
 from scantling.data.preprocessing import Units, units_of
-from scantling.inference.answering import Answered, Lazy, channels_of, decide
+from scantling.inference.answering import Answered, channels_of, decide
+from scantling.inference.one_model import Lazy
 from scantling.inference.postprocessing import drop_components, pixel_size
 from scantling.metrics.confidence import confidence_sums
 

@@ -16,7 +16,8 @@ from scantling.core.case import Sample
 from scantling.core.errors import DataError
 from scantling.core.randomness import seed_layers, seed_of
 from scantling.data.preprocessing import preprocess
-from scantling.inference.answering import batches_of, dropping, seen_by
+from scantling.inference.answering import seen_by
+from scantling.inference.one_model import batches_of, dropping
 from scantling.inference.tiles import Tiler
 from scantling.records.classes_csv import TOLERANCE
 

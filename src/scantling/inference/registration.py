@@ -35,11 +35,12 @@ from scantling.data.loading import load
 from scantling.data.opening import OPENING, Opening
 from scantling.data.preprocessing import preprocess, restore_grid
 from scantling.fusion import RULES, fuse
-from scantling.inference.answering import batches_of, decide
+from scantling.inference.answering import decide
 from scantling.inference.grid_differences import by_shape, grid_difference, resampled
 from scantling.inference.listing import Listing
 from scantling.inference.made_cases import unlabelled_value
 from scantling.inference.models import given_options
+from scantling.inference.one_model import batches_of
 from scantling.inference.pairing import Pairing, name_of_pair, pairings
 from scantling.inference.prediction import READS, select_cases
 from scantling.inference.resampling import Start, brought_onto, resample_onto, through_world

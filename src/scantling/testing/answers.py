@@ -16,8 +16,9 @@ from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch
 from scantling.data.loading import load
 from scantling.data.preprocessing import preprocess
-from scantling.inference.answering import batches_of, segment
+from scantling.inference.answering import segment
 from scantling.inference.conditions import Conditions, open_conditions
+from scantling.inference.one_model import batches_of
 from scantling.inference.tiles import Tiler
 from scantling.testing.subject import Subject
 

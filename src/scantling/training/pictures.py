@@ -19,7 +19,7 @@ from scantling.data.files import write_image
 from scantling.data.loading import load
 from scantling.data.pictures import View, lettered, resized
 from scantling.data.preprocessing import preprocess
-from scantling.inference.answering import batches_of
+from scantling.inference.one_model import batches_of
 
 SAMPLES, CAPTIONS = "samples", "captions.json"
 SMALLEST = 256
