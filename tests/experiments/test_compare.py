@@ -400,6 +400,16 @@ def test_holm_counts_all_pairs_of_the_first_measure() -> None:
     assert "No difference could be shown: a and b differ in Dice by 0.0" in told
 
 
+def test_a_difference_whose_interval_holds_0_is_not_shown_whatever_the_permutations_say() -> None:
+    high = [0.9] * 10
+    low = [0.89 - n / 1000 for n in range(9)] + [0.1]  # all lower, one by far: rare among signs, and wide as a mean
+    found = contested([scored("a", {"dice": high}), scored("b", {"dice": low})], "dice")
+    (pair,) = found.tested
+    assert pair.p_holm < 0.05
+    assert min(pair.interval) < 0 < max(pair.interval)
+    assert pair.verdict == "no difference shown"
+
+
 def test_of_a_distance_less_is_better() -> None:
     near, far = [1.0 + n / 10 for n in range(8)], [3.0 + n / 5 for n in range(8)]
     found = contested([scored("far", {"hd95": far}), scored("near", {"hd95": near})], "hd95")

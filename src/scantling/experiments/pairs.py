@@ -221,7 +221,7 @@ def _pairs(
     pairs = []
     for (a, b), one, p_holm in zip(tested_pairs, found, corrected, strict=True):
         verdict: Verdict = "no difference shown" if tested and not math.isnan(one.p) else "not tested"
-        if p_holm < SIGNIFICANT:
+        if p_holm < SIGNIFICANT and not one.interval[0] <= 0 <= one.interval[1]:
             verdict = "a is better" if (one.difference > 0) == (metric.direction == "higher") else "b is better"
         p = one.p if tested else math.nan
         pairs.append(Pair(names[a], names[b], metric.name, one.difference, one.interval, p, p_holm, verdict))
