@@ -188,8 +188,8 @@ class Comparison:
             "its probabilities. Balanced accuracy, F1, AUC and ECE are of all cases together and are not compared.",
             "p is of the two-sided paired permutation test: the differences of a subject change sign together, in all "
             f"ways for up to {EXACT} subjects that differ, in {FLIPS:,} drawn ways for more. It is corrected by Holm "
-            f"for all pairs of methods, and a difference is shown where it is then below {SIGNIFICANT} and the interval "
-            "of the difference does not hold 0: where few subjects differ much, the two may disagree.",
+            f"for all pairs of methods, and a difference is shown where it is then below {SIGNIFICANT} and its "
+            "interval does not hold 0: where few subjects differ much, the two may disagree.",
             f"Only {self.metrics[0].title} is tested, because each further metric would be one more chance to be "
             "wrong; the other differences are described by their intervals. Name another metric first to test it.",
             "That no difference could be shown does not mean that there is none; the interval says how large it "
