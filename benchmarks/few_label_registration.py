@@ -13,11 +13,11 @@ At each number of labelled subjects, on the same images:
 - `deep-atlas`: segmenter and registrar teach each other;
 - `mean-teacher`: of the semi-supervised methods the one that did best on other sets (`docs/results.md`).
 
-`registration` sees all training images once, and no mask; a network that learns from masks has `--minutes`, no subject
-is held out, and test masks are read when all trainings have ended. The Dice of masks that `deep-atlas` and
-`registration` warp is measured too, on pairs of test images (`--pairs next`: each with the next one; `all`: every
-ordered pair). What is trained is not trained again. Prints the tables and what `compare` says of each method against
-`unet`; writes `few-labels.json`. `--small` is a try of moments, whose figures say nothing.
+`registration` is trained on all training images, once for all arms, and sees no mask. A network that learns from masks
+has `--minutes`, no subject is held out, and test masks are read when all trainings have ended. The Dice of masks that
+`deep-atlas` and `registration` warp is measured too, on pairs of test images (`--pairs next`: each with the next one;
+`all`: every ordered pair). What is trained is not trained again. Prints the tables and what `compare` says of each
+method against `unet`; writes `few-labels.json`. `--small` is a try of moments, whose figures say nothing.
 """
 
 from __future__ import annotations
@@ -92,13 +92,12 @@ class Trial:
         """One training. A method that learns nothing has one seed's answer, whatever the seed."""
         method, settings = ARMS[arm]
         learns = method != "atlas-propagation"
-        run = self.out / f"{arm}-{labels}-{seed if learns else 0}"
+        minutes, drawn = (self.minutes, seed) if learns else (None, 0)
+        run = self.out / f"{arm}-{labels}-{drawn}"
         uses = {"registration": self.registration} if arm in REGISTERED else {}
         budget = {} if labels == "all" else {"labels": labels, "label_seed": self.label_seed}
         augment = {"augment": "strong"} if arm == "unet" else {}
-        options = self.options(
-            self.minutes if learns else None, seed=seed, uses=uses, settings=settings, **budget, **augment
-        )
+        options = self.options(minutes, seed=drawn, uses=uses, settings=settings, **budget, **augment)
         train(method, [self.data], run, options)
         return run
 

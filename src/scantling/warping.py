@@ -203,7 +203,8 @@ def linear_map(vectors: Tensor, matrix: Tensor) -> Tensor:
         raise ArrayError(
             f"found a matrix of shape {tuple(matrix.shape)}; expected ({axes}, {axes}), one for each component"
         )
-    return torch.einsum("ij,bj...->bi...", matrix.to(vectors), vectors)
+    with torch.autocast(vectors.device.type, enabled=False):  # places need all their digits
+        return torch.einsum("ij,bj...->bi...", matrix.to(vectors), vectors)
 
 
 def affine_map(points: Tensor, matrix: Tensor) -> Tensor:

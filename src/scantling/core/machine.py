@@ -111,6 +111,20 @@ def steady(*, threads: int | None = None) -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+@contextlib.contextmanager
+def unrepeatable() -> Iterator[None]:
+    """Allow what has no deterministic form on a GPU, such as the gradient of interpolation.
+
+    On a processor all repeats bit for bit as before.
+    """
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+
+
 def autocast_type(precision: Precision, device: torch.device, *, training: bool) -> torch.dtype | None:
     """The type of autocast, or None for none.
 

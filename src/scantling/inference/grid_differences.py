@@ -10,6 +10,8 @@ import numpy as np
 from scantling.core.case import Geometry
 from scantling.data.contents import count
 
+UNPLACED = "by shape, since not both files say where they lie"
+
 
 def grid_difference(fixed: Geometry, moving: Geometry) -> str:
     """How the grid of a moving image differs from that of the fixed one, as a clause; empty where they are one.
@@ -28,7 +30,7 @@ def grid_difference(fixed: Geometry, moving: Geometry) -> str:
         if not clauses and not np.allclose(moving.affine, fixed.affine, atol=1e-3):
             clauses.append("another place in the world")
     elif clauses:
-        clauses.append("by shape, since not both files say where they lie")
+        clauses.append(UNPLACED)
     return "; ".join(clauses)
 
 
@@ -50,15 +52,19 @@ def resampled(cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return (f"{len(found)} of {count(total, 'moving image')} resampled onto another grid ({found[0]})",)
 
 
-def by_shape(cases: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """A sentence on the moving images that were laid onto their fixed ones by shape, though both have affines."""
+def by_shape(cases: Sequence[Mapping[str, Any]], *, asked: str) -> tuple[str, ...]:
+    """A sentence on the moving images that were laid onto their fixed ones by shape, though both have affines.
+
+    Args:
+        asked: `RegisterOptions.start`; nothing is said of what was asked for.
+    """
     found = [
         f"{id} onto {case['fixed']}"
         for case in cases
-        for id, start in zip(case["moving"], case.get("starts", ()), strict=False)
-        if start == "shape"
+        for id, start, apart in zip(case["moving"], case.get("starts", ()), case.get("resampled", ()), strict=False)
+        if start == "shape" and UNPLACED not in apart
     ]
-    if not found:
+    if not found or asked != "auto":
         return ()
     total = sum(len(case["moving"]) for case in cases)
     return (

@@ -121,7 +121,7 @@ def register(
     job = Job(out=out, header=header, record=REGISTRATIONS, shard=shard)
     done = run_job(job, items, work, inputs=files, content=_content, progress=progress)
     done.left_out = tuple(dict.fromkeys((*data.unnamed(), *source.unnamed())))
-    done.notes = (*resampled(done.cases), *by_shape(done.cases))
+    done.notes = (*resampled(done.cases), *by_shape(done.cases, asked=wanted.start))
     return done
 
 

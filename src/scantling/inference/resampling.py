@@ -17,6 +17,10 @@ Start = Literal["world", "shape"]
 """How a moving image is brought onto a fixed one before it is registered."""
 CLEARER = 0.05
 """By how much the correlation of two images by their shapes has to be above that through the world; ours."""
+SAME = 0.01
+"""Pixels within which two ways of laying an image are one."""
+COMPARED = 48
+"""About how many pixels along each axis are looked at to choose between them; ours."""
 AT_ONCE = 1 << 22
 """Pixels that are sampled together, so that their places take little memory beside a large volume."""
 
@@ -98,20 +102,37 @@ def brought_onto(moving: Sample, fixed: Sample, *, start: Start | Literal["auto"
     By "auto" through the world, unless the two images correlate clearly better by their shapes: affines of crops often
     say nothing of where they were cut.
     """
-    maps = [index_map(fixed.geometry, moving.geometry, start=way) for way in get_args(Start)]
-    ways: tuple[Start, ...] = (
-        ("world",) if np.allclose(maps[0], maps[1]) else get_args(Start) if start == "auto" else (start,)
-    )
-    brought = {way: sample_onto(moving, fixed.geometry, start=way) for way in ways}
-    if len(brought) == 2 and _alike(fixed, brought["shape"]) > _alike(fixed, brought["world"]) + CLEARER:
-        return brought["shape"], "shape"
-    return brought[ways[0]], ways[0]
+    if fixed.geometry.affine is None or moving.geometry.affine is None:
+        start = "shape"
+    elif start == "auto" and _apart(fixed.geometry, moving.geometry) < SAME:
+        start = "world"
+    if start == "auto":
+        by = {way: _alike(fixed, moving, start=way) for way in get_args(Start)}
+        start = "shape" if by["shape"] > by["world"] + CLEARER else "world"
+    return sample_onto(moving, fixed.geometry, start=start), start
 
 
-def _alike(one: Sample, other: Sample) -> float:
-    """The absolute correlation of two images on one grid, in [0, 1]: those of two modalities may be opposite."""
-    pair = [each.image.mean(0, dtype=np.float64) for each in (one, other)]
-    pair = [each - each.mean() for each in pair]
+def _apart(fixed: Geometry, moving: Geometry) -> float:
+    """How far the two ways of laying an image onto another are apart, in pixels of the moving one at most."""
+    corners = np.array([*np.ndindex(*(2,) * len(fixed.shape))]) * (np.array(fixed.shape) - 1)
+    both = [index_map(fixed, moving, start=way) for way in get_args(Start)]
+    world, shape = (corners @ each[:, :-1].T + each[:, -1] for each in both)
+    return float(np.abs(world - shape).max())
+
+
+def _alike(fixed: Sample, moving: Sample, *, start: Start) -> float:
+    """The absolute correlation of two images, of which the moving one is laid onto the fixed one, in [0, 1].
+
+    Of some pixels on a grid; absolute, since those of two modalities may be opposite.
+    """
+    strides = [max(1, n // COMPARED) for n in fixed.geometry.shape]
+    target = fixed.image[(slice(None), *(slice(None, None, stride) for stride in strides))].mean(0, dtype=np.float64)
+    points = pixel_grid(target.shape, like=torch.zeros((), dtype=torch.float64))
+    points = points * points.new_tensor(strides).view(1, -1, *[1] * len(strides))
+    there = affine_map(points, torch.from_numpy(index_map(fixed.geometry, moving.geometry, start=start))).float()
+    image = torch.from_numpy(np.ascontiguousarray(moving.image, np.float32))[None]
+    other = sample_at(image, there, outside="edge")[0].double().mean(0).numpy()
+    pair = [each - each.mean() for each in (target, other)]
     lengths = math.sqrt(float((pair[0] ** 2).sum() * (pair[1] ** 2).sum()))
     return abs(float((pair[0] * pair[1]).sum())) / lengths if lengths > 0 else 0.0
 

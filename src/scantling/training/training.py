@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from scantling.contract.views import views_of_training
 from scantling.core.atomic import to_json
 from scantling.core.errors import SettingsError
 from scantling.core.fields import is_weak
-from scantling.core.machine import autocast_type, device_of, memory_free, steady
+from scantling.core.machine import autocast_type, device_of, memory_free, steady, unrepeatable
 from scantling.core.outputs import RUN, check_record, locked
 from scantling.core.samples import Traits
 from scantling.data.dataset import Dataset
@@ -83,7 +84,7 @@ def train(
     """
     begun, words = time.monotonic() if begun is None else begun, list(sys.argv if command is None else command)
     card, device, console = _checked(method, data, options, console)
-    with processes(device) as group:
+    with processes(device) as group, nullcontext() if card.repeats else unrepeatable():
         if group.first:
             check_record(out, RUN)
             with locked(out):

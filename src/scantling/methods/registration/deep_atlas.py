@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scantling.contract.capabilities import Registrar
 from scantling.contract.method import Method
+from scantling.contract.options import RegisterOptions
 from scantling.contract.results import Registration
 from scantling.contract.stage import Game, Player, Stage, frozen
 from scantling.contract.step import Inference, Step
@@ -304,6 +305,10 @@ class DeepAtlas(WholeImageSegmenter, Registrar):
         warped = warp(source[0].to(displacement.dtype), displacement, linear=linear, outside="edge")
         known = warp(source[1].to(displacement.dtype), displacement.detach(), linear=False, outside="edge") > 0
         return self.settings.anatomy * soft_overlap_loss(warped, target[0].to(warped.dtype), known=known & target[1])
+
+    def register_options(self, options: RegisterOptions) -> RegisterOptions:
+        """As those of `registration`."""
+        return self.settings.filled_in(options)
 
     def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Registration:
         """The registrar's pass, as that of `registration`."""

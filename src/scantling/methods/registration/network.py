@@ -12,7 +12,7 @@ from torch import Tensor
 from scantling import planning
 from scantling.contract.capabilities import Registrar
 from scantling.contract.method import Method
-from scantling.contract.options import InferenceOptions
+from scantling.contract.options import InferenceOptions, RegisterOptions
 from scantling.contract.results import Registration
 from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Inference, Step
@@ -156,6 +156,10 @@ class NetworkRegistration(Registrar):
             spacing=self.settings.grid(self.traits).spacing,
         )  # fmt: skip
 
+    def register_options(self, options: RegisterOptions) -> RegisterOptions:
+        """The affine map and the steps of refining as the settings say, unless they are asked for."""
+        return self.settings.filled_in(options)
+
     def register(self, fixed: Batch, moving: Batch, inference: Inference) -> Registration:
         """The network's one pass, after an affine map and refined on the pair where the settings say so."""
         spacing = self.settings.grid(self.traits).spacing
@@ -177,16 +181,14 @@ def registered(
 
     Where the network gives a velocity, the flow of the opposite one is the inverse.
     """
-    of = options if isinstance(options, PairOptions) else PairOptions()
-    affine = settings.affine if of.affine is None else of.affine
-    steps = settings.refine if of.refine is None else of.refine
+    asked = settings.filled_in(options)
     target, source, maps = fixed.image, moving.image, None
-    if affine:
+    if asked.affine:
         grid = pixel_grid(tuple(target.shape[2:]), like=target)
         maps = affine_between(target, source)
         source = warp(source, displaced(maps.to(target), grid) - grid, outside="edge")
     vectors = network.vectors(target, source)
-    if steps:
+    if asked.refine:
 
         def loss(moved: Tensor) -> Tensor:
             terms = settings.pair_terms(
@@ -194,7 +196,7 @@ def registered(
             )
             return len(target) * torch.stack([*terms.values()]).sum()  # of each pair, so that a batch changes nothing
 
-        vectors = refined(vectors, loss, steps=steps)
+        vectors = refined(vectors, loss, steps=asked.refine)
     displacement = network.displacement(vectors)
     inverse = network.displacement(-vectors) if network.flow else None
     if maps is None:

@@ -9,50 +9,57 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scantling.core.machine import unrepeatable
 from scantling.warping import affine_map, compose, pixel_grid, warp
 
-SEEN = 24
-"""About the longest side of the shrunk images on which affine maps are sought; ours."""
+SHRUNK_SIDE = 24
+"""About the pixels of a side of the shrunk images on which affine maps are sought; ours."""
 AFFINE_STEPS, AFFINE_RATE = 80, 0.02
 """Steps of Adam, whose rate is a share of half a side; ours."""
-SPACING = 2
+LIKER = 0.02
+"""By how much an affine map has to raise the correlation; ours."""
+LARGEST = 2.0
+"""By how much it may change volumes, up or down; ours."""
+STIFFNESS = 0.1
+"""What the squares of its changes cost of the correlation that is sought, so that noise moves nothing far; ours."""
+CONTROL_SPACING = 2
 """Pixels between the vectors that are refined, which are interpolated linearly; ours."""
-RATE = 0.1
+REFINING_RATE = 0.1
 """The rate of Adam in pixels when vectors are refined; ours."""
 
 
 def affine_between(fixed: Tensor, moving: Tensor) -> Tensor:
     """The affine maps that bring moving images onto fixed ones, (B, D, D + 1) in pixels, the shift last.
 
-    Each maximises the correlation of its two shrunk images by gradient descent from no change on; no change is what
-    it answers where nothing correlates better. What `registration` and DeepAtlas take for granted: their images were
-    aligned before.
+    Each maximises the absolute correlation of its two shrunk images by gradient descent from no change on. No change is
+    what it answers where that gains little, or would make volumes more than twice as large or small. What
+    `registration` and DeepAtlas take for granted: their images were aligned before.
 
     Args:
         fixed, moving: (B, C, *S).
     """
     shape, axes = fixed.shape[2:], fixed.ndim - 2
-    smaller = [max(1, math.ceil(n / max(1, round(max(shape) / SEEN)))) if n >= SEEN / 2 else n for n in shape]
+    smaller = [math.ceil(n / max(1, round(n / SHRUNK_SIDE))) for n in shape]
     f, m = (F.interpolate(one.detach().float(), smaller, mode="area") for one in (fixed, moving))
     half = f.new_tensor(smaller).sub(1).div(2).clamp(min=0.5)
     grid = pixel_grid(tuple(smaller), like=f) - half.view(1, -1, *[1] * axes)  # pixels from the centre
     unit = grid / half.view(1, -1, *[1] * axes)
     change = torch.zeros(len(f), axes, axes + 1, device=f.device, requires_grad=True)
-    best, kept = f.new_full((len(f),), -torch.inf), torch.zeros_like(change)
+    best, kept = correlation(m, f).abs() + LIKER, torch.zeros_like(change)
     optimiser = torch.optim.Adam([change], lr=AFFINE_RATE)
-    with torch.enable_grad(), torch.autocast(f.device.type, enabled=False):
+    with torch.enable_grad(), torch.autocast(f.device.type, enabled=False), unrepeatable():
         for number in range(AFFINE_STEPS + 1):
             moved = torch.einsum("bij,bjn->bin", change[:, :, :-1], unit.flatten(2).expand(len(f), -1, -1))
             moved = (moved + change[:, :, -1:]).view(len(f), axes, *smaller) * half.view(1, -1, *[1] * axes)
-            alike = correlation(warp(m, moved, outside="edge"), f)
-            better = alike.detach() > best
-            best, kept = (
-                torch.where(better, alike.detach(), best),
-                torch.where(better[:, None, None], change.detach(), kept),
-            )
+            alike = correlation(warp(m, moved, outside="edge"), f).abs()
+            with torch.no_grad():
+                grown = torch.linalg.det(change[:, :, :-1] + torch.eye(axes, device=f.device))
+                better = (alike > best) & (grown < LARGEST) & (grown > 1 / LARGEST)
+                best = torch.where(better, alike, best)
+                kept = torch.where(better[:, None, None], change, kept)
             if number < AFFINE_STEPS:
                 optimiser.zero_grad()
-                (-alike.sum()).backward()
+                (STIFFNESS * change[:, :, :-1].square().sum() - alike.sum()).backward()
                 optimiser.step()
     # from shares of half a side about the centre to pixels of the images
     whole = fixed.new_tensor(shape, dtype=torch.float32)
@@ -99,10 +106,10 @@ def refined(vectors: Tensor, loss: Callable[[Tensor], Tensor], *, steps: int) ->
     """
     shape, axes = vectors.shape[2:], vectors.ndim - 2
     start, mode = vectors.detach(), {2: "bilinear", 3: "trilinear"}[axes]
-    coarse = [-(-n // SPACING) for n in shape]
+    coarse = [-(-n // CONTROL_SPACING) for n in shape]
     added = torch.zeros(len(start), axes, *coarse, device=start.device, requires_grad=True)
-    optimiser = torch.optim.Adam([added], lr=RATE)
-    with torch.enable_grad(), torch.autocast(start.device.type, enabled=False):
+    optimiser = torch.optim.Adam([added], lr=REFINING_RATE)
+    with torch.enable_grad(), torch.autocast(start.device.type, enabled=False), unrepeatable():
         for _ in range(steps):
             optimiser.zero_grad()
             loss(start + F.interpolate(added, shape, mode=mode, align_corners=False).to(start)).backward()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scantling import planning
-from scantling.contract.options import RegisterOptions
+from scantling.contract.options import InferenceOptions, RegisterOptions
 from scantling.contract.settings import Settings
 from scantling.contract.step import Step
 from scantling.core.samples import Batch, Traits
@@ -78,6 +78,16 @@ class PairSettings(Settings):
         if value % 2 == 0:
             raise ValueError("expected an odd number of pixels")
         return value
+
+    def filled_in(self, options: InferenceOptions) -> PairOptions:
+        """The options with what the settings say where nothing is asked for."""
+        given = options if isinstance(options, PairOptions) else PairOptions()
+        return given.model_copy(
+            update={
+                "affine": self.affine if given.affine is None else given.affine,
+                "refine": self.refine if given.refine is None else given.refine,
+            }
+        )
 
     def pair_changes(self, spacing: tuple[float, ...]) -> Augmentation:
         """How the images of a pair are changed, each for itself: nothing is mirrored, values stay."""
