@@ -125,8 +125,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "fedd", lambda s: s.few and s.axes == 2, "worse",
-        "ISIC 2017, 20 labels: Dice 0.515 on features of minutes of pre-training, 0.791 of unet; with 5 and 10 patients "
-        "of LGG worse than unet, too.",
+        "ISIC 2017, 20 labels: Dice 0.515 on features of minutes of pre-training, 0.791 of unet; with 5 and 10 "
+        "patients of LGG worse than unet, too.",
         "few-labels-on-frozen-features-isic-2017",
     ),
     *(
