@@ -11,6 +11,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import ScaleIntensityd
 from safetensors.numpy import load_file
+from scantling.records.run_data import dataset_of
 
 from scantling.api.models import load_model
 from scantling.core.errors import RunError
@@ -22,7 +23,6 @@ from scantling.inference import predict
 from scantling.methods.catalogue import CARDS
 from scantling.testing.data import make_data
 from scantling.training import train
-from scantling.training.material import dataset_of
 from scantling.training.options import Options
 
 SHORT = Options(preset="tiny", settings={"steps": 2})

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scantling.records.run_data import dataset_of
 
 import scantling
 from scantling.core.errors import SettingsError
@@ -15,7 +16,6 @@ from scantling.experiments.curve import curve
 from scantling.report.curve import write_curve
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
-from scantling.training.material import dataset_of
 
 TINY = Options(preset="tiny", steps=1, settings={"patch": [16, 16]})
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from scantling.records.run_data import dataset_of
 
 from scantling.core.case import Address
 from scantling.core.errors import RunError, SettingsError
@@ -26,7 +27,7 @@ from scantling.report.targets import open_run
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
 from scantling.training.leakage import learned_from
-from scantling.training.material import dataset_of, open_material
+from scantling.training.material import open_material
 from toys_capabilities import TOYS
 
 TINY = Options(preset="tiny", steps=2, settings={"patch": [16, 16], "widths": [4, 8]}, labels=2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scantling.records.run_data import dataset_of
 
 from commands import command
 from scantling.core.case import Address, Case, Correction
@@ -23,7 +24,7 @@ from scantling.report.case_files import Mask
 from scantling.report.viewer_planes import Upright
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
-from scantling.training.material import dataset_of, open_material
+from scantling.training.material import open_material
 from scantling.viewing.corrections import downright, on_grid
 from scantling.viewing.opened import open_correctable
 from scantling.viewing.server import CaseServer
