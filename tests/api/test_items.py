@@ -11,7 +11,6 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import ScaleIntensityd
 from safetensors.numpy import load_file
-from scantling.records.run_data import dataset_of
 
 from scantling.api.models import load_model
 from scantling.core.errors import RunError
@@ -21,6 +20,7 @@ from scantling.data.loading import load
 from scantling.evaluation import evaluate
 from scantling.inference import predict
 from scantling.methods.catalogue import CARDS
+from scantling.records.run_data import dataset_of
 from scantling.testing.data import make_data
 from scantling.training import train
 from scantling.training.options import Options

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scantling.records.run_data import dataset_of
 
 import scantling
 from scantling.core.errors import SettingsError
 from scantling.data.loading import load
 from scantling.experiments.curve import curve
+from scantling.records.run_data import dataset_of
 from scantling.report.curve import write_curve
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train

@@ -143,7 +143,7 @@ def test_reliabilities_of_other_classes_than_those_of_the_training_are_not_learn
     )  # fmt: skip
     settings = Odise.Settings.preset("tiny", {"features": "pyramid"}).resolve(traits)
     models = [build(Odise, settings, traits, seed=seed) for seed in range(2)]
-    with pytest.raises(SettingsError, match="leave out --options.vocabulary, or give numbers"):
+    with pytest.raises(SettingsError, match=r"leave out --options\.vocabulary, or give numbers"):
         models_of(models, {**LEARN, "vocabulary": "tumour"})
     assert models_of(models, LEARN).segment is not None
 

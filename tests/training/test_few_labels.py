@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from scantling.records.run_data import dataset_of
 
 from scantling.core.case import Address
 from scantling.core.errors import RunError, SettingsError
@@ -22,6 +21,7 @@ from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import within_budget
 from scantling.data.label_budget import keep_labels
 from scantling.records.run import Drawn, LabelsRead, read_run
+from scantling.records.run_data import dataset_of
 from scantling.report.headers import header_of
 from scantling.report.targets import open_run
 from scantling.testing.trainings import quiet

@@ -9,7 +9,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from scantling.records.run_data import dataset_of
 
 from commands import command
 from scantling.core.case import Address, Case, Correction
@@ -20,6 +19,7 @@ from scantling.data.label_budget import keep_labels
 from scantling.methods.catalogue import card_of
 from scantling.records.curve import CurveRecord
 from scantling.records.run import read_run
+from scantling.records.run_data import dataset_of
 from scantling.report.case_files import Mask
 from scantling.report.viewer_planes import Upright
 from scantling.testing.trainings import quiet
