@@ -20,9 +20,9 @@ from scantling.data.loading import load
 from scantling.evaluation import evaluate
 from scantling.inference import predict
 from scantling.methods.catalogue import CARDS
+from scantling.records.run_data import dataset_of
 from scantling.testing.data import make_data
 from scantling.training import train
-from scantling.training.material import dataset_of
 from scantling.training.options import Options
 
 SHORT = Options(preset="tiny", settings={"steps": 2})

@@ -13,7 +13,7 @@ from reported import page_of
 from scantling.core.errors import DataError
 from scantling.data.dataset import open_dataset
 from scantling.data.manifest_file import write_manifest
-from scantling.evaluation import evaluate
+from scantling.evaluation import evaluate, keeping
 
 CLASSES = {"necrosis": 1, "oedema": 2, "enhancing": 4}
 REGIONS = {"whole": [*CLASSES], "core": ["necrosis", "enhancing"], "enhancing": ["enhancing"]}
@@ -69,6 +69,26 @@ def test_regions_are_scored_as_the_union_of_their_classes(tmp_path: Path) -> Non
     plain = evaluate(tmp_path / "out", tumours(tmp_path / "classes"), metrics=["dice"])
     assert plain.classes == tuple(CLASSES)
     assert not any("regions" in note for note in plain.notes)
+
+
+def test_a_record_of_regions_says_them_and_no_score_that_was_expected_of_classes(tmp_path: Path) -> None:
+    masks = answers(tmp_path / "out")
+    facts = json.loads((masks / "predictions.json").read_text())
+    for case in facts["cases"]:
+        case["expected"] = {"dice": 0.7, "low": 0.6, "high": 0.8, "coverage": 0.9}
+    (masks / "predictions.json").write_text(json.dumps(facts))
+    record = evaluate(masks, tumours(tmp_path / "data", REGIONS), metrics=["dice"]).record()
+    assert record.regions == {name: tuple(joined) for name, joined in REGIONS.items()}
+    assert all(case.expected is None for case in record.cases)
+    plain = evaluate(masks, tumours(tmp_path / "classes"), metrics=["dice"]).record()
+    assert plain.regions == {}
+    assert all(case.expected is not None for case in plain.cases)
+    kept = list[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeping, "write", lambda record, made, *, file_name: kept.append(file_name))
+        for one in (record, record.model_copy(update={"regions": {}})):
+            keeping.keep(one, "data")
+    assert len({*kept}) == 2
 
 
 def test_one_region_alone_leaves_the_other_classes_to_the_background(tmp_path: Path) -> None:

@@ -248,6 +248,16 @@ def test_reliabilities_are_learnt_of_each_class_and_have_intervals() -> None:
     assert (low[0] > high[1]).all()
 
 
+def test_images_without_the_class_do_not_hide_it() -> None:
+    target = torch.zeros(8, 1, 12, 12, dtype=torch.long)
+    target[0, 0, 3:8, 3:8] = 1
+    sources = [contours_of(0.02 + (0.55 + 0.1 * n) * target) for n in range(2)]
+    b = learn_reliabilities(sources, target)
+    fused = fused_contours(sources, b)[:, 1:]
+    assert torch.equal(fused > 0.5, target == 1)
+    assert b[:, 0].min() > 0.5
+
+
 def test_what_does_not_belong_together_is_refused() -> None:
     given = masses(2, 3)
     with pytest.raises(ArrayError, match="no source"):

@@ -12,10 +12,10 @@ import scantling
 from scantling.core.errors import SettingsError
 from scantling.data.loading import load
 from scantling.experiments.curve import curve
+from scantling.records.run_data import dataset_of
 from scantling.report.curve import write_curve
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
-from scantling.training.material import dataset_of
 
 TINY = Options(preset="tiny", steps=1, settings={"patch": [16, 16]})
 

@@ -16,6 +16,8 @@ from scantling.core.case import Labels, Sample
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.samples import Intensity, Traits
 from scantling.inference import predict, reliabilities
+from scantling.inference.models import models_of
+from scantling.methods.features.odise import Odise
 from scantling.methods.supervised.unet import UNetSegmenter
 from scantling.records.run_folder import save_model
 from scantling.report.learned import believed_block
@@ -125,6 +127,25 @@ def test_data_that_are_gone_are_named(runs: tuple[Path, list[Path]], tmp_path: P
     (t1 / "run.json").write_text(json.dumps(facts | {"data": [{"path": "/gone/two"}], "manifest": None}))
     with pytest.raises(DataError, match="/gone/two"):
         predict(flair, data, out=tmp_path / "out", ensemble=[t1], split="test", options=LEARN)
+
+
+def test_one_run_has_nothing_to_combine(runs: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    data, (flair, _) = runs
+    with pytest.raises(SettingsError, match="each of which is one source, and there is one; name others with"):
+        predict(flair, data, out=tmp_path / "out", options={"fuse": "dempster", "samples": 3})
+
+
+def test_reliabilities_of_other_classes_than_those_of_the_training_are_not_learnt() -> None:
+    one = Intensity(mean=0, std=1, low=0, high=255, minimum=0, maximum=255)
+    traits = Traits(
+        dimensions=2, channels=("red", "green", "blue"), spacing=(1.0, 1.0), shape=(SIDE, SIDE),
+        smallest=(SIDE, SIDE), intensity=(one,) * 3, labels=Labels(names=("liver", "tumour"), values=((1,), (2,))),
+    )  # fmt: skip
+    settings = Odise.Settings.preset("tiny", {"features": "pyramid"}).resolve(traits)
+    models = [build(Odise, settings, traits, seed=seed) for seed in range(2)]
+    with pytest.raises(SettingsError, match=r"leave out --options\.vocabulary, or give numbers"):
+        models_of(models, {**LEARN, "vocabulary": "tumour"})
+    assert models_of(models, LEARN).segment is not None
 
 
 @pytest.mark.parametrize(

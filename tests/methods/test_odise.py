@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +359,12 @@ def test_a_model_is_told_the_caption_of_an_image_or_the_names_that_clip_finds_li
 
     assert not torch.equal(answer(("a liver",)), answer(("a tumour",)))
     assert torch.equal(answer(()), answer(("",))), "who has no caption is told nothing"
+    slices, said = torch.arange(3), ("a liver",) * 3
+    volume = Batch(slices, torch.zeros(3), {"image": images(3)}, captions=said)
+    one_by_one = replace(other, tile=lambda network, canvas: torch.cat([network(row[None]) for row in canvas]))
+    with torch.no_grad():
+        whole, apart = (model.segment(volume, how).probabilities for how in (other, one_by_one))
+    torch.testing.assert_close(whole, apart)
     assert model.settings.captioner == "text"
     monkeypatch.setattr(FakeClip, "seen", "tumour")
     heuristic = worded(features=place, size=16, captioner="heuristic")
@@ -405,6 +412,20 @@ def test_features_of_large_images_are_read_in_squares_that_cover_them() -> None:
     assert starts(768, 512) == [0, 256]
     assert starts(40, 16) == [0, 12, 24]
     wide = odise(size=None, longest=16, tile=8)
+    assert starts(1000, 224)[-1] == 776
+    odd = torch.rand(1, 3, 60, 97)  # neither side is so many whole cells
+    for stride in (8, 14):
+        maps = sliding(lambda batch, s=stride: {"map": F.avg_pool2d(batch.image, s)}, 56)(
+            Batch(none, none, {"image": odd})
+        )
+        assert float(maps["map"].min()) > 0.2, "each cell has been seen"
+    holes = sliding(lambda batch: {"map": torch.ones(1, 1, 4, 4 if batch.image.std() > 0 else 1)}, 16)
+    assert holes(Batch(none, none, {"image": image[:1]}))["map"].shape == (1, 1, 6, 10)
+    whole = OdiseSettings().model_dump()
+    assert OdiseSettings.model_validate(whole).tile == 512
+    del whole["tile"]
+    assert OdiseSettings.model_validate(whole).tile is None, "a model of an earlier version"
+    assert OdiseSettings.preset("quick", {"steps": 3}).tile == 512
     assert asked(wide, images()).probabilities.shape == (1, 2, 16, 16)
 
 

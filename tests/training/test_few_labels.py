@@ -21,12 +21,13 @@ from scantling.data.dataset import Dataset, join, open_dataset
 from scantling.data.division import within_budget
 from scantling.data.label_budget import keep_labels
 from scantling.records.run import Drawn, LabelsRead, read_run
+from scantling.records.run_data import dataset_of
 from scantling.report.headers import header_of
 from scantling.report.targets import open_run
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
 from scantling.training.leakage import learned_from
-from scantling.training.material import dataset_of, open_material
+from scantling.training.material import open_material
 from toys_capabilities import TOYS
 
 TINY = Options(preset="tiny", steps=2, settings={"patch": [16, 16], "widths": [4, 8]}, labels=2)

@@ -19,11 +19,12 @@ from scantling.data.label_budget import keep_labels
 from scantling.methods.catalogue import card_of
 from scantling.records.curve import CurveRecord
 from scantling.records.run import read_run
+from scantling.records.run_data import dataset_of
 from scantling.report.case_files import Mask
 from scantling.report.viewer_planes import Upright
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
-from scantling.training.material import dataset_of, open_material
+from scantling.training.material import open_material
 from scantling.viewing.corrections import downright, on_grid
 from scantling.viewing.opened import open_correctable
 from scantling.viewing.server import CaseServer

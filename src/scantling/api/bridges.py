@@ -65,7 +65,7 @@ def export(
     if to != "nnunet":
         raise SettingsError(f"--to {to}: expected onnx, nnunet, qupath or coco")
     from scantling.data.nnunet_export import export_nnunet
-    from scantling.training.material import dataset_of
+    from scantling.records.run_data import dataset_of
 
     if not isinstance(source, Dataset):
         path = path_of(source, "source", expected="a data set, its folder or a run")

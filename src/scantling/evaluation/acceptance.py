@@ -13,8 +13,8 @@ from scantling.core.outputs import RUN
 from scantling.inference.acceptance import CopyGate, Gate, Gates, LabelGate, copy_gate
 from scantling.inference.marking import SEGMENTER, Marker
 from scantling.inference.synthesis import generator_of
+from scantling.records.run_data import dataset_of
 from scantling.records.run_folder import load_model
-from scantling.training.material import dataset_of
 
 NEW, LABELS, BOTH = "new", "labels", "both"
 """Images that copy no training image; images in which a segmenter finds their labels; both."""

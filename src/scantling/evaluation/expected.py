@@ -43,9 +43,14 @@ def coverage_of(cases: Sequence[tuple[PredictedCase, float | None]]) -> Coverage
     )
 
 
-def expectation_of(case: PredictedCase | None) -> dict[str, Any]:
-    """What the record of a scored case says of its prediction."""
-    known = {} if case is None else {name: getattr(case, name) for name in ("expected", "unlike", "stands_out")}
+def expectation_of(case: PredictedCase | None, *, scored: bool = True) -> dict[str, Any]:
+    """What the record of a scored case says of its prediction.
+
+    Args:
+        scored: whether the classes are scored of which it expected a score.
+    """
+    names = (*(("expected",) if scored else ()), "unlike", "stands_out")
+    known = {} if case is None else {name: getattr(case, name) for name in names}
     return {name: value for name, value in known.items() if value not in (None, "")}
 
 

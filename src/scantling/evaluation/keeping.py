@@ -43,7 +43,7 @@ def keep(record: EvaluationRecord, name: str) -> Path | None:
     """Write an evaluation into the folder of the run that made what was scored, for its report.
 
     The same evaluation again replaces itself, and no other: the file's name tells the folder of the predictions, the
-    truth, the split and the options.
+    truth, the split, the regions and the options.
 
     Args:
         name: what the truth is called.
@@ -58,6 +58,7 @@ def keep(record: EvaluationRecord, name: str) -> Path | None:
         "prediction": record.prediction,
         "truth": record.truth,
         "split": record.split,
+        **({"regions": record.regions} if record.regions else {}),
     }
     inside = "region" if record.region is not None and record.region.of != "image" else ""
     parts = (Path(record.prediction).name, name, record.split or "", inside)

@@ -235,6 +235,7 @@ class Evaluation:
             "options": self.options,
             "made": self.made,
             "classes": self.classes,
+            "regions": {name: list(joined) for name, joined in self.regions.items()},
             "labels": self.labels,
             "region": self.region,
             "mean": self.mean,
@@ -253,7 +254,7 @@ class Evaluation:
                 | ({"strata": case.strata} if case.strata else {})
                 | dict(case.scores.mean)
                 | ({"classes": case.scores.classes} if several else {})
-                | expectation_of(self.predicted.get(case.id))
+                | expectation_of(self.predicted.get(case.id), scored=not self.regions)
                 | {"marked": {"prediction": case.marked[0], "truth": case.marked[1]}, "files": case.files}
                 for case in self.cases
             ],

@@ -12,7 +12,7 @@ from scantling.core.checks import check_choice, check_count, check_number
 from scantling.core.errors import ArrayError
 from scantling.evidence.discounting import fused_contours
 from scantling.evidence.masses import check_sources
-from scantling.losses.overlap import dice_loss
+from scantling.losses.overlap import batch_dice_loss, overlap_sums
 
 
 def contours_of(probabilities: Tensor) -> Tensor:
@@ -35,6 +35,8 @@ def learn_reliabilities(
 ) -> Tensor:
     """The reliabilities under which N sources together agree best with the truth, by the soft Dice of `fused_contours`.
 
+    All images count as one, so that those that lack a class say no more of it than their pixels do; classes that none
+    of them shows are in no mean.
     Their logits begin at 0, so b at ½, as in the code released with the fusion (Huang et al., 2022), and follow Adam.
     Learn them on validation images: on training images every source looks more reliable than it is.
 
@@ -67,6 +69,7 @@ def learn_reliabilities(
     check_number(rate, argument="rate", least=0)
     each = [one.detach() for one in check_sources(contours, least=2)]
     seen = target if ignore_index is None else target.masked_fill(target == ignore_index, 0)
+    shown = [c for c in range(1, each[0].shape[1]) if bool((seen == c).any())]
     if not bool((seen > 0).any()):
         raise ArrayError("the target shows no class but the background; expected images that show the classes")
     logits = torch.zeros(len(each), each[0].shape[1] if by == "class" else 1, device=target.device, requires_grad=True)
@@ -74,7 +77,8 @@ def learn_reliabilities(
     with torch.enable_grad():
         for _ in range(steps):
             fused = fused_contours(each, list(logits.sigmoid()))
-            loss = dice_loss(fused[:, 1:], target, ignore_index=ignore_index)
+            sums = overlap_sums(fused[:, 1:], target, ignore_index=ignore_index).sum(1)[:, [c - 1 for c in shown]]
+            loss = batch_dice_loss(sums, total=sums.detach())
             (logits.grad,) = torch.autograd.grad(loss, [logits])
             optimiser.step()
     return logits.detach().sigmoid()

@@ -92,7 +92,7 @@ def segment(
     for number, ((each, own), seen) in enumerate(zip([(method, tiler), *others], each_sees, strict=True)):
         if seen is None:
             continue  # its reliability is 0
-        root = seed_of(options.seed, *((sample.case.id, "model", number) if number else (sample.case.id,)))
+        root = _seed(options, sample, number)
         resolved = each.segment_options(options)
         inference = Inference(seed=root, stage="answer", device=device, tile=own, find=own.find, options=resolved)
         parts = drawn_by(
@@ -125,20 +125,30 @@ def opinion(
     method: Segmenter,
     sample: Sample,
     *,
+    number: int = 0,
     device: torch.device,
     tiler: Tiler,
     options: SegmentOptions,
     autocast: torch.dtype | None = None,
     slices_at_once: int = 8,
 ) -> np.ndarray:
-    """What a model says of a sample as one source of several (K, *S): the mean of its samples, or what it decides."""
-    seed, resolved = seed_of(options.seed, sample.case.id), method.segment_options(options)
+    """What a model says of a sample as one source of several (K, *S): the mean of its samples, or what it decides.
+
+    Args:
+        number: of the model among the several, from 0; its random numbers are those of `segment`.
+    """
+    seed, resolved = _seed(options, sample, number), method.segment_options(options)
     inference = Inference(seed=seed, stage="answer", device=device, tile=tiler, find=tiler.find, options=resolved)
     parts = drawn_by(
         method, sample, inference, views=method.uses_views(options), decided=True, autocast=autocast,
         slices_at_once=slices_at_once, units=None,
     )  # fmt: skip
     return mean_of(parts.makes)
+
+
+def _seed(options: SegmentOptions, sample: Sample, number: int) -> int:
+    """Of the random numbers of one of several models about a sample."""
+    return seed_of(options.seed, *((sample.case.id, "model", number) if number else (sample.case.id,)))
 
 
 def channels_of(methods: Sequence[Method]) -> tuple[str, ...]:

@@ -118,6 +118,16 @@ def models_of(
     models = Models(methods=tuple(methods), runs=runs, identities=identities, **given)
     if models.segment is not None:
         _check_reliabilities(models.segment, len(methods), models.labels)
+        if models.segment.fuse == "dempster" and len(methods) == 1:
+            raise SettingsError(
+                "--fuse dempster: combines models, each of which is one source, and there is one; name others with "
+                "--ensemble, or take another rule for the samples of one"
+            )
+        if models.segment.reliabilities == LEARN and models.labels != models.segmenters[0].traits.labels:
+            raise SettingsError(
+                "--options.reliabilities learn: validation masks show the classes of the training, and other options "
+                "ask for others; leave out --options.vocabulary, or give numbers"
+            )
         samples = models.segmenters[0].segment_options(models.segment).samples or 1
         if models.segment.views and samples > 1:
             raise SettingsError(

@@ -13,19 +13,19 @@ from torch import Tensor
 
 from scantling.contract.options import LEARN, SegmentOptions
 from scantling.core.case import IGNORE, Case
-from scantling.core.errors import RunError
+from scantling.core.errors import RunError, ScantlingError
 from scantling.core.outputs import RUN
 from scantling.core.randomness import numpy_generator
 from scantling.data.contents import count
+from scantling.data.hashing import content_of
 from scantling.data.loading import load
-from scantling.data.opening import Opening
 from scantling.evidence import contours_of, learn_reliabilities, reliability_intervals
 from scantling.inference.answering import opinion
 from scantling.inference.listing import lists_in
 from scantling.inference.models import Models
 from scantling.inference.tiles import Tiler
 from scantling.records.record import read_json
-from scantling.records.run import RunRecord, read_run
+from scantling.records.run_data import dataset_of
 
 CASES = 48
 """Validation cases that are answered, at most, spread over the subjects (ours)."""
@@ -128,7 +128,7 @@ def learn(models: Models, *, device: torch.device, autocast: torch.dtype | None)
                 at = _places(mask, id, pixels)
                 widest = max(widest, len(at))
                 target[row, :, 0, : len(at)] = torch.from_numpy(mask.reshape(len(mask), -1)[:, at].astype(np.int64))
-            seen = opinion(method, sample, device=device, tiler=tiler, options=options, autocast=autocast)
+            seen = opinion(method, sample, number=place, device=device, tiler=tiler, options=options, autocast=autocast)
             if seen.shape[1:] != mask.shape[1:]:
                 raise RunError(f"{id}: the images of the runs have several sizes; expected those of one case")
             said[place][row, :, 0, : len(at)] = torch.from_numpy(seen.reshape(len(seen), -1)[:, at]).clamp(0, 1)
@@ -189,11 +189,12 @@ def _shared(models: Models) -> list[dict[str, Case]]:
     """
     found, trained = list[dict[str, Case]](), set[str]()
     for run in models.runs:
-        held_out, subjects = _divided(read_run(run if (run / RUN).is_file() else run.parent))
+        held_out, subjects = _divided(run if (run / RUN).is_file() else run.parent)
         found.append(held_out)
         trained |= subjects
     ids = set.intersection(*({*each} for each in found))
     ids = {id for id in ids if found[0][id].masks and trained.isdisjoint(each[id].subject for each in found)}
+    ids = {id for id in ids if len({_truth_of(each[id]) for each in found}) == 1}
     if not ids:
         raise RunError(
             "--options.reliabilities learn: the runs hold out no validation case in common that has a mask; train "
@@ -202,28 +203,20 @@ def _shared(models: Models) -> list[dict[str, Case]]:
     return [{id: each[id] for id in sorted(ids)} for each in found]
 
 
-def _divided(record: RunRecord) -> tuple[dict[str, Case], set[str]]:
-    """The validation cases of a run by their id in its record, and the subjects that it was trained on.
+def _truth_of(case: Case) -> tuple[str, str]:
+    """Whom a case shows and what its mask holds, so that cases of one id but of other data are told apart."""
+    try:
+        return case.subject, content_of(case, reads=("mask",))
+    except ScantlingError:
+        return case.subject, ""
 
-    Where labels were counted, validation cases are those that had one.
-    """
-    opening = Opening(
-        manifest=Path(record.manifest) if record.manifest else None,
-        root=Path(record.root) if record.root else None,
-        subjects=record.subjects,
-    )
-    split = {name: {*record.split.get(name, ())} for name in ("train", "validation")}
-    if record.labelled is not None:
-        split["validation"] &= {*record.labelled}
-    found: dict[str, dict[str, Case]] = {name: {} for name in split}
-    for part in record.data:
-        dataset = opening.open(Path(part.path))
-        for case in dataset.cases:
-            names = record.names_of(case.id, dataset.root, dataset.name)
-            for name, ids in split.items():
-                found[name].update(dict.fromkeys(sorted(ids & names)[:1], case))
-    held_out = {id: case for id, case in found["validation"].items() if case.images and case.drawn_classes is None}
-    return held_out, {case.subject for case in found["train"].values()}
+
+def _divided(run: Path) -> tuple[dict[str, Case], set[str]]:
+    """The validation cases of a run by their id, with the labels that it has of them, and the subjects that it learned
+    from."""
+    cases = dataset_of(run).cases
+    held_out = {c.id: c for c in cases if c.split == "validation" and c.images and c.drawn_classes is None}
+    return held_out, {case.subject for case in cases if case.split == "train"}
 
 
 def _spread(cases: Mapping[str, Case], most: int) -> list[str]:

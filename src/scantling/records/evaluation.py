@@ -237,6 +237,7 @@ class EvaluationRecord(FileRecord):
         boxes: the scores of boxes.
         image_classes: the scores of image classes; without masks only these and what stands before `classes` is set.
         not_predicted: classes of the truth that the predictions do not have.
+        regions: what was scored in place of the classes, and the classes that each joins; empty where classes were.
         names: where a vocabulary was asked for, the scores of the classes that the model had learned ("seen") and of
             the others ("unseen").
         notes, conventions: sentences.
@@ -271,6 +272,7 @@ class EvaluationRecord(FileRecord):
     boxes: BoxesRecord | None = None
     failed: tuple[Failure, ...] = ()
     not_predicted: tuple[NotPredicted, ...] = ()
+    regions: dict[str, tuple[str, ...]] = {}
     names: dict[str, NamesRecord] = {}
     notes: tuple[str, ...] = ()
     conventions: tuple[str, ...] = ()

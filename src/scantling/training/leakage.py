@@ -13,8 +13,9 @@ from scantling.data.contents import count, some
 from scantling.data.dataset import Dataset, file_hashes, fingerprint, open_dataset
 from scantling.methods.catalogue import card_of
 from scantling.records.run import RunRecord, read_run
+from scantling.records.run_data import divided_as
 from scantling.records.run_folder import identity_of
-from scantling.training.material import divided_as, without_others
+from scantling.training.material import without_others
 
 
 def record_of(run: str | Path | None, *, model: str | None = None) -> RunRecord | None:

@@ -147,7 +147,7 @@ class Export(Opened):
             return Outcome(facts)
         opening = self.opening()
         if (self.source / RUN).is_file():
-            from scantling.training.material import dataset_of
+            from scantling.records.run_data import dataset_of
 
             dataset = dataset_of(self.source)
         else:

@@ -218,7 +218,7 @@ class Odise(Segmenter, OnFeatures):
         """The probabilities of the classes (B, K, H, W), or the objects of each image and their mask."""
         options = OdiseOptions.of(dict(inference.options))
         if not self.finds_objects:
-            look = partial(self.probabilities, options=options, captions=batch.captions)
+            look = partial(self.probabilities, options=options, captions=batch.captions[:1])  # of one case
             return Segmentation(probabilities=inference.tile(look, batch.image))
         rows, size = range(len(batch.image)), tuple(batch.image.shape[2:])
         found = list[Objects]()

@@ -144,8 +144,9 @@ def told(network: nn.Module | None, settings: OdiseSettings, lexicon: Lexicon, *
 
 
 def captions_of(batch: Batch) -> tuple[str, ...]:
-    """The caption of each image as its manifest has it; an empty one where it has none."""
-    return batch.captions or ("",) * len(batch.image)
+    """The caption of each image as its manifest has it; an empty one where it has none; one alone is that of all."""
+    given = batch.captions or ("",)
+    return given * len(batch.image) if len(given) == 1 else given
 
 
 def likest_names(batch: Batch, lexicon: Lexicon) -> list[str]:

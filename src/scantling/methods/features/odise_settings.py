@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from scantling.contract.options import SegmentOptions
 from scantling.contract.settings import Names
@@ -50,7 +50,8 @@ class OdiseSettings(FeatureSettings):
             names of the training that the CLIP of `text` finds likest (ours); "text": its caption in the manifest, as
             the text encoder of the folder reads both; "implicit": a prompt that is learned of an embedding of the
             image, that of `text` if there is one. None: implicit where there is a prompt.
-        tile: the side of the squares, which overlap, in which larger images are read by the frozen model; None: whole.
+        tile: the side of the squares in which larger images are read by the frozen model; they overlap where their
+            side does not divide that of the image. None: whole.
         patch: the side of a patch where images have no common size; None: their longest side.
         flips, turns, zoom: see `Augmentation` (the authors scale images by .1 to 2).
     """
@@ -104,6 +105,13 @@ class OdiseSettings(FeatureSettings):
         *FeatureSettings.architecture, "queries", "adapters", "width", "words", "encoder_layers", "encoder_points",
         "encoder_inner", "query_layers", "inner", "heads",
     )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, given: Any) -> Any:
+        """Models of earlier versions, whose settings are whole but for the squares, read images as they were."""
+        whole = isinstance(given, Mapping) and {*cls.model_fields} - {"tile"} == {*given}
+        return {**given, "tile": None} if whole else given
 
     @property
     def weights(self) -> MaskWeights:

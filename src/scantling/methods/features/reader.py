@@ -79,7 +79,7 @@ class FeatureReader:
             return {name: one.detach() for name, one in self._read(batch).items()}
 
     def in_tiles(self, side: int) -> None:
-        """Read images that are larger than `side` in overlapping squares (`sliding`)."""
+        """Read images that are larger than `side` in squares (`sliding`)."""
         self._read = sliding(self._read, side)
 
     def prepared(self, *, reads: Sequence[str]) -> Prepared:
