@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ def current(page: Any, what: str) -> Any:
     return page.evaluate(f"document.querySelector('.viewer').scantling.current.{what}")
 
 
-def caption(page: Any) -> str:
-    return str(page.locator(".v-caption").inner_text())
+def says(page: Any, text: str) -> None:
+    """Wait for a text in the caption, which is written when the image of the case is there."""
+    until(page, f"document.querySelector('.v-caption').innerText.includes({json.dumps(text)})")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (420, True)])
@@ -58,7 +60,7 @@ def test_the_keyboard_does_all_that_the_mouse_does(volume: Path, browser: Pages)
     page = opened(browser(), volume)
     start = payloads(volume)["case-00"]["planes"][0]["start"]
     assert current(page, "slice") == start
-    assert "1 wrong voxels" in caption(page)
+    says(page, "1 wrong voxels")
     stage = page.locator(".v-stage")
     for key, slice_ in (("ArrowRight", start + 1), ("ArrowUp", start), ("End", 5), ("ArrowDown", 5), ("Home", 0)):
         stage.press(key)
@@ -89,12 +91,12 @@ def test_the_mouse_opens_cases_turns_slices_and_enlarges(volume: Path, browser: 
     page.locator("td + td, th button.opener").filter(has_text="case-02").first.click()
     until(page, "document.querySelector('.viewer').scantling.current.id === 'case-02'")
     axial = payloads(volume)["case-02"]["planes"][0]
-    assert "3 wrong voxels" in caption(page)
+    says(page, "3 wrong voxels")
     strip = page.locator(".v-strip")
     box = strip.bounding_box()
     strip.click(position={"x": box["width"] * 1.5 / 6, "y": 10})
     assert current(page, "slice") == 1
-    assert f"{axial['errors'][1]} wrong voxels" in caption(page)
+    says(page, f"{axial['errors'][1]} wrong voxels")
     page.wait_for_timeout(300)  # a wheel that scrolls the page past the picture is left to the page
     page.locator(".v-stage").hover()
     page.mouse.wheel(0, 40)
@@ -102,7 +104,7 @@ def test_the_mouse_opens_cases_turns_slices_and_enlarges(volume: Path, browser: 
     page.locator(".v-slider input[aria-label=Slice]").fill("4")
     assert current(page, "slice") == 4
     page.get_by_role("button", name="Coronal").click()
-    assert "Coronal" in caption(page)
+    says(page, "Coronal")
     page.locator(".v-stage").click()
     assert page.locator("dialog.v-window").is_visible()
     page.get_by_role("button", name="Close").click()
