@@ -71,6 +71,19 @@ def test_regions_are_scored_as_the_union_of_their_classes(tmp_path: Path) -> Non
     assert not any("regions" in note for note in plain.notes)
 
 
+def test_predictions_that_lack_a_class_of_a_region_are_a_sentence(tmp_path: Path) -> None:
+    masks = answers(tmp_path / "out")
+    facts = json.loads((masks / "predictions.json").read_text())
+    (masks / "predictions.json").write_text(
+        json.dumps(facts | {"classes": ["enhancing", "necrosis"], "values": [[1], [2]]})
+    )
+    for file in masks.glob("*.png"):
+        array = np.array(Image.open(file))
+        Image.fromarray(np.where(array == 3, 0, array).astype(np.uint8)).save(file)
+    with pytest.raises(DataError, match="has no class 'oedema', which the region 'whole' of the manifest joins; found"):
+        evaluate(masks, tumours(tmp_path / "data", REGIONS), metrics=["dice"])
+
+
 def test_a_record_of_regions_says_them_and_no_score_that_was_expected_of_classes(tmp_path: Path) -> None:
     masks = answers(tmp_path / "out")
     facts = json.loads((masks / "predictions.json").read_text())

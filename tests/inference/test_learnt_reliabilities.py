@@ -110,6 +110,25 @@ def test_who_sees_more_is_believed_more_and_no_test_mask_is_read(
         predict(flair, data, out=tmp_path / "out", **how | {"options": {"fuse": "dempster"}})
 
 
+def test_a_validation_mask_that_cannot_be_read_is_left_out_and_other_masks_of_one_id_are_not_compared(
+    runs: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, (flair, t1) = runs
+    monkeypatch.setattr(reliabilities, "opinion", knows_flair)
+    monkeypatch.setattr(reliabilities, "REPEATS", 1)
+    held_out = [
+        case for case in sorted(reliabilities.dataset_of(flair).cases, key=lambda c: c.id) if case.split == "validation"
+    ]
+    (data / "masks" / f"{held_out[0].id}.png").write_bytes(b"broken")
+    how: dict[str, Any] = {"ensemble": [t1], "split": "test", "options": LEARN}
+    done = predict(flair, data, out=tmp_path / "out", **how)
+    assert done.header["reliabilities"]["cases"] == 5
+    assert f"(1 case could not be read, {broken})" in done.notes[0]
+    monkeypatch.setattr(reliabilities, "content_of", lambda case, reads: repr(case.images))  # each run has its own
+    with pytest.raises(RunError, match="hold out no validation case in common"):
+        predict(flair, data, out=tmp_path / "other", **how)
+
+
 @pytest.mark.parametrize("held_out", [(), ("x0",), ("t0",)])
 def test_runs_without_a_common_validation_case_are_refused(
     runs: tuple[Path, list[Path]], tmp_path: Path, held_out: tuple[str, ...]

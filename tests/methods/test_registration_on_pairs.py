@@ -15,6 +15,7 @@ from torch import Tensor
 from scantling.contract.method import build
 from scantling.contract.step import Inference
 from scantling.core.case import Case, Geometry, Sample
+from scantling.core.errors import DataError
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.inference.resampling import brought_onto, index_map, through_world
 from scantling.losses.registration import local_correlation_loss
@@ -160,6 +161,13 @@ def test_an_image_is_laid_by_shape_only_where_that_is_clearly_more_alike() -> No
     assert brought_onto(part, fixed, start="shape")[1] == "shape"
     nowhere = replace(astray, geometry=replace(astray.geometry, affine=None))
     assert brought_onto(nowhere, fixed, start="world")[1] == "shape"  # there is one way alone
+
+
+def test_images_that_lie_across_each_other_are_a_sentence() -> None:
+    across = np.eye(4)[:, [2, 1, 0, 3]]
+    axial, sagittal = (Geometry((8, 8), (1.0, 1.0), affine=affine) for affine in (np.eye(4), across))
+    with pytest.raises(DataError, match="lie across each other"):
+        through_world(np.zeros((2, 8, 8), np.float32), axial, sagittal)
 
 
 def test_a_displacement_by_shape_leads_to_the_same_points_through_the_world() -> None:

@@ -94,6 +94,7 @@ def evaluate(
     known = predictable(labels, predictions.data_labels, declared=declared)
     classes, order = matched(predictions.data_labels, known, declared=declared)
     if dataset.regions:
+        check_predicted(dataset.regions, classes, labels, folder)
         named = known.model_copy(update={"names": classes[: len(known.names)]})
         known = joined_classes(named, dataset.regions, str(place))
         predictions = predictions.joined(dataset.regions, classes, order)
@@ -137,6 +138,20 @@ def evaluate(
             *_notes(found, wanted, not_predicted),
         ),
     )  # fmt: skip
+
+
+def check_predicted(regions: Mapping[str, Sequence[str]], classes: Sequence[str], labels: Labels, folder: Path) -> None:
+    """Make sure that predictions have the classes that regions join; what is no class at all is told of elsewhere.
+
+    Raises:
+        DataError: they lack one.
+    """
+    for name, joined in regions.items():
+        if lacking := [one for one in joined if one in labels.names and one not in classes]:
+            raise DataError(
+                f"{folder}: has no class {lacking[0]!r}, which the region {name!r} of the manifest joins; found "
+                f"{', '.join(classes)}; predict with a model of all its classes, or leave the region out"
+            )
 
 
 def _with_regions(case: Case, regions: Mapping[str, Sequence[str]]) -> Case:

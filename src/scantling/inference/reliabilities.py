@@ -16,7 +16,7 @@ from scantling.core.case import IGNORE, Case
 from scantling.core.errors import RunError, ScantlingError
 from scantling.core.outputs import RUN
 from scantling.core.randomness import numpy_generator
-from scantling.data.contents import count
+from scantling.data.contents import count, some
 from scantling.data.hashing import content_of
 from scantling.data.loading import load
 from scantling.evidence import contours_of, learn_reliabilities, reliability_intervals
@@ -42,7 +42,8 @@ class Learnt:
 
     Attributes:
         facts: `sources`, N names; `classes`, C, the background first where they exclude each other; `believed`, (N, C)
-            in [0, 1]; `low` and `high`, the same (95 %, none with few subjects); `cases` and `subjects`, how many.
+            in [0, 1]; `low` and `high`, the same (95 %, none with few subjects); `cases` and `subjects`, how many;
+            `unread`, the ids of those that could not be read.
     """
 
     facts: Mapping[str, Any]
@@ -60,9 +61,11 @@ class Learnt:
             f"{source} " + ", ".join(f"{name} {b:.2f}" for name, b in zip(facts["classes"], row, strict=True))
             for source, row in zip(facts["sources"], self.believed, strict=True)
         )
+        unread = facts.get("unread", ())
+        left_out = f" ({count(len(unread), 'case')} could not be read, {some(unread)})" if unread else ""
         return (
             f"reliabilities learnt on {count(facts['cases'], 'validation case')} of "
-            f"{count(facts['subjects'], 'subject')}, whose masks were read: {believed}"
+            f"{count(facts['subjects'], 'subject')}, whose masks were read{left_out}: {believed}"
         )
 
 
@@ -117,12 +120,20 @@ def learn(models: Models, *, device: torch.device, autocast: torch.dtype | None)
     target = torch.full((len(chosen), 1 if labels.exclusive else len(labels.names), 1, pixels), IGNORE)
     said = [torch.zeros(len(chosen), len(labels.names), 1, pixels) for _ in models.methods]
     tilers, widest = [Tiler() for _ in models.methods], 1
+    unread = dict[str, str]()
     for row, id in enumerate(chosen):
-        for place, (method, tiler) in enumerate(zip(models.segmenters, tilers, strict=True)):
-            sample = load(
-                cases[place][id], labels=method.traits.labels, channels=method.channels, partial=method.partial,
-                reads=("image", "region") if place else ("image", "mask", "region"),
-            )  # fmt: skip
+        try:
+            samples = [
+                load(
+                    cases[place][id], labels=method.traits.labels, channels=method.channels, partial=method.partial,
+                    reads=("image", "region") if place else ("image", "mask", "region"),
+                )
+                for place, method in enumerate(models.segmenters)
+            ]  # fmt: skip
+        except ScantlingError as error:
+            unread[id] = str(error)  # its row stays unknown, and counts nowhere
+            continue
+        for place, (method, tiler, sample) in enumerate(zip(models.segmenters, tilers, samples, strict=True)):
             if not place:
                 mask = sample.masks[0] if sample.region is None else np.where(sample.region, sample.masks[0], IGNORE)
                 at = _places(mask, id, pixels)
@@ -132,18 +143,24 @@ def learn(models: Models, *, device: torch.device, autocast: torch.dtype | None)
             if seen.shape[1:] != mask.shape[1:]:
                 raise RunError(f"{id}: the images of the runs have several sizes; expected those of one case")
             said[place][row, :, 0, : len(at)] = torch.from_numpy(seen.reshape(len(seen), -1)[:, at]).clamp(0, 1)
+    if len(unread) == len(chosen):
+        raise RunError(
+            f"--options.reliabilities learn: no validation case could be read; {next(iter(unread.values()))}"
+        )
     if not ((target > 0) & (target != IGNORE)).any():
         raise RunError(
-            "--options.reliabilities learn: no validation case that the runs share shows a class; give numbers, or "
-            "leave the option out"
+            f"--options.reliabilities learn: of {count(len(chosen), 'validation case')} that the runs share, no pixel "
+            "that was looked at shows a class; give numbers, or leave the option out"
         )
-    subjects = [cases[0][id].subject for id in chosen]
+    read = [row for row, id in enumerate(chosen) if id not in unread]
+    said, target = [one[read] for one in said], target[read]
+    subjects = [cases[0][chosen[row]].subject for row in read]
     said, target = [one[..., :widest] for one in said], target[..., :widest]  # small images fill no more
     b, interval = _fitted(said, target, subjects, exclusive=labels.exclusive)
     limits = {} if interval is None else {"low": _rounded(interval[0]), "high": _rounded(interval[1])}
     return Learnt({
         "sources": list(_sources(models)), "classes": list(names), "believed": _rounded(b), **limits,
-        "cases": len(chosen), "subjects": len(set(subjects)),
+        "cases": len(read), "subjects": len(set(subjects)), **({"unread": sorted(unread)} if unread else {}),
     })  # fmt: skip
 
 

@@ -21,6 +21,8 @@ SAME = 0.01
 """Pixels within which two ways of laying an image are one."""
 COMPARED = 48
 """About how many pixels along each axis are looked at to choose between them; ours."""
+FLAT = 1e-6
+"""A determinant below which a map through the world loses an axis."""
 AT_ONCE = 1 << 22
 """Pixels that are sampled together, so that their places take little memory beside a large volume."""
 
@@ -141,8 +143,16 @@ def through_world(displacement: np.ndarray, fixed: Geometry, moving: Geometry) -
     """A displacement (D, *S) of images that were brought together by their shapes, as one through the world.
 
     Its vectors lead to the same points of the moving image; without two affines it stays as it is.
+
+    Raises:
+        DataError: the files lie across each other, as an axial and a sagittal slice do.
     """
     world = torch.from_numpy(index_map(fixed, moving))
+    if abs(float(torch.linalg.det(world[:, :-1]))) < FLAT:
+        raise DataError(
+            "the two images lie across each other, so that no displacement within the fixed one leads through the "
+            "world to the moving one; register images of one plane, or remove the affines"
+        )
     shape = torch.from_numpy(index_map(fixed, moving, start="shape"))
     there = torch.linalg.inv(world[:, :-1]) @ torch.cat([shape[:, :-1], shape[:, -1:] - world[:, -1:]], 1)
     out = np.empty_like(displacement)
