@@ -116,10 +116,8 @@ def test_a_validation_mask_that_cannot_be_read_is_left_out_and_other_masks_of_on
     data, (flair, t1) = runs
     monkeypatch.setattr(reliabilities, "opinion", knows_flair)
     monkeypatch.setattr(reliabilities, "REPEATS", 1)
-    held_out = [
-        case for case in sorted(reliabilities.dataset_of(flair).cases, key=lambda c: c.id) if case.split == "validation"
-    ]
-    (data / "masks" / f"{held_out[0].id}.png").write_bytes(b"broken")
+    broken = min(case.id for case in reliabilities.dataset_of(flair).cases if case.split == "validation")
+    (data / "masks" / f"{broken}.png").write_bytes(b"broken")
     how: dict[str, Any] = {"ensemble": [t1], "split": "test", "options": LEARN}
     done = predict(flair, data, out=tmp_path / "out", **how)
     assert done.header["reliabilities"]["cases"] == 5
