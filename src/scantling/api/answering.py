@@ -30,6 +30,7 @@ def predict(
     split: Literal["train", "validation", "test", "all"] | None = None,
     probabilities: bool = False,
     views: bool | None = None,
+    scale: float | None = None,
     samples: int | None = None,
     sampling_steps: int | None = None,
     fuse: Literal["mean", "vote", "staple", "uncertainty", "dempster"] | None = None,
@@ -60,6 +61,8 @@ def predict(
             trained on them, else all.
         probabilities: also write probability maps (float32).
         views: average over the mirrored and turned views that the training showed; None as the model says.
+        scale: how many times as large as the training images the images are; 1: as they are; None: as the spacing, the
+            field of view or the sides of pictures say, where the model expects more of its answer then.
         samples: masks to draw for each image.
         sampling_steps: of the chain that draws a mask, for methods that run one.
         fuse: how samples become one mask; None as the method says.
@@ -86,7 +89,10 @@ def predict(
         >>> listing = scantling.predict("runs/unet", "scans", out="masks", probabilities=True)
         >>> [case["mask"] for case in listing.cases], listing.failed
     """
-    named = {"samples": samples, "steps": sampling_steps, "fuse": fuse, "views": views, "memory": memory, "seed": seed}
+    named = {
+        "samples": samples, "steps": sampling_steps, "fuse": fuse, "views": views, "scale": scale, "memory": memory,
+        "seed": seed,
+    }  # fmt: skip
     return inference.predict(
         path_of(run, "run"), _data(source, "source"), out=path_of(out, "out"),
         options=_given(named, options), ensemble=paths_of(ensemble, "ensemble"), split=split,

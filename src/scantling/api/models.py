@@ -28,6 +28,7 @@ from scantling.inference.expected import sentences_on_expected
 from scantling.inference.made_cases import arrays_of
 from scantling.inference.models import models_of, open_models
 from scantling.inference.prediction import Answerer
+from scantling.inference.scale import sentences_on_scale
 from scantling.inference.synthesis import generator_of, maker_of
 from scantling.inference.unlike import sentences_on_likeness
 from scantling.methods.catalogue import card_of, cards
@@ -255,6 +256,7 @@ class Model:
             *form.notes,
             *answerer.models.notes,
             *answerer.notes,
+            *sentences_on_scale([case]),
             *sentences_on_likeness([case], answerer.known),
             *sentences_on_expected([case], answerer.calibration),
         )

@@ -80,6 +80,9 @@ class SegmentOptions(InferenceOptions):
             overlap); "learn": they are learnt on validation cases that all runs held out; none: all of them alike.
         views: average over the mirrored and turned views of each image that the training showed, unless they hurt on
             validation; None: as `Segmenter.uses_views` says.
+        scale: how many times as large as the training images the images are, in pixels for the same thing: they are
+            answered on a grid that is so much coarser; 1: as they are; None: pictures that show clear evidence of
+            another scale at that of the training images.
         postprocess: apply what was learnt on validation cases (`core.postprocessing`): the temperature to the
             probabilities of each model, thresholds and rules of components where one answer alone decides.
     """
@@ -90,6 +93,7 @@ class SegmentOptions(InferenceOptions):
     votes: int | None = None
     reliabilities: Annotated[tuple[tuple[float, ...], ...] | Literal["learn"], BeforeValidator(_reliabilities)] = ()
     views: bool | None = None
+    scale: float | None = Field(default=None, ge=1 / 16, le=16)
     postprocess: bool = True
 
 
@@ -141,6 +145,7 @@ FLAGS: Mapping[str, str] = {
     "steps": "--sampling-steps",
     "fuse": "--fuse",
     "views": "--views",
+    "scale": "--scale",
 }
 """Options that are flags of their own on the command line; all others are `--options.NAME`."""
 

@@ -268,6 +268,8 @@ class Sample:
         classes: (N,) int64 of the boxes and the points, by field; classes are counted from 0.
         channels: (C,) which of the image's channels the case has; None: all. The others are 0.
         known: (K,) which classes the first mask knows; None: all.
+        scale: how many times as large as the training images it is answered, in pixels for the same thing: the grid
+            of a method that keeps the scale of pictures is so much coarser.
     """
 
     case: Case
@@ -283,6 +285,7 @@ class Sample:
     classes: Mapping[str, np.ndarray] = field(default_factory=dict)
     channels: np.ndarray | None = None
     known: np.ndarray | None = None
+    scale: float = 1.0
 
     def __repr__(self) -> str:
         held = {f"masks[{number}]": mask for number, mask in enumerate(self.masks)}

@@ -157,13 +157,17 @@ def _in_units(values: np.ndarray, unit: Units, part: slice) -> Tensor:
 def grid_of(sample: Sample, recipe: Preprocessing, traits: Traits) -> tuple[int, ...]:
     """The shape of a sample on the grid of `recipe`, the slice axis first where a volume is read as slices.
 
-    A sample whose spacing is in another unit than the traits' is taken to have theirs.
+    A sample whose spacing is in another unit than the traits' is taken to have theirs. A picture of another `scale` is
+    brought to that of the training images, unless all images come to one size.
     """
     shape = list(sample.geometry.shape)
     spacing = list(sample.geometry.spacing if traits.unit in (None, sample.geometry.unit) else traits.spacing)
     if recipe.dimensions == 2 and len(shape) == 3:
         shape.insert(0, shape.pop(traits.slice_axis))
         spacing.insert(0, spacing.pop(traits.slice_axis))
+    if sample.scale != 1 and recipe.size is None and recipe.longest is None:
+        pixel = [mm / sample.scale for mm in spacing]
+        return recipe.model_copy(update={"spacing": recipe.spacing or tuple(spacing)}).grid(shape, pixel)
     return recipe.grid(shape, spacing)
 
 

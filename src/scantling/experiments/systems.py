@@ -148,18 +148,15 @@ class System:
 
 
 STRONG: Mapping[str, Any] = {"augment": "strong"}
-WHOLE: Mapping[str, Any] = {"validation": 0.0}
-"""Of so few labels none is held out."""
-FEW: Mapping[str, Any] = {**STRONG, **WHOLE}
 PLAIN = one("plain-diffusion")
 
 SYSTEMS: tuple[System, ...] = (
     System(
         name="BerDiff", method="berdiff", data="stare", metric="ged",
-        ours=one("berdiff", answer={"samples": 16, "steps": 10}),
+        ours=one("berdiff", settings={"longest": 352}, answer={"samples": 8, "steps": 10}),
         control=one(
-            "berdiff", "`berdiff` with Gaussian noise", settings={"kernel": "gaussian"},
-            answer={"samples": 16, "steps": 10},
+            "berdiff", "`berdiff` with Gaussian noise", settings={"kernel": "gaussian", "longest": 352},
+            answer={"samples": 8, "steps": 10},
         ),
         claim="GED .238, with Gaussian noise .251", on="LIDC-IDRI, 16 samples, 86,500 iterations",
     ),
@@ -248,12 +245,12 @@ SYSTEMS: tuple[System, ...] = (
         ours=Arm(
             says="`unet-watershed` with nuclei that `nuclei-diffusion` has made",
             stages={
-                "generator": Training(method="nuclei-diffusion", share=0.5, options=WHOLE),
+                "generator": Training(method="nuclei-diffusion", share=0.5),
                 "made": Making(of="generator", count=48),
-                "model": Training(method="unet-watershed", share=0.5, data=(DATA, "made"), options=FEW),
+                "model": Training(method="unet-watershed", share=0.5, data=(DATA, "made"), options=STRONG),
             },
         ),
-        control=one("unet-watershed", "`unet-watershed` without", options=FEW),
+        control=one("unet-watershed", "`unet-watershed` without", options=STRONG),
         claim="AJI .5618, without made nuclei .5290", on="MoNuSeg, PFF-Net with 10 % of the labels",
     ),
     System(
@@ -294,19 +291,19 @@ SYSTEMS: tuple[System, ...] = (
         ours=Arm(
             says="`unet` pre-trained on volumes that `medical-diffusion` has made",
             stages={
-                "generator": Training(method="medical-diffusion", share=0.5, options=WHOLE),
+                "generator": Training(method="medical-diffusion", share=0.5),
                 "made": Making(of="generator", count=100),
-                "restored": Training(method="masked-pretrain", share=0.25, data=(DATA, "made"), options=WHOLE),
-                "model": Training(method="unet", share=0.25, base="restored", options=FEW),
+                "restored": Training(method="masked-pretrain", share=0.25, data=(DATA, "made")),
+                "model": Training(method="unet", share=0.25, base="restored", options=STRONG),
             },
         ),
-        control=one("unet", "`unet` without", options=FEW),
+        control=one("unet", "`unet` without", options=STRONG),
         claim="Dice .95, without made volumes .91", on="breast MRI with few labels",
     ),
     System(
         name="DeepAtlas", method="deep-atlas", data="msd-hippocampus", labels=5, metric="dice",
-        ours=one("deep-atlas", options=WHOLE),
-        control=one("unet", "`unet`, strong augmentation", options=FEW),
+        ours=one("deep-atlas"),
+        control=one("unet", "`unet`, strong augmentation", options=STRONG),
         claim="Dice .027 and .018 above registration without labels", on="OAI knees and MindBoggle101, one label",
     ),
     System(
@@ -328,13 +325,13 @@ SYSTEMS: tuple[System, ...] = (
             says="`unet` with cases that `multimodal-gan` has made",
             stages={
                 "generator": Training(
-                    method="multimodal-gan", share=0.5, settings={"source": "green"}, options=WHOLE,
+                    method="multimodal-gan", share=0.5, settings={"source": "green"},
                 ),
                 "made": Making(of="generator", count=100),
-                "model": Training(method="unet", share=0.5, data=(DATA, "made"), options=FEW),
+                "model": Training(method="unet", share=0.5, data=(DATA, "made"), options=STRONG),
             },
         ),
-        control=one("unet", "`unet` without", options=FEW),
+        control=one("unet", "`unet` without", options=STRONG),
         claim="Dice .939 with half as many made cases, without .915", on="BRATS 2015",
     ),
 )  # fmt: skip

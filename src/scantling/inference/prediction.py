@@ -40,6 +40,7 @@ from scantling.inference.reliabilities import (
     with_reliabilities,
 )
 from scantling.inference.runner import Job, Progress, check_shard, run_job
+from scantling.inference.scale import answer_at_scale, sentences_on_scale
 from scantling.inference.tiles import Tiler
 from scantling.inference.unlike import likeness, sentences_on_likeness
 from scantling.inference.writing import write_answer, written_values
@@ -49,6 +50,7 @@ from scantling.records.classes_csv import CLASSES, ClassRow, write_classes
 from scantling.records.expectations import AppearanceRecord, ExpectedRecord, of_model
 from scantling.records.run import RunRecord, read_run
 
+OTHER_SCALE = "calibrated on images of the scale of the training images"
 READS = ("image", "region")
 """What is read of a case to answer about it."""
 
@@ -120,6 +122,7 @@ def predict(
     done.notes = (
         *notes,
         *predictor.notes,
+        *sentences_on_scale(done.cases),
         *sentences_on_likeness(done.cases, predictor.known),
         *sentences_on_expected(done.cases, predictor.calibration),
     )
@@ -176,9 +179,15 @@ class Answerer:
                 segment, method, tiler=tiler, others=others, device=self.device, autocast=self.autocast,
                 options=self.models.segment,
             )  # fmt: skip
-            decided = answer_in_bands(about, sample, self.models.segmenters, exclusive=labels.exclusive, maps=self.maps)
+            whole = partial(
+                answer_in_bands, about, models=self.models.segmenters, exclusive=labels.exclusive, maps=self.maps,
+            )  # fmt: skip
+            decided, facts = answer_at_scale(
+                whole, sample, self.models.segmenters, scale=self.models.segment.scale, known=self.known
+            )
             if (sums := decided.confidence_sums) is not None:
-                facts["expected"] = expected(dice_confidence(sums), self.calibration, reason=self.doubt)
+                reason = OTHER_SCALE if "scale" in facts else self.doubt
+                facts["expected"] = expected(dice_confidence(sums), self.calibration, reason=reason)
         if self.models.classify is not None:
             facts |= classify(
                 self.models.classifiers, sample, tilers=self.tilers, device=self.device, autocast=self.autocast,
@@ -282,10 +291,9 @@ def resolved(models: Models) -> dict[str, Any]:
     if models.classify is not None:
         found |= models.classifiers[0].classify_options(models.classify).model_dump()
     if models.segment is not None:
-        # what postprocessing does stands beside the options, if anything (`described`)
-        found |= (
-            models.segmenters[0].segment_options(models.segment).model_dump(exclude={"postprocess", "reliabilities"})
-        )
+        # what postprocessing does stands beside the options (`described`), the scale beside each case
+        besides = {"postprocess", "reliabilities", "scale"}
+        found |= models.segmenters[0].segment_options(models.segment).model_dump(exclude=besides)
         found["views"] = any(each.uses_views(models.segment) for each in models.segmenters)
         found |= {"votes": models.segment.votes} if len(models.methods) > 1 else {}
         found |= {"reliabilities": _listed(models.segment)} if models.segment.reliabilities else {}

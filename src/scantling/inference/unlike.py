@@ -15,6 +15,7 @@ from scantling.data.appearance import appearance
 from scantling.data.contents import count
 from scantling.data.loading import load
 from scantling.data.traits import in_order
+from scantling.inference.scale import field_of_view
 from scantling.records.expectations import AppearanceRecord
 
 MOST, LEAST_IMAGES, MOST_VALUES = 200, 20, 1 << 30
@@ -47,7 +48,7 @@ def appearance_of_cases(method: Method, cases: Sequence[Case]) -> AppearanceReco
     def look(case: Case) -> dict[str, float]:
         try:
             sample = load(case, channels=method.channels, reads=("image", "region"), partial=method.partial)
-            return appearance(sample, method.channels)
+            return appearance(sample, method.channels) | field_of_view(sample)
         except ScantlingError:
             return {}
 
@@ -56,8 +57,8 @@ def appearance_of_cases(method: Method, cases: Sequence[Case]) -> AppearanceReco
     several = len(np.unique(subjects))
     names = list(dict.fromkeys(name for _, one in found for name in one))
     table = np.array([[one.get(name, math.nan) for name in names] for _, one in found]).reshape(len(found), len(names))
-    if several < FEWEST:
-        return AppearanceRecord(subjects=several)
+    if not several:
+        return AppearanceRecord()
     spread = _spread(table, names)
     apart = np.stack([_distances(row, table, spread) for row in table])
     apart[subjects[:, None] == subjects] = math.inf
@@ -68,7 +69,7 @@ def appearance_of_cases(method: Method, cases: Sequence[Case]) -> AppearanceReco
         features=tuple(names),
         spread=tuple(spread.tolist()),
         images=tuple(tuple(None if math.isnan(value) else float(value) for value in row) for row in table.tolist()),
-        threshold=max(LEAST, float(nearest[rank - 1])),
+        threshold=max(LEAST, float(nearest[rank - 1])) if several >= FEWEST else None,
     )
 
 
@@ -108,7 +109,7 @@ def likeness(sample: Sample, channels: Sequence[str], known: AppearanceRecord | 
     """
     if known is None or known.threshold is None or (sample.channels is not None and not sample.channels.any()):
         return {}
-    found = appearance(sample, channels)
+    found = appearance(sample, channels) | field_of_view(sample)
     row = np.array([found.get(name, math.nan) for name in known.features])
     table = np.array(known.images, np.float64)
     apart = _distances(row, table, np.array(known.spread))

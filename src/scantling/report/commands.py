@@ -125,13 +125,14 @@ def _prediction(made: Mapping[str, Any], out: Path, run: Run | None) -> str:
             sampling_steps=requested.get("steps"),
             fuse="vote" if fuse == "sum" else fuse,  # a method's own way to count votes
             precision=None if precision == "auto" else precision,
+            scale=requested.get("scale"),
             memory=_gib(memory),
             seed=requested.get("seed"),
         ),
         *(
             word
             for name, value in requested.items()
-            if name not in ("samples", "steps", "fuse", "views", "votes", "memory", "seed")
+            if name not in ("samples", "steps", "fuse", "views", "scale", "votes", "memory", "seed")
             for word in (f"--options.{name}", to_json(value, indent=None) if not isinstance(value, str) else value)
         ),
         *(word for other in others if other for word in ("--ensemble", str(other))),

@@ -41,6 +41,9 @@ class Predict(Opened, Computed, Spread):
     does without being asked."""
     no_views: bool = False
     """Answer each image as it is: several times faster."""
+    scale: Annotated[float | None, tyro.conf.arg(metavar="F")] = None
+    """How many times as large as the training images the images are, in pixels for the same thing; 1 answers them as
+    they are. By default pictures whose spacing, field of view or sides say so are answered at the training's scale."""
     samples: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Masks to draw for each image: by methods that draw, and by dropout, left on, in those that do not."""
     sampling_steps: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -70,7 +73,7 @@ class Predict(Opened, Computed, Spread):
         flags = {
             "samples": self.samples, "steps": self.sampling_steps, "fuse": self.fuse,
             "views": self.views if self.views or self.no_views else None,
-            "memory": self.memory, "seed": self.seed,
+            "scale": self.scale, "memory": self.memory, "seed": self.seed,
         }  # fmt: skip
         options = {name: value for name, value in flags.items() if value is not None} | self.options
         how: dict[str, Any] = {

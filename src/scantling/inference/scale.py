@@ -1,0 +1,172 @@
+"""At which scale a picture is answered: that of the training images, where there is clear evidence of another one.
+
+Evidence proposes (the spacing, the width of the field of view, the sides of the picture), and the model decides: of the
+answers at both scales that one stands of which it expects the higher Dice itself. Both rules, and their limits, are
+ours; they were chosen on training images that were resized on purpose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scantling.contract.method import Method
+from scantling.core.case import Sample
+from scantling.data.contents import count
+from scantling.data.interpolation import interpolate, resample
+from scantling.inference.bands import Decided
+from scantling.mending.dark_border import inside_dark_border
+from scantling.metrics.confidence import dice_confidence
+from scantling.records.expectations import AppearanceRecord
+
+FIELD, SIDES = "scale field of view in pixels", ("scale side 1 in pixels", "scale side 2 in pixels")
+SPACINGS = ("scale spacing 1 in mm", "scale spacing 2 in mm")
+"""Features of `AppearanceRecord`, logarithms all."""
+ALIKE, LEAST, MOST = math.log(1.05), math.log(1.1), math.log(4)
+"""What the training images may differ among each other, and an image at least and at most from them."""
+LONGEST = 1024
+"""Pixels of the longer side at which the dark frame of a picture is looked for."""
+THIN = 0.02
+"""The width of a frame, as a share of the longer side, below which it is none."""
+
+
+def field_of_view(sample: Sample) -> dict[str, float]:
+    """The feature `FIELD` of a picture: the logarithm of the greatest extent of its region, or of what a dark frame
+    leaves; none where that is all of the picture."""
+    shape = sample.geometry.shape
+    if len(shape) != 2 or not sample.image.size:
+        return {}
+    step = max(1, math.ceil(max(shape) / LONGEST))
+    thin = (slice(None, None, step),) * 2
+    if sample.region is not None:
+        inside = sample.region[thin]
+    else:
+        picture = sample.image[(slice(None), *thin)].astype(np.float32).max(axis=0)
+        if not np.isfinite(picture).all():
+            return {}
+        inside = inside_dark_border(picture, thin=THIN * max(picture.shape))
+    if inside.all() or not inside.any():
+        return {}
+    extents = [int(np.ptp(np.flatnonzero(inside.any(axis=axis)))) + 1 for axis in (0, 1)]
+    return {FIELD: math.log(step * max(extents))}
+
+
+def proposed(sample: Sample, known: AppearanceRecord | None) -> tuple[float, str] | None:
+    """How many times as large as the training images a picture is, in pixels for the same thing, and what says so.
+
+    The first evidence that can be had counts: the spacing in mm, the field of view, the sides. None where there is
+    none, where the training images differ among each other, and where the picture is of their scale or far from it.
+    """
+    if known is None or len(sample.geometry.shape) != 2:
+        return None
+    geometry = sample.geometry
+    here = dict(zip(SIDES, map(math.log, sorted(geometry.shape, reverse=True)), strict=True)) | field_of_view(sample)
+    if geometry.unit == "mm":
+        here = dict(zip(SPACINGS, map(math.log, geometry.spacing), strict=True))
+    for names, sign, words in ((SPACINGS, -1, "spacing"), ((FIELD,), 1, "field of view"), (SIDES, 1, "sides")):
+        there = [_usual(known, name) for name in names]
+        if any(name not in here for name in names) or None in there:
+            continue
+        apart = [sign * (here[name] - usual) for name, usual in zip(names, there, strict=True) if usual is not None]
+        if max(apart) - min(apart) > ALIKE:
+            return None
+        factor = sum(apart) / len(apart)
+        return (math.exp(factor), words) if LEAST <= abs(factor) <= MOST else None
+    return None
+
+
+def _usual(known: AppearanceRecord, name: str) -> float | None:
+    """The median of a feature over the training images; None where one lacks it, or they differ."""
+    if name not in known.features:
+        return None
+    values = [row[known.features.index(name)] for row in known.images]
+    there = [value for value in values if value is not None]
+    if not there or len(there) < len(values) or max(there) - min(there) > 2 * ALIKE:
+        return None
+    return float(np.median(there))
+
+
+def keeps_scale(method: Method, sample: Sample) -> bool:
+    """Whether a method sees a picture at its own scale: not at one size for all, nor at a spacing in mm."""
+    recipe, unit = method.preprocessing, sample.geometry.unit
+    by_spacing = recipe.spacing is not None and unit == "mm" == method.traits.unit
+    return len(sample.geometry.shape) == 2 and recipe.size is None and recipe.longest is None and not by_spacing
+
+
+def answer_at_scale(
+    answer: Callable[[Sample], Decided],
+    sample: Sample,
+    methods: Sequence[Method],
+    *,
+    scale: float | None,
+    known: AppearanceRecord | None,
+) -> tuple[Decided, dict[str, Any]]:
+    """Answer a sample, at the scale of the training images where it has clearly another one.
+
+    Args:
+        methods: all that answer; where one does not keep the scale of the picture, nothing is changed.
+        scale: how many times as large as the training images it is; None: as the evidence says.
+        known: what the training images of the first of them look like.
+
+    Returns:
+        The answer; "scale" and "scale_by", the evidence, where the picture was answered at another scale.
+    """
+    if scale == 1 or not all(keeps_scale(method, sample) for method in methods):
+        return answer(sample), {}
+    if scale is not None:
+        return answer(replace(sample, scale=scale)), {"scale": scale, "scale_by": "given"}
+    if (found := proposed(sample, known)) is None:
+        return answer(sample), {}
+    factor, words = found
+    as_it_is = answer(sample)
+    if _confidence(answer(_resized(sample, factor))) > _confidence(as_it_is):
+        return answer(replace(sample, scale=factor)), {"scale": round(factor, 4), "scale_by": words}
+    return as_it_is, {}
+
+
+def _resized(sample: Sample, factor: float) -> Sample:
+    """The image as if it had been taken at the scale of the training: what is expected depends on the grid."""
+    geometry = sample.geometry
+    shape = tuple(max(1, round(n / factor)) for n in geometry.shape)
+
+    def read(part: slice) -> Tensor:
+        return torch.from_numpy(sample.image[:, part].astype(np.float32))
+
+    def nearest(array: np.ndarray | None) -> np.ndarray | None:
+        if array is None:
+            return None
+        return resample(torch.from_numpy(array[None].astype(np.uint8)), shape, linear=False)[0].bool().numpy()
+
+    return replace(
+        sample,
+        image=interpolate(read, geometry.shape, shape).numpy(),
+        region=nearest(sample.region),
+        outside=nearest(sample.outside),
+        geometry=replace(geometry, shape=shape, spacing=tuple(mm * factor for mm in geometry.spacing), stored=None),
+    )
+
+
+def _confidence(decided: Decided) -> float:
+    sums = decided.confidence_sums
+    found = None if sums is None else dice_confidence(sums)
+    return -1.0 if found is None else found
+
+
+def sentences_on_scale(cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a command says of the cases that were answered at another scale."""
+    those = [case for case in cases if case.get("scale_by") not in (None, "given")]
+    if not those:
+        return []
+    factors = sorted(float(case["scale"]) for case in those)
+    times = f"{factors[0]:.2g}" if factors[-1] < 1.1 * factors[0] else f"{factors[0]:.2g} to {factors[-1]:.2g}"
+    words = sorted({str(case["scale_by"]) for case in those})
+    return [
+        f"{len(those)} of {count(len(cases), 'image')} show things {times} times as large as the training images, by "
+        f"{' and '.join(words)}, and were answered at the scale of these; --scale 1 answers images as they are"
+    ]
