@@ -16,6 +16,7 @@ from scantling.cli.main import main
 from scantling.core.errors import RunError, SettingsError
 from scantling.report import holds_unscored, report_unscored
 from scantling.report.masks_page import RESEARCH_ONLY
+from scantling.report.mended import mended_block
 from scantling.report.unscored import read_unscored
 
 
@@ -164,3 +165,29 @@ def test_the_command_writes_page_table_and_figures(pictures: Path, tmp_path: Pat
     assert {"table.tex", "volumes.csv", "panel-b-contours.png", "volume-of-each-case.svg"} <= names
     assert (tmp_path / "v.csv").is_file()
     assert main([*words, "--figures", str(tmp_path)]) == 2, "a folder of something else"
+
+
+def test_the_vessels_of_mended_masks_stand_beside_those_before(tmp_path: Path) -> None:
+    pytest.importorskip("skan")
+    cases = [{"id": "a", "mask": "a.png"}]
+    for place, gap in (("masks", slice(18, 22)), ("mended", slice(0, 0))):
+        mask = np.zeros((16, 40), np.uint8)
+        mask[7:10, 4:36] = 255
+        mask[:, gap] = 0
+        png(tmp_path / place / "a.png", mask)
+    predicted(tmp_path / "masks", cases)
+    mended = predicted(
+        tmp_path / "mended",
+        cases,
+        mending={"rule": "direction"},
+        mended={"maps": str(tmp_path / "masks/probabilities")},
+    )
+    block = mended_block(mended, read_unscored(mended).listing.made)
+    assert block is not None
+    rows = dict(block.rows)
+    assert rows["Pieces"] == ("2", "1", "−1")
+    assert rows["Free ends"] == ("4", "2", "−2")
+    assert float(rows["Length (pixels)"][1]) > float(rows["Length (pixels)"][0])
+    page, _, _ = report_unscored(mended)
+    assert "Vessels before and after mending" in page.read_text()
+    assert mended_block(tmp_path / "masks", read_unscored(tmp_path / "masks").listing.made) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,7 @@ def vessels(
     data: Path | Dataset | None = None,
     split: str = "all",
     classes: Sequence[str] = (),
+    only: Collection[str] | None = None,
     opening: Opening = OPENING,
     progress: Progress | None = None,
 ) -> Vessels:
@@ -131,6 +132,7 @@ def vessels(
         data: the data set that predictions are of, for their regions of interest and the size of their pixels.
         split: the cases to measure.
         classes: by name; none: all.
+        only: the ids of the masks to measure; None: all.
         opening: of `masks` where it is a data set, and of `data`.
         progress: called with (done, total, id) after each mask.
 
@@ -166,6 +168,8 @@ def vessels(
         raise DataError(f"--classes {strange[0]}: expected some of {', '.join(names)}")
     if split != "all":
         ids = [id for id in ids if id in cases and cases[id].split == split]
+    if only is not None:
+        ids = [id for id in ids if id in only]
     if not ids:
         raise DataError(f"{masks}: holds no mask of the split {split!r}; choose another --split, or name the --data")
     found, failed = list[VesselCase](), list[str]()

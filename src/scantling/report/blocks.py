@@ -1,4 +1,4 @@
-"""The head of a section of a page: its title, the few numbers that matter, and the circumstances."""
+"""Parts of a page that many have: the head of a section, and tables of numbers."""
 
 from __future__ import annotations
 
@@ -26,3 +26,20 @@ class Header:
     command: str
     settings: tuple[tuple[str, str], ...]
     versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class NumbersBlock:
+    """A table of numbers with a heading.
+
+    Attributes:
+        title: its heading.
+        note: what its numbers are, and whether they have intervals.
+        columns: headings of the numbers.
+        rows: what a number is of, and the numbers as they are written.
+    """
+
+    title: str
+    note: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]

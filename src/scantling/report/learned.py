@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from scantling.report.blocks import NumbersBlock
 from scantling.report.words import plural
 
 OF_SEVERAL = " for "
 """Between what a number is of and the class that it is for, in the names that methods give."""
 
 
-@dataclass(frozen=True)
-class LearnedBlock:
-    """A table of the page.
-
-    Attributes:
-        title: its heading.
-        note: what its numbers are, and whether they have intervals.
-        columns: headings of the numbers: the classes, or "Value".
-        rows: what a number is of, and the numbers as they are written.
-    """
-
-    title: str
-    note: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-def learned_block(found: Mapping[str, float | None]) -> LearnedBlock | None:
+def learned_block(found: Mapping[str, float | None]) -> NumbersBlock | None:
     """What a model has learned (`Method.learned`, as `run.json` keeps it); None where that is nothing.
 
     "reliability of T1 for liver" stands in the row "reliability of T1" and the column "liver" if every row has every
@@ -43,12 +26,12 @@ def learned_block(found: Mapping[str, float | None]) -> LearnedBlock | None:
     note = "Numbers of this one training, which have no interval: trainings with other seeds tell how far they vary."
     if len(pairs) == len(found) == len(rows) * len(columns):
         cells = {row: tuple(_written(pairs[row, one]) for one in columns) for row in rows}
-        return LearnedBlock(title, note, columns, tuple((_titled(row), cells[row]) for row in rows))
+        return NumbersBlock(title, note, columns, tuple((_titled(row), cells[row]) for row in rows))
     lines = tuple((_titled(name), (_written(number),)) for name, number in found.items())
-    return LearnedBlock(title, note, ("Value",), lines)
+    return NumbersBlock(title, note, ("Value",), lines)
 
 
-def believed_block(made: Mapping[str, Any], *, of: str = "") -> LearnedBlock | None:
+def believed_block(made: Mapping[str, Any], *, of: str = "") -> NumbersBlock | None:
     """How far each model of an ensemble is believed, as predictions say it; None where it was not learnt.
 
     Args:
@@ -82,7 +65,7 @@ def believed_block(made: Mapping[str, Any], *, of: str = "") -> LearnedBlock | N
         "Reliabilities for Dempster's rule, 0 (says nothing) to 1 (is believed), learnt on "
         f"{many[0]} of {many[1]}, {interval}."
     )
-    return LearnedBlock(f"How far each run is believed{of}", note, tuple(map(str, columns)), rows)
+    return NumbersBlock(f"How far each run is believed{of}", note, tuple(map(str, columns)), rows)
 
 
 def _numbers(table: Any, rows: Sequence[Any], columns: Sequence[Any]) -> bool:

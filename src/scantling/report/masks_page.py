@@ -18,6 +18,7 @@ from scantling.report.case_panels import contoured, unit_of, view_of
 from scantling.report.charts import Chart
 from scantling.report.commands import shell
 from scantling.report.figures import Figures, check_figures, csv_text
+from scantling.report.mended import mended_block
 from scantling.report.panels import scaled
 from scantling.report.pictures import jpeg_uri
 from scantling.report.rendering import rendered
@@ -96,6 +97,7 @@ def report_unscored(
     text = rendered(
         TEMPLATE, found=found, drawn=drawn, charts=charts, remarks=_remarks(found), lines=_lines(found),
         columns=_columns(found), legend=_legend(found), conventions=CONVENTIONS, research=RESEARCH_ONLY, most=DRAWN,
+        mended=mended_block(folder, found.listing.made),
         counted=plural(len(found.cases), "case"), summary=_summary(found), command=shell(*command),
     )  # fmt: skip
     atomic.write_text(atomic.named(page), text)

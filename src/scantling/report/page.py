@@ -18,14 +18,15 @@ from scantling.records.evaluation import EvaluationRecord
 from scantling.records.predictions import PredictionsRecord
 from scantling.records.record import read_json, read_record
 from scantling.records.run import RunRecord
-from scantling.report.blocks import Header
+from scantling.report.blocks import Header, NumbersBlock
 from scantling.report.boxes import BoxBlock, box_block_of
 from scantling.report.commands import data_flags, repeating, shell
 from scantling.report.curves import StageCurves, curves_of
 from scantling.report.figures import check_figures
 from scantling.report.headers import header_of
 from scantling.report.image_classes import CLASS_CHECKS, ClassBlock, class_block_of, compare_classes
-from scantling.report.learned import LearnedBlock, believed_block, learned_block
+from scantling.report.learned import believed_block, learned_block
+from scantling.report.mended import mended_block
 from scantling.report.postprocessing import PostprocessingBlock, postprocessing_block
 from scantling.report.registrations import REGISTRATION_CHECKS, RegistrationBlock, registration_block_of
 from scantling.report.rendering import VIEWER, rendered
@@ -65,7 +66,7 @@ class Section:
     validation: ScoreBlock | None
     """Scores of the validation cases, where other scores stand above them."""
     postprocessing: PostprocessingBlock | None
-    learned: tuple[LearnedBlock, ...]
+    numbers: tuple[NumbersBlock, ...]
     curves: tuple[StageCurves, ...]
     samples: tuple[tuple[str, str], ...]
     """Pictures that the method drew of itself: caption and data URI."""
@@ -249,7 +250,7 @@ def _section(target: _Target, *, longest: int, room: int, most: int, number: int
         tuple(registration_block_of(file) for file in target.registrations),
         validation,
         postprocessing_block(run.postprocessing, run.record.traits) if run is not None else None,
-        tuple(_learned(run, evaluations)),
+        tuple(_numbers(run, evaluations)),
         curves_of(run) if run is not None else (),
         samples_of(run.folder, longest=longest) if run is not None else (),
         tuple(_missing(run, scored=bool(evaluations or target.registrations))),
@@ -258,13 +259,15 @@ def _section(target: _Target, *, longest: int, room: int, most: int, number: int
     )
 
 
-def _learned(run: Run | None, evaluations: Sequence[EvaluationFile]) -> Iterator[LearnedBlock]:
-    """What the model has learned, and how far each run of an ensemble is believed."""
+def _numbers(run: Run | None, evaluations: Sequence[EvaluationFile]) -> Iterator[NumbersBlock]:
+    """What the model has learned, how far each run of an ensemble is believed, and what mending has changed."""
     if run is not None and (block := learned_block(run.record.learned)) is not None:
         yield block
     for one in evaluations:
         of = f" ({title_of(one)})" if len(evaluations) > 1 else ""
         if (block := believed_block(one.record.made, of=of)) is not None:
+            yield block
+        if (block := mended_block(Path(one.record.prediction), one.record.made, of=of)) is not None:
             yield block
 
 
