@@ -25,6 +25,7 @@ from scantling.inference.bands import Decided
 from scantling.inference.scale import FIELD, answer_at_scale, field_of_view, proposed, sentences_on_scale
 from scantling.methods.catalogue import card_of
 from scantling.records.expectations import AppearanceRecord
+from scantling.records.predictions import PredictedCase
 from scantling.training import Options, train
 
 TRAITS = SimpleNamespace(unit="pixel", spacing=(1.0, 1.0), slice_axis=0)
@@ -161,9 +162,8 @@ def test_predict_takes_a_scale_and_writes_masks_on_the_grid_of_the_file(tmp_path
 
 
 def test_one_sentence_says_how_many_and_why() -> None:
-    cases = [{"scale": 2.0, "scale_by": "field of view"}, {"scale": 2.1, "scale_by": "sides"}, {}]
+    said = [("a", 2.0, "field of view"), ("b", 2.1, "sides"), ("c", None, ""), ("d", 4.0, "given")]
+    cases = [PredictedCase(id=id, scale=scale, scale_by=by) for id, scale, by in said]
     (sentence,) = sentences_on_scale(cases)
-    assert sentence.startswith(
-        "2 of 3 images show things 2 times as large as the training images, by field of view and"
-    )
-    assert sentences_on_scale([{}, {"scale": 2.0, "scale_by": "given"}]) == []
+    assert sentence.startswith("2 of 4 images show things 2 times as large as the training images, by field of view")
+    assert sentences_on_scale(cases[2:]) == []

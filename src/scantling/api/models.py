@@ -32,6 +32,7 @@ from scantling.inference.scale import sentences_on_scale
 from scantling.inference.synthesis import generator_of, maker_of
 from scantling.inference.unlike import sentences_on_likeness
 from scantling.methods.catalogue import card_of, cards
+from scantling.records.predictions import PredictedCase
 from scantling.records.run_folder import WEIGHTS, identity_of, model_folder
 from scantling.records.run_folder import load_model as read_model
 
@@ -256,7 +257,7 @@ class Model:
             *form.notes,
             *answerer.models.notes,
             *answerer.notes,
-            *sentences_on_scale([case]),
+            *sentences_on_scale([PredictedCase.model_validate(case)]),
             *sentences_on_likeness([case], answerer.known),
             *sentences_on_expected([case], answerer.calibration),
         )

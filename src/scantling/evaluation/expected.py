@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from scantling.inference.scale import sentences_on_scale
 from scantling.inference.unlike import sentence_on_unlike
 from scantling.records.evaluation import CaseRecord, CoverageRecord
 from scantling.records.predictions import PredictedCase
@@ -49,7 +50,7 @@ def expectation_of(case: PredictedCase | None, *, scored: bool = True) -> dict[s
     Args:
         scored: whether the classes are scored of which it expected a score.
     """
-    names = (*(("expected",) if scored else ()), "unlike", "stands_out")
+    names = (*(("expected",) if scored else ()), "unlike", "stands_out", "scale", "scale_by")
     known = {} if case is None else {name: getattr(case, name) for name in names}
     return {name: value for name, value in known.items() if value not in (None, "")}
 
@@ -57,7 +58,8 @@ def expectation_of(case: PredictedCase | None, *, scored: bool = True) -> dict[s
 def sentences_on_expected(
     coverage: CoverageRecord | None, cases: Sequence[PredictedCase] | Sequence[CaseRecord]
 ) -> list[str]:
-    """For people: what coverage the intervals reached or why there are none, and which images are unlike.
+    """For people: what coverage the intervals reached or why there are none, and which images are unlike
+    or were answered at another scale.
 
     Args:
         cases: the scored cases, with what their predictions say.
@@ -67,4 +69,4 @@ def sentences_on_expected(
         intervals = coverage is not None and coverage.cases > 0
         promise = "; the intervals are promised for images like those" if intervals else ""
         found.append(f"{sentence_on_unlike(unlike, of=len(cases))}{promise}.")
-    return found
+    return found + [f"{sentence}." for sentence in sentences_on_scale(cases)]

@@ -48,6 +48,7 @@ from scantling.metrics.catalogue import unit_name
 from scantling.metrics.confidence import dice_confidence
 from scantling.records.classes_csv import CLASSES, ClassRow, write_classes
 from scantling.records.expectations import AppearanceRecord, ExpectedRecord, of_model
+from scantling.records.predictions import PredictedCase
 from scantling.records.run import RunRecord, read_run
 
 OTHER_SCALE = "calibrated on images of the scale of the training images"
@@ -122,7 +123,7 @@ def predict(
     done.notes = (
         *notes,
         *predictor.notes,
-        *sentences_on_scale(done.cases),
+        *sentences_on_scale([PredictedCase.model_validate(case) for case in done.cases]),
         *sentences_on_likeness(done.cases, predictor.known),
         *sentences_on_expected(done.cases, predictor.calibration),
     )

@@ -8,9 +8,9 @@ ours; they were chosen on training images that were resized on purpose.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ ALIKE, LEAST, MOST = math.log(1.05), math.log(1.1), math.log(4)
 """What the training images may differ among each other, and an image at least and at most from them."""
 LONGEST = 1024
 """Pixels of the longer side at which the dark frame of a picture is looked for."""
+GIVEN = "given"
+"""What says a scale that was asked for."""
 THIN = 0.02
 """The width of a frame, as a share of the longer side, below which it is none."""
 
@@ -120,7 +122,7 @@ def answer_at_scale(
     if scale == 1 or not all(keeps_scale(method, sample) for method in methods):
         return answer(sample), {}
     if scale is not None:
-        return answer(replace(sample, scale=scale)), {"scale": scale, "scale_by": "given"}
+        return answer(replace(sample, scale=scale)), {"scale": scale, "scale_by": GIVEN}
     if (found := proposed(sample, known)) is None:
         return answer(sample), {}
     factor, words = found
@@ -158,15 +160,27 @@ def _confidence(decided: Decided) -> float:
     return -1.0 if found is None else found
 
 
-def sentences_on_scale(cases: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a command says of the cases that were answered at another scale."""
-    those = [case for case in cases if case.get("scale_by") not in (None, "given")]
+class Scaled(Protocol):
+    """What a record says of a case: `scale` and `scale_by`."""
+
+    @property
+    def scale(self) -> float | None:
+        """How many times as large as the training images it was answered; None: as it is."""
+
+    @property
+    def scale_by(self) -> str:
+        """What said so."""
+
+
+def sentences_on_scale(cases: Sequence[Scaled]) -> list[str]:
+    """What a command says of the cases that were answered at another scale by themselves."""
+    those = [(one.scale, one.scale_by) for one in cases if one.scale is not None and one.scale_by != GIVEN]
     if not those:
         return []
-    factors = sorted(float(case["scale"]) for case in those)
-    times = f"{factors[0]:.2g}" if factors[-1] < 1.1 * factors[0] else f"{factors[0]:.2g} to {factors[-1]:.2g}"
-    words = sorted({str(case["scale_by"]) for case in those})
+    least, most = (choose(scale for scale, _ in those) for choose in (min, max))
+    times = f"{least:.2g}" if most < 1.1 * least else f"{least:.2g} to {most:.2g}"
     return [
         f"{len(those)} of {count(len(cases), 'image')} show things {times} times as large as the training images, by "
-        f"{' and '.join(words)}, and were answered at the scale of these; --scale 1 answers images as they are"
+        f"{' and '.join(sorted({words for _, words in those}))}, and were answered at the scale of these; --scale 1 "
+        "answers images as they are"
     ]

@@ -108,7 +108,7 @@ class CaseRecord(ScoredRecord):
         classes: the metrics by class, where there are several.
         marked: the shares of the pixels that count which the "prediction" marks, and which the "truth" does.
         unit: of the metrics that are lengths; None in files of early versions.
-        expected, unlike, stands_out: what its prediction says (`records.predictions.PredictedCase`).
+        expected, unlike, stands_out, scale, scale_by: what its prediction says (`records.predictions.PredictedCase`).
     """
 
     id: str
@@ -120,6 +120,8 @@ class CaseRecord(ScoredRecord):
     expected: ExpectedScore | None = None
     unlike: tuple[str, ...] | None = None
     stands_out: str = ""
+    scale: Number = None
+    scale_by: str = ""
     files: CaseFiles = CaseFiles()
 
 

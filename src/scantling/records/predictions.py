@@ -52,6 +52,7 @@ class PredictedCase(Record):
             images; None where that cannot be told.
         distance: to the nearest training image over the threshold: above 1 the image is unlike.
         stands_out: the feature that differs most, of an image that is unlike.
+        scale, scale_by: how many times as large as the training images it was taken to be, and what said so.
         files: what else was written for it, below the folder.
         content: a hash of what was read; a case is predicted again where it has changed.
         seconds: that the case took.
@@ -70,6 +71,8 @@ class PredictedCase(Record):
     unlike: tuple[str, ...] | None = None
     distance: Number = None
     stands_out: str = ""
+    scale: Number = None
+    scale_by: str = ""
     files: tuple[str, ...] = ()
     content: str | None = None
     seconds: Number = None

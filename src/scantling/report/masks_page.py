@@ -12,6 +12,7 @@ from scantling.core import atomic
 from scantling.core.errors import DataError, ScantlingError, SettingsError
 from scantling.core.outputs import check_file
 from scantling.data.pictures import Marks, class_colours
+from scantling.inference.scale import sentences_on_scale
 from scantling.inference.unlike import sentence_on_unlike
 from scantling.metrics.catalogue import unit_name
 from scantling.report.case_panels import contoured, unit_of, view_of
@@ -141,6 +142,7 @@ def _remarks(found: Unscored) -> list[tuple[str, str]]:
             ("caution", f"Volumes have different units ({', '.join(units)}): of some cases no file says how large a "
              "pixel is, or some are pictures and others volumes. Each number has its own; set 'spacing' in a manifest.")
         )  # fmt: skip
+    remarks += [("note", f"{sentence}.") for sentence in sentences_on_scale([one.predicted for one in found.cases])]
     if not any(case.doubt is not None for case in found.cases):
         remarks.append(
             ("note", "Nothing is known of how certain these masks are, so they stand in the order of their ids; "
