@@ -14,6 +14,7 @@ APART = {
     "ablations.py",
     "run.py",
     "cdm_sweep.py",
+    "corrections.py",
     "dkm.py",
     "eighteen.py",
     "evidence.py",
@@ -26,6 +27,7 @@ APART = {
     "objects.py",
     "regret.py",
     "painting.py",
+    "scale.py",
     "trivial.py",
     "tubes.py",
 }
