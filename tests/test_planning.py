@@ -215,6 +215,16 @@ def test_dice_is_over_all_patches_of_a_step_where_most_of_them_lack_a_class(shap
     assert UNetSettings.preset("quick", {"dice_over": "sample"}).resolve(of).dice_over == "sample"
 
 
+@pytest.mark.parametrize(
+    ("side", "present", "dice_over"), [(128, 0.35, "batch"), (128, 0.6, "sample"), (512, 0.35, "batch")]
+)
+def test_images_without_the_class_are_patches_that_lack_it(side: int, present: float, dice_over: str) -> None:
+    """Slices of brains: where there is a tumour it is large, and most slices have none."""
+    known = Thickness(low=20.0, median=24.0, high=30.0, local=20.0, present=present)
+    of = traits((side, side), (30.0, 20.0), foreground=(0.02 * present * 4,), thickness=(known,))
+    assert UNetSettings.preset("quick").resolve(of).dice_over == dice_over
+
+
 def test_volumes_read_as_slices_are_planned_as_the_pictures_that_their_slices_are() -> None:
     volumes = traits(
         (10, 128, 112), (20.0, 9.0), spacing=(8.0, 1.0, 1.0), slice_axis=0, unit="mm", mirrored=(False, False, True),

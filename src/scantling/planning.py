@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scantling.core.samples import Traits
+from scantling.core.samples import Thickness, Traits
 
 ACROSS = {2: 4.0, 3: 2.0}
 """How many times the thickest objects (90th percentile) fit into the side of a patch, where the image has more room."""
@@ -200,17 +200,24 @@ def scarce(traits: Traits, grid: Grid, patch: Sequence[int]) -> bool:
 
 
 def rare(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ...]:
-    """The classes that most patches lack, drawn anywhere: of which fewer than ln 2 objects are expected in a patch.
+    """The classes that most patches lack, drawn anywhere.
 
-    An object is a circle or ball of the median thickness, objects are spread by Poisson's law, and a patch covers as
-    much of an image as its pixels are of the image's; ours.
+    Some of the images hold the class. In these an object is a circle or ball of the median thickness, objects are
+    spread by Poisson's law, and a patch that is smaller than the image covers as much of it as its pixels are of the
+    image's; ours.
     """
+    whole = all(n >= side for n, side in zip(patch, grid.shape, strict=True))
     ball = {2: math.pi / 4, 3: math.pi / 6}[len(patch)]
     seen = math.prod(n * mm for n, mm in zip(patch, grid.spacing, strict=True))
+
+    def held(share: float, thickness: Thickness) -> float:
+        if whole:
+            return thickness.present
+        objects = share * seen / (thickness.present * ball * thickness.median ** len(patch))
+        return thickness.present * -math.expm1(-objects)
+
     known = zip(traits.classes, traits.foreground, traits.thickness, strict=False)
-    return tuple(
-        name for name, share, each in known if each and share * seen < math.log(2) * ball * each.median ** len(patch)
-    )
+    return tuple(name for name, share, each in known if each and held(share, each) < 0.5)
 
 
 def relative(traits: Traits) -> bool:

@@ -208,3 +208,10 @@ def test_the_number_of_objects_does_not_count_specks() -> None:
     assert of(mask).number == pytest.approx(1, abs=0.01)
     mask[34:54, 34:54] = 1
     assert of(mask).number == pytest.approx(2, abs=0.01)
+
+
+def test_the_share_of_cases_that_hold_the_class_is_known() -> None:
+    with_it, without = sizes(disc((40, 40), (20, 20), 9)), sizes(np.zeros((40, 40), np.uint8))
+    (found,) = thickness_of([with_it, without, without, with_it], "pixel")
+    assert found is not None
+    assert found.present == 0.5

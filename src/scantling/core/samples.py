@@ -55,6 +55,8 @@ class Thickness(Frozen):
     number: float = 0.0
     """The median over cases of how many objects there are, as 1 / Σ (share of the class)², so that specks do not count;
     0 in models of earlier versions."""
+    present: float = 1.0
+    """The share of the cases that hold one; 1 in models of earlier versions."""
 
 
 StoredType = Literal["uint8", "uint16", "int16", "int32", "float32"]

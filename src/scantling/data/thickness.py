@@ -87,13 +87,17 @@ def thickness_of(found: Sequence[ObjectSizes], unit: Unit) -> tuple[Thickness | 
     """The thickness of each class over cases, of which those with lengths in `unit` count; empty if there is none."""
     found = [one for one in found if one.unit == unit]
     return tuple(
-        _of_class([(one.classes[number], one.longest) for one in found if len(one.classes[number])])
+        _of_class([(one.classes[number], one.longest) for one in found if len(one.classes[number])], of=len(found))
         for number in range(len(found[0].classes) if found else 0)
     )
 
 
-def _of_class(cases: Sequence[tuple[np.ndarray, float]]) -> Thickness | None:
-    """The thickness of the objects of a class, from their rows and the longest side of each case that has any."""
+def _of_class(cases: Sequence[tuple[np.ndarray, float]], *, of: int) -> Thickness | None:
+    """The thickness of the objects of a class, from their rows and the longest side of each case that has any.
+
+    Args:
+        of: how many cases there are.
+    """
     if not cases:
         return None
     thickness, local, _ = np.concatenate([rows for rows, _ in cases]).T
@@ -116,6 +120,7 @@ def _of_class(cases: Sequence[tuple[np.ndarray, float]]) -> Thickness | None:
         spread=spread(thickness),
         relative_spread=spread(shares),
         number=number,
+        present=len(cases) / of,
     )
 
 
