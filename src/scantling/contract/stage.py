@@ -42,8 +42,8 @@ class Player:
         schedule: of the rate over the steps of the stage, a name or a function of progress (`contract.schedules`).
         warmup: steps over which the rate rises from 0, before the schedule.
         clip: the greatest norm of the gradient.
-        average: decay of an exponential average of the weights, which then is what answers; 0 for none. It
-            grows to this value: min(average, (1 + updates) / (10 + updates)).
+        average: decay of an exponential average of the weights and of the running statistics of batch norm, which then
+            is what answers; 0 for none. It grows to this value: min(average, (1 + updates) / (10 + updates)).
     """
 
     name: str

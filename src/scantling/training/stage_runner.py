@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from scantling.contract.method import Method, dropouts
 from scantling.contract.stage import Game, Move, Stage, frozen_depth
@@ -78,11 +79,12 @@ class StageRunner:
         self.optimisers = {
             name: optimiser_of(player, self.owned[name], factors) for name, player in self.players.items()
         }
-        self.averages = {
-            player.name: [p.detach().clone() for p in self.owned[player.name]]
+        self.followed = {
+            player.name: [*self.owned[player.name], *statistics_of(player.modules)]
             for player in stage.players
             if player.average
         }
+        self.averages = {name: [t.detach().clone() for t in tensors] for name, tensors in self.followed.items()}
         self.updates = dict.fromkeys(self.players, 0)
         self.layers = dropouts(method)
         self._slot = 0
@@ -150,6 +152,8 @@ class StageRunner:
             with torch.no_grad():
                 self.stage.stepped(self.at(step), [game.returned for game in games])
         self.group.share_buffers(self.method)
+        for name in self.averages:
+            self._follow(name, statistics=True)
         return losses
 
     def _brought(self, batches: Mapping[str, Batch]) -> dict[str, Batch]:
@@ -243,11 +247,17 @@ class StageRunner:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if player.average:
-            decay = min(player.average, (1 + self.updates[name]) / (10 + self.updates[name]))
-            with torch.no_grad():
-                for average, parameter in zip(self.averages[name], parameters, strict=True):
-                    average.lerp_(parameter, 1 - decay)
+            self._follow(name, statistics=False)
         self.updates[name] += 1
+
+    @torch.no_grad()
+    def _follow(self, name: str, *, statistics: bool) -> None:
+        """Move the averages of a player's weights, or of its statistics, which all processes share after a step."""
+        decay = min(self.players[name].average, (1 + self.updates[name]) / (10 + self.updates[name]))
+        first = len(self.owned[name])
+        which = slice(first, None) if statistics else slice(first)
+        for average, tensor in zip(self.averages[name][which], self.followed[name][which], strict=True):
+            average.lerp_(tensor, 1 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -268,10 +278,20 @@ class StageRunner:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, averages in self.averages.items():
-            for average, parameter in zip(averages, self.owned[name], strict=True):
-                kept = parameter.clone()
-                parameter.copy_(average)
+            for average, tensor in zip(averages, self.followed[name], strict=True):
+                kept = tensor.clone()
+                tensor.copy_(average)
                 average.copy_(kept)
+
+
+def statistics_of(modules: Sequence[nn.Module]) -> list[Tensor]:
+    """The running means and variances of batch norm: averaged weights answer with averages of these.
+
+    Those that a training keeps are of its last ten batches or so, and of small batches they jump from step to step.
+    """
+    norms = {id(norm): norm for module in modules for norm in module.modules() if isinstance(norm, _BatchNorm)}
+    kept = [(norm.running_mean, norm.running_var) for norm in norms.values()]
+    return [tensor for pair in kept for tensor in pair if tensor is not None]
 
 
 def _started(moves: Game) -> Generator[Move | Total, Tensor | None, Any]:

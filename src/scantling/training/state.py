@@ -74,7 +74,8 @@ def restore(runner: StageRunner, tensors: Mapping[str, Tensor], updates: Mapping
         tensor.copy_(tensors[f"model/{name}"])
     for player, averages in runner.averages.items():
         for number, average in enumerate(averages):
-            average.copy_(tensors[f"average/{player}/{number}"])
+            if (known := tensors.get(f"average/{player}/{number}")) is not None:  # statistics: not in earlier versions
+                average.copy_(known)
     kept: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, _, what = name.rpartition("/")
