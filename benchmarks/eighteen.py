@@ -1,7 +1,7 @@
 """All eighteen published systems on one page: each against its natural control, on public data, at equal minutes.
 
     python benchmarks/eighteen.py --data data --out eighteen --minutes 5 [--seeds 3] [--only MB-Diff,CDM]
-        [--split validation] [--preset quick] [--threads 2] [--shard 1/2] [--write] [--small]
+        [--preset quick] [--threads 2] [--shard 1/2] [--write] [--small]
 
 `--data` holds the public sets by their names in docs/data.md. What is trained is the table in
 `scantling.experiments.systems`: an arm takes `--minutes` of training in all, which its stages share; making cases and
@@ -105,12 +105,11 @@ def written(found: Sequence[Sequence[str]], of: argparse.Namespace, heading: str
     """The part of the documentation: the table, and how it was made."""
     command = f"python benchmarks/eighteen.py --data data --out eighteen --minutes {of.minutes:g} --seeds {of.seeds}"
     command += "".join(f" --{name} {getattr(of, name)}" for name in ("only", "threads") if getattr(of, name))
-    command += "".join(f" --{name} {getattr(of, name)}" for name in ("split", "preset") if getattr(of, name) not in
-                       ("test", "quick"))  # fmt: skip
+    command += f" --preset {of.preset}" if of.preset != "quick" else ""
     seeds = f"{of.seeds} seed{'s'[: of.seeds != 1]}"
     return (
         f"{heading} {len(found)} of {len(SYSTEMS)} systems against their controls\n\n"
-        f"{of.minutes:g} minutes of training for each arm, {seeds}, preset `{of.preset}`, split `{of.split}`; "
+        f"{of.minutes:g} minutes of training for each arm, {seeds}, preset `{of.preset}`, no case held out; "
         "95 % intervals draw subjects and trainings anew. Minutes are those of training and of making cases. What a "
         "paper claims is of other data and other sizes: it says what the system did there, and no score here can be "
         f"held against it.\n\n```bash\n{command}\n```\n\n{table(found)}"
@@ -158,7 +157,6 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="(default 1)")
     parser.add_argument("--only", default="", help="systems, by name or method, divided by commas; all unless said")
     parser.add_argument("--preset", choices=("quick", "paper", "tiny"), default="quick")
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--threads", type=int, help="processor threads")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="every n-th cell, the i-th of n commands")
     parser.add_argument("--write", action="store_true", help="the table into docs/")
@@ -182,7 +180,7 @@ def how_of(of: argparse.Namespace) -> tuple[How, tuple[int, int]]:
     if not of.small and (of.minutes is None or not 0 < of.minutes < float("inf")):
         raise SettingsError(f"--minutes: found {of.minutes}; expected a number above 0, such as --minutes 5")
     small = {"preset": "tiny", "minutes": None} if of.small else {"preset": of.preset, "minutes": of.minutes}
-    return How(data=of.data, out=of.out, split=of.split, threads=of.threads, **small), shard
+    return How(data=of.data, out=of.out, split="test", threads=of.threads, **small), shard
 
 
 def say(sentence: str) -> None:

@@ -17,6 +17,7 @@ from skimage.transform import rescale, resize
 
 from made import images_for, write
 from scantling.core.case import Case, Geometry, Sample
+from scantling.core.errors import RunError
 from scantling.core.samples import Preprocessing
 from scantling.data.dataset import open_dataset
 from scantling.data.preprocessing import grid_of
@@ -39,9 +40,8 @@ def sample(image: np.ndarray, region: np.ndarray | None = None, **geometry: Any)
 
 def known(**features: list[float | None]) -> AppearanceRecord:
     names = tuple(f"scale {name.replace('_', ' ')}" for name in features)
-    return AppearanceRecord(
-        features=names, spread=(1.0,) * len(names), images=tuple(zip(*features.values(), strict=True))
-    )
+    images = tuple(zip(*features.values(), strict=True))
+    return AppearanceRecord(subjects=3, features=names, spread=(1.0,) * len(names), images=images)
 
 
 def of_shape(*sides: float) -> AppearanceRecord:
@@ -61,11 +61,16 @@ def test_the_field_of_view_is_the_region_or_what_a_dark_frame_leaves() -> None:
     for one in (sample(image, field, spacing=(1.0, 1.0)), sample(image, spacing=(1.0, 1.0))):
         assert math.exp(field_of_view(one)[FIELD]) == pytest.approx(79, abs=1)
     assert field_of_view(here((90, 120))) == {}, "no frame"
+    assert math.exp(field_of_view(sample(image[:, 30:], spacing=(1.0, 1.0)))[FIELD]) == pytest.approx(79, abs=1)
+    for part in (image[20:70, 40:80], image[5:84, 21:100], image[45:, 60:]):
+        assert field_of_view(sample(part, spacing=(1.0, 1.0))) == {}, "a part of the field, which is cut"
 
 
 def test_evidence_proposes_a_scale_where_it_is_clear() -> None:
     assert proposed(here((128, 192)), of_shape(96, 64)) == (pytest.approx(2), "sides")
     assert proposed(here((64, 96)), of_shape(96, 64)) is None, "the same"
+    assert proposed(here((32, 48)), of_shape(96, 64)) is None, "smaller: as likely a part of a picture"
+    assert proposed(here((128, 192)), of_shape(96, 64).model_copy(update={"subjects": 2})) is None, "too few agree"
     assert proposed(here((68, 100)), of_shape(96, 64)) is None, "nearly"
     assert proposed(here((64, 192)), of_shape(96, 64)) is None, "another format"
     assert proposed(here((640, 960)), of_shape(96, 64)) is None, "far from it: something else"
@@ -77,7 +82,7 @@ def test_evidence_proposes_a_scale_where_it_is_clear() -> None:
     factor, words = proposed(replace(here((128, 192)), region=region), fields) or (0, "")
     assert (factor, words) == (pytest.approx(119 / 50), "field of view")
     fine = here((64, 96), spacing=(0.25, 0.25), unit="mm")
-    spacings = known(spacing_1_in_mm=[math.log(0.5)] * 2, spacing_2_in_mm=[math.log(0.5)] * 2)
+    spacings = known(spacing_1_in_mm=[math.log(0.5)] * 3, spacing_2_in_mm=[math.log(0.5)] * 3)
     assert proposed(fine, spacings) == (pytest.approx(2), "spacing")
     assert proposed(fine, None) is None
 
@@ -111,6 +116,22 @@ def finder(one: Sample) -> Decided:
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+@pytest.mark.parametrize("recipe", [Preprocessing(dimensions=2), Preprocessing(dimensions=2, spacing=(0.5, 0.5))])
+def test_the_answer_that_decides_is_on_the_grid_of_the_one_that_is_given(recipe: Preprocessing) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def answer(one: Sample) -> Decided:
+        seen.append(grid_of(one, recipe, TRAITS))  # type: ignore[arg-type]
+        likely = np.full((1, *one.geometry.shape), 0.6 + 0.1 * len(seen), np.float32)
+        return Decided((likely[0] > 0.5).astype(np.uint8), likely)
+
+    method: Any = SimpleNamespace(preprocessing=recipe, traits=TRAITS)
+    _, facts = answer_at_scale(answer, here((128, 192)), [method], scale=None, known=of_shape(96, 64))
+    assert facts["scale"] == pytest.approx(2)
+    native, decided, given = seen
+    assert decided == given == tuple(n // 2 for n in native)
 
 
 @pytest.mark.parametrize("scale", [1, 3])
@@ -166,4 +187,15 @@ def test_one_sentence_says_how_many_and_why() -> None:
     cases = [PredictedCase(id=id, scale=scale, scale_by=by) for id, scale, by in said]
     (sentence,) = sentences_on_scale(cases)
     assert sentence.startswith("2 of 4 images show things 2 times as large as the training images, by field of view")
-    assert sentences_on_scale(cases[2:]) == []
+    assert sentences_on_scale(cases[2:], given=4.0) == []
+    assert "changed nothing" in sentences_on_scale(cases[2:3], given=4.0)[0]
+    assert "1 of 2 images shows things" in sentences_on_scale([cases[0], cases[2]])[0]
+
+
+def test_an_interrupted_command_goes_on_at_its_own_scale_alone(tmp_path: Path) -> None:
+    data = images_for(card_of("unet"), tmp_path / "data", dimensions=2)
+    options = Options(preset="tiny", steps=2, validation=0.0)
+    train("unet", [data], tmp_path / "run", options, console=Console(quiet=True))
+    predict(tmp_path / "run", data, out=tmp_path / "masks", options={"scale": 1.0})
+    with pytest.raises(RunError, match="scale"):
+        predict(tmp_path / "run", data, out=tmp_path / "masks", options={"scale": 2.0})

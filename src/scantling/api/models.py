@@ -257,7 +257,7 @@ class Model:
             *form.notes,
             *answerer.models.notes,
             *answerer.notes,
-            *sentences_on_scale([PredictedCase.model_validate(case)]),
+            *sentences_on_scale([PredictedCase.model_validate(case)], given=given.get("scale")),
             *sentences_on_likeness([case], answerer.known),
             *sentences_on_expected([case], answerer.calibration),
         )

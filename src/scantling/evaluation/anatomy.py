@@ -47,7 +47,9 @@ class Marker:
         models.to(device)
         self.name = f"{models.methods[0].card.name} {models.identities[0]}"
         self._classes, self._method = models.labels.names, models.methods[0]
-        self._answerer = Answerer(models=models, device=device, autocast=compute.autocast(device, training=False))
+        self._answerer = Answerer(
+            models=models, device=device, autocast=compute.autocast(device, training=False), scales=False
+        )
 
     def __call__(self, sample: Sample) -> Values:
         """The anatomy of one image.

@@ -46,7 +46,7 @@ def image_features(
     device = compute.prepare()
     models = open_models((run,), {})
     models.to(device)
-    answerer = Answerer(models=models, device=device, autocast=compute.autocast(device, training=False))
+    answerer = Answerer(models=models, device=device, autocast=compute.autocast(device, training=False), scales=False)
     method = models.methods[0]
     rows, deepest = list[np.ndarray](), None
     for number, case in enumerate(cases, start=1):

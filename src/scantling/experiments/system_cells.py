@@ -170,7 +170,8 @@ def made(cell: Cell, stage: Making, out: Path) -> None:
 def options_of(cell: Cell, stage: Training) -> Options:
     """Of one training: its share of the minutes, and the budget of labels where it reads any.
 
-    No case is held out: nothing is chosen on validation cases, whose answers would take minutes of some arms alone.
+    No case is held out unless the stage says so: nothing is chosen on validation cases, whose answers would take
+    minutes of some arms alone.
     """
     how, system = cell.how, cell.system
     card = card_of(stage.method)
@@ -180,11 +181,11 @@ def options_of(cell: Cell, stage: Training) -> Options:
         budget = {"labels": system.labels, "label_seed": cell.seed}
     timed = stage.share > 0
     return Options(
-        preset=how.preset, seed=cell.seed, validation=0.0, threads=how.threads, settings=stage.settings,
+        preset=how.preset, seed=cell.seed, threads=how.threads, settings=stage.settings,
         minutes=how.minutes * stage.share if timed and how.minutes is not None else None,
         steps=SMALL_STEPS if timed and how.minutes is None else None,
         uses={role: cell.folder / name for role, name in stage.uses.items()},
-        base=cell.folder / stage.base if stage.base else None, **budget, **stage.options,
+        base=cell.folder / stage.base if stage.base else None, **budget, **{"validation": 0.0, **stage.options},
     )  # fmt: skip
 
 

@@ -118,7 +118,8 @@ def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = 
     slicing = recipe.dimensions == 2 and len(shape) == 3
     axis = traits.slice_axis if slicing else shape.index(max(shape))
     length, most = shape[axis], min(ENOUGH, memory_free() // 4) if most is None else most
-    each = 4 * (len(sample.image) + 4 * max(1, len(traits.classes))) * math.prod(shape) // length
+    grown = max(1.0, sample.scale**-2)  # on the grid of a method
+    each = math.ceil(4 * (len(sample.image) + 4 * max(1, len(traits.classes))) * math.prod(shape) / length * grown)
     fit = most // each
     recipes = [model.preprocessing for model in models]
     whole = any(model.draws for model in models) or any(one.size is not None or one.longest for one in recipes)
@@ -193,7 +194,7 @@ def _cleaned(
     """
     if all(rule is None for rule in rules):
         return decided
-    pixel = pixel_size(sample.geometry, models[0].traits)
+    pixel = pixel_size(sample.geometry, models[0].traits) / sample.scale**2
     cleaned = drop_components(decided.decision, rules, exclusive=exclusive, pixel=pixel)
     sums = decided.confidence_sums
     if sums is not None:

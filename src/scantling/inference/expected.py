@@ -14,8 +14,8 @@ from scantling.records.expectations import ExpectedRecord
 COVERAGE = 0.9
 FEWEST = 10
 """Validation subjects from which on an interval is promised."""
-OTHERWISE = ("memory", "seed")
-"""Options that change no score but by chance."""
+OTHERWISE = ("memory", "seed", "scale")
+"""Options that change no score but by chance; of a case at another scale its own entry says so."""
 SHOWN = 3
 """So many of the lowest are named."""
 
@@ -87,12 +87,14 @@ def sentences_on_expected(cases: Sequence[Mapping[str, Any]], known: ExpectedRec
     middle = f"median {median(dice for dice, _ in found):.2f}"
     worst = "; lowest " + ", ".join(_written(dice, case) for dice, case in found[:SHOWN])
     parts = f"{middle}{worst}" if len(found) > 1 else _written(*found[0])
-    first = found[0][1]["expected"]
-    if reason := first.get("reason"):
-        return [f"expected Dice: {parts}; no interval can be promised: {reason}"]
+    without = [reason for _, case in found if (reason := case["expected"].get("reason"))]
+    if len(without) == len(found):
+        return [f"expected Dice: {parts}; no interval can be promised: {without[0]}"]
+    first = next(case["expected"] for _, case in found if not case["expected"].get("reason"))
     less = f"; fewer may hold, since {' and '.join(known.fitted)} on the same cases" if known and known.fitted else ""
     rests = f"from {known.subjects} validation subjects" if known else "from validation subjects"
-    return [f"expected Dice: {parts}; {100 * first['coverage']:.0f} % intervals {rests}{less}"]
+    some = f" of {len(found) - len(without)} of {count(len(found), 'mask')}" if without else ""
+    return [f"expected Dice: {parts}; {100 * first['coverage']:.0f} % intervals{some} {rests}{less}"]
 
 
 def _written(dice: float, case: Mapping[str, Any]) -> str:

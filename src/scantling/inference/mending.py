@@ -1,6 +1,7 @@
 """The command `mend`: a folder of probability maps, of any tool, to unbroken masks.
 
-Which mending to use is either said, or chosen on validation cases: never on the cases that are mended.
+Which mending to use is either said, or chosen on validation cases, which are not mended, or, where there is no truth,
+by gaps that are made on purpose.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def _header(
     """What the record says of how all masks are made, but for the mending that may still have to be chosen."""
     chosen_on = [hash_of(path) for case, path in pairs] + [content_of(case, reads=("mask",)) for case, _ in pairs]
     if auto and validation is None:
-        chosen_on = [hash_of(path) for path in maps.files.values()]
+        chosen_on = [hash_of(maps.files[id]) for id in _to_break(maps)]
     return {
         **{key: value for key, value in maps.listing.items() if key == "requested" or key not in PROGRESS},
         "mended": {
@@ -296,14 +297,17 @@ def _examples(pairs: list[tuple[Case, Path]], maps: Maps, dataset: Dataset) -> I
 
 def _broken(maps: Maps) -> Iterator[Example]:
     """Some of the maps, evenly spread, with gaps made on purpose; those that cannot be read are left out."""
-    ids = sorted(maps.files)
-    for number in np.linspace(0, len(ids) - 1, min(len(ids), MOST_BROKEN)).astype(int):
-        id = ids[number]
+    for id in _to_break(maps):
         try:
             array, _ = maps.read(maps.files[id])
         except ScantlingError:
             continue
         yield Example(np.stack([with_gaps(map_, seed=seed_of(id, n)) for n, map_ in enumerate(array)]), array > 0.5)
+
+
+def _to_break(maps: Maps) -> list[str]:
+    ids = sorted(maps.files)
+    return [ids[number] for number in np.linspace(0, len(ids) - 1, min(len(ids), MOST_BROKEN)).astype(int)]
 
 
 def _score(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -123,7 +123,7 @@ def predict(
     done.notes = (
         *notes,
         *predictor.notes,
-        *sentences_on_scale([PredictedCase.model_validate(case) for case in done.cases]),
+        *sentences_on_scale([PredictedCase.model_validate(case) for case in done.cases], given=given.get("scale")),
         *sentences_on_likeness(done.cases, predictor.known),
         *sentences_on_expected(done.cases, predictor.calibration),
     )
@@ -136,12 +136,14 @@ class Answerer:
 
     Attributes:
         maps: whether the probabilities of a large image, which is answered in bands, are wanted too.
+        scales: whether pictures of another scale are answered at that of the training images.
     """
 
     models: Models
     device: torch.device
     autocast: torch.dtype | None = None
     maps: bool = False
+    scales: bool = True
     tilers: list[Tiler] = field(default_factory=list)
     other_unit: list[str] = field(default_factory=list)
     """The cases whose spacing is in another unit than that of the training images, where images are resampled; "x" is
@@ -184,7 +186,11 @@ class Answerer:
                 answer_in_bands, about, models=self.models.segmenters, exclusive=labels.exclusive, maps=self.maps,
             )  # fmt: skip
             decided, facts = answer_at_scale(
-                whole, sample, self.models.segmenters, scale=self.models.segment.scale, known=self.known
+                whole,
+                sample,
+                self.models.segmenters,
+                scale=self.models.segment.scale if self.scales else 1,
+                known=self.known,
             )
             if (sums := decided.confidence_sums) is not None:
                 reason = OTHER_SCALE if "scale" in facts else self.doubt
@@ -292,8 +298,8 @@ def resolved(models: Models) -> dict[str, Any]:
     if models.classify is not None:
         found |= models.classifiers[0].classify_options(models.classify).model_dump()
     if models.segment is not None:
-        # what postprocessing does stands beside the options (`described`), the scale beside each case
-        besides = {"postprocess", "reliabilities", "scale"}
+        # what postprocessing does stands beside the options, if anything (`described`)
+        besides = {"postprocess", "reliabilities"}
         found |= models.segmenters[0].segment_options(models.segment).model_dump(exclude=besides)
         found["views"] = any(each.uses_views(models.segment) for each in models.segmenters)
         found |= {"votes": models.segment.votes} if len(models.methods) > 1 else {}

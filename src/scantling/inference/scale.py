@@ -1,7 +1,7 @@
 """At which scale a picture is answered: that of the training images, where there is clear evidence of another one.
 
-Evidence proposes (the spacing, the width of the field of view, the sides of the picture), and the model decides: of the
-answers at both scales that one stands of which it expects the higher Dice itself. Both rules, and their limits, are
+Evidence proposes (the spacing, the width of the field of view, larger sides), and the model decides: of the answers at
+both scales that one stands of which it expects the higher Dice itself. Both rules, and their limits, are
 ours; they were chosen on training images that were resized on purpose.
 """
 
@@ -32,6 +32,10 @@ ALIKE, LEAST, MOST = math.log(1.05), math.log(1.1), math.log(4)
 """What the training images may differ among each other, and an image at least and at most from them."""
 LONGEST = 1024
 """Pixels of the longer side at which the dark frame of a picture is looked for."""
+FEWEST = 3
+"""Of fewer training subjects nobody knows whether they agree."""
+PIXELS = 1 << 26
+"""A picture that would have more at the scale of the training images is answered as it is."""
 GIVEN = "given"
 """What says a scale that was asked for."""
 THIN = 0.02
@@ -40,7 +44,10 @@ THIN = 0.02
 
 def field_of_view(sample: Sample) -> dict[str, float]:
     """The feature `FIELD` of a picture: the logarithm of the greatest extent of its region, or of what a dark frame
-    leaves; none where that is all of the picture."""
+    leaves.
+
+    None where it reaches the border of the picture along that axis: it may be cut there.
+    """
     shape = sample.geometry.shape
     if len(shape) != 2 or not sample.image.size:
         return {}
@@ -53,33 +60,37 @@ def field_of_view(sample: Sample) -> dict[str, float]:
         if not np.isfinite(picture).all():
             return {}
         inside = inside_dark_border(picture, thin=THIN * max(picture.shape))
-    if inside.all() or not inside.any():
+    along = [np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0)]
+    if not inside.any():
         return {}
-    extents = [int(np.ptp(np.flatnonzero(inside.any(axis=axis)))) + 1 for axis in (0, 1)]
-    return {FIELD: math.log(step * max(extents))}
+    longest = max((0, 1), key=lambda axis: int(np.ptp(along[axis])))
+    first, last = int(along[longest][0]), int(along[longest][-1])
+    cut = first == 0 or last == inside.shape[longest] - 1
+    return {} if cut else {FIELD: math.log(step * (last - first + 1))}
 
 
 def proposed(sample: Sample, known: AppearanceRecord | None) -> tuple[float, str] | None:
     """How many times as large as the training images a picture is, in pixels for the same thing, and what says so.
 
-    The first evidence that can be had counts: the spacing in mm, the field of view, the sides. None where there is
-    none, where the training images differ among each other, and where the picture is of their scale or far from it.
+    The first evidence that can be had counts: the spacing in mm, the field of view, the sides. Sides say no more than
+    that a picture is larger: a smaller one is as likely a part of one. None where there is no evidence, where the
+    training images are of fewer than `FEWEST` subjects or differ among each other, and where the picture is of their
+    scale or far from it.
     """
-    if known is None or len(sample.geometry.shape) != 2:
+    if known is None or known.subjects < FEWEST or len(sample.geometry.shape) != 2:
         return None
     geometry = sample.geometry
     here = dict(zip(SIDES, map(math.log, sorted(geometry.shape, reverse=True)), strict=True)) | field_of_view(sample)
     if geometry.unit == "mm":
-        here = dict(zip(SPACINGS, map(math.log, geometry.spacing), strict=True))
+        here |= dict(zip(SPACINGS, map(math.log, geometry.spacing), strict=True))
     for names, sign, words in ((SPACINGS, -1, "spacing"), ((FIELD,), 1, "field of view"), (SIDES, 1, "sides")):
         there = [_usual(known, name) for name in names]
         if any(name not in here for name in names) or None in there:
             continue
         apart = [sign * (here[name] - usual) for name, usual in zip(names, there, strict=True) if usual is not None]
-        if max(apart) - min(apart) > ALIKE:
-            return None
         factor = sum(apart) / len(apart)
-        return (math.exp(factor), words) if LEAST <= abs(factor) <= MOST else None
+        clear = max(apart) - min(apart) <= ALIKE and LEAST <= abs(factor) <= MOST
+        return (math.exp(factor), words) if clear and (factor > 0 or names != SIDES) else None
     return None
 
 
@@ -127,13 +138,15 @@ def answer_at_scale(
         return answer(sample), {}
     factor, words = found
     as_it_is = answer(sample)
+    if math.prod(sample.geometry.shape) > PIXELS * factor**2:
+        return as_it_is, {}
     if _confidence(answer(_resized(sample, factor))) > _confidence(as_it_is):
         return answer(replace(sample, scale=factor)), {"scale": round(factor, 4), "scale_by": words}
     return as_it_is, {}
 
 
 def _resized(sample: Sample, factor: float) -> Sample:
-    """The image as if it had been taken at the scale of the training: what is expected depends on the grid."""
+    """The picture as if it had been taken at the scale of the training: what a model expects depends on the grid."""
     geometry = sample.geometry
     shape = tuple(max(1, round(n / factor)) for n in geometry.shape)
 
@@ -150,7 +163,7 @@ def _resized(sample: Sample, factor: float) -> Sample:
         image=interpolate(read, geometry.shape, shape).numpy(),
         region=nearest(sample.region),
         outside=nearest(sample.outside),
-        geometry=replace(geometry, shape=shape, spacing=tuple(mm * factor for mm in geometry.spacing), stored=None),
+        geometry=replace(geometry, shape=shape, stored=None),  # the spacing stays: its pixels are those of the training
     )
 
 
@@ -172,15 +185,25 @@ class Scaled(Protocol):
         """What said so."""
 
 
-def sentences_on_scale(cases: Sequence[Scaled]) -> list[str]:
-    """What a command says of the cases that were answered at another scale by themselves."""
+def sentences_on_scale(cases: Sequence[Scaled], *, given: float | None = None) -> list[str]:
+    """What a command says of the cases that were answered at another scale by themselves, and of a scale in vain.
+
+    Args:
+        given: the scale that was asked for.
+    """
+    if given not in (None, 1) and cases and all(one.scale is None for one in cases):
+        return [
+            f"--scale {given:g} changed nothing: it is for pictures, and for models that do not bring all of them to "
+            "one size or spacing"
+        ]
     those = [(one.scale, one.scale_by) for one in cases if one.scale is not None and one.scale_by != GIVEN]
     if not those:
         return []
     least, most = (choose(scale for scale, _ in those) for choose in (min, max))
     times = f"{least:.2g}" if most < 1.1 * least else f"{least:.2g} to {most:.2g}"
+    shows, was = ("shows", "was") if len(those) == 1 else ("show", "were")
     return [
-        f"{len(those)} of {count(len(cases), 'image')} show things {times} times as large as the training images, by "
-        f"{' and '.join(sorted({words for _, words in those}))}, and were answered at the scale of these; --scale 1 "
-        "answers images as they are"
+        f"{len(those)} of {count(len(cases), 'image')} {shows} things {times} times as large as the training images, "
+        f"by {' and '.join(sorted({words for _, words in those}))}, and {was} answered at the scale of these; "
+        "--scale 1 answers images as they are"
     ]

@@ -148,8 +148,13 @@ def _remarks(found: Unscored) -> list[tuple[str, str]]:
             ("note", "Nothing is known of how certain these masks are, so they stand in the order of their ids; "
              "--samples or an ensemble of `scantling predict` would say it.")
         )  # fmt: skip
-    elif reason := next((one.predicted.expected.reason for one in found.cases if one.predicted.expected), ""):
-        remarks.append(("note", f"No interval of the expected Dice can be promised: {reason}."))
+    elif without := [said.reason for one in found.cases if (said := one.predicted.expected) and said.reason]:
+        whom = (
+            ""
+            if len(without) == sum(one.predicted.expected is not None for one in found.cases)
+            else (f" for {plural(len(without), 'mask')}")
+        )
+        remarks.append(("note", f"No interval of the expected Dice can be promised{whom}: {without[0]}."))
     if not compared and found.cases:
         remarks.append(("note", "Whether an image is unlike the training images is not known of these predictions."))
     return remarks + [("note", note) for note in found.notes]
