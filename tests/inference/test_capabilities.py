@@ -170,7 +170,7 @@ def test_objects_are_written_with_a_label_map_and_options_of_the_method(
     for words, sentence in (
         (("--options.smallest", "0"), "--options.smallest: found 0"),
         (("--options.smallest", "2000000"), "expected at most 1,000,000 pixels"),
-        (("--options.scale", "1"), "this model has no such option; it has: --seed"),
+        (("--options.colour", "1"), "this model has no such option; it has: --seed"),
     ):
         run("predict", tmp_path / "run", "nowhere", "--out", tmp_path / "no", *words, code=2)
         assert sentence in capsys.readouterr().err
