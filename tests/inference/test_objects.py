@@ -170,3 +170,24 @@ def test_boxes_that_borders_cut_are_joined_where_they_agree_on_what_both_windows
     right = boxes((2, 6, 0, 15), (7, 11, 0, 3))  # in its own pixels; it begins at column 12
     kept = gather([((0, 0), (16, 20), left), ((0, 12), (16, 20), right)], (16, 32))
     assert sorted(kept.boxes.tolist()) == [[[2.0, 6.0], [4.0, 27.0]], [[7.0, 11.0], [8.0, 20.0]]]
+
+
+def test_where_no_window_shows_two_objects_on_a_pixel_nor_does_the_answer() -> None:
+    """One window sees two objects, another one, a third one an object of another class: what comes first stays."""
+
+    def rows(*ends: tuple[int, int, int, int], label: int = 0) -> Objects:
+        masks = [torch.zeros(20, 20, dtype=torch.bool) for _ in ends]
+        for mask, (top, bottom, left, right) in zip(masks, ends, strict=True):
+            mask[top:bottom, left:right] = True
+        return Objects.of_masks(
+            masks, classes=torch.full((len(ends),), label), scores=torch.linspace(0.9, 0.8, len(ends))
+        )
+
+    pair, halves = rows((4, 14, 8, 12)), rows((4, 9, 8, 12), (9, 14, 8, 12))
+    first, second, third = (((0, 0), (20, 20), each) for each in (halves, pair, rows((4, 14, 8, 11), label=1)))
+    assert gather([second, first, third], (20, 20)).boxes.tolist() == [[[4, 14], [8, 12]]]
+    assert gather([first, second, third], (20, 20)).boxes.tolist() == [[[4, 9], [8, 12]], [[9, 14], [8, 12]]]
+    shifted = rows((4, 14, 11, 16))  # most of it is left beside the pair
+    kept = gather([((0, 0), (20, 20), pair), ((0, 0), (20, 20), shifted)], (20, 20))
+    assert len(kept.classes) == 2
+    assert label_map(kept, (20, 20)) is not None
