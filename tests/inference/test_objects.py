@@ -73,6 +73,25 @@ def test_objects_on_another_grid_keep_their_place() -> None:
     assert np.array_equal(numbers > 0, restore(canvas[0])[0].numpy() > 0)
 
 
+def test_objects_that_do_not_overlap_come_onto_another_grid_together_as_they_would_one_by_one() -> None:
+    canvas = discs((20, 30), [(6, 7), (13, 22)], 4.0)
+    canvas[0, 0, 0, 29] = 1  # nothing is left of it on the coarser grid
+    objects = found(canvas)
+    numbers = label_map(objects, (20, 30))
+    assert numbers is not None
+
+    def restore(layer: Tensor) -> Tensor:
+        return layer[:, 1::2, ::2]
+
+    coarser = rescaled(objects, restore, (20, 30), (10, 15))
+    masks = [restore(torch.from_numpy(numbers == number)[None])[0] for number in (1, 2, 3)]
+    expected = Objects.of_masks(masks, classes=objects.classes)
+    assert [crop.tolist() for crop in coarser.crops] == [crop.tolist() for crop in expected.crops]
+    assert sorted(crop.numel() for crop in coarser.crops)[0] == 0
+    assert coarser.corners is not None
+    assert torch.equal(coarser.corners, expected.corners)  # type: ignore[arg-type]
+
+
 def test_overlapping_masks_have_no_label_map_and_run_lengths_give_them_back() -> None:
     masks = [torch.zeros(6, 7, dtype=torch.bool) for _ in range(2)]
     masks[0][1:4, 1:5] = True

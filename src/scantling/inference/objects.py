@@ -160,20 +160,27 @@ def rescaled(
     if objects.corners is None:
         return Objects(classes=objects.classes, boxes=boxes, scores=objects.scores)
 
-    def one(number: int) -> Objects:  # a whole mask for a moment only: there may be thousands
-        whole, crop = torch.zeros((1, *grid)), objects.crops[number]
-        corner = objects.corners[number].tolist() if objects.corners is not None else []
-        window = tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))
-        whole[0][window] = crop.float().cpu()
-        return Objects.of_masks([restore(whole)[0] > 0.5], classes=objects.classes[number : number + 1])
-
-    each = [one(number) for number in range(len(objects.crops))]
+    crops, corners = list[Tensor](), list[Tensor]()
+    numbers = label_map(objects, tuple(grid))
+    if numbers is not None:  # all of them at once
+        whole = restore(torch.from_numpy(numbers)[None].float())[0].int().numpy()
+        for number, found in enumerate(ndimage.find_objects(whole, len(objects.crops)), start=1):
+            window = found or (slice(0, 0),) * len(shape)
+            crops.append(torch.from_numpy(whole[window] == number))
+            corners.append(torch.tensor([part.start for part in window]))
+    else:  # a whole mask for a moment only: there may be thousands
+        for crop, corner in zip(objects.crops, objects.corners.tolist(), strict=True):
+            mask = torch.zeros((1, *grid))
+            mask[0][tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))] = crop.float().cpu()
+            one = Objects.of_masks([restore(mask)[0] > 0.5], classes=torch.zeros(1, dtype=torch.long))
+            crops += one.crops
+            corners += [] if one.corners is None else [*one.corners]
     return Objects(
         classes=objects.classes,
         boxes=boxes,
         scores=objects.scores,
-        crops=tuple(crop for found in each for crop in found.crops),
-        corners=torch.cat([found.corners for found in each if found.corners is not None]) if each else objects.corners,
+        crops=tuple(crops),
+        corners=torch.stack(corners) if corners else objects.corners,
     )
 
 
