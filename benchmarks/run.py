@@ -19,6 +19,8 @@ APART = {
     "eighteen.py",
     "evidence.py",
     "feature_map.py",
+    "glas_ranks.py",
+    "nuclei_shares.py",
     "nuclei_subset.py",
     "fuzz.py",
     "few_label_registration.py",

@@ -66,11 +66,17 @@ def test_bands_cover_an_image_once_and_see_beyond_their_borders(model: Segmenter
     sample = sample_of(model)
     bands = list(bands_of(sample, [model], most=small(sample, model, 5)))
     assert len(bands) >= 4
-    ends = [band.kept for band in bands]
-    assert [start for start, _ in ends] == [0, *(stop for _, stop in ends[:-1])]
-    assert ends[-1][1] == max(sample.geometry.shape)
-    assert all(seen[0] <= kept[0] and kept[1] <= seen[1] for seen, kept in ((band.seen, band.kept) for band in bands))
-    assert all(band.seen[0] == 0 or band.kept[0] - band.seen[0] >= 32 for band in bands)
+    shape = sample.geometry.shape
+    long = shape.index(max(shape))
+    for axis, length in enumerate(shape):
+        ends = [band.kept[axis] for band in bands]
+        assert [start for start, _ in ends] == (
+            [0, *(stop for _, stop in ends[:-1])] if axis == long else [0] * len(bands)
+        )
+        assert ends[-1][1] == length
+    both = [(band.seen[long], band.kept[long]) for band in bands]
+    assert all(seen[0] <= kept[0] and kept[1] <= seen[1] for seen, kept in both)
+    assert all(seen[0] == 0 or kept[0] - seen[0] >= 32 for seen, kept in both)
 
 
 def test_the_answer_in_bands_is_that_about_the_whole(model: Segmenter) -> None:

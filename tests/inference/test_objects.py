@@ -73,6 +73,25 @@ def test_objects_on_another_grid_keep_their_place() -> None:
     assert np.array_equal(numbers > 0, restore(canvas[0])[0].numpy() > 0)
 
 
+def test_objects_that_do_not_overlap_come_onto_another_grid_together_as_they_would_one_by_one() -> None:
+    canvas = discs((20, 30), [(6, 7), (13, 22)], 4.0)
+    canvas[0, 0, 0, 29] = 1  # nothing is left of it on the coarser grid
+    objects = found(canvas)
+    numbers = label_map(objects, (20, 30))
+    assert numbers is not None
+
+    def restore(layer: Tensor) -> Tensor:
+        return layer[:, 1::2, ::2]
+
+    coarser = rescaled(objects, restore, (20, 30), (10, 15))
+    masks = [restore(torch.from_numpy(numbers == number)[None])[0] for number in (1, 2, 3)]
+    expected = Objects.of_masks(masks, classes=objects.classes)
+    assert [crop.tolist() for crop in coarser.crops] == [crop.tolist() for crop in expected.crops]
+    assert sorted(crop.numel() for crop in coarser.crops)[0] == 0
+    assert coarser.corners is not None
+    assert torch.equal(coarser.corners, expected.corners)  # type: ignore[arg-type]
+
+
 def test_overlapping_masks_have_no_label_map_and_run_lengths_give_them_back() -> None:
     masks = [torch.zeros(6, 7, dtype=torch.bool) for _ in range(2)]
     masks[0][1:4, 1:5] = True
@@ -170,3 +189,24 @@ def test_boxes_that_borders_cut_are_joined_where_they_agree_on_what_both_windows
     right = boxes((2, 6, 0, 15), (7, 11, 0, 3))  # in its own pixels; it begins at column 12
     kept = gather([((0, 0), (16, 20), left), ((0, 12), (16, 20), right)], (16, 32))
     assert sorted(kept.boxes.tolist()) == [[[2.0, 6.0], [4.0, 27.0]], [[7.0, 11.0], [8.0, 20.0]]]
+
+
+def test_where_no_window_shows_two_objects_on_a_pixel_nor_does_the_answer() -> None:
+    """One window sees two objects, another one, a third one an object of another class: what comes first stays."""
+
+    def rows(*ends: tuple[int, int, int, int], label: int = 0) -> Objects:
+        masks = [torch.zeros(20, 20, dtype=torch.bool) for _ in ends]
+        for mask, (top, bottom, left, right) in zip(masks, ends, strict=True):
+            mask[top:bottom, left:right] = True
+        return Objects.of_masks(
+            masks, classes=torch.full((len(ends),), label), scores=torch.linspace(0.9, 0.8, len(ends))
+        )
+
+    pair, halves = rows((4, 14, 8, 12)), rows((4, 9, 8, 12), (9, 14, 8, 12))
+    first, second, third = (((0, 0), (20, 20), each) for each in (halves, pair, rows((4, 14, 8, 11), label=1)))
+    assert gather([second, first, third], (20, 20)).boxes.tolist() == [[[4, 14], [8, 12]]]
+    assert gather([first, second, third], (20, 20)).boxes.tolist() == [[[4, 9], [8, 12]], [[9, 14], [8, 12]]]
+    shifted = rows((4, 14, 11, 16))  # most of it is left beside the pair
+    kept = gather([((0, 0), (20, 20), pair), ((0, 0), (20, 20), shifted)], (20, 20))
+    assert len(kept.classes) == 2
+    assert label_map(kept, (20, 20)) is not None

@@ -37,7 +37,10 @@ class Segmenter(Method):
     views_by_default: ClassVar[bool] = False
     """Whether one answer is the mean over the views of its training unless options say otherwise."""
     finds_objects: ClassVar[bool] = False
-    """Whether it answers with objects: those of several answers do not become one, so it looks at no views."""
+    """Whether it answers with objects: those of several answers do not become one."""
+    objects_in_maps: ClassVar[bool] = False
+    """Whether it finds them by a rule in maps of the image: it averages the maps over `Inference.views` itself, and a
+    large image comes in squares whose objects are stitched. Other methods that find objects look at no views."""
     views: Views | None = None
     """The views of its training, as saved with the model; None of a model of earlier versions."""
     postprocessing: Postprocessing = AS_ANSWERED
@@ -69,9 +72,9 @@ class Segmenter(Method):
     def resolved_views(self) -> Views:
         """The views under which its training saw its images, read from its streams where the model does not say.
 
-        Of a method that finds objects the image as it is alone.
+        Of a method whose objects do not become one (`objects_in_maps`) the image as it is alone.
         """
-        if self.finds_objects:
+        if self.finds_objects and not self.objects_in_maps:
             return Views(mirrored=(False,) * self.preprocessing.dimensions)
         return self.views or views_of_training(self)
 
@@ -82,7 +85,7 @@ class Segmenter(Method):
 
     def without_views(self) -> str:
         """Why answers are given without views although options ask for them; empty where they are given with them."""
-        if self.finds_objects:
+        if self.finds_objects and not self.objects_in_maps:
             return "objects of several answers do not become one"
         views = self.resolved_views()
         if len(views.each) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,9 +114,12 @@ class Inference(Draws):
         tile: applies a network (B, C, *S) to (B, K, *S) over a whole canvas, in blended tiles where it is too large.
         find: applies what finds objects in one image (1, C, *S) over a whole canvas, in overlapping windows where it is
             too large; an object that several windows show is given once.
+        views: over which a method averages its maps before it finds objects in them (`Segmenter.objects_in_maps`), each
+            as `Views.each` has it; none: the image as it is.
         options: of the capability (`contract.options`), resolved by the method; a segmentation's if none are given.
     """
 
     tile: Callable[[Network, Tensor], Tensor] = lambda network, canvas: network(canvas)
     find: Callable[[Finder, Tensor], Objects] = lambda finder, canvas: finder(canvas)
+    views: Sequence[tuple[int, ...]] = ()
     options: Any = SEGMENT_DEFAULTS

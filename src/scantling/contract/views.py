@@ -5,8 +5,11 @@ An image that is mirrored where the training mirrored none is answered as if its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
+
+import torch
+from torch import Tensor
 
 from scantling.contract.method import Method
 from scantling.core.case import Frozen
@@ -72,3 +75,27 @@ def views_of_training(
         mirrored = [a and b for a, b in zip(mirrored, augment.along(dimensions), strict=True)]
         turned = turned and bool(augment.planes(lengths))
     return Views(mirrored=tuple(mirrored), turned=turned)
+
+
+def turned(image: Tensor, view: Sequence[int]) -> Tensor:
+    """Images (B, C, *S) as a view of `Views.each` shows them."""
+    quarter, *mirrored = view
+    return torch.rot90(image, quarter, (2, 3)).flip([2 + axis for axis, wanted in enumerate(mirrored) if wanted])
+
+
+def turned_back(answer: Tensor, view: Sequence[int], *, signed: bool = False) -> Tensor:
+    """What was answered about a view (B, C, *S), as an answer about the image as it is.
+
+    Args:
+        signed: the answer (B, 2, H, W) is how far to the right and how far down something lies: a mirror negates what
+            runs across it, a quarter turn exchanges the two and the sign of one.
+    """
+    quarter, *mirrored = view
+    back = torch.rot90(answer.flip([2 + axis for axis, wanted in enumerate(mirrored) if wanted]), -quarter, (2, 3))
+    if not signed:
+        return back
+    down, right = (-1 if wanted else 1 for wanted in mirrored)
+    parts = [right * back[:, :1], down * back[:, 1:]]
+    for _ in range(quarter % 4):  # the view was turned counter-clockwise: what points up there points right here
+        parts = [-parts[1], parts[0]]
+    return torch.cat(parts, 1)

@@ -1,4 +1,7 @@
-"""A large image is answered band by band, so that only its own pixels and its masks lie in memory as a whole."""
+"""A large image is answered part by part, so that only its own pixels and its masks lie in memory as a whole.
+
+The parts are bands, or squares where objects are found in maps: then those of neighbouring squares are stitched.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from itertools import product
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +22,7 @@ from scantling.core.postprocessing import Rule
 from scantling.data.channels import narrowed
 from scantling.data.preprocessing import Units, units_of
 from scantling.inference.answering import Answered, channels_of, decide
+from scantling.inference.objects import gather, within
 from scantling.inference.one_model import Lazy
 from scantling.inference.postprocessing import drop_components, pixel_size
 from scantling.metrics.confidence import confidence_sums
@@ -26,6 +31,10 @@ ENOUGH = 1 << 29
 """Bytes that the arrays of a band may take; ours. Of what is free, at most a quarter."""
 CONTEXT = {2: 64, 3: 32}
 """Pixels beside a band that the networks see and that are answered with the neighbours; ours."""
+OBJECTS_CONTEXT = 128
+"""The same of a square in which objects are found; squares share twice as much, and what is larger is joined; ours."""
+OBJECTS_BYTES = 130
+"""What finding objects in maps takes a pixel, as measured with `hover-net`: gradients, markers and a watershed."""
 ALIGNED = 32
 """Bands begin at multiples of so many pixels, as the grids of networks that halve them five times do."""
 
@@ -80,35 +89,44 @@ def _sample(answer: Answered, number: int, exclusive: bool) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Band:
-    """Where a band lies along its axis.
+    """Where a part of an image lies, as start and stop along each axis.
 
     Attributes:
-        seen: (start, stop) of what the models see.
-        kept: (start, stop) of what is kept of their answer.
+        seen: of what the models see.
+        kept: of what is kept of their answer.
     """
 
-    axis: int
-    seen: tuple[int, int]
-    kept: tuple[int, int]
+    seen: tuple[tuple[int, int], ...]
+    kept: tuple[tuple[int, int], ...]
 
-    def put(self, whole: np.ndarray, part: np.ndarray, dimensions: int) -> None:
+    def see(self, whole: np.ndarray) -> np.ndarray:
+        """What is seen of an array (..., *S) about the image."""
+        return whole[_slices(self.seen)]
+
+    def put(self, whole: np.ndarray, part: np.ndarray) -> None:
         """Put what is kept of an answer about the band, (..., *S_band), into that about the image."""
-        to = [slice(None)] * whole.ndim
-        to[whole.ndim - dimensions + self.axis] = slice(*self.kept)
-        whole[tuple(to)] = self.keep(part, dimensions)
+        whole[_slices(self.kept)] = self.keep(part)
 
-    def keep(self, part: np.ndarray, dimensions: int) -> np.ndarray:
+    def keep(self, part: np.ndarray) -> np.ndarray:
         """What is kept of an answer about the band, (..., *S_band)."""
-        come = [slice(None)] * part.ndim
-        come[part.ndim - dimensions + self.axis] = slice(self.kept[0] - self.seen[0], self.kept[1] - self.seen[0])
-        return part[tuple(come)]
+        return part[_slices(self.inside)]
+
+    @property
+    def inside(self) -> list[tuple[int, int]]:
+        """What is kept, counted from where that which is seen begins."""
+        return [(a - low, b - low) for (a, b), (low, _) in zip(self.kept, self.seen, strict=True)]
+
+
+def _slices(ends: Sequence[tuple[int, int]]) -> tuple[Any, ...]:
+    return (..., *(slice(start, stop) for start, stop in ends))
 
 
 def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = None) -> Iterator[Band]:
-    """The bands of an image; one where it is small enough.
+    """The bands of an image, or squares where objects are found in maps; one where it is small enough.
 
-    One, too, where a model sees the whole image at a fixed size or longest side, or draws samples, each of which is
-    one hypothesis about all of it. Volumes of which a model sees single slices come in bands of slices.
+    One, too, where a model sees the whole image at a fixed size or longest side, draws samples, each of which is one
+    hypothesis about all of it, or finds objects in windows of its own. Volumes of which a model sees single slices come
+    in bands of slices.
 
     Args:
         most: bytes; None: `ENOUGH`, or a quarter of what is free.
@@ -117,20 +135,23 @@ def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = 
     recipe, traits = models[0].preprocessing, models[0].traits
     slicing = recipe.dimensions == 2 and len(shape) == 3
     axis = traits.slice_axis if slicing else shape.index(max(shape))
-    length, most = shape[axis], min(ENOUGH, memory_free() // 4) if most is None else most
-    grown = max(1.0, sample.scale**-2)  # on the grid of a method
-    each = math.ceil(4 * (len(sample.image) + 4 * max(1, len(traits.classes))) * math.prod(shape) / length * grown)
-    fit = most // each
+    most = min(ENOUGH, memory_free() // 4) if most is None else most
+    in_maps = any(model.objects_in_maps for model in models)
+    grown = max(1.0, sample.scale**-2)  # pixels on the grid of a method for one of the file
+    each = math.ceil(grown * (OBJECTS_BYTES * in_maps + 4 * (len(sample.image) + 4 * max(1, len(traits.classes)))))
     recipes = [model.preprocessing for model in models]
-    whole = any(model.draws for model in models) or any(one.size is not None or one.longest for one in recipes)
-    if fit >= length or (whole and not slicing):
-        yield Band(axis, (0, length), (0, length))
-        return
-    context = 0 if slicing else CONTEXT[len(shape)]
-    step = max(1 if slicing else ALIGNED, (fit - 2 * context) // ALIGNED * ALIGNED)
-    for start in range(0, length, step):
-        stop = min(start + step, length)
-        yield Band(axis, (max(0, start - context), min(length, stop + context)), (start, stop))
+    whole = any(model.draws or (model.finds_objects and not model.objects_in_maps) for model in models) or any(
+        one.size is not None or one.longest for one in recipes
+    )
+    steps, context = list(shape), 0 if slicing else OBJECTS_CONTEXT if in_maps else CONTEXT[len(shape)]
+    if each * math.prod(shape) > most and (slicing or not whole):
+        fit = math.isqrt(most // each) if in_maps else most // (each * math.prod(shape) // shape[axis])
+        step = max(1 if slicing else ALIGNED, (fit - 2 * context) // ALIGNED * ALIGNED)
+        steps = [min(step, length) if in_maps or place == axis else length for place, length in enumerate(shape)]
+    for corner in product(*(range(0, length, step) for length, step in zip(shape, steps, strict=True))):
+        kept = [(a, min(a + step, length)) for a, step, length in zip(corner, steps, shape, strict=True)]
+        seen = [(max(0, a - context), min(length, b + context)) for (a, b), length in zip(kept, shape, strict=True)]
+        yield Band(tuple(seen), tuple(kept))
 
 
 def answer_in_bands(
@@ -138,7 +159,8 @@ def answer_in_bands(
 ) -> Decided:
     """Answer a sample as a whole, or band by band where it is large; then drop the components that are to be dropped.
 
-    Intensities are normalised by those of the whole image, and components are those of the whole mask.
+    Intensities are normalised by those of the whole image, and components are those of the whole mask. Objects are
+    those that reach into what is kept of a band, each once (`objects.gather`).
 
     Args:
         answer: about a sample or a band.
@@ -157,26 +179,28 @@ def answer_in_bands(
         for model, traits in zip(models, channels, strict=True)
     ]
     whole: Decided | None = None
-    sums, dimensions = np.zeros((1, 3)), len(sample.geometry.shape)
+    sums, windows = np.zeros((1, 3)), list[tuple[tuple[int, ...], tuple[int, ...], Objects]]()
     rules = tuple[Rule, ...]()
     for band in bands:
         found = answer(_part(sample, band), units=units)
-        if found.objects is not None:  # the windows of the method itself gather them
-            return _whole(answer, sample, models, exclusive=exclusive)
+        if found.objects is not None:
+            corner, shape = tuple(a for a, _ in band.seen), tuple(b - a for a, b in band.seen)
+            windows.append((corner, shape, within(found.objects, band.inside)))
         part, rules = Decided.of(found, exclusive=exclusive), found.postprocessing.components
         whole = _empty(part, sample.geometry.shape, maps=maps) if whole is None else whole
-        kept = (band.keep(array, dimensions) for array in (found.probabilities, part.decision))
+        kept = (band.keep(array) for array in (found.probabilities, part.decision))
         sums = sums + confidence_sums(*kept)
-        band.put(whole.decision, part.decision, dimensions)
+        band.put(whole.decision, part.decision)
         if whole.probabilities is not None:
-            band.put(whole.probabilities, found.probabilities, dimensions)
+            band.put(whole.probabilities, found.probabilities)
         for target, drawn in zip(whole.samples, part.samples, strict=True):
-            band.put(target, drawn, dimensions)
+            band.put(target, drawn)
         for name, target in whole.uncertainty.items():
-            band.put(target, part.uncertainty[name], dimensions)
+            band.put(target, part.uncertainty[name])
     if whole is None:
         raise ValueError("an empty image has no bands")
-    return _cleaned(replace(whole, sums=sums), rules, sample, models, exclusive=exclusive)
+    objects = gather(windows, sample.geometry.shape) if windows else None
+    return _cleaned(replace(whole, sums=sums, objects=objects), rules, sample, models, exclusive=exclusive)
 
 
 def _whole(answer: Answer, sample: Sample, models: Sequence[Segmenter], *, exclusive: bool) -> Decided:
@@ -221,20 +245,14 @@ def _part(sample: Sample, band: Band) -> Sample:
     """The sample of a band: images and regions cut, no labels."""
 
     def cut(array: np.ndarray | None) -> np.ndarray | None:
-        if array is None:
-            return None
-        place = [slice(None)] * array.ndim
-        place[array.ndim - len(sample.geometry.shape) + band.axis] = slice(*band.seen)
-        return array[tuple(place)]
+        return None if array is None else band.see(array)
 
-    shape = list(sample.geometry.shape)
-    shape[band.axis] = band.seen[1] - band.seen[0]
     image = cut(sample.image)
     return replace(
         sample,
         image=sample.image if image is None else image,
         region=cut(sample.region),
         outside=cut(sample.outside),
-        geometry=replace(sample.geometry, shape=tuple(shape), stored=None, orientation=None),
+        geometry=replace(sample.geometry, shape=tuple(b - a for a, b in band.seen), stored=None, orientation=None),
         masks=(),
     )

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from scantling.contract.results import Objects
 from scantling.core.case import Geometry
 from scantling.data.orientation import as_stored, turned_rows
-from scantling.inference.stitching import Piece, cropped, stitched
+from scantling.inference.stitching import Boxes, Piece, cropped, stitched
 
 OVERLAP = 0.5
 """Two objects of one class that two windows show are one if they share more than this of their union; of the one that
@@ -24,23 +25,25 @@ def gather(windows: Sequence[tuple[tuple[int, ...], tuple[int, ...], Objects]], 
 
     A whole object goes before one that a border inside the canvas cuts, whatever their scores. An object is whole in
     some window if it is no larger than what neighbouring windows share; the pieces of a larger one are joined
-    (`stitching.stitched`).
+    (`stitching.stitched`). Where no window shows two objects on one pixel, nor does the answer: the later one keeps
+    what is left of it, if that is more than half.
 
     Args:
         windows: for each its start on the canvas, its shape, and its objects in its own pixels.
         shape: of the canvas.
     """
     found = stitched([each for number, window in enumerate(windows) for each in _pieces(number, *window, shape)])
-    kept: list[Piece] = []
-    boxes = np.zeros((len(found), len(shape), 2), np.float32)
+    apart = all(label_map(objects, extent) is not None for _, extent, objects in windows)
+    kept, before = list[Piece](), Boxes()
     for one in sorted(found, key=lambda each: (each.cut, -each.score)):
-        low, high = (one.box[:, end].numpy() for end in (0, 1))
-        near = ((boxes[: len(kept), :, 0] < high) & (boxes[: len(kept), :, 1] > low)).all(1)
-        others = (kept[place] for place in np.flatnonzero(near))
+        others = [kept[place] for place in before.near(one.box)]
         rivals = (other for other in others if other.window != one.window and other.label == one.label)
-        if not any(_overlap(one, other) > OVERLAP for other in rivals):
-            boxes[len(kept)] = one.box.numpy()
-            kept.append(one)
+        if any(_overlap(one, other) > OVERLAP for other in rivals):
+            continue
+        left = _without(one, others) if apart else one
+        if left is not None:
+            before.add(len(kept), left.box)
+            kept.append(left)
     kept.sort(key=lambda each: -each.score)
     dimensions = len(shape)
     scored, masked = (
@@ -96,6 +99,41 @@ def _overlap(one: Piece, other: Piece) -> float:
     return both / whole if whole > 0 else 0.0
 
 
+def _without(one: Piece, others: Sequence[Piece]) -> Piece | None:
+    """An object without the pixels of others: its largest part, or None where that is no more than half of it."""
+    others = [other for other in others if _common(one, other)]
+    if one.crop is None or not others:
+        return one
+    area = [(start, start + length) for start, length in zip(one.corner, one.crop.shape, strict=True)]
+    left = one.crop.clone()
+    for other in others:
+        if other.crop is not None:
+            left &= ~cropped(other.crop, other.corner, area)
+    numbers, _ = ndimage.label(left.numpy())
+    sizes = np.bincount(numbers.ravel())[1:]
+    if not len(sizes) or sizes.max() <= OVERLAP * int(one.crop.sum()):
+        return None
+    mask = torch.from_numpy(numbers == sizes.argmax() + 1)
+    found = Objects.of_masks([mask], classes=torch.zeros(1, dtype=torch.long))
+    start = torch.tensor(one.corner)
+    corner = tuple((found.corners[0] + start).tolist()) if found.corners is not None else one.corner
+    return replace(one, box=found.boxes[0] + start[:, None], crop=found.crops[0], corner=corner)
+
+
+def within(objects: Objects, area: Sequence[tuple[int, int]]) -> Objects:
+    """Those of the objects whose boxes reach into an area (start and stop of each axis)."""
+    low, high = torch.tensor(area, dtype=torch.float32).unbind(1)
+    boxes = objects.boxes.float().cpu()
+    inside = ((boxes[:, :, 0] < high) & (boxes[:, :, 1] > low)).all(1)
+    return Objects(
+        classes=objects.classes[inside],
+        boxes=objects.boxes[inside],
+        scores=None if objects.scores is None else objects.scores[inside],
+        crops=tuple(crop for crop, stays in zip(objects.crops, inside.tolist(), strict=False) if stays),
+        corners=None if objects.corners is None else objects.corners[inside],
+    )
+
+
 def _common(one: Piece, other: Piece) -> int:
     """How many pixels two masks share."""
     if one.crop is None or other.crop is None:
@@ -122,20 +160,27 @@ def rescaled(
     if objects.corners is None:
         return Objects(classes=objects.classes, boxes=boxes, scores=objects.scores)
 
-    def one(number: int) -> Objects:  # a whole mask for a moment only: there may be thousands
-        whole, crop = torch.zeros((1, *grid)), objects.crops[number]
-        corner = objects.corners[number].tolist() if objects.corners is not None else []
-        window = tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))
-        whole[0][window] = crop.float().cpu()
-        return Objects.of_masks([restore(whole)[0] > 0.5], classes=objects.classes[number : number + 1])
-
-    each = [one(number) for number in range(len(objects.crops))]
+    crops, corners = list[Tensor](), list[Tensor]()
+    numbers = label_map(objects, tuple(grid))
+    if numbers is not None:  # all of them at once
+        whole = restore(torch.from_numpy(numbers)[None].float())[0].int().numpy()
+        for number, found in enumerate(ndimage.find_objects(whole, len(objects.crops)), start=1):
+            window = found or (slice(0, 0),) * len(shape)
+            crops.append(torch.from_numpy(whole[window] == number))
+            corners.append(torch.tensor([part.start for part in window]))
+    else:  # a whole mask for a moment only: there may be thousands
+        for crop, corner in zip(objects.crops, objects.corners.tolist(), strict=True):
+            mask = torch.zeros((1, *grid))
+            mask[0][tuple(slice(c, c + n) for c, n in zip(corner, crop.shape, strict=True))] = crop.float().cpu()
+            one = Objects.of_masks([restore(mask)[0] > 0.5], classes=torch.zeros(1, dtype=torch.long))
+            crops += one.crops
+            corners += [] if one.corners is None else [*one.corners]
     return Objects(
         classes=objects.classes,
         boxes=boxes,
         scores=objects.scores,
-        crops=tuple(crop for found in each for crop in found.crops),
-        corners=torch.cat([found.corners for found in each if found.corners is not None]) if each else objects.corners,
+        crops=tuple(crops),
+        corners=torch.stack(corners) if corners else objects.corners,
     )
 
 

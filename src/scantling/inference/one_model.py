@@ -16,6 +16,7 @@ from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import Method, dropouts
 from scantling.contract.results import Objects, Segmentation
 from scantling.contract.step import Inference
+from scantling.contract.views import turned, turned_back
 from scantling.core.case import Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.fields import Kind
@@ -103,6 +104,8 @@ def drawn_by(
     by_dropout = (inference.options.samples or 1) > 1 and not method.draws
     answers, classes = list[Segmentation](), classes_of(method, inference)
     seen = method.resolved_views().each if views else []
+    if method.objects_in_maps:
+        inference, seen = replace(inference, views=seen), []
     with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         many = 1 if by_dropout else slices_at_once
         batches = batches_of(prepared, slicing=slicing, many=many, caption=sample.case.caption)
@@ -236,8 +239,8 @@ def _samples(answer: Segmentation, classes: int, *, decided: bool = False) -> Te
     """
     if decided and answer.instances:
         raise SettingsError(
-            "this model finds objects, and those of several answers do not become one; leave out --views, --samples "
-            "and --ensemble"
+            "this model finds objects, and those of several answers do not become one; leave out --samples and "
+            "--ensemble"
         )
     if answer.samples is not None:
         return answer.samples
@@ -256,9 +259,8 @@ def _over_views(
 ) -> Segmentation:
     """The mean over views (`Views.each`)."""
     total = torch.zeros(())
-    for quarter, *mirrored in seen:
-        axes = [2 + axis for axis, wanted in enumerate(mirrored) if wanted]
-        turned = {name: torch.rot90(tensor, quarter, (2, 3)).flip(axes) for name, tensor in batch.fields.items()}
-        mean = _samples(ask(replace(batch, fields=turned)), classes, decided=True).mean(0)
-        total = total.to(mean.device) + torch.rot90(mean.flip(axes), -quarter, (2, 3))
+    for view in seen:
+        fields = {name: turned(tensor, view) for name, tensor in batch.fields.items()}
+        mean = _samples(ask(replace(batch, fields=fields)), classes, decided=True).mean(0)
+        total = total.to(mean.device) + turned_back(mean, view)
     return Segmentation(probabilities=total / len(seen))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -11,6 +13,29 @@ from torch import Tensor
 
 SAME = 0.5
 """Two pieces are of one object if more than this of what either has in the area that both windows show is common."""
+
+
+CELL = 64
+"""Side of the cells in which boxes that lie near each other are looked for, in pixels."""
+
+
+class Boxes:
+    """Boxes that are found again by where they lie: those of a slide need not all be held against each other."""
+
+    def __init__(self) -> None:
+        self._cells = defaultdict[tuple[int, ...], list[int]](list)
+
+    def add(self, number: int, box: Tensor) -> None:
+        """Remember a box (D, 2) under a number."""
+        for cell in self._met(box):
+            self._cells[cell].append(number)
+
+    def near(self, box: Tensor) -> list[int]:
+        """The numbers of the boxes that may overlap with one, those of all that do among them, in order."""
+        return sorted({number for cell in self._met(box) for number in self._cells.get(cell, ())})
+
+    def _met(self, box: Tensor) -> Iterator[tuple[int, ...]]:
+        return product(*(range(int(a) // CELL, int(b) // CELL + 1) for a, b in box.tolist()))
 
 
 @dataclass(frozen=True)
@@ -54,14 +79,13 @@ def stitched(pieces: Sequence[Piece]) -> list[Piece]:
 
     if not cut:
         return [*pieces]
-    boxes = np.stack([pieces[place].box.numpy() for place in cut])
-    for number, place in enumerate(cut):
-        before = boxes[:number]
-        near = ((before[:, :, 0] < boxes[number, :, 1]) & (before[:, :, 1] > boxes[number, :, 0])).all(1)
-        for other in np.flatnonzero(near).tolist():
-            if _same(pieces[place], pieces[cut[other]]):
-                first, second = sorted((top(place), top(cut[other])))
+    before = Boxes()
+    for place in cut:
+        for other in before.near(pieces[place].box):
+            if _same(pieces[place], pieces[other]):
+                first, second = sorted((top(place), top(other)))
                 boss[second] = first
+        before.add(place, pieces[place].box)
     groups: dict[int, list[Piece]] = {}
     for place in cut:
         groups.setdefault(top(place), []).append(pieces[place])

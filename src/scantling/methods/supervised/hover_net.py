@@ -140,6 +140,7 @@ class HoVerNetSegmenter(InstanceSegmenter):
     Settings = HoVerNetSettings
     settings: HoVerNetSettings
     segment_with = HoVerNetOptions
+    signed = True
 
     def __init__(self, settings: HoVerNetSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)

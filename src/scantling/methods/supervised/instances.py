@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from scantling.contract.capabilities import Segmenter
 from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Objects, Segmentation
 from scantling.contract.step import Inference
+from scantling.contract.views import turned, turned_back
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
@@ -41,12 +44,15 @@ class InstanceOptions(SegmentOptions):
 class InstanceSegmenter(Segmenter):
     """A segmenter of single objects in pictures.
 
-    The maps of a large picture are blended from overlapping tiles before objects are looked for, so that none is cut or
-    found twice at a seam.
+    The maps of a picture are blended from overlapping tiles, and averaged over views, before objects are looked for.
+    Views are asked for: what they do to rims and distances is not known yet.
     """
 
     segment_with = InstanceOptions
-    finds_objects = True
+    finds_objects = objects_in_maps = True
+    views_by_default = False
+    signed: ClassVar[bool] = False
+    """Whether the maps of the rule are how far to the right and how far down a pixel lies, in this order."""
 
     @abstractmethod
     def maps(self, image: Tensor) -> Tensor:
@@ -60,7 +66,8 @@ class InstanceSegmenter(Segmenter):
         """The objects of each image, and the probabilities of the classes (B, K, H, W)."""
         classes = len(self.traits.classes)
         options = inference.options if isinstance(inference.options, InstanceOptions) else self.segment_with()
-        answer = inference.tile(self.maps, batch.image).float().cpu()
+        network = partial(self.mean_maps, views=inference.views) if inference.views else self.maps
+        answer = inference.tile(network, batch.image).float().cpu()
         probabilities = answer[:, :classes]
         found = [
             objects_of(
@@ -69,6 +76,15 @@ class InstanceSegmenter(Segmenter):
             for each in answer
         ]
         return Segmentation(probabilities=probabilities, instances=found)
+
+    def mean_maps(self, image: Tensor, *, views: Sequence[Sequence[int]]) -> Tensor:
+        """The mean over views (`Views.each`) of `maps`."""
+        classes, total = len(self.traits.classes), torch.zeros((), device=image.device)
+        for view in views:
+            answer = self.maps(turned(image, view))
+            likely = turned_back(answer[:, :classes], view)
+            total = total + torch.cat([likely, turned_back(answer[:, classes:], view, signed=self.signed)], 1)
+        return total / len(views)
 
 
 def check_traits(traits: Traits, name: str) -> None:
