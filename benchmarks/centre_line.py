@@ -57,14 +57,9 @@ def lines_against_masks(lines: Path, data: Path) -> None:
         found, distance = widened(line, light, inside), ndimage.distance_transform_edt(~line)
         rows.append([dice(found == 1, truth), *(dice(distance <= radius, truth) for radius in RADII)])
     own, *constant = np.mean(rows, axis=0)
-    best = int(np.argmax(constant))
-    print(
-        f"{len(rows)} training images: Dice of widened lines with the masks {own:.4f}; of lines {RADII[best]:g} ",
-        end="",
-    )
-    print(
-        f"pixels to each side, the best of {', '.join(f'{each:g}' for each in RADII)}, {constant[best]:.4f}", flush=True
-    )
+    best, tried = int(np.argmax(constant)), ", ".join(f"{each:g}" for each in RADII)
+    print(f"Dice with the masks of {len(rows)} training images, mean: {own:.4f} of widened lines,")
+    print(f"{constant[best]:.4f} of lines {RADII[best]:g} pixels wide to each side (the best of {tried})", flush=True)
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:

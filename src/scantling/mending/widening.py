@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,8 @@ BLUR = 0.8
 """The deviation by which an image is blurred before it is looked at, in pixels."""
 NEIGHBOURS = 15
 """Points of a line over which a width is a median."""
+THINNEST = math.sqrt(0.5)
+"""The least radius in pixels, below which a disc may miss every pixel."""
 RIM = 3.0
 """How far beside a vessel nothing else is, in pixels."""
 NEAREST = 8
@@ -46,7 +49,8 @@ def widened(
     scale (Lindeberg, "Edge detection and ridge detection with automatic scale selection", 1998; γ = 3/4). Of a bar of
     half-width w in an image that was blurred by b, so that the total is $t^2 = \sigma^2 + b^2$, this is where
     $w^2 = t^2 (3 \sigma^2 - 2 \gamma t^2) / \sigma^2$. The medians of neighbouring points are the radii of discs. That
-    widths are medians, the blur and the rim of `RIM` pixels are ours.
+    widths are medians, the blur and the rim of `RIM` pixels are ours. What is thinner than two pixels, and what the image
+    hardly shows, comes out up to about a pixel too wide.
 
     Args:
         line: (H, W), where it was drawn.
@@ -111,7 +115,7 @@ def _radii(places: Response, answers: Sequence[Response] | Response) -> Response
     near = cKDTree(places).query(places, k=range(1, 1 + min(NEIGHBOURS, len(places))))[1]
     variance = np.median(variance[near], 1)
     total = variance + BLUR**2
-    return np.sqrt(np.maximum(total * (3 * variance - 2 * GAMMA * total) / variance, 0.25))
+    return np.sqrt(np.maximum(total * (3 * variance - 2 * GAMMA * total) / variance, THINNEST**2))
 
 
 def _depth(places: Response, radii: Response, shape: tuple[int, ...]) -> Response:
