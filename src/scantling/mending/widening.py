@@ -49,8 +49,8 @@ def widened(
     scale (Lindeberg, "Edge detection and ridge detection with automatic scale selection", 1998; γ = 3/4). Of a bar of
     half-width w in an image that was blurred by b, so that the total is $t^2 = \sigma^2 + b^2$, this is where
     $w^2 = t^2 (3 \sigma^2 - 2 \gamma t^2) / \sigma^2$. The medians of neighbouring points are the radii of discs. That
-    widths are medians, the blur and the rim of `RIM` pixels are ours. What is thinner than two pixels, and what the image
-    hardly shows, comes out up to about a pixel too wide.
+    widths are medians, the blur and the rim of `RIM` pixels are ours. What is thinner than two pixels comes out
+    about a pixel too wide, and so, or more, does what the image hardly shows.
 
     Args:
         line: (H, W), where it was drawn.
