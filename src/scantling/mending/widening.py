@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,7 +101,7 @@ def _moved(line: Mask, strength: Response, reach: float) -> Response:
     return np.asarray(places + steps[seen.argmax(1)][:, None] * across)
 
 
-def _radii(places: Response, answers: Sequence[Response] | Response) -> Response:
+def _radii(places: Response, answers: Response) -> Response:
     """(n,) at places (n, 2), from the answers (scales, H, W): the best scale between scales, by a parabola."""
     seen = np.stack([ndimage.map_coordinates(each, places.T, order=1, mode="nearest") for each in answers])
     best = seen.argmax(0)
@@ -115,7 +114,8 @@ def _radii(places: Response, answers: Sequence[Response] | Response) -> Response
     near = cKDTree(places).query(places, k=range(1, 1 + min(NEIGHBOURS, len(places))))[1]
     variance = np.median(variance[near], 1)
     total = variance + BLUR**2
-    return np.sqrt(np.maximum(total * (3 * variance - 2 * GAMMA * total) / variance, THINNEST**2))
+    squared = np.maximum(total * (3 * variance - 2 * GAMMA * total) / variance, THINNEST**2)
+    return np.asarray(np.sqrt(squared))
 
 
 def _depth(places: Response, radii: Response, shape: tuple[int, ...]) -> Response:
