@@ -14,6 +14,7 @@ APART = {
     "ablations.py",
     "run.py",
     "cdm_sweep.py",
+    "centre_line.py",
     "corrections.py",
     "dkm.py",
     "eighteen.py",

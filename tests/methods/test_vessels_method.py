@@ -166,6 +166,59 @@ def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp
     assert read.settings.share == pytest.approx(covered, abs=1e-6)
 
 
+def test_a_line_is_widened_drawn_background_counts_and_elsewhere_pseudo_labels_stand() -> None:
+    phantom = tubes((72, 66), generator=np.random.default_rng(3), dark=True)
+    line = phantom.centre_line & (np.arange(66) < 33)
+    scribbles = np.where(line, 1, IGNORE).astype(np.uint8)
+    scribbles[60:, 50:] = 0
+    image = torch.from_numpy(phantom.image)[None]
+    batch = a_batch(image, scribbles=torch.from_numpy(scribbles)[None, None], region=a_region(4))
+    of = method(kind="dark tubes", with_centre_lines=True)
+    with torch.no_grad():  # pseudo-labels say that all is vessel, or nothing
+        everything, nothing = (
+            of.label_around_lines(batch, replace(STEP, prepared={"threshold": torch.tensor(threshold)}))[0, 0].numpy()
+            for threshold in (0.0, 2.0)
+        )
+    assert everything.dtype == np.uint8
+    assert (everything[:, :4] == IGNORE).all()
+    assert (everything[60:, 50:] == 0).all()
+    assert (everything[:55, 50:] == 1).all()
+    vessel, rim = nothing == 1, (everything == 0) & (np.arange(66) < 33)
+    assert phantom.mask[vessel].mean() > 0.5
+    assert phantom.mask[rim].mean() < 0.25
+
+
+def test_one_line_alone_is_learned_from_beside_images_without(tmp_path: Path) -> None:
+    for number in range(3):
+        phantom = tubes((64, 64), generator=np.random.default_rng(number), dark=True)
+        write(tmp_path / "data" / "images", f"v{number}", (255 * phantom.image[0]).astype(np.uint8))
+        if number == 1:
+            line = np.where(phantom.centre_line, 255, 128).astype(np.uint8)
+            write(tmp_path / "data" / "lines", f"v{number}", line)
+    cases = [{"id": f"v{number}", "images": f"images/v{number}.png", "split": "train"} for number in range(3)]
+    cases[1]["scribbles"] = "lines/v1.png"
+    manifest = {"name": "lined", "classes": {"vessel": 255}, "ignore": 128, "case": cases}
+    (tmp_path / "data" / "scantling.json").write_text(json.dumps(manifest))
+    settings = {"with_centre_lines": True, "kind": "dark tubes", "patch": [16, 16]}
+    options = Options(preset="tiny", steps=6, settings=settings)
+    train("vessels", [tmp_path / "data"], tmp_path / "run", options, console=quiet())
+    read = load_model(tmp_path / "run")
+    assert isinstance(read, Vessels)
+    assert read.traits.labelled == 1
+    assert read.settings.share == pytest.approx(0.12), "a line does not tell it"
+    log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    logged = [set(json.loads(line).get("losses", {}).get("unet", {})) for line in log]
+    assert any({"cross_entropy", "pseudo cross_entropy"} <= terms for terms in logged), logged
+
+
+def test_where_every_image_has_lines_they_stand_alone_with_pseudo_labels_between_them() -> None:
+    stage = method(traits(labelled=4, unlabelled=0), with_centre_lines=True).stages()[1]
+    assert [stream.reads for stream in stage.streams] == [("image", "centre lines 1")]
+    assert [each.reads for each in stage.prepares] == [("image",), ("image", "scribbles")]
+    with pytest.raises(SettingsError, match="expected one of them"):
+        VesselsSettings.preset("tiny", {"with_masks": True, "with_centre_lines": True}).resolve(traits())
+
+
 @pytest.mark.parametrize("settings", [{}, {"with_masks": True}], ids=["without masks", "every image has a mask"])
 def test_volumes_are_read_slice_by_slice_and_all_may_have_masks(settings: dict[str, Any], tmp_path: Path) -> None:
     generator = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from scantling.data.traits import hand_drawn
 from scantling.inference import synthesize
 from scantling.inference.conditions import Conditions
 from scantling.methods.catalogue import CARDS
-from scantling.phantoms.weak_labels import centre_lines_of, points_of, scribbles_of, stroke
+from scantling.phantoms.weak_labels import centre_lines_of, points_of, scribbles_of, stroke, unsteady
 from scantling.testing.data import make_data
 from scantling.training import train
 
@@ -69,6 +69,18 @@ def test_unknown_pixels_are_not_drawn_on_and_small_objects_are_left_out() -> Non
     assert strokes == 1
     assert {*np.unique(found[found != IGNORE])} == {0}
     assert (labels[found == 0] == 0).all()
+
+
+def test_an_unsteady_hand_goes_astray_by_as_much_as_it_is_told_and_keeps_lines_whole() -> None:
+    labels = np.zeros((80, 80), np.uint8)
+    labels[:, 38:43] = 1
+    steady = unsteady(labels, noise=0.0, generator=np.random.default_rng(0))
+    assert np.array_equal(steady, labels)
+    found = unsteady(labels, noise=2.0, generator=np.random.default_rng(0))
+    line = centre_lines_of(found)[0] == 1
+    middle = np.array([np.flatnonzero(row).mean() for row in line[2:-2]])
+    assert 1.0 < (middle - 40).std() < 3.0
+    assert np.abs(np.diff(middle)).max() < 3, "it goes astray smoothly"
 
 
 def test_a_stroke_is_the_longest_path_of_a_line_and_a_ring_is_cut_open_once() -> None:

@@ -77,9 +77,25 @@ def vesselness(
         return np.expand_dims(response, axis)
     if not inside.any():
         return np.zeros(values.shape)
+    values = prepared_light(values, inside, ratios=ratios)
+    response = np.asarray(FILTERS[kind](values, sigmas=list(scales), black_ridges=dark, mode="nearest"), np.float64)
+    box = np.ones((3,) * values.ndim, np.bool_)
+    judged = ndimage.binary_erosion(inside, box, iterations=math.ceil(1.5 * max(scales)), border_value=1)
+    response = np.where(judged, np.maximum(response, 0.0), 0.0)
+    greatest = float(response.max())
+    return response / greatest if greatest > 0 else response
+
+
+def prepared_light(values: Response, inside: Mask, *, ratios: bool) -> Response:
+    """An image (*S) as the filters of `vesselness` see it: its logarithm, and outside the nearest value inside.
+
+    Raises:
+        ArrayError: it is not finite inside.
+        SettingsError: `ratios` meets a negative value.
+    """
     if not np.isfinite(values[inside]).all():
         raise ArrayError("the image holds NaN or infinite values; expected a number at every pixel of the region")
-    values = np.where(inside, values, 0) if region is not None else values
+    values = np.where(inside, values, 0)
     if ratios:
         if values[inside].min() < 0:
             raise SettingsError(
@@ -91,12 +107,7 @@ def vesselness(
     if not inside.all():
         nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
         values = values[tuple(nearest)]
-    response = np.asarray(FILTERS[kind](values, sigmas=list(scales), black_ridges=dark, mode="nearest"), np.float64)
-    box = np.ones((3,) * values.ndim, np.bool_)
-    judged = ndimage.binary_erosion(inside, box, iterations=math.ceil(1.5 * max(scales)), border_value=1)
-    response = np.where(judged, np.maximum(response, 0.0), 0.0)
-    greatest = float(response.max())
-    return response / greatest if greatest > 0 else response
+    return values
 
 
 def strongest(response: NDArray[np.floating], share: float, *, region: ArrayLike | None = None) -> Mask:

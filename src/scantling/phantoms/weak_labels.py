@@ -22,6 +22,8 @@ from scantling.metrics.topology import skeleton
 
 Bool = NDArray[np.bool_]
 EFFORT = ("pixels", "strokes")
+HAND = 4.0
+"""Pixels of the Gaussian over which a hand that is not steady goes astray in one direction."""
 MOST_POINTS = 2000
 """Of a longer skeleton every n-th pixel is looked at to find its longest path."""
 
@@ -143,6 +145,21 @@ def centre_lines_of(labels: np.ndarray) -> tuple[np.ndarray, int]:
     else:
         drawn[labels == 0] = 0
     return drawn, strokes + 1
+
+
+def unsteady(labels: np.ndarray, *, noise: float, generator: np.random.Generator) -> np.ndarray:
+    """Labels (*S) as if a hand that is not steady had drawn them: shifted by a smooth random field.
+
+    Args:
+        noise: the deviation of the shift along each axis, in pixels.
+    """
+    if not noise:
+        return labels
+    places = list(np.indices(labels.shape, np.float64))
+    for place in places:
+        shift = ndimage.gaussian_filter(generator.standard_normal(labels.shape), HAND, mode="wrap")
+        place += noise * shift / max(float(shift.std()), 1e-9)
+    return np.asarray(ndimage.map_coordinates(labels, places, order=0, mode="nearest"))
 
 
 def boxes_of(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from scantling.contract.capabilities import CAPABILITIES
 from scantling.contract.card import Card
 from scantling.contract.method import Method
 from scantling.contract.stage import Stage
+from scantling.core.atomic import write_json
 from scantling.core.errors import DataError
 from scantling.core.fields import reads_masks
 from scantling.core.samples import Batch
@@ -208,7 +210,10 @@ def refuses_data_that_lack_what_it_needs(subject: Subject) -> None:
 
 
 def reads_no_mask(subject: Subject) -> None:
-    """A method that needs no mask gives the same weights where there are none and where there are unreadable ones."""
+    """A method that needs no mask gives the same weights where there are none and where there are unreadable ones.
+
+    Nor are scribbles read by one that needs none of them.
+    """
     masked = make_data(
         subject.card.model_copy(update={"needs": (*subject.card.needs, ("image", "mask"))}),
         subject.place / "masked",
@@ -216,5 +221,10 @@ def reads_no_mask(subject: Subject) -> None:
     )
     for path in sorted((masked / "masks").iterdir()):
         path.write_bytes(b"")  # whoever opens it fails
+    manifest = json.loads((masked / "scantling.json").read_text(encoding="utf-8"))
+    for case in manifest["case"]:
+        if "masks" in case:
+            case.setdefault("scribbles", case["masks"][0])
+    write_json(masked / "scantling.json", manifest)
     whole, other = subject.whole, subject.train("with masks", data=masked)
     subject.require(all(torch.equal(t, other[name]) for name, t in whole.items()), "masks change its weights")

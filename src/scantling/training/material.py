@@ -41,6 +41,7 @@ class Material:
         remarks: sentences on what is odd.
         budget: sentences on the labels that a budget leaves.
         left_out: why, by id, of cases that cannot be read.
+        beside: whether its labels are read because a setting says so, by a method that learns without any, too.
     """
 
     opened: tuple[Dataset, ...]
@@ -49,6 +50,7 @@ class Material:
     remarks: tuple[str, ...]
     budget: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
+    beside: bool = False
 
     @property
     def taught_by(self) -> frozenset[str]:
@@ -128,6 +130,7 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
         DataError: nothing is there, or the method cannot learn from it.
         SettingsError: a share or a number of labels that the data do not have.
     """
+    unaided = not reads_labels({word for words in card.needs for word in words})
     card = card_of_settings(card, options)
     opening = Opening(manifest=options.manifest, root=options.root, subjects=options.subjects)
     opened = distinct([part for place in data for part in _opened(place, opening)])
@@ -183,7 +186,8 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
         raise DataError(f"{card.name} cannot learn from {dataset.root}: {'; '.join(missing)}; {look}")
     told = {"subjects", *((DERIVED,) if "image_class" in reads else ())}
     remarks = tuple(remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind in told)
-    return Material(tuple(opened), dataset, reads, (*remarks, *components), budget)
+    beside = unaided and not blind
+    return Material(tuple(opened), dataset, reads, (*remarks, *components), budget, beside=beside)
 
 
 def card_of_settings(card: Card, options: Options) -> Card:
@@ -266,7 +270,7 @@ def undrawn(material: Material, traits: Traits, budget: int | str | None = None)
         budget: of labels, to which the class may be lost.
 
     Raises:
-        DataError: none has any; or scribbles mark classes and no background.
+        DataError: none has any; or scribbles mark classes and no background, and nothing else is learned from.
     """
     name, scribbled = material.dataset.name, label_map_of(material.reads) == "scribbles"
     word = "scribbles" if scribbled else "masks"
@@ -276,7 +280,7 @@ def undrawn(material: Material, traits: Traits, budget: int | str | None = None)
             f"{name}: all training {word} are empty: no pixel is of {some(empty)}; expected {word} with a foreground; "
             f"check that the {word} are the right files, and that a manifest declares the values they hold"
         )
-    if scribbled and traits.labels is not None and sum(traits.foreground) > 1 - 1e-9:
+    if scribbled and not material.beside and traits.labels is not None and sum(traits.foreground) > 1 - 1e-9:
         value = traits.labels.background[0] if traits.labels.background else 0
         marked = [one for one in traits.classes if one not in empty]
         raise DataError(

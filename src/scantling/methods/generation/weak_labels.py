@@ -15,7 +15,14 @@ from scantling.core.case import Labels, Sample
 from scantling.core.errors import DataError
 from scantling.core.fields import IGNORE
 from scantling.methods.catalogue import CARDS
-from scantling.phantoms.weak_labels import boxes_of_layers, centre_lines_of, outline_effort, points_of, scribbles_of
+from scantling.phantoms.weak_labels import (
+    boxes_of_layers,
+    centre_lines_of,
+    outline_effort,
+    points_of,
+    scribbles_of,
+    unsteady,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -61,16 +68,27 @@ class Scribbles(Annotator):
         return Annotation(scribbles=found[None], effort={"pixels": _drawn(found), "strokes": strokes})
 
 
+class CentreLinesSettings(DrawnSettings):
+    """Settings of `centre-lines`.
+
+    Attributes:
+        noise: how far lines go astray, the deviation along each axis in pixels; ours.
+    """
+
+    noise: Annotated[float, Field(ge=0)] = 0.0
+
+
 class CentreLines(Annotator):
     """The skeleton of each class as scribbles, and background where it is farther away than tubes are wide."""
 
     card = CARDS["centre-lines"]
-    Settings = DrawnSettings
+    Settings = CentreLinesSettings
+    settings: CentreLinesSettings
 
     def annotate(self, sample: Sample, labels: Labels, generator: np.random.Generator) -> Annotation:
         """Scribbles; effort is the pixels of the lines, and the lines with one measure of the width."""
-        del generator
-        found, strokes = centre_lines_of(_exclusive(sample, labels))
+        masks = unsteady(_exclusive(sample, labels), noise=self.settings.noise, generator=generator)
+        found, strokes = centre_lines_of(masks)
         lines = np.where(found == 0, np.uint8(IGNORE), found)
         return Annotation(scribbles=found[None], effort={"pixels": _drawn(lines), "strokes": strokes})
 

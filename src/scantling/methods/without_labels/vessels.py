@@ -21,6 +21,7 @@ from scantling.core.fields import IGNORE
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Stream
+from scantling.mending.widening import widened
 from scantling.methods.catalogue import CARDS
 from scantling.methods.semi_supervised.self_training import patch_by_patch
 from scantling.methods.supervised.unet import UNetSegmenter, player_of, stream_of
@@ -60,6 +61,8 @@ class VesselsSettings(UNetSettings):
             pseudo-labels in all images together. None: what they take in masks that it learns from, else 0.12.
         with_masks: whether it learns from masks, too, where images have one: in the rounds, half of a batch; all of it
             where every image has one.
+        with_centre_lines: the same of centre lines, which scribbles hold. Beside the line of a vessel, which is widened
+            (`mending.widening`), and where background was drawn, the image has a label; elsewhere its pseudo-label.
     """
 
     dimensions: Literal[2, 3] | None = 2
@@ -69,6 +72,7 @@ class VesselsSettings(UNetSettings):
     first: Annotated[float, Field(gt=0, lt=1)] = 0.6
     share: Annotated[float, Field(gt=0, lt=1)] | None = None
     with_masks: bool = False
+    with_centre_lines: bool = False
 
     reads_masks: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -80,6 +84,8 @@ class VesselsSettings(UNetSettings):
         """Plan as `unet` does, and choose the kind of phantoms."""
         if self.dimensions != 2:
             raise SettingsError("--settings.dimensions: vessels reads volumes slice by slice; expected 2")
+        if self.with_masks and self.with_centre_lines:
+            raise SettingsError("found --settings.with_masks and --settings.with_centre_lines; expected one of them")
         kind = self.kind or ("retina" if traits.channels == COLOUR else "angiogram")
         if kind == "retina" and traits.channels != COLOUR:
             raise SettingsError(
@@ -93,8 +99,10 @@ class VesselsSettings(UNetSettings):
         """As of `unet`, and which phantoms it learns from."""
         made = f"learns from phantoms ({self.kind}), {self.each(traits)} for each image"
         turns = f"then from what it and a filter say of the images, {self.rounds} time{'s' * (self.rounds != 1)}"
-        masks = "masks are learned from beside that" if self.with_masks else "no label is read"
-        return (*super().explain(traits), f"{made}, {turns}; {masks}")
+        labels = "no label is read"
+        if self.with_masks or self.with_centre_lines:
+            labels = f"{'masks' if self.with_masks else 'widened centre lines'} are learned from beside that"
+        return (*super().explain(traits), f"{made}, {turns}; {labels}")
 
     def each(self, traits: Traits) -> int:
         """Phantoms for each image."""
@@ -109,7 +117,7 @@ class Vessels(UNetSegmenter):
     A network that has seen only images made by rule knows how vessels run and branch, the filter of `vesselness` what
     thin ones look like in these images; the mean of both labels the real images, as vessel where it is highest, so many
     pixels as `share` of all, and the network goes on with that (pseudo-labels: Lee, 2013). All this is ours. No label
-    is read unless `with_masks` asks for it.
+    is read unless `with_masks` or `with_centre_lines` asks for it.
     """
 
     card = CARDS["vessels"]
@@ -124,8 +132,9 @@ class Vessels(UNetSegmenter):
 
     @classmethod
     def resolve_traits(cls, settings: UNetSettings, traits: Traits) -> Traits:
-        """One class: that of the data where they name one, else the vessel."""
-        del settings
+        """One class: that of the data where they name one, else the vessel. Lines do not tell what share it takes."""
+        if isinstance(settings, VesselsSettings) and settings.with_centre_lines:
+            traits = traits.model_copy(update={"foreground": ()})
         return traits if len(traits.classes) == 1 else traits.model_copy(update={"labels": VESSEL})
 
     def stages(self) -> Sequence[Stage]:
@@ -149,42 +158,46 @@ class Vessels(UNetSegmenter):
 
     def round_of(self, number: int, stream: Stream, steps: int) -> Stage:
         """The stage of a round, from 1."""
-        of, field = self.settings, f"pseudo-labels {number}"
-        pseudo = replace(stream, reads=("image", field))
-        labelled = replace(stream, name="labelled", foreground=of.foreground)
-        streams: tuple[Stream, ...] = (pseudo,)
-        alone = of.with_masks and not self.traits.unlabelled
-        if alone:
-            streams = (labelled,)
-        elif of.with_masks:
-            half = max(1, stream.batch // 2)
-            streams = (replace(pseudo, without=("mask",), batch=half), replace(labelled, batch=half))
+        of, half = self.settings, max(1, stream.batch // 2)
+        fields = {"images": f"pseudo-labels {number}", "lined": f"centre lines {number}"}
+        images = replace(stream, reads=("image", fields["images"]))
+        prepares: tuple[Prepared, ...] = (Prepared(name=fields["images"], kind="labels", make=self.label),)
+        drawn, known = "mask", replace(stream, name="labelled", foreground=of.foreground)
+        if of.with_centre_lines:
+            drawn, known = "scribbles", replace(stream, name="lined", reads=("image", fields["lined"]))
+            reads = ("image", "scribbles")
+            lined = Prepared(name=fields["lined"], kind="labels", make=self.label_around_lines, reads=reads)
+            prepares = (*prepares, lined)
+        streams: tuple[Stream, ...] = (images,)
+        if of.with_masks or of.with_centre_lines:
+            both = (replace(images, without=(drawn,), batch=half), replace(known, batch=half))
+            streams = both if self.traits.unlabelled else (known,)
+        alone = streams[0].name == "labelled"
         return Stage(
             name=f"round {number}",
             players=(player_of(self.settings, "unet", self.network),),
             streams=streams,
             steps=steps,
-            objectives=partial(self.objectives, field=field),
-            prepare=None if alone else self.threshold,
-            prepares=() if alone else (Prepared(name=field, kind="labels", make=self.label),),
+            objectives=partial(self.objectives, fields=fields),
+            prepare=None if alone else partial(self.threshold, stream=streams[0].name),
+            prepares=() if alone else prepares,
         )
 
-    def objectives(self, batch: Mapping[str, Batch], step: Step, field: str = "") -> Game:
-        """The loss of `unet` on phantoms, or on the pseudo-labels in a field and on masks."""
+    def objectives(self, batch: Mapping[str, Batch], step: Step, fields: Mapping[str, str] | None = None) -> Game:
+        """The loss of `unet` on phantoms, or on masks and on the labels in the field of a stream."""
         terms, channels = dict[str, Tensor](), len(self.traits.channels)
         for name, samples in batch.items():
             if name == "labelled":
                 image, mask = samples.image, samples.mask
-            elif field:
-                image, mask = samples.image, samples.fields[field].to(torch.uint8)
+            elif fields:
+                image, mask = samples.image, samples.fields[fields[name]].to(torch.uint8)
             else:
                 made = samples.fields[name].to(samples.image.dtype)
                 image, mask = made[:, :channels], (made[:, channels:] > 0.5).to(torch.uint8)
             known = mask.masked_fill(~samples.region, IGNORE)
             found = yield from self.loss_terms(self.network(image), known, step)
-            terms |= {
-                f"pseudo {term}" if len(batch) > 1 and name != "labelled" else term: found[term] for term in found
-            }
+            pseudo = len(batch) > 1 and name == "images"
+            terms |= {f"pseudo {term}" if pseudo else term: found[term] for term in found}
         yield "unet", terms
 
     def made(self, batch: Batch, step: Step, names: Sequence[str]) -> dict[str, Tensor]:
@@ -222,13 +235,13 @@ class Vessels(UNetSegmenter):
             "The network after the last round": network.expand(3, -1, -1),
         }
 
-    def threshold(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
+    def threshold(self, visit: Visit, step: Step, stream: str = "images") -> Mapping[str, Tensor]:
         """Above which `share` of the pixels of all images lie in the mean of network and filter."""
         del step
         traits = self.settings.seen(self.traits)
         every = max(1, (traits.labelled + traits.unlabelled) // LOOKED)
         found = list[Tensor]()
-        for position, batch in enumerate(visit("images")):
+        for position, batch in enumerate(visit(stream)):
             if position % every == 0:
                 inside = self.together(batch)[batch.region].cpu()
                 each = torch.linspace(0, len(inside) - 1, min(PIXELS_OF_EACH, len(inside)), dtype=torch.float64)
@@ -242,6 +255,18 @@ class Vessels(UNetSegmenter):
         labels = (found > step.prepared[THRESHOLD].to(found)).to(torch.uint8)
         return labels.masked_fill(~batch.region, IGNORE)
 
+    def label_around_lines(self, batch: Batch, step: Step) -> Tensor:
+        """What the lines that are drawn on an image tell, and where they tell nothing what `label` does: (1, 1, *S)."""
+        of, drawn = self.filter.settings, batch.scribbles[0, 0].cpu().numpy()
+        channel = self.traits.channels.index(of.channel or self.traits.channels[0])
+        told = widened(
+            (drawn > 0) & (drawn != IGNORE), light_of(batch.image)[0, channel].cpu().numpy(),
+            batch.region[0, 0].cpu().numpy(), dark=bool(of.dark), ratios=bool(of.ratios),
+        )  # fmt: skip
+        told[drawn == 0] = 0
+        labels, lines = self.label(batch, step), torch.from_numpy(told)[None, None].to(batch.image.device)
+        return torch.where((lines == IGNORE) | ~batch.region, labels, lines)
+
     def together(self, batch: Batch) -> Tensor:
         """The mean of network and filter, (1, 1, *S)."""
         patch = self.settings.patch or self.settings.seen(self.traits).shape
@@ -249,13 +274,14 @@ class Vessels(UNetSegmenter):
         return (own + self.filter_of(batch).to(own)) / 2
 
     def filter_of(self, batch: Batch) -> Tensor:
-        """The answer of the filter about images in units of their deviation, which it sees as light again.
+        """The answer of the filter about images in units of their deviation, which it sees as light again."""
+        return self.filter.probabilities(replace(batch, fields={**batch.fields, "image": light_of(batch.image)}))
 
-        The darkest pixel counts as black, as it is in photographs and angiograms.
-        """
-        darkest = batch.image.amin(tuple(range(2, batch.image.ndim)), keepdim=True)
-        light = replace(batch, fields={**batch.fields, "image": batch.image - darkest})
-        return self.filter.probabilities(light)
+
+def light_of(image: Tensor) -> Tensor:
+    """Light of an image (B, C, *S) in units of its deviation: the darkest pixel counts as black, as in photographs and
+    angiograms."""
+    return image - image.amin(tuple(range(2, image.ndim)), keepdim=True)
 
 
 def one_of(step: Step, names: Sequence[str]) -> tuple[str, ...]:
