@@ -13,8 +13,6 @@ from PIL import Image
 
 from scantling.core.errors import DataError, SettingsError
 from scantling.inference import mend_folder
-from scantling.mending import with_gaps
-from scantling.metrics.topology import components
 
 HYSTERESIS = {"rule": "hysteresis"}
 
@@ -106,6 +104,8 @@ def test_nothing_to_mend_and_settings_out_of_range_are_sentences(tmp_path: Path)
         mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "hysteresis", "low": 0.9})
     with pytest.raises(SettingsError, match="--high"):
         mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "hysteresis", "high": 3})
+    with pytest.raises(SettingsError, match="--validation"):
+        mend_folder(tmp_path / "a.npy", tmp_path / "out", HYSTERESIS, auto=True)
 
 
 def test_the_mending_is_chosen_on_validation_cases_alone(tmp_path: Path) -> None:
@@ -135,35 +135,6 @@ def test_the_mending_is_chosen_on_validation_cases_alone(tmp_path: Path) -> None
     for name in "xy":
         (data / "test" / "masks" / f"{name}.png").write_bytes(b"wrecked")
     assert chosen(tmp_path / "two") == before
-
-
-def test_without_a_truth_the_mending_is_chosen_by_gaps_that_are_made_on_purpose(tmp_path: Path) -> None:
-    maps = np.full((90, 120), 0.05, np.float32)
-    for row in range(10, 90, 20):
-        maps[row : row + 3, 5:115] = 0.9
-    (tmp_path / "maps").mkdir()
-    tifffile.imwrite(tmp_path / "maps" / "a.tif", maps)
-    broken = with_gaps(maps, seed=3)
-    assert np.array_equal(broken, with_gaps(maps, seed=3))
-    assert components(broken > 0.5) > components(maps > 0.5) == 4
-    assert (broken <= maps).all()
-    done, used, choice = mend_folder(tmp_path / "maps", tmp_path / "out", HYSTERESIS, auto=True)
-    assert choice is not None
-    best = max(row.scores["cldice"] for row in choice.table if row.admissible)
-    assert best > choice.table[0].scores["cldice"], "two thresholds close gaps that one leaves open"
-    assert used.rule == "hysteresis"
-    assert [case["id"] for case in done.cases] == ["a"], "what chose is mended, too"
-    assert done.header["mended"]["validation"] is None
-    _, again, earlier = mend_folder(tmp_path / "maps", tmp_path / "out", HYSTERESIS, auto=True)
-    assert (again, earlier) == (used, None), "an interrupted command goes on with its choice"
-
-
-def test_an_empty_map_has_no_gaps_and_is_mended(tmp_path: Path) -> None:
-    empty = np.zeros((20, 30), np.float32)
-    assert np.array_equal(with_gaps(empty, seed=0), empty)
-    tifffile.imwrite(tmp_path / "a.tif", empty)
-    done, _, _ = mend_folder(tmp_path / "a.tif", tmp_path / "out", HYSTERESIS, auto=True)
-    assert len(done.cases) == 1
 
 
 def test_maps_without_validation_cases_are_refused(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The command `mend`: a folder of probability maps, of any tool, to unbroken masks.
 
-Which mending to use is either said, or chosen on validation cases, which are not mended, or, where there is no truth,
-by gaps that are made on purpose.
+Which mending to use is either said, or chosen on validation cases: never on the cases that are mended.
 """
 
 from __future__ import annotations
@@ -32,15 +31,11 @@ from scantling.inference.listing import PROGRESS, Listing, lists_in
 from scantling.inference.runner import Job, Progress, run_job
 from scantling.inference.writing import MAPS, write_mask, write_probabilities, written_values
 from scantling.mending.choose import Choice, Example, candidates, choose
-from scantling.mending.gaps import with_gaps
 from scantling.mending.mend import Mending, mend
 from scantling.metrics.overlap import confusion
 from scantling.metrics.topology import topology
 from scantling.records.record import read_json
 from scantling.records.run import run_facts as read_run
-
-MOST_BROKEN = 8
-"""Maps in which gaps are made on purpose to choose a mending without a truth."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,7 @@ def mend_folder(
     Args:
         probabilities: a folder of maps, or one map: PNG (8 or 16 bits, full scale is 1), TIFF, NPY, NPZ, NIfTI.
         settings: of `Mending`, by name; `rule` at least.
-        auto: choose among all candidates of the rule, instead of the settings: by `validation`, or without it by gaps
-            that are made on purpose in some of the maps (`mending.gaps`), whose truth is the mask before.
+        auto: choose among all candidates of the rule by `validation`, instead of the settings.
         validation: a dataset with true masks of validation cases; their maps are those of the run that made the
             maps (`RUN/validation`), or lie among `probabilities`. They are not mended.
         shard: (i, n) does every n-th map, the i-th of n jobs, counted from 1.
@@ -106,17 +100,20 @@ def mend_folder(
     check_inputs(out, inputs)
     check_record(out, PREDICTIONS)
     wanted, pairs = dict(maps.files), list[tuple[Case, Path]]()
-    if auto and dataset is not None:
+    if auto:
+        if dataset is None:
+            raise SettingsError("choosing the mending needs cases with true masks; name their data with --validation")
         pairs = _validation_pairs(maps, dataset, probabilities)
         held_out = {case.id for case, _ in pairs}
         if held_out != maps.files.keys():
             wanted = {id: path for id, path in maps.files.items() if id not in held_out}
     header = _header(maps, probabilities, settings, auto=auto, validation=validation, opening=opening, pairs=pairs)
     used, choice = _used(out, header, settings, auto=auto), None
-    if used is None:
-        examples = _broken(maps) if dataset is None else _examples(pairs, maps, dataset)
-        choice = choose(candidates(str(settings["rule"])), examples, score=_score)
+    if used is None and dataset is not None:
+        choice = choose(candidates(str(settings["rule"])), _examples(pairs, maps, dataset), score=_score)
         used = choice.settings
+    if used is None:
+        raise SettingsError("choosing the mending needs cases with true masks; name their data with --validation")
     job = Job(out=out, header={**header, "mending": used.model_dump()}, shard=shard)
     items = [_Map(id, path) for id, path in wanted.items()]
     work = partial(_mended, out=out, settings=used, maps=maps)
@@ -136,8 +133,6 @@ def _header(
 ) -> dict[str, Any]:
     """What the record says of how all masks are made, but for the mending that may still have to be chosen."""
     chosen_on = [hash_of(path) for case, path in pairs] + [content_of(case, reads=("mask",)) for case, _ in pairs]
-    if auto and validation is None:
-        chosen_on = [hash_of(maps.files[id]) for id in _to_break(maps)]
     return {
         **{key: value for key, value in maps.listing.items() if key == "requested" or key not in PROGRESS},
         "mended": {
@@ -293,21 +288,6 @@ def _examples(pairs: list[tuple[Case, Path]], maps: Maps, dataset: Dataset) -> I
         else:
             truth = mask == 1
         yield Example(array, truth, np.broadcast_to(mask != IGNORE, truth.shape))
-
-
-def _broken(maps: Maps) -> Iterator[Example]:
-    """Some of the maps, evenly spread, with gaps made on purpose; those that cannot be read are left out."""
-    for id in _to_break(maps):
-        try:
-            array, _ = maps.read(maps.files[id])
-        except ScantlingError:
-            continue
-        yield Example(np.stack([with_gaps(map_, seed=seed_of(id, n)) for n, map_ in enumerate(array)]), array > 0.5)
-
-
-def _to_break(maps: Maps) -> list[str]:
-    ids = sorted(maps.files)
-    return [ids[number] for number in np.linspace(0, len(ids) - 1, min(len(ids), MOST_BROKEN)).astype(int)]
 
 
 def _score(mask: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from scantling.mending.anisotropic import Diffusion, diffuse, diffuse_tensors, diffusion_tensor
     from scantling.mending.choose import Choice, Example, Tried, candidates, choose
     from scantling.mending.dark_border import inside_dark_border
-    from scantling.mending.gaps import with_gaps
     from scantling.mending.hysteresis import drop_small, hysteresis
     from scantling.mending.mend import Mended, Mending, mend
     from scantling.mending.orientation import Orientation, carried, structure_orientation
@@ -45,7 +44,6 @@ __all__ = [
     "strongest",
     "structure_orientation",
     "vesselness",
-    "with_gaps",
 ]
 
 load_on_demand(
@@ -54,7 +52,6 @@ load_on_demand(
         "anisotropic": ("Diffusion", "diffuse", "diffuse_tensors", "diffusion_tensor"),
         "choose": ("Choice", "Example", "Tried", "candidates", "choose"),
         "dark_border": ("inside_dark_border",),
-        "gaps": ("with_gaps",),
         "hysteresis": ("drop_small", "hysteresis"),
         "mend": ("Mended", "Mending", "mend"),
         "orientation": ("Orientation", "carried", "structure_orientation"),

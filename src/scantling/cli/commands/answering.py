@@ -173,8 +173,7 @@ class Mend(Opened):
     """anisotropic diffuses along the vessels, hysteresis uses two thresholds, both does both; threshold does
     neither and is the control."""
     iterations: Annotated[str, tyro.conf.arg(metavar="N|auto")] = "100"
-    """Steps of the diffusion; auto chooses them, the thresholds and the smallest piece: on validation cases, or without
-    them by gaps that are made on purpose in the maps."""
+    """Steps of the diffusion; auto chooses them, the thresholds and the smallest piece on validation cases."""
     high: float = 0.5
     """A pixel above it is vessel."""
     low: float = 0.3
@@ -186,7 +185,7 @@ class Mend(Opened):
     coherence: float = 0.0
     """Diffuse less where the direction is uncertain: the power of the coherence."""
     validation: Annotated[Path | None, tyro.conf.arg(metavar="DATA")] = None
-    """A data set with true masks of validation cases, for auto; without it no mask is read."""
+    """A data set with true masks of validation cases, for auto."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     """i/n does every n-th map: for array jobs."""
 
@@ -210,13 +209,12 @@ class Mend(Opened):
                 opening=self.opening(), progress=progress,
             )  # fmt: skip
         facts = done.facts()
-        by = "by gaps made on purpose" if self.validation is None else "on validation cases"
         if choice is not None:
-            tell(f"chosen {by} among {len(choice.table)}: {spelled(used)}")
+            tell(f"chosen on validation cases among {len(choice.table)}: {spelled(used)}")
             facts["tried"] = [
                 {**row.settings.model_dump(), **row.scores, "admissible": row.admissible} for row in choice.table
             ]
         elif auto:
-            tell(f"chosen {by} by an earlier command: {spelled(used)}")
+            tell(f"chosen on validation cases by an earlier command: {spelled(used)}")
         tell(f"{self.out}: {len(done.cases)} masks")
         return Outcome(facts, [f"{case['id']}: {case['error']}" for case in done.failed])
