@@ -202,19 +202,19 @@ def scarce(traits: Traits, grid: Grid, patch: Sequence[int]) -> bool:
 def rare(traits: Traits, grid: Grid, patch: Sequence[int]) -> tuple[str, ...]:
     """The classes that most patches lack, drawn anywhere.
 
-    Some of the images hold the class. In these an object is a circle or ball of the median thickness, objects are
-    spread by Poisson's law, and a patch that is smaller than the image covers as much of it as its pixels are of the
-    image's; ours.
+    Some of the images hold the class, all of them where that is not known. In these an object is a circle or ball of
+    the median thickness, objects are spread by Poisson's law, and a patch covers as much of an image as its pixels are
+    of the image's; one that covers the whole of it holds what is there; ours.
     """
     whole = all(n >= side for n, side in zip(patch, grid.shape, strict=True))
     ball = {2: math.pi / 4, 3: math.pi / 6}[len(patch)]
     seen = math.prod(n * mm for n, mm in zip(patch, grid.spacing, strict=True))
 
     def held(share: float, thickness: Thickness) -> float:
-        if whole:
+        if whole and thickness.present is not None:
             return thickness.present
-        objects = share * seen / (thickness.present * ball * thickness.median ** len(patch))
-        return thickness.present * -math.expm1(-objects)
+        present = 1.0 if thickness.present is None else thickness.present
+        return present * -math.expm1(-share * seen / (present * ball * thickness.median ** len(patch)))
 
     known = zip(traits.classes, traits.foreground, traits.thickness, strict=False)
     return tuple(name for name, share, each in known if each and held(share, each) < 0.5)

@@ -39,6 +39,17 @@ def test_a_bar_is_as_wide_as_it_is_though_its_line_lies_beside_its_middle(half: 
     assert np.median((found == 0).sum(1)) == pytest.approx(6, abs=1), "three pixels of background on each side"
 
 
+def test_a_wide_vessel_stays_whole_where_a_thin_branch_leaves_it() -> None:
+    rows, columns = np.mgrid[:96, :96]
+    wide = np.abs(columns - 48) < 11
+    thin = (np.abs(rows - 48) < 2) & (columns >= 48)
+    line = np.zeros((96, 96), bool)
+    line[:, 48] = line[48, 48:] = True
+    found = widened(line, 2.0 - ndimage.gaussian_filter((wide | thin).astype(float), 0.7))
+    inner = np.abs(columns - 48) < 8
+    assert (found[inner & (np.abs(rows - 48) < 30)] == 1).all()
+
+
 def test_bright_vessels_and_images_that_go_below_zero_are_widened_too() -> None:
     line = np.zeros((64, 64), bool)
     line[:, 32] = True

@@ -257,6 +257,33 @@ def test_averaged_weights_follow_their_formula() -> None:
     assert all(torch.equal(p, r) for p, r in zip(method.painter.parameters(), raw, strict=True))
 
 
+def test_averaged_weights_answer_with_averaged_statistics_of_batch_norm() -> None:
+    method = Taught()
+    (stage,) = method.stages()
+    player = replace(stage.players[0], average=0.9)
+    stage = replace(stage, players=(player,))
+    play = StageRunner(method, stage, seed=0, device=torch.device("cpu"))
+    reader, norm = readers(stage), method.student[1]
+    expected, seen = norm.running_mean.clone(), list[Tensor]()
+    for step in range(4):
+        play.step(step, [{name: r.batch(step) for name, r in reader.items()}])
+        decay = min(0.9, (2 + step) / (11 + step))
+        expected = expected.lerp(norm.running_mean, 1 - decay)
+        seen.append(norm.running_mean.clone())
+    assert not torch.allclose(expected, seen[-1])
+    with play.averaged():
+        assert torch.allclose(norm.running_mean, expected, atol=1e-6)
+    assert torch.equal(norm.running_mean, seen[-1])
+    kept = {name: tensor.clone() for name, tensor in capture(play).items()}
+    older = {name: kept[name] for name in kept if not name.startswith("average/student/") or int(name[16:]) < 6}
+    assert len(older) == len(kept) - 2, "a state of a version that did not average them"
+    play.step(4, [{name: r.batch(4) for name, r in reader.items()}])
+    restore(play, older, play.updates)
+    assert torch.equal(play.averages["student"][-2], seen[-1])
+    restore(play, kept, play.updates)
+    assert torch.equal(play.averages["student"][-2], kept["average/student/6"])
+
+
 def test_schedules_start_rise_and_end_where_they_should() -> None:
     def rates(**how: Any) -> list[float]:
         player = Player(name="p", modules=(), rate=2.0, **how)

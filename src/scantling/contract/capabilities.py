@@ -76,7 +76,8 @@ class Segmenter(Method):
         """
         if self.finds_objects and not self.objects_in_maps:
             return Views(mirrored=(False,) * self.preprocessing.dimensions)
-        return self.views or views_of_training(self)
+        alone = self.views is not None and self.objects_in_maps and len(self.views.each) == 1  # of earlier versions
+        return views_of_training(self) if self.views is None or alone else self.views
 
     def uses_views(self, options: SegmentOptions) -> bool:
         """Whether an answer is the mean over views: where options say so, or one answer is given by default."""

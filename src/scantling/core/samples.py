@@ -55,8 +55,9 @@ class Thickness(Frozen):
     number: float = 0.0
     """The median over cases of how many objects there are, as 1 / Σ (share of the class)², so that specks do not count;
     0 in models of earlier versions."""
-    present: float = 1.0
-    """The share of the cases that hold one; 1 in models of earlier versions."""
+    present: float | None = None
+    """The share of the images that hold one; None where that is not known: of slices of volumes, and of models of
+    earlier versions."""
 
 
 StoredType = Literal["uint8", "uint16", "int16", "int32", "float32"]
@@ -156,7 +157,8 @@ class Traits(Frozen):
         axis, of_axes = self.slice_axis, ("spacing", "fine_spacing", "shape", "smallest", "mirrored")
         plane = {name: getattr(self, name)[:axis] + getattr(self, name)[axis + 1 :] for name in of_axes}
         number = {name: getattr(self, name) * self.shape[axis] for name in ("labelled", "unlabelled", "classified")}
-        return self.model_copy(update={"dimensions": 2, "slice_axis": 0, **plane, **number})
+        thickness = tuple(each and each.model_copy(update={"present": None}) for each in self.thickness)
+        return self.model_copy(update={"dimensions": 2, "slice_axis": 0, "thickness": thickness, **plane, **number})
 
     @property
     def classes(self) -> tuple[str, ...]:

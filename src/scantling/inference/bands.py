@@ -135,8 +135,9 @@ def bands_of(sample: Sample, models: Sequence[Segmenter], *, most: int | None = 
     recipe, traits = models[0].preprocessing, models[0].traits
     slicing = recipe.dimensions == 2 and len(shape) == 3
     axis = traits.slice_axis if slicing else shape.index(max(shape))
-    most = min(ENOUGH, memory_free() // 4) if most is None else most
     in_maps = any(model.objects_in_maps for model in models)
+    if most is None:  # objects at seams depend on the squares, and so not on what is free
+        most = ENOUGH if in_maps else min(ENOUGH, memory_free() // 4)
     grown = max(1.0, sample.scale**-2)  # pixels on the grid of a method for one of the file
     each = math.ceil(grown * (OBJECTS_BYTES * in_maps + 4 * (len(sample.image) + 4 * max(1, len(traits.classes)))))
     recipes = [model.preprocessing for model in models]

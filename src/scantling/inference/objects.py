@@ -36,7 +36,8 @@ def gather(windows: Sequence[tuple[tuple[int, ...], tuple[int, ...], Objects]], 
     apart = all(label_map(objects, extent) is not None for _, extent, objects in windows)
     kept, before = list[Piece](), Boxes()
     for one in sorted(found, key=lambda each: (each.cut, -each.score)):
-        others = [kept[place] for place in before.near(one.box)]
+        near = (kept[place] for place in before.near(one.box))
+        others = [other for other in near if _meet(one.box, other.box)]
         rivals = (other for other in others if other.window != one.window and other.label == one.label)
         if any(_overlap(one, other) > OVERLAP for other in rivals):
             continue
@@ -99,16 +100,26 @@ def _overlap(one: Piece, other: Piece) -> float:
     return both / whole if whole > 0 else 0.0
 
 
+def _meet(one: Tensor, other: Tensor) -> bool:
+    """Whether two boxes (D, 2) overlap."""
+    pairs = zip(one.tolist(), other.tolist(), strict=True)
+    return all(low < end and start < high for (low, high), (start, end) in pairs)
+
+
 def _without(one: Piece, others: Sequence[Piece]) -> Piece | None:
     """An object without the pixels of others: its largest part, or None where that is no more than half of it."""
     others = [other for other in others if _common(one, other)]
     if one.crop is None or not others:
         return one
-    area = [(start, start + length) for start, length in zip(one.corner, one.crop.shape, strict=True)]
     left = one.crop.clone()
     for other in others:
         if other.crop is not None:
-            left &= ~cropped(other.crop, other.corner, area)
+            ends = zip(one.corner, one.crop.shape, other.corner, other.crop.shape, strict=True)
+            both = [(max(a, b), min(a + n, b + m)) for a, n, b, m in ends]
+            window = tuple(
+                slice(low - start, high - start) for (low, high), start in zip(both, one.corner, strict=True)
+            )
+            left[window] &= ~cropped(other.crop, other.corner, both)
     numbers, _ = ndimage.label(left.numpy())
     sizes = np.bincount(numbers.ravel())[1:]
     if not len(sizes) or sizes.max() <= OVERLAP * int(one.crop.sum()):

@@ -28,8 +28,8 @@ THINNEST = math.sqrt(0.5)
 """The least radius in pixels, below which a disc may miss every pixel."""
 RIM = 3.0
 """How far beside a vessel nothing else is, in pixels."""
-NEAREST = 8
-"""Points of a line that are asked whether a pixel lies in their disc."""
+NEAREST = 32
+"""Points of a line that are asked whether a pixel lies in their disc: where a thin branch leaves, more than its own."""
 
 
 def widened(

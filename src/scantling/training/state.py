@@ -74,8 +74,8 @@ def restore(runner: StageRunner, tensors: Mapping[str, Tensor], updates: Mapping
         tensor.copy_(tensors[f"model/{name}"])
     for player, averages in runner.averages.items():
         for number, average in enumerate(averages):
-            if (known := tensors.get(f"average/{player}/{number}")) is not None:  # statistics: not in earlier versions
-                average.copy_(known)
+            followed = runner.followed[player][number]  # in place of statistics that earlier versions did not average
+            average.copy_(tensors.get(f"average/{player}/{number}", followed))
     kept: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, _, what = name.rpartition("/")

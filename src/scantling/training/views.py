@@ -26,9 +26,12 @@ def compared_views(model: Segmenter, dataset: Dataset, options: Options, device:
     """The views of a training, with the Dice of the last weights on validation cases with and without them.
 
     Both are left out where there is no labelled validation case, no view but the image as it is, or a method that draws
-    samples, which `--views` does not go with; and where the training was too short for a comparison (`SHARE`).
+    samples, which `--views` does not go with, or finds objects, of which the Dice of a mask says little; and where the
+    training was too short for a comparison (`SHARE`).
     """
     views = model.resolved_views()
+    if model.finds_objects:
+        return views
     validation = validation_of(
         model, dataset.split("validation"), device=device, seed=options.seed, group=Processes(),
         autocast=autocast_type(options.precision, device, training=False),
