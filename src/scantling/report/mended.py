@@ -60,7 +60,7 @@ def mended_block(folder: Path, made: Mapping[str, Any], *, of: str = "") -> Numb
         return None
     note = (
         f"Means over {plural(counted, 'mask')} of the branches of their centre lines, as `scantling vessels` measures "
-        "them. Gaps that are closed take pieces and free ends away and leave the radius as it was."
+        "them. Gaps that are closed take pieces and free ends away; where the radius grows, vessels were widened."
     )
     return NumbersBlock(f"Vessels before and after mending{of}", note, ("Before", "After", "Change"), tuple(rows))
 
