@@ -5,9 +5,9 @@
 
 First it draws the centre lines of the training masks as a hand that is not steady would (`synthesize centre-lines
 --settings.noise 1`), widens them, and prints how like the masks they become, beside lines of the one constant width
-that fits the masks best; `--lines-only` stops there. Then for each seed `vessels` learns from one of the lines
-(`--settings.with_centre_lines true --labels 1`), `unet` from the mask of the same image (`--labels 1`), and `vessels`
-from no label. Test cases are scored when all are trained. The same command goes on where it stopped.
+that fits the masks best; `--lines-only` stops there. Then for each seed `vessels` learns from the lines of one image
+and the background that `centre-lines` draws beside them (`--settings.with_centre_lines true --labels 1`), `unet` from the mask of the same image (`--labels 1`),
+and `vessels` from no label. Test cases are scored when all are trained. The same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from scantling.phantoms.tubes import tubes
 from scantling.training import Options, train
 
 NOISE = 1.0
-LINE, MASK, NONE = "vessels, one noisy centre line", "unet, one mask", "vessels, no label"
+LINE, MASK, NONE = "vessels, one image of noisy lines", "unet, one mask", "vessels, no label"
 RADII = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Of lines of constant width, in pixels."""
 

@@ -73,9 +73,11 @@ def restore(runner: StageRunner, tensors: Mapping[str, Tensor], updates: Mapping
     for name, tensor in own.items():
         tensor.copy_(tensors[f"model/{name}"])
     for player, averages in runner.averages.items():
+        weights = len(runner.owned[player])
         for number, average in enumerate(averages):
-            followed = runner.followed[player][number]  # in place of statistics that earlier versions did not average
-            average.copy_(tensors.get(f"average/{player}/{number}", followed))
+            name = f"average/{player}/{number}"
+            followed = number >= weights and name not in tensors  # statistics, which earlier versions did not average
+            average.copy_(runner.followed[player][number] if followed else tensors[name])
     kept: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         owner, _, what = name.rpartition("/")
