@@ -6,8 +6,9 @@
 First it draws the centre lines of the training masks as a hand that is not steady would (`synthesize centre-lines
 --settings.noise 1`), widens them, and prints how like the masks they become, beside lines of the one constant width
 that fits the masks best; `--lines-only` stops there. Then for each seed `vessels` learns from the lines of one image
-and the background that `centre-lines` draws beside them (`--settings.with_centre_lines true --labels 1`), `unet` from the mask of the same image (`--labels 1`),
-and `vessels` from no label. Test cases are scored when all are trained. The same command goes on where it stopped.
+and the background that `centre-lines` draws beside them (`--settings.with_centre_lines true --labels 1`), `unet` from
+the mask of the same image (`--labels 1`), and `vessels` from no label. Test cases are scored when all are trained. The
+same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -93,10 +94,11 @@ def table(data: Path, out: Path, seeds: Sequence[int]) -> None:
         values[name] = np.mean(rows, axis=0)
     print("\n| Learns from | Dice | 95 % interval |\n| --- | --- | --- |")
     for name, each in values.items():
-        low, high = summarise([{"dice": float(value)} for value in each], subjects).interval["dice"]
+        scores = [{"dice": float(value)} for value in each]
+        low, high = summarise(scores, subjects, ranges={"dice": (0.0, 1.0)}).interval["dice"]
         print(f"| {name} | {each.mean():.4f} | {low:.4f} to {high:.4f} |")
     for other in (MASK, NONE):
-        found = paired(values[LINE], values[other], subjects)
+        found = paired(values[LINE], values[other], subjects, most=1.0)
         low, high = found.interval
         print(f"{LINE}, minus {other}: {found.difference:+.4f} ({low:+.4f} to {high:+.4f})")
 
