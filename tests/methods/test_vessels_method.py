@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,20 @@ from PIL import Image
 
 from made import write
 from scantling.contract.method import build
+from scantling.contract.options import SegmentOptions
+from scantling.contract.results import DISPUTED
 from scantling.contract.step import Inference, Step
+from scantling.core.case import Case, Geometry, Sample
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Intensity, Traits
+from scantling.data.preprocessing import preprocess
 from scantling.inference import predict
+from scantling.inference.answering import segment
+from scantling.inference.bands import answer_in_bands
+from scantling.inference.tiles import Tiler
 from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsSettings
+from scantling.metrics.confidence import dice_confidence
 from scantling.phantoms.tubes import tubes
 from scantling.records.run import read_run
 from scantling.records.run_folder import load_model
@@ -143,6 +152,28 @@ def test_its_pictures_show_filter_and_network_and_how_far_they_agree() -> None:
         apart = of.pictures(a_batch(torch.from_numpy(phantom.image)[None]), Inference(seed=0))
     assert all(tuple(picture.shape) == (3, 72, 66) for picture in shown.values())
     assert "Dice of the two 0.00" in next(iter(apart))
+
+
+@pytest.mark.parametrize("views", [False, True])
+@pytest.mark.parametrize("most", [None, 150_000])
+def test_the_dice_that_it_expects_is_that_of_network_and_filter_in_views_and_in_bands(
+    views: bool, most: int | None
+) -> None:
+    of, phantom = method(traits(shape=(72, 400))), tubes((72, 400), generator=np.random.default_rng(3), dark=True)
+    image = (255 * phantom.image / phantom.image.max()).astype(np.uint8)
+    sample = Sample(Case(id="a", subject="a"), image, Geometry((72, 400), (1.0, 1.0), None, "raster"))
+    about = partial(segment, of, tiler=Tiler(), device=torch.device("cpu"), options=SegmentOptions(views=views))
+    found = answer_in_bands(about, sample, [of], exclusive=True, maps=True, most=most)
+    assert found.confidence_sums is not None
+    mask, differs = found.decision > 0, found.uncertainty[DISPUTED]
+    second = np.where(mask, 1 - differs, differs)
+    assert set(np.unique(second)) <= {0.0, 1.0} or views
+    expected = 2 * second[mask].sum() / (mask.sum() + second.sum())
+    assert dice_confidence(found.confidence_sums) == pytest.approx(expected, abs=1e-5)
+    batch = a_batch(preprocess(sample, of.preprocessing, of.traits).image[None])
+    if not views and most is None:
+        with torch.no_grad():
+            assert np.array_equal(second > 0.5, of.filter_of(batch)[0, 0].numpy() > 0.5)
 
 
 def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp_path: Path) -> None:

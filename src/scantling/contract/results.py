@@ -60,6 +60,12 @@ class Objects:
         )  # fmt: skip
 
 
+DISPUTED = "disputed"
+"""The uncertainty (B, 1, *S) in [0, 1] of a method of one class that holds its mask against a second one, made another
+way: where the two differ. The Dice of both is then what is expected of the mask; probabilities that were learned
+without a truth say nothing of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Segmentation:
     """What a method says of a batch of images, and how sure it is.

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from scantling.contract.capabilities import Segmenter
-from scantling.contract.results import Objects
+from scantling.contract.results import DISPUTED, Objects
 from scantling.core.case import Sample
 from scantling.core.machine import memory_free
 from scantling.core.postprocessing import Rule
@@ -70,7 +70,7 @@ class Decided:
     def confidence_sums(self) -> np.ndarray | None:
         """(K, 3) of `metrics.confidence` of the whole image."""
         if self.sums is None and self.probabilities is not None:
-            return confidence_sums(self.probabilities, self.decision)
+            return confidence_sums(_believed(self.probabilities, self.decision, self.uncertainty), self.decision)
         return self.sums
 
     @classmethod
@@ -81,6 +81,17 @@ class Decided:
             decision = decide(answer.probabilities, exclusive=exclusive, thresholds=answer.postprocessing.thresholds)
         samples = Lazy([partial(_sample, answer, number, exclusive) for number in range(len(answer.samples))])
         return cls(decision, answer.probabilities, samples, answer.uncertainty or {}, answer.objects)
+
+
+def _believed(
+    probabilities: np.ndarray, decision: np.ndarray, uncertainty: Mapping[str, np.ndarray] | None
+) -> np.ndarray:
+    """The probabilities (K, *S) by which a mask is to be judged: those of the answer or, where the method knows of
+    disagreement, those of its second opinion."""
+    differs = (uncertainty or {}).get(DISPUTED)
+    if differs is None or len(probabilities) > 1:
+        return probabilities
+    return np.where(decision.reshape(probabilities.shape) > 0, 1 - differs, differs)
 
 
 def _sample(answer: Answered, number: int, exclusive: bool) -> np.ndarray:
@@ -189,7 +200,8 @@ def answer_in_bands(
             windows.append((corner, shape, within(found.objects, band.inside)))
         part, rules = Decided.of(found, exclusive=exclusive), found.postprocessing.components
         whole = _empty(part, sample.geometry.shape, maps=maps) if whole is None else whole
-        kept = (band.keep(array) for array in (found.probabilities, part.decision))
+        believed = _believed(found.probabilities, part.decision, found.uncertainty)
+        kept = (band.keep(array) for array in (believed, part.decision))
         sums = sums + confidence_sums(*kept)
         band.put(whole.decision, part.decision)
         if whole.probabilities is not None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from scantling.contract.options import InferenceOptions, SegmentOptions
+from scantling.contract.results import DISPUTED
 from scantling.core.case import Case, Sample
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.machine import COMPUTE, Compute
@@ -51,6 +52,7 @@ from scantling.records.expectations import AppearanceRecord, ExpectedRecord, of_
 from scantling.records.predictions import PredictedCase
 from scantling.records.run import RunRecord, read_run
 
+AGREEMENT = "it is the Dice of the mask and a second one that the model makes another way"
 OTHER_SCALE = "calibrated on images of the scale of the training images"
 READS = ("image", "region")
 """What is read of a case to answer about it."""
@@ -193,7 +195,8 @@ class Answerer:
                 known=self.known,
             )
             if (sums := decided.confidence_sums) is not None:
-                reason = OTHER_SCALE if "scale" in facts else self.doubt
+                alone = self.calibration is None and DISPUTED in decided.uncertainty
+                reason = AGREEMENT if alone else OTHER_SCALE if "scale" in facts else self.doubt
                 facts["expected"] = expected(dice_confidence(sums), self.calibration, reason=reason)
         if self.models.classify is not None:
             facts |= classify(

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scantling.contract.results import DISPUTED
+
 
 class Scale(NamedTuple):
     """The value at which a map is brightest; `known` where no map of its name can exceed it."""
@@ -49,6 +51,7 @@ def scale_of(name: str, *, classes: int, exclusive: bool, values: Iterable[float
     bound = {
         "entropy": Scale(bits, "bits", True),
         "deviation": Scale(0.5, "", True),
+        DISPUTED: Scale(1.0, "", True),
         "disagreement": Scale(bits * math.log(2), "nats", True),  # a Jensen-Shannon divergence of many heads
         "filling": Scale(1.0, "", True),
     }.get(name)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scantling.contract.method import Method
 from scantling.contract.stage import Game, Player, Stage
-from scantling.contract.step import Draws, Step
+from scantling.contract.step import Draws, Step, Total
 from scantling.core.case import IGNORE
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Stream
@@ -21,7 +21,7 @@ from scantling.evidence.discounting import fused_contours, scalar_fusion
 from scantling.evidence.masses import added, contour, pignistic
 from scantling.evidence.prototypes import EvidentialLayer
 from scantling.evidence.reliabilities import contours_of
-from scantling.losses.overlap import overlap_sums
+from scantling.losses.overlap import batch_dice_loss, overlap_sums
 from scantling.methods.catalogue import CARDS
 from scantling.methods.mask_diffusion.chains import Condition, masks_of, mean_of_known, within_one
 from scantling.methods.mask_diffusion.ei_ddpm_settings import EIDDPMSettings
@@ -130,8 +130,9 @@ class EIDDPM(GaussianMasks):
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The squared error of each path, and the Dice losses of what is fused and of each modality by itself.
 
-        Where the network says the noise, the Dice losses of a sample weigh ᾱ_t (ours): the label map that follows from
-        its words is the less true the more noise there is.
+        The Dice losses count all samples of a step as one, as the relatives count the slices of a crop. Where the
+        network says the noise, a sample weighs ᾱ_t in them (ours): the label map that follows from its words is the
+        less true the more noise there is.
         """
         labelled, of = batch["labelled"], self.settings
         present, modalities = labelled.present["image"], len(self.paths)  # (B, H)
@@ -152,9 +153,18 @@ class EIDDPM(GaussianMasks):
             found = self.together(guesses.unflatten(1, (modalities, -1)), present)
             (weight,) = columns(clean[:, 0, 0, 0], self.process.alpha_bar(timestep))  # (B,)
             weight = weight if of.predicts == "eps" else torch.ones_like(weight)
-            alone = torch.stack([dice_of_each(one, labelled.mask) for one in found.alone], 1)  # (B, H)
-            terms["dice"] = of.dice * (weight * dice_of_each(found.fused, labelled.mask)).mean()
-            terms["dice_alone"] = of.dice_alone * (weight * (alone * present).sum(1)).mean()
+            weights = [weight, *(weight[:, None] * present).unbind(1)]
+            sums = torch.stack(
+                [
+                    weighted_sums(one, labelled.mask, of_it)
+                    for one, of_it in zip((found.fused, *found.alone), weights, strict=True)
+                ]
+            )  # (1 + H, 3, K)
+            total = yield Total(sums)
+            fused, *alone = (
+                batch_dice_loss(part, total=whole, parts=step.slots) for part, whole in zip(sums, total, strict=True)
+            )
+            terms |= {"dice": of.dice * fused, "dice_alone": of.dice_alone * added(alone)}
         yield ("paths",) if of.evidence == "none" else ("paths", "evidence"), terms
 
     def together(self, maps: Tensor, present: Tensor) -> Together:
@@ -206,7 +216,6 @@ class EIDDPM(GaussianMasks):
         }
 
 
-def dice_of_each(probabilities: Tensor, mask: Tensor) -> Tensor:
-    """One minus soft Dice of each sample (B,), the mean over the classes of (B, K + 1, *S) but the background."""
-    both, found, true = overlap_sums(probabilities[:, 1:], mask, ignore_index=IGNORE)
-    return 1 - ((2 * both + 1) / (found + true + 1)).mean(1)
+def weighted_sums(probabilities: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """(3, K) `overlap_sums` of the foreground of (B, K + 1, *S), summed over samples of which each weighs (B,)."""
+    return (overlap_sums(probabilities[:, 1:], mask, ignore_index=IGNORE) * weight[:, None]).sum(1)

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from scantling.contract.method import VESSEL, Method
+from scantling.contract.results import DISPUTED, Segmentation
 from scantling.contract.stage import Game, Prepared, Stage, Visit
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
@@ -220,6 +221,14 @@ class Vessels(UNetSegmenter):
         if self.settings.kind == "angiogram":
             return angiogram(sides, generator=generator)
         return tubes(sides, generator=generator, dark=self.settings.kind == "dark tubes")
+
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        """As of `unet`, and where the filter disagrees, which tells how good the mask is without a truth."""
+        found = super().segment(batch, inference)
+        if found.probabilities is None:
+            return found
+        differ = (found.probabilities > 0.5) != (self.filter_of(batch) > 0.5)
+        return replace(found, uncertainty={**found.uncertainty, DISPUTED: (differ & batch.region).float()})
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """What the filter and the network say of an image, and how far they agree, which needs no truth."""
