@@ -43,7 +43,7 @@ from scantling.records.run_folder import load_model
 from scantling.training import Options, train
 
 TINY = Options(preset="tiny", steps=2, seed=2, validation=0.25)
-Calls = list[tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor]]
+Calls = list[tuple[Tensor, Tensor, Tensor | None, Tensor, Any]]
 
 
 def traits(**changes: Any) -> Traits:
@@ -77,7 +77,7 @@ def played(of: DARL, **batches: Batch) -> tuple[list[tuple[str, dict[str, Tensor
     calls: Calls = []
     original = of.generate_from
 
-    def spied(x: Tensor, t: Tensor, vessels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def spied(x: Tensor, t: Tensor, vessels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         made, guess = original(x, t, vessels)
         calls.append((x, t, vessels, made, guess))
         return made, guess
@@ -86,8 +86,8 @@ def played(of: DARL, **batches: Batch) -> tuple[list[tuple[str, dict[str, Tensor
     return [(str(name), dict(terms)) for name, terms in of.objectives(batches, Step(seed=5))], calls
 
 
-def pooled() -> tuple[DARL, dict[str, Batch]]:
-    of = method(traits(pools=("background",)))
+def pooled(**changes: Any) -> tuple[DARL, dict[str, Batch]]:
+    of = method(traits(pools=("background",)), **changes)
     return of, {"angiograms": images(0, 2, 1, 32, 32), "backgrounds": images(1, 2, 1, 32, 32)}
 
 
@@ -265,6 +265,37 @@ def test_the_losses_are_those_of_the_paper() -> None:
     # the pool is not full yet, so the new fakes are shown
     real = (of.judges["masks"](masks)[-1] - 1).pow(2).mean().item()
     assert judged["masks"].item() == pytest.approx((real + scores["masks"].pow(2).mean().item()) / 2)
+
+
+ABLATIONS: list[tuple[dict[str, Any], str, set[str]]] = [
+    ({"diffusion": False}, "denoiser.", {"adversarial", "cycle"}),
+    ({"diffusion": False, "switched": False}, ".gamma.", {"adversarial", "cycle"}),
+    ({"cycle": 0}, "", {"adversarial", "diffusion"}),
+    ({"cycle_loss": "cross-entropy"}, "", {"adversarial", "cycle", "diffusion"}),
+]
+
+
+@pytest.mark.parametrize(("changes", "gone", "terms"), ABLATIONS, ids=lambda value: str(value) if value else "none")
+def test_the_rows_of_the_papers_ablation_lack_what_they_say(
+    changes: dict[str, Any], gone: str, terms: set[str]
+) -> None:
+    of, batches = pooled(**changes)
+    moves, (first, second, again) = played(of, **batches)
+    assert set(moves[0][1]) == terms
+    names = [name for name, _ in of.named_parameters()]
+    assert not gone or not any(gone in name for name in names)
+    assert sum(tensor.sum() for tensor in moves[0][1].values()) > 0
+    torch.stack(list(moves[0][1].values())).sum().backward()
+    silent = [name for name, one in of.named_parameters() if one.grad is None and not name.startswith("judges.")]
+    assert not silent
+    assert second[2] is not None
+    if "cycle_loss" in changes:
+        p = ((1 + again[3]) / 2).clamp(1e-6, 1 - 1e-6)
+        wanted = -torch.where(second[2], p, 1 - p).log().mean()
+        assert moves[0][1]["cycle"].item() == pytest.approx(of.settings.cycle * wanted.item())
+    if "diffusion" in changes:
+        assert torch.isin(first[0], batches["angiograms"].image).all(), "without noise"
+        assert not torch.equal(of.generator(first[0], second[2]), of.generator(first[0])), "the mask is still seen"
 
 
 def test_a_full_pool_shows_old_fakes_half_of_the_time() -> None:

@@ -31,13 +31,16 @@ class SwitchableGenerator(nn.Module):
         in_channels: of what comes in: a noisy image and what the denoiser says of it.
         out_channels: of the answer.
         width: channels at full resolution; a half has twice, a quarter four times as many.
-        hidden: channels in which each norm reads the mask.
+        hidden: channels in which each norm reads the mask; None: norms see no mask, which comes in as one more channel,
+            0 where there is none (the ablation of the paper's Table 3; how it brought the mask in is not printed).
     """
 
-    def __init__(self, in_channels: int = 2, out_channels: int = 1, *, width: int = 64, hidden: int = 128) -> None:
+    def __init__(
+        self, in_channels: int = 2, out_channels: int = 1, *, width: int = 64, hidden: int | None = 128
+    ) -> None:
         super().__init__()
-        self.in_channels = in_channels
-        self.stem = nn.Conv2d(in_channels, width, 7, bias=False)
+        self.in_channels, self.switched = in_channels, hidden is not None
+        self.stem = nn.Conv2d(in_channels + (not self.switched), width, 7, bias=False)
         self.down = nn.ModuleList(
             nn.Conv2d(width * n, 2 * width * n, 3, stride=2, padding=1, bias=False) for n in (1, 2)
         )
@@ -60,7 +63,11 @@ class SwitchableGenerator(nn.Module):
         """
         check_input(x.shape, channels=self.in_channels, spatial_dims=2)
         size = tuple(x.shape[2:])
-        code = None if mask is None else one_hot(padded(mask.to(x.dtype), (DIVISOR, DIVISOR)))
+        code = None
+        if not self.switched:
+            x = torch.cat([x, x.new_zeros(len(x), 1, *size) if mask is None else mask.to(x.dtype)], 1)
+        elif mask is not None:
+            code = one_hot(padded(mask.to(x.dtype), (DIVISOR, DIVISOR)))
         # 1. encode
         h = F.relu(F.instance_norm(self.stem(reflected(padded(x, (DIVISOR, DIVISOR)), 3))))
         for conv in self.down:
@@ -77,7 +84,7 @@ class SwitchableGenerator(nn.Module):
 class SwitchableBlock(nn.Module):
     """Two spectrally normalised convolutions, each after a switchable norm and leaky ReLU, beside a shortcut."""
 
-    def __init__(self, inputs: int, width: int, *, hidden: int) -> None:
+    def __init__(self, inputs: int, width: int, *, hidden: int | None) -> None:
         super().__init__()
         between = min(inputs, width)
         self.norms = nn.ModuleList(SwitchableNorm(n, hidden=hidden) for n in (inputs, between))
@@ -102,12 +109,15 @@ class SwitchableNorm(nn.Module):
 
     .. math:: \mathrm{IN}(h) \, (1 + \gamma(s)) + \beta(s) \quad \text{or} \quad a \, \mathrm{IN}(h) + b
 
-    The first is SPADE (Park et al., 2019, eq. 1). The two share nothing but what surrounds them.
+    The first is SPADE (Park et al., 2019, eq. 1). The two share nothing but what surrounds them. Without `hidden` there
+    is the second alone.
     """
 
-    def __init__(self, width: int, *, hidden: int) -> None:
+    def __init__(self, width: int, *, hidden: int | None) -> None:
         super().__init__()
         self.alone = nn.InstanceNorm2d(width, affine=True)
+        if hidden is None:
+            return
         self.read = nn.Conv2d(2, hidden, 3, padding=1)
         self.gamma = nn.Conv2d(hidden, width, 3, padding=1)
         self.beta = nn.Conv2d(hidden, width, 3, padding=1)

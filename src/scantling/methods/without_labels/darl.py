@@ -23,6 +23,7 @@ from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
 from scantling.losses.adversarial import fooling_loss, telling_loss
+from scantling.losses.overlap import binary_cross_entropy
 from scantling.losses.patch_contrast import PatchContrast
 from scantling.methods.catalogue import CARDS
 from scantling.methods.without_labels.darl_settings import BACKGROUND, DARLSettings
@@ -76,9 +77,13 @@ class DARL(Segmenter):
         super().__init__(settings, traits, uses=uses)
         of, shape = settings, (1, settings.side, settings.side)
         self.process = GaussianProcess(betas("linear", of.timesteps, low=of.beta_low, high=of.beta_high))
-        self.denoiser = Denoiser(1, 1, widths=of.denoiser, blocks=of.blocks, attention=of.attention)
-        self.denoiser.apply(_orthogonal)
-        self.generator = SwitchableGenerator(width=of.width, hidden=of.hidden)
+        self.denoiser: Denoiser | None = None
+        if of.diffusion:
+            self.denoiser = Denoiser(1, 1, widths=of.denoiser, blocks=of.blocks, attention=of.attention)
+            self.denoiser.apply(_orthogonal)
+        self.generator = SwitchableGenerator(
+            1 + of.diffusion, width=of.width, hidden=of.hidden if of.switched else None
+        )
         judged = ("images",) if of.judged == "images" else ("masks", "images")
         self.judges = nn.ModuleDict(
             {name: patch_discriminator(2, 1, width=of.judge, layers=of.judge_layers) for name in judged}
@@ -100,7 +105,7 @@ class DARL(Segmenter):
     def stages(self) -> Sequence[Stage]:
         """One stage: the denoiser and the generator against the discriminators."""
         of = self.settings
-        moving = (self.denoiser, self.generator, *([self.contrast] if self.contrast is not None else []))
+        moving = tuple(one for one in (self.denoiser, self.generator, self.contrast) if one is not None)
         players = (
             Player(name="generator", modules=moving, rate=of.rate, betas=(0.5, 0.999), average=of.average),
             Player(name="discriminators", modules=(self.judges,), rate=of.rate, betas=(0.5, 0.999)),
@@ -140,20 +145,22 @@ class DARL(Segmenter):
         t_a = step.randint("little noise", 0, of.small, count=count)
         t_b = step.randint("any noise", 0, of.large or of.timesteps, count=count)
         # path A: segment; nothing is detached
-        found, _ = self.generate_from(self.process.noised(angiogram, t_a, noise), t_a)
+        found, _ = self.generate_from(self.noised(angiogram, t_a, noise), t_a)
         # path B: paint; here alone the denoiser learns to denoise
-        painted, guess = self.generate_from(self.process.noised(background, t_b, noise), t_b, vessels)
+        painted, guess = self.generate_from(self.noised(background, t_b, noise), t_b, vessels)
         # the cycle: segment what was painted, with the t and the noise of path A
-        again, _ = self.generate_from(self.process.noised(painted, t_a, noise), t_a)
+        again, _ = self.generate_from(self.noised(painted, t_a, noise), t_a)
         fakes = {"masks": found, "images": painted}
         with frozen(self.judges):
             scores = [self._judged(name, fakes[name]) for name in self.judges]
             fooled = torch.stack([fooling_loss(each, kind="least-squares") for each in scores]).sum()
-        terms = {
-            "diffusion": F.mse_loss(exact(guess), noise),
-            "adversarial": of.adversarial * fooled,
-            "cycle": of.cycle * F.l1_loss(exact(again), masks),
-        }
+        terms = {"adversarial": of.adversarial * fooled}
+        if guess is not None:
+            terms["diffusion"] = F.mse_loss(exact(guess), noise)
+        if of.cycle and of.cycle_loss == "l1":
+            terms["cycle"] = of.cycle * F.l1_loss(exact(again), masks)
+        elif of.cycle:
+            terms["cycle"] = of.cycle * binary_cross_entropy((1 + exact(again)) / 2, vessels)
         if self.contrast is not None:
             order = step.rand("patches", like=masks.new_empty(count, of.side**2))
             terms["contrast"] = of.contrast * self.contrast(masks, exact(again), exact(found), order=order)
@@ -196,12 +203,20 @@ class DARL(Segmenter):
             errors.append(float((exact(found) + 1 - 2 * vessels.to(found.dtype)).abs().mean()))
         return sum(errors) / len(errors) if errors else float("nan")
 
-    def generate_from(self, x: Tensor, t: Tensor, vessels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """G([x, ε_θ(x, t)]) and ε_θ(x, t), both (B, 1, H, W), with a mask (B, 1, H, W) bool or without."""
-        guess = self.denoiser(x, t)
-        made = self.generator(torch.cat([x, guess.to(x.dtype)], 1), vessels)
+    def noised(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """What goes in at the level t, as x."""
+        return x if self.denoiser is None else self.process.noised(x, t, noise)
+
+    def generate_from(self, x: Tensor, t: Tensor, vessels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """G([x, ε_θ(x, t)]) and ε_θ(x, t), both (B, 1, H, W), with a mask (B, 1, H, W) bool or without.
+
+        Without the diffusion module G(x), and None.
+        """
+        guess = None if self.denoiser is None else self.denoiser(x, t)
+        seen = [x] if guess is None else [x, guess.to(x.dtype)]
+        made: Tensor = self.generator(torch.cat(seen, 1), vessels)
         if self.settings.onto and vessels is not None:
-            clean = self.process.x0_from(guess.to(x.dtype), x, t, kind="eps").clamp(-1, 1)
+            clean = x if guess is None else self.process.x0_from(guess.to(x.dtype), x, t, kind="eps").clamp(-1, 1)
             mask = vessels.to(x.dtype)
             within = mask.maximum(F.avg_pool2d(mask, 3, stride=1, padding=1))
             made = clean + within * (made - clean)

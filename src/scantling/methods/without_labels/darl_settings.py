@@ -38,8 +38,12 @@ class DARLSettings(Settings):
         hidden: channels in which its norms read a mask.
         judge: channels of the first layer of the discriminators, which have `judge_layers` strides of 2.
         pool: fakes that each discriminator remembers.
+        diffusion: False: the generator sees images without noise and nothing else, and there is no denoiser and no loss
+            of one (Table 3, a; that the images are then clean is ours).
+        switched: False: the mask comes in as a channel beside the image, not through norms (Table 3, b).
         adversarial: α.
-        cycle: β; that of C-DARL is 2.
+        cycle: β; that of C-DARL is 2; 0: no cycle (Table 3, c).
+        cycle_loss: "l1", or "cross-entropy" of (1 + tanh) / 2 (Table 3, d).
         contrast: weight of C-DARL's contrast of masks, 4e-4 there; 0 for none.
         patches: of each size that the contrast compares.
         judged: what discriminators look at: masks and images, or, as in C-DARL, images alone.
@@ -68,6 +72,8 @@ class DARLSettings(Settings):
     small: Positive = 200
     large: Positive | None = None
     onto: bool = False
+    diffusion: bool = True
+    switched: bool = True
     denoiser: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 64, 128, 128, 256, 256)
     blocks: Positive = 2
     attention: tuple[Annotated[int, Field(ge=0)], ...] = (4,)
@@ -78,6 +84,7 @@ class DARLSettings(Settings):
     pool: Annotated[int, Field(ge=0)] = 50
     adversarial: Weight = 0.2
     cycle: Weight = 5.0
+    cycle_loss: Literal["l1", "cross-entropy"] = "l1"
     contrast: Weight = 0.0
     patches: Positive = 256
     judged: Literal["both", "images"] = "both"
