@@ -50,7 +50,8 @@ def plainly(u: Array, v: Array, *, settings: Diffusion, strength: Array) -> Arra
         g = np.stack([slope(x, axis) for axis in range(x.ndim)])
         along = v * (v * g).sum(0)
         q = strength * (settings.parallel * along + settings.perpendicular * (g - along))
-        return np.maximum(sum(slope(q[axis], axis) for axis in range(x.ndim)), 0)
+        total = sum(slope(q[axis], axis) for axis in range(x.ndim))
+        return np.maximum(total, 0) if settings.rectified else total
 
     h = settings.step
     for _ in range(settings.iterations):
@@ -108,7 +109,7 @@ def test_under_periodic_padding_gradient_and_divergence_are_minus_each_others_tr
 def test_the_compiled_and_the_torch_path_solve_the_equation_as_it_stands(
     shape: tuple[int, ...], integrator: str
 ) -> None:
-    settings = Diffusion(iterations=5, perpendicular=0.2, integrator=integrator)
+    settings = Diffusion(iterations=5, perpendicular=0.2, integrator=integrator, rectified=shape != SHAPES[-3])
     u, v, strength = map_(*shape), directions(*shape), smooth_map(*shape)
     expected = plainly(u, v, settings=settings, strength=strength)
     compiled = diffuse(u, v, settings=settings, strength=strength)
@@ -117,6 +118,19 @@ def test_the_compiled_and_the_torch_path_solve_the_equation_as_it_stands(
     assert compiled.dtype == np.float32
     assert np.allclose(compiled, expected, atol=1e-6)
     assert np.allclose(in_torch[0, 0].numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(61, 50), (12, 13, 14)])
+def test_without_the_rectifier_what_is_high_falls_and_nothing_is_lost(shape: tuple[int, ...]) -> None:
+    settings = Diffusion(iterations=20, perpendicular=1.0, rectified=False)
+    u = np.zeros(shape)
+    u[tuple(n // 2 for n in shape)] = 0.8
+    u = ndimage.gaussian_filter(u, 1.5)
+    spread = diffuse(u, directions(*shape), settings=settings)
+    assert spread.max() < 0.8 * u.max()
+    assert spread.sum() == pytest.approx(u.sum(), rel=0.1), "but for what is cut at 0"
+    expected = plainly(u, directions(*shape), settings=settings, strength=np.ones(shape))
+    assert np.allclose(spread, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(61, 50), (12, 13, 14)])

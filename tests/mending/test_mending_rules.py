@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold
-from skimage.morphology import reconstruction, remove_small_objects
+from skimage.morphology import disk, reconstruction, remove_small_objects
 
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.randomness import numpy_generator
@@ -219,6 +219,7 @@ def test_the_rules_are_what_they_say() -> None:
         "hysteresis": (u, hysteresis(u)),
         "anisotropic": (diffused, diffused > 0.5),
         "both": (diffused, hysteresis(diffused)),
+        "closing": (u, ndimage.binary_closing(np.pad(u > 0.5, 9), disk(3))[9:-9, 9:-9]),
     }
     assert expected.keys() == RULES.keys()
     for rule, (map_, mask) in expected.items():
@@ -395,7 +396,8 @@ def test_a_choice_needs_cases_and_truths_that_fit_and_a_rule_that_exists() -> No
         choose([Mending()], [Example(np.full((1, 5, 5), 0.3), np.zeros((5, 5), np.bool_))], score=score)
     with pytest.raises(SettingsError, match="no rule 'glue'"):
         candidates("glue")
-    assert {settings.rule for settings in candidates()} == set(RULES)
+    assert {settings.rule for settings in candidates()} == set(RULES) - {"closing"}
+    assert {settings.radius for settings in candidates("closing")} == {1, 2, 3, 5, 8}
     assert {settings.rule for settings in candidates("hysteresis")} == {"hysteresis"}
 
 

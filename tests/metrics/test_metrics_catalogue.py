@@ -19,7 +19,7 @@ NAMES = [
 ]
 OBJECTS = ["pq", "sq", "dq", "f1_75", "f1_90", "dsb_ap", "aji", "aji_plus", "object_f1", "object_dice"]
 OBJECTS += ["object_hausdorff", "count_error"]
-PIECES = ["lesion_f1", "lesion_dice", "lesion_hd95"]
+PIECES = ["lesion_f1", "lesion_dice", "lesion_hd95", "width_ratio"]
 SEVERAL = {"ged", "hm_iou", "max_dice", "soft_dice"}
 
 
@@ -67,6 +67,7 @@ def test_a_perfect_prediction_has_the_best_value_and_a_poor_one_a_worse_one() ->
     perfect["uncertainty_auc"] = scores(poor, truth, poor.astype(float), poor != truth)["uncertainty_auc"]
     assert (perfect.pop("found"), worse["found"]) == (1, 1), "both share a pixel with the truth"
     assert math.isnan(perfect.pop("false_alarm")), "there is something to find"
+    assert (perfect.pop("width_ratio"), worse["width_ratio"]) == (1, 1), "both are as wide where they meet"
     for name, metric in ((name, METRICS[name]) for name in perfect):
         best = {"higher": metric.range[1], "lower": metric.range[0], "ideal 1": 1.0, "ideal 0": 0.0}[metric.direction]
         assert perfect[name] == best, name
@@ -90,7 +91,7 @@ def test_measures_are_chosen_by_name_in_the_order_of_the_catalogue() -> None:
     everything = chosen(None, probability=True, annotators=True, uncertainty=True)
     assert [metric.name for metric in everything] == NAMES
     apart = chosen(None, probability=True, annotators=True, uncertainty=True, instances=True)
-    assert [metric.name for metric in apart] == NAMES + OBJECTS, "those of pieces are measured where they are named"
+    assert [metric.name for metric in apart] == NAMES + OBJECTS, "others are measured where they are named"
     assert [metric.name for metric in chosen(["lesion_f1", "aji"], probability=False)] == ["aji", "lesion_f1"]
     one_mask = {metric.name for metric in chosen(None, probability=True)}
     assert set(NAMES) - one_mask == SEVERAL | {"uncertainty_auc"}

@@ -168,6 +168,26 @@ def test_the_skeleton_of_the_bounding_box_is_that_of_the_image(shape: tuple[int,
         assert np.array_equal(skeleton(mask) & ~lost, expected)
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_width_ratio_is_that_of_the_widths_along_what_both_have(dimensions: int) -> None:
+    def bar(half: int, start: int = 0, aside: int = 0) -> np.ndarray:
+        across = tuple(slice(9 + aside - half, 10 + aside + half) for _ in range(dimensions - 1))
+        mask = np.zeros((*[20] * (dimensions - 1), 40), bool)
+        mask[(*across, slice(start, 40))] = True
+        return mask
+
+    truth = bar(2)
+    assert topology(truth, truth).width_ratio == 1
+    assert topology(bar(3), truth).width_ratio == pytest.approx(7 / 5, rel=0.03)
+    assert topology(bar(1), truth).width_ratio == pytest.approx(3 / 5, rel=0.03)
+    assert topology(bar(3, start=20), truth).width_ratio == pytest.approx(7 / 5, rel=0.1), (
+        "what is missing says nothing"
+    )
+    assert topology(bar(3, aside=1), truth).width_ratio == pytest.approx(7 / 5, rel=0.03), "nor does a shift"
+    for one, other in ((truth, ~truth & False), (~truth & False, truth), (bar(0), bar(0, aside=5))):
+        assert math.isnan(topology(one, other).width_ratio)
+
+
 def test_empty_masks_get_what_the_conventions_say() -> None:
     empty, some = np.zeros((2, 6, 6))
     some[2, 1:5] = 1

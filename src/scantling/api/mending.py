@@ -26,6 +26,10 @@ def mend(
     smallest: int = 0,
     carry: float = 0.0,
     coherence: float = 0.0,
+    parallel: float = 1.0,
+    perpendicular: float = 0.0,
+    rectified: bool = True,
+    radius: float = 3.0,
 ) -> Any:
     """The mended mask of the probability maps of one image, as `scantling mend` makes it of files.
 
@@ -38,14 +42,18 @@ def mend(
             nibabel, SimpleITK or TorchIO; a file of maps, as `scantling mend` reads it; or the `Answer` of a model.
         spatial_dims: 2 or 3. It follows from two axes and from the images of other packages; an array of three axes
             may be a volume or a 2-D image of several classes, so it has to be said.
-        rule: "anisotropic" diffuses along the tubes, "hysteresis" uses two thresholds, "both" does both; "threshold"
-            does neither and is the control.
+        rule: "anisotropic" diffuses along the tubes, "hysteresis" uses two thresholds, "both" does both; "closing"
+            joins what lies within twice a radius; "threshold" does nothing and is the control.
         iterations: steps of the diffusion, at least 0.
         high: in [0, 1]; a pixel above it is foreground.
         low: in [0, `high`]; with two thresholds, a pixel above it is foreground where it touches foreground.
         smallest: pieces of fewer pixels are dropped.
         carry: directions are carried into gaps over this many pixels; 0 does not.
         coherence: the power of the coherence that the diffusion is slowed with; 0 does not.
+        parallel: λ∥, the conductivity along the direction.
+        perpendicular: λ⊥, the conductivity across it.
+        rectified: whether the map may only rise.
+        radius: of the closing.
 
     Returns:
         The mask, 0 and 1 in uint8, in the type, the shape and the geometry of `probability`. The mended map beside it
@@ -75,6 +83,10 @@ def mend(
             "smallest": smallest,
             "carry": carry,
             "coherence": coherence,
+            "parallel": parallel,
+            "perpendicular": perpendicular,
+            "rectified": rectified,
+            "radius": radius,
         }
     )
     maps = given.array

@@ -39,6 +39,8 @@ class Diffusion(BaseModel):
     perpendicular: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """λ⊥, the conductivity across the direction."""
     integrator: Integrator = "rk4"
+    rectified: bool = True
+    """Whether the ReLU is there; without it, what is high falls, as in ordinary diffusion: the control of the claim."""
 
     def check(self, dimensions: int) -> None:
         """Refuse a step that is not stable in this many dimensions.
@@ -67,7 +69,7 @@ def diffuse(
         strength: (*S) in [0, 1], what λ∥ and λ⊥ are multiplied with at each pixel; 1 where it is not given.
 
     Returns:
-        The mended map, (*S) float32, nowhere lower than the map that came.
+        The mended map, (*S) float32, nowhere lower than the map that came unless it is not `rectified`.
 
     Raises:
         SettingsError: the step is not stable.
@@ -80,7 +82,10 @@ def diffuse(
     _check_shapes(u.shape, tuple(direction.shape), None if strength is None else tuple(strength.shape))
     settings.check(u.ndim)
     tensor = diffusion_tensor(direction, settings=settings, strength=strength)
-    return sweep(u, tensor, iterations=settings.iterations, step=settings.step, integrator=settings.integrator)
+    return sweep(
+        u, tensor, iterations=settings.iterations, step=settings.step, integrator=settings.integrator,
+        rectified=settings.rectified,
+    )  # fmt: skip
 
 
 def directions(direction: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -161,6 +166,7 @@ def diffuse_tensors(
         integrator=settings.integrator,
         parallel=settings.parallel * factor,
         perpendicular=settings.perpendicular * factor if settings.perpendicular else 0.0,
+        rectified=settings.rectified,
     )
 
 

@@ -61,11 +61,11 @@ class Choice:
 
 
 def candidates(rule: str = "all") -> tuple[Mending, ...]:
-    """A grid to choose from: `rule` is one of the rules, or "all".
+    """A grid to choose from: `rule` is one of the rules, or "all" of those that know tubes (not "closing").
 
     N in steps of about three; the strength from none or the square of the coherence; the direction from the
     probability or its logit, carried into gaps or not; thresholds .5/.3 to .9/.5; pieces under 0, 20 or 50 pixels
-    dropped.
+    dropped; a closing of 1 to 8 pixels.
 
     Raises:
         SettingsError: there is no such rule.
@@ -84,11 +84,12 @@ def candidates(rule: str = "all") -> tuple[Mending, ...]:
     ]
     moves = [{"iterations": iterations, **way} for way in ways for iterations in (10, 30, 100, 300)]
     cuts = [{"high": high, "low": low} for high, low in ((0.5, 0.3), (0.5, 0.4), (0.7, 0.4), (0.7, 0.5), (0.9, 0.5))]
+    closings = [{"radius": radius} for radius in (1, 2, 3, 5, 8)]
     grid = [
         Mending.model_validate({"rule": name, "smallest": smallest, **move, **limits})
         for name, (diffuses, two) in RULES.items()
-        if rule in ("all", name)
-        for move in (moves if diffuses else [{}])
+        if name == rule or (rule == "all" and name != "closing")
+        for move in (moves if diffuses else closings if name == "closing" else [{}])
         for limits in (cuts if two else [{}])
         for smallest in (0, 20, 50)
     ]

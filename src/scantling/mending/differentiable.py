@@ -28,7 +28,9 @@ def transposed_derivative(map_: Tensor, dim: int) -> Tensor:
     return _Transposed.apply(map_, dim)  # type: ignore[no-untyped-call]
 
 
-def change(u: Tensor, direction: Tensor, *, parallel: Tensor | float, perpendicular: Tensor | float) -> Tensor:
+def change(
+    u: Tensor, direction: Tensor, *, parallel: Tensor | float, perpendicular: Tensor | float, rectified: bool = True
+) -> Tensor:
     r"""ReLU(div(D grad u)) with :math:`D = \lambda_\parallel v v^T + \lambda_\perp (I - v v^T)`.
 
     Args:
@@ -36,6 +38,7 @@ def change(u: Tensor, direction: Tensor, *, parallel: Tensor | float, perpendicu
         direction: v, (B, D, *S), in the order of the axes.
         parallel: λ∥, a number or (B, 1, *S).
         perpendicular: λ⊥, likewise.
+        rectified: whether the ReLU is there.
     """
     axes = range(-direction.shape[1], 0)
     slopes = torch.cat([derivative(u, axis) for axis in axes], 1)
@@ -44,7 +47,8 @@ def change(u: Tensor, direction: Tensor, *, parallel: Tensor | float, perpendicu
     if isinstance(perpendicular, Tensor) or perpendicular:
         flux = flux + perpendicular * slopes
     parts = [derivative(flux[:, number : number + 1], axis) for number, axis in enumerate(axes)]
-    return torch.stack(parts).sum(0).relu()
+    total = torch.stack(parts).sum(0)
+    return total.relu() if rectified else total
 
 
 def sweep(
@@ -56,6 +60,7 @@ def sweep(
     integrator: Integrator,
     parallel: Tensor | float,
     perpendicular: Tensor | float,
+    rectified: bool = True,
 ) -> Tensor:
     """`iterations` steps of du/dt = ReLU(div(D grad u)), clipped to [0, 1] after each; arguments as in `change`."""
 
@@ -63,7 +68,7 @@ def sweep(
 
     def advance(u: Tensor, direction: Tensor, parallel: Tensor | float, perpendicular: Tensor | float) -> Tensor:
         def slope(at: Tensor) -> Tensor:
-            return change(at, direction, parallel=parallel, perpendicular=perpendicular)
+            return change(at, direction, parallel=parallel, perpendicular=perpendicular, rectified=rectified)
 
         k1 = slope(u)
         if integrator == "euler":

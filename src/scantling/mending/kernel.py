@@ -31,6 +31,8 @@ BAND = 16
 
 _W1, _W2, _W3, _W4 = (np.float32(weight) for weight in WEIGHTS)
 _ZERO, _ONE = np.float32(0), np.float32(1)
+_FAR = np.float32(-1e9)
+"""Below any change: infinity is not to be named where loops are compiled as if there were none."""
 _U = np.uint64
 _SAFE = {"contract", "nsz", "nnan", "ninf"}
 
@@ -105,13 +107,13 @@ def _flux_3d(
 @njit(fastmath=_SAFE)
 def _stage_2d(
     outward: Any, near: Any, inward: Any, begin: Any, u: Any, here: Any, total: Any, t: Any, keep: Any, share: Any,
-    ahead: Any, following: Any, to: Any, width: Any,
+    ahead: Any, following: Any, to: Any, width: Any, least: Any,
 ) -> None:  # fmt: skip
-    """k = ReLU(div q); then total = keep · total + share · k, and the next stage's map u + ahead · k."""
+    """k = max(div q, least); then total = keep · total + share · k, and the next stage's map u + ahead · k."""
     m4, m3, m2, m1, _, p1, p2, p3, p4 = near
     for j in range(width):
         k = _flux_across(outward, m4, m3, m2, m1, p1, p2, p3, p4, j) + _flux_along(inward, begin + j)
-        k = max(k, _ZERO)
+        k = max(k, least)
         _write_stage(following, to + j, _read_flux(u, here + j) + ahead * k)
         _write_stage(total, t + j, keep * total[t + j] + share * k)
 
@@ -119,14 +121,14 @@ def _stage_2d(
 @njit(fastmath=_SAFE)
 def _stage_3d(
     outward: Any, near: Any, aside: Any, beside: Any, inward: Any, begin: Any, u: Any, here: Any, total: Any, t: Any,
-    keep: Any, share: Any, ahead: Any, following: Any, to: Any, width: Any,
+    keep: Any, share: Any, ahead: Any, following: Any, to: Any, width: Any, least: Any,
 ) -> None:  # fmt: skip
     """The same in 3-D."""
     m4, m3, m2, m1, _, p1, p2, p3, p4 = near
     l4, l3, l2, l1, _, r1, r2, r3, r4 = beside
     for j in range(width):
         k = _flux_across(outward, m4, m3, m2, m1, p1, p2, p3, p4, j) + _flux_along(inward, begin + j)
-        k = max(k + _flux_across(aside, l4, l3, l2, l1, r1, r2, r3, r4, j), _ZERO)
+        k = max(k + _flux_across(aside, l4, l3, l2, l1, r1, r2, r3, r4, j), least)
         _write_stage(following, to + j, _read_flux(u, here + j) + ahead * k)
         _write_stage(total, t + j, keep * total[t + j] + share * k)
 
@@ -171,7 +173,7 @@ def _nine(place: Any, last: Any, ring: Any, first: Any, stride: Any, offset: Any
 @compiled(fastmath=_SAFE, nogil=True)
 def _sweep(
     u: Any, tensor: Any, slabs: int, rows: int, columns: int, iterations: int, shares: Any, aheads: Any, maps: Any,
-    outward: Any, aside: Any, inward: Any, totals: Any, flat: bool, band: int,
+    outward: Any, aside: Any, inward: Any, totals: Any, flat: bool, band: int, least: Any,
 ) -> None:  # fmt: skip
     """All steps, in place. `maps`, `outward`, `aside` and `inward` are rings of band + 8 slabs for each stage."""
     width, stages = _U(columns), len(shares)
@@ -208,13 +210,13 @@ def _sweep(
                         if flat:
                             _stage_2d(
                                 outward, near, inward, begin, u, here, totals, t, keep, shares[stage], aheads[stage],
-                                maps, begin, width,
+                                maps, begin, width, least,
                             )  # fmt: skip
                         else:
                             beside = _nine(y, rows - 1, rows, 0, pitch, (first + slab % ring) * rows * pitch)
                             _stage_3d(
                                 outward, near, aside, beside, inward, begin, u, here, totals, t, keep, shares[stage],
-                                aheads[stage], maps, begin, width,
+                                aheads[stage], maps, begin, width, least,
                             )  # fmt: skip
                         if stage == stages - 1:
                             _finish(u, here, totals, t, width)
@@ -223,7 +225,9 @@ def _sweep(
                             _border(maps, begin, width)
 
 
-def sweep(u: Array, tensor: Array, *, iterations: int, step: float, integrator: Integrator) -> Array:
+def sweep(
+    u: Array, tensor: Array, *, iterations: int, step: float, integrator: Integrator, rectified: bool = True
+) -> Array:
     """`iterations` steps of du/dt = ReLU(div(D grad u)), clipped to [0, 1] after each.
 
     Args:
@@ -232,6 +236,7 @@ def sweep(u: Array, tensor: Array, *, iterations: int, step: float, integrator: 
         iterations: N.
         step: Δt.
         integrator: "rk4" or "euler".
+        rectified: whether the ReLU is there.
     """
     flat = u.ndim == 2
     slabs, rows, columns = (u.shape[0], 1, u.shape[1]) if flat else u.shape
@@ -258,6 +263,7 @@ def sweep(u: Array, tensor: Array, *, iterations: int, step: float, integrator: 
     run(
         padded.reshape(-1), diffusion.reshape(-1), slabs, rows, columns, iterations, np.array(shares, np.float32),
         np.array(aheads, np.float32), *(array.reshape(-1) for array in arrays), flat, band,
+        _ZERO if rectified else _FAR,
     )  # fmt: skip
     return padded[..., MARGIN : MARGIN + columns].reshape(u.shape)
 

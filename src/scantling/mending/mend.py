@@ -16,15 +16,17 @@ from pydantic import Field, model_validator
 from scantling.core.checks import numbers
 from scantling.core.errors import ArrayError
 from scantling.mending.anisotropic import Diffusion, diffuse, directions
+from scantling.mending.closing import closed
 from scantling.mending.hysteresis import drop_small, joined
 from scantling.mending.orientation import Orientation, carried, structure_orientation
 
-Rule = Literal["threshold", "hysteresis", "anisotropic", "both"]
+Rule = Literal["threshold", "hysteresis", "anisotropic", "both", "closing"]
 RULES: dict[Rule, tuple[bool, bool]] = {
     "threshold": (False, False),
     "hysteresis": (False, True),
     "anisotropic": (True, False),
     "both": (True, True),
+    "closing": (False, False),
 }
 """Whether a rule diffuses the map, and whether it uses the low threshold."""
 
@@ -42,7 +44,10 @@ class Mending(Diffusion):
 
     rule: Rule = "anisotropic"
     """threshold: u > high. hysteresis: also u > low where it touches that. anisotropic: diffuse, then threshold.
-    both: diffuse, then hysteresis."""
+    both: diffuse, then hysteresis. closing: u > high, closed along the level sets of its distance (`closed`): the rival
+    that knows no direction."""
+    radius: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
+    """Of the closing, in pixels; gaps of up to twice as much close."""
     tensor: Literal["probability", "logit"] = "probability"
     """Whose structure tensor gives the direction: that of the probability, or of its logit, where faint pieces have
     as much to say as bright ones."""
@@ -75,9 +80,18 @@ def spelled(settings: Mending) -> str:
         parts += ["directions of the logit"] if settings.tensor == "logit" else []
         parts += [f"directions carried over {settings.carry:g} pixels"] if settings.carry else []
         parts += [f"coherence to the power {settings.coherence:g}"] if settings.coherence else []
+    parts += _controls(settings) if diffuses else []
+    parts += [f"radius {settings.radius:g}"] if settings.rule == "closing" else []
     parts.append(f"thresholds {settings.high:g} and {settings.low:g}" if two else f"threshold {settings.high:g}")
     parts += [f"pieces under {settings.smallest} pixels dropped"] if settings.smallest else []
     return ", ".join(parts)
+
+
+def _controls(settings: Mending) -> list[str]:
+    """What of the equation is not as published."""
+    along, across = settings.parallel, settings.perpendicular
+    changed = [] if (along, across) == (1, 0) else [f"conductivity {along:g} along and {across:g} across"]
+    return changed + ([] if settings.rectified else ["without the rectifier"])
 
 
 @dataclass(frozen=True)
@@ -188,4 +202,6 @@ def cut(map_: NDArray[np.float32], settings: Mending) -> NDArray[np.bool_]:
     """The second half of `mend`: the mask of one map (*S), by one threshold or two, without small pieces."""
     _, two = RULES[settings.rule]
     mask = joined(map_, high=settings.high, low=settings.low) if two else map_ > settings.high
+    if settings.rule == "closing":
+        mask = closed(mask, settings.radius)
     return drop_small(mask, settings.smallest)

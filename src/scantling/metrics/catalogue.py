@@ -342,6 +342,12 @@ METRICS: dict[str, Metric] = {
             "nothing is predicted; undefined if the truth is empty.",
             on_request=True,
         ),
+        Metric(
+            "width_ratio", "Width ratio", "ideal 1", _MASK, _POSITIVE, "topology",
+            "Width ratio (ours): the mean width of the prediction over that of the truth, each along its part of the "
+            "common centre line, 2 d - 1 at a distance of d pixels to the background; undefined without such a line.",
+            on_request=True,
+        ),
     )
 }  # fmt: skip
 

@@ -32,9 +32,22 @@ class Topology:
             return math.nan
         if not self.prediction.any():
             return 0.0
-        precision = _share_within(skeleton(self.prediction, spatial_dims=self.prediction.ndim), self.truth)
-        sensitivity = _share_within(skeleton(self.truth, spatial_dims=self.truth.ndim), self.prediction)
+        precision = _share_within(self._prediction_lines, self.truth)
+        sensitivity = _share_within(self._truth_lines, self.prediction)
         return 2 * precision * sensitivity / (precision + sensitivity) if precision + sensitivity else 0.0
+
+    @cached_property
+    def width_ratio(self) -> float:
+        """Mean width of the prediction over that of the truth, each along its part of the common centre line (ours).
+
+        That is S_P within V_L, and S_L within V_P. At a point of a centre line the width is 2 d - 1, with the distance
+        d to the nearest pixel of the background, in pixels. 1 is ideal, above it the prediction is too wide, whatever
+        it leaves out. NaN where the masks have no centre line in common.
+        """
+        found, true = self._prediction_lines & self.truth, self._truth_lines & self.prediction
+        if not found.any() or not true.any():
+            return math.nan
+        return _mean_width(self.prediction, found) / _mean_width(self.truth, true)
 
     @cached_property
     def vca(self) -> float:
@@ -68,6 +81,14 @@ class Topology:
         if not self.truth.any():
             return math.nan
         return float(abs(self._prediction_betti[number] - self._truth_betti[number]))
+
+    @cached_property
+    def _prediction_lines(self) -> Mask:
+        return skeleton(self.prediction, spatial_dims=self.prediction.ndim)
+
+    @cached_property
+    def _truth_lines(self) -> Mask:
+        return skeleton(self.truth, spatial_dims=self.truth.ndim)
 
     @cached_property
     def _prediction_betti(self) -> tuple[int, ...]:
@@ -127,6 +148,16 @@ def skeleton(mask: ArrayLike, *, spatial_dims: int | None = None) -> Mask:
         thinned = skeletonize(cropped, method="lee") > 0
         lines[box] = thinned | _deepest_of_lost(cropped, thinned)
     return lines
+
+
+def _mean_width(mask: Mask, lines: Mask) -> float:
+    """The mean over `lines` of 2 d - 1; beyond the border of the image nothing is known to be background."""
+    box = bounding_box(mask)
+    if box is None or mask.all():
+        return math.nan
+    around = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in box)
+    depth = ndimage.distance_transform_edt(mask[around])
+    return float(np.mean(2 * depth[lines[around]] - 1))
 
 
 def _deepest_of_lost(mask: Mask, lines: Mask) -> Mask:

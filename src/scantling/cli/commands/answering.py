@@ -169,9 +169,9 @@ class Mend(Opened):
     """A folder of maps, or one map: PNG (8 or 16 bits), TIFF, NPY, NPZ (nnU-Net's too) or NIfTI."""
     out: Path
     """Masks go here, mended maps into its folder `probabilities`."""
-    rule: Literal["threshold", "hysteresis", "anisotropic", "both"] = "anisotropic"
-    """anisotropic diffuses along the vessels, hysteresis uses two thresholds, both does both; threshold does
-    neither and is the control."""
+    rule: Literal["threshold", "hysteresis", "anisotropic", "both", "closing"] = "anisotropic"
+    """anisotropic diffuses along the vessels, hysteresis uses two thresholds, both does both; closing joins what lies
+    within twice a radius, whatever its direction; threshold does nothing and is the control."""
     iterations: Annotated[str, tyro.conf.arg(metavar="N|auto")] = "100"
     """Steps of the diffusion; auto chooses them, the thresholds and the smallest piece on validation cases."""
     high: float = 0.5
@@ -184,6 +184,14 @@ class Mend(Opened):
     """Carry directions into gaps over this many pixels."""
     coherence: float = 0.0
     """Diffuse less where the direction is uncertain: the power of the coherence."""
+    parallel: float = 1.0
+    """Conductivity along the direction."""
+    perpendicular: float = 0.0
+    """Conductivity across it; as much as along it diffuses alike in all directions, the control."""
+    rectified: bool = True
+    """--no-rectified lets the map fall, too, as in ordinary diffusion: the control."""
+    radius: float = 3.0
+    """Of the closing, in pixels."""
     validation: Annotated[Path | None, tyro.conf.arg(metavar="DATA")] = None
     """A data set with true masks of validation cases, for auto."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
@@ -199,6 +207,8 @@ class Mend(Opened):
         settings: dict[str, Any] = {
             "rule": self.rule, "high": self.high, "low": self.low,
             "smallest": self.smallest, "carry": self.carry, "coherence": self.coherence,
+            "parallel": self.parallel, "perpendicular": self.perpendicular, "rectified": self.rectified,
+            "radius": self.radius,
         }  # fmt: skip
         auto = self.iterations == "auto"
         if not auto:
