@@ -21,7 +21,7 @@ from made import write
 from scantling.contract.method import build
 from scantling.contract.stage import Stage
 from scantling.contract.step import Inference, Step
-from scantling.core.case import Labels
+from scantling.core.case import Case, Labels
 from scantling.core.errors import DataError, RunError, SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.inference.synthesis import synthesize
@@ -243,9 +243,25 @@ def test_what_the_data_cannot_give_is_refused_in_a_sentence() -> None:
         ({"with_classes": True}, traits(), "take one"),
         ({"vessels": True}, traits(), "vessels"),
         ({"source": "flair"}, traits(), "a, b, c"),
+        ({"structures_of": "well"}, traits(image_classes=("healthy", "sick")), "found the image classes healthy, sick"),
+        ({"structures_of": "well"}, traits(), "found the image classes none"),
     ):
         with pytest.raises(SettingsError, match=words):
             method(facts, **changes)
+
+
+def test_structures_may_come_from_the_images_of_one_class_alone() -> None:
+    of = method(traits(image_classes=("healthy", "sick")), structures_of="healthy", with_masks=False)
+    cases = [Case(id=name, subject=name, image_class=name) for name in ("healthy", "sick")]
+    taken = {
+        stage.name: [
+            case.id for case in cases for stream in stage.streams
+            if stream.name == "structures" and not any(case.has(what) for what in stream.without)
+        ]
+        for stage in of.stages()
+    }  # fmt: skip
+    assert taken["structures"] == taken["images"] == ["healthy"]
+    assert taken["pretraining"] == ["healthy", "sick"]
 
 
 @pytest.mark.parametrize(("image", "words"), [("bright", "never dark"), ("flat", "background alone")])

@@ -149,10 +149,12 @@ class Case:
     correction: Correction | None = None
 
     def has(self, what: str) -> bool:
-        """Whether the case holds `what`: a field (`core.fields`), `link:ROLE` or `pool:NAME`."""
+        """Whether the case holds `what`: a field (`core.fields`), `link:ROLE`, `pool:NAME` or `class:NAME`."""
         kind, colon, name = what.partition(":")
         if colon:
-            return name in self.links if kind == "link" else self.pool == name
+            return (
+                name in self.links if kind == "link" else (self.image_class if kind == "class" else self.pool) == name
+            )
         if kind in ("boxes", "points"):
             return getattr(self, kind) is not None  # an image without an object is labelled, too
         return len(self.masks) > 1 if kind == "masks" else bool(getattr(self, FIELDS[kind].attribute or kind))

@@ -153,7 +153,7 @@ class Stream:
             and nothing else is read from disk. Reading only "image" takes labelled and unlabelled cases alike.
         wants: fields that are read where a case has them; `Batch.present` says where.
         pool: only cases of this pool; any pool if empty.
-        without: leaves out cases that have any of this ("mask": the unlabelled ones).
+        without: leaves out cases that have any of this ("mask": those with one; "class:NAME": those of a class).
         batch: samples a step, over all processes and micro-batches.
         patch: the spatial shape of a sample; None takes whole images (all must then have one shape).
         pixels: how many single pixels are read of an image in place of a patch, at random among those that the mask

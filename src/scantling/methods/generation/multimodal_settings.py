@@ -101,6 +101,8 @@ class MultimodalGanSettings(Settings):
         with_masks: lesions have masks, which the painter is told and which made cases get.
         with_classes: images have a class, which the painter is told as a plane and which made cases get.
         vessels: the structure without the outline of the organ is the mask of made cases: of the retina its vessels.
+        structures_of: the image class, such as the healthy one, from whose images alone structures are drawn: where
+            lesions have no mask, nothing else keeps them out of a structure; None: all images.
         structures: paint after structures; else after noise (A of the ablation).
         organ_filter: lesion labels are turned until they lie inside the organ (C).
         noise: the organ is filled with noise (D; equation 12).
@@ -137,6 +139,7 @@ class MultimodalGanSettings(Settings):
     with_masks: bool = True
     with_classes: bool = False
     vessels: bool = False
+    structures_of: str | None = None
     structures: bool = True
     organ_filter: bool = True
     noise: bool = True
@@ -226,6 +229,13 @@ class MultimodalGanSettings(Settings):
             )
         if self.source is not None and self.source not in traits.channels:
             raise SettingsError(f"--settings.source {self.source}: expected one of {', '.join(traits.channels)}")
+        if self.structures_of is not None and self.structures_of not in traits.image_classes:
+            raise SettingsError(
+                f"--settings.structures_of {self.structures_of}: found the image classes "
+                f"{', '.join(traits.image_classes) or 'none'} (labels.csv); expected one of them"
+            )
+        if self.structures_of is not None and not self.structures:
+            raise SettingsError("--settings.structures_of: this model paints after noise (--settings.structures false)")
         painted = self.number(traits)
         changes: dict[str, Any] = {
             "registration": self.registration and painted > 1,

@@ -90,10 +90,13 @@ class StructureStage(Method):
         )
 
     def structures_stream(self, batch: int) -> Stream:
-        """Structures and organs, and the masks of lesions, which are erased from them."""
-        wants = ("mask",) if self.settings.with_masks else ()
-        reads = ("structure", "organ", "image")
-        return Stream(name="structures", reads=reads, wants=wants, batch=batch, partial=True)
+        """Structures and organs, and the masks of lesions, which are erased from them; of one image class, if said."""
+        of, reads = self.settings, ("structure", "organ", "image")
+        wants, without = (("mask",) if of.with_masks else ()), tuple[str, ...]()
+        if of.structures_of is not None:
+            reads = (*reads, "image_class")
+            without = tuple(f"class:{name}" for name in self.traits.image_classes if name != of.structures_of)
+        return Stream(name="structures", reads=reads, wants=wants, without=without, batch=batch, partial=True)
 
     def look_for_organs(self, visit: Visit, step: Step) -> Mapping[str, Tensor]:
         """Make sure that some images show an organ on a dark ground.
