@@ -66,21 +66,43 @@ SITUATIONS: Mapping[str, Situation] = {
 """What somebody may have, in words; the rules of `scantling advise` say the rest."""
 
 
+def linked(name: str, where: str = "", *, root: str = "") -> str:
+    """A method with a link to its page, or to `where`."""
+    return f"[`{name}`]({root}{where or f'methods/{name}.md'})"
+
+
+def learns(name: str, situation: Situation) -> bool:
+    """Whether a method can learn from such data."""
+    card = CARDS[name]
+    return not unfit(card, situation) and labelled_for(card, situation)
+
+
+def rules_for(situation: Situation) -> list[Rule]:
+    """What `advise` says of data like these."""
+    return [rule for rule in RULES if rule.when(situation) and (learns(rule.method, situation) or rule.data != "DATA")]
+
+
+def told(rule: Rule, *, root: str = "") -> str:
+    """A method, how it is to be used, what was measured, and where that stands."""
+    made = [word for line in rule.first for word in line.split() if word in CARDS]
+    how = f", on what {linked(made[0], root=root)} makes" if made and rule.data != "DATA" else ""
+    how += f", with `{rule.more}`" if rule.more and not made else ""
+    return f"{linked(rule.method, root=root)}{how}: {rule.why} [Results]({root}results.md#{rule.cites})"
+
+
+def beginnings_table() -> str:
+    """The first method to take in each situation, as far as it is none that has been named before."""
+    lines, named = ["| You have | Begin with |", "| --- | --- |"], list[Rule]()
+    for words, situation in SITUATIONS.items():
+        helps = [rule for rule in rules_for(situation) if rule.verdict == "helps" and rule not in named]
+        if helps:
+            named.append(helps[0])
+            lines.append(f"| {words} | {told(helps[0], root='docs/')} |")
+    return "\n".join(lines)
+
+
 def decisions_table() -> str:
     """Which method for which situation: the rules of `scantling advise`, and which of the eighteen could learn too."""
-
-    def linked(name: str, where: str = "") -> str:
-        return f"[`{name}`]({where or f'methods/{name}.md'})"
-
-    def told(rule: Rule) -> str:
-        made = [word for line in rule.first for word in line.split() if word in CARDS]
-        how = f", on what {linked(made[0])} makes" if made and rule.data != "DATA" else ""
-        how += f", with `{rule.more}`" if rule.more and not made else ""
-        return f"{linked(rule.method)}{how}: {rule.why} [Results](results.md#{rule.cites})"
-
-    def learns(name: str, situation: Situation) -> bool:
-        card = CARDS[name]
-        return not unfit(card, situation) and labelled_for(card, situation)
 
     def able(system: System, situation: Situation) -> bool:
         stages = [stage for stage in system.ours.stages.values() if isinstance(stage, Training) and DATA in stage.data]
@@ -91,10 +113,7 @@ def decisions_table() -> str:
         "| --- " * 5 + "|",
     ]
     for words, situation in SITUATIONS.items():
-        there = [
-            rule for rule in RULES
-            if rule.when(situation) and (learns(rule.method, situation) or rule.data != "DATA")
-        ]  # fmt: skip
+        there = rules_for(situation)
         helps = [told(rule) for rule in there if rule.verdict == "helps"]
         named = {rule.method for rule in there}
         others = [
@@ -144,7 +163,7 @@ def metrics_table(metrics: Mapping[str, Metric]) -> str:
 def texts(root: Path = ROOT) -> dict[Path, str]:
     """Every page that has a part written by code, as it should read."""
     parts = {
-        "README.md": {"methods": methods_table(pages="docs/methods/")},
+        "README.md": {"beginnings": beginnings_table(), "methods": methods_table(pages="docs/methods/")},
         "docs/methods/README.md": {"methods": methods_table(pages="")},
         "docs/eighteen.md": {"decisions": decisions_table(), "systems": systems_table()},
         "docs/metrics.md": {
