@@ -13,6 +13,7 @@ from PIL import Image
 
 from scantling.core.errors import DataError, SettingsError
 from scantling.inference import mend_folder
+from scantling.mending.mend import RULES
 
 HYSTERESIS = {"rule": "hysteresis"}
 
@@ -104,8 +105,21 @@ def test_nothing_to_mend_and_settings_out_of_range_are_sentences(tmp_path: Path)
         mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "hysteresis", "low": 0.9})
     with pytest.raises(SettingsError, match="--high"):
         mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "hysteresis", "high": 3})
-    with pytest.raises(SettingsError, match="--validation"):
-        mend_folder(tmp_path / "a.npy", tmp_path / "out", HYSTERESIS, auto=True)
+    with pytest.raises(SettingsError, match="--rule: found 'glue'"):
+        mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "glue"}, auto=True)
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_without_a_truth_the_mending_is_what_was_best_elsewhere_and_a_second_command_goes_on(
+    rule: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", np.pad(broken_line(), 20))
+    done, used, choice = mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": rule}, auto=True)
+    assert choice is None
+    assert (used.rule, used.smallest, used.high) == (rule, 50, 0.9 if RULES[used.rule][1] else 0.5)
+    assert len(done.cases) == 1
+    again, same, _ = mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": rule}, auto=True)
+    assert (same, len(again.cases)) == (used, 1)
 
 
 def test_the_mending_is_chosen_on_validation_cases_alone(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from scantling.data.probability_maps import map_files, read_probabilities
 from scantling.inference.listing import PROGRESS, Listing, lists_in
 from scantling.inference.runner import Job, Progress, run_job
 from scantling.inference.writing import MAPS, write_mask, write_probabilities, written_values
-from scantling.mending.choose import Choice, Example, candidates, choose
+from scantling.mending.choose import Choice, Example, candidates, choose, without_truth
 from scantling.mending.mend import Mending, mend
 from scantling.metrics.overlap import confusion
 from scantling.metrics.topology import topology
@@ -82,7 +82,8 @@ def mend_folder(
     Args:
         probabilities: a folder of maps, or one map: PNG (8 or 16 bits, full scale is 1), TIFF, NPY, NPZ, NIfTI.
         settings: of `Mending`, by name; `rule` at least.
-        auto: choose among all candidates of the rule by `validation`, instead of the settings.
+        auto: instead of the settings, choose among all candidates of the rule by `validation`, or, without it, take
+            what was best elsewhere (`mending.choose.without_truth`).
         validation: a dataset with true masks of validation cases; their maps are those of the run that made the
             maps (`RUN/validation`), or lie among `probabilities`. They are not mended.
         shard: (i, n) does every n-th map, the i-th of n jobs, counted from 1.
@@ -100,20 +101,20 @@ def mend_folder(
     check_inputs(out, inputs)
     check_record(out, PREDICTIONS)
     wanted, pairs = dict(maps.files), list[tuple[Case, Path]]()
-    if auto:
-        if dataset is None:
-            raise SettingsError("choosing the mending needs cases with true masks; name their data with --validation")
+    if auto and dataset is not None:
         pairs = _validation_pairs(maps, dataset, probabilities)
         held_out = {case.id for case, _ in pairs}
         if held_out != maps.files.keys():
             wanted = {id: path for id, path in maps.files.items() if id not in held_out}
     header = _header(maps, probabilities, settings, auto=auto, validation=validation, opening=opening, pairs=pairs)
     used, choice = _used(out, header, settings, auto=auto), None
+    if used is None and dataset is None:
+        used = without_truth(mending_settings({"rule": settings["rule"]}).rule)
     if used is None and dataset is not None:
         choice = choose(candidates(str(settings["rule"])), _examples(pairs, maps, dataset), score=_score)
         used = choice.settings
     if used is None:
-        raise SettingsError("choosing the mending needs cases with true masks; name their data with --validation")
+        raise ValueError("nothing says how to mend")
     job = Job(out=out, header={**header, "mending": used.model_dump()}, shard=shard)
     items = [_Map(id, path) for id, path in wanted.items()]
     work = partial(_mended, out=out, settings=used, maps=maps)
@@ -141,7 +142,7 @@ def _header(
             "auto": auto,
             "validation": str(validation.resolve()) if auto and validation else None,
             **(opening.facts() if auto else Opening().facts()),
-            "chosen_on": f"{seed_of(*chosen_on):016x}" if auto else None,
+            "chosen_on": f"{seed_of(*chosen_on):016x}" if auto and validation else None,
             "earlier": {key: maps.listing[key] for key in ("mending", "mended") if key in maps.listing},
         },
         "classes": list(maps.labels.names),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scantling.core.checks import binary
 from scantling.core.errors import DataError, SettingsError
 from scantling.mending.anisotropic import Diffusion
-from scantling.mending.mend import RULES, Mending, checked_maps, cut, diffused, way
+from scantling.mending.mend import RULES, Mending, Rule, checked_maps, cut, diffused, way
 
 Mask = NDArray[np.bool_]
 Score = Callable[[Mask, Mask], Mapping[str, float]]
@@ -29,6 +29,8 @@ Score = Callable[[Mask, Mask], Mapping[str, float]]
 and log_vca."""
 
 UNMENDED = Mending(rule="threshold")
+UNSEEN = Mending(rule="both", tensor="logit", coherence=2, high=0.9, low=0.5, smallest=50)
+"""What was best on validation images of DRIVE: for maps of which no truth is known."""
 PIECES = 0.01
 """What one unit of |ln VCA| counts, in units of Dice."""
 
@@ -94,6 +96,12 @@ def candidates(rule: str = "all") -> tuple[Mending, ...]:
         for smallest in (0, 20, 50)
     ]
     return tuple(grid)
+
+
+def without_truth(rule: Rule) -> Mending:
+    """`UNSEEN` as far as it concerns a rule; a rule of one threshold cuts at a half."""
+    limits = {} if RULES[rule][1] else {"high": UNMENDED.high, "low": UNMENDED.low}
+    return UNSEEN.model_copy(update={"rule": rule, **limits})
 
 
 def choose(grid: Sequence[Mending], examples: Iterable[Example], *, score: Score) -> Choice:

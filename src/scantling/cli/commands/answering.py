@@ -161,6 +161,7 @@ class Mend(Opened):
 
     examples: ClassVar[tuple[str, ...]] = (
         "scantling mend masks/probabilities --out mended --iterations 100",
+        "scantling mend masks/probabilities --out mended --rule both --iterations auto",
         "scantling mend masks/probabilities --out mended --rule both --iterations auto --validation scans",
         "scantling mend nnunet-probabilities --out mended --rule hysteresis",
     )
@@ -173,7 +174,8 @@ class Mend(Opened):
     """anisotropic diffuses along the vessels, hysteresis uses two thresholds, both does both; closing joins what lies
     within twice a radius, whatever its direction; threshold does nothing and is the control."""
     iterations: Annotated[str, tyro.conf.arg(metavar="N|auto")] = "100"
-    """Steps of the diffusion; auto chooses them, the thresholds and the smallest piece on validation cases."""
+    """Steps of the diffusion; auto chooses them, the thresholds and the smallest piece on validation cases, or takes
+    what was best elsewhere where there are none."""
     high: float = 0.5
     """A pixel above it is vessel."""
     low: float = 0.3
@@ -193,7 +195,7 @@ class Mend(Opened):
     radius: float = 3.0
     """Of the closing, in pixels."""
     validation: Annotated[Path | None, tyro.conf.arg(metavar="DATA")] = None
-    """A data set with true masks of validation cases, for auto."""
+    """A data set with true masks of validation cases, by which auto chooses."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
     """i/n does every n-th map: for array jobs."""
 
@@ -224,6 +226,8 @@ class Mend(Opened):
             facts["tried"] = [
                 {**row.settings.model_dump(), **row.scores, "admissible": row.admissible} for row in choice.table
             ]
+        elif auto and self.validation is None:
+            tell(f"no truth to choose by: what was best on validation images of DRIVE, {spelled(used)}")
         elif auto:
             tell(f"chosen on validation cases by an earlier command: {spelled(used)}")
         tell(f"{self.out}: {len(done.cases)} masks")
