@@ -15,10 +15,13 @@ import torch
 from rich.console import Console
 
 from made import images_for
+from scantling.contract.method import build
+from scantling.core.case import Labels
 from scantling.core.errors import RunError, SettingsError
-from scantling.core.samples import Batch
+from scantling.core.samples import Batch, Intensity, Thickness, Traits
 from scantling.inference import unlike
 from scantling.methods.catalogue import CARDS, added
+from scantling.methods.supervised.unet import UNetSegmenter
 from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.records.run import run_facts
 from scantling.testing.data import make_data
@@ -335,3 +338,24 @@ def test_run_json_has_that_command(
     assert facts["repeats"] == " ".join(f"'{word}'" if " " in word else word for word in expected)
     assert run_facts(tmp_path / "run")["repeats"] == facts["repeats"]
     assert list(open_run(tmp_path / "run").command) == expected, "reports quote it"
+
+
+@pytest.mark.parametrize(("present", "batches"), [(None, [4, 2]), (1.0, [4, 2]), (0.3, [4]), (0.2, [])])
+def test_a_batch_is_not_halved_below_an_image_with_the_class_on_average(
+    present: float | None, batches: list[int]
+) -> None:
+    grey, thick = Intensity(mean=0, std=1, low=0, high=1, minimum=0, maximum=1), Thickness(low=4, median=5, high=6)
+    facts = Traits(
+        dimensions=2, channels=("grey",), labels=Labels(names=("a",), values=((1,),)), spacing=(1.0, 1.0),
+        shape=(64, 64), smallest=(64, 64), intensity=(grey,),
+        thickness=(thick.model_copy(update={"present": present}),),
+    )  # fmt: skip
+    options, found = Options(preset="tiny", settings={"batch": 8}), []
+    for _ in range(3):
+        settings = UNetSettings.preset("tiny", options.settings).resolve(facts)
+        smaller = minutes._halved(options, build(UNetSegmenter, settings, facts), slots=1)
+        if smaller is None:
+            break
+        options = smaller
+        found.append(smaller.settings["batch"])
+    assert found == batches

@@ -116,7 +116,8 @@ def _fit(
     """Time steps, and choose how many of them there will be.
 
     The batch of a preset that is not the paper's is halved, twice at most, while fewer than half of the preset's steps
-    fit and halving lets a quarter more of them fit (ours: where steps are few, more of them are worth smaller ones).
+    fit, halving lets a quarter more of them fit, and a batch still holds an image with each class on average (ours:
+    where steps are few, more of them are worth smaller ones, but steps without a class teach silence alone).
     """
     budget = 60 * float(options.minutes or 0)
     model = build(options)
@@ -308,6 +309,9 @@ def _halved(options: Options, model: Method, *, slots: int) -> Options | None:
     batch = getattr(model.settings, "batch", None)
     fixed = options.preset == "paper" or any(stage.prepares for stage in model.stages())
     if fixed or not isinstance(batch, int) or batch % (2 * slots) or batch < 4:
+        return None
+    shares = [one.present for one in model.traits.thickness if one is not None and one.present is not None]
+    if batch // 2 * min(shares, default=1.0) < 1:
         return None
     return _with(options, steps=None, batch=batch // 2)
 
