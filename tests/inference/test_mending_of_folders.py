@@ -107,6 +107,12 @@ def test_nothing_to_mend_and_settings_out_of_range_are_sentences(tmp_path: Path)
         mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "hysteresis", "high": 3})
     with pytest.raises(SettingsError, match="--rule: found 'glue'"):
         mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "glue"}, auto=True)
+    with pytest.raises(SettingsError, match=r"conductivity of 9 allows at most .* or a lower conductivity"):
+        mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "both", "perpendicular": 9})
+    with pytest.raises(SettingsError, match="chooses everything but the rule; found --perpendicular"):
+        mend_folder(tmp_path / "a.npy", tmp_path / "out", {"rule": "both", "perpendicular": 1}, auto=True)
+    done, _, _ = mend_folder(tmp_path / "a.npy", tmp_path / "far", {"rule": "closing", "radius": 1e9})
+    assert "radius: found 1000000000.0; expected a number from 0 to 64" in done.failed[0]["error"]
 
 
 @pytest.mark.parametrize("rule", list(RULES))

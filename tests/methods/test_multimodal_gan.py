@@ -262,6 +262,8 @@ def test_structures_may_come_from_the_images_of_one_class_alone() -> None:
     }  # fmt: skip
     assert taken["structures"] == taken["images"] == ["healthy"]
     assert taken["pretraining"] == ["healthy", "sick"]
+    assert "of the class 'healthy' alone" in of.settings.explain(of.traits)[-1]
+    assert of.card.chosen(of.settings).needs == (("image", "image_class"),), "a class that is read counts as a label"
 
 
 @pytest.mark.parametrize(("image", "words"), [("bright", "never dark"), ("flat", "background alone")])

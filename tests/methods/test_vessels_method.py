@@ -23,11 +23,13 @@ from scantling.contract.step import Inference, Step
 from scantling.core.case import Case, Geometry, Sample
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
+from scantling.core.postprocessing import Postprocessing
 from scantling.core.samples import Batch, Intensity, Traits
 from scantling.data.preprocessing import preprocess
 from scantling.inference import predict
 from scantling.inference.answering import segment
 from scantling.inference.bands import answer_in_bands
+from scantling.inference.exporting import OnePass, example
 from scantling.inference.tiles import Tiler
 from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsSettings
 from scantling.metrics.confidence import dice_confidence
@@ -154,26 +156,34 @@ def test_its_pictures_show_filter_and_network_and_how_far_they_agree() -> None:
     assert "Dice of the two 0.00" in next(iter(apart))
 
 
-@pytest.mark.parametrize("views", [False, True])
+@pytest.mark.parametrize("options", [{"views": False}, {"views": True}, {"samples": 2}], ids=str)
 @pytest.mark.parametrize("most", [None, 150_000])
-def test_the_dice_that_it_expects_is_that_of_network_and_filter_in_views_and_in_bands(
-    views: bool, most: int | None
+def test_the_dice_that_it_expects_is_that_of_its_mask_and_the_filter_however_it_is_asked(
+    options: dict[str, Any], most: int | None
 ) -> None:
-    of, phantom = method(traits(shape=(72, 400))), tubes((72, 400), generator=np.random.default_rng(3), dark=True)
+    of = method(traits(shape=(72, 400)), dropout=0.1)
+    phantom = tubes((72, 400), generator=np.random.default_rng(3), dark=True)
+    of.postprocessing = Postprocessing(thresholds=(0.45,))
     image = (255 * phantom.image / phantom.image.max()).astype(np.uint8)
     sample = Sample(Case(id="a", subject="a"), image, Geometry((72, 400), (1.0, 1.0), None, "raster"))
-    about = partial(segment, of, tiler=Tiler(), device=torch.device("cpu"), options=SegmentOptions(views=views))
+    about = partial(segment, of, tiler=Tiler(), device=torch.device("cpu"), options=SegmentOptions(**options))
     found = answer_in_bands(about, sample, [of], exclusive=True, maps=True, most=most)
     assert found.confidence_sums is not None
     mask, differs = found.decision > 0, found.uncertainty[DISPUTED]
     second = np.where(mask, 1 - differs, differs)
-    assert set(np.unique(second)) <= {0.0, 1.0} or views
+    assert set(np.unique(second)) <= {0.0, 1.0}
     expected = 2 * second[mask].sum() / (mask.sum() + second.sum())
     assert dice_confidence(found.confidence_sums) == pytest.approx(expected, abs=1e-5)
     batch = a_batch(preprocess(sample, of.preprocessing, of.traits).image[None])
-    if not views and most is None:
+    if most is None:
         with torch.no_grad():
             assert np.array_equal(second > 0.5, of.filter_of(batch)[0, 0].numpy() > 0.5)
+
+
+def test_its_answer_stays_one_pass_of_the_network_which_can_be_exported() -> None:
+    of = method().float()
+    program = torch.export.export(OnePass(of), (example(of),), strict=False)
+    assert len(program.graph_signature.user_outputs) == 1
 
 
 def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def mend(
         spatial_dims: 2 or 3. It follows from two axes and from the images of other packages; an array of three axes
             may be a volume or a 2-D image of several classes, so it has to be said.
         rule: "anisotropic" diffuses along the tubes, "hysteresis" uses two thresholds, "both" does both; "closing"
-            joins what lies within twice a radius; "threshold" does nothing and is the control.
+            grows the mask by a radius and shrinks it by as much; "threshold" does nothing and is the control.
         iterations: steps of the diffusion, at least 0.
         high: in [0, 1]; a pixel above it is foreground.
         low: in [0, `high`]; with two thresholds, a pixel above it is foreground where it touches foreground.
@@ -53,7 +53,7 @@ def mend(
         parallel: λ∥, the conductivity along the direction.
         perpendicular: λ⊥, the conductivity across it.
         rectified: whether the map may only rise.
-        radius: of the closing.
+        radius: of the closing, in pixels; gaps of thick vessels of up to twice as much close.
 
     Returns:
         The mask, 0 and 1 in uint8, in the type, the shape and the geometry of `probability`. The mended map beside it

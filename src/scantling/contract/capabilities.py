@@ -101,6 +101,14 @@ class Segmenter(Method):
         """Passes through the network that an answer takes, with resolved options; all tiles of a canvas are one."""
         return (options.samples or 1) * (options.steps or 1)
 
+    def second_opinion(self, batch: Batch) -> Tensor | None:
+        """The mask (B, 1, *S) of the only class that the method makes another way, where it learns without a truth.
+
+        The Dice of both is then what is expected of its answer; where they differ is the uncertainty `DISPUTED`.
+        """
+        del batch
+        return None
+
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What a method that is built on this one reads, in one pass over an image or a tile (B, C, *S).
 

@@ -77,7 +77,7 @@ class Card(Frozen):
             if others and value in others:
                 needs = tuple(tuple(value if word == first else word for word in each) for each in needs)
             elif not others and value:
-                needs = tuple((*each, first) for each in needs)
+                needs = tuple(each if first in each else (*each, first) for each in needs)
                 may_ask = (*may_ask, first) if may_ask else may_ask
         return self if needs == self.needs else self.model_copy(update={"needs": needs, "may_ask": may_ask})
 

@@ -61,9 +61,8 @@ class Objects:
 
 
 DISPUTED = "disputed"
-"""The uncertainty (B, 1, *S) in [0, 1] of a method of one class that holds its mask against a second one, made another
-way: where the two differ. The Dice of both is then what is expected of the mask; probabilities that were learned
-without a truth say nothing of it."""
+"""The uncertainty in [0, 1] of a mask that is held against a second one (`Segmenter.second_opinion`): where the two
+differ."""
 
 
 @dataclass(frozen=True, kw_only=True)

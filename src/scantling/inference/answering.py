@@ -37,6 +37,7 @@ class Answered:
         decision: class numbers (*S) uint8, or (K, *S) of 0 and 1 where classes overlap; None where the probabilities
             decide.
         objects: what was found, where the method finds objects.
+        opinion: (1, *S) in [0, 1], where every model that answers has a second one (`Segmenter.second_opinion`).
         postprocessing: whose thresholds and rules of components follow; those of one answer, not of several.
     """
 
@@ -45,6 +46,7 @@ class Answered:
     uncertainty: Mapping[str, np.ndarray] | None = None
     decision: np.ndarray | None = None
     objects: Objects | None = None
+    opinion: np.ndarray | None = None
     postprocessing: Postprocessing = AS_ANSWERED
 
 
@@ -103,11 +105,13 @@ def segment(
         believed.append(reliabilities[number] if reliabilities else (1.0,))
     first, makes = drawn[0], [make for parts in drawn for make in parts.makes]
     own_maps = {} if others else first.uncertainty
+    opinions = [parts.opinion for parts in drawn if parts.opinion is not None]
+    opinion = np.mean(opinions, axis=0) if len(opinions) == len(drawn) else None
     samples = Lazy(makes)
     if len(samples) == 1 and not others:
         plain = plan.postprocess and first.decision is None and first.objects is None
         rules = method.postprocessing if plain else AS_ANSWERED
-        return Answered(samples[0], (), own_maps, first.decision, first.objects, rules)
+        return Answered(samples[0], (), own_maps, first.decision, first.objects, opinion, rules)
     tensors = Lazy([partial(tensor_of, make) for make in makes])
     votes = options.votes if others else plan.votes  # the settings of one model say nothing of the samples of all
     if votes is not None and len(drawn) <= len(others):
@@ -118,7 +122,7 @@ def segment(
         weights = torch.tensor(believed)
     fused = fuse(plan.fuse or "mean", sources, votes=votes, exclusive=exclusive, reliabilities=weights)
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
-    return Answered(fused[0].float().numpy(), samples, read | dict(own_maps), None, first.objects)
+    return Answered(fused[0].float().numpy(), samples, read | dict(own_maps), None, first.objects, opinion)
 
 
 def opinion(

@@ -54,9 +54,9 @@ class Decided:
         decision: class numbers (*S) uint8, or (K, *S) of 0 and 1 where classes overlap.
         probabilities: (K, *S) float32; None of a large image where they are not wanted.
         samples: what each sample decides, one by one.
-        uncertainty: (*S) float32 by name.
+        uncertainty: (*S) float32 by name; `DISPUTED` of an answer with a second opinion.
         objects: what was found, where the method finds objects.
-        sums: (K, 3) of `metrics.confidence`, where the image came in bands.
+        sums: (K, 3) of `metrics.confidence`, where the image came in bands or there is a second opinion.
     """
 
     decision: np.ndarray
@@ -70,7 +70,7 @@ class Decided:
     def confidence_sums(self) -> np.ndarray | None:
         """(K, 3) of `metrics.confidence` of the whole image."""
         if self.sums is None and self.probabilities is not None:
-            return confidence_sums(_believed(self.probabilities, self.decision, self.uncertainty), self.decision)
+            return confidence_sums(self.probabilities, self.decision)
         return self.sums
 
     @classmethod
@@ -80,18 +80,11 @@ class Decided:
         if decision is None:
             decision = decide(answer.probabilities, exclusive=exclusive, thresholds=answer.postprocessing.thresholds)
         samples = Lazy([partial(_sample, answer, number, exclusive) for number in range(len(answer.samples))])
-        return cls(decision, answer.probabilities, samples, answer.uncertainty or {}, answer.objects)
-
-
-def _believed(
-    probabilities: np.ndarray, decision: np.ndarray, uncertainty: Mapping[str, np.ndarray] | None
-) -> np.ndarray:
-    """The probabilities (K, *S) by which a mask is to be judged: those of the answer or, where the method knows of
-    disagreement, those of its second opinion."""
-    differs = (uncertainty or {}).get(DISPUTED)
-    if differs is None or len(probabilities) > 1:
-        return probabilities
-    return np.where(decision.reshape(probabilities.shape) > 0, 1 - differs, differs)
+        uncertainty, sums = dict(answer.uncertainty or {}), None
+        if answer.opinion is not None:
+            uncertainty[DISPUTED] = np.abs(decision.reshape(answer.opinion.shape) - answer.opinion)[0]
+            sums = confidence_sums(answer.opinion, decision)
+        return cls(decision, answer.probabilities, samples, uncertainty, answer.objects, sums)
 
 
 def _sample(answer: Answered, number: int, exclusive: bool) -> np.ndarray:
@@ -200,7 +193,7 @@ def answer_in_bands(
             windows.append((corner, shape, within(found.objects, band.inside)))
         part, rules = Decided.of(found, exclusive=exclusive), found.postprocessing.components
         whole = _empty(part, sample.geometry.shape, maps=maps) if whole is None else whole
-        believed = _believed(found.probabilities, part.decision, found.uncertainty)
+        believed = found.probabilities if found.opinion is None else found.opinion
         kept = (band.keep(array) for array in (believed, part.decision))
         sums = sums + confidence_sums(*kept)
         band.put(whole.decision, part.decision)

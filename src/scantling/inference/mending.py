@@ -31,7 +31,7 @@ from scantling.inference.listing import PROGRESS, Listing, lists_in
 from scantling.inference.runner import Job, Progress, run_job
 from scantling.inference.writing import MAPS, write_mask, write_probabilities, written_values
 from scantling.mending.choose import Choice, Example, candidates, choose, without_truth
-from scantling.mending.mend import Mending, mend
+from scantling.mending.mend import RULES, Mending, mend
 from scantling.metrics.overlap import confusion
 from scantling.metrics.topology import topology
 from scantling.records.record import read_json
@@ -95,6 +95,14 @@ def mend_folder(
     Raises:
         ScantlingError: nothing can be started. Cases that fail are listed, not raised.
     """
+    said = mending_settings(settings)
+    if RULES[said.rule][0]:
+        said.check(2)  # what is not stable there is so in no volume
+    if auto and (others := [f"--{name}" for name in said.model_dump(exclude_defaults=True) if name != "rule"]):
+        raise SettingsError(
+            f"--iterations auto chooses everything but the rule; found {some(others)}: leave it out, or say how many "
+            "iterations"
+        )
     maps = maps_of(probabilities)
     dataset = opening.open(validation) if validation is not None else None
     inputs = [*maps.files.values(), *(dataset.files() if dataset is not None else ())]

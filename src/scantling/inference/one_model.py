@@ -77,6 +77,7 @@ class Parts:
     uncertainty: Mapping[str, np.ndarray]
     decision: np.ndarray | None = None
     objects: Objects | None = None
+    opinion: np.ndarray | None = None
 
 
 def drawn_by(
@@ -102,7 +103,7 @@ def drawn_by(
     slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
     exclusive = (labels := method.labels_of(inference.options)) is None or labels.exclusive
     by_dropout = (inference.options.samples or 1) > 1 and not method.draws
-    answers, classes = list[Segmentation](), classes_of(method, inference)
+    answers, opinions, classes = list[Segmentation](), list[Tensor](), classes_of(method, inference)
     seen = method.resolved_views().each if views else []
     if method.objects_in_maps:
         inference, seen = replace(inference, views=seen), []
@@ -118,6 +119,8 @@ def drawn_by(
             )
             brought = batch.to(device, method.dtype)
             answers.append(_on_processor(_over_views(ask, brought, classes, seen) if seen else ask(brought)))
+            if (opinion := method.second_opinion(brought)) is not None:
+                opinions.append(opinion.float().cpu())
 
     def back(values: Sequence[Tensor], *, linear: bool = True) -> np.ndarray:
         answer = torch.cat(list(values))  # (slices or 1, K, *grid)
@@ -138,6 +141,7 @@ def drawn_by(
         uncertainty={name: back([answer.uncertainty[name] for answer in answers])[0] for name in names},
         decision=_decision(answers, back),
         objects=_objects(method, answers, back, prepared.shape, sample),
+        opinion=back(opinions) if opinions else None,
     )
 
 

@@ -47,7 +47,7 @@ class Mending(Diffusion):
     both: diffuse, then hysteresis. closing: u > high, closed along the level sets of its distance (`closed`): the rival
     that knows no direction."""
     radius: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3.0
-    """Of the closing, in pixels; gaps of up to twice as much close."""
+    """Of the closing, in pixels; gaps of thick vessels of up to twice as much close (`closed`)."""
     tensor: Literal["probability", "logit"] = "probability"
     """Whose structure tensor gives the direction: that of the probability, or of its logit, where faint pieces have
     as much to say as bright ones."""

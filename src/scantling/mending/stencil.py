@@ -52,5 +52,5 @@ def check_step(step: float, dimensions: int, *, conductivity: float, integrator:
         raise SettingsError(
             f"a time step of {step:g} is unstable: {integrator} in {dimensions}-D with a conductivity of "
             f"{conductivity:g} allows at most {math.floor(longest * 1000) / 1000:g}; take a shorter step and more "
-            "iterations"
+            "iterations, or a lower conductivity"
         )

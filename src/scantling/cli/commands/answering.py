@@ -171,8 +171,8 @@ class Mend(Opened):
     out: Path
     """Masks go here, mended maps into its folder `probabilities`."""
     rule: Literal["threshold", "hysteresis", "anisotropic", "both", "closing"] = "anisotropic"
-    """anisotropic diffuses along the vessels, hysteresis uses two thresholds, both does both; closing joins what lies
-    within twice a radius, whatever its direction; threshold does nothing and is the control."""
+    """anisotropic diffuses along the vessels, hysteresis uses two thresholds, both does both; closing grows and
+    shrinks the mask by a radius, whatever its direction; threshold does nothing and is the control."""
     iterations: Annotated[str, tyro.conf.arg(metavar="N|auto")] = "100"
     """Steps of the diffusion; auto chooses them, the thresholds and the smallest piece on validation cases, or takes
     what was best elsewhere where there are none."""
@@ -193,7 +193,7 @@ class Mend(Opened):
     rectified: bool = True
     """--no-rectified lets the map fall, too, as in ordinary diffusion: the control."""
     radius: float = 3.0
-    """Of the closing, in pixels."""
+    """Of the closing, in pixels: gaps of thick vessels of up to twice as much close."""
     validation: Annotated[Path | None, tyro.conf.arg(metavar="DATA")] = None
     """A data set with true masks of validation cases, by which auto chooses."""
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"

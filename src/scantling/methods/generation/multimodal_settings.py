@@ -270,8 +270,9 @@ class MultimodalGanSettings(Settings):
         """Which grid, stages and switches."""
         stages = ", ".join(f"{name} ({steps} steps)" for name, steps in self.parts().items())
         height, width = self.shape
+        only = "" if self.structures_of is None else f" of images of the class {self.structures_of!r} alone"
         what = {True: "masks", False: "no label"}[self.with_masks] if not self.with_classes else "image classes"
         return (
             f"paints {self.number(traits)} modalities of {height} x {width} pixels, told {what}",
-            f"stages: {stages}; structures by the rule {self.rule!r}",
+            f"stages: {stages}; structures by the rule {self.rule!r}{only}",
         )

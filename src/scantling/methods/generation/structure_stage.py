@@ -91,10 +91,10 @@ class StructureStage(Method):
 
     def structures_stream(self, batch: int) -> Stream:
         """Structures and organs, and the masks of lesions, which are erased from them; of one image class, if said."""
-        of, reads = self.settings, ("structure", "organ", "image")
+        of, named = self.settings, self.settings.structures_of is not None
+        reads = ("structure", "organ", "image", *(("image_class",) if named else ()))
         wants, without = (("mask",) if of.with_masks else ()), tuple[str, ...]()
-        if of.structures_of is not None:
-            reads = (*reads, "image_class")
+        if named:
             without = tuple(f"class:{name}" for name in self.traits.image_classes if name != of.structures_of)
         return Stream(name="structures", reads=reads, wants=wants, without=without, batch=batch, partial=True)
 

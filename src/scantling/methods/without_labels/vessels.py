@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import Tensor
 
 from scantling.contract.method import VESSEL, Method
-from scantling.contract.results import DISPUTED, Segmentation
 from scantling.contract.stage import Game, Prepared, Stage, Visit
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
@@ -222,18 +221,14 @@ class Vessels(UNetSegmenter):
             return angiogram(sides, generator=generator)
         return tubes(sides, generator=generator, dark=self.settings.kind == "dark tubes")
 
-    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
-        """As of `unet`, and where the filter disagrees, which tells how good the mask is without a truth."""
-        found = super().segment(batch, inference)
-        if found.probabilities is None:
-            return found
-        differ = (found.probabilities > 0.5) != (self.filter_of(batch) > 0.5)
-        return replace(found, uncertainty={**found.uncertainty, DISPUTED: (differ & batch.region).float()})
+    def second_opinion(self, batch: Batch) -> Tensor:
+        """The mask of the filter, against which the answer of the network is held."""
+        return self.filter_of(batch) > 0.5
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """What the filter and the network say of an image, and how far they agree, which needs no truth."""
         seen = self.filter_of(batch)[0, 0].cpu()
-        own = super().segment(batch, inference).probabilities
+        own = self.segment(batch, inference).probabilities
         if own is None:
             return {}
         network = own[0, 0].float().cpu()
