@@ -32,6 +32,7 @@ from scantling.experiments.system_cells import Cell, How, do_cells
 from scantling.experiments.systems import SYSTEMS, System, verdict
 from scantling.inference.runner import check_shard
 from scantling.metrics.catalogue import METRICS
+from scantling.records.run import read_run
 from scantling.training.callbacks import StoppedError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -101,15 +102,24 @@ def table(found: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def written(found: Sequence[Sequence[str]], of: argparse.Namespace, heading: str) -> str:
-    """The part of the documentation: the table, and how it was made."""
+def circumstances(cells: Sequence[Cell]) -> str:
+    """When and on which machines the cells that are done were trained."""
+    runs = [read_run(cell.folder / [*cell.of.stages][-1]) for cell in cells if cell.done() is not None]
+    days = sorted(run.started[:10] for run in runs if run.started)
+    names = sorted({run.device_name or run.device or "" for run in runs})
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    return f"{when}, on {', '.join(names)}"
+
+
+def written(found: Sequence[Sequence[str]], of: argparse.Namespace, heading: str, trained: str) -> str:
+    """The part of the documentation: the table, and how, when and where it was made."""
     command = f"python benchmarks/eighteen.py --data data --out eighteen --minutes {of.minutes:g} --seeds {of.seeds}"
     command += "".join(f" --{name} {getattr(of, name)}" for name in ("only", "threads") if getattr(of, name))
     command += f" --preset {of.preset}" if of.preset != "quick" else ""
     seeds = f"{of.seeds} seed{'s'[: of.seeds != 1]}"
     return (
         f"{heading} {len(found)} of {len(SYSTEMS)} systems against their controls\n\n"
-        f"{of.minutes:g} minutes of training for each arm, {seeds}, preset `{of.preset}`, no case held out; "
+        f"{of.minutes:g} minutes of training for each arm, {seeds}, preset `{of.preset}`, no case held out; {trained}; "
         "95 % intervals draw subjects and trainings anew. Minutes are those of training and of making cases. What a "
         "paper claims is of other data and other sizes: it says what the system did there, and no score here can be "
         f"held against it.\n\n```bash\n{command}\n```\n\n{table(found)}"
@@ -215,7 +225,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if of.write:
         for page, heading in PAGES.items():
             text = (DOCS / page).read_text(encoding="utf-8")
-            write_text(DOCS / page, with_part(text, "eighteen", written(found, of, heading)))
+            write_text(DOCS / page, with_part(text, "eighteen", written(found, of, heading, circumstances(each))))
     return int(bool(failed))
 
 

@@ -130,7 +130,12 @@ def test_a_row_is_trained_stage_by_stage_once_and_told(
     monkeypatch.setattr(system_cells, "train", never)
     assert eighteen.main(words) == 0
     assert capsys.readouterr().out == first
-    page = eighteen.written([cells], eighteen.parsed([*words[:-1], "--minutes", "5"]), "##")
+    of = eighteen.parsed(words)
+    done = [Cell(BY_METHOD["direction"], arm, 0, eighteen.how_of(of)[0]) for arm in ("ours", "control")]
+    trained = eighteen.circumstances(done)
+    assert trained.startswith("20")
+    page = eighteen.written([cells], eighteen.parsed([*words[:-1], "--minutes", "5"]), "##", trained)
+    assert f"no case held out; {trained}; " in page
     assert page.startswith("## 1 of 18 systems against their controls\n")
     assert "--minutes 5 --seeds 1 --only direction\n" in page
 
