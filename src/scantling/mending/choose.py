@@ -99,7 +99,16 @@ def candidates(rule: str = "all") -> tuple[Mending, ...]:
 
 
 def without_truth(rule: Rule) -> Mending:
-    """`UNSEEN` as far as it concerns a rule; a rule of one threshold cuts at a half."""
+    """`UNSEEN` as far as it concerns a rule; a rule of one threshold cuts at a half.
+
+    Raises:
+        SettingsError: no closing was tried there.
+    """
+    if rule == "closing":
+        raise SettingsError(
+            "--rule closing --iterations auto: its radius is chosen by true masks; name their data with --validation, "
+            "or say --radius and --iterations 0"
+        )
     limits = {} if RULES[rule][1] else {"high": UNMENDED.high, "low": UNMENDED.low}
     return UNSEEN.model_copy(update={"rule": rule, **limits})
 
