@@ -192,6 +192,36 @@ def test_slices_without_a_class_are_counted_with_those_that_have_it() -> None:
     assert together < sum(alone) / 4
 
 
+def test_reliabilities_are_learnt_once_more_from_the_ends_of_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    # of three modalities the first sees all, the second nothing, and the third lacks in every image
+    method, batches = made(refitted=4, classes=1), []
+    for number in range(6):
+        batch = images(1, lacking=(2,))
+        batch.mask[:] = 0
+        if number % 2:
+            batch.mask[:, :, 4:9, 4:9] = 1
+        batches.append(batch)
+
+    def ends(image: Tensor, inference: Inference) -> list[Final]:
+        del image, inference
+        maps = -torch.ones(1, 3, SIDE, SIDE, dtype=torch.float64)
+        maps[:, 0] = 2.0 * (batches[order.pop(0)].mask[:, 0] > 0) - 1
+        return [Final(maps, torch.zeros(()), None)]
+
+    order = [1, 3, 0, 2]  # two that show the class, then two that do not
+    monkeypatch.setattr(method, "ends", ends)
+    calibration = method.calibration()
+    assert calibration is not None
+    with torch.no_grad():
+        calibration.fit(iter(batches), Step(seed=0))
+    learned = method.learned()
+    assert learned["reliability of c0 for k0"] > 0.9
+    assert learned["reliability of c1 for background"] < 0.3
+    assert learned["reliability of c2 for k0"] == pytest.approx(0.5), "nothing is known of it"
+    assert made(refitted=0).calibration() is None
+    assert made(refitted=4, fusion="scalar").calibration() is None
+
+
 def test_what_cannot_be_weighed_is_refused_with_a_sentence() -> None:
     with pytest.raises(SettingsError, match="one channel"):
         made(modalities=1)

@@ -203,6 +203,11 @@ class MaskDiffusion(Segmenter):
 
     def _answered(self, image: Tensor, present: Tensor, inference: Inference) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Samples (N, 1, K, *S) of one image (1, C, *S), and the uncertainties; arguments as in `read`."""
+        samples, maps = self.read(self.ends(image, inference), present)
+        return within_one(samples, self.traits)[:, None], maps
+
+    def ends(self, image: Tensor, inference: Inference) -> list[Final]:
+        """The ends of the chains of one image (1, C, *S), as `read` takes them."""
         options = self.segment_options(inference.options)
         whole = tuple(image.shape[2:])
         steps = timesteps(self.settings.chain or 1, options.steps or 1, spacing=self.settings.spacing)
@@ -223,16 +228,15 @@ class MaskDiffusion(Segmenter):
             return self.guess(predicted, noisy, timestep, before[timestep])
 
         at_once = max(1, TOGETHER.get(image.device.type, TOGETHER["cuda"]) // math.prod(whole))
-        ends = []
+        found = []
         for numbers in torch.arange(options.samples or 1).split(at_once):
             moments = [replace(inference, number=0, slot=int(number)) for number in numbers]
             like = image.new_empty((len(moments), states, *whole))
             end = self.walk(model, like=like, steps=steps, draw=partial(self.noise, moments))
-            ends.append(
+            found.append(
                 Final(end.x.cpu(), end.mean.cpu(), None if end.log_variance is None else end.log_variance.cpu())
             )
-        samples, maps = self.read(ends, present)
-        return within_one(samples, self.traits)[:, None], maps
+        return found
 
     def noise(self, moments: Sequence[Draws], purpose: str, like: Tensor) -> Tensor:
         """Random numbers (N, K, *S) for the samples of these moments, each its own whatever their number."""

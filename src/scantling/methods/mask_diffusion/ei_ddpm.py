@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from scantling.contract.method import Method
-from scantling.contract.stage import Game, Player, Stage
-from scantling.contract.step import Draws, Step, Total
+from scantling.contract.options import SegmentOptions
+from scantling.contract.stage import Calibration, Game, Player, Stage
+from scantling.contract.step import Draws, Inference, Step, Total
 from scantling.core.case import IGNORE
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Stream
@@ -20,7 +21,7 @@ from scantling.diffusion.samplers import Final
 from scantling.evidence.discounting import fused_contours, scalar_fusion
 from scantling.evidence.masses import added, contour, pignistic
 from scantling.evidence.prototypes import EvidentialLayer
-from scantling.evidence.reliabilities import contours_of
+from scantling.evidence.reliabilities import contours_of, learn_reliabilities
 from scantling.losses.overlap import batch_dice_loss, overlap_sums
 from scantling.methods.catalogue import CARDS
 from scantling.methods.mask_diffusion.chains import Condition, masks_of, mean_of_known, within_one
@@ -116,6 +117,42 @@ class EIDDPM(GaussianMasks):
             average=player.average,
         )
         return (replace(stage, players=(paths, evidence)),)
+
+    def calibration(self) -> Calibration | None:
+        """The reliabilities once more, from the ends of chains of training images (`refitted`)."""
+        of = self.settings
+        if not of.refitted or of.evidence != "full" or of.fusion != "contour":
+            return None
+        stream = Stream(name="labelled", reads=("image", "mask"), partial=True)
+        return Calibration(stream=stream, split="train", fit=self.fit_reliabilities)
+
+    def fit_reliabilities(self, visit: Iterable[Batch], step: Step) -> None:
+        """The reliabilities under which the ends of chains agree best with the masks of training images (ours).
+
+        While paths learn, most of what they guess is background, and a modality that sees nothing is believed of it.
+        Half of the images show a class, as far as there are some. A modality that an image lacks says nothing of it;
+        classes that none of them shows keep what they have.
+        """
+        shown, others = apart(visit, most=self.settings.refitted)
+        if self.reliabilities is None or not shown:
+            return
+        said: list[list[Tensor]] = [[] for _ in self.paths]
+        masks = list[Tensor]()
+        for number, batch in enumerate([*shown, *others]):
+            inference = Inference(
+                seed=step.seed, stage="reliabilities", number=number, device=batch.image.device,
+                options=SegmentOptions(samples=1),
+            )  # fmt: skip
+            maps = exact(self.ends(batch.image, inference)[0].x).to(batch.image.device).unflatten(1, (len(said), -1))
+            for h, layer in enumerate(self.layers):
+                found = contour(layer(LOGIT * maps[:, h]))
+                there = batch.present["image"][0, h]
+                said[h].append((found if there else torch.ones_like(found)).flatten(2))
+            masks.append(batch.mask.flatten(2))
+        target = torch.cat(masks, 2)[:, :, None].long()  # (1, 1, 1, pixels)
+        b = learn_reliabilities([torch.cat(each, 2)[:, :, None] for each in said], target, ignore_index=IGNORE)
+        for number in (n for n in range(b.shape[1]) if bool((target == n).any())):
+            self.reliabilities.logits[:, number] = torch.logit(b[:, number], eps=1e-4).to(self.reliabilities.logits)
 
     def denoise(self, noisy: Tensor, condition: Condition, timestep: Tensor) -> Tensor:
         """What each path says of its own noisy label map beside its own modality, (B, H K, *S)."""
@@ -214,6 +251,22 @@ class EIDDPM(GaussianMasks):
             for channel, row in zip(self.traits.channels, b, strict=True)
             for place, value in enumerate(row)
         }
+
+
+def apart(visit: Iterable[Batch], *, most: int) -> tuple[list[Batch], list[Batch]]:
+    """Images that show a class and images that do not, of each half of `most`, spread evenly over all."""
+    kept: tuple[list[Batch], list[Batch]] = ([], [])
+    strides, seen = [1, 1], [0, 0]
+    half = max(1, most // 2)
+    for batch in visit:
+        kind = int(not bool(((batch.mask > 0) & (batch.mask != IGNORE)).any()))
+        if seen[kind] % strides[kind] == 0:
+            kept[kind].append(batch)
+            if len(kept[kind]) == 2 * half:
+                kept[kind][:] = kept[kind][::2]
+                strides[kind] *= 2
+        seen[kind] += 1
+    return kept[0][:half], kept[1][:half]
 
 
 def weighted_sums(probabilities: Tensor, mask: Tensor, weight: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ class EIDDPMSettings(GaussianMaskSettings):
         prototypes: I, of the evidential layer of each modality.
         denoising, dice, dice_alone: weights of the squared error of the noise, of the Dice loss of what is fused, and
             of that of each modality by itself.
+        refitted: images of the training from whose chains the reliabilities are learnt once more at the end, with the
+            fusion of contours; 0: they stay as the training leaves them (the paper says nothing of it).
         evidence_rate: the learning rate of the evidential layers and of the reliabilities.
         learned_variance: nothing to set, the paper's σ is fixed.
     """
@@ -43,6 +45,7 @@ class EIDDPMSettings(GaussianMaskSettings):
     dice: Weight = 1.0
     dice_alone: Weight = 0.5
     evidence_rate: Annotated[float, Field(gt=0)] = 1e-2
+    refitted: Annotated[int, Field(ge=0)] = 0
     learned_variance: Literal[False] = False
 
     architecture: ClassVar[tuple[str, ...]] = (*MaskDiffusionSettings.architecture, "evidence", "fusion", "prototypes")
@@ -67,6 +70,7 @@ class EIDDPMSettings(GaussianMaskSettings):
             "widths": (16, 32, 64),
             "blocks": 1,
             "attention": (),
+            "refitted": 48,
         },
         "tiny": {
             "steps": 4,
@@ -81,6 +85,7 @@ class EIDDPMSettings(GaussianMaskSettings):
             "blocks": 1,
             "attention": (),
             "prototypes": 2,
+            "refitted": 2,
         },
     }
 
