@@ -296,6 +296,11 @@ class Sample:
         return f"Sample({self.case.id!r}: {', '.join(arrays)})"
 
     @property
+    def unanswered(self) -> np.ndarray | None:
+        """(*S) bool, where every answer is 0: beyond the region of interest, and where the image holds no number."""
+        return self.outside if self.region is None else ~self.region.astype(bool)
+
+    @property
     def mask(self) -> np.ndarray | None:
         """The mask of the first annotator; None where there is none."""
         return self.masks[0] if self.masks else None

@@ -64,7 +64,7 @@ def segment(
 ) -> Answered:
     """Answer one sample: what is drawn is brought onto the grid of the file first, one by one, and made one there.
 
-    Where the image holds no number (`Sample.outside`), every answer is 0.
+    Beyond the region of interest, and where the image holds no number, every answer is 0 (`Sample.unanswered`).
 
     Args:
         tiler: the method's own.

@@ -101,6 +101,7 @@ def drawn_by(
     recipe, traits, device = method.preprocessing, method.traits.only(method.channels), inference.device
     prepared = preprocess(sample, recipe, traits, units=units)
     slicing = recipe.dimensions == 2 and len(sample.geometry.shape) == 3
+    outside = sample.unanswered
     exclusive = (labels := method.labels_of(inference.options)) is None or labels.exclusive
     by_dropout = (inference.options.samples or 1) > 1 and not method.draws
     answers, opinions, classes = list[Segmentation](), list[Tensor](), classes_of(method, inference)
@@ -127,7 +128,7 @@ def drawn_by(
         whole = answer.movedim(0, 1) if slicing else answer[0]
         kind: Kind = "probabilities" if linear else "labels"
         found = restore_grid(whole, sample, recipe, traits, kind=kind).numpy()
-        return found if sample.outside is None else np.where(sample.outside, found.dtype.type(0), found)
+        return found if outside is None else np.where(outside, found.dtype.type(0), found)
 
     samples = [_samples(answer, classes, decided=decided) for answer in answers]
     temperature = method.postprocessing.temperature if inference.options.postprocess else 1.0
