@@ -116,6 +116,20 @@ def test_a_region_is_cut_with_its_image_and_units_are_those_of_the_whole(model: 
     assert (whole.decision != parts.decision).mean() < 0.002
 
 
+def test_beyond_the_region_every_answer_is_0_as_a_whole_and_in_bands(model: Segmenter) -> None:
+    sample = sample_of(model)
+    region = np.ones(sample.geometry.shape, np.bool_)
+    region[: region.shape[0] // 2] = False
+    free = answered(model, sample, most=None, samples=2)
+    for most in (None, small(sample, model, 4)):
+        found = answered(model, replace(sample, region=region), most=most, samples=2)
+        assert found.probabilities is not None
+        assert found.decision[region].any()
+        assert free.decision[~region].any()
+        for array in (found.decision, found.probabilities[0], *found.samples, *found.uncertainty.values()):
+            assert not array[~region].any()
+
+
 def test_a_model_that_sees_the_whole_at_a_fixed_size_is_not_given_bands(tmp_path: Path) -> None:
     data = images_for(card_of("unet"), tmp_path / "data", dimensions=2)
     options = Options(preset="tiny", validation=0.0, settings={"size": 32})
