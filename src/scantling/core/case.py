@@ -297,8 +297,11 @@ class Sample:
 
     @property
     def unanswered(self) -> np.ndarray | None:
-        """(*S) bool, where every answer is 0: beyond the region of interest, and where the image holds no number."""
-        return self.outside if self.region is None else ~self.region.astype(bool)
+        """(*S) bool, where every answer is 0: beyond the region of interest, and where the image holds no number.
+
+        A region without a pixel is none.
+        """
+        return self.outside if self.region is None or not self.region.any() else ~self.region.astype(bool)
 
     @property
     def mask(self) -> np.ndarray | None:

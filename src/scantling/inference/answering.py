@@ -122,7 +122,10 @@ def segment(
         weights = torch.tensor(believed)
     fused = fuse(plan.fuse or "mean", sources, votes=votes, exclusive=exclusive, reliabilities=weights)
     read = {name: map_[0, 0].float().numpy() for name, map_ in uncertainties(tensors, exclusive=exclusive).items()}
-    return Answered(fused[0].float().numpy(), samples, read | dict(own_maps), None, first.objects, opinion)
+    together = fused[0].float().numpy()
+    if (beyond := sample.unanswered) is not None:  # several that are not sure of their 0 may make more of it
+        together = np.where(beyond, np.float32(0), together)
+    return Answered(together, samples, read | dict(own_maps), None, first.objects, opinion)
 
 
 def opinion(

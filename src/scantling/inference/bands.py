@@ -258,7 +258,7 @@ def _part(sample: Sample, band: Band) -> Sample:
         sample,
         image=sample.image if image is None else image,
         region=cut(sample.region),
-        outside=cut(sample.outside),
+        outside=cut(sample.unanswered),
         geometry=replace(sample.geometry, shape=tuple(b - a for a, b in band.seen), stored=None, orientation=None),
         masks=(),
     )

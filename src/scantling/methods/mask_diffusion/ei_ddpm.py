@@ -14,6 +14,7 @@ from scantling.contract.options import SegmentOptions
 from scantling.contract.stage import Calibration, Game, Player, Stage
 from scantling.contract.step import Draws, Inference, Step, Total
 from scantling.core.case import IGNORE
+from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Stream
 from scantling.diffusion.chain import columns, exact
@@ -140,7 +141,7 @@ class EIDDPM(GaussianMasks):
         masks = list[Tensor]()
         for number, batch in enumerate([*shown, *others]):
             inference = Inference(
-                seed=step.seed, stage="reliabilities", number=number, device=batch.image.device,
+                seed=seed_of(step.seed, "reliabilities", number), stage="reliabilities", device=batch.image.device,
                 options=SegmentOptions(samples=1),
             )  # fmt: skip
             maps = exact(self.ends(batch.image, inference)[0].x).to(batch.image.device).unflatten(1, (len(said), -1))
@@ -254,19 +255,23 @@ class EIDDPM(GaussianMasks):
 
 
 def apart(visit: Iterable[Batch], *, most: int) -> tuple[list[Batch], list[Batch]]:
-    """Images that show a class and images that do not, of each half of `most`, spread evenly over all."""
+    """Images that show a class and images that do not, of each half of `most` (one at least), spread evenly over all;
+    those of which nothing is known are left out."""
     kept: tuple[list[Batch], list[Batch]] = ([], [])
-    strides, seen = [1, 1], [0, 0]
-    half = max(1, most // 2)
+    strides, seen, half = [1, 1], [0, 0], max(1, most // 2)
     for batch in visit:
-        kind = int(not bool(((batch.mask > 0) & (batch.mask != IGNORE)).any()))
+        known = batch.mask != IGNORE
+        if not bool(known.any()):
+            continue
+        kind = int(not bool((batch.mask[known] > 0).any()))
         if seen[kind] % strides[kind] == 0:
             kept[kind].append(batch)
             if len(kept[kind]) == 2 * half:
                 kept[kind][:] = kept[kind][::2]
                 strides[kind] *= 2
         seen[kind] += 1
-    return kept[0][:half], kept[1][:half]
+    shown, others = ([each[n * len(each) // half] for n in range(half)] if len(each) > half else each for each in kept)
+    return shown, others
 
 
 def weighted_sums(probabilities: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
