@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -10,7 +12,7 @@ from torch import Tensor
 from scantling.contract.results import Objects
 from scantling.core.case import Geometry
 from scantling.data.orientation import as_stored, stored_as
-from scantling.inference.objects import as_file_has_them, gather, label_map, rescaled, run_lengths
+from scantling.inference.objects import as_file_has_them, gather, label_map, rescaled, run_lengths, without
 from scantling.inference.tiles import Tiler
 
 
@@ -210,3 +212,20 @@ def test_where_no_window_shows_two_objects_on_a_pixel_nor_does_the_answer() -> N
     kept = gather([((0, 0), (20, 20), pair), ((0, 0), (20, 20), shifted)], (20, 20))
     assert len(kept.classes) == 2
     assert label_map(kept, (20, 20)) is not None
+
+
+def test_objects_end_where_nothing_is_answered_and_those_of_which_nothing_is_left_are_none() -> None:
+    masks = torch.zeros(3, 12, 16, dtype=torch.bool)
+    masks[0, 2:5, 1:4] = masks[1, 6:9, 5:11] = masks[2, 1:3, 12:15] = True
+    beyond = np.zeros((12, 16), bool)
+    beyond[:, 8:] = True
+    objects = Objects.of_masks(list(masks), classes=torch.tensor([0, 1, 2]), scores=torch.tensor([0.9, 0.8, 0.7]))
+    found = without(objects, beyond)
+    assert found.classes.tolist() == [0, 1]
+    assert found.boxes.tolist() == [[[2, 5], [1, 4]], [[6, 9], [5, 8]]]
+    numbers = label_map(found, (12, 16))
+    assert numbers is not None
+    assert np.array_equal(numbers > 0, masks[:2].any(0).numpy() & ~beyond)
+    assert len(without(objects, ~np.zeros((12, 16), bool)).classes) == 0
+    alone = without(replace(objects, crops=(), corners=None), beyond)
+    assert alone.classes.tolist() == [0], "the middle of the second box lies at the border, beyond"

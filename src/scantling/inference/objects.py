@@ -145,6 +145,39 @@ def within(objects: Objects, area: Sequence[tuple[int, int]]) -> Objects:
     )
 
 
+def without(objects: Objects, beyond: np.ndarray) -> Objects:
+    """The objects without what lies in `beyond` (*S) bool; those of which nothing is left are dropped.
+
+    An object without a mask goes by the middle of its box.
+    """
+    if objects.corners is None:
+        most = torch.tensor(beyond.shape) - 1
+        middles = objects.boxes.float().cpu().mean(2).long().clamp(min=0).minimum(most)
+        stays = [n for n, middle in enumerate(middles.tolist()) if not beyond[tuple(middle)]]
+        return _chosen(objects, stays, boxes=objects.boxes[stays])
+    free, kept, boxed, stays = torch.from_numpy(~beyond), list[Tensor](), list[Tensor](), list[int]()
+    for number, (crop, corner) in enumerate(zip(objects.crops, objects.corners.cpu(), strict=True)):
+        area = tuple(slice(int(a), int(a) + n) for a, n in zip(corner, crop.shape, strict=True))
+        left = crop.cpu() & free[area]
+        if left.any():
+            found = left.nonzero()
+            stays.append(number)
+            kept.append(left)
+            boxed.append(torch.stack([corner + found.amin(0), corner + found.amax(0) + 1], 1).to(objects.boxes.dtype))
+    return _chosen(objects, stays, boxes=torch.stack(boxed) if boxed else objects.boxes[:0], crops=tuple(kept))
+
+
+def _chosen(objects: Objects, which: list[int], *, boxes: Tensor, crops: tuple[Tensor, ...] = ()) -> Objects:
+    """Some of the objects, with boxes and masks anew."""
+    return Objects(
+        classes=objects.classes[which],
+        boxes=boxes,
+        scores=None if objects.scores is None else objects.scores[which],
+        crops=crops,
+        corners=None if objects.corners is None else objects.corners[which],
+    )
+
+
 def _common(one: Piece, other: Piece) -> int:
     """How many pixels two masks share."""
     if one.crop is None or other.crop is None:

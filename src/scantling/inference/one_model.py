@@ -23,7 +23,7 @@ from scantling.core.fields import Kind
 from scantling.core.randomness import seed_layers
 from scantling.core.samples import Batch
 from scantling.data.preprocessing import Preprocessed, Units, preprocess, restore_grid
-from scantling.inference.objects import rescaled
+from scantling.inference.objects import rescaled, without
 from scantling.inference.postprocessing import with_temperature
 
 T = TypeVar("T")
@@ -198,7 +198,8 @@ def _objects(
     def restore(layer: Tensor) -> Tensor:
         return torch.from_numpy(back([layer[None]], linear=False))
 
-    return rescaled(answers[0].instances[0], restore, grid, shape)
+    found = rescaled(answers[0].instances[0], restore, grid, shape)
+    return found if sample.unanswered is None else without(found, sample.unanswered)
 
 
 def _by_dropout(method: Segmenter, batch: Batch, inference: Inference) -> Segmentation:
