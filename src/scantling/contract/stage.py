@@ -155,7 +155,7 @@ class Calibration:
     Attributes:
         stream: what is read of each case; masks that it reads count as read.
         split: the cases that are visited, each once, whole and unchanged.
-        fit: sets buffers of the method, in evaluation mode and without gradients.
+        fit: sets buffers or parameters of the method, in evaluation mode and without gradients.
         optional: without a case to visit the buffers stay as they were built; else that is an error.
     """
 

@@ -263,14 +263,10 @@ def _samples(answer: Segmentation, classes: int, *, decided: bool = False) -> Te
 def _over_views(
     ask: Callable[[Batch], Segmentation], batch: Batch, classes: int, seen: Sequence[tuple[int, ...]]
 ) -> Segmentation:
-    """The mean over views (`Views.each`), of uncertainties too."""
-    total, doubts = torch.zeros(()), dict[str, Tensor]()
+    """The mean over views (`Views.each`)."""
+    total = torch.zeros(())
     for view in seen:
         fields = {name: turned(tensor, view) for name, tensor in batch.fields.items()}
-        answer = ask(replace(batch, fields=fields))
-        mean = _samples(answer, classes, decided=True).mean(0)
+        mean = _samples(ask(replace(batch, fields=fields)), classes, decided=True).mean(0)
         total = total.to(mean.device) + turned_back(mean, view)
-        for name, map_ in answer.uncertainty.items():
-            back = turned_back(map_, view) / len(seen)
-            doubts[name] = doubts[name] + back if name in doubts else back
-    return Segmentation(probabilities=total / len(seen), uncertainty=doubts)
+    return Segmentation(probabilities=total / len(seen))

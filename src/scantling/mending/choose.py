@@ -29,7 +29,7 @@ Score = Callable[[Mask, Mask], Mapping[str, float]]
 and log_vca."""
 
 UNMENDED = Mending(rule="threshold")
-UNSEEN = Mending(rule="both", tensor="logit", coherence=2, high=0.9, low=0.5, smallest=50)
+UNSEEN = Mending(rule="both", iterations=100, tensor="logit", coherence=2, high=0.9, low=0.5, smallest=50)
 """What was best on validation images of DRIVE: for maps of which no truth is known."""
 PIECES = 0.01
 """What one unit of |ln VCA| counts, in units of Dice."""
