@@ -23,6 +23,15 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse tests named by a set: its order, and with it the name, differs between two workers."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            spec = item.callspec
+            if any(isinstance(value, set | frozenset) and str(value) in spec.id for value in spec.params.values()):
+                raise pytest.UsageError(f"{item.nodeid} is named by a set, whose order is not fixed; give a list")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quickly() -> Iterator[None]:
     """What tests need not wait for: more than one step from which the speed of a training is told, and the disk."""

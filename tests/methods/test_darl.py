@@ -267,21 +267,21 @@ def test_the_losses_are_those_of_the_paper() -> None:
     assert judged["masks"].item() == pytest.approx((real + scores["masks"].pow(2).mean().item()) / 2)
 
 
-ABLATIONS: list[tuple[dict[str, Any], str, set[str]]] = [
-    ({"diffusion": False}, "denoiser.", {"adversarial", "cycle"}),
-    ({"diffusion": False, "switched": False}, ".gamma.", {"adversarial", "cycle"}),
-    ({"cycle": 0}, "", {"adversarial", "diffusion"}),
-    ({"cycle_loss": "cross-entropy"}, "", {"adversarial", "cycle", "diffusion"}),
+ABLATIONS: list[tuple[dict[str, Any], str, list[str]]] = [
+    ({"diffusion": False}, "denoiser.", ["adversarial", "cycle"]),
+    ({"diffusion": False, "switched": False}, ".gamma.", ["adversarial", "cycle"]),
+    ({"cycle": 0}, "", ["adversarial", "diffusion"]),
+    ({"cycle_loss": "cross-entropy"}, "", ["adversarial", "cycle", "diffusion"]),
 ]
 
 
-@pytest.mark.parametrize(("changes", "gone", "terms"), ABLATIONS, ids=lambda value: str(value) if value else "none")
+@pytest.mark.parametrize(("changes", "gone", "terms"), ABLATIONS)
 def test_the_rows_of_the_papers_ablation_lack_what_they_say(
-    changes: dict[str, Any], gone: str, terms: set[str]
+    changes: dict[str, Any], gone: str, terms: list[str]
 ) -> None:
     of, batches = pooled(**changes)
     moves, (first, second, again) = played(of, **batches)
-    assert set(moves[0][1]) == terms
+    assert sorted(moves[0][1]) == terms
     names = [name for name, _ in of.named_parameters()]
     assert not gone or not any(gone in name for name in names)
     assert sum(tensor.sum() for tensor in moves[0][1].values()) > 0
