@@ -80,6 +80,7 @@ _CHAINS = {
 }
 _WITHOUT = {
     "darl": Recipe(data="angiograms"),
+    "ssvs": Recipe(data="angiograms"),
     "vesselness": Recipe(data="angiograms", steps=0),
     "vessels": Recipe(data="angiograms", steps=300, settings={"phantoms": 60}),
 }

@@ -247,6 +247,20 @@ def test_vessels_that_are_painted_onto_a_background_leave_the_rest_of_it_alone()
         method(large=2001)
 
 
+def test_the_painter_by_arithmetic_leaves_the_background_itself_beside_the_vessels() -> None:
+    of, batches = pooled(painter="arithmetic")
+    _, (_, second, again) = played(of, **batches)
+    noise, vessels = Step(seed=5).randn("noise", like=again[0]), second[2]
+    assert vessels is not None
+    assert vessels.any()
+    phases = apart(batches["backgrounds"].image, 2)
+    for row in range(2):
+        kept = [of.process.noised(one[None], again[1][row:][:1], noise[row:][:1])[0] for one in phases]
+        same = [torch.allclose(one[~vessels[row]], again[0][row][~vessels[row]]) for one in kept]
+        assert sum(same) == 1
+        assert not torch.allclose(kept[same.index(True)][vessels[row]], again[0][row][vessels[row]])
+
+
 def test_the_losses_are_those_of_the_paper() -> None:
     of, batches = pooled()
     of.settings = of.settings.model_copy(update={"adversarial": 0.2, "cycle": 5.0})

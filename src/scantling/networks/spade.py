@@ -47,7 +47,7 @@ class SwitchableGenerator(nn.Module):
         self.middle = nn.ModuleList(SwitchableBlock(4 * width, 4 * width, hidden=hidden) for _ in range(2))
         self.up = nn.ModuleList(SwitchableBlock(2 * width * n, width * n, hidden=hidden) for n in (2, 1))
         self.head = nn.Conv2d(width, out_channels, 7)
-        self.apply(_drawn)
+        self.apply(drawn_small)
         for block in [*self.middle, *self.up]:
             block.apply(_bounded)
 
@@ -173,8 +173,9 @@ def reflected(x: Tensor, width: int) -> Tensor:
     return x
 
 
-def _drawn(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
+def drawn_small(module: nn.Module) -> None:
+    """Weights of convolutions drawn from N(0, 0.02), no bias, as the authors of image-to-image GANs begin."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

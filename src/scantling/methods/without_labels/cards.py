@@ -17,6 +17,17 @@ CARDS: tuple[Card, ...] = (
         implementation="scantling.methods.without_labels.darl:DARL",
     ),
     Card(
+        name="ssvs",
+        title="Self-supervised vessel segmentation via adversarial learning",
+        authors="Ma et al.",
+        year=2021,
+        needs=(("image",),),
+        gives=("segment",),
+        dimensions=(2,),
+        fits="cycle",
+        implementation="scantling.methods.without_labels.ssvs:SSVS",
+    ),
+    Card(
         name="vesselness",
         title="Three-dimensional multi-scale line filter for segmentation and visualization of curvilinear "
         "structures in medical images",

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scantling.contract.capabilities import Segmenter
-from scantling.contract.method import VESSEL, Method
+from scantling.contract.method import Method
 from scantling.contract.results import Segmentation
-from scantling.contract.stage import Criterion, Game, Player, Stage, Visit, frozen
+from scantling.contract.stage import Game, Player, Stage, frozen
 from scantling.contract.step import Draws, Inference, Step
-from scantling.core.randomness import numpy_generator
-from scantling.core.samples import Batch, Preprocessing, Traits
-from scantling.core.streams import Augmentation, Stream
+from scantling.core.samples import Batch, Traits
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
@@ -26,25 +20,16 @@ from scantling.losses.adversarial import fooling_loss, telling_loss
 from scantling.losses.overlap import binary_cross_entropy
 from scantling.losses.patch_contrast import PatchContrast
 from scantling.methods.catalogue import CARDS
-from scantling.methods.without_labels.darl_settings import BACKGROUND, DARLSettings
+from scantling.methods.without_labels.darl_settings import DARLSettings
+from scantling.methods.without_labels.unpaired import UnpairedSegmenter
 from scantling.networks.denoiser import Denoiser
-from scantling.networks.discriminators import patch_discriminator
 from scantling.networks.padding import cropped, padded
-from scantling.networks.polyphase import apart, phase, together
-from scantling.networks.replay import ReplayPool
+from scantling.networks.polyphase import apart, together
 from scantling.networks.spade import SwitchableGenerator
 from scantling.networks.spectral_norm import power_iteration
-from scantling.phantoms.backgrounds import evened, without_rim, without_tubes
-from scantling.phantoms.fractal import fractal_crossing
-
-COLOUR = ("red", "green", "blue")
-LUMA = (0.299, 0.587, 0.114)
-"""The weights of the colours in grey (ITU-R BT.601)."""
-RIM = 4
-"""Pixels along the edge of the region of interest that an evened image leaves out: they are dark, as vessels are."""
 
 
-class DARL(Segmenter):
+class DARL(UnpairedSegmenter):
     r"""Diffusion adversarial representation learning (Kim, Oh and Ye, 2023): three unpaired pools and no label.
 
     A denoiser ε_θ learns backgrounds; a generator G paints masks onto what it makes of them, and finds vessels where
@@ -75,7 +60,7 @@ class DARL(Segmenter):
 
     def __init__(self, settings: DARLSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
-        of, shape = settings, (1, settings.side, settings.side)
+        of = settings
         self.process = GaussianProcess(betas("linear", of.timesteps, low=of.beta_low, high=of.beta_high))
         self.denoiser: Denoiser | None = None
         if of.diffusion:
@@ -84,23 +69,8 @@ class DARL(Segmenter):
         self.generator = SwitchableGenerator(
             1 + of.diffusion, width=of.width, hidden=of.hidden if of.switched else None
         )
-        judged = ("images",) if of.judged == "images" else ("masks", "images")
-        self.judges = nn.ModuleDict(
-            {name: patch_discriminator(2, 1, width=of.judge, layers=of.judge_layers) for name in judged}
-        )
-        self.pools = nn.ModuleDict({name: ReplayPool(of.pool, shape) for name in judged})
-        self.contrast = PatchContrast(shape[1:], patches=of.patches) if of.contrast else None
-
-    @classmethod
-    def resolve_traits(cls, settings: DARLSettings, traits: Traits) -> Traits:
-        """One class: that of the data where they name one, else the vessel."""
-        del settings
-        return traits if len(traits.classes) == 1 else traits.model_copy(update={"labels": VESSEL})
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """Pictures, each in [-1, 1]."""
-        return Preprocessing(dimensions=2, normalise="unit")
+        self.judge(*(("images",) if of.judged == "images" else ("masks", "images")))
+        self.contrast = PatchContrast((of.side, of.side), patches=of.patches) if of.contrast else None
 
     def stages(self) -> Sequence[Stage]:
         """One stage: the denoiser and the generator against the discriminators."""
@@ -110,35 +80,21 @@ class DARL(Segmenter):
             Player(name="generator", modules=moving, rate=of.rate, betas=(0.5, 0.999), average=of.average),
             Player(name="discriminators", modules=(self.judges,), rate=of.rate, betas=(0.5, 0.999)),
         )
-
-        def stream(name: str, **fields: Any) -> Stream:
-            return Stream(name=name, batch=of.batch, patch=(of.patch, of.patch), augment=Augmentation(), **fields)
-
-        pictures: dict[str, Any] = {"reads": ("image",), "without": (f"pool:{BACKGROUND}",)}
-        streams = [stream("angiograms", **pictures)]
-        if of.background == "pool":
-            streams.append(stream("backgrounds", reads=("image",), pool=BACKGROUND))
-        elif of.background == "median":
-            streams.append(stream("backgrounds", **pictures))
-        if of.masks == "folder":
-            streams.append(stream("vessels", reads=("mask",), without=("image",)))
         stage = Stage(
             name="train",
             players=players,
-            streams=tuple(streams),
+            streams=self.streams(),
             steps=of.steps,
             objectives=self.objectives,
             stepped=lambda step, returned: power_iteration(self.generator),
-            criterion=Criterion(name="cycle", direction="min", value=self.inconsistency, visits=("angiograms",)),
+            criterion=self.by_cycle(),
         )
         return (stage,)
 
     def objectives(self, batch: Mapping[str, Batch], step: Step) -> Game:
         """The generator's move, with the denoiser, and then the discriminators'."""
         of = self.settings
-        angiogram, _ = self._subsampled(batch["angiograms"], "angiograms", step)  # (B, 1, side, side)
-        background, region = self._subsampled(batch.get("backgrounds", batch["angiograms"]), "backgrounds", step)
-        vessels = self._vessels(batch.get("vessels"), step, like=angiogram) & region
+        angiogram, background, vessels = self.drawn(batch, step)  # (B, 1, side, side)
         masks = 2 * vessels.to(angiogram.dtype) - 1
         noise = step.randn("noise", like=angiogram)
         count = len(angiogram)
@@ -148,11 +104,12 @@ class DARL(Segmenter):
         found, _ = self.generate_from(self.noised(angiogram, t_a, noise), t_a)
         # path B: paint; here alone the denoiser learns to denoise
         painted, guess = self.generate_from(self.noised(background, t_b, noise), t_b, vessels)
+        painted = self.joined(painted, background, vessels)
         # the cycle: segment what was painted, with the t and the noise of path A
         again, _ = self.generate_from(self.noised(painted, t_a, noise), t_a)
         fakes = {"masks": found, "images": painted}
         with frozen(self.judges):
-            scores = [self._judged(name, fakes[name]) for name in self.judges]
+            scores = [self.judged(name, fakes[name]) for name in self.judges]
             fooled = torch.stack([fooling_loss(each, kind="least-squares") for each in scores]).sum()
         terms = {"adversarial": of.adversarial * fooled}
         if guess is not None:
@@ -168,7 +125,7 @@ class DARL(Segmenter):
         reals = {"masks": masks, "images": angiogram}
         terms = {}
         for name in self.judges:
-            real, fake = (self._judged(name, seen) for seen in (reals[name], self._shown(name, fakes, step)))
+            real, fake = (self.judged(name, seen) for seen in (reals[name], self.shown(name, fakes, step)))
             terms[name] = telling_loss(real, fake, kind="least-squares")
         yield "discriminators", terms
 
@@ -177,31 +134,6 @@ class DARL(Segmenter):
         grey, region = self.grey(batch)
         soft = inference.tile(lambda canvas: self._in_phases(canvas, None), grey)
         return Segmentation(probabilities=((1 + soft) / 2).clamp(0, 1).masked_fill(~region, 0))
-
-    def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
-        """A background, a mask, what the model paints of both, and what it finds there again."""
-        ways = {
-            "pool": "The image with its vessels taken out by a wide median; training has backgrounds of its own",
-            "median": "The background: made from the image, its vessels taken out by a wide median",
-            "image": "The background: the image itself",
-        }
-        prior = "training has a folder of masks" if self.settings.masks == "folder" else "as in training"
-        background, vessels, painted, found = self._demonstrated(batch, inference)
-        shown = {
-            ways[self.settings.background or "median"]: (1 + background) / 2,
-            f"A mask by the fractal rule, {prior}": vessels,
-            "What the model paints with both": (1 + painted) / 2,
-            "What it segments in its painting": (1 + found) / 2,
-        }
-        return {caption: picture[0].float().expand(3, -1, -1) for caption, picture in shown.items()}
-
-    def inconsistency(self, visit: Visit, step: Step) -> float:
-        """Cycle consistency on validation images, whose masks are not read: the mean of |found again - painted|."""
-        errors = []
-        for number, batch in enumerate(visit("angiograms")):
-            _, vessels, _, found = self._demonstrated(batch, replace(step, number=number))
-            errors.append(float((exact(found) + 1 - 2 * vessels.to(found.dtype)).abs().mean()))
-        return sum(errors) / len(errors) if errors else float("nan")
 
     def noised(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """What goes in at the level t, as x."""
@@ -222,45 +154,9 @@ class DARL(Segmenter):
             made = clean + within * (made - clean)
         return made, guess
 
-    def grey(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The images as one channel in [-1, 1], level outside the region, and the region (B, 1, *S) bool."""
-        image = batch.image
-        if self.traits.channels == COLOUR and self.settings.grey == "green":
-            grey = image[:, 1:2]
-        elif self.traits.channels == COLOUR:
-            grey = (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
-        else:
-            grey = image.mean(1, keepdim=True)
-        region = batch.region
-        if self.settings.evened:
-            region = without_rim(region, width=RIM)
-            return evened(grey, region, window=self.settings.evened), region
-        counted = region.sum((1, 2, 3), keepdim=True).clamp(min=1)
-        return torch.where(region, grey, (grey * region).sum((1, 2, 3), keepdim=True) / counted), region
-
-    def _subsampled(self, batch: Batch, purpose: str, step: Step) -> tuple[Tensor, Tensor]:
-        """One phase of each image, or of the background that is made of it, and the same of its region."""
-        grey, region = self.grey(batch)
-        if purpose == "backgrounds" and self.settings.background == "median":
-            grey = without_tubes(grey, region, window=self.settings.window)
-        first = step.randint(f"phase of {purpose}", 0, self.settings.interleave**2, count=len(grey))
-        return phase(grey, self.settings.interleave, first=first), phase(region, self.settings.interleave, first=first)
-
-    def _vessels(self, batch: Batch | None, step: Step, *, like: Tensor) -> Tensor:
-        """Masks (B, 1, side, side) bool from the folder, or by the rule."""
-        of, count = self.settings, len(like)
-        masks = (batch.mask == 1) if batch is not None else self._ruled((of.patch, of.patch), step, like=like)
-        first = step.randint("phase of vessels", 0, of.interleave**2, count=count)
-        return phase(masks, of.interleave, first=first)
-
-    def _ruled(self, shape: tuple[int, int], draws: Draws, *, like: Tensor, purpose: str = "fractals") -> Tensor:
-        """Masks by the fractal rule (B, 1, *shape) bool."""
-        side, count = max(self.settings.canvas or 0, *shape), self.settings.overlaid
-        masks = [
-            fractal_crossing(shape, side=side, count=count, generator=numpy_generator("fractals", seed))
-            for seed in draws.randint(purpose, 0, 1 << 53, count=len(like)).tolist()
-        ]
-        return torch.from_numpy(np.stack(masks))[:, None].to(like.device)
+    def joined(self, painted: Tensor, background: Tensor, vessels: Tensor) -> Tensor:
+        """The painting; with the painter "arithmetic" s x + (1 - s) b, where the background b itself is the rest."""
+        return torch.where(vessels, painted, background) if self.settings.painter == "arithmetic" else painted
 
     def _in_phases(self, grey: Tensor, vessels: Tensor | None) -> Tensor:
         """What the generator makes of a canvas of any size at t = 0, phase by phase, interleaved again."""
@@ -269,34 +165,15 @@ class DARL(Segmenter):
         phases = apart(padded(grey, divisor), factor)
         masks = None if vessels is None else apart(padded(vessels.to(grey.dtype), divisor), factor) > 0.5
         made, _ = self.generate_from(phases, torch.zeros(len(phases), dtype=torch.int64, device=grey.device), masks)
+        if masks is not None:
+            made = self.joined(made, phases, masks)
         return cropped(together(made, factor), grey.shape[2:])
 
-    def _demonstrated(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of the middle of the images: backgrounds, masks by the rule, paintings, what is found in them."""
-        grey, region = (_middle(tensor, self.settings.patch) for tensor in self.grey(batch))
-        if self.settings.background != "image":
-            grey = without_tubes(grey, region, window=self.settings.window)
-        vessels = self._ruled((grey.shape[2], grey.shape[3]), draws, like=grey, purpose="shown fractals") & region
-        painted = self._in_phases(grey, vessels)
-        return grey, vessels, painted, self._in_phases(painted, None)
-
-    def _judged(self, name: str, images: Tensor) -> Tensor:
-        scores: Tensor = exact(self.judges[name](images)[-1])
-        return scores
-
-    def _shown(self, name: str, fakes: Mapping[str, Tensor], step: Step) -> Tensor:
-        """This process's part of what the pool shows for the fakes of all."""
-        own = exact(fakes[name].detach())
-        rows, coins = step.gather(own), step.gather(step.rand(f"pool of {name}", like=own.new_empty(len(own), 2)))
-        first = step.slot * len(own) % len(rows)
-        shown: Tensor = self.pools[name](rows, coins)
-        return shown[first : first + len(own)]
-
-
-def _middle(tensor: Tensor, side: int) -> Tensor:
-    height, width = (min(side, n) for n in tensor.shape[2:])
-    top, left = (tensor.shape[2] - height) // 2, (tensor.shape[3] - width) // 2
-    return tensor[:, :, top : top + height, left : left + width]
+    def demonstrated(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """See `UnpairedSegmenter`."""
+        background, vessels = self.demonstration(batch, draws)
+        painted = self._in_phases(background, vessels)
+        return background, vessels, painted, self._in_phases(painted, None)
 
 
 @torch.no_grad()
