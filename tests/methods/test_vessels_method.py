@@ -191,7 +191,7 @@ def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp
         phantom = tubes((64, 64), generator=np.random.default_rng(number), dark=True)
         write(tmp_path / "data" / "images", f"v{number}", (255 * phantom.image[0]).astype(np.uint8))
         write(tmp_path / "data" / "masks", f"v{number}", phantom.mask * np.uint8(255))
-    settings = {"with_masks": True, "kind": "dark tubes", "patch": [16, 16], "rounds": 1}
+    settings = {"kind": "dark tubes", "patch": [16, 16], "rounds": 1}
     options = Options(preset="tiny", steps=6, settings=settings, validation=0.0, labels=1)
     train("vessels", [tmp_path / "data"], tmp_path / "run", options, console=quiet())
     record = read_run(tmp_path / "run")

@@ -131,7 +131,7 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
         SettingsError: a share or a number of labels that the data do not have.
     """
     unaided = not reads_labels({word for words in card.needs for word in words})
-    card = card_of_settings(card, options)
+    card = card_of_settings(card, asking_for_labels(card, options))
     opening = Opening(manifest=options.manifest, root=options.root, subjects=options.subjects)
     opened = distinct([part for place in data for part in _opened(place, opening)])
     if out is not None:
@@ -188,6 +188,15 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
     remarks = tuple(remark.sentence for remark in dataset.remarks if remark.level != "note" or remark.kind in told)
     beside = unaided and not blind
     return Material(tuple(opened), dataset, reads, (*remarks, *components), budget, beside=beside)
+
+
+def asking_for_labels(card: Card, options: Options) -> Options:
+    """With `--labels`, a segmenter that reads no mask unless a setting says so reads them, if no setting is given."""
+    flags = [name for name, words in card.labels_by.items() if " or " not in words]
+    masks = next((name for name in flags if card.labels_by[name] == "mask"), None)
+    if options.labels is None or masks is None or "segment" not in card.gives or {*flags} & {*options.settings}:
+        return options
+    return replace(options, settings={**options.settings, masks: True})
 
 
 def card_of_settings(card: Card, options: Options) -> Card:

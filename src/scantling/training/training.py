@@ -34,7 +34,7 @@ from scantling.training.building import build_method
 from scantling.training.callbacks import Callback
 from scantling.training.finishing import finish
 from scantling.training.leakage import check_apart, start_remarks
-from scantling.training.material import Material, budget_remarks, counts, open_material, undrawn
+from scantling.training.material import Material, asking_for_labels, budget_remarks, counts, open_material, undrawn
 from scantling.training.minutes import fitted, usual_steps
 from scantling.training.options import DEFAULTS, Options
 from scantling.training.plan import (
@@ -83,7 +83,7 @@ def train(
         ScantlingError: nothing can be started, the run was made with other settings, or it was asked to stop.
     """
     begun, words = time.monotonic() if begun is None else begun, list(sys.argv if command is None else command)
-    card, device, console = _checked(method, data, options, console)
+    card, options, device, console = _checked(method, data, options, console)
     with processes(device) as group, nullcontext() if card.repeats else unrepeatable():
         if group.first:
             check_record(out, RUN)
@@ -104,7 +104,7 @@ def preview(
     Raises:
         ScantlingError: nothing could be started.
     """
-    card, device, console = _checked(method, data, options, console)
+    card, options, device, console = _checked(method, data, options, console)
     material, traits = _measured(card, data, options, console)
     for sentence in material.remarks:
         console.print(sentence, highlight=False, markup=False)
@@ -134,7 +134,7 @@ def steps_that_fit(
         ScantlingError: nothing could be started.
     """
     begun = time.monotonic()
-    card, device, console = _checked(method, data, options, console)
+    card, options, device, console = _checked(method, data, options, console)
     material, traits = _measured(card, data, options, console)
     group = Processes()
     with TemporaryDirectory() as folder:
@@ -157,8 +157,8 @@ def _measured(
 
 def _checked(
     method: str | type[Method], data: Sequence[Path | str | Dataset], options: Options, console: Console | None
-) -> tuple[Card, torch.device, Console]:
-    """The card of the method, the device and where sentences go, after making sure that the options can be."""
+) -> tuple[Card, Options, torch.device, Console]:
+    """The card of the method, the options, the device and where sentences go, after making sure that all can be."""
     card = card_of(method)
     if card.gives == ("annotate",):
         runs = f"`scantling synthesize {card.name} --from DATA`"
@@ -167,7 +167,7 @@ def _checked(
         raise SettingsError("found no data; name at least one data set with --data")
     options.check()
     steady(threads=options.threads)
-    return card, device_of(options.device), console or Console(stderr=True, markup=False)
+    return card, asking_for_labels(card, options), device_of(options.device), console or Console(stderr=True, markup=False)
 
 
 def _train(
