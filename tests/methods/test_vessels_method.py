@@ -79,7 +79,7 @@ def test_phantoms_are_counted_in_pixels_for_each_image(images: int, shape: tuple
     assert PIXELS == 584 * 565
 
 
-@pytest.mark.parametrize("kind", ["angiogram", "bright tubes", "dark tubes"])
+@pytest.mark.parametrize("kind", ["angiogram", "bright tubes", "dark tubes", "fractal curves"])
 def test_a_phantom_is_as_large_as_the_image_and_in_units_of_its_deviation(kind: str) -> None:
     found = method(kind=kind).made(a_batch(torch.zeros(1, 1, 72, 60)), STEP, ("a", "b"))
     assert [tuple(one.shape) for one in found.values()] == [(1, 2, 72, 60)] * 2
@@ -91,6 +91,15 @@ def test_a_phantom_is_as_large_as_the_image_and_in_units_of_its_deviation(kind: 
     assert abs(float(image.mean())) < 1
     again = method(kind=kind).made(a_batch(torch.zeros(1, 1, 72, 60)), STEP, ("a",))
     assert torch.equal(again["a"], found["a"])
+
+
+def test_a_phantom_takes_the_look_of_the_image_in_whose_size_it_is_made() -> None:
+    image = torch.rand(1, 1, 72, 60, generator=torch.Generator().manual_seed(0)) * 3 - 1
+    plain, looks = (
+        method(look=look, kind="dark tubes").made(a_batch(image), STEP, ("a",))["a"] for look in ("rule", "fourier")
+    )
+    assert torch.equal(plain[:, 1], looks[:, 1])
+    assert not torch.allclose(plain[:, 0], looks[:, 0], atol=0.5)
 
 
 def test_a_retina_has_three_channels_and_its_truth() -> None:

@@ -167,7 +167,12 @@ def _checked(
         raise SettingsError("found no data; name at least one data set with --data")
     options.check()
     steady(threads=options.threads)
-    return card, asking_for_labels(card, options), device_of(options.device), console or Console(stderr=True, markup=False)
+    return (
+        card,
+        asking_for_labels(card, options),
+        device_of(options.device),
+        console or Console(stderr=True, markup=False),
+    )
 
 
 def _train(

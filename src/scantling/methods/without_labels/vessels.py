@@ -28,11 +28,12 @@ from scantling.methods.supervised.unet import UNetSegmenter, player_of, stream_o
 from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.methods.without_labels.vesselness import COLOUR, Vesselness, VesselnessSettings
 from scantling.phantoms.angiogram import angiogram
+from scantling.phantoms.curves import fractal_curves, with_look_of
 from scantling.phantoms.phantom import Phantom
 from scantling.phantoms.retina import retina
 from scantling.phantoms.tubes import tubes
 
-Kind = Literal["retina", "angiogram", "bright tubes", "dark tubes"]
+Kind = Literal["retina", "angiogram", "bright tubes", "dark tubes", "fractal curves"]
 MOST = 64
 """Phantoms for an image."""
 PIXELS = 584 * 565
@@ -53,6 +54,9 @@ class VesselsSettings(UNetSettings):
     Attributes:
         dimensions: volumes are read slice by slice.
         kind: of phantoms. None: "retina" for colour, else "angiogram". Fluorescence and the like are "bright tubes".
+            "fractal curves" are those of FreeCOS (Shi et al., 2023).
+        look: of phantoms: that of their rule, or with the strength of low frequencies that the real image has, in whose
+            size each is made, as FreeCOS does it ("fourier").
         phantoms: how many there are for all images together, if these are as large as photographs of DRIVE; of
             larger ones there are fewer, as many pixels in all; one for each image at least, 64 at most.
         rounds: how often the network labels the real images, together with the filter, and goes on with these.
@@ -67,6 +71,7 @@ class VesselsSettings(UNetSettings):
 
     dimensions: Literal[2, 3] | None = 2
     kind: Kind | None = None
+    look: Literal["rule", "fourier"] = "rule"
     phantoms: Annotated[int, Field(ge=1)] = 200
     rounds: Annotated[int, Field(ge=0, le=10)] = 1
     first: Annotated[float, Field(gt=0, lt=1)] = 0.6
@@ -202,13 +207,20 @@ class Vessels(UNetSegmenter):
 
     def made(self, batch: Batch, step: Step, names: Sequence[str]) -> dict[str, Tensor]:
         """Phantoms as large as an image, in its units, with their truth as the last channel: (1, C + 1, *S) each."""
-        shape, found = tuple(batch.image.shape[2:]), dict[str, Tensor]()
+        shape, light, found = tuple(batch.image.shape[2:]), level_light(batch), dict[str, Tensor]()
         for name in names:
-            phantom = self.phantom((shape[0], shape[1]), numpy_generator(step.seed, name, step.number))
-            inside = phantom.image[:, phantom.region]
-            units = (phantom.image - inside.mean(1)[:, None, None]) / np.maximum(inside.std(1), 1e-6)[:, None, None]
-            grey = np.broadcast_to(units, (len(self.traits.channels), *units.shape[1:])) if len(units) == 1 else units
-            layers = np.concatenate([grey, phantom.mask[None]])[:, : shape[0], : shape[1]]
+            generator = numpy_generator(step.seed, name, step.number)
+            phantom = self.phantom((shape[0], shape[1]), generator)
+            rows, columns = slice(shape[0]), slice(shape[1])
+            mask, region = phantom.mask[rows, columns], phantom.region[rows, columns]
+            image = phantom.image[:, rows, columns]
+            if len(image) == 1:
+                image = np.repeat(image, len(self.traits.channels), 0)
+            if self.settings.look == "fourier":
+                image = with_look_of(image, light[0].cpu().numpy(), generator=generator)
+            inside = image[:, region]
+            units = (image - inside.mean(1)[:, None, None]) / np.maximum(inside.std(1), 1e-6)[:, None, None]
+            layers = np.concatenate([units, mask[None]])
             found[name] = torch.from_numpy(layers.astype(np.float16))[None]
         return found
 
@@ -219,6 +231,8 @@ class Vessels(UNetSegmenter):
             return retina(sides, generator=generator)
         if self.settings.kind == "angiogram":
             return angiogram(sides, generator=generator)
+        if self.settings.kind == "fractal curves":
+            return fractal_curves(sides, generator=generator)
         return tubes(sides, generator=generator, dark=self.settings.kind == "dark tubes")
 
     def second_opinion(self, batch: Batch) -> Tensor:
@@ -286,6 +300,15 @@ def light_of(image: Tensor) -> Tensor:
     """Light of an image (B, C, *S) in units of its deviation: the darkest pixel counts as black, as in photographs and
     angiograms."""
     return image - image.amin(tuple(range(2, image.ndim)), keepdim=True)
+
+
+def level_light(batch: Batch) -> Tensor:
+    """Images (B, C, *S) in [0, 1], all channels by the one range, and outside of the region their mean inside it."""
+    light = batch.image - batch.image.amin()
+    light = light / light.amax().clamp(min=1e-6)
+    axes = tuple(range(2, light.ndim))
+    inside = (light * batch.region).sum(axes, keepdim=True) / batch.region.sum(axes, keepdim=True).clamp(min=1)
+    return torch.where(batch.region, light, inside)
 
 
 def one_of(step: Step, names: Sequence[str]) -> tuple[str, ...]:
