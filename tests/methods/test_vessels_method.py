@@ -31,7 +31,7 @@ from scantling.inference.answering import segment
 from scantling.inference.bands import answer_in_bands
 from scantling.inference.exporting import OnePass, example
 from scantling.inference.tiles import Tiler
-from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsSettings
+from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsOptions, VesselsSettings
 from scantling.metrics.confidence import dice_confidence
 from scantling.phantoms.tubes import tubes
 from scantling.records.run import read_run
@@ -116,6 +116,24 @@ def test_the_filter_sees_the_same_whatever_the_units_of_the_image_are() -> None:
     assert torch.equal(of.filter_of(a_batch((200 * light - 90) / 40)) > 0.5, plain > 0.5)
     hit = (plain[0, 0] > 0.5).numpy()
     assert phantom.mask[hit].mean() > 2 * phantom.mask.mean()
+
+
+def test_a_mended_answer_has_no_gap_and_decides_itself() -> None:
+    of = method()
+    light = torch.full((1, 1, 64, 64), 0.02)
+    light[:, :, 30:34] = 0.95
+    light[:, :, :, 31:34] = 0.45
+    of.probabilities = lambda logits: light  # type: ignore[method-assign]
+    plain, mended = (
+        of.segment(a_batch(torch.zeros(1, 1, 64, 64)), Inference(seed=1, options=VesselsOptions(mended=each)))
+        for each in (False, True)
+    )
+    assert plain.decision is None
+    assert plain.probabilities is not None
+    assert not (plain.probabilities[0, 0, 31] > 0.5).all()
+    assert mended.decision is not None
+    assert mended.decision[0, 0, 31].all()
+    assert mended.decision.float().mean() < 0.1
 
 
 def test_pseudo_labels_are_the_highest_of_network_and_filter_as_many_as_the_share_of_all_images() -> None:

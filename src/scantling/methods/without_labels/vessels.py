@@ -14,6 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from scantling.contract.method import VESSEL, Method
+from scantling.contract.options import SegmentOptions
+from scantling.contract.results import Segmentation
 from scantling.contract.stage import Game, Prepared, Stage, Visit
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import SettingsError
@@ -21,6 +23,8 @@ from scantling.core.fields import IGNORE
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch, Traits
 from scantling.core.streams import Stream
+from scantling.mending.choose import UNSEEN
+from scantling.mending.mend import mend
 from scantling.mending.widening import widened
 from scantling.methods.catalogue import CARDS
 from scantling.methods.semi_supervised.self_training import patch_by_patch
@@ -116,6 +120,16 @@ class VesselsSettings(UNetSettings):
         return min(MOST, self.phantoms, math.ceil(self.phantoms * PIXELS / (images * math.prod(traits.shape))))
 
 
+class VesselsOptions(SegmentOptions):
+    """How vessels are found.
+
+    Attributes:
+        mended: close gaps along vessels and drop small pieces, as where no truth is known (`mending.choose.UNSEEN`).
+    """
+
+    mended: bool = False
+
+
 class Vessels(UNetSegmenter):
     """A U-Net on phantoms of vessels, then on its own answers joined with those of a filter for tubes.
 
@@ -128,6 +142,7 @@ class Vessels(UNetSegmenter):
     card = CARDS["vessels"]
     Settings = VesselsSettings
     settings: VesselsSettings
+    segment_with = VesselsOptions
 
     def __init__(self, settings: VesselsSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
@@ -234,6 +249,19 @@ class Vessels(UNetSegmenter):
         if self.settings.kind == "fractal curves":
             return fractal_curves(sides, generator=generator)
         return tubes(sides, generator=generator, dark=self.settings.kind == "dark tubes")
+
+    def segment(self, batch: Batch, inference: Inference) -> Segmentation:
+        """The network's answer; mended where that is asked for: then the mending decides."""
+        found, options = super().segment(batch, inference), inference.options
+        if found.probabilities is None or not (isinstance(options, VesselsOptions) and options.mended):
+            return found
+        maps = found.probabilities.float().masked_fill(~batch.region, 0)
+        mended = [mend(each.cpu().numpy(), UNSEEN, spatial_dims=2) for each in maps]
+        likely, decision = (
+            torch.from_numpy(np.stack(each)).to(maps.device)
+            for each in ([one.map for one in mended], [one.mask.astype(np.uint8) for one in mended])
+        )
+        return replace(found, probabilities=likely, decision=decision)
 
     def second_opinion(self, batch: Batch) -> Tensor:
         """The mask of the filter, against which the answer of the network is held."""
