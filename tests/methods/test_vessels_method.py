@@ -287,8 +287,12 @@ def test_where_every_image_has_lines_they_stand_alone_with_pseudo_labels_between
         VesselsSettings.preset("tiny", {"with_masks": True, "with_centre_lines": True}).resolve(traits())
 
 
-@pytest.mark.parametrize("settings", [{}, {"with_masks": True}], ids=["without masks", "every image has a mask"])
-def test_volumes_are_read_slice_by_slice_and_all_may_have_masks(settings: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"dimensions": 2}, {"with_masks": True}, {}], ids=["slices", "every volume has a mask", "volumes"]
+)
+def test_volumes_are_read_whole_or_slice_by_slice_and_all_may_have_masks(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
     generator = np.random.default_rng(0)
     for number in range(3):
         for kind, values in (("images", generator.random((40, 36, 6))), ("masks", generator.random((40, 36, 6)) > 0.9)):
@@ -302,6 +306,13 @@ def test_volumes_are_read_slice_by_slice_and_all_may_have_masks(settings: dict[s
     assert np.asanyarray(nib.load(tmp_path / "masks" / "v0.nii.gz").dataobj).shape == (40, 36, 6)
 
 
-def test_three_dimensions_are_refused() -> None:
-    with pytest.raises(SettingsError, match="vessels reads volumes slice by slice"):
+def test_volumes_take_tubes_and_what_is_made_for_pictures_is_refused() -> None:
+    volumes = traits(dimensions=3, spacing=(3.0, 1.0, 1.0), shape=(12, 40, 36), smallest=(12, 40, 36))
+    of = VesselsSettings.preset("tiny").resolve(volumes)
+    assert (of.kind, of.share) == ("bright tubes", 0.02)
+    for changes in ({"kind": "angiogram"}, {"with_centre_lines": True}):
+        with pytest.raises(SettingsError, match="expected pictures, found volumes; volumes take bright tubes or dark"):
+            VesselsSettings.preset("tiny", changes).resolve(volumes)
+    assert VesselsSettings.preset("tiny", {"dimensions": 2}).resolve(volumes).kind == "angiogram"
+    with pytest.raises(SettingsError, match="expected volumes, found pictures"):
         VesselsSettings.preset("tiny", {"dimensions": 3}).resolve(traits())

@@ -29,11 +29,11 @@ class Phantom:
     both end at the region.
 
     Attributes:
-        image: (C, H, W) float32 in [0, 1].
-        mask: (H, W) bool.
-        centre_line: (H, W) bool, within the mask.
-        region: (H, W) bool, where there is anything to see.
-        trees: in the plane of the image, in pixels.
+        image: (C, *S) float32 in [0, 1].
+        mask: (*S) bool.
+        centre_line: (*S) bool, within the mask.
+        region: (*S) bool, where there is anything to see.
+        trees: in the plane of the image, in pixels; of a volume in cubes of its finest spacing.
     """
 
     image: NDArray[np.float32]
@@ -77,7 +77,7 @@ def check_generator(generator: object) -> None:
 def exposed(
     light: Image, *, blur: Sequence[float], shot: float, read: float, generator: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Light (C, H, W) on a sensor: blur by channel in pixels, then noise, part of which neighbouring pixels share.
+    """Light (C, *S) on a sensor: blur by channel in pixels, then noise, part of which neighbouring pixels share.
 
     The noise has the deviation √(shot² · light + read²) before half of it is smoothed.
     """
@@ -85,5 +85,5 @@ def exposed(
     seen = np.maximum(seen, 0.0)
     noise = np.sqrt(shot**2 * seen + read**2) * generator.standard_normal(light.shape)
     shared = generator.uniform(0.0, 0.9)
-    noise = (1.0 - shared) * noise + 2.0 * shared * ndimage.gaussian_filter(noise, (0.0, 0.8, 0.8))
+    noise = (1.0 - shared) * noise + 2.0 * shared * ndimage.gaussian_filter(noise, (0.0, *(0.8,) * (light.ndim - 1)))
     return np.clip(seen + noise, 0.0, 1.0).astype(np.float32)

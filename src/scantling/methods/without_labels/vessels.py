@@ -35,15 +35,20 @@ from scantling.phantoms.angiogram import angiogram
 from scantling.phantoms.curves import fractal_curves, with_look_of
 from scantling.phantoms.phantom import Phantom
 from scantling.phantoms.retina import retina
+from scantling.phantoms.tube_volume import tube_volume
 from scantling.phantoms.tubes import tubes
 
 Kind = Literal["retina", "angiogram", "bright tubes", "dark tubes", "fractal curves"]
+TUBES = ("bright tubes", "dark tubes")
+"""The kinds that volumes may take."""
 MOST = 64
 """Phantoms for an image."""
 PIXELS = 584 * 565
 """Of a phantom as large as `VesselsSettings.phantoms` counts them: a photograph of DRIVE."""
 SHARE = 0.12
 """The share of a retina's field that experts mark as vessel, about; see `vesselness`."""
+SHARE_OF_VOLUMES = 0.02
+"""Ours; Otsu's threshold of the filter may mark half of a volume in which little is a tube."""
 LOOKED, PIXELS_OF_EACH = 200, 10_000
 """Images, evenly spread, and pixels of each from which the threshold of pseudo-labels is taken."""
 THRESHOLD = "threshold"
@@ -56,9 +61,9 @@ class VesselsSettings(UNetSettings):
     ours.
 
     Attributes:
-        dimensions: volumes are read slice by slice.
-        kind: of phantoms. None: "retina" for colour, else "angiogram". Fluorescence and the like are "bright tubes".
-            "fractal curves" are those of FreeCOS (Shi et al., 2023).
+        dimensions: 2 reads volumes slice by slice; None: as the data are.
+        kind: of phantoms. None: "retina" for colour, "bright tubes" for volumes, else "angiogram". Fluorescence and the
+            like are "bright tubes". "fractal curves" are those of FreeCOS (Shi et al., 2023).
         look: of phantoms: that of their rule, or with the strength of low frequencies that the real image has, in whose
             size each is made, as FreeCOS does it ("fourier").
         phantoms: how many there are for all images together, if these are as large as photographs of DRIVE; of
@@ -66,14 +71,14 @@ class VesselsSettings(UNetSettings):
         rounds: how often the network labels the real images, together with the filter, and goes on with these.
         first: the share of the steps that learn from phantoms alone.
         share: of the region that vessels take: in the answer of the filter in each image (see `vesselness`), in
-            pseudo-labels in all images together. None: what they take in masks that it learns from, else 0.12.
+            pseudo-labels in all images together. None: what they take in masks that it learns from, else 0.12, of
+            volumes 0.02.
         with_masks: whether it learns from masks, too, where images have one: in the rounds, half of a batch; all of it
             where every image has one.
         with_centre_lines: the same of centre lines, which scribbles hold. Beside the line of a vessel, which is widened
             (`mending.widening`), and where background was drawn, the image has a label; elsewhere its pseudo-label.
     """
 
-    dimensions: Literal[2, 3] | None = 2
     kind: Kind | None = None
     look: Literal["rule", "fourier"] = "rule"
     phantoms: Annotated[int, Field(ge=1)] = 200
@@ -91,18 +96,25 @@ class VesselsSettings(UNetSettings):
 
     def resolve(self, traits: Traits) -> Self:
         """Plan as `unet` does, and choose the kind of phantoms."""
-        if self.dimensions != 2:
-            raise SettingsError("--settings.dimensions: vessels reads volumes slice by slice; expected 2")
         if self.with_masks and self.with_centre_lines:
             raise SettingsError("found --settings.with_masks and --settings.with_centre_lines; expected one of them")
-        kind = self.kind or ("retina" if traits.channels == COLOUR else "angiogram")
-        if kind == "retina" and traits.channels != COLOUR:
+        volumes, colour = self.seen(traits).dimensions == 3, traits.channels == COLOUR
+        kind = self.kind or ("bright tubes" if volumes else "retina" if colour else "angiogram")
+        if volumes and (kind not in TUBES or self.with_centre_lines):
+            what = f"kind {kind}" if kind not in TUBES else "with_centre_lines"
+            raise SettingsError(
+                f"--settings.{what}: expected pictures, found volumes; volumes take {' or '.join(TUBES)}, or are read "
+                "slice by slice with --settings.dimensions 2"
+            )
+        if kind == "retina" and not colour:
             raise SettingsError(
                 f"--settings.kind retina: expected images in red, green and blue, found {', '.join(traits.channels)}; "
                 "choose another kind"
             )
-        drawn = min(max(traits.foreground[0], 0.01), 0.5) if self.with_masks and traits.foreground else SHARE
-        return super().resolve(traits).model_copy(update={"kind": kind, "share": self.share or drawn})
+        least, share = (0.001, SHARE_OF_VOLUMES) if volumes else (0.01, SHARE)
+        if self.with_masks and traits.foreground:
+            share = min(max(traits.foreground[0], least), 0.5)
+        return super().resolve(traits).model_copy(update={"kind": kind, "share": self.share or share})
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
         """As of `unet`, and which phantoms it learns from."""
@@ -147,7 +159,7 @@ class Vessels(UNetSegmenter):
     def __init__(self, settings: VesselsSettings, traits: Traits, *, uses: Mapping[str, Method] | None = None) -> None:
         super().__init__(settings, traits, uses=uses)
         seen = settings.seen(traits)
-        wanted = VesselnessSettings(share=settings.share or SHARE, dark=settings.kind != "bright tubes")
+        wanted = VesselnessSettings(share=settings.share or SHARE, dark=settings.kind != "bright tubes", rule="share")
         self.filter = Vesselness(wanted.resolve(seen), seen)
 
     @classmethod
@@ -223,24 +235,30 @@ class Vessels(UNetSegmenter):
     def made(self, batch: Batch, step: Step, names: Sequence[str]) -> dict[str, Tensor]:
         """Phantoms as large as an image, in its units, with their truth as the last channel: (1, C + 1, *S) each."""
         shape, light, found = tuple(batch.image.shape[2:]), level_light(batch), dict[str, Tensor]()
+        place = tuple(slice(side) for side in shape)
         for name in names:
             generator = numpy_generator(step.seed, name, step.number)
-            phantom = self.phantom((shape[0], shape[1]), generator)
-            rows, columns = slice(shape[0]), slice(shape[1])
-            mask, region = phantom.mask[rows, columns], phantom.region[rows, columns]
-            image = phantom.image[:, rows, columns]
+            phantom = self.phantom(shape, generator)
+            mask, region, image = phantom.mask[place], phantom.region[place], phantom.image[(slice(None), *place)]
             if len(image) == 1:
                 image = np.repeat(image, len(self.traits.channels), 0)
             if self.settings.look == "fourier":
                 image = with_look_of(image, light[0].cpu().numpy(), generator=generator)
             inside = image[:, region]
-            units = (image - inside.mean(1)[:, None, None]) / np.maximum(inside.std(1), 1e-6)[:, None, None]
+            mean, deviation = (
+                each.reshape(-1, *(1,) * len(shape)) for each in (inside.mean(1), np.maximum(inside.std(1), 1e-6))
+            )
+            units = (image - mean) / deviation
             layers = np.concatenate([units, mask[None]])
             found[name] = torch.from_numpy(layers.astype(np.float16))[None]
         return found
 
-    def phantom(self, shape: tuple[int, int], generator: np.random.Generator) -> Phantom:
+    def phantom(self, shape: tuple[int, ...], generator: np.random.Generator) -> Phantom:
         """One of the kind, at least as large as asked for."""
+        dark = self.settings.kind == "dark tubes"
+        if len(shape) == 3:
+            spacing = self.settings.spacing or self.traits.spacing
+            return tube_volume(shape, generator=generator, spacing=spacing, dark=dark)
         sides = (max(SMALLEST, shape[0]), max(SMALLEST, shape[1]))
         if self.settings.kind == "retina":
             return retina(sides, generator=generator)
@@ -248,7 +266,7 @@ class Vessels(UNetSegmenter):
             return angiogram(sides, generator=generator)
         if self.settings.kind == "fractal curves":
             return fractal_curves(sides, generator=generator)
-        return tubes(sides, generator=generator, dark=self.settings.kind == "dark tubes")
+        return tubes(sides, generator=generator, dark=dark)
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """The network's answer; mended where that is asked for: then the mending decides."""
@@ -256,7 +274,7 @@ class Vessels(UNetSegmenter):
         if found.probabilities is None or not (isinstance(options, VesselsOptions) and options.mended):
             return found
         maps = found.probabilities.float().masked_fill(~batch.region, 0)
-        mended = [mend(each.cpu().numpy(), UNSEEN, spatial_dims=2) for each in maps]
+        mended = [mend(each.cpu().numpy(), UNSEEN, spatial_dims=each.ndim - 1) for each in maps]
         likely, decision = (
             torch.from_numpy(np.stack(each)).to(maps.device)
             for each in ([one.map for one in mended], [one.mask.astype(np.uint8) for one in mended])
@@ -269,7 +287,7 @@ class Vessels(UNetSegmenter):
 
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """What the filter and the network say of an image, and how far they agree, which needs no truth."""
-        seen = self.filter_of(batch)[0, 0].cpu()
+        seen = self.filter_of(batch)[0, 0].cpu()  # (*S)
         own = self.segment(batch, inference).probabilities
         if own is None:
             return {}
@@ -277,8 +295,8 @@ class Vessels(UNetSegmenter):
         both, either = ((seen > 0.5) & (network > 0.5)).sum(), (seen > 0.5).sum() + (network > 0.5).sum()
         agreement = f"Dice of the two {2 * float(both) / max(float(either), 1.0):.2f}"
         return {
-            f"The filter ({agreement})": seen.expand(3, -1, -1),
-            "The network after the last round": network.expand(3, -1, -1),
+            f"The filter ({agreement})": plane_of(seen),
+            "The network after the last round": plane_of(network),
         }
 
     def threshold(self, visit: Visit, step: Step, stream: str = "images") -> Mapping[str, Tensor]:
@@ -337,6 +355,11 @@ def level_light(batch: Batch) -> Tensor:
     axes = tuple(range(2, light.ndim))
     inside = (light * batch.region).sum(axes, keepdim=True) / batch.region.sum(axes, keepdim=True).clamp(min=1)
     return torch.where(batch.region, light, inside)
+
+
+def plane_of(values: Tensor) -> Tensor:
+    """(3, H, W) of an image (H, W), or of the middle plane of a volume (D, H, W)."""
+    return (values if values.ndim == 2 else values[len(values) // 2]).expand(3, -1, -1)
 
 
 def one_of(step: Step, names: Sequence[str]) -> tuple[str, ...]:
