@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scantling.core.checks import check_count
+from scantling.core.checks import check_count, check_number
 from scantling.core.errors import ArrayError
+from scantling.mending.ridges import strongest, vesselness
 
 CELLS = 7
 """The median looks at so many cells along each axis; a cell is as large as the window makes it."""
@@ -68,6 +70,66 @@ def without_rim(region: Tensor, *, width: int) -> Tensor:
     _check(region, region)
     filled = F.max_pool2d(region.float(), 3, stride=1, padding=1)  # a pixel wider, and its holes are gone
     return region & (F.max_pool2d(1 - filled, 2 * width + 3, stride=1, padding=width + 1) == 0)
+
+
+SHIFTS = ((0.31, 0.17), (-0.23, 0.29), (0.11, -0.37), (-0.41, -0.13), (0.47, 0.43), (-0.07, 0.5), (0.19, -0.05))
+"""Of the sides, by which texture comes from elsewhere: the first that leads to a place without a ridge."""
+SMOOTH = 4.0
+"""The σ in pixels of the light beneath ridges, which comes from what is beside them."""
+
+
+@torch.no_grad()
+def without_ridges(image: Tensor, region: Tensor, *, share: float, dark: bool = True) -> Tensor:
+    """Images (B, 1, H, W) whose strongest ridges are filled with the light beside them and texture from elsewhere.
+
+    Unlike `without_tubes` it sees thin ones: what a filter for tubes answers most strongly to, and a pixel around it,
+    is no background, however little it differs from what is around it.
+
+    Args:
+        image: in any units.
+        region: (B, 1, H, W) bool, where there is anything to see.
+        share: of the region that is filled, before it is grown by a pixel.
+        dark: whether ridges are darker than what is around them.
+
+    Raises:
+        ArrayError: an image or a region has another shape, or a region is not bool.
+        SettingsError: `share` is not positive.
+    """
+    check_number(share, argument="share", above=0)
+    _check(image, region)
+    ridges = ridges_of(image, region, share=share, dark=dark)
+    known = region & (F.max_pool2d(ridges.to(image.dtype), 3, stride=1, padding=1) == 0)
+    weight = known.to(image.dtype)
+    light = _blurred(image * weight) / _blurred(weight).clamp(min=1e-6)
+    rest, missing = (image - light) * weight, ~known
+    most = (TYPICAL * _NORMAL * _median_inside(rest.abs(), known)).view(-1, 1, 1, 1)
+    for shift in SHIFTS:
+        places = tuple(round(part * side) for part, side in zip(shift, image.shape[2:], strict=True))
+        there, texture = known.roll(places, (2, 3)), rest.clamp(-most, most).roll(places, (2, 3))
+        rest = torch.where(missing & there, texture, rest)
+        missing = missing & ~there
+    return torch.where(known | ~region, image, light + rest)
+
+
+@torch.no_grad()
+def ridges_of(image: Tensor, region: Tensor, *, share: float, dark: bool = True) -> Tensor:
+    """Where images (B, 1, H, W) are most like tubes: (B, 1, H, W) bool, `share` of the region of each."""
+    found = []
+    for one, inside in zip(image[:, 0].float().cpu().numpy(), region[:, 0].cpu().numpy(), strict=True):
+        response = vesselness(one, inside, dark=dark, ratios=False)
+        found.append(strongest(response, share, region=inside) & (response > 0))
+    return torch.from_numpy(np.stack(found))[:, None].to(image.device)
+
+
+def _blurred(values: Tensor) -> Tensor:
+    """(B, 1, H, W) by a Gaussian of `SMOOTH` pixels; nothing lies beyond the border."""
+    reach = round(3 * SMOOTH)
+    kernel = (
+        torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype).div(SMOOTH).square().div(-2).exp()
+    )
+    kernel = kernel / kernel.sum()
+    values = F.conv2d(values, kernel.view(1, 1, -1, 1), padding=(reach, 0))
+    return F.conv2d(values, kernel.view(1, 1, 1, -1), padding=(0, reach))
 
 
 @torch.no_grad()

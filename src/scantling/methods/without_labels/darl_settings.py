@@ -27,6 +27,8 @@ class DARLSettings(UnpairedSettings):
             background; ours.
         painter: "spade": all of a painting is the generator's; "arithmetic": outside of the mask stands the background
             itself, as in `ssvs` (whose vessels no norm shapes: here they are still painted through SPADE; ours).
+        bounded: with the painter "arithmetic", a painting is no farther from its background than the strongest ridges
+            of the images are from theirs: how far at a place is drawn from these, and varies slowly; ours.
         denoiser: channels of each level of the denoiser; see `Denoiser` for `blocks` and `attention`.
         width: channels of the generator at full resolution.
         hidden: channels in which its norms read a mask.
@@ -52,6 +54,7 @@ class DARLSettings(UnpairedSettings):
     large: Positive | None = None
     onto: bool = False
     painter: Literal["spade", "arithmetic"] = "spade"
+    bounded: bool = False
     diffusion: bool = True
     switched: bool = True
     denoiser: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 64, 128, 128, 256, 256)
@@ -110,6 +113,8 @@ class DARLSettings(UnpairedSettings):
         for name, level in (("small", self.small), ("large", self.large or self.timesteps)):
             if level > self.timesteps:
                 raise SettingsError(f"--settings.{name}: found {level}, expected at most {self.timesteps} timesteps")
+        if self.bounded and self.painter != "arithmetic":
+            raise SettingsError("--settings.bounded: expected --settings.painter arithmetic beside it")
         found = super().resolve(traits)
         if self.contrast and found.side < SIDES[0]:
             raise SettingsError(

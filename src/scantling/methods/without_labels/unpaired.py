@@ -25,7 +25,7 @@ from scantling.diffusion.chain import exact
 from scantling.networks.discriminators import patch_discriminator
 from scantling.networks.polyphase import phase
 from scantling.networks.replay import ReplayPool
-from scantling.phantoms.backgrounds import evened, without_rim, without_tubes
+from scantling.phantoms.backgrounds import evened, without_ridges, without_rim, without_tubes
 from scantling.phantoms.fractal import fractal_crossing
 
 Positive = Annotated[int, Field(gt=0)]
@@ -40,6 +40,7 @@ RIM = 4
 WAYS = {
     "pool": "The image with its vessels taken out by a wide median; training has backgrounds of its own",
     "median": "The background: made from the image, its vessels taken out by a wide median",
+    "filled": "The background: made from the image, its ridges filled with what is beside them",
     "image": "The background: the image itself",
 }
 """How a report calls the backgrounds it shows."""
@@ -57,8 +58,9 @@ class UnpairedSettings(Settings):
         pool: fakes that each discriminator remembers.
         masks: vessels come from the cases that are only a mask ("folder") or from the fractal rule; None: the folder
             where there are such cases.
-        background: from the pool "background", from the images by a wide median (ours), or the image itself, as in
-            C-DARL; None: the pool where there is one, else the median.
+        background: from the pool "background", from the images by a wide median or with their ridges filled (both
+            ours), or the image itself, as in C-DARL; None: the pool where there is one, else the median.
+        ridges: the share of an image that "filled" takes for ridges; ours.
         window: of that median in pixels, more than twice the widest vessel; ours.
         canvas: the side of a fractal mask, of which a patch is cut; None: the patch's; ours.
         overlaid: fractals on one mask; ours.
@@ -76,7 +78,8 @@ class UnpairedSettings(Settings):
     judge_layers: Positive = 3
     pool: Annotated[int, Field(ge=0)] = 50
     masks: Literal["folder", "fractal"] | None = None
-    background: Literal["pool", "median", "image"] | None = None
+    background: Literal["pool", "median", "filled", "image"] | None = None
+    ridges: Annotated[float, Field(gt=0, lt=1)] = 0.28
     window: Positive = 28
     canvas: Positive | None = None
     overlaid: Positive = 1
@@ -150,7 +153,7 @@ class UnpairedSegmenter(Segmenter):
         streams = [stream("angiograms", **pictures)]
         if of.background == "pool":
             streams.append(stream("backgrounds", reads=("image",), pool=BACKGROUND))
-        elif of.background == "median":
+        elif of.background in ("median", "filled"):
             streams.append(stream("backgrounds", **pictures))
         if of.masks == "folder":
             streams.append(stream("vessels", reads=("mask",), without=("image",)))
@@ -181,6 +184,12 @@ class UnpairedSegmenter(Segmenter):
         background, region = self._subsampled(batch.get("backgrounds", batch["angiograms"]), "backgrounds", step)
         return angiogram, background, self._vessels(batch.get("vessels"), step, like=angiogram) & region
 
+    def emptied(self, grey: Tensor, region: Tensor) -> Tensor:
+        """Images (B, 1, H, W) without their vessels, by the rule for backgrounds."""
+        if self.settings.background == "filled":
+            return without_ridges(grey, region, share=self.settings.ridges)
+        return without_tubes(grey, region, window=self.settings.window)
+
     def judged(self, name: str, images: Tensor) -> Tensor:
         """The scores of a discriminator."""
         scores: Tensor = exact(self.judges[name](images)[-1])
@@ -198,7 +207,7 @@ class UnpairedSegmenter(Segmenter):
         """Of the middle of the images: backgrounds, and masks by the rule."""
         grey, region = (_middle(tensor, self.settings.patch) for tensor in self.grey(batch))
         if self.settings.background != "image":
-            grey = without_tubes(grey, region, window=self.settings.window)
+            grey = self.emptied(grey, region)
         return grey, self._ruled((grey.shape[2], grey.shape[3]), draws, like=grey, purpose="shown fractals") & region
 
     @abstractmethod
@@ -232,8 +241,8 @@ class UnpairedSegmenter(Segmenter):
     def _subsampled(self, batch: Batch, purpose: str, step: Step) -> tuple[Tensor, Tensor]:
         """One phase of each image, or of the background that is made of it, and the same of its region."""
         grey, region = self.grey(batch)
-        if purpose == "backgrounds" and self.settings.background == "median":
-            grey = without_tubes(grey, region, window=self.settings.window)
+        if purpose == "backgrounds" and self.settings.background in ("median", "filled"):
+            grey = self.emptied(grey, region)
         first = step.randint(f"phase of {purpose}", 0, self.settings.interleave**2, count=len(grey))
         return phase(grey, self.settings.interleave, first=first), phase(region, self.settings.interleave, first=first)
 
