@@ -20,7 +20,7 @@ MODELS = {"toy-head": {"code": TOYS["toy-encoder"]}, "medical-diffusion": {"auto
 ON_UNET = (
     "mean-teacher", "cross-pseudo", "fixmatch", "copy-paste", "self-training",
     "partial", "scribble", "scribble-teacher", "box-supervised", "direction",
-    "deep-atlas", "registration-augmentation", "masked-pretrain", "registration", "monai-net",
+    "deep-atlas", "registration-augmentation", "masked-pretrain", "registration", "monai-net", "vessels",
 )  # fmt: skip
 """Methods that differ from `unet` in what they learn from. Of volumes `unet` goes through all checks."""
 OF_TRAINING = ("goes_on_where_it_was_interrupted", "is_divided_in_any_way", "reads_no_mask")

@@ -35,7 +35,7 @@ from scantling.networks.polyphase import apart, phase, together
 from scantling.networks.replay import ReplayPool
 from scantling.networks.spade import SwitchableGenerator, one_hot, reflected
 from scantling.networks.spectral_norm import power_iteration
-from scantling.phantoms.backgrounds import evened, without_rim, without_tubes
+from scantling.phantoms.backgrounds import evened, ridges_of, without_ridges, without_rim, without_tubes
 from scantling.phantoms.fractal import fractal_vessels
 from scantling.records.record import read_json
 from scantling.records.run import run_facts
@@ -259,6 +259,44 @@ def test_the_painter_by_arithmetic_leaves_the_background_itself_beside_the_vesse
         same = [torch.allclose(one[~vessels[row]], again[0][row][~vessels[row]]) for one in kept]
         assert sum(same) == 1
         assert not torch.allclose(kept[same.index(True)][vessels[row]], again[0][row][vessels[row]])
+
+
+def test_filled_ridges_leave_thin_vessels_less_than_a_median_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = F.avg_pool2d(torch.randn(1, 1, 100, 92, generator=generator), 5, stride=1, padding=2) / 10
+    image = image[..., :96, :88].contiguous()
+    thin = torch.zeros_like(image, dtype=torch.bool)
+    thin[:, :, 20:80, 40:42] = True
+    region = torch.ones_like(thin)
+    region[..., :6] = False
+    drawn = torch.where(thin, image - 0.06, image)
+    kept = {
+        "median": without_tubes(drawn, region, window=28),
+        "filled": without_ridges(drawn, region, share=0.28),
+    }
+    left = {name: float((one - image)[thin].mean().abs()) for name, one in kept.items()}
+    assert left["filled"] < left["median"]
+    assert torch.equal(kept["filled"][~region], drawn[~region])
+    assert kept["filled"].std() == pytest.approx(float(image.std()), rel=0.3)
+    assert 0.25 < ridges_of(drawn, region, share=0.28)[region].float().mean() < 0.29
+
+
+def test_a_bounded_painting_stands_out_as_ridges_of_the_image_do() -> None:
+    of = method(painter="arithmetic", bounded=True)
+    image = images(0, 2, 1, 32, 32).image.detach() / 10
+    image[:, :, 10:13] -= 0.5
+    bound = of.bound(image, Step(seed=3))
+    assert bound is not None
+    away = (image - without_ridges(image, torch.ones_like(image, dtype=torch.bool), share=0.28)).abs()
+    assert bound.min() >= 0
+    assert bound.max() <= away.max()
+    assert bound.max() > 0.2
+    vessels = torch.ones_like(image, dtype=torch.bool)
+    vessels[..., :16] = False
+    dark = of.joined(image - 9, image, vessels, bound=bound)
+    torch.testing.assert_close(dark, image - bound * vessels)
+    with pytest.raises(SettingsError, match=r"expected --settings\.painter arithmetic"):
+        method(bounded=True)
 
 
 def test_the_losses_are_those_of_the_paper() -> None:
