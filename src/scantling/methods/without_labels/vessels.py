@@ -73,8 +73,8 @@ class VesselsSettings(UNetSettings):
         share: of the region that vessels take: in the answer of the filter in each image (see `vesselness`), in
             pseudo-labels in all images together. None: what they take in masks that it learns from, else 0.12, of
             volumes 0.02.
-        with_masks: whether it learns from masks, too, where images have one: in the rounds, half of a batch; all of it
-            where every image has one.
+        with_masks: whether it learns from masks, too, where images have one: in the rounds, as large a part of a batch
+            as of the images, one sample at least and half of it at most; all of it where every image has one.
         with_centre_lines: the same of centre lines, which scribbles hold. Beside the line of a vessel, which is widened
             (`mending.widening`), and where background was drawn, the image has a label; elsewhere its pseudo-label.
     """
@@ -190,7 +190,9 @@ class Vessels(UNetSegmenter):
 
     def round_of(self, number: int, stream: Stream, steps: int) -> Stage:
         """The stage of a round, from 1."""
-        of, half = self.settings, max(1, stream.batch // 2)
+        of, traits = self.settings, self.traits
+        share = traits.labelled / max(1, traits.labelled + traits.unlabelled)
+        known_batch = max(1, min(stream.batch // 2, round(share * stream.batch)))
         fields = {"images": f"pseudo-labels {number}", "lined": f"centre lines {number}"}
         images = replace(stream, reads=("image", fields["images"]))
         prepares: tuple[Prepared, ...] = (Prepared(name=fields["images"], kind="labels", make=self.label),)
@@ -202,7 +204,8 @@ class Vessels(UNetSegmenter):
             prepares = (*prepares, lined)
         streams: tuple[Stream, ...] = (images,)
         if of.with_masks or of.with_centre_lines:
-            both = (replace(images, without=(drawn,), batch=half), replace(known, batch=half))
+            rest = max(1, stream.batch - known_batch)
+            both = (replace(images, without=(drawn,), batch=rest), replace(known, batch=known_batch))
             streams = both if self.traits.unlabelled else (known,)
         alone = streams[0].name == "labelled"
         return Stage(
