@@ -310,7 +310,7 @@ def test_volumes_take_tubes_and_what_is_made_for_pictures_is_refused() -> None:
     volumes = traits(dimensions=3, spacing=(3.0, 1.0, 1.0), shape=(12, 40, 36), smallest=(12, 40, 36))
     of = VesselsSettings.preset("tiny").resolve(volumes)
     assert (of.kind, of.share) == ("bright tubes", 0.02)
-    for changes in ({"kind": "angiogram"}, {"with_centre_lines": True}):
+    for changes in ({"kind": "angiogram"}, {"with_centre_lines": True}, {"look": "fourier"}):
         with pytest.raises(SettingsError, match="expected pictures, found volumes; volumes take bright tubes or dark"):
             VesselsSettings.preset("tiny", changes).resolve(volumes)
     assert VesselsSettings.preset("tiny", {"dimensions": 2}).resolve(volumes).kind == "angiogram"

@@ -100,8 +100,9 @@ class VesselsSettings(UNetSettings):
             raise SettingsError("found --settings.with_masks and --settings.with_centre_lines; expected one of them")
         volumes, colour = self.seen(traits).dimensions == 3, traits.channels == COLOUR
         kind = self.kind or ("bright tubes" if volumes else "retina" if colour else "angiogram")
-        if volumes and (kind not in TUBES or self.with_centre_lines):
-            what = f"kind {kind}" if kind not in TUBES else "with_centre_lines"
+        if volumes and (kind not in TUBES or self.with_centre_lines or self.look != "rule"):
+            what = "with_centre_lines" if self.with_centre_lines else f"look {self.look}"
+            what = f"kind {kind}" if kind not in TUBES else what
             raise SettingsError(
                 f"--settings.{what}: expected pictures, found volumes; volumes take {' or '.join(TUBES)}, or are read "
                 "slice by slice with --settings.dimensions 2"
