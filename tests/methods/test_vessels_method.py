@@ -38,6 +38,7 @@ from scantling.records.run import read_run
 from scantling.records.run_folder import load_model
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
+from scantling.training.material import asking_for_labels
 
 COLOUR = ("red", "green", "blue")
 STEP = Step(seed=1, stage="phantoms", number=0)
@@ -304,6 +305,22 @@ def test_volumes_are_read_whole_or_slice_by_slice_and_all_may_have_masks(
     done = predict(tmp_path / "run", tmp_path / "data", out=tmp_path / "masks", split="all")
     assert not done.failed
     assert np.asanyarray(nib.load(tmp_path / "masks" / "v0.nii.gz").dataobj).shape == (40, 36, 6)
+
+
+@pytest.mark.parametrize(
+    ("given", "reads"),
+    [
+        ({"labels": 1}, {"with_masks": True}),
+        ({"label_slices": 2}, {"with_masks": True}),
+        ({}, {}),
+        ({"labels": 1, "settings": {"with_masks": False}}, {"with_masks": False}),
+        ({"labels": 1, "settings": {"with_centre_lines": True}}, {"with_centre_lines": True}),
+    ],
+)
+def test_a_budget_of_labels_has_masks_read_unless_a_setting_says_otherwise(
+    given: dict[str, Any], reads: dict[str, bool]
+) -> None:
+    assert asking_for_labels(Vessels.card, Options(**given)).settings == reads
 
 
 def test_volumes_take_tubes_and_what_is_made_for_pictures_is_refused() -> None:

@@ -191,8 +191,9 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
 
 
 def asking_for_labels(card: Card, options: Options) -> Options:
-    """`reading_masks` where `--labels` names a budget."""
-    return options if options.labels is None else reading_masks(card, options)
+    """`reading_masks` where `--labels` or `--label-slices` names a budget."""
+    budgeted = options.labels is not None or options.label_slices is not None
+    return reading_masks(card, options) if budgeted else options
 
 
 def reading_masks(card: Card, options: Options) -> Options:
