@@ -307,6 +307,17 @@ def test_methods_that_learn_from_labels_of_other_subjects_are_told_apart(tmp_pat
     ]
 
 
+def test_what_can_learn_from_masks_does_with_all_labels_as_with_few(data: Path, tmp_path: Path) -> None:
+    recipe = Recipe(data=data, out=tmp_path, options=TINY, control="unet", augment=None, metric="dice")
+    for labels in ("2", "all"):
+        few, control = Cell("vessels", labels, 0, 0), Cell("unet", labels, 0, 0)
+        assert recipe.options_of(few).settings == {**TINY.settings, "with_masks": True}
+        assert recipe.options_of(control).settings == TINY.settings
+        assert labelled_subjects(recipe, few) == labelled_subjects(recipe, control)
+    asked = replace(recipe, options=replace(TINY, settings={"with_masks": False}))
+    assert asked.options_of(few).settings == {"with_masks": False}
+
+
 def test_without_labels_that_teach_the_control_there_are_no_budgets(tmp_path: Path) -> None:
     data = made(tmp_path / "data")
     shutil.rmtree(data / "train" / "masks")

@@ -182,6 +182,15 @@ def test_parents_lie_in_the_budget_and_made_cases_reach_neither_validation_nor_t
         }
 
 
+def test_what_can_learn_from_masks_learns_from_those_of_its_cases(data: Path) -> None:
+    unet = recipe_of(data, data.parent / "painted", ("real",))
+    vessels = replace(unet, method="vessels", known={})
+    for labels in ("2", "all"):
+        cell = Cell("real", labels, 0, 0)
+        assert vessels.options_of(cell).settings["with_masks"]
+        assert vessels.budget(labels, 0).train == unet.budget(labels, 0).train
+
+
 def test_too_few_made_cases_are_told_with_what_there_is(data: Path) -> None:
     recipe = recipe_of(data, data.parent / "painted", ("real+5",))
     with pytest.raises(DataError, match=r"takes 5 made cases .* holds 4 cases for training \(of 12 cases\)"):

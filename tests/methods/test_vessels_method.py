@@ -31,13 +31,15 @@ from scantling.inference.answering import segment
 from scantling.inference.bands import answer_in_bands
 from scantling.inference.exporting import OnePass, example
 from scantling.inference.tiles import Tiler
-from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsOptions, VesselsSettings
+from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsOptions, VesselsSettings, mirrored
 from scantling.metrics.confidence import dice_confidence
+from scantling.phantoms.tube_volume import tube_volume
 from scantling.phantoms.tubes import tubes
 from scantling.records.run import read_run
 from scantling.records.run_folder import load_model
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
+from scantling.training.material import asking_for_labels
 
 COLOUR = ("red", "green", "blue")
 STEP = Step(seed=1, stage="phantoms", number=0)
@@ -306,11 +308,36 @@ def test_volumes_are_read_whole_or_slice_by_slice_and_all_may_have_masks(
     assert np.asanyarray(nib.load(tmp_path / "masks" / "v0.nii.gz").dataobj).shape == (40, 36, 6)
 
 
+@pytest.mark.parametrize(
+    ("given", "reads"),
+    [
+        ({"labels": 1}, {"with_masks": True}),
+        ({"label_slices": 2}, {"with_masks": True}),
+        ({}, {}),
+        ({"labels": 1, "settings": {"with_masks": False}}, {"with_masks": False}),
+        ({"labels": 1, "settings": {"with_centre_lines": True}}, {"with_centre_lines": True}),
+    ],
+)
+def test_a_budget_of_labels_has_masks_read_unless_a_setting_says_otherwise(
+    given: dict[str, Any], reads: dict[str, bool]
+) -> None:
+    assert asking_for_labels(Vessels.card, Options(**given)).settings == reads
+
+
+def test_a_phantom_of_a_large_volume_is_mirrored() -> None:
+    small = tube_volume((8, 12, 10), generator=np.random.default_rng(0))
+    large = mirrored(small, (8, 30, 11))
+    assert large.image.shape == (1, 8, 30, 11)
+    assert np.array_equal(large.mask[:, :12, :10], small.mask)
+    assert np.array_equal(large.image[:, :, 12:24, :10], small.image[:, :, ::-1])
+    assert mirrored(small, (8, 12, 10)) is small
+
+
 def test_volumes_take_tubes_and_what_is_made_for_pictures_is_refused() -> None:
     volumes = traits(dimensions=3, spacing=(3.0, 1.0, 1.0), shape=(12, 40, 36), smallest=(12, 40, 36))
     of = VesselsSettings.preset("tiny").resolve(volumes)
     assert (of.kind, of.share) == ("bright tubes", 0.02)
-    for changes in ({"kind": "angiogram"}, {"with_centre_lines": True}):
+    for changes in ({"kind": "angiogram"}, {"with_centre_lines": True}, {"look": "fourier"}):
         with pytest.raises(SettingsError, match="expected pictures, found volumes; volumes take bright tubes or dark"):
             VesselsSettings.preset("tiny", changes).resolve(volumes)
     assert VesselsSettings.preset("tiny", {"dimensions": 2}).resolve(volumes).kind == "angiogram"

@@ -36,7 +36,7 @@ from scantling.records.evaluation import EvaluationRecord
 from scantling.records.record import read_record
 from scantling.records.run import RunRecord
 from scantling.training.callbacks import Callback
-from scantling.training.material import open_material
+from scantling.training.material import open_material, reading_masks
 from scantling.training.options import Options
 from scantling.training.training import train
 
@@ -200,17 +200,18 @@ class Recipe:
         return Opening(subjects=self.options.subjects) if own else self.opening
 
     def options_of(self, cell: Cell) -> Options:
-        """The options of a cell's training."""
+        """The options of a cell's training; what can learn from masks does, with all labels as with few."""
         budget: dict[str, Any] = {}
         if cell.labels != ALL:
             name = "label_instances" if cell.labels.endswith(OBJECTS) else "labels"
             budget = {name: cell.labels.removesuffix(OBJECTS), "label_seed": cell.label_seed}
         own: Literal["own", "strong"] = "strong" if method_of(cell.method) == method_of(self.control) else "own"
         opening = self.opening_of(cell.method)
-        return replace(
+        options = replace(
             self.options, seed=cell.seed, augment=self.augment or own, manifest=opening.manifest, root=opening.root,
             **budget,
         )  # fmt: skip
+        return reading_masks(card_of(self.method_of(cell)), options)
 
     def facts(self) -> dict[str, Any]:
         """What the record of the folder says: another recipe would make other numbers."""

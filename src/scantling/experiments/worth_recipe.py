@@ -20,7 +20,7 @@ from scantling.experiments.cells import ALL, Cell, Recipe, labels_in_words
 from scantling.experiments.made_sets import Source, drawn_cases, is_run, opened
 from scantling.experiments.worth_arms import Amount, WorthArm
 from scantling.methods.catalogue import card_of
-from scantling.training.material import open_material
+from scantling.training.material import open_material, reading_masks
 from scantling.training.options import Options
 
 
@@ -194,10 +194,11 @@ class WorthRecipe(Recipe):
         if arm.augmented is not None:
             changed = arm.augmented.number(len(taken.real), len(taken.real))
             share = changed / (changed + len(taken.real))
-        return replace(
+        options = replace(
             self.options, seed=cell.seed, augment="strong" if arm.augmented is not None else self.augment or "strong",
             augment_share=share, order=arm.order, validation=self.options.validation if taken.validation else 0.0,
         )  # fmt: skip
+        return reading_masks(card_of(self.method), options)
 
     def elsewhere(self, options: Options) -> WorthRecipe:
         """The same for other processes, which may stand in other folders."""
@@ -228,7 +229,8 @@ def one_image(dataset: Dataset, modality: str) -> Dataset:
 
 
 def _budget(method: str, dataset: Dataset, options: Options, label_seed: int) -> Budget:
-    material = open_material(card_of(method), [dataset], None, options)
+    card = card_of(method)
+    material = open_material(card, [dataset], None, reading_masks(card, options))
     real = [case for case in material.dataset.cases if case.origin.kind != "synthetic"]
     taught = [case for case in real if is_labelled(case, material.taught_by)]
     train = [case for case in taught if case.split == "train"]

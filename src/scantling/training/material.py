@@ -191,10 +191,16 @@ def open_material(card: Card, data: Sequence[Path | str | Dataset], out: Path | 
 
 
 def asking_for_labels(card: Card, options: Options) -> Options:
-    """With `--labels`, a segmenter that reads no mask unless a setting says so reads them, if no setting is given."""
+    """`reading_masks` where `--labels` or `--label-slices` names a budget."""
+    budgeted = options.labels is not None or options.label_slices is not None
+    return reading_masks(card, options) if budgeted else options
+
+
+def reading_masks(card: Card, options: Options) -> Options:
+    """A segmenter that reads no mask unless a setting says so reads them, if no such setting is given."""
     flags = [name for name, words in card.labels_by.items() if " or " not in words]
     masks = next((name for name in flags if card.labels_by[name] == "mask"), None)
-    if options.labels is None or masks is None or "segment" not in card.gives or {*flags} & {*options.settings}:
+    if masks is None or "segment" not in card.gives or {*flags} & {*options.settings}:
         return options
     return replace(options, settings={**options.settings, masks: True})
 

@@ -54,6 +54,8 @@ LOOKED, PIXELS_OF_EACH = 200, 10_000
 THRESHOLD = "threshold"
 SMALLEST = 64
 """The side of a phantom, at least."""
+LARGEST = 160
+"""Of one in a volume, at most: what is larger is filled with its mirror images, so that memory is bounded."""
 
 
 class VesselsSettings(UNetSettings):
@@ -100,8 +102,9 @@ class VesselsSettings(UNetSettings):
             raise SettingsError("found --settings.with_masks and --settings.with_centre_lines; expected one of them")
         volumes, colour = self.seen(traits).dimensions == 3, traits.channels == COLOUR
         kind = self.kind or ("bright tubes" if volumes else "retina" if colour else "angiogram")
-        if volumes and (kind not in TUBES or self.with_centre_lines):
-            what = f"kind {kind}" if kind not in TUBES else "with_centre_lines"
+        if volumes and (kind not in TUBES or self.with_centre_lines or self.look != "rule"):
+            what = "with_centre_lines" if self.with_centre_lines else f"look {self.look}"
+            what = f"kind {kind}" if kind not in TUBES else what
             raise SettingsError(
                 f"--settings.{what}: expected pictures, found volumes; volumes take {' or '.join(TUBES)}, or are read "
                 "slice by slice with --settings.dimensions 2"
@@ -261,7 +264,8 @@ class Vessels(UNetSegmenter):
         dark = self.settings.kind == "dark tubes"
         if len(shape) == 3:
             spacing = self.settings.spacing or self.traits.spacing
-            return tube_volume(shape, generator=generator, spacing=spacing, dark=dark)
+            small = tuple(min(LARGEST, side) for side in shape)
+            return mirrored(tube_volume(small, generator=generator, spacing=spacing, dark=dark), shape)
         sides = (max(SMALLEST, shape[0]), max(SMALLEST, shape[1]))
         if self.settings.kind == "retina":
             return retina(sides, generator=generator)
@@ -358,6 +362,17 @@ def level_light(batch: Batch) -> Tensor:
     axes = tuple(range(2, light.ndim))
     inside = (light * batch.region).sum(axes, keepdim=True) / batch.region.sum(axes, keepdim=True).clamp(min=1)
     return torch.where(batch.region, light, inside)
+
+
+def mirrored(phantom: Phantom, shape: Sequence[int]) -> Phantom:
+    """A phantom that goes on beyond its far ends as its mirror image, on a grid of `shape`."""
+    more = [(0, side - n) for side, n in zip(shape, phantom.mask.shape, strict=True)]
+    if not any(end for _, end in more):
+        return phantom
+    fields = {
+        name: np.pad(getattr(phantom, name), more, mode="symmetric") for name in ("mask", "centre_line", "region")
+    }
+    return replace(phantom, image=np.pad(phantom.image, [(0, 0), *more], mode="symmetric"), **fields)
 
 
 def plane_of(values: Tensor) -> Tensor:
