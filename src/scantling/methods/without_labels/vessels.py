@@ -55,7 +55,7 @@ THRESHOLD = "threshold"
 SMALLEST = 64
 """The side of a phantom, at least."""
 LARGEST = 160
-"""Of one in a volume, at most: what is larger is filled with its mirror images, so that memory is bounded."""
+"""The side of a phantom in a volume in units of the finest spacing, at most; mirror images fill what is larger."""
 
 
 class VesselsSettings(UNetSettings):
@@ -264,7 +264,8 @@ class Vessels(UNetSegmenter):
         dark = self.settings.kind == "dark tubes"
         if len(shape) == 3:
             spacing = self.settings.spacing or self.traits.spacing
-            small = tuple(min(LARGEST, side) for side in shape)
+            most = [max(1, round(LARGEST * min(spacing) / mm)) for mm in spacing]
+            small = [min(side, limit) for side, limit in zip(shape, most, strict=True)]
             return mirrored(tube_volume(small, generator=generator, spacing=spacing, dark=dark), shape)
         sides = (max(SMALLEST, shape[0]), max(SMALLEST, shape[1]))
         if self.settings.kind == "retina":
@@ -369,10 +370,10 @@ def mirrored(phantom: Phantom, shape: Sequence[int]) -> Phantom:
     more = [(0, side - n) for side, n in zip(shape, phantom.mask.shape, strict=True)]
     if not any(end for _, end in more):
         return phantom
-    fields = {
-        name: np.pad(getattr(phantom, name), more, mode="symmetric") for name in ("mask", "centre_line", "region")
-    }
-    return replace(phantom, image=np.pad(phantom.image, [(0, 0), *more], mode="symmetric"), **fields)
+    layers = (phantom.mask, phantom.centre_line, phantom.region)
+    mask, line, region = (np.pad(each, more, mode="symmetric") for each in layers)
+    image = np.pad(phantom.image, [(0, 0), *more], mode="symmetric")
+    return replace(phantom, image=image, mask=mask, centre_line=line, region=region)
 
 
 def plane_of(values: Tensor) -> Tensor:
