@@ -47,6 +47,8 @@ PIXELS = 584 * 565
 """Of a phantom as large as `VesselsSettings.phantoms` counts them: a photograph of DRIVE."""
 SHARE = 0.12
 """The share of a retina's field that experts mark as vessel, about; see `vesselness`."""
+PRIOR = 5
+"""Masks that it counts as, where some are learned from."""
 SHARE_OF_VOLUMES = 0.02
 """Ours; Otsu's threshold of the filter may mark half of a volume in which little is a tube."""
 LOOKED, PIXELS_OF_EACH = 200, 10_000
@@ -73,8 +75,8 @@ class VesselsSettings(UNetSettings):
         rounds: how often the network labels the real images, together with the filter, and goes on with these.
         first: the share of the steps that learn from phantoms alone.
         share: of the region that vessels take: in the answer of the filter in each image (see `vesselness`), in
-            pseudo-labels in all images together. None: what they take in masks that it learns from, else 0.12, of
-            volumes 0.02.
+            pseudo-labels in all images together. None: 0.12, of volumes 0.02; where it learns from masks, the mean of
+            what vessels take in these and of that, which counts as five masks.
         with_masks: whether it learns from masks, too, where images have one: in the rounds, as large a part of a batch
             as of the images, one sample at least and half of it at most; all of it where every image has one.
         with_centre_lines: the same of centre lines, which scribbles hold. Beside the line of a vessel, which is widened
@@ -115,8 +117,9 @@ class VesselsSettings(UNetSettings):
                 "choose another kind"
             )
         least, share = (0.001, SHARE_OF_VOLUMES) if volumes else (0.01, SHARE)
-        if self.with_masks and traits.foreground:
-            share = min(max(traits.foreground[0], least), 0.5)
+        if self.with_masks and traits.foreground:  # one image may have far less or more than all have
+            drawn = (traits.labelled * traits.foreground[0] + PRIOR * share) / (traits.labelled + PRIOR)
+            share = min(max(drawn, least), 0.5)
         return super().resolve(traits).model_copy(update={"kind": kind, "share": self.share or share})
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
