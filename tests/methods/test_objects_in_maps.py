@@ -65,7 +65,8 @@ def built(kind: type[InstanceSegmenter]) -> Any:
         dimensions=2, channels=("grey",), spacing=(1.0, 1.0), shape=(64, 64), smallest=(64, 64), intensity=(facts,),
         labels=Labels(names=("nucleus",), values=((1,),)), labelled=3,
     )  # fmt: skip
-    settings = kind.Settings.preset("tiny", {"normalise": "none"})
+    seeds = {"seeds": "distance"} if issubclass(kind, UNetWatershed) else {}
+    settings = kind.Settings.preset("tiny", {"normalise": "none", **seeds})
     return build(kind, settings.resolve(traits), traits).eval()
 
 
