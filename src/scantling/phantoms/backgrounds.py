@@ -76,6 +76,8 @@ SHIFTS = ((0.31, 0.17), (-0.23, 0.29), (0.11, -0.37), (-0.41, -0.13), (0.47, 0.4
 """Of the sides, by which texture comes from elsewhere: the first that leads to a place without a ridge."""
 SMOOTH = 4.0
 """The σ in pixels of the light beneath ridges, which comes from what is beside them."""
+FAR = 1e-4
+"""Where less than this of the Gaussian lies beside ridges, the light is the mean of the image."""
 
 
 @torch.no_grad()
@@ -100,7 +102,9 @@ def without_ridges(image: Tensor, region: Tensor, *, share: float, dark: bool = 
     ridges = ridges_of(image, region, share=share, dark=dark)
     known = region & (F.max_pool2d(ridges.to(image.dtype), 3, stride=1, padding=1) == 0)
     weight = known.to(image.dtype)
-    light = _blurred(image * weight) / _blurred(weight).clamp(min=1e-6)
+    near, axes = _blurred(weight), (1, 2, 3)
+    everywhere = (image * weight).sum(axes, keepdim=True) / weight.sum(axes, keepdim=True).clamp(min=1)
+    light = torch.where(near > FAR, _blurred(image * weight) / near.clamp(min=FAR), everywhere)
     rest, missing = (image - light) * weight, ~known
     most = (TYPICAL * _NORMAL * _median_inside(rest.abs(), known)).view(-1, 1, 1, 1)
     for shift in SHIFTS:

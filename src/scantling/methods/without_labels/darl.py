@@ -10,13 +10,12 @@ from torch.nn import functional as F
 
 from scantling.contract.method import Method
 from scantling.contract.results import Segmentation
-from scantling.contract.stage import Game, Player, Stage, frozen
+from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.samples import Batch, Traits
 from scantling.diffusion.chain import exact
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
-from scantling.losses.adversarial import fooling_loss, telling_loss
 from scantling.losses.overlap import binary_cross_entropy
 from scantling.losses.patch_contrast import PatchContrast
 from scantling.methods.catalogue import CARDS
@@ -112,10 +111,7 @@ class DARL(UnpairedSegmenter):
         # the cycle: segment what was painted, with the t and the noise of path A
         again, _ = self.generate_from(self.noised(painted, t_a, noise), t_a)
         fakes = {"masks": found, "images": painted}
-        with frozen(self.judges):
-            scores = [self.judged(name, fakes[name]) for name in self.judges]
-            fooled = torch.stack([fooling_loss(each, kind="least-squares") for each in scores]).sum()
-        terms = {"adversarial": of.adversarial * fooled}
+        terms = {"adversarial": of.adversarial * self.fooled(fakes)}
         if guess is not None:
             terms["diffusion"] = F.mse_loss(exact(guess), noise)
         if of.cycle and of.cycle_loss == "l1":
@@ -126,12 +122,7 @@ class DARL(UnpairedSegmenter):
             order = step.rand("patches", like=masks.new_empty(count, of.side**2))
             terms["contrast"] = of.contrast * self.contrast(masks, exact(again), exact(found), order=order)
         yield "generator", terms
-        reals = {"masks": masks, "images": angiogram}
-        terms = {}
-        for name in self.judges:
-            real, fake = (self.judged(name, seen) for seen in (reals[name], self.shown(name, fakes, step)))
-            terms[name] = telling_loss(real, fake, kind="least-squares")
-        yield "discriminators", terms
+        yield "discriminators", self.told_apart({"masks": masks, "images": angiogram}, fakes, step)
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """In a single step at t = 0, without noise: (1 + tanh) / 2 of all phases put together; 0 outside the region."""

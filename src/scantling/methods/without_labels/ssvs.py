@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from scantling.contract.method import Method
 from scantling.contract.results import Segmentation
-from scantling.contract.stage import Game, Player, Stage, frozen
+from scantling.contract.stage import Game, Player, Stage
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.samples import Batch, Traits
 from scantling.diffusion.chain import exact
-from scantling.losses.adversarial import fooling_loss, telling_loss
 from scantling.losses.overlap import binary_cross_entropy
 from scantling.methods.catalogue import CARDS
 from scantling.methods.without_labels.unpaired import Positive, UnpairedSegmenter, UnpairedSettings, Weight
@@ -136,23 +135,15 @@ class SSVS(UnpairedSegmenter):
         found = self.finder(angiogram)
         restored = self.painted(found, angiogram)
         fakes = {"masks": found, "images": painted}
-        with frozen(self.judges):
-            scores = [self.judged(name, fakes[name]) for name in self.judges]
-            fooled = torch.stack([fooling_loss(each, kind="least-squares") for each in scores]).sum()
         yield (
             "translators",
             {
-                "adversarial": fooled,
+                "adversarial": self.fooled(fakes),
                 "cycle": of.cycle * binary_cross_entropy((1 + exact(again)) / 2, vessels),
                 "image cycle": of.cycle * F.l1_loss(exact(restored), angiogram),
             },
         )
-        reals = {"masks": masks, "images": angiogram}
-        terms = {}
-        for name in self.judges:
-            real, fake = (self.judged(name, seen) for seen in (reals[name], self.shown(name, fakes, step)))
-            terms[name] = telling_loss(real, fake, kind="least-squares")
-        yield "discriminators", terms
+        yield "discriminators", self.told_apart({"masks": masks, "images": angiogram}, fakes, step)
 
     def painted(self, masks: Tensor, background: Tensor) -> Tensor:
         """Masks (B, 1, H, W) in [-1, 1], soft or not, laid onto backgrounds (B, 1, H, W) with the painter's look."""

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import VESSEL
 from scantling.contract.settings import Settings
-from scantling.contract.stage import Criterion, Visit
+from scantling.contract.stage import Criterion, Visit, frozen
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
+from scantling.losses.adversarial import fooling_loss, telling_loss
 from scantling.networks.discriminators import patch_discriminator
 from scantling.networks.polyphase import phase
 from scantling.networks.replay import ReplayPool
@@ -189,6 +190,20 @@ class UnpairedSegmenter(Segmenter):
         if self.settings.background == "filled":
             return without_ridges(grey, region, share=self.settings.ridges)
         return without_tubes(grey, region, window=self.settings.window)
+
+    def fooled(self, fakes: Mapping[str, Tensor]) -> Tensor:
+        """How far what is made is from fooling the discriminators, who do not learn by it."""
+        with frozen(self.judges):
+            scores = [self.judged(name, fakes[name]) for name in self.judges]
+            return torch.stack([fooling_loss(each, kind="least-squares") for each in scores]).sum()
+
+    def told_apart(self, reals: Mapping[str, Tensor], fakes: Mapping[str, Tensor], step: Step) -> dict[str, Tensor]:
+        """The loss of each discriminator, on what is there and on what its pool shows for what is made."""
+        terms = {}
+        for name in self.judges:
+            real, fake = (self.judged(name, seen) for seen in (reals[name], self.shown(name, fakes, step)))
+            terms[name] = telling_loss(real, fake, kind="least-squares")
+        return terms
 
     def judged(self, name: str, images: Tensor) -> Tensor:
         """The scores of a discriminator."""

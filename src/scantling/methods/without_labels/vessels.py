@@ -243,7 +243,7 @@ class Vessels(UNetSegmenter):
 
     def made(self, batch: Batch, step: Step, names: Sequence[str]) -> dict[str, Tensor]:
         """Phantoms as large as an image, in its units, with their truth as the last channel: (1, C + 1, *S) each."""
-        shape, light, found = tuple(batch.image.shape[2:]), level_light(batch), dict[str, Tensor]()
+        shape, found = tuple(batch.image.shape[2:]), dict[str, Tensor]()
         place = tuple(slice(side) for side in shape)
         for name in names:
             generator = numpy_generator(step.seed, name, step.number)
@@ -252,7 +252,7 @@ class Vessels(UNetSegmenter):
             if len(image) == 1:
                 image = np.repeat(image, len(self.traits.channels), 0)
             if self.settings.look == "fourier":
-                image = with_look_of(image, light[0].cpu().numpy(), generator=generator)
+                image = with_look_of(image, level_light(batch)[0].cpu().numpy(), generator=generator)
             inside = image[:, region]
             mean, deviation = (
                 each.reshape(-1, *(1,) * len(shape)) for each in (inside.mean(1), np.maximum(inside.std(1), 1e-6))
