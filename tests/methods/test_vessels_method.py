@@ -31,7 +31,8 @@ from scantling.inference.answering import segment
 from scantling.inference.bands import answer_in_bands
 from scantling.inference.exporting import OnePass, example
 from scantling.inference.tiles import Tiler
-from scantling.methods.without_labels.vessels import PIXELS, Vessels, VesselsOptions, VesselsSettings, mirrored
+from scantling.methods.without_labels.vessels import Vessels, mirrored
+from scantling.methods.without_labels.vessels_settings import PIXELS, VesselsOptions, VesselsSettings
 from scantling.metrics.confidence import dice_confidence
 from scantling.phantoms.tube_volume import tube_volume
 from scantling.phantoms.tubes import tubes

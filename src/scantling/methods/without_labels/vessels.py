@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from scantling.contract.method import VESSEL, Method
-from scantling.contract.options import SegmentOptions
 from scantling.contract.results import Segmentation
 from scantling.contract.stage import Game, Prepared, Stage, Visit
 from scantling.contract.step import Inference, Step
-from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch, Traits
@@ -30,7 +25,8 @@ from scantling.methods.catalogue import CARDS
 from scantling.methods.semi_supervised.self_training import patch_by_patch
 from scantling.methods.supervised.unet import UNetSegmenter, player_of, stream_of
 from scantling.methods.supervised.unet_settings import UNetSettings
-from scantling.methods.without_labels.vesselness import COLOUR, Vesselness, VesselnessSettings
+from scantling.methods.without_labels.vesselness import Vesselness, VesselnessSettings
+from scantling.methods.without_labels.vessels_settings import SHARE, VesselsOptions, VesselsSettings
 from scantling.phantoms.angiogram import angiogram
 from scantling.phantoms.curves import fractal_curves, with_look_of
 from scantling.phantoms.phantom import Phantom
@@ -38,19 +34,6 @@ from scantling.phantoms.retina import retina
 from scantling.phantoms.tube_volume import tube_volume
 from scantling.phantoms.tubes import tubes
 
-Kind = Literal["retina", "angiogram", "bright tubes", "dark tubes", "fractal curves"]
-TUBES = ("bright tubes", "dark tubes")
-"""The kinds that volumes may take."""
-MOST = 64
-"""Phantoms for an image."""
-PIXELS = 584 * 565
-"""Of a phantom as large as `VesselsSettings.phantoms` counts them: a photograph of DRIVE."""
-SHARE = 0.12
-"""The share of a retina's field that experts mark as vessel, about; see `vesselness`."""
-PRIOR = 5
-"""Masks that it counts as, where some are learned from."""
-SHARE_OF_VOLUMES = 0.02
-"""Ours; Otsu's threshold of the filter may mark half of a volume in which little is a tube."""
 LOOKED, PIXELS_OF_EACH = 200, 10_000
 """Images, evenly spread, and pixels of each from which the threshold of pseudo-labels is taken."""
 THRESHOLD = "threshold"
@@ -58,94 +41,6 @@ SMALLEST = 64
 """The side of a phantom, at least."""
 LARGEST = 160
 """The side of a phantom in a volume in units of the finest spacing, at most; mirror images fill what is larger."""
-
-
-class VesselsSettings(UNetSettings):
-    """Settings of `vessels`: those of `unet`, whose network, plan and presets it has, and what is learned from. All
-    ours.
-
-    Attributes:
-        dimensions: 2 reads volumes slice by slice; None: as the data are.
-        kind: of phantoms. None: "retina" for colour, "bright tubes" for volumes, else "angiogram". Fluorescence and the
-            like are "bright tubes". "fractal curves" are those of FreeCOS (Shi et al., 2023).
-        look: of phantoms: that of their rule, or with the strength of low frequencies that the real image has, in whose
-            size each is made, as FreeCOS does it ("fourier").
-        phantoms: how many there are for all images together, if these are as large as photographs of DRIVE; of
-            larger ones there are fewer, as many pixels in all; one for each image at least, 64 at most.
-        rounds: how often the network labels the real images, together with the filter, and goes on with these.
-        first: the share of the steps that learn from phantoms alone.
-        share: of the region that vessels take: in the answer of the filter in each image (see `vesselness`), in
-            pseudo-labels in all images together. None: 0.12, of volumes 0.02; where it learns from masks, the mean of
-            what vessels take in these and of that, which counts as five masks.
-        with_masks: whether it learns from masks, too, where images have one: in the rounds, as large a part of a batch
-            as of the images, one sample at least and half of it at most; all of it where every image has one.
-        with_centre_lines: the same of centre lines, which scribbles hold. Beside the line of a vessel, which is widened
-            (`mending.widening`), and where background was drawn, the image has a label; elsewhere its pseudo-label.
-    """
-
-    kind: Kind | None = None
-    look: Literal["rule", "fourier"] = "rule"
-    phantoms: Annotated[int, Field(ge=1)] = 200
-    rounds: Annotated[int, Field(ge=0, le=10)] = 1
-    first: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    with_masks: bool = False
-    with_centre_lines: bool = False
-
-    reads_masks: ClassVar[bool] = False
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **UNetSettings.presets,
-        "tiny": {**UNetSettings.presets["tiny"], "phantoms": 1},
-    }
-
-    def resolve(self, traits: Traits) -> Self:
-        """Plan as `unet` does, and choose the kind of phantoms."""
-        if self.with_masks and self.with_centre_lines:
-            raise SettingsError("found --settings.with_masks and --settings.with_centre_lines; expected one of them")
-        volumes, colour = self.seen(traits).dimensions == 3, traits.channels == COLOUR
-        kind = self.kind or ("bright tubes" if volumes else "retina" if colour else "angiogram")
-        if volumes and (kind not in TUBES or self.with_centre_lines or self.look != "rule"):
-            what = "with_centre_lines" if self.with_centre_lines else f"look {self.look}"
-            what = f"kind {kind}" if kind not in TUBES else what
-            raise SettingsError(
-                f"--settings.{what}: expected pictures, found volumes; volumes take {' or '.join(TUBES)}, or are read "
-                "slice by slice with --settings.dimensions 2"
-            )
-        if kind == "retina" and not colour:
-            raise SettingsError(
-                f"--settings.kind retina: expected images in red, green and blue, found {', '.join(traits.channels)}; "
-                "choose another kind"
-            )
-        least, share = (0.001, SHARE_OF_VOLUMES) if volumes else (0.01, SHARE)
-        if self.with_masks and traits.foreground:  # one image may have far less or more than all have
-            drawn = (traits.labelled * traits.foreground[0] + PRIOR * share) / (traits.labelled + PRIOR)
-            share = min(max(drawn, least), 0.5)
-        return super().resolve(traits).model_copy(update={"kind": kind, "share": self.share or share})
-
-    def explain(self, traits: Traits) -> tuple[str, ...]:
-        """As of `unet`, and which phantoms it learns from."""
-        made = f"learns from phantoms ({self.kind}), {self.each(traits)} for each image"
-        turns = f"then from what it and a filter say of the images, {self.rounds} time{'s' * (self.rounds != 1)}"
-        labels = "no label is read"
-        if self.with_masks or self.with_centre_lines:
-            labels = f"{'masks' if self.with_masks else 'widened centre lines'} are learned from beside that"
-        return (*super().explain(traits), f"{made}, {turns}; {labels}")
-
-    def each(self, traits: Traits) -> int:
-        """Phantoms for each image."""
-        traits = self.seen(traits)
-        images = max(1, traits.labelled + traits.unlabelled)
-        return min(MOST, self.phantoms, math.ceil(self.phantoms * PIXELS / (images * math.prod(traits.shape))))
-
-
-class VesselsOptions(SegmentOptions):
-    """How vessels are found.
-
-    Attributes:
-        mended: close gaps along vessels and drop small pieces, as where no truth is known (`mending.choose.UNSEEN`).
-    """
-
-    mended: bool = False
 
 
 class Vessels(UNetSegmenter):
