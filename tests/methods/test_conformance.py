@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from scantling.contract.card import Card
 from scantling.methods.catalogue import CARDS, added
 from scantling.testing.checks import Check, checks_of
 from scantling.testing.subject import Subject
@@ -15,8 +16,12 @@ from toys_registration import CARD as SHIFT
 
 CARDS_OF_TOYS = (*TOYS.values(), *GENERATORS.values(), SHIFT)
 EACH = {f"{card.name}-{n}d": (card, n) for card in (*CARDS.values(), *CARDS_OF_TOYS) for n in card.dimensions}
-MODELS = {"toy-head": {"code": TOYS["toy-encoder"]}, "medical-diffusion": {"autoencoder": CARDS["vq-gan"]}}
-"""The models that a method is built on, where not any that gives what is needed will do."""
+MODELS: dict[str, dict[str, Card | None]] = {
+    "toy-head": {"code": TOYS["toy-encoder"]},
+    "medical-diffusion": {"autoencoder": CARDS["vq-gan"]},
+    "vessels": {"segmenter": None},
+}
+"""The models that a method is built on, where not any that gives what is needed will do; None: it begins without."""
 ON_UNET = (
     "mean-teacher", "cross-pseudo", "fixmatch", "copy-paste", "self-training",
     "partial", "scribble", "scribble-teacher", "box-supervised", "direction",

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from made import write
-from scantling.contract.method import build
+from scantling.contract.method import VESSEL, build
 from scantling.contract.options import SegmentOptions
 from scantling.contract.results import DISPUTED
 from scantling.contract.step import Inference, Step
-from scantling.core.case import Case, Geometry, Sample
+from scantling.core.case import Case, Geometry, Labels, Sample
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.postprocessing import Postprocessing
@@ -31,6 +31,8 @@ from scantling.inference.answering import segment
 from scantling.inference.bands import answer_in_bands
 from scantling.inference.exporting import OnePass, example
 from scantling.inference.tiles import Tiler
+from scantling.methods.supervised.unet import UNetSegmenter
+from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.methods.without_labels.vessels import Vessels, mirrored
 from scantling.methods.without_labels.vessels_settings import PIXELS, VesselsOptions, VesselsSettings
 from scantling.metrics.confidence import dice_confidence
@@ -43,6 +45,7 @@ from scantling.training import Options, train
 from scantling.training.material import asking_for_labels
 
 COLOUR = ("red", "green", "blue")
+TWO = Labels(names=("artery", "vein"), values=((1,), (2,)))
 STEP = Step(seed=1, stage="phantoms", number=0)
 
 
@@ -344,3 +347,45 @@ def test_volumes_take_tubes_and_what_is_made_for_pictures_is_refused() -> None:
     assert VesselsSettings.preset("tiny", {"dimensions": 2}).resolve(volumes).kind == "angiogram"
     with pytest.raises(SettingsError, match="expected volumes, found pictures"):
         VesselsSettings.preset("tiny", {"dimensions": 3}).resolve(traits())
+
+
+def test_another_segmenter_begins_in_place_of_phantoms_seen_in_its_own_units(tmp_path: Path) -> None:
+    for number in range(3):
+        phantom = tubes((64, 64), generator=np.random.default_rng(number), dark=True)
+        write(tmp_path / "data" / "images", f"v{number}", (60 + 100 * phantom.image[0]).astype(np.uint8))
+    options = Options(preset="tiny", steps=6, validation=0.0, threads=1)
+    quick = replace(options, settings={"patch": [32, 32]})
+    train("darl", [tmp_path / "data"], tmp_path / "other", options, console=quiet())
+    uses = {"segmenter": tmp_path / "other"}
+    train("vessels", [tmp_path / "data"], tmp_path / "run", replace(quick, uses=uses), console=quiet())
+    of = load_model(tmp_path / "run")
+    assert isinstance(of, Vessels)
+    assert [stage.name for stage in of.stages()] == ["segmenter", "round 1"]
+    assert "learns from what darl and a filter say" in of.explain(of.traits)[-1]
+    image = (60 + 100 * tubes((64, 64), generator=np.random.default_rng(0), dark=True).image).astype(np.uint8)
+    sample = Sample(Case(id="a", subject="a"), image, Geometry((64, 64), (1.0, 1.0), None, "raster"))
+    seen, meant = (preprocess(sample, one.preprocessing, one.traits).image for one in (of, of.other))
+    with torch.no_grad():
+        found = of.others(a_batch(seen[None]))
+        alone = of.other.segment(a_batch(meant[None]), Inference(seed=0)).probabilities
+    np.testing.assert_allclose(found.numpy(), alone.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "sentence"),
+    [
+        ({"channels": COLOUR}, {}, "trained for channels red, green, blue; expected grey"),
+        ({"labels": TWO}, {}, "trained for classes 2; expected 1"),
+        ({}, {"normalise": "dataset"}, "in units of its training data"),
+    ],
+)
+def test_a_segmenter_that_cannot_begin_is_refused(
+    changes: dict[str, Any], settings: dict[str, Any], sentence: str
+) -> None:
+    facts = traits(**({"labels": VESSEL} | changes), labelled=4)
+    if "channels" in changes:
+        facts = facts.model_copy(update={"intensity": (facts.intensity[0],) * 3})
+    other = build(UNetSegmenter, UNetSettings.preset("tiny", settings).resolve(facts), facts)
+    own = Vessels.resolve_traits(VesselsSettings(), traits())
+    with pytest.raises(SettingsError, match=sentence):
+        build(Vessels, VesselsSettings.preset("tiny").resolve(own), own, uses={"segmenter": other})

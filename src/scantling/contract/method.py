@@ -118,6 +118,11 @@ class Method(nn.Module, ABC):
         """How it is trained; none for a filter or a rule."""
         return ()
 
+    def explain(self, traits: Traits) -> tuple[str, ...]:
+        """What it has decided for data with these traits, in words (`Settings.explain`)."""
+        found: tuple[str, ...] = self.settings.explain(traits)
+        return found
+
     def calibration(self) -> Calibration | None:
         """What it learns after its last stage, if anything."""
         return None

@@ -41,7 +41,8 @@ class Subject:
 
     Attributes:
         place: a folder for everything that is written.
-        models: the cards of the models that it is built on, by role; None takes any that gives what is needed.
+        models: the cards of the models that it is built on, by role; any that gives what is needed where none is named.
+            None leaves out one that it can do without.
         shared: a folder of such models, for subjects that are built on the same ones; None for none.
         answers: what it has answered untrained, by name, once that is known.
     """
@@ -49,7 +50,7 @@ class Subject:
     card: Card
     dimensions: Literal[2, 3]
     place: Path
-    models: Mapping[str, Card] = field(default_factory=dict)
+    models: Mapping[str, Card | None] = field(default_factory=dict)
     shared: Path | None = None
     answers: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -71,6 +72,8 @@ class Subject:
         found = dict[str, Path]()
         for role in roles:
             card = self._model_for(role)
+            if card is None:
+                continue
             found[role] = (self.shared or self.place) / f"{card.name}-{self.dimensions}d-{learned_from:x}"
             if not (found[role] / "model").is_dir():
                 train(card.name, [self._data_for(card)], found[role], _moment(card), console=quiet())
@@ -129,7 +132,7 @@ class Subject:
         if not holds:
             raise ConformanceError(f"{self.card.name} in {self.dimensions}-D: {sentence}")
 
-    def _model_for(self, role: str) -> Card:
+    def _model_for(self, role: str) -> Card | None:
         if role in self.models:
             return self.models[role]
         capability = (self.card.uses | self.card.may_use)[role]

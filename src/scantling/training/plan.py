@@ -243,7 +243,7 @@ def recorded(
     begun = {
         "version": RunRecord.newest, "command": command, **plan, "implementation": import_path(type(model)),
         "preset": options.preset, "given": dict(options.settings),
-        "plan": [*material.budget, *model.settings.explain(traits)],
+        "plan": [*material.budget, *model.explain(traits)],
         "traits": traits.model_dump(),
         "started": clock(), "finished": None, "seconds": None,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -118,7 +118,7 @@ def preview(
     if options.minutes is not None:
         usual_steps(model)
         console.print("--minutes: a training fits its steps after it has timed some; those of the plan are not fitted")
-    return Preview(model, options.preset, (*material.budget, *model.settings.explain(traits)))
+    return Preview(model, options.preset, (*material.budget, *model.explain(traits)))
 
 
 def steps_that_fit(

@@ -46,6 +46,7 @@ CARDS: tuple[Card, ...] = (
         needs=(("image",),),
         gives=("segment",),
         dimensions=(2, 3),
+        may_use={"segmenter": "segment"},
         labels_by={"with_masks": "mask", "with_centre_lines": "scribbles"},
         fits="cross_entropy",
         implementation="scantling.methods.without_labels.vessels:Vessels",

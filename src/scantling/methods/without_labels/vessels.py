@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import VESSEL, Method
 from scantling.contract.results import Segmentation
 from scantling.contract.stage import Game, Prepared, Stage, Visit
 from scantling.contract.step import Inference, Step
+from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.randomness import numpy_generator
 from scantling.core.samples import Batch, Traits
@@ -25,6 +28,7 @@ from scantling.methods.catalogue import CARDS
 from scantling.methods.semi_supervised.self_training import patch_by_patch
 from scantling.methods.supervised.unet import UNetSegmenter, player_of, stream_of
 from scantling.methods.supervised.unet_settings import UNetSettings
+from scantling.methods.without_labels.light import in_units, level_light, light_of
 from scantling.methods.without_labels.vesselness import Vesselness, VesselnessSettings
 from scantling.methods.without_labels.vessels_settings import SHARE, VesselsOptions, VesselsSettings
 from scantling.phantoms.angiogram import angiogram
@@ -34,6 +38,8 @@ from scantling.phantoms.retina import retina
 from scantling.phantoms.tube_volume import tube_volume
 from scantling.phantoms.tubes import tubes
 
+Answer = Callable[[Batch], Tensor]
+"""What is said of an image: the probability of a vessel, (1, 1, *S)."""
 LOOKED, PIXELS_OF_EACH = 200, 10_000
 """Images, evenly spread, and pixels of each from which the threshold of pseudo-labels is taken."""
 THRESHOLD = "threshold"
@@ -50,6 +56,9 @@ class Vessels(UNetSegmenter):
     thin ones look like in these images; the mean of both labels the real images, as vessel where it is highest, so many
     pixels as `share` of all, and the network goes on with that (pseudo-labels: Lee, 2013). All this is ours. No label
     is read unless `with_masks` or `with_centre_lines` asks for it.
+
+    With a segmenter that it uses, such as one of other images or one without labels, the first of this is not phantoms
+    but what that segmenter and the filter say of the images.
     """
 
     card = CARDS["vessels"]
@@ -62,6 +71,13 @@ class Vessels(UNetSegmenter):
         seen = settings.seen(traits)
         wanted = VesselnessSettings(share=settings.share or SHARE, dark=settings.kind != "bright tubes", rule="share")
         self.filter = Vesselness(wanted.resolve(seen), seen)
+        if self.other is not None:
+            _check_other(self.other, self)
+
+    @property
+    def other(self) -> Segmenter | None:
+        """The segmenter whose answers stand in for phantoms, if there is one."""
+        return cast(Segmenter, self.uses["segmenter"]) if "segmenter" in self.uses else None
 
     @classmethod
     def resolve_traits(cls, settings: UNetSettings, traits: Traits) -> Traits:
@@ -70,8 +86,16 @@ class Vessels(UNetSegmenter):
             traits = traits.model_copy(update={"foreground": ()})
         return traits if len(traits.classes) == 1 else traits.model_copy(update={"labels": VESSEL})
 
+    def explain(self, traits: Traits) -> tuple[str, ...]:
+        """As the settings say it, unless another segmenter begins."""
+        if self.other is None:
+            return super().explain(traits)
+        begun = f"what {self.other.card.name} and a filter say of the images"
+        return (*UNetSettings.explain(self.settings, traits), self.settings.learned_from(begun))
+
     def stages(self) -> Sequence[Stage]:
-        """One on phantoms, then one a round on what the network and the filter say of the images."""
+        """One on phantoms, or on what another segmenter and the filter say of the images; then one a round on what the
+        network and the filter say of them."""
         of = self.settings
         first = max(1, round(of.steps * of.first)) if of.rounds else of.steps
         names = tuple(f"phantom {number}" for number in range(of.each(self.traits)))
@@ -87,21 +111,25 @@ class Vessels(UNetSegmenter):
         )
         left = max(of.rounds, of.steps - first)
         rounds = (self.round_of(number, stream, left // of.rounds) for number in range(1, of.rounds + 1))
-        return (phantoms, *rounds)
+        return (phantoms if self.other is None else self.round_of(0, stream, first), *rounds)
 
     def round_of(self, number: int, stream: Stream, steps: int) -> Stage:
-        """The stage of a round, from 1."""
+        """The stage of a round, from 1; 0 is what the other segmenter begins."""
         of, traits = self.settings, self.traits
+        answer = self.own if number else self.others
         share = traits.labelled / max(1, traits.labelled + traits.unlabelled)
         known_batch = max(1, min(stream.batch // 2, round(share * stream.batch)))
         fields = {"images": f"pseudo-labels {number}", "lined": f"centre lines {number}"}
         images = replace(stream, reads=("image", fields["images"]))
-        prepares: tuple[Prepared, ...] = (Prepared(name=fields["images"], kind="labels", make=self.label),)
+        prepares: tuple[Prepared, ...] = (
+            Prepared(name=fields["images"], kind="labels", make=partial(self.label, answer=answer)),
+        )
         drawn, known = "mask", replace(stream, name="labelled", foreground=of.foreground)
         if of.with_centre_lines:
             drawn, known = "scribbles", replace(stream, name="lined", reads=("image", fields["lined"]))
             reads = ("image", "scribbles")
-            lined = Prepared(name=fields["lined"], kind="labels", make=self.label_around_lines, reads=reads)
+            make = partial(self.label_around_lines, answer=answer)
+            lined = Prepared(name=fields["lined"], kind="labels", make=make, reads=reads)
             prepares = (*prepares, lined)
         streams: tuple[Stream, ...] = (images,)
         if of.with_masks or of.with_centre_lines:
@@ -110,12 +138,12 @@ class Vessels(UNetSegmenter):
             streams = both if self.traits.unlabelled else (known,)
         alone = streams[0].name == "labelled"
         return Stage(
-            name=f"round {number}",
+            name=f"round {number}" if number else "segmenter",
             players=(player_of(self.settings, "unet", self.network),),
             streams=streams,
             steps=steps,
             objectives=partial(self.objectives, fields=fields),
-            prepare=None if alone else partial(self.threshold, stream=streams[0].name),
+            prepare=None if alone else partial(self.threshold, stream=streams[0].name, answer=answer),
             prepares=() if alone else prepares,
         )
 
@@ -205,27 +233,29 @@ class Vessels(UNetSegmenter):
             "The network after the last round": plane_of(network),
         }
 
-    def threshold(self, visit: Visit, step: Step, stream: str = "images") -> Mapping[str, Tensor]:
-        """Above which `share` of the pixels of all images lie in the mean of network and filter."""
+    def threshold(
+        self, visit: Visit, step: Step, stream: str = "images", answer: Answer | None = None
+    ) -> Mapping[str, Tensor]:
+        """Above which `share` of the pixels of all images lie in the mean of an answer and the filter."""
         del step
         traits = self.settings.seen(self.traits)
         every = max(1, (traits.labelled + traits.unlabelled) // LOOKED)
         found = list[Tensor]()
         for position, batch in enumerate(visit(stream)):
             if position % every == 0:
-                inside = self.together(batch)[batch.region].cpu()
+                inside = self.together(batch, answer)[batch.region].cpu()
                 each = torch.linspace(0, len(inside) - 1, min(PIXELS_OF_EACH, len(inside)), dtype=torch.float64)
                 found.append(inside[each.long()])
         values = torch.cat(found).double().sort(descending=True).values
         return {THRESHOLD: values[min(round((self.settings.share or SHARE) * len(values)), len(values) - 1)].float()}
 
-    def label(self, batch: Batch, step: Step) -> Tensor:
-        """What the network and the filter say of one image together: (1, 1, *S), unknown outside of its region."""
-        found = self.together(batch)
+    def label(self, batch: Batch, step: Step, answer: Answer | None = None) -> Tensor:
+        """What an answer and the filter say of one image together: (1, 1, *S), unknown outside of its region."""
+        found = self.together(batch, answer)
         labels = (found > step.prepared[THRESHOLD].to(found)).to(torch.uint8)
         return labels.masked_fill(~batch.region, IGNORE)
 
-    def label_around_lines(self, batch: Batch, step: Step) -> Tensor:
+    def label_around_lines(self, batch: Batch, step: Step, answer: Answer | None = None) -> Tensor:
         """What the lines that are drawn on an image tell, and where they tell nothing what `label` does: (1, 1, *S)."""
         of, drawn = self.filter.settings, batch.scribbles[0, 0].cpu().numpy()
         channel = self.traits.channels.index(of.channel or self.traits.channels[0])
@@ -234,33 +264,33 @@ class Vessels(UNetSegmenter):
             batch.region[0, 0].cpu().numpy(), dark=bool(of.dark), ratios=bool(of.ratios),
         )  # fmt: skip
         told[drawn == 0] = 0
-        labels, lines = self.label(batch, step), torch.from_numpy(told)[None, None].to(batch.image.device)
+        labels, lines = self.label(batch, step, answer), torch.from_numpy(told)[None, None].to(batch.image.device)
         return torch.where((lines == IGNORE) | ~batch.region, labels, lines)
 
-    def together(self, batch: Batch) -> Tensor:
-        """The mean of network and filter, (1, 1, *S)."""
-        patch = self.settings.patch or self.settings.seen(self.traits).shape
-        own = self.probabilities(patch_by_patch(self.network, batch.image, patch))
-        return (own + self.filter_of(batch).to(own)) / 2
+    def together(self, batch: Batch, answer: Answer | None = None) -> Tensor:
+        """The mean of an answer, its own if none is given, and the filter, (1, 1, *S)."""
+        found = (answer or self.own)(batch)
+        return (found + self.filter_of(batch).to(found)) / 2
+
+    def own(self, batch: Batch) -> Tensor:
+        """What the network says of an image, (1, 1, *S)."""
+        return self.probabilities(self.in_patches(self.network, batch.image))
+
+    def others(self, batch: Batch) -> Tensor:
+        """What the other segmenter says of an image, seen in its units, (1, 1, *S)."""
+        other = cast(Segmenter, self.other)
+        seen = replace(batch, fields={**batch.fields, "image": in_units(batch, _units_of(other))})
+        options = other.segment_options(other.segment_with())
+        found = other.segment(seen, Inference(seed=0, stage="segmenter", tile=self.in_patches, options=options))
+        return cast(Tensor, found.probabilities).to(batch.image)
+
+    def in_patches(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+        """The output of a network for an image (1, C, *S)."""
+        return patch_by_patch(network, image, self.settings.patch or self.settings.seen(self.traits).shape)
 
     def filter_of(self, batch: Batch) -> Tensor:
         """The answer of the filter about images in units of their deviation, which it sees as light again."""
         return self.filter.probabilities(replace(batch, fields={**batch.fields, "image": light_of(batch.image)}))
-
-
-def light_of(image: Tensor) -> Tensor:
-    """Light of an image (B, C, *S) in units of its deviation: the darkest pixel counts as black, as in photographs and
-    angiograms."""
-    return image - image.amin(tuple(range(2, image.ndim)), keepdim=True)
-
-
-def level_light(batch: Batch) -> Tensor:
-    """Images (B, C, *S) in [0, 1], all channels by the one range, and outside of the region their mean inside it."""
-    light = batch.image - batch.image.amin()
-    light = light / light.amax().clamp(min=1e-6)
-    axes = tuple(range(2, light.ndim))
-    inside = (light * batch.region).sum(axes, keepdim=True) / batch.region.sum(axes, keepdim=True).clamp(min=1)
-    return torch.where(batch.region, light, inside)
 
 
 def mirrored(phantom: Phantom, shape: Sequence[int]) -> Phantom:
@@ -282,3 +312,32 @@ def plane_of(values: Tensor) -> Tensor:
 def one_of(step: Step, names: Sequence[str]) -> tuple[str, ...]:
     """The stream of a step: one after the other."""
     return (names[step.number % len(names)],)
+
+
+def _units_of(other: Segmenter) -> Literal["image", "unit"]:
+    """In which units another segmenter sees images, if it takes them from each image."""
+    units = other.preprocessing.normalise
+    if units not in ("image", "unit"):
+        raise SettingsError(
+            f"--use segmenter: {other.card.name} sees images in units of its training data ({units}); expected a model "
+            "that takes them from each image; train it with --settings.normalise image"
+        )
+    return units
+
+
+def _check_other(other: Segmenter, own: Vessels) -> None:
+    """Refuse a segmenter of other images, of several classes, on another grid or in units of its training data."""
+    _units_of(other)
+    found, wanted = other.traits, own.traits
+    shape, spacing = wanted.shape, wanted.spacing
+    facts = {
+        "channels": (", ".join(found.channels), ", ".join(wanted.channels)),
+        "dimensions": (other.preprocessing.dimensions, own.preprocessing.dimensions),
+        "classes": (len(found.classes), 1),
+        "a grid": (other.preprocessing.grid(shape, spacing), own.preprocessing.grid(shape, spacing)),
+    }
+    for what, (has, wants) in facts.items():
+        if has != wants:
+            raise SettingsError(
+                f"--use segmenter: {other.card.name} was trained for {what} {has}; expected {wants}, as `vessels` has"
+            )

@@ -93,12 +93,16 @@ class VesselsSettings(UNetSettings):
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
         """As of `unet`, and which phantoms it learns from."""
-        made = f"learns from phantoms ({self.kind}), {self.each(traits)} for each image"
+        begun = f"phantoms ({self.kind}), {self.each(traits)} for each image"
+        return (*super().explain(traits), self.learned_from(begun))
+
+    def learned_from(self, begun: str) -> str:
+        """What it learns from, in words, of which `begun` is the first."""
         turns = f"then from what it and a filter say of the images, {self.rounds} time{'s' * (self.rounds != 1)}"
         labels = "no label is read"
         if self.with_masks or self.with_centre_lines:
             labels = f"{'masks' if self.with_masks else 'widened centre lines'} are learned from beside that"
-        return (*super().explain(traits), f"{made}, {turns}; {labels}")
+        return f"learns from {begun}, {turns}; {labels}"
 
     def each(self, traits: Traits) -> int:
         """Phantoms for each image."""
