@@ -518,6 +518,22 @@ def test_in_a_folder_without_a_split_labels_have_no_say_in_what_is_learned_from(
     assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 
 
+def test_masks_of_phantoms_lie_on_the_grid_of_each_image_and_a_sample_takes_one(tmp_path: Path) -> None:
+    facts = traits(channels=("red", "green", "blue"), shape=(80, 70), unlabelled=2)
+    of = method(facts, masks="phantoms", phantoms=3)
+    step = Step(seed=1, stage="train", number=0)
+    image = torch.zeros(1, 3, 80, 70)
+    prepared = of.phantoms(images(0, *image.shape), step)
+    assert prepared.shape == (1, 3, 80, 70)
+    assert set(prepared.unique().tolist()) == {0.0, 1.0}
+    assert len({tuple(mask.flatten().tolist()) for mask in prepared[0]}) == 3
+    assert torch.equal(of.phantoms(images(0, *image.shape), step), prepared)
+    assert not torch.equal(of.phantoms(images(0, *image.shape), replace(step, number=1)), prepared)
+    facts_of_run = trained([folders(tmp_path)], tmp_path / "run", replace(TINY, settings={"masks": "phantoms", "phantoms": 1}))
+    assert facts_of_run["settings"]["masks"] == "phantoms"
+    assert facts_of_run["warnings"] == []
+
+
 def test_slices_of_volumes_are_painted_with_masks_of_a_folder_of_pictures(tmp_path: Path) -> None:
     data = images_for(CARDS["darl"], tmp_path / "volumes", dimensions=3)
     write(tmp_path / "painted" / "masks", "mask0", np.eye(32, dtype=np.uint8) * 255)

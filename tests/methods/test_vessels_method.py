@@ -34,8 +34,9 @@ from scantling.inference.tiles import Tiler
 from scantling.methods.supervised.unet import UNetSegmenter
 from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.methods.without_labels.vessels import Vessels, mirrored
-from scantling.methods.without_labels.vessels_settings import PIXELS, VesselsOptions, VesselsSettings
+from scantling.methods.without_labels.vessels_settings import VesselsOptions, VesselsSettings
 from scantling.metrics.confidence import dice_confidence
+from scantling.phantoms.kinds import PIXELS
 from scantling.phantoms.tube_volume import tube_volume
 from scantling.phantoms.tubes import tubes
 from scantling.records.run import read_run

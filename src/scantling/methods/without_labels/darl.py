@@ -89,6 +89,7 @@ class DARL(UnpairedSegmenter):
             streams=self.streams(),
             steps=of.steps,
             objectives=self.objectives,
+            prepares=self.prepares(),
             stepped=lambda step, returned: power_iteration(self.generator),
             criterion=self.by_cycle(),
         )

@@ -119,6 +119,7 @@ class SSVS(UnpairedSegmenter):
             streams=self.streams(),
             steps=of.steps,
             objectives=self.objectives,
+            prepares=self.prepares(),
             criterion=self.by_cycle(),
         )
         return (stage,)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from scantling.contract.capabilities import Segmenter
 from scantling.contract.method import VESSEL
 from scantling.contract.settings import Settings
-from scantling.contract.stage import Criterion, Visit, frozen
+from scantling.contract.stage import Criterion, Prepared, Visit, frozen
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.errors import SettingsError
 from scantling.core.randomness import numpy_generator
@@ -28,14 +28,22 @@ from scantling.networks.polyphase import phase
 from scantling.networks.replay import ReplayPool
 from scantling.phantoms.backgrounds import evened, without_ridges, without_rim, without_tubes
 from scantling.phantoms.fractal import fractal_crossing
+from scantling.phantoms.kinds import Kind, for_each, phantom_of
 
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 BACKGROUND = "background"
 """The pool of images without contrast."""
+PHANTOMS = "masks of phantoms"
 COLOUR = ("red", "green", "blue")
 LUMA = (0.299, 0.587, 0.114)
 """The weights of the colours in grey (ITU-R BT.601)."""
+PRIORS = {
+    "folder": "training has a folder of masks",
+    "fractal": "as in training",
+    "phantoms": "training has masks of phantoms",
+}
+"""How a report says what masks training has."""
 RIM = 4
 """Pixels along the edge of the region of interest that an evened image leaves out: they are dark, as vessels are."""
 WAYS = {
@@ -57,8 +65,11 @@ class UnpairedSettings(Settings):
         interleave: training sees every n-th row and column of a patch, an answer all n² phases. 1: no subsampling.
         judge: channels of the first layer of the discriminators, which have `judge_layers` strides of 2.
         pool: fakes that each discriminator remembers.
-        masks: vessels come from the cases that are only a mask ("folder") or from the fractal rule; None: the folder
-            where there are such cases.
+        masks: vessels come from the cases that are only a mask ("folder"), from the fractal rule, or are those of
+            phantoms of retinas, where images have colours, else of angiograms (ours); None: the folder where there are
+            such cases, else the rule.
+        phantoms: how many there are for all images together, if these are as large as photographs of DRIVE; of larger
+            ones fewer, as many pixels in all; ours.
         background: from the pool "background", from the images by a wide median or with their ridges filled (both
             ours), or the image itself, as in C-DARL; None: the pool where there is one, else the median.
         ridges: the share of an image that "filled" takes for ridges; ours.
@@ -78,7 +89,8 @@ class UnpairedSettings(Settings):
     judge: Positive = 64
     judge_layers: Positive = 3
     pool: Annotated[int, Field(ge=0)] = 50
-    masks: Literal["folder", "fractal"] | None = None
+    masks: Literal["folder", "fractal", "phantoms"] | None = None
+    phantoms: Positive = 200
     background: Literal["pool", "median", "filled", "image"] | None = None
     ridges: Annotated[float, Field(gt=0, lt=1)] = 0.28
     window: Positive = 28
@@ -158,7 +170,24 @@ class UnpairedSegmenter(Segmenter):
             streams.append(stream("backgrounds", **pictures))
         if of.masks == "folder":
             streams.append(stream("vessels", reads=("mask",), without=("image",)))
+        elif of.masks == "phantoms":
+            streams.append(stream("vessels", reads=("image", PHANTOMS), without=(f"pool:{BACKGROUND}",)))
         return tuple(streams)
+
+    def prepares(self) -> tuple[Prepared, ...]:
+        """The masks of phantoms, where vessels are these."""
+        return (Prepared(name=PHANTOMS, kind="image", make=self.phantoms),) if self.settings.masks == "phantoms" else ()
+
+    def phantoms(self, batch: Batch, step: Step) -> Tensor:
+        """Masks of phantoms on the grid of an image, a channel each: (1, C, H, W)."""
+        traits, shape = self.traits.slices(), (batch.image.shape[2], batch.image.shape[3])
+        count = for_each(self.settings.phantoms, images=traits.labelled + traits.unlabelled, shape=traits.shape)
+        kind: Kind = "retina" if traits.channels == COLOUR else "angiogram"
+        made = [
+            phantom_of(kind, shape, generator=numpy_generator(step.seed, PHANTOMS, step.number, number)).mask
+            for number in range(count)
+        ]
+        return torch.from_numpy(np.stack(made)[None, :, : shape[0], : shape[1]].astype(np.float16))
 
     def grey(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The images as one channel in [-1, 1], level outside the region, and the region (B, 1, *S) bool."""
@@ -232,7 +261,7 @@ class UnpairedSegmenter(Segmenter):
     def pictures(self, batch: Batch, inference: Inference) -> Mapping[str, Tensor]:
         """A background, a mask, what the model paints of both, and what it finds there again."""
         background, vessels, painted, found = self.demonstrated(batch, inference)
-        prior = "training has a folder of masks" if self.settings.masks == "folder" else "as in training"
+        prior = PRIORS[self.settings.masks or "fractal"]
         shown = {
             WAYS[self.settings.background or "median"]: (1 + background) / 2,
             f"A mask by the fractal rule, {prior}": vessels,
@@ -264,7 +293,14 @@ class UnpairedSegmenter(Segmenter):
     def _vessels(self, batch: Batch | None, step: Step, *, like: Tensor) -> Tensor:
         """Masks (B, 1, side, side) bool from the folder, or by the rule."""
         of, count = self.settings, len(like)
-        masks = (batch.mask == 1) if batch is not None else self._ruled((of.patch, of.patch), step, like=like)
+        if batch is None:
+            masks = self._ruled((of.patch, of.patch), step, like=like)
+        elif of.masks == "phantoms":
+            drawn = batch.fields[PHANTOMS]  # (B, C, *S), of which each sample takes one
+            chosen = step.randint("phantoms", 0, drawn.shape[1], count=count)
+            masks = drawn[torch.arange(count, device=drawn.device), chosen][:, None] > 0.5
+        else:
+            masks = batch.mask == 1
         first = step.randint("phase of vessels", 0, of.interleave**2, count=count)
         return phase(masks, of.interleave, first=first)
 

@@ -31,20 +31,16 @@ from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.methods.without_labels.light import in_units, level_light, light_of
 from scantling.methods.without_labels.vesselness import Vesselness, VesselnessSettings
 from scantling.methods.without_labels.vessels_settings import SHARE, VesselsOptions, VesselsSettings
-from scantling.phantoms.angiogram import angiogram
-from scantling.phantoms.curves import fractal_curves, with_look_of
+from scantling.phantoms.curves import with_look_of
+from scantling.phantoms.kinds import phantom_of
 from scantling.phantoms.phantom import Phantom
-from scantling.phantoms.retina import retina
 from scantling.phantoms.tube_volume import tube_volume
-from scantling.phantoms.tubes import tubes
 
 Answer = Callable[[Batch], Tensor]
 """What is said of an image: the probability of a vessel, (1, 1, *S)."""
 LOOKED, PIXELS_OF_EACH = 200, 10_000
 """Images, evenly spread, and pixels of each from which the threshold of pseudo-labels is taken."""
 THRESHOLD = "threshold"
-SMALLEST = 64
-"""The side of a phantom, at least."""
 LARGEST = 160
 """The side of a phantom in a volume in units of the finest spacing, at most; mirror images fill what is larger."""
 
@@ -187,20 +183,13 @@ class Vessels(UNetSegmenter):
 
     def phantom(self, shape: tuple[int, ...], generator: np.random.Generator) -> Phantom:
         """One of the kind, at least as large as asked for."""
-        dark = self.settings.kind == "dark tubes"
         if len(shape) == 3:
+            dark = self.settings.kind == "dark tubes"
             spacing = self.settings.spacing or self.traits.spacing
             most = [max(1, round(LARGEST * min(spacing) / mm)) for mm in spacing]
             small = [min(side, limit) for side, limit in zip(shape, most, strict=True)]
             return mirrored(tube_volume(small, generator=generator, spacing=spacing, dark=dark), shape)
-        sides = (max(SMALLEST, shape[0]), max(SMALLEST, shape[1]))
-        if self.settings.kind == "retina":
-            return retina(sides, generator=generator)
-        if self.settings.kind == "angiogram":
-            return angiogram(sides, generator=generator)
-        if self.settings.kind == "fractal curves":
-            return fractal_curves(sides, generator=generator)
-        return tubes(sides, generator=generator, dark=dark)
+        return phantom_of(self.settings.kind or "angiogram", (shape[0], shape[1]), generator=generator)
 
     def segment(self, batch: Batch, inference: Inference) -> Segmentation:
         """The network's answer; mended where that is asked for: then the mending decides."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -13,14 +12,10 @@ from scantling.core.errors import SettingsError
 from scantling.core.samples import Traits
 from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.methods.without_labels.vesselness import COLOUR
+from scantling.phantoms.kinds import Kind, for_each
 
-Kind = Literal["retina", "angiogram", "bright tubes", "dark tubes", "fractal curves"]
 TUBES = ("bright tubes", "dark tubes")
 """The kinds that volumes may take."""
-MOST = 64
-"""Phantoms for an image."""
-PIXELS = 584 * 565
-"""Of a phantom as large as `VesselsSettings.phantoms` counts them: a photograph of DRIVE."""
 SHARE = 0.12
 """The share of a retina's field that experts mark as vessel, about; see `vesselness`."""
 SHARE_OF_VOLUMES = 0.02
@@ -107,8 +102,7 @@ class VesselsSettings(UNetSettings):
     def each(self, traits: Traits) -> int:
         """Phantoms for each image."""
         traits = self.seen(traits)
-        images = max(1, traits.labelled + traits.unlabelled)
-        return min(MOST, self.phantoms, math.ceil(self.phantoms * PIXELS / (images * math.prod(traits.shape))))
+        return for_each(self.phantoms, images=traits.labelled + traits.unlabelled, shape=traits.shape)
 
 
 class VesselsOptions(SegmentOptions):
