@@ -529,7 +529,9 @@ def test_masks_of_phantoms_lie_on_the_grid_of_each_image_and_a_sample_takes_one(
     assert len({tuple(mask.flatten().tolist()) for mask in prepared[0]}) == 3
     assert torch.equal(of.phantoms(images(0, *image.shape), step), prepared)
     assert not torch.equal(of.phantoms(images(0, *image.shape), replace(step, number=1)), prepared)
-    facts_of_run = trained([folders(tmp_path)], tmp_path / "run", replace(TINY, settings={"masks": "phantoms", "phantoms": 1}))
+    facts_of_run = trained(
+        [folders(tmp_path)], tmp_path / "run", replace(TINY, settings={"masks": "phantoms", "phantoms": 1})
+    )
     assert facts_of_run["settings"]["masks"] == "phantoms"
     assert facts_of_run["warnings"] == []
 
