@@ -200,3 +200,19 @@ def test_points_are_turned_with_the_volumes_that_they_lie_in(codes: str) -> None
     fixed, moving = Case(id="f", subject="f", points=((2, 3, 3),)), Case(id="m", subject="m", points=(point,))
     after, before = landmark_errors(fixed, plain, moving, canonical(raw), np.zeros((3, 6, 7, 8)))
     assert after == before == pytest.approx(3)
+
+
+def test_regions_of_the_manifest_are_scored_in_place_of_the_classes(data: Path, tmp_path: Path) -> None:
+    out = registered(tmp_path / "out", (2, 3))
+    mask = square(5, 6)
+    write_labels(out / "masks", "one_from_two", np.array([0, 2, 1], np.uint8)[mask], GRID)  # both classes, swapped
+    assert evaluate_registrations(out, data).pairs[0].scores["dice"] == 0
+    manifest = data / "scantling.toml"
+    manifest.write_text(manifest.read_text().replace("[[case]]", '[regions]\nboth = ["a", "b"]\n[[case]]', 1))
+    found = evaluate_registrations(out, data)
+    (pair,) = found.pairs
+    assert (pair.scores["dice"], list(pair.classes), found.classes) == (1, ["both"], ("both",))
+    assert "Scored are the regions of the manifest, not the classes: both = a + b." in found.notes
+    manifest.write_text(manifest.read_text().replace('["a", "b"]', '["a", "c"]'))
+    with pytest.raises(DataError, match="joins 'c', which is no class"):
+        evaluate_registrations(out, data)

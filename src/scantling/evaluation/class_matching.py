@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from scantling.core.case import Labels
 from scantling.core.errors import DataError
 from scantling.data.contents import some
@@ -53,3 +56,23 @@ def matched(predicted: Labels, truth: Labels, *, declared: bool) -> tuple[tuple[
         f"the predictions have the classes {some(predicted.names)}, the truth has {some(truth.names)}; "
         "expected the same; name them alike in a manifest"
     )
+
+
+def check_predicted(regions: Mapping[str, Sequence[str]], classes: Sequence[str], labels: Labels, folder: Path) -> None:
+    """Make sure that predictions have the classes that regions join; what is no class at all is told of elsewhere.
+
+    Raises:
+        DataError: they lack one.
+    """
+    for name, joined in regions.items():
+        if lacking := [one for one in joined if one in labels.names and one not in classes]:
+            raise DataError(
+                f"{folder}: has no class {lacking[0]!r}, which the region {name!r} of the manifest joins; found "
+                f"{', '.join(classes)}; predict with a model of all its classes, or leave the region out"
+            )
+
+
+def of_regions(regions: Mapping[str, Sequence[str]]) -> list[str]:
+    """What is scored in place of the classes."""
+    joined = "; ".join(f"{name} = {' + '.join(classes)}" for name, classes in regions.items())
+    return [f"Scored are the regions of the manifest, not the classes: {joined}."] if regions else []

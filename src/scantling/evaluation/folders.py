@@ -20,7 +20,7 @@ from scantling.data.labels import joined_classes
 from scantling.data.mask_colours import is_colour, shown
 from scantling.data.subjects import Subjects
 from scantling.evaluation.cases import CaseScorer, Compared, Regions, resolved
-from scantling.evaluation.class_matching import matched, predictable
+from scantling.evaluation.class_matching import check_predicted, matched, of_regions, predictable
 from scantling.evaluation.names_seen import names_seen
 from scantling.evaluation.objects import sentences_on_objects
 from scantling.evaluation.predictions import Predictions, open_predictions
@@ -134,24 +134,10 @@ def evaluate(
         regions=dict(dataset.regions),
         names={} if dataset.regions else names_seen(classes, listing),
         notes=(
-            *_of_regions(dataset.regions), *selection.notes, *dataset.label_source.remarks,
+            *of_regions(dataset.regions), *selection.notes, *dataset.label_source.remarks,
             *_notes(found, wanted, not_predicted),
         ),
     )  # fmt: skip
-
-
-def check_predicted(regions: Mapping[str, Sequence[str]], classes: Sequence[str], labels: Labels, folder: Path) -> None:
-    """Make sure that predictions have the classes that regions join; what is no class at all is told of elsewhere.
-
-    Raises:
-        DataError: they lack one.
-    """
-    for name, joined in regions.items():
-        if lacking := [one for one in joined if one in labels.names and one not in classes]:
-            raise DataError(
-                f"{folder}: has no class {lacking[0]!r}, which the region {name!r} of the manifest joins; found "
-                f"{', '.join(classes)}; predict with a model of all its classes, or leave the region out"
-            )
 
 
 def _with_regions(case: Case, regions: Mapping[str, Sequence[str]]) -> Case:
@@ -160,12 +146,6 @@ def _with_regions(case: Case, regions: Mapping[str, Sequence[str]]) -> Case:
     if drawn is not None:
         drawn = tuple(name for name, classes in regions.items() if {*classes} <= {*drawn})
     return replace(case, drawn_classes=drawn, instances=None)
-
-
-def _of_regions(regions: Mapping[str, Sequence[str]]) -> list[str]:
-    """What is scored in place of the classes."""
-    joined = "; ".join(f"{name} = {' + '.join(classes)}" for name, classes in regions.items())
-    return [f"Scored are the regions of the manifest, not the classes: {joined}."] if regions else []
 
 
 def _labels(dataset: Dataset, place: Path, *, untrusted: bool) -> Labels:

@@ -17,9 +17,10 @@ from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.described import confined
 from scantling.data.displacements import millimetres, read_displacement
 from scantling.data.files import Limits
+from scantling.data.labels import joined_classes
 from scantling.data.loading import coordinates, load
 from scantling.data.opening import OPENING, Opening
-from scantling.evaluation.class_matching import matched
+from scantling.evaluation.class_matching import check_predicted, matched, of_regions
 from scantling.evaluation.predictions import Files, Predictions
 from scantling.evaluation.registration_result import BEFORE, COMPARED, MEASURED, PairScores, RegistrationEvaluation
 from scantling.evaluation.scores import scores_of_arrays
@@ -57,7 +58,7 @@ def evaluate_registrations(
             failed.append(Failure(id=case.id, error=str(error) or type(error).__name__))
         if progress is not None:
             progress(number, len(record.cases), case.id)
-    notes = []
+    notes = of_regions(fixed.regions) if scorer.parts else []
     done = len(record.cases) + len(record.failed)
     if done < record.total:
         notes.append(f"The registrations are not finished: {done} of {record.total} are listed.")
@@ -68,7 +69,7 @@ def evaluate_registrations(
         notes.append(f"The fused masks of {some(fused, most=3)} are scored by `scantling evaluate {folder}/fused`.")
     notes += mixed({pair.id: pair.unit for pair in pairs}, MEASURED, noun="pair")
     return RegistrationEvaluation(
-        folder.resolve(), truth.resolve(), record, scorer.classes, tuple(pairs), tuple(failed), opening.facts(),
+        folder.resolve(), truth.resolve(), record, scorer.scored, tuple(pairs), tuple(failed), opening.facts(),
         tuple(notes),
     )  # fmt: skip
 
@@ -90,6 +91,17 @@ class Scorer:
         if (written := record.labels) is not None and self.labels is not None:
             declared = fixed.label_source.declared is not None
             self.classes, self.order = matched(written, self.labels, declared=declared)
+        self.parts: dict[str, list[int]] = {}
+        """The numbers of the classes that each region of the manifest joins."""
+        if self.classes and self.labels is not None and fixed.regions:
+            check_predicted(fixed.regions, self.classes, self.labels, folder)
+            joined_classes(self.labels.model_copy(update={"names": self.classes}), fixed.regions, str(fixed.root))
+            self.parts = {name: [self.classes.index(one) + 1 for one in of] for name, of in fixed.regions.items()}
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The classes, or in their place the regions that join them."""
+        return tuple(self.parts) or self.classes
 
     def __call__(self, case: Registered) -> list[PairScores]:
         """The scores of all images that were warped onto one fixed image.
@@ -113,7 +125,7 @@ class Scorer:
         scores["log_jacobian"] = float(np.log(unfolded).std()) if unfolded.size else math.nan
         pairs = landmark_errors(target.case, target.geometry, source.case, source.geometry, displacement)
         scores["landmarks"], scores[f"landmarks{BEFORE}"] = pairs
-        classes: dict[str, dict[str, float]] = {name: {} for name in self.classes}
+        classes: dict[str, dict[str, float]] = {name: {} for name in self.scored}
         if files.mask is not None and target.masks and source.masks and self.classes:
             after = self._written(target.case.id, files.mask)
             before = self._ordered(resample_onto(source.masks[0], target.geometry, source.geometry, linear=False))
@@ -127,10 +139,19 @@ class Scorer:
 
     def _compared(self, mask: np.ndarray, target: Sample) -> Mapping[str, Mapping[str, float]]:
         known = (mask != IGNORE).all(0)
+        mask, truth = (self._in_regions(each) for each in (mask, target.masks[0]))
         return scores_of_arrays(
-            mask, target.masks[0], classes=self.classes, region=None if known.all() else known,
+            mask, truth, classes=self.scored, region=None if known.all() else known,
             spacing=target.geometry.spacing, metrics=COMPARED,
         ).classes  # fmt: skip
+
+    def _in_regions(self, mask: np.ndarray) -> np.ndarray:
+        """A mask (1, *S) of classes as one of regions (R, *S); as it is, where no region is scored."""
+        if not self.parts:
+            return mask
+        found = np.concatenate([np.isin(mask, numbers) for numbers in self.parts.values()]).astype(np.uint8)
+        found[:, mask[0] == IGNORE] = IGNORE
+        return found
 
     def _written(self, id: str, mask: str | Sequence[str]) -> np.ndarray:
         """A warped mask that was written, its classes in the order of the truth's."""
