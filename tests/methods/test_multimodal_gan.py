@@ -63,7 +63,7 @@ def batch_of(stage: Stage, model: MultimodalGan) -> dict[str, Batch]:
     """A batch for each stream of a stage: an organ in the middle, a lesion in it."""
     draw, found = torch.Generator().manual_seed(0), {}
     for stream in stage.streams:
-        count, fields = stream.batch, dict[str, Tensor]()
+        count, fields, boxes = stream.batch, dict[str, Tensor](), dict[str, Tensor]()
         organ = torch.ones(count, 1, *model.settings.shape)
         organ[..., 4:-4, 4:-4] = 0
         for name in stream.fields:
@@ -72,13 +72,17 @@ def batch_of(stage: Stage, model: MultimodalGan) -> dict[str, Batch]:
             elif name == "mask":
                 fields[name] = torch.zeros(organ.shape, dtype=torch.uint8)
                 fields[name][..., 6:9, 7:10] = 1
+            elif name == "boxes":
+                fields[name] = torch.tensor([[[6.0, 9.0], [7.0, 10.0]]]).expand(count, 1, 2, 2)
+                boxes["boxes"] = torch.zeros(count, 1, dtype=torch.int64)
             elif name == "image_class":
                 fields[name] = torch.arange(count) % 2
             elif name in ("structure", "organ"):
                 fields[name] = organ if name == "organ" else (torch.rand(organ.shape, generator=draw) > 0.8).float()
         found[stream.name] = Batch(
-            torch.arange(count), torch.arange(count), fields, ids=("one", "two", "three")[:count]
-        )
+            torch.arange(count), torch.arange(count), fields, ids=("one", "two", "three")[:count],
+            counts={name: each.new_ones(count) for name, each in boxes.items()}, classes=boxes,
+        )  # fmt: skip
     return found
 
 
@@ -220,7 +224,8 @@ def test_each_preset_of_the_thesis_runs_a_step(preset: str) -> None:
     for terms in steps_of(model).values():
         assert all(torch.isfinite(torch.as_tensor(term)).all() for one in terms.values() for term in one.values())
     made = model.generate(1, Inference(seed=0, number=0, options=MultimodalGanOptions()))
-    assert (made.masks is not None) == (preset in ("brats", "fundus", "tianchi"))
+    assert (made.masks is not None) == (preset in ("brats", "fundus"))
+    assert bool(made.instances) == (preset == "tianchi")
     assert (made.image_classes is not None) == (preset == "xray")
 
 
@@ -240,7 +245,8 @@ def test_what_the_data_cannot_give_is_refused_in_a_sentence() -> None:
     for changes, facts, words in (
         ({"with_masks": True}, traits(labels=None), "no classes"),
         ({"with_masks": False, "with_classes": True}, traits(image_classes=("one",)), "two or more"),
-        ({"with_classes": True}, traits(), "take one"),
+        ({"with_classes": True}, traits(), "a lesion has a mask, a box or a class"),
+        ({"with_masks": False, "with_boxes": True}, traits(labels=None), "declare 'classes'"),
         ({"vessels": True}, traits(), "vessels"),
         ({"source": "flair"}, traits(), "a, b, c"),
         ({"structures_of": "well"}, traits(image_classes=("healthy", "sick")), "found the image classes healthy, sick"),
@@ -494,3 +500,44 @@ def test_three_slices_make_cases_whose_origin_names_the_parents_of_their_lesions
         assert case["origin"]["hand_drawn"] == 3
         assert (tmp_path / "made" / case["images"]["image"]).is_file()
     assert {path.name for path in (tmp_path / "made").iterdir()} >= {"images", "masks", "sketches", "organ"}
+
+
+def test_lesions_with_boxes_make_cases_with_boxes_inside_their_organs(tmp_path: Path) -> None:
+    draw, rows, columns = np.random.default_rng(0), *np.mgrid[:40, :44]
+    cases = []
+    for number in range(3):
+        head = np.hypot(rows - 20, columns - 22) < 16
+        image = 40 + 90 * head + draw.normal(0, 4, head.shape)
+        image[15:21, 18:24] += 60
+        write(tmp_path / "data" / "images", f"case{number}", (image * head).clip(0, 255).astype(np.uint8))
+        boxes = {"boxes": [[[15, 21], [18, 24]]], "box_classes": ["nodule"]} if number < 2 else {"boxes": []}
+        cases.append({"id": f"case{number}", "images": f"images/case{number}.png", "split": "train", **boxes})
+    manifest = {"name": "heads", "classes": {"nodule": 255}, "case": cases}
+    (tmp_path / "data" / "scantling.json").write_text(json.dumps(manifest))
+    options = Options(preset="tiny", validation=0.0, settings={**SMALL, "with_masks": False, "with_boxes": True})
+    train("multimodal-gan", [tmp_path / "data"], tmp_path / "run", options, console=QUIET)
+    model = load_model(tmp_path / "run")
+    assert isinstance(model, MultimodalGan)
+    assert model.bank is not None
+    assert len(model.bank) == 2, "the case without a lesion has no label"
+    model.organ_net.head.bias.data.fill_(-50)  # all is organ
+    save_model(model, tmp_path / "run" / "model")
+    synthesize(tmp_path / "run", count=3, out=tmp_path / "made")
+    for case in json.loads((tmp_path / "made" / "scantling.json").read_text())["case"]:
+        (box,) = case["boxes"]
+        assert case["box_classes"] == ["nodule"]
+        assert all(0 <= start < stop <= side for (start, stop), side in zip(box, (SIDE, SIDE), strict=True))
+        assert case["origin"]["parents"][0] in {"case0", "case1"}
+        assert "masks" not in case
+
+
+def test_a_turned_box_becomes_the_box_around_it() -> None:
+    label = torch.zeros(2, 24, 24, dtype=torch.bool)
+    label[0, 8:14, 9:17] = label[1, 15:18, 4:7] = True
+    numbers = torch.rand(40, NUMBERS, generator=torch.Generator().manual_seed(1))
+    one = placed(label, torch.zeros(24, 24, dtype=torch.bool), numbers, boxes=True)
+    assert one.fits
+    for layer in one.label:
+        places = layer.nonzero()
+        low, high = places.amin(0), places.amax(0) + 1
+        assert int(layer.sum()) == int((high - low).prod())

@@ -54,7 +54,12 @@ CARDS: tuple[Card, ...] = (
         asks=(),
         gives=("generate",),
         dimensions=(2,),
-        labels_by={"with_masks": "mask", "with_classes": "image_class", "structures_of": "image_class"},
+        labels_by={
+            "with_masks": "mask",
+            "with_boxes": "boxes",
+            "with_classes": "image_class",
+            "structures_of": "image_class",
+        },
         fits="organ",
         implementation="scantling.methods.generation.multimodal_gan:MultimodalGan",
     ),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from scantling.phantoms.weak_labels import boxes_of_layers
 
 TRIES = 100
 """Turns of one label before it is given up (the thesis' number)."""
@@ -35,7 +38,7 @@ class Placed:
     fits: bool
 
 
-def placed(label: Tensor, outside: Tensor, numbers: Tensor) -> Placed:
+def placed(label: Tensor, outside: Tensor, numbers: Tensor, *, boxes: bool = False) -> Placed:
     """A label after two random operations, the first try that lies inside the organ: Σ label · outside = 0.
 
     Two different ones of: turn by 0 to 360°, mirror, move by 2 to 5 pixels along each axis, shrink the image by 2 to 7
@@ -45,6 +48,7 @@ def placed(label: Tensor, outside: Tensor, numbers: Tensor) -> Placed:
         label: (K, H, W) bool.
         outside: (H, W) bool, where the organ is not.
         numbers: (tries, 8) uniform in [0, 1), on the processor.
+        boxes: the label is of boxes: each becomes the box around where it lies now.
     """
     if not label.any():
         return Placed(label, 0, fits=True)
@@ -52,12 +56,31 @@ def placed(label: Tensor, outside: Tensor, numbers: Tensor) -> Placed:
     wanted = label.sum().item() * areas * LEAST  # (tries,)
     for first in range(0, len(numbers), AT_ONCE):
         turned = transformed(label, matrices[first : first + AT_ONCE])  # (tries, K, H, W)
+        if boxes:
+            turned = torch.stack([around(each) for each in turned])
         fits = ~(turned & outside).flatten(1).any(1).cpu()
         fits &= turned.flatten(1).sum(1).cpu() >= wanted[first : first + AT_ONCE].floor().clamp(min=1)
         if fits.any():
             place = int(fits.int().argmax())
             return Placed(turned[place], first + place, fits=True)
     return Placed(torch.zeros_like(label), len(numbers), fits=False)
+
+
+def around(label: Tensor) -> Tensor:
+    """The insides of the boxes (K, H, W) bool around the connected pieces of a label (K, H, W) bool."""
+    boxes, classes = boxes_of_layers(label.cpu().numpy())
+    size = (label.shape[1], label.shape[2])
+    found = filled(torch.from_numpy(boxes), torch.from_numpy(classes), classes=len(label), size=size)
+    return found.to(label.device)
+
+
+def filled(boxes: Tensor, numbers: Tensor, *, classes: int, size: Sequence[int]) -> Tensor:
+    """The insides (K, H, W) bool of boxes (n, 2, 2), whose classes (n,) count from 0."""
+    found = torch.zeros(classes, *size, dtype=torch.bool)
+    for number, box in zip(numbers.tolist(), boxes.tolist(), strict=True):
+        rows, columns = (slice(max(0, int(start)), max(int(start) + 1, round(stop))) for start, stop in box)
+        found[number, rows, columns] = True
+    return found
 
 
 def operations(numbers: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -71,7 +71,7 @@ class ModalityGames(StructureStage):
     def planes(self) -> int:
         """The planes of a label: of the classes of lesions or of images."""
         of = self.settings
-        return len(self.traits.classes) if of.with_masks else len(self.traits.image_classes) if of.with_classes else 0
+        return len(self.traits.classes) if of.lesions else len(self.traits.image_classes) if of.with_classes else 0
 
     def build_images(self) -> None:
         """Make the networks of these stages."""
@@ -114,7 +114,7 @@ class ModalityGames(StructureStage):
         noise = draws.rand("noise", like=s)
         if not of.structures:
             return torch.cat([noise, label], 1)
-        if of.with_masks:
+        if of.lesions:
             s = s * (1 - label.amax(1, keepdim=True))
         return torch.cat([fused(s, m, noise) if of.noise else s, label], 1)
 
@@ -311,8 +311,8 @@ class ModalityGames(StructureStage):
     def real_label(self, batch: Batch) -> Tensor:
         """The label (B, planes, H, W) of training images; empty where a case has none."""
         of, image = self.settings, batch.image
-        if of.with_masks:
-            return self.lesions_of(batch.mask).to(image.dtype)
+        if of.lesions:
+            return self.lesions_of(batch).to(image.dtype)
         if of.with_classes:
             return self.class_planes(batch.image_class, image)
         return image.new_zeros((len(image), 0, *image.shape[2:]))

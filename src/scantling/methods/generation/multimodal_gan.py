@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from scantling.contract.capabilities import Generator
 from scantling.contract.method import VESSEL, Method
-from scantling.contract.results import Generation
+from scantling.contract.results import Generation, Objects
 from scantling.contract.stage import Player, Stage, Visit
 from scantling.contract.step import Inference, Step
 from scantling.core.errors import DataError, RunError, SettingsError
@@ -27,6 +27,7 @@ from scantling.methods.generation.multimodal_settings import (
 )
 from scantling.methods.generation.structure_stage import BETAS
 from scantling.phantoms.structure import without_outline
+from scantling.phantoms.weak_labels import boxes_of_layers
 
 RANGE = (-1.0, 1.0)
 REALISTIC_TRIES = 50
@@ -62,7 +63,7 @@ class MultimodalGan(Generator, ModalityGames):
         if settings.structures:
             self.build_structures()
         self.build_images()
-        self.bank = LabelBank(settings.kept, (self.planes, *settings.shape)) if settings.with_masks else None
+        self.bank = LabelBank(settings.kept, (self.planes, *settings.shape)) if settings.lesions else None
 
     @classmethod
     def resolve_traits(cls, settings: MultimodalGanSettings, traits: Traits) -> Traits:
@@ -79,7 +80,7 @@ class MultimodalGan(Generator, ModalityGames):
         """Structures; translator and recognisers on real images; the painter on real structures, and on fresh ones."""
         of, parts = self.settings, self.settings.parts()
         images = Stream(name="images", reads=("image",), batch=of.image_batch, partial=True)
-        label = (("mask",) if of.with_masks else ()) + (("image_class",) if of.with_classes else ())
+        label = ((of.lesions,) if of.lesions else ()) + (("image_class",) if of.with_classes else ())
         painter = Player(name="painter", modules=(self.painter,), rate=of.rate, betas=BETAS, average=of.average)
         found = []
         if "structures" in parts:
@@ -119,8 +120,9 @@ class MultimodalGan(Generator, ModalityGames):
                 )
             )
         streams = [images]
-        if of.with_masks:
-            streams.append(Stream(name="labels", reads=("mask",), batch=of.image_batch))
+        if of.lesions:
+            reads = ("mask",) if of.with_masks else ("image", "boxes")  # boxes lie on the grid of an image
+            streams.append(Stream(name="labels", reads=reads, batch=of.image_batch, partial=of.with_boxes))
         if of.structures:
             streams.append(self.structures_stream(of.image_batch))
         drawn = tuple(stream.name for stream in streams if stream.name != "structures")
@@ -153,14 +155,14 @@ class MultimodalGan(Generator, ModalityGames):
             self.find_cut(visit("structures"), step)
         if self.bank is not None:
             for number, batch in enumerate(visit("labels")):
-                label = self.lesions_of(batch.mask)[0]
+                label = self.lesions_of(batch)[0]
                 if label.any():
                     coin = float(torch.rand((), generator=replace(step, number=number).generator("kept labels")))
                     self.bank.keep(label, batch.ids[0] if batch.ids else "", coin=coin)
             if not len(self.bank):
                 raise DataError(
                     f"multimodal-gan: no training case shows {' or '.join(self.traits.classes)}, so that made cases "
-                    "would have empty masks; expected masks with lesions, or --settings.with_masks false"
+                    "would have none; expected lesions in some, or --settings.with_masks false (with_boxes false)"
                 )
         return {}
 
@@ -171,11 +173,11 @@ class MultimodalGan(Generator, ModalityGames):
         if of.structures:
             s, m = self.drawn_structures(step.randn("z", like=like.new_empty(len(like), of.code**2)))
         label = like.new_zeros((len(like), self.planes, *like.shape[2:]))
-        if of.with_masks:
-            lesions = self.lesions_of(batch["labels"].mask)
+        if of.lesions:
+            lesions = self.lesions_of(batch["labels"])
             coins = step.rand("turns", like=torch.empty(len(like), TRIES, NUMBERS, dtype=torch.float64))
             outside = m[:, 0] > 0.5 if of.organ_filter else torch.zeros_like(m[:, 0], dtype=torch.bool)
-            rows = [placed(a, b, c).label for a, b, c in zip(lesions, outside, coins, strict=True)]
+            rows = [placed(a, b, c, boxes=of.with_boxes).label for a, b, c in zip(lesions, outside, coins, strict=True)]
             label = torch.stack(rows).to(like.dtype)
         if of.with_classes:
             label = self.class_planes(step.randint("classes", 0, self.planes, count=len(like)), like)
@@ -207,14 +209,16 @@ class MultimodalGan(Generator, ModalityGames):
         images = self.paint(parts["told"]).flatten(1, 2).clamp(*RANGE)
         masks = parts["label"] > 0.5 if of.with_masks else parts["vessels"] > 0.5 if of.vessels else None
         shown = {"sketch": parts["sketch"], "organ": 1 - parts["organ"]}
+        boxes = [boxes_of_layers((layers > 0.5).cpu().numpy()) for layers in parts["label"]] if of.with_boxes else []
         return Generation(
             images=images,
             normalised=True,
             masks=masks,
+            instances=[Objects(classes=torch.from_numpy(n), boxes=torch.from_numpy(found)) for found, n in boxes],
             fields=shown if of.structures else {},
             image_classes=parts["label"][:, :, 0, 0].argmax(1) if of.with_classes else None,
             rejected=rejected,
-            parents=[parents for _, _, parents in cases] if of.with_masks else (),
+            parents=[parents for _, _, parents in cases] if of.lesions else (),
         )
 
     def _case(self, number: int, inference: Inference) -> tuple[dict[str, Tensor], dict[str, int], tuple[str, ...]]:
@@ -240,7 +244,8 @@ class MultimodalGan(Generator, ModalityGames):
             label, parent = self.bank.label(int(again.randint("label", 0, len(self.bank), count=1)))
             coins = again.rand("turns", like=torch.empty(1, options.tries, NUMBERS, dtype=torch.float64))[0].cpu()
             filtered = found["organ"][0, 0] > 0.5
-            one = placed(label, filtered if of.organ_filter else torch.zeros_like(filtered), coins)
+            outside = filtered if of.organ_filter else torch.zeros_like(filtered)
+            one = placed(label, outside, coins, boxes=of.with_boxes)
             tried["lesion label does not lie inside the organ"] += one.tries
             if one.fits:
                 found["label"], parents = one.label[None].to(like.dtype), (parent,)

@@ -99,6 +99,7 @@ class MultimodalGanSettings(Settings):
         rule: whose numbers draw structures and organs (`phantoms.structure`).
         organ: the background is dark; else the organ is the whole image.
         with_masks: lesions have masks, which the painter is told and which made cases get.
+        with_boxes: lesions have boxes, in place of masks: the painter is told their insides, and made cases get boxes.
         with_classes: images have a class, which the painter is told as a plane and which made cases get.
         vessels: the structure without the outline of the organ is the mask of made cases: of the retina its vessels.
         structures_of: the image class, such as the healthy one, from whose images alone structures are drawn: where
@@ -137,6 +138,7 @@ class MultimodalGanSettings(Settings):
     rule: Rule = "brats"
     organ: bool = True
     with_masks: bool = True
+    with_boxes: bool = False
     with_classes: bool = False
     vessels: bool = False
     structures_of: str | None = None
@@ -174,7 +176,10 @@ class MultimodalGanSettings(Settings):
             "size": (512, 512), "modalities": "one", "rule": "lung-ct", "with_masks": False, "registration": False,
             "lesion_loss": False, "pretraining": True,
         },
-        "tianchi": {"size": (512, 512), "modalities": "one", "rule": "tianchi", "registration": False},
+        "tianchi": {
+            "size": (512, 512), "modalities": "one", "rule": "tianchi", "with_masks": False, "with_boxes": True,
+            "registration": False,
+        },
         "quick": {
             "steps": 2400, "shares": (0.35, 0.05, 0.45, 0.15), "batch": 4, "image_batch": 2, "rate": 1e-3,
             "average": 0.99, "painting_rate": 1e-4, "registration": False,
@@ -189,8 +194,8 @@ class MultimodalGanSettings(Settings):
         },
     }  # fmt: skip
     architecture: ClassVar[tuple[str, ...]] = (
-        "size", "modalities", "with_masks", "with_classes", "structures", "registration", "lesion_loss", "class_loss",
-        "kept", "code", "width", "judge", "judge_stages", "coder", "coder_stages", "organ_width",
+        "size", "modalities", "with_masks", "with_boxes", "with_classes", "structures", "registration", "lesion_loss",
+        "class_loss", "kept", "code", "width", "judge", "judge_stages", "coder", "coder_stages", "organ_width",
     )  # fmt: skip
 
     @property
@@ -199,6 +204,11 @@ class MultimodalGanSettings(Settings):
         if self.size is None:
             raise SettingsError("--settings.size: is not decided yet; resolve the settings first")
         return self.size
+
+    @property
+    def lesions(self) -> Literal["mask", "boxes"] | None:
+        """The field of a training case that says where its lesions are."""
+        return "mask" if self.with_masks else "boxes" if self.with_boxes else None
 
     def weight(self, term: str) -> float:
         """What a term of a loss is multiplied with; 0 of those that the text does not have."""
@@ -212,16 +222,20 @@ class MultimodalGanSettings(Settings):
         Raises:
             SettingsError: the settings contradict each other or the data.
         """
-        if self.with_masks and self.with_classes:
+        labels = [f"--settings.{name}" for name in ("with_masks", "with_boxes", "with_classes") if getattr(self, name)]
+        if len(labels) > 1:
+            raise SettingsError(f"{', '.join(labels)}: a lesion has a mask, a box or a class; set all but one to false")
+        if self.vessels and (self.lesions or not self.structures):
             raise SettingsError(
-                "--settings.with_masks, --settings.with_classes: a lesion has a mask or a class; take one"
-            )
-        if self.vessels and (self.with_masks or not self.structures):
-            raise SettingsError(
-                "--settings.vessels: the mask of a made case is its structure; needs structures, and no with_masks"
+                "--settings.vessels: the mask of a made case is its structure; needs structures, and no with_masks and "
+                "no with_boxes"
             )
         if self.with_masks and not traits.classes:
             raise SettingsError("--settings.with_masks: found no classes; the data need masks, or set it to false")
+        if self.with_boxes and not traits.classes:
+            raise SettingsError(
+                "--settings.with_boxes: found no classes; declare 'classes' in a manifest, whose names the boxes have"
+            )
         if self.with_classes and len(traits.image_classes) < 2:
             raise SettingsError(
                 f"--settings.with_classes: found the image classes {', '.join(traits.image_classes) or 'none'}; "
@@ -239,8 +253,8 @@ class MultimodalGanSettings(Settings):
         painted = self.number(traits)
         changes: dict[str, Any] = {
             "registration": self.registration and painted > 1,
-            "lesion_loss": self.lesion_loss and (self.with_masks or self.with_classes),
-            "organ_filter": self.organ_filter and self.with_masks and self.structures and self.organ,
+            "lesion_loss": self.lesion_loss and (self.lesions is not None or self.with_classes),
+            "organ_filter": self.organ_filter and self.lesions is not None and self.structures and self.organ,
         }
         if self.size is None:
             height, width = traits.slices().shape
@@ -271,7 +285,11 @@ class MultimodalGanSettings(Settings):
         stages = ", ".join(f"{name} ({steps} steps)" for name, steps in self.parts().items())
         height, width = self.shape
         only = "" if self.structures_of is None else f" of images of the class {self.structures_of!r} alone"
-        what = {True: "masks", False: "no label"}[self.with_masks] if not self.with_classes else "image classes"
+        what = (
+            "image classes"
+            if self.with_classes
+            else {"mask": "masks", "boxes": "boxes", None: "no label"}[self.lesions]
+        )
         return (
             f"paints {self.number(traits)} modalities of {height} x {width} pixels, told {what}",
             f"stages: {stages}; structures by the rule {self.rule!r}{only}",

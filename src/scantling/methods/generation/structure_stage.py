@@ -17,6 +17,7 @@ from scantling.core.samples import Batch
 from scantling.core.streams import Stream
 from scantling.diffusion.chain import exact
 from scantling.losses.adversarial import fooling_loss
+from scantling.methods.generation.label_placing import filled
 from scantling.methods.generation.multimodal_settings import MultimodalGanSettings
 from scantling.networks.structure_codes import CodeDecoder, CodeEncoder
 from scantling.networks.unet import UNet
@@ -93,7 +94,7 @@ class StructureStage(Method):
         """Structures and organs, and the masks of lesions, which are erased from them; of one image class, if said."""
         of, named = self.settings, self.settings.structures_of is not None
         reads = ("structure", "organ", "image", *(("image_class",) if named else ()))
-        wants, without = (("mask",) if of.with_masks else ()), tuple[str, ...]()
+        wants, without = ((of.lesions,) if of.lesions else ()), tuple[str, ...]()
         if named:
             without = tuple(f"class:{name}" for name in self.traits.image_classes if name != of.structures_of)
         return Stream(name="structures", reads=reads, wants=wants, without=without, batch=batch, partial=True)
@@ -177,13 +178,22 @@ class StructureStage(Method):
     def real_structures(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """s and m (B, 1, H, W) of training images, nothing drawn where there is a lesion."""
         s, m = (batch.fields[name].round() for name in ("structure", "organ"))
-        if self.settings.with_masks and "mask" in batch.fields:
-            s = s * ~self.lesions_of(batch.mask).any(1, keepdim=True)
+        if self.settings.lesions in batch.fields:
+            s = s * ~self.lesions_of(batch).any(1, keepdim=True)
         return s, m
 
-    def lesions_of(self, mask: Tensor) -> Tensor:
-        """(B, K, H, W) bool of a mask of a batch, one layer for each class."""
+    def lesions_of(self, batch: Batch) -> Tensor:
+        """(B, K, H, W) bool of the masks of a batch, or of the insides of its boxes, one layer for each class."""
         classes = len(self.traits.classes)
+        if self.settings.with_boxes:
+            counts, numbers = batch.counts["boxes"].tolist(), batch.classes["boxes"]
+            size = tuple(batch.image.shape[2:])
+            rows = [
+                filled(batch.boxes[row, :n], numbers[row, :n], classes=classes, size=size)
+                for row, n in enumerate(counts)
+            ]
+            return torch.stack(rows).to(batch.image.device)
+        mask = batch.mask
         if mask.shape[1] == classes > 1:
             return mask == 1
         return mask == torch.arange(1, classes + 1, device=mask.device).view(1, -1, 1, 1)
