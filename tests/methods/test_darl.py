@@ -518,6 +518,17 @@ def test_in_a_folder_without_a_split_labels_have_no_say_in_what_is_learned_from(
     assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 
 
+def test_discriminators_may_be_slower_and_see_changed_images() -> None:
+    (plain, _), (changed, _) = (
+        played(of, **batches) for of, batches in (pooled(augmented=augmented) for augmented in (False, True))
+    )
+    for (_, one), (_, other) in zip(plain, changed, strict=True):
+        apart = {name for name in one if not torch.isclose(one[name], other[name])}
+        assert apart == {"adversarial", "masks", "images"} & set(one)
+    players = method(judge_rate=1e-5).stages()[0].players
+    assert [player.rate for player in players] == [method().settings.rate, 1e-5]
+
+
 def test_masks_of_phantoms_lie_on_the_grid_of_each_image_and_a_sample_takes_one(tmp_path: Path) -> None:
     facts = traits(channels=("red", "green", "blue"), shape=(80, 70), unlabelled=2)
     of = method(facts, masks="phantoms", phantoms=3)

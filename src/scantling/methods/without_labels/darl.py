@@ -81,7 +81,7 @@ class DARL(UnpairedSegmenter):
         moving = tuple(one for one in (self.denoiser, self.generator, self.contrast) if one is not None)
         players = (
             Player(name="generator", modules=moving, rate=of.rate, betas=(0.5, 0.999), average=of.average),
-            Player(name="discriminators", modules=(self.judges,), rate=of.rate, betas=(0.5, 0.999)),
+            Player(name="discriminators", modules=(self.judges,), rate=of.judge_rate or of.rate, betas=(0.5, 0.999)),
         )
         stage = Stage(
             name="train",
@@ -112,7 +112,7 @@ class DARL(UnpairedSegmenter):
         # the cycle: segment what was painted, with the t and the noise of path A
         again, _ = self.generate_from(self.noised(painted, t_a, noise), t_a)
         fakes = {"masks": found, "images": painted}
-        terms = {"adversarial": of.adversarial * self.fooled(fakes)}
+        terms = {"adversarial": of.adversarial * self.fooled(fakes, step)}
         if guess is not None:
             terms["diffusion"] = F.mse_loss(exact(guess), noise)
         if of.cycle and of.cycle_loss == "l1":

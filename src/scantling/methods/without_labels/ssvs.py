@@ -107,11 +107,11 @@ class SSVS(UnpairedSegmenter):
     def stages(self) -> Sequence[Stage]:
         """One stage: both translators against the discriminators."""
         of = self.settings
-        common: dict[str, Any] = {"rate": of.rate, "betas": (0.5, 0.999), "schedule": _second_half}
+        common: dict[str, Any] = {"betas": (0.5, 0.999), "schedule": _second_half}
         translators = (self.painter, self.finder)
         players = (
-            Player(name="translators", modules=translators, clip=of.clip, average=of.average, **common),
-            Player(name="discriminators", modules=(self.judges,), **common),
+            Player(name="translators", modules=translators, rate=of.rate, clip=of.clip, average=of.average, **common),
+            Player(name="discriminators", modules=(self.judges,), rate=of.judge_rate or of.rate, **common),
         )
         stage = Stage(
             name="train",
@@ -139,7 +139,7 @@ class SSVS(UnpairedSegmenter):
         yield (
             "translators",
             {
-                "adversarial": self.fooled(fakes),
+                "adversarial": self.fooled(fakes, step),
                 "cycle": of.cycle * binary_cross_entropy((1 + exact(again)) / 2, vessels),
                 "image cycle": of.cycle * F.l1_loss(exact(restored), angiogram),
             },

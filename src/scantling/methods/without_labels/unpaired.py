@@ -23,6 +23,7 @@ from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
 from scantling.losses.adversarial import fooling_loss, telling_loss
+from scantling.networks.diff_augment import CHANGES, diff_augment
 from scantling.networks.discriminators import patch_discriminator
 from scantling.networks.polyphase import phase
 from scantling.networks.replay import ReplayPool
@@ -64,6 +65,9 @@ class UnpairedSettings(Settings):
         patch: the side of a patch as it is read; resolved to what the images have room for.
         interleave: training sees every n-th row and column of a patch, an answer all n² phases. 1: no subsampling.
         judge: channels of the first layer of the discriminators, which have `judge_layers` strides of 2.
+        judge_rate: the rate of the discriminators; None: that of the others.
+        augmented: what discriminators see is changed first, so that few images are not learned by heart (DiffAugment;
+            ours).
         pool: fakes that each discriminator remembers.
         masks: vessels come from the cases that are only a mask ("folder"), from the fractal rule, or are those of
             phantoms of retinas, where images have colours, else of angiograms (ours); None: the folder where there are
@@ -88,6 +92,8 @@ class UnpairedSettings(Settings):
     interleave: Positive = 1
     judge: Positive = 64
     judge_layers: Positive = 3
+    judge_rate: Annotated[float, Field(gt=0)] | None = None
+    augmented: bool = False
     pool: Annotated[int, Field(ge=0)] = 50
     masks: Literal["folder", "fractal", "phantoms"] | None = None
     phantoms: Positive = 200
@@ -220,19 +226,26 @@ class UnpairedSegmenter(Segmenter):
             return without_ridges(grey, region, share=self.settings.ridges)
         return without_tubes(grey, region, window=self.settings.window)
 
-    def fooled(self, fakes: Mapping[str, Tensor]) -> Tensor:
+    def fooled(self, fakes: Mapping[str, Tensor], step: Step) -> Tensor:
         """How far what is made is from fooling the discriminators, who do not learn by it."""
         with frozen(self.judges):
-            scores = [self.judged(name, fakes[name]) for name in self.judges]
+            scores = [self.judged(name, self.changed(fakes[name], f"fooling {name}", step)) for name in self.judges]
             return torch.stack([fooling_loss(each, kind="least-squares") for each in scores]).sum()
 
     def told_apart(self, reals: Mapping[str, Tensor], fakes: Mapping[str, Tensor], step: Step) -> dict[str, Tensor]:
         """The loss of each discriminator, on what is there and on what its pool shows for what is made."""
         terms = {}
         for name in self.judges:
-            real, fake = (self.judged(name, seen) for seen in (reals[name], self.shown(name, fakes, step)))
+            seen = {f"real {name}": reals[name], f"fake {name}": self.shown(name, fakes, step)}
+            real, fake = (self.judged(name, self.changed(each, purpose, step)) for purpose, each in seen.items())
             terms[name] = telling_loss(real, fake, kind="least-squares")
         return terms
+
+    def changed(self, images: Tensor, purpose: str, step: Step) -> Tensor:
+        """What a discriminator is shown of images."""
+        if not self.settings.augmented:
+            return images
+        return diff_augment(images, step.rand(purpose, like=images.new_empty(len(images), CHANGES)))
 
     def judged(self, name: str, images: Tensor) -> Tensor:
         """The scores of a discriminator."""
