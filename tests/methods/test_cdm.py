@@ -18,6 +18,7 @@ from scantling.contract.method import build
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.errors import DataError, SettingsError
 from scantling.core.samples import Batch, Intensity, Traits
+from scantling.core.spread import evenly
 from scantling.data.dataset import open_dataset
 from scantling.data.manifest_file import write_manifest
 from scantling.data.mask_classes import classes_of_masks
@@ -25,7 +26,7 @@ from scantling.diffusion.conditions import condition_difference, counterfactual
 from scantling.diffusion.gaussian import GaussianProcess
 from scantling.diffusion.schedules import betas
 from scantling.methods.catalogue import CARDS
-from scantling.methods.weakly_supervised.cdm import CDM, evenly, levelled
+from scantling.methods.weakly_supervised.cdm import CDM, levelled
 from scantling.methods.weakly_supervised.cdm_settings import CdmOptions, CdmSettings
 from scantling.methods.weakly_supervised.class_maps import as_probabilities, classes_with_object, cut
 from scantling.testing.data import make_data

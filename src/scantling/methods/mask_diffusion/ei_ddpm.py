@@ -16,6 +16,7 @@ from scantling.contract.step import Draws, Inference, Step, Total
 from scantling.core.case import IGNORE
 from scantling.core.randomness import seed_of
 from scantling.core.samples import Batch, Traits
+from scantling.core.spread import Spread
 from scantling.core.streams import Stream
 from scantling.diffusion.chain import columns, exact
 from scantling.diffusion.samplers import Final
@@ -257,21 +258,12 @@ class EIDDPM(GaussianMasks):
 def apart(visit: Iterable[Batch], *, most: int) -> tuple[list[Batch], list[Batch]]:
     """Images that show a class and images that do not, of each half of `most` (one at least), spread evenly over all;
     those of which nothing is known are left out."""
-    kept: tuple[list[Batch], list[Batch]] = ([], [])
-    strides, seen, half = [1, 1], [0, 0], max(1, most // 2)
+    shown, others = (Spread[Batch](max(1, most // 2)) for _ in range(2))
     for batch in visit:
         known = batch.mask != IGNORE
-        if not bool(known.any()):
-            continue
-        kind = int(not bool((batch.mask[known] > 0).any()))
-        if seen[kind] % strides[kind] == 0:
-            kept[kind].append(batch)
-            if len(kept[kind]) == 2 * half:
-                kept[kind][:] = kept[kind][::2]
-                strides[kind] *= 2
-        seen[kind] += 1
-    shown, others = ([each[n * len(each) // half] for n in range(half)] if len(each) > half else each for each in kept)
-    return shown, others
+        if bool(known.any()):
+            (shown if bool((batch.mask[known] > 0).any()) else others).add(batch)
+    return shown.kept(), others.kept()
 
 
 def weighted_sums(probabilities: Tensor, mask: Tensor, weight: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from scantling.contract.results import Segmentation
 from scantling.contract.stage import Calibration, Game, Player, Stage
 from scantling.contract.step import Draws, Inference, Step
 from scantling.core.samples import Batch, Traits
+from scantling.core.spread import evenly
 from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
 from scantling.diffusion.conditions import condition_difference, counterfactual
@@ -226,19 +227,6 @@ class CDM(Segmenter, ImageDenoiser):
         evidence = found.maps["evidence"]
         scaled = 2 * (evidence - evidence.min()) / (evidence.max() - evidence.min()).clamp(min=1e-12) - 1
         return {"What the class with the object changes on the way back from noise": shown(scaled)}
-
-
-def evenly(batches: Iterable[Batch], most: int) -> list[Batch]:
-    """At most so many of batches, spread evenly over all; at most twice as many are held at once."""
-    kept, stride = list[Batch](), 1
-    for number, batch in enumerate(batches):
-        if number % stride:
-            continue
-        kept.append(batch)
-        if len(kept) == 2 * most:
-            kept, stride = kept[::2], 2 * stride
-    count = min(most, len(kept))
-    return [kept[place * len(kept) // count] for place in range(count)]
 
 
 def levelled(image: Tensor, mask: Tensor, region: Tensor) -> Tensor:
