@@ -285,18 +285,23 @@ def test_a_bounded_painting_stands_out_as_ridges_of_the_image_do() -> None:
     of = method(painter="arithmetic", bounded=True)
     image = images(0, 2, 1, 32, 32).image.detach() / 10
     image[:, :, 10:13] -= 0.5
-    bound = of.bound(image, Step(seed=3))
+    vessels = torch.ones_like(image, dtype=torch.bool)
+    vessels[..., :16] = False
+    bound = of.bound(image, vessels, Step(seed=3))
     assert bound is not None
     away = (image - without_ridges(image, torch.ones_like(image, dtype=torch.bool), share=0.28)).abs()
     assert bound.min() >= 0
     assert bound.max() <= away.max()
     assert bound.max() > 0.2
-    vessels = torch.ones_like(image, dtype=torch.bool)
-    vessels[..., :16] = False
     dark = of.joined(image - 9, image, vessels, bound=bound)
     torch.testing.assert_close(dark, image - bound * vessels)
-    with pytest.raises(SettingsError, match=r"expected --settings\.painter arithmetic"):
-        method(bounded=True)
+    fading = method(painter="arithmetic", bounded=True, fading=1.0).bound(image, vessels, Step(seed=3))
+    assert fading is not None
+    torch.testing.assert_close((fading / bound)[0, 0, 16, 22:28], torch.ones(6, dtype=image.dtype))
+    assert 0.6 < float((fading / bound)[0, 0, 16, 16]) < 0.8, "a pixel within the border"
+    for changes, missing in (({"bounded": True}, "painter arithmetic"), ({"fading": 1.0}, "bounded true")):
+        with pytest.raises(SettingsError, match=rf"expected --settings\.{missing}"):
+            method(**changes)
 
 
 def test_the_losses_are_those_of_the_paper() -> None:

@@ -102,9 +102,9 @@ def without_ridges(image: Tensor, region: Tensor, *, share: float, dark: bool = 
     ridges = ridges_of(image, region, share=share, dark=dark)
     known = region & (F.max_pool2d(ridges.to(image.dtype), 3, stride=1, padding=1) == 0)
     weight = known.to(image.dtype)
-    near, axes = _blurred(weight), (1, 2, 3)
+    near, axes = blurred(weight, SMOOTH), (1, 2, 3)
     everywhere = (image * weight).sum(axes, keepdim=True) / weight.sum(axes, keepdim=True).clamp(min=1)
-    light = torch.where(near > FAR, _blurred(image * weight) / near.clamp(min=FAR), everywhere)
+    light = torch.where(near > FAR, blurred(image * weight, SMOOTH) / near.clamp(min=FAR), everywhere)
     rest, missing = (image - light) * weight, ~known
     most = (TYPICAL * _NORMAL * _median_inside(rest.abs(), known)).view(-1, 1, 1, 1)
     for shift in SHIFTS:
@@ -125,12 +125,10 @@ def ridges_of(image: Tensor, region: Tensor, *, share: float, dark: bool = True)
     return torch.from_numpy(np.stack(found))[:, None].to(image.device)
 
 
-def _blurred(values: Tensor) -> Tensor:
-    """(B, 1, H, W) by a Gaussian of `SMOOTH` pixels; nothing lies beyond the border."""
-    reach = round(3 * SMOOTH)
-    kernel = (
-        torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype).div(SMOOTH).square().div(-2).exp()
-    )
+def blurred(values: Tensor, sigma: float) -> Tensor:
+    """(B, 1, H, W) by a Gaussian of so many pixels; nothing lies beyond the border."""
+    reach = max(1, round(3 * sigma))
+    kernel = torch.arange(-reach, reach + 1, device=values.device, dtype=values.dtype).div(sigma).square().div(-2).exp()
     kernel = kernel / kernel.sum()
     values = F.conv2d(values, kernel.view(1, 1, -1, 1), padding=(reach, 0))
     return F.conv2d(values, kernel.view(1, 1, 1, -1), padding=(0, reach))

@@ -26,7 +26,7 @@ from scantling.networks.padding import cropped, padded
 from scantling.networks.polyphase import apart, together
 from scantling.networks.spade import SwitchableGenerator
 from scantling.networks.spectral_norm import power_iteration
-from scantling.phantoms.backgrounds import ridges_of, without_ridges
+from scantling.phantoms.backgrounds import blurred, ridges_of, without_ridges
 
 STRONGEST = 0.12
 """The share of an image whose ridges say how much vessels stand out; ours."""
@@ -108,7 +108,7 @@ class DARL(UnpairedSegmenter):
         found, _ = self.generate_from(self.noised(angiogram, t_a, noise), t_a)
         # path B: paint; here alone the denoiser learns to denoise
         painted, guess = self.generate_from(self.noised(background, t_b, noise), t_b, vessels)
-        painted = self.joined(painted, background, vessels, bound=self.bound(angiogram, step))
+        painted = self.joined(painted, background, vessels, bound=self.bound(angiogram, vessels, step))
         # the cycle: segment what was painted, with the t and the noise of path A
         again, _ = self.generate_from(self.noised(painted, t_a, noise), t_a)
         fakes = {"masks": found, "images": painted}
@@ -162,8 +162,9 @@ class DARL(UnpairedSegmenter):
         change = change if bound is None else torch.minimum(torch.maximum(change, -bound), bound)
         return background + vessels.to(change.dtype) * change
 
-    def bound(self, image: Tensor, step: Step) -> Tensor | None:
-        """How far paintings may be from their backgrounds (B, 1, H, W), drawn from how far ridges of images are."""
+    def bound(self, image: Tensor, vessels: Tensor, step: Step) -> Tensor | None:
+        """How far paintings may be from their backgrounds (B, 1, H, W), drawn from how far ridges of images are, and
+        less towards the borders of vessels."""
         if not self.settings.bounded:
             return None
         inside = torch.ones_like(image, dtype=torch.bool)
@@ -173,7 +174,8 @@ class DARL(UnpairedSegmenter):
         count = ridges.flatten(1).sum(1).clamp(min=1).view(-1, 1)
         coarse = step.rand("contrast", like=image.new_empty(len(image), 1, 4, 4))
         drawn = F.interpolate(coarse, image.shape[2:], mode="bilinear", align_corners=False).flatten(1)
-        return ordered.gather(1, (drawn * count).long().clamp(max=count - 1)).view(image.shape)
+        bound = ordered.gather(1, (drawn * count).long().clamp(max=count - 1)).view(image.shape)
+        return bound * blurred(vessels.to(bound.dtype), self.settings.fading) if self.settings.fading else bound
 
     def _in_phases(self, grey: Tensor, vessels: Tensor | None) -> Tensor:
         """What the generator makes of a canvas of any size at t = 0, phase by phase, interleaved again."""

@@ -29,6 +29,8 @@ class DARLSettings(UnpairedSettings):
             itself, as in `ssvs` (whose vessels no norm shapes: here they are still painted through SPADE; ours).
         bounded: with the painter "arithmetic", a painting is no farther from its background than the strongest ridges
             of the images are from theirs: how far at a place is drawn from these, and varies slowly; ours.
+        fading: σ in pixels of a Gaussian of the mask, with which that bound is multiplied, so that vessels fade towards
+            their borders and thin ones are fainter, as in a photograph; 0: not at all; ours.
         denoiser: channels of each level of the denoiser; see `Denoiser` for `blocks` and `attention`.
         width: channels of the generator at full resolution.
         hidden: channels in which its norms read a mask.
@@ -55,6 +57,7 @@ class DARLSettings(UnpairedSettings):
     onto: bool = False
     painter: Literal["spade", "arithmetic"] = "spade"
     bounded: bool = False
+    fading: Weight = 0.0
     diffusion: bool = True
     switched: bool = True
     denoiser: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 64, 128, 128, 256, 256)
@@ -115,6 +118,8 @@ class DARLSettings(UnpairedSettings):
                 raise SettingsError(f"--settings.{name}: found {level}, expected at most {self.timesteps} timesteps")
         if self.bounded and self.painter != "arithmetic":
             raise SettingsError("--settings.bounded: expected --settings.painter arithmetic beside it")
+        if self.fading and not self.bounded:
+            raise SettingsError("--settings.fading: expected --settings.bounded true beside it")
         found = super().resolve(traits)
         if self.contrast and found.side < SIDES[0]:
             raise SettingsError(
