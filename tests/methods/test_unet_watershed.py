@@ -16,7 +16,7 @@ from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Intensity, Thickness, Traits
 from scantling.methods.supervised.unet import UNetSegmenter
 from scantling.methods.supervised.unet_watershed import UNetWatershed
-from scantling.objects import distance_map, rim_map
+from scantling.objects import between_map, distance_map, rim_map
 
 FACTS = Intensity(mean=0, std=1, low=0, high=1, minimum=0, maximum=255)
 NUMBERS = np.zeros((32, 32), np.int32)
@@ -67,9 +67,9 @@ def test_perfect_logits_cost_nothing_and_give_the_objects(seeds: str, classes: i
     assert answer.classes.tolist() == ([0, 0, 0] if classes == 1 else [0, 1, 1])
 
 
-@pytest.mark.parametrize("seeds", ["border", "distance"])
-def test_unknown_pixels_count_in_no_term(seeds: str) -> None:
-    method = segmenter(1, seeds=seeds)
+@pytest.mark.parametrize(("seeds", "between"), [("border", 0), ("border", 10), ("distance", 0)])
+def test_unknown_pixels_count_in_no_term(seeds: str, between: float) -> None:
+    method = segmenter(1, seeds=seeds, between=between)
     mask = torch.from_numpy((NUMBERS > 0).astype(np.uint8))[None, None]
     mask[..., 17:, :] = IGNORE
     numbers = np.where(np.arange(32)[:, None] < 17, NUMBERS, 0)
@@ -78,6 +78,23 @@ def test_unknown_pixels_count_in_no_term(seeds: str) -> None:
     other[..., 17:, :] += 5
     for name, term in terms_of(method, logits, mask, numbers).items():
         torch.testing.assert_close(term, terms_of(method, other, mask, numbers)[name], msg=name)
+
+
+def test_rims_between_objects_count_more_where_asked() -> None:
+    numbers = np.zeros((32, 32), np.int32)
+    numbers[4:14, 4:14], numbers[4:14, 15:25] = 1, 2
+    near = between_map(numbers, reach=2)
+    assert near.any(0).nonzero()[0].tolist() == [13, 14, 15]
+    assert not near[18:].any()
+    mask = torch.from_numpy((numbers > 0).astype(np.uint8))[None, None]
+    right = torch.from_numpy(2.0 * rim_map(numbers, width=1) - 1).float()[None, None] * 5
+    found = {}
+    for name, place in {"between": near, "elsewhere": np.roll(near, -9, 1)}.items():
+        wrong = torch.where(torch.from_numpy(place), -right, right)
+        logits = torch.cat([right, wrong], 1)
+        found[name] = [float(terms_of(segmenter(1, between=w), logits, mask, numbers)["seeds"]) for w in (0, 10)]
+    assert found["between"][1] > 3 * found["between"][0]
+    assert found["elsewhere"][1] < found["elsewhere"][0]
 
 
 def test_it_keeps_the_grid_of_the_files_where_unet_would_shrink_thick_objects() -> None:

@@ -37,6 +37,18 @@ def rim_map(instances: ArrayLike, *, width: int) -> Bool:
     return rim
 
 
+def between_map(instances: ArrayLike, *, reach: int) -> Bool:
+    """The pixels (H, W) within `reach` pixels, along both axes, of two objects or more: where objects touch or nearly.
+
+    Raises:
+        ArrayError: the instance map is not (H, W) of whole numbers.
+    """
+    numbers = np.array(whole_numbers(instances), np.int64)
+    side, none = 2 * reach + 1, int(numbers.max(initial=0)) + 1
+    least = ndimage.minimum_filter(np.where(numbers > 0, numbers, none), side, mode="nearest")
+    return np.asarray((least < none) & (ndimage.maximum_filter(numbers, side, mode="nearest") != least))
+
+
 def distance_map(instances: ArrayLike) -> NDArray[np.float32]:
     """How far inside its object a pixel lies, (H, W): the distance to its rim, over the largest of the object.
 

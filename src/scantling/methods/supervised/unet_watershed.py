@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from scantling.contract.stage import Game, Stage
 from scantling.contract.step import Step
@@ -30,7 +31,7 @@ from scantling.methods.supervised.instances import (
 )
 from scantling.methods.supervised.unet import UNetSegmenter
 from scantling.methods.supervised.unet_settings import UNetSettings
-from scantling.objects.seeded import distance_map, rim_map, seeded_instances
+from scantling.objects.seeded import between_map, distance_map, rim_map, seeded_instances
 
 
 class UNetWatershedSettings(UNetSettings):
@@ -40,11 +41,14 @@ class UNetWatershedSettings(UNetSettings):
         seeds: "border" learns the rim of each object, the rest of which is its seed; "distance" learns how far inside
             its object a pixel is, as a share of the greatest distance.
         rim: pixels that the rim is wide.
+        between: how much more the cross-entropy of the rim counts within two pixels of two objects, where rims part
+            them; after the weights of Ronneberger et al., 2015 (10 there, falling with the distance). 0: as elsewhere.
         seeds_weight: of what is learnt of the seeds beside the loss of `unet`.
     """
 
     seeds: Literal["border", "distance"] = "border"
     rim: Annotated[int, Field(ge=1)] = 1
+    between: Annotated[float, Field(ge=0)] = 0.0
     seeds_weight: Annotated[float, Field(gt=0)] = 1.0
 
     architecture: ClassVar[tuple[str, ...]] = (*UNetSettings.architecture, "seeds")
@@ -61,6 +65,8 @@ class UNetWatershedSettings(UNetSettings):
         return super(UNetWatershedSettings, own).resolve(traits)
 
 
+REACH = 2
+"""Pixels from two objects within which a pixel lies between them."""
 LEVELS = {"border": 0.9, "distance": 0.5}
 """See `UNetWatershedOptions.level`."""
 
@@ -104,15 +110,20 @@ class UNetWatershed(InstanceSegmenter, UNetSegmenter):
         truth = anywhere(labelled)
         mask = truth if len(self.traits.classes) == 1 else labelled.mask
         draw = partial(rim_map, width=of.rim) if of.seeds == "border" else distance_map
-        target = torch.from_numpy(np.stack([draw(each) for each in objects_in(labelled)]))[:, None].to(truth.device)
+        objects = objects_in(labelled)
+        target = torch.from_numpy(np.stack([draw(each) for each in objects]))[:, None].to(truth.device)
         logits = self.network(labelled.image)
         terms = yield from self.loss_terms(logits[:, :-1], mask, step)
         known, last = truth != IGNORE, exact(logits[:, -1:])
         if of.seeds == "border":
             rim = target.to(torch.uint8).masked_fill(~known, IGNORE)
-            seeds = cross_entropy(last, rim, ignore_index=IGNORE) + of.dice * dice_loss(
-                last.sigmoid(), rim, ignore_index=IGNORE
-            )
+            wrong = cross_entropy(last, rim, ignore_index=IGNORE)
+            if of.between:
+                near = torch.from_numpy(np.stack([between_map(each, reach=REACH) for each in objects]))[:, None]
+                weight = (1 + of.between * near.to(last.device)) * known
+                each = F.binary_cross_entropy_with_logits(last, target.to(last.dtype), reduction="none") * weight
+                wrong = (each.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1)).mean()
+            seeds = wrong + of.dice * dice_loss(last.sigmoid(), rim, ignore_index=IGNORE)
         else:
             error = (last.sigmoid() - target).square() * known
             seeds = error.flatten(1).sum(1).div(known.flatten(1).sum(1).clamp(min=1)).mean()
