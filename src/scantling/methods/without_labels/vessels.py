@@ -41,6 +41,8 @@ Answer = Callable[[Batch], Tensor]
 LOOKED, PIXELS_OF_EACH = 200, 10_000
 """Images, evenly spread, and pixels of each from which the threshold of pseudo-labels is taken."""
 THRESHOLD = "threshold"
+LARGE = 512
+"""The side of the patches in which another segmenter answers pictures, at least."""
 LARGEST = 160
 """The side of a phantom in a volume in units of the finest spacing, at most; mirror images fill what is larger."""
 
@@ -270,12 +272,14 @@ class Vessels(UNetSegmenter):
         other = cast(Segmenter, self.other)
         seen = replace(batch, fields={**batch.fields, "image": in_units(batch, _units_of(other))})
         options = other.segment_options(other.segment_with())
-        found = other.segment(seen, Inference(seed=0, stage="segmenter", tile=self.in_patches, options=options))
+        tile = partial(self.in_patches, least=LARGE if batch.image.ndim == 4 else 1)
+        found = other.segment(seen, Inference(seed=0, stage="segmenter", tile=tile, options=options))
         return cast(Tensor, found.probabilities).to(batch.image)
 
-    def in_patches(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-        """The output of a network for an image (1, C, *S)."""
-        return patch_by_patch(network, image, self.settings.patch or self.settings.seen(self.traits).shape)
+    def in_patches(self, network: Callable[[Tensor], Tensor], image: Tensor, least: int = 1) -> Tensor:
+        """The output of a network for an image (1, C, *S), in patches of so many pixels a side at least."""
+        patch = self.settings.patch or self.settings.seen(self.traits).shape
+        return patch_by_patch(network, image, [max(side, least) for side in patch])
 
     def filter_of(self, batch: Batch) -> Tensor:
         """The answer of the filter about images in units of their deviation, which it sees as light again."""
