@@ -1,11 +1,14 @@
 """What the `paper` presets cost on this GPU: some steps of each, half a minute a method, in a process of its own.
 
-    scripts/gpu_check.sh [--data DATA] [--steps 40] [--seconds 30] [METHOD ...]
+    scripts/gpu_check.sh [--data DATA] [--steps 40] [--seconds 30] [--count] [METHOD ...]
 
 A line for each method: seconds a step, peak memory, the loss at the first and the last of these steps, and how long
 the steps of the whole recipe would take at this pace. Of a method with several stages the first one is timed and the
 pace taken for all of them (marked +). Without --data it trains on twelve made retinas of 512 x 512 pixels, so that
 methods that need volumes, classes or several frames are named with what they lack. So few steps say nothing of quality.
+
+Without a GPU, or with --count, one step of the first stage is counted in place of being timed (`step_count`): weights,
+operations, and the memory that a step in float32 keeps.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any
 
 COLUMNS = (16, 9, 10, 20, 10)
 HEAD = ("Method", "s a step", "peak GB", "loss", "recipe h")
+COUNTED = ("Method", "weights", "GFLOP", "GB, one step", "steps")
 
 
 def one(name: str, data: Path, out: Path, *, preset: str, device: str, steps: int, seconds: float) -> dict[str, Any]:
@@ -78,6 +82,15 @@ def line(row: dict[str, Any]) -> str:
     """A row of the table."""
     if "error" in row:
         return f"{row['method']:<{COLUMNS[0]}}  {row['error']}"
+    if "operations" in row:
+        several = "+" if row["stages"] > 1 else ""
+        cells = (
+            f"{row['parameters'] / 1e6:.1f}M", f"{row['operations'] / 1e9:.0f}{several}",
+            f"{row['bytes'] / 2**30:.2f}{several}", f"{row['steps']}",
+        )  # fmt: skip
+        return f"{row['method']:<{COLUMNS[0]}}" + "".join(
+            f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS[1:], strict=True)
+        )
     several = "+" if len(row["recipe_steps"]) > 1 else ""
     memory = "-" if row["memory"] is None else f"{row['memory']:.1f}"
     first, last = row["losses"]
@@ -91,6 +104,7 @@ def measured(name: str, data: Path, of: argparse.Namespace) -> dict[str, Any]:
     """The row of one method, from a process of its own, so that no other holds memory."""
     words = [sys.executable, __file__, name, "--child", "--data", str(data), "--preset", of.preset]
     words += ["--device", of.device, "--steps", str(of.steps), "--seconds", str(of.seconds)]
+    words += ["--count"] if of.count else []
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=4 * of.seconds + 60)
     except subprocess.TimeoutExpired:
@@ -102,7 +116,7 @@ def measured(name: str, data: Path, of: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; 2 where there is no GPU."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", metavar="METHOD", help="(default all that are trained)")
     parser.add_argument("--data", type=Path, help="a data set (default made retinas)")
@@ -110,9 +124,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="at most, of each method (default 30)")
     parser.add_argument("--preset", choices=("paper", "quick", "tiny"), default="paper")
     parser.add_argument("--device", default="cuda", help="(default cuda)")
+    parser.add_argument("--count", action="store_true", help="count one step in place of timing some")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     of = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
+        if of.child and of.count:
+            from step_count import counted
+
+            print(json.dumps(counted(of.methods[0], of.data, preset=of.preset)))
+            return 0
         if of.child:
             row = one(
                 of.methods[0], of.data, Path(folder) / "run", preset=of.preset, device=of.device, steps=of.steps,
@@ -124,13 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         from scantling.methods.catalogue import cards
 
-        if of.device.startswith("cuda") and not torch.cuda.is_available():
-            print(
-                "gpu_check: found no GPU that torch can use; run it on a machine with one, or try the processor with "
-                "--device cpu --preset tiny",
-                file=sys.stderr,
-            )
-            return 2
+        if of.device.startswith("cuda") and not torch.cuda.is_available() and not of.count:
+            print("found no GPU that torch can use; one step of each is counted, not timed", file=sys.stderr)
+            of.count = True
         names = [name for name, card in cards().items() if card.fits and card.needs and not (card.extra or card.uses)]
         if unknown := [name for name in of.methods if name not in cards()]:
             print(f"gpu_check: no method is called {unknown[0]!r}; see `scantling methods`", file=sys.stderr)
@@ -141,9 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             data = Path(folder) / "retinas"
             scantling.synthesize("retina-phantoms", out=data, count=12, size=512)
-        if of.device.startswith("cuda"):
+        if of.device.startswith("cuda") and not of.count:
             print(torch.cuda.get_device_name(of.device), f"torch {torch.__version__}", sep=", ")
-        print(f"{HEAD[0]:<{COLUMNS[0]}}" + "".join(f"{h:>{w}}" for h, w in zip(HEAD[1:], COLUMNS[1:], strict=True)))
+        head = COUNTED if of.count else HEAD
+        print(f"{head[0]:<{COLUMNS[0]}}" + "".join(f"{h:>{w}}" for h, w in zip(head[1:], COLUMNS[1:], strict=True)))
         for name in of.methods or names:
             print(line(measured(name, data, of)), flush=True)
     return 0

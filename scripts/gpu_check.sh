@@ -1,6 +1,7 @@
 #!/bin/sh
 # Each `paper` preset for some steps on one GPU: speed, peak memory, loss and the time of the whole recipe, as a table.
-#   scripts/gpu_check.sh [--data DATA] [--steps 40] [--seconds 30] [METHOD ...]
+# Without a GPU one step of each is counted: weights, operations, memory.
+#   scripts/gpu_check.sh [--data DATA] [--steps 40] [--seconds 30] [--count] [METHOD ...]
 set -eu
 cd "$(dirname "$0")/.."
 python=.venv/bin/python

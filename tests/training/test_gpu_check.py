@@ -16,7 +16,7 @@ from scantling.training import training
 from scantling.training.callbacks import Callback, LoggedStep
 from script import script
 
-check = script("scripts/gpu_check.py")
+check, count = script("scripts/gpu_check.py"), script("scripts/step_count.py")
 
 
 def test_some_steps_of_a_preset_give_a_row_of_the_table(tmp_path: Path) -> None:
@@ -54,7 +54,26 @@ def test_the_pace_is_that_of_steps_of_which_some_alone_are_logged(
             assert row["recipe_hours"] == pytest.approx(10 * seconds / 3600)
 
 
-def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_gpu_a_step_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_data(CARDS["berdiff"], tmp_path / "data", dimensions=2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert check.main(["unet"]) == 2
-    assert "found no GPU" in capsys.readouterr().err
+    monkeypatch.setattr(check, "measured", lambda name, data, of: count.counted(name, data, preset=of.preset))
+    assert check.main(["berdiff", "vesselness", "--preset", "tiny", "--data", str(data)]) == 0
+    table = capsys.readouterr()
+    assert "counted, not timed" in table.err
+    head, one, none = table.out.splitlines()
+    assert head.split()[:2] == ["Method", "weights"]
+    assert one.split()[-1] == "4"
+    assert "has no steps" in none
+
+
+def test_what_is_kept_for_the_way_back_is_each_storage_once_and_no_weight() -> None:
+    layer = torch.nn.Linear(3, 5, bias=False)
+    x = torch.ones(7, 3)
+    with count.kept_for_the_way_back(layer) as book:
+        loss = (layer(x) * layer(x).sigmoid()).sum()  # x for two, what is multiplied, the sigmoid for itself and it
+    assert book.most == 4 * (7 * 3 + 2 * 7 * 5)
+    del loss
+    assert not book.sizes
