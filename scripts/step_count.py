@@ -64,7 +64,7 @@ class Kept:
     """A tensor that is kept for the way back."""
 
     def __init__(self, book: Book, tensor: Tensor) -> None:
-        self.book, self.tensor = book, tensor
+        self.book, self.tensor = book, tensor.detach()  # without its history, which would hold this
         book.add(tensor, 1)
 
     def __del__(self) -> None:
