@@ -105,10 +105,11 @@ def measured(name: str, data: Path, of: argparse.Namespace) -> dict[str, Any]:
     words = [sys.executable, __file__, name, "--child", "--data", str(data), "--preset", of.preset]
     words += ["--device", of.device, "--steps", str(of.steps), "--seconds", str(of.seconds)]
     words += ["--count"] if of.count else []
+    limit = 4 * of.seconds + (600 if of.count else 60)
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=4 * of.seconds + 60)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=limit)
     except subprocess.TimeoutExpired:
-        return {"method": name, "error": f"no step within {4 * of.seconds + 60:.0f} s"}
+        return {"method": name, "error": f"no step within {limit:.0f} s"}
     if done.returncode:
         return {"method": name, "error": (done.stderr.strip().splitlines() or ["ended without a word"])[-1]}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
