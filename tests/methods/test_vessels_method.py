@@ -31,6 +31,7 @@ from scantling.inference.answering import segment
 from scantling.inference.bands import answer_in_bands
 from scantling.inference.exporting import OnePass, example
 from scantling.inference.tiles import Tiler
+from scantling.methods.mask_diffusion.berdiff import BerDiff, BerDiffSettings
 from scantling.methods.supervised.unet import UNetSegmenter
 from scantling.methods.supervised.unet_settings import UNetSettings
 from scantling.methods.without_labels.vessels import Vessels, mirrored
@@ -225,6 +226,7 @@ def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp
         phantom = tubes((64, 64), generator=np.random.default_rng(number), dark=True)
         write(tmp_path / "data" / "images", f"v{number}", (255 * phantom.image[0]).astype(np.uint8))
         write(tmp_path / "data" / "masks", f"v{number}", phantom.mask * np.uint8(255))
+        write(tmp_path / "data" / "fov", f"v{number}", 255 * np.eye(64, dtype=np.uint8).cumsum(1, dtype=np.uint8))
     settings = {"kind": "dark tubes", "patch": [16, 16], "rounds": 1}
     options = Options(preset="tiny", steps=6, settings=settings, validation=0.0, labels=1)
     train("vessels", [tmp_path / "data"], tmp_path / "run", options, console=quiet())
@@ -237,7 +239,7 @@ def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp
     read = load_model(tmp_path / "run")
     assert isinstance(read, Vessels)
     drawn = (tmp_path / "data" / "masks" / f"{record.labelled[0]}.png").read_bytes()
-    covered = (np.asarray(Image.open(io.BytesIO(drawn))) > 0).mean()
+    covered = (np.asarray(Image.open(io.BytesIO(drawn))) > 0)[np.triu(np.ones((64, 64), bool))].mean()
     assert read.settings.share == pytest.approx((covered + 5 * 0.12) / 6, abs=1e-6)
 
 
@@ -378,6 +380,7 @@ def test_another_segmenter_begins_in_place_of_phantoms_seen_in_its_own_units(tmp
         ({"channels": COLOUR}, {}, "trained for channels red, green, blue; expected grey"),
         ({"labels": TWO}, {}, "trained for classes 2; expected 1"),
         ({}, {"normalise": "dataset"}, "in units of its training data"),
+        ({}, {"longest": 72}, "sees an image of 36 x 44 on a grid of 59 x 72; expected 36 x 44"),
     ],
 )
 def test_a_segmenter_that_cannot_begin_is_refused(
@@ -387,6 +390,30 @@ def test_a_segmenter_that_cannot_begin_is_refused(
     if "channels" in changes:
         facts = facts.model_copy(update={"intensity": (facts.intensity[0],) * 3})
     other = build(UNetSegmenter, UNetSettings.preset("tiny", settings).resolve(facts), facts)
-    own = Vessels.resolve_traits(VesselsSettings(), traits())
+    own = Vessels.resolve_traits(VesselsSettings(), traits(smallest=(36, 44)))
     with pytest.raises(SettingsError, match=sentence):
         build(Vessels, VesselsSettings.preset("tiny").resolve(own), own, uses={"segmenter": other})
+
+
+def test_of_a_segmenter_that_draws_samples_their_mean_stands_whatever_the_size_of_the_image() -> None:
+    facts = traits(labels=VESSEL, labelled=4)
+    settings = BerDiffSettings.preset("tiny").resolve(facts)
+    own = Vessels.resolve_traits(VesselsSettings(), traits())
+    uses = {"segmenter": build(BerDiff, settings, facts).eval()}
+    of = build(Vessels, VesselsSettings.preset("tiny", {"patch": (16, 16)}).resolve(own), own, uses=uses).eval()
+    with torch.no_grad():
+        found = of.others(a_batch(torch.randn(1, 1, 72, 66, generator=torch.Generator().manual_seed(0))))
+    assert found.shape == (1, 1, 72, 66)
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+
+
+def test_labels_that_would_not_be_read_are_refused() -> None:
+    seen = traits(labels=VESSEL, labelled=4, unlabelled=0, foreground=(0.1,))
+    with pytest.raises(SettingsError, match="rounds 0: no label would be read"):
+        method(seen, with_masks=True, rounds=0)
+    other = build(UNetSegmenter, UNetSettings.preset("tiny").resolve(seen), seen)
+    settings = VesselsSettings.preset("tiny", {"with_masks": True}).resolve(seen)
+    with pytest.raises(SettingsError, match="every training image has a mask"):
+        build(Vessels, settings, seen, uses={"segmenter": other})
+    with pytest.raises(SettingsError, match="vessels learns one class; found labels of artery, vein"):
+        VesselsSettings.preset("tiny", {"with_masks": True}).resolve(seen.model_copy(update={"labels": TWO}))
