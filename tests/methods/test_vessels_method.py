@@ -34,6 +34,7 @@ from scantling.inference.tiles import Tiler
 from scantling.methods.mask_diffusion.berdiff import BerDiff, BerDiffSettings
 from scantling.methods.supervised.unet import UNetSegmenter
 from scantling.methods.supervised.unet_settings import UNetSettings
+from scantling.methods.weakly_supervised.box_supervised import BoxSettings, BoxSupervised
 from scantling.methods.without_labels.vessels import Vessels, mirrored
 from scantling.methods.without_labels.vessels_settings import VesselsOptions, VesselsSettings
 from scantling.metrics.confidence import dice_confidence
@@ -45,6 +46,7 @@ from scantling.records.run_folder import load_model
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
 from scantling.training.material import asking_for_labels
+from scantling.training.plan import taught
 
 COLOUR = ("red", "green", "blue")
 TWO = Labels(names=("artery", "vein"), values=((1,), (2,)))
@@ -417,3 +419,12 @@ def test_labels_that_would_not_be_read_are_refused() -> None:
         build(Vessels, settings, seen, uses={"segmenter": other})
     with pytest.raises(SettingsError, match="vessels learns one class; found labels of artery, vein"):
         VesselsSettings.preset("tiny", {"with_masks": True}).resolve(seen.model_copy(update={"labels": TWO}))
+
+
+def test_a_segmenter_that_boxes_have_taught_is_told_of_though_no_mask_stands_behind_it() -> None:
+    facts = traits(labels=VESSEL, labelled=4)
+    other = build(BoxSupervised, BoxSettings.preset("tiny").resolve(facts), facts)
+    own = Vessels.resolve_traits(VesselsSettings(), traits())
+    of = build(Vessels, VesselsSettings.preset("tiny").resolve(own), own, uses={"segmenter": other})
+    assert taught(method()) == []
+    assert taught(of) == ["the run is not free of labels: box-supervised, its segmenter, has learned from boxes"]
