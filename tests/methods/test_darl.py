@@ -295,6 +295,12 @@ def test_a_bounded_painting_stands_out_as_ridges_of_the_image_do() -> None:
     vessels[..., :16] = False
     dark = of.joined(image - 9, image, vessels, bound=bound)
     torch.testing.assert_close(dark, image - bound * vessels)
+    real = images(0, 1, 1, 32, 32)
+    background, mask, painted, _ = of.double().demonstrated(real, Step(seed=3))
+    most = of.bound(apart(real.image.detach(), 2), Step(seed=3))
+    assert most is not None
+    assert ((painted - background).abs() <= together(most, 2) + 1e-6)[mask].all()
+    assert not torch.equal(painted, background)
     with pytest.raises(SettingsError, match=r"expected --settings\.painter arithmetic"):
         method(bounded=True)
 
