@@ -70,7 +70,7 @@ def evaluate_registrations(
     notes += mixed({pair.id: pair.unit for pair in pairs}, MEASURED, noun="pair")
     return RegistrationEvaluation(
         folder.resolve(), truth.resolve(), record, scorer.scored, tuple(pairs), tuple(failed), opening.facts(),
-        tuple(notes),
+        tuple(notes), dict(fixed.regions) if scorer.parts else {},
     )  # fmt: skip
 
 
