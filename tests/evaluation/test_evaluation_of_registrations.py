@@ -213,6 +213,7 @@ def test_regions_of_the_manifest_are_scored_in_place_of_the_classes(data: Path, 
     (pair,) = found.pairs
     assert (pair.scores["dice"], list(pair.classes), found.classes) == (1, ["both"], ("both",))
     assert "Scored are the regions of the manifest, not the classes: both = a + b." in found.notes
+    assert found.regions == {"both": ("a", "b")}  # kept beside the evaluation of the classes, not in its place
     manifest.write_text(manifest.read_text().replace('["a", "b"]', '["a", "c"]'))
     with pytest.raises(DataError, match="joins 'c', which is no class"):
         evaluate_registrations(out, data)

@@ -299,6 +299,13 @@ def test_a_bounded_painting_stands_out_as_ridges_of_the_image_do() -> None:
     assert fading is not None
     torch.testing.assert_close((fading / bound)[0, 0, 16, 22:28], torch.ones(6, dtype=image.dtype))
     assert 0.6 < float((fading / bound)[0, 0, 16, 16]) < 0.8, "a pixel within the border"
+    real = images(0, 1, 1, 32, 32)
+    background, mask, painted, _ = of.double().demonstrated(real, Step(seed=3))
+    phases = apart(real.image.detach(), 2)
+    most = of.bound(phases, torch.ones_like(phases, dtype=torch.bool), Step(seed=3))
+    assert most is not None
+    assert ((painted - background).abs() <= together(most, 2) + 1e-6)[mask].all()
+    assert not torch.equal(painted, background)
     for changes, missing in (({"bounded": True}, "painter arithmetic"), ({"fading": 1.0}, "bounded true")):
         with pytest.raises(SettingsError, match=rf"expected --settings\.{missing}"):
             method(**changes)

@@ -541,3 +541,12 @@ def test_a_turned_box_becomes_the_box_around_it() -> None:
         places = layer.nonzero()
         low, high = places.amin(0), places.amax(0) + 1
         assert int(layer.sum()) == int((high - low).prod())
+
+
+def test_a_box_that_is_cut_off_at_the_border_is_turned_again_as_a_mask_is() -> None:
+    label, inside = torch.zeros(1, 24, 24, dtype=torch.bool), torch.zeros(24, 24, dtype=torch.bool)
+    label[0, 1, 1:22] = True  # turned, half of it leaves the image, and the box around the rest is large
+    rows = torch.rand(40, 1, NUMBERS, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    fits = [[placed(label, inside, row, boxes=boxes).fits for row in rows] for boxes in (False, True)]
+    assert fits[0] == fits[1]
+    assert 0 < sum(fits[0]) < len(rows)

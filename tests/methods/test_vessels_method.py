@@ -31,8 +31,10 @@ from scantling.inference.answering import segment
 from scantling.inference.bands import answer_in_bands
 from scantling.inference.exporting import OnePass, example
 from scantling.inference.tiles import Tiler
+from scantling.methods.mask_diffusion.berdiff import BerDiff, BerDiffSettings
 from scantling.methods.supervised.unet import UNetSegmenter
 from scantling.methods.supervised.unet_settings import UNetSettings
+from scantling.methods.weakly_supervised.box_supervised import BoxSettings, BoxSupervised
 from scantling.methods.without_labels.vessels import Vessels, mirrored
 from scantling.methods.without_labels.vessels_settings import VesselsOptions, VesselsSettings
 from scantling.metrics.confidence import dice_confidence
@@ -44,6 +46,7 @@ from scantling.records.run_folder import load_model
 from scantling.testing.trainings import quiet
 from scantling.training import Options, train
 from scantling.training.material import asking_for_labels
+from scantling.training.plan import taught
 
 COLOUR = ("red", "green", "blue")
 TWO = Labels(names=("artery", "vein"), values=((1,), (2,)))
@@ -225,6 +228,7 @@ def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp
         phantom = tubes((64, 64), generator=np.random.default_rng(number), dark=True)
         write(tmp_path / "data" / "images", f"v{number}", (255 * phantom.image[0]).astype(np.uint8))
         write(tmp_path / "data" / "masks", f"v{number}", phantom.mask * np.uint8(255))
+        write(tmp_path / "data" / "fov", f"v{number}", 255 * np.eye(64, dtype=np.uint8).cumsum(1, dtype=np.uint8))
     settings = {"kind": "dark tubes", "patch": [16, 16], "rounds": 1}
     options = Options(preset="tiny", steps=6, settings=settings, validation=0.0, labels=1)
     train("vessels", [tmp_path / "data"], tmp_path / "run", options, console=quiet())
@@ -237,7 +241,7 @@ def test_masks_that_it_is_asked_to_read_are_learned_from_within_their_budget(tmp
     read = load_model(tmp_path / "run")
     assert isinstance(read, Vessels)
     drawn = (tmp_path / "data" / "masks" / f"{record.labelled[0]}.png").read_bytes()
-    covered = (np.asarray(Image.open(io.BytesIO(drawn))) > 0).mean()
+    covered = (np.asarray(Image.open(io.BytesIO(drawn))) > 0)[np.triu(np.ones((64, 64), bool))].mean()
     assert read.settings.share == pytest.approx((covered + 5 * 0.12) / 6, abs=1e-6)
 
 
@@ -378,6 +382,7 @@ def test_another_segmenter_begins_in_place_of_phantoms_seen_in_its_own_units(tmp
         ({"channels": COLOUR}, {}, "trained for channels red, green, blue; expected grey"),
         ({"labels": TWO}, {}, "trained for classes 2; expected 1"),
         ({}, {"normalise": "dataset"}, "in units of its training data"),
+        ({}, {"longest": 72}, "sees an image of 36 x 44 on a grid of 59 x 72; expected 36 x 44"),
     ],
 )
 def test_a_segmenter_that_cannot_begin_is_refused(
@@ -387,6 +392,39 @@ def test_a_segmenter_that_cannot_begin_is_refused(
     if "channels" in changes:
         facts = facts.model_copy(update={"intensity": (facts.intensity[0],) * 3})
     other = build(UNetSegmenter, UNetSettings.preset("tiny", settings).resolve(facts), facts)
-    own = Vessels.resolve_traits(VesselsSettings(), traits())
+    own = Vessels.resolve_traits(VesselsSettings(), traits(smallest=(36, 44)))
     with pytest.raises(SettingsError, match=sentence):
         build(Vessels, VesselsSettings.preset("tiny").resolve(own), own, uses={"segmenter": other})
+
+
+def test_of_a_segmenter_that_draws_samples_their_mean_stands_whatever_the_size_of_the_image() -> None:
+    facts = traits(labels=VESSEL, labelled=4)
+    settings = BerDiffSettings.preset("tiny").resolve(facts)
+    own = Vessels.resolve_traits(VesselsSettings(), traits())
+    uses = {"segmenter": build(BerDiff, settings, facts).eval()}
+    of = build(Vessels, VesselsSettings.preset("tiny", {"patch": (16, 16)}).resolve(own), own, uses=uses).eval()
+    with torch.no_grad():
+        found = of.others(a_batch(torch.randn(1, 1, 72, 66, generator=torch.Generator().manual_seed(0))))
+    assert found.shape == (1, 1, 72, 66)
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+
+
+def test_labels_that_would_not_be_read_are_refused() -> None:
+    seen = traits(labels=VESSEL, labelled=4, unlabelled=0, foreground=(0.1,))
+    with pytest.raises(SettingsError, match="rounds 0: no label would be read"):
+        method(seen, with_masks=True, rounds=0)
+    other = build(UNetSegmenter, UNetSettings.preset("tiny").resolve(seen), seen)
+    settings = VesselsSettings.preset("tiny", {"with_masks": True}).resolve(seen)
+    with pytest.raises(SettingsError, match="every training image has a mask"):
+        build(Vessels, settings, seen, uses={"segmenter": other})
+    with pytest.raises(SettingsError, match="vessels learns one class; found labels of artery, vein"):
+        VesselsSettings.preset("tiny", {"with_masks": True}).resolve(seen.model_copy(update={"labels": TWO}))
+
+
+def test_a_segmenter_that_boxes_have_taught_is_told_of_though_no_mask_stands_behind_it() -> None:
+    facts = traits(labels=VESSEL, labelled=4)
+    other = build(BoxSupervised, BoxSettings.preset("tiny").resolve(facts), facts)
+    own = Vessels.resolve_traits(VesselsSettings(), traits())
+    of = build(Vessels, VesselsSettings.preset("tiny").resolve(own), own, uses={"segmenter": other})
+    assert taught(method()) == []
+    assert taught(of) == ["the run is not free of labels: box-supervised, its segmenter, has learned from boxes"]

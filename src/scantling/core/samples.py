@@ -110,6 +110,8 @@ class Traits(Frozen):
     """Whether the training cases have a region of interest."""
     foreground: tuple[float, ...] = ()
     """The share of pixels of each class in the labelled training cases."""
+    foreground_inside: tuple[float, ...] = ()
+    """The same of the pixels inside the region of interest; empty in models of earlier versions."""
     thickness: tuple[Thickness | None, ...] = ()
     """Of the objects of each class; None for a class without any, empty where no mask was measured. Where only some
     cases say their spacing, those count that do not."""

@@ -58,6 +58,8 @@ class Measured:
     foreground: dict[str, tuple[Moments, ...]]
     pixels: np.ndarray
     """(1 + K,) int64: the pixels of which something is known, then those of each class."""
+    pixels_inside: np.ndarray
+    """The same inside the region."""
     objects: ObjectSizes | None = None
     places: np.ndarray | None = None
     """(K, D), see `class_places`; None without a mask."""
@@ -186,7 +188,10 @@ def _of_cases(
     unspaced = sum(one.geometry.unit == "pixel" for one in found)
     spacings = np.ones(shapes.shape) if unspaced else np.array([one.geometry.spacing for one in found])
     placed = [(one.places, case.subject) for case, one in zip(cases, found, strict=True) if one.places is not None]
-    pixels = sum((one.pixels for one in found if one.pixels.size), np.zeros(1, np.int64))
+    shares = [
+        tuple(float(count / max(pixels[0], 1)) for count in pixels[1:])
+        for pixels in (_summed(one.pixels for one in found), _summed(one.pixels_inside for one in found))
+    ]
     unit: Unit = "pixel" if unspaced else "mm"
     return Traits(
         dimensions=cast(Literal[2, 3], next(iter(axes))),
@@ -203,7 +208,8 @@ def _of_cases(
         intensity=tuple(one.intensity() for one in moments),
         foreground_intensity=tuple(one.intensity() for one in inside) if all(one.count for one in inside) else (),
         regions=all(case.region is not None for case in cases),
-        foreground=tuple(float(count / max(pixels[0], 1)) for count in pixels[1:]),
+        foreground=shares[0],
+        foreground_inside=shares[1],
         thickness=thickness_of([one.objects for one in found if one.objects is not None], unit),
         partly_known=field == "mask" and any(case.masks and case.drawn_classes is not None for case in training),
         mirrored=mirrored_axes([place for place, _ in placed], [subject for _, subject in placed]),
@@ -216,6 +222,11 @@ def _of_cases(
         pools=tuple(sorted({case.pool for case in cases if case.pool})),
         storage=storage_of(found, channels),
     )
+
+
+def _summed(counts: Iterable[np.ndarray]) -> np.ndarray:
+    """The sum of what `class_pixels` gave for cases, of which those without a mask are empty."""
+    return np.asarray(sum((each for each in counts if each.size), np.zeros(1, np.int64)))
 
 
 def _check_known_classes(name: str, training: Sequence[Case], labels: Labels | None) -> None:
@@ -280,13 +291,15 @@ def measured(case: Case, labels: Labels | None, stride: int, reads: Collection[s
         moments[name] = tuple(Moments.of(values, stride) for values in inside)
         labelled = [layer[:0].ravel() if marked is None else layer[marked] for layer in array]
         foreground[name] = tuple(Moments.of(values, stride) for values in labelled)
+    pixels = class_pixels(mask, labels) if mask is not None else np.zeros(0, np.int64)
     return Measured(
         sample.geometry,
         names,
         {name: picture.array.dtype for name, picture in pictures.items()},
         moments,
         foreground,
-        class_pixels(mask, labels) if mask is not None else np.zeros(0, np.int64),
+        pixels,
+        pixels if mask is None or sample.region is None else class_pixels(mask[:, sample.region], labels),
         object_sizes(sample.masks[0], labels, sample.geometry) if sample.masks and case.split == "train" else None,
         class_places(mask, len(labels.names)) if mask is not None and labels else None,
     )

@@ -86,11 +86,12 @@ class RegistrationEvaluation:
         prediction: the folder.
         truth: the dataset of the fixed images.
         registered: what the folder says of itself.
-        classes: the foreground classes.
+        classes: the foreground classes, or in their place the regions that join them.
         pairs: the scored pairs.
         failed: what could not be scored.
         options: how the fixed images were opened: "manifest" and "root".
         notes: what a reader should know.
+        regions: the classes that each region joins, where regions are scored.
     """
 
     prediction: Path
@@ -101,6 +102,7 @@ class RegistrationEvaluation:
     failed: tuple[Failure, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[Metric]:
@@ -168,7 +170,11 @@ class RegistrationEvaluation:
 
     def keep(self) -> Path | None:
         """Keep the JSON in the run that registered; None if that is not ours to write into (`keeping.run_of`)."""
-        sides = {"registrations": str(self.prediction), "truth": str(self.truth)}
+        regions = {name: list(joined) for name, joined in self.regions.items()}
+        sides = {
+            "registrations": str(self.prediction), "truth": str(self.truth),
+            **({"regions": regions} if regions else {}),
+        }  # fmt: skip
         name = file_name((self.prediction.name, self.truth.name), sides)
         return write(self.record(), {"run": self.registered.run, "model": self.registered.model}, file_name=name)
 

@@ -70,7 +70,7 @@ def evaluate_registrations(
     notes += mixed({pair.id: pair.unit for pair in pairs}, MEASURED, noun="pair")
     return RegistrationEvaluation(
         folder.resolve(), truth.resolve(), record, scorer.scored, tuple(pairs), tuple(failed), opening.facts(),
-        tuple(notes),
+        tuple(notes), dict(fixed.regions) if scorer.parts else {},
     )  # fmt: skip
 
 
@@ -95,7 +95,8 @@ class Scorer:
         """The numbers of the classes that each region of the manifest joins."""
         if self.classes and self.labels is not None and fixed.regions:
             check_predicted(fixed.regions, self.classes, self.labels, folder)
-            joined_classes(self.labels.model_copy(update={"names": self.classes}), fixed.regions, str(fixed.root))
+            names = self.classes[: len(self.labels.names)]  # masks may have been written with more classes
+            joined_classes(self.labels.model_copy(update={"names": names}), fixed.regions, str(fixed.root))
             self.parts = {name: [self.classes.index(one) + 1 for one in of] for name, of in fixed.regions.items()}
 
     @property

@@ -12,6 +12,15 @@ Shift = tuple[tuple[slice, ...], tuple[slice, ...]]
 """The windows of all pixels with a neighbour, and of the neighbours."""
 
 
+def pixels_of(box: Tensor) -> tuple[slice, ...]:
+    """Where in (*S) the pixels of a box lie, at least one along each axis.
+
+    Args:
+        box: (D, 2) where it starts and stops, in pixels, inside of the image.
+    """
+    return tuple(slice(int(start), max(int(start) + 1, round(stop))) for start, stop in box.tolist())
+
+
 def projection_loss(likely: Tensor, box: Tensor) -> Tensor:
     r"""How far a mask is from touching all sides of its box: one minus Dice of its projections, the mean over axes.
 
@@ -24,9 +33,9 @@ def projection_loss(likely: Tensor, box: Tensor) -> Tensor:
         likely: (*S) probabilities of the class of the box.
         box: (D, 2) where it starts and stops, in pixels.
     """
-    ends = [(int(start), max(int(start) + 1, round(stop))) for start, stop in box.tolist()]
-    inside = likely[tuple(slice(a, b) for a, b in ends)]
-    cut = [a <= 0 or b >= length for (a, b), length in zip(ends, likely.shape, strict=True)]
+    place = pixels_of(box)
+    inside = likely[place]
+    cut = [side.start <= 0 or side.stop >= length for side, length in zip(place, likely.shape, strict=True)]
     losses = []
     for axis in range(inside.ndim):
         others = tuple(other for other in range(inside.ndim) if other != axis)

@@ -12,7 +12,7 @@ import torch
 from scantling.contract.card import Card
 from scantling.contract.method import Method
 from scantling.core.errors import RunError
-from scantling.core.fields import label_map_of
+from scantling.core.fields import label_map_of, reads_labels
 from scantling.core.machine import record
 from scantling.core.outputs import RUN, check_record
 from scantling.core.samples import Traits
@@ -198,12 +198,28 @@ def elsewhere(facts: Mapping[str, Any], machine: Mapping[str, Any]) -> list[str]
 
 def taught(model: Method) -> list[str]:
     """A sentence on labels that reach a method which needs none."""
-    if any(label_map_of(words) for words in model.card.needs) or not model.hand_drawn:
+    if any(label_map_of(words) for words in model.card.needs):
         return []
+    if not model.hand_drawn:
+        return [] if any(map(reads_labels, model.card.needs)) else _taught_otherwise(model)
     return [
         f"the run is not free of labels: behind the masks that it learns from stand {model.hand_drawn} that people "
         "drew (or of which nothing says that they are synthetic), read as they are or by the model that made them"
     ]
+
+
+def _taught_otherwise(model: Method) -> list[str]:
+    """Sentences on the models that it is built on which learned from labels that are no masks."""
+    found = list[str]()
+    for role, one in model.uses.items():
+        if not isinstance(one, Method):
+            continue
+        words = [word.replace("_", " ") for word in sorted(fields_read(one)) if reads_labels([word])]
+        if words:
+            by = f"{one.card.name}, its {role}, has learned from {' and '.join(words)}"
+            found.append(f"the run is not free of labels: {by}")
+        found += _taught_otherwise(one)
+    return found
 
 
 def unsteady(card: Card, device: torch.device) -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from scantling.losses.boxes import pixels_of
 from scantling.phantoms.weak_labels import boxes_of_layers
 
 TRIES = 100
@@ -56,10 +57,10 @@ def placed(label: Tensor, outside: Tensor, numbers: Tensor, *, boxes: bool = Fal
     wanted = label.sum().item() * areas * LEAST  # (tries,)
     for first in range(0, len(numbers), AT_ONCE):
         turned = transformed(label, matrices[first : first + AT_ONCE])  # (tries, K, H, W)
+        whole = turned.flatten(1).sum(1).cpu() >= wanted[first : first + AT_ONCE].floor().clamp(min=1)
         if boxes:
             turned = torch.stack([around(each) for each in turned])
-        fits = ~(turned & outside).flatten(1).any(1).cpu()
-        fits &= turned.flatten(1).sum(1).cpu() >= wanted[first : first + AT_ONCE].floor().clamp(min=1)
+        fits = whole & ~(turned & outside).flatten(1).any(1).cpu()
         if fits.any():
             place = int(fits.int().argmax())
             return Placed(turned[place], first + place, fits=True)
@@ -77,9 +78,8 @@ def around(label: Tensor) -> Tensor:
 def filled(boxes: Tensor, numbers: Tensor, *, classes: int, size: Sequence[int]) -> Tensor:
     """The insides (K, H, W) bool of boxes (n, 2, 2), whose classes (n,) count from 0."""
     found = torch.zeros(classes, *size, dtype=torch.bool)
-    for number, box in zip(numbers.tolist(), boxes.tolist(), strict=True):
-        rows, columns = (slice(max(0, int(start)), max(int(start) + 1, round(stop))) for start, stop in box)
-        found[number, rows, columns] = True
+    for number, box in zip(numbers.tolist(), boxes, strict=True):
+        found[(number, *pixels_of(box))] = True
     return found
 
 

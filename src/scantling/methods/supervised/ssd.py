@@ -21,6 +21,7 @@ from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Preprocessing, Traits
 from scantling.core.streams import Augmentation, Stream
 from scantling.diffusion.chain import exact
+from scantling.losses.boxes import pixels_of
 from scantling.losses.multibox import multibox_terms
 from scantling.methods.catalogue import CARDS
 from scantling.networks.ssd import SSD, assigned, decoded, detected, encoded
@@ -234,7 +235,7 @@ class Ssd(Segmenter):
         """The best score (K, H, W) of the boxes of each class that hold a pixel."""
         found = torch.zeros(len(self.traits.classes), *size)
         scores = objects.scores if objects.scores is not None else torch.ones(len(objects.classes))
-        for box, score, number in zip(objects.boxes.tolist(), scores.tolist(), objects.classes.tolist(), strict=True):
-            rows, columns = (slice(int(start), max(int(start) + 1, round(stop))) for start, stop in box)
-            found[number, rows, columns] = found[number, rows, columns].clamp(min=score)
+        for box, score, number in zip(objects.boxes, scores.tolist(), objects.classes.tolist(), strict=True):
+            place = (number, *pixels_of(box))
+            found[place] = found[place].clamp(min=score)
         return found / found.sum(0, keepdim=True).clamp(min=1) if exclusive else found

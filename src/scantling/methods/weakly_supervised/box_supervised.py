@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from scantling.contract.step import Step
 from scantling.core.errors import SettingsError
 from scantling.core.fields import IGNORE
 from scantling.core.samples import Batch, Traits
-from scantling.losses.boxes import pairwise_loss, projection_loss
+from scantling.losses.boxes import pairwise_loss, pixels_of, projection_loss
 from scantling.losses.overlap import cross_entropy
 from scantling.methods.catalogue import CARDS
 from scantling.methods.supervised.unet import UNetSegmenter
@@ -101,7 +101,6 @@ def inside_of(boxed: Batch) -> Tensor:
     """(B, 1, *S) bool, the inside of all boxes."""
     found = torch.zeros_like(boxed.region)
     for row, count in enumerate(boxed.counts["boxes"].tolist()):
-        for box in boxed.boxes[row, :count].tolist():
-            place: Any = tuple(slice(int(start), max(int(start) + 1, round(stop))) for start, stop in box)
-            found[row, 0][place] = True
+        for box in boxed.boxes[row, :count]:
+            found[row, 0][pixels_of(box)] = True
     return found

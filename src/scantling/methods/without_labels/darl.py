@@ -20,7 +20,7 @@ from scantling.losses.overlap import binary_cross_entropy
 from scantling.losses.patch_contrast import PatchContrast
 from scantling.methods.catalogue import CARDS
 from scantling.methods.without_labels.darl_settings import DARLSettings
-from scantling.methods.without_labels.unpaired import UnpairedSegmenter
+from scantling.methods.without_labels.unpaired import UnpairedSegmenter, middle
 from scantling.networks.denoiser import Denoiser
 from scantling.networks.padding import cropped, padded
 from scantling.networks.polyphase import apart, together
@@ -162,7 +162,7 @@ class DARL(UnpairedSegmenter):
         change = change if bound is None else torch.minimum(torch.maximum(change, -bound), bound)
         return background + vessels.to(change.dtype) * change
 
-    def bound(self, image: Tensor, vessels: Tensor, step: Step) -> Tensor | None:
+    def bound(self, image: Tensor, vessels: Tensor, draws: Draws) -> Tensor | None:
         """How far paintings may be from their backgrounds (B, 1, H, W), drawn from how far ridges of images are, and
         less towards the borders of vessels."""
         if not self.settings.bounded:
@@ -172,26 +172,33 @@ class DARL(UnpairedSegmenter):
         ridges = ridges_of(image, inside, share=STRONGEST)
         ordered = away.masked_fill(~ridges, torch.inf).flatten(1).sort(1).values
         count = ridges.flatten(1).sum(1).clamp(min=1).view(-1, 1)
-        coarse = step.rand("contrast", like=image.new_empty(len(image), 1, 4, 4))
+        coarse = draws.rand("contrast", like=image.new_empty(len(image), 1, 4, 4))
         drawn = F.interpolate(coarse, image.shape[2:], mode="bilinear", align_corners=False).flatten(1)
         bound = ordered.gather(1, (drawn * count).long().clamp(max=count - 1)).view(image.shape)
         return bound * blurred(vessels.to(bound.dtype), self.settings.fading) if self.settings.fading else bound
 
-    def _in_phases(self, grey: Tensor, vessels: Tensor | None) -> Tensor:
-        """What the generator makes of a canvas of any size at t = 0, phase by phase, interleaved again."""
+    def _in_phases(self, grey: Tensor, vessels: Tensor | None, bound: Tensor | None = None) -> Tensor:
+        """What the generator makes of a canvas of any size at t = 0, phase by phase, interleaved again.
+
+        Args:
+            bound: see `joined`, of each phase.
+        """
         factor = self.settings.interleave
         divisor = (factor, factor)
         phases = apart(padded(grey, divisor), factor)
         masks = None if vessels is None else apart(padded(vessels.to(grey.dtype), divisor), factor) > 0.5
         made, _ = self.generate_from(phases, torch.zeros(len(phases), dtype=torch.int64, device=grey.device), masks)
         if masks is not None:
-            made = self.joined(made, phases, masks)
+            made = self.joined(made, phases, masks, bound=bound)
         return cropped(together(made, factor), grey.shape[2:])
 
     def demonstrated(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See `UnpairedSegmenter`."""
         background, vessels = self.demonstration(batch, draws)
-        painted = self._in_phases(background, vessels)
+        image, factor = middle(self.grey(batch)[0], self.settings.patch), self.settings.interleave
+        phases, drawn = (apart(padded(each, (factor, factor)), factor) for each in (image, vessels.to(image.dtype)))
+        bound = self.bound(phases, drawn, draws)
+        painted = self._in_phases(background, vessels, bound)
         return background, vessels, painted, self._in_phases(painted, None)
 
 

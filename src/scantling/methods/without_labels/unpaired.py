@@ -262,7 +262,7 @@ class UnpairedSegmenter(Segmenter):
 
     def demonstration(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
         """Of the middle of the images: backgrounds, and masks by the rule."""
-        grey, region = (_middle(tensor, self.settings.patch) for tensor in self.grey(batch))
+        grey, region = (middle(tensor, self.settings.patch) for tensor in self.grey(batch))
         if self.settings.background != "image":
             grey = self.emptied(grey, region)
         return grey, self._ruled((grey.shape[2], grey.shape[3]), draws, like=grey, purpose="shown fractals") & region
@@ -327,7 +327,8 @@ class UnpairedSegmenter(Segmenter):
         return torch.from_numpy(np.stack(masks))[:, None].to(like.device)
 
 
-def _middle(tensor: Tensor, side: int) -> Tensor:
+def middle(tensor: Tensor, side: int) -> Tensor:
+    """The middle (B, C, H, W) of images, `side` pixels a side at most."""
     height, width = (min(side, n) for n in tensor.shape[2:])
     top, left = (tensor.shape[2] - height) // 2, (tensor.shape[3] - width) // 2
     return tensor[:, :, top : top + height, left : left + width]

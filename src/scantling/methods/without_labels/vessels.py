@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ from scantling.methods.catalogue import CARDS
 from scantling.methods.semi_supervised.self_training import patch_by_patch
 from scantling.methods.supervised.unet import UNetSegmenter, player_of, stream_of
 from scantling.methods.supervised.unet_settings import UNetSettings
-from scantling.methods.without_labels.light import in_units, level_light, light_of
+from scantling.methods.without_labels.another import check_other, said_by
+from scantling.methods.without_labels.light import level_light, light_of
 from scantling.methods.without_labels.vesselness import Vesselness, VesselnessSettings
 from scantling.methods.without_labels.vessels_settings import SHARE, VesselsOptions, VesselsSettings
 from scantling.phantoms.curves import with_look_of
@@ -69,8 +70,15 @@ class Vessels(UNetSegmenter):
         seen = settings.seen(traits)
         wanted = VesselnessSettings(share=settings.share or SHARE, dark=settings.kind != "bright tubes", rule="share")
         self.filter = Vesselness(wanted.resolve(seen), seen)
+        if self.other is None and not settings.rounds and (settings.with_masks or settings.with_centre_lines):
+            raise SettingsError("--settings.rounds 0: no label would be read; expected 1 or more, or phantoms alone")
         if self.other is not None:
-            _check_other(self.other, self)
+            check_other(self.other, self)
+            if settings.with_masks and not traits.unlabelled:
+                raise SettingsError(
+                    "--use segmenter: every training image has a mask, so that nothing is asked of it; leave it out, "
+                    "or read fewer masks (--labels)"
+                )
 
     @property
     def other(self) -> Segmenter | None:
@@ -88,8 +96,9 @@ class Vessels(UNetSegmenter):
         """As the settings say it, unless another segmenter begins."""
         if self.other is None:
             return super().explain(traits)
-        begun = f"what {self.other.card.name} and a filter say of the images"
-        return (*UNetSettings.explain(self.settings, traits), self.settings.learned_from(begun))
+        taught = f", behind which stand {n} masks that people drew," if (n := self.other.hand_drawn) else ""
+        begun = f"what {self.other.card.name}{taught} and a filter say of the images"
+        return (*UNetSettings.explain(self.settings, traits), self.settings.learned_from(begun, traits))
 
     def stages(self) -> Sequence[Stage]:
         """One on phantoms, or on what another segmenter and the filter say of the images; then one a round on what the
@@ -269,12 +278,8 @@ class Vessels(UNetSegmenter):
 
     def others(self, batch: Batch) -> Tensor:
         """What the other segmenter says of an image, seen in its units, (1, 1, *S)."""
-        other = cast(Segmenter, self.other)
-        seen = replace(batch, fields={**batch.fields, "image": in_units(batch, _units_of(other))})
-        options = other.segment_options(other.segment_with())
         tile = partial(self.in_patches, least=LARGE if batch.image.ndim == 4 else 1)
-        found = other.segment(seen, Inference(seed=0, stage="segmenter", tile=tile, options=options))
-        return cast(Tensor, found.probabilities).to(batch.image)
+        return said_by(cast(Segmenter, self.other), batch, tile=tile)
 
     def in_patches(self, network: Callable[[Tensor], Tensor], image: Tensor, least: int = 1) -> Tensor:
         """The output of a network for an image (1, C, *S), in patches of so many pixels a side at least."""
@@ -305,32 +310,3 @@ def plane_of(values: Tensor) -> Tensor:
 def one_of(step: Step, names: Sequence[str]) -> tuple[str, ...]:
     """The stream of a step: one after the other."""
     return (names[step.number % len(names)],)
-
-
-def _units_of(other: Segmenter) -> Literal["image", "unit"]:
-    """In which units another segmenter sees images, if it takes them from each image."""
-    units = other.preprocessing.normalise
-    if units not in ("image", "unit"):
-        raise SettingsError(
-            f"--use segmenter: {other.card.name} sees images in units of its training data ({units}); expected a model "
-            "that takes them from each image; train it with --settings.normalise image"
-        )
-    return units
-
-
-def _check_other(other: Segmenter, own: Vessels) -> None:
-    """Refuse a segmenter of other images, of several classes, on another grid or in units of its training data."""
-    _units_of(other)
-    found, wanted = other.traits, own.traits
-    shape, spacing = wanted.shape, wanted.spacing
-    facts = {
-        "channels": (", ".join(found.channels), ", ".join(wanted.channels)),
-        "dimensions": (other.preprocessing.dimensions, own.preprocessing.dimensions),
-        "classes": (len(found.classes), 1),
-        "a grid": (other.preprocessing.grid(shape, spacing), own.preprocessing.grid(shape, spacing)),
-    }
-    for what, (has, wants) in facts.items():
-        if has != wants:
-            raise SettingsError(
-                f"--use segmenter: {other.card.name} was trained for {what} {has}; expected {wants}, as `vessels` has"
-            )

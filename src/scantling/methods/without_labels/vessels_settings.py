@@ -66,6 +66,11 @@ class VesselsSettings(UNetSettings):
         """Plan as `unet` does, and choose the kind of phantoms."""
         if self.with_masks and self.with_centre_lines:
             raise SettingsError("found --settings.with_masks and --settings.with_centre_lines; expected one of them")
+        if (self.with_masks or self.with_centre_lines) and len(traits.classes) > 1:
+            raise SettingsError(
+                f"vessels learns one class; found labels of {', '.join(traits.classes)}; leave labels out, or join the "
+                "classes in a manifest: classes = { vessel = [1, 2] }"
+            )
         volumes, colour = self.seen(traits).dimensions == 3, traits.channels == COLOUR
         kind = self.kind or ("bright tubes" if volumes else "retina" if colour else "angiogram")
         if volumes and (kind not in TUBES or self.with_centre_lines or self.look != "rule"):
@@ -81,20 +86,23 @@ class VesselsSettings(UNetSettings):
                 "choose another kind"
             )
         least, share = (0.001, SHARE_OF_VOLUMES) if volumes else (0.01, SHARE)
-        if self.with_masks and traits.foreground:  # one image may have far less or more than all have
-            drawn = (traits.labelled * traits.foreground[0] + PRIOR * share) / (traits.labelled + PRIOR)
+        if self.with_masks and (taken := traits.foreground_inside or traits.foreground):
+            # one image may have far less or more than all have
+            drawn = (traits.labelled * taken[0] + PRIOR * share) / (traits.labelled + PRIOR)
             share = min(max(drawn, least), 0.5)
         return super().resolve(traits).model_copy(update={"kind": kind, "share": self.share or share})
 
     def explain(self, traits: Traits) -> tuple[str, ...]:
         """As of `unet`, and which phantoms it learns from."""
         begun = f"phantoms ({self.kind}), {self.each(traits)} for each image"
-        return (*super().explain(traits), self.learned_from(begun))
+        return (*super().explain(traits), self.learned_from(begun, traits))
 
-    def learned_from(self, begun: str) -> str:
+    def learned_from(self, begun: str, traits: Traits) -> str:
         """What it learns from, in words, of which `begun` is the first."""
+        if self.with_masks and not traits.unlabelled:
+            return f"learns from {begun}, then from the masks that all images have"
         turns = f"then from what it and a filter say of the images, {self.rounds} time{'s' * (self.rounds != 1)}"
-        labels = "no label is read"
+        labels = "no label of theirs is read"
         if self.with_masks or self.with_centre_lines:
             labels = f"{'masks' if self.with_masks else 'widened centre lines'} are learned from beside that"
         return f"learns from {begun}, {turns}; {labels}"
