@@ -14,7 +14,7 @@ The labelled volumes are those of `--labels`; what is beside them has no mask:
 pre-training: half of its minutes are `masked-pretrain` on all of them, half the training that begins with its weights;
 alone it has all minutes for itself. Each training has the same minutes, no subject is held out, and the test masks are
 read when all trainings have ended. What is trained is not trained again, so that the command can be stopped and
-repeated. Prints the Dice of every structure, what `compare` finds of each source of volumes and of both methods;
+repeated. Prints the Dice of every structure, and the difference that each source of volumes and each method makes;
 writes `made-volumes.json`. `--small` is a try of moments, whose figures say nothing.
 """
 
@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -39,8 +40,8 @@ from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.division import divide
 from scantling.data.label_budget import few_labelled
 from scantling.data.manifest_file import write_manifest
-from scantling.experiments.compare import compare
-from scantling.experiments.kept_scores import scores_once
+from scantling.experiments.kept_scores import scores_once, subjects_of, values_of
+from scantling.experiments.resampling import Draws, estimate
 from scantling.records.evaluation import EvaluationRecord
 from scantling.records.record import read_record
 from scantling.training import Options, train
@@ -145,20 +146,23 @@ def by_structure(scores: Mapping[tuple[str, str], Sequence[Path]]) -> dict[tuple
     return found
 
 
-def verdicts(scores: Mapping[tuple[str, str], Sequence[Path]], data: Path) -> dict[str, dict[str, Any]]:
-    """What each source of volumes adds to the labelled ones alone, and DeepAtlas to the U-Net."""
+def verdicts(scores: Mapping[tuple[str, str], Sequence[Path]]) -> dict[str, dict[str, Any]]:
+    """What each source of volumes adds to the labelled ones alone, and DeepAtlas to the U-Net.
+
+    The intervals draw test subjects and trainings anew.
+    """
     pairs = {
         f"{row} with {name} volumes against alone": ((row, name), (row, "alone")) for row in ROWS for name in BESIDE[1:]
     }
     pairs |= {f"{ROWS[1]} against {ROWS[0]}, {name}": ((ROWS[1], name), (ROWS[0], name)) for name in BESIDE}
+    records = {cell: [read_record(EvaluationRecord, path) for path in several] for cell, several in scores.items()}
     found = dict[str, dict[str, Any]]()
     for words, (one, other) in pairs.items():
-        compared = compare([*scores[other], *scores[one]], data, baseline="first")
-        pair = compared.tested[0]
-        first = next(method.name for method in compared.methods if str(scores[one][0]) in method.runs)
-        sign = 1 if pair.a == first else -1
-        low, high = sorted(sign * end for end in pair.interval)
-        found[words] = {"difference": sign * pair.difference, "interval": (low, high), "p": pair.p}
+        subjects = np.unique(subjects_of(records[one][0]), return_inverse=True)[1]
+        draws = Draws.of(subjects=len({*subjects.tolist()}), label_seeds=1, seeds=len(records[one]))
+        apart = values_of(records[one], "dice") - values_of(records[other], "dice")
+        of = estimate(apart[None], [int(number) for number in subjects], draws)
+        found[words] = {"difference": of.value, "interval": of.interval(low=-1.0, high=1.0)}
     return found
 
 
@@ -200,7 +204,7 @@ def main(words: Sequence[str] | None = None) -> int:
     trial.out.mkdir(parents=True, exist_ok=True)
     try:
         scores = trial.run()
-        found, held = by_structure(scores), verdicts(scores, trial.data)
+        found, held = by_structure(scores), verdicts(scores)
     except ScantlingError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -212,7 +216,10 @@ def main(words: Sequence[str] | None = None) -> int:
     console.print(table_of(found, trial.seeds))
     for words_, facts in held.items():
         console.print(in_words(words_, facts), highlight=False)
-    console.print("Intervals are not corrected for the number of comparisons.", highlight=False)
+    console.print(
+        "Intervals of 95 % draw subjects and trainings anew, and are not corrected for the number of comparisons.",
+        highlight=False,
+    )
     return 0
 
 
