@@ -7,8 +7,8 @@ the steps of the whole recipe would take at this pace. Of a method with several 
 pace taken for all of them (marked +). Without --data it trains on twelve made retinas of 512 x 512 pixels, so that
 methods that need volumes, classes or several frames are named with what they lack. So few steps say nothing of quality.
 
-Without a GPU, or with --count, one step of the first stage is counted in place of being timed (`step_count`): weights,
-operations, and the memory that a step in float32 keeps.
+Without a GPU, or with --count, one step of each stage is counted and not timed (`step_count`): weights, and of
+the largest the operations and the memory that it keeps in float32 (+ where a stage could not be counted).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def line(row: dict[str, Any]) -> str:
     if "error" in row:
         return f"{row['method']:<{COLUMNS[0]}}  {row['error']}"
     if "operations" in row:
-        several = "+" if row["stages"] > 1 else ""
+        several = "+" if row["counted"] < row["stages"] else ""
         cells = (
             f"{row['parameters'] / 1e6:.1f}M", f"{row['operations'] / 1e9:.0f}{several}",
             f"{row['bytes'] / 2**30:.2f}{several}", f"{row['steps']}",

@@ -27,9 +27,9 @@ from scantling.contract.stage import Stage
 from scantling.contract.step import Step
 from scantling.core.errors import ScantlingError
 from scantling.core.samples import Batch
+from scantling.core.streams import Stream
 from scantling.data.dataset import Dataset, open_dataset
 from scantling.data.division import divide
-from scantling.data.reader import Reader
 from scantling.training import Options
 from scantling.training.readers import readers_of
 from scantling.training.stage_runner import StageRunner
@@ -79,50 +79,77 @@ def kept_for_the_way_back(method: nn.Module) -> Iterator[Book]:
         yield book
 
 
+ERRORS = (RuntimeError, NotImplementedError, KeyError, TypeError, ValueError, AssertionError)
+"""What a step may end in that looks at values."""
+
+
 def counted(name: str, data: Path, *, preset: str) -> dict[str, Any]:
-    """The row of a method: its first step on real shapes, or why that cannot be counted."""
+    """The row of a method: the first steps of its stages on real shapes, of which the largest counts."""
     from rich.console import Console
 
     try:
         options = Options(preset=preset, device="cpu", validation=0.0)
         method = preview(name, [data], options, console=Console(quiet=True)).method
-        stages = [stage.steps for stage in method.stages()]
+        stages, dataset = method.stages(), divide(open_dataset(data), validation=0.0)
         if not stages:
             return {"method": name, "error": "has no steps to count"}
-        batch = _first_batch(method, divide(open_dataset(data), validation=0.0))
+        read = [_read(method, dataset, stage) for stage in stages]
     except ScantlingError as error:
         return {"method": name, "error": str(error)}
-    try:
-        return {"method": name, "stages": len(stages), "steps": sum(stages), **_step(method, batch)}
-    except (RuntimeError, NotImplementedError, KeyError, TypeError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        return {"method": name, "error": f"cannot be counted, since its step looks at values ({first[:60]})"}
-
-
-def _step(method: Method, batch: dict[str, Batch]) -> dict[str, Any]:
-    parameters = sum(parameter.numel() for parameter in method.parameters())
+    found, made, why = list[tuple[int, int]](), dict[str, Tensor](), ""
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         _without_values(method, mode)
-        batch = {name: _shapes(each.to("cpu", method.dtype), mode) for name, each in batch.items()}
-        runner = StageRunner(method, method.stages()[0], seed=0, device=torch.device("cpu"))
-        runner.layers = []  # dropout by sample draws values; torch's own does as much work
-        with (
-            _unchecked(),
-            Guessed(),
-            FlopCounterMode(display=False) as operations,
-            kept_for_the_way_back(method) as book,
-        ):
-            runner.step(0, [batch])
-        moments = [t for each in runner.optimisers.values() for kept in each.state.values() for t in kept.values()]
-        trained = [parameter for each in runner.owned.values() for parameter in each]
-        averages = [tensor for each in runner.averages.values() for tensor in each]
-        fixed = [*method.parameters(), *method.buffers(), *trained, *averages]
-        fixed += [tensor for tensor in moments if torch.is_tensor(tensor)]
-        return {
-            "parameters": parameters,
-            "operations": operations.get_total_flops(),
-            "bytes": sum(tensor.nbytes for tensor in fixed) + book.most,
-        }
+        for number, (batch, wholes) in enumerate(read):
+            try:
+                with _unchecked(), Guessed():
+                    made |= _prepared(method.stages()[number], {n: _shapes(each, mode) for n, each in wholes.items()})
+                    found.append(_step(method, number, {n: _shapes(each, mode) for n, each in batch.items()}, made))
+            except ERRORS as error:
+                why = (str(error).splitlines() or [type(error).__name__])[0]
+    if not found:
+        return {"method": name, "error": f"cannot be counted, since its step looks at values ({why[:60]})"}
+    operations, most = (max(each) for each in zip(*found, strict=True))
+    return {
+        "method": name, "parameters": sum(parameter.numel() for parameter in method.parameters()),
+        "operations": operations, "bytes": most, "counted": len(found), "stages": len(stages), "why": why,
+        "steps": sum(stage.steps for stage in stages),
+    }  # fmt: skip
+
+
+def _step(method: Method, number: int, batch: dict[str, Batch], made: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Operations and bytes of the first step of a stage."""
+    stage = method.stages()[number]
+    runner = StageRunner(method, stage, seed=0, device=torch.device("cpu"))
+    runner.layers = []  # dropout by sample draws values; torch's own does as much work
+    for stream in stage.streams:
+        if stream.name in batch and (wanted := [name for name in stream.reads if name in made]):
+            own = batch[stream.name]
+            fields = {name: _as_read(made[name], own, patched=stream.patch is not None) for name in wanted}
+            batch[stream.name] = replace(own, fields={**own.fields, **fields}, present={})
+    with FlopCounterMode(display=False) as operations, kept_for_the_way_back(method) as book:
+        runner.step(0, [batch])
+    moments = [t for each in runner.optimisers.values() for kept in each.state.values() for t in kept.values()]
+    trained = [parameter for each in runner.owned.values() for parameter in each]
+    averages = [tensor for each in runner.averages.values() for tensor in each]
+    fixed = [*method.parameters(), *method.buffers(), *trained, *averages]
+    fixed += [tensor for tensor in moments if torch.is_tensor(tensor)]
+    return operations.get_total_flops(), sum(tensor.nbytes for tensor in fixed) + book.most
+
+
+def _as_read(made: Tensor, beside: Batch, *, patched: bool) -> Tensor:
+    """A field of a whole case as a batch holds it: cut as the images are, or whole."""
+    shape = beside.region.shape[2:] if patched else made.shape[2:]
+    return made.new_zeros((len(beside.index), made.shape[1], *shape))
+
+
+@torch.no_grad()
+def _prepared(stage: Stage, wholes: Mapping[str, Batch]) -> dict[str, Tensor]:
+    """The fields of one case that a stage prepares."""
+    found = dict[str, Tensor]()
+    for each in stage.prepares:
+        made = each.make(wholes[each.name], Step(seed=0, stage=stage.name, number=0))
+        found |= {each.name: made} if isinstance(made, Tensor) else made
+    return found
 
 
 class Guessed(TorchDispatchMode):
@@ -136,6 +163,8 @@ class Guessed(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             kind = args[0].dtype
             return False if kind == torch.bool else 0.5 if kind.is_floating_point else 0
+        if func is torch.ops.aten.nonzero.default:
+            return torch.zeros((0, args[0].ndim), dtype=torch.int64, device=args[0].device)
         return func(*args, **(kwargs or {}))
 
 
@@ -161,6 +190,7 @@ def _without_values(method: Method, mode: FakeTensorMode) -> None:
 
 def _shapes(batch: Batch, mode: FakeTensorMode) -> Batch:
     """A batch of shapes alone."""
+    batch = batch.to("cpu")
 
     def of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: mode.from_tensor(tensor) for name, tensor in tensors.items()}
@@ -172,38 +202,21 @@ def _shapes(batch: Batch, mode: FakeTensorMode) -> Batch:
     )  # fmt: skip
 
 
-def _first_batch(method: Method, dataset: Dataset) -> dict[str, Batch]:
-    """The batch of the first step of the first stage; fields that it prepares are made of shapes alone."""
-    stage = method.stages()[0]
-    prepared = {name for each in stage.prepares for name in each.fields}
-    streams = tuple(
-        replace(stream, reads=tuple(name for name in stream.reads if name not in prepared) or ("image",))
-        for stream in stage.streams
-    )
-    readers = readers_of(replace(stage, streams=streams), method, dataset, seed=0)
+def _read(method: Method, dataset: Dataset, stage: Stage) -> tuple[dict[str, Batch], dict[str, Batch]]:
+    """The batch of the first step of a stage, without fields that are prepared, and one whole case for each of those
+    that it prepares."""
+    made = {name for one in method.stages() for each in one.prepares for name in each.fields}
+
+    def of(stream: Stream) -> Stream:
+        return replace(stream, reads=tuple(name for name in stream.reads if name not in made) or ("image",))
+
+    readers = readers_of(replace(stage, streams=tuple(map(of, stage.streams))), method, dataset, seed=0)
     names = stage.draws(StageRunner.start(stage, 0, torch.device("cpu"))) if stage.draws is not None else list(readers)
-    batch = {name: readers[name].batch(0) for name in names if name in readers}
-    channels = _channels(method, stage, readers) if prepared else {}
-    for stream in stage.streams:
-        wanted = [name for name in stream.reads if name in prepared]
-        if stream.name in batch and wanted:
-            own = batch[stream.name]
-            shape = (len(own.index), *own.region.shape[2:])
-            made = {name: torch.zeros(shape[0], channels[name], *shape[1:]) for name in wanted}
-            batch[stream.name] = replace(own, fields={**own.fields, **made}, present={})
-    return batch
-
-
-def _channels(method: Method, stage: Stage, readers: dict[str, Reader]) -> dict[str, int]:
-    """How many channels the fields have that a stage prepares, made of its smallest batch."""
-    found, first = dict[str, int](), next(iter(readers.values()))
-    with torch.no_grad():
-        for each in stage.prepares:
-            step = Step(seed=0, stage=stage.name, number=0)
-            made = each.make(first.at(0), step)
-            parts = {each.name: made} if isinstance(made, Tensor) else made
-            found |= {name: tensor.shape[1] for name, tensor in parts.items()}
-    return found
+    wholes = {}
+    for each in stage.prepares:
+        alone = replace(stage, streams=(of(Stream(name="whole", reads=each.reads)),))
+        wholes[each.name] = readers_of(alone, method, dataset, seed=0)["whole"].at(0)
+    return {name: readers[name].batch(0) for name in names if name in readers}, wholes
 
 
 def _storage(tensor: Tensor) -> int:
