@@ -155,7 +155,8 @@ def is_record(name: str) -> bool:
 
 @contextmanager
 def locked(folder: Path, *, shard: str = "", wait: bool = False) -> Iterator[None]:
-    """Hold a folder for this process alone, or for one shard beside others; the folder is made if it is not there.
+    """Hold a folder for this process alone, or for one shard beside others; the folder is made if it is not there, and
+    goes again where what holds it ends in an error and has left nothing in it.
 
     Args:
         shard: a name; shards of different names share the folder.
@@ -166,17 +167,24 @@ def locked(folder: Path, *, shard: str = "", wait: bool = False) -> Iterator[Non
         RunError: another process holds it, or its file system cannot lock files.
     """
     try:
+        new = not folder.is_dir()
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise _unwritable(folder, error) from None
-    if not shard:
-        with _locked_file(folder / ".lock", wait=wait):
-            yield
-    else:
+    if shard:
         with _locked_file(folder / ".lock", shared=True), _locked_file(folder / f".lock.{shard}", wait=wait):
             yield
+        return
+    try:
+        with _locked_file(folder / ".lock", wait=wait):
+            yield
+    except BaseException:
+        if new:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
+        raise
 
 
 @contextmanager
