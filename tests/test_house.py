@@ -170,6 +170,12 @@ def test_every_manifest_example_is_a_manifest(tmp_path: Path) -> None:
         assert manifest.group or manifest.case or manifest.classes, page
 
 
+def test_no_page_has_a_section_twice() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        sections = [line for line in page.read_text().splitlines() if line.startswith("## ")]
+        assert sorted(sections) == sorted({*sections}), page
+
+
 def test_what_ci_runs_is_make_test_and_nothing_less() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
