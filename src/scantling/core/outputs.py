@@ -156,7 +156,7 @@ def is_record(name: str) -> bool:
 @contextmanager
 def locked(folder: Path, *, shard: str = "", wait: bool = False) -> Iterator[None]:
     """Hold a folder for this process alone, or for one shard beside others; the folder is made if it is not there, and
-    goes again where what holds it ends in an error and has left nothing in it.
+    goes again where what holds it ends in an error, has left nothing in it, and nobody may wait for it.
 
     Args:
         shard: a name; shards of different names share the folder.
@@ -181,7 +181,7 @@ def locked(folder: Path, *, shard: str = "", wait: bool = False) -> Iterator[Non
         with _locked_file(folder / ".lock", wait=wait):
             yield
     except BaseException:
-        if new:
+        if new and not wait:  # others may wait for it
             with suppress(OSError):  # something is in it
                 folder.rmdir()
         raise
